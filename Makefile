@@ -1,0 +1,34 @@
+# Two commands do everything: `make demo` shows the engine at work, `make test` runs every check and every test.
+# Both need Python 3.11 or later, git and make, and install what else they need into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/demo
+	$(BIN)/bpengine demo
+
+test: $(VENV)/test lint
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: $(VENV)/test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/bench
+	$(BIN)/python bench/training_step.py
+
+# one stamp per set of extras, renewed when the project's metadata change
+$(VENV)/demo $(VENV)/test $(VENV)/bench: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(if $(filter demo,$(@F)),jax$(COMMA)sklearn,$(@F))]"
+	touch $@
+
+COMMA := ,
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

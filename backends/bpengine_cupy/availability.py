@@ -1,0 +1,65 @@
+"""Why CuPy cannot run here, in words: CUDA's own message without a driver speaks of a version that is too old."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.metadata import distributions
+from types import ModuleType
+from typing import Any
+
+from bpengine.backend import Availability
+
+CURE = "Install it with: pip install 'bpengine[cuda]'"
+
+
+def check() -> Availability:
+    """Return the first of: not installed, version mismatch, no driver, no device, ready."""
+    if importlib.util.find_spec("cupy") is None:
+        return Availability("not installed", "the package 'cupy' is not installed.", CURE)
+    wheels = installed_wheels()
+    if len(wheels) > 1:
+        keep = f"Keep one: pip uninstall {' '.join(wheels)}, then: pip install 'bpengine[cuda]'"
+        return Availability("version mismatch", f"several CuPy packages are installed: {', '.join(wheels)}.", keep)
+    try:
+        runtime = _import_runtime()
+    except ImportError as error:
+        return Availability("version mismatch", f"CuPy is installed but cannot be imported: {error}.", CURE)
+    return check_runtime(runtime)
+
+
+def check_runtime(runtime: Any) -> Availability:
+    """Judge CUDA's runtime interface: `driverGetVersion`, `runtimeGetVersion`, `getDeviceCount`, `CUDARuntimeError`."""
+    driver, library = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    if driver == 0:
+        cure = "Install NVIDIA's driver (nvidia-smi shows whether it works), or use backend='numpy' or 'jax'."
+        return Availability("no driver", "no NVIDIA driver was found on this machine.", cure)
+    if driver // 1000 < library // 1000:
+        cure = f"Update the driver, or install the CuPy built for CUDA {driver // 1000}.x."
+        detail = f"the driver supports CUDA {version(driver)}, CuPy was built for CUDA {version(library)}."
+        return Availability("version mismatch", detail, cure)
+    try:
+        devices = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError:
+        devices = 0
+    if devices == 0:
+        cure = "Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use backend='numpy' or 'jax'."
+        return Availability("no device", f"the driver (CUDA {version(driver)}) shows no GPU.", cure)
+    return Availability("ready", f"CUDA {version(library)}, driver for CUDA {version(driver)}, {devices} GPU(s)")
+
+
+def version(number: int) -> str:
+    """Turn CUDA's 13020 into "13.2"."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def installed_wheels() -> list[str]:
+    """Return the installed distributions that bring a `cupy` package; more than one of them break each other."""
+    names = {str(d.metadata["Name"]).lower() for d in distributions() if d.metadata["Name"]}
+    return sorted(n for n in names if n == "cupy" or n.startswith(("cupy-cuda", "cupy-rocm")))
+
+
+def _import_runtime() -> ModuleType:
+    from cupy_backends.cuda.api import runtime
+
+    module: ModuleType = runtime
+    return module

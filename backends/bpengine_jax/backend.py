@@ -1,0 +1,161 @@
+"""JaxBackend: whole steps compiled by XLA, an epoch as one compiled loop over donated state."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Availability, Backend, HostArray, State, Step
+from bpengine.errors import BackendUnavailable, ConfigError
+from bpengine.kernels._kernel import Array
+
+# what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
+MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
+ROUND = 1024  # steps on the full batch are padded to a multiple of this; a rate each is all that they take
+
+
+class JaxBackend(Backend):
+    """Run with JAX on a CPU, GPU or TPU. Precisions: float32, float64 (with x64 enabled); tf32, bfloat16 on a GPU."""
+
+    name = "jax"
+    extra = "jax"
+
+    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
+        super().__init__(precision, device)
+        import jax
+
+        self._jax = jax
+        self.xp = jax.numpy
+        self._device = _find_device(jax, device)
+        self.device = f"{self._device.platform}:{self._device.id}"
+        _check_precision(jax, precision, self._device.platform)
+        self._epoch = lru_cache(maxsize=32)(self._build_epoch)
+
+    @classmethod
+    def availability(cls) -> Availability:
+        """Say whether JAX is installed and its parts fit together (importing JAX takes about a second)."""
+        missing = [name for name in ("jax", "jaxlib") if importlib.util.find_spec(name) is None]
+        cure = "Install it with: pip install 'bpengine[jax]'"
+        if missing:
+            return Availability("not installed", f"the package {missing[0]!r} is not installed.", cure)
+        try:
+            import jax
+        except (ImportError, RuntimeError, AttributeError) as error:  # jax and jaxlib of different releases
+            return Availability(
+                "version mismatch", f"JAX cannot be imported: {error}.", cure.replace("install '", "install -U '")
+            )
+        try:
+            devices = jax.devices()
+        except RuntimeError as error:  # JAX_PLATFORMS names a device that is not there
+            return Availability("no device", f"JAX finds no device: {error}.", "Unset JAX_PLATFORMS, or set it to cpu.")
+        return Availability("ready", f"JAX {jax.__version__} on {devices[0].platform}")
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
+        """Copy to a JAX array on this backend's device, or share the memory where JAX can and `copy` is False."""
+        host = x if hasattr(x, "__jax_array__") or isinstance(x, self._jax.Array) else np.asarray(x)
+        if dtype is not None:
+            host = host.astype(dtype, copy=False)
+        return self._jax.device_put(host, self._device, may_alias=False if copy else None)
+
+    def to_numpy(self, x: Array) -> HostArray:
+        """Copy to a NumPy array that outlives a donation of `x`."""
+        return np.array(x)
+
+    def copy(self, state: Any) -> Any:
+        """Copy every array of a tree on the device."""
+        return self._jax.tree.map(lambda leaf: self.xp.array(leaf, copy=True), state)
+
+    def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
+        """Compile with jax.jit at this backend's matmul precision."""
+        jitted = self._jax.jit(step, donate_argnums=tuple(donate))
+
+        def call(*args: Any) -> Any:
+            with self._precision_scope():
+                return jitted(*args)
+
+        return call
+
+    def run_epoch(
+        self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run the steps as one compiled loop (see `Backend.run_epoch`).
+
+        The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so
+        that runs of different lengths share a compilation.
+        """
+        padding = -len(lr) % ROUND if order is None else (1 << (len(lr) - 1).bit_length()) - len(lr)
+        rates = self.asarray(np.pad(lr, (0, padding)), self.dtype)
+        rows = None if order is None else self.asarray(np.pad(order, ((0, padding), (0, 0))), np.int32)
+        with self._precision_scope():
+            state, done, reports = self._epoch(step)(state, data, rows, rates, len(lr))
+        return state, {name: np.asarray(values)[: int(done)] for name, values in reports.items()}
+
+    def _build_epoch(self, step: Step) -> Callable[..., Any]:
+        """Compile a loop of steps that leaves early at "halt"; a scan is the same loop without that exit."""
+        jax, lax, jnp = self._jax, self._jax.lax, self.xp
+
+        def epoch(state: State, data: Any, order: Array | None, lr: Array, steps: Array) -> Any:
+            def one_step(i: Array, state: State) -> tuple[State, dict[str, Array]]:
+                rows = data if order is None else tuple(jnp.take(a, order[i], axis=0, mode="clip") for a in data)
+                return step(state, rows, lax.dynamic_slice(lr, (i,), (1,)))
+
+            def body(carry: Any) -> Any:
+                i, _, state, reports = carry
+                state, report = one_step(i, state)
+                return i + 1, report["halt"], state, {k: reports[k].at[i].set(v) for k, v in report.items()}
+
+            zero = jnp.asarray(0, dtype=jnp.int32)
+            shapes = jax.eval_shape(one_step, zero, state)[1]
+            reports = {name: jnp.zeros(lr.shape + s.shape, s.dtype) for name, s in shapes.items()}
+            going = lambda carry: (carry[0] < steps) & ~carry[1]  # noqa: E731
+            done, _, state, reports = lax.while_loop(going, body, (zero, jnp.asarray(False), state, reports))
+            return state, done, reports
+
+        compiled: Callable[..., Any] = jax.jit(epoch, donate_argnums=0)
+        return compiled
+
+    def take(self, array: Array, rows: HostArray) -> Array:
+        """Return the given rows as a new array."""
+        return self.xp.take(array, rows, axis=0, mode="clip")
+
+    def synchronize(self, *arrays: Array) -> None:
+        """Wait until the given arrays have been computed."""
+        self._jax.block_until_ready(arrays)
+
+    def memory(self) -> dict[str, int]:
+        """Return the device's own count where it keeps one (GPU and TPU; the CPU keeps none)."""
+        stats = self._device.memory_stats() or {}
+        names = {"in_use": "bytes_in_use", "peak": "peak_bytes_in_use"}
+        return {ours: int(stats[theirs]) for ours, theirs in names.items() if theirs in stats}
+
+    def _precision_scope(self) -> AbstractContextManager[Any]:
+        scope: AbstractContextManager[Any] = self._jax.default_matmul_precision(MATMUL[self.precision])
+        return scope
+
+
+def _find_device(jax: Any, device: str | None) -> Any:
+    if device is None:
+        return jax.devices()[0]
+    kind, _, number = device.partition(":")
+    try:
+        return jax.devices(kind)[int(number or 0)]
+    except (RuntimeError, IndexError, ValueError) as error:
+        known = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
+        raise BackendUnavailable(
+            f"backend 'jax' has no device {device!r} (no device): {error}. It has: {known}."
+        ) from None
+
+
+def _check_precision(jax: Any, precision: str, platform: str) -> None:
+    if precision == "float64" and not jax.config.jax_enable_x64:
+        raise ConfigError(
+            "backend 'jax' requires x64 mode for float64, and this process runs JAX without it. "
+            'Call jax.config.update("jax_enable_x64", True) first, or start with JAX_ENABLE_X64=1.'
+        )
+    if precision in ("tf32", "bfloat16") and platform == "cpu":
+        raise ConfigError(f"backend 'jax' on a CPU computes in float32 or float64, got precision {precision!r}.")

@@ -1,0 +1,61 @@
+"""NumpyBackend: kernels run as they are written, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Availability, Backend, HostArray, State, Step
+from bpengine.errors import ConfigError
+
+
+class NumpyBackend(Backend):
+    """Run on the CPU with NumPy. Precisions: float32, float64."""
+
+    name = "numpy"
+
+    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
+        super().__init__(precision, device)
+        if precision not in ("float32", "float64"):
+            raise ConfigError(f"backend 'numpy' computes in float32 or float64, got precision {precision!r}.")
+        if device not in (None, "cpu"):
+            raise ConfigError(f"backend 'numpy' runs on the device 'cpu', got {device!r}.")
+        self.xp = np
+        self.device = "cpu"
+
+    @classmethod
+    def availability(cls) -> Availability:
+        """NumPy is always there: the engine itself needs it."""
+        return Availability("ready", f"NumPy {np.__version__}")
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
+        """Copy to a NumPy array, or share the memory when `copy` is False and the dtype fits."""
+        return np.array(x, dtype=dtype) if copy else np.asarray(x, dtype=dtype)
+
+    def to_numpy(self, x: Any) -> HostArray:
+        """Return the array itself: it is a NumPy array already, and nothing in the engine writes into it."""
+        return np.asarray(x)
+
+    def copy(self, state: Any) -> Any:
+        """Return the tree as it is: no step writes into an array, so the old state stays what it was."""
+        return state
+
+    def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
+        """Return the function as it is: NumPy runs it eagerly."""
+        return step
+
+    def run_epoch(
+        self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run the steps in Python (see `Backend.run_epoch`); every loss is checked, so NumPy need not warn as well."""
+        with np.errstate(all="ignore"):
+            return super().run_epoch(step, state, data, order, lr)
+
+    def take(self, array: HostArray, rows: HostArray) -> HostArray:
+        """Return the given rows as a new array."""
+        return np.take(array, rows, axis=0)
+
+    def synchronize(self, *arrays: Any) -> None:
+        """Return at once: NumPy has computed everything when a call returns."""

@@ -1,0 +1,194 @@
+"""Backend: the whole surface an array library must offer, and `get_backend`, the one door to the plug-ins.
+
+A backend is an object you hold, never a global; two live in one process. Plug-ins are found through the entry-point group
+"bpengine.backends" and imported on first use, so that `import bpengine` loads no array library but NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+
+from bpengine.errors import BackendUnavailable, ConfigError, unknown
+from bpengine.kernels._kernel import Array, Namespace
+from bpengine.ops import Ops
+
+PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
+State = dict[str, Any]
+HostArray: TypeAlias = np.ndarray[Any, Any]
+Step = Callable[[State, tuple[Array, ...], Array], tuple[State, dict[str, Array]]]
+Reason = Literal["ready", "not installed", "no driver", "no device", "version mismatch"]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can run here; when it cannot, which of the reasons holds and what cures it."""
+
+    reason: Reason
+    detail: str
+    cure: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """True when the backend can run."""
+        return self.reason == "ready"
+
+
+class Backend:
+    """One array library with a device and a precision.
+
+    Subclasses set `name`, `xp` and `supported`, and give the methods below; `bpengine_numpy.NumpyBackend` is the living
+    definition. `precision` says how numbers are stored and multiplied: "float32" and "float64" are what they say,
+    everywhere; "tf32" and "bfloat16" store float32 and multiply matrices in the reduced format, on hardware that has it.
+    """
+
+    name: ClassVar[str]
+    extra: ClassVar[str | None] = None  # the pip extra that installs the library
+    window: ClassVar[int] = 1  # steps between two reads of the device in the eager loop
+    xp: Namespace
+    device: str
+    precision: str
+
+    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        status = self.availability()
+        if not status.ready:
+            raise BackendUnavailable(
+                f"backend {self.name!r} cannot run here ({status.reason}): {status.detail} {status.cure}"
+            )
+        self.precision = precision
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that arrays are stored in: "float64" or "float32"."""
+        return "float64" if self.precision == "float64" else "float32"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(device={self.device!r}, precision={self.precision!r})"
+
+    @classmethod
+    def availability(cls) -> Availability:
+        """Say whether the library is installed, with driver and device, or which of these is missing and the cure."""
+        raise NotImplementedError
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
+        """Bring `x` (NumPy array, list, DLPack producer) to the device, as `dtype` or as the dtype it has.
+
+        With `copy=False` the result may share memory with `x`, which must then not change while the result is in use.
+        """
+        raise NotImplementedError
+
+    def to_numpy(self, x: Array) -> HostArray:
+        """Copy an array of this backend to a NumPy array."""
+        raise NotImplementedError
+
+    def copy(self, state: Any) -> Any:
+        """Copy every array in a tree of dicts; the copy outlives a donation of the original."""
+        raise NotImplementedError
+
+    def replacements(self) -> Mapping[str, Callable[..., Any]]:
+        """Return faster executions of kernel functions by name; each keeps the kernel's signature, less `xp`."""
+        return {}
+
+    def ops(self) -> Ops:
+        """Return the kernels bound to this backend, with its replacements."""
+        return Ops(self.xp, self.replacements())
+
+    def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
+        """Return the fastest executable form of a pure function; arguments numbered in `donate` are dead afterwards."""
+        raise NotImplementedError
+
+    def run_epoch(
+        self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run len(lr) steps and return the new state and what each step reported, as NumPy arrays of (steps,).
+
+        Step i sees the rows order[i] of `data` ((steps, batch) row numbers), or all rows when `order` is None, and the
+        learning rate lr[i]. The run ends right after the first step whose report "halt" is true: the reports are then
+        shorter, and the state is the one after that step. `state` is donated: it is dead after the call.
+
+        This is the loop for libraries that run eagerly. Only every `window` steps does it read "halt" from the device;
+        when a step inside the window had halted, the window is run again up to that step.
+        """
+        rates = self.asarray(lr, self.dtype)
+        reports: list[dict[str, Array]] = []
+        for start in range(0, len(lr), self.window):
+            begin, numbers = state, range(start, min(start + self.window, len(lr)))
+            state, recent = self._run(step, begin, data, order, rates, numbers)
+            halted = next((n for n, report in enumerate(recent) if bool(report["halt"])), None)
+            if halted is not None and halted + 1 < len(recent):
+                state, recent = self._run(step, begin, data, order, rates, numbers[: halted + 1])
+            reports += recent
+            if halted is not None:
+                break
+        return state, {name: np.asarray([self.to_numpy(r[name]) for r in reports]) for name in reports[0]}
+
+    def _run(
+        self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, rates: Array, numbers: range
+    ) -> tuple[State, list[dict[str, Array]]]:
+        reports = []
+        for i in numbers:
+            rows = data if order is None else tuple(self.take(array, order[i]) for array in data)
+            state, report = step(state, rows, rates[i : i + 1])
+            reports.append(report)
+        return state, reports
+
+    def take(self, array: Array, rows: HostArray) -> Array:
+        """Return the given rows of an array as a new array."""
+        raise NotImplementedError
+
+    def synchronize(self, *arrays: Array) -> None:
+        """Wait until the given arrays have been computed."""
+        raise NotImplementedError
+
+    def memory(self) -> dict[str, int]:
+        """Return bytes "in_use" and "peak" on the device, as far as the library can tell (else an empty dict)."""
+        return {}
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="bpengine.backends")}
+
+
+def backend_names() -> tuple[str, ...]:
+    """Return the names of all known backends, installed or not, NumPy first."""
+    return tuple(sorted(_plugins(), key=lambda name: (name != "numpy", name)))
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Return the class of a backend by name; raise ConfigError with the nearest names when there is none."""
+    if name not in _plugins():
+        raise unknown("backend", name, backend_names())
+    loaded: type[Backend] = _plugins()[name].load()
+    return loaded
+
+
+def get_backend(backend: str | Backend, *, precision: str = "float32", device: str | None = None) -> Backend:
+    """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is when its precision agrees.
+
+    Raises ConfigError for an unknown name, precision or device, BackendUnavailable when it cannot run here.
+    """
+    if not isinstance(backend, Backend):
+        return backend_class(backend)(precision=precision, device=device)
+    if backend.dtype != ("float64" if precision == "float64" else "float32"):
+        raise ConfigError(f"{backend!r} stores {backend.dtype}, but {precision} was asked for. Give one or the other.")
+    return backend
+
+
+def get_oracle() -> Any:
+    """Return the gradient oracle: JAX autodiff in float64 (`bpengine_jax.oracle.Oracle`).
+
+    Raises BackendUnavailable when JAX cannot run here.
+    """
+    status = backend_class("jax").availability()
+    if not status.ready:
+        raise BackendUnavailable(f"the autodiff oracle needs JAX ({status.reason}): {status.detail} {status.cure}")
+    (point,) = entry_points(group="bpengine.oracles", name="jax")
+    return point.load()()

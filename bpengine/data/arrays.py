@@ -1,0 +1,91 @@
+"""What a file reader returns, and the array files of NumPy: .npy (memory-mapped) and .npz."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bpengine.data.dataset import Array
+from bpengine.errors import DataError
+
+
+class Arrays(NamedTuple):
+    """Inputs x (rows, features), targets y or None, and the names the file gives, None where it gives none."""
+
+    x: Array
+    y: Array | None
+    feature_names: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+def read_npy(path: Path, mmap: bool = True) -> Array:
+    """Read one .npy file: memory-mapped and read-only, or into memory with `mmap=False`.
+
+    Raises: DataError naming the file when it is corrupt, truncated, or holds Python objects (never unpickled).
+    """
+    try:
+        if mmap:
+            return numeric(np.lib.format.open_memmap(path, mode="r"), path)
+        with path.open("rb") as file:
+            return numeric(np.lib.format.read_array(file, allow_pickle=False), path)
+    except DataError:
+        raise
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read as .npy: {error}") from error
+
+
+def read_npz(path: Path, keys: Sequence[str] = ("x", "y")) -> Arrays:
+    """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
+
+    Raises: DataError naming the file and the arrays it holds.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            missing = [key for key in keys if key not in archive.files]
+            if missing:
+                found = ", ".join(archive.files) or "none"
+                raise DataError(f"{path} requires an array {missing[0]!r}, got {found}. Name yours with keys=(x, y).")
+            found_arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
+    except DataError:
+        raise
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as .npz: {error}") from error
+    return pair(path, *found_arrays)
+
+
+def pair(path: Path, x: Array, y: Array | None = None) -> Arrays:
+    """Return inputs as (rows, features) with their targets.
+
+    Raises: DataError when there are no rows, or x and y have different numbers of them.
+    """
+    if len(np.atleast_1d(x)) == 0:
+        raise DataError(f"{path} requires at least one row, got shape {x.shape}.")
+    if y is not None and (y.ndim == 0 or len(y) != len(x)):
+        raise DataError(f"{path} requires as many targets as inputs, got x {x.shape} and y {y.shape}.")
+    return Arrays(rows_of(x, path), y)
+
+
+def numeric(array: Array, path: Path) -> Array:
+    """Return the array in this machine's byte order (a copy only when it has the other).
+
+    Raises: DataError for text, records and other things that are not real numbers.
+    """
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{path} requires real numbers, got dtype {array.dtype}.")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def rows_of(array: Array, path: Path) -> Array:
+    """Return inputs as (rows, features): images and other samples of several axes are flattened, without a copy.
+
+    Raises: DataError for fewer than two axes.
+    """
+    if array.ndim < 2:
+        hint = "A single feature is x[:, None]."
+        raise DataError(f"{path} requires inputs of shape (rows, features), got {array.shape}. {hint}")
+    return array if array.ndim == 2 else array.reshape(len(array), math.prod(array.shape[1:]))

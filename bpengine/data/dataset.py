@@ -1,0 +1,128 @@
+"""A data set: inputs, targets, and the names that make them readable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bpengine.errors import ConfigError, DataError, ShapeError
+
+Array = npt.NDArray[Any]
+Task = Literal["classification", "regression"]
+TASKS = ("classification", "regression")
+
+
+def numbered(stem: str, count: int) -> tuple[str, ...]:
+    """Return the names stem0, stem1, ... for columns that have none of their own."""
+    return tuple(f"{stem}{index}" for index in range(count))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Rows to learn from.
+
+    Shapes: x (rows, features); y (rows,) whole numbers from 0 for classification, (rows, outputs) for regression.
+    `class_names` names the classes in the order of their numbers, or is None. `source` says where the rows come from.
+    Arrays are kept as they are given: a memory-mapped file stays one.
+    Raises: ShapeError when x, y and the names do not fit together; ConfigError for another task.
+    """
+
+    name: str
+    x: Array
+    y: Array
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...] | None
+    task: Task
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ConfigError(f"Dataset requires task 'classification' or 'regression', got {self.task!r}.")
+        if self.x.ndim != 2:
+            raise ShapeError(f"Dataset {self.name!r} requires x of shape (rows, features), got {self.x.shape}.")
+        axes = 1 if self.task == "classification" else 2
+        if self.y.ndim != axes or len(self.y) != len(self.x):
+            wanted = (self.rows,) if axes == 1 else (self.rows, "outputs")
+            raise ShapeError(f"Dataset {self.name!r} requires y of shape {wanted} for {self.task}, got {self.y.shape}.")
+        if len(self.feature_names) != self.features:
+            got = len(self.feature_names)
+            raise ShapeError(f"Dataset {self.name!r} requires {self.features} feature names, got {got}.")
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.x.shape[0])
+
+    @property
+    def features(self) -> int:
+        """Number of input columns."""
+        return int(self.x.shape[1])
+
+    @cached_property
+    def classes(self) -> int | None:
+        """Number of classes: the named ones, else the largest label plus one; None for regression."""
+        if self.task == "regression":
+            return None
+        if self.class_names:
+            return len(self.class_names)
+        return int(self.y.max()) + 1 if self.rows else 0
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs a network for this set needs: the classes, or the columns of y."""
+        return int(self.y.shape[1]) if self.classes is None else self.classes
+
+    def split(self, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Return (training set, test set): disjoint, together all rows, each in the original order.
+
+        The same seed gives the same split. For classification every class gives its own rounded share to the test
+        set, so a class of one or two rows may stay whole in the training set. The rows are copied into memory.
+        Raises: ConfigError unless 0 < test_fraction < 1; DataError when one side would be empty.
+        """
+        if not 0.0 < test_fraction < 1.0:
+            raise ConfigError(f"split requires 0 < test_fraction < 1, got {test_fraction}.")
+        groups = np.asarray(self.y) if self.task == "classification" else np.zeros(self.rows, np.int64)
+        test = _stratified(groups, test_fraction, seed)
+        if not 0 < np.count_nonzero(test) < self.rows:
+            hint = "Give more rows or another test_fraction."
+            raise DataError(f"split leaves one side of {self.name!r} empty ({self.rows} rows, {test_fraction}). {hint}")
+        return self._take(~test, "training"), self._take(test, "test")
+
+    def _take(self, chosen: npt.NDArray[np.bool_], part: str) -> Dataset:
+        names = self.class_names
+        if names is None and self.classes is not None:  # a part may lack the last class; the count must not change
+            names = tuple(map(str, range(self.classes)))
+        name = f"{self.name} ({part})"
+        return replace(self, name=name, x=np.asarray(self.x[chosen]), y=np.asarray(self.y[chosen]), class_names=names)
+
+    def __repr__(self) -> str:
+        kind = f"{self.classes} classes" if self.task == "classification" else f"{self.outputs} outputs"
+        stored = " memory-mapped" if isinstance(self.x, np.memmap) else ""
+        size = f"{self.rows:,} rows x {self.features:,} features"
+        return f"Dataset({self.name!r}: {size}, {self.x.dtype}{stored}; {self.task}, {kind}; {self.source})"
+
+
+def _stratified(groups: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Choose rows at random, round(fraction * size) of every group; groups (rows,) -> mask (rows,)."""
+    order = np.random.default_rng(seed).permutation(len(groups))
+    _, member, sizes = np.unique(groups[order], return_inverse=True, return_counts=True)
+    by_group = np.argsort(member, kind="stable")
+    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = np.zeros(len(groups), np.bool_)
+    chosen[order[by_group]] = rank < np.repeat(np.rint(fraction * sizes), sizes)
+    return chosen
+
+
+def as_targets(y: Array, task: Task) -> Array:
+    """Shape y for a Dataset: regression targets (rows,) become (rows, 1)."""
+    return y[:, None] if task == "regression" and y.ndim == 1 else y
+
+
+def column_names(names: Sequence[object] | None, count: int) -> tuple[str, ...]:
+    """Return the given names as text, or x0, x1, ... when there are none."""
+    return numbered("x", count) if names is None else tuple(map(str, names))

@@ -1,0 +1,95 @@
+"""Synthetic sets larger than memory: written to .npy files portion by portion, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bpengine.data._options import whole
+from bpengine.data.dataset import Array
+from bpengine.data.memory import BLOCK_BYTES, release
+from bpengine.data.synthetic import BLOCK, bind, empty_arrays, floating, recipe
+from bpengine.errors import DataError
+
+Mapped = np.memmap[Any, Any]
+
+
+def write(
+    name: str,
+    rows: int,
+    path: str | os.PathLike[str],
+    seed: int = 0,
+    *,
+    features: int | None = None,
+    dtype: npt.DTypeLike = "float32",
+    chunk_rows: int | None = None,
+    **options: Any,
+) -> tuple[Path, Path]:
+    """Write the rows of `generate(name, rows, seed, ...)` to disk and return the two files, x and y.
+
+    An existing folder receives name_x.npy and name_y.npy; any other `path` is a prefix: path_x.npy and path_y.npy.
+    The files appear under their names only when both are complete. At most `chunk_rows` rows are in memory at once
+    (default: about 32 MiB of x); the values do not depend on it. Read back with `load(x_file, target=y_file)`.
+    Raises: ConfigError as `generate` does; DataError when the files cannot be written, a full disk included.
+    """
+    settings = recipe(name, features, **options)
+    kind, rows = floating(dtype), whole("write", "rows", rows, 1)
+    fill = bind(name, settings, whole("write", "seed", seed, 0))
+    per_chunk = BLOCK_BYTES // (settings.features * kind.itemsize) // BLOCK * BLOCK  # whole blocks: none drawn twice
+    chunk = max(BLOCK, per_chunk) if chunk_rows is None else whole("write", "chunk_rows", chunk_rows, 1)
+    x_file, y_file = targets = _names(Path(path), name)
+    parts = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
+    try:
+        x_shape, y_shape, y_kind = empty_arrays(settings, rows, kind)
+        _fill_by_chunks(fill, _create(parts[0], x_shape, kind), _create(parts[1], y_shape, y_kind), chunk)
+        _rename(parts, targets)
+    except OSError as error:
+        raise DataError(f"write cannot store {rows:,} rows as {x_file} and {y_file.name}: {error}") from error
+    finally:
+        for part in parts:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    return targets
+
+
+def _names(path: Path, name: str) -> tuple[Path, Path]:
+    prefix = path / name if path.is_dir() else path
+    return prefix.with_name(f"{prefix.name}_x.npy"), prefix.with_name(f"{prefix.name}_y.npy")
+
+
+def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Mapped:
+    """Open a new .npy file for writing, with its whole space reserved.
+
+    Without the reservation a disk that fills up midway ends the process (SIGBUS) instead of raising OSError.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _fill_by_chunks(fill: Callable[[Array, Array, int], None], x: Mapped, y: Mapped, chunk: int) -> None:
+    """Write the rows, giving back the pages of each portion, and bring both files to the disk."""
+    for start in range(0, len(x), chunk):
+        fill(x[start : start + chunk], y[start : start + chunk], start)
+        release(x)
+        release(y)
+    x.flush()
+    y.flush()
+
+
+def _rename(parts: list[Path], targets: tuple[Path, Path]) -> None:
+    """Give both files their names; when the second cannot get its name, neither stays."""
+    os.replace(parts[0], targets[0])
+    try:
+        os.replace(parts[1], targets[1])
+    except OSError:
+        targets[0].unlink()
+        raise

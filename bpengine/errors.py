@@ -1,0 +1,58 @@
+"""Errors a person can act on: who requires what, what was given, what to do.
+
+Every error of the engine is a `BpError`; each kind is also the built-in exception a Python programmer would expect.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BpError(Exception):
+    """Base of every error raised by bpengine."""
+
+
+class ShapeError(BpError, ValueError):
+    """An array has the wrong shape."""
+
+
+class DataError(BpError, ValueError):
+    """The data themselves cannot be trained on: empty, not finite, not numbers, labels out of range."""
+
+
+class ConfigError(BpError, ValueError):
+    """A name or a setting does not exist or makes no sense."""
+
+
+class BackendUnavailable(BpError, RuntimeError):
+    """A backend cannot run here; the message says why and what cures it."""
+
+
+class ModelFileError(BpError, ValueError):
+    """A model file is corrupt, truncated, or belongs to another network."""
+
+
+class NonFiniteError(BpError, ArithmeticError):
+    """Training met a loss that is not finite; the model keeps its last good parameters.
+
+    `history` holds what was recorded up to the step that failed (a `bpengine.training.History`), `good_state` the
+    training state at the last step with a finite loss.
+    """
+
+    history: object | None = None
+    good_state: object | None = None
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return a hint that names what `name` was probably meant to be: "Did you mean 'relu'?" or the whole list."""
+    options = sorted(known)
+    close = difflib.get_close_matches(str(name).lower(), options, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(repr(option) for option in close)}?"
+    return f"Known: {', '.join(options)}."
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:
+    """Build the error for a `kind` ("activation", "layer", ...) that does not exist, with the nearest names."""
+    return ConfigError(f"unknown {kind} {name!r}. {nearest(name, known)}")

@@ -1,0 +1,6 @@
+"""Model files: what a model is made of, on disk."""
+
+from bpengine.io.descriptions import build, describe, difference
+from bpengine.io.modelfile import Contents, check_arrays, read, write, write_whole
+
+__all__ = ["Contents", "build", "check_arrays", "describe", "difference", "read", "write", "write_whole"]

@@ -1,0 +1,74 @@
+"""Descriptions: networks as plain dicts and back. Only known classes are built; nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from bpengine.errors import ModelFileError, nearest
+from bpengine.layers import LAYERS, Activation, initializers
+from bpengine.losses import Loss
+from bpengine.network import Network
+from bpengine.penalties import L1, L2
+
+_INITIALIZERS = {type(i).__name__: type(i) for i in initializers.INITIALIZERS.values()} | {
+    "Explicit": initializers.Explicit
+}
+_KNOWN: dict[str, type[Any]] = {**LAYERS, **_INITIALIZERS, "Loss": Loss, "L1": L1, "L2": L2, "Network": Network}
+
+
+def describe(value: Any) -> Any:
+    """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers."""
+    if isinstance(value, (list, tuple)):
+        return [describe(item) for item in value]
+    if isinstance(value, (Activation, Loss)):
+        extra = {"reduction": value.reduction} if isinstance(value, Loss) else {}
+        return {"type": type(value).__name__, "name": value.name, **extra, **value.options}
+    if isinstance(value, initializers.Explicit):
+        return {"type": "Explicit"}
+    if hasattr(value, "__dataclass_fields__"):
+        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
+    return value
+
+
+def build(description: Any, classes: Mapping[str, type[Any]] | None = None) -> Any:
+    """Return what `describe` described; `classes` adds or replaces classes by name.
+
+    Raises ModelFileError for a class that is not known, ConfigError for settings that its class refuses.
+    """
+    if isinstance(description, list):
+        return [build(item, classes) for item in description]
+    if not isinstance(description, dict):
+        return description
+    known = {**_KNOWN, **(classes or {})}
+    settings = {name: build(value, classes) for name, value in description.items() if name != "type"}
+    kind = description.get("type")
+    if kind not in known:
+        raise ModelFileError(
+            f"the file uses the layer {kind!r}, which is not known here. {nearest(kind, known)} Pass layers={{{kind!r}: ...}}."
+        )
+    try:
+        return known[kind](**settings)
+    except TypeError as error:
+        raise ModelFileError(f"the file describes {kind} with settings it does not have: {error}.") from None
+
+
+def difference(wanted: Any, found: Any, where: str = "network") -> str | None:
+    """Name the first place where two descriptions differ ("network.layers[1].units: 10 here, 12 in the file"), or None.
+
+    Initialisers are left out: they do not matter once there are parameters.
+    """
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for name in [*wanted, *(n for n in found if n not in wanted)]:
+            if not name.endswith("_init") and (d := difference(wanted.get(name), found.get(name), f"{where}.{name}")):
+                return d
+        return None
+    if isinstance(wanted, list) and isinstance(found, list):
+        if len(wanted) != len(found):
+            return f"{where}: {len(wanted)} entries here, {len(found)} in the file"
+        return next(
+            (d for i, pair in enumerate(zip(wanted, found, strict=True)) if (d := difference(*pair, f"{where}[{i}]"))),
+            None,
+        )
+    return None if wanted == found else f"{where}: {wanted!r} here, {found!r} in the file"

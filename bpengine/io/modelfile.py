@@ -1,0 +1,116 @@
+"""Model files: safetensors with a JSON header. Written whole or not at all; loading reads arrays and text, no code."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bpengine.errors import ModelFileError
+from bpengine.layers.layer import HostArrays
+
+FORMAT = "bpengine model 1"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a model file holds: the network's description, settings, parameters and running statistics."""
+
+    network: dict[str, Any]
+    settings: dict[str, Any]
+    params: HostArrays
+    running: HostArrays
+
+
+def write(path: str | os.PathLike[str], contents: Contents) -> None:
+    """Write a model file; a file that was there stays as it was until the new one is complete.
+
+    Raises ModelFileError when the folder does not exist or cannot be written to.
+    """
+    from safetensors.numpy import save
+
+    arrays = {f"params/{n}": a for n, a in contents.params.items()} | {
+        f"running/{n}": a for n, a in contents.running.items()
+    }
+    header = {"format": FORMAT, "network": json.dumps(contents.network), "settings": json.dumps(contents.settings)}
+    write_whole(path, save({name: array.copy(order="C") for name, array in arrays.items()}, metadata=header))
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write bytes to a file beside the target and move it there in one step; nothing is left behind on a failure."""
+    target = Path(path)
+    if target.is_dir():
+        raise ModelFileError(
+            f"cannot write {str(target)!r}: it is a folder. Give a file name, for example model.safetensors."
+        )
+    if not target.parent.is_dir():
+        raise ModelFileError(
+            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist. Create it first."
+        )
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, target.stat().st_mode if target.exists() else 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise ModelFileError(f"cannot write {str(target)!r}: {error.strerror or error}. Nothing was changed.") from None
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Read a model file.
+
+    Raises ModelFileError when it is missing, truncated, corrupt, or no model file of this format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    shown = repr(str(path))
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no model file {shown}.") from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError(
+            f"the model file {shown} is corrupt or truncated: {error}. Save the model again."
+        ) from None
+    if header.get("format") != FORMAT:
+        raise ModelFileError(f"{shown} is not a file of the format {FORMAT!r}, got {header.get('format')!r}.")
+    try:
+        network, settings = json.loads(header["network"]), json.loads(header["settings"])
+    except (KeyError, ValueError) as error:
+        raise ModelFileError(f"the header of the model file {shown} is damaged: {error}.") from None
+    return Contents(network, settings, _under("params/", arrays), _under("running/", arrays))
+
+
+def check_arrays(path: str | os.PathLike[str], kind: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise ModelFileError when a file's arrays are not those that the network has, by name and shape."""
+    for name in [*wanted, *(n for n in found if n not in wanted)]:
+        here = wanted[name].shape if name in wanted else None
+        there = found[name].shape if name in found else None
+        if here != there:
+            raise ModelFileError(
+                f"the model file {str(path)!r} does not fit the network: {kind} {name!r} has the shape {here} in the network "
+                f"and {there} in the file (None: it is not there)."
+            )
+
+
+def _under(prefix: str, arrays: HostArrays) -> HostArrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

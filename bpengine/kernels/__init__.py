@@ -1,0 +1,76 @@
+"""KERNELS: the one table of the engine's mathematics. Each row lives in a file of its own, forward above backward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from bpengine.kernels import (
+    adam,
+    adamw,
+    add,
+    advance,
+    batch_norm,
+    batch_norm_inference,
+    binary_cross_entropy,
+    categorical_cross_entropy,
+    clip_by_global_norm,
+    dense,
+    dense_bias_column,
+    dense_no_bias,
+    dropout,
+    elu,
+    gelu,
+    gelu_tanh,
+    global_norm,
+    half_sum_squares,
+    halt,
+    huber,
+    identity,
+    l1,
+    l2,
+    layer_norm,
+    leaky_relu,
+    mean_absolute_error,
+    mean_squared_error,
+    momentum,
+    moving_average,
+    nesterov,
+    relu,
+    rmsprop,
+    selu,
+    sgd,
+    sigmoid,
+    sigmoid_cross_entropy,
+    silu,
+    softmax,
+    softmax_cross_entropy,
+    softplus,
+    step,
+    step_size,
+    sum_squared_residuals,
+    tanh,
+)
+from bpengine.kernels._kernel import Cost, Kernel
+
+_LAYERS = (dense, dense_no_bias, dense_bias_column, dropout, batch_norm, batch_norm_inference, layer_norm, add)
+_ACTIVATIONS = (
+    *(identity, sigmoid, tanh, relu, leaky_relu, elu, selu),
+    *(softplus, gelu, gelu_tanh, silu, softmax, step),
+)
+_LOSSES = (
+    *(sum_squared_residuals, half_sum_squares, mean_squared_error, mean_absolute_error, huber),
+    *(binary_cross_entropy, sigmoid_cross_entropy, categorical_cross_entropy, softmax_cross_entropy),
+)
+_PENALTIES = (l2, l1)
+_UPDATE_RULES = (sgd, momentum, nesterov, rmsprop, adam, adamw)
+_HELPERS = (halt, global_norm, clip_by_global_norm, step_size, moving_average, advance)
+
+KERNELS: Mapping[str, Kernel] = MappingProxyType(
+    {
+        module.KERNEL.name: module.KERNEL
+        for module in (*_LAYERS, *_ACTIVATIONS, *_LOSSES, *_PENALTIES, *_UPDATE_RULES, *_HELPERS)
+    }
+)
+
+__all__ = ["KERNELS", "Cost", "Kernel"]

@@ -1,0 +1,50 @@
+"""Dense layer with a bias: y = x w + b."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bpengine.kernels._kernel import Array, Kernel, Namespace
+
+
+class DenseResidual(NamedTuple):
+    """What the backward needs: the input and the weight."""
+
+    x: Array
+    w: Array
+
+
+def dense_fwd(xp: Namespace, x: Array, w: Array, b: Array) -> tuple[Array, DenseResidual]:
+    """Compute y = x w + b.
+
+    Shapes: x (B, I), w (I, O), b (O,) -> y (B, O).
+    """
+    return x @ w + b, DenseResidual(x, w)
+
+
+def dense_bwd(
+    xp: Namespace, res: DenseResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Compute the cotangents of x, w and b.
+
+    dx = dy w^T, dw = x^T dy, db = sum of dy over the batch. `need_dx=False` leaves dx out (None): the first layer's
+    input has no use for a gradient, and this product is a third of the layer's work.
+    Shapes: dy (B, O) -> dx (B, I), dw (I, O), db (O,).
+    Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+    """
+    dx = dy @ res.w.T if need_dx else None
+    return dx, res.x.T @ dy, xp.sum(dy, axis=0)
+
+
+KERNEL = Kernel(
+    name="dense",
+    kind="layer",
+    forward=dense_fwd,
+    backward=dense_bwd,
+    shapes={"x": ("B", "I"), "w": ("I", "O"), "b": ("O",), "y": ("B", "O")},
+    differentiable=("x", "w", "b"),
+    formula={"y": "x @ w + b", "dx": "dy @ w.T", "dw": "x.T @ dy", "db": "xp.sum(dy, axis=0)"},
+    flops=lambda B, I, O: (2 * B * I * O + B * O, 4 * B * I * O + B * O),
+    source="Rumelhart, Hinton, Williams, Nature 323 (1986)",
+    analytic=True,
+)

@@ -1,0 +1,49 @@
+"""Dense layer without a bias: y = x w."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bpengine.kernels._kernel import Array, Kernel, Namespace
+
+
+class DenseNoBiasResidual(NamedTuple):
+    """What the backward needs: the input and the weight."""
+
+    x: Array
+    w: Array
+
+
+def dense_no_bias_fwd(xp: Namespace, x: Array, w: Array) -> tuple[Array, DenseNoBiasResidual]:
+    """Compute y = x w.
+
+    Shapes: x (B, I), w (I, O) -> y (B, O).
+    """
+    return x @ w, DenseNoBiasResidual(x, w)
+
+
+def dense_no_bias_bwd(
+    xp: Namespace, res: DenseNoBiasResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Compute the cotangents of x and w.
+
+    dx = dy w^T, dw = x^T dy. `need_dx=False` leaves dx out (None), as the first layer may.
+    Shapes: dy (B, O) -> dx (B, I), dw (I, O).
+    Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+    """
+    dx = dy @ res.w.T if need_dx else None
+    return dx, res.x.T @ dy
+
+
+KERNEL = Kernel(
+    name="dense_no_bias",
+    kind="layer",
+    forward=dense_no_bias_fwd,
+    backward=dense_no_bias_bwd,
+    shapes={"x": ("B", "I"), "w": ("I", "O"), "y": ("B", "O")},
+    differentiable=("x", "w"),
+    formula={"y": "x @ w", "dx": "dy @ w.T", "dw": "x.T @ dy"},
+    flops=lambda B, I, O: (2 * B * I * O, 4 * B * I * O),
+    source="Rumelhart, Hinton, Williams, Nature 323 (1986)",
+    analytic=True,
+)

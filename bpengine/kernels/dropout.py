@@ -1,0 +1,80 @@
+"""Dropout with a counter-based mask: the same numbers on every backend, and no generator state to carry."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bpengine.kernels._kernel import Array, Kernel, Namespace
+
+
+class DropoutResidual(NamedTuple):
+    """What the backward needs: 0 where an element was dropped, 1 / (1 - rate) where it was kept."""
+
+    kept: Array
+
+
+def dropout_fwd(
+    xp: Namespace, x: Array, counter: Array, *, rate: float = 0.5, salt: int = 0
+) -> tuple[Array, DropoutResidual]:
+    """Drop each element with probability `rate` and scale the others up, so that the expected y is x.
+
+    y = x * [h >= rate 2^32] / (1 - rate), where h(row, column) is a hash of the position, of `counter` = (seed, step)
+    and of `salt`, a number of the layer. A row's mask does not depend on how many rows the batch has.
+    Shapes: x (B, O), counter (2,) of uint32 -> y (B, O).
+    """
+    threshold = min(round(rate * 2**32), 2**32 - 1)
+    bits = _bits(xp, x.shape[0], x.shape[1], counter, salt)
+    kept = xp.astype(bits >= _word(xp, threshold), x.dtype) * (1.0 / (1.0 - rate))
+    return x * kept, DropoutResidual(kept)
+
+
+def dropout_bwd(xp: Namespace, res: DropoutResidual, dy: Array) -> Array:
+    """Compute dx = dy * [kept] / (1 - rate): what was dropped gets no gradient.
+
+    Shapes: dy (B, O) -> dx (B, O).
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, "Dropout: a simple way to prevent neural networks
+    from overfitting", JMLR 15, 2014 (here scaled in training, their section 10, so that prediction does nothing).
+    """
+    return dy * res.kept
+
+
+def _bits(xp: Namespace, rows: int, columns: int, counter: Array, salt: int) -> Array:
+    """Return 32 random bits per element.
+
+    Rows and columns are hashed under keys of their own and meet in one last mixing: half the work of hashing each
+    element twice, and no limit on rows * columns.
+    """
+    seed, step, layer = counter[0:1], counter[1:2], _word(xp, salt)
+    row_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x9E3779B9)) ^ seed) ^ step)
+    column_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x7F4A7C15)) ^ step) ^ seed)
+    row = _mix(xp, xp.arange(rows, dtype=xp.uint32) ^ row_key)
+    column = _mix(xp, xp.arange(columns, dtype=xp.uint32) ^ column_key)
+    return _mix(xp, row[:, None] ^ column[None, :])
+
+
+def _mix(xp: Namespace, h: Array) -> Array:
+    """Mix 32 bits with each other, one to one: lowbias32 of Wellons, "Prospecting for hash functions", 2018."""
+    h = (h ^ (h >> 16)) * _word(xp, 0x7FEB352D)
+    h = (h ^ (h >> 15)) * _word(xp, 0x846CA68B)
+    return h ^ (h >> 16)
+
+
+def _word(xp: Namespace, value: int) -> Array:
+    """Return an unsigned 32-bit constant of shape (1,): NumPy wraps arrays silently but warns for scalars."""
+    return xp.full((1,), value % 2**32, dtype=xp.uint32)
+
+
+KERNEL = Kernel(
+    name="dropout",
+    kind="layer",
+    forward=dropout_fwd,
+    backward=dropout_bwd,
+    shapes={"x": ("B", "O"), "counter": (2,), "y": ("B", "O")},
+    differentiable=("x",),
+    domain={"counter": "counter"},
+    variants=({}, {"rate": 0.0}, {"rate": 0.25, "salt": 3}),
+    formula={"y": "x * kept", "dx": "dy * kept"},
+    flops=lambda B, O, **_: (12 * B * O, B * O),
+    source="Srivastava et al., JMLR 15 (2014); the hash: Wellons, Prospecting for hash functions (2018)",
+    analytic=True,
+)

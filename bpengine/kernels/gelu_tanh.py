@@ -1,0 +1,54 @@
+"""Gaussian error linear unit, tanh approximation: y = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from bpengine.kernels._functions import sigmoid
+from bpengine.kernels._kernel import Array, Namespace, elementwise
+
+_SLOPE = 2.0 * math.sqrt(2.0 / math.pi)
+_CUBIC = 0.044715
+
+
+class GeluTanhResidual(NamedTuple):
+    """What the backward needs: the input, the factor that replaces Phi, and the output."""
+
+    x: Array
+    gate: Array
+    y: Array
+
+
+def gelu_tanh_fwd(xp: Namespace, x: Array) -> tuple[Array, GeluTanhResidual]:
+    """Compute y = x gate with gate = (1 + tanh(u)) / 2 = sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+
+    The sigmoid keeps its relative precision where 1 + tanh(u) cancels.
+    Shapes: x (B, O) -> y (B, O).
+    """
+    gate = sigmoid(xp, x * (_SLOPE + (_SLOPE * _CUBIC) * (x * x)))
+    y = x * gate
+    return y, GeluTanhResidual(x, gate, y)
+
+
+def gelu_tanh_bwd(xp: Namespace, res: GeluTanhResidual, dy: Array) -> Array:
+    """Compute dx = dy (gate + y (1 - gate) 2 u'), u' = sqrt(2 / pi) (1 + 3 * 0.044715 x^2).
+
+    Shapes: dy (B, O) -> dx (B, O).
+    Source: Hendrycks, Gimpel, "Gaussian error linear units (GELUs)", arXiv:1606.08415, 2016, section 2.
+    """
+    slope = _SLOPE + (3.0 * _SLOPE * _CUBIC) * (res.x * res.x)
+    return dy * (res.gate + res.y * (1.0 - res.gate) * slope)
+
+
+KERNEL = elementwise(
+    "gelu_tanh",
+    gelu_tanh_fwd,
+    gelu_tanh_bwd,
+    flops=(9, 8),
+    formula={
+        "y": "x / 2 * (1 + xp.tanh((2 / xp.pi)**0.5 * (x + 0.044715 * x**3)))",
+        "dx": "dy * (gate + 2 * x * gate * (1 - gate) * (2 / xp.pi)**0.5 * (1 + 3 * 0.044715 * x**2))",
+    },
+    source="Hendrycks, Gimpel, arXiv:1606.08415 (2016), section 2",
+)

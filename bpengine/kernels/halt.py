@@ -1,0 +1,39 @@
+"""Halting: whether a training run must end after this step, decided where the numbers are, unread by the host."""
+
+from __future__ import annotations
+
+from bpengine.kernels._kernel import Array, Kernel, Namespace
+
+
+def halt(
+    xp: Namespace,
+    loss: Array,
+    step_size: Array | None = None,
+    *,
+    loss_below: float | None = None,
+    step_below: float | None = None,
+) -> Array:
+    """Return whether the loss is not finite, or is below `loss_below`, or the step size is below `step_below`.
+
+    Shapes: loss (), step_size (1,) or None -> boolean ().
+    """
+    stop = ~xp.isfinite(loss)
+    if loss_below is not None:
+        stop = stop | (loss < loss_below)
+    if step_size is not None and step_below is not None:
+        stop = stop | (xp.max(step_size) < step_below)
+    return stop
+
+
+KERNEL = Kernel(
+    name="halt",
+    kind="helper",
+    forward=halt,
+    backward=None,
+    shapes={"loss": (), "step_size": (1,), "stop": ()},
+    outputs=("stop",),
+    variants=({"loss_below": 0.5, "step_below": 0.1},),
+    formula={"stop": "~xp.isfinite(loss) | (loss < loss_below) | (xp.max(step_size) < step_below)"},
+    flops=lambda **_: (4, 0),
+    source="the engine's own",
+)

@@ -1,0 +1,45 @@
+"""Sigmoid linear unit (swish): y = x sigmoid(x)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bpengine.kernels._functions import sigmoid
+from bpengine.kernels._kernel import Array, Namespace, elementwise
+
+
+class SiluResidual(NamedTuple):
+    """What the backward needs: sigmoid(x) and the output."""
+
+    gate: Array
+    y: Array
+
+
+def silu_fwd(xp: Namespace, x: Array) -> tuple[Array, SiluResidual]:
+    """Compute y = x sigmoid(x).
+
+    Shapes: x (B, O) -> y (B, O).
+    """
+    gate = sigmoid(xp, x)
+    y = x * gate
+    return y, SiluResidual(gate, y)
+
+
+def silu_bwd(xp: Namespace, res: SiluResidual, dy: Array) -> Array:
+    """Compute dx = dy (s + y (1 - s)) with s = sigmoid(x).
+
+    Shapes: dy (B, O) -> dx (B, O).
+    Source: Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units for neural network function approximation in
+    reinforcement learning", Neural Networks 107, 2018.
+    """
+    return dy * (res.gate + res.y * (1.0 - res.gate))
+
+
+KERNEL = elementwise(
+    "silu",
+    silu_fwd,
+    silu_bwd,
+    flops=(5, 4),
+    formula={"y": "x / (1 + xp.exp(-x))", "dx": "dy * (gate + y * (1 - gate))"},
+    source="Elfwing, Uchibe, Doya, Neural Networks 107 (2018)",
+)

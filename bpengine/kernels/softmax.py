@@ -1,0 +1,42 @@
+"""Softmax: scores turned into a distribution over the classes."""
+
+from __future__ import annotations
+
+from bpengine.kernels._kernel import Array, Kernel, Namespace
+
+
+def softmax_fwd(xp: Namespace, x: Array) -> tuple[Array, Array]:
+    """Compute y_j = exp(x_j) / sum_k exp(x_k) for each sample, shifted by its largest x; the residual is y.
+
+    Shapes: x (B, O) -> y (B, O).
+    """
+    e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+    y = e / xp.sum(e, axis=1, keepdims=True)
+    return y, y
+
+
+def softmax_bwd(xp: Namespace, y: Array, dy: Array) -> Array:
+    """Compute dx = y (dy - sum_k dy_k y_k): the product with the whole Jacobian diag(y) - y y^T.
+
+    Shapes: y, dy (B, O) -> dx (B, O).
+    Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs", in Neurocomputing,
+    NATO ASI F68, 1990.
+    """
+    return y * (dy - xp.sum(dy * y, axis=1, keepdims=True))
+
+
+KERNEL = Kernel(
+    name="softmax",
+    kind="activation",
+    forward=softmax_fwd,
+    backward=softmax_bwd,
+    shapes={"x": ("B", "O"), "y": ("B", "O")},
+    differentiable=("x",),
+    formula={
+        "y": "xp.exp(x) / xp.sum(xp.exp(x), axis=1, keepdims=True)",
+        "dx": "y * (dy - xp.sum(dy * y, axis=1, keepdims=True))",
+    },
+    flops=lambda B, O, **_: (5 * B * O, 4 * B * O),
+    source="Bridle, NATO ASI F68 (1990)",
+    output="probabilities",
+)

@@ -1,0 +1,26 @@
+"""Layers: frozen descriptions of what a network is built from; the mathematics lives in the kernels they call."""
+
+from bpengine.layers import initializers
+from bpengine.layers.activation import Activation
+from bpengine.layers.dense import Dense
+from bpengine.layers.dropout import Dropout
+from bpengine.layers.layer import Layer, Run
+from bpengine.layers.normalization import BatchNorm, LayerNorm
+from bpengine.layers.residual import Residual
+
+LAYERS: dict[str, type[Layer]] = {
+    kind.__name__: kind for kind in (Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual)
+}
+
+__all__ = [
+    "LAYERS",
+    "Activation",
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "Layer",
+    "LayerNorm",
+    "Residual",
+    "Run",
+    "initializers",
+]

@@ -1,0 +1,103 @@
+"""Dense: a fully connected layer, y = activation(x w + b)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError
+from bpengine.kernels._kernel import Array
+from bpengine.layers.activation import Activation, make_activation
+from bpengine.layers.initializers import Explicit, Initializer, make_initializer
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, positive_whole
+from bpengine.ops import Ops
+
+BIASES = {"column": "last", "column-first": "first"}  # where the bias row of the weight is
+
+
+@dataclass(frozen=True, init=False)
+class Dense(Layer):
+    """`units` outputs, each a weighted sum of all inputs, through an activation.
+
+    bias: True for a vector of its own ("bias"); False for none; "column" for the textbook trick that feeds a column of
+    ones to the layer and keeps the bias as the last row of the weight matrix; "column-first" for the first row.
+    weight_init, bias_init: a name ("auto", "zeros", "normal", "uniform", "glorot", "he", "lecun", "orthogonal"), an
+    initialiser, or an array. An array for a weight with a bias row has that row included.
+
+    Parameters: "weight" (inputs, units), or (inputs + 1, units) with a bias row; "bias" (units,).
+    Raises ConfigError for a unit count below 1 or an unknown name.
+    """
+
+    units: int
+    activation: Activation
+    bias: bool | str
+    weight_init: Initializer = field(compare=False)
+    bias_init: Initializer = field(compare=False)
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Activation = "identity",
+        bias: bool | str = True,
+        weight_init: Any = "auto",
+        bias_init: Any = "zeros",
+    ) -> None:
+        made = make_activation(activation)
+        if not (isinstance(bias, bool) or bias in BIASES):
+            raise ConfigError(
+                f"Dense requires bias to be one of {', '.join(map(repr, (True, False, *BIASES)))}, got {bias!r}."
+            )
+        object.__setattr__(self, "units", positive_whole(units, "Dense", "the number of units"))
+        object.__setattr__(self, "activation", made)
+        object.__setattr__(self, "bias", bias)
+        object.__setattr__(self, "weight_init", make_initializer(weight_init, made.name))
+        object.__setattr__(self, "bias_init", make_initializer(bias_init, made.name))
+
+    @property
+    def _ones(self) -> str | None:
+        return BIASES.get(str(self.bias))
+
+    def outputs(self, inputs: int) -> int:
+        """Return the number of units."""
+        return self.units
+
+    def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
+        """Draw the weight, then the bias."""
+        if self._ones and isinstance(self.weight_init, Explicit):
+            return {"weight": self.weight_init(rng, (inputs + 1, self.units))}
+        weight = self.weight_init(rng, (inputs, self.units))
+        if self.bias is False:
+            return {"weight": weight}
+        bias = self.bias_init(rng, (self.units,))
+        if self._ones is None:
+            return {"weight": weight, "bias": bias}
+        rows = (weight, bias[None, :]) if self._ones == "last" else (bias[None, :], weight)
+        return {"weight": np.concatenate(rows)}
+
+    def penalized(self) -> dict[str, str | None]:
+        """Penalties apply to the weight, without its bias row."""
+        return {"weight": self._ones}
+
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
+        """Return activation(x w + b)."""
+        if self.bias is True:
+            z, linear = ops.dense_fwd(x, params["weight"], params["bias"])
+        elif self.bias is False:
+            z, linear = ops.dense_no_bias_fwd(x, params["weight"])
+        else:
+            z, linear = ops.dense_bias_column_fwd(x, params["weight"], ones=self._ones)
+        y, bent, _ = self.activation.forward(ops, {}, {}, z, run)
+        return y, (linear, bent), running
+
+    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+        """Return dx and the gradients of weight and bias."""
+        linear, bent = residual
+        dz, _ = self.activation.backward(ops, bent, dy)
+        if self.bias is True:
+            dx, dw, db = ops.dense_bwd(linear, dz, need_dx=need_dx)
+            return dx, {"weight": dw, "bias": db}
+        run = ops.dense_no_bias_bwd if self.bias is False else ops.dense_bias_column_bwd
+        dx, dw = run(linear, dz, need_dx=need_dx)
+        return dx, {"weight": dw}

@@ -1,0 +1,42 @@
+"""Dropout: in training, each value is zeroed with probability `rate` and the others are scaled up to make up for it."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from bpengine.errors import ConfigError
+from bpengine.kernels._kernel import Array
+from bpengine.layers.layer import Arrays, Layer, Run
+from bpengine.ops import Ops
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Drop values with probability `rate` in [0, 1); does nothing outside training.
+
+    The mask is a hash of (seed, step, layer, element): the same on every backend, and no state is kept.
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 15, 2014.
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rate, bool) or not isinstance(self.rate, (int, float)) or not 0 <= self.rate < 1:
+            raise ConfigError(f"Dropout requires a rate of at least 0 and below 1, got {self.rate!r}.")
+
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
+        """Apply the mask of this step in training; return x itself otherwise."""
+        if not run.training or self.rate == 0:
+            return x, None, running
+        if run.counter is None:
+            raise ConfigError(
+                "Dropout requires a counter (seed, step) in training. Pass Run(training=True, counter=...)."
+            )
+        y, residual = ops.dropout_fwd(x, run.counter, rate=self.rate, salt=zlib.crc32(run.place.encode()))
+        return y, residual, running
+
+    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+        """Send the gradient through the values that were kept."""
+        return (dy if residual is None else ops.dropout_bwd(residual, dy)), {}

@@ -1,0 +1,150 @@
+"""Initial weights, drawn in float64 from a seeded NumPy generator, so that every backend starts from the same numbers.
+
+With fan_in inputs and fan_out outputs, standard deviations are: Glorot sqrt(2 / (fan_in + fan_out)), He sqrt(2 / fan_in),
+LeCun sqrt(1 / fan_in). All three draw from the normal distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError, ShapeError, unknown
+
+HostArray = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """Base: draws an array of a shape (fan_in, fan_out) or (outputs,)."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Return the initial values in float64."""
+        raise ConfigError(f"{type(self).__name__} does not say what it draws. Give it a __call__(rng, shape).")
+
+
+@dataclass(frozen=True)
+class Zeros(Initializer):
+    """All zeros."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Return zeros."""
+        return np.zeros(shape)
+
+
+@dataclass(frozen=True)
+class Normal(Initializer):
+    """Normal distribution around 0 with standard deviation `std`."""
+
+    std: float = 0.01
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Draw the values."""
+        return self.std * rng.standard_normal(shape)
+
+
+@dataclass(frozen=True)
+class Uniform(Initializer):
+    """Uniform distribution between -limit and limit."""
+
+    limit: float = 0.05
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Draw the values."""
+        return rng.uniform(-self.limit, self.limit, shape)
+
+
+@dataclass(frozen=True)
+class Glorot(Initializer):
+    """Keeps variances in both directions. Source: Glorot, Bengio, AISTATS 2010, equation 16."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Draw the values."""
+        return math.sqrt(2.0 / sum(_fans(shape))) * rng.standard_normal(shape)
+
+
+@dataclass(frozen=True)
+class He(Initializer):
+    """Keeps the variance of the forward pass through relu. Source: He, Zhang, Ren, Sun, ICCV 2015, equation 10."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Draw the values."""
+        return math.sqrt(2.0 / _fans(shape)[0]) * rng.standard_normal(shape)
+
+
+@dataclass(frozen=True)
+class LeCun(Initializer):
+    """Keeps the variance of the forward pass. Source: LeCun, Bottou, Orr, Mueller, "Efficient BackProp", 1998, section 4.6."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Draw the values."""
+        return math.sqrt(1.0 / _fans(shape)[0]) * rng.standard_normal(shape)
+
+
+@dataclass(frozen=True)
+class Orthogonal(Initializer):
+    """Orthonormal rows or columns, times `gain`. Source: Saxe, McClelland, Ganguli, ICLR 2014."""
+
+    gain: float = 1.0
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Draw a normal matrix and keep the orthogonal factor of its QR decomposition, with the signs made unique."""
+        fan_in, fan_out = _fans(shape)
+        q, r = np.linalg.qr(rng.standard_normal((max(fan_in, fan_out), min(fan_in, fan_out))))
+        q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
+        return self.gain * (q if fan_in >= fan_out else q.T).reshape(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Explicit(Initializer):
+    """The given values; a model file does not repeat them, so a loaded network cannot be initialised again."""
+
+    values: Any = field(default=None, repr=False)
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
+        """Return a copy of the values; raise ShapeError when they have another shape."""
+        if self.values is None:
+            raise ConfigError(
+                "these initial values were given as an array and are not kept in a model file. Give them again."
+            )
+        values = np.array(self.values, dtype=np.float64)
+        if values.shape != shape:
+            raise ShapeError(
+                f"the explicit initial values must have the shape {shape} (inputs, outputs), got {values.shape}."
+            )
+        return values
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "zeros": Zeros(),
+    "normal": Normal(),
+    "uniform": Uniform(),
+    "glorot": Glorot(),
+    "he": He(),
+    "lecun": LeCun(),
+    "orthogonal": Orthogonal(),
+}
+_RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus")
+
+
+def make_initializer(spec: Any, activation: str = "identity") -> Initializer:
+    """Return an initialiser from a name, an array, or an initialiser; "auto" chooses by the activation that follows.
+
+    "auto" is He for the relu family, LeCun for selu, Glorot for all others.
+    """
+    if isinstance(spec, Initializer):
+        return spec
+    if isinstance(spec, str):
+        if spec == "auto":
+            return He() if activation in _RECTIFIERS else LeCun() if activation == "selu" else Glorot()
+        if spec not in INITIALIZERS:
+            raise unknown("initializer", spec, [*INITIALIZERS, "auto"])
+        return INITIALIZERS[spec]
+    return Explicit(spec)
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    return (shape[0], shape[-1]) if len(shape) > 1 else (1, shape[0])

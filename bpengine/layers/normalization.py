@@ -1,0 +1,84 @@
+"""BatchNorm and LayerNorm: values brought to mean 0 and variance 1, then scaled by gamma and shifted by beta."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError
+from bpengine.kernels._kernel import Array
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.ops import Ops
+
+
+@dataclass(frozen=True)
+class _Normalization(Layer):
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0:
+            raise ConfigError(f"{type(self).__name__} requires eps above 0, got {self.eps!r}.")
+
+    def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
+        """Start as the plain normalisation: gamma 1, beta 0."""
+        return {"gamma": np.ones(inputs), "beta": np.zeros(inputs)}
+
+
+@dataclass(frozen=True)
+class LayerNorm(_Normalization):
+    """Normalise each sample over its features.
+
+    Parameters: "gamma", "beta" (features,). Source: Ba, Kiros, Hinton, "Layer normalization", 2016.
+    """
+
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
+        """Normalise x (batch, features) over axis 1."""
+        y, residual = ops.layer_norm_fwd(x, params["gamma"], params["beta"], eps=self.eps)
+        return y, residual, running
+
+    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+        """Return dx and the gradients of gamma and beta."""
+        dx, dgamma, dbeta = ops.layer_norm_bwd(residual, dy)
+        return dx, {"gamma": dgamma, "beta": dbeta}
+
+
+@dataclass(frozen=True)
+class BatchNorm(_Normalization):
+    """Normalise each feature over the batch in training, by running statistics afterwards.
+
+    momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
+    Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
+    batch's own (divided by the batch size). Source: Ioffe, Szegedy, ICML 2015.
+    """
+
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"BatchNorm requires a momentum of at least 0 and below 1, got {self.momentum!r}.")
+
+    def init_running(self, inputs: int) -> HostArrays:
+        """Start from mean 0 and variance 1."""
+        return {"mean": np.zeros(inputs), "variance": np.ones(inputs)}
+
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
+        """Normalise x (batch, features) over axis 0, or by the running statistics."""
+        gamma, beta = params["gamma"], params["beta"]
+        if not run.training:
+            fixed = (running["mean"], running["variance"])
+            y, residual = ops.batch_norm_inference_fwd(x, gamma, beta, *fixed, eps=self.eps)
+            return y, (False, residual), running
+        y, residual = ops.batch_norm_fwd(x, gamma, beta, eps=self.eps)
+        seen = {"mean": residual.mean, "variance": residual.variance}
+        averaged = {n: ops.moving_average(running[n], seen[n], momentum=self.momentum) for n in running}
+        return y, (True, residual), averaged
+
+    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+        """Return dx and the gradients of gamma and beta; in training dx flows through the batch statistics too."""
+        training, inner = residual
+        run = ops.batch_norm_bwd if training else ops.batch_norm_inference_bwd
+        dx, dgamma, dbeta = run(inner, dy)
+        return dx, {"gamma": dgamma, "beta": dbeta}

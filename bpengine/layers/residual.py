@@ -1,0 +1,64 @@
+"""Residual: y = x + f(x), f being a chain of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ShapeError
+from bpengine.kernels._kernel import Array
+from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, sizes
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.ops import Ops
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """Add the input to the output of the inner layers, which must have as many features.
+
+    Parameters: those of the inner layers, numbered: "0.weight" ...
+    Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016.
+    """
+
+    layers: Sequence[Layer]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", check_layers(self.layers, "Residual"))
+
+    def outputs(self, inputs: int) -> int:
+        """Return `inputs`; raise ShapeError when the inner layers do not end with as many features."""
+        inner = sizes(self.layers, inputs)[-1]
+        if inner != inputs:
+            raise ShapeError(
+                f"Residual requires its layers to end with as many features as go in, got {inputs} in and {inner} out. "
+                f"End them with Dense({inputs})."
+            )
+        return inputs
+
+    def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
+        """Initialise the inner layers."""
+        return init_chain(self.layers, [int(rng.integers(2**32))], inputs)[0]
+
+    def init_running(self, inputs: int) -> HostArrays:
+        """Return the running statistics of the inner layers."""
+        return init_chain(self.layers, [0], inputs)[1]
+
+    def penalized(self) -> dict[str, str | None]:
+        """Return what the inner layers have penalised."""
+        return {f"{i}.{n}": row for i, layer in enumerate(self.layers) for n, row in layer.penalized().items()}
+
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
+        """Return x + f(x)."""
+        inner, residuals, seen = forward_chain(self.layers, ops, params, running, x, run)
+        y, added = ops.at(run.place).add_fwd(x, inner)
+        return y, (run.place, added, tuple(residuals)), seen
+
+    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+        """Return the gradient through both ways, added, and the inner layers' gradients."""
+        place, added, residuals = residual
+        straight, inward = ops.add_bwd(added, dy)
+        bent, gradients = backward_chain(self.layers, ops, residuals, inward, place, need_dx=need_dx)
+        return (ops.add_fwd(straight, bent)[0] if need_dx else None), gradients

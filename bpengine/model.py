@@ -1,0 +1,306 @@
+"""Model: a network with parameters on a backend. The public face of the engine; it speaks NumPy on every backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bpengine import data, io
+from bpengine.backend import Backend, HostArray, State, Step, get_backend
+from bpengine.errors import ConfigError, ModelFileError, NonFiniteError, ShapeError, unknown
+from bpengine.kernels._kernel import Array
+from bpengine.layers import Layer, initializers
+from bpengine.layers.layer import HostArrays, Run
+from bpengine.network import Network
+from bpengine.training.batching import gather
+from bpengine.training.callbacks import Callback
+from bpengine.training.fit import Fit, Subject
+from bpengine.training.history import Epoch, History
+from bpengine.training.inputs import Rows, check_rows, scores
+from bpengine.training.optimizers import Optimizer
+from bpengine.training.stopping import Rule
+
+CHUNK = 8192  # rows that predict and evaluate hold at a time
+
+
+class Model:
+    """A network with parameters.
+
+    backend: "numpy", "jax", "cupy", or a Backend. dtype: "float32" or "float64". precision: how matrices are multiplied,
+    where that differs from dtype ("tf32", "bfloat16"). seed: draws the initial weights, shuffles and dropout masks, the
+    same on every backend. Raises ConfigError or BackendUnavailable.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+        seed: int = 0,
+        *,
+        precision: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        if not isinstance(network, Network):
+            raise ConfigError(f"Model requires a bp.Network, got {network!r}.")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ConfigError(f"Model requires seed to be a whole number of at least 0, got {seed!r}.")
+        if dtype not in ("float32", "float64"):
+            raise unknown("dtype", dtype, ("float32", "float64"))
+        made = get_backend(backend, precision=precision or dtype, device=device)
+        if made.dtype != dtype:
+            raise ConfigError(f"dtype {dtype!r} and precision {precision!r} contradict each other. Give one of them.")
+        self._start(network, made, int(seed), *network.init(int(seed)))
+
+    def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
+        self.network, self.backend, self.seed = network, backend, seed
+        self.fits = 0  # fits so far: each shuffles and drops in its own way
+        self._ops = backend.ops()
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._steps: dict[Any, Step] = {}
+        self._params, self._running = self._bring(params), self._bring(running)
+
+    def __repr__(self) -> str:
+        shape = "-".join(map(str, self.network.sizes))
+        size = sum(p.size for p in self._params.values())
+        return f"Model({shape}, {self.network.loss.name}, {size} parameters, {self.backend!r}, seed={self.seed})"
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of parameters and results."""
+        return self.backend.dtype
+
+    @property
+    def parameters(self) -> HostArrays:
+        """Copies of all parameters: {"0.weight": (inputs, units), "0.bias": (units,), ...}."""
+        return self._fetch(self._params)
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Replace the named parameters; raise ConfigError for an unknown name, ShapeError for a wrong shape."""
+        new: HostArrays = {}
+        for name, value in values.items():
+            if name not in self._params:
+                raise unknown("parameter", name, self._params)
+            new[name] = np.asarray(value, dtype=self.dtype)
+            if new[name].shape != tuple(self._params[name].shape):
+                wanted = tuple(self._params[name].shape)
+                raise ShapeError(f"parameter {name!r} requires the shape {wanted}, got {new[name].shape}.")
+        self._params = {**self._params, **self._bring(new)}
+
+    @property
+    def running(self) -> HostArrays:
+        """Copies of the running statistics of BatchNorm layers; empty without any."""
+        return self._fetch(self._running)
+
+    def forward(self, x: Any) -> HostArray:
+        """Return the raw outputs (rows, outputs) for x (rows, inputs), outside training."""
+        return self._outputs(data.check_features(x, self.network.inputs), link=False)
+
+    def predict(self, x: Any) -> HostArray:
+        """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits."""
+        return self._outputs(data.check_features(x, self.network.inputs), link=True)
+
+    def evaluate(self, x: Any, y: Any, weights: Any = None) -> dict[str, float]:
+        """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
+
+        The loss is the one that is trained, penalties included, over all rows.
+        """
+        return self._evaluate(check_rows(self.network, x, y, weights), self._params, self._running)
+
+    def loss_and_gradients(
+        self, x: Any, y: Any, weights: Any = None, *, training: bool = True
+    ) -> tuple[float, HostArrays]:
+        """Return the loss over all rows and its gradient for every parameter, named and shaped like `parameters`.
+
+        With `training`, dropout masks are those of the first step and BatchNorm uses the statistics of these rows.
+        """
+        rows = check_rows(self.network, x, y, weights)
+        run = self._compile(("gradients", training), self._gradients(training))
+        loss, gradients, _ = run(self._params, self._running, self._counter(0), *self._rows(rows))
+        return float(self.backend.to_numpy(loss)), self._fetch(gradients)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        optimizer: str | Optimizer = "adam",
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        weights: Any = None,
+        validation: Sequence[Any] | None = None,
+        only: str | Sequence[str] | None = None,
+        update: str = "simultaneous",
+        clip_norm: float | None = None,
+        stop: Rule | Sequence[Rule] = (),
+        shuffle: bool = True,
+        callbacks: Callback | Sequence[Callback] = (),
+        progress: bool = False,
+        track_step_size: bool | None = None,
+    ) -> History:
+        """Train on x (rows, inputs) and y until `epochs`, `steps` or a rule of `stop` is reached; return the History.
+
+        batch_size: rows per step; None is the full batch, 1 is online descent. The rows left over at the end of an epoch
+            make a smaller step. weights: one per row. validation: (x, y), evaluated after each epoch.
+        only: names of the parameters to train ("1.bias", "*.weight"); all others are frozen.
+        update: "simultaneous", or "sequential": each layer is updated before the gradient is taken through it.
+        clip_norm: largest norm of all gradients together. shuffle: a new order each epoch, given by (seed, epoch).
+        callbacks: called with (model, epoch) after each epoch; a true result stops.
+        track_step_size: record the largest change of any parameter at each step; by default when a step is an epoch.
+
+        Raises ShapeError, DataError or ConfigError before anything is changed, and NonFiniteError when the loss is not
+        finite: the model then keeps its last good parameters.
+        """
+        fit = Fit(
+            optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
+            track_step_size,
+        )  # fmt: skip
+        trainer, state = fit.trainer(self._subject(), check_rows(self.network, x, y, weights), self._on_epoch(fit))
+        try:
+            with fit.bar() as progress_bar:
+                state, history = trainer.run(state, progress_bar)
+        except NonFiniteError as error:
+            self._adopt(error.good_state)
+            raise
+        self._adopt(state)
+        self.fits += 1
+        return history
+
+    def _subject(self) -> Subject:
+        seed = self.seed if self.fits == 0 else int(np.random.SeedSequence([self.seed, self.fits]).generate_state(1)[0])
+        return Subject(
+            self.network, self.backend, self._ops, self._params, self._running, seed, self._evaluate, self._steps
+        )  # fmt: skip
+
+    def _on_epoch(self, fit: Fit) -> Callable[[State, Epoch], bool]:
+        def on_epoch(state: State, epoch: Epoch) -> bool:
+            self._adopt(self.backend.copy(state))
+            verdicts = [bool(callback(self, epoch)) for callback in fit.called]
+            return any(verdicts)
+
+        return on_epoch
+
+    def to(self, backend: str | Backend, *, device: str | None = None) -> Model:
+        """Return a copy of this model on another backend, with the same dtype and parameters."""
+        model = Model(self.network, backend, self.dtype, self.seed, device=device)
+        model.parameters, model._running = self.parameters, model._bring(self.running)
+        model.fits = self.fits
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write network, parameters and running statistics to a safetensors file, whole or not at all."""
+        settings = {"dtype": self.dtype, "seed": self.seed, "fits": self.fits}
+        io.write(path, io.Contents(io.describe(self.network), settings, self.parameters, self.running))
+
+    def load_parameters(self, path: str | os.PathLike[str]) -> None:
+        """Take over the parameters of a file of the same network.
+
+        Raises ModelFileError, naming the first difference, when the file is of another network; the model stays as it is.
+        """
+        contents = io.read(path)
+        if different := io.difference(io.describe(self.network), contents.network):
+            raise ModelFileError(f"the model file {str(path)!r} is of another network. {different}.")
+        io.check_arrays(path, "parameter", self._params, contents.params)
+        io.check_arrays(path, "running statistic", self._running, contents.running)
+        self._params, self._running = self._bring(contents.params), self._bring(contents.running)
+
+    def _bring(self, arrays: HostArrays) -> dict[str, Array]:
+        return {name: self.backend.asarray(array, self.dtype) for name, array in arrays.items()}
+
+    def _fetch(self, arrays: Mapping[str, Array]) -> HostArrays:
+        return {name: np.array(self.backend.to_numpy(array)) for name, array in arrays.items()}
+
+    def _adopt(self, state: Any) -> None:
+        self._params, self._running = state["params"], state["running"]
+
+    def _counter(self, step: int) -> Array:
+        return self.backend.asarray(np.array([self.seed % 2**32, step], dtype=np.uint32))
+
+    def _compile(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        if key not in self._compiled:
+            self._compiled[key] = self.backend.compile(function)
+        return self._compiled[key]
+
+    def _rows(self, rows: Rows) -> list[Array]:
+        pairs = zip(rows.arrays, rows.dtypes(self.dtype), strict=True)
+        return [self.backend.asarray(array, dtype, copy=False) for array, dtype in pairs]
+
+    def _gradients(self, training: bool) -> Callable[..., Any]:
+        def run(params: Any, running: Any, counter: Any, x: Any, target: Any, weights: Any = None) -> Any:
+            how = Run(training, counter)
+            return self.network.loss_and_gradients(self._ops, params, running, x, target, weights, how)
+
+        return run
+
+    def _outputs(self, x: HostArray, *, link: bool) -> HostArray:
+        """Run the network over x in pieces, so that an array on disk is never in memory whole."""
+        activation = self.network.loss.link if link else None
+
+        def run(params: Any, running: Any, x: Any) -> Any:
+            y = self.network.forward(self._ops, params, running, x).y
+            return self._ops.forward(activation)(y)[0] if activation else y
+
+        run = self._compile(("outputs", activation), run)
+        pieces = (gather(x, np.arange(i, min(i + CHUNK, len(x)))) for i in range(0, len(x), CHUNK))
+        done = [run(self._params, self._running, self.backend.asarray(p, self.dtype, copy=False)) for p in pieces]
+        return np.concatenate([np.array(self.backend.to_numpy(y)) for y in done])
+
+    def _evaluate(self, rows: Rows, params: Any, running: Any) -> dict[str, float]:
+        """Return loss and scores over all rows, gathered piece by piece and weighted as the loss's reduction says."""
+
+        def run(params: Any, running: Any, x: Any, target: Any, weights: Any = None) -> Any:
+            y = self.network.forward(self._ops, params, running, x).y
+            link = self.network.loss.link
+            predicted = self._ops.forward(link)(y)[0] if link else y
+            return self.network.data_loss(self._ops, y, target, weights)[0], predicted
+
+        run = self._compile("evaluate", run)
+        total, shares, sums = 0.0, 0.0, dict[str, float]()
+        for start in range(0, len(rows.x), CHUNK):
+            numbers = np.arange(start, min(start + CHUNK, len(rows.x)))
+            piece = Rows(*(None if a is None else gather(a, numbers) for a in rows))  # type: ignore[arg-type]
+            share = float(piece.weights.sum()) if piece.weights is not None else len(numbers)
+            if share:
+                loss, predicted = run(params, running, *self._rows(piece))
+                factor = 1.0 if self.network.loss.reduction == "sum" else share
+                total, shares = total + float(self.backend.to_numpy(loss)) * factor, shares + share
+                for name, value in scores(self.network, self.backend.to_numpy(predicted), piece.target).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        loss = total if self.network.loss.reduction == "sum" else total / shares
+        for _, _, value, _ in self.network.penalty_terms(self._ops, params, len(rows.x)):
+            loss += float(self.backend.to_numpy(value))
+        means = {name: value / len(rows.x) for name, value in sums.items()}
+        if "squared_error" in means:
+            means = {"rmse": float(np.sqrt(means["squared_error"]))}
+        return {"loss": loss, **means}
+
+
+def load(
+    path: str | os.PathLike[str], backend: str | Backend = "numpy", *, layers: Mapping[str, type[Layer]] | None = None
+) -> Model:
+    """Return the model of a file, on any backend; `layers` gives classes of one's own by name. Runs no code of the file.
+
+    Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here.
+    """
+    contents = io.read(path)
+    network = io.build(contents.network, layers)
+    if not isinstance(network, Network):
+        raise ModelFileError(f"the model file {str(path)!r} describes no network.")
+    settings = contents.settings
+    shapes = io.build(contents.network, {**(layers or {}), "Explicit": initializers.Zeros}).init(0)
+    io.check_arrays(path, "parameter", shapes[0], contents.params)
+    io.check_arrays(path, "running statistic", shapes[1], contents.running)
+    model = Model.__new__(Model)
+    model._start(
+        network, get_backend(backend, precision=settings["dtype"]), settings["seed"], contents.params, contents.running
+    )
+    model.fits = settings["fits"]
+    return model
+
+
+__all__ = ["Model", "load"]

@@ -1,0 +1,165 @@
+"""Network: layers and a loss, a frozen description; forward, loss and gradients as pure functions of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from bpengine.errors import ConfigError
+from bpengine.kernels import KERNELS
+from bpengine.kernels._kernel import Array
+from bpengine.layers.activation import Activation
+from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, sizes
+from bpengine.layers.dense import Dense
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, positive_whole
+from bpengine.losses import Loss, make_loss
+from bpengine.ops import Ops
+from bpengine.penalties import Penalty
+
+
+class Forward(NamedTuple):
+    """What a forward pass leaves: raw outputs (batch, outputs), one residual per layer, new running statistics."""
+
+    y: Array
+    residuals: list[Any]
+    running: Arrays
+
+
+@dataclass(frozen=True, init=False)
+class Network:
+    """A feed-forward network: `inputs` features, `layers` in order, a `loss`, and `penalties` on the weights.
+
+    Raises ConfigError for unknown names, and for a loss that does not fit the last activation (probabilities where
+    logits are asked for, or the other way round).
+    """
+
+    inputs: int
+    layers: tuple[Layer, ...]
+    loss: Loss
+    penalties: tuple[Penalty, ...]
+
+    def __init__(
+        self,
+        inputs: int,
+        layers: Layer | Sequence[Layer],
+        loss: str | Loss,
+        penalties: Penalty | Sequence[Penalty] = (),
+    ) -> None:
+        penalties = (penalties,) if isinstance(penalties, Penalty) else tuple(penalties)
+        for penalty in penalties:
+            if not isinstance(penalty, Penalty):
+                raise ConfigError(f"Network requires penalties such as bp.L2(1e-4), got {penalty!r}.")
+        object.__setattr__(self, "inputs", positive_whole(inputs, "Network", "the number of inputs"))
+        object.__setattr__(self, "layers", check_layers(layers, "Network"))
+        object.__setattr__(self, "loss", make_loss(loss))
+        object.__setattr__(self, "penalties", penalties)
+        self.sizes  # noqa: B018 (a layer may refuse the number of features that reaches it)
+        _check_fit(self.loss, last_activation(self.layers))
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of features before each layer and after the last."""
+        return sizes(self.layers, self.inputs)
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return self.sizes[-1]
+
+    def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
+        """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend."""
+        return init_chain(self.layers, [seed], self.inputs)
+
+    def penalized(self) -> dict[str, str | None]:
+        """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""
+        found = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
+        return {f"{i}.{name}": row for i, name, row in found}
+
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run = Run()) -> Forward:  # noqa: B008
+        """Run the layers on x (batch, inputs)."""
+        return Forward(*forward_chain(self.layers, ops, params, running, x, run))
+
+    def data_loss(self, ops: Ops, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
+        """Return the loss of raw outputs y against the target, without penalties, and its residual."""
+        loss = self.loss
+        options = {"reduction": loss.reduction, **loss.options}
+        value, residual = ops.at("loss").forward(loss.name)(y, target, weights, **options)
+        return value, residual
+
+    def penalty_terms(self, ops: Ops, params: Arrays, samples: int) -> list[tuple[Penalty, str, Array, Any]]:
+        """Return (penalty, parameter name, value, residual) for every penalty on every weight."""
+        terms = []
+        for penalty in self.penalties:
+            for name, bias_row in self.penalized().items():
+                value, residual = penalty.forward(ops.at("penalty"), params[name], bias_row, samples)
+                terms.append((penalty, name, value, residual))
+        return terms
+
+    def total_loss(
+        self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
+    ) -> Array:
+        """Return the loss with penalties, by forward kernels alone: what an oracle differentiates."""
+        loss = self.data_loss(ops, self.forward(ops, params, running, x, run).y, target, weights)[0]
+        return _add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0]))
+
+    def loss_and_gradients(
+        self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
+    ) -> tuple[Array, Arrays, Arrays]:
+        """Return (loss, gradient of that very number for every parameter, new running statistics).
+
+        Shapes: x (batch, inputs); target as the loss asks for; weights (batch,) or None -> loss ().
+        """
+        passed = self.forward(ops, params, running, x, run)
+        loss, dy, terms = self.loss_and_cotangent(ops, params, passed.y, target, weights)
+        _, gradients = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
+        return loss, {**gradients, **self.add_penalties(ops, terms, gradients)}, passed.running
+
+    def loss_and_cotangent(
+        self, ops: Ops, params: Arrays, y: Array, target: Array, weights: Array | None
+    ) -> tuple[Array, Array, list[Any]]:
+        """Return (loss with penalties, dloss/dy, penalty terms) for raw outputs y."""
+        loss, residual = self.data_loss(ops, y, target, weights)
+        dy = ops.at("loss").backward(self.loss.name)(residual, ops.xp.ones_like(loss))
+        terms = self.penalty_terms(ops, params, y.shape[0])
+        return _add_up(ops, loss, terms), dy, terms
+
+    def add_penalties(self, ops: Ops, terms: list[Any], gradients: Arrays) -> Arrays:
+        """Return the given gradients that a penalty touches, with the penalty's gradient added."""
+        touched: Arrays = {}
+        ops = ops.at("penalty")
+        for penalty, name, value, residual in terms:
+            if name in gradients:
+                extra = penalty.backward(ops, residual, ops.xp.ones_like(value))
+                touched[name] = ops.add_fwd(touched.get(name, gradients[name]), extra)[0]
+        return touched
+
+
+def _add_up(ops: Ops, loss: Array, terms: list[Any]) -> Array:
+    for _, _, value, _ in terms:
+        loss = ops.at("penalty").add_fwd(loss, value)[0]
+    return loss
+
+
+def last_activation(layers: Sequence[Layer]) -> Activation | None:
+    """Return the activation that makes the network's outputs, or None when another kind of layer makes them."""
+    last = layers[-1]
+    if isinstance(last, Dense):
+        return last.activation
+    return last if isinstance(last, Activation) else None
+
+
+def _check_fit(loss: Loss, activation: Activation | None) -> None:
+    makes = KERNELS[activation.name].output if activation else "any"
+    wants = loss.kernel.output
+    name = activation.name if activation else "none"
+    if wants == "probabilities" and makes != "probabilities":
+        raise ConfigError(
+            f"loss {loss.name!r} requires probabilities, but the network ends in the activation {name!r}. "
+            f"End it in 'sigmoid' or 'softmax', or use 'sigmoid_cross_entropy' or 'softmax_cross_entropy' on raw outputs."
+        )
+    if wants == "scores" and makes == "probabilities":
+        raise ConfigError(
+            f"loss {loss.name!r} requires raw outputs (logits) and applies {loss.link!r} itself, but the network already "
+            f"ends in {name!r}. End it in a layer without activation, or use a loss on probabilities."
+        )

@@ -1,0 +1,111 @@
+"""Ops: the kernels bound to one array namespace, and observers that see every call.
+
+`ops.dense_fwd(x, w, b)` runs the kernel `dense_fwd(xp, x, w, b)` of the KERNELS table, or the faster replacement a backend
+gives for it. Layers, losses and update rules call only ops; they hold no mathematics of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bpengine.errors import ConfigError, unknown
+from bpengine.kernels import KERNELS, Kernel
+from bpengine.kernels._kernel import Array, Namespace
+
+Replacements = Mapping[str, Callable[..., Any]]
+
+
+class Ops:
+    """Every kernel function as an attribute, with its namespace already given.
+
+    `replacements` maps a function's name ("adam_update") to a callable of the same signature without `xp`.
+    """
+
+    def __init__(self, xp: Namespace, replacements: Replacements | None = None) -> None:
+        self.xp = xp
+        replacements = replacements or {}
+        functions = {f.__name__: f for k in KERNELS.values() for f in (k.forward, k.backward) if f}
+        for name in replacements.keys() - functions.keys():
+            raise unknown("kernel function to replace", name, functions)
+        for name, function in functions.items():
+            setattr(self, name, replacements.get(name) or partial(function, xp))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Refuse a kernel that does not exist, naming the nearest ones (found attributes never come here)."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise unknown("kernel function", name, (n for n in vars(self) if n != "xp"))
+
+    def forward(self, kernel: str) -> Callable[..., Any]:
+        """Return the bound forward of a kernel given by name."""
+        return self._bound(_row(kernel).forward)
+
+    def backward(self, kernel: str) -> Callable[..., Any]:
+        """Return the bound backward of a kernel given by name; refuse a kernel without one, saying why."""
+        row = _row(kernel)
+        if row.backward is None:
+            raise ConfigError(f"kernel {kernel!r} has no backward: {row.no_backward or 'it is not differentiated'}")
+        return self._bound(row.backward)
+
+    def at(self, place: str) -> Ops:
+        """Return the ops to use inside a named place ("layer 1"); plain ops do not care, observed ops remember it."""
+        return self
+
+    def _bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        bound: Callable[..., Any] = getattr(self, function.__name__)
+        return bound
+
+
+def _row(kernel: str) -> Kernel:
+    if kernel not in KERNELS:
+        raise unknown("kernel", kernel, KERNELS)
+    return KERNELS[kernel]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kernel call as an observer sees it: where, which function, with what, and what came out."""
+
+    place: str
+    function: str
+    kernel: Kernel
+    args: tuple[Any, ...]
+    options: Mapping[str, Any]
+    result: Any
+
+    def named_results(self) -> dict[str, Array]:
+        """Return the arrays that came out, by name: outputs for a forward, "dx", "dw" ... for a backward."""
+        if self.function.endswith("_bwd"):
+            names = tuple(f"d{name}" for name in self.kernel.differentiable)
+            values = self.result if isinstance(self.result, tuple) else (self.result,)
+        else:
+            names = self.kernel.outputs
+            paired = self.kernel.backward is not None or self.function.endswith("_fwd")
+            values = (self.result[0],) if paired else self.result if isinstance(self.result, tuple) else (self.result,)
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+
+
+Observer = Callable[[Call], None]
+_OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backward) if f}
+
+
+class ObservedOps(Ops):
+    """Ops that report each call to an observer. The engine does not know them; without one nothing is paid."""
+
+    def __init__(self, ops: Ops, observer: Observer, place: str = "") -> None:
+        self.xp = ops.xp
+        self._inner, self._observer, self._place = ops, observer, place
+        for name, kernel in _OWNER.items():
+            setattr(self, name, partial(self._observe, kernel, name, getattr(ops, name)))
+
+    def at(self, place: str) -> ObservedOps:
+        """Return observed ops whose calls are reported as made at `place`."""
+        return ObservedOps(self._inner, self._observer, place)
+
+    def _observe(self, kernel: Kernel, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        result = function(*args, **options)
+        self._observer(Call(self._place, name, kernel, args, options, result))
+        return result

@@ -1,0 +1,30 @@
+"""Callbacks: functions called after each epoch, and one that keeps the model on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from bpengine.training.history import Epoch
+
+Callback = Callable[[Any, Epoch], object]  # called with (model, epoch); a true result stops the fit
+
+
+class Checkpoint:
+    """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far."""
+
+    def __init__(self, path: str | os.PathLike[str], every: int = 1, *, best: bool = False) -> None:
+        self.path, self.every, self.best = path, every, best
+        self._lowest = float("inf")
+
+    def __call__(self, model: Any, epoch: Epoch) -> None:
+        """Save when it is time to."""
+        if self.best:
+            loss = (epoch.validation or {}).get("loss", epoch.loss)
+            if not loss < self._lowest:
+                return
+            self._lowest = loss
+        elif epoch.number % self.every:
+            return
+        model.save(self.path)

@@ -1,0 +1,135 @@
+"""Optimizers: a learning rate and the options of one update-rule kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from bpengine.errors import ConfigError, unknown
+from bpengine.kernels import KERNELS
+from bpengine.kernels._kernel import Array, Namespace
+from bpengine.layers.layer import Arrays
+from bpengine.ops import Ops
+from bpengine.training.schedules import Schedule, make_schedule
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """Base: `kernel` names the update rule; fields beside `learning_rate` are the rule's options.
+
+    `learning_rate` is a number, a schedule (`bp.Cosine(...)`), or a function of the step number.
+    """
+
+    kernel: ClassVar[str]
+    learning_rate: Any = 0.01
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "learning_rate", make_schedule(self.learning_rate, type(self).__name__))
+        for name, value in self.options().items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                raise ConfigError(f"{type(self).__name__} requires {name} to be a number of at least 0, got {value!r}.")
+            if name in _SHARES and not value < 1:
+                raise ConfigError(f"{type(self).__name__} requires {name} below 1, got {value!r}.")
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate as a function of the step number."""
+        assert isinstance(self.learning_rate, Schedule)
+        return self.learning_rate
+
+    def options(self) -> dict[str, float]:
+        """Return the options of the update rule."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learning_rate"}
+
+    @property
+    def rule(self) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """What a compiled step depends on: the rule and its options, not the learning rate."""
+        return self.kernel, tuple(self.options().items())
+
+    def init(self, xp: Namespace, params: Arrays) -> dict[str, list[Array]]:
+        """Return the rule's slots (moments, velocities) for each parameter, all zero."""
+        slots = len(KERNELS[self.kernel].arguments) - 4  # all but w, dw, t, lr
+        return {name: [xp.zeros_like(w) for _ in range(slots)] for name, w in params.items()}
+
+    def update(
+        self, ops: Ops, w: Array, dw: Array, slots: list[Array], t: Array, lr: Array
+    ) -> tuple[Array, list[Array]]:
+        """Return the new value and the new slots of one parameter after step t = 1, 2, ..."""
+        new, *renewed = ops.forward(self.kernel)(w, dw, *slots, t, lr, **self.options())
+        return new, renewed
+
+
+_SHARES = ("momentum", "decay", "beta1", "beta2")
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Plain gradient descent: w - lr dw, step size = slope x learning rate."""
+
+    kernel = "sgd"
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """Gradient descent with a velocity (Polyak 1964): u = momentum u + dw; w - lr u."""
+
+    kernel = "momentum"
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """Momentum that looks ahead (Nesterov 1983; Sutskever et al. 2013): w - lr (dw + momentum u)."""
+
+    kernel = "nesterov"
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """Each gradient divided by a running root mean square (Tieleman, Hinton 2012)."""
+
+    kernel = "rmsprop"
+    learning_rate: Any = 1e-3
+    decay: float = 0.9
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adaptive moment estimation (Kingma, Ba 2015)."""
+
+    kernel = "adam"
+    learning_rate: Any = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov, Hutter 2019); it decays every trained parameter, biases too."""
+
+    kernel = "adamw"
+    weight_decay: float = field(default=0.01)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+
+def make_optimizer(spec: str | Optimizer) -> Optimizer:
+    """Return an optimizer from a name, with its default learning rate, or from one made already."""
+    if isinstance(spec, Optimizer):
+        return spec
+    if isinstance(spec, type) and issubclass(spec, Optimizer):
+        raise ConfigError(f"fit requires an optimizer, got the class {spec.__name__}. Call it: {spec.__name__}(0.01).")
+    if not isinstance(spec, str) or spec not in OPTIMIZERS:
+        raise unknown("optimizer", spec, OPTIMIZERS)
+    return OPTIMIZERS[spec]()

@@ -1,0 +1,119 @@
+"""The training step: gradients, the one place they pass through, and the update. A pure function of state and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bpengine.backend import State, Step
+from bpengine.kernels._kernel import Array
+from bpengine.layers.chain import qualified
+from bpengine.layers.layer import Arrays, Run, rebind
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.training.optimizers import Optimizer
+
+Exchange = Callable[[Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Everything a compiled step depends on, beside the network: two equal plans share a compilation."""
+
+    optimizer: Optimizer
+    trained: tuple[str, ...]
+    update: str  # "simultaneous" or "sequential"
+    clip_norm: float | None
+    loss_below: float | None
+    step_below: float | None
+    track_step_size: bool
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells two plans apart; the learning rate is not part of it, it is an argument of the step."""
+        rest = (self.trained, self.update, self.clip_norm, self.loss_below, self.step_below, self.track_step_size)
+        return (self.optimizer.rule, *rest)
+
+
+def init_state(ops: Ops, plan: StepPlan, params: Arrays, running: Arrays, counter: Array) -> State:
+    """Return the state before the first step; `counter` is uint32 (2,): seed and step number."""
+    slots = plan.optimizer.init(ops.xp, {name: params[name] for name in plan.trained})
+    return {"params": dict(params), "running": dict(running), "slots": slots, "counter": counter}
+
+
+def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = lambda gradients: gradients) -> Step:
+    """Return step(state, rows, lr) -> (state, report).
+
+    rows: x, target and, when samples are weighted, weights. lr: (1,). report: "loss" () before the update, "halt" (),
+    and "step_size" (1,) if it is tracked. `exchange` sees every gradient between its computation and its use: several
+    machines average theirs here.
+    """
+    parts = _Parts(network, plan, ops, exchange)
+    gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
+
+    def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
+        loss, changed, slots, running = gradient_and_update(state, rows, lr)
+        params, report = {**state["params"], **changed}, {"loss": loss}
+        if plan.track_step_size:
+            sizes = [ops.largest_change(state["params"][name], new) for name, new in changed.items()]
+            report["step_size"] = ops.xp.max(ops.xp.concat(sizes), keepdims=True)
+        limits = {"loss_below": plan.loss_below, "step_below": plan.step_below}
+        report["halt"] = ops.halt(loss, report.get("step_size"), **limits)
+        counter = ops.advance(state["counter"])
+        return {"params": params, "running": running, "slots": slots, "counter": counter}, report
+
+    return step
+
+
+@dataclass(frozen=True)
+class _Parts:
+    network: Network
+    plan: StepPlan
+    ops: Ops
+    exchange: Exchange
+
+    def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
+        """Take all gradients at the old parameters, then update."""
+        x, target, *weights = rows
+        weight, run = (weights[0] if weights else None), Run(True, state["counter"])
+        loss, gradients, running = self.network.loss_and_gradients(
+            self.ops, state["params"], state["running"], x, target, weight, run
+        )
+        changed, slots = self._update(state, gradients, lr)
+        return loss, changed, {**state["slots"], **slots}, running
+
+    def sequential(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
+        """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
+        x, target, *weights = rows
+        network, ops, params = self.network, self.ops, state["params"]
+        passed = network.forward(ops, params, state["running"], x, Run(True, state["counter"]))
+        loss, dy, terms = network.loss_and_cotangent(ops, params, passed.y, target, weights[0] if weights else None)
+        changed: Arrays = {}
+        slots = dict(state["slots"])
+        for i in reversed(range(len(network.layers))):
+            layer, residual, here = network.layers[i], passed.residuals[i], ops.at(str(i))
+            dx, own = layer.backward(here, residual, dy)
+            own = qualified(own, str(i))
+            new, renewed = self._update(state, {**own, **network.add_penalties(ops, terms, own)}, lr)
+            if new:
+                dx, _ = layer.backward(here, rebind(residual, {id(params[name]): w for name, w in new.items()}), dy)
+            dy, changed, slots = dx, {**changed, **new}, {**slots, **renewed}
+        return loss, changed, slots, passed.running
+
+    def _update(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, dict[str, list[Array]]]:
+        """Send the gradients of the trained parameters through the exchange and the clip, and apply the update rule."""
+        xp, plan = self.ops.xp, self.plan
+        gradients = self.exchange({name: dw for name, dw in gradients.items() if name in plan.trained})
+        if plan.clip_norm is not None and gradients:
+            norm = self.ops.global_norm(*gradients.values())
+            gradients = {
+                n: self.ops.clip_by_global_norm(norm, dw, max_norm=plan.clip_norm) for n, dw in gradients.items()
+            }
+        changed: Arrays = {}
+        slots: dict[str, list[Array]] = {}
+        for name, dw in gradients.items():
+            t = xp.astype(state["counter"][1:2], dw.dtype) + 1
+            w = state["params"][name]
+            changed[name], slots[name] = plan.optimizer.update(self.ops, w, dw, state["slots"][name], t, lr)
+        return changed, slots

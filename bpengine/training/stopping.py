@@ -1,0 +1,88 @@
+"""Stopping rules: when a fit ends before its number of steps or epochs is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bpengine.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class StepSizeBelow:
+    """Stop after a step in which no parameter moved by `tolerance` or more; for plain descent slope x learning rate."""
+
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        if not self.tolerance > 0:
+            raise ConfigError(f"StepSizeBelow requires a tolerance above 0, got {self.tolerance!r}.")
+
+    def __str__(self) -> str:
+        return f"step size below {self.tolerance:g}"
+
+
+@dataclass(frozen=True)
+class LossBelow:
+    """Stop after a step whose training loss was below `value`."""
+
+    value: float
+
+    def __str__(self) -> str:
+        return f"loss below {self.value:g}"
+
+
+@dataclass(frozen=True)
+class NoImprovement:
+    """Stop when the validation loss has not fallen by more than `min_delta` for `epochs` epochs.
+
+    With `restore_best` the model goes back to the parameters of the best epoch.
+    """
+
+    epochs: int
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
+            raise ConfigError(f"NoImprovement requires a number of epochs of at least 1, got {self.epochs!r}.")
+
+    def __str__(self) -> str:
+        return f"no improvement on validation data for {self.epochs} epochs"
+
+
+Rule = StepSizeBelow | LossBelow | NoImprovement
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The stopping rules of one fit, sorted by where they are checked: inside the compiled step, or after an epoch."""
+
+    step_size: StepSizeBelow | None = None
+    loss: LossBelow | None = None
+    validation: NoImprovement | None = None
+
+    @property
+    def thresholds(self) -> dict[str, float | None]:
+        """What the halt kernel compares with."""
+        return {
+            "loss_below": self.loss.value if self.loss else None,
+            "step_below": self.step_size.tolerance if self.step_size else None,
+        }
+
+
+def make_rules(stop: Rule | Sequence[Rule], *, validation: bool) -> Rules:
+    """Sort the rules; raise ConfigError for two of a kind, for something that is no rule, or when data are missing."""
+    found: dict[str, Rule] = {}
+    kinds = {StepSizeBelow: "step_size", LossBelow: "loss", NoImprovement: "validation"}
+    for rule in [stop] if isinstance(stop, Rule) else stop:
+        if type(rule) not in kinds:
+            raise ConfigError(
+                f"fit requires stop to be {', '.join(k.__name__ for k in kinds)} or a list of them, got {rule!r}."
+            )
+        if kinds[type(rule)] in found:
+            raise ConfigError(f"fit takes one rule of each kind, got two {type(rule).__name__}.")
+        found[kinds[type(rule)]] = rule
+    if "validation" in found and not validation:
+        raise ConfigError("the rule NoImprovement requires validation data, got none. Pass validation=(x, y) to fit.")
+    return Rules(**found)  # type: ignore[arg-type]

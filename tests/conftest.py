@@ -1,0 +1,51 @@
+"""What all tests share: a generator seeded by the test's own name, and the array namespaces."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+os.environ["JAX_ENABLE_X64"] = "1"  # before JAX is imported: the oracle works in float64
+
+import numpy as np
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="fail instead of skipping where this backend (jax, cupy, ...) is missing; may be repeated",
+    )
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """Give each test random numbers of its own, the same in any order and in parallel."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture(params=["numpy", "jax.numpy", "array_api_strict"])
+def xp(request: pytest.FixtureRequest) -> Any:
+    """Give each array namespace in turn."""
+    return namespace(request, request.param)
+
+
+@pytest.fixture
+def jax(request: pytest.FixtureRequest) -> Any:
+    """Give JAX, the oracle."""
+    return namespace(request, "jax")
+
+
+def namespace(request: pytest.FixtureRequest, name: str) -> Any:
+    """Import a library; where it is missing, skip, or fail if it is required."""
+    library = name.split(".")[0]
+    if find_spec(library) is None:
+        required = library in request.config.getoption("--require-backend")
+        (pytest.fail if required else pytest.skip)(f"{library} is not installed")
+    return import_module(name)

@@ -1,0 +1,211 @@
+"""The checks before training: what passes is untouched, what fails is named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bpengine.data import (
+    check_binary_targets,
+    check_class_labels,
+    check_features,
+    check_same_length,
+    check_targets,
+    check_weights,
+    memory,
+    release,
+)
+from bpengine.errors import BpError, DataError, ShapeError
+
+NAN, INF = float("nan"), float("inf")
+
+
+def message_of(check, *arguments, kind=DataError, **options):
+    with pytest.raises(BpError) as caught:
+        check(*arguments, **options)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+@pytest.fixture
+def mapped(tmp_path):
+    """Return a function that stores an array and maps it from its file."""
+
+    def store(array, mode="r"):
+        np.save(tmp_path / "a.npy", array)
+        return np.load(tmp_path / "a.npy", mmap_mode=mode)
+
+    return store
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float32", "float64"])
+def test_arrays_pass_untouched(dtype):
+    x = np.ones((3, 2), dtype)
+    x.flags.writeable = False
+    assert check_features(x, 2) is x
+
+
+def test_mapped_arrays_pass_untouched(mapped):
+    x = mapped(np.ones((3, 2)))
+    assert check_features(x, 2) is x
+    assert isinstance(check_targets(mapped(np.ones(3)), 1), np.memmap)
+    y = mapped(np.array([0, 1, 2]))
+    assert check_class_labels(y, 3) is y
+
+
+class Producer:
+    """An array known only by DLPack."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_lists_tables_and_dlpack_are_accepted():
+    expected = [[1.0, 2.0], [3.0, 4.0]]
+    for x in (expected, pd.DataFrame(expected), Producer(np.array(expected))):
+        np.testing.assert_array_equal(check_features(x, 2), expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "kind", "message"),
+    [
+        (
+            np.ones(3),
+            ShapeError,
+            "x requires shape (rows, 2), got (3,). A single sample is x[None, :]; a single feature",
+        ),
+        (
+            np.ones((3, 4)),
+            ShapeError,
+            "x requires shape (rows, 2), got (3, 4). The network has 2 inputs; the data have 4",
+        ),
+        (np.ones((2, 3)), ShapeError, "got (2, 3). It looks transposed"),
+        (np.ones((3, 4, 4)), ShapeError, "got (3, 4, 4). Flatten every sample with x.reshape(len(x), -1)."),
+        (np.float64(3), ShapeError, "got ()"),
+        (np.ones((0, 2)), DataError, "x requires at least one row, got shape (0, 2)"),
+        ([[1.0, 2.0], [3.0]], DataError, "Rows must have equal lengths"),
+        ([[1.0, "red"], [2.0, "blue"]], DataError, "got the text 'red' in row 0, column 1. Encode text as numbers"),
+        (
+            np.array([["1", "2"], ["3", "4"]]),
+            DataError,
+            "the text '1' in row 0, column 0. Convert the array with astype",
+        ),
+        (pd.DataFrame({"a": [1, 2], "b": ["3", "x"]}), DataError, "the text '3' in row 0, column 1. Convert"),
+        (np.array([[1, 2], [None, 3]], object), DataError, "got None in row 1, column 0. Fill or drop"),
+        (np.array([[1, 2]], object), DataError, "array of Python objects (dtype object). Convert"),
+        (np.ones((2, 2), complex), DataError, "x requires real numbers, got dtype complex128"),
+        (np.ma.masked_invalid([[1.0, NAN]]), DataError, "a masked one in row 0, column 1"),
+        ([[1.0, 2.0], [3.0, NAN]], DataError, "got nan in row 1, column 1 (1 such values in all)"),
+        ([[1.0, -INF], [NAN, INF]], DataError, "got -inf in row 0, column 1 (3 such values in all)"),
+    ],
+)
+def test_features_refused(x, kind, message):
+    assert message in message_of(check_features, x, 2, kind=kind)
+
+
+def test_features_name_their_argument():
+    assert message_of(check_features, np.ones(3), 2, what="validation x", kind=ShapeError).startswith("validation x ")
+
+
+def test_places_are_right_across_blocks(monkeypatch, mapped):
+    monkeypatch.setattr(memory, "BLOCK_BYTES", 64)  # four rows of two float64
+    x = np.ones((50, 2))
+    x[41, 1] = x[47, 0] = NAN
+    assert "nan in row 41, column 1 (2 such" in message_of(check_features, mapped(x), 2)
+    labels = np.zeros(50, int)
+    labels[37] = 9
+    assert "got 9 in row 37" in message_of(check_class_labels, mapped(labels), 3)
+    one_hot = np.eye(3)[labels % 3]
+    one_hot[33] = 0
+    assert "in row 33" in message_of(check_class_labels, mapped(one_hot), 3)
+
+
+def test_release_keeps_written_and_private_values(mapped):
+    for mode in ("r+", "c"):
+        x = mapped(np.zeros((5000, 4)), mode)
+        x[:] = 7.0
+        release(np.asarray(x)[10:])
+        np.testing.assert_array_equal(x, np.full((5000, 4), 7.0))
+    release(np.zeros(3))
+
+
+def test_same_length():
+    check_same_length(np.ones((3, 2)), [1, 2, 3])
+    message = message_of(check_same_length, np.ones((3, 2)), np.ones((4, 1)), kind=ShapeError)
+    assert "same number of rows, got x (3, 2) and y (4, 1)" in message
+
+
+@pytest.mark.parametrize(
+    "y",
+    [[2, 0, 1], [2.0, 0.0, 1.0], [[2], [0], [1]], np.array([2, 0, 1], np.uint8), [[0, 0, 1], [1, 0, 0], [0, 1, 0.0]]],
+    ids=["list", "floats", "column", "bytes", "one-hot"],
+)
+def test_labels_accepted(y):
+    found = check_class_labels(y, 3)
+    np.testing.assert_array_equal(found, [2, 0, 1])
+    assert found.dtype.kind in "iu"
+
+
+@pytest.mark.parametrize(
+    ("y", "kind", "message"),
+    [
+        (
+            [0, 1, 3],
+            DataError,
+            "y requires class numbers 0 to 2, got 3 in row 2. The network has 3 outputs; these labels",
+        ),
+        ([1, 2, 3], DataError, "got 3 in row 2. The labels start at 1; use y - 1."),
+        ([0, -1, 1], DataError, "got -1 in row 1. Labels -1 and 1 become 0 and 1"),
+        ([0, 1.5, 2.5], DataError, "y requires whole class numbers, got 1.5 in row 1. For a number to predict"),
+        ([0, NAN, 1], DataError, "got nan in row 1 (1 such"),
+        (["a", "b"], DataError, "got the text 'a' in row 0. Class names become numbers with: names, y = np.unique"),
+        ([[0, 1, 0], [0, 1, 1]], DataError, "one-hot rows (one 1, otherwise 0), got [0, 1, 1] in row 1"),
+        ([[0, 1], [1, 0]], ShapeError, "y requires shape (rows,) or (rows, 3), got (2, 2)"),
+        ([], DataError, "y requires at least one row"),
+    ],
+)
+def test_labels_refused(y, kind, message):
+    assert message in message_of(check_class_labels, y, 3, kind=kind)
+
+
+def test_targets_accepted():
+    assert check_targets([1.0, 2.0], 1).shape == (2, 1)
+    y = np.ones((4, 3), np.float32)
+    assert check_targets(y, 3) is y
+    assert check_binary_targets([0, 1, 0.5], 1).shape == (3, 1)
+    assert check_binary_targets(np.array([True, False]), 1).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("check", "y", "outputs", "kind", "message"),
+    [
+        (
+            check_targets,
+            np.ones(3),
+            2,
+            ShapeError,
+            "y requires shape (rows, 2), got (3,). The network has 2 outputs. Class",
+        ),
+        (check_targets, np.ones((3, 3)), 2, ShapeError, "y requires shape (rows, 2), got (3, 3)"),
+        (check_targets, [1.0, INF], 1, DataError, "got inf in row 1, column 0 (1 such"),
+        (check_targets, np.ones((0, 1)), 1, DataError, "at least one row"),
+        (check_binary_targets, [0.0, 1.5], 1, DataError, "y requires numbers from 0 to 1, got 1.5 in row 1."),
+        (check_binary_targets, [-1, 1], 1, DataError, "got -1 in row 0. Targets -1 and 1 become"),
+    ],
+)
+def test_targets_refused(check, y, outputs, kind, message):
+    assert message in message_of(check, y, outputs, kind=kind)
+
+
+def test_weights():
+    w = np.array([0.0, 2.0])
+    assert check_weights(w, 2) is w
+    assert "require shape (3,), got (2,)" in message_of(check_weights, w, 3, kind=ShapeError)
+    assert "at least 0, got -1.0 in row 1" in message_of(check_weights, [1.0, -1.0], 2)
+    assert "got nan in row 0" in message_of(check_weights, [NAN, 1.0], 2)
+    assert "only zeros" in message_of(check_weights, [0, 0], 2)

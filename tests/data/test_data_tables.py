@@ -1,0 +1,190 @@
+"""CSV and Parquet: delimiters, names, text targets, and errors that name the cell."""
+
+import gzip
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from bpengine.data import load, read_arrays
+from bpengine.errors import ConfigError, DataError
+
+FLOWERS = "length,width,species\n5.1,3.5,setosa\n7.0,3.2,versicolor\n4.9,3.0,setosa\n"
+
+
+@pytest.fixture
+def csv(tmp_path):
+    """Return a function that writes text to a CSV file and returns its path."""
+
+    def write(text, name="table.csv"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    """Return a function that writes columns to a Parquet file and returns its path."""
+
+    def write(**columns):
+        pyarrow.parquet.write_table(pa.table(columns), tmp_path / "table.parquet")
+        return tmp_path / "table.parquet"
+
+    return write
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
+def test_text_target_becomes_sorted_classes(csv, delimiter, name):
+    found = load(csv(FLOWERS.replace(",", delimiter), name))
+    np.testing.assert_array_equal(found.x, [[5.1, 3.5], [7.0, 3.2], [4.9, 3.0]])
+    np.testing.assert_array_equal(found.y, [0, 1, 0])
+    assert found.class_names == ("setosa", "versicolor")
+    assert found.feature_names == ("length", "width")
+
+
+def test_no_header(csv):
+    found = load(csv(FLOWERS.partition("\n")[2]))
+    assert found.rows == 3
+    assert found.feature_names == ("column 0", "column 1")
+
+
+def test_header_can_be_said(csv):
+    path = csv("1998,1999\n1,2\n3,4\n")
+    assert load(path).rows == 3
+    found = load(path, header=True)
+    assert (found.rows, found.feature_names) == (2, ("1998",))
+
+
+def test_byte_order_mark_quotes_and_hash(csv):
+    found = load(csv('\ufeff"a, b",c,d\n1,2,"x, #1"\n3,4,y\n'))
+    assert found.feature_names == ("a, b", "c")
+    assert found.class_names == ("x, #1", "y")
+
+
+@pytest.mark.parametrize("target", ["species", 0, -3])
+def test_target_by_name_or_number(csv, target):
+    found = load(csv("species,length,width\nb,1,2\na,3,4\n"), target=target)
+    np.testing.assert_array_equal(found.x, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(found.y, [1, 0])
+
+
+def test_target_in_the_middle(csv):
+    found = load(csv("a,t,b\n1,u,2\n3,v,4\n"), target="t")
+    np.testing.assert_array_equal(found.x, [[1, 2], [3, 4]])
+
+
+def test_table_without_target(csv):
+    found = read_arrays(csv("a,b\n1,2\n3,4\n"), target=False)
+    np.testing.assert_array_equal(found.x, [[1, 2], [3, 4]])
+    assert found.y is None
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "y"),
+    [
+        ([0, 1, 2, 0, 1, 2], "classification", [0, 1, 2, 0, 1, 2]),
+        ([1, 2, 1, 2], "classification", [0, 1, 0, 1]),
+        ([0, 1, 3, 0, 1, 3, 3, 3], "regression", None),
+        ([0, 1, 2], "regression", None),
+        ([0.5, 1, 0.5, 1], "regression", None),
+    ],
+)
+def test_task_of_numeric_targets(csv, values, task, y):
+    found = load(csv("a,t\n" + "".join(f"7,{value}\n" for value in values)))
+    assert found.task == task
+    np.testing.assert_array_equal(found.y, np.array(values, float)[:, None] if y is None else y)
+
+
+def test_task_can_be_said(csv):
+    path = csv("a,t\n1,10\n2,20\n3,10\n")
+    assert load(path).task == "regression"
+    found = load(path, task="classification")
+    assert (found.y.tolist(), found.class_names) == ([0, 1, 0], ("10", "20"))
+    with pytest.raises(ConfigError, match="unknown task 'ranking'"):
+        load(path, task="ranking")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b,t\n1,2,3\n4,,6\n", "has a missing value in row 1, column 'b' (number 1)"),
+        ("a,b,t\n1,2,3\n4,NA,6\n", "has a missing value in row 1, column 'b' (number 1)"),
+        ("a,b,t\n1,2,3\n4,nan,6\n", "has a missing value in row 1, column 'b' (number 1)"),
+        ("a,b,t\n1,2,3\n4,5,\n", "has a missing value in row 1, column 't' (number 2)"),
+        ("a,b,t\n1,2,u\n4,5,\n", "has a missing value in row 1, column 't' (number 2)"),
+        ("a,b,t\n1,nan,u\n4,5,v\n", "has a missing value in row 0, column 'b' (number 1)"),
+        ("a,b,t\n1,2,3\n4,red,6\n", "column 'b' (number 1) holds text: first 'red' in row 1. Encode it as numbers"),
+        ("a,b,t\nred,2,u\n4,5,v\n", "column 'a' (number 0) holds text: first 'red' in row 0"),
+        ("a,b,t\n1,2,u\nred,5,v\n", "column 'a' (number 0) holds text: first 'red' in row 1"),
+        ("a;b;t\n1,5;2;3\n4,5;5;6\n", "first '1,5' in row 0. It looks like a decimal comma"),
+        ("a,b,t\n1,2,3\n4,5\n", "the number of columns changed from 3 to 2 at row 2"),
+        ("a,b,t\n1,2,u\n4,5,6,v\n", "Every row needs 3 fields"),
+        ("a,b,t\n", "requires at least one row below its header"),
+        ("", "empty file"),
+        ("t\n1\n2\n", "requires a feature and a target column, got 1 column"),
+    ],
+)
+def test_bad_csv_names_file_row_and_column(csv, text, message):
+    path = csv(text)
+    with pytest.raises(DataError) as caught:
+        load(path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_unknown_target_column(csv):
+    path = csv(FLOWERS)
+    with pytest.raises(ConfigError, match="'specie'. Did you mean 'species'"):
+        load(path, target="specie")
+    with pytest.raises(ConfigError, match="target column from 0 to 2, got 3"):
+        load(path, target=3)
+    with pytest.raises(ConfigError, match="task='regression' requires a target of numbers"):
+        load(path, task="regression")
+
+
+def test_a_name_like_an_address_is_only_a_missing_file():
+    with pytest.raises(DataError, match="does not exist"):
+        load("http://localhost/table.csv")
+
+
+def test_parquet_text_target(parquet):
+    for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string())):
+        target = pa.array(["u", "v", "u"]).cast(kind)
+        found = load(parquet(a=[1.0, 2.0, 3.0], b=[4, 5, 6], t=target))
+        np.testing.assert_array_equal(found.x, [[1, 4], [2, 5], [3, 6]])
+        assert (found.y.tolist(), found.class_names, found.feature_names) == ([0, 1, 0], ("u", "v"), ("a", "b"))
+
+
+def test_parquet_keeps_the_common_type(parquet):
+    found = load(parquet(a=pa.array([1.0, 2.0], pa.float32()), b=pa.array([1, 0], pa.int8()), t=[0.5, 1.5]))
+    assert (found.x.dtype, found.task) == (np.float32, "regression")
+    assert read_arrays(parquet(a=[1, 2], b=[3, 4]), target=False).x.tolist() == [[1, 3], [2, 4]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"a": ["red", "blue"], "t": [1, 2]}, "column 'a' (number 0) holds text: first 'red' in row 0"),
+        ({"a": [1.0, None], "t": [1, 2]}, "missing value in row 1, column 'a' (number 0)"),
+        ({"a": [1.0, float("nan")], "t": [1, 2]}, "missing value in row 1, column 'a' (number 0)"),
+        ({"a": [1.0, 2.0], "t": ["u", None]}, "missing value in row 1, column 't' (number 1)"),
+        ({"a": [[1], [2]], "t": [1, 2]}, "column 'a' (number 0) holds list"),
+        ({"a": pa.array([], pa.float64()), "t": pa.array([], pa.float64())}, "at least one row, got none"),
+    ],
+)
+def test_bad_parquet_names_row_and_column(parquet, columns, message):
+    with pytest.raises(DataError) as caught:
+        load(parquet(**columns))
+    assert message in str(caught.value)
+
+
+def test_parquet_without_pyarrow_names_the_cure(parquet, monkeypatch):
+    path = parquet(a=[1.0], t=[1.0])
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ConfigError, match=r"requires pyarrow, which is not installed.*bpengine\[parquet\]"):
+        load(path)

@@ -1,0 +1,113 @@
+"""Writing sets larger than memory: the same values, whole or not at all, in bounded memory."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from bpengine.data import generate, load, writing
+from bpengine.errors import ConfigError, DataError
+
+
+@pytest.mark.parametrize("chunk_rows", [None, 1000, 4096, 100_000])
+@pytest.mark.parametrize("name", ["blobs", "teacher_regression"])
+def test_written_rows_are_the_generated_rows(tmp_path, name, chunk_rows):
+    x_file, y_file = writing.write(name, 9000, tmp_path, seed=2, chunk_rows=chunk_rows)
+    assert [file.name for file in (x_file, y_file)] == [f"{name}_x.npy", f"{name}_y.npy"]
+    expected, found = generate(name, 9000, seed=2), load(str(x_file), target=str(y_file))
+    np.testing.assert_array_equal(found.x, expected.x)
+    np.testing.assert_array_equal(found.y, expected.y)
+    assert (found.task, found.x.dtype) == (expected.task, np.float32)
+    assert isinstance(found.x, np.memmap)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_prefix_names_the_files(tmp_path):
+    files = writing.write("parity", 10, tmp_path / "train")
+    assert [file.name for file in files] == ["train_x.npy", "train_y.npy"]
+
+
+def test_failure_midway_leaves_nothing(tmp_path, monkeypatch):
+    real, calls = writing.release, []
+
+    def fail_late(array):
+        calls.append(len(list(tmp_path.iterdir())))
+        if len(calls) == 3:
+            raise OSError("no space left on device")
+        real(array)
+
+    monkeypatch.setattr(writing, "release", fail_late)
+    with pytest.raises(DataError, match="cannot store 9,000 rows .* no space left"):
+        writing.write("blobs", 9000, tmp_path, chunk_rows=1000)
+    assert calls == [2, 2, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interruption_leaves_the_old_files(tmp_path, monkeypatch):
+    old = writing.write("blobs", 100, tmp_path)
+    before = [file.read_bytes() for file in old]
+
+    def interrupt(array):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "release", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writing.write("blobs", 200, tmp_path)
+    assert [file.read_bytes() for file in old] == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_second_name_refused_takes_the_first_away(tmp_path):
+    (tmp_path / "set_y.npy").mkdir()
+    with pytest.raises(DataError):
+        writing.write("blobs", 100, tmp_path / "set")
+    assert [file.name for file in tmp_path.iterdir()] == ["set_y.npy"]
+
+
+def test_missing_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        writing.write("blobs", 10, tmp_path / "nowhere" / "set")
+
+
+def test_settings_are_checked_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match="dtype float16, float32 or float64"):
+        writing.write("blobs", 10, tmp_path, dtype="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+MEMORY = """
+import pathlib, re, sys, threading, time
+from bpengine.data import check_features, generate, load, write
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
+
+generate("teacher_classification", 10, features=784)
+start, peak, running = resident(), 0, True
+
+def watch():
+    global peak
+    while running:
+        peak = max(peak, resident())
+        time.sleep(0.005)
+
+thread = threading.Thread(target=watch)
+thread.start()
+x, y = write("teacher_classification", 200_000, sys.argv[1], features=784)
+found = load(str(x), target=str(y))
+assert check_features(found.x, 784) is found.x
+running = False
+thread.join()
+print(peak - start)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_memory_stays_bounded_while_writing_and_checking(tmp_path):
+    result = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) > 200_000 * 784 * 4
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert float(result.stdout) < 150, "MiB more than before"
