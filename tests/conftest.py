@@ -49,3 +49,16 @@ def namespace(request: pytest.FixtureRequest, name: str) -> Any:
         required = library in request.config.getoption("--require-backend")
         (pytest.fail if required else pytest.skip)(f"{library} is not installed")
     return import_module(name)
+
+
+@pytest.fixture(params=["numpy", "jax", "cupy"])
+def backend_name(request: pytest.FixtureRequest) -> str:
+    """Give the name of each backend in turn; where one cannot run, skip, or fail if it is required."""
+    from bpengine.backend import backend_class
+
+    name: str = request.param
+    status = backend_class(name).availability()
+    if not status.ready:
+        required = name in request.config.getoption("--require-backend")
+        (pytest.fail if required else pytest.skip)(f"{name}: {status.reason}")
+    return name

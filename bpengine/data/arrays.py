@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 
 from bpengine.data.dataset import Array
 from bpengine.errors import DataError
+
+AnyPath = str | os.PathLike[str]
 
 
 class Arrays(NamedTuple):
@@ -23,11 +26,24 @@ class Arrays(NamedTuple):
     class_names: tuple[str, ...] | None = None
 
 
-def read_npy(path: Path, mmap: bool = True) -> Array:
+def existing(path: AnyPath) -> Path:
+    """Return the path.
+
+    Raises: DataError when there is no such file.
+    """
+    found = Path(path).expanduser()
+    if found.is_file():
+        return found
+    kind = "is a folder" if found.is_dir() else "does not exist"
+    raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
+
+
+def read_npy(path: AnyPath, mmap: bool = True) -> Array:
     """Read one .npy file: memory-mapped and read-only, or into memory with `mmap=False`.
 
     Raises: DataError naming the file when it is corrupt, truncated, or holds Python objects (never unpickled).
     """
+    path = existing(path)
     try:
         if mmap:
             return numeric(np.lib.format.open_memmap(path, mode="r"), path)
@@ -39,11 +55,12 @@ def read_npy(path: Path, mmap: bool = True) -> Array:
         raise DataError(f"{path} cannot be read as .npy: {error}") from error
 
 
-def read_npz(path: Path, keys: Sequence[str] = ("x", "y")) -> Arrays:
+def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y")) -> Arrays:
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 
     Raises: DataError naming the file and the arrays it holds.
     """
+    path = existing(path)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive.files]

@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from bpengine.data.arrays import Arrays
+from bpengine.data.arrays import AnyPath, Arrays, existing
 from bpengine.data.dataset import Array
 from bpengine.data.tables import MISSING, class_numbers, column_index, missing_cell, require_cells, text_cell
 from bpengine.errors import DataError
@@ -32,7 +32,7 @@ class Layout(NamedTuple):
 
 
 def read_csv(
-    path: Path, target: str | int | bool | None = None, header: bool | None = None, delimiter: str | None = None
+    path: AnyPath, target: str | int | bool | None = None, header: bool | None = None, delimiter: str | None = None
 ) -> Arrays:
     r"""Read a table of numbers, float64; the target column (default: the last) may hold class names.
 
@@ -41,6 +41,7 @@ def read_csv(
     class numbers in sorted order of the names. A missing cell is an error, not a guess.
     Raises: DataError naming the file, the row (from 0, without the header) and the column of the first bad cell.
     """
+    path = existing(path)
     layout = _layout(path, header, delimiter)
     at = column_index(path, layout.names, target)
     names = tuple(name for index, name in enumerate(layout.names) if index != at)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data._options import check_options
-from bpengine.data.arrays import Arrays, pair, read_npy, read_npz
+from bpengine.data.arrays import Arrays, existing, pair, read_npy, read_npz
 from bpengine.data.csvfile import read_csv
 from bpengine.data.dataset import Array
 from bpengine.data.idx import read_idx
@@ -21,18 +21,6 @@ IDX_NAME = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")
 CSV_NAME = re.compile(r"\.(csv|tsv|txt)(\.gz)?$")
 ENDINGS = ".npy, .npz, .csv, .tsv, .txt, .parquet, .idx, idx3-ubyte (and .gz of CSV and IDX)"
 Target = str | int | bool | os.PathLike[str] | None
-
-
-def existing(path: str | os.PathLike[str]) -> Path:
-    """Return the path.
-
-    Raises: DataError when there is no such file.
-    """
-    found = Path(path).expanduser()
-    if found.is_file():
-        return found
-    kind = "is a folder" if found.is_dir() else "does not exist"
-    raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
 
 
 def read_arrays(path: str | os.PathLike[str], target: Target = None, **options: Any) -> Arrays:

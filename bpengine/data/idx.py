@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from bpengine.data.arrays import AnyPath, existing
 from bpengine.data.dataset import Array
 from bpengine.errors import DataError
 
@@ -34,13 +35,14 @@ class Header(NamedTuple):
         return math.prod(self.shape) * int(self.dtype[-1])
 
 
-def read_idx(path: Path) -> Array:
+def read_idx(path: AnyPath) -> Array:
     """Read an IDX file, compressed with gzip or not.
 
     One-byte values of an uncompressed file are memory-mapped, read-only; wider ones are read and brought into this
     machine's byte order.
     Raises: DataError naming the file for a wrong magic number, or with the expected and found byte counts.
     """
+    path = existing(path)
     try:
         with path.open("rb") as file:
             compressed = file.read(2) == b"\x1f\x8b"

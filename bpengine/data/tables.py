@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data._options import optional
-from bpengine.data.arrays import Arrays
+from bpengine.data.arrays import AnyPath, Arrays, existing
 from bpengine.data.dataset import Array
 from bpengine.errors import ConfigError, DataError, unknown
 
@@ -73,11 +73,12 @@ def class_numbers(path: Path, text: Array, name: str, number: int) -> tuple[Arra
     return y.astype(np.int64), tuple(map(str, names))
 
 
-def read_parquet(path: Path, target: str | int | bool | None = None) -> Arrays:
+def read_parquet(path: AnyPath, target: str | int | bool | None = None) -> Arrays:
     """Read a Parquet table with pyarrow, by the rules of `read_csv`; x has the common dtype of its columns.
 
     Raises: ConfigError when pyarrow is not installed; DataError naming the file, the row and the column.
     """
+    path = existing(path)
     parquet = optional("pyarrow.parquet", f"reading {path}", "bpengine[parquet]")
     try:
         table = parquet.ParquetFile(path).read()

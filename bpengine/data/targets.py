@@ -58,10 +58,14 @@ def _require_range(y: Array, classes: int) -> None:
     if low == 1 and high == classes:
         hint = "The labels start at 1; use y - 1."
     elif low < 0:
-        hint = "Labels -1 and 1 become 0 and 1 with (y + 1) // 2." if (low, high) == (-1, 1) else "Count from 0."
+        hint = "Labels -1 and 1 become 0 and 1 with (y + 1) // 2." if _signs(y) else "Count from 0."
     else:
         hint = f"The network has {classes} outputs; these labels need {high + 1}."
     raise DataError(f"y requires class numbers 0 to {classes - 1}, got {int(value)} in row {row}. {hint}")
+
+
+def _signs(y: Array) -> bool:
+    return all(bool((np.abs(block) == 1).all()) for _, block in blocks(y))
 
 
 def _from_one_hot(y: Array) -> Array:
@@ -106,6 +110,6 @@ def check_binary_targets(y: Any, outputs: int) -> Array:
     low, high = range_of(array)
     if low < 0 or high > 1:
         row, value = first_row(array, lambda block: (block < 0) | (block > 1))
-        hint = "Targets -1 and 1 become 0 and 1 with (y + 1) / 2." if (low, high) == (-1, 1) else ""
+        hint = "Targets -1 and 1 become 0 and 1 with (y + 1) / 2." if _signs(array) else ""
         raise DataError(f"y requires numbers from 0 to 1, got {value} in row {row}. {hint}".rstrip())
     return array

@@ -47,8 +47,8 @@ def _bits(xp: Namespace, rows: int, columns: int, counter: Array, salt: int) -> 
     seed, step, layer = counter[0:1], counter[1:2], _word(xp, salt)
     row_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x9E3779B9)) ^ seed) ^ step)
     column_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x7F4A7C15)) ^ step) ^ seed)
-    row = _mix(xp, xp.arange(rows, dtype=xp.uint32) ^ row_key)
-    column = _mix(xp, xp.arange(columns, dtype=xp.uint32) ^ column_key)
+    row = _mix(xp, _mix(xp, xp.arange(rows, dtype=xp.uint32) ^ row_key) ^ column_key)
+    column = _mix(xp, _mix(xp, xp.arange(columns, dtype=xp.uint32) ^ column_key) ^ row_key)
     return _mix(xp, row[:, None] ^ column[None, :])
 
 

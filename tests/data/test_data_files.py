@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from bpengine.data import load, read_arrays, read_idx
+from bpengine.data import load, read_arrays, read_csv, read_idx, read_npy, read_npz, read_parquet
 from bpengine.errors import ConfigError, DataError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
@@ -154,7 +154,7 @@ def test_truncated_npy(tmp_path):
     np.save(tmp_path / "x.npy", np.eye(100))
     content = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(content[:1000])
-    with pytest.raises(DataError, match="cannot be read as .npy"):
+    with pytest.raises(DataError, match=r"cannot be read as \.npy"):
         read_arrays(tmp_path / "x.npy")
 
 
@@ -184,10 +184,16 @@ def test_arrays_that_do_not_fit(tmp_path, x, y, message):
 
 def test_options_belong_to_formats(tmp_path):
     np.save(tmp_path / "x.npy", np.eye(2))
-    with pytest.raises(ConfigError, match="unknown option of .*x.npy: 'delimiter'"):
+    with pytest.raises(ConfigError, match=r"unknown option of .*x\.npy: 'delimiter'"):
         read_arrays(tmp_path / "x.npy", delimiter=",")
     with pytest.raises(ConfigError, match="its target is the path of another file, got 3"):
         read_arrays(tmp_path / "x.npy", target=3)
     (tmp_path / "x.doc").write_text("?")
     with pytest.raises(DataError, match=r"an ending that no reader knows. Known: \.npy"):
         read_arrays(tmp_path / "x.doc")
+
+
+@pytest.mark.parametrize("reader", [read_arrays, read_csv, read_idx, read_npy, read_npz, read_parquet])
+def test_every_reader_takes_text_and_names_a_missing_file(reader):
+    with pytest.raises(DataError, match="'nowhere' does not exist"):
+        reader("nowhere")

@@ -139,7 +139,7 @@ def test_bad_csv_names_file_row_and_column(csv, text, message):
 
 def test_unknown_target_column(csv):
     path = csv(FLOWERS)
-    with pytest.raises(ConfigError, match="'specie'. Did you mean 'species'"):
+    with pytest.raises(ConfigError, match=r"'specie'\. Did you mean 'species'"):
         load(path, target="specie")
     with pytest.raises(ConfigError, match="target column from 0 to 2, got 3"):
         load(path, target=3)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import correlation_atol, value_rtol
 
 from bpengine.errors import ConfigError
 from bpengine.kernels import KERNELS
+from tests.tolerances import correlation_atol, value_rtol
 
 X = np.array([[1.0, 2.0], [3.0, -1.0]])
 W = np.array([[1.0, 0.0, -1.0], [2.0, 1.0, 0.5]])
@@ -144,6 +144,9 @@ def test_dropout_neighbours_are_uncorrelated() -> None:
         for right in (1, 2, 64):  # the corners of a rectangle share two row hashes and two column hashes
             a, b = mask[:-down, :-right] * mask[down:, right:], mask[down:, :-right] * mask[:-down, right:]
             assert abs(np.mean(a * b)) <= correlation_atol(a.size), (down, right)
+    upper = np.triu_indices(mask.shape[0], k=1)
+    assert abs(np.mean(mask[:, : mask.shape[0]][upper] * mask[:, : mask.shape[0]].T[upper])) <= correlation_atol(79800)
+    assert abs(np.mean(np.diagonal(mask))) <= correlation_atol(mask.shape[0])
     assert len({row.tobytes() for row in mask}) == mask.shape[0]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import value_rtol
 
 from bpengine.errors import ConfigError
 from bpengine.kernels import KERNELS
+from tests.tolerances import value_rtol
 
 LOSSES = [k.name for k in KERNELS.values() if k.kind == "loss"]
 
@@ -34,7 +34,8 @@ def per_sample(name: str, y: Any, target: Any) -> list[float]:
     """Return the loss of each row, summed over its outputs, by loops."""
     if name in PER_ELEMENT:
         return [
-            sum(PER_ELEMENT[name](float(a), float(b)) for a, b in zip(r, s, strict=True)) for r, s in zip(y, target)
+            sum(PER_ELEMENT[name](float(a), float(b)) for a, b in zip(r, s, strict=True))
+            for r, s in zip(y, target, strict=True)
         ]
     rows = (
         y if name == "categorical_cross_entropy" else [[v / sum(map(math.exp, r)) for v in map(math.exp, r)] for r in y]

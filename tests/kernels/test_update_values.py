@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tolerances import value_rtol
 
 from bpengine.kernels import KERNELS
+from tests.tolerances import value_rtol
 
 LR = 0.1
 GRADIENTS = [0.5, -2.0, 0.0, 1.5, 1e-6, 3.0]

@@ -1,0 +1,119 @@
+"""Bringing arrays to a backend and back: copies, dtypes, lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+
+DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
+ALIGNED = 64  # bytes: libraries share memory that starts at a multiple of this, and copy other memory anyway
+
+
+class OnlyDLPack:
+    """An array of another library: nothing of NumPy, only the exchange protocol."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.values.__dlpack_device__()
+
+
+def aligned(dtype: str, size: int = 64) -> np.ndarray[Any, Any]:
+    """Return zeros whose memory starts where every library could use it as it is."""
+    memory = np.zeros(size * np.dtype(dtype).itemsize + ALIGNED, np.uint8)
+    start = -memory.ctypes.data % ALIGNED
+    return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
+
+
+@DTYPES
+def test_a_later_change_of_the_source_changes_nothing(backend_name: str, dtype: str) -> None:
+    backend, source = bp.get_backend(backend_name, precision=dtype), aligned(dtype)
+    brought = [backend.asarray(source), backend.asarray(source, dtype), backend.asarray(source, copy=True)]
+    backend.synchronize(*brought)
+    source[:] = 7.0
+    for array in brought:
+        assert not backend.to_numpy(array).any()
+
+
+def test_parameters_given_to_a_model_are_its_own(backend_name: str) -> None:
+    model = bp.Model(bp.Network(2, [bp.Dense(32)], "mean_squared_error"), backend_name)
+    weight = aligned("float32").reshape(2, 32)
+    model.parameters = {"0.weight": weight}
+    weight[:] = 7.0
+    assert not model.parameters["0.weight"].any()
+
+
+def test_what_a_model_shows_is_a_copy(backend_name: str) -> None:
+    model = bp.Model(bp.Network(2, [bp.Dense(2), bp.BatchNorm()], "mean_squared_error"), backend_name)
+    for shown in (model.parameters, model.running):
+        for array in shown.values():
+            array[...] = 7.0
+    assert not any((a == 7.0).any() for a in [*model.parameters.values(), *model.running.values()])
+
+
+@DTYPES
+def test_dtype_is_kept_or_converted(backend_name: str, dtype: str, rng: np.random.Generator) -> None:
+    backend, values = bp.get_backend(backend_name, precision="float64"), rng.normal(size=(3, 2))
+    for source in (values, values.astype(np.float32), backend.asarray(values)):
+        for copy in (True, False):
+            got = backend.to_numpy(backend.asarray(source, dtype, copy=copy))
+            assert got.dtype == np.dtype(dtype)
+            np.testing.assert_array_equal(got, np.asarray(backend.to_numpy(backend.asarray(source))).astype(dtype))
+    for own in (np.float32, np.float64, np.int32, np.uint32, np.bool_):
+        assert backend.to_numpy(backend.asarray(np.ones(2, own))).dtype == own
+
+
+def test_lists_are_accepted(backend_name: str) -> None:
+    backend = bp.get_backend(backend_name)
+    got = backend.to_numpy(backend.asarray([[1, 2], [3, 4]], backend.dtype))
+    assert got.dtype == np.float32
+    assert got.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_arrays_of_other_libraries_are_accepted(backend_name: str) -> None:
+    backend, source = bp.get_backend(backend_name), np.arange(3, dtype=np.float32)
+    got = backend.to_numpy(backend.asarray(OnlyDLPack(source), backend.dtype))
+    assert got.dtype == np.float32
+    assert got.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_a_read_only_source_is_accepted(backend_name: str) -> None:
+    backend, source = bp.get_backend(backend_name), np.ones((2, 2), np.float32)
+    source.flags.writeable = False
+    for copy in (True, False):
+        assert backend.to_numpy(backend.asarray(source, copy=copy)).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_to_numpy_gives_a_numpy_array(backend_name: str) -> None:
+    backend = bp.get_backend(backend_name)
+    got = backend.to_numpy(backend.asarray(np.ones((2, 3), np.float32)))
+    assert type(got) is np.ndarray
+    assert got.shape == (2, 3)
+
+
+def test_take_gives_the_rows_asked_for(backend_name: str) -> None:
+    backend = bp.get_backend(backend_name)
+    array = backend.asarray(np.arange(12.0, dtype=np.float32).reshape(4, 3))
+    assert backend.to_numpy(backend.take(array, np.array([3, 0, 3]))).tolist() == [[9, 10, 11], [0, 1, 2], [9, 10, 11]]
+
+
+def test_compile_keeps_the_function(backend_name: str) -> None:
+    backend = bp.get_backend(backend_name)
+    run = backend.compile(lambda tree, y: {"sum": tree["x"] + y})
+    x, y = backend.asarray([1.0], "float32"), backend.asarray([2.0], "float32")
+    assert backend.to_numpy(run({"x": x}, y)["sum"]).tolist() == [3.0]
+    backend.synchronize(x, y)
+
+
+def test_memory_tells_bytes_or_nothing(backend_name: str) -> None:
+    told = bp.get_backend(backend_name).memory()
+    assert set(told) in (set(), {"in_use", "peak"})
+    assert all(isinstance(value, int) and value >= 0 for value in told.values())

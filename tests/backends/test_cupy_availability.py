@@ -1,0 +1,146 @@
+"""What the CuPy backend says where it cannot run. Nothing here needs CuPy, a driver or a device."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bpengine_cupy import CupyBackend, availability
+
+import bpengine as bp
+from bpengine.backend import Availability
+
+
+class CUDARuntimeError(RuntimeError):
+    """Stands for CUDA's own, whose text misleads."""
+
+
+def runtime(driver: int, library: int = 13000, devices: int | None = 1) -> Any:
+    """Return CUDA's runtime interface as some machine would show it; devices None makes the count fail."""
+
+    def count() -> int:
+        if devices is None:
+            raise CUDARuntimeError("cudaErrorNoDevice: CUDA driver version is insufficient")
+        return devices
+
+    return SimpleNamespace(
+        driverGetVersion=lambda: driver,
+        runtimeGetVersion=lambda: library,
+        getDeviceCount=count,
+        CUDARuntimeError=CUDARuntimeError,
+    )
+
+
+def found(monkeypatch: pytest.MonkeyPatch, name: str, *, installed: bool) -> None:
+    original = importlib.util.find_spec
+    answer = SimpleNamespace() if installed else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *more: answer if n == name else original(n, *more))
+
+
+def assert_refused(reason: str, *texts: str) -> None:
+    with pytest.raises(bp.BackendUnavailable) as caught:
+        bp.get_backend("cupy")
+    message = str(caught.value)
+    for text in (f"backend 'cupy' cannot run here ({reason})", *texts):
+        assert text in message
+    assert "insufficient" not in message
+    assert "cudaError" not in message
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason", "detail", "cure"),
+    [
+        (runtime(0, devices=None), "no driver", "no NVIDIA driver was found", "Install NVIDIA's driver"),
+        (runtime(12040), "version mismatch", "driver supports CUDA 12.4, CuPy was built for CUDA 13.0", "CUDA 12.x"),
+        (runtime(13020, devices=None), "no device", "driver (CUDA 13.2) shows no GPU", "CUDA_VISIBLE_DEVICES"),
+        (runtime(13020, devices=0), "no device", "driver (CUDA 13.2) shows no GPU", "nvidia-smi"),
+        (runtime(13020, devices=2), "ready", "CUDA 13.0, driver for CUDA 13.2, 2 GPU(s)", ""),
+        (runtime(13000, 13020), "ready", "CUDA 13.2, driver for CUDA 13.0", ""),
+        (runtime(14000, 13020), "ready", "driver for CUDA 14.0", ""),
+    ],
+)
+def test_the_runtime_is_judged(machine: Any, reason: str, detail: str, cure: str) -> None:
+    status = availability.check_runtime(machine)
+    assert status.reason == reason
+    assert status.ready == (reason == "ready")
+    assert detail in status.detail
+    assert cure in status.cure
+    assert bool(status.cure) != status.ready
+    assert "insufficient" not in status.detail + status.cure
+
+
+def test_other_errors_of_the_runtime_are_not_hidden() -> None:
+    machine = runtime(13020)
+    machine.getDeviceCount = lambda: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        availability.check_runtime(machine)
+
+
+def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, "cupy", installed=False)
+    assert CupyBackend.availability().reason == "not installed"
+    assert_refused("not installed", "'cupy' is not installed", "pip install 'bpengine[cuda]'")
+
+
+def test_several_packages_of_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, "cupy", installed=True)
+    monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy", "cupy-cuda12x"])
+    assert_refused("version mismatch", "several CuPy packages", "pip uninstall cupy cupy-cuda12x", "bpengine[cuda]")
+
+
+def test_installed_wheels_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["CuPy-CUDA13x", "cupy", "numpy", "cupy-rocm-7-0", "cupy-xarray", None]
+    packages = [SimpleNamespace(metadata={"Name": name}) for name in names]
+    monkeypatch.setattr(availability, "distributions", lambda: packages)
+    assert availability.installed_wheels() == ["cupy", "cupy-cuda13x", "cupy-rocm-7-0"]
+
+
+def test_a_broken_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise ImportError("libcudart.so.13: cannot open shared object file")
+
+    found(monkeypatch, "cupy", installed=True)
+    monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy-cuda13x"])
+    monkeypatch.setattr(availability, "_import_runtime", broken)
+    assert_refused("version mismatch", "cannot be imported: libcudart.so.13", "pip install 'bpengine[cuda]'")
+
+
+def test_no_driver_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, "cupy", installed=True)
+    monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy-cuda13x"])
+    monkeypatch.setattr(availability, "_import_runtime", lambda: runtime(0, devices=None))
+    assert_refused("no driver", "no NVIDIA driver was found on this machine", "backend='numpy' or 'jax'")
+
+
+def test_this_very_machine() -> None:
+    """Whatever is or is not installed here, the answer is one of the reasons, and it agrees with what can be done."""
+    status: Availability = CupyBackend.availability()
+    if status.ready:
+        assert bp.get_backend("cupy").device == "cuda:0"
+    elif status.reason == "no driver":
+        assert_refused("no driver", "no NVIDIA driver")
+    else:
+        assert status.reason in ("not installed", "version mismatch", "no device")
+        assert_refused(status.reason, status.detail, status.cure)
+
+
+def test_versions_are_shown_as_people_write_them() -> None:
+    assert [availability.version(n) for n in (13020, 12000, 11080)] == ["13.2", "12.0", "11.8"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:x", "tpu:0", "cuda:-1"])
+def test_a_device_of_another_kind_is_refused(device: str) -> None:
+    from bpengine_cupy.backend import _device_number
+
+    with pytest.raises(bp.ConfigError, match=f"devices 'cuda:0', 'cuda:1' ..., got '{device}'"):
+        _device_number(device, 1)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    from bpengine_cupy.backend import _device_number
+
+    with pytest.raises(bp.BackendUnavailable, match=r"no device 'cuda:2'.*2 GPU\(s\) were found"):
+        _device_number("cuda:2", 2)
+    assert [_device_number(d, 2) for d in (None, "cuda", "cuda:1", "gpu:1")] == [0, 0, 1, 1]
