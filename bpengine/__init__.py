@@ -1,42 +1,67 @@
-"""bpengine: a backpropagation engine. Hand-written kernels that run unchanged on NumPy, CuPy or JAX."""
+"""bpengine: a backpropagation engine. Hand-written kernels that run unchanged on NumPy, CuPy or JAX.
 
-from bpengine import data, layers
-from bpengine.backend import Backend, backend_names, get_backend
-from bpengine.errors import (
-    BackendUnavailable,
-    BpError,
-    ConfigError,
-    DataError,
-    ModelFileError,
-    NonFiniteError,
-    ShapeError,
-)
-from bpengine.kernels import KERNELS
-from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, initializers
-from bpengine.losses import Loss
-from bpengine.model import Model, load
-from bpengine.network import Network
-from bpengine.penalties import L1, L2
-from bpengine.training import (
-    SGD,
-    Adam,
-    AdamW,
-    Checkpoint,
-    Constant,
-    Cosine,
-    Exponential,
-    History,
-    LossBelow,
-    Momentum,
-    Nesterov,
-    NoImprovement,
-    RMSProp,
-    StepDecay,
-    StepSizeBelow,
-    WarmUp,
-)
+Names are loaded on first use, so that `import bpengine` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bpengine import check, data, layers, training
+    from bpengine.backend import Backend, backend_names, get_backend
+    from bpengine.errors import (
+        BackendUnavailable,
+        BpError,
+        ConfigError,
+        DataError,
+        ModelFileError,
+        NonFiniteError,
+        ShapeError,
+    )
+    from bpengine.kernels import KERNELS
+    from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, initializers
+    from bpengine.losses import Loss
+    from bpengine.model import Model, load
+    from bpengine.network import Network
+    from bpengine.penalties import L1, L2
+    from bpengine.training import (
+        SGD,
+        Adam,
+        AdamW,
+        Checkpoint,
+        Constant,
+        Cosine,
+        Exponential,
+        History,
+        LossBelow,
+        Momentum,
+        Nesterov,
+        NoImprovement,
+        RMSProp,
+        StepDecay,
+        StepSizeBelow,
+        WarmUp,
+    )
 
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "backend": "Backend backend_names get_backend",
+    "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError",
+    "kernels": "KERNELS",
+    "layers": "Activation BatchNorm Dense Dropout Layer LayerNorm Residual initializers",
+    "losses": "Loss",
+    "model": "Model load",
+    "network": "Network",
+    "penalties": "L1 L2",
+    "training": (
+        "SGD Adam AdamW Checkpoint Constant Cosine Exponential History LossBelow Momentum Nesterov NoImprovement RMSProp "
+        "StepDecay StepSizeBelow WarmUp"
+    ),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "KERNELS",
@@ -77,9 +102,26 @@ __all__ = [
     "StepSizeBelow",
     "WarmUp",
     "backend_names",
+    "check",
     "data",
     "get_backend",
     "initializers",
     "layers",
     "load",
+    "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"bpengine.{_HOME[name]}"), name)
+    elif name in __all__:
+        value = import_module(f"bpengine.{name}")
+    else:
+        raise AttributeError(f"module 'bpengine' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

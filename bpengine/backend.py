@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from bpengine.errors import BackendUnavailable, ConfigError, unknown
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.ops import Ops
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
 State = dict[str, Any]
@@ -154,6 +156,8 @@ class Backend:
 
 @cache
 def _plugins() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # not at the top: it takes as long to load as the kernels
+
     return {point.name: point for point in entry_points(group="bpengine.backends")}
 
 
@@ -190,5 +194,7 @@ def get_oracle() -> Any:
     status = backend_class("jax").availability()
     if not status.ready:
         raise BackendUnavailable(f"the autodiff oracle needs JAX ({status.reason}): {status.detail} {status.cure}")
+    from importlib.metadata import entry_points
+
     (point,) = entry_points(group="bpengine.oracles", name="jax")
     return point.load()()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,8 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Write bytes to a file beside the target and move it there in one step; nothing is left behind on a failure."""
+    import tempfile
+
     target = Path(path)
     if target.is_dir():
         raise ModelFileError(

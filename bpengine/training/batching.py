@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from bpengine.data import release
 from bpengine.kernels._kernel import Array
 
 STREAM_BYTES = 64 * 2**20  # how much of an array on disk is held in memory at a time
+STRETCH_BYTES = 128 * 2**20  # how much of a file on disk is mapped at a time
 RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are brought to the device whole
 
 
@@ -103,7 +105,19 @@ def make_source(
 
 
 def gather(array: HostArray, rows: HostArray) -> HostArray:
-    """Copy the given rows into memory, in their order, and let go of the pages of the file they came from."""
-    picked = np.asarray(np.take(array, rows, axis=0))
-    release(array)
+    """Copy the given rows into memory, in their order, and let go of the pages of the file they came from.
+
+    The system maps up to megabytes around every page that is touched. So the rows of an array on disk are taken in the
+    order of the file, a stretch of it at a time, and each stretch is given back before the next.
+    """
+    if not isinstance(array, np.memmap):
+        return np.take(array, rows, axis=0)
+    picked = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    ascending = np.argsort(rows, kind="stable")
+    stretch = max(1, STRETCH_BYTES * len(array) // array.nbytes)
+    cuts = np.searchsorted(rows[ascending], np.arange(0, len(array) + stretch, stretch))
+    for start, stop in pairwise(cuts):
+        here = ascending[start:stop]
+        picked[here] = np.take(array, rows[here], axis=0)
+        release(array)
     return picked

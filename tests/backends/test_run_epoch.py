@@ -18,15 +18,6 @@ class Windowed(NumpyBackend):
     window = 4
 
 
-@pytest.fixture(params=["as it is", "windowed"])
-def backend(request: pytest.FixtureRequest, backend_name: str) -> Backend:
-    """Give each backend, and the eager loop with a window in place of NumPy's second turn."""
-    if request.param == "windowed":
-        kind = type(bp.get_backend(backend_name))
-        return Windowed() if kind is NumpyBackend else type("Windowed", (kind,), {"window": 4})()
-    return bp.get_backend(backend_name)
-
-
 def counting(halt_after: int | None = None) -> Any:
     """Return a step that counts, adds up lr times the sum of the rows, and reports what it saw."""
 
@@ -63,97 +54,107 @@ def rates(steps: int) -> Any:
 def expected(orders: Any, lr: Any) -> tuple[int, float]:
     """Return the state after the given steps, added up in plain Python."""
     x = np.arange(12.0).reshape(6, 2)
-    return len(lr), sum(float(rate) * x[order].sum() * i for i, (rate, order) in enumerate(zip(lr, orders, strict=True)))
+    return len(lr), sum(
+        float(rate) * x[order].sum() * i for i, (rate, order) in enumerate(zip(lr, orders, strict=True))
+    )
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 5, 8, 9])
-def test_each_step_sees_its_rows_and_its_rate(backend: Backend, rng: np.random.Generator, steps: int) -> None:
-    order, lr = rng.integers(0, 6, (steps, 3)), rates(steps)
-    state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), order, lr)
-    np.testing.assert_array_equal(reports["first"], 2.0 * order[:, 0])
-    np.testing.assert_array_equal(reports["last"], 2.0 * order[:, -1] + 1)
-    np.testing.assert_array_equal(reports["y"], order.sum(axis=1))
-    np.testing.assert_array_equal(reports["lr"], lr)
-    assert not reports["halt"].any()
-    assert result(backend, state) == expected(order, lr)
+class TestRunEpoch:
+    """What holds on every backend."""
+
+    @pytest.fixture
+    def backend(self, backend_name: str) -> Backend:
+        return bp.get_backend(backend_name)
+
+    @pytest.mark.parametrize("steps", [1, 2, 4, 5, 8, 9])
+    def test_each_step_sees_its_rows_and_its_rate(self, backend: Backend, rng: np.random.Generator, steps: int) -> None:
+        order, lr = rng.integers(0, 6, (steps, 3)), rates(steps)
+        state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), order, lr)
+        np.testing.assert_array_equal(reports["first"], 2.0 * order[:, 0])
+        np.testing.assert_array_equal(reports["last"], 2.0 * order[:, -1] + 1)
+        np.testing.assert_array_equal(reports["y"], order.sum(axis=1))
+        np.testing.assert_array_equal(reports["lr"], lr)
+        assert not reports["halt"].any()
+        assert result(backend, state) == expected(order, lr)
+
+    @pytest.mark.parametrize("steps", [1, 3, 4, 7])
+    def test_without_an_order_each_step_sees_all_rows(self, backend: Backend, steps: int) -> None:
+        state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(steps))
+        assert reports["first"].tolist() == [0.0] * steps
+        assert reports["last"].tolist() == [11.0] * steps
+        assert reports["y"].tolist() == [15] * steps
+        assert result(backend, state) == expected([slice(None)] * steps, rates(steps))
+
+    def test_reports_are_numpy_arrays_of_one_number_per_step(self, backend: Backend) -> None:
+        _, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(3))
+        assert set(reports) == {"first", "last", "y", "lr", "halt"}
+        for values in reports.values():
+            assert type(values) is np.ndarray
+            assert values.shape == (3,)
+        assert reports["first"].dtype == np.float32
+        assert reports["halt"].dtype == np.bool_
+
+    @pytest.mark.parametrize("with_order", [True, False])
+    @pytest.mark.parametrize("halt_after", [1, 2, 4, 5, 6, 10])
+    def test_a_run_ends_right_after_the_step_that_halts(
+        self, backend: Backend, halt_after: int, with_order: bool
+    ) -> None:
+        order = np.arange(20).reshape(10, 2) % 6 if with_order else None
+        state, reports = backend.run_epoch(counting(halt_after), fresh(backend), rows(backend), order, rates(10))
+        assert {len(values) for values in reports.values()} == {halt_after}
+        assert reports["halt"].tolist() == [False] * (halt_after - 1) + [True]
+        seen = [slice(None)] * halt_after if order is None else order[:halt_after]
+        assert result(backend, state) == expected(seen, rates(halt_after))
+
+    def test_a_run_that_halted_goes_on_from_its_state(self, backend: Backend) -> None:
+        whole, _ = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(9))
+        half, reports = backend.run_epoch(counting(6), fresh(backend), rows(backend), None, rates(9))
+        rest, _ = backend.run_epoch(counting(), half, rows(backend), None, rates(9)[len(reports["halt"]) :])
+        assert result(backend, rest) == result(backend, whole)
+
+    def test_many_steps_on_all_rows(self, backend: Backend) -> None:
+        """More steps than one padded length of any backend."""
+        lr = np.full(1030, 1 / 64, np.float32)
+        state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, lr)
+        assert result(backend, state)[0] == 1030
+        assert reports["lr"].shape == (1030,)
+        assert reports["lr"].min() == np.float32(1 / 64)
+        state, reports = backend.run_epoch(counting(1027), fresh(backend), rows(backend), None, lr)
+        assert result(backend, state)[0] == len(reports["halt"]) == 1027
+
+    def test_one_step_serves_runs_of_different_lengths_and_batches(self, backend: Backend) -> None:
+        step = counting()
+        for steps, batch in ((1, 2), (3, 2), (5, 1), (2, 6)):
+            order = np.arange(steps * batch).reshape(steps, batch) % 6
+            state, reports = backend.run_epoch(step, fresh(backend), rows(backend), order, rates(steps))
+            assert len(reports["halt"]) == steps
+            assert result(backend, state) == expected(order, rates(steps))
+
+    def test_a_copy_survives_the_donation_of_the_original(self, backend: Backend) -> None:
+        state = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(3))[0]
+        before, copy = result(backend, state), backend.copy(state)
+        backend.run_epoch(counting(), state, rows(backend), None, rates(5))
+        assert result(backend, copy) == before
+
+    def test_what_was_fetched_survives_the_donation(self, backend: Backend) -> None:
+        state = fresh(backend)
+        fetched = backend.to_numpy(state["nested"]["w"])
+        backend.run_epoch(counting(), state, rows(backend), None, rates(5))
+        assert fetched.tolist() == [0.0]
+
+    def test_data_are_not_donated(self, backend: Backend) -> None:
+        data = rows(backend)
+        for _ in range(2):
+            backend.run_epoch(counting(), fresh(backend), data, None, rates(2))
+        assert backend.to_numpy(data[1]).tolist() == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("steps", [1, 3, 4, 7])
-def test_without_an_order_each_step_sees_all_rows(backend: Backend, steps: int) -> None:
-    state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(steps))
-    assert reports["first"].tolist() == [0.0] * steps
-    assert reports["last"].tolist() == [11.0] * steps
-    assert reports["y"].tolist() == [15] * steps
-    assert result(backend, state) == expected([slice(None)] * steps, rates(steps))
+class TestRunEpochWindowed(TestRunEpoch):
+    """The same where the device is read only every few steps."""
 
-
-def test_reports_are_numpy_arrays_of_one_number_per_step(backend: Backend) -> None:
-    _, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(3))
-    assert set(reports) == {"first", "last", "y", "lr", "halt"}
-    for values in reports.values():
-        assert type(values) is np.ndarray
-        assert values.shape == (3,)
-    assert reports["first"].dtype == np.float32
-    assert reports["halt"].dtype == np.bool_
-
-
-@pytest.mark.parametrize("with_order", [True, False])
-@pytest.mark.parametrize("halt_after", [1, 2, 4, 5, 6, 10])
-def test_a_run_ends_right_after_the_step_that_halts(backend: Backend, halt_after: int, with_order: bool) -> None:
-    order = np.arange(20).reshape(10, 2) % 6 if with_order else None
-    state, reports = backend.run_epoch(counting(halt_after), fresh(backend), rows(backend), order, rates(10))
-    assert {len(values) for values in reports.values()} == {halt_after}
-    assert reports["halt"].tolist() == [False] * (halt_after - 1) + [True]
-    seen = [slice(None)] * halt_after if order is None else order[:halt_after]
-    assert result(backend, state) == expected(seen, rates(halt_after))
-
-
-def test_a_run_that_halted_goes_on_from_its_state(backend: Backend) -> None:
-    whole, _ = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(9))
-    half, reports = backend.run_epoch(counting(6), fresh(backend), rows(backend), None, rates(9))
-    rest, _ = backend.run_epoch(counting(), half, rows(backend), None, rates(9)[len(reports["halt"]) :])
-    assert result(backend, rest) == result(backend, whole)
-
-
-def test_many_steps_on_all_rows(backend: Backend) -> None:
-    """More steps than one padded length of any backend."""
-    lr = np.full(1030, 1 / 64, np.float32)
-    state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, lr)
-    assert result(backend, state)[0] == 1030
-    assert reports["lr"].shape == (1030,)
-    assert reports["lr"].min() == np.float32(1 / 64)
-    state, reports = backend.run_epoch(counting(1027), fresh(backend), rows(backend), None, lr)
-    assert result(backend, state)[0] == len(reports["halt"]) == 1027
-
-
-def test_one_step_serves_runs_of_different_lengths_and_batches(backend: Backend) -> None:
-    step = counting()
-    for steps, batch in ((1, 2), (3, 2), (5, 1), (2, 6)):
-        order = np.arange(steps * batch).reshape(steps, batch) % 6
-        state, reports = backend.run_epoch(step, fresh(backend), rows(backend), order, rates(steps))
-        assert len(reports["halt"]) == steps
-        assert result(backend, state) == expected(order, rates(steps))
-
-
-def test_a_copy_survives_the_donation_of_the_original(backend: Backend) -> None:
-    state = backend.run_epoch(counting(), fresh(backend), rows(backend), None, rates(3))[0]
-    before, copy = result(backend, state), backend.copy(state)
-    backend.run_epoch(counting(), state, rows(backend), None, rates(5))
-    assert result(backend, copy) == before
-
-
-def test_what_was_fetched_survives_the_donation(backend: Backend) -> None:
-    state = fresh(backend)
-    fetched = backend.to_numpy(state["nested"]["w"])
-    backend.run_epoch(counting(), state, rows(backend), None, rates(5))
-    assert fetched.tolist() == [0.0]
-
-
-def test_data_are_not_donated(backend: Backend) -> None:
-    data = rows(backend)
-    for _ in range(2):
-        backend.run_epoch(counting(), fresh(backend), data, None, rates(2))
-    assert backend.to_numpy(data[1]).tolist() == [0, 1, 2, 3, 4, 5]
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return Windowed()
 
 
 def test_jax_frees_the_donated_state(jax: Any) -> None:
