@@ -20,7 +20,8 @@ from bpengine.ops import Ops
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-PRECISIONS = ("float32", "float64", "tf32", "bfloat16")
+REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
+PRECISIONS = ("float32", "float64", *REDUCED)
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Step = Callable[[State, tuple[Array, ...], Array], tuple[State, dict[str, Array]]]
@@ -39,6 +40,13 @@ class Availability:
     def ready(self) -> bool:
         """True when the backend can run."""
         return self.reason == "ready"
+
+
+def as_host(x: Any) -> HostArray:
+    """Return lists, scalars, NumPy arrays and DLPack producers as a NumPy array, without a copy where that is possible."""
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+        return np.from_dlpack(x)
+    return np.asarray(x)
 
 
 class Backend:
@@ -168,21 +176,28 @@ def backend_names() -> tuple[str, ...]:
 
 def backend_class(name: str) -> type[Backend]:
     """Return the class of a backend by name; raise ConfigError with the nearest names when there is none."""
-    if name not in _plugins():
+    if not isinstance(name, str) or name not in _plugins():
         raise unknown("backend", name, backend_names())
     loaded: type[Backend] = _plugins()[name].load()
     return loaded
 
 
 def get_backend(backend: str | Backend, *, precision: str = "float32", device: str | None = None) -> Backend:
-    """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is when its precision agrees.
+    """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is when it fits what is asked for.
 
-    Raises ConfigError for an unknown name, precision or device, BackendUnavailable when it cannot run here.
+    An instance that multiplies in reduced precision fits "float32": that is how it stores.
+    Raises ConfigError for an unknown name or precision, BackendUnavailable when it cannot run here or has no such device.
     """
     if not isinstance(backend, Backend):
         return backend_class(backend)(precision=precision, device=device)
-    if backend.dtype != ("float64" if precision == "float64" else "float32"):
-        raise ConfigError(f"{backend!r} stores {backend.dtype}, but {precision} was asked for. Give one or the other.")
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    if precision != backend.precision and (precision in REDUCED or backend.dtype != precision):
+        raise ConfigError(
+            f"{backend!r} computes in {backend.precision}, but {precision} was asked for. Give one or the other."
+        )
+    if device is not None and device != backend.device:
+        raise ConfigError(f"{backend!r} was given, and device {device!r} asked for. Give one or the other.")
     return backend
 
 

@@ -6,6 +6,8 @@ Every error of the engine is a `BpError`; each kind is also the built-in excepti
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 from collections.abc import Iterable
 
 
@@ -42,6 +44,22 @@ class NonFiniteError(BpError, ArithmeticError):
 
     history: object | None = None
     good_state: object | None = None
+
+
+def number(
+    value: object, who: str, what: str, *, low: float = -math.inf, above: bool = False, below: float = math.inf
+) -> float:
+    """Return `value` as a finite float within limits: at least `low`, or above it, and below `below`.
+
+    Raises ConfigError: "`who` requires `what` of at least 0 and below 1, got 2."
+    """
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if real and (value > low if above else value >= low) and -math.inf < value < below:  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    limits = [f"{'above' if above else 'of at least'} {low:g}"] * (low > -math.inf) + [f"below {below:g}"] * (
+        below < math.inf
+    )
+    raise ConfigError(f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {value!r}.")
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bpengine.errors import ConfigError, unknown
+from bpengine.errors import ConfigError, number, unknown
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Kernel
 
@@ -33,8 +33,11 @@ class Loss:
             raise ConfigError(
                 f"loss {name!r} allows the reductions {', '.join(map(repr, allowed))}, got {reduction!r}."
             )
-        for option in options.keys() - (KERNELS[name].options.keys() - {"reduction"}):
-            raise unknown(f"option of loss {name!r}:", option, KERNELS[name].options)
+        known = KERNELS[name].options.keys() - {"reduction"}
+        for option, value in options.items():
+            if option not in known:
+                raise unknown(f"option of loss {name!r}:", option, known or ["none"])
+            options[option] = number(value, f"loss {name!r}", option, low=0, above=True)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "reduction", reduction or allowed[0])
         object.__setattr__(self, "options", options)

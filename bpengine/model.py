@@ -10,7 +10,7 @@ import numpy as np
 
 from bpengine import data, io
 from bpengine.backend import Backend, HostArray, State, Step, get_backend
-from bpengine.errors import ConfigError, ModelFileError, NonFiniteError, ShapeError, unknown
+from bpengine.errors import BpError, ConfigError, ModelFileError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, initializers
 from bpengine.layers.layer import HostArrays, Run
@@ -187,10 +187,8 @@ class Model:
 
     def to(self, backend: str | Backend, *, device: str | None = None) -> Model:
         """Return a copy of this model on another backend, with the same dtype and parameters."""
-        model = Model(self.network, backend, self.dtype, self.seed, device=device)
-        model.parameters, model._running = self.parameters, model._bring(self.running)
-        model.fits = self.fits
-        return model
+        made = get_backend(backend, precision=self.dtype, device=device)
+        return Model._restored(self.network, made, self.seed, self.fits, self.parameters, self.running)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and running statistics to a safetensors file, whole or not at all."""
@@ -207,7 +205,18 @@ class Model:
             raise ModelFileError(f"the model file {str(path)!r} is of another network. {different}.")
         io.check_arrays(path, "parameter", self._params, contents.params)
         io.check_arrays(path, "running statistic", self._running, contents.running)
-        self._params, self._running = self._bring(contents.params), self._bring(contents.running)
+        self._params = self._bring({name: contents.params[name] for name in self._params})
+        self._running = self._bring({name: contents.running[name] for name in self._running})
+
+    @classmethod
+    def _restored(
+        cls, network: Network, backend: Backend, seed: int, fits: int, params: HostArrays, running: HostArrays
+    ) -> Model:
+        """Return a model with given arrays; nothing is drawn, for initial values may not be known any more."""
+        model = cls.__new__(cls)
+        model._start(network, backend, seed, params, running)
+        model.fits = fits
+        return model
 
     def _bring(self, arrays: HostArrays) -> dict[str, Array]:
         return {name: self.backend.asarray(array, self.dtype) for name, array in arrays.items()}
@@ -216,7 +225,8 @@ class Model:
         return {name: np.array(self.backend.to_numpy(array)) for name, array in arrays.items()}
 
     def _adopt(self, state: Any) -> None:
-        self._params, self._running = state["params"], state["running"]
+        self._params = {name: state["params"][name] for name in self._params}  # JAX sorts the names of a tree
+        self._running = {name: state["running"][name] for name in self._running}
 
     def _counter(self, step: int) -> Array:
         return self.backend.asarray(np.array([self.seed % 2**32, step], dtype=np.uint32))
@@ -288,19 +298,20 @@ def load(
     Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here.
     """
     contents = io.read(path)
-    network = io.build(contents.network, layers)
-    if not isinstance(network, Network):
-        raise ModelFileError(f"the model file {str(path)!r} describes no network.")
-    settings = contents.settings
-    shapes = io.build(contents.network, {**(layers or {}), "Explicit": initializers.Zeros}).init(0)
+    try:
+        network = io.build(contents.network, layers)
+        shapes = io.build(contents.network, {**(layers or {}), "Explicit": initializers.Zeros}).init(0)
+    except (BpError, AttributeError, TypeError) as error:
+        raise ModelFileError(
+            f"the model file {str(path)!r} describes a network that cannot be built: {error}"
+        ) from None
     io.check_arrays(path, "parameter", shapes[0], contents.params)
     io.check_arrays(path, "running statistic", shapes[1], contents.running)
-    model = Model.__new__(Model)
-    model._start(
-        network, get_backend(backend, precision=settings["dtype"]), settings["seed"], contents.params, contents.running
-    )
-    model.fits = settings["fits"]
-    return model
+    params = {name: contents.params[name] for name in shapes[0]}
+    running = {name: contents.running[name] for name in shapes[1]}
+    settings = contents.settings
+    made = get_backend(backend, precision=settings["dtype"])
+    return Model._restored(network, made, settings["seed"], settings["fits"], params, running)
 
 
 __all__ = ["Model", "load"]

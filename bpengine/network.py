@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Network:
         loss: str | Loss,
         penalties: Penalty | Sequence[Penalty] = (),
     ) -> None:
-        penalties = (penalties,) if isinstance(penalties, Penalty) else tuple(penalties)
+        penalties = tuple(penalties) if isinstance(penalties, Iterable) else (penalties,)
         for penalty in penalties:
             if not isinstance(penalty, Penalty):
                 raise ConfigError(f"Network requires penalties such as bp.L2(1e-4), got {penalty!r}.")

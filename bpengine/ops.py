@@ -18,6 +18,10 @@ from bpengine.kernels._kernel import Array, Namespace
 Replacements = Mapping[str, Callable[..., Any]]
 
 
+class UnknownKernel(ConfigError, AttributeError):
+    """An attribute of Ops that is no kernel function."""
+
+
 class Ops:
     """Every kernel function as an attribute, with its namespace already given.
 
@@ -37,7 +41,7 @@ class Ops:
         """Refuse a kernel that does not exist, naming the nearest ones (found attributes never come here)."""
         if name.startswith("__"):
             raise AttributeError(name)
-        raise unknown("kernel function", name, (n for n in vars(self) if n != "xp"))
+        raise UnknownKernel(str(unknown("kernel function", name, (n for n in vars(self) if n != "xp"))))
 
     def forward(self, kernel: str) -> Callable[..., Any]:
         """Return the bound forward of a kernel given by name."""

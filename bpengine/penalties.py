@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bpengine.errors import ConfigError
+from bpengine.errors import number
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 
@@ -19,8 +19,7 @@ class Penalty:
     per_sample: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.strength, bool) or not isinstance(self.strength, (int, float)) or not self.strength >= 0:
-            raise ConfigError(f"{type(self).__name__} requires a strength of at least 0, got {self.strength!r}.")
+        object.__setattr__(self, "strength", number(self.strength, type(self).__name__, "a strength", low=0))
 
     def forward(self, ops: Ops, w: Array, bias_row: str | None, samples: int) -> tuple[Array, object]:
         """Return the penalty on one weight and its residual; `samples` is the number m of rows the loss is taken over."""

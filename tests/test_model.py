@@ -174,7 +174,7 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
         (lambda: bp.Model([bp.Dense(1)]), r"requires a bp\.Network"),
         (lambda: bp.SGD(-0.1), r"learning rate of at least 0, got -0\.1\. The sign of the descent is built in"),
         (lambda: bp.Adam(float("nan")), "learning rate of at least 0, got nan"),
-        (lambda: bp.Adam(beta1=1.0), r"beta1 below 1, got 1\.0"),
+        (lambda: bp.Adam(beta1=1.0), r"beta1 of at least 0 and below 1, got 1\.0"),
         (lambda: bp.Cosine(0.1, 0), "number of steps of at least 1, got 0"),
         (lambda: bp.StepSizeBelow(0), "tolerance above 0"),
         (lambda: bp.L2(-1), "strength of at least 0, got -1"),

@@ -81,7 +81,7 @@ def test_a_kernel_is_found_by_name() -> None:
 def test_an_unknown_kernel_is_refused_with_the_nearest_names() -> None:
     ops = Ops(np)
     with pytest.raises(bp.ConfigError, match=r"unknown kernel function 'desne_fwd'\. Did you mean .*'dense_fwd'"):
-        ops.desne_fwd
+        ops.desne_fwd(1)
     for find in (ops.forward, ops.backward):
         with pytest.raises(bp.ConfigError, match=r"unknown kernel 'rellu'\. Did you mean .*'relu'"):
             find("rellu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bpengine.backend import Availability, Backend, HostArray
+from bpengine.backend import Availability, Backend, HostArray, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine_cupy import availability
@@ -38,7 +38,8 @@ class CupyBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to a CuPy array on this backend's device; a CuPy array is returned as it is when `copy` is False."""
-        return self._cupy.array(x, dtype=dtype, copy=copy)
+        on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
+        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, copy=copy)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array."""

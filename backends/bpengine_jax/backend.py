@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Availability, Backend, HostArray, State, Step
+from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 
@@ -57,10 +57,12 @@ class JaxBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to a JAX array on this backend's device, or share the memory where JAX can and `copy` is False."""
-        host = x if hasattr(x, "__jax_array__") or isinstance(x, self._jax.Array) else np.asarray(x)
+        given = x if isinstance(x, self._jax.Array) else as_host(x)
         if dtype is not None:
-            host = host.astype(dtype, copy=False)
-        return self._jax.device_put(host, self._device, may_alias=False if copy else None)
+            given = given.astype(dtype, copy=False)
+        if copy:  # device_put may share a NumPy array's memory whatever it is told
+            return self.xp.array(given, copy=True, device=self._device)
+        return self._jax.device_put(given, self._device)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array that outlives a donation of `x`."""
@@ -143,6 +145,8 @@ def _find_device(jax: Any, device: str | None) -> Any:
         return jax.devices()[0]
     kind, _, number = device.partition(":")
     try:
+        if number and not number.isdigit():
+            raise ValueError(f"{number!r} is no device number")
         return jax.devices(kind)[int(number or 0)]
     except (RuntimeError, IndexError, ValueError) as error:
         known = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())

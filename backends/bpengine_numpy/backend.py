@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Availability, Backend, HostArray, State, Step
+from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ class NumpyBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
         """Copy to a NumPy array, or share the memory when `copy` is False and the dtype fits."""
-        return np.array(x, dtype=dtype) if copy else np.asarray(x, dtype=dtype)
+        return np.array(as_host(x), dtype=dtype) if copy else np.asarray(as_host(x), dtype=dtype)
 
     def to_numpy(self, x: Any) -> HostArray:
         """Return the array itself: it is a NumPy array already, and nothing in the engine writes into it."""

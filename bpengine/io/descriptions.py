@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from bpengine.errors import ModelFileError, nearest
 from bpengine.layers import LAYERS, Activation, initializers
 from bpengine.losses import Loss
@@ -24,12 +26,13 @@ def describe(value: Any) -> Any:
         return [describe(item) for item in value]
     if isinstance(value, (Activation, Loss)):
         extra = {"reduction": value.reduction} if isinstance(value, Loss) else {}
-        return {"type": type(value).__name__, "name": value.name, **extra, **value.options}
+        options = {name: describe(option) for name, option in value.options.items()}
+        return {"type": type(value).__name__, "name": value.name, **extra, **options}
     if isinstance(value, initializers.Explicit):
         return {"type": "Explicit"}
     if hasattr(value, "__dataclass_fields__"):
         return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def build(description: Any, classes: Mapping[str, type[Any]] | None = None) -> Any:
@@ -44,7 +47,7 @@ def build(description: Any, classes: Mapping[str, type[Any]] | None = None) -> A
     known = {**_KNOWN, **(classes or {})}
     settings = {name: build(value, classes) for name, value in description.items() if name != "type"}
     kind = description.get("type")
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         raise ModelFileError(
             f"the file uses the layer {kind!r}, which is not known here. {nearest(kind, known)} Pass layers={{{kind!r}: ...}}."
         )

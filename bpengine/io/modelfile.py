@@ -43,17 +43,14 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Write bytes to a file beside the target and move it there in one step; nothing is left behind on a failure."""
     import tempfile
 
-    target = Path(path)
-    if target.is_dir():
-        raise ModelFileError(
-            f"cannot write {str(target)!r}: it is a folder. Give a file name, for example model.safetensors."
-        )
-    if not target.parent.is_dir():
-        raise ModelFileError(
-            f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist. Create it first."
-        )
-    temporary = None
+    target, temporary = Path(path), None
     try:
+        if target.is_dir():
+            raise ModelFileError(f"cannot write {str(target)!r}: it is a folder. Give a file name: model.safetensors.")
+        if not target.parent.is_dir():
+            raise ModelFileError(
+                f"cannot write {str(target)!r}: there is no folder {str(target.parent)!r}. Create it first."
+            )
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
             temporary = file.name
             file.write(data)
@@ -82,7 +79,13 @@ def read(path: str | os.PathLike[str]) -> Contents:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise ModelFileError(f"there is no model file {shown}.") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ) as error:  # the last two: dtypes NumPy lacks
         raise ModelFileError(
             f"the model file {shown} is corrupt or truncated: {error}. Save the model again."
         ) from None
@@ -90,9 +93,21 @@ def read(path: str | os.PathLike[str]) -> Contents:
         raise ModelFileError(f"{shown} is not a file of the format {FORMAT!r}, got {header.get('format')!r}.")
     try:
         network, settings = json.loads(header["network"]), json.loads(header["settings"])
-    except (KeyError, ValueError) as error:
+        _check_settings(network, settings)
+    except (KeyError, ValueError, RecursionError) as error:
         raise ModelFileError(f"the header of the model file {shown} is damaged: {error}.") from None
     return Contents(network, settings, _under("params/", arrays), _under("running/", arrays))
+
+
+def _check_settings(network: Any, settings: Any) -> None:
+    if not isinstance(network, dict) or not isinstance(settings, dict):
+        raise ValueError("network and settings must be objects")
+    if settings.get("dtype") not in ("float32", "float64"):
+        raise ValueError(f"dtype must be float32 or float64, got {settings.get('dtype')!r}")
+    for name in ("seed", "fits"):
+        value = settings.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
 
 
 def check_arrays(path: str | os.PathLike[str], kind: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:

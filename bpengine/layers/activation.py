@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from bpengine.errors import ConfigError, unknown
+from bpengine.errors import number, unknown
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Layer, Run
@@ -31,8 +31,7 @@ class Activation(Layer):
         for option, value in options.items():
             if option not in known:
                 raise unknown(f"option of activation {name!r}:", option, known or ["none"])
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"activation {name!r} requires {option} to be a number, got {value!r}.")
+            options[option] = number(value, f"activation {name!r}", option)
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", options)
 

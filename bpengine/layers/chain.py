@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from bpengine.ops import Ops
 
 def check_layers(given: Any, who: str) -> tuple[Layer, ...]:
     """Return the layers as a tuple; raise ConfigError for an empty list or for something that is no layer."""
-    layers: tuple[Any, ...] = (given,) if isinstance(given, Layer) else tuple(given)
+    several = isinstance(given, Iterable) and not isinstance(given, (str, type))
+    layers: tuple[Any, ...] = tuple(given) if several else (given,)
     if not layers:
         raise ConfigError(f"{who} requires at least one layer, got none. For example: layers=[bp.Dense(10)].")
     for layer in layers:

@@ -45,7 +45,7 @@ class Dense(Layer):
         bias_init: Any = "zeros",
     ) -> None:
         made = make_activation(activation)
-        if not (isinstance(bias, bool) or bias in BIASES):
+        if not (isinstance(bias, bool) or (isinstance(bias, str) and bias in BIASES)):
             raise ConfigError(
                 f"Dense requires bias to be one of {', '.join(map(repr, (True, False, *BIASES)))}, got {bias!r}."
             )

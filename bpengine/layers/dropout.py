@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, number
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.ops import Ops
@@ -23,8 +23,7 @@ class Dropout(Layer):
     rate: float = 0.5
 
     def __post_init__(self) -> None:
-        if isinstance(self.rate, bool) or not isinstance(self.rate, (int, float)) or not 0 <= self.rate < 1:
-            raise ConfigError(f"Dropout requires a rate of at least 0 and below 1, got {self.rate!r}.")
+        object.__setattr__(self, "rate", number(self.rate, "Dropout", "a rate", low=0, below=1))
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         """Apply the mask of this step in training; return x itself otherwise."""

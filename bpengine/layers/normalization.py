@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.errors import ConfigError
+from bpengine.errors import number
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.ops import Ops
@@ -18,8 +18,7 @@ class _Normalization(Layer):
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not self.eps > 0:
-            raise ConfigError(f"{type(self).__name__} requires eps above 0, got {self.eps!r}.")
+        object.__setattr__(self, "eps", number(self.eps, type(self).__name__, "eps", low=0, above=True))
 
     def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
         """Start as the plain normalisation: gamma 1, beta 0."""
@@ -57,8 +56,7 @@ class BatchNorm(_Normalization):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"BatchNorm requires a momentum of at least 0 and below 1, got {self.momentum!r}.")
+        object.__setattr__(self, "momentum", number(self.momentum, "BatchNorm", "a momentum", low=0, below=1))
 
     def init_running(self, inputs: int) -> HostArrays:
         """Start from mean 0 and variance 1."""

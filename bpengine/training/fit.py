@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Backend, State, Step
-from bpengine.errors import ConfigError, unknown
+from bpengine.errors import ConfigError, number, unknown
 from bpengine.layers.layer import Arrays
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -67,8 +67,8 @@ class Fit:
             raise ConfigError("fit requires a limit, got neither epochs nor steps. For example: epochs=20.")
         if self.update not in UPDATES:
             raise unknown("update", self.update, UPDATES)
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ConfigError(f"fit requires clip_norm above 0, got {self.clip_norm!r}.")
+        if self.clip_norm is not None:
+            number(self.clip_norm, "fit", "clip_norm", low=0, above=True)
         if self.clip_norm is not None and self.update == "sequential":
             raise ConfigError(
                 "clip_norm requires all gradients at once; update='sequential' takes them one by one. Drop one."

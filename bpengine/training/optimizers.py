@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any, ClassVar
 
-from bpengine.errors import ConfigError, unknown
+from bpengine.errors import ConfigError, number, unknown
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
@@ -26,10 +28,8 @@ class Optimizer:
     def __post_init__(self) -> None:
         object.__setattr__(self, "learning_rate", make_schedule(self.learning_rate, type(self).__name__))
         for name, value in self.options().items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-                raise ConfigError(f"{type(self).__name__} requires {name} to be a number of at least 0, got {value!r}.")
-            if name in _SHARES and not value < 1:
-                raise ConfigError(f"{type(self).__name__} requires {name} below 1, got {value!r}.")
+            below = 1.0 if name in _SHARES else float("inf")
+            object.__setattr__(self, name, number(value, type(self).__name__, name, low=0, below=below))
 
     @property
     def schedule(self) -> Schedule:
@@ -51,12 +51,9 @@ class Optimizer:
         slots = len(KERNELS[self.kernel].arguments) - 4  # all but w, dw, t, lr
         return {name: [xp.zeros_like(w) for _ in range(slots)] for name, w in params.items()}
 
-    def update(
-        self, ops: Ops, w: Array, dw: Array, slots: list[Array], t: Array, lr: Array
-    ) -> tuple[Array, list[Array]]:
-        """Return the new value and the new slots of one parameter after step t = 1, 2, ..."""
-        new, *renewed = ops.forward(self.kernel)(w, dw, *slots, t, lr, **self.options())
-        return new, renewed
+    def bind(self, ops: Ops) -> Callable[..., tuple[Array, ...]]:
+        """Return the update rule with its options: rule(w, dw, *slots, t, lr) -> (new w, *new slots), t = 1, 2, ..."""
+        return partial(ops.forward(self.kernel), **self.options())
 
 
 _SHARES = ("momentum", "decay", "beta1", "beta2")

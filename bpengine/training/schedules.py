@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, number
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 
@@ -24,10 +24,11 @@ class Schedule:
 
 def rate(value: Any, who: str) -> float:
     """Return a learning rate as a float, or raise ConfigError when it is negative or not a finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < float("inf"):
-        hint = " The sign of the descent is built in." if isinstance(value, (int, float)) and value < 0 else ""
-        raise ConfigError(f"{who} requires a learning rate of at least 0, got {value!r}.{hint}")
-    return float(value)
+    if isinstance(value, (int, float)) and value < 0:
+        raise ConfigError(
+            f"{who} requires a learning rate of at least 0, got {value!r}. The sign of the descent is built in."
+        )
+    return number(value, who, "a learning rate", low=0)
 
 
 def _check_steps(value: int, who: str) -> None:

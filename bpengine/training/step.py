@@ -49,7 +49,7 @@ def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = l
     and "step_size" (1,) if it is tracked. `exchange` sees every gradient between its computation and its use: several
     machines average theirs here.
     """
-    parts = _Parts(network, plan, ops, exchange)
+    parts = _Parts(network, plan, ops, exchange, plan.optimizer.bind(ops))
     gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
@@ -72,6 +72,7 @@ class _Parts:
     plan: StepPlan
     ops: Ops
     exchange: Exchange
+    rule: Callable[..., tuple[Array, ...]]
 
     def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
         """Take all gradients at the old parameters, then update."""
@@ -112,8 +113,7 @@ class _Parts:
             }
         changed: Arrays = {}
         slots: dict[str, list[Array]] = {}
+        t = xp.astype(state["counter"][1:2], lr.dtype) + 1
         for name, dw in gradients.items():
-            t = xp.astype(state["counter"][1:2], dw.dtype) + 1
-            w = state["params"][name]
-            changed[name], slots[name] = plan.optimizer.update(self.ops, w, dw, state["slots"][name], t, lr)
+            changed[name], *slots[name] = self.rule(state["params"][name], dw, *state["slots"][name], t, lr)
         return changed, slots

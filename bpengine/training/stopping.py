@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, number
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,7 @@ class StepSizeBelow:
     tolerance: float
 
     def __post_init__(self) -> None:
-        if not self.tolerance > 0:
-            raise ConfigError(f"StepSizeBelow requires a tolerance above 0, got {self.tolerance!r}.")
+        number(self.tolerance, "StepSizeBelow", "a tolerance", low=0, above=True)
 
     def __str__(self) -> str:
         return f"step size below {self.tolerance:g}"

@@ -46,7 +46,7 @@ def test_jax_and_jaxlib_of_different_releases(monkeypatch: pytest.MonkeyPatch, t
         (tmp_path / name / "__init__.py").write_text(text)
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(bp.BackendUnavailable, match="jaxlib is version 0.4") as caught:
+    with pytest.raises(bp.BackendUnavailable, match=r"jaxlib is version 0\.4") as caught:
         bp.get_backend("jax")
     assert "(version mismatch)" in str(caught.value)
     assert "pip install -U 'bpengine[jax]'" in str(caught.value)

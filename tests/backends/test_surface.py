@@ -95,9 +95,9 @@ def test_an_instance_is_passed_through() -> None:
 
 
 def test_an_instance_of_another_precision_is_refused() -> None:
-    with pytest.raises(bp.ConfigError, match="stores float64, but float32 was asked for"):
+    with pytest.raises(bp.ConfigError, match="computes in float64, but float32 was asked for"):
         bp.get_backend(NumpyBackend("float64"), precision="float32")
-    with pytest.raises(bp.ConfigError, match="stores float32, but float64 was asked for"):
+    with pytest.raises(bp.ConfigError, match="computes in float32, but float64 was asked for"):
         bp.get_backend(NumpyBackend(), precision="float64")
 
 
@@ -109,7 +109,7 @@ def test_an_instance_that_multiplies_otherwise_than_asked_is_refused(precision: 
 
 def test_a_model_refuses_a_dtype_that_contradicts_its_backend() -> None:
     net = bp.Network(2, [bp.Dense(1)], "mean_squared_error")
-    with pytest.raises(bp.ConfigError, match="stores float64, but float32"):
+    with pytest.raises(bp.ConfigError, match="computes in float64, but float32"):
         bp.Model(net, NumpyBackend("float64"))
     with pytest.raises(bp.ConfigError, match="'float32' and precision 'float64' contradict"):
         bp.Model(net, "numpy", "float32", precision="float64")

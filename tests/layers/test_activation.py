@@ -60,7 +60,7 @@ def test_an_unknown_option_is_refused() -> None:
 
 @pytest.mark.parametrize("alpha", ["0.1", None, True, [0.1]])
 def test_an_option_that_is_no_number_is_refused(alpha: Any) -> None:
-    with pytest.raises(bp.ConfigError, match="'leaky_relu' requires alpha to be a number, got"):
+    with pytest.raises(bp.ConfigError, match="'leaky_relu' requires alpha to be a finite number, got"):
         bp.Activation("leaky_relu", alpha=alpha)
 
 

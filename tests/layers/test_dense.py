@@ -51,7 +51,7 @@ def test_the_place_of_the_bias_does_not_change_the_function(
 def test_without_bias_it_is_the_layer_with_bias_zero(rng: np.random.Generator) -> None:
     weight = rng.normal(size=(3, 2))
     ours, reference = model(False), model(True)
-    ours.parameters, reference.parameters = stacked(False, weight, None), stacked(True, weight, np.zeros(2))
+    ours.parameters, reference.parameters = {"0.weight": weight}, stacked(True, weight, np.zeros(2))
     np.testing.assert_array_equal(ours.forward(X), reference.forward(X))
     (_, gradients), (_, wanted) = (m.loss_and_gradients(X, Y) for m in (ours, reference))
     assert gradients.keys() == {"0.weight"}

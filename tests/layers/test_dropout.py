@@ -33,7 +33,6 @@ def test_it_does_nothing_outside_training(backend_name: str) -> None:
 
 @pytest.mark.parametrize("rate", [0, 0.0])
 def test_rate_zero_does_nothing(rate: float) -> None:
-    assert masks(net(bp.Dropout(rate)), 3) is not None
     np.testing.assert_array_equal(masks(net(bp.Dropout(rate)), 3), ONES)
 
 

@@ -86,13 +86,13 @@ def test_gradients_belong_to_training_or_not(x: Any, jax: Any) -> None:
     from bpengine.check import autodiff_gradients, largest_difference
     from tests.tolerances import oracle_rtol
 
-    network = net(bp.Dense(4), bp.BatchNorm(), bp.Residual([bp.LayerNorm(), bp.Dense(4), bp.BatchNorm()]), bp.Dense(1))
+    """Biases before a BatchNorm are left out of the network: their gradient is 0, and what is found is rounding."""
+    inner = bp.Residual([bp.Dense(4, "tanh", bias=False), bp.BatchNorm(), bp.LayerNorm()])
+    network = net(bp.Dense(4, bias=False), bp.BatchNorm(), inner, bp.Dense(1))
     model, y = bp.Model(network, dtype="float64"), x[:, :1]
     loss, reference = autodiff_gradients(network, model.parameters, model.running, x, y)
     ours, gradients = model.loss_and_gradients(x, y)
     assert ours == pytest.approx(loss, rel=oracle_rtol())
-    del reference["0.bias"], gradients["0.bias"]  # 0 in exact arithmetic: the mean over the batch takes it away
-    del reference["2.1.bias"], gradients["2.1.bias"]
     assert largest_difference(gradients, reference) <= oracle_rtol()
     assert model.loss_and_gradients(x, y, training=False)[0] != ours
 

@@ -30,7 +30,7 @@ def test_a_layer_given_by_name(given: Any) -> None:
 
 
 def test_a_misspelt_layer_name_finds_the_nearest() -> None:
-    with pytest.raises(bp.ConfigError, match="Did you mean .*'BatchNorm'"):
+    with pytest.raises(bp.ConfigError, match=r"Did you mean .*'BatchNorm'"):
         net(["BatchNrom"])
 
 

@@ -1,0 +1,28 @@
+"""Every known backend and whether it can run here, without ever failing because one of them is broken."""
+
+from __future__ import annotations
+
+import os
+
+import bpengine as bp
+from bpengine.backend import Availability, backend_class
+
+
+def availability(name: str) -> Availability:
+    """Return whether a backend can run here; raise ConfigError when there is none of that name."""
+    try:
+        found = backend_class(name)
+    except ImportError as error:
+        return Availability("version mismatch", f"the plug-in cannot be imported: {error}.", "Install it again.")
+    return found.availability()
+
+
+def all_of_them() -> dict[str, Availability]:
+    """Return the state of every known backend."""
+    return {name: availability(name) for name in bp.backend_names()}
+
+
+def allow_float64(backend: str) -> None:
+    """Let JAX compute in float64, which it can only be told before it is imported; this process is ours alone."""
+    if backend == "jax":
+        os.environ.setdefault("JAX_ENABLE_X64", "1")

@@ -1,0 +1,48 @@
+"""From options to a network: the text of --layers, the loss a task asks for, an optimizer by name."""
+
+from __future__ import annotations
+
+import bpengine as bp
+from bpengine.data import Dataset
+from bpengine.errors import ConfigError, unknown
+from bpengine.layers import Layer
+from bpengine.training import OPTIMIZERS, Optimizer
+
+LOSS_OF_TASK = {"classification": "softmax_cross_entropy", "regression": "mean_squared_error"}
+
+
+def units(text: str) -> list[int]:
+    """Return the units of the hidden layers from "64,32"; nothing for an empty text."""
+    try:
+        return [int(part) for part in text.split(",")] if text.strip() else []
+    except ValueError:
+        raise ConfigError(
+            f"--layers requires whole numbers separated by commas, such as 64,32, got {text!r}."
+        ) from None
+
+
+def hidden_layers(text: str, activation: str, dropout: float) -> list[Layer]:
+    """Return the hidden layers, each followed by dropout if there is any."""
+    after: list[Layer] = [bp.Dropout(dropout)] if dropout != 0 else []
+    counts = units(text)
+    if after and not counts:
+        raise ConfigError(f"--dropout {dropout} requires hidden layers to drop from, got --layers ''.")
+    return [layer for count in counts for layer in (bp.Dense(count, activation), *after)]
+
+
+def network(data: Dataset, hidden: list[Layer], loss: bp.Loss | None, l2: float) -> bp.Network:
+    """Return the network for a data set; a loss on yes or no gives two classes a single output."""
+    loss = loss or bp.Loss(LOSS_OF_TASK[data.task])
+    outputs = 1 if loss.target == "binary" and data.classes == 2 else data.outputs
+    last = "sigmoid" if loss.kernel.output == "probabilities" else "identity"
+    if last == "sigmoid" and loss.target == "classes":
+        last = "softmax"
+    penalties = [bp.L2(l2)] if l2 != 0 else []
+    return bp.Network(data.features, [*hidden, bp.Dense(outputs, last)], loss, penalties)
+
+
+def optimizer(name: str, learning_rate: float) -> Optimizer:
+    """Return an optimizer by name; raise ConfigError with the nearest names."""
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name](learning_rate)

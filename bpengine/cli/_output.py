@@ -1,0 +1,81 @@
+"""What is printed and written: tables without colour codes outside a terminal, JSON, files checked before the work."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bpengine.errors import ConfigError
+
+
+def show(*parts: Table | Text | str) -> None:
+    """Print tables and text on stdout, text as it is given; in a file or pipe without colours and trailing blanks."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    text = captured.get()
+    if not console.is_terminal:
+        text = "\n".join(line.rstrip() for line in text.split("\n"))
+    typer.echo(text, nl=False, color=True)
+
+
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table with a head; all but the first two columns hold numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number < 2 else "right", header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def pairs(rows: Iterable[Sequence[str]]) -> Table:
+    """Return lines of a name and what there is to say about it, aligned."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    if table.columns:
+        table.columns[0].style = "bold"
+        table.columns[-1].overflow = "fold"
+    return table
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object; nothing else goes to stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def scores_text(scores: dict[str, float]) -> str:
+    """Return scores as text: "loss 0.1234, accuracy 0.9750"."""
+    return ", ".join(
+        f"{name} {value:.4f}" if name == "accuracy" else f"{name} {value:.6g}" for name, value in scores.items()
+    )
+
+
+def claim(path: Path, *, force: bool) -> None:
+    """Refuse, before any work, an output file that could not be written or that exists already.
+
+    Raises ConfigError that says what to do instead.
+    """
+    if path.is_dir():
+        raise ConfigError(f"--out requires a file name, got the folder {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}. Create it first.")
+    try:
+        if path.exists() and not force:
+            raise ConfigError(f"{str(path)!r} exists already. Choose another --out, or pass --force to overwrite it.")
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
+    except OSError as error:
+        raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}. Choose another --out.") from None

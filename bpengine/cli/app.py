@@ -1,0 +1,83 @@
+"""The application: the commands by name, `--version`, and the one place where a run becomes an exit code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import bpengine as bp
+from bpengine.cli import demo, doctor, predict, train
+from bpengine.cli._errors import exit_code, show_warning
+from bpengine.errors import unknown
+
+HELP = """\
+Train, run and check neural networks whose backward pass is written by hand.
+
+\b
+Examples:
+  bpengine demo
+  bpengine train iris --epochs 100 --out iris.safetensors
+  bpengine predict iris.safetensors iris --evaluate
+  bpengine doctor
+
+Every command has its own --help. Exit codes: 0 done, 2 a mistake in what was asked (one line says which),
+130 interrupted.
+"""
+
+
+class Commands(TyperGroup):
+    """A group that names the nearest command when one does not exist."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command; raise ConfigError with the nearest names when there is none."""
+        if cmd_name not in self.commands and not cmd_name.startswith("-"):
+            raise unknown("command", cmd_name, self.commands)
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help=HELP,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bpengine {bp.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for _command, _help, _short in (
+    (demo.demo, demo.HELP, "One network on every backend, checked against autodiff."),
+    (train.train, train.HELP, "Train on a data set or a file, score, save."),
+    (predict.predict, predict.HELP, "Predict with a saved model."),
+    (doctor.doctor, doctor.HELP, "What works on this machine, what does not, and the cure."),
+):
+    app.command(help=_help, short_help=_short)(_command)
+
+
+def run(args: Sequence[str] | None) -> int:
+    """Run the application and return the exit code; warnings become one line each."""
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        given = None if args is None else list(args)
+        return exit_code(lambda: app(args=given, prog_name="bpengine", standalone_mode=False))

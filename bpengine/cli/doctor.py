@@ -1,0 +1,122 @@
+"""`bpengine doctor`: what works on this machine, what does not, and the cure."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from typing import Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from bpengine.cli import _backends, _blas, _forced, _machine
+from bpengine.cli._output import pairs, print_json, show
+
+HELP = """\
+Report what works on this machine, what does not, and the cure.
+
+Every backend with the reason why it cannot run; library versions; the processor, its memory, and the BLAS library
+behind NumPy with the kernel it chose. Warns of variables that force BLAS to another kernel than it would choose
+(OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and of thread limits.
+The exit code is 0 when the NumPy backend works.
+
+\b
+Examples:
+  bpengine doctor
+  bpengine doctor --json > machine.json
+"""
+LIBRARIES: Final = (
+    *("numpy", "array-api-compat", "safetensors", "typer", "rich", "jax", "jaxlib", "cupy"),
+    *("scikit-learn", "scipy", "numba", "pyarrow", "mlxtend", "optax", "matplotlib"),
+)
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False) -> None:
+    """Print the report."""
+    found = report()
+    if as_json:
+        print_json(found)
+    else:
+        _print(found)
+    if not found["backends"]["numpy"]["ready"]:
+        raise typer.Exit(1)
+
+
+def report() -> dict[str, Any]:
+    """Return everything there is to say, ready for JSON."""
+    states = _backends.all_of_them()
+    cost = _forced.cost()
+    return {
+        "bpengine": version("bpengine"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "backends": {
+            name: {"ready": state.ready, "reason": state.reason, "detail": state.detail, "cure": state.cure}
+            for name, state in states.items()
+        },
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "cpu": _machine.cpu(),
+        "memory": _machine.memory(),
+        "blas": _blas.library(),
+        "forced": None if cost is None else {"variables": cost.forced, "ratio": cost.ratio, "failure": cost.failure},
+        "thread_limits": _machine.thread_limits(),
+        "warnings": _warnings(cost),
+    }
+
+
+def _version(name: str) -> str | None:
+    """Return the version of an installed library without importing it; CuPy's wheels have other names."""
+    distributions = packages_distributions().get("cupy", [name]) if name == "cupy" else [name]
+    try:
+        return version(distributions[0])
+    except PackageNotFoundError:
+        return None
+
+
+def _warnings(cost: _forced.Cost | None) -> list[str]:
+    forced = [] if cost is None or cost.harmless else [cost.warning()]
+    usable = int(_machine.cpu()["usable"])
+    limits = [
+        f"{name}={value} keeps libraries to {value} of {usable} cores. Cure, unless it is meant: unset {name}"
+        for name, value in _machine.thread_limits().items()
+        if value.isdecimal() and int(value) < usable
+    ]
+    return forced + limits
+
+
+def _print(found: dict[str, Any]) -> None:
+    for title, rows in _sections(found).items():
+        show(Text(title, style="bold"), pairs([(f"  {name}", *cells) for name, *cells in rows]), "")
+    show(Text("Warnings" if found["warnings"] else "No warnings.", style="bold"))
+    for warning in found["warnings"]:
+        show(pairs([("  !", warning)]))
+
+
+def _sections(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    installed = [f"{name} {number}" for name, number in found["libraries"].items() if number]
+    missing = [name for name, number in found["libraries"].items() if not number]
+    return {
+        f"bpengine {found['bpengine']}": [
+            ("Python", found["python"]),
+            ("system", found["system"]),
+            ("installed", ", ".join(installed)),
+            ("not installed", ", ".join(missing) or "-"),
+        ],
+        "Backends": [
+            (name, state["reason"], f"{state['detail']} {state['cure']}".strip())
+            for name, state in found["backends"].items()
+        ],
+        "Machine": _machine_rows(found),
+    }
+
+
+def _machine_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    cpu, memory, blas = found["cpu"], found["memory"], found["blas"]
+    limits = ", ".join(f"{name}={value}" for name, value in found["thread_limits"].items())
+    return [
+        ("CPU", f"{cpu['model']}, {cpu['cores']} cores, {cpu['usable']} usable"),
+        ("memory", f"{_machine.gib(memory['total'])}, {_machine.gib(memory['available'])} available"),
+        ("BLAS", f"{blas['name']} {blas['version']}"),
+        ("BLAS kernel", f"{blas['kernel'] or 'unknown'}, {blas['threads'] or 'unknown'} threads"),
+        ("thread limits", limits or f"none set ({', '.join(_machine.THREAD_LIMITS)})"),
+    ]

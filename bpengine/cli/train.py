@@ -1,0 +1,187 @@
+"""`bpengine train`: a data set or a file in, a trained network, its scores and a model file out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import bpengine as bp
+from bpengine.cli import _backends, _build, _names, _source
+from bpengine.cli._errors import Interrupted
+from bpengine.cli._output import claim, pairs, print_json, scores_text, show
+from bpengine.data import Dataset
+from bpengine.errors import ConfigError
+from bpengine.layers.activation import ACTIVATIONS
+from bpengine.losses import LOSSES
+from bpengine.training import OPTIMIZERS, Optimizer
+
+HELP = """\
+Train a network on a data set or a file, score it on rows held out, and save it.
+
+A table's targets are taken as classes when they are text or the whole numbers 0..k or 1..k, otherwise as values to
+predict; --loss overrides that. The score on the held-out rows is printed at the end. .npy files are memory-mapped:
+with --test-fraction 0 nothing is copied, and files larger than memory can be trained on.
+
+\b
+Examples:
+  bpengine train iris --layers 16 --epochs 100 --out iris.safetensors
+  bpengine train people.csv --target income --loss huber --patience 10 --epochs 500
+  bpengine train x.npy --target y.npy --test-fraction 0 --backend jax --batch-size 1024
+  bpengine train xor --test-fraction 0 --activation tanh --learning-rate 0.05 --epochs 500
+"""
+
+
+def train(
+    source: _source.Source,
+    target: _source.Target = None,
+    layers: Annotated[str, typer.Option(metavar="UNITS", help="Hidden layers, first to last; '' for none.")] = "64,32",
+    activation: Annotated[
+        str, typer.Option(metavar="NAME", help=f"Of hidden layers: {', '.join(ACTIVATIONS)}.")
+    ] = "relu",
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(LOSSES)}.  [default: softmax_cross_entropy for classes, "
+            "mean_squared_error for values]",
+        ),
+    ] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")] = "numpy",
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
+    optimizer: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")] = "adam",
+    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per step; all rows when there are fewer.")] = 128,
+    epochs: Annotated[int, typer.Option(min=1, help="Times that every training row is seen, at most.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the split, initial weights, order of rows, dropout.")] = 0,
+    test_fraction: Annotated[
+        float, typer.Option(help="Share of the rows held out for the score; 0 trains on all, without a copy.")
+    ] = 0.2,
+    dropout: Annotated[float, typer.Option(help="Share of each hidden layer's outputs that is dropped.")] = 0.0,
+    l2: Annotated[float, typer.Option(help="Strength of the penalty strength/2 * sum of squared weights.")] = 0.0,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Largest norm of all gradients together.  [default: no limit]")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Stop after this many epochs without a lower loss on the held-out rows and go back to the best; "
+            "their score then flatters a little.  [default: never]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Save the model here (safetensors).  [default: not saved]")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file given by --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Train a network and print a summary."""
+    if out is not None:
+        claim(out, force=force)
+    if patience is not None and test_fraction == 0:
+        raise ConfigError("--patience requires rows held out, got --test-fraction 0. Drop one of them.")
+    if dtype == "float64":
+        _backends.allow_float64(backend)
+    update, hidden = _build.optimizer(optimizer, learning_rate), _build.hidden_layers(layers, activation, dropout)
+    named_loss = bp.Loss(loss) if loss else None
+    whole = _source.load(source, target, named_loss)
+    rows, held_out = _source.split(whole, test_fraction, seed)
+    model = bp.Model(_build.network(whole, hidden, named_loss, l2), backend, dtype, seed)
+    run = Run(whole, rows, held_out, model, min(batch_size, rows.rows), out)
+    history, seconds = run.fit(epochs, optimizer=update, clip_norm=clip_norm, patience=patience)
+    run.save()
+    summary = run.summary(history, seconds)
+    print_json(summary) if as_json else show(pairs(_lines(summary)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: the data, whole and split, the model, the rows per step, and where it is saved."""
+
+    whole: Dataset
+    rows: Dataset
+    held_out: Dataset | None
+    model: bp.Model
+    batch: int
+    out: Path | None
+
+    def fit(
+        self, epochs: int, *, optimizer: Optimizer, clip_norm: float | None, patience: int | None
+    ) -> tuple[bp.History, float]:
+        """Train, and return the history and the seconds it took; an interrupted run saves what it has and ends here."""
+        held_out = None if patience is None or self.held_out is None else (self.held_out.x, self.held_out.y)
+        began = time.perf_counter()
+        history = self.model.fit(
+            self.rows.x,
+            self.rows.y,
+            optimizer=optimizer,
+            batch_size=self.batch,
+            epochs=epochs,
+            validation=held_out,
+            clip_norm=clip_norm,
+            stop=() if patience is None else bp.NoImprovement(patience),
+            progress=True,
+        )
+        if history.stopped_by == "interrupted":
+            raise Interrupted(self._interrupted(history))
+        return history, time.perf_counter() - began
+
+    def save(self) -> None:
+        """Write the model file, if one was asked for."""
+        if self.out is not None:
+            _names.save(self.model, self.out, self.whole.class_names)
+
+    def _interrupted(self, history: bp.History) -> str:
+        if self.out is None or not history.steps:
+            return f"interrupted after {history.steps} steps; nothing was saved."
+        self.save()
+        return f"interrupted after {history.steps} steps; the model as it was then is saved in {self.out}."
+
+    def summary(self, history: bp.History, seconds: float) -> dict[str, Any]:
+        """Return everything worth telling; scores are those of the held-out rows, or of all rows without any."""
+        scored = self.held_out or self.rows
+        network = self.model.network
+        return {
+            "data": self.whole.name,
+            "task": self.whole.task,
+            "rows": self.rows.rows,
+            "held_out_rows": self.held_out.rows if self.held_out else 0,
+            "features": self.whole.features,
+            "outputs": network.outputs,
+            "class_names": self.whole.class_names,
+            "network": network.sizes,
+            "loss": network.loss.name,
+            "parameters": sum(value.size for value in self.model.parameters.values()),
+            "backend": self.model.backend.name,
+            "device": self.model.backend.device,
+            "dtype": self.model.dtype,
+            "epochs": len(history.epochs),
+            "steps": history.steps,
+            "batch_size": self.batch,
+            "stopped_by": history.stopped_by,
+            "seconds": seconds,
+            "samples_per_second": history.rows_per_second,
+            "scores_on": "held-out rows" if self.held_out else "training rows",
+            "scores": self.model.evaluate(scored.x, scored.y),
+            "saved": None if self.out is None else str(self.out),
+        }
+
+
+def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the summary for a person."""
+    held_out = f", {told['held_out_rows']:,} held out" if told["held_out_rows"] else ""
+    shape = "-".join(map(str, told["network"]))
+    return [
+        ("data", f"{told['data']}: {told['rows']:,} rows to train on{held_out}; {told['features']:,} features"),
+        ("network", f"{shape}, {told['parameters']:,} parameters, {told['loss']}"),
+        ("training", f"{told['epochs']:,} epochs, {told['steps']:,} steps of {told['batch_size']:,} rows"),
+        ("stopped by", told["stopped_by"]),
+        ("time", f"{told['seconds']:.2f} s, {told['samples_per_second']:,.0f} samples/s"),
+        ("ran on", f"{told['backend']} ({told['device']}), {told['dtype']}"),
+        (told["scores_on"], scores_text(told["scores"])),
+        ("saved", told["saved"] or "no (--out model.safetensors would)"),
+    ]

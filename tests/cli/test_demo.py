@@ -1,0 +1,76 @@
+"""`demo`: the numbers it prints are true, and it says what could not run and why."""
+
+import re
+import sys
+
+import pytest
+
+import bpengine as bp
+from bpengine.backend import Availability, backend_class
+from tests.cli.conftest import process
+from tests.tolerances import agreement_rtol
+
+ROWS = 1438  # the longest sum of a gradient is over the training rows
+
+
+def cells(out):
+    """Return the cells of each row of the table, by backend."""
+    table = out.partition("\n\n")[0].splitlines()[2:]
+    return {row.split()[0]: re.split(r"\s{2,}", row.strip())[1:] for row in table}
+
+
+def test_the_real_numbers():
+    ended = process("demo", "--backends", "numpy,jax")
+    assert (ended.code, ended.err) == (0, "")
+    assert "\x1b" not in ended.out
+    found = cells(ended.out)
+    numpy, jax = (float(found[name][1]) for name in ("numpy", "jax"))
+    assert min(numpy, jax) >= 0.97
+    assert abs(numpy - jax) <= 0.005
+    assert found["numpy"][3] == "reference"
+    limit = agreement_rtol("float32", ROWS)
+    assert all(float(found[name][4]) < limit for name in found)
+    assert float(found["jax"][3]) < limit
+    assert all(int(row[2].replace(",", "")) > 100 for row in found.values())
+
+
+def test_a_backend_that_cannot_run_is_listed_with_the_cure(cli, monkeypatch):
+    state = Availability("no driver", "there is no driver.", "Install one.")
+    monkeypatch.setattr(backend_class("cupy"), "availability", classmethod(lambda cls: state))
+    ended = cli("demo", "--epochs", "1", "--backends", "numpy, cupy")
+    assert ended.code == 0
+    assert cells(ended.out)["cupy"] == ["no driver", "-", "-", "-", "-"]
+    assert "cupy  there is no driver. Install one." in ended.out
+
+
+def test_an_interrupted_fit_ends_the_demo(cli, monkeypatch):
+    monkeypatch.setattr(bp.Model, "fit", lambda *_, **__: bp.History(stopped_by="interrupted"))
+    assert cli("demo", "--backends", "numpy") == (130, "", "bpengine: interrupted.\n")
+
+
+def test_without_jax_the_rest_still_runs(cli, monkeypatch):
+    state = Availability("not installed", "the package 'jax' is not installed.", "Install it.")
+    monkeypatch.setattr(backend_class("jax"), "availability", classmethod(lambda cls: state))
+    ended = cli("demo", "--epochs", "1", "--backends", "numpy")
+    assert cells(ended.out)["numpy"][-1] == "-"
+    assert "autodiff  the autodiff oracle needs JAX (not installed)" in ended.out
+
+
+def test_the_columns_are_explained(cli):
+    out = cli("demo", "--epochs", "1", "--backends", "numpy").out
+    explained = [line.split("  ")[0] for line in out.rpartition("\n\n")[2].splitlines() if line[0] != " "]
+    assert explained == ["test accuracy", "samples/s", "vs NumPy", "vs autodiff"]
+
+
+def test_mistakes(mistake, monkeypatch):
+    assert "unknown backend 'nunpy'. Did you mean 'numpy'" in mistake("demo", "--backends", "nunpy")
+    assert "'--epochs'" in mistake("demo", "--epochs", "0")
+    state = Availability("not installed", "it is not installed.", "Install it.")
+    monkeypatch.setattr(backend_class("cupy"), "availability", classmethod(lambda cls: state))
+    assert "backend 'cupy' cannot run here (not installed)" in mistake("demo", "--backends", "cupy")
+
+
+@pytest.mark.usefixtures("cli")
+def test_without_scikit_learn_the_cure_is_named(mistake, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert 'pip install "bpengine[sklearn]"' in mistake("demo")

@@ -1,0 +1,127 @@
+"""`doctor`: every field is there, as text and as JSON, and a forced BLAS kernel is found out and measured."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.backend import Availability, backend_class
+from bpengine.cli import _backends, _blas, _forced, _machine
+from tests.cli.conftest import process
+
+FORCING = (*_forced.VARIABLES, *_machine.THREAD_LIMITS)
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch):
+    for name in FORCING:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def blas():
+    """Give what is known of BLAS."""
+    return _blas.library()
+
+
+def test_the_report_as_json():
+    ended = process("doctor", "--json")
+    found = json.loads(ended.out)
+    assert (ended.code, ended.err) == (0, "")
+    assert set(found["backends"]) == set(bp.backend_names())
+    assert found["backends"]["numpy"] == {
+        "ready": True,
+        "reason": "ready",
+        "detail": f"NumPy {np.__version__}",
+        "cure": "",
+    }
+    assert found["libraries"]["numpy"] == np.__version__
+    assert found["cpu"]["cores"] >= found["cpu"]["usable"] >= 1
+    assert found["memory"]["total"] > found["memory"]["available"] > 0
+    assert (found["forced"], found["thread_limits"], found["warnings"]) == (None, {}, [])
+    assert all(state["ready"] or state["detail"] for state in found["backends"].values())
+
+
+@pytest.mark.parametrize("width", ["80", "120"])
+def test_the_report_for_a_person(cli, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    ended = cli("doctor")
+    assert (ended.code, ended.err) == (0, "")
+    for word in ("Backends", "Machine", "CPU", "memory", "BLAS kernel", "thread limits", "No warnings."):
+        assert word in ended.out
+    assert all(name in ended.out for name in bp.backend_names())
+    assert max(map(len, ended.out.splitlines())) <= int(width)
+
+
+def test_a_thread_limit_is_a_warning(cli, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(_machine, "cpu", lambda: {"model": "a", "cores": 4, "usable": 4})
+    (warning,) = json.loads(cli("doctor", "--json").out)["warnings"]
+    assert (
+        warning == "OMP_NUM_THREADS=1 keeps libraries to 1 of 4 cores. Cure, unless it is meant: unset OMP_NUM_THREADS"
+    )
+
+
+def test_a_forced_kernel_is_a_warning_with_its_cost(blas):
+    other = "Prescott" if blas["kernel"] != "Prescott" else "Nehalem"
+    found = json.loads(process("doctor", "--json", OPENBLAS_CORETYPE=other).out)
+    assert found["forced"]["variables"] == {"OPENBLAS_CORETYPE": other}
+    if "openblas" in str(blas["name"]) and sys.platform == "linux":
+        (warning,) = found["warnings"]
+        assert f"OPENBLAS_CORETYPE={other}" in warning
+        assert "Cure: unset OPENBLAS_CORETYPE" in warning
+        assert f"this CPU's own is {blas['kernel']}" in warning or found["forced"]["failure"]
+
+
+def test_forcing_what_is_chosen_anyway_is_no_warning():
+    cost = _forced.Cost({"OPENBLAS_CORETYPE": "Haswell"}, "Haswell", "Haswell", 1.0, 1.0)
+    assert cost.harmless
+    assert not _forced.Cost({"OPENBLAS_L2_SIZE": "1"}, "Haswell", "Haswell", 1.0, 1.0).harmless
+
+
+def test_the_words_of_a_cost():
+    forced = {"OPENBLAS_CORETYPE": "Prescott"}
+    slow = _forced.Cost(forced, "Prescott", "Zen", 0.004, 0.001)
+    assert slow.warning() == (
+        "OPENBLAS_CORETYPE=Prescott (kernel Prescott; this CPU's own is Zen): a float32 matrix product takes 4.00 times "
+        "as long (4.00 ms, 1.00 ms without). Cure: unset OPENBLAS_CORETYPE"
+    )
+    assert "no noticeable cost" in _forced.Cost(forced, "Prescott", "Zen", 0.001, 0.001).warning()
+    crashed = _forced.Cost(forced, None, "Zen", None, 0.001, "the process is ended by SIGILL")
+    assert "makes matrix products fail: the process is ended by SIGILL" in crashed.warning()
+    assert "could not be measured" in _forced.Cost(forced, None, None, None, None).warning()
+
+
+def test_a_process_that_fails_is_described(monkeypatch):
+    monkeypatch.setattr(_forced, "sys", type("", (), {"executable": "false"}))
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "64")
+    cost = _forced.cost()
+    assert cost.failure == "no message"
+    assert cost.ratio is None
+
+
+def test_openblas_is_asked_without_threadpoolctl_too(monkeypatch, blas):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    asked = _blas.library()
+    assert asked["name"] == blas["name"]
+    if "openblas" in str(blas["name"]):
+        assert (asked["kernel"], asked["threads"]) == (blas["kernel"], blas["threads"])
+
+
+def test_a_broken_plug_in_breaks_nothing(monkeypatch, cli):
+    def fail(name):
+        raise ImportError("no such symbol")
+
+    monkeypatch.setattr(_backends, "backend_class", fail)
+    assert "the plug-in cannot be imported: no such symbol" in _backends.availability("numpy").detail
+    assert cli("doctor").code == 1
+
+
+def test_the_exit_code_follows_numpy(monkeypatch, cli):
+    state = Availability("no device", "gone.", "None.")
+    monkeypatch.setattr(backend_class("cupy"), "availability", classmethod(lambda cls: state))
+    assert cli("doctor").code == 0
+    monkeypatch.setattr(backend_class("numpy"), "availability", classmethod(lambda cls: state))
+    assert cli("doctor").code == 1

@@ -1,0 +1,198 @@
+"""`train`: real sets, textbook sets and files; everything is refused before the work where it can be."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.cli import _machine
+
+
+def trained(cli, *args):
+    ended = cli("train", *args, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    return json.loads(ended.out)
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Write a table whose class is text that the first column decides."""
+    rng = np.random.default_rng(0)
+    rows = [(a, b, "tall" if a > 0 else "short") for a, b in rng.normal(size=(200, 2))]
+    path = tmp_path / "people.csv"
+    path.write_text("height,weight,kind\n" + "".join(f"{a:.5f},{b:.5f},{kind}\n" for a, b, kind in rows))
+    return path
+
+
+def test_digits_from_the_command_line(cli):
+    told = trained(cli, "digits", "--epochs", "30", "--batch-size", "32")
+    assert (told["rows"], told["held_out_rows"], told["scores_on"]) == (1438, 359, "held-out rows")
+    assert told["network"] == [64, 64, 32, 10]
+    assert told["loss"] == "softmax_cross_entropy"
+    assert told["scores"]["accuracy"] > 0.95
+    assert told["steps"] == 30 * 45
+    assert told["saved"] is None
+
+
+def test_xor_is_learned(cli):
+    args = ("--test-fraction", "0", "--activation", "tanh", "--layers", "8", "--learning-rate", "0.05")
+    told = trained(cli, "xor", *args, "--epochs", "500")
+    assert (told["loss"], told["scores_on"], told["batch_size"]) == ("mean_squared_error", "training rows", 4)
+    assert told["scores"]["rmse"] < 0.01
+
+
+def test_dosage_is_learned(cli):
+    args = ("--test-fraction", "0", "--activation", "softplus", "--layers", "8", "--learning-rate", "0.05")
+    assert trained(cli, "dosage", *args, "--epochs", "1000")["scores"]["rmse"] < 0.05
+
+
+def test_the_summary_for_a_person(cli, tmp_path):
+    ended = cli("train", "iris", "--layers", "", "--epochs", "2", "--out", tmp_path / "m.safetensors")
+    lines = dict(line.split("  ", 1) for line in ended.out.splitlines())
+    assert lines["data"].strip() == "iris: 120 rows to train on, 30 held out; 4 features"
+    assert lines["network"].strip() == "4-3, 15 parameters, softmax_cross_entropy"
+    assert lines["held-out rows"].strip().startswith("loss ")
+    assert (tmp_path / "m.safetensors").exists()
+
+
+def test_the_same_seed_gives_the_same_scores(cli):
+    first, again, other = (
+        trained(cli, "iris", "--epochs", "3", "--seed", seed, "--dropout", "0.2") for seed in (1, 1, 2)
+    )
+    assert first["scores"] == again["scores"] != other["scores"]
+
+
+def test_options_reach_the_engine(cli, tmp_path):
+    out = tmp_path / "m.safetensors"
+    args = ("--layers", "5,4", "--activation", "tanh", "--dropout", "0.1", "--l2", "0.01", "--dtype", "float64")
+    told = trained(cli, "iris", *args, "--epochs", "2", "--clip-norm", "1", "--optimizer", "nesterov", "--out", out)
+    expected = bp.Network(
+        4,
+        [bp.Dense(5, "tanh"), bp.Dropout(0.1), bp.Dense(4, "tanh"), bp.Dropout(0.1), bp.Dense(3)],
+        "softmax_cross_entropy",
+        bp.L2(0.01),
+    )
+    assert bp.load(out).network == expected
+    assert (told["dtype"], told["saved"]) == ("float64", str(out))
+
+
+def test_patience_ends_the_run_early(cli):
+    told = trained(cli, "iris", "--epochs", "5000", "--learning-rate", "0.05", "--patience", "3")
+    assert told["epochs"] < 5000
+    assert told["stopped_by"] == "no improvement on validation data for 3 epochs"
+
+
+@pytest.mark.parametrize("loss", ["sigmoid_cross_entropy", "binary_cross_entropy"])
+def test_two_classes_and_a_loss_on_yes_or_no(cli, loss):
+    told = trained(cli, "breast_cancer", "--loss", loss, "--epochs", "40")
+    assert told["outputs"] == 1
+    assert told["scores"]["accuracy"] > 0.9
+
+
+def test_probabilities_and_classes(cli):
+    told = trained(cli, "iris", "--loss", "categorical_cross_entropy", "--epochs", "60", "--learning-rate", "0.01")
+    assert told["scores"]["accuracy"] > 0.8
+
+
+def test_a_table_with_a_named_target(cli, people):
+    told = trained(cli, people, "--target", "kind", "--epochs", "100", "--learning-rate", "0.01")
+    assert (told["task"], told["class_names"], told["features"]) == ("classification", ["short", "tall"], 2)
+    assert told["scores"]["accuracy"] > 0.9
+
+
+def test_a_loss_on_values_makes_whole_numbers_values(cli, tmp_path):
+    path = tmp_path / "counts.csv"
+    path.write_text("x,count\n" + "".join(f"{i},{i % 3}\n" for i in range(30)))
+    assert trained(cli, path, "--epochs", "1")["task"] == "classification"
+    assert trained(cli, path, "--epochs", "1", "--loss", "huber")["task"] == "regression"
+    assert trained(cli, path, "--epochs", "1", "--target", "0", "--loss", "huber")["features"] == 1
+
+
+def test_mapped_files_are_trained_without_a_copy(cli, tmp_path, monkeypatch):
+    x, y = bp.data.write("blobs", 5000, tmp_path)
+    monkeypatch.setattr(_machine, "memory", lambda: {"total": 1000, "available": 1000})
+    told = trained(cli, x, "--target", y, "--test-fraction", "0", "--epochs", "1")
+    assert (told["rows"], told["held_out_rows"]) == (5000, 0)
+
+
+def test_files_too_large_to_split_are_refused(mistake, tmp_path, monkeypatch):
+    x, y = bp.data.write("blobs", 5000, tmp_path)
+    monkeypatch.setattr(_machine, "memory", lambda: {"total": 1000, "available": 1000})
+    assert "Pass --test-fraction 0 to train from the file." in mistake("train", x, "--target", y)
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    monkeypatch.setattr(bp.Model, "fit", lambda *_, **__: pytest.fail("trained before the check"))
+    monkeypatch.setattr(bp.data, "load", lambda *_, **__: pytest.fail("loaded before the check"))
+
+
+@pytest.mark.usefixtures("no_training")
+def test_outputs_are_checked_before_the_work(mistake, tmp_path):
+    file = tmp_path / "m.safetensors"
+    file.write_text("precious")
+    assert "exists already" in mistake("train", "iris", "--out", file)
+    assert "got the folder" in mistake("train", "iris", "--out", tmp_path, "--force")
+    assert "there is no folder" in mistake("train", "iris", "--out", tmp_path / "missing" / "m.safetensors")
+    assert "there is no folder" in mistake("train", "iris", "--out", file / "m.safetensors")
+    assert "name too long" in mistake("train", "iris", "--out", tmp_path / ("m" * 300)).lower()
+    assert file.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_force_overwrites(cli, tmp_path):
+    file = tmp_path / "m.safetensors"
+    file.write_text("old")
+    trained(cli, "iris", "--epochs", "1", "--out", file, "--force")
+    assert bp.load(file).network.inputs == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--layers", "a,b"], "--layers requires whole numbers separated by commas, such as 64,32, got 'a,b'."),
+        (["--layers", "0"], "number of units"),
+        (["--layers", "4,-1"], "number of units"),
+        (["--activation", "rleu"], "unknown activation 'rleu'. Did you mean 'relu'"),
+        (["--activation", "step"], "kernel 'step' has no backward"),
+        (["--loss", "softmax"], "unknown loss 'softmax'. Did you mean 'softmax_cross_entropy'"),
+        (["--loss", "huber"], "y requires shape (rows, 3)"),
+        (["--backend", "nunpy"], "unknown backend 'nunpy'. Did you mean 'numpy'"),
+        (["--dtype", "float23"], "unknown dtype 'float23'"),
+        (["--optimizer", "adma"], "unknown optimizer 'adma'. Did you mean 'adam'"),
+        (["--learning-rate", "-1"], "requires a learning rate of at least 0, got -1.0"),
+        (["--test-fraction", "1"], "0 < test_fraction < 1"),
+        (["--dropout", "1"], "Dropout requires a rate"),
+        (["--dropout", "0.1", "--layers", ""], "requires hidden layers"),
+        (["--l2", "-1"], "L2 requires a strength of at least 0"),
+        (["--clip-norm", "0"], "clip_norm above 0"),
+        (["--patience", "3", "--test-fraction", "0"], "--patience requires rows held out"),
+        (["--target", "a"], "unknown option of data set 'iris': 'target'"),
+        (["--learning-rate", "1e30", "--optimizer", "sgd"], "training requires a finite loss"),
+    ],
+)
+def test_mistakes(mistake, args, text):
+    assert text in mistake("train", "iris", *args)
+
+
+def test_mistakes_about_data(mistake, people, tmp_path):
+    assert "no.csv' does not exist" in mistake("train", "no.csv")
+    assert "--test-fraction 0 trains on all rows" in mistake("train", "dosage", "--test-fraction", "0.1")
+    assert "unknown target column" in mistake("train", people, "--target", "knid")
+    assert "requires numbers, but column 'kind'" in mistake("train", people, "--target", "weight")
+    (tmp_path / "holes.csv").write_text("a,b\n1,2\n,3\n")
+    assert "missing value in row 1, column 'a'" in mistake("train", tmp_path / "holes.csv")
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    assert "requires targets" in mistake("train", tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize(("steps", "text"), [(7, "the model as it was then is saved"), (0, "nothing was saved")])
+def test_an_interrupted_fit_keeps_what_it_has(cli, tmp_path, monkeypatch, steps, text):
+    stopped = bp.History(loss=np.ones(steps), stopped_by="interrupted")
+    monkeypatch.setattr(bp.Model, "fit", lambda *_, **__: stopped)
+    out = tmp_path / "m.safetensors"
+    ended = cli("train", "iris", "--out", out)
+    assert (ended.code, ended.out) == (130, "")
+    assert f"bpengine: interrupted after {steps} steps; {text}" in ended.err
+    assert out.exists() == bool(steps)

@@ -1,0 +1,106 @@
+"""What is packaged: every package, every entry point, and every extra that a message tells people to install."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bpengine as bp
+from bpengine.backend import backend_class
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {"bpengine", "bpengine_numpy", "bpengine_jax", "bpengine_cupy"}
+BACKENDS = {
+    "numpy": "bpengine_numpy:NumpyBackend",
+    "jax": "bpengine_jax:JaxBackend",
+    "cupy": "bpengine_cupy:CupyBackend",
+}
+ORACLES = {"jax": "bpengine_jax.oracle:Oracle"}
+
+
+@pytest.fixture(scope="module")
+def project() -> Any:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def sources() -> list[Path]:
+    return [*(ROOT / "bpengine").rglob("*.py"), *(ROOT / "backends").rglob("*.py")]
+
+
+def test_extras_for_work_on_the_project_exist(project: Any) -> None:
+    extras = project["project"]["optional-dependencies"]
+    assert {"test", "bench", "jax", "cuda", "sklearn"} <= set(extras)
+    for tool in ("pytest", "ruff", "mypy", "import-linter", "array-api-strict"):
+        assert any(re.match(rf"{tool}\b", requirement) for requirement in extras["test"]), tool
+
+
+def test_every_extra_that_is_named_exists(project: Any) -> None:
+    extras = project["project"]["optional-dependencies"]
+    texts = [*(path.read_text(encoding="utf-8") for path in sources()), *(str(lines) for lines in extras.values())]
+    named = {
+        extra for text in texts for found in re.findall(r"bpengine\[([a-z, ]+)\]", text) for extra in found.split(",")
+    }
+    named |= {kind.extra for kind in map(backend_class, bp.backend_names()) if kind.extra}
+    assert {"jax", "cuda"} <= named
+    assert {extra.strip() for extra in named} <= set(extras)
+
+
+def test_what_the_engine_needs_is_a_dependency(project: Any) -> None:
+    needed = [re.split(r"[<>=!~\[; ]", requirement)[0] for requirement in project["project"]["dependencies"]]
+    assert {"numpy", "safetensors", "rich", "typer", "array-api-compat"} <= set(needed)
+    assert not {"jax", "cupy", "torch", "matplotlib", "scikit-learn"} & set(needed)
+
+
+def test_the_version_is_stated_once_and_the_same(project: Any) -> None:
+    assert project["project"].get("version", bp.__version__) == bp.__version__
+
+
+def test_entry_points_of_the_project_are_those_that_are_installed(project: Any) -> None:
+    declared = project["project"]["entry-points"]
+    assert declared["bpengine.backends"] == BACKENDS
+    assert declared["bpengine.oracles"] == ORACLES
+    for group, points in declared.items():
+        assert {p.name: p.value for p in entry_points(group=group)}.items() >= points.items()
+
+
+def test_every_backend_folder_is_packaged_and_found(project: Any) -> None:
+    folders = {path.parent.name for path in (ROOT / "backends").glob("*/__init__.py")}
+    assert folders | {"bpengine"} == PACKAGES
+    packaged = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert sorted(packaged) == sorted(["bpengine", *(f"backends/{name}" for name in folders)])
+
+
+def test_a_wheel_holds_every_file(project: Any, tmp_path: Path) -> None:
+    """Where the build tool is missing, what it is told stands for what it makes."""
+    if find_spec("hatchling") is None:
+        assert project["build-system"]["build-backend"] == "hatchling.build"
+        return
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (entries,) = (n for n in names if n.endswith(".dist-info/entry_points.txt"))
+        text = archive.read(entries).decode()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == PACKAGES
+    for path in sources():
+        assert str(path.relative_to(ROOT)).removeprefix("backends/") in names
+    assert not any(name.startswith("tests") or "/tests/" in name for name in names)
+    for group, points in (("bpengine.backends", BACKENDS), ("bpengine.oracles", ORACLES)):
+        section = text.split(f"[{group}]")[1].split("[")[0]
+        assert dict(line.split(" = ") for line in section.strip().splitlines()) == points
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_packages_say_that_they_are_typed(package: str) -> None:
+    folder = ROOT / "bpengine" if package == "bpengine" else ROOT / "backends" / package
+    assert (folder / "py.typed").is_file()
