@@ -28,7 +28,7 @@ class Segment:
     @property
     def batch(self) -> int:
         """The number of rows a step sees."""
-        return len(self.data[0]) if self.order is None else int(self.order.shape[1])
+        return int(self.data[0].shape[0]) if self.order is None else int(self.order.shape[1])
 
     def part(self, start: int, stop: int) -> Segment:
         """Return the steps from `start` to `stop`."""
