@@ -32,6 +32,8 @@ class Model:
     backend: "numpy", "jax", "cupy", or a Backend. dtype: "float32" or "float64". precision: how matrices are multiplied,
     where that differs from dtype ("tf32", "bfloat16"). seed: draws the initial weights, shuffles and dropout masks, the
     same on every backend. Raises ConfigError or BackendUnavailable.
+
+    `class_names` may be set to the names of the classes, in the order of their numbers; a model file keeps them.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Model:
     def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
         self.network, self.backend, self.seed = network, backend, seed
         self.fits = 0  # fits so far: each shuffles and drops in its own way
+        self.class_names: tuple[str, ...] | None = None
         self._ops = backend.ops()
         self._compiled: dict[Any, Callable[..., Any]] = {}
         self._steps: dict[Any, Step] = {}
@@ -188,12 +191,12 @@ class Model:
     def to(self, backend: str | Backend, *, device: str | None = None) -> Model:
         """Return a copy of this model on another backend, with the same dtype and parameters."""
         made = get_backend(backend, precision=self.dtype, device=device)
-        return Model._restored(self.network, made, self.seed, self.fits, self.parameters, self.running)
+        settings = self._settings()
+        return Model._restored(self.network, made, settings, self.parameters, self.running)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and running statistics to a safetensors file, whole or not at all."""
-        settings = {"dtype": self.dtype, "seed": self.seed, "fits": self.fits}
-        io.write(path, io.Contents(io.describe(self.network), settings, self.parameters, self.running))
+        io.write(path, io.Contents(io.describe(self.network), self._settings(), self.parameters, self.running))
 
     def load_parameters(self, path: str | os.PathLike[str]) -> None:
         """Take over the parameters of a file of the same network.
@@ -210,13 +213,18 @@ class Model:
 
     @classmethod
     def _restored(
-        cls, network: Network, backend: Backend, seed: int, fits: int, params: HostArrays, running: HostArrays
+        cls, network: Network, backend: Backend, settings: dict[str, Any], params: HostArrays, running: HostArrays
     ) -> Model:
         """Return a model with given arrays; nothing is drawn, for initial values may not be known any more."""
         model = cls.__new__(cls)
-        model._start(network, backend, seed, params, running)
-        model.fits = fits
+        model._start(network, backend, settings["seed"], params, running)
+        model.fits, names = settings["fits"], settings.get("class_names")
+        model.class_names = tuple(names) if names else None
         return model
+
+    def _settings(self) -> dict[str, Any]:
+        names = list(self.class_names) if self.class_names else None
+        return {"dtype": self.dtype, "seed": self.seed, "fits": self.fits, "class_names": names}
 
     def _bring(self, arrays: HostArrays) -> dict[str, Array]:
         return {name: self.backend.asarray(array, self.dtype) for name, array in arrays.items()}
@@ -309,9 +317,8 @@ def load(
     io.check_arrays(path, "running statistic", shapes[1], contents.running)
     params = {name: contents.params[name] for name in shapes[0]}
     running = {name: contents.running[name] for name in shapes[1]}
-    settings = contents.settings
-    made = get_backend(backend, precision=settings["dtype"])
-    return Model._restored(network, made, settings["seed"], settings["fits"], params, running)
+    made = get_backend(backend, precision=contents.settings["dtype"])
+    return Model._restored(network, made, contents.settings, params, running)
 
 
 __all__ = ["Model", "load"]

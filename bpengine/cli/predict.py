@@ -56,7 +56,7 @@ def predict(
     _check(out, force=force, clash=no_target and (evaluate or target is not None))
     _backends.allow_float64(backend)
     loaded = bp.load(model, backend)
-    names = _names.of_file(model, _classes(loaded.network))
+    names = loaded.class_names if len(loaded.class_names or ()) == _classes(loaded.network) else None
     x, y = _read(loaded, source, target, names, no_target=no_target, evaluate=evaluate)
     x, y = x[:limit], None if y is None else y[:limit]
     predicted = loaded.predict(x)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import bpengine as bp
-from bpengine.cli import _backends, _build, _names, _source
+from bpengine.cli import _backends, _build, _source
 from bpengine.cli._errors import Interrupted
 from bpengine.cli._output import claim, pairs, print_json, scores_text, show
 from bpengine.data import Dataset
@@ -133,7 +133,8 @@ class Run:
     def save(self) -> None:
         """Write the model file, if one was asked for."""
         if self.out is not None:
-            _names.save(self.model, self.out, self.whole.class_names)
+            self.model.class_names = self.whole.class_names
+            self.model.save(self.out)
 
     def _interrupted(self, history: bp.History) -> str:
         if self.out is None or not history.steps:

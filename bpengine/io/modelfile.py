@@ -108,6 +108,9 @@ def _check_settings(network: Any, settings: Any) -> None:
         value = settings.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
+    names = settings.get("class_names")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"class_names must be a list of text, got {names!r}")
 
 
 def check_arrays(path: str | os.PathLike[str], kind: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:

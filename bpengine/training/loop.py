@@ -59,29 +59,30 @@ class Trainer:
         self._recent: deque[_Past] = deque(maxlen=2)
         self._best: tuple[float, int, State | None] = (float("inf"), 0, None)
         self._span = 1
+        self._state: State = {}
 
     def run(self, state: State, progress: Progress) -> tuple[State, History]:
-        """Train until a limit or a rule ends it; return the final state and the history.
+        """Train until a limit or a rule ends it, or Ctrl-C; return the final state and the history.
 
         Raises NonFiniteError; `good_state` of the error is then the last state whose loss was finite.
         """
-        rows, seconds = 0, 0.0
-        while not self.stopped_by:
-            began, first = time.perf_counter(), self.recorder.steps
-            try:
+        self._state, rows, seconds = state, 0, 0.0
+        try:
+            while not self.stopped_by:
+                began, first = time.perf_counter(), self.recorder.steps
                 for segment in self._segments():
-                    state = self._run_segment(segment, state)
+                    self._run_segment(segment)
                     if self.stopped_by:
                         break
-            except KeyboardInterrupt:
-                self.stopped_by, state = "interrupted", self.backend.copy(self._recent[-1].state)
-            self.backend.synchronize(*state["params"].values())
-            elapsed = time.perf_counter() - began
-            rows, seconds = rows + self.recorder.rows_since(first), seconds + elapsed
-            self._close_epochs(state, first, elapsed, progress)
+                self.backend.synchronize(*self._state["params"].values())
+                elapsed = time.perf_counter() - began
+                rows, seconds = rows + self.recorder.rows_since(first), seconds + elapsed
+                self._close_epochs(first, elapsed, progress)
+        except KeyboardInterrupt:
+            self.stopped_by = "interrupted"
         if self.rules.validation and self.rules.validation.restore_best and self._best[2] is not None:
-            state = self._best[2]
-        return state, self.recorder.history(self.stopped_by, rows / seconds if seconds else 0.0)
+            self._state = self._best[2]
+        return self._state, self.recorder.history(self.stopped_by, rows / seconds if seconds else 0.0)
 
     def _segments(self) -> Iterable[Segment]:
         """Return the next epoch, or many epochs at once when a step is a whole epoch and nobody looks in between."""
@@ -93,18 +94,18 @@ class Trainer:
         span = 1 if self.validate or self.on_epoch else min(self._span, left)
         return [Segment(segment.data, None, span)]
 
-    def _run_segment(self, segment: Segment, state: State) -> State:
+    def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
         if self.steps is not None:
             segment = segment.part(0, self.steps - done)
         rates = self.schedule(np.arange(done, done + segment.steps))
-        self._recent.append(_Past(done, self.backend.copy(state), segment, rates))
-        state, reports = self._run(segment, state, rates)
+        state, self._state = self._state, self.backend.copy(self._state)  # the first is dead after the run
+        self._recent.append(_Past(done, self._state, segment, rates))
+        self._state, reports = self._run(segment, state, rates)
         self.recorder.add(reports, rates, segment.batch)
         if not np.isfinite(reports["loss"][-1]):
             raise self._failure()
         self.stopped_by = self._fired(reports)
-        return state
 
     def _run(self, segment: Segment, state: State, rates: HostArray) -> tuple[State, dict[str, HostArray]]:
         return self.backend.run_epoch(self.step, state, segment.data, segment.order, rates.astype(self.backend.dtype))
@@ -116,11 +117,12 @@ class Trainer:
             return str(rule if rule and loss < loss.dtype.type(rule.value) else self.rules.step_size)
         return f"{self.steps} steps" if self.recorder.steps == self.steps else ""
 
-    def _close_epochs(self, state: State, first: int, seconds: float, progress: Progress) -> None:
+    def _close_epochs(self, first: int, seconds: float, progress: Progress) -> None:
         """Record the epochs that have just run, validate, and let callbacks and rules have their say."""
         count = self.recorder.steps - first if self.source.batch >= self.source.rows else 1
-        if not count or self.stopped_by == "interrupted":
+        if not count:
             return
+        state = self._state
         self._span = min(LONGEST, self._span * 4) if seconds < LONG_ENOUGH else self._span
         scores = self.validate(state) if self.validate else None
         self.recorder.close(count, first, seconds, scores)
