@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.training import batching, loop
+from bpengine.training import Epoch, batching, loop
 from tests.tolerances import agreement_rtol, training_rtol
 from tests.training.networks import everything, labelled
 
@@ -245,23 +246,37 @@ def test_initial_parameters_that_overflow_are_kept() -> None:
     assert model.parameters["0.weight"][0, 0] == np.float32(1e30)
 
 
-def test_an_interrupt_keeps_what_was_learned(rng: np.random.Generator) -> None:
+def test_an_interrupt_keeps_what_was_learned(backend_name: str, rng: np.random.Generator) -> None:
+    """Ctrl-C in the fourth epoch, when the state it started from has been given away: the third epoch's is kept."""
     x, y = labelled(rng)
+    model, reference = bp.Model(PLAIN, backend_name), bp.Model(PLAIN, backend_name)
+    run_epoch = model.backend.run_epoch
 
-    def interrupt(model: bp.Model, epoch: object) -> None:
-        if epoch.number == 3:  # type: ignore[attr-defined]
-            monkey.setattr(model.backend, "run_epoch", raise_interrupt)
-
-    def raise_interrupt(*_: object) -> None:
+    def interrupted(*args: Any) -> None:
+        run_epoch(*args)
         raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as monkey:
-        model = bp.Model(PLAIN)
-        history = model.fit(x, y, epochs=10, callbacks=interrupt)
-    reference = bp.Model(PLAIN)
+    def from_the_fourth_epoch(model: bp.Model, epoch: Epoch) -> None:
+        if epoch.number == 3:
+            model.backend.run_epoch = interrupted  # type: ignore[method-assign]
+
+    history = model.fit(x, y, epochs=10, callbacks=from_the_fourth_epoch)
     reference.fit(x, y, epochs=3)
     assert history.stopped_by == "interrupted"
     assert len(history.epochs) == 3
+    assert same_parameters(model, reference)
+
+
+def test_an_interrupt_between_epochs_keeps_what_was_learned(rng: np.random.Generator) -> None:
+    x, y = labelled(rng)
+
+    def interrupt(model: bp.Model, epoch: Epoch) -> None:
+        if epoch.number == 3:
+            raise KeyboardInterrupt
+
+    model, reference = bp.Model(PLAIN), bp.Model(PLAIN)
+    assert model.fit(x, y, epochs=10, callbacks=interrupt).stopped_by == "interrupted"
+    reference.fit(x, y, epochs=3)
     assert same_parameters(model, reference)
 
 
