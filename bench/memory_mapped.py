@@ -48,9 +48,8 @@ def main() -> None:
     history = model.fit(x, y, batch_size=1024, epochs=1)
     seconds = time.perf_counter() - began
     print(f"{model}")
-    print(
-        f"{seconds:.1f} s with the checks, {history.rows_per_second:,.0f} rows/s; loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}"
-    )
+    print(f"{seconds:.1f} s with the checks, {history.rows_per_second:,.0f} rows/s")
+    print(f"loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
     print(f"peak resident memory: {peak_mib():.0f} MiB")
 
 
