@@ -13,17 +13,15 @@ from bpengine.backend import Backend, HostArray, State, Step, get_backend
 from bpengine.errors import BpError, ConfigError, ModelFileError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, initializers
-from bpengine.layers.layer import HostArrays, Run
+from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
-from bpengine.training.batching import gather
 from bpengine.training.callbacks import Callback
+from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import Fit, Subject
 from bpengine.training.history import Epoch, History
-from bpengine.training.inputs import Rows, check_rows, scores
+from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.stopping import Rule
-
-CHUNK = 8192  # rows that predict and evaluate hold at a time
 
 
 class Model:
@@ -62,7 +60,7 @@ class Model:
         self.fits = 0  # fits so far: each shuffles and drops in its own way
         self.class_names: tuple[str, ...] | None = None
         self._ops = backend.ops()
-        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._evaluator = Evaluator(network, backend, self._ops)
         self._steps: dict[Any, Step] = {}
         self._params, self._running = self._bring(params), self._bring(running)
 
@@ -101,18 +99,20 @@ class Model:
 
     def forward(self, x: Any) -> HostArray:
         """Return the raw outputs (rows, outputs) for x (rows, inputs), outside training."""
-        return self._outputs(data.check_features(x, self.network.inputs), link=False)
+        x = data.check_features(x, self.network.inputs)
+        return self._evaluator.outputs(self._params, self._running, x, link=False)
 
     def predict(self, x: Any) -> HostArray:
         """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits."""
-        return self._outputs(data.check_features(x, self.network.inputs), link=True)
+        x = data.check_features(x, self.network.inputs)
+        return self._evaluator.outputs(self._params, self._running, x, link=True)
 
     def evaluate(self, x: Any, y: Any, weights: Any = None) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
 
         The loss is the one that is trained, penalties included, over all rows.
         """
-        return self._evaluate(check_rows(self.network, x, y, weights), self._params, self._running)
+        return self._evaluator.evaluate(self._params, self._running, check_rows(self.network, x, y, weights))
 
     def loss_and_gradients(
         self, x: Any, y: Any, weights: Any = None, *, training: bool = True
@@ -122,8 +122,8 @@ class Model:
         With `training`, dropout masks are those of the first step and BatchNorm uses the statistics of these rows.
         """
         rows = check_rows(self.network, x, y, weights)
-        run = self._compile(("gradients", training), self._gradients(training))
-        loss, gradients, _ = run(self._params, self._running, self._counter(0), *self._rows(rows))
+        counter = self.backend.asarray(np.array([self.seed % 2**32, 0], dtype=np.uint32))
+        loss, gradients = self._evaluator.gradients(self._params, self._running, counter, rows, training=training)
         return float(self.backend.to_numpy(loss)), self._fetch(gradients)
 
     def fit(
@@ -177,7 +177,7 @@ class Model:
     def _subject(self) -> Subject:
         seed = self.seed if self.fits == 0 else int(np.random.SeedSequence([self.seed, self.fits]).generate_state(1)[0])
         return Subject(
-            self.network, self.backend, self._ops, self._params, self._running, seed, self._evaluate, self._steps
+            self.network, self.backend, self._ops, self._params, self._running, seed, self._evaluator.evaluate, self._steps
         )  # fmt: skip
 
     def _on_epoch(self, fit: Fit) -> Callable[[State, Epoch], bool]:
@@ -235,67 +235,6 @@ class Model:
     def _adopt(self, state: Any) -> None:
         self._params = {name: state["params"][name] for name in self._params}  # JAX sorts the names of a tree
         self._running = {name: state["running"][name] for name in self._running}
-
-    def _counter(self, step: int) -> Array:
-        return self.backend.asarray(np.array([self.seed % 2**32, step], dtype=np.uint32))
-
-    def _compile(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-        if key not in self._compiled:
-            self._compiled[key] = self.backend.compile(function)
-        return self._compiled[key]
-
-    def _rows(self, rows: Rows) -> list[Array]:
-        pairs = zip(rows.arrays, rows.dtypes(self.dtype), strict=True)
-        return [self.backend.asarray(array, dtype, copy=False) for array, dtype in pairs]
-
-    def _gradients(self, training: bool) -> Callable[..., Any]:
-        def run(params: Any, running: Any, counter: Any, x: Any, target: Any, weights: Any = None) -> Any:
-            how = Run(training, counter)
-            return self.network.loss_and_gradients(self._ops, params, running, x, target, weights, how)
-
-        return run
-
-    def _outputs(self, x: HostArray, *, link: bool) -> HostArray:
-        """Run the network over x in pieces, so that an array on disk is never in memory whole."""
-        activation = self.network.loss.link if link else None
-
-        def run(params: Any, running: Any, x: Any) -> Any:
-            y = self.network.forward(self._ops, params, running, x).y
-            return self._ops.forward(activation)(y)[0] if activation else y
-
-        run = self._compile(("outputs", activation), run)
-        pieces = (gather(x, np.arange(i, min(i + CHUNK, len(x)))) for i in range(0, len(x), CHUNK))
-        done = [run(self._params, self._running, self.backend.asarray(p, self.dtype, copy=False)) for p in pieces]
-        return np.concatenate([np.array(self.backend.to_numpy(y)) for y in done])
-
-    def _evaluate(self, rows: Rows, params: Any, running: Any) -> dict[str, float]:
-        """Return loss and scores over all rows, gathered piece by piece and weighted as the loss's reduction says."""
-
-        def run(params: Any, running: Any, x: Any, target: Any, weights: Any = None) -> Any:
-            y = self.network.forward(self._ops, params, running, x).y
-            link = self.network.loss.link
-            predicted = self._ops.forward(link)(y)[0] if link else y
-            return self.network.data_loss(self._ops, y, target, weights)[0], predicted
-
-        run = self._compile("evaluate", run)
-        total, shares, sums = 0.0, 0.0, dict[str, float]()
-        for start in range(0, len(rows.x), CHUNK):
-            numbers = np.arange(start, min(start + CHUNK, len(rows.x)))
-            piece = Rows(*(None if a is None else gather(a, numbers) for a in rows))  # type: ignore[arg-type]
-            share = float(piece.weights.sum()) if piece.weights is not None else len(numbers)
-            if share:
-                loss, predicted = run(params, running, *self._rows(piece))
-                factor = 1.0 if self.network.loss.reduction == "sum" else share
-                total, shares = total + float(self.backend.to_numpy(loss)) * factor, shares + share
-                for name, value in scores(self.network, self.backend.to_numpy(predicted), piece.target).items():
-                    sums[name] = sums.get(name, 0.0) + value
-        loss = total if self.network.loss.reduction == "sum" else total / shares
-        for _, _, value, _ in self.network.penalty_terms(self._ops, params, len(rows.x)):
-            loss += float(self.backend.to_numpy(value))
-        means = {name: value / len(rows.x) for name, value in sums.items()}
-        if "squared_error" in means:
-            means = {"rmse": float(np.sqrt(means["squared_error"]))}
-        return {"loss": loss, **means}
 
 
 def load(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine import model as model_module
+from bpengine.training import evaluation
 from tests.tolerances import agreement_rtol
 from tests.training.networks import everything, labelled
 
@@ -48,8 +48,10 @@ def test_evaluate_piece_by_piece(
     model = bp.Model(network, dtype="float64")
     given = weights if weighted else None
     whole = model.loss_and_gradients(x, y, given)[0]
-    monkeypatch.setattr(model_module, "CHUNK", 4)
-    assert model.evaluate(x, y, given)["loss"] == pytest.approx(whole, rel=agreement_rtol(float, 46))
+    monkeypatch.setattr(evaluation, "CHUNK", 4)
+    pieces = model.evaluate(x, y, given)
+    assert pieces["loss"] == pytest.approx(whole, rel=agreement_rtol(float, 46))
+    assert pieces["rmse"] == pytest.approx(np.sqrt(np.mean((model.predict(x) - y) ** 2)), rel=agreement_rtol(float, 46))
     np.testing.assert_allclose(
         model.predict(x), bp.Model(network, dtype="float64").predict(x), rtol=agreement_rtol(float, 6)
     )

@@ -38,7 +38,7 @@ class Subject:
     params: Arrays
     running: Arrays
     seed: int
-    evaluate: Callable[[Rows, Arrays, Arrays], dict[str, float]]
+    evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
     steps: dict[Any, Step] = field(default_factory=dict)
 
 
@@ -137,7 +137,7 @@ class Fit:
         if self.validation is None:
             return None
         held_out = check_rows(subject.network, *self.validation, who="validation x")
-        return lambda state: subject.evaluate(held_out, state["params"], state["running"])
+        return lambda state: subject.evaluate(state["params"], state["running"], held_out)
 
 
 def choose(names: tuple[str, ...], only: str | Sequence[str] | None) -> tuple[str, ...]:

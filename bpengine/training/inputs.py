@@ -12,11 +12,11 @@ from bpengine.network import Network
 
 
 class Rows(NamedTuple):
-    """Checked arrays of equal length, still on the host: x (rows, inputs), target, weights (rows,) or None."""
+    """Checked arrays of equal length, still on the host: x (rows, inputs), target or None, weights (rows,) or None."""
 
     x: HostArray
-    target: HostArray
-    weights: HostArray | None
+    target: Any
+    weights: Any
 
     @property
     def arrays(self) -> tuple[HostArray, ...]:

@@ -1,0 +1,105 @@
+"""Evaluation: predictions, loss and scores over any number of rows, piece by piece, so that a file is never held whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Backend, HostArray
+from bpengine.kernels._kernel import Array
+from bpengine.layers.layer import Arrays, Run
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.training.batching import gather
+from bpengine.training.inputs import Rows, scores
+
+CHUNK = 8192  # rows held at a time
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A network on a backend, with the functions compiled for it so far."""
+
+    network: Network
+    backend: Backend
+    ops: Ops
+    compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+
+    def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
+        """Return raw outputs (rows, outputs), or predictions after the loss's link function."""
+        activation = self.network.loss.link if link else None
+
+        def run(params: Arrays, running: Arrays, x: Array) -> Array:
+            y = self.network.forward(self.ops, params, running, x).y
+            return self.ops.forward(activation)(y)[0] if activation else y
+
+        run = self.compile(("outputs", activation), run)
+        done = [run(params, running, *self.bring(Rows(gather(x, piece), None, None))) for piece in pieces(len(x))]
+        return np.concatenate([np.array(self.backend.to_numpy(y)) for y in done])
+
+    def evaluate(self, params: Arrays, running: Arrays, rows: Rows) -> dict[str, float]:
+        """Return the loss over all rows, penalties included, and the scores that fit the kind of target."""
+        sums, shares = {"loss": 0.0}, 0.0
+        for numbers in pieces(len(rows.x)):
+            piece = Rows._make(None if a is None else gather(a, numbers) for a in rows)
+            share = float(len(numbers) if piece.weights is None else piece.weights.sum())
+            loss, predicted = self._scored(params, running, piece if share else piece._replace(weights=None))
+            found = scores(self.network, self.backend.to_numpy(predicted), piece.target)
+            found["loss"] = float(self.backend.to_numpy(loss)) * (share if self._averages else float(share > 0))
+            sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
+            shares += share
+        loss = sums.pop("loss") / (shares if self._averages else 1.0) + self._penalty(params, len(rows.x))
+        means = {name: value / len(rows.x) for name, value in sums.items()}
+        return {"loss": loss, **({"rmse": means["squared_error"] ** 0.5} if "squared_error" in means else means)}
+
+    def gradients(
+        self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool
+    ) -> tuple[Any, Arrays]:
+        """Return the loss and every gradient over all rows at once."""
+
+        def run(params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Any = None) -> Any:
+            how = Run(training, counter)
+            return self.network.loss_and_gradients(self.ops, params, running, x, target, weights, how)[:2]
+
+        run = self.compile(("gradients", training), run)
+        loss, gradients = run(params, running, counter, *self.bring(rows))
+        return loss, gradients
+
+    def compile(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the compiled form of a function that is known by `key`."""
+        if key not in self.compiled:
+            self.compiled[key] = self.backend.compile(function)
+        return self.compiled[key]
+
+    def bring(self, rows: Rows) -> list[Array]:
+        """Bring rows to the device."""
+        pairs = zip(rows.arrays, rows.dtypes(self.backend.dtype), strict=True)
+        return [self.backend.asarray(array, dtype, copy=False) for array, dtype in pairs]
+
+    @property
+    def _averages(self) -> bool:
+        return self.network.loss.reduction != "sum"
+
+    def _scored(self, params: Arrays, running: Arrays, piece: Rows) -> tuple[Array, Array]:
+        """Return the loss of a piece without penalties, and its predictions."""
+
+        def run(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> tuple[Array, Array]:
+            y, link = self.network.forward(self.ops, params, running, x).y, self.network.loss.link
+            predicted = self.ops.forward(link)(y)[0] if link else y
+            return self.network.data_loss(self.ops, y, target, weights)[0], predicted
+
+        loss, predicted = self.compile("scored", run)(params, running, *self.bring(piece))
+        return loss, predicted
+
+    def _penalty(self, params: Arrays, samples: int) -> float:
+        terms = self.network.penalty_terms(self.ops, params, samples)
+        return sum(float(self.backend.to_numpy(value)) for _, _, value, _ in terms)
+
+
+def pieces(rows: int) -> Iterator[HostArray]:
+    """Yield the row numbers of one piece after the other."""
+    for start in range(0, rows, CHUNK):
+        yield np.arange(start, min(start + CHUNK, rows))
