@@ -131,13 +131,20 @@ class Backend:
         for start in range(0, len(lr), self.window):
             begin, numbers = state, range(start, min(start + self.window, len(lr)))
             state, recent = self._run(step, begin, data, order, rates, numbers)
-            halted = next((n for n, report in enumerate(recent) if bool(report["halt"])), None)
-            if halted is not None and halted + 1 < len(recent):
-                state, recent = self._run(step, begin, data, order, rates, numbers[: halted + 1])
+            halts = self._fetch(recent, "halt")
+            halted = int(np.argmax(halts)) + 1 if halts.any() else 0
+            if 0 < halted < len(recent):
+                state, recent = self._run(step, begin, data, order, rates, numbers[:halted])
             reports += recent
-            if halted is not None:
+            if halted:
                 break
-        return state, {name: np.asarray([self.to_numpy(r[name]) for r in reports]) for name in reports[0]}
+        return state, {name: self._fetch(reports, name) for name in reports[0]}
+
+    def _fetch(self, reports: list[dict[str, Array]], name: str) -> HostArray:
+        """Bring one number of every report to the host in a single transfer."""
+        if len(reports) == 1:
+            return self.to_numpy(reports[0][name])[np.newaxis]
+        return self.to_numpy(self.xp.stack([report[name] for report in reports]))
 
     def _run(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, rates: Array, numbers: range
