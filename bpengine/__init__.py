@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bpengine import check, data, layers, training
+    from bpengine import check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
     from bpengine.errors import (
         BackendUnavailable,
@@ -104,6 +104,7 @@ __all__ = [
     "backend_names",
     "check",
     "data",
+    "examples",
     "get_backend",
     "initializers",
     "layers",

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import bpengine as bp
-from bpengine.cli import demo, doctor, predict, train
+from bpengine.cli import demo, doctor, examples, predict, train
 from bpengine.cli._errors import exit_code, show_warning
 from bpengine.errors import unknown
 
@@ -22,10 +22,11 @@ Examples:
   bpengine demo
   bpengine train iris --epochs 100 --out iris.safetensors
   bpengine predict iris.safetensors iris --evaluate
+  bpengine examples mazur_222
   bpengine doctor
 
-Every command has its own --help. Exit codes: 0 done, 2 a mistake in what was asked (one line says which),
-130 interrupted.
+Every command has its own --help. Exit codes: 0 done, 1 something does not hold, 2 a mistake in what was asked
+(one line says which), 130 interrupted.
 """
 
 
@@ -70,6 +71,7 @@ for _command, _help, _short in (
     (demo.demo, demo.HELP, "One network on every backend, checked against autodiff."),
     (train.train, train.HELP, "Train on a data set or a file, score, save."),
     (predict.predict, predict.HELP, "Predict with a saved model."),
+    (examples.examples, examples.HELP, "Worked examples of the literature, beside their published numbers."),
     (doctor.doctor, doctor.HELP, "What works on this machine, what does not, and the cure."),
 ):
     app.command(help=_help, short_help=_short)(_command)

@@ -1,0 +1,107 @@
+"""Result: the numbers of one worked example beside those of its source, and what to make of each difference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bpengine.examples.known import Known, Quantity
+
+Verdict = Literal["yes", "no", "explained"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One quantity of an example; numbers are floats or nested lists of floats.
+
+    published: what the source prints, or None. ours: what the engine computes, or None where it cannot, as `note` says.
+    reference: an independent float64 recomputation. difference: the largest, of ours from the published numbers, or from
+    the reference where nothing is published. tolerance: the limit for that difference; None when the published number
+    is known to be another one, as `note` explains.
+    reproduced: "yes" when ours agrees with the reference and with the published number, each within its tolerance;
+    "explained" when it is known why it does not; else "no".
+    """
+
+    quantity: str
+    published: Any
+    ours: Any
+    reference: Any
+    difference: float | None
+    tolerance: float | None
+    reproduced: Verdict
+    note: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One worked example on one backend: its rows, its errata, and the reason when it cannot be reproduced as a whole."""
+
+    name: str
+    backend: str
+    source: str
+    network: str
+    rows: tuple[Row, ...]
+    errata: tuple[str, ...]
+    reason: str | None
+
+    @property
+    def published(self) -> int:
+        """How many published numbers (scalars or arrays) the example has."""
+        return sum(row.published is not None for row in self.rows)
+
+    @property
+    def reproduced(self) -> int:
+        """How many of the published numbers are reproduced."""
+        return self._count("yes")
+
+    @property
+    def explained(self) -> int:
+        """How many of the published numbers are not reproduced, for a known reason."""
+        return self._count("explained")
+
+    @property
+    def failures(self) -> tuple[Row, ...]:
+        """The rows, published or not, that are neither reproduced nor explained."""
+        return tuple(row for row in self.rows if row.reproduced == "no")
+
+    def _count(self, verdict: Verdict) -> int:
+        return sum(row.published is not None and row.reproduced == verdict for row in self.rows)
+
+
+def judge(known: Known, backend: str, ours: dict[str, Any]) -> Result:
+    """Hold the computed quantities against the known ones.
+
+    A computed quantity that the table does not know is a row that fails, so that nothing goes unchecked.
+    """
+    rows = [_row(quantity, ours.get(quantity.name)) for quantity in known.quantities]
+    strange = ours.keys() - {quantity.name for quantity in known.quantities}
+    rows += [Row(name, None, _plain(ours[name]), None, None, None, "no", "unknown") for name in sorted(strange)]
+    return Result(known.name, backend, known.source, known.summary, tuple(rows), known.errata, known.reason)
+
+
+def _row(quantity: Quantity, value: Any) -> Row:
+    agrees = value is not None and largest_difference(value, quantity.value) <= quantity.tolerance
+    printed = quantity.published is not None
+    target = quantity.published if printed else quantity.value
+    limit = quantity.tol_published if printed else quantity.tolerance
+    difference = None if value is None else largest_difference(value, target)
+    as_printed = difference is not None and limit is not None and difference <= limit
+    verdict: Verdict = "no"
+    if quantity.explained and (agrees or value is None):
+        verdict = "explained"
+    elif agrees and as_printed:
+        verdict = "yes"
+    ours, note = _plain(value), quantity.explained or quantity.note
+    return Row(quantity.name, quantity.published, ours, quantity.value, difference, limit, verdict, note)
+
+
+def largest_difference(a: Any, b: Any) -> float:
+    """Return the largest difference of two numbers or lists of numbers; infinite when their shapes differ."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    return float(np.max(np.abs(a - b), initial=0.0)) if a.shape == b.shape else float("inf")
+
+
+def _plain(value: Any) -> Any:
+    return None if value is None else np.asarray(value, dtype=float).tolist()
