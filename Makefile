@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench gpu-check clean
 
 demo: $(VENV)/demo
 	$(BIN)/bpengine demo
@@ -18,6 +18,10 @@ lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# on a machine with an NVIDIA GPU, in an environment that has CuPy and JAX for CUDA: fails where either is missing
+gpu-check:
+	$(PYTHON) -m pytest --require-backend cupy --require-backend jax --require-jax-platform gpu
 
 bench: $(VENV)/bench
 	$(BIN)/python bench/training_step.py

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bpengine import check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
+    from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
     from bpengine.errors import (
         BackendUnavailable,
         BpError,
@@ -49,6 +50,7 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "backend": "Backend backend_names get_backend",
+    "check": "Comparison GradientError Report check_gradients compare_backends",
     "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError",
     "kernels": "KERNELS",
     "layers": "Activation BatchNorm Dense Dropout Layer LayerNorm Residual initializers",
@@ -76,6 +78,7 @@ __all__ = [
     "BatchNorm",
     "BpError",
     "Checkpoint",
+    "Comparison",
     "ConfigError",
     "Constant",
     "Cosine",
@@ -83,6 +86,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Exponential",
+    "GradientError",
     "History",
     "Layer",
     "LayerNorm",
@@ -96,6 +100,7 @@ __all__ = [
     "NoImprovement",
     "NonFiniteError",
     "RMSProp",
+    "Report",
     "Residual",
     "ShapeError",
     "StepDecay",
@@ -103,6 +108,8 @@ __all__ = [
     "WarmUp",
     "backend_names",
     "check",
+    "check_gradients",
+    "compare_backends",
     "data",
     "examples",
     "get_backend",

@@ -23,6 +23,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail instead of skipping where this backend (jax, cupy, ...) is missing; may be repeated",
     )
 
+    parser.addoption(
+        "--require-jax-platform", metavar="NAME", help="fail at once unless JAX runs on this platform (gpu)"
+    )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Fail before the first test when JAX does not run where it is required to."""
+    wanted = session.config.getoption("--require-jax-platform")
+    if wanted is None:
+        return
+    found = import_module("jax").default_backend() if find_spec("jax") else "not installed"
+    if found != wanted:
+        pytest.exit(f"JAX is required on the platform {wanted!r}, and is: {found}", returncode=1)
+
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:

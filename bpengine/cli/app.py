@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import bpengine as bp
-from bpengine.cli import demo, doctor, examples, predict, train
+from bpengine.cli import check, compare, demo, doctor, examples, predict, train
 from bpengine.cli._errors import exit_code, show_warning
 from bpengine.errors import unknown
 
@@ -22,6 +22,8 @@ Examples:
   bpengine demo
   bpengine train iris --epochs 100 --out iris.safetensors
   bpengine predict iris.safetensors iris --evaluate
+  bpengine check iris
+  bpengine compare iris --backends numpy,jax
   bpengine examples mazur_222
   bpengine doctor
 
@@ -71,6 +73,8 @@ for _command, _help, _short in (
     (demo.demo, demo.HELP, "One network on every backend, checked against autodiff."),
     (train.train, train.HELP, "Train on a data set or a file, score, save."),
     (predict.predict, predict.HELP, "Predict with a saved model."),
+    (check.check, check.HELP, "The gradients of a network or a model file, before independent oracles."),
+    (compare.compare, compare.HELP, "One network on several backends, side by side."),
     (examples.examples, examples.HELP, "Worked examples of the literature, beside their published numbers."),
     (doctor.doctor, doctor.HELP, "What works on this machine, what does not, and the cure."),
 ):

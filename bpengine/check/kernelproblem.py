@@ -1,0 +1,132 @@
+"""A kernel as a Problem: its arguments given or sampled from its row, a cotangent, forward and backward as bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bpengine.check.problem import Problem
+from bpengine.errors import ConfigError, ShapeError, unknown
+from bpengine.kernels import KERNELS, Kernel
+from bpengine.kernels._kernel import Array, extent
+from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.ops import Ops
+
+DIMENSIONS = {"B": 5, "I": 4, "O": 3}  # of sampled arguments; any other letter stands for 2
+
+
+def find_kernel(subject: str | Kernel) -> Kernel:
+    """Return the kernel; raise ConfigError for an unknown name or one without a backward."""
+    if isinstance(subject, str) and subject not in KERNELS:
+        raise unknown("kernel", subject, KERNELS)
+    kernel = KERNELS[subject] if isinstance(subject, str) else subject
+    if kernel.backward is None:
+        raise ConfigError(f"kernel {kernel.name!r} has no backward: {kernel.no_backward or 'it is not differentiated'}")
+    return kernel
+
+
+def arguments(kernel: Kernel, given: Any, rng: np.random.Generator) -> HostArrays:
+    """Return the arrays by argument name: from a dict, a sequence in order, one array, or sampled where None."""
+    if given is None:
+        return {name: _sample(kernel, name, rng) for name in kernel.arguments}
+    if not isinstance(given, Mapping):
+        values = given if isinstance(given, (tuple, list)) and len(kernel.arguments) > 1 else (given,)
+        given = dict(zip(kernel.arguments, values, strict=False))
+    for name in given:
+        if name not in kernel.arguments:
+            raise unknown(f"argument of kernel {kernel.name!r}:", name, kernel.arguments)
+    wanted = [name for name in kernel.arguments if name not in kernel.optional]
+    if missing := [name for name in wanted if name not in given]:
+        raise ConfigError(
+            f"kernel {kernel.name!r} requires the arguments {', '.join(wanted)}, got none for {', '.join(missing)}. "
+            "Give a dict of arrays by name, or x=None to have them sampled."
+        )
+    return {name: _as_numbers(kernel, name, given[name]) for name in kernel.arguments if given.get(name) is not None}
+
+
+def of_kernel(
+    kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: Any, wanted: Any = None
+) -> Problem:
+    """Return <dy, y> of one kernel call as a function of its differentiable arguments, or of those `wanted`."""
+
+    def forward(ops: Ops, at: Arrays) -> tuple[Array, Any]:
+        xp = ops.xp
+        values = [at[n] if n in at else None if a is None else xp.asarray(a) for n, a in arrays.items()]
+        y, residual = bound(ops, kernel, "forward")(*values, **options)
+        return xp.sum(xp.asarray(dy) * y), residual
+
+    def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
+        value, residual = forward(ops, at)
+        return value, named_gradients(kernel, bound(ops, kernel, "backward")(residual, ops.xp.asarray(dy)))
+
+    at = {name: arrays[name] for name in (wanted or kernel.differentiable)}
+    outside = None if known(kernel) or kernel.analytic else kernel.name
+    counts = {"batch size": len(at[next(iter(at))]) if "B" in _first_shape(kernel) else 0}
+    counts["number of outputs"] = at[next(iter(at))].shape[-1]
+    title = f"kernel {kernel.name}"
+    return Problem(title, at, ops, lambda o, a: forward(o, a)[0], hand, counts, {}, outside)
+
+
+def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:
+    """Return what a backward gave, by argument; raise ShapeError when it gave more or fewer arrays than it states."""
+    values = result if isinstance(result, tuple) else (result,)
+    if len(values) != len(kernel.differentiable):
+        raise ShapeError(
+            f"kernel {kernel.name!r} requires its backward to return {len(kernel.differentiable)} gradients "
+            f"({', '.join('d' + n for n in kernel.differentiable)}), got {len(values)}."
+        )
+    return dict(zip(kernel.differentiable, values, strict=True))
+
+
+def check_shape(kernel: Kernel, name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Raise ShapeError for a gradient that has not the shape of its argument."""
+    if got != wanted:
+        raise ShapeError(f"kernel {kernel.name!r} requires a gradient of shape {wanted} for {name}, got {got}.")
+
+
+def known(kernel: Kernel) -> bool:
+    """Tell whether the forward is the one in the KERNELS table."""
+    return kernel.name in KERNELS and KERNELS[kernel.name].forward is kernel.forward
+
+
+def bound(ops: Ops, kernel: Kernel, direction: str) -> Any:
+    """Return a kernel's function as bound in `ops`; a kernel that is not in the table is bound to their namespace."""
+    function = getattr(kernel, direction)
+    if kernel.name in KERNELS and getattr(KERNELS[kernel.name], direction) is function:
+        return getattr(ops, function.__name__)
+    return lambda *args, **options: function(ops.xp, *args, **options)
+
+
+def _first_shape(kernel: Kernel) -> Any:
+    return kernel.shapes.get(kernel.differentiable[0], ())[:1]
+
+
+def _as_numbers(kernel: Kernel, name: str, value: Any) -> Any:
+    array = np.asarray(value)
+    if name in kernel.differentiable:
+        if array.dtype.kind != "f":
+            raise ConfigError(
+                f"kernel {kernel.name!r} requires {name} of floating-point numbers, got {array.dtype}. "
+                f"Nothing can be differentiated by whole numbers; pass {name}.astype(float)."
+            )
+        return array.astype(np.float64)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _sample(kernel: Kernel, name: str, rng: np.random.Generator) -> Any:
+    """Draw an argument from its domain, away from a kink at 0."""
+    letters = {d.partition("+")[0]: 2 for d in kernel.shapes[name] if isinstance(d, str)}
+    shape = tuple(extent(d, letters | DIMENSIONS) for d in kernel.shapes[name])
+    domain = kernel.domain.get(name, "real")
+    if domain == "counter":
+        return rng.integers(0, 2**32, shape, dtype=np.uint32)
+    if domain in ("boolean", "binary", "class"):
+        return (rng.random(shape) < 0.5).astype(np.float64 if domain == "binary" else np.int32)
+    if domain in ("positive", "probability"):
+        return rng.uniform(0.1, 0.9, shape)
+    if domain == "distribution":
+        values = rng.uniform(0.1, 1.0, shape)
+        return values / values.sum(axis=-1, keepdims=True)
+    return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.05, 2.0, shape)

@@ -1,0 +1,97 @@
+"""What is measured on one backend: every layer's output, the loss, all gradients, the parameters after some training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Backend
+from bpengine.check.problem import counter
+from bpengine.errors import NonFiniteError
+from bpengine.layers.chain import local
+from bpengine.layers.layer import Arrays, HostArrays, Run
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.training.fit import Fit, Subject
+from bpengine.training.inputs import Rows
+from bpengine.training.optimizers import Optimizer
+
+Measured = dict[tuple[str, str], Any]  # (part, array) -> float64 array, in the order of the computation
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every backend is given."""
+
+    network: Network
+    rows: Rows
+    params: HostArrays
+    running: HostArrays
+    steps: int
+    seed: int
+    optimizer: Optimizer
+
+
+def measure(setup: Setup, backend: Backend, ops: Ops | None = None) -> Measured:
+    """Return all arrays of one backend, computed by its own ops or by those given."""
+    ops = ops or backend.ops()
+    params = {n: backend.asarray(a, backend.dtype) for n, a in setup.params.items()}
+    running = {n: backend.asarray(a, backend.dtype) for n, a in setup.running.items()}
+    pairs = zip(setup.rows.arrays, setup.rows.dtypes(backend.dtype), strict=True)
+    rows = [backend.asarray(a, d) for a, d in pairs]
+    here = _Place(setup, backend, ops, params, running)
+    with np.errstate(all="ignore"):
+        found = {**here.forward(rows[0]), **here.gradients(rows), **(here.train() if setup.steps else {})}
+    return {key: np.asarray(backend.to_numpy(a), dtype=np.float64) for key, a in found.items()}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A backend with the network's arrays on it."""
+
+    setup: Setup
+    backend: Backend
+    ops: Ops
+    params: Arrays
+    running: Arrays
+
+    def forward(self, x: Any) -> Measured:
+        """Return the output of every layer."""
+        run, found = Run(True, counter(self.backend.xp, self.setup.seed)), Measured()
+        for i, layer in enumerate(self.setup.network.layers):
+            own, kept = local(self.params, str(i)), local(self.running, str(i))
+            x, _, _ = layer.forward(self.ops.at(str(i)), own, kept, x, run.at(str(i)))
+            found["forward", f"layer {i}, {type(layer).__name__}"] = x
+        return found
+
+    def gradients(self, rows: list[Any]) -> Measured:
+        """Return the loss and its gradients, from the last parameter to the first, by the compiled function."""
+        network, ops = self.setup.network, self.ops
+
+        def run(params: Arrays, running: Arrays, count: Any, x: Any, target: Any, weights: Any = None) -> Any:
+            return network.loss_and_gradients(ops, params, running, x, target, weights, Run(True, count))
+
+        count = counter(self.backend.xp, self.setup.seed)
+        loss, gradients, _ = self.backend.compile(run)(self.params, self.running, count, *rows)
+        last_first = sorted(gradients, key=list(self.params).index, reverse=True)
+        return {("loss", "loss"): loss, **{("gradient", name): gradients[name] for name in last_first}}
+
+    def train(self) -> Measured:
+        """Return the parameters after the steps, or NaN for all of them where the loss was not finite on the way."""
+        setup, backend = self.setup, self.backend
+        part = f"after {setup.steps} steps"
+        if not self.params:
+            return {}
+        fit = Fit(setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
+        subject = Subject(setup.network, backend, self.ops, self.params, self.running, setup.seed, lambda *_: {})
+        trainer, state = fit.trainer(subject, setup.rows, None)
+        try:
+            with fit.bar() as bar:
+                state, _ = trainer.run(state, bar)
+        except NonFiniteError:
+            return {
+                (part, n): backend.asarray(np.full(a.shape, np.nan), backend.dtype) for n, a in setup.params.items()
+            }
+        return {(part, name): state["params"][name] for name in self.params}

@@ -1,0 +1,117 @@
+"""Problem: what every oracle judges, a scalar function of named arrays together with its hand-written gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.kernels._kernel import Array
+from bpengine.layers import LAYERS, Layer, Residual
+from bpengine.layers.layer import Arrays, HostArrays, Run
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.training.inputs import Rows
+
+Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A scalar function at a point, in float64.
+
+    `at` holds the arrays it is differentiated by. `scalar(ops, at)` runs forward kernels alone, on any namespace;
+    `hand(ops, at)` returns the same number and its gradients by the backward under judgement, bound in `ops`.
+    `counts` names the numbers that a forgotten mean would show as a ratio. `foreign` names code that is not the
+    engine's own, whose analyticity nobody has vouched for.
+    """
+
+    title: str
+    at: HostArrays
+    ops: Ops
+    scalar: Callable[[Ops, Arrays], Array]
+    hand: Hand
+    counts: Mapping[str, int] = field(default_factory=dict)
+    bias_rows: Mapping[str, str | None] = field(default_factory=dict)
+    foreign: str | None = None
+
+    def value(self, ops: Ops, at: Arrays) -> Any:
+        """Return the scalar, real or complex; NumPy's warnings on the way are of no interest."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.scalar(ops, at))[()]
+
+    def gradients(self, ops: Ops | None = None, at: Arrays | None = None) -> tuple[float, HostArrays]:
+        """Return the scalar and the hand-written gradient of every array of `at`, in float64."""
+        with np.errstate(all="ignore"):
+            value, found = self.hand(ops or self.ops, self.at if at is None else at)
+        return float(value), {name: np.asarray(found[name], dtype=np.float64) for name in self.at}
+
+
+def counter(xp: Any, seed: int) -> Array:
+    """Return the counter of the first step, from which dropout masks are drawn."""
+    return xp.asarray(np.array([seed % 2**32, 0], dtype=np.uint32))
+
+
+def of_network(
+    network: Network, ops: Ops, params: HostArrays, running: HostArrays, rows: Rows, seed: int, title: str
+) -> Problem:
+    """Return the loss of a network, penalties included, in training mode at step 0 of `seed`."""
+    fixed = {name: np.asarray(value, dtype=np.float64) for name, value in running.items()}
+    host = [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]
+
+    def arguments(xp: Any) -> tuple[Any, ...]:
+        x, target, *weights = [xp.asarray(a) for a in host]
+        kept = {name: xp.asarray(value) for name, value in fixed.items()}
+        return kept, x, target, (weights[0] if weights else None), Run(True, counter(xp, seed))
+
+    def scalar(ops: Ops, at: Arrays) -> Array:
+        return network.total_loss(ops, at, *arguments(ops.xp))
+
+    def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
+        loss, gradients, _ = network.loss_and_gradients(ops, at, *arguments(ops.xp))
+        return loss, gradients
+
+    counts = {"batch size": len(rows.x), "number of outputs": network.outputs}
+    return Problem(title, params, ops, scalar, hand, counts, network.penalized(), foreign(network.layers))
+
+
+def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, running: HostArrays, run: Run) -> Problem:
+    """Return <dy, y> of one layer as a function of its input "x" and its parameters."""
+
+    def forward(ops: Ops, at: Arrays) -> tuple[Array, Any]:
+        xp = ops.xp
+        kept = {name: xp.asarray(value) for name, value in running.items()}
+        here = Run(run.training, xp.asarray(run.counter), run.place)
+        own = {name: at[name] for name in params}
+        y, residual, _ = layer.forward(ops.at(run.place), own, kept, at["x"], here)
+        return xp.sum(xp.asarray(dy) * y), residual
+
+    def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
+        value, residual = forward(ops, at)
+        dx, gradients = layer.backward(ops.at(run.place), residual, ops.xp.asarray(dy))
+        return value, {**gradients, "x": dx}
+
+    counts = {"batch size": len(x), "number of outputs": dy.shape[-1]}
+    name = f"layer {type(layer).__name__}"
+    return Problem(
+        name,
+        {**params, "x": x},
+        ops,
+        lambda o, at: forward(o, at)[0],
+        hand,
+        counts,
+        layer.penalized(),
+        foreign([layer]),
+    )
+
+
+def foreign(layers: Any) -> str | None:
+    """Return the name of the first layer that is not the engine's own, or None."""
+    for layer in layers:
+        if type(layer) not in (*LAYERS.values(), Layer):
+            return type(layer).__name__
+        if isinstance(layer, Residual) and (inner := foreign(layer.layers)):
+            return inner
+    return None

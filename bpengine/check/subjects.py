@@ -1,0 +1,140 @@
+"""What may be checked, made into a Problem: a model, a network, a layer, a kernel; and what is refused, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bpengine import data
+from bpengine.backend import Backend, get_backend
+from bpengine.check import kernelproblem, walk
+from bpengine.check.problem import Problem, counter, of_layer, of_network
+from bpengine.errors import ConfigError, DataError, NonFiniteError
+from bpengine.kernels import Kernel
+from bpengine.layers import Layer
+from bpengine.layers.layer import HostArrays, Run
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.training.diagnosis import first_bad
+from bpengine.training.inputs import Rows, check_rows
+
+WHO = "check_gradients"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A network at its parameters, and the rows of the check; what the layers and the model itself are judged on."""
+
+    network: Network
+    params: HostArrays
+    running: HostArrays
+    rows: Rows
+    seed: int
+    ops: Ops
+
+    def walked(self) -> tuple[list[walk.Stage], list[Any]]:
+        """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
+        with np.errstate(all="ignore"):
+            x = np.asarray(self.rows.x, dtype=np.float64)
+            stages = walk.stages(self.network, self.ops, self.params, self.running, x, self.seed)
+            dy = walk.cotangent(self.network, self.ops, self.params, stages[-1].y, self.rows)
+            return stages, walk.backward(stages, self.ops, dy)
+
+
+def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> Point:
+    """Return a model's or a network's point in float64; a float32 model sees its rows rounded to float32, as ever."""
+    network, model = (subject, None) if isinstance(subject, Network) else (subject.network, subject)
+    if x is None or y is None:
+        missing = "x, the inputs" if x is None else "y, the targets"
+        raise ConfigError(f"{WHO} requires {missing}, for a network, got None. Give rows of inputs and their targets.")
+    rows = check_rows(network, x, y, weights)
+    params, running = (model.parameters, model.running) if model else network.init(seed)
+    if not params:
+        raise ConfigError(
+            f"{WHO} requires at least one trainable parameter, got a network without any. Add a Dense layer."
+        )
+    if model and model.dtype == "float32":
+        rows = Rows(*(a if a is None or a.dtype.kind != "f" else np.asarray(a, dtype=np.float32) for a in rows))
+    ops = _float64_ops(model.backend) if model else Ops(np)
+    return Point(network, _doubles(params), _doubles(running), rows, model.seed if model else seed, ops)
+
+
+def network_problem(point: Point, title: str) -> Problem:
+    """Return the problem of a network; raise NonFiniteError where the loss is not finite, naming the first such number."""
+    network, ops = point.network, point.ops
+    problem = of_network(network, ops, point.params, point.running, point.rows, point.seed, title)
+    if not np.isfinite(problem.value(Ops(np), problem.at)):
+        raise NonFiniteError(
+            f"{WHO} requires a finite loss at the point, got {_why(point)}. Scale the data or the weights."
+        )
+    point.walked()
+    return problem
+
+
+def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
+    """Return the problem of a layer with its initial parameters, the input x and a random cotangent."""
+    if x is None:
+        raise ConfigError(f"{WHO} requires x, the input (rows, features), for a layer, got None.")
+    features = np.asarray(x)
+    features = np.asarray(data.check_features(x, features.shape[1] if features.ndim == 2 else 1), dtype=np.float64)
+    rng, inputs = np.random.default_rng(seed), features.shape[1]
+    params = _doubles(layer.init(rng, inputs), f"layer {type(layer).__name__} requires")
+    running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
+    ops = Ops(np)
+    with np.errstate(all="ignore"):
+        y, residual, _ = layer.forward(ops, params, running, features, run)
+        dy = rng.standard_normal(np.shape(y))
+        walk.checked(walk.Stage(layer, params, running, run, features, y, residual), layer.backward(ops, residual, dy))
+    return _finite(of_layer(layer, ops, features, params, dy, running, run))
+
+
+def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], seed: int) -> Problem:
+    """Return the problem of a kernel with the given or sampled arguments and a random cotangent."""
+    kernel, rng, ops = kernelproblem.find_kernel(subject), np.random.default_rng(seed), Ops(np)
+    arrays = kernelproblem.arguments(kernel, x, rng)
+    with np.errstate(all="ignore"):
+        y, residual = kernelproblem.bound(ops, kernel, "forward")(*arrays.values(), **options)
+        dy = rng.standard_normal(np.shape(y))
+        given = kernelproblem.named_gradients(kernel, kernelproblem.bound(ops, kernel, "backward")(residual, dy))
+    for name, value in given.items():
+        kernelproblem.check_shape(kernel, name, np.shape(value), arrays[name].shape)
+    return _finite(of_kernel_named(kernel, ops, arrays, options, dy))
+
+
+def of_kernel_named(kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: Any) -> Problem:
+    """Return the problem of a kernel, its options in the title."""
+    problem = kernelproblem.of_kernel(kernel, ops, arrays, options, dy)
+    chosen = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return replace(problem, title=f"{problem.title}({chosen})") if chosen else problem
+
+
+def _finite(problem: Problem) -> Problem:
+    value = problem.value(Ops(np), problem.at)
+    if not np.isfinite(value):
+        raise NonFiniteError(f"{WHO} requires a finite value at the point, got {value}. Give other inputs.")
+    return problem
+
+
+def _float64_ops(backend: Backend) -> Ops:
+    """Return the ops of the same NumPy backend in float64, with its replacements; plain NumPy's for any other."""
+    return type(backend)("float64").ops() if backend.xp is np else Ops(np)
+
+
+def _doubles(arrays: Mapping[str, Any], who: str = f"{WHO} requires") -> HostArrays:
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.kind != "f":
+            raise DataError(
+                f"{who} parameters of floating-point numbers, got {name!r} of {np.asarray(array).dtype}. "
+                "Nothing can be differentiated by whole numbers; make it float64."
+            )
+    return {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
+
+
+def _why(point: Point) -> str:
+    state = {"params": point.params, "running": point.running, "counter": counter(np, point.seed)}
+    pairs = zip(point.rows.arrays, point.rows.dtypes("float64"), strict=True)
+    rows = tuple(np.asarray(a, dtype=d) for a, d in pairs)
+    return first_bad(point.network, get_backend("numpy", precision="float64"), state, rows) or "one that is not"

@@ -1,0 +1,92 @@
+"""A network's step layer by layer, with what each layer gives back checked for number and shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.check.problem import counter
+from bpengine.errors import ShapeError
+from bpengine.kernels._kernel import Array
+from bpengine.layers import Layer
+from bpengine.layers.chain import local
+from bpengine.layers.layer import Arrays, Run
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.training.inputs import Rows
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One layer in a step: its input, output, and the gradient that came back to it."""
+
+    layer: Layer
+    params: Arrays
+    running: Arrays
+    run: Run
+    x: Array
+    y: Array
+    residual: Any
+
+
+def stages(network: Network, ops: Ops, params: Arrays, running: Arrays, x: Array, seed: int) -> list[Stage]:
+    """Return every layer with what goes in and out, in training mode at step 0 of `seed`."""
+    found, run = [], Run(True, counter(ops.xp, seed))
+    for i, layer in enumerate(network.layers):
+        here, own, kept = run.at(str(i)), local(params, str(i)), local(running, str(i))
+        y, residual, _ = layer.forward(ops.at(str(i)), own, kept, x, here)
+        found.append(Stage(layer, own, kept, here, x, y, residual))
+        x = y
+    return found
+
+
+def backward(walked: list[Stage], ops: Ops, dy: Array) -> list[Array]:
+    """Return the gradient with respect to each layer's output, first layer first.
+
+    Raises ShapeError naming the layer whose backward returns the wrong number or shape of gradients, with both.
+    """
+    cotangents = []
+    for stage in reversed(walked):
+        cotangents.append(dy)
+        dy = checked(stage, stage.layer.backward(ops.at(stage.run.place), stage.residual, dy))[0]
+    return cotangents[::-1]
+
+
+def cotangent(network: Network, ops: Ops, params: Arrays, y: Array, rows: Rows) -> Array:
+    """Return the gradient of the loss with respect to the network's outputs."""
+    _, target, *weights = (np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True))
+    return network.loss_and_cotangent(ops, params, y, target, weights[0] if weights else None)[1]
+
+
+def checked(stage: Stage, result: Any) -> tuple[Array, Arrays]:
+    """Return what a layer's backward gave, or raise ShapeError for the wrong number or shape."""
+    who = f"layer {stage.run.place} ({type(stage.layer).__name__})"
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+        raise ShapeError(
+            f"{who} requires its backward to return (dx, gradients by parameter name), got {_kind(result)}. "
+            "A layer without parameters returns (dx, {})."
+        )
+    dx, gradients = result
+    if gradients.keys() != stage.params.keys():
+        raise ShapeError(
+            f"{who} requires its backward to return {len(stage.params)} gradients ({_list(stage.params)}), "
+            f"got {len(gradients)} ({_list(gradients)}). Each parameter of `init` needs one, under the same name."
+        )
+    wanted = {"x": stage.x, **stage.params}
+    for name, value in {"x": dx, **gradients}.items():
+        if getattr(value, "shape", None) != wanted[name].shape:
+            raise ShapeError(
+                f"{who} requires a gradient of shape {wanted[name].shape} for {name}, got "
+                f"{getattr(value, 'shape', None) or _kind(value)}. A gradient has the shape of what it belongs to."
+            )
+    return dx, gradients
+
+
+def _list(names: Any) -> str:
+    return ", ".join(names) or "none"
+
+
+def _kind(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__

@@ -1,0 +1,68 @@
+"""`bpengine compare`: one network on several backends, side by side, and the first place where they part."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import bpengine as bp
+from bpengine.check import compare_backends
+from bpengine.check.comparison import HEADS
+from bpengine.cli import _backends, _build, _source
+from bpengine.cli._output import columns, print_json, show
+from bpengine.cli.check import FAILED, draw, fresh
+from bpengine.layers.activation import ACTIVATIONS
+from bpengine.losses import LOSSES
+from bpengine.training import OPTIMIZERS
+
+HELP = """\
+Run one network on several backends and compare: every layer's output, every gradient, the parameters after training.
+
+All start from the same weights and see the same rows; the first backend is the reference. The tolerance is what the
+dtype and the rounding of the weights explain. Exit codes: 0 they agree, 1 they part, 2 a mistake in what was asked.
+
+\b
+Examples:
+  bpengine compare iris
+  bpengine compare digits --layers 64,32 --backends numpy,jax --steps 100
+  bpengine compare people.csv --target income --dtype float64 --json
+"""
+
+
+def compare(
+    source: _source.Source,
+    target: _source.Target = None,
+    layers: Annotated[str, typer.Option(metavar="UNITS", help="Hidden layers, first to last; '' for none.")] = "64,32",
+    activation: Annotated[
+        str, typer.Option(metavar="NAME", help=f"Of hidden layers: {', '.join(ACTIVATIONS)}.")
+    ] = "relu",
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(LOSSES)}.  [default: softmax_cross_entropy for classes, "
+            "mean_squared_error for values]",
+        ),
+    ] = None,
+    backends: Annotated[str, typer.Option(metavar="NAMES", help="Backends, separated by commas.")] = "numpy,jax",
+    steps: Annotated[int, typer.Option(min=0, help="Training steps on all rows; 0 for none.")] = 10,
+    optimizer: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")] = "adam",
+    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer.")] = 1e-3,
+    dtype: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
+    rows: Annotated[int, typer.Option(min=1, help="Rows, drawn at random.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the rows and the initial weights.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare and print the table."""
+    names = [name.strip() for name in backends.split(",")]
+    if dtype == "float64" and "jax" in names:
+        _backends.allow_float64("jax")
+    named, update = bp.Loss(loss) if loss else None, _build.optimizer(optimizer, learning_rate)
+    found = _source.load(source, target, named)
+    network = fresh(found, layers, activation, named)
+    x, y = draw(found.x, found.y, rows, seed)
+    told = compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
+    print_json(told.to_dict()) if as_json else show(told.verdict(), "", columns(HEADS, told.rows()))
+    if not told.passed:
+        raise typer.Exit(FAILED)

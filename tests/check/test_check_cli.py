@@ -1,0 +1,98 @@
+"""`bpengine check` and `bpengine compare`: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+
+import bpengine as bp
+from bpengine.cli import check, compare
+from bpengine.cli._errors import exit_code
+from bpengine.kernels import KERNELS
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    monkeypatch.setenv("COLUMNS", "120")
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(help=check.HELP)(check.check)
+    app.command(help=compare.HELP)(compare.compare)
+
+    def call(*args: object) -> tuple[int, str, str]:
+        code = exit_code(lambda: app(args=[str(a) for a in args], standalone_mode=False))
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bpengine_numpy import NumpyBackend
+
+    right = KERNELS["relu"].backward
+    assert right
+    wrong = {"relu_bwd": lambda y, dy: -dy * (y > 0)}
+    monkeypatch.setattr(NumpyBackend, "replacements", lambda self: wrong)
+
+
+def test_check_passes(run: Any) -> None:
+    code, out, err = run("check", "xor", "--layers", "3", "--rows", "4")
+    assert (code, err) == (0, "")
+    assert out.startswith("passed: gradients of network 2-3-1, mean_squared_error")
+    assert "float64 on numpy, a copy of the float32 model on numpy" in " ".join(out.split())
+    assert "inner products" in out
+
+
+@pytest.mark.usefixtures("broken")
+def test_check_fails_with_code_1(run: Any) -> None:
+    code, out, _ = run("check", "iris", "--layers", "3", "--rows", "8")
+    assert code == 1
+    assert "FAILED" in out
+    assert "guilty: relu_bwd in layer 0, dx" in out
+    assert "the sign is wrong" in out
+
+
+@pytest.mark.usefixtures("broken")
+def test_json(run: Any) -> None:
+    code, out, _ = run("check", "iris", "--layers", "3", "--rows", "8", "--json")
+    assert (code, json.loads(out)["guilty"]["function"]) == (1, "relu_bwd")
+    code, out, _ = run("compare", "iris", "--layers", "3", "--steps", "1", "--json")
+    assert (code, json.loads(out)["first"]["array"]) == (1, "0.bias")
+
+
+def test_a_model_file(run: Any, tmp_path: Any) -> None:
+    rows = bp.data.load("iris")
+    path = tmp_path / "m.safetensors"
+    bp.Model(bp.Network(4, [bp.Dense(3)], "softmax_cross_entropy"), dtype="float64").save(path)
+    assert rows.features == 4
+    code, out, err = run("check", path, "iris", "--rows", "16")
+    assert (code, err) == (0, "")
+    assert out.startswith("passed: gradients of network 4-3,")
+
+
+def test_compare_passes(run: Any) -> None:
+    code, out, err = run("compare", "iris", "--layers", "4", "--steps", "2", "--backends", "numpy,jax")
+    assert (code, err) == (0, "")
+    assert out.startswith("passed: numpy and jax agree in float32, network 4-4-3")
+    assert "after 2 steps" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("check", "iriss"), "iris"),
+        (("check", "a", "b", "c"), "requires [MODEL] FILE_OR_NAME, got 3 names"),
+        (("check", "iris", "--layers", "x"), "--layers requires whole numbers"),
+        (("compare", "iris", "--backends", "numpy"), "at least two backends"),
+        (("compare", "iris", "--backends", "numpy,jaxx"), "unknown backend 'jaxx'"),
+        (("compare", "iris", "--optimizer", "adm"), "unknown optimizer 'adm'"),
+    ],
+)
+def test_mistakes_end_with_code_2(run: Any, args: Any, message: str) -> None:
+    code, out, err = run(*args)
+    assert (code, out) == (2, "")
+    assert message in err

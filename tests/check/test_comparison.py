@@ -1,0 +1,73 @@
+"""compare_backends: agreement, the first place where backends part, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from bpengine_numpy import NumpyBackend
+
+import bpengine as bp
+from bpengine.check import compare_backends
+from tests.training.networks import everything, labelled
+
+NET = bp.Network(5, [bp.Dense(6, "relu"), bp.Dense(4, "tanh"), bp.Dense(3)], "softmax_cross_entropy")
+
+
+class Off(NumpyBackend):
+    """NumPy with a tanh whose derivative is wrong by one in ten thousand."""
+
+    def replacements(self) -> Any:
+        return {"tanh_bwd": lambda y, dy: dy * (1 - y * y) * (1 + 1e-4)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_backends_agree(backend_name: str, dtype: str, rng: Any) -> None:
+    told = compare_backends(everything(), *labelled(rng, 20), ("numpy", backend_name), dtype=dtype, steps=5)
+    assert told.passed, str(told)
+    assert told.first is None
+    assert "agree" in str(told)
+    parts = list(dict.fromkeys(d.part for d in told.differences))
+    assert parts == ["forward", "loss", "gradient", "after 5 steps"]
+    assert [d.array for d in told.differences][:2] == ["layer 0, Dense", "layer 1, BatchNorm"]
+
+
+def test_the_first_place_where_they_part_is_named(rng: Any) -> None:
+    told = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=3)
+    assert not told.passed
+    assert told.first
+    assert (told.first.part, told.first.array, told.first.backend) == ("gradient", "1.bias", "numpy 2")
+    assert all(d.agrees for d in told.differences if d.part == "forward" or d.array.startswith("2."))
+    assert "FAILED: numpy 2 and numpy 1 part first in gradient, 1.bias" in str(told)
+
+
+def test_json(rng: Any) -> None:
+    told = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=0)
+    found = json.loads(json.dumps(told.to_dict(), allow_nan=False))
+    assert found["passed"] is False
+    assert found["first"]["array"] == "1.bias"
+    assert found["differences"][0].keys() == {"part", "array", "backend", "error", "ulp", "tolerance", "agrees"}
+    assert {d["part"] for d in found["differences"]} == {"forward", "loss", "gradient"}
+
+
+def test_weights_and_other_optimizers(rng: Any) -> None:
+    x, y = labelled(rng, 10)
+    told = compare_backends(NET, x, y, ["numpy", "numpy"], optimizer=bp.SGD(0.1), weights=np.ones(10), steps=2)
+    assert told.passed
+    assert max(d.error for d in told.differences) == 0
+
+
+def test_refusals(rng: Any) -> None:
+    x, y = labelled(rng, 5)
+    with pytest.raises(bp.ConfigError, match=r"requires a bp.Network, got 3"):
+        compare_backends(3, x, y)  # type: ignore[arg-type]
+    with pytest.raises(bp.ConfigError, match="requires at least two backends, got 1"):
+        compare_backends(NET, x, y, "numpy")
+    with pytest.raises(bp.ConfigError, match="steps to be a whole number of at least 0, got -1"):
+        compare_backends(NET, x, y, ["numpy", "numpy"], steps=-1)
+    with pytest.raises(bp.ConfigError, match="unknown backend 'nunpy'"):
+        compare_backends(NET, x, y, ["numpy", "nunpy"])
+    with pytest.raises(bp.ShapeError):
+        compare_backends(NET, x[:, :2], y, ["numpy", "numpy"])

@@ -1,0 +1,98 @@
+"""What is right passes: every kernel by its name, layers, and random networks without a false alarm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.check import check_gradients
+from bpengine.kernels import KERNELS
+from tests.check.random_networks import random_network
+from tests.layers.test_own_layer import Gate
+from tests.tolerances import oracle_rtol
+from tests.training.networks import everything, labelled
+
+DIFFERENTIABLE = [(k.name, options) for k in KERNELS.values() if k.backward for options in k.variants]
+
+
+@pytest.mark.parametrize(("name", "options"), DIFFERENTIABLE, ids=str)
+def test_every_kernel_passes_by_name(name: str, options: Any, jax: Any) -> None:
+    report = check_gradients(name, options=options)
+    assert report.passed, str(report)
+    used = {use.name for use in report.oracles if use.used}
+    assert used == {"autodiff", "differences", "inner products", *["complex step"] * KERNELS[name].analytic}
+    assert all(v.error <= oracle_rtol() for v in report.verdicts if v.oracle in ("autodiff", "complex step"))
+    assert {v.array for v in report.verdicts} == {*KERNELS[name].differentiable, "value"}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks_pass_every_oracle(seed: int, jax: Any) -> None:
+    network, x, y, weights = random_network(np.random.default_rng(seed))
+    model = bp.Model(network, dtype="float64" if seed % 3 else "float32", seed=seed)
+    report = check_gradients(model, x, y, weights)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("start", range(1000, 1200, 50))
+def test_random_networks_raise_no_false_alarm(start: int) -> None:
+    for seed in range(start, start + 50):
+        network, x, y, weights = random_network(np.random.default_rng(seed))
+        report = check_gradients(bp.Model(network, seed=seed), x, y, weights, oracles="inner products")
+        assert not report.failures, str(report)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        bp.Dense(3, "relu"), bp.Dense(2, "selu", bias="column"), bp.BatchNorm(), bp.LayerNorm(), bp.Dropout(0.3),
+        bp.Residual([bp.Dense(4, "tanh")]), bp.Activation("gelu"), bp.Layer(), Gate(0.5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)  # fmt: skip
+def test_layers_pass(layer: bp.Layer, rng: Any) -> None:
+    report = check_gradients(layer, rng.normal(size=(5, 4)))
+    assert report.passed, str(report)
+    assert "x" in {v.array for v in report.verdicts}
+
+
+def test_every_kind_of_layer_at_once_on_every_backend(backend_name: str, rng: Any) -> None:
+    report = check_gradients(bp.Model(everything(), backend_name), *labelled(rng, 12))
+    assert report.passed, str(report)
+    assert f"a copy of the float32 model on {backend_name}" in report.precision
+    assert {v.array for v in report.verdicts if v.oracle == "own float32"} == set(bp.Model(everything()).parameters)
+
+
+def test_an_exact_kink_is_judged_by_the_kernels_own_convention(rng: Any, jax: Any) -> None:
+    network = bp.Network(2, [bp.Dense(3, "relu"), bp.Dense(2)], "mean_absolute_error", bp.L1(0.1))
+    model = bp.Model(network, dtype="float64")
+    x = rng.normal(size=(4, 2))
+    x[0] = 0.0
+    y = model.forward(x)
+    report = check_gradients(model, x, y)
+    assert report.passed, str(report)
+    assert report.kinks.exact >= 3 + y.size
+    assert report.kinks.left_out > 0
+    assert {v.array for v in report.verdicts if v.oracle == "autodiff"} == {*model.parameters, "value"}
+
+
+def test_large_logits_do_not_disturb(rng: Any) -> None:
+    x = 1e4 * rng.normal(size=(6, 3))
+    network = bp.Network(3, [bp.Dense(3)], "softmax_cross_entropy")
+    assert not check_gradients(network, x, np.array([0, 1, 2, 0, 1, 2])).failures
+
+
+def test_a_network_is_drawn_by_the_seed(rng: Any) -> None:
+    x, y = labelled(rng, 5)
+    losses = [check_gradients(everything(), x, y, seed=s, oracles="inner products").loss for s in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_large_networks_are_sampled(rng: Any) -> None:
+    network = bp.Network(20, [bp.Dense(30, "tanh"), bp.Dense(3)], "mean_squared_error")
+    report = check_gradients(network, rng.normal(size=(8, 20)), rng.normal(size=(8, 3)), oracles=["differences"])
+    assert report.passed
+    assert {v.array: v.compared for v in report.verdicts} == {"0.weight": 8, "0.bias": 8, "1.weight": 8, "1.bias": 3}
+    assert "8 elements sampled" in str(report)

@@ -1,0 +1,126 @@
+"""What cannot be checked is refused, and the message says what is required, what was given, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.check import check_gradients
+from bpengine.kernels import KERNELS
+
+NET = bp.Network(3, [bp.Dense(2, "tanh"), bp.Dense(2)], "mean_squared_error")
+X, Y = np.linspace(-1, 1, 12).reshape(4, 3), np.ones((4, 2))
+
+
+@dataclass(frozen=True)
+class Bad(bp.Layer):
+    """A layer that scales by a parameter, and gives back whatever it is told to."""
+
+    gives: Any = None
+    start: Any = 1.0
+
+    def init(self, rng: Any, inputs: int) -> Any:
+        return {"scale": np.full(inputs, self.start)}
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        return x * params["scale"], x, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return self.gives(dy)
+
+
+def test_nothing_to_train() -> None:
+    with pytest.raises(bp.ConfigError, match="requires at least one trainable parameter, got a network without any"):
+        check_gradients(bp.Network(3, [bp.Activation("tanh")], "mean_squared_error"), X, X)
+
+
+@pytest.mark.parametrize(("x", "y", "missing"), [(X, None, "y, the targets"), (None, Y, "x, the inputs")])
+def test_rows_are_missing(x: Any, y: Any, missing: str) -> None:
+    with pytest.raises(bp.ConfigError, match=f"check_gradients requires {missing}, for a network, got None"):
+        check_gradients(NET, x, y)
+
+
+def test_rows_that_do_not_fit() -> None:
+    with pytest.raises(bp.ShapeError):
+        check_gradients(NET, X[:, :2], Y)
+
+
+def test_a_loss_that_is_not_finite() -> None:
+    model = bp.Model(NET, dtype="float64")
+    model.parameters = {"1.bias": [np.inf, 0.0]}
+    with pytest.raises(bp.NonFiniteError, match=r"requires a finite loss .* got parameter '1.bias', element 0 = inf"):
+        check_gradients(model, X, Y)
+    with pytest.raises(bp.NonFiniteError, match="requires a finite value"):
+        check_gradients("dense", {"x": X * np.inf, "w": np.ones((3, 2)), "b": np.ones(2)})
+
+
+def test_a_kernel_without_a_backward() -> None:
+    with pytest.raises(bp.ConfigError, match="kernel 'step' has no backward: "):
+        check_gradients("step")
+    with pytest.raises(bp.ConfigError, match="kernel 'adam' has no backward"):
+        check_gradients(KERNELS["adam"])
+    with pytest.raises(bp.ConfigError, match="kernel 'step' has no backward: "):
+        check_gradients(bp.Activation("step"), X)
+    with pytest.raises(bp.ConfigError, match=r"unknown kernel 'rellu'. Did you mean 'relu'"):
+        check_gradients("rellu")
+
+
+def test_whole_numbers() -> None:
+    with pytest.raises(bp.ConfigError, match="kernel 'relu' requires x of floating-point numbers, got int64"):
+        check_gradients("relu", np.ones((2, 2), dtype=int))
+    with pytest.raises(
+        bp.DataError, match="layer Bad requires parameters of floating-point numbers, got 'scale' of int64"
+    ):
+        check_gradients(Bad(lambda dy: (dy, {}), 1), X)
+    with pytest.raises(bp.DataError, match=r"got '0.scale' of int64"):
+        check_gradients(bp.Network(3, [Bad(lambda dy: (dy, {}), 1)], "mean_squared_error"), X, X)
+
+
+@pytest.mark.parametrize(
+    ("gives", "message"),
+    [
+        (lambda dy: (dy, {}), r"its backward to return 1 gradients \(scale\), got 0 \(none\)"),
+        (lambda dy: (dy, {"scale": dy[0], "b": dy[0]}), r"1 gradients \(scale\), got 2 \(scale, b\)"),
+        (lambda dy: (dy, {"scale": dy}), r"a gradient of shape \(3,\) for scale, got \(4, 3\)"),
+        (lambda dy: (dy[:1], {"scale": dy[0]}), r"a gradient of shape \(4, 3\) for x, got \(1, 3\)"),
+        (lambda dy: (None, {"scale": dy[0]}), r"for x, got NoneType"),
+        (lambda dy: dy, r"to return \(dx, gradients by parameter name\), got ndarray"),
+        (lambda dy: (dy, dy, dy), r"got a tuple of 3"),
+    ],
+)
+def test_a_layer_that_gives_back_the_wrong_thing(gives: Any, message: str) -> None:
+    with pytest.raises(bp.ShapeError, match=r"layer 0 \(Bad\) requires .*" + message):
+        check_gradients(Bad(gives), X)
+    network = bp.Network(3, [bp.Dense(3), Bad(gives)], "mean_squared_error")
+    with pytest.raises(bp.ShapeError, match=r"layer 1 \(Bad\) requires .*" + message):
+        check_gradients(network, X, X)
+
+
+def test_a_kernel_that_gives_back_the_wrong_thing() -> None:
+    with pytest.raises(
+        bp.ShapeError, match=r"kernel 'dense' requires its backward to return 3 gradients \(dx, dw, db\)"
+    ):
+        check_gradients(replace(KERNELS["dense"], backward=lambda xp, res, dy: (dy, dy)))
+    with pytest.raises(bp.ShapeError, match=r"kernel 'tanh' requires a gradient of shape \(5, 3\) for x, got \(3,\)"):
+        check_gradients(replace(KERNELS["tanh"], backward=lambda xp, res, dy: dy[0]))
+
+
+def test_arguments() -> None:
+    with pytest.raises(bp.ConfigError, match="kernel 'dense' requires the arguments x, w, b, got none for b"):
+        check_gradients("dense", (X, np.ones((3, 2))))
+    with pytest.raises(bp.ConfigError, match="unknown argument of kernel 'dense': 'weight'"):
+        check_gradients("dense", {"weight": X})
+    with pytest.raises(bp.ConfigError, match="requires y and weights for a network only"):
+        check_gradients("tanh", X, Y)
+    with pytest.raises(bp.ConfigError, match=r"requires x, the input \(rows, features\), for a layer, got None"):
+        check_gradients(bp.Dense(2))
+    with pytest.raises(bp.ConfigError, match="requires a Model, Network, Layer, Kernel or the name of a kernel, got 3"):
+        check_gradients(3)
+    with pytest.raises(bp.ConfigError, match=r"unknown oracle 'autodif'. Did you mean 'autodiff'"):
+        check_gradients("tanh", oracles="autodif")
+    with pytest.raises(bp.ConfigError, match="requires at least one oracle"):
+        check_gradients("tanh", oracles=[])
