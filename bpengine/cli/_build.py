@@ -1,13 +1,33 @@
-"""From options to a network: the text of --layers, the loss a task asks for, an optimizer by name."""
+"""From options to a network: the options that several commands share, and what is made of them."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 import bpengine as bp
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError, unknown
 from bpengine.layers import Layer
+from bpengine.layers.activation import ACTIVATIONS
+from bpengine.losses import LOSSES
 from bpengine.training import OPTIMIZERS, Optimizer
 
+Layers = Annotated[str, typer.Option(metavar="UNITS", help="Hidden layers, first to last; '' for none.")]
+Activation = Annotated[str, typer.Option(metavar="NAME", help=f"Of hidden layers: {', '.join(ACTIVATIONS)}.")]
+LossName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"One of {', '.join(LOSSES)}.  [default: softmax_cross_entropy for classes, "
+        "mean_squared_error for values]",
+    ),
+]
+BackendName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")]
+Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
+OptimizerName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")]
+LearningRate = Annotated[float, typer.Option(help="Step size of the optimizer.")]
 LOSS_OF_TASK = {"classification": "softmax_cross_entropy", "regression": "mean_squared_error"}
 
 

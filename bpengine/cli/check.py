@@ -15,8 +15,6 @@ from bpengine.cli import _backends, _build, _names, _source
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
-from bpengine.layers.activation import ACTIVATIONS
-from bpengine.losses import LOSSES
 
 HELP = """\
 Check the hand-written gradients of a network against independent oracles.
@@ -44,20 +42,11 @@ def check(
         ),
     ],
     target: _source.Target = None,
-    layers: Annotated[str, typer.Option(metavar="UNITS", help="Hidden layers, first to last; '' for none.")] = "64,32",
-    activation: Annotated[
-        str, typer.Option(metavar="NAME", help=f"Of hidden layers: {', '.join(ACTIVATIONS)}.")
-    ] = "relu",
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"One of {', '.join(LOSSES)}.  [default: softmax_cross_entropy for classes, "
-            "mean_squared_error for values]",
-        ),
-    ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")] = "numpy",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
+    layers: _build.Layers = "64,32",
+    activation: _build.Activation = "relu",
+    loss: _build.LossName = None,
+    backend: _build.BackendName = "numpy",
+    dtype: _build.Dtype = "float32",
     rows: Annotated[int, typer.Option(min=1, help="Rows to take the loss over, drawn at random.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Draws the rows, initial weights, directions.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,

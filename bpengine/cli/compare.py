@@ -12,9 +12,6 @@ from bpengine.check.comparison import HEADS
 from bpengine.cli import _backends, _build, _source
 from bpengine.cli._output import columns, print_json, show
 from bpengine.cli.check import FAILED, draw, fresh
-from bpengine.layers.activation import ACTIVATIONS
-from bpengine.losses import LOSSES
-from bpengine.training import OPTIMIZERS
 
 HELP = """\
 Run one network on several backends and compare: every layer's output, every gradient, the parameters after training.
@@ -33,23 +30,14 @@ Examples:
 def compare(
     source: _source.Source,
     target: _source.Target = None,
-    layers: Annotated[str, typer.Option(metavar="UNITS", help="Hidden layers, first to last; '' for none.")] = "64,32",
-    activation: Annotated[
-        str, typer.Option(metavar="NAME", help=f"Of hidden layers: {', '.join(ACTIVATIONS)}.")
-    ] = "relu",
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"One of {', '.join(LOSSES)}.  [default: softmax_cross_entropy for classes, "
-            "mean_squared_error for values]",
-        ),
-    ] = None,
+    layers: _build.Layers = "64,32",
+    activation: _build.Activation = "relu",
+    loss: _build.LossName = None,
     backends: Annotated[str, typer.Option(metavar="NAMES", help="Backends, separated by commas.")] = "numpy,jax",
     steps: Annotated[int, typer.Option(min=0, help="Training steps on all rows; 0 for none.")] = 10,
-    optimizer: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")] = "adam",
-    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer.")] = 1e-3,
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
+    optimizer: _build.OptimizerName = "adam",
+    learning_rate: _build.LearningRate = 1e-3,
+    dtype: _build.Dtype = "float32",
     rows: Annotated[int, typer.Option(min=1, help="Rows, drawn at random.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Draws the rows and the initial weights.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,

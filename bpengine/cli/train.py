@@ -15,9 +15,7 @@ from bpengine.cli._errors import Interrupted
 from bpengine.cli._output import claim, pairs, print_json, scores_text, show
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
-from bpengine.layers.activation import ACTIVATIONS
-from bpengine.losses import LOSSES
-from bpengine.training import OPTIMIZERS, Optimizer
+from bpengine.training import Optimizer
 
 HELP = """\
 Train a network on a data set or a file, score it on rows held out, and save it.
@@ -38,22 +36,13 @@ Examples:
 def train(
     source: _source.Source,
     target: _source.Target = None,
-    layers: Annotated[str, typer.Option(metavar="UNITS", help="Hidden layers, first to last; '' for none.")] = "64,32",
-    activation: Annotated[
-        str, typer.Option(metavar="NAME", help=f"Of hidden layers: {', '.join(ACTIVATIONS)}.")
-    ] = "relu",
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"One of {', '.join(LOSSES)}.  [default: softmax_cross_entropy for classes, "
-            "mean_squared_error for values]",
-        ),
-    ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")] = "numpy",
-    dtype: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
-    optimizer: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")] = "adam",
-    learning_rate: Annotated[float, typer.Option(help="Step size of the optimizer.")] = 1e-3,
+    layers: _build.Layers = "64,32",
+    activation: _build.Activation = "relu",
+    loss: _build.LossName = None,
+    backend: _build.BackendName = "numpy",
+    dtype: _build.Dtype = "float32",
+    optimizer: _build.OptimizerName = "adam",
+    learning_rate: _build.LearningRate = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per step; all rows when there are fewer.")] = 128,
     epochs: Annotated[int, typer.Option(min=1, help="Times that every training row is seen, at most.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Draws the split, initial weights, order of rows, dropout.")] = 0,
