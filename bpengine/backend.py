@@ -6,6 +6,7 @@ A backend is an object you hold, never a global; two live in one process. Plug-i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -49,7 +50,7 @@ def as_host(x: Any) -> HostArray:
     return np.asarray(x)
 
 
-class Backend:
+class Backend(ABC):
     """One array library with a device and a precision.
 
     Subclasses set `name`, `xp` and `supported`, and give the methods below; `bpengine_numpy.NumpyBackend` is the living
@@ -83,24 +84,24 @@ class Backend:
         return f"{type(self).__name__}(device={self.device!r}, precision={self.precision!r})"
 
     @classmethod
+    @abstractmethod
     def availability(cls) -> Availability:
         """Say whether the library is installed, with driver and device, or which of these is missing and the cure."""
-        raise NotImplementedError
 
+    @abstractmethod
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Bring `x` (NumPy array, list, DLPack producer) to the device, as `dtype` or as the dtype it has.
 
         With `copy=False` the result may share memory with `x`, which must then not change while the result is in use.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def to_numpy(self, x: Array) -> HostArray:
         """Copy an array of this backend to a NumPy array."""
-        raise NotImplementedError
 
+    @abstractmethod
     def copy(self, state: Any) -> Any:
         """Copy every array in a tree of dicts; the copy outlives a donation of the original."""
-        raise NotImplementedError
 
     def replacements(self) -> Mapping[str, Callable[..., Any]]:
         """Return faster executions of kernel functions by name; each keeps the kernel's signature, less `xp`."""
@@ -110,9 +111,9 @@ class Backend:
         """Return the kernels bound to this backend, with its replacements."""
         return Ops(self.xp, self.replacements())
 
+    @abstractmethod
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the fastest executable form of a pure function; arguments numbered in `donate` are dead afterwards."""
-        raise NotImplementedError
 
     def run_epoch(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
@@ -156,13 +157,13 @@ class Backend:
             reports.append(report)
         return state, reports
 
+    @abstractmethod
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows of an array as a new array."""
-        raise NotImplementedError
 
+    @abstractmethod
     def synchronize(self, *arrays: Array) -> None:
         """Wait until the given arrays have been computed."""
-        raise NotImplementedError
 
     def memory(self) -> dict[str, int]:
         """Return bytes "in_use" and "peak" on the device, as far as the library can tell (else an empty dict)."""

@@ -53,9 +53,10 @@ def number(
 
     Raises ConfigError: "`who` requires `what` of at least 0 and below 1, got 2."
     """
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if real and (value > low if above else value >= low) and -math.inf < value < below:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        real = float(value)
+        if (real > low if above else real >= low) and -math.inf < real < below:
+            return real
     limits = [f"{'above' if above else 'of at least'} {low:g}"] * (low > -math.inf) + [f"below {below:g}"] * (
         below < math.inf
     )

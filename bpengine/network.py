@@ -17,6 +17,8 @@ from bpengine.losses import Loss, make_loss
 from bpengine.ops import Ops
 from bpengine.penalties import Penalty
 
+INFERENCE = Run(training=False)
+
 
 class Forward(NamedTuple):
     """What a forward pass leaves: raw outputs (batch, outputs), one residual per layer, new running statistics."""
@@ -76,7 +78,7 @@ class Network:
         found = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
         return {f"{i}.{name}": row for i, name, row in found}
 
-    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run = Run()) -> Forward:  # noqa: B008
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run = INFERENCE) -> Forward:
         """Run the layers on x (batch, inputs)."""
         return Forward(*forward_chain(self.layers, ops, params, running, x, run))
 

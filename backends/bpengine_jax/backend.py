@@ -114,7 +114,10 @@ class JaxBackend(Backend):
             zero = jnp.asarray(0, dtype=jnp.int32)
             shapes = jax.eval_shape(one_step, zero, state)[1]
             reports = {name: jnp.zeros(lr.shape + s.shape, s.dtype) for name, s in shapes.items()}
-            going = lambda carry: (carry[0] < steps) & ~carry[1]  # noqa: E731
+
+            def going(carry: Any) -> Array:
+                return (carry[0] < steps) & ~carry[1]
+
             done, _, state, reports = lax.while_loop(going, body, (zero, jnp.asarray(False), state, reports))
             return state, done, reports
 

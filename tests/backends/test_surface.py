@@ -40,10 +40,16 @@ def test_every_backend_has_the_same_surface(kind: type[bp.Backend]) -> None:
 
 @BACKENDS
 def test_every_backend_overrides_what_the_base_leaves_open(kind: type[bp.Backend]) -> None:
-    for name, value in vars(bp.Backend).items():
-        function = getattr(value, "__func__", value)
-        if inspect.isfunction(function) and "raise NotImplementedError" in inspect.getsource(function):
-            assert getattr(kind, name) != getattr(bp.Backend, name), name
+    assert bp.Backend.__abstractmethods__ >= {
+        "availability",
+        "asarray",
+        "to_numpy",
+        "copy",
+        "compile",
+        "take",
+        "synchronize",
+    }
+    assert not kind.__abstractmethods__
 
 
 @BACKENDS
