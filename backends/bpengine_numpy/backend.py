@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
+from bpengine_numpy.compiled.epochs import CompiledEpochs
+
+
+@cache
+def compiler_version() -> str | None:
+    """Return the version of Numba, None where the extra "fast" is not installed."""
+    try:
+        version("platformdirs")
+        return version("numba")
+    except PackageNotFoundError:
+        return None
 
 
 class NumpyBackend(Backend):
     """Run on the CPU with NumPy. Precisions: float32, float64."""
 
     name = "numpy"
+    patience: ClassVar[float] = 0.5  # seconds a step runs as it is written before it is compiled
 
     def __init__(self, precision: str = "float32", device: str | None = None) -> None:
         super().__init__(precision, device)
@@ -24,11 +38,16 @@ class NumpyBackend(Backend):
             raise ConfigError(f"backend 'numpy' runs on the device 'cpu', got {device!r}.")
         self.xp = np
         self.device = "cpu"
+        self._compiled = CompiledEpochs(super().run_epoch, self.patience) if compiler_version() else None
 
     @classmethod
     def availability(cls) -> Availability:
-        """NumPy is always there: the engine itself needs it."""
-        return Availability("ready", f"NumPy {np.__version__}")
+        """NumPy is always there: the engine itself needs it. With the extra "fast", epochs are compiled by Numba."""
+        version = compiler_version()
+        epochs = (
+            f"epochs compiled by Numba {version}" if version else "for compiled epochs: pip install 'bpengine[fast]'"
+        )
+        return Availability("ready", f"NumPy {np.__version__}, {epochs}")
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
         """Copy to a NumPy array, or share the memory when `copy` is False and the dtype fits."""
@@ -49,9 +68,13 @@ class NumpyBackend(Backend):
     def run_epoch(
         self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
-        """Run the steps in Python (see `Backend.run_epoch`); every loss is checked, so NumPy need not warn as well."""
+        """Run the steps (see `Backend.run_epoch`), compiled once that pays, with the same numbers to the last bit.
+
+        Every loss is checked, so NumPy need not warn as well.
+        """
         with np.errstate(all="ignore"):
-            return super().run_epoch(step, state, data, order, lr)
+            run = self._compiled.run if self._compiled else super().run_epoch
+            return run(step, state, data, order, lr)
 
     def take(self, array: HostArray, rows: HostArray) -> HostArray:
         """Return the given rows as a new array."""

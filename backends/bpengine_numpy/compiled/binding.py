@@ -1,0 +1,148 @@
+"""Binding: a program's calls with the addresses of one run's arrays, as the table the machine works through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bpengine_numpy.compiled import machine
+from bpengine_numpy.compiled.fusion import Unit
+from bpengine_numpy.compiled.graph import HostArray, Node
+from bpengine_numpy.compiled.numpy_loops import strided_loop
+from bpengine_numpy.compiled.schedule import ALIGN
+from bpengine_numpy.compiled.signature import Path
+
+if TYPE_CHECKING:
+    from bpengine_numpy.compiled.program import Program
+
+
+class Binding:
+    """One run's memory: `table` is what the machine runs, `cell` counts steps, `halted` is what it looks at after each."""
+
+    def __init__(
+        self,
+        program: Program,
+        state: Mapping[Path, HostArray],
+        data: tuple[HostArray, ...],
+        order: HostArray | None,
+        lr: HostArray,
+        reports: Mapping[str, HostArray],
+    ) -> None:
+        self._program = program
+        self._arena = _aligned(program.schedule.arena)
+        self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
+        arrays = {node.number: state[p] for p, node in program.inputs.items()} | program.constants
+        if order is None:
+            arrays |= {node.number: array for node, array in zip(program.rows, data, strict=True)}
+        self._order = None if order is None else np.ascontiguousarray(order)
+        self._held = (arrays, data, lr, reports)  # the table knows only addresses
+        self._addresses = {number: array.ctypes.data for number, array in arrays.items()}
+        for p, node in program.changed.items():
+            if node.number in program.schedule.in_place:
+                self._addresses[node.number] = self._addresses[program.inputs[p].number]
+        self.table = np.array([*self._fetch(data, lr), *self._work(), *self._keep(reports)], np.int64)
+        self.halted = self._halted()
+
+    def _halted(self) -> HostArray:
+        node = self._program.reports.get("halt")
+        if node is None or node.op == "constant":
+            return np.zeros(1, bool)
+        place = self._program.schedule.places[node.base.number]
+        return self._arena[place : place + 1].view(bool)
+
+    def _address(self, node: Node) -> int:
+        """Return where a node's first element lies."""
+        home = self._addresses.get(node.base.number)
+        if home is None:
+            home = self._arena.ctypes.data + self._program.schedule.places[node.base.number]
+        return int(home + node.offset * node.dtype.itemsize)
+
+    def _fetch(self, data: tuple[HostArray, ...], lr: HostArray) -> Iterator[list[int]]:
+        """Bring the step's rows and its learning rate."""
+        cell, order = self.cell.ctypes.data, self._order
+        if order is not None:
+            for node, array in zip(self._program.rows, data, strict=True):
+                width = node.dtype.itemsize * prod(node.shape[1:])
+                where = (array.ctypes.data, order.ctypes.data, cell, node.shape[0], width, order.itemsize)
+                yield _call(machine.TAKE_ROWS, self._address(node), *where)
+        rate = self._address(self._program.rate)
+        yield _call(machine.TAKE_ROWS, rate, lr.ctypes.data, 0, cell, 1, lr.itemsize, 0)
+
+    def _work(self) -> Iterator[list[int]]:
+        for unit in self._program.schedule.order:
+            yield from self._calls(unit)
+
+    def _keep(self, reports: Mapping[str, HostArray]) -> Iterator[list[int]]:
+        """Copy new state that could not be written in place, and append the reports."""
+        for p, node in self._program.changed.items():
+            if node.number not in self._program.schedule.in_place:
+                target, width = self._address(self._program.inputs[p]), node.size * node.dtype.itemsize
+                yield _call(machine.COPY_BLOCK, target, self._address(node), 1, width, 0, 0)
+        for name, node in self._program.reports.items():
+            width = node.size * node.dtype.itemsize
+            where = (reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
+            yield _call(machine.PUT_REPORT, *where)
+
+    def _calls(self, unit: Unit) -> Iterator[list[int]]:
+        node = unit.nodes[0]
+        if unit.fused:
+            assert self._program.functions is not None
+            loop = self._program.loops[id(unit)]
+            addresses = [self._address(n) for n in loop.arrays]
+            yield _call(self._program.functions[id(unit)], loop.rows, loop.columns, *addresses)
+        elif node.op == "matmul":
+            yield self._matmul(node)
+        elif node.op == "ufunc":
+            steps = [0 if n.size == 1 else n.dtype.itemsize for n in node.inputs]
+            yield self._strided(node.info, node, [node.size], [*steps, node.dtype.itemsize])
+        elif node.op == "reduce":
+            yield self._reduction(node)
+        else:
+            yield from self._concatenation(node)
+
+    def _matmul(self, node: Node) -> list[int]:
+        a, b = node.inputs
+        steps = [s * node.dtype.itemsize for s in (*a.strides, *b.strides, *node.strides)]
+        return self._strided("matmul", node, [1, *a.shape, b.shape[1]], [0, 0, 0, *steps])
+
+    def _strided(self, ufunc: str, node: Node, dims: list[int], steps: list[int]) -> list[int]:
+        loop = strided_loop(ufunc, tuple(n.dtype for n in node.inputs))
+        data = [self._address(n) for n in (*node.inputs, node)]
+        return _padded([machine.STRIDED, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9)], machine.ROW)
+
+    def _reduction(self, node: Node) -> list[int]:
+        (given,) = node.inputs
+        ufunc, how = node.info
+        lines = 1 if how == "all" else given.shape[0]
+        loop = strided_loop(ufunc, (given.dtype, given.dtype))
+        what = (lines, given.size // lines, node.dtype.itemsize, int(ufunc != "add"))
+        where = (self._address(node), self._address(given))
+        return _call(machine.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
+
+    def _concatenation(self, node: Node) -> Iterator[list[int]]:
+        """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""
+        target, item = self._address(node), node.dtype.itemsize
+        lines, pitch = prod(node.shape[: node.info]), prod(node.shape[node.info :]) * item
+        for part in node.inputs:
+            width = prod(part.shape[node.info :]) * item
+            yield _call(machine.COPY_BLOCK, target, self._address(part), lines, width, pitch, width)
+            target += width
+
+
+def _call(function: int, *arguments: Any) -> list[int]:
+    return _padded([machine.CALL, function, *arguments], machine.ROW)
+
+
+def _padded(values: list[int], length: int) -> list[int]:
+    assert len(values) <= length, values
+    return values + [0] * (length - len(values))
+
+
+def _aligned(size: int) -> HostArray:
+    """Return bytes that begin at a cache line."""
+    raw = np.zeros(size + ALIGN, np.uint8)
+    start = -raw.ctypes.data % ALIGN
+    return raw[start : start + size]

@@ -1,0 +1,97 @@
+"""When to compile: a step runs as it is written until that has cost about as much time as compiling it will."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from bpengine.backend import HostArray, State, Step
+from bpengine_numpy.compiled.graph import Unrecordable
+from bpengine_numpy.compiled.signature import Signature
+
+if TYPE_CHECKING:
+    from bpengine_numpy.compiled.program import Program
+
+EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
+LOOP_SECONDS = 0.25  # what compiling one loop takes, about
+BINDING_SECONDS = 0.0005  # what binding a program to memory takes, about: shorter runs are not worth it
+
+
+@dataclass
+class _Known:
+    """What is known of a step for one signature: time spent on it in Python, steps run so, and its program."""
+
+    spent: float = 0.0
+    steps: int = 0
+    program: Program | None = None
+    refused: bool = False
+
+    def worth(self, steps: int) -> bool:
+        """Say whether so many steps in Python would take longer than binding the program."""
+        return not self.steps or steps * self.spent / self.steps > BINDING_SECONDS
+
+
+class CompiledEpochs:
+    """Runs epochs, first through `eager`, then compiled; `patience` is the least time in seconds before that."""
+
+    def __init__(self, eager: EagerRun, patience: float) -> None:
+        self._eager, self._patience = eager, patience
+        self._known: WeakKeyDictionary[Step, dict[Signature, _Known]] = WeakKeyDictionary()
+
+    def run(
+        self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run an epoch (see `Backend.run_epoch`)."""
+        try:
+            signature = Signature.of(state, data, order, lr)
+        except Unrecordable:
+            return self._eager(step, state, data, order, lr)
+        known = self._known.setdefault(step, {}).setdefault(signature, _Known())
+        reports: list[dict[str, HostArray]] = []
+        done, count = 0, 1
+        while done < len(lr) and not (reports and reports[-1]["halt"][-1]):
+            program = self._program(known, step, state, signature)
+            run: Callable[..., Any] = (
+                program.run if program and known.worth(len(lr) - done) else self._timed(known, step)
+            )
+            stop = len(lr) if program or known.refused else min(done + count, len(lr))
+            state, report = run(state, data, None if order is None else order[done:stop], lr[done:stop])
+            reports.append(report)
+            done, count = stop, count * 2
+        return state, {name: np.concat([report[name] for report in reports]) for name in reports[0]}
+
+    def _timed(self, known: _Known, step: Step) -> Callable[..., Any]:
+        def run(state: State, data: Any, order: Any, lr: HostArray) -> Any:
+            began = time.perf_counter()
+            result = self._eager(step, state, data, order, lr)
+            known.spent, known.steps = known.spent + time.perf_counter() - began, known.steps + len(result[1]["halt"])
+            return result
+
+        return run
+
+    def _program(self, known: _Known, step: Step, state: State, signature: Signature) -> Program | None:
+        """Return the step's program, once its time has come."""
+        if known.refused or known.spent < self._patience:
+            return None
+        from numba.core.errors import NumbaError  # Numba takes a second to import: only once it is needed
+
+        from bpengine_numpy.compiled.program import Program
+
+        try:
+            if known.program is None:
+                known.program = Program(step, state, signature)
+            if known.spent >= self._patience + LOOP_SECONDS * known.program.missing:
+                known.program.compile()
+                return known.program
+        except Unrecordable:
+            known.refused = True
+        except NumbaError as error:
+            known.refused = True
+            warnings.warn(f"Numba could not compile a loop; training goes on without it: {error}", stacklevel=2)
+        return None

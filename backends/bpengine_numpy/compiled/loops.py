@@ -1,0 +1,177 @@
+"""Fused loops: a unit written out as one pass over memory, compiled by Numba and kept on disk.
+
+The code depends on the operations and on how each operand lies in memory, not on sizes or addresses, so that layers,
+networks and batch sizes share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from bpengine_numpy.compiled.fused import template
+from bpengine_numpy.compiled.fusion import Unit
+from bpengine_numpy.compiled.graph import DType, Node, Unrecordable, contiguous
+
+_HEAD = """import math
+
+import numpy as np
+from numba import carray, cfunc
+
+from bpengine_numpy.compiled.machine import SIGNATURE, address
+
+
+@cfunc(SIGNATURE, cache=True, error_model="numpy")
+def loop(p):
+    R, C = p[0], p[1]
+"""
+_CARRAY = {"full": "(R, C)", "row": "C", "column": "R", "one": "1"}
+_ELEMENT = {"full": "[i, j]", "row": "[j]", "column": "[i]", "one": "[0]"}
+
+
+@dataclass
+class Loop:
+    """A unit's code, and what its arguments are: rows, columns, then the memory of each node in `arrays`."""
+
+    unit: Unit
+    stored: set[int]  # numbers of the nodes that others need in memory
+    shares: dict[int, Node]  # number of a stored node -> the operand whose memory it takes over
+    rows: int = 1
+    columns: int = 1
+    arrays: list[Node] = field(default_factory=list)
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        self.rows, self.columns = self._extent()
+        self._names: dict[int, str] = {}
+        self._ways: list[str] = []
+        body = self._body()
+        before = [f"    {n} = {self._declaration(k)}" for k, n in enumerate(f"a{k}" for k in range(len(self.arrays)))]
+        zeros = [f"        {self._names[s.number]}[j] = 0" for s in self.unit.sums]
+        first = ["    for j in range(C):", *zeros] if zeros else []
+        lines = [*before, *first, "    for i in range(R):", "        for j in range(C):", *body]
+        self.source = _HEAD + "\n".join(lines) + "\n"
+
+    def _extent(self) -> tuple[int, int]:
+        shape = self.unit.shape
+        size = int(np.prod(shape))
+        if not self.unit.sums and all(_way(n, shape) in ("full", "one") for n in self.unit.reads):
+            return 1, size  # nothing depends on the row: one long line
+        if len(shape) > 2:
+            raise Unrecordable(f"broadcasting in {len(shape)} dimensions")
+        return (shape[0], shape[1]) if len(shape) == 2 else (1, size)
+
+    def _declaration(self, k: int) -> str:
+        kind, way = self.arrays[k].dtype, self._ways[k]
+        return f"carray(address(p[{k + 2}]), {_CARRAY.get(way, '1')}, {_type(kind)})"
+
+    def _array(self, node: Node, way: str) -> str:
+        self.arrays.append(node)
+        self._ways.append(way)
+        return f"a{len(self.arrays) - 1}"
+
+    def _body(self) -> list[str]:
+        lines, pad = [], " " * 12
+        for k, node in enumerate(self.unit.reads):
+            way = "full" if self.rows == 1 and _way(node, self.unit.shape) == "full" else _way(node, self.unit.shape)
+            array = self._array(node, way)
+            self._names[node.number] = f"r{k}"
+            self._array_of = {**getattr(self, "_array_of", {}), node.number: array}
+            lines.append(f"{pad}r{k} = {array}{_ELEMENT.get(way) or '[' + way + ']'}")
+        for k, node in enumerate(self.unit.nodes):
+            if node.op == "reduce":
+                self._names[node.number] = self._array(node, "row")
+                lines.append(f"{pad}{self._names[node.number]}[j] += {self._value(node.inputs[0])}")
+                continue
+            self._names[node.number] = f"v{k}"
+            lines.append(f"{pad}v{k} = {_type(node.dtype)}({self._expression(node)})")
+        for node in self.unit.nodes:
+            if node.op == "ufunc" and node.number in self.stored:
+                taken = self.shares.get(node.number)
+                array = self._array_of[taken.number] if taken else self._array(node, "full")
+                lines.append(f"{pad}{array}[i, j] = {self._names[node.number]}")
+        return lines
+
+    def _expression(self, node: Node) -> str:
+        form = template(node.info, node.dtype.kind, node.inputs[0].dtype.kind)
+        assert form is not None, node.info
+        return form.format(*map(self._value, node.inputs), t=_type(node.dtype))
+
+    def _value(self, node: Node) -> str:
+        if node.number in self._names:
+            return self._names[node.number]
+        value = node.uniform
+        text = repr(value.item())
+        return f"{_type(node.dtype)}({text if text not in ('inf', '-inf', 'nan') else f'np.float64({text!r})'})"
+
+
+def _way(node: Node, shape: tuple[int, ...]) -> str:
+    """Say how an operand lies along rows and columns: "full", "row", "column", "one", or an index written out."""
+    missing = len(shape) - len(node.shape)
+    steps = (0,) * missing + _moving(node.shape, node.strides)
+    if steps == _moving(shape, contiguous(shape)):
+        return "full"
+    if not any(steps):
+        return "one"
+    if len(shape) != 2:
+        raise Unrecordable(f"broadcasting to {shape}")
+    down, along = steps
+    return {(0, 1): "row", (1, 0): "column"}.get((down, along)) or f"i * {down} + j * {along}"
+
+
+def _moving(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides, 0 along axes of length 1: nothing moves there."""
+    return tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
+
+
+def _type(dtype: DType) -> str:
+    return "np.bool_" if dtype.kind == "b" else f"np.{dtype.name}"
+
+
+@cache
+def compiled(source: str) -> int:
+    """Return the address of the compiled loop of a source text; Numba keeps it beside the text, in the user's cache folder."""
+    path = _path(source)
+    if not on_disk(source):
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(source)
+        draft.replace(path)  # in one go: another process may be reading
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # Numba's files refer to it by name
+    spec.loader.exec_module(module)
+    return int(module.loop.address)
+
+
+def on_disk(source: str) -> bool:
+    """Say whether a loop has been compiled here before."""
+    path = _path(source)
+    return path.exists() and path.read_text() == source
+
+
+def _path(source: str) -> Path:
+    return _folder() / f"bpengine_loop_{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"
+
+
+@cache
+def _folder() -> Path:
+    """Return the folder for compiled loops: the user's cache, or one for this process where that cannot be written."""
+    from platformdirs import user_cache_path
+
+    try:
+        folder = user_cache_path("bpengine") / "loops"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="bpengine-loops-"))

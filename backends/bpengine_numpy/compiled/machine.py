@@ -1,0 +1,142 @@
+"""The machine: runs a list of native calls, step after step, without Python in between.
+
+A program is a table of 64-bit integers, one row per call: the kind, the function's address and its arguments. Kinds:
+0 calls function(row) - a fused loop or one of the functions below; 1 calls one of NumPy's strided loops.
+Compiled once and kept on disk by Numba; only fused loops are compiled for a network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, njit, types
+from numba.extending import intrinsic
+
+ROW = 24  # integers per call
+ARGUMENTS = 2  # where a call's arguments begin
+CALL, STRIDED = 0, 1
+
+_INT, _BYTE = ir.IntType(64), ir.IntType(8)
+SIGNATURE = types.void(types.CPointer(types.int64))
+
+
+@intrinsic
+def address(typingctx: Any, value: Any) -> Any:
+    """Turn an integer into a pointer for carray."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], _BYTE.as_pointer())
+
+    return types.voidptr(value), generate
+
+
+@intrinsic
+def call_row(typingctx: Any, function: Any, row: Any) -> Any:
+    """Call function(row), both given as integers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_INT.as_pointer()])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [builder.inttoptr(args[1], _INT.as_pointer())])
+        return context.get_dummy_value()
+
+    return types.void(function, row), generate
+
+
+@intrinsic
+def call_strided(typingctx: Any, loop: Any, context_: Any, auxiliary: Any, data: Any, dims: Any, strides: Any) -> Any:
+    """Call one of NumPy's strided loops; every argument is an address given as an integer."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, whole = _BYTE.as_pointer(), _INT.as_pointer()
+        kind = ir.FunctionType(ir.IntType(32), [byte, whole, whole, whole, byte])
+        loop_, context__, auxiliary_, data_, dims_, strides_ = args
+        order = ((context__, byte), (data_, whole), (dims_, whole), (strides_, whole), (auxiliary_, byte))
+        given = [builder.inttoptr(value, kind_) for value, kind_ in order]
+        return builder.call(builder.inttoptr(loop_, kind.as_pointer()), given)
+
+    return types.int32(loop, context_, auxiliary, data, dims, strides), generate
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def drive(table: Any, start: int, rows: int, steps: int, cell: Any, halted: Any) -> int:
+    """Run `steps` steps of the program at address `start`; `cell[0]` is the step's number. Return how many were run."""
+    for done in range(steps):
+        for k in range(rows):
+            base = start + k * ROW * 8
+            if table[k, 0] == 0:
+                call_row(table[k, 1], base + ARGUMENTS * 8)
+            else:
+                call_strided(table[k, 1], table[k, 2], table[k, 3], base + 32, base + 56, base + 88)
+        cell[0] += 1
+        if halted[0]:
+            return done + 1
+    return steps
+
+
+@cfunc(SIGNATURE, cache=True)
+def take_rows(p: Any) -> None:
+    """Copy rows: p = (target, source, order or 0, step's cell, rows, bytes per row, order's itemsize)."""
+    cell = carray(address(p[3]), 1, np.int64)
+    rows, width = p[4], p[5]
+    target = carray(address(p[0]), rows * width, np.uint8)
+    first = cell[0] * rows
+    wide, short = carray(address(p[2]), 1, np.int64), carray(address(p[2]), 1, np.int32)
+    for r in range(rows):
+        if p[6] == 8:
+            place = wide[first + r]
+        elif p[6] == 4:
+            place = np.int64(short[first + r])
+        else:
+            place = first + r
+        line = carray(address(p[1] + place * width), width, np.uint8)
+        for b in range(width):
+            target[r * width + b] = line[b]
+
+
+@cfunc(SIGNATURE, cache=True)
+def put_report(p: Any) -> None:
+    """Append one element to a report: p = (report, element, step's cell, bytes)."""
+    cell = carray(address(p[2]), 1, np.int64)
+    report, element = carray(address(p[0] + cell[0] * p[3]), p[3], np.uint8), carray(address(p[1]), p[3], np.uint8)
+    for b in range(p[3]):
+        report[b] = element[b]
+
+
+@cfunc(SIGNATURE, cache=True)
+def copy_block(p: Any) -> None:
+    """Copy lines of bytes: p = (target, source, lines, bytes per line, target's stride, source's stride)."""
+    for r in range(p[2]):
+        target, source = (
+            carray(address(p[0] + r * p[4]), p[3], np.uint8),
+            carray(address(p[1] + r * p[5]), p[3], np.uint8),
+        )
+        for b in range(p[3]):
+            target[b] = source[b]
+
+
+@cfunc(SIGNATURE, cache=True)
+def reduce_lines(p: Any) -> None:
+    """Reduce each line with one of NumPy's loops.
+
+    p = (target, source, lines, length, itemsize, skip, loop, context, auxiliary, scratch for seven integers).
+    With skip 0 a line starts from 0, with skip 1 from its first element.
+    """
+    item, skip, base = p[4], p[5], p[9]
+    call = carray(address(base), 7, np.int64)
+    call[3] = p[3] - skip
+    call[4], call[5], call[6] = 0, item, 0
+    for r in range(p[2]):
+        out, line = p[0] + r * item, p[1] + r * p[3] * item
+        start, given = carray(address(out), item, np.uint8), carray(address(line), item, np.uint8)
+        for b in range(item):
+            start[b] = given[b] if skip else np.uint8(0)
+        call[0], call[1], call[2] = out, line + skip * item, out
+        if call[3] > 0:
+            call_strided(p[6], p[7], p[8], base, base + 24, base + 32)
+
+
+TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES = (
+    int(function.address) for function in (take_rows, put_report, copy_block, reduce_lines)
+)

@@ -1,0 +1,55 @@
+"""NumPy's own inner loops, by address: what a ufunc runs once Python's part of the call is over.
+
+`ufunc._resolve_dtypes_and_context` and `_get_strided_loop` are NumPy's interface for compilers (NumPy 1.25 and later,
+https://numpy.org/neps/nep-0050-scalar-promotion.html and the release notes); the capsule's layout is part of it.
+A loop is called as loop(context, data pointers, dimensions, strides, auxiliary data).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bpengine_numpy.compiled.graph import DType, Unrecordable
+
+_NAME = b"numpy_1.24_ufunc_call_info"
+_KEPT: list[Any] = []  # a loop lives as long as its capsule
+
+
+class _CallInfo(ctypes.Structure):
+    _fields_ = (
+        ("loop", ctypes.c_void_p),
+        ("context", ctypes.c_void_p),
+        ("auxiliary", ctypes.c_void_p),
+        ("needs_python", ctypes.c_bool),
+        ("no_floating_point_errors", ctypes.c_bool),
+    )
+
+
+class StridedLoop(NamedTuple):
+    """Addresses of a loop, its context and its auxiliary data."""
+
+    loop: int
+    context: int
+    auxiliary: int
+
+
+@cache
+def strided_loop(ufunc: str, given: tuple[DType, ...]) -> StridedLoop:
+    """Return NumPy's loop of a ufunc for operands of these dtypes; raise Unrecordable where there is none to be had."""
+    function: Any = getattr(np, ufunc)
+    try:
+        _, capsule = function._resolve_dtypes_and_context((*given, None))
+        function._get_strided_loop(capsule)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise Unrecordable(f"np.{ufunc}: {error}") from None
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    info = _CallInfo.from_address(pointer(capsule, _NAME))
+    if info.needs_python:
+        raise Unrecordable(f"np.{ufunc}, which needs Python")
+    _KEPT.append(capsule)
+    return StridedLoop(info.loop, info.context, info.auxiliary or 0)

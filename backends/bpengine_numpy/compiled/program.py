@@ -1,0 +1,89 @@
+"""Program: a step recorded, scheduled and compiled for one signature, then run on any state and data that fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from bpengine_numpy.compiled.binding import Binding
+from bpengine_numpy.compiled.graph import Graph, HostArray, Node, Unrecordable, needed
+from bpengine_numpy.compiled.loops import Loop, compiled, on_disk
+from bpengine_numpy.compiled.machine import drive
+from bpengine_numpy.compiled.recording import Recorded, as_node, contiguous_to
+from bpengine_numpy.compiled.schedule import make_schedule
+from bpengine_numpy.compiled.signature import Path, Signature, Tree, leaves, rebuilt
+
+SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
+
+
+class Program:
+    """A step for one signature. Raises Unrecordable when the step cannot be recorded."""
+
+    def __init__(self, step: Callable[..., Any], state: Tree, signature: Signature) -> None:
+        graph = Graph()
+        inputs = {p: graph.add("input", (), s, d, ("state", p)) for p, s, d in signature.state}
+        self.rows = [graph.add("input", (), s, d, ("rows", k)) for k, (s, d) in enumerate(signature.rows)]
+        self.rate = graph.add("input", (), (1,), signature.dtype, ("rate",))
+        recorded = rebuilt(state, {p: Recorded(graph, node) for p, node in inputs.items()})
+        after, report = step(recorded, tuple(Recorded(graph, n) for n in self.rows), Recorded(graph, self.rate))
+        outputs = {p: _in_order(graph, leaf) for p, leaf in leaves(after)}
+        if outputs.keys() != inputs.keys():
+            raise Unrecordable("a step that changes the form of its state")
+        self.inputs = inputs
+        self.changed: dict[Path, Node] = {p: node for p, node in outputs.items() if node is not inputs[p]}
+        self.reports: dict[str, Node] = {name: _in_order(graph, value) for name, value in report.items()}
+        kept = [(inputs[p], node) for p, node in self.changed.items()]
+        streamed = [*(self.rows if signature.ordered else []), self.rate]
+        self.schedule = make_schedule(kept, list(self.reports.values()), streamed)
+        self.loops = {
+            id(unit): Loop(unit, self.schedule.stored, self.schedule.shares)
+            for unit in self.schedule.order
+            if unit.fused
+        }
+        everything = needed([*self.changed.values(), *self.reports.values()])
+        self.constants = {n.number: np.ascontiguousarray(n.info) for n in everything if n.op == "constant"}
+        self.functions: dict[int, int] | None = None
+
+    @property
+    def missing(self) -> int:
+        """The number of different loops that have never been compiled on this machine."""
+        if self.functions is not None:
+            return 0
+        return sum(not on_disk(source) for source in {loop.source for loop in self.loops.values()})
+
+    def compile(self) -> None:
+        """Compile what is not compiled yet."""
+        if self.functions is None:
+            self.functions = {key: compiled(loop.source) for key, loop in self.loops.items()}
+
+    def run(
+        self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[Tree, dict[str, HostArray]]:
+        """Run len(lr) steps, or up to the first that reports "halt"; `state` is left as it is."""
+        self.compile()
+        given = dict(leaves(state))
+        fresh = {p: np.array(given[p], order="C") for p in self.changed}
+        reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in self.reports.items()}
+        binding = Binding(self, {**given, **fresh}, data, order, lr, reports)
+        done = _drive(binding, len(lr))
+        return rebuilt(state, {**given, **fresh}), {name: values[:done] for name, values in reports.items()}
+
+
+def _in_order(graph: Graph, leaf: Any) -> Node:
+    """Return the node of an output, in C order."""
+    node = as_node(graph, leaf)
+    return contiguous_to(graph, node, node.shape)
+
+
+def _drive(binding: Binding, steps: int) -> int:
+    """Run in slices of about `SLICE` seconds; return the number of steps that were run."""
+    done, length = 0, 1
+    while done < steps and not binding.halted[0]:
+        began, count = perf_counter(), min(length, steps - done)
+        table = binding.table
+        done += drive(table, table.ctypes.data, len(table), count, binding.cell, binding.halted)
+        length = max(1, int(count * min(SLICE / max(perf_counter() - began, 1e-9), 8.0)))
+    return done

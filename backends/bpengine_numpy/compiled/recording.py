@@ -1,0 +1,241 @@
+"""Recording: a step is run once on arrays that only note what is done to them.
+
+NumPy hands every function called on such an array to the array itself (NEP 13 for ufuncs, NEP 18 for the rest), so
+kernels are recorded as they stand, bound to NumPy. What has no entry here cannot be recorded, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from bpengine_numpy.compiled.fused import template
+from bpengine_numpy.compiled.graph import Graph, Node, Unrecordable, contiguous
+
+REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
+
+
+class Recorded(NDArrayOperatorsMixin):
+    """An array of known shape and dtype without values; operations on it go into a graph."""
+
+    __array_priority__ = 1000
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self._graph, self.node = graph, node
+        self.shape, self.dtype = node.shape, node.dtype
+        self.ndim, self.size = len(node.shape), node.size
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Recorded:
+        """Note an elementwise operation or a matrix product."""
+        if method != "__call__" or options or ufunc.nout != 1:
+            raise Unrecordable(f"np.{ufunc.__name__} with {method} {sorted(options)}")
+        if ufunc is np.matmul:
+            return _matmul(self._graph, *inputs)
+        return self._note(elementwise(self._graph, ufunc, inputs))
+
+    def __array_function__(self, function: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Recorded:
+        """Note any other function of NumPy."""
+        if function in REDUCTIONS:
+            return self._note(_reduce(self._graph, REDUCTIONS[function], *args, **kwargs))
+        if function not in FUNCTIONS:
+            raise Unrecordable(f"np.{function.__name__}")
+        return self._note(FUNCTIONS[function](self._graph, *args, **kwargs))
+
+    def __getitem__(self, key: Any) -> Recorded:
+        """Note a slice; picking elements by arrays is not recorded."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(k, (Recorded, np.ndarray, list)) for k in keys):
+            raise Unrecordable("indexing by an array")
+        places = keys if Ellipsis in keys else (*keys, Ellipsis)  # with it, one element is a view as well
+        return self._note(_view(self._graph, self.node, lambda array: array[places]))
+
+    @property
+    def T(self) -> Recorded:  # noqa: N802 - the name in the array API standard
+        """The transposed array."""
+        return self._note(_view(self._graph, self.node, lambda array: array.T))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        raise Unrecordable("a branch on a value")
+
+    __float__ = __int__ = __index__ = __bool__
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise Unrecordable("a value read on the host")
+
+    def _note(self, node: Node) -> Recorded:
+        return Recorded(self._graph, node)
+
+
+def as_node(graph: Graph, value: Any, dtype: Any = None) -> Node:
+    """Return the node of a recorded array, or a constant's."""
+    return value.node if isinstance(value, Recorded) else graph.constant(value, dtype)
+
+
+def elementwise(graph: Graph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Node:
+    """Note a ufunc, in the dtype NumPy would choose (Python numbers are weak: NEP 50)."""
+    kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
+    *wanted, made = ufunc.resolve_dtypes((*kinds, None))
+    nodes = [
+        cast(graph, as_node(graph, x, None if hasattr(x, "dtype") else d), d)
+        for x, d in zip(inputs, wanted, strict=True)
+    ]
+    shape = np.broadcast_shapes(*(node.shape for node in nodes))
+    if template(ufunc.__name__, made.kind, nodes[0].dtype.kind) is None:  # NumPy's loop wants its operands in one piece
+        nodes = [n if n.size == 1 or n.op == "constant" else contiguous_to(graph, n, shape) for n in nodes]
+    if all(node.op == "constant" for node in nodes):
+        return graph.constant(ufunc(*(node.info for node in nodes)), made)
+    return graph.add("ufunc", nodes, shape, made, ufunc.__name__)
+
+
+def cast(graph: Graph, node: Node, dtype: Any) -> Node:
+    """Note a change of dtype, if it is one."""
+    if node.dtype == dtype:
+        return node
+    if node.op == "constant":
+        return graph.constant(node.info.astype(dtype))
+    return graph.add("ufunc", [node], node.shape, dtype, "cast")
+
+
+def contiguous_to(graph: Graph, node: Node, shape: tuple[int, ...]) -> Node:
+    """Note a copy in C order, broadcast to `shape`, unless the array lies so already."""
+    if node.shape == shape and node.strides == contiguous(shape):
+        return node
+    return graph.add("ufunc", [node], shape, node.dtype, "cast")
+
+
+def _matmul(graph: Graph, a: Any, b: Any) -> Recorded:
+    left, right = as_node(graph, a), as_node(graph, b)
+    if len(left.shape) != 2 or len(right.shape) != 2 or left.shape[1] != right.shape[0] or left.dtype != right.dtype:
+        raise Unrecordable(f"a product of {left.shape} {left.dtype} and {right.shape} {right.dtype}")
+    return Recorded(graph, graph.add("matmul", [left, right], (left.shape[0], right.shape[1]), left.dtype))
+
+
+def _reduce(graph: Graph, ufunc: str, x: Recorded, axis: Any = None, *, keepdims: bool = False) -> Node:
+    node = x.node
+    axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
+    gone = {a % x.ndim for a in axes}
+    kept = tuple(n for a, n in enumerate(node.shape) if a not in gone)
+    if node.dtype.kind != "f":
+        raise Unrecordable(f"a reduction of {node.dtype}")
+    # axes of length 1 change nothing; what is left must be all of the array, or one end of it
+    long = [a for a, n in enumerate(node.shape) if n != 1]
+    if not node.size or [a for a in long if a in gone] not in (long, long[:1], long[1:], []):
+        raise Unrecordable(f"a reduction of {node.shape} over {sorted(gone)}")
+    lengths = [node.shape[a] for a in long]
+    how = (
+        "all"
+        if all(a in gone for a in long)
+        else "first"
+        if long[0] in gone
+        else "last"
+        if long[-1] in gone
+        else "none"
+    )
+    if len(lengths) > 2:
+        raise Unrecordable(f"a reduction of {node.shape}")
+    if how == "none":
+        made = node
+    else:
+        flat = _reshape(graph, node, tuple(lengths) if how != "all" else (node.size,))
+        result = {"all": (), "first": flat.shape[1:], "last": flat.shape[:1]}[how]
+        made = graph.add("reduce", [flat], result, node.dtype, (ufunc, how))
+    return _reshape(graph, made, tuple(1 if a in gone else n for a, n in enumerate(node.shape)) if keepdims else kept)
+
+
+def _mean(graph: Graph, x: Recorded, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """Note a mean as NumPy computes it: the sum, divided by the count."""
+    total = _reduce(graph, "add", x, axis, keepdims=keepdims)
+    count = x.size // max(total.size, 1)
+    return elementwise(graph, np.true_divide, [Recorded(graph, total), x.dtype.type(count)])
+
+
+def _view(graph: Graph, node: Node, look: Callable[[Any], Any]) -> Node:
+    """Note another look at the same memory: NumPy itself works out offset and strides, on bytes that are never touched."""
+    memory = np.empty(node.base.size, dtype=np.int8)
+    before = np.ndarray(node.shape, np.int8, memory, node.offset, node.strides)
+    after = look(before)
+    offset = int(after.__array_interface__["data"][0] - memory.__array_interface__["data"][0])
+    if after.size and not (0 <= offset < memory.size and np.may_share_memory(after, memory)):
+        raise Unrecordable("a view that copies")
+    if after.shape == node.base.shape and not offset and after.strides == contiguous(after.shape):
+        return node.base
+    return graph.add("view", [node.base], after.shape, node.dtype, (offset, after.strides))
+
+
+def _reshape(graph: Graph, x: Any, shape: Any, **options: Any) -> Node:
+    node = x.node if isinstance(x, Recorded) else x
+    if options.get("copy") is not None:
+        raise Unrecordable("reshape with copy=")
+    node = contiguous_to(graph, node, node.shape)
+    return _view(graph, node, lambda array: array.reshape(shape))
+
+
+def _astype(graph: Graph, x: Recorded, dtype: Any, /, *, copy: bool = True) -> Node:
+    return cast(graph, x.node, dtype)
+
+
+def _like(value: float) -> Callable[..., Node]:
+    def filled(graph: Graph, x: Recorded, dtype: Any = None) -> Node:
+        return graph.constant(np.full(x.shape, value, dtype or x.dtype))
+
+    return filled
+
+
+def _clip(graph: Graph, x: Any, low: Any = None, high: Any = None) -> Node:
+    for ufunc, limit in ((np.maximum, low), (np.minimum, high)):
+        if limit is not None:
+            x = Recorded(graph, elementwise(graph, ufunc, [x, limit]))
+    node: Node = x.node
+    return node
+
+
+def _round(graph: Graph, x: Recorded, decimals: int = 0) -> Node:
+    if decimals:
+        raise Unrecordable("np.round with decimals")
+    return elementwise(graph, np.rint, [x])
+
+
+def _where(graph: Graph, condition: Any, x: Any, y: Any) -> Node:
+    kind = np.result_type(*(v.dtype if isinstance(v, Recorded) else v for v in (x, y)))
+    nodes = [cast(graph, as_node(graph, v), d) for v, d in ((condition, np.dtype(bool)), (x, kind), (y, kind))]
+    return graph.add("ufunc", nodes, np.broadcast_shapes(*(n.shape for n in nodes)), kind, "where")
+
+
+def _concat(graph: Graph, arrays: Sequence[Any], axis: int = 0) -> Node:
+    nodes = [as_node(graph, a) for a in arrays]
+    kind = np.result_type(*(n.dtype for n in nodes))
+    nodes = [contiguous_to(graph, cast(graph, n, kind), n.shape) for n in nodes]
+    shape = list(nodes[0].shape)
+    axis %= len(shape)
+    shape[axis] = sum(n.shape[axis] for n in nodes)
+    return graph.add("concat", nodes, tuple(shape), kind, axis)
+
+
+def _stack(graph: Graph, arrays: Sequence[Any], axis: int = 0) -> Node:
+    places = [_view(graph, as_node(graph, a), lambda array: np.expand_dims(array, axis)) for a in arrays]
+    return _concat(graph, [Recorded(graph, place) for place in places], axis)
+
+
+FUNCTIONS: dict[Any, Callable[..., Node]] = {
+    np.mean: _mean,
+    np.reshape: _reshape,
+    np.astype: _astype,
+    np.zeros_like: _like(0),
+    np.ones_like: _like(1),
+    np.clip: _clip,
+    np.round: _round,
+    np.where: _where,
+    np.concat: _concat,
+    np.stack: _stack,
+    np.permute_dims: lambda graph, x, axes: _view(graph, x.node, lambda array: array.transpose(axes)),
+    np.matrix_transpose: lambda graph, x: _view(graph, x.node, lambda array: array.mT),
+    np.expand_dims: lambda graph, x, axis: _view(graph, x.node, lambda array: np.expand_dims(array, axis)),
+    np.squeeze: lambda graph, x, axis: _view(graph, x.node, lambda array: np.squeeze(array, axis)),
+    np.broadcast_to: lambda graph, x, shape: _view(graph, x.node, lambda array: np.broadcast_to(array, shape)),
+}

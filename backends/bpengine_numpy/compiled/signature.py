@@ -1,0 +1,52 @@
+"""What a program is made for: the form of the state, and shapes and dtypes of all that a step sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bpengine_numpy.compiled.graph import HostArray, Unrecordable
+
+Tree = Any
+Path = tuple[Any, ...]
+
+
+def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield (path, leaf) of nested dicts, lists and tuples."""
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from leaves(value, (*path, key))
+    elif isinstance(tree, (list, tuple)):
+        for key, value in enumerate(tree):
+            yield from leaves(value, (*path, key))
+    else:
+        yield path, tree
+
+
+def rebuilt(tree: Tree, values: Mapping[Path, Any], path: Path = ()) -> Tree:
+    """Return a tree of the same form with the given leaves."""
+    if isinstance(tree, Mapping):
+        return {key: rebuilt(value, values, (*path, key)) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [rebuilt(value, values, (*path, key)) for key, value in enumerate(tree)]
+    return values[path]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Shapes and dtypes that a program is made for."""
+
+    state: tuple[tuple[Path, tuple[int, ...], str], ...]
+    rows: tuple[tuple[tuple[int, ...], str], ...]
+    dtype: str
+    ordered: bool
+
+    @classmethod
+    def of(cls, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray) -> Signature:
+        """Return the signature of a run; raise Unrecordable for data that are not in one piece."""
+        if any(not a.flags.c_contiguous or a.dtype.hasobject for a in data):
+            raise Unrecordable("data that do not lie in one piece")
+        count = None if order is None else order.shape[1]
+        rows = tuple(((count or len(a), *a.shape[1:]), a.dtype.str) for a in data)
+        return cls(tuple((p, a.shape, a.dtype.str) for p, a in leaves(state)), rows, lr.dtype.str, order is not None)

@@ -1,0 +1,236 @@
+"""Compiled epochs give the numbers of the kernels on NumPy, to the last bit; what cannot be recorded runs as it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from bpengine_numpy import NumpyBackend
+from bpengine_numpy.compiled.epochs import CompiledEpochs
+from bpengine_numpy.compiled.graph import Graph, Unrecordable
+from bpengine_numpy.compiled.program import Program
+from bpengine_numpy.compiled.recording import Recorded
+from bpengine_numpy.compiled.signature import Signature, leaves
+
+import bpengine as bp
+from bpengine.backend import Backend
+from bpengine.kernels import KERNELS
+from bpengine.kernels._kernel import extent
+
+BATCH_NORM = [bp.BatchNorm(), bp.Dense(6, "gelu"), bp.Dropout(0.3)]
+FITS: dict[str, tuple[list[bp.Layer], str, dict[str, Any]]] = {
+    "softmax_cross_entropy": ([bp.Dense(5, "relu"), bp.Dense(3)], "softmax_cross_entropy", {"optimizer": "adam"}),
+    "one output": ([bp.Dense(5, "tanh"), bp.Dense(1)], "half_sum_squares", {"optimizer": "momentum"}),
+    "batch norm, dropout": ([*BATCH_NORM, bp.Dense(3)], "mean_squared_error", {"optimizer": "rmsprop"}),
+    "layer norm": (
+        [bp.Dense(5, "elu"), bp.LayerNorm(), bp.Dense(3, "softmax")],
+        "categorical_cross_entropy",
+        {"optimizer": "adamw"},
+    ),
+    "residual": (
+        [bp.Residual([bp.Dense(4, "softplus")]), bp.Dense(2, "sigmoid")],
+        "binary_cross_entropy",
+        {"optimizer": "nesterov"},
+    ),
+    "bias columns": (
+        [bp.Dense(5, "leaky_relu", bias="column"), bp.Dense(3, bias="column-first")],
+        "huber",
+        {"optimizer": "sgd", "clip_norm": 0.1},
+    ),
+    "no bias, sequential": (
+        [bp.Dense(5, "silu", bias=False), bp.Dense(2)],
+        "sigmoid_cross_entropy",
+        {"optimizer": "sgd", "update": "sequential"},
+    ),
+    "some frozen": (
+        [bp.Dense(5, "selu"), bp.Dense(4, "gelu_tanh"), bp.Dense(3)],
+        "mean_absolute_error",
+        {"optimizer": "adam", "only": ["1.*"], "track_step_size": True},
+    ),
+}
+
+
+class Both(NumpyBackend):
+    """Runs every epoch twice, as it is written and compiled, and demands the same bits."""
+
+    steps = 0
+
+    def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+        plain = Backend.run_epoch(self, step, state, data, order, lr)
+        compiled = Program(step, state, Signature.of(state, data, order, lr)).run(state, data, order, lr)
+        assert dict(leaves(plain)).keys() == dict(leaves(compiled)).keys()
+        for (path, expected), (_, got) in zip(leaves(plain), leaves(compiled), strict=True):
+            np.testing.assert_array_equal(got, expected, strict=True, err_msg=str(path))
+        Both.steps += len(lr)
+        return compiled
+
+
+def rows_for(loss: str, n: int, outputs: int, rng: np.random.Generator) -> Any:
+    return {
+        "values": rng.normal(size=(n, outputs)),
+        "binary": (rng.random((n, outputs)) < 0.5).astype(float),
+        "classes": rng.integers(0, outputs, n),
+    }[KERNELS[loss].target]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FITS)
+def test_same_bits_as_the_kernels(name: str, dtype: str, rng: np.random.Generator) -> None:
+    layers, loss, settings = FITS[name]
+    penalties = [bp.L2(0.01), bp.L1(0.01)] if "clip_norm" in settings else []
+    model = bp.Model(bp.Network(4, layers, loss, penalties), Both(precision=dtype), dtype=dtype, seed=1)
+    outputs = model.forward(np.zeros((1, 4))).shape[1]
+    x, weights = rng.normal(size=(29, 4)), rng.uniform(0.5, 2, 29) if "optimizer" in settings else None
+    before = Both.steps
+    model.fit(x, rows_for(loss, 29, outputs, rng), weights=weights, batch_size=8, epochs=2, **settings)
+    assert Both.steps == before + 8
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_every_kernel_can_be_recorded(name: str) -> None:
+    kernel, graph = KERNELS[name], Graph()
+    dims = {"B": 5, "I": 3, "O": 4}
+
+    def recorded(shape: Any, kind: str = "f4") -> Recorded:
+        return Recorded(graph, graph.add("input", (), shape, kind, len(graph.nodes)))
+
+    kinds = {"counter": "u4", "boolean": "?"}
+    given = [
+        recorded(tuple(extent(d, dims) for d in kernel.shapes[a]), kinds.get(kernel.domain.get(a, ""), "f4"))
+        for a in kernel.arguments
+    ]
+    for options in kernel.variants:
+        made = kernel.forward(np, *given, **options)
+        if kernel.backward:
+            made = kernel.backward(np, made[1], recorded(made[0].shape))
+    assert len(graph.nodes) > len(given) or name == "identity"
+
+
+def run(function: Callable[..., Any], *arrays: Any) -> Any:
+    """Return what a compiled function of arrays returns."""
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        result = function(*rows)
+        return {"result": result}, {"halt": ~np.isfinite(lr)[0]}
+
+    arrays = tuple(map(np.ascontiguousarray, arrays))
+    state, lr = {"result": np.zeros_like(function(*arrays))}, np.ones(1, arrays[0].dtype)
+    return Program(step, state, Signature.of(state, arrays, None, lr)).run(state, arrays, None, lr)[0]["result"]
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "transposed operand": lambda a, b: a.T + 2.0 * b[:4, :3].T.T.T,
+    "slices": lambda a, b: a[1:, ::2] * b[:-1, 1:3] - a[:-1, :2],
+    "sums": lambda a, b: np.sum(a) * np.sum(a * b, axis=0) + np.mean(b, axis=0),
+    "row sums": lambda a, b: a / np.sum(np.exp(b), axis=1, keepdims=True) - np.max(b, axis=1, keepdims=True),
+    "all at once": lambda a, b: np.max(a - b) - np.min(b) + np.mean(a, axis=(0, 1)),
+    "a column": lambda a, b: np.sum(a[:, :1], axis=0) + np.sum(b[:, :1], axis=1),
+    "joined": lambda a, b: np.concat([a, b[:, :1] * a[:, 1:2], b], axis=1),
+    "stacked": lambda a, b: np.stack([a[0], b[1], a[2] * 2.0], axis=1),
+    "products": lambda a, b: (a.T @ b) @ (b.T @ a),
+    "mixed dtypes": lambda a, b: np.astype(a > b, a.dtype) * np.where(a > 0, a, -1.0),
+    "comparisons": lambda a, b: np.astype((a >= b) | ~(a < 0.5) & np.isfinite(b), a.dtype) + np.sign(a) * abs(b),
+    "limits": lambda a, b: np.clip(a, -0.5, 0.5) + np.maximum(b, 0.1) + np.minimum(a, b) + np.round(3.0 * a),
+    "reshaped": lambda a, b: np.reshape(np.reshape(a, (2, 6)) * 2.0, (4, 3)) + np.reshape(b.T, (4, 3)),
+    "broadcast": lambda a, b: a[:, None, 0] * b[None, 0, :] + a[:1, :] + b[:, 1:2],
+    "unchanged": lambda a, b: a,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_array_functions_give_numpys_bits(name: str, rng: np.random.Generator) -> None:
+    a, b = rng.normal(size=(2, 4, 3)).astype(np.float32)
+    expected = FUNCTIONS[name](a, b)
+    np.testing.assert_array_equal(run(FUNCTIONS[name], a, b), expected, strict=True)
+
+
+def test_not_a_number_passes_maximum_and_sign() -> None:
+    a = np.array([[np.nan, -0.0, np.inf, -np.inf, 1e-45]], np.float32)
+    for function in (lambda x: np.maximum(x, 0.0), lambda x: np.minimum(0.0, x), np.sign, np.isfinite):
+        np.testing.assert_array_equal(run(lambda x, f=function: f(x), a), function(a), strict=True)
+
+
+def test_a_long_sum_is_numpys_pairwise_sum(rng: np.random.Generator) -> None:
+    a = rng.normal(size=(700, 130)).astype(np.float32)
+    for function in (np.sum, lambda x: np.sum(x, axis=0), lambda x: np.sum(x, axis=1), lambda x: np.mean(x * x)):
+        np.testing.assert_array_equal(run(lambda x, f=function: f(x) + 0.0, a), function(a), strict=True)
+
+
+def test_the_old_state_is_left_as_it_was(rng: np.random.Generator) -> None:
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        return {"w": state["w"] - lr * rows[0]}, {"halt": np.isfinite(lr)[0]}
+
+    w, x, lr = (rng.normal(size=n) for n in (3, 3, 1))
+    before, signature = w.copy(), Signature.of({"w": w}, (x,), None, lr)
+    after, _ = Program(step, {"w": w}, signature).run({"w": w}, (x,), None, lr)
+    np.testing.assert_array_equal(w, before)
+    np.testing.assert_array_equal(after["w"], before - lr * x)
+
+
+def swap(state: Any, rows: Any, lr: Any) -> Any:
+    """Exchange two arrays: neither can be written in place before the other is read."""
+    return {"a": state["b"] * 1.0, "b": state["a"] * 2.0}, {"halt": ~np.isfinite(lr)[0]}
+
+
+def test_state_that_cannot_be_written_in_place_is_copied() -> None:
+    state, lr = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])}, np.ones(2)
+    after, _ = Program(swap, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
+    np.testing.assert_array_equal(after["a"], [2.0, 4.0])
+    np.testing.assert_array_equal(after["b"], [6.0, 8.0])
+
+
+def halting(state: Any, rows: Any, lr: Any) -> Any:
+    new = state["n"] + 1.0
+    return {"n": new}, {"n": new[0], "halt": new[0] >= 3.0}
+
+
+@pytest.mark.parametrize("patience", [0.0, float("inf")])
+def test_the_run_ends_after_the_step_that_halts(patience: float) -> None:
+    epochs = CompiledEpochs(NumpyBackend()._compiled._eager, patience)  # type: ignore[union-attr]
+    state, reports = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(10))
+    np.testing.assert_array_equal(reports["n"], [1.0, 2.0, 3.0])
+    assert state["n"] == 3.0
+
+
+def branching(state: Any, rows: Any, lr: Any) -> Any:
+    return {"n": state["n"] + (1.0 if state["n"][0] > 2 else 2.0)}, {"halt": np.asarray(False)}
+
+
+def test_a_step_that_cannot_be_recorded_runs_as_it_is_written() -> None:
+    with pytest.raises(Unrecordable, match="branch"):
+        Program(branching, {"n": np.zeros(1)}, Signature.of({"n": np.zeros(1)}, (), None, np.ones(1)))
+    epochs = CompiledEpochs(NumpyBackend()._compiled._eager, 0.0)  # type: ignore[union-attr]
+    state, _ = epochs.run(branching, {"n": np.zeros(1)}, (), None, np.ones(4))
+    assert state["n"] == 6.0
+
+
+def test_arrays_that_live_together_never_share_memory(rng: np.random.Generator) -> None:
+    made: list[Program] = []
+
+    class Keep(NumpyBackend):
+        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+            made.append(Program(step, state, Signature.of(state, data, order, lr)))
+            return Backend.run_epoch(self, step, state, data, order, lr)
+
+    model = bp.Model(
+        bp.Network(9, [bp.Dense(8, "gelu"), *BATCH_NORM, bp.Dense(3)], "softmax_cross_entropy"), Keep(), seed=0
+    )
+    model.fit(rng.normal(size=(16, 9)), rng.integers(0, 3, 16), steps=1)
+    schedule = made[0].schedule
+    last = {n.base.number: k for k, unit in enumerate(schedule.order) for n in unit.reads}
+    sizes = {n.number: n.size * n.dtype.itemsize for unit in schedule.order for n in (*unit.nodes, *unit.reads)}
+    live: dict[int, tuple[int, int]] = {}
+    for k, unit in enumerate(schedule.order):
+        for node in unit.nodes:
+            if node.number in schedule.places and node.number not in schedule.shares:
+                start = schedule.places[node.number]
+                stop = start + sizes[node.number]
+                assert stop <= schedule.arena
+                assert all(stop <= a or b <= start for a, b in live.values())
+        live.update(
+            {n.number: (p, p + sizes[n.number]) for n in unit.nodes if (p := schedule.places.get(n.number)) is not None}
+        )
+        live = {number: span for number, span in live.items() if last.get(number, k) > k}
+    assert schedule.shares
