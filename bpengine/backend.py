@@ -61,6 +61,9 @@ class Backend(ABC):
     name: ClassVar[str]
     extra: ClassVar[str | None] = None  # the pip extra that installs the library
     window: ClassVar[int] = 1  # steps between two reads of the device in the eager loop
+    patience: ClassVar[float] = (
+        0.5  # seconds that a backend which can do either runs a step eagerly before it compiles it
+    )
     xp: Namespace
     device: str
     precision: str

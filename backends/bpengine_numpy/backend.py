@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,6 @@ class NumpyBackend(Backend):
     """Run on the CPU with NumPy. Precisions: float32, float64."""
 
     name = "numpy"
-    patience: ClassVar[float] = 0.5  # seconds a step runs as it is written before it is compiled
 
     def __init__(self, precision: str = "float32", device: str | None = None) -> None:
         super().__init__(precision, device)

@@ -19,6 +19,7 @@ from bpengine.backend import Backend
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import extent
 
+AT_ONCE = float("-inf")  # patience
 BATCH_NORM = [bp.BatchNorm(), bp.Dense(6, "gelu"), bp.Dropout(0.3)]
 FITS: dict[str, tuple[list[bp.Layer], str, dict[str, Any]]] = {
     "softmax_cross_entropy": ([bp.Dense(5, "relu"), bp.Dense(3)], "softmax_cross_entropy", {"optimizer": "adam"}),
@@ -186,9 +187,9 @@ def halting(state: Any, rows: Any, lr: Any) -> Any:
     return {"n": new}, {"n": new[0], "halt": new[0] >= 3.0}
 
 
-@pytest.mark.parametrize("patience", [0.0, float("inf")])
+@pytest.mark.parametrize("patience", [AT_ONCE, float("inf")])
 def test_the_run_ends_after_the_step_that_halts(patience: float) -> None:
-    epochs = CompiledEpochs(NumpyBackend()._compiled._eager, patience)  # type: ignore[union-attr]
+    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), patience)
     state, reports = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(10))
     np.testing.assert_array_equal(reports["n"], [1.0, 2.0, 3.0])
     assert state["n"] == 3.0
@@ -201,7 +202,7 @@ def branching(state: Any, rows: Any, lr: Any) -> Any:
 def test_a_step_that_cannot_be_recorded_runs_as_it_is_written() -> None:
     with pytest.raises(Unrecordable, match="branch"):
         Program(branching, {"n": np.zeros(1)}, Signature.of({"n": np.zeros(1)}, (), None, np.ones(1)))
-    epochs = CompiledEpochs(NumpyBackend()._compiled._eager, 0.0)  # type: ignore[union-attr]
+    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     state, _ = epochs.run(branching, {"n": np.zeros(1)}, (), None, np.ones(4))
     assert state["n"] == 6.0
 
@@ -234,3 +235,14 @@ def test_arrays_that_live_together_never_share_memory(rng: np.random.Generator) 
         )
         live = {number: span for number, span in live.items() if last.get(number, k) > k}
     assert schedule.shares
+
+
+def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(source: str) -> int:
+        raise ImportError("no such compiler")
+
+    monkeypatch.setattr("bpengine_numpy.compiled.program.compiled", broken)
+    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
+    with pytest.warns(UserWarning, match="goes on without.*no such compiler"):
+        state, _ = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(2))
+    assert state["n"] == 2.0

@@ -79,19 +79,20 @@ class CompiledEpochs:
         """Return the step's program, once its time has come."""
         if known.refused or known.spent < self._patience:
             return None
-        from numba.core.errors import NumbaError  # Numba takes a second to import: only once it is needed
-
-        from bpengine_numpy.compiled.program import Program
-
         try:
-            if known.program is None:
-                known.program = Program(step, state, signature)
+            known.program = known.program or _recorded(step, state, signature)
             if known.spent >= self._patience + LOOP_SECONDS * known.program.missing:
                 known.program.compile()
                 return known.program
         except Unrecordable:
             known.refused = True
-        except NumbaError as error:
+        except Exception as error:  # whatever a compiler may raise: the step itself runs without it
             known.refused = True
-            warnings.warn(f"Numba could not compile a loop; training goes on without it: {error}", stacklevel=2)
+            warnings.warn(f"Numba cannot compile the training step, which goes on without: {error!r}", stacklevel=2)
         return None
+
+
+def _recorded(step: Step, state: State, signature: Signature) -> Program:
+    from bpengine_numpy.compiled.program import Program  # imports Numba, which takes a second: only once it is needed
+
+    return Program(step, state, signature)
