@@ -136,6 +136,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "limits": lambda a, b: np.clip(a, -0.5, 0.5) + np.maximum(b, 0.1) + np.minimum(a, b) + np.round(3.0 * a),
     "reshaped": lambda a, b: np.reshape(np.reshape(a, (2, 6)) * 2.0, (4, 3)) + np.reshape(b.T, (4, 3)),
     "broadcast": lambda a, b: a[:, None, 0] * b[None, 0, :] + a[:1, :] + b[:, 1:2],
+    "a row of what dies here": lambda a, b: (lambda c: c * 2.0 - c[:1, :] + b)(np.exp(a)),
     "unchanged": lambda a, b: a,
 }
 
@@ -180,6 +181,17 @@ def test_state_that_cannot_be_written_in_place_is_copied() -> None:
     after, _ = Program(swap, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
     np.testing.assert_array_equal(after["a"], [2.0, 4.0])
     np.testing.assert_array_equal(after["b"], [6.0, 8.0])
+
+
+def centring(state: Any, rows: Any, lr: Any) -> Any:
+    """Take the first row from every row: nothing may be written over it before the last row has been computed."""
+    return {"w": state["w"] - state["w"][:1, :]}, {"halt": ~np.isfinite(lr)[0]}
+
+
+def test_state_that_is_read_out_of_step_is_not_written_in_place(rng: np.random.Generator) -> None:
+    state, lr = {"w": rng.normal(size=(5, 3))}, np.ones(1)
+    after, _ = Program(centring, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
+    np.testing.assert_array_equal(after["w"], state["w"] - state["w"][:1])
 
 
 def halting(state: Any, rows: Any, lr: Any) -> Any:
@@ -235,6 +247,8 @@ def test_arrays_that_live_together_never_share_memory(rng: np.random.Generator) 
         )
         live = {number: span for number, span in live.items() if last.get(number, k) > k}
     assert schedule.shares
+    trained = [node.number for path, node in made[0].changed.items() if path[0] in ("params", "slots")]
+    assert schedule.in_place >= set(trained)
 
 
 def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,31 @@
+"""The functions of the kernel files as a page quotes them: whole, less their docstrings."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+
+from bpengine import kernels
+
+
+def kernel_functions() -> dict[str, str]:
+    """Return every function of `bpengine.kernels` by name."""
+    modules = [import_module(f"{kernels.__name__}.{m.name}") for m in iter_modules(kernels.__path__)]
+    defined = [pair for module in modules for pair in functions(inspect.getsource(module))]
+    assert len(dict(defined)) == len(defined), "two kernel files define functions of one name"
+    return dict(defined)
+
+
+def functions(code: str) -> Iterator[tuple[str, str]]:
+    """Yield each function at the top of a source text, with its lines but for the docstring."""
+    lines = code.splitlines()
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.FunctionDef):
+            drop = range(0)
+            if ast.get_docstring(node):
+                drop = range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+            kept = (lines[n - 1] for n in range(node.lineno, (node.end_lineno or 0) + 1) if n not in drop)
+            yield node.name, "\n".join(kept)
