@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         NonFiniteError,
         ShapeError,
     )
+    from bpengine.explain import explain, sensitivity, sweep
     from bpengine.kernels import KERNELS
     from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, initializers
     from bpengine.losses import Loss
@@ -52,6 +53,7 @@ _ROOMS = {
     "backend": "Backend backend_names get_backend",
     "check": "Comparison GradientError Report check_gradients compare_backends",
     "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError",
+    "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
     "layers": "Activation BatchNorm Dense Dropout Layer LayerNorm Residual initializers",
     "losses": "Loss",
@@ -112,10 +114,13 @@ __all__ = [
     "compare_backends",
     "data",
     "examples",
+    "explain",
     "get_backend",
     "initializers",
     "layers",
     "load",
+    "sensitivity",
+    "sweep",
     "training",
 ]
 

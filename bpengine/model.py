@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,11 @@ from bpengine.training.history import Epoch, History
 from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.stopping import Rule
+
+if TYPE_CHECKING:
+    from bpengine.check import Report
+    from bpengine.explain.trace import Trace
+    from bpengine.explain.unit import Explanation
 
 
 class Model:
@@ -125,6 +131,39 @@ class Model:
         counter = self.backend.asarray(np.array([self.seed % 2**32, 0], dtype=np.uint32))
         loss, gradients = self._evaluator.gradients(self._params, self._running, counter, rows, training=training)
         return float(self.backend.to_numpy(loss)), self._fetch(gradients)
+
+    def check(
+        self, x: Any, y: Any, weights: Any = None, *, seed: int = 0, oracles: str | Sequence[str] | None = None
+    ) -> Report:
+        """Check the hand-written gradients at these rows before independent oracles: `bp.check_gradients(model, x, y)`.
+
+        Return the Report: `passed`, `findings()` in words, `str()` as a table, `to_dict()` for JSON, `raise_if_failed()`.
+        seed: draws sampled elements and directions. oracles: some of "autodiff", "differences", "complex step", "inner
+        products"; all by default. The model is left as it was.
+        """
+        from bpengine.check import check_gradients
+        from bpengine.check.oracles import NAMES
+
+        return check_gradients(self, x, y, weights, seed=seed, oracles=NAMES if oracles is None else oracles)
+
+    def trace(self, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd") -> Trace:
+        """Run the first training step of `optimizer` on all rows and return everything that happens in it.
+
+        A `bpengine.explain.Trace`: every kernel call with what went in and came out, and for each layer z, a, dL/da, dL/dz
+        and the gradients of its parameters. The model is left as it was.
+        """
+        from bpengine.explain.find import require_target
+        from bpengine.explain.trace import trace
+
+        require_target(y)
+        subject = replace(self._subject(), seed=self.seed)
+        return trace(subject, check_rows(self.network, x, y, weights), optimizer)
+
+    def explain(self, x: Any, y: Any, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
+        """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`."""
+        from bpengine.explain.unit import explain
+
+        return explain(self, x, y, layer=layer, unit=unit, **settings)
 
     def fit(
         self,

@@ -29,11 +29,11 @@ def show(*parts: Table | Text | str) -> None:
     typer.echo(text, nl=False, color=True)
 
 
-def columns(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table with a head; all but the first two columns hold numbers."""
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 2) -> Table:
+    """Return a table with a head; all but the first `left` columns hold numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number < 2 else "right", header_style="bold")
+        table.add_column(head, justify="left" if number < left else "right", header_style="bold")
     for row in rows:
         table.add_row(*row)
     return table
@@ -64,18 +64,20 @@ def scores_text(scores: dict[str, float]) -> str:
     )
 
 
-def claim(path: Path, *, force: bool) -> None:
-    """Refuse, before any work, an output file that could not be written or that exists already.
+def claim(path: Path, *, force: bool, option: str = "--out") -> None:
+    """Refuse, before any work, an output file (of the option named) that could not be written or that exists already.
 
     Raises ConfigError that says what to do instead.
     """
     if path.is_dir():
-        raise ConfigError(f"--out requires a file name, got the folder {str(path)!r}.")
+        raise ConfigError(f"{option} requires a file name, got the folder {str(path)!r}.")
     if not path.parent.is_dir():
         raise ConfigError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}. Create it first.")
     try:
         if path.exists() and not force:
-            raise ConfigError(f"{str(path)!r} exists already. Choose another --out, or pass --force to overwrite it.")
+            raise ConfigError(
+                f"{str(path)!r} exists already. Choose another {option}, or pass --force to overwrite it."
+            )
         tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
     except OSError as error:
-        raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}. Choose another --out.") from None
+        raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}. Choose another {option}.") from None

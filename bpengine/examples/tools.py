@@ -10,8 +10,8 @@ import numpy as np
 import bpengine as bp
 from bpengine.backend import HostArray, get_backend
 from bpengine.kernels._kernel import Array
-from bpengine.layers.layer import Arrays, HostArrays, Run
-from bpengine.ops import Call, ObservedOps, Ops
+from bpengine.layers.layer import HostArrays
+from bpengine.ops import Ops
 
 
 class Desk:
@@ -52,24 +52,10 @@ class Pass:
 
 def look(model: bp.Model, x: Any, y: Any) -> Pass:
     """Run one pass of a model, kernel by kernel, and keep what goes into and comes out of every activation."""
-    desk, seen = Desk(model.backend), Pass()
-
-    def observe(call: Call) -> None:
-        if call.kernel.kind == "activation" and call.place.isdigit():
-            before, after = (seen.z, seen.a) if call.function.endswith("_fwd") else (seen.da, seen.dz)
-            result = call.result[0] if call.function.endswith("_fwd") else call.result
-            before[int(call.place)] = desk.host(call.args[0] if call.function.endswith("_fwd") else call.args[1])
-            after[int(call.place)] = desk.host(result)
-
-    params: Arrays = {name: desk.array(value) for name, value in model.parameters.items()}
-    targets = np.asarray(y)
-    target = desk.backend.asarray(targets) if targets.dtype.kind in "iu" else desk.array(targets)
-    loss, gradients, _ = model.network.loss_and_gradients(
-        ObservedOps(desk.ops, observe), params, {}, desk.array(x), target, None, Run(True)
-    )
-    seen.loss = desk.number(loss)
-    seen.gradients = {name: desk.host(dw) for name, dw in gradients.items()}
-    return seen
+    traced = model.trace(x, y)
+    layers = {int(place): layer for place, layer in traced.layers.items() if place.isdigit()}
+    z, a, da, dz = ({i: getattr(layer, name) for i, layer in layers.items()} for name in ("z", "a", "da", "dz"))
+    return Pass(traced.loss, traced.gradients, z, a, da, dz)
 
 
 def fit(model: bp.Model, x: Any, y: Any, **settings: Any) -> bp.History:

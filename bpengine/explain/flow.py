@@ -1,0 +1,170 @@
+"""Flow: which calls of a step took which arrays, and the sums that a gradient came about by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.slopes import Slopes, parameter_factors, slopes
+from bpengine.explain.sums import Sums, concatenated
+from bpengine.explain.trace import Trace
+from bpengine.ops import Call
+
+Use = tuple[int, str]  # position of a forward call, name of its argument
+
+
+class Flow:
+    """The arrays of a trace as a graph: every array has one maker and any number of uses."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.eps = float(np.finfo(trace.dtype).eps)
+        self.backward_of = {forward: back for back, forward in trace.partners.items()}
+
+    @cached_property
+    def uses(self) -> dict[int, list[Use]]:
+        """The forward calls that took an array, by the array's id, the penalties' among them."""
+        found: dict[int, list[Use]] = {}
+        for position, call in enumerate(self.trace.calls):
+            if position in self.backward_of:
+                for name, array in zip(call.kernel.arguments, call.args, strict=False):
+                    if name in call.kernel.differentiable:
+                        found.setdefault(id(array), []).append((position, name))
+        return found
+
+    @cached_property
+    def makers(self) -> dict[int, int]:
+        """The position of the forward call that made an array, by the array's id."""
+        calls = self.trace.calls
+        return {id(calls[position].result[0]): position for position in self.backward_of}
+
+    def contribution(self, use: Use) -> HostArray | None:
+        """Return what the backward of a use gave as the gradient of the array used."""
+        results = self.trace.calls[self.backward_of[use[0]]].named_results()
+        return results.get(f"d{use[1]}")
+
+    def cotangent(self, position: int) -> HostArray:
+        """Return the gradient of the loss with respect to the output of a forward call."""
+        given: HostArray = self.trace.calls[self.backward_of[position]].args[1]
+        return given
+
+    def slopes(self, use: Use) -> list[Slopes] | None:
+        """Return the local slopes of a use, or None for a kernel whose slopes are not known."""
+        return slopes(self.trace.calls[use[0]], use[1], self.trace.slopes.get(use[0]))
+
+    def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
+        """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array."""
+        parts = [part for use in self.uses.get(id(a), []) for part in self.parts(use, unit)]
+        return concatenated(parts, value) if parts else None
+
+    def parts(self, use: Use, unit: int) -> list[Sums]:
+        """Return what one use adds to the gradient of a unit, route by route."""
+        call = self.trace.calls[use[0]]
+        if call.kernel.kind == "loss":
+            return [self._from_loss(use[0], unit)]
+        found = self.slopes(use)
+        if found is None:
+            given = self.contribution(use)
+            whole = Slopes("element", np.ones(call.args[0].shape), route="whole")
+            return [] if given is None else [self._along(whole, call, given, unit)]
+        dy = self.cotangent(use[0])
+        return [self._along(s, call, dy, unit) for s in found]
+
+    def weights(self, position: int, argument: str, unit: int, dz: HostArray, value: HostArray) -> Sums | None:
+        """Return the gradient of a unit's parameters as sums over the batch, input times dL/dz: one sum per parameter."""
+        call = self.trace.calls[position]
+        factors = parameter_factors(call)
+        if argument not in factors:
+            return None
+        factor, rows = factors[argument], len(dz)
+        if factor is None:
+            left = np.ones((1, rows))
+        else:
+            left = np.asarray(factor, dtype=float).T
+            left = left if call.args[1].ndim == 2 else left[unit : unit + 1]
+        right = np.asarray(dz[:, unit], dtype=float)[np.newaxis]
+        number = np.arange(rows)[np.newaxis]
+        return self._sums(value, left, right, call, "input", np.full((1, rows), unit), number)
+
+    def _along(self, slope: Slopes, call: Call, dy: HostArray, unit: int) -> Sums:
+        """Return the terms of one unit's gradient along one route: the gradients dy that come back, times the slopes."""
+        rows, units = dy.shape
+        each, value = np.arange(rows)[:, np.newaxis], np.zeros(rows)
+        p = slope.p[:, unit : unit + 1]
+        if slope.kind == "units":
+            return self._sums(
+                value, dy, slope.p[unit][np.newaxis], call, slope.route, np.arange(units)[np.newaxis], each
+            )
+        if slope.q is None:
+            return self._sums(value, dy[:, unit : unit + 1], p, call, slope.route, np.full((1, 1), unit), each)
+        if slope.kind == "row":
+            return self._sums(value, dy, p * slope.q, call, slope.route, np.arange(units)[np.newaxis], each)
+        left, right, row = dy[:, unit][np.newaxis], p * slope.q[:, unit][np.newaxis], np.arange(rows)[np.newaxis]
+        return self._sums(value, left, right, call, slope.route, np.full((1, rows), unit), row)
+
+    def _from_loss(self, position: int, unit: int) -> Sums:
+        """Return dL/dy of an output: the slope of the row's own loss, times the row's factor in the reduced loss."""
+        call = self.trace.calls[position]
+        slope = self.trace.slopes[position][:, unit : unit + 1]
+        factor = np.asarray(call.result[1].factor, dtype=float).reshape(-1, 1)
+        each = np.arange(len(slope))[:, np.newaxis]
+        return self._sums(np.zeros(len(slope)), slope, factor, call, "loss", np.full((1, 1), unit), each)
+
+    def _sums(
+        self,
+        value: HostArray,
+        left: HostArray,
+        right: HostArray,
+        call: Call,
+        route: str,
+        unit: HostArray,
+        row: HostArray,
+    ) -> Sums:
+        n = np.broadcast_shapes(left.shape, right.shape)[1]
+        return Sums(
+            np.asarray(value, dtype=float), np.asarray(left, dtype=float), np.asarray(right, dtype=float),
+            (call.kernel.name,) * n, (call.place,) * n, (route,) * n, unit, row, self.eps,
+        )  # fmt: skip
+
+
+def forward_sums(call: Call, unit: int, eps: float) -> Sums | None:
+    """Return a unit's output of a layer's forward call as sums, one for each row: inputs times weights, and the bias."""
+    res, y = call.result[1], np.asarray(call.result[0], dtype=float)
+    rows, name = len(y), call.kernel.name
+    ones = np.ones((rows, 1))
+    if name in ("dense", "dense_no_bias"):
+        x, w = call.args[0], call.args[1][:, unit]
+        left, right = (np.hstack([x, ones]), np.append(w, call.args[2][unit])) if name == "dense" else (x, w)
+        bias = len(w) if name == "dense" else None
+    elif name == "dense_bias_column":
+        left, right = res.x_ones, call.args[1][:, unit]
+        bias = 0 if call.options.get("ones") == "first" else len(right) - 1
+    elif name in ("batch_norm", "layer_norm", "batch_norm_inference"):
+        factor = parameter_factors(call)["gamma"]
+        assert factor is not None
+        left, right, bias = np.hstack([factor[:, [unit]], ones]), np.array([call.args[1][unit], call.args[2][unit]]), 1
+    elif name == "dropout":
+        left, right, bias = call.args[0][:, [unit]], np.asarray(res.kept)[:, [unit]], None
+    elif name == "add":
+        left, right, bias = np.hstack([a[:, [unit]] for a in call.args]), np.ones(2), None
+    else:
+        return None
+    return _forward(y[:, unit], left, np.atleast_2d(right), bias, call, unit, eps)
+
+
+def _forward(
+    y: HostArray, left: HostArray, right: HostArray, bias: int | None, call: Call, unit: int, eps: float
+) -> Sums:
+    n = left.shape[1]
+    numbers = np.arange(n) - (1 if bias == 0 else 0) if call.kernel.name.startswith("dense") else np.full(n, unit)
+    routes: Sequence[str] = ["bias" if i == bias else "input" for i in range(n)]
+    if call.kernel.name == "add":
+        routes = ["direct", "inner"]
+    each = np.arange(len(left))[:, np.newaxis]
+    return Sums(
+        np.asarray(y, dtype=float), np.asarray(left, dtype=float), np.asarray(right, dtype=float),
+        (call.kernel.name,) * n, (call.place,) * n, tuple(routes), numbers[np.newaxis], each, eps,
+    )  # fmt: skip

@@ -1,0 +1,186 @@
+"""Forward in words: each unit's sum with its numbers, its output, and what a step function makes of the network's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.check.report import finite
+from bpengine.errors import number
+from bpengine.explain.find import check_row
+from bpengine.explain.flow import Flow
+from bpengine.explain.layertrace import LayerTrace
+from bpengine.explain.sums import Sums
+from bpengine.explain.trace import Trace
+from bpengine.explain.unit import own_forward
+from bpengine.explain.words import Words, factor, shown, words
+from bpengine.kernels import KERNELS
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is made of one output of one row: `output` after the loss's link, `verdict`, the target, and whether they agree.
+
+    kind: "step" (a step function at the threshold), "class" (the largest output), "value" (compared by its residual).
+    """
+
+    row: int
+    unit: int
+    kind: str
+    output: float
+    verdict: float
+    target: float
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class UnitForward:
+    """One unit in one row: z as a sum (None where it is the input of an activation that stands alone), and its output."""
+
+    place: str
+    unit: int
+    row: int
+    activation: str | None
+    sums: Sums | None
+    z: float
+    a: float
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """A forward pass unit by unit, and the verdict on each row."""
+
+    layers: tuple[tuple[str, str], ...]
+    units: tuple[UnitForward, ...]
+    verdicts: tuple[Verdict, ...]
+    threshold: float
+    first_bad: str | None
+
+    def text(self, lang: str = "en", largest: int = 12) -> str:
+        """Return the pass in words, English or Portuguese; sums show their `largest` terms."""
+        return "\n".join(_lines(self, words(lang), largest))
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per unit and row: pandas.DataFrame(passed.to_rows())."""
+        names = ("place", "unit", "row", "activation", "z", "a")
+        return [{name: getattr(unit, name) for name in names} for unit in self.units]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        rows = [
+            {**row, "sum": None if unit.sums is None else unit.sums.terms(0).to_json()}
+            for row, unit in zip(self.to_rows(), self.units, strict=True)
+        ]
+        told: dict[str, Any] = finite({"units": rows, "verdicts": [vars(v) for v in self.verdicts]})
+        return told
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def forward(model: Any, x: Any, y: Any, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:
+    """Write out the forward pass of a training step, for all rows or one of them, with the verdict on each.
+
+    An output that is a probability, alone or of several yes-or-no outputs, goes through a step function at `threshold`;
+    of several classes the largest output wins; values are compared with the target by their residual.
+    """
+    return forward_of(model.trace(x, y), sample=sample, threshold=threshold)
+
+
+def forward_of(traced: Trace, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:
+    """Write out the forward pass of a step that was traced already."""
+    threshold = number(threshold, "forward", "a threshold")
+    rows, flow = (list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]), Flow(traced)
+    units = [unit for layer in traced.layers.values() for unit in _units(flow, layer, rows)]
+    ordered = sorted(units, key=lambda unit: rows.index(unit.row))
+    kinds = tuple((place, _kind(layer)) for place, layer in traced.layers.items())
+    return ForwardPass(kinds, tuple(ordered), tuple(_verdicts(traced, rows, threshold)), threshold, traced.first_bad)
+
+
+def _units(flow: Flow, layer: LayerTrace, rows: list[int]) -> Iterator[UnitForward]:
+    for unit in range(layer.units):
+        sums = own_forward(flow, layer, unit)
+        for row in rows:
+            one = None if sums is None else sums.only([row])
+            z, a = float(layer.z[row, unit]), float(layer.a[row, unit])
+            yield UnitForward(layer.place, unit, row, layer.activation, one, z, a)
+
+
+def _kind(layer: LayerTrace) -> str:
+    name = type(layer.layer).__name__
+    return f"{name}, {layer.activation}" if layer.activation and name != "Activation" else layer.activation or name
+
+
+def _verdicts(traced: Trace, rows: list[int], threshold: float) -> Iterator[Verdict]:
+    loss, y = traced.network.loss, np.asarray(traced.calls[traced.turn - 1].args[0])
+    outputs = _linked(y, loss.link)
+    makes = list(traced.layers.values())[-1].activation
+    probability = loss.target == "binary" or loss.link == "sigmoid" or makes == "sigmoid"
+    for row in rows:
+        if loss.target == "classes":
+            yield _largest(outputs, traced.target, row)
+        for unit in range(outputs.shape[1]) if loss.target != "classes" else ():
+            output, target = float(outputs[row, unit]), float(np.reshape(traced.target, outputs.shape)[row, unit])
+            verdict = float(KERNELS["step"].forward(np, np.array([output]), threshold=threshold)[0][0])
+            right = None if target not in (0.0, 1.0) else verdict == target
+            made = (verdict, target, right) if probability else (output, target, None)
+            yield Verdict(row, unit, "step" if probability else "value", output, *made)
+
+
+def _largest(outputs: HostArray, targets: HostArray, row: int) -> Verdict:
+    chosen = int(np.argmax(outputs[row]))
+    target = int(targets[row]) if targets.ndim == 1 else int(np.argmax(targets[row]))
+    return Verdict(row, chosen, "class", float(outputs[row, chosen]), chosen, target, chosen == target)
+
+
+def _linked(y: HostArray, link: str | None) -> HostArray:
+    """Return the outputs after the loss's link function."""
+    with np.errstate(all="ignore"):
+        return np.asarray(KERNELS[link].forward(np, y)[0] if link else y)
+
+
+def _lines(told: ForwardPass, say: Words, largest: int) -> Iterator[str]:
+    if told.first_bad:
+        yield say("bad", cause=told.first_bad)
+    kinds = dict(told.layers)
+    for row in dict.fromkeys(unit.row for unit in told.units):
+        yield say("row", row=row)
+        last = None
+        for unit in (u for u in told.units if u.row == row):
+            if unit.place != last:
+                yield f"  {say('layer', place=unit.place, kind=kinds[unit.place])}"
+            last = unit.place
+            yield f"    {say('next_unit', unit=unit.unit, place=unit.place)}: {_sum(unit, say, largest)}"
+        yield from (f"  {_judgement(v, told.threshold, say)}" for v in told.verdicts if v.row == row)
+
+
+def _sum(unit: UnitForward, say: Words, largest: int) -> str:
+    """Return "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.899..."."""
+    text = shown(unit.z, 6)
+    if unit.sums is not None:
+        terms = unit.sums.terms(0, largest)
+        parts = [f"({shown(t.left, 6)} x {factor(t.right, 6)})" for t in terms]
+        if terms.left_out:
+            parts.append(f"{shown(terms.rest, 6)} [{say('rest', count=terms.left_out)}]")
+        text = " + ".join(parts)
+    if unit.activation in (None, "identity"):
+        return f"{text} = {shown(unit.a)}"
+    middle = f" = {unit.activation}({shown(unit.z)})" if unit.sums is not None else ""
+    return f"{unit.activation}({text}){middle} = {shown(unit.a)}"
+
+
+def _judgement(v: Verdict, threshold: float, say: Words) -> str:
+    if v.kind == "value":
+        numbers = {"target": shown(v.target), "value": factor(v.output), "residual": shown(v.target - v.output)}
+        return say("residual", **numbers)
+    judged = "" if v.right is None else say("right" if v.right else "wrong")
+    numbers = {"verdict": f"{v.verdict:g}", "target": f"{v.target:g}", "value": shown(v.output), "judged": judged}
+    if v.kind == "class":
+        return say("chosen_judged", **numbers)
+    return say("verdict_alone" if v.right is None else "verdict", threshold=f"{threshold:g}", **numbers)

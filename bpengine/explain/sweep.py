@@ -1,0 +1,173 @@
+"""Sweep: the loss as a function of one parameter or two, everything else frozen; and a descent laid on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.check.report import finite
+from bpengine.errors import ConfigError, DataError
+from bpengine.explain.descent import Descent, Walk, descent_of
+from bpengine.explain.find import Element, element_name, find_element, require_target
+from bpengine.explain.words import Words, aligned, shown, words
+from bpengine.training.evaluation import Evaluator
+from bpengine.training.history import History
+from bpengine.training.inputs import Rows, check_rows
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The loss over a grid of one or two parameters.
+
+    names: of the parameters. values: one array (n,) each. loss: (n,), or (n, m) for two. slopes: the partial derivative of
+    the loss in each parameter, shaped like the loss. at: where the model stands. descent: a fit's steps, if one was given.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[HostArray, ...]
+    loss: HostArray
+    slopes: tuple[HostArray, ...]
+    at: tuple[float, ...]
+    descent: Descent | None = None
+
+    @property
+    def lowest(self) -> tuple[float, ...]:
+        """The point of the grid with the lowest loss."""
+        if np.all(np.isnan(self.loss)):
+            return (float("nan"),) * len(self.names)
+        place = np.unravel_index(int(np.nanargmin(self.loss)), self.loss.shape)
+        return tuple(float(v[i]) for v, i in zip(self.values, place, strict=True))
+
+    def to_rows(self) -> list[dict[str, float]]:
+        """Return one dict per point of the grid: pandas.DataFrame(sweep.to_rows())."""
+        rows = []
+        for place in np.ndindex(self.loss.shape):
+            point = {name: float(v[i]) for name, v, i in zip(self.names, self.values, place, strict=True)}
+            slopes = {f"slope of {n}": float(s[place]) for n, s in zip(self.names, self.slopes, strict=True)}
+            rows.append({**point, "loss": float(self.loss[place]), **slopes})
+        return rows
+
+    def text(self, lang: str = "en") -> str:
+        """Return the curve, or the surface's lowest point, and the descent, in words."""
+        return "\n".join(_lines(self, words(lang)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        plain = {
+            "names": list(self.names), "values": [v.tolist() for v in self.values], "loss": self.loss.tolist(),
+            "slopes": [s.tolist() for s in self.slopes], "at": list(self.at), "lowest": list(self.lowest),
+            "descent": None if self.descent is None else self.descent.to_json(),
+        }  # fmt: skip
+        told: dict[str, Any] = finite(plain)
+        return told
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """The loss of a model with some numbers of its parameters moved: at(point) -> (loss, its slope in each)."""
+
+    model: Any
+    rows: Rows
+    elements: tuple[Element, ...]
+    evaluator: Evaluator
+
+    def at(self, point: Sequence[float]) -> tuple[float, tuple[float, ...]]:
+        """Return the loss and its slopes where the parameters have these values; the model is left as it was."""
+        model, params = self.model, self.model.parameters
+        for (name, index), value in zip(self.elements, point, strict=True):
+            params[name][index] = value
+        backend = model.backend
+        new, running = (
+            {n: backend.asarray(a, model.dtype) for n, a in arrays.items()} for arrays in (params, model.running)
+        )
+        counter = backend.asarray(np.array([model.seed % 2**32, 0], dtype=np.uint32))
+        with np.errstate(all="ignore"):
+            loss, gradients = self.evaluator.gradients(new, running, counter, self.rows, training=True)
+        slopes = (float(backend.to_numpy(gradients[name])[index]) for name, index in self.elements)
+        return float(backend.to_numpy(loss)), tuple(slopes)
+
+    def start(self) -> tuple[float, ...]:
+        """Return the values that the model has now."""
+        return tuple(float(self.model.parameters[name][index]) for name, index in self.elements)
+
+
+def landscape(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> Landscape:
+    """Return the loss on x, y as a function of the named numbers, in training mode with the first step's dropout masks."""
+    require_target(y)
+    elements = tuple(find_element(model.parameters, name) for name in names)
+    if len(set(elements)) < len(elements):
+        raise ConfigError(f"sweep requires different parameters, got {names[0]!r} twice.")
+    evaluator = Evaluator(model.network, model.backend, model.backend.ops())
+    return Landscape(model, check_rows(model.network, x, y, weights), elements, evaluator)
+
+
+def sweep(
+    model: Any,
+    x: Any,
+    y: Any,
+    parameter: str | Sequence[str],
+    values: Any,
+    *,
+    weights: Any = None,
+    history: History | None = None,
+    walk: Walk | None = None,
+) -> Sweep:
+    """Return the loss, and its slope, as one number of the parameters moves and all others stay.
+
+    parameter: "1.bias" where that is one number, "0.weight[2,1]" of several; two of them give a surface, with two sequences
+    of values. history: of the fit that brought the model where it is, with `only` this parameter and full batches: its steps
+    are laid on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for two parameters, for instance.
+    The loss is the one that is trained, penalties included. The model is left as it was.
+    Raises ConfigError for an unknown name, naming the nearest, and DataError for values that are not finite numbers.
+    """
+    names = [parameter] if isinstance(parameter, str) else list(parameter)
+    if not 1 <= len(names) <= 2:
+        raise ConfigError(f"sweep takes one parameter or two, got {len(names)}.")
+    given = [values] if isinstance(parameter, str) else list(values)
+    if len(given) != len(names):
+        raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(given)} sequences.")
+    grid = tuple(_checked(v, name) for v, name in zip(given, names, strict=True))
+    land = landscape(model, x, y, names, weights)
+    shape = tuple(len(v) for v in grid)
+    loss, slopes = np.empty(shape), tuple(np.empty(shape) for _ in names)
+    for place in np.ndindex(shape):
+        loss[place], found = land.at([v[i] for v, i in zip(grid, place, strict=True)])
+        for slope, value in zip(slopes, found, strict=True):
+            slope[place] = value
+    swept = Sweep(tuple(element_name(e) for e in land.elements), grid, loss, slopes, land.start())
+    return replace(swept, descent=descent_of(land, history, walk))
+
+
+def _checked(values: Any, name: str) -> HostArray:
+    array = np.atleast_1d(np.asarray(values, dtype=float))
+    if array.ndim != 1 or not array.size or not np.all(np.isfinite(array)):
+        raise DataError(f"sweep requires finite values (n,) for {name!r}, got {values!r}.")
+    return array
+
+
+def _lines(swept: Sweep, say: Words) -> list[str]:
+    lines = [say("sweep_title", names=", ".join(swept.names))]
+    heads = (*swept.names, say("head_loss"), *(f"{say('head_slope')} {n}" for n in swept.names))
+    rows = [tuple(shown(v, 6) for v in row.values()) for row in swept.to_rows()]
+    lines += aligned(heads, rows)
+    if swept.descent is not None:
+        lines += ["", say("descent"), *_descent_lines(swept.descent, say)]
+    return lines
+
+
+def _descent_lines(descent: Descent, say: Words) -> list[str]:
+    heads = ("step", "old", "loss", "slope", "step_size", "new")
+    rows = []
+    for p in descent.points:
+        pairs = zip(p.value, p.slope, p.step_size, p.new, strict=True)
+        for k, (value, slope, size, new) in enumerate(pairs):
+            first = (str(p.step), shown(value, 6), shown(p.loss, 6)) if k == 0 else ("", shown(value, 6), "")
+            rows.append((*first, shown(slope, 6), shown(size, 6), shown(new, 6)))
+    return [*aligned(tuple(say(f"head_{h}") for h in heads), rows), say("stopped", rule=descent.stopped_by)]

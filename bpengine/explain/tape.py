@@ -1,0 +1,132 @@
+"""Tape: an observer that writes down every kernel call of a function, on any backend.
+
+Kernel by kernel: each is compiled on its own where the backend compiles, so that what is written down as the output of one
+call is what the next one was given. (A compiler that sees the whole step computes some numbers twice, rounded otherwise.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Backend, HostArray
+from bpengine.kernels import KERNELS
+from bpengine.ops import Call, ObservedOps, Ops
+
+
+class Tape:
+    """Calls in order; `partners` maps a backward call's position to that of the forward whose residual it was given.
+
+    `slopes` holds, by the position of a forward call, its backward on ones: f'(z) of an activation, and the slope of each
+    row's own loss, not yet averaged.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.partners: dict[int, int] = {}
+        self.slopes: dict[int, Any] = {}
+        self._waiting: dict[Any, list[int]] = {}
+
+    def __call__(self, call: Call) -> None:
+        """Write down a call."""
+        position = len(self.calls)
+        if call.function.endswith("_bwd"):
+            waiting = self._waiting.get(_residual_key(call, call.args[0]), [])
+            if waiting:
+                self.partners[position] = waiting.pop()
+        elif call.kernel.backward is not None:
+            self._waiting.setdefault(_residual_key(call, call.result[1]), []).append(position)
+        self.calls.append(call)
+
+    def find_slopes(self, ops: Ops) -> None:
+        """Run the backward of every activation and loss on ones, with the engine's own kernels."""
+        for position in self.partners.values():
+            call = self.calls[position]
+            if call.kernel.kind in ("activation", "loss"):
+                residual, one = call.result[1], ops.xp.ones_like(call.result[0])
+                if call.kernel.kind == "loss":
+                    residual = residual._replace(factor=ops.xp.ones_like(residual.factor))
+                self.slopes[position] = ops.backward(call.kernel.name)(residual, one)
+
+
+class KernelOps(Ops):
+    """Ops that compile each kernel on its own, and whose calls return arrays of their own.
+
+    A call never returns an array that it was given (as the identity may): every array has one maker.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        ops = backend.ops()
+        self.xp, self._backend, self._compiled = ops.xp, backend, dict[Any, Callable[..., Any]]()
+        for kernel in KERNELS.values():
+            for function in filter(None, (kernel.forward, kernel.backward)):
+                setattr(
+                    self, function.__name__, partial(self._call, getattr(ops, function.__name__), function.__name__)
+                )
+
+    def _call(self, function: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any:
+        key = (name, *sorted(options.items()))
+        if key not in self._compiled:
+            self._compiled[key] = self._backend.compile(partial(function, **options))
+        result = self._compiled[key](*args)
+        taken = {id(arg) for arg in args}
+        if not isinstance(result, tuple):
+            return self._fresh(result, taken)
+        return _rebuilt(result, [self._fresh(part, taken) for part in result])
+
+    def _fresh(self, value: Any, taken: set[int]) -> Any:
+        if not hasattr(value, "dtype") or id(value) not in taken:
+            return value
+        return self.xp.asarray(value, copy=True)
+
+
+@lru_cache(maxsize=4)
+def kernel_ops(backend: Backend) -> KernelOps:
+    """Return the ops of a backend that compile kernel by kernel; what is compiled for the last few backends is kept."""
+    return KernelOps(backend)
+
+
+def record(backend: Backend, ops: Ops, function: Callable[..., Any]) -> tuple[Tape, Any]:
+    """Run function(observed ops) kernel by kernel; return the tape and the result.
+
+    NumPy arrays stand in the tape's calls and in the result, the same object wherever it is the same array.
+    """
+    tape = Tape()
+    with np.errstate(all="ignore"):
+        result = function(ObservedOps(ops, tape))
+        tape.find_slopes(ops)
+    host = _Host(backend)
+    tape.calls = [replace(call, args=host.tree(call.args), result=host.tree(call.result)) for call in tape.calls]
+    tape.slopes = host.tree(tape.slopes)
+    return tape, host.tree(result)
+
+
+class _Host:
+    """Brings trees of arrays to the host, each array once."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.seen: dict[int, tuple[Any, HostArray]] = {}  # with the array itself: a freed one's id is used again
+
+    def tree(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self.tree(part) for name, part in value.items()}
+        if isinstance(value, (tuple, list)):
+            return _rebuilt(value, [self.tree(part) for part in value])
+        if not (hasattr(value, "dtype") and hasattr(value, "shape")):
+            return value
+        if id(value) not in self.seen:
+            self.seen[id(value)] = value, np.asarray(self.backend.to_numpy(value))
+        return self.seen[id(value)][1]
+
+
+def _rebuilt(like: Any, parts: list[Any]) -> Any:
+    return type(like)(*parts) if hasattr(like, "_fields") else type(like)(parts)
+
+
+def _residual_key(call: Call, residual: Any) -> Any:
+    return (call.kernel.name, call.place, id(residual) if residual is not None else None)

@@ -1,0 +1,183 @@
+"""Trace: one training step with every number in it, taken down by an observer while the engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Backend, HostArray, State
+from bpengine.explain.layertrace import LayerTrace, layer_traces
+from bpengine.explain.tape import kernel_ops, record
+from bpengine.kernels._kernel import Array
+from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.network import Network
+from bpengine.ops import Call, Ops
+from bpengine.training.diagnosis import locate
+from bpengine.training.fit import Subject
+from bpengine.training.inputs import Rows
+from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.step import StepPlan, init_state, make_step
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One training step, the first of its optimizer, laid open; all arrays are NumPy arrays.
+
+    calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
+    partners: position of a backward call -> position of the forward call whose residual it was given.
+    slopes: position of a forward call -> f'(z) of an activation, or the slope of each row's own loss (rows, outputs).
+    x (rows, inputs), target, weights (rows,) or None: what the step was given, as the backend saw it.
+    loss: before the update. gradients, parameters, updated: by full name ("0.weight"); gradients with penalties,
+    parameters before the update, updated after it. optimizer, learning_rate: the rule of the update.
+    """
+
+    network: Network
+    calls: tuple[Call, ...]
+    partners: Mapping[int, int]
+    slopes: Mapping[int, HostArray]
+    x: HostArray
+    target: HostArray
+    weights: HostArray | None
+    loss: float
+    gradients: HostArrays
+    parameters: HostArrays
+    updated: HostArrays
+    running: HostArrays
+    slots: Mapping[str, list[HostArray]]
+    optimizer: Optimizer
+    learning_rate: float
+    counter: HostArray
+    backend: str
+    dtype: str
+
+    @property
+    def rows(self) -> int:
+        """The number of rows in the batch."""
+        return len(self.x)
+
+    @cached_property
+    def turn(self) -> int:
+        """The position of the loss's backward call, where the backward pass begins."""
+        found = [i for i, call in enumerate(self.calls) if call.place == "loss" and call.function.endswith("_bwd")]
+        return found[0]
+
+    @property
+    def forward(self) -> tuple[Call, ...]:
+        """The calls of the forward pass, the loss last."""
+        return self.calls[: self.turn]
+
+    @property
+    def backward(self) -> tuple[Call, ...]:
+        """The calls of the backward pass, the loss first, with those of the penalties."""
+        return tuple(call for call in self.calls[self.turn :] if call.place)
+
+    @property
+    def update(self) -> tuple[Call, ...]:
+        """The calls after the gradients: update rules and what the training loop asks for."""
+        return tuple(call for call in self.calls[self.turn :] if not call.place)
+
+    @cached_property
+    def layers(self) -> Mapping[str, LayerTrace]:
+        """Every layer by its place ("0", inside a Residual "1.0"): z, a, dL/da, dL/dz, and its parameters' gradients."""
+        return layer_traces(self.network, self.calls, self.turn, self.x, self.parameters, self.gradients)
+
+    @cached_property
+    def first_bad(self) -> str | None:
+        """Where the first number that is not finite appears ("y of dense_fwd in layer 0, row 3 ..."), or None."""
+        for name, value in self.parameters.items():
+            if found := locate(value):
+                return f"parameter {name!r}{found}"
+        for call in self.calls:
+            for name, value in call.named_results().items():
+                if np.issubdtype(np.asarray(value).dtype, np.floating) and (found := locate(np.asarray(value))):
+                    return f"{name} of {call.function}{where(call.place)}{found}"
+        return None
+
+    def inputs(self, call: Call) -> dict[str, HostArray]:
+        """Return the arrays that a call was given by name; a backward's are its residual's fields and "dy"."""
+        return named_inputs(call)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per number that went into or came out of a layer: pandas.DataFrame(trace.to_rows())."""
+        return [row for layer in self.layers.values() for row in layer.to_rows()]
+
+    def __repr__(self) -> str:
+        where = f"{self.backend}, {self.dtype}"
+        return f"Trace({len(self.calls)} kernel calls, {self.rows} rows, loss {self.loss:.6g}, {where})"
+
+
+def trace(subject: Subject, rows: Rows, optimizer: str | Optimizer = "sgd") -> Trace:
+    """Run one training step of a subject (`Model.trace` makes it) on rows and return everything that happened in it.
+
+    The step runs on the subject's backend, kernel by kernel. The model is left as it was.
+    """
+    backend, chosen = subject.backend, make_optimizer(optimizer)
+    dtypes = rows.dtypes(backend.dtype)
+    arrays = tuple(backend.asarray(a, d, copy=False) for a, d in zip(rows.arrays, dtypes, strict=True))
+    counter = backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
+    plan = StepPlan(chosen, tuple(subject.params), "simultaneous", None, None, None, track_step_size=False)
+    state = init_state(subject.ops, plan, subject.params, subject.running, counter)
+    rate = np.asarray(chosen.schedule(np.zeros(1, dtype=int)), dtype=backend.dtype)
+    return traced_step(subject.network, backend, plan, state, arrays, rate)[0]
+
+
+def traced_step(
+    network: Network, backend: Backend, plan: StepPlan, state: State, arrays: tuple[Array, ...], rate: HostArray
+) -> tuple[Trace, State]:
+    """Run one step from a state, kernel by kernel; return its trace, and the state after it, still on the backend.
+
+    arrays: x, target and perhaps weights, on the backend. rate (1,): the learning rate.
+    """
+    left: list[State] = []
+
+    def step(ops: Ops) -> tuple[Any, Any, Arrays, Any, Any]:
+        gradients: Arrays = {}
+
+        def keep(given: Arrays) -> Arrays:
+            gradients.update(given)
+            return given
+
+        after, report = make_step(network, plan, ops, keep)(state, arrays, backend.asarray(rate))
+        left.append(after)
+        return after, report["loss"], gradients, state, arrays
+
+    tape, result = record(backend, kernel_ops(backend), step)
+    after, loss, gradients, before, given = result
+    x, target, *weights = given
+    names = list(state["params"])
+    made = Trace(
+        network, tuple(tape.calls), tape.partners, tape.slopes, x, target, weights[0] if weights else None,
+        float(loss), _ordered(gradients, names), _ordered(before["params"], names), _ordered(after["params"], names),
+        before["running"], before["slots"], plan.optimizer, float(rate[0]), before["counter"], backend.name, backend.dtype,
+    )  # fmt: skip
+    return made, left[0]
+
+
+def where(place: str) -> str:
+    """Return a call's place as words: " in layer 0", " in the loss"."""
+    return "" if not place else f" in layer {place}" if place[:1].isdigit() else f" in the {place}"
+
+
+def named_inputs(call: Call) -> dict[str, HostArray]:
+    """Return the arrays that a call was given, by name."""
+    if not call.function.endswith("_bwd"):
+        return {n: a for n, a in zip(_argument_names(call), call.args, strict=True) if a is not None}
+    residual, dy = call.args
+    fields = getattr(residual, "_fields", None)
+    kept = dict(zip(fields, residual, strict=True)) if fields else {"y": residual} if residual is not None else {}
+    return {**kept, ("dloss" if call.kernel.outputs == ("loss",) else "dy"): dy}
+
+
+def _argument_names(call: Call) -> Iterator[str]:
+    names = call.kernel.arguments
+    extra = len(call.args) - len(names)
+    yield from names[: len(call.args)]
+    yield from (f"{names[-1]}{i}" for i in range(1, extra + 1))  # global_norm takes any number of arrays
+
+
+def _ordered(arrays: Arrays, names: list[str]) -> HostArrays:
+    return {name: arrays[name] for name in names}

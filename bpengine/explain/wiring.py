@@ -1,0 +1,156 @@
+"""Wiring: whether the backward pass of a receipt is the reverse of its forward pass, by the numbers of its arrays.
+
+An array's gradient is the sum of what comes back from all of its uses. For every forward call, what goes into its
+backward call must be that sum for its output; for every parameter, its gradient must be that sum; and the update must
+take that gradient and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.kernels import KERNELS
+
+Wrong = tuple[int, str]
+_OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backward) if f}
+
+
+class Wiring:
+    """The calls of a receipt as they are read, and what is wrong between them."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, int] = {}  # call -> line
+        self.calls: dict[int, dict[str, Any]] = {}
+        self.maker: dict[int, int] = {}  # array -> call
+        self.reverse: dict[int, list[int]] = {}  # forward call -> its backward calls
+        self.roles: dict[int, str] = {}
+        self.wrong: list[Wrong] = []
+        self.results: dict[str, Any] = {}
+        self.loss: Mapping[str, Any] = {}
+        self.rule = ""
+        self.counter: HostArray | None = None
+
+    def head(self, line: int, entry: Mapping[str, Any]) -> None:
+        """Take the head."""
+        self.loss, self.rule = entry["loss"], entry["optimizer"]["kernel"]
+
+    def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
+        """Take a given array; some roles say what its values must be."""
+        role = self.roles[entry["array"]] = entry["given"]
+        if role == "one" and not np.all(array == 1):
+            self.wrong.append((line, "the gradient of the loss with respect to itself must be 1"))
+        if role == "counter":
+            self.counter = array
+        if role == "step number" and self.counter is not None and not np.all(array == self.counter[1] + 1):
+            self.wrong.append((line, "the step number is not the counter's step + 1"))
+
+    def call(self, line: int, entry: dict[str, Any]) -> None:
+        """Take a call."""
+        number = entry["call"]
+        if number in self.calls:
+            self.wrong.append((line, f"call {number} is there already"))
+        self.calls[number], self.lines[number] = entry, line
+        for output in entry["outputs"].values():
+            self.maker[output["array"]] = number
+        if "of" in entry:
+            self.reverse.setdefault(entry["of"], []).append(number)
+
+    def result(self, line: int, results: dict[str, Any]) -> None:
+        """Take the result."""
+        self.results = {**results, "line": line}
+
+    def first_wrong(self) -> Wrong | None:
+        """Return the first line that does not belong where it is, and why."""
+        found = [*self.wrong, *self._forward(), *self._backward(), *self._named()]
+        return min(found, default=None)
+
+    @property
+    def _turn(self) -> int:
+        """The number of the loss's forward call."""
+        return next((n for n, c in self.calls.items() if _OWNER[c["function"]].kind == "loss"), -1)
+
+    def _forward(self) -> Iterator[Wrong]:
+        """Check that every layer's call before the loss has its backward, and that the loss is the one of the head."""
+        turn = self._turn
+        if turn < 0:
+            yield self.results["line"], "there is no loss"
+            return
+        loss = self.calls[turn]
+        said = {"kernel": _OWNER[loss["function"]].name, **loss["options"]}
+        if said != dict(self.loss):
+            yield self.lines[turn], f"the loss is {said}, the head says {dict(self.loss)}"
+        for name, role in (("target", "target"), ("weights", "weights")):
+            if name in loss["inputs"] and self.roles.get(loss["inputs"][name]) != role:
+                yield self.lines[turn], f"{name} of the loss is not the given {role}"
+        for number, call in self.calls.items():
+            row = _OWNER[call["function"]]
+            needed = (number <= turn and row.kind in ("layer", "activation", "loss")) or row.kind == "penalty"
+            if needed and "of" not in call and len(self.reverse.get(number, [])) != 1:
+                times = len(self.reverse.get(number, []))
+                yield self.lines[number], f"{call['function']} has {times} backward calls, it must have one"
+
+    def _backward(self) -> Iterator[Wrong]:
+        """Check that what goes into every backward call is the gradient of what its forward made."""
+        for number, call in self.calls.items():
+            if "of" not in call:
+                continue
+            ((name, given),) = call["inputs"].items()
+            made = next(iter(self.calls[call["of"]]["outputs"].values()))["array"]
+            if name == "dloss":
+                if self.roles.get(given) != "one":
+                    yield self.lines[number], "a backward pass begins with the gradient 1"
+            elif sorted(self._leaves(given)) != sorted(self._contributions(made)):
+                yield (
+                    self.lines[number],
+                    f"{name} of {call['function']} is not the sum of what came back from the uses of its forward's output",
+                )
+
+    def _named(self) -> Iterator[Wrong]:
+        """Check what the result names: the loss, the gradients, the new parameters."""
+        line, results = self.results["line"], self.results
+        losses = [
+            n for n, c in self.calls.items() if _OWNER[c["function"]].kind in ("loss", "penalty") and "of" not in c
+        ]
+        wanted = sorted(self.calls[n]["outputs"]["loss"]["array"] for n in losses)
+        if sorted(self._leaves(results["loss"])) != wanted:
+            yield line, "the loss named is not the loss with all penalties"
+        params = {role.removeprefix("parameter "): a for a, role in self.roles.items() if role.startswith("parameter ")}
+        for kind in ("gradients", "updated"):
+            if results[kind].keys() != params.keys():
+                yield line, f"the {kind} named are not those of the parameters given"
+                return
+        for name, array in params.items():
+            gradient, new = results["gradients"][name], results["updated"][name]
+            if sorted(self._leaves(gradient)) != sorted(self._contributions(array)):
+                yield line, f"the gradient named for {name!r} is not the sum of what came back from its uses"
+            update = self.calls.get(self.maker.get(new, -1), {"function": "", "inputs": {}})
+            given = update["inputs"]
+            roles = [self.roles.get(given.get(n)) for n in ("t", "lr")]
+            used = (given.get("w"), given.get("dw"))
+            if not update["function"].startswith(self.rule) or used != (array, gradient):
+                yield line, f"the new value named for {name!r} is not a step of {self.rule} from it along its gradient"
+            elif roles != ["step number", "learning rate"]:
+                yield line, f"the step of {name!r} does not use the step number and learning rate given"
+
+    def _contributions(self, array: int) -> list[int]:
+        """Return what comes back from all uses of an array."""
+        found = []
+        for number, call in self.calls.items():
+            if "of" in call:
+                continue
+            for name, used in call["inputs"].items():
+                for back in self.reverse.get(number, []) if used == array else []:
+                    outputs = self.calls[back]["outputs"]
+                    found += [outputs[f"d{name}"]["array"]] if f"d{name}" in outputs else []
+        return found
+
+    def _leaves(self, array: int) -> list[int]:
+        """Return what an array is the sum of: the arrays that bookkeeping additions put together, else itself."""
+        call = self.calls.get(self.maker.get(array, -1))
+        if call is None or call["function"] != "add_fwd" or self.reverse.get(call["call"]):
+            return [array]
+        return [leaf for part in call["inputs"].values() for leaf in self._leaves(part)]

@@ -1,0 +1,151 @@
+"""The chain rule of one weight, path by path, and the forward pass in words."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.explain import forward, paths
+from bpengine.explain.paths import paths_of
+from bpengine.explain.words import PHRASES
+from tests.explain.networks import dosage, random_case, xor
+from tests.tolerances import agreement_rtol, published_atol
+
+
+def test_the_largest_paths_are_those_that_a_search_of_all_finds() -> None:
+    rng = np.random.default_rng(3)
+    network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(4, "sigmoid"), bp.Dense(2)], "half_sum_squares")
+    model = bp.Model(network, dtype="float64")
+    x, y = rng.normal(size=(2, 2)), rng.normal(size=(2, 2))
+    layers = list(model.trace(x, y).layers.values())
+    (_, w1, w2), (a0, a1, a2) = [m.parameters["weight"] for m in layers], [m.a for m in layers]
+    products = [
+        x[r, 1] * (1 - a0[r, 2] ** 2) * w1[2, j] * a1[r, j] * (1 - a1[r, j]) * w2[j, k] * (a2[r, k] - y[r, k])
+        for r, j, k in product(range(2), range(4), range(2))
+    ]
+    found = paths(model, x, y, "0.weight[1,2]", largest=5)
+    ranked = sorted(products, key=abs, reverse=True)
+    np.testing.assert_allclose([p.product for p in found.paths], ranked[:5], rtol=agreement_rtol("float64", 8))
+    np.testing.assert_allclose(found.rest, sum(ranked[5:]), rtol=agreement_rtol("float64", 16) * 10)
+    assert found.count == 16
+    for path in found.paths:
+        np.testing.assert_allclose(
+            np.prod([f.value for f in path.factors]), path.product, rtol=agreement_rtol("float64", 8)
+        )
+
+
+def test_in_random_networks_the_sum_over_all_paths_is_the_engines_gradient() -> None:
+    checked = 0
+    for seed in range(60):
+        network, *case = random_case(np.random.default_rng(seed))
+        traced = bp.Model(network, dtype="float64", seed=seed).trace(*case)
+        for name, value in traced.parameters.items():
+            index = ",".join(str(n - 1) for n in value.shape)
+            found = paths_of(traced, f"{name}[{index}]", largest=3)
+            assert found.agrees, (seed, found)
+            total = found.gradient + found.penalty
+            np.testing.assert_allclose(
+                total, float(traced.gradients[name].flat[-1]), rtol=0,
+                atol=agreement_rtol("float64", 64) * (found.magnitude + abs(found.penalty)),
+            )  # fmt: skip
+            kept = sum(p.product for p in found.paths) + found.rest
+            np.testing.assert_allclose(
+                kept, found.all_paths, rtol=0, atol=agreement_rtol("float64", 8) * found.magnitude
+            )
+            checked += 1
+    assert checked > 300
+
+
+def test_one_row_of_the_exclusive_or_is_one_path() -> None:
+    model, x, y = xor()
+    found = paths(model, x, y, "0.weight[2,1]", sample=1)
+    (path,) = found.paths
+    assert (found.count, found.rest) == (1, 0.0)
+    np.testing.assert_allclose(path.product, 0.0097340155, rtol=0, atol=published_atol(10))
+    np.testing.assert_allclose([f.value for f in path.factors][2], -0.327)
+    assert "they agree" in found.text()
+    assert "Regra da cadeia" in found.text("pt")
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["agrees"] is True
+    assert len(found.to_rows()) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("0.wieght[0,0]", "Did you mean '0.weight'"),
+        ("0.weight", r"has \(3, 3\) numbers; name one of them, such as '0.weight\[0,0\]'"),
+        ("0.weight[3,0]", r"requires an index in \[0 to 2, 0 to 2\], got \[3,0\]"),
+        ("0.weight[0]", r"got \[0\]"),
+        ("0.weight[a,b]", r"got \[a,b\]"),
+    ],
+)
+def test_a_parameter_that_does_not_exist_is_refused(name: str, words: str) -> None:
+    model, x, y = xor()
+    with pytest.raises((bp.ConfigError, bp.ShapeError), match=words):
+        paths(model, x, y, name)
+
+
+class Outside(bp.Layer):
+    """Doubles its input without a kernel."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        return 2.0 * x, None, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return 2.0 * dy, {}
+
+
+def test_a_layer_that_computes_outside_of_kernels_is_said_to() -> None:
+    model = bp.Model(bp.Network(1, [bp.Dense(1), Outside(), bp.Dense(1)], "half_sum_squares"))
+    with pytest.raises(bp.ConfigError, match="computes outside of kernels"):
+        paths(model, [[1.0]], [[0.0]], "0.weight")
+    explained = model.explain([[1.0]], [[0.0]], layer=0, unit=0)
+    assert explained.incoming is None
+    assert "nothing comes back: no kernel call took this output" in explained.text()
+
+
+def test_the_forward_pass_of_the_source_text() -> None:
+    model, x, y = xor()
+    told = forward(model, x, y, sample=1).text()
+    assert "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.8995288044" in told
+    assert "sigmoid((0 x (-0.097)) + (1 x (-0.165)) + (1 x 0.542)) = sigmoid(0.377) = 0.5931493361" in told
+    assert "Step function at 0.5: 0.506509483 -> 1; target 1: right" in told
+    assert "Função de etapa (step function) em 0.5" in forward(model, x, y).text("pt")
+
+
+def test_the_verdict_on_each_row() -> None:
+    model, x, y = xor()
+    verdicts = forward(model, x, y).verdicts
+    assert [v.right for v in verdicts] == [True, True, False, False]
+    assert [v.verdict for v in forward(model, x, y, threshold=0.4).verdicts] == [1, 1, 1, 1]
+    model, x, y = dosage()
+    values = forward(model, x, y)
+    assert {v.kind for v in values.verdicts} == {"value"}
+    assert "observed - predicted = residual: 0 - (-2.603665238) = 2.603665238" in values.text()
+    classes = bp.Model(bp.Network(2, [bp.Dense(3)], "softmax_cross_entropy"))
+    (verdict, _) = forward(classes, np.eye(2), [0, 2]).verdicts
+    assert (verdict.kind, verdict.verdict) == ("class", float(np.argmax(classes.predict(np.eye(2))[0])))
+
+
+def test_forward_sums_are_the_engines() -> None:
+    network, x, y, _ = random_case(np.random.default_rng(11))
+    told = forward(bp.Model(network, dtype="float64"), x, y)
+    for unit in told.units:
+        if unit.sums is not None:
+            assert unit.sums.value[0] == unit.z
+            assert unit.sums.ulps[0] <= 2
+    assert json.dumps(told.to_json(), allow_nan=False)
+    assert len(told.to_rows()) == len(told.units)
+
+
+def test_every_phrase_takes_the_same_values_in_both_languages() -> None:
+    from string import Formatter
+
+    for key, pair in PHRASES.items():
+        english, portuguese = ({n for _, n, _, _ in Formatter().parse(text) if n} for text in pair)
+        assert english == portuguese, key

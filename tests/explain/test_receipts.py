@@ -1,0 +1,254 @@
+"""Receipts: every value follows again, and whatever is changed in one is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.explain import receipt, verify, write_receipt
+from bpengine.explain.verify import Verified, verify_lines
+from bpengine.training import OPTIMIZERS
+from tests.explain.networks import random_case, xor
+
+Lines = list[dict[str, Any]]
+
+
+def written(traced: Any) -> Lines:
+    return [json.loads(line) for line in receipt(traced)]
+
+
+def judged(lines: Lines) -> Verified:
+    return verify_lines([json.dumps(line) for line in lines])
+
+
+def penalized() -> Any:
+    """Make a step with everything: two ways past a residual, statistics, dropout, penalties, Adam."""
+    rng = np.random.default_rng(0)
+    block = bp.Residual([bp.Dense(3, "gelu"), bp.BatchNorm()])
+    layers = [bp.Dense(3, "tanh"), block, bp.LayerNorm(), bp.Dropout(0.4), bp.Dense(2)]
+    network = bp.Network(2, layers, "softmax_cross_entropy", [bp.L2(0.1), bp.L1(0.01)])
+    model = bp.Model(network, dtype="float64")
+    return model.trace(rng.normal(size=(5, 2)), np.array([0, 1, 1, 0, 1]), optimizer="adam")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_line_of_a_random_networks_step_follows(dtype: str) -> None:
+    rules = sorted(OPTIMIZERS)
+    for seed in range(30):
+        network, *case = random_case(np.random.default_rng(seed))
+        traced = bp.Model(network, dtype=dtype, seed=seed).trace(*case, optimizer=rules[seed % len(rules)])
+        verdict = verify_lines(receipt(traced))
+        assert verdict.ok, (seed, verdict)
+        assert verdict.values > 0
+
+
+def test_a_step_on_every_backend_follows(backend_name: str) -> None:
+    model, x, y = xor()
+    verdict = verify_lines(receipt(model.to(backend_name).trace(x, y)))
+    assert verdict.ok, verdict
+
+
+def test_a_step_with_everything_follows() -> None:
+    assert judged(written(penalized())).ok
+
+
+def place(lines: Lines, function: str, last: bool = False) -> int:
+    found = [i for i, line in enumerate(lines) if line.get("function") == function]
+    return found[-1 if last else 0]
+
+
+def given(lines: Lines, role: str) -> dict[str, Any]:
+    return next(line for line in lines if line.get("given") == role)
+
+
+def nudge(entry: dict[str, Any], which: int = 0) -> None:
+    entry["values"][which] += 1e-9 * (abs(entry["values"][which]) + 1)
+
+
+def output(lines: Lines, function: str, name: str) -> None:
+    nudge(lines[place(lines, function)]["outputs"][name])
+
+
+def weight_afterwards(lines: Lines) -> None:
+    nudge(given(lines, "parameter 4.weight"))
+
+
+def option(lines: Lines) -> None:
+    lines[place(lines, "dropout_fwd")]["options"]["rate"] = 0.3
+
+
+def formula(lines: Lines) -> None:
+    lines[place(lines, "dense_fwd")]["formula"]["y"] = "x @ w"
+
+
+def left_out(lines: Lines) -> None:
+    del lines[place(lines, "tanh_bwd")]
+
+
+def truncated(lines: Lines) -> None:
+    del lines[-1]
+
+
+def twice(lines: Lines) -> None:
+    lines.append(lines[-1])
+
+
+def other_cotangent(lines: Lines) -> None:
+    """Send another gradient of the same shape into a layer, and make all numbers after it follow from that."""
+    adds = lines[place(lines, "add_bwd")]
+    target = lines[place(lines, "batch_norm_bwd")]
+    straight = next(o["array"] for n, o in adds["outputs"].items() if n == "da")
+    target["inputs"]["dy"] = straight  # the same values as "db", but the other way's
+
+
+def other_gradient_named(lines: Lines) -> None:
+    names = lines[-1]["result"]["gradients"]
+    names["0.weight"], names["1.0.weight"] = names["1.0.weight"], names["0.weight"]
+
+
+def old_value_named_new(lines: Lines) -> None:
+    lines[-1]["result"]["updated"]["0.bias"] = given(lines, "parameter 0.bias")["array"]
+
+
+def loss_without_penalty(lines: Lines) -> None:
+    lines[-1]["result"]["loss"] = lines[place(lines, "softmax_cross_entropy_fwd")]["outputs"]["loss"]["array"]
+
+
+def not_one(lines: Lines) -> None:
+    entry = given(lines, "one")
+    entry["values"] = [2.0]
+
+
+def step_number(lines: Lines) -> None:
+    given(lines, "step number")["values"] = [7.0]
+
+
+def other_head(lines: Lines) -> None:
+    lines[0]["loss"]["reduction"] = "sum"
+
+
+def shape(lines: Lines) -> None:
+    given(lines, "x")["shape"] = [2, 5]
+
+
+def from_the_future(lines: Lines) -> None:
+    lines[place(lines, "dense_fwd")]["inputs"]["w"] = 999
+
+
+def not_a_float32(lines: Lines) -> None:
+    lines[place(lines, "dense_fwd")]["outputs"]["y"]["dtype"] = "float32"
+
+
+def penalty_left_out(lines: Lines) -> None:
+    """Name as gradient what came back without the penalty."""
+    add = lines[place(lines, "add_fwd", last=True)]
+    results = lines[-1]["result"]["gradients"]
+    name = next(n for n, a in results.items() if a == add["outputs"]["y"]["array"])
+    results[name] = add["inputs"]["a"]
+
+
+BROKEN: dict[str, tuple[Callable[[Lines], None], str]] = {
+    "an output of a forward": (lambda lines: output(lines, "dense_fwd", "y"), "y of dense_fwd in layer 0"),
+    "a gradient": (lambda lines: output(lines, "dense_bwd", "dw"), "dw of dense_bwd in layer 4"),
+    "a statistic": (lambda lines: output(lines, "batch_norm_fwd", "variance"), "variance of batch_norm_fwd"),
+    "the loss": (lambda lines: output(lines, "softmax_cross_entropy_fwd", "loss"), "loss of softmax_cross_entropy_fwd"),
+    "a new value": (lambda lines: output(lines, "adam_update", "new_w"), "new_w of adam_update"),
+    "a weight": (weight_afterwards, "y of dense_fwd in layer 4"),
+    "an option": (option, "y of dropout_fwd"),
+    "a formula": (formula, "the formula of y in dense_fwd is 'x @ w + b', not 'x @ w'"),
+    "a line left out": (left_out, "which no line before it holds"),
+    "the end left out": (truncated, "truncated"),
+    "a line too many": (twice, "after the result"),
+    "the way of a gradient": (other_cotangent, "not the sum of what came back"),
+    "a gradient's name": (other_gradient_named, "the gradient named for '0.weight'"),
+    "a new value's name": (old_value_named_new, "the new value named for '0.bias'"),
+    "the loss's name": (loss_without_penalty, "the loss named is not the loss with all penalties"),
+    "the first gradient": (not_one, "dy of softmax_cross_entropy_bwd"),
+    "the step number": (step_number, "new_w of adam_update"),
+    "the head": (other_head, "the head says"),
+    "a shape": (shape, "damaged"),
+    "an array that is not there": (from_the_future, "w is array 999, which no line before it holds"),
+    "a dtype": (not_a_float32, "values that are no float32"),
+    "the penalty": (penalty_left_out, "is not the sum of what came back from its uses"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_changed_is_found_and_named(name: str) -> None:
+    change, words = BROKEN[name]
+    lines = written(penalized())
+    change(lines)
+    verdict = judged(lines)
+    assert not verdict.ok
+    assert words in str(verdict)
+    assert str(verdict).startswith(f"line {verdict.line} does not follow: ")
+
+
+def test_the_first_line_that_does_not_follow_is_named() -> None:
+    lines = written(penalized())
+    first, second = place(lines, "tanh_fwd"), place(lines, "adam_update")
+    nudge(lines[second]["outputs"]["new_m"])
+    assert judged(lines).line == second + 1
+    nudge(lines[first]["outputs"]["y"])
+    assert judged(lines).line == first + 1
+
+
+def test_a_forged_step_whose_numbers_all_follow_is_found() -> None:
+    """Someone trains with a gradient of their own choosing: every formula holds, but the gradient is not the loss's."""
+    lines = written(penalized())
+    update = lines[place(lines, "adam_update")]
+    name = next(n for n, a in lines[-1]["result"]["updated"].items() if a == update["outputs"]["new_w"]["array"])
+    own = given(lines, f"parameter {name}")
+    update["inputs"]["dw"] = own["array"]  # the weight itself as its gradient
+    values = np.array(own["values"])
+    m, v = 0.1 * values, 0.001 * values**2
+    step = 0.001 * (m / 0.1) / (np.sqrt(v / (1 - 0.999)) + 1e-8)
+    for output_, new in zip(update["outputs"].values(), (values - step, m, v), strict=True):
+        output_["values"] = new.tolist()
+    verdict = judged(lines)
+    assert not verdict.ok
+    assert verdict.line == len(lines), verdict
+    assert "is not a step of adam from it along its gradient" in str(verdict)
+
+
+def test_a_file_is_written_whole_and_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "step.jsonl"
+    write_receipt(penalized(), file)
+    assert verify(file).ok
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text[: len(text) // 2], encoding="utf-8")
+    assert not verify(file).ok
+    file.write_text("", encoding="utf-8")
+    assert verify(file).reason == "the receipt ends before its result: it is truncated"
+    with pytest.raises(bp.DataError, match="cannot read the receipt"):
+        verify(tmp_path / "nothing")
+
+
+def test_numbers_that_are_not_finite_are_written_and_follow() -> None:
+    model, x, y = xor()
+    model.parameters = {"1.weight": [[np.nan], [1.0], [1.0]]}
+    lines = written(model.trace(x, y))
+    assert '"nan"' in json.dumps(lines)
+    assert judged(lines).ok
+
+
+class Doubling(bp.Layer):
+    """Computes outside of kernels."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        return 2.0 * x, None, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return 2.0 * dy, {}
+
+
+def test_a_layer_outside_of_kernels_gets_no_receipt() -> None:
+    model = bp.Model(bp.Network(1, [Doubling(), bp.Dense(1)], "half_sum_squares"))
+    with pytest.raises(bp.ConfigError, match="made by code outside of the kernels"):
+        list(receipt(model.trace([[1.0]], [[0.0]])))
