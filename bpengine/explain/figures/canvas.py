@@ -1,0 +1,125 @@
+"""Canvas: what every figure stands on: paper, axes, colours, numbers, and matplotlib, loaded when a figure is asked for.
+
+Only matplotlib's objects are used, never pyplot: no window, no current figure, no change to `matplotlib.rcParams`.
+Colours are those of Okabe, Ito, "Color universal design", 2008, which the colour-blind tell apart; a marker, a line style
+or a word always says the same as a colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.errors import ConfigError
+from bpengine.explain.words import shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#007A5A", "#AA4499", "#E69F00"
+Style = dict[str, Any]  # how something is drawn
+
+INK, GREY, PALE = "#1a1a1a", "#5f6670", "#dde0e5"
+SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
+TITLE, LABEL, TEXT, SMALL = 15.0, 13.0, 11.5, 10.0  # points, on paper 8 inches wide
+EDGE = 0.15  # inches left of a title
+DPI = 150
+FEW_POINTS = 15  # of a line: so many get a marker each
+BAD = "x"  # the marker of a number that is not finite
+
+
+def package() -> Any:
+    """Return matplotlib; raise ConfigError that says what to install."""
+    try:
+        return import_module("matplotlib")
+    except ImportError as error:
+        cure = "Install it with: pip install 'bpengine[plot]'"
+        raise ConfigError(f"figures require matplotlib, which is not installed. {cure}") from error
+
+
+def library(name: str) -> Any:
+    """Return a module of matplotlib."""
+    package()
+    return import_module(f"matplotlib.{name}")
+
+
+def sheet(width: float = 8.0, height: float = 5.0, *, layout: str | None = "constrained") -> Figure:
+    """Return an empty figure, its size in inches."""
+    made: Figure = library("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    return made
+
+
+def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
+    """Give axes their labels, a quiet frame and sizes that can be read from afar."""
+    axes.set_facecolor("white")
+    for side, spine in axes.spines.items():
+        spine.set(visible=side in ("left", "bottom"), color=GREY, linewidth=1.0)
+    axes.tick_params(which="both", colors=INK, labelsize=TEXT, color=GREY)
+    axes.set_xlabel(x, fontsize=LABEL, color=INK, parse_math=False)
+    axes.set_ylabel(y, fontsize=LABEL, color=INK, parse_math=False)
+    axes.grid(visible=False)
+    if grid:
+        axes.grid(visible=True, color=PALE, linewidth=0.8, linestyle="-")
+    axes.set_axisbelow(True)
+    return axes
+
+
+def title(figure: Figure, text: str, below: str = "") -> None:
+    """Write what the figure shows, and lines below it in smaller letters, at the upper left, above all axes."""
+    width, height = figure.get_size_inches()
+    style: Style = {"ha": "left", "va": "top", "parse_math": False}
+    figure.text(EDGE / width, 1 - 0.12 / height, text, fontsize=TITLE, fontweight="bold", color=INK, **style)
+    figure.text(EDGE / width, 1 - 0.46 / height, below, fontsize=TEXT, color=GREY, **style)
+    figure.set_label(text)
+    engine: Any = figure.get_layout_engine()
+    if engine is not None:
+        lines = below.count("\n") + 1 if below else 0
+        engine.set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - (0.48 + 0.24 * lines) / height))
+
+
+def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
+    """Write plain text at a point of the data; a dollar sign is a dollar sign."""
+    chosen = {"fontsize": TEXT, "color": INK, "ha": "center", "va": "center", "parse_math": False, **style}
+    return axes.text(x, y, text, **chosen)
+
+
+def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
+    """Put the legend below the axes, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    made = figure.legend(
+        handles, labels, loc="outside lower left", ncols=columns, fontsize=TEXT, frameon=False, labelcolor=INK
+    )
+    for text in made.get_texts():
+        text.set_parse_math(False)
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Return a number for a figure, with a minus sign as wide as a plus; one that is not finite is marked."""
+    return shown(value, digits).replace("-", "\N{MINUS SIGN}")
+
+
+def spans_decades(values: HostArray) -> bool:
+    """Say whether numbers are all positive and the largest is at least a hundred times the smallest."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() >= 100 * finite.min())
+
+
+def mark_bad(axes: Axes, places: Iterable[float], label: str) -> None:
+    """Mark, at the upper edge, where values are not finite; nothing where all are."""
+    found = list(places)
+    if found:
+        axes.plot(
+            found, np.full(len(found), 0.97), linestyle="", marker=BAD, markersize=9, markeredgewidth=2.2, color=INK,
+            transform=axes.get_xaxis_transform(), label=label, clip_on=False, zorder=6,
+        )  # fmt: skip
+
+
+def margin(low: float, high: float, share: float) -> tuple[float, float]:
+    """Return an interval widened on both sides by a share of its length, or around its only point."""
+    extra = share * (high - low) or share * (abs(low) or 1.0)
+    return low - extra, high + extra

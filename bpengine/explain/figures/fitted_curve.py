@@ -1,0 +1,110 @@
+"""The fitted curve: what a network with one input makes of every value of it, against the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.errors import ConfigError, ShapeError
+from bpengine.explain.figures import canvas
+from bpengine.explain.figures.labels import spoken
+from bpengine.explain.words import Words
+from bpengine.training.inputs import check_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+POINTS = 401  # of the curve
+FEW = 30  # rows whose residuals are drawn
+OTHERS = ((canvas.BLUE, (0, (6, 2))), (canvas.VERMILION, (0, (6, 2, 1, 2))), (canvas.PURPLE, (0, (3, 1, 1, 1, 1, 1))))
+
+
+def fitted_curve(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    also: Mapping[str, Mapping[str, Any]] | None = None,
+    feature: str | None = None,
+    lang: str = "en",
+) -> Figure:
+    """Return a matplotlib Figure of a model's predictions over its input, with the data and their residuals.
+
+    x (rows, 1), y (rows, outputs) values. also: other values of some parameters, by the name of the curve that they make,
+    such as {"bias 0": {"1.bias": [0.0]}}: the way the curve came. feature: what the input is.
+    Raises ShapeError for a network with more than one input, ConfigError for more than four curves, for class numbers as
+    targets, an unknown language, or without matplotlib.
+    """
+    say, also = spoken(lang), also or {}
+    network = model.network
+    if network.inputs != 1:
+        hint = " Use decision_boundary." if network.inputs == 2 else " Sweep a parameter instead, or explain a unit."
+        raise ShapeError(f"fitted_curve requires a network with 1 input, got {network.inputs}.{hint}")
+    if network.loss.target == "classes":
+        raise ConfigError("fitted_curve requires targets that are values, got a loss on class numbers.")
+    if max(network.outputs, 1 + len(also)) > len(canvas.SERIES) or (also and network.outputs > 1):
+        raise ConfigError(
+            f"fitted_curve draws at most {len(canvas.SERIES)} curves, of one network or of one output, got "
+            f"{network.outputs} outputs and {len(also)} other values of the parameters."
+        )
+    rows = check_rows(network, x, y)
+    figure = canvas.sheet(8.0, 5.4)
+    axes = canvas.frame(figure.subplots(), feature or say("feature", unit=0), say("output_axis"))
+    data, target = np.asarray(rows.x, dtype=float)[:, 0], np.asarray(rows.target, dtype=float).reshape(len(rows.x), -1)
+    grid = np.linspace(*canvas.margin(data.min(), data.max(), 0.06), POINTS)
+    _others(axes, model, grid, also, say)
+    _curves(axes, grid, _finite_predict(model, grid), say)
+    below = _data(axes, data, target, _finite_predict(model, data), say)
+    canvas.title(figure, say("fitted"), below)
+    canvas.legend(figure, axes)
+    return figure
+
+
+def _finite_predict(model: Any, values: HostArray) -> HostArray:
+    """Return the predictions for values (n,), without a warning where they overflow."""
+    with np.errstate(all="ignore"):
+        return np.asarray(model.predict(values[:, np.newaxis]), dtype=float)
+
+
+def _others(axes: Axes, model: Any, grid: HostArray, also: Mapping[str, Mapping[str, Any]], say: Words) -> None:
+    """Draw the curves of other parameters, thinner."""
+    other = model.to(model.backend) if also else model
+    kept = other.parameters
+    for (name, values), (colour, line) in zip(also.items(), OTHERS, strict=False):
+        other.parameters = {**kept, **values}
+        label = say("predicted_with", name=name)
+        axes.plot(grid, _finite_predict(other, grid), color=colour, linestyle=line, linewidth=2.0, label=label)
+
+
+def _curves(axes: Axes, grid: HostArray, predicted: HostArray, say: Words) -> None:
+    several = predicted.shape[1] > 1
+    styles = canvas.SERIES if several else ((canvas.GREEN, "o", "-"),)
+    for unit, (colour, _, line) in zip(range(predicted.shape[1]), styles, strict=False):
+        label = say("predicted_of", unit=unit) if several else say("predicted")
+        axes.plot(grid, predicted[:, unit], color=colour, linestyle=line, linewidth=2.8, label=label, zorder=3)
+    bad = grid[~np.isfinite(predicted).all(axis=1)]
+    where = canvas.number(float(bad[0])) if bad.size else ""
+    canvas.mark_bad(axes, bad, say("not_finite", count=len(bad), where=where))
+
+
+def _data(axes: Axes, x: HostArray, target: HostArray, predicted: HostArray, say: Words) -> str:
+    """Draw the rows and their residuals; return the sum of squared residuals in words."""
+    several = target.shape[1] > 1
+    if len(x) <= FEW:
+        places, observed = np.repeat(x, target.shape[1]), target.ravel()
+        axes.vlines(
+            places, observed, predicted.ravel(), color=canvas.INK, linestyle=":", linewidth=1.6, label=say("residuals")
+        )
+    for unit, (colour, marker, _) in zip(range(target.shape[1]), canvas.SERIES, strict=False):
+        label = say("observed_of", unit=unit) if several else say("observed")
+        style: canvas.Style = {
+            "color": colour if several else canvas.INK,
+            "marker": marker,
+            "markersize": 10 if len(x) <= FEW else 4,
+        }
+        axes.plot(x, target[:, unit], linestyle="", markeredgecolor="white", label=label, zorder=4, **style)
+    return say("sum_squares", value=canvas.number(float(np.sum((target - predicted) ** 2))))

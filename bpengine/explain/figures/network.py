@@ -1,0 +1,116 @@
+"""The network with its values and gradients: outputs in the circles, weights on the lines, gradients below each."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError
+from bpengine.explain.figures import canvas
+from bpengine.explain.figures.diagram import Diagram, diagram
+from bpengine.explain.figures.labels import spoken
+from bpengine.explain.figures.placing import RADIUS
+from bpengine.explain.figures.strokes import draw_lines, draw_spots
+from bpengine.explain.figures.telling import told_sum
+from bpengine.explain.find import check_row, find_layer, find_unit
+from bpengine.explain.trace import Trace
+from bpengine.explain.words import Words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEFT, RIGHT, HEAD, FOOT = 0.8, 2.1, 1.2, 0.7  # room around the middles of the circles, in inches
+CHARACTERS = 8.6  # of the largest text, on an inch
+
+
+def network(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    sample: int = 0,
+    layer: int | str | None = None,
+    unit: int | None = None,
+    lang: str = "en",
+) -> Figure:
+    """Return a matplotlib Figure of a small network in a training step on x, y, with the numbers of row `sample`.
+
+    layer, unit: a unit whose gradient is written out below as the sum it is, gradient x weight + gradient x weight + ...
+    over the next layer's units; everything else is drawn pale.
+    Raises ConfigError for a network too large to be read (more than 5 layers, 8 units or 24 parameters in one), a row, layer
+    or unit that does not exist, an unknown language, or without matplotlib.
+    """
+    say = spoken(lang)
+    if (layer is None) != (unit is None):
+        raise ConfigError(f"the network figure requires layer and unit together, got layer={layer!r}, unit={unit!r}.")
+    traced: Trace = model.trace(x, y)
+    row = check_row(traced.rows, sample)
+    drawn = diagram(traced, row)
+    chosen = None
+    if layer is not None and unit is not None:
+        found = find_layer(traced, layer)
+        chosen = (found.place, find_unit(found, unit))
+    width = max(drawn.width + LEFT + RIGHT, 9.0)
+    lines = [] if chosen is None else _wrapped(told_sum(traced, *chosen, row, say), width)
+    figure, axes = _paper(drawn, width, len(lines))
+    draw_lines(axes, drawn, chosen)
+    draw_spots(axes, drawn, chosen, say)
+    _heads(axes, drawn, traced, row, say)
+    _texts(figure, traced, row, lines, say)
+    return figure
+
+
+def _wrapped(lines: list[str], width: float) -> list[tuple[str, bool]]:
+    """Return lines that fit on paper of a width in inches, and whether they belong to the last one, the result."""
+    fitting = [textwrap.wrap(line, int(CHARACTERS * width), subsequent_indent="    ") for line in lines]
+    return [(part, i == len(lines) - 1) for i, parts in enumerate(fitting) for part in parts]
+
+
+def _paper(drawn: Diagram, width: float, lines: int) -> tuple[Figure, Axes]:
+    """Return a figure whose data are inches."""
+    foot = FOOT + 0.3 * lines
+    height = drawn.height + HEAD + foot
+    figure = canvas.sheet(width, height, layout=None)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    left = LEFT + (width - drawn.width - LEFT - RIGHT) / 2
+    axes.set_xlim(-left, width - left)
+    axes.set_ylim(-foot, height - foot)
+    return figure, axes
+
+
+def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, say: Words) -> None:
+    """Name the columns, and write what each output should have been."""
+    top = drawn.height + 0.12
+    canvas.write(axes, 0.0, top, say("inputs"), fontweight="bold")
+    for column, layer in zip(drawn.columns[1:], drawn.layers, strict=True):
+        kind = ", ".join([type(layer.layer).__name__, *([layer.activation] if layer.activation else [])])
+        canvas.write(axes, column[0].x, top, say("layer_head", place=layer.place, kind=kind), fontweight="bold")
+    target = traced.target[row]
+    outputs = [spot for spot in drawn.columns[-1] if spot.unit is not None]
+    for spot in outputs:
+        value = float(int(target) == spot.unit if np.ndim(target) == 0 else target[spot.unit])
+        text = say("target", value=canvas.number(value))
+        canvas.write(axes, spot.x + RADIUS + 0.12, spot.y, text, ha="left", color=canvas.GREEN)
+
+
+def _texts(figure: Figure, traced: Trace, row: int, lines: list[tuple[str, bool]], say: Words) -> None:
+    loss = canvas.number(traced.loss)
+    below = say("network_one", loss=loss)
+    if traced.rows > 1:
+        below = say("network_below", row=row, rows=traced.rows, loss=loss)
+    if traced.first_bad:
+        below += "\n" + say("bad", cause=traced.first_bad)
+    height = figure.get_figheight()
+    style: canvas.Style = {"ha": "left", "va": "top", "parse_math": False}
+    left = canvas.EDGE / figure.get_figwidth()
+    canvas.title(figure, say("network"), below)
+    for i, (line, result) in enumerate(lines):
+        figure.text(
+            left, (0.52 + 0.3 * (len(lines) - i)) / height, line, fontsize=canvas.LABEL, color=canvas.INK,
+            fontweight="bold" if result else "normal", **style,
+        )  # fmt: skip
+    figure.text(left, 0.45 / height, say("key"), fontsize=canvas.SMALL, color=canvas.GREY, **style)

@@ -1,0 +1,52 @@
+"""Saving a figure: PNG, SVG or PDF, whole or not at all, the same bytes each time."""
+
+from __future__ import annotations
+
+import io as memory
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bpengine import io
+from bpengine.errors import ConfigError, unknown
+from bpengine.explain.figures import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("pdf", "png", "svg")
+SHADES = 72  # dots per inch of the shaded planes in a drawing of lines: they are smooth, and small files load fast
+DATES = {"pdf": "CreationDate", "svg": "Date"}  # left out, so that the same figure is the same file
+
+
+def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Write a figure to a file, in the format that its name ends in, and return the path.
+
+    Raises ConfigError for a file that exists (unless `force`), for a folder that does not, and for another format.
+    """
+    target = check_target(path, force=force)
+    kind, buffer = target.suffix[1:].lower(), memory.BytesIO()
+    about: dict[str, Any] = {"Title": figure.get_label() or target.stem}
+    if kind in DATES:
+        about[DATES[kind]] = None
+    with canvas.package().rc_context({"svg.hashsalt": "bpengine"}):
+        figure.savefig(
+            buffer, format=kind, dpi=canvas.DPI if kind == "png" else SHADES, metadata=about, facecolor="white"
+        )
+    io.write_whole(target, buffer.getvalue())
+    return target
+
+
+def check_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Return the path of a figure that may be written; raise ConfigError that says what to do instead."""
+    target = Path(path)
+    if target.suffix[1:].lower() not in FORMATS:
+        if not target.suffix:
+            raise ConfigError(f"a figure requires a file name that ends in .png, .svg or .pdf, got {str(target)!r}.")
+        raise unknown("figure format", target.suffix[1:], FORMATS)
+    if target.is_dir() or not target.parent.is_dir():
+        what = "it is a folder" if target.is_dir() else f"there is no folder {str(target.parent)!r}"
+        raise ConfigError(f"cannot write {str(target)!r}: {what}.")
+    if target.exists() and not force:
+        raise ConfigError(f"{str(target)!r} exists already. Choose another name, or pass force=True (--force).")
+    return target

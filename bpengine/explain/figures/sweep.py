@@ -1,0 +1,115 @@
+"""The sweep: the loss as one parameter moves, or two, with the descent walking down it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError
+from bpengine.explain.descent import Descent
+from bpengine.explain.figures import canvas
+from bpengine.explain.figures.labels import rule_words, spoken
+from bpengine.explain.figures.surface import surface
+from bpengine.explain.sweep import Sweep
+from bpengine.explain.words import Words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def sweep(swept: Sweep, *, lang: str = "en") -> Figure:
+    """Return a matplotlib Figure of a `bpengine.explain.Sweep`: a curve for one parameter, contour lines for two.
+
+    A descent in it is drawn point by point, numbered, with the slope at its start; the title tells which rule ended it.
+    Raises ConfigError for something that is no sweep, two parameters with a single value, an unknown language, or without
+    matplotlib.
+    """
+    say = spoken(lang)
+    if not isinstance(swept, Sweep):
+        raise ConfigError(f"the sweep figure requires a Sweep, as bp.sweep returns it, got {swept!r}.")
+    figure = canvas.sheet(8.0, 5.4)
+    axes = figure.subplots()
+    draw = _curve if len(swept.names) == 1 else surface
+    draw(figure, axes, swept, say)
+    below = ""
+    if swept.descent is not None and swept.descent.stopped_by:
+        below = say("stopped_at", steps=len(swept.descent.points), rule=rule_words(swept.descent.stopped_by, lang))
+    canvas.title(figure, say("sweep", names=", ".join(swept.names)), below)
+    canvas.legend(figure, axes, columns=1)
+    return figure
+
+
+def _curve(figure: Figure, axes: Axes, swept: Sweep, say: Words) -> None:
+    canvas.frame(axes, swept.names[0], say("loss_axis"))
+    order = np.argsort(swept.values[0], kind="stable")
+    values, loss = swept.values[0][order], swept.loss[order]
+    marker: canvas.Style = {"marker": "o", "markersize": 5} if len(values) <= canvas.FEW_POINTS else {}
+    axes.plot(values, loss, color=canvas.BLUE, linewidth=2.4, label=say("curve"), **marker)
+    if swept.descent is not None and swept.descent.points:
+        _descent(axes, swept.descent, say)
+    else:
+        _here(axes, swept, say)
+    bad = values[~np.isfinite(loss)]
+    where = canvas.number(float(bad[0])) if bad.size else ""
+    canvas.mark_bad(axes, bad, say("not_finite", count=len(bad), where=where))
+
+
+def _descent(axes: Axes, descent: Descent, say: Words) -> None:
+    """Draw the points of a descent in one parameter: before each step, the loss that was."""
+    at = np.array([p.value[0] for p in descent.points])
+    loss, slope = np.array([p.loss for p in descent.points]), descent.points[0].slope[0]
+    low, high = canvas.margin(*axes.get_ylim(), 0.08)  # room for the numbers
+    style: canvas.Style = {"linewidth": 1.2, "marker": "o", "markersize": 9, "markeredgecolor": "white", "zorder": 4}
+    plain = all(_plain(p.value[0], p.slope[0], p.learning_rate, p.new[0]) for p in descent.points)
+    label = say("descent_steps" if plain else "descent_any", count=len(at))
+    axes.plot(at, loss, color=canvas.VERMILION, linestyle="--", label=label, **style)
+    reach = 0.12 * (axes.get_xlim()[1] - axes.get_xlim()[0])
+    line = at[0] + reach * np.array([-1.0, 1.0])
+    axes.plot(
+        line, loss[0] + slope * (line - at[0]), color=canvas.INK, linewidth=2, linestyle=":",
+        label=say("tangent", slope=canvas.number(slope)), zorder=3,
+    )  # fmt: skip
+    axes.set_ylim(low, high)
+    side = "left" if slope <= 0 else "right"  # where the curve is not
+    _name(axes, (at[0], loss[0]), say("start", value=canvas.number(at[0])), side)
+    label = say("descent_end", value=canvas.number(descent.points[-1].new[0]))
+    axes.axvline(descent.points[-1].new[0], color=canvas.GREEN, linestyle="-.", label=label, zorder=1)
+    _numbers(axes, at, loss)
+
+
+def _plain(old: float, slope: float, rate: float | None, new: float) -> bool:
+    """Say whether a step is that of plain descent."""
+    return rate is not None and bool(np.isclose(old - rate * slope, new, rtol=1e-4, atol=1e-7))
+
+
+def _numbers(axes: Axes, at: Any, loss: Any) -> None:
+    """Write the steps' numbers, as far as there is room between the points."""
+    box = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
+    last = None
+    for i, point in enumerate(np.column_stack([at, loss])):
+        if last is None or np.linalg.norm((point - last) / box) > 0.06:
+            axes.annotate(
+                str(i + 1), point, (0, -17), textcoords="offset points", ha="center", va="center",
+                fontsize=canvas.SMALL, color=canvas.VERMILION, fontweight="bold",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+            )  # fmt: skip
+            last = point
+
+
+def _here(axes: Axes, swept: Sweep, say: Words) -> None:
+    """Mark where the model stands, if that is on the curve."""
+    at, values = swept.at[0], swept.values[0]
+    if values.min() <= at <= values.max():
+        axes.axvline(at, color=canvas.GREEN, linestyle="-.", label=say("here", value=canvas.number(at)))
+
+
+def _name(axes: Axes, point: tuple[float, float], text: str, side: str) -> None:
+    """Write beside a point of the descent; `side` is that of the text which touches it."""
+    away = (12, 6) if side == "left" else (-12, 6)
+    axes.annotate(
+        text, point, away, textcoords="offset points", ha=side, fontsize=canvas.TEXT, color=canvas.INK,
+        fontweight="bold", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}, zorder=5,
+        parse_math=False,
+    )  # fmt: skip
