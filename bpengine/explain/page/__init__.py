@@ -1,0 +1,6 @@
+"""The page: a recorded training run as one HTML file, to be stepped through and pointed at."""
+
+from bpengine.explain.page.document import Page
+from bpengine.explain.page.recording import page
+
+__all__ = ["Page", "page"]

@@ -1,0 +1,63 @@
+"""Page: a recorded run as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from bpengine import io
+from bpengine.explain.page.words import page_words
+
+SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", "training.js", "page.js")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the page shows: the data's title, the language it opens in, what was trained, and the steps.
+
+    content: columns of units, units, weights and their sums (`scene.py`), numbers (`numbers.py`), steps and losses.
+    """
+
+    title: str
+    lang: str
+    about: dict[str, Any]
+    content: dict[str, Any]
+
+    def html(self) -> str:
+        """Return the file: template, style, scripts and content in one, with a policy that lets nothing be loaded."""
+        style, script = _asset("page.css"), "\n".join(_asset(name) for name in SCRIPTS)
+        parts = {
+            "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(self._title()), "style": style,
+            "script": script, "content": self._json(), "style_hash": _hash(style), "script_hash": _hash(script),
+            "needs_script": html.escape(page_words()[self.lang]["needs_script"]),
+        }  # fmt: skip
+        return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("template.html"))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file, whole or not at all."""
+        io.write_whole(path, self.html().encode())
+
+    def _title(self) -> str:
+        return " ".join(part for part in (self.title, self.about["sizes"]) if part) + " - backpropagation"
+
+    def _json(self) -> str:
+        """Return the content as JSON in which no "<" stands: no name in it can end the element it is in."""
+        told = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_words(), **self.content}
+        plain = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", plain)
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """Return the hash by which a Content-Security-Policy lets this very text run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,0 +1,89 @@
+"""Numbers: every number of a recorded run once, as columns over the steps, packed for the page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+
+
+class Ref(int):
+    """The position of a number in a sheet; in a page's JSON it becomes the position of its column."""
+
+
+class Sheet:
+    """The numbers of one step, in the order they were put down."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def put(self, value: float) -> Ref:
+        """Put a number down and return where it is."""
+        self.values.append(float(value))
+        return Ref(len(self.values) - 1)
+
+    def put_all(self, values: Any) -> list[Ref]:
+        """Put several numbers down."""
+        return [self.put(value) for value in values]
+
+
+def distinct(sheet: Sheet) -> int:
+    """Return how many different numbers a sheet holds: about how many columns it will need."""
+    return len({np.float64(value).tobytes() for value in sheet.values})
+
+
+def packed(sheets: Sequence[Sheet], structure: Any) -> tuple[dict[str, str], Any]:
+    """Return the columns of several steps, packed, and the structure with each Ref replaced by its column's number.
+
+    Equal columns are kept once. `constants` come first, a number each; then `singles`, columns of float32, which hold
+    their numbers exactly; then `doubles`. Little-endian, base64; a column's numbers, one per step, stand together.
+    """
+    table = np.array([sheet.values for sheet in sheets], dtype="<f8").reshape(len(sheets), -1).T
+    kinds: list[dict[bytes, HostArray]] = [{}, {}, {}]
+    found = []
+    for column in table:
+        kind, key = _kind(column), column.tobytes()
+        kinds[kind].setdefault(key, column)
+        found.append((kind, key))
+    order = {(kind, key): None for kind, columns in enumerate(kinds) for key in columns}
+    numbers = {place: number for number, place in enumerate(order)}
+    refs = [numbers[place] for place in found]
+    constants, singles, doubles = (list(columns.values()) for columns in kinds)
+    with np.errstate(all="ignore"):
+        told = {
+            "constants": _text(np.array([column[0] for column in constants], dtype="<f8")),
+            "singles": _text(np.array(singles, dtype="<f4")),
+            "doubles": _text(np.array(doubles, dtype="<f8")),
+        }
+    return told, _replaced(structure, refs)
+
+
+def _kind(column: HostArray) -> int:
+    bits = column.view(np.uint64)
+    if bool(np.all(bits == bits[0])):
+        return 0
+    with np.errstate(all="ignore"):
+        return 1 if np.array_equal(column.astype("<f4").astype("<f8"), column, equal_nan=True) else 2
+
+
+def text(values: Any) -> str:
+    """Return numbers as base64 of little-endian float64."""
+    return _text(np.asarray(values, dtype="<f8"))
+
+
+def _text(array: HostArray) -> str:
+    return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def _replaced(value: Any, refs: Sequence[int]) -> Any:
+    if isinstance(value, Ref):
+        return refs[value]
+    if isinstance(value, dict):
+        return {name: _replaced(part, refs) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_replaced(part, refs) for part in value]
+    return value

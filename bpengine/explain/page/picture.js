@@ -1,0 +1,147 @@
+// The network as a picture: units as circles, weights as lines. Built once for a width, then only brought up to date.
+
+const picture = { nodes: new Map(), lines: new Map(), lanes: [], links: [] };
+const WIDE = 130; // between columns: room for a number on every line
+const GAP = 82; // between columns, at least
+const CROWDED = 60; // lines: with more, only those of the sum that is shown stand out
+
+function buildPicture() {
+  const box = byId("picture");
+  const width = Math.max(box.clientWidth, (page.columns.length + 1) * GAP);
+  const places = laidOut(width);
+  picture.wide = places.wide;
+  const svg = s("svg", { role: "group", "aria-labelledby": "network-heading", "aria-describedby": "network-help",
+    width, height: places.height, viewBox: `0 0 ${width} ${places.height}` });
+  Object.assign(picture, { nodes: new Map(), lines: new Map(), lanes: [], links: [] });
+  const layers = ["links", "lines", "nodes", "labels"].map((name) => s("g", { class: name }));
+  svg.append(...layers);
+  svg.classList.toggle("narrow", !places.wide);
+  drawLinks(layers[0], places);
+  page.columns.forEach((column, c) => {
+    const lines = page.weights.flatMap((w, i) => (w.column === c ? drawLine(w, `w${i}`, places, layers) : []));
+    if (lines.length) picture.lanes.push(lines);
+    picture.lanes.push(drawColumn(column, c, places, layers[2]));
+  });
+  picture.lanes.push([drawLoss(places, layers[2])]);
+  box.replaceChildren(svg);
+}
+
+// Where everything stands: x of each column (the loss is one more), y of each unit, and of a bias below its column.
+function laidOut(width) {
+  const count = page.columns.length;
+  const biased = page.columns.map((_, c) =>
+    page.weights.some((w) => w.bias && page.columns[w.column].sources[0] === c));
+  const gap = (width - 92) / count;
+  const radius = gap < WIDE ? 22 : 27;
+  const tallest = Math.max(...page.columns.map((column, c) => column.units.length + (biased[c] ? 0.8 : 0)));
+  const top = 46;
+  const height = Math.max(tallest * (2 * radius + 30), Math.min(330, width * 0.5)) + top + 14;
+  const x = (c) => 46 + gap * c;
+  const y = (c, i) => {
+    const n = page.columns[c].units.length + (biased[c] ? 0.8 : 0);
+    return top + ((height - top - 6) * (i + 0.5)) / n;
+  };
+  return { x, y, height, biased, radius, wide: gap >= WIDE, biasY: (c) => y(c, page.columns[c].units.length - 0.1) };
+}
+
+function drawLinks(layer, places) {
+  page.columns.forEach((column, c) => column.sources.forEach((from, order) => {
+    if (order === 0 && page.weights.some((w) => w.column === c && w.from !== null)) return;
+    column.units.forEach((unit, i) => page.columns[from].units.forEach((start, j) => {
+      if (start !== unit && !column.joined) return;
+      const ends = [places.x(from), places.y(from, j), places.x(c), places.y(c, i)];
+      const bend = c - from > 1 ? 60 : 0;
+      const [x1, y1, x2, y2] = ends;
+      layer.append(s("path", { d: `M${x1} ${y1} Q${(x1 + x2) / 2} ${(y1 + y2) / 2 - bend} ${x2} ${y2}` }));
+    }));
+  }));
+}
+
+function drawLine(weight, id, places, [, lines, , labels]) {
+  const source = page.columns[weight.column].sources[0];
+  if (source === undefined || (weight.from === null && !weight.bias)) return [];
+  const start = weight.bias ? null : page.columns[source].units.indexOf(weight.from);
+  const end = page.columns[weight.column].units.indexOf(weight.unit);
+  const x1 = places.x(source), y1 = weight.bias ? places.biasY(source) : places.y(source, start);
+  const x2 = places.x(weight.column), y2 = places.y(weight.column, end);
+  const ends = { x1, y1, x2, y2 };
+  const mark = s("line", ends);
+  const line = s("g", { class: "line", role: "button", tabindex: -1, "data-id": id, on: pointing(id) },
+    s("line", { ...ends, class: "target" }), s("line", { ...ends, class: "ring" }), mark);
+  const label = s("text");
+  lines.append(line);
+  labels.append(label);
+  picture.lines.set(id, { line, mark, label, weight, ends, along: 0.3 + 0.13 * (end % 3) });
+  return [{ id, element: line, y: y1 + (y2 - y1) * 0.5 }];
+}
+
+function drawColumn(column, c, places, layer) {
+  const x = places.x(c);
+  const head = s("text", { class: "head", x, y: 16 });
+  const below = s("text", { class: "kind", x, y: 32 });
+  layer.append(head, below);
+  picture.nodes.set(`head${c}`, { head, below, column });
+  if (places.biased[c]) {
+    const y = places.biasY(c);
+    layer.append(s("g", { class: "bias", "aria-hidden": "true" },
+      s("rect", { x: x - 13, y: y - 13, width: 26, height: 26, rx: 5 }), s("text", { x, y: y + 4 }, "1")));
+  }
+  return column.units.map((unit, i) => {
+    const list = c === 0 ? page.inputs : page.units;
+    const index = list.findIndex((thing) => thing.unit === unit && (c === 0 || thing.column === c));
+    return drawNode(`${c === 0 ? "x" : "u"}${index}`, x, places.y(c, i), layer, c, places.radius);
+  });
+}
+
+function drawNode(id, x, y, layer, c, r) {
+  const value = s("text", { class: "value", x, y: y + 4 });
+  const name = s("text", { class: "name", x, y: y + (id === "loss" ? 22 : r) + 14 });
+  const hint = s("title");
+  const shape = id === "loss" ? { x: x - r - 6, y: y - 22, width: 2 * r + 12, height: 44, rx: 9 } : { cx: x, cy: y, r };
+  const kind = id === "loss" ? "rect" : "circle";
+  const node = s("g", { class: `node ${id[0] === "x" ? "given" : ""}`, role: "button", tabindex: -1, "data-id": id,
+    on: pointing(id) }, hint, s(kind, { ...shape, class: "ring" }), s(kind, { ...shape, class: "body" }), value, name);
+  layer.append(node);
+  picture.nodes.set(id, { node, value, name, hint, column: c });
+  return { id, element: node, y };
+}
+
+function drawLoss(places, layer) {
+  const c = page.columns.length;
+  const last = page.columns[c - 1];
+  last.units.forEach((_, i) => byLoss(places, layer, i));
+  return drawNode("loss", places.x(c), places.y(c - 1, (last.units.length - 1) / 2), layer, c, places.radius);
+}
+
+function byLoss(places, layer, i) {
+  const c = page.columns.length;
+  const y = places.y(c - 1, (page.columns[c - 1].units.length - 1) / 2);
+  layer.prepend(s("path", { class: "to-loss",
+    d: `M${places.x(c - 1) + places.radius} ${places.y(c - 1, i)} L${places.x(c) - places.radius - 6} ${y}` }));
+}
+
+function pointing(id) {
+  return {
+    pointerenter: (event) => event.pointerType === "mouse" && show({ pointed: id }),
+    pointerleave: (event) => event.pointerType === "mouse" && show({ pointed: null }),
+    focus: () => show({ kept: id }),
+    click: (event) => { event.currentTarget.focus(); show({ kept: id }); },
+    keydown: (event) => moved(event, id),
+  };
+}
+
+// Arrow keys: up and down within a column of units or weights, left and right to the next column.
+function moved(event, id) {
+  const lane = picture.lanes.findIndex((spots) => spots.some((spot) => spot.id === id));
+  const spots = [...picture.lanes[lane]].sort((a, b) => a.y - b.y);
+  const i = spots.findIndex((spot) => spot.id === id);
+  const beside = (other) => other && [...other].sort((a, b) => Math.abs(a.y - spots[i].y) - Math.abs(b.y - spots[i].y))[0];
+  const to = {
+    ArrowUp: () => spots[i - 1], ArrowDown: () => spots[i + 1], Home: () => picture.lanes[0][0],
+    ArrowLeft: () => beside(picture.lanes[lane - 1]), ArrowRight: () => beside(picture.lanes[lane + 1]),
+    End: () => picture.lanes.at(-1)[0], Enter: () => spots[i], " ": () => spots[i],
+  }[event.key];
+  if (!to) return;
+  event.preventDefault();
+  to()?.element.focus();
+}

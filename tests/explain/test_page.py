@@ -1,0 +1,228 @@
+"""The page: its numbers are the engine's, its file holds everything and nothing that can do harm."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.errors import ConfigError
+from bpengine.explain.page import Page, page
+from bpengine.explain.page.document import SCRIPTS
+from bpengine.explain.page.drawing import FEWER, spread
+from bpengine.explain.page.words import PAGE, ROOM, page_words
+from bpengine.explain.steps import trace_steps
+
+X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
+Y = np.array([[0], [1], [1], [0]], float)
+NASTY = "</script><script>window.hacked = 1</script><!-- \"'&\u2028"
+
+
+def xor(dtype: str = "float64") -> bp.Model:
+    layers = [bp.Dense(2, "sigmoid"), bp.Dense(1, "sigmoid")]
+    return bp.Model(bp.Network(2, layers, "half_sum_squares"), "numpy", dtype, seed=3)
+
+
+def content(made: Page) -> Any:
+    """Read the page's JSON back out of its HTML, as a browser does: up to the first end tag."""
+    return json.loads(made.html().split('id="content">')[1].split("</script")[0])
+
+
+class Numbers:
+    """The page's columns, read as its script reads them."""
+
+    def __init__(self, told: Any) -> None:
+        self.steps = len(told["steps"])
+        kinds = (("constants", "<f8"), ("singles", "<f4"), ("doubles", "<f8"))
+        self.constants, singles, doubles = (
+            np.frombuffer(base64.b64decode(told["numbers"][name]), kind).astype(float) for name, kind in kinds
+        )
+        self.columns = np.concatenate([singles, doubles]).reshape(-1, self.steps)
+
+    def __call__(self, ref: int, at: int) -> float:
+        constants = len(self.constants)
+        return float(self.constants[ref] if ref < constants else self.columns[ref - constants, at])
+
+
+@pytest.mark.parametrize(
+    "optimizer", [bp.SGD(0.5), bp.Momentum(0.1), bp.Adam(bp.Cosine(0.1, 9))], ids=lambda o: o.kernel
+)
+def test_traces_of_steps_are_those_of_a_fit(optimizer: bp.Adam, rng: np.random.Generator) -> None:
+    layers = [bp.Dense(4, "tanh"), bp.BatchNorm(), bp.Dropout(0.3), bp.Dense(2)]
+    x, y = rng.normal(size=(7, 3)), rng.normal(size=(7, 2))
+    model = bp.Model(bp.Network(3, layers, "mean_squared_error", bp.L2(0.1)), "numpy", "float64", seed=5)
+    before = model.parameters
+    traces = list(trace_steps(model, x, y, optimizer=optimizer, steps=9))
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(value, before[name])
+    history = model.fit(x, y, optimizer=optimizer, steps=9)
+    np.testing.assert_array_equal([trace.loss for trace in traces], history.loss)
+    np.testing.assert_array_equal([trace.learning_rate for trace in traces], history.learning_rate)
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(traces[-1].updated[name], value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_are_the_engines(dtype: str) -> None:
+    told = content(page(xor(dtype), X, Y, optimizer=bp.SGD(2.0), steps=30))
+    number, model = Numbers(told), xor(dtype)
+    assert told["steps"] == list(range(1, 31))
+    for at in range(30):
+        for unit in told["units"]:
+            e = bp.explain(model, X, Y, layer=unit["column"] - 1, unit=unit["unit"], optimizer=bp.SGD(2.0))
+            for name in ("z", "a", "da", "dz"):
+                assert [number(ref, at) for ref in unit[name]] == getattr(e, name).tolist()
+            for name in ("forward", "incoming", "through"):
+                for r, sums in enumerate(unit[name]):
+                    terms = getattr(e, name).terms(r)
+                    got = [[number(ref, at) for ref in term[1:]] for term in sums["terms"]]
+                    assert got == [[t.left, t.right, t.product] for t in terms]
+                    assert (number(sums["value"], at), number(sums["rounding"], at)) == (terms.value, terms.rounding)
+            own = {label: (part, i) for part in e.parameters for i, label in enumerate(part.labels())}
+            for weight in (told["weights"][i] for i in unit["weights"]):
+                part, i = own.pop(weight["name"])
+                update = part.update
+                for name, wanted in (("old", update.old), ("step_size", update.step_size), ("new", update.new)):
+                    assert number(weight[name], at) == wanted[i]
+                assert number(weight["gradient"], at) == part.gradient[i]
+                assert [number(t[3], at) for t in weight["data"]["terms"]] == part.data.product[i].tolist()
+            assert not own
+        assert number(told["loss"], at) == model.trace(X, Y).loss
+        model.fit(X, Y, optimizer=bp.SGD(2.0), steps=1)
+
+
+def test_a_short_run_of_a_small_network_is_kept_whole_and_small() -> None:
+    made = page(xor(), X, Y, steps=200)
+    assert len(made.content["steps"]) == 200
+    assert len(made.html().encode()) < 1_000_000
+
+
+@pytest.fixture(scope="module")
+def large() -> Page:
+    rng = np.random.default_rng(0)
+    layers = [bp.Dense(512, "relu"), bp.Dense(256, "relu"), bp.Dense(10)]
+    model = bp.Model(bp.Network(784, layers, "softmax_cross_entropy"), "numpy", "float32")
+    return page(model, rng.random((128, 784)), rng.integers(0, 10, 128), steps=4)
+
+
+def test_a_network_too_large_to_draw_shows_its_largest_terms(large: Page) -> None:
+    told = content(large)
+    number = Numbers(told)
+    assert [len(column["units"]) for column in told["columns"]] == [FEWER] * 4
+    assert not any(column["whole"] for column in told["columns"])
+    assert len(large.html().encode()) < 1_500_000
+    for unit in told["units"]:
+        for sums in (*unit["forward"], *unit["incoming"], *(told["weights"][i]["data"] for i in unit["weights"])):
+            products = [number(term[3], 0) for term in sums["terms"]]
+            left = number(sums["rest"], 0) if "rest" in sums else 0.0
+            total = math.fsum([*products, left, number(sums["rounding"], 0)])
+            assert total == pytest.approx(number(sums["value"], 0), rel=1e-12, abs=1e-20)
+            assert sums.get("left_out", 0) + len(products) in (1, 10, 128, 256, 257, 512, 513, 785)
+
+
+def test_the_drawn_units_have_the_largest_gradients(large: Page) -> None:
+    rng = np.random.default_rng(0)
+    layers = [bp.Dense(512, "relu"), bp.Dense(256, "relu"), bp.Dense(10)]
+    model = bp.Model(bp.Network(784, layers, "softmax_cross_entropy"), "numpy", "float32")
+    traced = model.trace(rng.random((128, 784)), rng.integers(0, 10, 128))
+    size = np.abs(traced.layers["0"].dz).sum(axis=0)
+    drawn = content(large)["columns"][1]["units"]
+    assert size[drawn].min() >= np.delete(size, drawn).max()
+
+
+def test_many_steps_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bpengine.explain.page.recording.BYTES", 10_000)
+    told = content(page(xor(), X, Y, steps=50))
+    assert told["steps"][0] == 1
+    assert told["steps"][-1] == 50
+    assert 2 <= len(told["steps"]) < 20
+    assert set(np.diff(told["steps"])) <= {np.diff(told["steps"]).min(), np.diff(told["steps"]).min() + 1}
+    assert len(base64.b64decode(told["losses"])) == 50 * 8
+
+
+@pytest.mark.parametrize(("count", "wanted", "found"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 4, [0])])
+def test_an_even_selection(count: int, wanted: int, found: list[int]) -> None:
+    assert spread(count, wanted) == found
+
+
+def test_a_run_that_ends_in_nan_says_where_it_began() -> None:
+    model = bp.Model(bp.Network(1, [bp.Dense(2, "relu"), bp.Dense(1)], "mean_squared_error"), seed=1)
+    told = content(page(model, [[1.0], [2.0]], [[1.0], [3.0]], optimizer=bp.SGD(10.0), steps=60))
+    step, cause = told["bad"]
+    traces = list(trace_steps(model, [[1.0], [2.0]], [[1.0], [3.0]], optimizer=bp.SGD(10.0), steps=step))
+    assert [trace.first_bad is None for trace in traces] == [True] * (step - 1) + [False]
+    assert cause == traces[-1].first_bad
+    assert told["steps"][-1] == step < 60
+
+
+def test_names_from_data_stay_text() -> None:
+    made = page(xor(), X, Y, steps=2, title=NASTY, inputs=[NASTY, "b"], outputs=[NASTY])
+    text = made.html()
+    assert NASTY not in text
+    assert text.count("<script") == text.count("</script") == 2
+    data = text.split('id="content">')[1].split("</script")[0]
+    assert not re.search("[<>&\u2028\u2029]", data)
+    told = json.loads(data)
+    assert told["title"] == told["names"]["inputs"][0] == told["names"]["outputs"][0] == NASTY
+    assert NASTY in told["labels"]["en"]
+
+
+def test_nothing_is_loaded() -> None:
+    text = page(xor(), X, Y, steps=2).html()
+    assert "default-src 'none'" in text
+    assert not re.search(r"(?i)\b(src|href)=\"(?!data:,)|@import|url\(|https?://(?!www\.w3\.org/2000/svg)", text)
+
+
+def test_every_word_is_spoken_in_both_languages() -> None:
+    for key, told in PAGE.items():
+        assert len(told) == 2, key
+        assert sorted(re.findall(r"\{\w+\}", told[0])) == sorted(re.findall(r"\{\w+\}", told[1])), key
+    scripts = "".join((files("bpengine.explain.page") / name).read_text() for name in (*SCRIPTS, "template.html"))
+    spoken = page_words()["pt"]
+    used = set(re.findall(r"(?:say\(|data-say=)\"(\w+)\"", scripts))
+    assert used <= set(spoken)
+    for key in (*PAGE, *(f"room_{key}" for key in ROOM)):
+        composed = key.startswith("stage_") or key.endswith("_legend") or key == "needs_script"
+        assert composed or f'"{key}"' in scripts, f"{key} is never said"
+
+
+class Doubling(bp.Layer):
+    """A layer that calls no kernel: nothing is known about what joins its units."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        return x + x, None, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return dy + dy, {}
+
+
+def test_a_layer_of_a_kind_of_its_own_is_named() -> None:
+    layers = [bp.Dense(2), Doubling(), bp.Dense(1)]
+    model = bp.Model(bp.Network(2, layers, "mean_squared_error"))
+    assert content(page(model, X, Y, steps=2))["left"] == ["0", "1"]  # nothing known takes what these give
+    assert content(page(xor(), X, Y, steps=2))["left"] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 0}, "steps to be a whole number of at least 1"),
+        ({"lang": "fr"}, "unknown language 'fr'"),
+        ({"optimizer": "sdg"}, "unknown optimizer 'sdg'. Did you mean 'sgd'"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        page(xor(), X, Y, **settings)
+
+
+def test_no_target() -> None:
+    with pytest.raises(ConfigError, match="requires y"):
+        page(xor(), X, None)
