@@ -5,13 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench gpu-check clean
+.PHONY: demo test lint bench gpu-bench gpu-check clean
 
 demo: $(VENV)/demo
 	$(BIN)/bpengine demo
 
 test: $(VENV)/test lint
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_OPTIONS)
 
 lint: $(VENV)/test
 	$(BIN)/ruff format --check .
@@ -23,8 +23,13 @@ lint: $(VENV)/test
 gpu-check:
 	$(PYTHON) -m pytest --require-backend cupy --require-backend jax --require-jax-platform gpu
 
+# the engine and its peers side by side, about twenty minutes; `.venv/bin/bpengine bench --quick` takes two
 bench: $(VENV)/bench
-	$(BIN)/python bench/training_step.py
+	$(BIN)/bpengine bench
+
+# the same on an NVIDIA GPU, in an environment that has what is to be compared: fails where there is no GPU
+gpu-bench:
+	$(PYTHON) -m bpengine bench --device gpu --workloads main,xor,huge --rounds 5
 
 # one stamp per set of extras, renewed when the project's metadata change
 $(VENV)/demo $(VENV)/test $(VENV)/bench: pyproject.toml

@@ -202,10 +202,10 @@ class Model:
             optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
             track_step_size,
         )  # fmt: skip
-        trainer, state = fit.trainer(self._subject(), check_rows(self.network, x, y, weights), self._on_epoch(fit))
+        trainer = fit.trainer(self._subject(), check_rows(self.network, x, y, weights), self._on_epoch(fit))
         try:
             with fit.bar() as progress_bar:
-                state, history = trainer.run(state, progress_bar)
+                state, history = trainer.run(progress_bar)
         except NonFiniteError as error:
             self._adopt(error.good_state)
             raise

@@ -22,6 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="fail instead of skipping where this backend (jax, cupy, ...) is missing; may be repeated",
     )
+    parser.addoption(
+        "--require-peer",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="fail where this contender of the benchmark (torch, keras, ...) is missing; may be repeated",
+    )
+    parser.addoption(
+        "--require-browser",
+        action="store_true",
+        help="fail instead of skipping where Playwright or Chromium is missing",
+    )
 
     parser.addoption(
         "--require-jax-platform", metavar="NAME", help="fail at once unless JAX runs on this platform (gpu)"

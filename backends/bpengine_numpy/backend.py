@@ -12,6 +12,7 @@ import numpy as np
 from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
 from bpengine_numpy.compiled.epochs import CompiledEpochs
+from bpengine_numpy.compiled.signature import leaves, rebuilt
 
 
 @cache
@@ -57,8 +58,8 @@ class NumpyBackend(Backend):
         return np.asarray(x)
 
     def copy(self, state: Any) -> Any:
-        """Return the tree as it is: no step writes into an array, so the old state stays what it was."""
-        return state
+        """Copy every array of a tree: a compiled epoch writes over the state it is given."""
+        return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the function as it is: NumPy runs it eagerly."""

@@ -1,9 +1,10 @@
 """Oracles: independent ways to the same gradient, and the reports that come of them."""
 
 from bpengine.check.autodiff import autodiff_gradients, largest_difference
-from bpengine.check.comparison import Comparison, compare_backends
+from bpengine.check.backends import compare_backends
+from bpengine.check.comparison import Comparison
+from bpengine.check.gradientreport import GradientError, Report
 from bpengine.check.gradients import check_gradients
-from bpengine.check.report import GradientError, Report
 
 __all__ = [
     "Comparison",

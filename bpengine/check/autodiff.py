@@ -8,6 +8,7 @@ import numpy as np
 
 from bpengine.backend import get_oracle
 from bpengine.check import kinks
+from bpengine.check.kinkops import Shifted
 from bpengine.check.kinks import Kink
 from bpengine.check.problem import Problem, counter
 from bpengine.layers.layer import Arrays, HostArrays, Run
@@ -36,7 +37,7 @@ def autodiff(problem: Problem, met: list[Kink]) -> tuple[float, HostArrays]:
 
 
 def _moved(problem: Problem, amounts: list[Any]) -> Any:
-    return lambda ops, at: problem.scalar(kinks.shifted(ops.xp, amounts), at)
+    return lambda ops, at: problem.scalar(Shifted(ops.xp, amounts), at)
 
 
 def autodiff_gradients(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from bpengine.check import judge
-from bpengine.check.judge import Verdict
 from bpengine.check.kernelproblem import of_kernel
 from bpengine.check.oracles import NAMES, Oracles
 from bpengine.check.problem import Problem, of_layer
+from bpengine.check.verdict import Verdict
 from bpengine.check.walk import Stage
 from bpengine.errors import BpError
 from bpengine.kernels import Kernel
@@ -39,7 +39,8 @@ def guilty_call(problem: Problem, names: Sequence[str] = NAMES) -> Guilty | None
     problem.gradients(ObservedOps(problem.ops, calls.append))
     for number, call in enumerate(calls):
         judged = _backward if call.function.endswith("_bwd") else _forward
-        if found := judged(call, calls[:number], problem, names):
+        again = any(_same(call, earlier) for earlier in calls[:number])
+        if not again and (found := judged(call, calls[:number], problem, names)):
             return found
     return None
 
@@ -49,7 +50,7 @@ def guilty_kernel(kernel: Kernel, failures: Sequence[Verdict]) -> Guilty | None:
     bad = next((v for v in failures if v.array != "value"), None)
     if bad is None or kernel.backward is None:
         return None
-    return Guilty("", kernel.backward.__name__, f"d{bad.array}", bad.worst.text(bad.oracle) if bad.worst else "")
+    return Guilty("", kernel.backward.__name__, f"d{bad.array}", _words(bad))
 
 
 def guilty_layer(walked: list[Stage], cotangents: list[Any], ops: Ops, names: Sequence[str]) -> Guilty | None:
@@ -58,10 +59,8 @@ def guilty_layer(walked: list[Stage], cotangents: list[Any], ops: Ops, names: Se
         if np.issubdtype(stage.x.dtype, np.floating):
             problem = of_layer(stage.layer, ops, stage.x, stage.params, dy, stage.running, stage.run)
             if bad := first_failure(Oracles(problem), names):
-                words = bad.worst.text(bad.oracle) if bad.worst else ""
-                return Guilty(
-                    stage.run.place, f"{type(stage.layer).__name__}.backward", f"gradient of {bad.array}", words
-                )
+                function = f"{type(stage.layer).__name__}.backward"
+                return Guilty(stage.run.place, function, f"gradient of {bad.array}", _words(bad))
     return None
 
 
@@ -107,7 +106,24 @@ def _backward(call: Call, before: list[Call], problem: Problem, names: Sequence[
     bad = _tried(lambda: first_failure(Oracles(local), names))
     if bad is None:
         return None
-    return Guilty(call.place, call.function, f"d{bad.array}", bad.worst.text(bad.oracle) if bad.worst else "")
+    return Guilty(call.place, call.function, f"d{bad.array}", _words(bad))
+
+
+def _words(bad: Verdict) -> str:
+    return bad.worst.text(bad.oracle) if bad.worst else ""
+
+
+def _same(call: Call, other: Call) -> bool:
+    """Tell whether two calls are one call made twice, with equal arguments."""
+    return (call.function, call.place, call.options) == (other.function, other.place, other.options) and _equal(
+        call.args, other.args
+    )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    return bool(np.array_equal(a, b))
 
 
 def _source(call: Call, before: list[Call]) -> Call | None:

@@ -9,12 +9,13 @@ of the step: it tells a wrong gradient (order 1) from a difference that is badly
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from bpengine.check import kinks
+from bpengine.check.aside import sizes
+from bpengine.check.kinkops import Recording
 from bpengine.check.kinks import Kink
 from bpengine.check.problem import Problem
 from bpengine.layers.layer import HostArrays
@@ -22,6 +23,8 @@ from bpengine.ops import Ops
 
 EPS = float(np.finfo(np.float64).eps)
 FIRST, SHRINK, RUNGS = 1e-2, 4.0, 10  # steps 1e-2, 2.5e-3, ... 4e-8 of a parameter's size
+MOST = 6  # rungs that are kept
+BENT = SHRINK**1.5  # a bend that falls by less from rung to rung falls with the step: by SHRINK, not by its square
 ENOUGH = 1e-8  # relative error of a difference at which no smaller step is tried
 
 
@@ -47,36 +50,42 @@ class Estimate:
         return math.isnan(self.value)
 
 
+NOTHING = Estimate(math.nan, math.inf)
+
+
 class Differences:
-    """The function of a problem along lines through its point."""
+    """The function of a problem along lines through its point.
+
+    A kink that no kernel states shows as well: its two sides have different slopes, and the bend f(h) - 2 f(0) + f(-h)
+    falls with h and not with its square.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         log: list[Kink] = []
-        self.start = float(problem.value(kinks.recording(log), problem.at))
+        self.start = float(problem.value(Recording(log), problem.at))
         self.kinks = list(log)
         self._sides = [np.sign(k.distance) for k in log]
         self._log = log
-        self._ops = kinks.recording(log) if log else Ops(np)
+        self._ops = Recording(log) if log else Ops(np)
         self.noise = self._noise()
 
     def along(self, direction: HostArrays, scale: float = 0.0, *, all_rungs: bool = False) -> Estimate:
         """Return the derivative along a direction; `scale` is the size of derivative that counts as large."""
         rungs: list[Rung] = []
-        best = Estimate(math.nan, math.inf)
+        best = NOTHING
         for k in range(RUNGS):
-            h = FIRST / SHRINK**k
-            sides = [self._at(direction, sign * h) for sign in (1.0, -1.0)]
-            if any(value is None for value in sides):
-                rungs, best = [], Estimate(math.nan, math.inf)
+            rung = self._rung(direction, FIRST / SHRINK**k)
+            rungs = [*rungs, rung] if rung else []
+            if self._bent(rungs[-2:]):
+                rungs = rungs[-1:]
+            if len(rungs) < 2:
+                best = NOTHING
                 continue
-            rungs.append(Rung(h, *sides))  # type: ignore[arg-type]
-            best = min(best, self._extrapolate(rungs), key=lambda e: e.error)
-            if not all_rungs and best.error <= ENOUGH * max(abs(best.value), scale):
+            best = min(best, self._extrapolate(*rungs[-2:]), key=lambda e: e.error)
+            if len(rungs) == MOST or (not all_rungs and best.error <= ENOUGH * max(abs(best.value), scale)):
                 break
-            if len(rungs) == 6:
-                break
-        return Estimate(best.value, best.error, tuple(rungs))
+        return replace(best, rungs=tuple(rungs))
 
     def remainder_order(self, estimate: Estimate, slope: float) -> float | None:
         """Return the order with which the Taylor remainder falls, None where only rounding is left of it."""
@@ -87,13 +96,22 @@ class Differences:
         (h, rest), (smaller, less) = kept[-2:]
         return math.log(rest / less) / math.log(h / smaller)
 
-    def _extrapolate(self, rungs: list[Rung]) -> Estimate:
-        slopes = [(r.ahead - r.behind) / (2.0 * r.h) for r in rungs[-2:]]
-        rounding = self.noise / rungs[-1].h
-        if len(slopes) < 2:
-            return Estimate(slopes[0], math.inf)
-        coarse, fine = slopes
-        return Estimate((SHRINK**2 * fine - coarse) / (SHRINK**2 - 1.0), abs(fine - coarse) / 3.0 + 2.0 * rounding)
+    def _rung(self, direction: HostArrays, h: float) -> Rung | None:
+        """Return the function on both sides, or None where a kink that a kernel states lies between."""
+        ahead, behind = (self._at(direction, sign * h) for sign in (1.0, -1.0))
+        return None if ahead is None or behind is None else Rung(h, ahead, behind)
+
+    def _bent(self, rungs: list[Rung]) -> bool:
+        """Tell whether the function has different slopes on its two sides."""
+        if len(rungs) < 2:
+            return False
+        coarse, fine = (abs(r.ahead - 2.0 * self.start + r.behind) for r in rungs)
+        return fine > 16.0 * self.noise and coarse < BENT * fine
+
+    def _extrapolate(self, coarse: Rung, fine: Rung) -> Estimate:
+        wide, narrow = ((r.ahead - r.behind) / (2.0 * r.h) for r in (coarse, fine))
+        value = (SHRINK**2 * narrow - wide) / (SHRINK**2 - 1.0)
+        return Estimate(value, abs(narrow - wide) / 3.0 + 2.0 * self.noise / fine.h)
 
     def _at(self, direction: HostArrays, h: float) -> float | None:
         """Return f(p + h v), or None when that is on another side of some kink."""
@@ -104,13 +122,13 @@ class Differences:
         return None if crossed else value
 
     def _noise(self) -> float:
-        """Return the noise of the function: what high differences over tiny steps leave.
+        """Return the noise of the function: what high differences over tiny steps leave, just off a kink at the point.
 
         Source: More, Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33, 2011.
         """
         rng = np.random.default_rng(0)
         direction = {n: sizes(a) * rng.choice([-1.0, 1.0], a.shape) for n, a in self.problem.at.items()}
-        values = [self._at(direction, 1e-11 * k) for k in range(-3, 4)]
+        values = [self._at(direction, 1e-11 * k) for k in range(100, 107)]
         table = np.array([v if v is not None else self.start for v in values])
         found = [EPS * abs(self.start), np.finfo(float).tiny]
         if any(v is None for v in values):
@@ -120,9 +138,3 @@ class Differences:
             factor = math.factorial(k) ** 2 / math.factorial(2 * k)
             found += [math.sqrt(factor * float(np.mean(table**2)))] * (k >= 3)
         return 4.0 * max(found)
-
-
-def sizes(array: Any) -> Any:
-    """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
-    usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
-    return np.maximum(np.abs(array), usual if usual > 0 else 1.0)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from bpengine.check import blame, kinks, subjects
+from bpengine.check.gradientreport import Report
 from bpengine.check.kernelproblem import find_kernel
 from bpengine.check.oracles import NAMES, Oracles, OracleUse
 from bpengine.check.own import own_gradients
 from bpengine.check.problem import Problem
-from bpengine.check.report import Report
 from bpengine.check.subjects import Point
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import Kernel
@@ -21,6 +21,7 @@ from bpengine.layers import Layer
 from bpengine.network import Network
 
 
+@np.errstate(all="ignore")  # what is not finite is judged, not warned of
 def check_gradients(
     subject: Any,
     x: Any = None,
@@ -49,6 +50,8 @@ def check_gradients(
     for name in names:
         if name not in NAMES:
             raise unknown("oracle", name, NAMES)
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ConfigError(f"check_gradients requires seed to be a whole number of at least 0, got {seed!r}.")
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
     if isinstance(subject, Network) or _is_model(subject):
@@ -63,8 +66,15 @@ def check_gradients(
         report = _report(problem, Oracles(problem, seed), names, "float64 on numpy")
         return replace(report, guilty=blame.guilty_kernel(kernel, report.failures))
     else:
+        hint = (
+            " Make one: call it."
+            if isinstance(subject, type)
+            else " A function belongs into a Kernel."
+            if callable(subject)
+            else ""
+        )
         raise ConfigError(
-            f"check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, got {subject!r}."
+            f"check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, got {subject!r}.{hint}"
         )
     return _report(problem, Oracles(problem, seed), names, "float64 on numpy")
 
@@ -81,7 +91,7 @@ def _network(subject: Any, point: Point, seed: int, names: list[str]) -> Report:
     if model is None or not copied:
         return report
     reference = judged.reference or judged.hand
-    use, verdicts = own_gradients(model, point, problem, judged.differences.kinks, reference)
+    use, verdicts = own_gradients(model, point, problem, judged.kinks, reference)
     return replace(report, oracles=(*report.oracles, use), verdicts=(*report.verdicts, *verdicts))
 
 
@@ -92,8 +102,9 @@ def _report(problem: Problem, judged: Oracles, names: list[str], precision: str,
         use, found = judged.run(name)
         uses.append(use)
         verdicts += found
-    counted = kinks.count(judged.differences.kinks)
-    counted = replace(counted, left_out=sum(v.left_out for v in verdicts))
+    left = (sum(v.left_out for v in verdicts), sum(v.aside for v in verdicts))
+    elements = tuple(dict.fromkeys(e for v in verdicts for e in v.elements))
+    counted = replace(kinks.count(judged.kinks), left_out=left[0], aside=left[1], elements=elements)
     report = Report(problem.title, precision, judged.loss, tuple(verdicts), counted, tuple(uses))
     return report if report.passed else replace(report, guilty=_guilty(problem, point, names))
 

@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bpengine.check import kinks, words
+from bpengine.check import causes, kinks, words
 from bpengine.check.kinks import Kink
 from bpengine.check.problem import Problem
 from bpengine.check.rounding import RoundedOps
+from bpengine.check.verdict import Verdict, Worst
 from bpengine.layers.layer import HostArrays
 
 EXACT = 1e-12  # of an oracle that only rounds, in float64, relative to the largest element of the array
 SMALL = 1e-3  # an array this much smaller than the largest gradient is judged by that one's rounding
 FLOOR = float(np.finfo(np.float64).tiny)
+NAMED = 100  # elements at kinks that are named at most
 
 
-@dataclass(frozen=True)
-class Worst:
-    """The element with the largest error: its name in words, both values, and what that looks like."""
+def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
+    """Return what the error of each array is relative to: its largest element, or a part of the largest of all.
 
-    element: str
-    hand: float
-    reference: float
-    cause: str
-
-    @property
-    def ratio(self) -> float:
-        """Hand over reference."""
-        return self.hand / self.reference if self.reference else math.inf
-
-    def text(self, oracle: str) -> str:
-        """Return the sentence of the report."""
-        oracle = "reference in float64" if oracle.startswith("own") else oracle
-        values = f"hand {self.hand:.4g}, {oracle} {self.reference:.4g}, ratio {self.ratio:.4g}"
-        return f"{self.element}: {values}" + (f": {self.cause}" if self.cause else "")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One array against one oracle.
-
-    error: the largest difference relative to the largest element; ulp: the same in units of the last place of that
-    element; compared: how many numbers were compared; order: of the Taylor remainder, where there is one; left_out:
-    comparisons that a kink made impossible; ill: comparisons that rounding or curvature made worthless.
+    A network's inputs are held against everything, its parameters against parameters alone.
     """
-
-    array: str
-    oracle: str
-    error: float
-    ulp: float
-    tolerance: float
-    compared: int
-    passed: bool
-    worst: Worst | None = None
-    order: float | None = None
-    left_out: int = 0
-    ill: int = 0
-
-
-def scales(gradients: HostArrays) -> dict[str, float]:
-    """Return what the error of each array is relative to: its largest element, or a part of the largest of all."""
-    largest = {name: float(np.max(np.abs(g), initial=0.0)) for name, g in gradients.items()}
-    least = max(SMALL * max(largest.values(), default=0.0), FLOOR)
-    return {name: max(value, least) for name, value in largest.items()}
+    largest = {name: float(np.max(np.nan_to_num(np.abs(g)), initial=0.0)) for name, g in gradients.items()}
+    of_all = max(largest.values(), default=0.0)
+    of_parameters = max((value for name, value in largest.items() if name not in problem.inputs), default=0.0)
+    least = {name: SMALL * (of_all if name in problem.inputs else of_parameters) for name in gradients}
+    return {name: max(value, least[name], FLOOR) for name, value in largest.items()}
 
 
 def conditioning(problem: Problem, met: list[Kink], eps: float, *, draws: int = 2) -> dict[str, float]:
@@ -94,32 +56,47 @@ def compare(
     allowed: Mapping[str, Any],
     *,
     dtype: Any = np.float64,
+    apart: Mapping[str, Any] | None = None,
 ) -> list[Verdict]:
-    """Judge whole arrays; `allowed` is the largest difference of each array, or of its elements, that rounding explains.
+    """Judge the whole arrays of `hand`; `allowed` is the largest difference of each array, or element, that rounding explains.
 
-    The tolerance told is that of the strictest element.
+    `apart` marks elements whose value is a convention: where they do not agree they are left out, to be judged aside. The
+    tolerance told is that of the strictest element.
     """
-    sizes, verdicts = scales(reference), []
-    for name in problem.at:
-        expected, limit = reference[name], np.asarray(allowed[name])
-        difference = np.nan_to_num(np.abs(hand[name] - expected), nan=np.inf)
+    sizes, verdicts = scales(problem, {name: reference[name] for name in hand}), []
+    for name, ours in hand.items():
+        expected, limit = reference[name], np.broadcast_to(allowed[name], ours.shape)
+        difference = np.nan_to_num(np.abs(ours - expected), nan=np.inf)
+        left = (difference > limit) & (apart or {}).get(name, False)
+        difference = np.where(left, 0.0, difference)
         wrong = float(np.max(difference, initial=0.0))
-        passed = bool(np.all(difference <= limit))
-        worst = _worst(problem, name, hand[name], expected, limit, passed=passed) if expected.size else None
+        passed, out = bool(np.all(difference <= limit)), int(np.sum(left))
+        worst = (
+            _worst(problem, name, ours, expected, difference / np.maximum(limit, FLOOR), passed) if ours.size else None
+        )
         unit = float(np.spacing(np.asarray(sizes[name], dtype=dtype)))
         ratio, tolerance = wrong / sizes[name], float(np.min(limit, initial=np.inf)) / sizes[name]
-        verdicts.append(Verdict(name, oracle, ratio, wrong / max(unit, FLOOR), tolerance, expected.size, passed, worst))
+        named = tuple(named_element(problem, name, i) for i in np.argwhere(left)[:NAMED])
+        verdicts.append(
+            Verdict(
+                name, oracle, ratio, wrong / max(unit, FLOOR), tolerance, ours.size, passed, worst, None, out, 0, out, named
+            )
+        )  # fmt: skip
     return verdicts
 
 
-def exact_allowance(reference: HostArrays, rounding: Mapping[str, float]) -> dict[str, float]:
+def exact_allowance(problem: Problem, reference: HostArrays, rounding: Mapping[str, float]) -> dict[str, float]:
     """Return the allowance of an oracle that only rounds."""
-    return {name: EXACT * size + 16.0 * rounding[name] for name, size in scales(reference).items()}
+    return {name: EXACT * size + 16.0 * rounding[name] for name, size in scales(problem, reference).items()}
 
 
-def _worst(problem: Problem, name: str, hand: Any, expected: Any, limit: Any, *, passed: bool) -> Worst:
-    excess = np.nan_to_num(np.abs(hand - expected), nan=np.inf) / np.maximum(limit, FLOOR)
+def named_element(problem: Problem, name: str, index: Any) -> str:
+    """Return an element's name in words."""
+    place = tuple(int(i) for i in index)
+    return words.element(name, place, problem.at[name].shape, problem.bias_rows.get(name))
+
+
+def _worst(problem: Problem, name: str, hand: Any, expected: Any, excess: Any, passed: bool) -> Worst:
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), hand.shape))
-    looks = "" if passed else words.cause(hand, expected, index, problem.counts)
-    named = words.element(name, index, hand.shape, problem.bias_rows.get(name))
-    return Worst(named, float(hand[index]), float(expected[index]), looks)
+    looks = "" if passed else causes.cause(hand, expected, index, problem.counts, name, problem.at)
+    return Worst(named_element(problem, name, index), float(hand[index]), float(expected[index]), looks)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.check.binding import bound, known
 from bpengine.check.problem import Problem
 from bpengine.errors import ConfigError, ShapeError, unknown
 from bpengine.kernels import KERNELS, Kernel
@@ -66,7 +67,8 @@ def of_kernel(
     counts = {"batch size": len(at[next(iter(at))]) if "B" in _first_shape(kernel) else 0}
     counts["number of outputs"] = at[next(iter(at))].shape[-1]
     title = f"kernel {kernel.name}"
-    return Problem(title, at, ops, lambda o, a: forward(o, a)[0], hand, counts, {}, outside)
+    unstated = outside is not None and kernel.kink_at is None
+    return Problem(title, at, ops, lambda o, a: forward(o, a)[0], hand, counts, {}, outside, unstated=unstated)
 
 
 def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:
@@ -78,25 +80,6 @@ def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:
             f"({', '.join('d' + n for n in kernel.differentiable)}), got {len(values)}."
         )
     return dict(zip(kernel.differentiable, values, strict=True))
-
-
-def check_shape(kernel: Kernel, name: str, got: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-    """Raise ShapeError for a gradient that has not the shape of its argument."""
-    if got != wanted:
-        raise ShapeError(f"kernel {kernel.name!r} requires a gradient of shape {wanted} for {name}, got {got}.")
-
-
-def known(kernel: Kernel) -> bool:
-    """Tell whether the forward is the one in the KERNELS table."""
-    return kernel.name in KERNELS and KERNELS[kernel.name].forward is kernel.forward
-
-
-def bound(ops: Ops, kernel: Kernel, direction: str) -> Any:
-    """Return a kernel's function as bound in `ops`; a kernel that is not in the table is bound to their namespace."""
-    function = getattr(kernel, direction)
-    if kernel.name in KERNELS and getattr(KERNELS[kernel.name], direction) is function:
-        return getattr(ops, function.__name__)
-    return lambda *args, **options: function(ops.xp, *args, **options)
 
 
 def _first_shape(kernel: Kernel) -> Any:

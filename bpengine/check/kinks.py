@@ -1,22 +1,20 @@
-"""Kinks: elements where a kernel on the path has no derivative, or so near to one that an oracle would step over it.
+"""Kinks that a kernel states: elements where it has no derivative, or so near that an oracle would step over it.
 
 Autodiff must not be asked there: it has conventions of its own. The oracle therefore sees such an element moved by a few
 roundings to the side that the kernel's convention states (or, where that is the mean of both sides, both in turn); its
-value does not change by more than that. Differences are not taken across a kink at all.
+value does not change by more than that. Differences are not taken across a kink at all. Kinks that nobody states are the
+matter of `aside`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from bpengine.kernels import KERNELS
-from bpengine.ops import Ops
+from bpengine.kernels._kernel import Side
 
-Side = Literal["left", "middle", "none"]  # which derivative the kernel takes at the kink; "none": it is only bent there
 ROUNDINGS = 64.0  # an element is at the kink when it is this many roundings of the largest element away from it
 NEAR = 1e-5  # "near": a difference with the usual step would cross
 
@@ -42,53 +40,39 @@ class Kink:
 
 @dataclass(frozen=True)
 class Counts:
-    """Kinks found at a point: elements exactly on one, elements nearer than a usual step, differences left out."""
+    """Kinks at and around a point.
+
+    exact: elements exactly on a kink that a kernel states; near: others nearer to it than a usual step; kernels: whose
+    kinks these are. left_out: comparisons that a kink, stated or not, made impossible at the point; aside: those of them
+    made a little aside instead; elements: their names.
+    """
 
     exact: int = 0
     near: int = 0
+    kernels: tuple[str, ...] = ()
     left_out: int = 0
+    aside: int = 0
+    elements: tuple[str, ...] = ()
 
-
-def find(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Kink | None:
-    """Return the kink of one call of a forward kernel, or None when it has none."""
-    if name in ("relu", "leaky_relu", "selu"):
-        return Kink(name, "left", args[0], args[0])
-    if name == "elu":
-        return Kink(name, "none" if options.get("alpha", 1.0) == 1.0 else "left", args[0], args[0])
-    if name == "mean_absolute_error":
-        return Kink(name, "middle", args[0] - args[1], args[0])
-    if name == "huber":
-        return Kink(name, "none", np.abs(args[0] - args[1]) - options.get("delta", 1.0), args[0])
-    if name == "l1" and options.get("strength", 1.0) != 0:
-        distance = np.array(args[0])
-        if row := options.get("bias_row"):
-            distance[-1 if row == "last" else 0] = np.inf if distance.size == 0 else 1.0
-        return Kink(name, "middle", distance, args[0])
-    return None
-
-
-WATCHED = ("relu", "leaky_relu", "selu", "elu", "mean_absolute_error", "huber", "l1")
-
-
-def recording(log: list[Kink]) -> Ops:
-    """Return NumPy ops that append every kink met to `log`."""
-
-    def wrap(name: str) -> Callable[..., Any]:
-        def forward(*args: Any, **options: Any) -> Any:
-            if found := find(name, args, options):
-                log.append(found)
-            return KERNELS[name].forward(np, *args, **options)
-
-        return forward
-
-    return Ops(np, {KERNELS[name].forward.__name__: wrap(name) for name in WATCHED})
+    def __str__(self) -> str:
+        whose = f" of {', '.join(self.kernels)}" if self.kernels else ""
+        told = f"{self.exact} elements exactly on a kink{whose} (judged by the kernel's own convention), {self.near} near one"
+        if not self.left_out:
+            return told
+        shown, more = "; ".join(self.elements[:3]), self.left_out - len(self.elements[:3])
+        shown += f"; and {more} more" if more else ""
+        return (
+            f"{told}; found near the point and left out: {self.left_out} comparisons ({shown}), "
+            f"{self.aside} of them made a thousandth aside instead, where every right backward agrees"
+        )
 
 
 def count(kinks: list[Kink]) -> Counts:
     """Count the elements on a kink and near one; where a kernel is only bent, nothing is ambiguous."""
-    sharp = [k for k in kinks if k.side != "none"]
+    sharp = [k for k in kinks if k.side != "none" and bool(k.within(NEAR).any())]
     exact = sum(int(np.sum(k.distance == 0)) for k in sharp)
-    return Counts(exact, sum(int(np.sum(k.within(NEAR))) for k in sharp) - exact)
+    near = sum(int(np.sum(k.within(NEAR))) for k in sharp) - exact
+    return Counts(exact, near, tuple(dict.fromkeys(k.kernel for k in sharp)))
 
 
 def ambiguous(kinks: list[Kink], eps: float) -> bool:
@@ -99,29 +83,15 @@ def ambiguous(kinks: list[Kink], eps: float) -> bool:
 def shifts(kinks: list[Kink], eps: float, exact: float, *, all_to: float | None = None) -> list[Any]:
     """Return, per call, what to add to the elements at a kink so that they lie clearly on the side the kernel takes.
 
-    Elements exactly on it go to the left, or to the side of `exact` where the convention is the middle; the others stay
+    Elements exactly on it go to that side, or to the side of `exact` where the convention is the middle; the others stay
     on their own side. With `all_to` every one goes to that side.
     """
     found: list[Any] = []
     for kink in kinks:
         at = kink.within(ROUNDINGS * eps)
         away = max(2.0 * ROUNDINGS * eps * kink.scale, 1e-300)
-        side = np.where(kink.distance == 0, exact if kink.side == "middle" else -1.0, np.sign(kink.distance))
+        taken = {"middle": exact, "right": 1.0}.get(kink.side, -1.0)
+        side = np.where(kink.distance == 0, taken, np.sign(kink.distance))
         side = side if all_to is None else np.full_like(side, all_to)
         found.append(np.where(at, side * away, 0.0) if kink.side != "none" else np.zeros_like(at, dtype=float))
     return found
-
-
-def shifted(xp: Any, amounts: list[Any]) -> Ops:
-    """Return ops in which the n-th call that may meet a kink has `amounts[n]` added to its first argument."""
-    waiting: Iterator[Any] = iter(amounts)
-
-    def wrap(name: str) -> Callable[..., Any]:
-        def forward(x: Any, *args: Any, **options: Any) -> Any:
-            if name != "l1" or options.get("strength", 1.0) != 0:
-                x = x + xp.asarray(next(waiting))
-            return KERNELS[name].forward(xp, x, *args, **options)
-
-        return forward
-
-    return Ops(xp, {KERNELS[name].forward.__name__: wrap(name) for name in WATCHED})

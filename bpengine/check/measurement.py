@@ -86,10 +86,10 @@ class _Place:
             return {}
         fit = Fit(setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
         subject = Subject(setup.network, backend, self.ops, self.params, self.running, setup.seed, lambda *_: {})
-        trainer, state = fit.trainer(subject, setup.rows, None)
+        trainer = fit.trainer(subject, setup.rows, None)
         try:
             with fit.bar() as bar:
-                state, _ = trainer.run(state, bar)
+                state, _ = trainer.run(bar)
         except NonFiniteError:
             return {
                 (part, n): backend.asarray(np.full(a.shape, np.nan), backend.dtype) for n, a in setup.params.items()

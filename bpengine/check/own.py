@@ -3,51 +3,73 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bpengine.check import judge, kinks
-from bpengine.check.judge import Verdict
+from bpengine.check import judge, kinks, rounding
+from bpengine.check.kinkops import Shifted
 from bpengine.check.kinks import Kink
 from bpengine.check.oracles import OracleUse
 from bpengine.check.problem import Problem
-from bpengine.check.subjects import Point
+from bpengine.check.subjects import WHO, Point
+from bpengine.check.verdict import Verdict
+from bpengine.errors import NonFiniteError
 from bpengine.layers.layer import HostArrays
+from bpengine.ops import Ops
 
-ROOM = 32.0  # times what a few runs with random rounding show: the largest of four is not the largest possible
-
-
-def agreement(dtype: Any, longest: int) -> float:
-    """Bound two ways to the same number, relative to the largest element, by dtype and the length of the longest sum."""
-    return 8.0 * float(np.finfo(dtype).eps) * math.sqrt(longest)
+WORTHLESS = 0.5  # a tolerance that is so much of the largest element tells nothing
 
 
 def own_gradients(
     model: Any, point: Point, problem: Problem, met: list[Kink], reference: HostArrays
 ) -> tuple[OracleUse, list[Verdict]]:
-    """Judge what `model.loss_and_gradients` returns."""
+    """Judge what `model.loss_and_gradients` returns: one gradient per parameter."""
     x, y, weights = point.rows
-    _, gradients = model.loss_and_gradients(x, y, weights)
-    name, precision = f"own {model.dtype}", f"{model.dtype} on {model.backend.name}"
-    eps, longest = float(np.finfo(model.dtype).eps), max(len(x), *point.network.sizes)
-    sizes = judge.scales(reference)
-    moved = judge.conditioning(problem, [], eps, draws=4)
-    jumps = _jumps(problem, met, eps)
-    layers = len(point.network.layers)
-    allowed = {
-        n: agreement(model.dtype, longest * layers) * sizes[n] + ROOM * moved[n] + jumps.get(n, 0.0) for n in reference
-    }
-    hand = {n: np.asarray(g, dtype=np.float64) for n, g in gradients.items()}
-    note = f"the model's own gradients against float64; the tolerance is for {model.dtype} and sums of {longest} terms"
-    return OracleUse(name, True, precision, note), judge.compare(
-        problem, name, hand, reference, allowed, dtype=model.dtype
+    loss, gradients = model.loss_and_gradients(x, y, weights)
+    if not math.isfinite(loss):
+        raise NonFiniteError(
+            f"{WHO} requires a finite loss at the point, got {loss} from the model itself, {model.dtype} on "
+            f"{model.backend.name}; in float64 it is {problem.value(Ops(np), problem.at):.6g}. Scale the data or the weights."
+        )
+    hand = {n: np.asarray(gradients[n], dtype=np.float64) for n in problem.at if n in gradients}
+    precision, name = model.backend.precision, f"own {model.dtype}"
+    eps, longest = rounding.unit(precision), max(len(x), *point.network.sizes)
+    sizes, jumps = judge.scales(problem, reference), _jumps(problem, met, eps)
+    moved = _deviations(problem, model.dtype, eps)
+    allowed = {n: rounding.allowance(moved[n], sizes[n], longest, eps) + jumps.get(n, 0.0) for n in hand}
+    verdicts = judge.compare(problem, name, hand, reference, allowed, dtype=model.dtype)
+    note = (
+        f"the model's own gradients against float64; the tolerance is what {rounding.DRAWS} runs in {precision} with random "
+        f"rounding show, and what {precision} explains in sums of {longest} terms"
     )
+    return OracleUse(name, True, f"{precision} on {model.backend.name}", note), [_worth(v) for v in verdicts]
+
+
+def _deviations(problem: Problem, dtype: str, eps: float) -> dict[str, list[float]]:
+    """Return the largest deviation from float64 in each array, in runs of the kernels of the table in `dtype`."""
+    _, exact = problem.gradients(Ops(np))
+    found: dict[str, list[float]] = {name: [] for name in problem.at}
+    for draw in range(rounding.DRAWS):
+        ops = rounding.RoundedOps(Ops(np), eps, draw, dtype)
+        _, gradients = problem.gradients(ops, {name: ops.rounded(a) for name, a in problem.at.items()})
+        for name, g in gradients.items():
+            found[name].append(float(np.max(np.abs(g - exact[name]), initial=0.0)))
+    return found
 
 
 def _jumps(problem: Problem, met: list[Kink], eps: float) -> HostArrays:
     """Return how far each element jumps where rounding in this dtype alone decides on the side of a kink."""
     if not kinks.ambiguous(met, eps):
         return {}
-    sides = [problem.gradients(kinks.shifted(np, kinks.shifts(met, eps, side, all_to=side)))[1] for side in (-1.0, 1.0)]
+    amounts = [kinks.shifts(met, eps, side, all_to=side) for side in (-1.0, 1.0)]
+    sides = [problem.gradients(Shifted(np, amount))[1] for amount in amounts]
     return {n: np.abs(sides[0][n] - sides[1][n]) for n in problem.at}
+
+
+def _worth(verdict: Verdict) -> Verdict:
+    """Return a verdict; where rounding alone may change a finite gradient beyond recognition, one that says so."""
+    if verdict.tolerance <= WORTHLESS or not math.isfinite(verdict.error):
+        return verdict
+    return replace(verdict, compared=0, ill=verdict.compared, passed=True)

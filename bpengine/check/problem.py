@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.kernels._kernel import Array
 from bpengine.layers import LAYERS, Layer, Residual
+from bpengine.layers.chain import backward_chain
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -25,7 +26,9 @@ class Problem:
     `at` holds the arrays it is differentiated by. `scalar(ops, at)` runs forward kernels alone, on any namespace;
     `hand(ops, at)` returns the same number and its gradients by the backward under judgement, bound in `ops`.
     `counts` names the numbers that a forgotten mean would show as a ratio. `foreign` names code that is not the
-    engine's own, whose analyticity nobody has vouched for.
+    engine's own, whose analyticity nobody has vouched for; `unstated` says that it may have kinks that nobody states.
+    `inputs` names the arrays that are no parameters: a network's
+    parameters are judged among themselves, whatever the size of its inputs.
     """
 
     title: str
@@ -36,6 +39,8 @@ class Problem:
     counts: Mapping[str, int] = field(default_factory=dict)
     bias_rows: Mapping[str, str | None] = field(default_factory=dict)
     foreign: str | None = None
+    inputs: tuple[str, ...] = ()
+    unstated: bool = False
 
     def value(self, ops: Ops, at: Arrays) -> Any:
         """Return the scalar, real or complex; NumPy's warnings on the way are of no interest."""
@@ -48,6 +53,10 @@ class Problem:
             value, found = self.hand(ops or self.ops, self.at if at is None else at)
         return float(value), {name: np.asarray(found[name], dtype=np.float64) for name in self.at}
 
+    def fellows(self, name: str) -> list[str]:
+        """Return the arrays that one is judged among: itself and those of its kind."""
+        return [n for n in self.at if (n in self.inputs) == (name in self.inputs)]
+
 
 def counter(xp: Any, seed: int) -> Array:
     """Return the counter of the first step, from which dropout masks are drawn."""
@@ -57,24 +66,46 @@ def counter(xp: Any, seed: int) -> Array:
 def of_network(
     network: Network, ops: Ops, params: HostArrays, running: HostArrays, rows: Rows, seed: int, title: str
 ) -> Problem:
-    """Return the loss of a network, penalties included, in training mode at step 0 of `seed`."""
-    fixed = {name: np.asarray(value, dtype=np.float64) for name, value in running.items()}
-    host = [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]
+    """Return the loss of a network, penalties included, in training mode at step 0 of `seed`.
 
-    def arguments(xp: Any) -> tuple[Any, ...]:
-        x, target, *weights = [xp.asarray(a) for a in host]
+    It is differentiated by every parameter and by the network's input "x", for which the backward goes on to where training
+    stops: through the first layer.
+    """
+    fixed = {name: np.asarray(value, dtype=np.float64) for name, value in running.items()}
+    x, *host = [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]
+
+    def arguments(xp: Any, at: Arrays) -> tuple[Any, ...]:
+        target, *weights = [xp.asarray(a) for a in host]
         kept = {name: xp.asarray(value) for name, value in fixed.items()}
-        return kept, x, target, (weights[0] if weights else None), Run(True, counter(xp, seed))
+        return kept, at["x"], target, (weights[0] if weights else None), Run(True, counter(xp, seed))
 
     def scalar(ops: Ops, at: Arrays) -> Array:
-        return network.total_loss(ops, at, *arguments(ops.xp))
+        return network.total_loss(ops, at, *arguments(ops.xp, at))
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
-        loss, gradients, _ = network.loss_and_gradients(ops, at, *arguments(ops.xp))
-        return loss, gradients
+        given = arguments(ops.xp, at)
+        loss, gradients, _ = network.loss_and_gradients(ops, at, *given)
+        return loss, {**gradients, "x": _input_gradient(network, ops, at, *given)}
 
     counts = {"batch size": len(rows.x), "number of outputs": network.outputs}
-    return Problem(title, params, ops, scalar, hand, counts, network.penalized(), foreign(network.layers))
+    at = {**params, "x": x}
+    strange = foreign(network.layers)
+    return Problem(title, at, ops, scalar, hand, counts, network.penalized(), strange, ("x",), strange is not None)
+
+
+def _input_gradient(
+    network: Network,
+    ops: Ops,
+    params: Arrays,
+    running: Arrays,
+    x: Array,
+    target: Array,
+    weights: Array | None,
+    run: Run,
+) -> Array:
+    passed = network.forward(ops, params, running, x, run)
+    _, dy, _ = network.loss_and_cotangent(ops, params, passed.y, target, weights)
+    return backward_chain(network.layers, ops, passed.residuals, dy)[0]
 
 
 def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, running: HostArrays, run: Run) -> Problem:
@@ -94,17 +125,9 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
         return value, {**gradients, "x": dx}
 
     counts = {"batch size": len(x), "number of outputs": dy.shape[-1]}
-    name = f"layer {type(layer).__name__}"
-    return Problem(
-        name,
-        {**params, "x": x},
-        ops,
-        lambda o, at: forward(o, at)[0],
-        hand,
-        counts,
-        layer.penalized(),
-        foreign([layer]),
-    )
+    title, at, strange = f"layer {type(layer).__name__}", {**params, "x": x}, foreign([layer])
+    unstated, rows = strange is not None, layer.penalized()
+    return Problem(title, at, ops, lambda o, a: forward(o, a)[0], hand, counts, rows, strange, unstated=unstated)
 
 
 def foreign(layers: Any) -> str | None:

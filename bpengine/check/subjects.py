@@ -11,8 +11,9 @@ import numpy as np
 from bpengine import data
 from bpengine.backend import Backend, get_backend
 from bpengine.check import kernelproblem, walk
+from bpengine.check.binding import bound
 from bpengine.check.problem import Problem, counter, of_layer, of_network
-from bpengine.errors import ConfigError, DataError, NonFiniteError
+from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
 from bpengine.layers.layer import HostArrays, Run
@@ -50,12 +51,12 @@ def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> Poin
     if x is None or y is None:
         missing = "x, the inputs" if x is None else "y, the targets"
         raise ConfigError(f"{WHO} requires {missing}, for a network, got None. Give rows of inputs and their targets.")
-    rows = check_rows(network, x, y, weights)
     params, running = (model.parameters, model.running) if model else network.init(seed)
     if not params:
         raise ConfigError(
             f"{WHO} requires at least one trainable parameter, got a network without any. Add a Dense layer."
         )
+    rows = check_rows(network, x, y, weights)
     if model and model.dtype == "float32":
         rows = Rows(*(a if a is None or a.dtype.kind != "f" else np.asarray(a, dtype=np.float32) for a in rows))
     ops = _float64_ops(model.backend) if model else Ops(np)
@@ -66,11 +67,11 @@ def network_problem(point: Point, title: str) -> Problem:
     """Return the problem of a network; raise NonFiniteError where the loss is not finite, naming the first such number."""
     network, ops = point.network, point.ops
     problem = of_network(network, ops, point.params, point.running, point.rows, point.seed, title)
+    point.walked()
     if not np.isfinite(problem.value(Ops(np), problem.at)):
         raise NonFiniteError(
             f"{WHO} requires a finite loss at the point, got {_why(point)}. Scale the data or the weights."
         )
-    point.walked()
     return problem
 
 
@@ -85,9 +86,10 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
     with np.errstate(all="ignore"):
-        y, residual, _ = layer.forward(ops, params, running, features, run)
+        with walk.named(walk.name_of(layer, run.place), "forward"):
+            y, residual, _ = layer.forward(ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
-        walk.checked(walk.Stage(layer, params, running, run, features, y, residual), layer.backward(ops, residual, dy))
+        walk.backward([walk.Stage(layer, params, running, run, features, y, residual)], ops, dy)
     return _finite(of_layer(layer, ops, features, params, dy, running, run))
 
 
@@ -95,12 +97,19 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
     """Return the problem of a kernel with the given or sampled arguments and a random cotangent."""
     kernel, rng, ops = kernelproblem.find_kernel(subject), np.random.default_rng(seed), Ops(np)
     arrays = kernelproblem.arguments(kernel, x, rng)
-    with np.errstate(all="ignore"):
-        y, residual = kernelproblem.bound(ops, kernel, "forward")(*arrays.values(), **options)
-        dy = rng.standard_normal(np.shape(y))
-        given = kernelproblem.named_gradients(kernel, kernelproblem.bound(ops, kernel, "backward")(residual, dy))
+    for option in options:
+        if option not in kernel.options:
+            raise unknown(f"option of kernel {kernel.name!r}:", option, kernel.options or ["none"])
+    with walk.named(f"kernel {kernel.name!r}", "forward"):
+        y, residual = bound(ops, kernel, "forward")(*arrays.values(), **options)
+    dy = rng.standard_normal(np.shape(y))
+    with walk.named(f"kernel {kernel.name!r}", "backward"):
+        result = bound(ops, kernel, "backward")(residual, dy)
+    given = kernelproblem.named_gradients(kernel, result)
     for name, value in given.items():
-        kernelproblem.check_shape(kernel, name, np.shape(value), arrays[name].shape)
+        if np.shape(value) != arrays[name].shape:
+            wanted = walk.of_shape(name, np.asarray(value), arrays[name].shape)
+            raise ShapeError(f"kernel {kernel.name!r} requires {wanted}")
     return _finite(of_kernel_named(kernel, ops, arrays, options, dy))
 
 

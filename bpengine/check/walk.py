@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bpengine.check.problem import counter
-from bpengine.errors import ShapeError
+from bpengine.errors import BpError, ShapeError
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer
 from bpengine.layers.chain import local
@@ -36,7 +38,8 @@ def stages(network: Network, ops: Ops, params: Arrays, running: Arrays, x: Array
     found, run = [], Run(True, counter(ops.xp, seed))
     for i, layer in enumerate(network.layers):
         here, own, kept = run.at(str(i)), local(params, str(i)), local(running, str(i))
-        y, residual, _ = layer.forward(ops.at(str(i)), own, kept, x, here)
+        with named(name_of(layer, here.place), "forward"):
+            y, residual, _ = layer.forward(ops.at(here.place), own, kept, x, here)
         found.append(Stage(layer, own, kept, here, x, y, residual))
         x = y
     return found
@@ -50,7 +53,9 @@ def backward(walked: list[Stage], ops: Ops, dy: Array) -> list[Array]:
     cotangents = []
     for stage in reversed(walked):
         cotangents.append(dy)
-        dy = checked(stage, stage.layer.backward(ops.at(stage.run.place), stage.residual, dy))[0]
+        with named(name_of(stage.layer, stage.run.place), "backward"):
+            result = stage.layer.backward(ops.at(stage.run.place), stage.residual, dy)
+        dy = checked(stage, result)[0]
     return cotangents[::-1]
 
 
@@ -62,7 +67,7 @@ def cotangent(network: Network, ops: Ops, params: Arrays, y: Array, rows: Rows) 
 
 def checked(stage: Stage, result: Any) -> tuple[Array, Arrays]:
     """Return what a layer's backward gave, or raise ShapeError for the wrong number or shape."""
-    who = f"layer {stage.run.place} ({type(stage.layer).__name__})"
+    who = name_of(stage.layer, stage.run.place)
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
         raise ShapeError(
             f"{who} requires its backward to return (dx, gradients by parameter name), got {_kind(result)}. "
@@ -77,11 +82,31 @@ def checked(stage: Stage, result: Any) -> tuple[Array, Arrays]:
     wanted = {"x": stage.x, **stage.params}
     for name, value in {"x": dx, **gradients}.items():
         if getattr(value, "shape", None) != wanted[name].shape:
-            raise ShapeError(
-                f"{who} requires a gradient of shape {wanted[name].shape} for {name}, got "
-                f"{getattr(value, 'shape', None) or _kind(value)}. A gradient has the shape of what it belongs to."
-            )
+            raise ShapeError(f"{who} requires {of_shape(name, value, wanted[name].shape)}")
     return dx, gradients
+
+
+def of_shape(name: str, value: Any, wanted: tuple[int, ...]) -> str:
+    """Return the end of a sentence: of which shape a gradient must be, of which it is, and what that looks like."""
+    got = getattr(value, "shape", None)
+    hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
+    return f"a gradient of shape {wanted} for {name}, got {_kind(value) if got is None else got}. {hint}"
+
+
+@contextmanager
+def named(who: str, method: str) -> Iterator[None]:
+    """Let whatever code of one's own raises say where it comes from."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, BpError):
+            error.add_note(f"check_gradients: this came from the {method} of {who}")
+        raise
+
+
+def name_of(layer: Layer, place: str) -> str:
+    """Return "layer 1 (Dense)"."""
+    return f"layer {place} ({type(layer).__name__})"
 
 
 def _list(names: Any) -> str:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import bpengine as bp
-from bpengine.cli import check, compare, demo, doctor, examples, predict, train
+from bpengine.cli import bench, check, compare, demo, doctor, examples, explain, predict, train
 from bpengine.cli._errors import exit_code, show_warning
 from bpengine.errors import unknown
 
@@ -24,7 +24,9 @@ Examples:
   bpengine predict iris.safetensors iris --evaluate
   bpengine check iris
   bpengine compare iris --backends numpy,jax
+  bpengine explain 2-3-1 --data xor --layer 0 --unit 2
   bpengine examples mazur_222
+  bpengine bench --quick
   bpengine doctor
 
 Every command has its own --help. Exit codes: 0 done, 1 something does not hold, 2 a mistake in what was asked
@@ -75,7 +77,9 @@ for _command, _help, _short in (
     (predict.predict, predict.HELP, "Predict with a saved model."),
     (check.check, check.HELP, "The gradients of a network or a model file, before independent oracles."),
     (compare.compare, compare.HELP, "One network on several backends, side by side."),
+    (explain.explain, explain.HELP, "Where a gradient comes from, term by term; sweeps, graphs, receipts."),
     (examples.examples, examples.HELP, "Worked examples of the literature, beside their published numbers."),
+    (bench.bench, bench.HELP, "The engine and its peers side by side: speed, limits of the machine, memory."),
     (doctor.doctor, doctor.HELP, "What works on this machine, what does not, and the cure."),
 ):
     app.command(help=_help, short_help=_short)(_command)

@@ -1,4 +1,4 @@
-"""`bpengine check`: the gradients of a network or a saved model before every oracle."""
+"""`bpengine check`: the gradients of a network, a saved model or a kernel before every oracle."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import typer
 
 import bpengine as bp
 from bpengine import data
-from bpengine.check import Report, check_gradients
-from bpengine.check.report import HEADS
+from bpengine.check.report import Outcome
 from bpengine.cli import _backends, _build, _names, _source
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
 
 HELP = """\
-Check the hand-written gradients of a network against independent oracles.
+Check the hand-written gradients of a network, or of one kernel, against independent oracles.
 
 JAX autodiff in float64, finite differences, the complex step where it applies, random inner products. The network is
-that of a model file, or a fresh one for the data. A failure names the worst element and the guilty kernel. Exit codes:
-0 passed, 1 failed, 2 a mistake in what was asked.
+that of a model file, or a fresh one for the data; every parameter and the input are checked. A failure names the worst
+element and the guilty kernel. Exit codes: 0 passed, 1 failed, 2 a mistake in what was asked.
 
 \b
 Examples:
   bpengine check iris
   bpengine check digits --layers 64,32 --activation gelu --rows 32 --backend jax
   bpengine check model.safetensors people.csv --target income --json
+  bpengine check --kernel softmax_cross_entropy
 """
 FAILED = 1
 
 
 def check(
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="[MODEL] FILE_OR_NAME",
             help="A model file, if there is one, then the rows: a file, or the name of a set: "
             f"{', '.join(data.names())}.",
         ),
-    ],
+    ] = None,
     target: _source.Target = None,
     layers: _build.Layers = "64,32",
     activation: _build.Activation = "relu",
@@ -49,25 +49,36 @@ def check(
     dtype: _build.Dtype = "float32",
     rows: Annotated[int, typer.Option(min=1, help="Rows to take the loss over, drawn at random.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Draws the rows, initial weights, directions.")] = 0,
+    kernel: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Check this kernel alone, at arguments drawn at random.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check and print the report."""
-    if len(sources) > 2:
-        raise ConfigError(f"check requires [MODEL] FILE_OR_NAME, got {len(sources)} names: {' '.join(sources)}.")
+    given = sources or []
+    if kernel is not None:
+        if given:
+            raise ConfigError(
+                f"--kernel checks a kernel without data, got {' '.join(given)} as well. Drop one of them."
+            )
+        tell(bp.check_gradients(kernel, seed=seed), as_json=as_json)
+        return
+    if not 1 <= len(given) <= 2:
+        got = f"{len(given)} names: {' '.join(given)}" if given else "none"
+        raise ConfigError(f"check requires [MODEL] FILE_OR_NAME, got {got}. For example: bpengine check iris.")
+    if len(given) == 1 and given[0].endswith(".safetensors"):
+        raise ConfigError(f"check requires rows beside the model {given[0]}: bpengine check {given[0]} FILE_OR_NAME.")
     _backends.allow_float64(backend)
     named = bp.Loss(loss) if loss else None
-    if len(sources) == 2:
-        model = bp.load(sources[0], backend)
-        found = _source.load(sources[1], target, model.network.loss)
+    if len(given) == 2:
+        model = bp.load(given[0], backend)
+        found = _source.load(given[1], target, model.network.loss)
         x, y = draw(found.x, _names.renumbered(found, model.class_names), rows, seed)
     else:
-        found = _source.load(sources[0], target, named)
+        found = _source.load(given[0], target, named)
         model = bp.Model(fresh(found, layers, activation, named), backend, dtype, seed)
         x, y = draw(found.x, found.y, rows, seed)
-    report = check_gradients(model, x, y, seed=seed)
-    print_json(report.to_dict()) if as_json else _print(report)
-    if not report.passed:
-        raise typer.Exit(FAILED)
+    tell(model.check(x, y, seed=seed), as_json=as_json)
 
 
 def fresh(found: Dataset, layers: str, activation: str, loss: bp.Loss | None) -> bp.Network:
@@ -81,7 +92,12 @@ def draw(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray
     return np.asarray(x[chosen]), np.asarray(y[chosen])
 
 
-def _print(report: Report) -> None:
-    verdict = f"{'passed' if report.passed else 'FAILED'}: gradients of {report.subject}, value {report.loss:.6g}"
-    findings = ["", *report.findings()] if not report.passed else []
-    show(verdict, *findings, "", columns(HEADS, report.rows()), "", pairs(report.notes()))
+def tell(found: Outcome, *, as_json: bool) -> None:
+    """Print a report as text or JSON; end with exit code 1 where something does not agree."""
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        wrong = ["", *found.findings()] if found.findings() else []
+        show(found.verdict(), *wrong, "", columns(found.heads, found.rows()), "", pairs(found.notes()))
+    if not found.passed:
+        raise typer.Exit(FAILED)

@@ -7,11 +7,8 @@ from typing import Annotated
 import typer
 
 import bpengine as bp
-from bpengine.check import compare_backends
-from bpengine.check.comparison import HEADS
 from bpengine.cli import _backends, _build, _source
-from bpengine.cli._output import columns, print_json, show
-from bpengine.cli.check import FAILED, draw, fresh
+from bpengine.cli.check import draw, fresh, tell
 
 HELP = """\
 Run one network on several backends and compare: every layer's output, every gradient, the parameters after training.
@@ -50,7 +47,5 @@ def compare(
     found = _source.load(source, target, named)
     network = fresh(found, layers, activation, named)
     x, y = draw(found.x, found.y, rows, seed)
-    told = compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
-    print_json(told.to_dict()) if as_json else show(told.verdict(), "", columns(HEADS, told.rows()))
-    if not told.passed:
-        raise typer.Exit(FAILED)
+    told = bp.compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
+    tell(told, as_json=as_json)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
 from bpengine.data.dataset import Array
 
 BLOCK_BYTES = 32 * 2**20
+NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are read in one go
 
 
 def release(array: Array) -> None:
@@ -19,14 +21,39 @@ def release(array: Array) -> None:
     memory, for private copy-on-write maps (mode "c": their changes live only in these pages), and where the system
     has no such call.
     """
+    pages = _pages(array)
+    if pages is not None and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
+
+
+def announce(array: Array, rows: Array) -> None:
+    """Tell the system which rows of a memory-mapped array will be read soon; `rows` are their numbers, ascending.
+
+    It then reads them all at once, and nothing else: left to itself it reads up to megabytes around each page that is
+    touched, one after the other. Does nothing where `release` does nothing.
+    """
+    pages = _pages(array)
+    if pages is None or not len(rows) or array.strides[0] <= 0 or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    origin = array.ctypes.data - np.frombuffer(pages, np.uint8).ctypes.data
+    begin = origin + rows.astype(np.int64) * array.strides[0]
+    gaps = np.flatnonzero(np.diff(begin) > NEAR_BYTES)
+    first = begin[np.append(0, gaps + 1)] // mmap.PAGESIZE * mmap.PAGESIZE
+    last = begin[np.append(gaps, len(rows) - 1)] + array.strides[0]
+    with suppress(OSError):  # it is only advice
+        for start, stop in zip(first.tolist(), last.tolist(), strict=True):
+            pages.madvise(mmap.MADV_WILLNEED, start, stop - start)
+
+
+def _pages(array: Array) -> mmap.mmap | None:
+    """Return the map an array looks into, None for arrays in memory and private copy-on-write maps."""
     owner: object = array
     while owner is not None and not isinstance(owner, np.memmap):
         owner = getattr(owner, "base", None)
     if not isinstance(owner, np.memmap) or getattr(owner, "mode", "c") == "c":
-        return
+        return None
     pages = getattr(owner, "_mmap", None)
-    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        pages.madvise(mmap.MADV_DONTNEED)
+    return pages if isinstance(pages, mmap.mmap) else None
 
 
 def blocks(array: Array) -> Iterator[tuple[int, Array]]:

@@ -19,12 +19,12 @@ def colah_computational_graph(desk: Desk) -> dict[str, Any]:
 
 
 def cs231n_lecture4_circuits(desk: Desk) -> dict[str, Any]:
-    """Compute the lecture's circuits, and of the staged quotient its numerator and denominator."""
+    """Compute the lecture's circuits."""
     return {**_sum_times(desk), **_sigmoid_neuron(desk), **_squared_norm(desk), **_staged(desk)}
 
 
 def micrograd_readme(desk: Desk) -> dict[str, Any]:
-    """Compute f of the README's expression and its slopes; g = f/2 + 10/f needs a quotient."""
+    """Compute the README's expression g = f/2 + 10/f, and the slopes of f and g."""
     data, tape = known("micrograd_readme").data, Tape(desk)
     a, b, one = tape.leaves(data["a"], data["b"], 1)
     minus_a = tape.scale(a, -1)
@@ -36,7 +36,10 @@ def micrograd_readme(desk: Desk) -> dict[str, Any]:
     d = tape.add(d, tape.add(tape.scale(d, 3), tape.bend("relu", tape.add(b, minus_a))))
     e = tape.add(c, tape.scale(d, -1))
     f = tape.times(e, e)
-    return dict(zip(("f", "df/da", "df/db"), (*tape.values(f), *tape.slopes(f, a, b)), strict=True))
+    two, ten = tape.leaves(2, 10)
+    g = tape.add(tape.over(f, two), tape.over(ten, f))
+    numbers = (*tape.values(f, g), *tape.slopes(f, a, b), *tape.slopes(g, a, b))
+    return dict(zip(("f", "g", "df/da", "df/db", "dg/da", "dg/db"), numbers, strict=True))
 
 
 def _sum_times(desk: Desk) -> dict[str, Any]:
@@ -66,13 +69,18 @@ def _squared_norm(desk: Desk) -> dict[str, Any]:
 
 
 def _staged(desk: Desk) -> dict[str, Any]:
-    """Compute x + sigmoid(y) and sigmoid(x) + (x + y)^2 at (3, -4)."""
+    """Compute (x + sigmoid(y)) / (sigmoid(x) + (x + y)^2) at (3, -4), and its numerator and denominator."""
     tape = Tape(desk)
     x, y = tape.leaves(3, -4)
     total = tape.add(x, y)
     top = tape.add(x, tape.bend("sigmoid", y))
     bottom = tape.add(tape.bend("sigmoid", x), tape.times(total, total))
-    return {"staged numerator, denominator": tape.values(top, bottom)}
+    f = tape.over(top, bottom)
+    return {
+        "staged numerator, denominator": tape.values(top, bottom),
+        "staged f(3,-4)=(x+s(y))/(s(x)+(x+y)^2)": tape.values(f)[0],
+        "staged df/dx, df/dy": tape.slopes(f, x, y),
+    }
 
 
 EXAMPLES = {

@@ -1,7 +1,7 @@
 """Tape: a graph of scalars, forward and backward by the engine's kernels.
 
 A scalar is an array (1, 1); a product of two scalars is a dense kernel without bias; where a value goes several ways, its
-cotangents are added. The engine has no kernel for a quotient, so graphs with one are computed as far as it.
+cotangents are added.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class Tape:
         """Multiply two values: x w of a dense layer with one input and one unit."""
         y, residual = self._desk.ops.dense_no_bias_fwd(self._values[i], self._values[j])
         return self._put(y, lambda dy: zip((i, j), self._desk.ops.dense_no_bias_bwd(residual, dy), strict=True))
+
+    def over(self, i: int, j: int) -> int:
+        """Divide a value by another."""
+        y, residual = self._desk.ops.divide_fwd(self._values[i], self._values[j])
+        return self._put(y, lambda dy: zip((i, j), self._desk.ops.divide_bwd(residual, dy), strict=True))
 
     def scale(self, i: int, factor: float) -> int:
         """Multiply a value by a number."""

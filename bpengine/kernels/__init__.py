@@ -18,6 +18,7 @@ from bpengine.kernels import (
     dense,
     dense_bias_column,
     dense_no_bias,
+    divide,
     dropout,
     elu,
     gelu,
@@ -53,7 +54,7 @@ from bpengine.kernels import (
 )
 from bpengine.kernels._kernel import Cost, Kernel
 
-_LAYERS = (dense, dense_no_bias, dense_bias_column, dropout, batch_norm, batch_norm_inference, layer_norm, add)
+_LAYERS = (dense, dense_no_bias, dense_bias_column, dropout, batch_norm, batch_norm_inference, layer_norm, add, divide)
 _ACTIVATIONS = (
     *(identity, sigmoid, tanh, relu, leaky_relu, elu, selu),
     *(softplus, gelu, gelu_tanh, silu, softmax, step),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from functools import lru_cache
 
 from bpengine.errors import unknown
@@ -48,10 +49,11 @@ _REDUCTIONS = ("sum", "batch_mean", "mean")
 def sigmoid(xp: Namespace, x: Array) -> Array:
     """Compute 1 / (1 + exp(-x)) without overflow and with full relative precision in both tails.
 
-    The exponent is cut where exp would overflow; the value there is below the smallest normal number.
+    The exponent is cut where exp would overflow. Further left the value is below the smallest normal number and 0 is
+    returned, so that the product with any finite factor is 0 as well.
     """
     largest = math.floor(math.log(float(xp.finfo(x.dtype).max)))
-    return 1.0 / (1.0 + xp.exp(-xp.clip(x, -largest, None)))
+    return mask(xp, x >= -largest, x) / (1.0 + xp.exp(-xp.clip(x, -largest, None)))
 
 
 def softplus(xp: Namespace, x: Array) -> Array:
@@ -70,7 +72,8 @@ def normal_cdf(xp: Namespace, x: Array) -> Array:
     The array API standard has no erf, so with a = |x| and t = 1 / (1 + a / sqrt(8)):
     Phi(-a) = erfc(a / sqrt(2)) / 2 = t / 2 * exp(-a^2 / 2 + series(2 t - 1)), and Phi(a) = 1 - Phi(-a).
     a^2 is split as coarse^2 + (a - coarse)(a + coarse), where coarse is exact in few bits: rounding a^2 = 160 in
-    float32 would already cost a relative 1e-5. The sign is a mask and not |x|, whose derivative at 0 would come out 0.
+    float32 could already cost a relative 4e-6, 32 times its precision. The sign is a mask and not |x|,
+    whose derivative at 0 would come out 0.
     """
     upper = mask(xp, x >= 0, x)
     sign = 2.0 * upper - 1.0
@@ -83,8 +86,9 @@ def normal_cdf(xp: Namespace, x: Array) -> Array:
 
 
 def normal_pdf(xp: Namespace, x: Array) -> Array:
-    """Compute phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the standard normal density."""
-    return xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+    """Compute phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the standard normal density; beyond 40 it is 0 in float64."""
+    near = xp.clip(x, -40.0, 40.0)  # the square of any x might overflow
+    return xp.exp(-0.5 * near * near) * (1.0 / math.sqrt(2.0 * math.pi))
 
 
 def mask(xp: Namespace, condition: Array, like: Array) -> Array:
@@ -93,8 +97,20 @@ def mask(xp: Namespace, condition: Array, like: Array) -> Array:
 
 
 def tiny(xp: Namespace, like: Array) -> float:
-    """Return the smallest normal number of `like`'s dtype: added to a probability, it keeps the logarithm finite."""
-    return float(xp.finfo(like.dtype).smallest_normal)
+    """Return 2^20 times the smallest normal number of `like`'s dtype: added to a probability, it keeps the logarithm finite.
+
+    Its reciprocal, times the weight of a row, is finite as well for weights up to four million.
+    """
+    return float(xp.finfo(like.dtype).smallest_normal) * 2.0**20
+
+
+def bias_correction(xp: Namespace, t: Array, beta: float) -> Array:
+    """Compute 1 - beta^t for t = 1, 2, ...: what the weights of a running mean that started at 0 sum to.
+
+    expm1 makes it as exact in float32 as in float64. For beta = 0, a mean that forgets at once, it is 1: the logarithm
+    is taken of the smallest normal number instead, whose powers are all lost beside 1.
+    """
+    return -xp.expm1(t * math.log(max(beta, sys.float_info.min)))
 
 
 def penalty_factor(xp: Namespace, w: Array, strength: float, bias_row: str | None) -> Array:
@@ -125,7 +141,8 @@ def reduction_factor(xp: Namespace, values: Array, weights: Array | None, reduct
     - "mean":       sum_i w_i v_i / (outputs * sum_i w_i)
 
     with outputs = 1 for values of shape (batch,). A weight of 2 is the same as giving the row twice, a weight of 0 the
-    same as leaving it out.
+    same as leaving it out. Where all weights are 0, as may happen in a small batch, no row is left, and every factor is
+    0: the loss and its gradient are 0, not 0 / 0.
     """
     if reduction not in _REDUCTIONS:
         raise unknown("reduction", reduction, _REDUCTIONS)
@@ -135,7 +152,10 @@ def reduction_factor(xp: Namespace, values: Array, weights: Array | None, reduct
         scale = 1.0 if reduction == "sum" else 1.0 / (batch * per_row)
         return xp.full((batch,) + (1,) * (values.ndim - 1), scale, dtype=values.dtype)
     rows = xp.reshape(weights, (batch,) + (1,) * (values.ndim - 1))
-    return rows if reduction == "sum" else rows / (xp.sum(weights) * per_row)
+    if reduction == "sum":
+        return rows
+    total = xp.sum(weights, keepdims=True) * per_row
+    return rows / (total + mask(xp, total == 0, total))
 
 
 def _polynomial(x: Array, powers: tuple[float, ...]) -> Array:

@@ -21,7 +21,10 @@ from typing import Any, Literal, TypeAlias
 Array: TypeAlias = Any  # an array of whichever library the namespace belongs to
 Namespace: TypeAlias = Any  # numpy, jax.numpy, array_api_compat.cupy, array_api_strict ...
 Kind = Literal["layer", "activation", "loss", "penalty", "update", "helper"]
-Domain = Literal["real", "positive", "probability", "distribution", "class", "binary", "counter", "boolean"]
+Side = Literal["left", "right", "middle", "none"]  # which derivative is taken at a kink; "none": it is only bent there
+Domain = Literal[
+    "real", "nonzero", "positive", "probability", "distribution", "class", "binary", "counter", "boolean"
+]  # fmt: skip
 Shape: TypeAlias = tuple[str | int, ...]
 
 
@@ -60,6 +63,10 @@ class Kernel:
     domain: Mapping[str, Domain] = field(default_factory=dict)  # of arguments that are not just any real number
     variants: tuple[Mapping[str, Any], ...] = ({},)  # options worth testing beside the defaults
     kink: str | None = None  # where the function has no derivative, and the value the backward takes there
+    kink_at: Callable[..., tuple[Side, Array] | None] | None = (
+        None  # (xp, the forward's own arguments) -> that side, and
+    )
+    # each element's signed distance to the (nearest) kink, growing with the first argument; None where an option removes it
     analytic: bool = False  # complex differentiable as written: no abs, max, comparison or clip on the path
     no_backward: str | None = None  # why training through a forward-only kernel is refused
     output: Literal["any", "probabilities", "scores"] = "any"  # what an activation's output is, or a loss requires

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from bpengine.kernels._functions import bias_correction
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -24,14 +23,14 @@ def adam_update(
 
     m = beta1 m + (1 - beta1) dw; v = beta2 v + (1 - beta2) dw^2; with c_i = 1 - beta_i^t
     w = w - lr (m / c1) / (sqrt(v / c2) + eps), written with the two corrections moved into scalars, as the paper
-    suggests. c_i comes from expm1, so that it is as exact in float32 as in float64.
+    suggests. beta1 = 0 leaves the momentum out (m = dw), beta2 = 0 the memory of the gradient's size.
     Shapes: w, dw, m, v any one shape; t, lr (1,).
     Source: Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1 and section 2.
     """
     m = beta1 * m + (1.0 - beta1) * dw
     v = beta2 * v + (1.0 - beta2) * (dw * dw)
-    correction1 = -xp.expm1(t * math.log(beta1))
-    correction2 = xp.sqrt(-xp.expm1(t * math.log(beta2)))
+    correction1 = bias_correction(xp, t, beta1)
+    correction2 = xp.sqrt(bias_correction(xp, t, beta2))
     step = lr * correction2 / correction1
     return w - step * (m / (xp.sqrt(v) + eps * correction2)), m, v
 

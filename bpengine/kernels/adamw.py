@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from bpengine.kernels._functions import bias_correction
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -25,14 +24,14 @@ def adamw_update(
 
     m = beta1 m + (1 - beta1) dw; v = beta2 v + (1 - beta2) dw^2; with c_i = 1 - beta_i^t
     w = w - lr ((m / c1) / (sqrt(v / c2) + eps) + weight_decay w): the paper's schedule multiplier is lr here, its alpha
-    is 1, as in PyTorch, Keras and Optax. The corrections c_i are scalars, exact through expm1, as in `adam`.
+    is 1, as in PyTorch, Keras and Optax. The corrections c_i are scalars, as in `adam`.
     Shapes: w, dw, m, v any one shape; t, lr (1,).
     Source: Loshchilov, Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2.
     """
     m = beta1 * m + (1.0 - beta1) * dw
     v = beta2 * v + (1.0 - beta2) * (dw * dw)
-    correction1 = -xp.expm1(t * math.log(beta1))
-    correction2 = xp.sqrt(-xp.expm1(t * math.log(beta2)))
+    correction1 = bias_correction(xp, t, beta1)
+    correction2 = xp.sqrt(bias_correction(xp, t, beta2))
     step = lr * correction2 / correction1
     return w * (1.0 - lr * weight_decay) - step * (m / (xp.sqrt(v) + eps * correction2)), m, v
 

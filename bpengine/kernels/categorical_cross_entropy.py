@@ -21,8 +21,9 @@ def categorical_cross_entropy_fwd(
 ) -> tuple[Array, CategoricalCrossEntropyResidual]:
     """Compute the mean or sum over the batch of -sum_k t_k log(y_k + tiny).
 
-    tiny, the smallest normal number, keeps the loss and its gradient finite at y = 0 and changes no other value. On
-    logits, `softmax_cross_entropy` is the more exact choice.
+    tiny, a million times the smallest normal number, keeps loss and gradient finite at y = 0. It is rounded away, to the last
+    bit, from y = 4 tiny / eps on (4e-286 in float64, 4e-25 in float32); of a smaller y it is a part that counts, up to
+    half at y = tiny. On logits, `softmax_cross_entropy` is the more exact choice.
     Shapes: y (B, O), target (B, O) or class numbers (B,), weights (B,) or None -> loss ().
     """
     t, yes = one_hot(xp, target, y), y + tiny(xp, y)

@@ -24,7 +24,7 @@ def half_sum_squares_fwd(
     """
     diff = y - target
     factor = reduction_factor(xp, diff, weights, reduction)
-    return 0.5 * xp.sum(diff * diff * factor), HalfSquareResidual(diff, factor)
+    return 0.5 * xp.sum(diff * (diff * factor)), HalfSquareResidual(diff, factor)
 
 
 def half_sum_squares_bwd(xp: Namespace, res: HalfSquareResidual, dloss: Array) -> Array:

@@ -24,7 +24,7 @@ def mean_squared_error_fwd(
     """
     diff = y - target
     factor = reduction_factor(xp, diff, weights, reduction)
-    return xp.sum(diff * diff * factor), MeanSquareResidual(diff, factor)
+    return xp.sum(diff * (diff * factor)), MeanSquareResidual(diff, factor)
 
 
 def mean_squared_error_bwd(xp: Namespace, res: MeanSquareResidual, dloss: Array) -> Array:

@@ -9,11 +9,13 @@ from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
 class SoftmaxCrossEntropyResidual(NamedTuple):
-    """What the backward needs: exp(y - max) and its sum per sample, the target as (B, O), each sample's factor."""
+    """What the backward needs: exp(y - max) - q and its sum per sample, q and its sum, t / q; each sample's factor."""
 
-    e: Array
-    total: Array
-    t: Array
+    miss: Array
+    others: Array
+    q: Array
+    mass: Array
+    most: Array | float
     factor: Array
 
 
@@ -22,27 +24,42 @@ def softmax_cross_entropy_fwd(
 ) -> tuple[Array, SoftmaxCrossEntropyResidual]:
     """Compute the mean or sum over the batch of sum_k t_k (log sum_j exp(y_j) - y_k).
 
-    This is the cross-entropy of softmax(y) against t, whether or not t sums to one.
+    This is the cross-entropy of softmax(y) against t, whether or not t sums to one. With e = exp(y - max) and
+    q = t / max(1, sum t), sum e = 1 + rest, rest = sum (e - q) + (sum q - 1). For a right answer e - q is exactly 0 and
+    what is left are the other classes: log1p keeps the loss's own digits, however small it is.
     Shapes: y (logits) (B, O), target (B, O) or class numbers (B,), weights (B,) or None -> loss ().
     """
-    t = one_hot(xp, target, y)
+    q, mass, most = _at_most_one(xp, target, y)
     shifted = y - xp.max(y, axis=1, keepdims=True)
-    e = xp.exp(shifted)
-    total = xp.sum(e, axis=1, keepdims=True)
-    values = xp.sum(t * (xp.log(total) - shifted), axis=1)
+    miss = xp.exp(shifted) - q
+    others = xp.sum(miss, axis=1, keepdims=True)
+    log_total = xp.log1p(others + (mass - 1.0))
+    values = (most * (mass * log_total - xp.sum(q * shifted, axis=1, keepdims=True)))[:, 0]
     factor = reduction_factor(xp, values, weights, reduction)
-    return xp.sum(values * factor), SoftmaxCrossEntropyResidual(e, total, t, factor)
+    return xp.sum(values * factor), SoftmaxCrossEntropyResidual(miss, others, q, mass, most, factor)
 
 
 def softmax_cross_entropy_bwd(xp: Namespace, res: SoftmaxCrossEntropyResidual, dloss: Array) -> Array:
     """Compute dy = (softmax(y) sum_k t_k - t) * factor * dloss.
 
+    With softmax(y) = (miss + q) / (others + mass) the bracket is most (miss mass - q others) / (others + mass), which for
+    a right answer cancels nothing.
     Shapes: dloss () -> dy (B, O).
     Source: Bridle, "Training stochastic model recognition algorithms as networks can lead to maximum mutual
     information estimation of parameters", NIPS 1989.
     """
-    scale = xp.sum(res.t, axis=1, keepdims=True) / res.total
-    return (res.e * scale - res.t) * (res.factor * dloss)[:, None]
+    scale = (res.factor * dloss)[:, None] * (res.most / (res.others + res.mass))
+    return res.miss * (res.mass * scale) - res.q * (res.others * scale)
+
+
+def _at_most_one(xp: Namespace, target: Array, like: Array) -> tuple[Array, Array, Array | float]:
+    """Return q = t / most, its sum per sample and most = max(1, sum t); class numbers need not be divided."""
+    t = one_hot(xp, target, like)
+    mass = xp.sum(t, axis=1, keepdims=True)
+    if xp.isdtype(target.dtype, "integral"):
+        return t, mass, 1.0
+    most = xp.maximum(mass, xp.ones_like(mass))
+    return t * (1.0 / most), mass / most, most
 
 
 KERNEL = Kernel(
@@ -60,7 +77,7 @@ KERNEL = Kernel(
         "dy": "(xp.exp(y) / xp.sum(xp.exp(y), axis=1, keepdims=True) * xp.sum(target, axis=1, keepdims=True) - target)"
         " * factor[:, None] * dloss",
     },
-    flops=lambda B, O, **_: (7 * B * O, 4 * B * O),
+    flops=lambda B, O, **_: (9 * B * O, 3 * B * O),
     source="Bridle, NIPS 1989",
     output="scores",
     link="softmax",

@@ -24,7 +24,7 @@ def sum_squared_residuals_fwd(
     """
     diff = y - target
     factor = reduction_factor(xp, diff, weights, reduction)
-    return xp.sum(diff * diff * factor), SquaredResidual(diff, factor)
+    return xp.sum(diff * (diff * factor)), SquaredResidual(diff, factor)
 
 
 def sum_squared_residuals_bwd(xp: Namespace, res: SquaredResidual, dloss: Array) -> Array:

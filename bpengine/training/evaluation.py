@@ -13,8 +13,8 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.batching import gather
 from bpengine.training.inputs import Rows, scores
+from bpengine.training.reading import gather
 
 CHUNK = 8192  # rows held at a time
 

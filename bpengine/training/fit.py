@@ -76,34 +76,30 @@ class Fit:
         if self.validation is not None and len(self.validation) not in (2, 3):
             raise ConfigError(f"fit requires validation=(x, y) or (x, y, weights), got {len(self.validation)} arrays.")
 
-    def trainer(
-        self, subject: Subject, rows: Rows, on_epoch: Callable[[State, Epoch], bool] | None
-    ) -> tuple[Trainer, State]:
-        """Return the trainer and the state it starts from."""
+    def trainer(self, subject: Subject, rows: Rows, on_epoch: Callable[[State, Epoch], bool] | None) -> Trainer:
+        """Return the trainer."""
         network, backend = subject.network, subject.backend
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
-        source = make_source(backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)))
+        source = make_source(
+            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle
+        )  # fmt: skip
         plan = self._plan(optimizer, rules, tuple(subject.params), whole=source.batch >= source.rows)
         key = plan.key
         if key not in subject.steps:
             subject.steps[key] = make_step(network, plan, subject.ops)
-        counter = backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
-        state = backend.copy(init_state(subject.ops, plan, subject.params, subject.running, counter))
-        made = Trainer(
+        return Trainer(
             network=network,
             backend=backend,
             step=subject.steps[key],
+            start=lambda: _first_state(subject, plan),
             source=source,
             schedule=optimizer.schedule,
             rules=rules,
-            seed=subject.seed,
-            shuffle=self.shuffle,
             epochs=self.epochs,
             steps=self.steps,
             validate=self._validation(subject),
             on_epoch=on_epoch if self.called else None,
         )
-        return made, state
 
     @property
     def called(self) -> tuple[Callback, ...]:
@@ -137,7 +133,15 @@ class Fit:
         if self.validation is None:
             return None
         held_out = check_rows(subject.network, *self.validation, who="validation x")
-        return lambda state: subject.evaluate(state["params"], state["running"], held_out)
+        evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
+        return lambda state: evaluate(state["params"], state["running"], held_out)
+
+
+def _first_state(subject: Subject, plan: StepPlan) -> State:
+    """Return the state before the first step, as arrays of its own: they are given away, the subject keeps its own."""
+    backend = subject.backend
+    counter = backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
+    return init_state(subject.ops, plan, backend.copy(subject.params), backend.copy(subject.running), counter)
 
 
 def choose(names: tuple[str, ...], only: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -81,6 +81,14 @@ class Recorder:
         self.batches.append(np.full(taken, batch))
         self.steps += taken
 
+    def cut(self, steps: int) -> None:
+        """Forget the steps from `steps` on, where a run of steps began, and the epochs that end after it."""
+        while self.steps > steps:
+            self.steps -= len(self.reports.pop()["loss"])
+            self.rates.pop()
+            self.batches.pop()
+        self.epochs = [epoch for epoch in self.epochs if epoch.steps <= steps]
+
     def rows_since(self, first: int) -> int:
         """Return how many rows were seen from step `first` on."""
         return int(sum(part.sum() for part in self._tail(self.batches, first)))

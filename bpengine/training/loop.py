@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State, Step
 from bpengine.errors import NonFiniteError
+from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
 from bpengine.training.diagnosis import first_bad
 from bpengine.training.history import Epoch, History, Recorder
+from bpengine.training.past import Past
 from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
@@ -24,30 +25,21 @@ LONGEST = 1024  # steps in one go when a step is a whole epoch
 LONG_ENOUGH = 0.2  # seconds after which such a run of steps is not made longer
 
 
-class _Past(NamedTuple):
-    """A segment that was run, with the state before it: enough to run any part of it again, exactly."""
-
-    first: int
-    state: State
-    segment: Segment
-    rates: HostArray
-
-
 @dataclass
 class Trainer:
     """Runs a fit: limits, rules, records, validation, and the way back when a loss is not finite.
 
-    validate(state) returns scores with a "loss"; on_epoch(state, epoch) returns whether to stop. Either may be None.
+    start() makes the state before the first step, anew each time. validate(state) returns scores with a "loss";
+    on_epoch(state, epoch) returns whether to stop. Either of these may be None.
     """
 
     network: Network
     backend: Backend
     step: Step
+    start: InitVar[Callable[[], State]]
     source: Source
     schedule: Schedule
     rules: Rules
-    seed: int
-    shuffle: bool
     epochs: int | None
     steps: int | None
     validate: Callable[[State], dict[str, float]] | None
@@ -55,60 +47,85 @@ class Trainer:
     recorder: Recorder = field(default_factory=Recorder)
     stopped_by: str = ""
 
-    def __post_init__(self) -> None:
-        self._recent: deque[_Past] = deque(maxlen=2)
+    def __post_init__(self, start: Callable[[], State]) -> None:
+        self._past = Past(self.backend, start, self._replay)
         self._best: tuple[float, int, State | None] = (float("inf"), 0, None)
-        self._span = 1
-        self._state: State = {}
+        self._span, self._rows, self._seconds = 1, 0, 0.0
+        self._state: State = {}  # empty while the backend has it
 
-    def run(self, state: State, progress: Progress) -> tuple[State, History]:
+    def run(self, progress: Progress) -> tuple[State, History]:
         """Train until a limit or a rule ends it, or Ctrl-C; return the final state and the history.
 
         Raises NonFiniteError; `good_state` of the error is then the last state whose loss was finite.
         """
-        self._state, rows, seconds = state, 0, 0.0
-        try:
-            while not self.stopped_by:
-                began, first = time.perf_counter(), self.recorder.steps
-                for segment in self._segments():
-                    self._run_segment(segment)
-                    if self.stopped_by:
-                        break
-                self.backend.synchronize(*self._state["params"].values())
-                elapsed = time.perf_counter() - began
-                rows, seconds = rows + self.recorder.rows_since(first), seconds + elapsed
-                self._close_epochs(first, elapsed, progress)
-        except KeyboardInterrupt:
-            self.stopped_by = "interrupted"
+        with self._past:
+            try:
+                self._run_epochs(progress)
+            except KeyboardInterrupt:
+                self.stopped_by = "interrupted"
+                self._state = self._state or self._recovered()
         if self.rules.validation and self.rules.validation.restore_best and self._best[2] is not None:
             self._state = self._best[2]
-        return self._state, self.recorder.history(self.stopped_by, rows / seconds if seconds else 0.0)
+        speed = self._rows / self._seconds if self._seconds else 0.0
+        return self._state, self.recorder.history(self.stopped_by, speed)
 
-    def _segments(self) -> Iterable[Segment]:
-        """Return the next epoch, or many epochs at once when a step is a whole epoch and nobody looks in between."""
-        epoch = len(self.recorder.epochs)
-        if self.source.batch < self.source.rows:
-            return self.source.epoch(self.seed, epoch, shuffle=self.shuffle)
-        (segment,) = self.source.epoch(self.seed, epoch, shuffle=False)
-        left = LONGEST if self.epochs is None else self.epochs - epoch
-        span = 1 if self.validate or self.on_epoch else min(self._span, left)
-        return [Segment(segment.data, None, span)]
+    def _run_epochs(self, progress: Progress) -> None:
+        self._state = self._past.state_before(0)
+        while not self.stopped_by:
+            began, first = time.perf_counter(), self.recorder.steps
+            self._run_steps(first, self._until(first))
+            self.backend.synchronize(*self._state["params"].values())
+            elapsed = time.perf_counter() - began
+            self._rows += self.recorder.rows_since(first)
+            self._seconds += elapsed
+            self._close_epochs(first, elapsed, progress)
+
+    def _until(self, first: int) -> int:
+        """Return where the next epoch ends, or many epochs when a step is a whole epoch and nobody looks in between."""
+        left = LONGEST if self.epochs is None else self.epochs - len(self.recorder.epochs)
+        together = self.source.epoch_steps == 1 and not self.validate and not self.on_epoch
+        stop = first + self.source.epoch_steps * (min(self._span, left) if together else 1)
+        return stop if self.steps is None else min(stop, self.steps)
+
+    def _run_steps(self, start: int, stop: int) -> None:
+        with closing(self.source.segments(start, stop)) as segments:
+            for segment in segments:
+                self._run_segment(segment)
+                if self.stopped_by:
+                    return
 
     def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
-        if self.steps is not None:
-            segment = segment.part(0, self.steps - done)
-        rates = self.schedule(np.arange(done, done + segment.steps))
-        state, self._state = self._state, self.backend.copy(self._state)  # the first is dead after the run
-        self._recent.append(_Past(done, self._state, segment, rates))
-        self._state, reports = self._run(segment, state, rates)
+        self._past.note(done, self._state)
+        given, self._state = self._state, {}  # dead after the run
+        state, reports, rates = self._run(segment, given, done)
         self.recorder.add(reports, rates, segment.batch)
+        self._state = state
         if not np.isfinite(reports["loss"][-1]):
             raise self._failure()
         self.stopped_by = self._fired(reports)
 
-    def _run(self, segment: Segment, state: State, rates: HostArray) -> tuple[State, dict[str, HostArray]]:
-        return self.backend.run_epoch(self.step, state, segment.data, segment.order, rates.astype(self.backend.dtype))
+    def _run(self, segment: Segment, state: State, first: int) -> tuple[State, dict[str, HostArray], HostArray]:
+        rates = self.schedule(np.arange(first, first + segment.steps))
+        given = rates.astype(self.backend.dtype)
+        return *self.backend.run_epoch(self.step, state, segment.data, segment.order, given), rates
+
+    def _replay(self, state: State, start: int, stop: int) -> State:
+        """Run steps again that were run before."""
+        if start < stop:
+            with closing(self.source.segments(start, stop)) as segments:
+                for segment in segments:
+                    state, start = self._run(segment, state, start)[0], start + segment.steps
+        return state
+
+    def _recovered(self) -> State:
+        """Return the state after the steps that were recorded; for who cannot wait for that, the last one kept."""
+        try:
+            return self._past.state_before(self.recorder.steps)
+        except KeyboardInterrupt:
+            step, state = self._past.last()
+            self.recorder.cut(step)
+            return state
 
     def _fired(self, reports: dict[str, HostArray]) -> str:
         """Name the rule that halted the run or the limit that is reached; rules are compared in the step's own dtype."""
@@ -119,7 +136,7 @@ class Trainer:
 
     def _close_epochs(self, first: int, seconds: float, progress: Progress) -> None:
         """Record the epochs that have just run, validate, and let callbacks and rules have their say."""
-        count = self.recorder.steps - first if self.source.batch >= self.source.rows else 1
+        count = self.recorder.steps - first if self.source.epoch_steps == 1 else 1
         if not count:
             return
         state = self._state
@@ -143,16 +160,18 @@ class Trainer:
         if rule is None:
             return False
         if loss < self._best[0] - rule.min_delta:
-            self._best = (loss, number, self.backend.copy(state) if rule.restore_best else None)
+            kept = {name: state[name] for name in ("params", "running")}
+            self._best = (loss, number, self.backend.copy(kept) if rule.restore_best else None)
         return number - self._best[1] >= rule.epochs
 
     def _failure(self) -> NonFiniteError:
         """Go back to the last step with a finite loss, and run the failing one kernel by kernel to name the cause."""
         bad = self.recorder.steps - 1
         good = max(bad - 1, 0)
-        state = self._state_before(good)
-        cause = first_bad(self.network, self.backend, state, self._rows_of(good)) if good < bad else None
-        cause = cause or first_bad(self.network, self.backend, self._state_before(bad), self._rows_of(bad))
+        self._state = {}
+        state = self._past.state_before(good)
+        cause = self._first_bad(state, good) if good < bad else None
+        cause = cause or self._first_bad(self._replay(self.backend.copy(state), good, bad), bad)
         history = self.recorder.history("loss not finite")
         kept = (
             f"the parameters it had before step {good + 1}, the last with a finite loss ({history.loss[good]:.6g})"
@@ -167,15 +186,11 @@ class Trainer:
         error.history, error.good_state = history, state
         return error
 
-    def _past(self, step: int) -> _Past:
-        return next(past for past in reversed(self._recent) if past.first <= step)
+    def _first_bad(self, state: State, step: int) -> str | None:
+        return first_bad(self.network, self.backend, state, self._rows_of(step))
 
-    def _state_before(self, step: int) -> State:
-        past = self._past(step)
-        state, part = self.backend.copy(past.state), past.segment.part(0, step - past.first)
-        return self._run(part, state, past.rates[: part.steps])[0] if part.steps else state
-
-    def _rows_of(self, step: int) -> tuple[object, ...]:
-        past = self._past(step)
-        data, order = past.segment.data, past.segment.order
-        return data if order is None else tuple(self.backend.take(a, order[step - past.first]) for a in data)
+    def _rows_of(self, step: int) -> tuple[Array, ...]:
+        with closing(self.source.segments(step, step + 1)) as segments:
+            segment = next(segments)
+        order = segment.order
+        return segment.data if order is None else tuple(self.backend.take(a, order[0]) for a in segment.data)

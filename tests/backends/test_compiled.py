@@ -160,15 +160,20 @@ def test_a_long_sum_is_numpys_pairwise_sum(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(run(lambda x, f=function: f(x) + 0.0, a), function(a), strict=True)
 
 
-def test_the_old_state_is_left_as_it_was(rng: np.random.Generator) -> None:
-    def step(state: Any, rows: Any, lr: Any) -> Any:
-        return {"w": state["w"] - lr * rows[0]}, {"halt": np.isfinite(lr)[0]}
+def descending(state: Any, rows: Any, lr: Any) -> Any:
+    return {name: w - lr * rows[0] for name, w in state.items()}, {"halt": np.isfinite(lr)[0]}
 
+
+@pytest.mark.parametrize("kind", ["own", "read-only", "twice", "part of another"])
+def test_only_state_with_memory_of_its_own_is_written_over(kind: str, rng: np.random.Generator) -> None:
     w, x, lr = (rng.normal(size=n) for n in (3, 3, 1))
-    before, signature = w.copy(), Signature.of({"w": w}, (x,), None, lr)
-    after, _ = Program(step, {"w": w}, signature).run({"w": w}, (x,), None, lr)
-    np.testing.assert_array_equal(w, before)
-    np.testing.assert_array_equal(after["w"], before - lr * x)
+    w.flags.writeable = kind != "read-only"
+    before, state = w.copy(), {"w": w, "v": w} if kind == "twice" else {"w": w[:] if kind == "part of another" else w}
+    after, _ = Program(descending, state, Signature.of(state, (x,), None, lr)).run(state, (x,), None, lr)
+    assert (after["w"] is w) == (kind == "own")
+    np.testing.assert_array_equal(w, before - lr * x if kind == "own" else before)
+    for name in state:
+        np.testing.assert_array_equal(after[name], before - lr * x)
 
 
 def swap(state: Any, rows: Any, lr: Any) -> Any:
@@ -189,9 +194,10 @@ def centring(state: Any, rows: Any, lr: Any) -> Any:
 
 
 def test_state_that_is_read_out_of_step_is_not_written_in_place(rng: np.random.Generator) -> None:
-    state, lr = {"w": rng.normal(size=(5, 3))}, np.ones(1)
+    w, lr = rng.normal(size=(5, 3)), np.ones(1)
+    expected, state = w - w[:1], {"w": w}
     after, _ = Program(centring, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
-    np.testing.assert_array_equal(after["w"], state["w"] - state["w"][:1])
+    np.testing.assert_array_equal(after["w"], expected)
 
 
 def halting(state: Any, rows: Any, lr: Any) -> Any:

@@ -1,52 +1,124 @@
-"""Random networks with every kind of layer, activation, loss, reduction and penalty, and rows for them."""
+"""Random networks, with every kind of layer, activation, loss, reduction and penalty, and rows for them.
+
+This is the one description of what a random network is: the property tests and `tests.sweep` draw from it. Networks are
+built from Hypothesis' draws, so that a failing one shrinks to a small one; the numbers come from a seed, so that what is
+printed can be read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 import bpengine as bp
 from bpengine.kernels import KERNELS
 from bpengine.layers.activation import ACTIVATIONS
+from bpengine.layers.dense import BIASES
 from bpengine.losses import LOSSES
 
-SMOOTH_OR_KINKED = [name for name in ACTIVATIONS if KERNELS[name].backward]
-BIASES: list[Any] = [True, False, "column", "column-first"]
-KINDS = ("dense", "dense", "activation", "batch_norm", "layer_norm", "dropout", "residual")
+Maker = Callable[[int], bp.Layer]  # makes a layer for the number of features that reaches it
 
 
-def random_layers(rng: np.random.Generator, inputs: int) -> list[bp.Layer]:
-    size, layers = inputs, list[bp.Layer]()
-    for kind in rng.choice(KINDS, int(rng.integers(1, 5))):
-        activation = str(rng.choice(SMOOTH_OR_KINKED))
-        if kind == "dense":
-            size = int(rng.integers(1, 7))
-        made = {
-            "dense": lambda a, n: bp.Dense(n, a, bias=BIASES[int(rng.integers(4))]),
-            "activation": lambda a, n: bp.Activation(a),
-            "batch_norm": lambda a, n: bp.BatchNorm(),
-            "layer_norm": lambda a, n: bp.LayerNorm(),
-            "dropout": lambda a, n: bp.Dropout(float(rng.uniform(0.0, 0.8))),
-            "residual": lambda a, n: bp.Residual([bp.Dense(n, a)]),
-        }[kind]
-        layers.append(made(activation, size))
+@dataclass(frozen=True)
+class Sample:
+    """A network, and what its rows are drawn from; the simplest is one row of one number."""
+
+    network: bp.Network
+    rows: int = 1
+    weighted: bool = False
+    soft: bool = False  # targets anywhere between 0 and 1; classes as rows of zeros with a one
+    seed: int = 0
+
+    def data(self) -> tuple[Any, Any, Any]:
+        """Return x with some zeros and at times a row of them, targets, and weights with some zeros, or None."""
+        rng, shape = np.random.default_rng(self.seed), (self.rows, self.network.outputs)
+        x = rng.normal(size=(self.rows, self.network.inputs))
+        x *= (rng.random(x.shape) > 0.2) & (rng.random((self.rows, 1)) > 0.05)
+        shares, labels = rng.random(shape), rng.integers(0, shape[1], self.rows)
+        targets = {
+            "values": rng.normal(size=shape),
+            "binary": shares if self.soft else np.round(shares),
+            "classes": np.eye(shape[1])[labels] if self.soft and shape[1] > 1 else labels,
+        }
+        weights = rng.uniform(0.1, 2.0, self.rows) * (np.arange(self.rows) % 4 != 3)
+        return x, targets[self.network.loss.target], weights if self.weighted else None
+
+    def model(self, backend: str | bp.Backend = "numpy", dtype: str = "float64") -> bp.Model:
+        """Return the network with its parameters."""
+        return bp.Model(self.network, backend, dtype, self.seed)
+
+
+def from_table(make: Any, names: Sequence[str]) -> list[Any]:
+    """Return one object for each kernel named and each variant that its row says is worth testing."""
+    return [make(name, **options) for name in names for options in KERNELS[name].variants]
+
+
+BENT = from_table(bp.Activation, [name for name in ACTIVATIONS if KERNELS[name].backward])
+REDUCED = from_table(bp.Loss, LOSSES)
+SIZES = st.integers(1, 6)
+EPS = st.sampled_from([1e-5, 1e-3])
+
+
+def denses(ends: Sequence[bp.Activation] = BENT) -> st.SearchStrategy[Callable[[int], bp.Dense]]:
+    """Return dense layers that lack only the number of units."""
+    weights = st.sampled_from(["auto", "zeros", "normal", "orthogonal", "uniform"])
+    options = st.tuples(
+        st.sampled_from(ends), st.sampled_from([True, False, *BIASES]), weights, st.sampled_from(["zeros", "uniform"])
+    )
+    return options.map(lambda chosen: lambda units: bp.Dense(units, *chosen))
+
+
+def any_size(layers: st.SearchStrategy[bp.Layer]) -> st.SearchStrategy[Maker]:
+    return layers.map(lambda layer: lambda size: layer)
+
+
+def chain(made: Sequence[Maker], size: int) -> list[bp.Layer]:
+    layers = list[bp.Layer]()
+    for make in made:
+        layers.append(make(size))
+        size = layers[-1].outputs(size)
     return layers
 
 
-def random_network(rng: np.random.Generator) -> tuple[bp.Network, Any, Any, Any]:
-    """Return a network, x with some zeros, targets, and weights or None."""
-    inputs, outputs, rows = (int(n) for n in rng.integers(1, [6, 5, 12]))
-    layers, name = random_layers(rng, inputs), str(rng.choice(LOSSES))
-    kernel = KERNELS[name]
-    end = {"probabilities": "softmax" if kernel.target == "classes" else "sigmoid"}.get(kernel.output, "identity")
-    penalties = [p for p in (bp.L1(0.01), bp.L2(0.1, per_sample=True)) if rng.random() < 0.4]
-    loss = bp.Loss(name, str(rng.choice(kernel.reductions)))
-    network = bp.Network(inputs, [*layers, bp.Dense(outputs, end)], loss, penalties)
-    targets = {
-        "values": rng.normal(size=(rows, outputs)),
-        "binary": (rng.random((rows, outputs)) < 0.5).astype(float),
-        "classes": rng.integers(0, outputs, rows),
-    }
-    x = rng.normal(size=(rows, inputs)) * (rng.random((rows, inputs)) > 0.2)
-    return network, x, targets[kernel.target], rng.uniform(0.1, 2.0, rows) if rng.random() < 0.4 else None
+PLAIN = st.one_of(
+    any_size(st.builds(lambda dense, units: dense(units), denses(), SIZES)),
+    any_size(st.sampled_from(BENT)),
+    any_size(EPS.map(bp.LayerNorm)),
+    any_size(st.builds(bp.BatchNorm, EPS, st.sampled_from([0.9, 0.0]))),
+    any_size(st.sampled_from([0.3, 0.8, 0.0]).map(bp.Dropout)),
+)
+RESIDUAL = st.tuples(st.lists(PLAIN, max_size=2), denses()).map(
+    lambda inner: lambda size: bp.Residual([*chain(inner[0], size), inner[1](size)])
+)
+HIDDEN = st.lists(PLAIN | RESIDUAL, max_size=4)
+PENALTIES = st.lists(
+    st.tuples(st.sampled_from([bp.L2, bp.L1]), st.sampled_from([0.1, 0.01, 0.0]), st.booleans()).map(
+        lambda chosen: chosen[0](*chosen[1:])
+    ),
+    max_size=2,
+)
+
+
+@cache
+def ends(wanted: str) -> st.SearchStrategy[Callable[[int], bp.Dense]]:
+    """Return the last layers that fit a loss on "any" outputs, "probabilities" or "scores"."""
+    probable = {bent.name: KERNELS[bent.name].output == "probabilities" for bent in BENT}
+    return denses([bent for bent in BENT if wanted == "any" or probable[bent.name] == (wanted == "probabilities")])
+
+
+@st.composite
+def networks(draw: st.DrawFn, losses: Sequence[bp.Loss]) -> bp.Network:
+    inputs, hidden, loss = draw(SIZES), draw(HIDDEN), draw(st.sampled_from(losses))
+    last = draw(ends(loss.kernel.output))(draw(SIZES))
+    return bp.Network(inputs, [*chain(hidden, inputs), last], loss, draw(PENALTIES))
+
+
+def samples(losses: Sequence[bp.Loss] = REDUCED) -> st.SearchStrategy[Sample]:
+    return st.builds(
+        Sample, networks(losses), st.integers(1, 12), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1)
+    )

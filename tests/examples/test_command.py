@@ -16,7 +16,7 @@ from bpengine.cli import examples as command
 from bpengine.cli._errors import exit_code
 from bpengine.examples import Result
 
-QUICK = ("colah_computational_graph", "tf_playground_semantics", "micrograd_readme")
+QUICK = ("colah_computational_graph", "tf_playground_semantics", "ng_ex4_digits_cost")
 Cli = Callable[..., tuple[int, str, str]]
 
 
@@ -53,8 +53,8 @@ def test_the_table_counts_what_is_reproduced_and_explained(cli: Cli) -> None:
     assert (code, err) == (0, "")
     rows = {line.split()[0]: line.split()[-3:] for line in out.splitlines()[2:6]}
     assert rows["colah_computational_graph"] == ["3", "3", "0"]
-    assert rows["micrograd_readme"] == ["3", "0", "3"]
-    assert rows["all"] == ["6", "3", "3"]
+    assert rows["ng_ex4_digits_cost"] == ["4", "1", "3"]
+    assert rows["all"] == ["7", "4", "3"]
     assert "not reproducible" in out
     assert "prints no numbers" in out
 
@@ -73,9 +73,9 @@ def test_of_a_large_array_the_worst_number_is_shown(cli: Cli) -> None:
 
 
 def test_what_cannot_be_computed_is_explained(cli: Cli) -> None:
-    out = " ".join(cli("micrograd_readme")[1].split())
-    assert "g explained 24.7041 - -" in out
-    assert "no kernel for a quotient" in out
+    out = " ".join(cli("ng_ex4_digits_cost")[1].split())
+    assert "J_lambda_0 explained 0.287629 - -" in out
+    assert "course material that may not be shipped" in out
     assert "Not reproducible: The book's run draws" in cli("nielsen_mnist_784_30_10")[1]
 
 

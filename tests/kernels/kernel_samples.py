@@ -12,6 +12,7 @@ from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import extent
 
 DIMENSIONS = ({"B": 5, "I": 4, "O": 3}, {"B": 1, "I": 3, "O": 4}, {"B": 4, "I": 2, "O": 1}, {"B": 1, "I": 1, "O": 1})
+LARGE = {"B": 259, "I": 131, "O": 67}  # beyond any block or vector length, and a multiple of none
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class Case:
                 arrays[name] = rng.integers(0, shape[1], shape[0])
             else:
                 arrays[name] = sample(rng, domain, shape, dtype)
-            arrays[name].flags.writeable = False
+        if "target" in arrays and self.kernel.target == "values":
+            arrays["target"] = arrays["target"] + arrays["y"]  # away from a kink at y = target
+        for array in arrays.values():
+            array.flags.writeable = False
         return arrays
 
 
@@ -120,5 +124,9 @@ def relative_error(got: Any, expected: Any) -> float:
     return float(np.max(difference) / max(float(np.max(np.abs(expected))), 1e-3))
 
 
-def longest_sum(dims: dict[str, int]) -> int:
-    return math.prod(dims.values())
+def longest_sum(kernel: Kernel, dims: dict[str, int]) -> int:
+    """Return the length of the longest sum: over the letters that a result has not, or over one of its own (a mean)."""
+    shapes = {name: {d.partition("+")[0] for d in shape if isinstance(d, str)} for name, shape in kernel.shapes.items()}
+    letters = set().union(*shapes.values())
+    over = [letters - shapes[name] for name in (*kernel.outputs, *kernel.differentiable)]
+    return max(math.prod(dims[letter] for letter in summed) for summed in [*over, *({letter} for letter in letters)])

@@ -12,6 +12,7 @@ from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import extent
 from tests.kernels.kernel_samples import (
     DIMENSIONS,
+    LARGE,
     Case,
     as_tuple,
     cases,
@@ -25,6 +26,7 @@ from tests.kernels.kernel_samples import (
 from tests.tolerances import STEP, agreement_rtol, complex_step_rtol, dot_test_rtol, formula_rtol, oracle_rtol
 
 DIMS = pytest.mark.parametrize("dims", DIMENSIONS, ids="B{B}I{I}O{O}".format_map)
+DIMS_AND_LARGE = pytest.mark.parametrize("dims", [*DIMENSIONS, LARGE], ids="B{B}I{I}O{O}".format_map)
 LARGEST_AND_SMALLEST = pytest.mark.parametrize("dims", DIMENSIONS[::3], ids="B{B}I{I}O{O}".format_map)
 
 
@@ -84,7 +86,7 @@ def test_namespaces_agree(case: Case, xp: Any, rng: Any) -> None:
         d = cotangent(rng, expected[0])
         expected = (*expected, case.kernel.backward(np, expected[1], d))
         got = (*got, case.kernel.backward(xp, got[1], xp.asarray(d)))
-    assert_leaves_agree(got, expected, agreement_rtol(np.float64, longest_sum(dims)))
+    assert_leaves_agree(got, expected, agreement_rtol(np.float64, longest_sum(case.kernel, dims)))
 
 
 @LARGEST_AND_SMALLEST
@@ -97,7 +99,7 @@ def test_traced_by_jit_it_agrees(case: Case, dims: Any, jax: Any, rng: Any) -> N
         d = cotangent(rng, expected[0])
         expected = (*expected, case.kernel.backward(np, expected[1], d))
         got = (*got, jax.jit(lambda res, d: case.kernel.backward(jax.numpy, res, d))(got[1], d))
-    assert_leaves_agree(got, expected, agreement_rtol(np.float64, longest_sum(dims)))
+    assert_leaves_agree(got, expected, agreement_rtol(np.float64, longest_sum(case.kernel, dims)))
 
 
 def assert_leaves_agree(got: Any, expected: Any, rtol: float) -> None:
@@ -140,14 +142,14 @@ def assert_backward_agrees_with_vjp(case: Case, arrays: dict[str, Any], jax: Any
         assert relative_error(got, expected) <= oracle_rtol(), f"d{name}"
 
 
-@DIMS
+@DIMS_AND_LARGE
 @every(backward=True)
 def test_dot_test(case: Case, dims: Any, rng: Any) -> None:
     arrays = case.arguments(rng, dims)
     y, residual = run(case, np, arrays)
     d_output = cotangent(rng, y)
     for name, d in gradients(case, np, residual, d_output).items():
-        v = rng.normal(size=d.shape)
+        v = rng.normal(size=d.shape) * np.abs(arrays[name])  # a step in the size of what it is added to
         ahead = run(case, np, arrays | {name: arrays[name] + STEP * v})[0]
         behind = run(case, np, arrays | {name: arrays[name] - STEP * v})[0]
         numeric = float(np.sum(d_output * (ahead - behind))) / (2.0 * STEP)
@@ -155,7 +157,7 @@ def test_dot_test(case: Case, dims: Any, rng: Any) -> None:
         assert abs(float(np.sum(d * v)) - numeric) <= dot_test_rtol() * scale, f"d{name}"
 
 
-@DIMS
+@DIMS_AND_LARGE
 @every(backward=True, analytic=True)
 def test_complex_step(case: Case, dims: Any, rng: Any) -> None:
     arrays = case.arguments(rng, dims)
@@ -166,6 +168,32 @@ def test_complex_step(case: Case, dims: Any, rng: Any) -> None:
         along = run(case, np, arrays | {name: arrays[name] + 1e-100j * v})[0].imag / 1e-100
         scale = max(1.0, float(np.sum(np.abs(d * v))))
         assert abs(float(np.sum(d * v)) - float(np.sum(d_output * along))) <= complex_step_rtol() * scale, f"d{name}"
+
+
+def test_shapes_expose_what_scales_wrongly() -> None:
+    """A divisor that forgets the batch, the inputs or the outputs is right only where that one is 1."""
+    shapes = [*DIMENSIONS, LARGE]
+    for letter in "BIO":
+        assert {dims[letter] == 1 for dims in shapes} == {True, False}
+    assert any(dims["B"] == 1 < dims["O"] for dims in shapes)
+    assert any(dims["O"] == 1 < dims["B"] for dims in shapes)
+    assert any(set(dims.values()) == {1} for dims in shapes)
+    assert min(LARGE.values()) > 64
+    tested = {case.kernel.name for case in cases(backward=True)}
+    assert tested == {kernel.name for kernel in KERNELS.values() if kernel.differentiable}
+
+
+@pytest.mark.parametrize("dims", [DIMENSIONS[0], LARGE], ids="B{B}I{I}O{O}".format_map)
+@every()
+def test_float32_is_float64_rounded(case: Case, dims: Any, rng: Any) -> None:
+    single = case.arguments(rng, dims, np.float32)
+    double = {name: a.astype(np.float64) if a.dtype == np.float32 else a for name, a in single.items()}
+    got, expected = run(case, np, single), run(case, np, double)
+    if case.kernel.backward:
+        d = cotangent(rng, got[0])
+        got = (*got, case.kernel.backward(np, got[1], d))
+        expected = (*expected, case.kernel.backward(np, expected[1], d.astype(np.float64)))
+    assert_leaves_agree(got, expected, agreement_rtol(np.float32, longest_sum(case.kernel, dims)))
 
 
 @DIMS

@@ -58,6 +58,18 @@ def test_add_by_hand() -> None:
     np.testing.assert_array_equal(db, DY[:, :2])
 
 
+def test_divide_by_hand() -> None:
+    y, (da, db) = both("divide", np.array([[3.0, -2.0]]), np.array([[4.0, -0.5]]), dy=np.array([[1.0, 0.5]]))
+    for got, expected in ((y, [[0.75, 4.0]]), (da, [[0.25, -1.0]]), (db, [[-0.1875, 4.0]])):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_divide_squares_nothing() -> None:
+    tiny = np.array([[2.0**-600]])  # its square is 0
+    y, (da, db) = both("divide", tiny, tiny, dy=np.ones((1, 1)))
+    np.testing.assert_array_equal([y, da, db], [[[1.0]], [[2.0**600]], [[-(2.0**600)]]])
+
+
 def normalized(values: list[float], eps: float) -> list[float]:
     mean = math.fsum(values) / len(values)
     variance = math.fsum((v - mean) ** 2 for v in values) / len(values)

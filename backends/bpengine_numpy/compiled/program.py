@@ -62,14 +62,21 @@ class Program:
     def run(
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[Tree, dict[str, HostArray]]:
-        """Run len(lr) steps, or up to the first that reports "halt"; `state` is left as it is."""
+        """Run len(lr) steps, or up to the first that reports "halt". Writes over `state`, which is donated."""
         self.compile()
         given = dict(leaves(state))
-        fresh = {p: np.array(given[p], order="C") for p in self.changed}
+        changing = [given[p] for p in self.changed]
+        fresh = {p: given[p] if _is_own(given[p], changing) else np.array(given[p], order="C") for p in self.changed}
         reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in self.reports.items()}
         binding = Binding(self, {**given, **fresh}, data, order, lr, reports)
         done = _drive(binding, len(lr))
         return rebuilt(state, {**given, **fresh}), {name: values[:done] for name, values in reports.items()}
+
+
+def _is_own(array: HostArray, among: list[HostArray]) -> bool:
+    """Say whether an array may be written over: in C order, with memory of its own that is not there twice."""
+    flags = array.flags
+    return flags.owndata and flags.c_contiguous and flags.writeable and sum(other is array for other in among) == 1
 
 
 def _in_order(graph: Graph, leaf: Any) -> Node:

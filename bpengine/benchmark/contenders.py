@@ -1,0 +1,86 @@
+"""The contenders by name: what each is, where its code is, what it needs, and where it can run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MappingProxyType
+
+from bpengine.errors import unknown
+
+CPU, GPU, BOTH = ("cpu",), ("gpu",), ("cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to train the workloads.
+
+    code: "module:class", a `Peer`, the module relative to the room of peers; argument: what its class is told beside the
+    sample. needs: the packages it imports. cure: what installs them. devices: where it runs. dtypes: what it computes in.
+    quick: takes part in a quick run unasked. lazy: compiles while it trains. sweeps: compiles fast enough for the sweeps
+    over sizes. own: the engine itself.
+    """
+
+    name: str
+    title: str
+    code: str
+    needs: tuple[str, ...]
+    cure: str
+    devices: tuple[str, ...]
+    argument: str = ""
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    environment: tuple[tuple[str, str], ...] = ()
+    quick: bool = False
+    lazy: bool = False
+    sweeps: bool = True
+    own: bool = False
+
+    @property
+    def missing(self) -> str | None:
+        """Say which package is missing and how it is installed, or return None."""
+        lacking = [package for package in self.needs if find_spec(package) is None]
+        return f"{', '.join(lacking)} not installed. {self.cure}" if lacking else None
+
+
+def _pip(extra: str) -> str:
+    return f"Install it with: pip install 'bpengine[{extra}]'"
+
+
+_KERAS = (("KERAS_BACKEND", "jax"),)
+_ROWS = (
+    Contender("numpy+fast", "bpengine, NumPy with the extra fast", ".engine:Engine", ("numba",), _pip("fast"), CPU,
+              "numpy", lazy=True, own=True, quick=True),
+    Contender("numpy", "bpengine, NumPy alone", ".engine:PlainNumpy", (), "", CPU, "numpy", own=True, quick=True),
+    Contender("jax", "bpengine, JAX", ".engine:Engine", ("jax",), _pip("jax"), BOTH, "jax", own=True, quick=True),
+    Contender("cupy", "bpengine, CuPy", ".engine:Engine", ("cupy",), _pip("cuda"), GPU, "cupy", own=True, quick=True),
+    Contender("jax-scan", "jitted JAX + optax, scan over an epoch", ".optax_scan:OptaxScan", ("jax",), _pip("jax"), BOTH,
+              quick=True),
+    Contender("jax-step", "jitted JAX + optax, step by step", ".optax_step:OptaxStep", ("jax",), _pip("jax"), BOTH),
+    Contender("torch", "PyTorch eager", ".torch_eager:TorchEager", ("torch",), _pip("peers"), BOTH, quick=True),
+    Contender("torch-compile", "PyTorch compiled", ".torch_compiled:TorchCompiled", ("torch",), _pip("peers"), BOTH,
+              sweeps=False),
+    Contender("torch-graph", "PyTorch, CUDA graph", ".torch_graph:TorchGraph", ("torch",), _pip("peers"), GPU, quick=True),
+    Contender("sklearn", "scikit-learn MLPClassifier", ".scikit:ScikitLearn", ("sklearn",), _pip("sklearn"), CPU, quick=True),
+    Contender("keras", "Keras on JAX", ".keras_jax:KerasJax", ("keras", "jax"), _pip("peers"), CPU, environment=_KERAS),
+    Contender("thinc", "Thinc", ".thinc_layers:ThincLayers", ("thinc",), _pip("peers"), CPU, dtypes=("float32",)),
+)  # fmt: skip
+CONTENDERS: Mapping[str, Contender] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def choose(
+    backends: Sequence[str] | None, peers: Sequence[str] | None, *, device: str = "cpu", quick: bool = False
+) -> list[Contender]:
+    """Return the contenders that were asked for, the engine's backends first; None stands for all of the device.
+
+    A name that is given is taken even if a quick run would leave it out.
+    Raises ConfigError with the nearest names for one that does not exist on the device.
+    """
+    chosen: list[Contender] = []
+    for kind, names, own in (("backend", backends, True), ("peer", peers, False)):
+        known = {c.name: c for c in CONTENDERS.values() if c.own == own and device in c.devices}
+        for name in [n for n in known if known[n].quick or not quick] if names is None else names:
+            if name not in known:
+                raise unknown(f"{kind} on the {device.upper()}", name, known)
+            chosen.append(known[name])
+    return chosen

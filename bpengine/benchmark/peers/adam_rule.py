@@ -1,0 +1,59 @@
+"""Update rules for the JAX peers: optax's where it is installed, else the same rules in a few lines of JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+INSTALLED = find_spec("optax") is not None
+NOTE = "optax's update rules" if INSTALLED else "update rules written by hand, for optax is not installed"
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+
+class Rule(NamedTuple):
+    """An update rule as optax writes it: init(params) -> slots, update(gradients, slots, params) -> (updates, slots)."""
+
+    init: Callable[[Any], Any]
+    update: Callable[[Any, Any, Any], Any]
+
+
+def make(optimizer: str, rate: float) -> Any:
+    """Return the rule of an optimiser, "adam" or "sgd"."""
+    if INSTALLED:
+        import optax
+
+        return optax.adam(rate) if optimizer == "adam" else optax.sgd(rate)
+    return by_hand(optimizer, rate)
+
+
+def by_hand(optimizer: str, rate: float) -> Rule:
+    """Return the same rule without optax."""
+    if optimizer == "sgd":
+        return Rule(lambda params: (), lambda gradients, slots, params: (_map(lambda g: -rate * g, gradients), slots))
+    return Rule(_adam_init, lambda gradients, slots, params: _adam(rate, gradients, slots))
+
+
+def _map(function: Callable[..., Any], *trees: Any) -> Any:
+    return jax.tree.map(function, *trees)
+
+
+def _adam_init(params: Any) -> Any:
+    zeros = _map(jnp.zeros_like, params)
+    return jnp.zeros((), jnp.int32), zeros, _map(jnp.copy, zeros)
+
+
+def _adam(rate: float, gradients: Any, slots: Any) -> Any:
+    count, m, v = slots
+    count = count + 1
+    m = _map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, gradients)
+    v = _map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, gradients)
+
+    def change(m: Any, v: Any) -> Any:
+        t = count.astype(m.dtype)
+        return -rate * (m / (1 - BETA1**t)) / (jnp.sqrt(v / (1 - BETA2**t)) + EPS)
+
+    return _map(change, m, v), (count, m, v)

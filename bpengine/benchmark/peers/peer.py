@@ -1,0 +1,62 @@
+"""What a peer is: something that trains a sample from its initial weights, and gives its weights back."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar
+
+from bpengine.benchmark.sample import Sample, Weights
+
+
+class Peer(ABC):
+    """One library's way to train a sample. The arrays are brought to its device when it is made.
+
+    packages: the distributions whose versions a record names. note: how the library is used, where there is a choice.
+    """
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    note: ClassVar[str] = ""
+
+    def __init__(self, sample: Sample, argument: str, device: str) -> None:
+        self.sample, self.workload, self.device = sample, sample.workload, device
+
+    @classmethod
+    def about(cls, argument: str, device: str) -> dict[str, Any]:
+        """Return versions and note, and whatever else decides the speed."""
+        return {"versions": {name: installed(name) for name in cls.packages}, "note": cls.note}
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Go back to the initial weights and a new optimiser; nothing of this is timed."""
+
+    @abstractmethod
+    def train(self, steps: int) -> None:
+        """Train so many steps (whole epochs) and wait until they have been computed."""
+
+    @abstractmethod
+    def weights(self) -> Weights:
+        """Return the weights as NumPy arrays."""
+
+    def timed(self, steps: int) -> float:
+        """Train and return the seconds that it took."""
+        began = time.perf_counter()
+        self.train(steps)
+        return time.perf_counter() - began
+
+    def loss(self) -> float:
+        """Return the loss of the weights as they are now."""
+        return self.sample.loss(self.weights())
+
+    def device_memory(self) -> dict[str, int]:
+        """Return the bytes on the device, "in_use" and "peak", where the library can tell."""
+        return {}
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a distribution, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,20 @@
+"""PyTorch, compiled: forward and backward by torch.compile, the optimiser in its fused form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from bpengine.benchmark.peers.torch_eager import TorchEager
+
+
+class TorchCompiled(TorchEager):
+    """The same step with the loss function compiled; on a GPU with CUDA graphs (mode "reduce-overhead")."""
+
+    note = f"torch.compile of the loss function; {TorchEager.note}"
+
+    def compiled(self, loss: Any) -> Any:
+        """Return the loss function, compiled."""
+        torch._dynamo.reset()
+        return torch.compile(loss, mode="reduce-overhead" if self.device == "gpu" else None, dynamic=False)

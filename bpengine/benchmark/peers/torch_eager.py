@@ -1,0 +1,94 @@
+"""PyTorch, eager: modules, autograd and an optimiser, step by step."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from bpengine.benchmark.peers.peer import Peer
+from bpengine.benchmark.sample import Sample, Weights
+
+torch.set_float32_matmul_precision("highest")
+
+
+class TorchEager(Peer):
+    """A Sequential of Linear and ReLU, cross_entropy, and PyTorch's own optimiser in its fused form."""
+
+    packages = ("torch",)
+    note = "fused optimiser, rows taken by index_select"
+
+    def __init__(self, sample: Sample, argument: str, device: str) -> None:
+        super().__init__(sample, argument, device)
+        self._place = torch.device("cuda" if device == "gpu" else "cpu")
+        self._x, self._y = (torch.from_numpy(a).to(self._place) for a in (sample.x, sample.y))
+        self._model = nn.Sequential(*self._layers()).to(self._place)
+        self._rule = self._optimizer()
+        loss = nn.functional.binary_cross_entropy_with_logits if self.workload.binary else nn.functional.cross_entropy
+        self._loss: Any = self.compiled(lambda x, y: loss(self._model(x), y))
+
+    @classmethod
+    def about(cls, argument: str, device: str) -> dict[str, Any]:
+        """Return versions, threads and the device."""
+        place = torch.cuda.get_device_name() if device == "gpu" else "cpu"
+        return {**super().about(argument, device), "threads": torch.get_num_threads(), "device": place}
+
+    def compiled(self, loss: Any) -> Any:
+        """Return the loss function in the form that is called."""
+        return loss
+
+    def reset(self) -> None:
+        """Copy the initial weights into the modules, and start a new optimiser."""
+        with torch.no_grad():
+            for layer, (w, b) in zip(self._linear(), self.sample.initial, strict=True):
+                layer.weight.copy_(torch.from_numpy(w.T))
+                layer.bias.copy_(torch.from_numpy(b))
+        self._rule = self._optimizer()
+
+    def train(self, steps: int) -> None:
+        """Take each batch, and step."""
+        for epoch in self.sample.epochs(steps):
+            order = None if epoch.order is None else torch.from_numpy(epoch.order).to(self._place)
+            for i in range(epoch.steps):
+                if order is None:
+                    self.step(self._x, self._y)
+                else:
+                    self.step(self._x.index_select(0, order[i]), self._y.index_select(0, order[i]))
+        self._synchronize()
+
+    def step(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Train one step."""
+        self._rule.zero_grad(set_to_none=True)
+        self._loss(x, y).backward()
+        self._rule.step()
+
+    def weights(self) -> Weights:
+        """Return the parameters, weights as (inputs, units)."""
+        return [(m.weight.detach().cpu().numpy().T, m.bias.detach().cpu().numpy()) for m in self._linear()]
+
+    def device_memory(self) -> dict[str, int]:
+        """Return what PyTorch's allocator counts on a GPU."""
+        if self._place.type != "cuda":
+            return {}
+        return {"in_use": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}
+
+    def _layers(self) -> list[nn.Module]:
+        sizes, dtype = self.workload.sizes, getattr(torch, self.workload.dtype)
+        activation = nn.ReLU if self.workload.activation == "relu" else nn.Sigmoid
+        made: list[nn.Module] = []
+        for inputs, units in pairwise(sizes):
+            made += [nn.Linear(inputs, units, dtype=dtype), activation()]
+        return made[:-1]
+
+    def _linear(self) -> list[nn.Linear]:
+        return [module for module in self._model if isinstance(module, nn.Linear)]
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        kind = torch.optim.Adam if self.workload.optimizer == "adam" else torch.optim.SGD
+        return kind(self._model.parameters(), lr=self.workload.rate, fused=True)
+
+    def _synchronize(self) -> None:
+        if self._place.type == "cuda":
+            torch.cuda.synchronize()

@@ -1,0 +1,116 @@
+"""The record of a run: everything a reader needs to trust or repeat it, as JSON can hold it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bpengine.benchmark.results import Outcome, Result, Trial, disagreements, speed_ratio
+from bpengine.benchmark.roofline import Limits
+from bpengine.benchmark.runner import Plan
+from bpengine.benchmark.workloads import GROUP_OF
+
+SCHEMA = 1
+YARDSTICKS = (
+    "jax-scan",
+    "numpy",
+    "cupy",
+    "jax",
+)  # the first of these that is valid is what the others are compared with
+Record = dict[str, Any]
+
+
+def make(plan: Plan, outcome: Outcome, about: Mapping[str, Any]) -> Record:
+    """Return the record of a run; `about` says what only the caller knows: machine, command, what was forced."""
+    return {
+        "schema": SCHEMA,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **about,
+        "device": plan.device,
+        "rounds": plan.rounds,
+        "turn_seconds": plan.turn_seconds,
+        "contenders": outcome.about,
+        "missing": outcome.missing,
+        "limits": {dtype: limits.to_dict() for dtype, limits in outcome.limits.items()},
+        "workloads": [_workload(t, outcome.limits.get(t.workload.dtype), plan.device) for t in outcome.trials.values()],
+    }
+
+
+def sound(record: Record) -> bool:
+    """Say whether every contender that ran did what it was asked, and reached the loss of the others."""
+    return all(
+        not work["failures"] and all(result["valid"] for result in work["results"].values())
+        for work in record["workloads"]
+    )
+
+
+def _workload(trial: Trial, limits: Limits | None, device: str) -> Record:
+    work, cost = trial.workload, trial.cost
+    wrong = disagreements(list(trial.results.values()), work.dtype)
+    yardstick = next((name for name in YARDSTICKS if name in trial.results and name not in wrong), None)
+    floors = limits.floors(cost) if limits else {}
+    return {
+        **work.to_dict(),
+        "group": GROUP_OF.get(work.name),
+        "rows": work.rows,
+        "steps": trial.steps,
+        "flops": cost.flops,
+        "product_flops": cost.product_flops,
+        "bytes": cost.bytes,
+        "memory_needed": {**vars(cost.memory), "total": cost.memory.total},
+        "floor_ms": {name: 1e3 * seconds for name, seconds in floors.items()},
+        "yardstick": yardstick,
+        "results": {
+            name: {
+                **_result(result, work.batch),
+                "valid": name not in wrong,
+                "why_not": wrong.get(name),
+                "times_yardstick": speed_ratio(result, trial.results[yardstick]) if yardstick else None,
+                "share_of_floor": {floor: seconds / result.step_seconds for floor, seconds in floors.items()},
+                "memory": _memory(trial, name, device),
+            }
+            for name, result in trial.results.items()
+        },
+        "failures": trial.failures,
+    }
+
+
+def _result(result: Result, batch: int) -> Record:
+    seconds, held = result.step_seconds, [size for size in result.resident if size is not None]
+    return {
+        "loss": result.loss,
+        "seconds": result.seconds,
+        "ms_per_step": 1e3 * seconds,
+        "samples_per_second": batch / seconds,
+        "spread": (max(result.seconds) - min(result.seconds)) / statistics.median(result.seconds),
+        "first_seconds": result.first_seconds,
+        "idle_cpu_seconds": result.idle_cpu_seconds,
+        "resident_growth": held[-1] - held[0] if held else None,
+    }
+
+
+def _memory(trial: Trial, name: str, device: str) -> Record | None:
+    """Return the bytes that training took, and how many times what a step needs that is; None if it was not watched.
+
+    On the CPU it is the growth of the process, on a GPU the peak that the library counts there.
+    """
+    watched = trial.memory.get(name)
+    if watched is None:
+        return None
+    taken = watched["device"].get("peak") if device == "gpu" else watched["growth"]
+    return {**watched, "times_needed": None if taken is None else taken / trial.cost.memory.total}
+
+
+def write(record: Record, path: Path) -> None:
+    """Write a record as JSON."""
+    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Record:
+    """Read a record."""
+    found: Record = json.loads(path.read_text(encoding="utf-8"))
+    return found

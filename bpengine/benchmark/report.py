@@ -1,0 +1,140 @@
+"""Tables made from a record, as rows of text: for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def title(work: Record) -> str:
+    """Return a workload in words: "mlp-b128: 784-512-256-10, batch 128, Adam, float32"."""
+    rule = {"adam": "Adam", "sgd": "SGD"}[work["optimizer"]]
+    sizes = "-".join(map(str, work["sizes"]))
+    return f"{work['name']}: {sizes}, batch {work['batch']:,}, {rule}, {work['dtype']}"
+
+
+def costs(work: Record) -> str:
+    """Return what a step of a workload costs, and the floors that the machine sets it, in words."""
+    held = work["memory_needed"]["total"]
+    needs = f"A step needs {work['flops'] / 1e9:.3g} GFLOP, moves {mib(work['bytes'])}, holds {mib(held)}"
+    floor = work["floor_ms"]
+    if not floor:
+        return f"{needs}."
+    return (
+        f"{needs}. Floor, ms: matrix products at the machine's best rate {figures(floor['products'])}, at the rates of their "
+        f"own sizes {figures(floor['own_products'])}; all calls one by one {figures(floor['calls'])}."
+    )
+
+
+def heads(work: Record) -> list[str]:
+    """Return the heads of a workload's table."""
+    against = [f"x {work['yardstick']}"] if work["yardstick"] else []
+    shares = ["products' floor", "calls' floor"] if work["floor_ms"] else []
+    memory = ["memory, x need"] if _watched(work) else []
+    return ["contender", "ms/step", "samples/s", *against, *shares, *memory, "spread"]
+
+
+def rows(work: Record) -> list[list[str]]:
+    """Return the rows of a workload's table, the fastest first; a contender that disagrees has no figures."""
+    results = sorted(work["results"].items(), key=lambda item: float(item[1]["ms_per_step"]))
+    blank = [""] * (len(heads(work)) - 2)
+    made = [[name, *(_figures(work, found) if found["valid"] else ["not valid", *blank])] for name, found in results]
+    return made + [[name, "failed", *blank] for name in work["failures"]]
+
+
+def notes(work: Record) -> list[str]:
+    """Return a line for every contender whose figures are missing from a workload's table."""
+    wrong = [
+        f"{name} is not valid: {found['why_not']}" for name, found in work["results"].items() if not found["valid"]
+    ]
+    return wrong + [f"{name} failed: {why}" for name, why in work["failures"].items()]
+
+
+def _figures(work: Record, found: Record) -> list[str]:
+    cells = [figures(found["ms_per_step"]), f"{found['samples_per_second']:,.0f}"]
+    if work["yardstick"]:
+        cells.append(f"{found['times_yardstick']:.2f}")
+    if work["floor_ms"]:
+        cells += [f"{found['share_of_floor'][floor]:.0%}" for floor in ("products", "calls")]
+    if _watched(work):
+        times = (found["memory"] or {}).get("times_needed")
+        cells.append("-" if times is None else f"{times:.2f}")
+    return [*cells, f"{found['spread']:.0%}"]
+
+
+def _watched(work: Record) -> bool:
+    return any(found["memory"] for found in work["results"].values())
+
+
+def summary(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of the table of the main workloads: milliseconds per step, one column per workload.
+
+    A contender that is not valid on a workload, or did not take part, has a dash there.
+    """
+    works = [work for work in record["workloads"] if work["group"] in ("main", "xor", "huge")]
+    made = []
+    for name, about in record["contenders"].items():
+        found = [work["results"].get(name) for work in works]
+        cells = [figures(result["ms_per_step"]) if result and result["valid"] else "-" for result in found]
+        made.append([about["title"], *cells])
+    return ["ms per step", *(work["name"] for work in works)], made
+
+
+def starts(record: Record) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of the cold start: the process with its imports, and the first epoch of the first workload."""
+    first: Record = next(iter(record["workloads"]), {"results": {}, "name": ""})
+    made = [
+        [name, f"{about['start_seconds']:.2f}", f"{first['results'][name]['first_seconds']:.2f}"]
+        for name, about in record["contenders"].items()
+        if name in first["results"]
+    ]
+    return ["contender", "start and imports, s", f"first epoch of {first['name']}, s"], made
+
+
+def machine(record: Record) -> list[tuple[str, str]]:
+    """Return where and how the run was made, as names and values."""
+    told = record.get("machine", {})
+    lines = [("date", record["date"]), ("command", record.get("command", ""))]
+    lines += [(name, str(value)) for name, value in told.items()]
+    for dtype, limits in record["limits"].items():
+        best, copies = limits["best_product_flops_per_second"], limits["copy_bytes_per_second"]
+        largest = copies[max(copies, key=int)]
+        rates = f"matrix products {best / 1e9:,.0f} GFLOP/s, copies {largest / 1e9:.1f} GB/s ({limits['library']})"
+        lines.append((f"limits, {dtype}", rates))
+    for name, about in record["contenders"].items():
+        used = ", ".join(f"{package} {number}" for package, number in about["versions"].items() if number)
+        lines.append((name, f"{about['title']} ({used}; {about['note']})"))
+    return lines
+
+
+def document(record: Record) -> str:
+    """Return the whole record as a Markdown page."""
+    parts = [f"# bpengine {record.get('bpengine', '')}: benchmark, {record['device'].upper()}"]
+    parts.append(markdown(["", ""], machine(record)))
+    parts.append(markdown(*summary(record)))
+    for work in record["workloads"]:
+        parts += [f"## {title(work)}", costs(work), markdown(heads(work), rows(work)), *notes(work)]
+    parts += ["## Cold start", markdown(*starts(record))]
+    if record["missing"]:
+        parts += ["## Not run", markdown(["contender", "reason"], record["missing"].items())]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; all but the first column hold numbers."""
+    rule = ["---" if number < 1 else "---:" for number in range(len(heads))]
+    lines = [list(heads), rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def figures(value: float) -> str:
+    """Return a number with three significant figures, never in powers of ten."""
+    text = f"{value:.3g}"
+    return f"{float(text):,.0f}" if abs(value) >= 100 else text if "e" not in text else f"{value:.7f}".rstrip("0")
+
+
+def mib(size: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"

@@ -1,0 +1,99 @@
+"""Results: what the contenders' turns were like, and whether their losses agree."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.benchmark.cost import StepCost
+from bpengine.benchmark.roofline import Limits
+from bpengine.benchmark.workloads import Workload
+
+
+@dataclass
+class Result:
+    """One contender on one workload: the seconds of each turn, the loss it reached and the memory it held then."""
+
+    name: str
+    first_seconds: float
+    steps: int = 0
+    seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    resident: list[int | None] = field(default_factory=list)
+    idle_cpu_seconds: float = 0.0
+
+    def add(self, steps: int, answer: Mapping[str, Any]) -> None:
+        """Add a turn."""
+        self.steps = steps
+        self.seconds.append(float(answer["seconds"]))
+        self.losses.append(float(answer["loss"]))
+        self.resident.append(answer["resident"])
+        self.idle_cpu_seconds += float(answer["idle_cpu_seconds"])
+
+    def forget(self) -> None:
+        """Drop the turns so far: they warmed up."""
+        self.seconds, self.losses, self.resident, self.idle_cpu_seconds = [], [], [], 0.0
+
+    @property
+    def step_seconds(self) -> float:
+        """The median of the seconds that a step took."""
+        return statistics.median(self.seconds) / self.steps
+
+    @property
+    def loss(self) -> float:
+        """The loss after a turn that is farthest from that of the first turn: all should be the same."""
+        return max(self.losses, key=lambda loss: abs(loss - self.losses[0]))
+
+
+@dataclass
+class Trial:
+    """One workload: what a step of it costs, what came of each contender, who failed and why, and the memory watched."""
+
+    workload: Workload
+    steps: int
+    cost: StepCost
+    results: dict[str, Result]
+    failures: dict[str, str]
+    memory: dict[str, dict[str, Any]]
+
+
+@dataclass
+class Outcome:
+    """What a run found out. `about` and `missing` name contenders; `trials` workloads; `limits` dtypes."""
+
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    limits: dict[str, Limits] = field(default_factory=dict)
+
+    def limits_of(self, dtype: str) -> Limits:
+        """Return the limits of a dtype, to be added to."""
+        return self.limits.setdefault(dtype, Limits())
+
+
+def speed_ratio(result: Result, reference: Result) -> float:
+    """Return how many times as many samples per second as the reference: the median over the rounds."""
+    return statistics.median(theirs / ours for ours, theirs in zip(result.seconds, reference.seconds, strict=True))
+
+
+def loss_tolerance(dtype: str, steps: int) -> float:
+    """Bound the relative difference of two losses after so many steps: roundings add up like a random walk, with room."""
+    return 64.0 * float(np.finfo(dtype).eps) * math.sqrt(steps)
+
+
+def disagreements(results: Sequence[Result], dtype: str) -> dict[str, str]:
+    """Return the contenders whose loss is not the median loss, with both numbers: their times say nothing."""
+    if not results:
+        return {}
+    middle = statistics.median(result.loss for result in results)
+    limit = loss_tolerance(dtype, results[0].steps) * abs(middle)
+    return {
+        result.name: f"loss {result.loss:.6g} after {result.steps} steps, the others {middle:.6g}"
+        for result in results
+        if not abs(result.loss - middle) <= limit
+    }

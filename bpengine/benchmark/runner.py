@@ -1,0 +1,101 @@
+"""The runner: what steps cost, what the machine can do, then the contenders' turns, workload by workload."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.cost import StepCost, step_cost
+from bpengine.benchmark.pool import Pool
+from bpengine.benchmark.process import WorkerFailed
+from bpengine.benchmark.results import Outcome, Trial
+from bpengine.benchmark.roofline import measure
+from bpengine.benchmark.sample import make_sample
+from bpengine.benchmark.turns import Turns
+from bpengine.benchmark.watch import watch_memory
+from bpengine.benchmark.workloads import Workload
+
+Say = Callable[[str, str, float], None]  # what is run, what is being done for it, and the share of all that is done
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run: workloads and contenders, on which device, and for how long.
+
+    rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together.
+    turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
+    without: variables that the contenders must not see.
+    """
+
+    workloads: Sequence[Workload]
+    contenders: Sequence[Contender]
+    device: str = "cpu"
+    rounds: int = 9
+    turn_seconds: float = 0.5
+    budget_seconds: float = 60.0
+    memory: frozenset[str] = frozenset()
+    without: tuple[str, ...] = ()
+
+
+def run(plan: Plan, say: Say = lambda what, doing, share: None) -> Outcome:
+    """Run the plan; what cannot run is recorded with the reason, and the rest goes on.
+
+    Raises BackendUnavailable when no contender can run at all.
+    """
+    workloads = [w.on(plan.device) for w in sorted(plan.workloads, key=lambda w: w.dtype)]
+    with Pool(list(plan.contenders), plan.device, plan.without) as pool:
+        outcome = Outcome(about=pool.about, missing=pool.missing)
+        pool.ready(workloads[0], lambda doing: say("start", doing, 0.0))
+        say("roofline", "counting operations", 0.0)
+        costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None))) for w in workloads}
+        say("roofline", "measuring the machine", 0.0)
+        _measure(plan, workloads, costs, outcome)
+        for number, workload in enumerate(workloads):
+            tell = partial(_tell, say, workload.name, number, len(workloads))
+            with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
+                trial = _trial(plan, workload, costs[workload.name], pool, folder, tell)
+            outcome.trials[workload.name] = trial
+        say("roofline", "measuring the machine again", 1.0)
+        _measure(plan, workloads, costs, outcome)
+    return outcome
+
+
+def _tell(say: Say, what: str, number: int, count: int, doing: str, part: float) -> None:
+    say(what, doing, (number + part) / count)
+
+
+def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCost], outcome: Outcome) -> None:
+    """Measure the limits in each dtype; this is done before and after the turns, and the better one is the limit."""
+    for dtype in dict.fromkeys(w.dtype for w in workloads):
+        products = [p for w in workloads if w.dtype == dtype for p in costs[w.name].products]
+        try:
+            outcome.limits_of(dtype).add(measure(products, plan.device, dtype, plan.without))
+        except WorkerFailed as error:
+            outcome.limits.pop(dtype, None)
+            outcome.missing["roofline"] = str(error)
+
+
+def _trial(
+    plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: str, tell: Callable[[str, float], None]
+) -> Trial:
+    turns = Turns(workload, pool.ready(workload, lambda doing: tell(doing, 0.0)))
+    tell("drawing the data", 0.05)
+    make_sample(workload).save(Path(folder))
+    turns.load(folder, lambda doing: tell(doing, 0.1))
+    steps = turns.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
+    told = f"of {plan.rounds}, {steps} steps each"
+    turns.play(
+        steps,
+        plan.rounds,
+        plan.budget_seconds,
+        lambda number: tell(f"round {number + 1} {told}", 0.3 + 0.6 * number / plan.rounds),
+    )
+    memory = {}
+    if workload.name in plan.memory:
+        contenders = [turns.processes[name].contender for name in turns.results]
+        memory = watch_memory(pool, workload, contenders, lambda doing: tell(doing, 0.9))
+    return Trial(workload, steps, cost, turns.results, turns.failures, memory)

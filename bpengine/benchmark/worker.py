@@ -1,0 +1,134 @@
+"""A contender's process: `python -m bpengine.benchmark.worker MODULE:CLASS ARGUMENT DEVICE` answers JSON lines.
+
+    {"do": "load", "workload": {...}, "folder": "..."}              read the sample, build, train an epoch
+    {"do": "turn", "steps": 128}                                    start anew, train, judge
+    {"do": "memory", "workload": {...}, "folder": "...", "tiny": {...}, "tiny_folder": "..."}   what training holds
+
+What goes wrong is answered as {"error": "..."}. Between two requests the process waits for a line and does nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO
+
+began = time.perf_counter()
+
+from bpengine.benchmark import resident  # noqa: E402
+from bpengine.benchmark.peers.peer import Peer  # noqa: E402
+from bpengine.benchmark.sample import load_sample  # noqa: E402
+from bpengine.benchmark.workloads import Workload  # noqa: E402
+
+GLANCE, SETTLED_AFTER = 0.01, 1.0  # seconds
+MEMORY_TURNS = 3
+
+
+class Worker:
+    """One contender; its peer is replaced by each "load"."""
+
+    def __init__(self, code: str, argument: str, device: str) -> None:
+        module, _, kind = code.partition(":")
+        self._kind: type[Peer] = getattr(import_module(module, "bpengine.benchmark.peers"), kind)
+        self._argument, self._device = argument, device
+        self._peer: Peer | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Return the versions of the libraries this contender runs on, and how it uses them."""
+        return self._kind.about(self._argument, self._device)
+
+    def load(self, workload: dict[str, Any], folder: str) -> dict[str, Any]:
+        """Build the peer and train one epoch; return the seconds of both together."""
+        self._peer = None
+        gc.collect()
+        sample = load_sample(Workload.from_dict(workload), Path(folder))
+        begin = time.perf_counter()
+        self._peer = self._kind(sample, self._argument, self._device)
+        self._peer.reset()
+        self._peer.timed(sample.workload.epoch_steps)
+        return {"first_seconds": time.perf_counter() - begin}
+
+    def turn(self, steps: int) -> dict[str, Any]:
+        """Train from the initial weights; return the seconds, the loss of the weights, and the memory now held."""
+        if self._peer is None:
+            raise RuntimeError("no workload is loaded")
+        self._peer.reset()
+        gc.collect()
+        seconds = self._peer.timed(steps)
+        return {"seconds": seconds, "loss": self._peer.loss(), "resident": resident.now()}
+
+    def memory(self, workload: dict[str, Any], folder: str, tiny: dict[str, Any], tiny_folder: str) -> dict[str, Any]:
+        """Return by how much resident memory grows, at its peak, when a workload is trained after a tiny one.
+
+        The tiny one has started the library's threads and allocators; compiling the real one is over before the watch.
+        """
+        self.load(tiny, tiny_folder)
+        self._peer = None
+        gc.collect()
+        sample = load_sample(Workload.from_dict(workload), Path(folder))
+        before = resident.now()
+        self._peer = self._kind(sample, self._argument, self._device)
+        for _ in range(MEMORY_TURNS):
+            self._peer.reset()
+            gc.collect()
+            with resident.Watch() as watch:
+                self._peer.timed(sample.workload.epoch_steps)
+        growth = None if watch.peak is None or before is None else watch.peak - before
+        return {"growth": growth, "device": self._peer.device_memory()}
+
+    def answer(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Carry out one request."""
+        actions: dict[str, Callable[..., dict[str, Any]]] = {
+            "load": self.load,
+            "turn": self.turn,
+            "memory": self.memory,
+        }
+        try:
+            return actions[do](**arguments)
+        except Exception as error:  # a contender that cannot do a workload may be able to do the next
+            return {"error": f"{type(error).__name__}: {error}"}
+
+
+def main(code: str, argument: str, device: str) -> None:
+    """Answer one line for every line on standard input."""
+    replies = _private_output()
+    worker = Worker(code, argument, device)
+    _say(replies, {"import_seconds": time.perf_counter() - began, "about": worker.about()})
+    used = time.process_time()
+    for line in sys.stdin:
+        idle = time.process_time() - used  # what this process computed while others had their turn
+        answer = worker.answer(**json.loads(line))
+        settle()
+        _say(replies, {**answer, "idle_cpu_seconds": idle})
+        used = time.process_time()
+
+
+def settle() -> None:
+    """Wait until this process's threads have fallen asleep: those of OpenBLAS spin for a tenth of a second."""
+    end = time.perf_counter() + SETTLED_AFTER
+    while time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(GLANCE)
+        if time.process_time() - used < GLANCE / 10:
+            return
+
+
+def _private_output() -> TextIO:
+    """Keep standard output for answers: what a library prints goes to standard error."""
+    kept = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return kept
+
+
+def _say(replies: TextIO, reply: dict[str, Any]) -> None:
+    print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

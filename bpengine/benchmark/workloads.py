@@ -1,0 +1,120 @@
+"""Workloads: a network, a batch size, an optimiser and a dtype, the same for every contender."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from bpengine.errors import ConfigError
+from bpengine.layers import Dense
+from bpengine.network import Network
+from bpengine.training import SGD, Adam, Optimizer
+
+OPTIMIZERS: Mapping[str, type[Optimizer]] = MappingProxyType({"adam": Adam, "sgd": SGD})
+RATES = MappingProxyType({"adam": 1e-4, "sgd": 1e-2})  # slow enough that roundings do not grow into other losses
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network of equal layers, trained on softmax cross-entropy, or on sigmoid cross-entropy when it has one output.
+
+    sizes: inputs, units of each layer, outputs. batch: rows per step. epoch_steps: steps per epoch; an epoch of one step
+    is the full batch. steps: steps of a turn, None for as many epochs as a turn has time for. activation: of the hidden
+    layers, "relu" or "sigmoid".
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    batch: int
+    optimizer: str = "adam"
+    dtype: str = "float32"
+    epoch_steps: int = 16
+    steps: int | None = None
+    learning_rate: float | None = None
+    activation: str = "relu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError(f"Workload requires optimizer 'adam' or 'sgd', got {self.optimizer!r}.")
+        if self.steps is not None and self.steps % self.epoch_steps:
+            raise ConfigError(f"Workload requires whole epochs of {self.epoch_steps} steps, got {self.steps} steps.")
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of an epoch."""
+        return self.batch * self.epoch_steps
+
+    @property
+    def whole(self) -> bool:
+        """True when every step sees all rows."""
+        return self.epoch_steps == 1
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def binary(self) -> bool:
+        """True when the network has one output, a logit of yes or no."""
+        return self.sizes[-1] == 1
+
+    def network(self) -> Network:
+        """Return the network."""
+        *hidden, outputs = self.sizes[1:]
+        loss = "sigmoid_cross_entropy" if self.binary else "softmax_cross_entropy"
+        return Network(self.sizes[0], [*(Dense(units, self.activation) for units in hidden), Dense(outputs)], loss)
+
+    def rule(self) -> Optimizer:
+        """Return the optimiser."""
+        return OPTIMIZERS[self.optimizer](self.rate)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Workload:
+        """Build a workload from its fields."""
+        return cls(**{**fields, "sizes": tuple(fields["sizes"])})
+
+    def on(self, device: str) -> Workload:
+        """Return the workload as it is run on a device: epochs on a GPU are longer, for its steps are shorter."""
+        return replace(self, epoch_steps=8 * self.epoch_steps) if device == "gpu" and not self.whole else self
+
+
+MAIN = (
+    Workload("mlp-b128", (784, 512, 256, 10), 128, epoch_steps=64),
+    Workload("mlp-b1024", (784, 512, 256, 10), 1024, epoch_steps=16),
+    Workload("wide-sgd", (1024, 1024, 1024, 1024, 10), 1024, "sgd", epoch_steps=8),
+    Workload("wide-adam", (1024, 1024, 1024, 1024, 10), 1024, epoch_steps=8),
+    Workload("small", (64, 64, 64, 10), 32, epoch_steps=512),
+)
+# the textbook's sigmoid units: with relu, rows come to lie on the kink, and rounding decides what is learned
+XOR = Workload("xor", (2, 2, 1), 4, "sgd", epoch_steps=1, steps=10_000, learning_rate=1.0, activation="sigmoid")
+HUGE = Workload("huge", (4096, 4096, 4096, 4096, 10), 1024, epoch_steps=2)
+DOUBLE = tuple(replace(MAIN[i], name=f"{MAIN[i].name}-float64", dtype="float64") for i in (1, 4))
+BATCHES = tuple(
+    Workload(f"batch-{batch}", MAIN[0].sizes, batch, epoch_steps=max(2, min(64, 16384 // batch)))
+    for batch in (1, 8, 64, 512, 4096, 16384, 65536)
+)
+WIDTHS = tuple(
+    Workload(f"width-{width}", (width, width, width, 10), 256, epoch_steps=max(4, min(64, 32768 // width)))
+    for width in (2, 16, 64, 256, 1024, 4096)
+)
+GROUPS: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
+    {
+        "main": MAIN,
+        "xor": (XOR,),
+        "huge": (HUGE,),
+        "float64": DOUBLE,
+        "batches": BATCHES,
+        "widths": WIDTHS,
+    }
+)
+SWEEPS = ("batches", "widths")
+GROUP_OF = MappingProxyType({w.name: name for name, group in GROUPS.items() for w in group})
+WORKLOADS: Mapping[str, Workload] = MappingProxyType({w.name: w for group in GROUPS.values() for w in group})

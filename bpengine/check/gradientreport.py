@@ -1,0 +1,95 @@
+"""The report of `check_gradients`: what was checked, by whom, and what was found; as text, as JSON, as an exception."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from bpengine.check.blame import Guilty
+from bpengine.check.kinks import Counts
+from bpengine.check.oracles import OracleUse
+from bpengine.check.report import Outcome, finite
+from bpengine.check.verdict import Verdict
+from bpengine.errors import BpError
+
+
+class GradientError(BpError, AssertionError):
+    """A hand-written gradient does not agree with its oracles; `report` holds the whole story."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__("\n".join([f"the gradients of {report.subject} are wrong.", *report.findings()]))
+        self.report = report
+
+
+@dataclass(frozen=True)
+class Report(Outcome):
+    """What `check_gradients` found: a verdict per array and oracle, the kinks, the oracles, and the guilty kernel."""
+
+    heads: ClassVar = ("array", "oracle", "compared", "error", "ulp", "tolerance", "order", "ok")
+    subject: str
+    precision: str
+    loss: float
+    verdicts: tuple[Verdict, ...]
+    kinks: Counts
+    oracles: tuple[OracleUse, ...]
+    guilty: Guilty | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True when nothing disagrees and at least one number was compared."""
+        return all(v.passed for v in self.verdicts) and any(v.compared for v in self.verdicts)
+
+    @property
+    def failures(self) -> tuple[Verdict, ...]:
+        """The verdicts against the gradient."""
+        return tuple(v for v in self.verdicts if not v.passed)
+
+    def verdict(self) -> str:
+        """Return whether it passed, what was checked and its value, in a line."""
+        return f"{'passed' if self.passed else 'FAILED'}: gradients of {self.subject}, value {self.loss:.6g}"
+
+    def findings(self) -> list[str]:
+        """Return a sentence for every failure: the guilty kernel first, then the worst element of each array by name."""
+        lines = [f"guilty: {self.guilty}"] if self.guilty else []
+        lines += [v.worst.text(v.oracle) if v.worst else f"{v.array}: {v.oracle} disagrees" for v in self.failures]
+        return lines if lines or self.passed else ["nothing could be compared: see the column 'compared'."]
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of the table, one row per array and oracle, under `heads`."""
+        return [_cells(v) for v in self.verdicts]
+
+    def notes(self) -> list[tuple[str, str]]:
+        """Return what the table does not say, by name: precision, kinks, every oracle."""
+        used = [(o.name, f"{o.precision}; {o.note}" if o.used else f"not used: {o.note}") for o in self.oracles]
+        return [("precision", self.precision), ("kinks", str(self.kinks)), *used]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON; what is not finite is None.
+
+        subject, precision, loss, passed; findings: the sentences of `findings()`; guilty: {place, function, argument, words}
+            or None.
+        verdicts: one for each array and oracle, the fields of `Verdict` with worst = {element, hand, reference, cause,
+            ratio} or None.
+        kinks: the fields of `Counts`; oracles: the fields of `OracleUse` for each.
+        """
+        told = {**asdict(self), "passed": self.passed, "findings": self.findings()}
+        for verdict, row in zip(self.verdicts, told["verdicts"], strict=True):
+            row["worst"] = {**row["worst"], "ratio": verdict.worst.ratio} if verdict.worst else None
+        cleaned: dict[str, Any] = finite(told)
+        return cleaned
+
+    def raise_if_failed(self) -> None:
+        """Raise GradientError when the check failed."""
+        if not self.passed:
+            raise GradientError(self)
+
+
+def _cells(v: Verdict) -> tuple[str, ...]:
+    told = ((v.left_out - v.aside, "at kinks"), (v.aside, "beside kinks"), (v.ill, "ill conditioned"))
+    counted = ", ".join([str(v.compared), *(f"{number} {what}" for number, what in told if number)])
+    if not v.compared:
+        return v.array, v.oracle, counted, "-", "-", "-", "-", "-"
+    order = "-" if v.order is None else f"{v.order:.2f}"
+    ulp = f"{v.ulp:.2g}" if v.ulp < 10 else f"{v.ulp:.0f}" if v.ulp < 1e5 else f"{v.ulp:.0e}"
+    numbers = (f"{v.error:.1e}", ulp, f"{v.tolerance:.1e}", order)
+    return v.array, v.oracle, counted, *numbers, "yes" if v.passed else "NO"

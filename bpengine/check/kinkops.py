@@ -1,0 +1,81 @@
+"""Which kernels state a kink, and ops that meet it: to note where it is, or to step a little off it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any, get_args
+
+import numpy as np
+
+from bpengine.check.binding import CallOps, Direction
+from bpengine.check.kinks import Kink
+from bpengine.errors import ConfigError
+from bpengine.kernels import Kernel
+from bpengine.kernels._functions import penalty_factor
+from bpengine.kernels._kernel import Array, Namespace, Side
+from bpengine.ops import Ops
+
+
+def _l1(xp: Namespace, w: Array, *, strength: float = 1.0, bias_row: str | None = None) -> tuple[Side, Array] | None:
+    kept = penalty_factor(xp, w, 1.0, bias_row)
+    return ("middle", w * kept + (1.0 - kept)) if strength != 0 else None
+
+
+KINKS: dict[str, Callable[..., tuple[Side, Array] | None]] = {
+    "relu": lambda xp, x: ("left", x),
+    "leaky_relu": lambda xp, x, **_: ("left", x),
+    "selu": lambda xp, x: ("left", x),
+    "elu": lambda xp, x, *, alpha=1.0: ("none" if alpha == 1.0 else "left", x),
+    "mean_absolute_error": lambda xp, y, target, *_, **__: ("middle", y - target),
+    "huber": lambda xp, y, target, *_, delta=1.0, **__: ("none", abs(y - target) - delta),
+    "l1": _l1,
+}
+
+
+def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Side, Array] | None:
+    """Return (side, distances) of one call of a forward, or None when it has no kink."""
+    kink_at = kernel.kink_at or KINKS.get(kernel.name)
+    return kink_at(xp, *args, **options) if kink_at else None
+
+
+class Recording(CallOps):
+    """NumPy ops that append every kink met to `log`."""
+
+    def __init__(self, log: list[Kink]) -> None:
+        super().__init__(Ops(np))
+        self._log = log
+
+    def _call(
+        self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
+    ) -> Any:
+        if direction == "forward" and (found := stated(kernel, np, args, options)):
+            self._log.append(_checked(kernel, Kink(kernel.name, *found, args[0])))
+        return function(*args, **options)
+
+
+class Shifted(CallOps):
+    """Ops in which the n-th call that may meet a kink has `amounts[n]` added to its first argument.
+
+    After the last amount comes the first again: a backward may go through the forward more than once.
+    """
+
+    def __init__(self, xp: Namespace, amounts: list[Any]) -> None:
+        super().__init__(Ops(xp))
+        self._waiting: Iterator[Any] = cycle(amounts)
+
+    def _call(
+        self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
+    ) -> Any:
+        if direction == "forward" and stated(kernel, self.xp, args, options):
+            args = (args[0] + self.xp.asarray(next(self._waiting)), *args[1:])
+        return function(*args, **options)
+
+
+def _checked(kernel: Kernel, kink: Kink) -> Kink:
+    if kink.side not in get_args(Side) or np.shape(kink.distance) != np.shape(kink.x):
+        raise ConfigError(
+            f"kernel {kernel.name!r} requires kink_at to return a side ({', '.join(get_args(Side))}) and distances of "
+            f"shape {np.shape(kink.x)}, got {kink.side!r} and {np.shape(kink.distance)}."
+        )
+    return kink

@@ -1,0 +1,169 @@
+"""Tables and the figure, from a record written by hand."""
+
+import copy
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from bpengine.benchmark import figure, record, report
+from bpengine.errors import BackendUnavailable
+
+
+def work(name, group, batch, times, **more):
+    results = {
+        contender: {
+            "ms_per_step": ms,
+            "samples_per_second": 1e3 * batch / ms,
+            "times_yardstick": times["jax-scan"] / ms,
+            "share_of_floor": {"products": 0.5 / ms, "own_products": 0.6 / ms, "calls": 0.7 / ms},
+            "memory": None,
+            "spread": 0.05,
+            "first_seconds": 0.4,
+            "valid": True,
+            "why_not": None,
+        }
+        for contender, ms in times.items()
+    }
+    fixed = {"sizes": [8, 4, 2], "optimizer": "adam", "dtype": "float32", "steps": 16, "flops": 2e9, "bytes": 3 * 2**20}
+    floors = {"products": 0.5, "own_products": 0.6, "calls": 0.7}
+    needed = {"memory_needed": {"total": 2**20}, "floor_ms": floors, "yardstick": "jax-scan", "failures": {}}
+    return {"name": name, "group": group, "batch": batch, "results": results, **fixed, **needed, **more}
+
+
+@pytest.fixture
+def made():
+    about = {"versions": {"numpy": "2.0", "numba": None}, "note": "as it is", "start_seconds": 0.25}
+    return {
+        "bpengine": "9.9",
+        "date": "2000-01-01",
+        "command": "bpengine bench",
+        "device": "cpu",
+        "machine": {"CPU": "abacus"},
+        "contenders": {"numpy": {"title": "bpengine, NumPy", **about}, "jax-scan": {"title": "JAX + optax", **about}},
+        "missing": {"torch": "not installed. Install | it."},
+        "limits": {
+            "float32": {
+                "library": "numpy 2.0",
+                "best_product_flops_per_second": 4e11,
+                "copy_bytes_per_second": {"8": 1e9, "64": 2e10},
+            }
+        },
+        "workloads": [
+            work("main-one", "main", 100, {"numpy": 1.0, "jax-scan": 2.0}),
+            work("batch-1", "batches", 1, {"numpy": 0.5, "jax-scan": 0.25}),
+            work("batch-8", "batches", 8, {"numpy": 0.75, "jax-scan": 1.0}),
+        ],
+    }
+
+
+def test_the_rows_of_a_workload_are_sorted_by_time(made):
+    first = made["workloads"][0]
+    assert report.heads(first) == [
+        "contender",
+        "ms/step",
+        "samples/s",
+        "x jax-scan",
+        "products' floor",
+        "calls' floor",
+        "spread",
+    ]
+    assert report.rows(first) == [
+        ["numpy", "1", "100,000", "2.00", "50%", "70%", "5%"],
+        ["jax-scan", "2", "50,000", "1.00", "25%", "35%", "5%"],
+    ]
+
+
+def test_memory_has_a_column_where_it_was_watched(made):
+    first = made["workloads"][0]
+    first["results"]["numpy"]["memory"] = {"growth": 5, "device": {}, "times_needed": 1.125}
+    assert [row[-2] for row in report.rows(first)] == ["1.12", "-"]
+    assert report.heads(first)[-2] == "memory, x need"
+
+
+def test_what_is_not_valid_or_failed_has_no_figures(made):
+    first = made["workloads"][0]
+    first["results"]["numpy"] |= {"valid": False, "why_not": "loss 1, the others 2"}
+    first["failures"] = {"keras": "boom"}
+    rows = {row[0]: row[1:] for row in report.rows(first)}
+    assert set(rows["numpy"]) == {"not valid", ""}
+    assert set(rows["keras"]) == {"failed", ""}
+    assert report.notes(first) == ["numpy is not valid: loss 1, the others 2", "keras failed: boom"]
+    assert report.summary(made)[1] == [["bpengine, NumPy", "-"], ["JAX + optax", "2"]]
+    assert not record.sound(made)
+
+
+def test_a_record_without_faults_is_sound(made):
+    assert record.sound(made)
+
+
+def test_the_summary_has_the_main_workloads(made):
+    assert report.summary(made) == (["ms per step", "main-one"], [["bpengine, NumPy", "1"], ["JAX + optax", "2"]])
+
+
+def test_the_page_has_everything(made):
+    text = report.document(made)
+    for part in (
+        "abacus",
+        "400 GFLOP/s",
+        "20.0 GB/s",
+        "## main-one: 8-4-2, batch 100, Adam, float32",
+        "A step needs 2 GFLOP",
+    ):
+        assert part in text
+    assert "numpy 2.0; as it is" in text
+    assert "numba" not in text
+    assert "| torch | not installed. Install \\| it. |" in text
+    for line in text.splitlines():
+        if line.startswith("| contender"):
+            assert line.count("|") == text.splitlines()[text.splitlines().index(line) + 1].count("|")
+
+
+def test_without_limits_there_are_no_shares(made):
+    first = made["workloads"][0]
+    first["floor_ms"] = {}
+    assert "Floor" not in report.costs(first)
+    assert report.heads(first) == ["contender", "ms/step", "samples/s", "x jax-scan", "spread"]
+    assert [len(row) for row in report.rows(first)] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.000139, "0.000139"),
+        (0.0000014, "0.0000014"),
+        (0.12345, "0.123"),
+        (4.5678, "4.57"),
+        (45.678, "45.7"),
+        (1234.5, "1,230"),
+    ],
+)
+def test_three_figures(value, text):
+    assert report.figures(value) == text
+
+
+def test_a_record_is_written_and_read(made, tmp_path):
+    record.write(made, tmp_path / "r.json")
+    assert record.read(tmp_path / "r.json") == made
+
+
+def test_the_figure_shows_every_contender(made, tmp_path):
+    figure.draw(made, tmp_path / "f.svg")
+    text = "".join(ElementTree.parse(tmp_path / "f.svg").getroot().itertext())
+    drawn = (tmp_path / "f.svg").read_text()
+    for title in ("bpengine, NumPy", "JAX + optax", "main-one", "batch size"):
+        assert title in text or f"<!-- {title}" in drawn
+    figure.draw(made, tmp_path / "f.png")
+    assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_figure_is_the_same_each_time(made, tmp_path):
+    for name in ("a.svg", "b.svg"):
+        figure.draw(copy.deepcopy(made), tmp_path / name)
+    assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
+
+
+def test_without_matplotlib_the_cure_is_named(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(figure, "find_spec", lambda name: None)
+    with pytest.raises(BackendUnavailable, match=r"pip install 'bpengine\[plot\]'"):
+        figure.draw(made, tmp_path / "f.svg")
+    assert not (tmp_path / "f.svg").exists()

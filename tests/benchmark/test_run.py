@@ -1,0 +1,181 @@
+"""Whole runs, with real processes: the losses agree, and what misbehaves is found out."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bpengine.benchmark import CONTENDERS, Plan, choose, record, run
+from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.process import Process, WorkerFailed
+from bpengine.benchmark.sample import make_sample
+from bpengine.errors import BackendUnavailable, ConfigError
+from tests.benchmark import tiny
+
+QUICKLY = {"rounds": 2, "turn_seconds": 0.001, "budget_seconds": 1.0}
+RECORD = {
+    *("schema", "date", "device", "rounds", "turn_seconds", "contenders", "missing", "limits", "workloads"),
+}
+WORK = {
+    *("name", "sizes", "batch", "optimizer", "dtype", "epoch_steps", "steps", "learning_rate", "activation", "seed"),
+    *(
+        "group",
+        "rows",
+        "flops",
+        "product_flops",
+        "bytes",
+        "memory_needed",
+        "floor_ms",
+        "yardstick",
+        "results",
+        "failures",
+    ),
+}
+RESULT = {
+    *("loss", "seconds", "ms_per_step", "samples_per_second", "spread", "first_seconds", "idle_cpu_seconds"),
+    *("resident_growth", "valid", "why_not", "times_yardstick", "share_of_floor", "memory"),
+}
+
+
+def made(workloads, contenders, **settings):
+    plan = Plan(workloads, contenders, **{**QUICKLY, **settings})
+    return record.make(plan, run(plan), {})
+
+
+@pytest.fixture(scope="module")
+def whole(pytestconfig):
+    """Give the record of every contender of the CPU that is installed, on two tiny workloads."""
+    lacking = [c.name for c in choose(None, None) if c.missing]
+    required = set(pytestconfig.getoption("--require-peer")) & set(lacking)
+    assert not required, f"required and not installed: {required}"
+    contenders = [c for c in choose(None, None) if c.name != "torch-compile" and c.name not in lacking]
+    return made([tiny.SMALL, tiny.WHOLE], contenders)
+
+
+@pytest.fixture(scope="module")
+def double():
+    """Give the record of a run in float64, with memory watched."""
+    return made([tiny.DOUBLE], [CONTENDERS["numpy"], CONTENDERS["jax"]], memory=frozenset([tiny.DOUBLE.name]))
+
+
+def test_every_contender_that_is_installed_reaches_the_same_loss(whole):
+    assert record.sound(whole), [(work["failures"], work["results"]) for work in whole["workloads"]]
+    single, full = whole["workloads"]
+    assert {"numpy", "jax", "jax-scan", "jax-step", "sklearn"} <= set(single["results"]) == set(full["results"])
+    for work in whole["workloads"]:
+        (loss,) = {round(result["loss"], 4) for result in work["results"].values()}
+        assert 0 < loss < 3
+
+
+def test_the_record_is_complete_and_json(whole):
+    assert set(whole) == RECORD
+    again = json.loads(json.dumps(whole, allow_nan=False))
+    for work in again["workloads"]:
+        assert set(work) == WORK
+        for result in work["results"].values():
+            assert set(result) == RESULT
+            assert len(result["seconds"]) == 2
+            assert result["samples_per_second"] == pytest.approx(1e3 * work["batch"] / result["ms_per_step"])
+    assert set(again["limits"]) == {"float32"}
+    assert again["contenders"]["numpy"]["versions"]["numpy"]
+
+
+def test_shares_are_floor_over_time(whole):
+    for work in whole["workloads"]:
+        assert set(work["floor_ms"]) == {"products", "own_products", "calls"}
+        for result in work["results"].values():
+            for floor, share in result["share_of_floor"].items():
+                assert share == pytest.approx(work["floor_ms"][floor] / result["ms_per_step"])
+
+
+def test_ratios_are_to_the_yardstick(whole):
+    for work in whole["workloads"]:
+        assert work["yardstick"] == "jax-scan"
+        assert work["results"]["jax-scan"]["times_yardstick"] == 1.0
+
+
+def test_turns_have_whole_epochs_or_the_steps_that_were_fixed(whole):
+    small, full = whole["workloads"]
+    assert small["steps"] % tiny.SMALL.epoch_steps == 0
+    assert full["steps"] == tiny.WHOLE.steps
+
+
+def test_memory_is_watched_where_it_is_asked_for(whole, double):
+    (watched,) = double["workloads"]
+    for result in watched["results"].values():
+        assert result["memory"]["times_needed"] == result["memory"]["growth"] / watched["memory_needed"]["total"]
+    assert all(result["memory"] is None for work in whole["workloads"] for result in work["results"].values())
+
+
+def test_float64(double):
+    assert record.sound(double)
+    assert double["workloads"][0]["yardstick"] == "numpy"
+    assert set(double["limits"]) == {"float64"}
+
+
+@pytest.fixture(scope="module")
+def crooked():
+    """Give the record of two honest contenders and three that are not."""
+    honest = [
+        CONTENDERS["numpy"],
+        replace(CONTENDERS["numpy"], name="again"),
+        replace(CONTENDERS["numpy"], name="third"),
+    ]
+    kinds = (tiny.WrongRate, tiny.WrongOrder, tiny.Refuses, tiny.Dies)
+    return made([tiny.SMALL], [*honest, *map(tiny.contender, kinds)])
+
+
+def test_a_wrong_learning_rate_or_order_is_found_out(crooked):
+    results = crooked["workloads"][0]["results"]
+    assert {name for name, result in results.items() if not result["valid"]} == {"WrongRate", "WrongOrder"}
+    assert "steps, the others" in results["WrongRate"]["why_not"]
+    assert not record.sound(crooked)
+
+
+def test_a_failure_is_told_and_the_others_go_on(crooked):
+    work = crooked["workloads"][0]
+    assert work["failures"] == {"Refuses": "NotImplementedError: no such layer", "Dies": "out of luck"}
+    assert {name for name, result in work["results"].items() if result["valid"]} == {"numpy", "again", "third"}
+
+
+def test_a_contender_that_never_answers_is_ended(monkeypatch, tmp_path):
+    make_sample(tiny.SMALL).save(tmp_path)
+    process = Process(tiny.contender(tiny.Sleeps), "cpu", "float32")
+    monkeypatch.setattr("bpengine.benchmark.process.LIMIT", 0.2)
+    with pytest.raises(WorkerFailed, match=r"no answer \(limit 0.2 s\)"):
+        process.ask(do="load", workload=tiny.SMALL.to_dict(), folder=str(tmp_path))
+    assert not process.alive
+    process.close()
+
+
+def test_no_contender_at_all_is_an_error():
+    absent = Contender("absent", "Absent", ".engine:Engine", ("no_such_package",), "Install it.", ("cpu",))
+    with pytest.raises(
+        BackendUnavailable, match=r"no contender can run on the CPU: absent: no_such_package not installed"
+    ):
+        made([tiny.SMALL], [absent])
+
+
+def test_what_is_not_installed_is_listed_with_the_cure():
+    absent = Contender("absent", "Absent", ".engine:Engine", ("no_such_package",), "Install it.", ("cpu",))
+    broken = Contender("broken", "Broken", "no_such_module:Peer", (), "", ("cpu",))
+    found = made([tiny.SMALL], [absent, broken, CONTENDERS["numpy"]])
+    assert found["missing"]["absent"] == "no_such_package not installed. Install it."
+    assert "No module named 'no_such_module'" in found["missing"]["broken"]
+    assert set(found["workloads"][0]["results"]) == {"numpy"}
+
+
+def test_contenders_are_chosen_by_name():
+    assert [c.name for c in choose(["jax"], [])] == ["jax"]
+    assert [c.name for c in choose([], ["torch-compile"], quick=True)] == ["torch-compile"]
+    assert "torch-compile" not in {c.name for c in choose(None, None, quick=True)}
+    assert {c.name for c in choose(None, None, device="gpu")} >= {"cupy", "jax", "torch-graph"}
+    with pytest.raises(ConfigError, match=r"unknown backend on the CPU 'jex'. Did you mean 'jax'"):
+        choose(["jex"], None)
+    with pytest.raises(ConfigError, match=r"unknown peer on the CPU 'torch-graph'. Did you mean 'torch'"):
+        choose(None, ["torch-graph"])
+
+
+def test_every_contender_says_what_cures_its_absence():
+    for contender in CONTENDERS.values():
+        assert bool(contender.needs) == bool(contender.cure)

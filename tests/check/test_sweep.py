@@ -1,0 +1,70 @@
+"""The sweep that a person runs: what it draws, what it counts as an alarm, what it prints, and its exit code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer
+
+from tests import sweep
+from tests.check.mutants import Mutant, backend
+from tests.tolerances import oracle_rtol
+
+RELU = Mutant("relu", 0, "a factor 2")
+
+
+def test_it_draws_different_networks_the_same_for_a_seed() -> None:
+    drawn, again, others = sweep.draw(30, 0), sweep.draw(30, 0), sweep.draw(30, 1)
+    assert len({repr(sample.network) for sample in drawn}) == 30
+    assert repr(drawn) == repr(again) != repr(others)
+
+
+def test_a_right_network_is_no_alarm(jax: Any) -> None:
+    found = sweep.network(sweep.draw(2, 0)[1], "jax", "float64")
+    assert found.wrong is None
+    assert found.counts["numbers compared"] > 0
+    assert found.error <= oracle_rtol()
+
+
+def test_what_fails_or_breaks_down_is_an_alarm() -> None:
+    samples = sweep.draw(40, 0)
+    sample = next(s for s in samples if "relu" in {layer.activation.name for layer in s.network.layers[-1:]})
+    found = sweep.network(sample, backend(RELU), "float64")
+    assert "relu_bwd" in str(found.wrong)
+    assert str(sample) in str(found.wrong)
+    assert "ConfigError: unknown dtype 'float16'" in str(sweep.network(sample, "numpy", "float16").wrong)
+
+
+def test_a_mutant_that_gets_away_is_told() -> None:
+    caught, away = (sweep.mutant(RELU, "alone", check) for check in (sweep.check_alone, lambda _: Report()))
+    assert caught.wrong is None
+    assert away.wrong == "relu-dx-a factor 2 alone: the check passed"
+
+
+class Report:
+    """A check that sees nothing."""
+
+    passed, guilty = True, None
+
+
+def test_a_mistake_is_told_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as stopped:
+        sweep.main(backend="jaxx")
+    assert stopped.value.exit_code == 2
+    assert "unknown backend 'jaxx'. Did you mean 'jax'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("wrong", "code", "told"), [(None, 0, "false alarms: 0"), ("an alarm", 1, "false alarms: 1")])
+def test_the_summary_and_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str | None, code: int, told: str
+) -> None:
+    found = [sweep.Finding("network", wrong, {"numbers compared": 1000}, 1e-13), sweep.Finding("mutant", None, {})]
+    monkeypatch.setattr(sweep, "run", lambda tasks, jobs: found)
+    with pytest.raises(typer.Exit) as stopped:
+        sweep.main(networks=1, broken=True, jobs=1)
+    printed = capsys.readouterr().out
+    assert stopped.value.exit_code == code
+    assert told in printed
+    assert "numbers compared: 1,000" in printed
+    assert "mutants caught and named: 1 of 1" in printed
