@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         NonFiniteError,
         ShapeError,
     )
-    from bpengine.explain import explain, sensitivity, sweep
+    from bpengine.explain import explain
+    from bpengine.explain.sensitivity import sensitivity
+    from bpengine.explain.sweep import sweep
     from bpengine.kernels import KERNELS
     from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, initializers
     from bpengine.losses import Loss

@@ -43,7 +43,10 @@ def draw(record: Record, path: Path) -> None:
         axes[-1].plot([], [], label=about["title"], **styles[name])[0] for name, about in record["contenders"].items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+    with import_module("matplotlib").rc_context(
+        {"svg.hashsalt": "bpengine", "svg.fonttype": "none"}
+    ):  # the same each time
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
 
 
 def _styles(record: Record) -> dict[str, dict[str, Any]]:

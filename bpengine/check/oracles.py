@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +42,7 @@ class Oracles:
         self.problem, self.seed = problem, seed
         self.probes = Probes(problem, seed)
         self.kinks, self.loss, self.hand = self.probes.differences.kinks, self.probes.loss, self.probes.hand
-        self.reference: HostArrays | None = None
+        self.reference: HostArrays | None = None  # by autodiff; at unstated kinks the hand-written value
         self._run: Mapping[str, Callable[[], Said]] = dict(
             zip(NAMES, (self._autodiff, self._differences, self._complex_step, self._inner_products), strict=True)
         )
@@ -61,10 +62,9 @@ class Oracles:
             if not self.problem.foreign:
                 raise
             return OracleUse("autodiff", False, "", _not_traced(self.problem.foreign, error)), []
-        verdicts = self._whole(self.probes, reference)
+        verdicts, self.reference = self._whole(self.probes, reference), reference
         if self.problem.unstated and not all(v.passed for v in verdicts):
             verdicts = self._at_unstated_kinks(verdicts, reference)
-        self.reference = {n: np.where(np.isfinite(a), a, self.hand[n]) for n, a in reference.items()}
         note = f"{oracle.name}, every element; value {value:.6g}"
         return OracleUse("autodiff", True, oracle.precision, note), [*verdicts, self._value(value)]
 
@@ -83,6 +83,7 @@ class Oracles:
             return verdicts
         allowed = judge.exact_allowance(self.problem, reference, self.probes.rounding)
         apart = {n: around.convention(n, hand, reference[n], allowed[n]) for n, hand in self.hand.items()}
+        self.reference = {n: np.where(apart[n], hand, reference[n]) for n, hand in self.hand.items()}
         there = autodiff(beside.problem, beside.differences.kinks)[1]
         without = self._whole(self.probes, reference, apart)
         right = self._whole(beside, there, {n: ~np.isfinite(a) for n, a in there.items()})
@@ -115,7 +116,9 @@ class Oracles:
 
 def _either(new: Verdict, aside: Verdict) -> Verdict:
     """Return the verdict at a point without the elements at kinks, or that aside where it is the one that fails."""
-    if not (new.passed and new.left_out):
+    if not new.passed and aside.passed and new.worst and math.isfinite(new.worst.hand):
+        return replace(new, worst=replace(new.worst, cause="at a kink, and not among the slopes beside it"))
+    if not new.passed or not new.left_out:
         return new
     if not aside.passed:
         return off_the_kink(aside)

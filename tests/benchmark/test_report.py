@@ -149,9 +149,8 @@ def test_a_record_is_written_and_read(made, tmp_path):
 def test_the_figure_shows_every_contender(made, tmp_path):
     figure.draw(made, tmp_path / "f.svg")
     text = "".join(ElementTree.parse(tmp_path / "f.svg").getroot().itertext())
-    drawn = (tmp_path / "f.svg").read_text()
     for title in ("bpengine, NumPy", "JAX + optax", "main-one", "batch size"):
-        assert title in text or f"<!-- {title}" in drawn
+        assert title in text
     figure.draw(made, tmp_path / "f.png")
     assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
 

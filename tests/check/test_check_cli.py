@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
 import bpengine as bp
+from bpengine.backend import Availability, backend_class
 from bpengine.cli import check, compare
 from bpengine.cli._errors import exit_code
 from bpengine.kernels import KERNELS
@@ -45,6 +47,24 @@ def test_check_passes(run: Any) -> None:
     assert out.startswith("passed: gradients of network 2-3-1, mean_squared_error")
     assert "float64 on numpy, a copy of the float32 model on numpy" in " ".join(out.split())
     assert "inner products" in out
+    rows = [line.split() for line in out.splitlines()[2:]]
+    assert rows[0] == ["array", "oracle", "compared", "error", "ulp", "tolerance", "order", "ok"]
+    assert ["x", "autodiff", "8"] in [row[:3] for row in rows]
+
+
+def test_in_eighty_columns_nothing_is_cut(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run("check", "xor", "--layers", "", "--rows", "4")
+    assert code == 0
+    assert "…" not in out
+    assert any(line.startswith("0.weight   inner products ") for line in out.splitlines())
+
+
+def test_a_kernel_alone(run: Any) -> None:
+    code, out, err = run("check", "--kernel", "divide")
+    assert (code, err) == (0, "")
+    assert out.startswith("passed: gradients of kernel divide, value ")
+    assert "complex128, step 1e-100; every element" in " ".join(out.split())
 
 
 @pytest.mark.usefixtures("broken")
@@ -74,18 +94,56 @@ def test_a_model_file(run: Any, tmp_path: Any) -> None:
     assert out.startswith("passed: gradients of network 4-3,")
 
 
+@pytest.mark.parametrize(
+    ("network", "args", "message"),
+    [
+        (bp.Network(4, [bp.Activation("tanh")], "softmax_cross_entropy"), (), "at least one trainable parameter"),
+        (
+            bp.Network(4, [bp.Dense(3, weight_init=np.full((4, 3), 1e30))], "mean_squared_error"),
+            (),
+            "finite loss at the",
+        ),
+        (bp.Network(4, [bp.Dense(3, "step")], "mean_squared_error"), (), "kernel 'step' has no backward"),
+    ],
+)
+def test_a_model_file_that_cannot_be_checked(network: Any, args: Any, message: str, run: Any, tmp_path: Any) -> None:
+    path, rows = tmp_path / "m.safetensors", tmp_path / "rows.npz"
+    bp.Model(network).save(path)
+    target = np.zeros(5, int) if network.loss.target == "classes" else np.ones((5, 3))
+    np.savez(rows, x=np.ones((5, 4)), y=target)
+    code, out, err = run("check", path, rows, *args)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_without_jax_the_cure_is_told(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = Availability("not installed", "the package 'jax' is not installed.", "Install it with: pip install jax.")
+    monkeypatch.setattr(backend_class("jax"), "availability", classmethod(lambda cls: state))
+    code, out, err = run("check", "xor", "--layers", "3", "--rows", "4")
+    assert (code, err) == (0, "")
+    assert "not used: the autodiff oracle needs JAX (not installed)" in " ".join(out.split())
+    assert "Install it with: pip install jax." in " ".join(out.split())
+
+
 def test_compare_passes(run: Any) -> None:
     code, out, err = run("compare", "iris", "--layers", "4", "--steps", "2", "--backends", "numpy,jax")
     assert (code, err) == (0, "")
     assert out.startswith("passed: numpy and jax agree in float32, network 4-4-3")
     assert "after 2 steps" in out
+    assert "what rounding in float32 explains" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (("check", "iriss"), "iris"),
+        (("check",), "requires [MODEL] FILE_OR_NAME, got none. For example: bpengine check iris"),
         (("check", "a", "b", "c"), "requires [MODEL] FILE_OR_NAME, got 3 names"),
+        (("check", "a.safetensors"), "requires rows beside the model a.safetensors: bpengine check a.safetensors FILE"),
+        (("check", "iris", "--kernel", "tanh"), "--kernel checks a kernel without data, got iris as well"),
+        (("check", "--kernel", "tanhh"), "unknown kernel 'tanhh'. Did you mean 'tanh'"),
+        (("check", "--kernel", "step"), "kernel 'step' has no backward"),
+        (("check", "iris", "--activation", "step"), "kernel 'step' has no backward"),
         (("check", "iris", "--layers", "x"), "--layers requires whole numbers"),
         (("compare", "iris", "--backends", "numpy"), "at least two backends"),
         (("compare", "iris", "--backends", "numpy,jaxx"), "unknown backend 'jaxx'"),

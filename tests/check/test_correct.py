@@ -58,7 +58,7 @@ def test_an_exact_kink_is_judged_by_the_kernels_own_convention(rng: Any, jax: An
     assert report.passed, str(report)
     assert report.kinks.exact >= 3 + y.size
     assert report.kinks.left_out > 0
-    assert {v.array for v in report.verdicts if v.oracle == "autodiff"} == {*model.parameters, "value"}
+    assert {v.array for v in report.verdicts if v.oracle == "autodiff"} == {*model.parameters, "x", "value"}
 
 
 def test_large_logits_do_not_disturb(rng: Any) -> None:
@@ -77,5 +77,6 @@ def test_large_networks_are_sampled(rng: Any) -> None:
     network = bp.Network(20, [bp.Dense(30, "tanh"), bp.Dense(3)], "mean_squared_error")
     report = check_gradients(network, rng.normal(size=(8, 20)), rng.normal(size=(8, 3)), oracles=["differences"])
     assert report.passed
-    assert {v.array: v.compared for v in report.verdicts} == {"0.weight": 8, "0.bias": 8, "1.weight": 8, "1.bias": 3}
+    sampled = {"0.weight": 8, "0.bias": 8, "1.weight": 8, "1.bias": 3}
+    assert {v.array: v.compared for v in report.verdicts} == {**sampled, "x": 160}
     assert "8 elements sampled" in str(report)

@@ -34,8 +34,12 @@ class Bad(bp.Layer):
 
 
 def test_nothing_to_train() -> None:
-    with pytest.raises(bp.ConfigError, match="requires at least one trainable parameter, got a network without any"):
-        check_gradients(bp.Network(3, [bp.Activation("tanh")], "mean_squared_error"), X, X)
+    network = bp.Network(3, [bp.Activation("tanh"), bp.Dropout(0.5)], "mean_squared_error")
+    for subject in (network, bp.Model(network)):
+        with pytest.raises(
+            bp.ConfigError, match="requires at least one trainable parameter, got a network without any"
+        ):
+            check_gradients(subject, X, X)
 
 
 @pytest.mark.parametrize(("x", "y", "missing"), [(X, None, "y, the targets"), (None, Y, "x, the inputs")])
@@ -65,6 +69,10 @@ def test_a_kernel_without_a_backward() -> None:
         check_gradients(KERNELS["adam"])
     with pytest.raises(bp.ConfigError, match="kernel 'step' has no backward: "):
         check_gradients(bp.Activation("step"), X)
+    with pytest.raises(bp.ConfigError, match="kernel 'step' has no backward: "):
+        check_gradients(bp.Network(3, [bp.Dense(2, "step")], "mean_squared_error"), X, Y)
+    with pytest.raises(bp.ConfigError, match="kernel 'mine' has no backward: "):
+        check_gradients(replace(KERNELS["tanh"], name="mine", backward=None))
     with pytest.raises(bp.ConfigError, match=r"unknown kernel 'rellu'. Did you mean 'relu'"):
         check_gradients("rellu")
 
@@ -86,7 +94,9 @@ def test_whole_numbers() -> None:
         (lambda dy: (dy, {}), r"its backward to return 1 gradients \(scale\), got 0 \(none\)"),
         (lambda dy: (dy, {"scale": dy[0], "b": dy[0]}), r"1 gradients \(scale\), got 2 \(scale, b\)"),
         (lambda dy: (dy, {"scale": dy}), r"a gradient of shape \(3,\) for scale, got \(4, 3\)"),
+        (lambda dy: (dy, {"scale": 1.0}), r"a gradient of shape \(3,\) for scale, got float"),
         (lambda dy: (dy[:1], {"scale": dy[0]}), r"a gradient of shape \(4, 3\) for x, got \(1, 3\)"),
+        (lambda dy: (dy.T, {"scale": dy[0]}), r"\(4, 3\) for x, got \(3, 4\)\. That is its transpose"),
         (lambda dy: (None, {"scale": dy[0]}), r"for x, got NoneType"),
         (lambda dy: dy, r"to return \(dx, gradients by parameter name\), got ndarray"),
         (lambda dy: (dy, dy, dy), r"got a tuple of 3"),
@@ -100,6 +110,21 @@ def test_a_layer_that_gives_back_the_wrong_thing(gives: Any, message: str) -> No
         check_gradients(network, X, X)
 
 
+@pytest.mark.parametrize("method", ["forward", "backward"])
+def test_an_error_of_ones_own_code_says_where_it_comes_from(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise ZeroDivisionError
+
+    layer, kernel = Bad(lambda dy: (dy, {"scale": dy[0]})), KERNELS["tanh"]
+    monkeypatch.setattr(Bad, method, fail)
+    with pytest.raises(ZeroDivisionError) as caught:
+        check_gradients(bp.Network(3, [bp.Dense(3), layer], "mean_squared_error"), X, X)
+    assert caught.value.__notes__ == [f"check_gradients: this came from the {method} of layer 1 (Bad)"]
+    with pytest.raises(ZeroDivisionError) as caught:
+        check_gradients(replace(kernel, **{method: fail}))
+    assert caught.value.__notes__ == [f"check_gradients: this came from the {method} of kernel 'tanh'"]
+
+
 def test_a_kernel_that_gives_back_the_wrong_thing() -> None:
     with pytest.raises(
         bp.ShapeError, match=r"kernel 'dense' requires its backward to return 3 gradients \(dx, dw, db\)"
@@ -107,6 +132,8 @@ def test_a_kernel_that_gives_back_the_wrong_thing() -> None:
         check_gradients(replace(KERNELS["dense"], backward=lambda xp, res, dy: (dy, dy)))
     with pytest.raises(bp.ShapeError, match=r"kernel 'tanh' requires a gradient of shape \(5, 3\) for x, got \(3,\)"):
         check_gradients(replace(KERNELS["tanh"], backward=lambda xp, res, dy: dy[0]))
+    with pytest.raises(bp.ShapeError, match=r"for w, got \(3, 4\)\. That is its transpose"):
+        check_gradients(replace(KERNELS["dense"], backward=lambda xp, res, dy: (dy @ res.w.T, dy.T @ res.x, dy.sum(0))))
 
 
 def test_arguments() -> None:
@@ -120,6 +147,15 @@ def test_arguments() -> None:
         check_gradients(bp.Dense(2))
     with pytest.raises(bp.ConfigError, match="requires a Model, Network, Layer, Kernel or the name of a kernel, got 3"):
         check_gradients(3)
+    with pytest.raises(bp.ConfigError, match=r"got <class .*Dense'>\. Make one: call it"):
+        check_gradients(bp.Dense, X)
+    with pytest.raises(bp.ConfigError, match=r"got <function tanh_fwd .*>\. A function belongs into a Kernel"):
+        check_gradients(KERNELS["tanh"].forward, X)
+    with pytest.raises(bp.ConfigError, match=r"unknown option of kernel 'leaky_relu': 'alfa'. Did you mean 'alpha'"):
+        check_gradients("leaky_relu", options={"alfa": 0.1})
+    for seed in (-1, 0.5, True):
+        with pytest.raises(bp.ConfigError, match="requires seed to be a whole number of at least 0, got"):
+            check_gradients("tanh", seed=seed)  # type: ignore[arg-type]
     with pytest.raises(bp.ConfigError, match=r"unknown oracle 'autodif'. Did you mean 'autodiff'"):
         check_gradients("tanh", oracles="autodif")
     with pytest.raises(bp.ConfigError, match="requires at least one oracle"):

@@ -1,0 +1,109 @@
+"""Batching: the order of rows, and the steps of a fit as a pure function of where they begin and end."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.training import batching
+from bpengine.training.reading import gather
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "WINDOW", 32)
+    monkeypatch.setattr(batching, "BLOCK", 4)
+
+
+def test_up_to_a_window_every_order_is_as_likely_as_any_other() -> None:
+    order = batching.epoch_order(3, 1, 1000, shuffle=True)
+    np.testing.assert_array_equal(order, np.random.default_rng([3, 1]).permutation(1000))
+    assert order.dtype == np.int32
+
+
+@pytest.mark.parametrize("rows", [33, 100, 128, 1021])
+def test_of_more_rows_neighbours_share_a_window(rows: int, small_windows: None) -> None:
+    order = batching.epoch_order(3, 1, rows, shuffle=True)
+    np.testing.assert_array_equal(np.sort(order), np.arange(rows))
+    np.testing.assert_array_equal(order, batching.epoch_order(3, 1, rows, shuffle=True))
+    assert not np.array_equal(order, batching.epoch_order(3, 2, rows, shuffle=True))
+    for start in range(0, rows, 32):
+        window = order[start : start + 32]
+        assert len(np.unique(window // 4)) <= 10  # eight blocks, and one that is cut at either end
+    assert not np.array_equal(np.sort(order[:32]), np.arange(32))  # the blocks come from anywhere ...
+    assert (np.diff(order) != 1).mean() > 0.8  # ... and do not stay together
+
+
+def source(x: Any, batch: int, backend: str = "numpy", **settings: Any) -> batching.Source:
+    numbers = np.arange(len(x), dtype=np.int32)
+    settings = {"seed": 4, "shuffle": True, **settings}
+    return batching.make_source(bp.get_backend(backend), (x, numbers), ("float32", "int32"), batch, **settings)
+
+
+def rows_of(made: batching.Source, start: int, stop: int) -> list[list[int]]:
+    """Return the numbers of the rows that each step sees; x must hold the same numbers."""
+    seen = []
+    for segment in made.segments(start, stop):
+        x, numbers = map(np.asarray, segment.data)
+        orders = [slice(None)] * segment.steps if segment.order is None else segment.order
+        for order in orders:
+            np.testing.assert_array_equal(x[order][:, 0], numbers[order])
+            seen.append(numbers[order].tolist())
+    return seen
+
+
+@pytest.fixture(params=["memory", "disk"])
+def numbered(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    x = np.repeat(np.arange(150, dtype=np.float32)[:, np.newaxis], 3, axis=1)
+    np.save(tmp_path / "x.npy", x)
+    return x if request.param == "memory" else np.load(tmp_path / "x.npy", mmap_mode="r")
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("batch", [7, 50, 149, 150])
+def test_any_run_of_steps_is_a_part_of_all_of_them(
+    batch: int, shuffle: bool, numbered: Any, backend_name: str, small_windows: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batching, "STREAM_BYTES", 16 * 20)  # half a window
+    made = source(numbered, batch, backend_name, shuffle=shuffle)
+    assert (made.resident is None) == (isinstance(numbered, np.memmap) and batch < 150)
+    count = made.epoch_steps
+    whole = rows_of(made, 0, 3 * count)
+    for epoch in range(3):
+        order = batching.epoch_order(4, epoch, 150, shuffle=shuffle)
+        expected = [part.tolist() for cut in batching.batches(order, batch) for part in cut]
+        assert batch == 150 or whole[epoch * count : (epoch + 1) * count] == expected
+    for start, stop in ((0, 1), (1, 2), (count - 1, count + 1), (2, 3 * count - 1)):
+        assert rows_of(made, start, stop) == whole[start:stop]
+
+
+def test_only_what_is_asked_for_is_read(numbered: Any, small_windows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def noted(array: Any, rows: Any) -> Any:
+        assert threading.current_thread() is not threading.main_thread()
+        read.append(len(rows))
+        return gather(array, rows)
+
+    monkeypatch.setattr(batching, "gather", noted)
+    monkeypatch.setattr(batching, "STREAM_BYTES", 32 * 16)  # a window
+    made = source(np.asarray(numbered).view(np.memmap), 8)
+    rows_of(made, 5, 9)
+    assert read == [24, 24, 8, 8]  # x and its numbers: three steps of the second window, one of the third
+
+
+def test_rows_of_a_file_are_copied_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bpengine.training.reading.STRETCH_BYTES", 1000)
+    x = np.random.default_rng(0).normal(size=(500, 3))
+    np.save(tmp_path / "x.npy", x)
+    rows = np.array([0, 3, 4, 250, 251, 252, 499], np.int32)
+    for array in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
+        picked = gather(array, rows)
+        np.testing.assert_array_equal(picked, x[rows], strict=True)
+        assert picked.ctypes.data % 64 == 0
+        assert not isinstance(picked, np.memmap)

@@ -1,0 +1,159 @@
+"""The way back of a large state: kept on disk now and then, run again from there, exact to the bit."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.backend import Backend, get_backend
+from bpengine.training import batching, past
+from tests.training.test_loop import PLAIN, same_parameters
+
+Files = list[IO[bytes]]
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> Files:
+    """Every state counts as large and every minute passes at once; return the temporary files that are opened."""
+    opened: Files = []
+    real = tempfile.TemporaryFile
+
+    def noted(**settings: Any) -> IO[bytes]:
+        opened.append(real(**settings))
+        return opened[-1]
+
+    monkeypatch.setattr(past, "SMALL", 0)
+    monkeypatch.setattr(past, "time", SimpleNamespace(perf_counter=itertools.count(step=60.0).__next__))
+    monkeypatch.setattr(past, "SHARE", 1.0)
+    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    return opened
+
+
+def keep_every(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Let a state be due every n-th time only."""
+    monkeypatch.setattr(past, "SHARE", 1 / n)
+
+
+def diverging(rng: np.random.Generator, folder: Path, *, mapped: bool) -> tuple[Any, dict[str, Any]]:
+    """Return rows, on disk or in memory, and settings of a fit whose loss overflows after some epochs."""
+    x = rng.normal(size=(64, 2)).astype(np.float32) * 10
+    np.save(folder / "x.npy", x)
+    x = np.load(folder / "x.npy", mmap_mode="r") if mapped else x
+    return (x, np.array(x[:, 0])), {"optimizer": bp.Momentum(0.05), "batch_size": 16}
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("rarely", [1, 3, 1000])
+def test_back_to_the_last_finite_loss_over_several_segments(
+    rarely: int, mapped: bool, files: Files, backend_name: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(batching, "WINDOW", 32)
+    keep_every(monkeypatch, rarely)
+    rows, settings = diverging(rng, tmp_path, mapped=mapped)
+    network = bp.Network(2, [bp.Dense(1)], "mean_squared_error")
+    model, same = (bp.Model(network, backend_name) for _ in range(2))
+    with pytest.raises(bp.NonFiniteError) as caught:
+        model.fit(*rows, **settings, epochs=50)
+    history = caught.value.history
+    assert history.steps > 20
+    assert bool(files) == (rarely < 1000)
+    same.fit(*rows, **settings, steps=history.steps - 2)
+    assert same_parameters(model, same)
+
+
+def interrupting(backend: Backend, at: int, times: int) -> Callable[..., Any]:
+    """Return a run_epoch that runs, and from the call `at` on is interrupted so many times: the state given is lost."""
+    run_epoch, calls = backend.run_epoch, itertools.count()
+
+    def run(*args: Any) -> Any:
+        result = run_epoch(*args)
+        if at <= next(calls) < at + times:
+            raise KeyboardInterrupt
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_while_the_backend_has_the_state(
+    times: int, files: Files, backend_name: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    """All that was recorded is run again; interrupted in that, too, the last state that was kept is what there is."""
+    keep_every(monkeypatch, 3)
+    x, y = rng.normal(size=(60, 5)), rng.integers(0, 3, 60)
+    model, same = (bp.Model(PLAIN, backend_name) for _ in range(2))
+    monkeypatch.setattr(model.backend, "run_epoch", interrupting(model.backend, 9, times), raising=False)
+    history = model.fit(x, y, batch_size=20, epochs=20)
+    assert history.stopped_by == "interrupted"
+    assert len(history.epochs) * 3 == history.steps
+    assert history.steps == 27 if times == 1 else 0 < history.steps < 27
+    monkeypatch.undo()
+    reference = same.fit(x, y, batch_size=20, steps=history.steps)
+    np.testing.assert_array_equal(history.loss, reference.loss)
+    assert same_parameters(model, same)
+
+
+def test_no_file_outlives_the_fit(files: Files, rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(60, 5)), rng.integers(0, 3, 60)
+
+    def end(model: bp.Model, epoch: bp.training.Epoch) -> bool:
+        assert not any(file.closed for file in files)
+        if error and epoch.number == 5:
+            raise error
+        return epoch.number == 5
+
+    for number, error in enumerate((None, KeyboardInterrupt(), ValueError("a callback's own")), start=1):
+        model = bp.Model(PLAIN)
+        if isinstance(error, ValueError):
+            with pytest.raises(ValueError, match="own"):
+                model.fit(x, y, batch_size=20, epochs=10, callbacks=end)
+        else:
+            model.fit(x, y, batch_size=20, epochs=10, callbacks=end)
+        assert len(files) == 2 * number  # two, written over in turns
+        assert all(file.closed for file in files)
+        files_before, files[:] = list(files), []
+        files += files_before * 0
+        number = 1
+
+
+@pytest.mark.parametrize("place", ["open", "write"])
+def test_without_a_disk_states_are_kept_in_memory(
+    place: str, files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    def full(*args: Any, **settings: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((tempfile, "TemporaryFile") if place == "open" else (np, "save")), full)
+    rows, settings = diverging(rng, tmp_path, mapped=False) if place == "open" else (None, {})
+    if rows is None:
+        x = rng.normal(size=(64, 2)).astype(np.float32) * 10
+        rows, settings = (x, x[:, 0]), {"optimizer": bp.Momentum(0.05), "batch_size": 16}
+    network = bp.Network(2, [bp.Dense(1)], "mean_squared_error")
+    model, same = (bp.Model(network) for _ in range(2))
+    with pytest.raises(bp.NonFiniteError) as caught:
+        model.fit(*rows, **settings, epochs=50)
+    same.fit(*rows, **settings, steps=caught.value.history.steps - 2)
+    assert same_parameters(model, same)
+
+
+def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock that ticks a second a look: a write takes one second, so the next is due a hundred seconds later."""
+    clock = itertools.count().__next__
+    monkeypatch.setattr(past, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(past, "SMALL", 0)
+    state, kept = {"w": np.zeros(3, np.float32)}, []
+    with past.Past(get_backend("numpy"), dict, lambda state, start, stop: state) as way_back:
+        for step in range(400):
+            way_back.note(step, state)
+            kept.append(way_back.last()[0])
+    times = len(set(kept))
+    assert 4 <= times <= 5
