@@ -49,7 +49,8 @@ def _pip(extra: str) -> str:
 
 _KERAS = (("KERAS_BACKEND", "jax"),)
 _ROWS = (
-    Contender("numpy+fast", "bpengine, NumPy with the extra fast", ".engine:Engine", ("numba",), _pip("fast"), CPU,
+    Contender("numpy+fast", "bpengine, NumPy with the extra fast", ".engine:Engine", ("numba", "platformdirs"),
+              _pip("fast"), CPU,
               "numpy", lazy=True, own=True, quick=True),
     Contender("numpy", "bpengine, NumPy alone", ".engine:PlainNumpy", (), "", CPU, "numpy", own=True, quick=True),
     Contender("jax", "bpengine, JAX", ".engine:Engine", ("jax",), _pip("jax"), BOTH, "jax", own=True, quick=True),

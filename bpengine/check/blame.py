@@ -16,6 +16,7 @@ from bpengine.check.verdict import Verdict
 from bpengine.check.walk import Stage
 from bpengine.errors import BpError
 from bpengine.kernels import Kernel
+from bpengine.layers import Layer
 from bpengine.ops import Call, ObservedOps, Ops
 
 
@@ -45,12 +46,14 @@ def guilty_call(problem: Problem, names: Sequence[str] = NAMES) -> Guilty | None
     return None
 
 
-def guilty_kernel(kernel: Kernel, failures: Sequence[Verdict]) -> Guilty | None:
-    """Return a kernel that was checked itself."""
+def guilty_subject(subject: Kernel | Layer, failures: Sequence[Verdict]) -> Guilty | None:
+    """Return a kernel or layer that was checked itself."""
     bad = next((v for v in failures if v.array != "value"), None)
-    if bad is None or kernel.backward is None:
+    if bad is None:
         return None
-    return Guilty("", kernel.backward.__name__, f"d{bad.array}", _words(bad))
+    if isinstance(subject, Layer):
+        return _layer("", subject, bad)
+    return Guilty("", getattr(subject.backward, "__name__", f"{subject.name}_bwd"), f"d{bad.array}", _words(bad))
 
 
 def guilty_layer(walked: list[Stage], cotangents: list[Any], ops: Ops, names: Sequence[str]) -> Guilty | None:
@@ -59,8 +62,7 @@ def guilty_layer(walked: list[Stage], cotangents: list[Any], ops: Ops, names: Se
         if np.issubdtype(stage.x.dtype, np.floating):
             problem = of_layer(stage.layer, ops, stage.x, stage.params, dy, stage.running, stage.run)
             if bad := first_failure(Oracles(problem), names):
-                function = f"{type(stage.layer).__name__}.backward"
-                return Guilty(stage.run.place, function, f"gradient of {bad.array}", _words(bad))
+                return _layer(stage.run.place, stage.layer, bad)
     return None
 
 
@@ -107,6 +109,10 @@ def _backward(call: Call, before: list[Call], problem: Problem, names: Sequence[
     if bad is None:
         return None
     return Guilty(call.place, call.function, f"d{bad.array}", _words(bad))
+
+
+def _layer(place: str, layer: Layer, bad: Verdict) -> Guilty:
+    return Guilty(place, f"{type(layer).__name__}.backward", f"gradient of {bad.array}", _words(bad))
 
 
 def _words(bad: Verdict) -> str:

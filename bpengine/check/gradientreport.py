@@ -85,7 +85,7 @@ class Report(Outcome):
 
 
 def _cells(v: Verdict) -> tuple[str, ...]:
-    told = ((v.left_out - v.aside, "at kinks"), (v.aside, "beside kinks"), (v.ill, "ill conditioned"))
+    told = ((v.left_out - v.aside, "at kinks"), (v.aside, "aside"), (v.ill, "ill conditioned"))
     counted = ", ".join([str(v.compared), *(f"{number} {what}" for number, what in told if number)])
     if not v.compared:
         return v.array, v.oracle, counted, "-", "-", "-", "-", "-"

@@ -15,6 +15,7 @@ from bpengine.check.oracles import NAMES, Oracles, OracleUse
 from bpengine.check.own import own_gradients
 from bpengine.check.problem import Problem
 from bpengine.check.subjects import Point
+from bpengine.check.verdict import Verdict
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
@@ -59,24 +60,21 @@ def check_gradients(
     if y is not None or weights is not None:
         raise ConfigError("check_gradients requires y and weights for a network only, got them for a layer or kernel.")
     if isinstance(subject, Layer):
-        problem = subjects.layer_problem(subject, x, seed)
-    elif isinstance(subject, (str, Kernel)):
+        return _alone(subject, subjects.layer_problem(subject, x, seed), seed, names)
+    if isinstance(subject, (str, Kernel)):
         kernel = find_kernel(subject)
-        problem = subjects.kernel_problem(kernel, x, options or {}, seed)
-        report = _report(problem, Oracles(problem, seed), names, "float64 on numpy")
-        return replace(report, guilty=blame.guilty_kernel(kernel, report.failures))
-    else:
-        hint = (
-            " Make one: call it."
-            if isinstance(subject, type)
-            else " A function belongs into a Kernel."
-            if callable(subject)
-            else ""
-        )
-        raise ConfigError(
-            f"check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, got {subject!r}.{hint}"
-        )
-    return _report(problem, Oracles(problem, seed), names, "float64 on numpy")
+        return _alone(kernel, subjects.kernel_problem(kernel, x, options or {}, seed), seed, names)
+    raise ConfigError(
+        f"check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, got {subject!r}.{_hint(subject)}"
+    )
+
+
+def _alone(subject: Layer | Kernel, problem: Problem, seed: int, names: list[str]) -> Report:
+    report = _report(problem, Oracles(problem, seed), names, "float64 on numpy")
+    if report.passed:
+        return report
+    inside = blame.guilty_call(problem, names) if isinstance(subject, Layer) else None
+    return replace(report, guilty=inside or blame.guilty_subject(subject, report.failures))
 
 
 def _network(subject: Any, point: Point, seed: int, names: list[str]) -> Report:
@@ -84,37 +82,37 @@ def _network(subject: Any, point: Point, seed: int, names: list[str]) -> Report:
     problem = subjects.network_problem(point, f"network {shape}, {point.network.loss.name}")
     judged, model = Oracles(problem, seed), subject if _is_model(subject) else None
     copied = model is not None and (model.dtype != "float64" or model.backend.xp is not np)
-    precision = (
-        f"float64 on numpy, a copy of the {model.dtype} model on {model.backend.name}" if model and copied else ""
-    )
-    report = _report(problem, judged, names, precision or "float64 on numpy", point)
+    copy = f", a copy of the {model.dtype} model on {model.backend.name}" if model and copied else ""
+    report = _report(problem, judged, names, f"float64 on numpy{copy}")
+    if not report.passed:
+        found = blame.guilty_call(problem, names) or blame.guilty_layer(*point.walked(), point.ops, names)
+        report = replace(report, guilty=found)
     if model is None or not copied:
         return report
-    reference = judged.reference or judged.hand
-    use, verdicts = own_gradients(model, point, problem, judged.kinks, reference)
+    use, verdicts = own_gradients(model, point, problem, judged.kinks, judged.reference or judged.hand)
     return replace(report, oracles=(*report.oracles, use), verdicts=(*report.verdicts, *verdicts))
 
 
-def _report(problem: Problem, judged: Oracles, names: list[str], precision: str, point: Point | None = None) -> Report:
+def _report(problem: Problem, judged: Oracles, names: list[str], precision: str) -> Report:
     uses: list[OracleUse] = []
-    verdicts = []
+    verdicts: list[Verdict] = []
     for name in names:
         use, found = judged.run(name)
         uses.append(use)
         verdicts += found
-    left = (sum(v.left_out for v in verdicts), sum(v.aside for v in verdicts))
-    elements = tuple(dict.fromkeys(e for v in verdicts for e in v.elements))
-    counted = replace(kinks.count(judged.kinks), left_out=left[0], aside=left[1], elements=elements)
-    report = Report(problem.title, precision, judged.loss, tuple(verdicts), counted, tuple(uses))
-    return report if report.passed else replace(report, guilty=_guilty(problem, point, names))
+    counted = replace(
+        kinks.count(judged.kinks),
+        left_out=sum(v.left_out for v in verdicts),
+        aside=sum(v.aside for v in verdicts),
+        elements=tuple(dict.fromkeys(e for v in verdicts for e in v.elements)),
+    )
+    return Report(problem.title, precision, judged.loss, tuple(verdicts), counted, tuple(uses))
 
 
-def _guilty(problem: Problem, point: Point | None, names: list[str]) -> blame.Guilty | None:
-    """Return the kernel that is wrong, or the layer where every kernel it calls is right."""
-    found = blame.guilty_call(problem, names)
-    if found or point is None:
-        return found
-    return blame.guilty_layer(*point.walked(), point.ops, names)
+def _hint(subject: Any) -> str:
+    if isinstance(subject, type):
+        return " Make one: call it."
+    return " A function belongs into a Kernel." if callable(subject) else ""
 
 
 def _is_model(subject: Any) -> bool:

@@ -25,6 +25,11 @@ def find_kernel(subject: str | Kernel) -> Kernel:
     kernel = KERNELS[subject] if isinstance(subject, str) else subject
     if kernel.backward is None:
         raise ConfigError(f"kernel {kernel.name!r} has no backward: {kernel.no_backward or 'it is not differentiated'}")
+    if not kernel.differentiable or set(kernel.differentiable) - set(kernel.arguments):
+        raise ConfigError(
+            f"kernel {kernel.name!r} requires `differentiable` to name some of its arguments "
+            f"({', '.join(kernel.arguments)}), got {', '.join(kernel.differentiable) or 'none'}."
+        )
     return kernel
 
 
@@ -100,6 +105,11 @@ def _as_numbers(kernel: Kernel, name: str, value: Any) -> Any:
 
 def _sample(kernel: Kernel, name: str, rng: np.random.Generator) -> Any:
     """Draw an argument from its domain, away from a kink at 0."""
+    if name not in kernel.shapes:
+        raise ConfigError(
+            f"kernel {kernel.name!r} requires a shape for its argument {name!r}, that it can be sampled, got "
+            f"{', '.join(kernel.shapes) or 'none'}. State it in `shapes`, or give the arguments."
+        )
     letters = {d.partition("+")[0]: 2 for d in kernel.shapes[name] if isinstance(d, str)}
     shape = tuple(extent(d, letters | DIMENSIONS) for d in kernel.shapes[name])
     domain = kernel.domain.get(name, "real")

@@ -47,7 +47,9 @@ class Kernel:
     `shapes` gives the dimensions of every array argument and of the outputs by letters (B batch, I inputs, O
     outputs), as numbers, or as a letter plus a number ("I+1");
     `formula` states outputs and gradients as expressions over the argument names, `y` and `dy`, evaluated by a test;
-    `flops` maps the dimensions to (forward, backward) operations, an elementary function counted as one.
+    `flops` maps the dimensions to (forward, backward) operations, an elementary function counted as one;
+    `kink_at(xp, *arguments, **options)` gives the side whose derivative the backward takes at a kink, and each element's
+    signed distance to the nearest one, growing with the first argument; None where the options leave no kink.
     """
 
     name: str

@@ -7,7 +7,7 @@ import pytest
 
 from bpengine.benchmark import CONTENDERS, Plan, choose, record, run
 from bpengine.benchmark.contenders import Contender
-from bpengine.benchmark.process import Process, WorkerFailed
+from bpengine.benchmark.process import Process, WorkerFailed, environment
 from bpengine.benchmark.sample import make_sample
 from bpengine.errors import BackendUnavailable, ConfigError
 from tests.benchmark import tiny
@@ -179,3 +179,11 @@ def test_contenders_are_chosen_by_name():
 def test_every_contender_says_what_cures_its_absence():
     for contender in CONTENDERS.values():
         assert bool(contender.needs) == bool(contender.cure)
+
+
+def test_contenders_do_not_see_what_forces_blas(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
+    seen = environment("cpu", "float64", ("OPENBLAS_CORETYPE",), (("KERAS_BACKEND", "jax"),))
+    assert "OPENBLAS_CORETYPE" not in seen
+    assert (seen["KERAS_BACKEND"], seen["JAX_ENABLE_X64"], seen["JAX_PLATFORMS"]) == ("jax", "1", "cpu")
+    assert environment("cpu", "float32")["OPENBLAS_CORETYPE"] == "Prescott"

@@ -43,7 +43,6 @@ def point(rng: Any, distance: float) -> Any:
     return x
 
 
-@pytest.mark.xfail(strict=False, reason="not finished: some cases are still judged wrongly")
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("kernel", [OWN, STATED], ids=["not stated", "stated"])
 def test_on_or_near_a_kink_there_is_no_false_alarm(kernel: Any, distance: float, rng: Any) -> None:
@@ -150,7 +149,6 @@ def in_a_network(layer: bp.Layer, rng: Any, **options: Any) -> Report:
     return check_gradients(bp.Model(network, **options), x, np.array([0, 0, 1, 0, 1, 1]))
 
 
-@pytest.mark.xfail(strict=False, reason="not finished: some cases are still judged wrongly")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("root", [False, True])
 def test_a_layer_of_ones_own_in_a_network(root: bool, dtype: str, rng: Any, jax: Any) -> None:

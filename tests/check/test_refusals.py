@@ -112,16 +112,16 @@ def test_a_layer_that_gives_back_the_wrong_thing(gives: Any, message: str) -> No
 
 @pytest.mark.parametrize("method", ["forward", "backward"])
 def test_an_error_of_ones_own_code_says_where_it_comes_from(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: Any, **options: Any) -> Any:
-        raise ZeroDivisionError
-
-    layer, kernel = Bad(lambda dy: (dy, {"scale": dy[0]})), KERNELS["tanh"]
-    monkeypatch.setattr(Bad, method, fail)
+    layer, failing = (
+        Bad(lambda dy: (dy, {"scale": dy[0]})),
+        {"forward": lambda xp, x: 1 / 0, "backward": lambda *_: 1 / 0},
+    )
+    monkeypatch.setattr(Bad, method, lambda *args, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         check_gradients(bp.Network(3, [bp.Dense(3), layer], "mean_squared_error"), X, X)
     assert caught.value.__notes__ == [f"check_gradients: this came from the {method} of layer 1 (Bad)"]
     with pytest.raises(ZeroDivisionError) as caught:
-        check_gradients(replace(kernel, **{method: fail}))
+        check_gradients(replace(KERNELS["tanh"], **{method: failing[method]}))
     assert caught.value.__notes__ == [f"check_gradients: this came from the {method} of kernel 'tanh'"]
 
 
@@ -134,6 +134,13 @@ def test_a_kernel_that_gives_back_the_wrong_thing() -> None:
         check_gradients(replace(KERNELS["tanh"], backward=lambda xp, res, dy: dy[0]))
     with pytest.raises(bp.ShapeError, match=r"for w, got \(3, 4\)\. That is its transpose"):
         check_gradients(replace(KERNELS["dense"], backward=lambda xp, res, dy: (dy @ res.w.T, dy.T @ res.x, dy.sum(0))))
+
+
+def test_a_kernel_that_is_described_wrongly() -> None:
+    with pytest.raises(bp.ConfigError, match=r"`differentiable` to name some of its arguments \(x\), got z"):
+        check_gradients(replace(KERNELS["tanh"], differentiable=("z",)))
+    with pytest.raises(bp.ConfigError, match=r"requires a shape for its argument 'x', that it can be sampled, got y\."):
+        check_gradients(replace(KERNELS["tanh"], shapes={"y": ("B", "O")}))
 
 
 def test_arguments() -> None:

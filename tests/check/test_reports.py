@@ -123,6 +123,16 @@ def test_a_layer_of_ones_own_is_named_where_its_kernels_are_right(rng: Any, jax:
     assert "Wrong is not the engine's own" in str(check_gradients(Wrong(0.5), rng.normal(size=(4, 3))))
 
 
+def test_a_layer_that_is_checked_alone_is_named(rng: Any) -> None:
+    class Doubled(bp.Layer):
+        def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+            return 2 * dy, {}
+
+    report = check_gradients(Doubled(), rng.normal(size=(4, 3)), oracles="differences")
+    assert str(report.guilty).startswith("Doubled.backward, gradient of x: input, row ")
+    assert report.findings()[0].endswith("ratio 2: a factor 2 too many")
+
+
 def test_a_layer_that_jax_cannot_trace_is_judged_by_the_others(rng: Any, jax: Any) -> None:
     class OnlyNumpy(bp.Layer):
         def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:

@@ -1,11 +1,15 @@
 """`bench`: the tables are those of the record, the files are whole, and mistakes are found before the work."""
 
 import json
+import re
 
 import pytest
 
 from bpengine.benchmark import Workload, report
-from bpengine.cli import bench
+from bpengine.benchmark.cost import step_cost
+from bpengine.benchmark.results import Outcome, Result, Trial
+from bpengine.benchmark.sample import make_sample
+from bpengine.cli import _forced, bench
 
 TINY = Workload("tiny", (3, 4, 3), 4, epoch_steps=4)
 
@@ -45,22 +49,52 @@ def test_the_tables_and_the_files(cli, quickly, tmp_path):
     assert "tiny" in ended.err
 
 
-def test_what_was_forced_is_recorded_and_kept_from_the_contenders(cli, quickly, monkeypatch):
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
-    told = json.loads(cli(*quickly, "--peers", "", "--no-files", "--json").out)
+@pytest.fixture
+def ran(monkeypatch):
+    """Have the run found two contenders that agree, without running anything; give what was found."""
+    results = {name: Result(name, 0.5, 4, [1.0], [2.0], [None]) for name in ("numpy", "sklearn")}
+    about = {"title": "a title", "versions": {}, "note": "a note", "start_seconds": 0.1}
+    found = Outcome(dict.fromkeys(results, about), {"keras": "keras not installed. Install it."})
+    found.trials["tiny"] = Trial(TINY, 4, step_cost(make_sample(TINY)), results, {}, {})
+    monkeypatch.setattr(bench, "run", lambda plan, say: found)
+    return found
+
+
+@pytest.mark.usefixtures("ran")
+def test_what_was_forced_is_recorded(cli, monkeypatch):
+    cost = _forced.Cost({"OPENBLAS_CORETYPE": "Prescott"}, "Prescott", "Haswell", 2.0, 1.0)
+    monkeypatch.setattr(_forced, "cost", lambda: cost)
+    told = json.loads(cli("bench", "--no-files", "--json").out)
     assert told["machine"]["kept from the contenders"].startswith("OPENBLAS_CORETYPE=Prescott")
-    assert "Prescott" not in told["machine"]["BLAS of NumPy"]
+    assert "kernel Haswell" in told["machine"]["BLAS of NumPy"]
 
 
-def test_a_contender_that_is_not_valid_is_code_1_and_has_no_figures(cli, quickly, monkeypatch):
-    monkeypatch.setattr(
-        "bpengine.benchmark.record.disagreements", lambda results, dtype: {"sklearn": "loss 1, the others 2"}
-    )
-    ended = cli(*quickly, "--peers", "sklearn", "--no-files")
+@pytest.mark.usefixtures("ran")
+def test_nothing_forced_and_a_missing_contender(cli, monkeypatch):
+    monkeypatch.setattr(_forced, "cost", lambda: None)
+    ended = cli("bench", "--no-files")
+    assert ended.code == 0
+    assert "not run: keras: keras not installed. Install it." in ended.out
+    assert re.search(r"kept from the contenders +nothing$", ended.out, re.MULTILINE)
+
+
+def test_a_contender_that_is_not_valid_is_code_1_and_has_no_figures(cli, ran):
+    ran.trials["tiny"].results["sklearn"].losses = [1.0]
+    ran.trials["tiny"].results["third"] = Result("third", 0.5, 4, [1.0], [2.0], [None])
+    ran.about["third"] = ran.about["numpy"]
+    ended = cli("bench", "--no-files")
     assert ended.code == 1
-    assert "sklearn is not valid: loss 1, the others 2" in ended.out
-    (row,) = (line for line in ended.out.splitlines() if line.startswith("sklearn  ") and "valid" in line)
+    assert "sklearn is not valid: loss 1 after 4 steps, the others 2" in ended.out
+    (row,) = (line for line in ended.out.splitlines() if line.startswith("sklearn") and line.endswith("valid"))
     assert row.split() == ["sklearn", "not", "valid"]
+
+
+def test_a_contender_that_failed_is_code_1(cli, ran):
+    ran.trials["tiny"].failures["sklearn"] = "boom"
+    ran.trials["tiny"].results.pop("sklearn")
+    ended = cli("bench", "--no-files")
+    assert ended.code == 1
+    assert "sklearn failed: boom" in ended.out
 
 
 @pytest.mark.usefixtures("no_run")

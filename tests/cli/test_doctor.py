@@ -31,12 +31,9 @@ def test_the_report_as_json():
     found = json.loads(ended.out)
     assert (ended.code, ended.err) == (0, "")
     assert set(found["backends"]) == set(bp.backend_names())
-    assert found["backends"]["numpy"] == {
-        "ready": True,
-        "reason": "ready",
-        "detail": f"NumPy {np.__version__}",
-        "cure": "",
-    }
+    numpy = found["backends"]["numpy"]
+    assert numpy.pop("detail").split(", ")[0] == f"NumPy {np.__version__}"  # and what compiles its epochs, if anything
+    assert numpy == {"ready": True, "reason": "ready", "cure": ""}
     assert found["libraries"]["numpy"] == np.__version__
     assert found["cpu"]["cores"] >= found["cpu"]["usable"] >= 1
     assert found["memory"]["total"] > found["memory"]["available"] > 0

@@ -1,10 +1,13 @@
 """The checks before training: what passes is untouched, what fails is named."""
 
+import mmap
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from bpengine.data import (
+    announce,
     check_binary_targets,
     check_class_labels,
     check_features,
@@ -132,6 +135,35 @@ def test_release_keeps_written_and_private_values(mapped):
         release(np.asarray(x)[10:])
         np.testing.assert_array_equal(x, np.full((5000, 4), 7.0))
     release(np.zeros(3))
+
+
+class Advised(mmap.mmap):
+    """A map that notes the advice it is given."""
+
+    def madvise(self, *advice):
+        self.advice = [*getattr(self, "advice", []), advice]
+
+
+def test_only_the_pages_of_announced_rows_are_asked_for(tmp_path, monkeypatch):
+    """Rows of 16 KiB behind a header of 128 bytes: those at most 64 KiB apart are asked for together."""
+    np.save(tmp_path / "x.npy", np.zeros((100, 4096), np.float32))
+    with open(tmp_path / "x.npy", "rb") as file:
+        pages = Advised(file.fileno(), 0, access=mmap.ACCESS_READ)
+    x = np.frombuffer(pages, np.float32, offset=128).reshape(100, 4096)
+    monkeypatch.setattr(memory, "_pages", lambda array: pages)
+    announce(x[10:], np.array([0, 4, 9, 20, 21, 89], np.int32))
+    announce(x, np.array([], np.int32))
+    announce(x[::-1], np.array([1], np.int32))
+    row, want = 16384, ((10, 15), (19, 20), (30, 32), (99, 100))
+    assert pages.advice == [(mmap.MADV_WILLNEED, first * row, (last - first) * row + 128) for first, last in want]
+
+
+def test_announced_rows_change_nothing(mapped):
+    for mode in ("r", "c"):
+        x = mapped(np.arange(20_000.0).reshape(5000, 4), mode)
+        announce(x[7:], np.array([0, 1, 4000, 4992], np.int32))
+        np.testing.assert_array_equal(x, np.arange(20_000.0).reshape(5000, 4))
+    announce(np.zeros(3), np.array([1]))
 
 
 def test_same_length():

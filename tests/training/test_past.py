@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -64,8 +65,8 @@ def test_back_to_the_last_finite_loss_over_several_segments(
     with pytest.raises(bp.NonFiniteError) as caught:
         model.fit(*rows, **settings, epochs=50)
     history = caught.value.history
-    assert history.steps > 20
-    assert bool(files) == (rarely < 1000)
+    assert history.steps > 15
+    assert len(files) == (1 if rarely == 1000 else 2)
     same.fit(*rows, **settings, steps=history.steps - 2)
     assert same_parameters(model, same)
 
@@ -102,7 +103,8 @@ def test_an_interrupt_while_the_backend_has_the_state(
     assert same_parameters(model, same)
 
 
-def test_no_file_outlives_the_fit(files: Files, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), ValueError("a callback's own")], ids=repr)
+def test_no_file_outlives_the_fit(error: BaseException | None, files: Files, rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(60, 5)), rng.integers(0, 3, 60)
 
     def end(model: bp.Model, epoch: bp.training.Epoch) -> bool:
@@ -111,38 +113,28 @@ def test_no_file_outlives_the_fit(files: Files, rng: np.random.Generator) -> Non
             raise error
         return epoch.number == 5
 
-    for number, error in enumerate((None, KeyboardInterrupt(), ValueError("a callback's own")), start=1):
-        model = bp.Model(PLAIN)
-        if isinstance(error, ValueError):
-            with pytest.raises(ValueError, match="own"):
-                model.fit(x, y, batch_size=20, epochs=10, callbacks=end)
-        else:
-            model.fit(x, y, batch_size=20, epochs=10, callbacks=end)
-        assert len(files) == 2 * number  # two, written over in turns
-        assert all(file.closed for file in files)
-        files_before, files[:] = list(files), []
-        files += files_before * 0
-        number = 1
+    with pytest.raises(ValueError, match="own") if isinstance(error, ValueError) else nullcontext():
+        bp.Model(PLAIN).fit(x, y, batch_size=20, epochs=10, callbacks=end)
+    assert [file.closed for file in files] == [True, True]  # two, written over in turns
 
 
-@pytest.mark.parametrize("place", ["open", "write"])
+@pytest.mark.parametrize("place", [(tempfile, "TemporaryFile"), (np, "save")], ids=["open", "write"])
 def test_without_a_disk_states_are_kept_in_memory(
-    place: str, files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rng: np.random.Generator
+    place: tuple[Any, str], files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rng: np.random.Generator
 ) -> None:
+    rows, settings = diverging(rng, tmp_path, mapped=False)
+    network = bp.Network(2, [bp.Dense(1)], "mean_squared_error")
+    model, same = (bp.Model(network) for _ in range(2))
+
     def full(*args: Any, **settings: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(*((tempfile, "TemporaryFile") if place == "open" else (np, "save")), full)
-    rows, settings = diverging(rng, tmp_path, mapped=False) if place == "open" else (None, {})
-    if rows is None:
-        x = rng.normal(size=(64, 2)).astype(np.float32) * 10
-        rows, settings = (x, x[:, 0]), {"optimizer": bp.Momentum(0.05), "batch_size": 16}
-    network = bp.Network(2, [bp.Dense(1)], "mean_squared_error")
-    model, same = (bp.Model(network) for _ in range(2))
+    monkeypatch.setattr(*place, full)
     with pytest.raises(bp.NonFiniteError) as caught:
         model.fit(*rows, **settings, epochs=50)
     same.fit(*rows, **settings, steps=caught.value.history.steps - 2)
     assert same_parameters(model, same)
+    assert all(file.closed for file in files)
 
 
 def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

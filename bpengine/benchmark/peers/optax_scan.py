@@ -6,19 +6,34 @@ from typing import Any
 
 import jax
 
+from bpengine.benchmark.peers import adam_rule
 from bpengine.benchmark.peers.optax_step import OptaxStep
+
+SMALL_BYTES = 2**18  # batches below this are faster taken all at once before the scan (measured: up to 1.8 times)
 
 
 class OptaxScan(OptaxStep):
-    """The same step under `lax.scan` over an epoch's row numbers, rows taken inside the loop, state donated."""
+    """The same step under `lax.scan` over an epoch, state donated.
 
-    note = OptaxStep.note.replace("one jitted step", "lax.scan over the steps of an epoch, jitted")
+    XLA takes rows slowly inside a loop on the CPU. So where batches are small the epoch's rows are taken, in their order,
+    before the scan; where they are large that costs more than it brings, and each step takes its own.
+    """
+
+    note = (
+        f"jitted lax.scan over an epoch, state donated, rows of small batches taken before the scan; {adam_rule.NOTE}"
+    )
 
     def compiled(self) -> Any:
         """Return the jitted epoch: (state, data, order, length) -> (state, losses)."""
+        before = self.sample.x[: self.workload.batch].nbytes < SMALL_BYTES
 
         def epoch(state: Any, data: Any, order: Any, length: int) -> Any:
-            return jax.lax.scan(lambda state, rows: self.step(state, data, rows), state, order, length=length)
+            if order is None:
+                return jax.lax.scan(lambda state, _: self.step(state, data, None), state, length=length)
+            if before:
+                taken = tuple(array[order] for array in data)
+                return jax.lax.scan(lambda state, batch: self.step(state, batch, None), state, taken)
+            return jax.lax.scan(lambda state, rows: self.step(state, data, rows), state, order)
 
         return jax.jit(epoch, donate_argnums=0, static_argnums=3)
 
