@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +20,15 @@ from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import Fit, Subject
 from bpengine.training.history import Epoch, History
 from bpengine.training.inputs import check_rows
+from bpengine.training.loan import Loan
 from bpengine.training.optimizers import Optimizer
+from bpengine.training.shelf import Shelf
 from bpengine.training.stopping import Rule
 
 if TYPE_CHECKING:
     from bpengine.check import Report
+    from bpengine.explain.explanation import Explanation
     from bpengine.explain.trace import Trace
-    from bpengine.explain.unit import Explanation
 
 
 class Model:
@@ -69,6 +70,7 @@ class Model:
         self._evaluator = Evaluator(network, backend, self._ops)
         self._steps: dict[Any, Step] = {}
         self._params, self._running = self._bring(params), self._bring(running)
+        self._names = tuple(params), tuple(running)
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.network.sizes))
@@ -152,12 +154,9 @@ class Model:
         A `bpengine.explain.Trace`: every kernel call with what went in and came out, and for each layer z, a, dL/da, dL/dz
         and the gradients of its parameters. The model is left as it was.
         """
-        from bpengine.explain.find import require_target
-        from bpengine.explain.trace import trace
+        from bpengine.explain.steps import trace_steps
 
-        require_target(y)
-        subject = replace(self._subject(), seed=self.seed)
-        return trace(subject, check_rows(self.network, x, y, weights), optimizer)
+        return next(trace_steps(self, x, y, weights, optimizer=optimizer, steps=1))
 
     def explain(self, x: Any, y: Any, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
         """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`."""
@@ -202,22 +201,27 @@ class Model:
             optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
             track_step_size,
         )  # fmt: skip
-        trainer = fit.trainer(self._subject(), check_rows(self.network, x, y, weights), self._on_epoch(fit))
-        try:
-            with fit.bar() as progress_bar:
-                state, history = trainer.run(progress_bar)
-        except NonFiniteError as error:
-            self._adopt(error.good_state)
-            raise
+        rows = check_rows(self.network, x, y, weights)
+        with Shelf(self.backend) as shelf:
+            own = Loan(self.backend, shelf, {"params": self._params, "running": self._running})
+            trainer = fit.trainer(self._subject(own.arrays), rows, self._on_epoch(fit))
+            if own.moved:
+                self._params, self._running = {}, {}
+            try:
+                with fit.bar() as progress_bar:
+                    state, history = trainer.run(progress_bar)
+            except BaseException as error:
+                if isinstance(error, NonFiniteError) or not self._params:
+                    self._adopt(error.good_state if isinstance(error, NonFiniteError) else own.arrays())
+                raise
         self._adopt(state)
         self.fits += 1
         return history
 
-    def _subject(self) -> Subject:
+    def _subject(self, arrays: Callable[[], State]) -> Subject:
         seed = self.seed if self.fits == 0 else int(np.random.SeedSequence([self.seed, self.fits]).generate_state(1)[0])
-        return Subject(
-            self.network, self.backend, self._ops, self._params, self._running, seed, self._evaluator.evaluate, self._steps
-        )  # fmt: skip
+        names, evaluate = tuple(self._params), self._evaluator.evaluate
+        return Subject(self.network, self.backend, self._ops, names, arrays, seed, evaluate, self._steps)
 
     def _on_epoch(self, fit: Fit) -> Callable[[State, Epoch], bool]:
         def on_epoch(state: State, epoch: Epoch) -> bool:
@@ -272,8 +276,9 @@ class Model:
         return {name: np.array(self.backend.to_numpy(array)) for name, array in arrays.items()}
 
     def _adopt(self, state: Any) -> None:
-        self._params = {name: state["params"][name] for name in self._params}  # JAX sorts the names of a tree
-        self._running = {name: state["running"][name] for name in self._running}
+        names, running = self._names  # JAX sorts the names of a tree
+        self._params = {name: state["params"][name] for name in names}
+        self._running = {name: state["running"][name] for name in running}
 
 
 def load(

@@ -16,7 +16,7 @@ from bpengine.kernels._kernel import Array
 
 # what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
 MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
-ROUND = 1024  # steps on the full batch are padded to a multiple of this; a rate each is all that they take
+ROUND = 2**14  # steps on the full batch are padded to a multiple of this: a rate and a report each
 
 
 class JaxBackend(Backend):
@@ -34,7 +34,9 @@ class JaxBackend(Backend):
         self._device = _find_device(jax, device)
         self.device = f"{self._device.platform}:{self._device.id}"
         _check_precision(jax, precision, self._device.platform)
-        self._epoch = lru_cache(maxsize=32)(self._build_epoch)
+        from bpengine_jax.epoch import build_epoch  # which imports jax
+
+        self._epoch = lru_cache(maxsize=32)(build_epoch)
 
     @classmethod
     def availability(cls) -> Availability:
@@ -70,7 +72,7 @@ class JaxBackend(Backend):
 
     def copy(self, state: Any) -> Any:
         """Copy every array of a tree on the device."""
-        return self._jax.tree.map(lambda leaf: self.xp.array(leaf, copy=True), state)
+        return self._jax.device_put(state, self._device, may_alias=False)
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Compile with jax.jit at this backend's matmul precision."""
@@ -91,38 +93,11 @@ class JaxBackend(Backend):
         that runs of different lengths share a compilation.
         """
         padding = -len(lr) % ROUND if order is None else (1 << (len(lr) - 1).bit_length()) - len(lr)
-        rates = self.asarray(np.pad(lr, (0, padding)), self.dtype)
-        rows = None if order is None else self.asarray(np.pad(order, ((0, padding), (0, 0))), np.int32)
+        rates = np.pad(lr, (0, padding)).astype(self.dtype, copy=False)
+        rows = None if order is None else np.pad(order, ((0, padding), (0, 0))).astype(np.int32, copy=False)
         with self._precision_scope():
             state, done, reports = self._epoch(step)(state, data, rows, rates, len(lr))
         return state, {name: np.asarray(values)[: int(done)] for name, values in reports.items()}
-
-    def _build_epoch(self, step: Step) -> Callable[..., Any]:
-        """Compile a loop of steps that leaves early at "halt"; a scan is the same loop without that exit."""
-        jax, lax, jnp = self._jax, self._jax.lax, self.xp
-
-        def epoch(state: State, data: Any, order: Array | None, lr: Array, steps: Array) -> Any:
-            def one_step(i: Array, state: State) -> tuple[State, dict[str, Array]]:
-                rows = data if order is None else tuple(jnp.take(a, order[i], axis=0, mode="clip") for a in data)
-                return step(state, rows, lax.dynamic_slice(lr, (i,), (1,)))
-
-            def body(carry: Any) -> Any:
-                i, _, state, reports = carry
-                state, report = one_step(i, state)
-                return i + 1, report["halt"], state, {k: reports[k].at[i].set(v) for k, v in report.items()}
-
-            zero = jnp.asarray(0, dtype=jnp.int32)
-            shapes = jax.eval_shape(one_step, zero, state)[1]
-            reports = {name: jnp.zeros(lr.shape + s.shape, s.dtype) for name, s in shapes.items()}
-
-            def going(carry: Any) -> Array:
-                return (carry[0] < steps) & ~carry[1]
-
-            done, _, state, reports = lax.while_loop(going, body, (zero, jnp.asarray(False), state, reports))
-            return state, done, reports
-
-        compiled: Callable[..., Any] = jax.jit(epoch, donate_argnums=0)
-        return compiled
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""

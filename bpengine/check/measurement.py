@@ -85,7 +85,10 @@ class _Place:
         if not self.params:
             return {}
         fit = Fit(setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
-        subject = Subject(setup.network, backend, self.ops, self.params, self.running, setup.seed, lambda *_: {})
+        own = {"params": self.params, "running": self.running}
+        subject = Subject(
+            setup.network, backend, self.ops, tuple(self.params), lambda: backend.copy(own), setup.seed, lambda *_: {}
+        )
         trainer = fit.trainer(subject, setup.rows, None)
         try:
             with fit.bar() as bar:

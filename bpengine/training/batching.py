@@ -148,4 +148,5 @@ def make_source(
     on_disk = any(isinstance(a, np.memmap) for a in arrays)
     stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
     resident = None if stay else tuple(backend.asarray(a, d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
+    backend.synchronize(*resident or ())  # or the first steps would seem to take the time of the way there
     return Source(backend, arrays, dtypes, batch, seed, shuffle, resident)

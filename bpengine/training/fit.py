@@ -30,13 +30,16 @@ UPDATES = ("simultaneous", "sequential")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained: a network with its parameters on a backend, and the steps compiled for it so far."""
+    """What is trained: a network with its parameters on a backend, and the steps compiled for it so far.
+
+    names: of the parameters. arrays() gives {"params", "running"} before the fit, each time as arrays to be given away.
+    """
 
     network: Network
     backend: Backend
     ops: Ops
-    params: Arrays
-    running: Arrays
+    names: tuple[str, ...]
+    arrays: Callable[[], State]
     seed: int
     evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
     steps: dict[Any, Step] = field(default_factory=dict)
@@ -83,7 +86,7 @@ class Fit:
         source = make_source(
             backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle
         )  # fmt: skip
-        plan = self._plan(optimizer, rules, tuple(subject.params), whole=source.batch >= source.rows)
+        plan = self._plan(optimizer, rules, subject.names, whole=source.batch >= source.rows)
         key = plan.key
         if key not in subject.steps:
             subject.steps[key] = make_step(network, plan, subject.ops)
@@ -138,10 +141,10 @@ class Fit:
 
 
 def _first_state(subject: Subject, plan: StepPlan) -> State:
-    """Return the state before the first step, as arrays of its own: they are given away, the subject keeps its own."""
-    backend = subject.backend
-    counter = backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
-    return init_state(subject.ops, plan, backend.copy(subject.params), backend.copy(subject.running), counter)
+    """Return the state before the first step, as arrays of its own."""
+    counter = subject.backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
+    own = subject.arrays()
+    return init_state(subject.ops, plan, own["params"], own["running"], counter)
 
 
 def choose(names: tuple[str, ...], only: str | Sequence[str] | None) -> tuple[str, ...]:

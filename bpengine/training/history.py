@@ -98,10 +98,10 @@ class Recorder:
         losses = np.concatenate(self._tail([r["loss"] for r in self.reports], first)).astype(float)
         rows = np.concatenate(self._tail(self.batches, first))
         rate, number = float(self.rates[-1][-1]), len(self.epochs)
-        parts = zip(np.split(losses, count), np.split(rows, count), strict=True)
-        for i, (loss, weight) in enumerate(parts, start=1):
-            mean, steps = float(np.average(loss, weights=weight)), first + i * len(losses) // count
-            self.epochs.append(Epoch(number + i, steps, mean, rate, seconds / count, validation))
+        rows, length = rows.reshape(count, -1), len(losses) // count
+        means = np.sum(losses.reshape(count, -1) * rows, axis=1) / np.sum(rows, axis=1)
+        for i, mean in enumerate(means.tolist(), start=1):
+            self.epochs.append(Epoch(number + i, first + i * length, mean, rate, seconds / count, validation))
 
     def history(self, stopped_by: str, rows_per_second: float = 0.0) -> History:
         """Return everything recorded so far."""

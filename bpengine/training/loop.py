@@ -21,7 +21,7 @@ from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
 
-LONGEST = 1024  # steps in one go when a step is a whole epoch
+LONGEST = 2**14  # steps in one go when a step is a whole epoch
 LONG_ENOUGH = 0.2  # seconds after which such a run of steps is not made longer
 
 

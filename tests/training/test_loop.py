@@ -253,6 +253,7 @@ def test_an_interrupt_keeps_what_was_learned(backend_name: str, rng: np.random.G
     run_epoch = model.backend.run_epoch
 
     def interrupted(*args: Any) -> None:
+        model.backend.run_epoch = run_epoch  # type: ignore[method-assign]
         run_epoch(*args)
         raise KeyboardInterrupt
 

@@ -73,8 +73,8 @@ trained.fit(x, y, batch_size=32, epochs=110, callbacks=look)
 print(seen[1] - seen[0])
 """
 PEAK = """
-x, y = rows_for(1024, 512)
-trained = model(512, 1024, 1024)
+x, y = rows_for(1024, 1024)
+trained = model(1024, 1024, 1024)
 trained.fit(x, y, batch_size=512, steps=2)  # compiled from here on
 trained._adopt({"params": trained._bring(trained.network.init(0)[0]), "running": {}})
 parameters = sum(value.nbytes for value in trained.parameters.values())

@@ -15,7 +15,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.backend import Backend, get_backend
-from bpengine.training import batching, past
+from bpengine.training import batching, past, shelf
 from tests.training.test_loop import PLAIN, same_parameters
 
 Files = list[IO[bytes]]
@@ -31,7 +31,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
         opened.append(real(**settings))
         return opened[-1]
 
-    monkeypatch.setattr(past, "SMALL", 0)
+    monkeypatch.setattr(shelf, "SMALL", 0)
     monkeypatch.setattr(past, "time", SimpleNamespace(perf_counter=itertools.count(step=60.0).__next__))
     monkeypatch.setattr(past, "SHARE", 1.0)
     monkeypatch.setattr(tempfile, "TemporaryFile", noted)
@@ -66,7 +66,7 @@ def test_back_to_the_last_finite_loss_over_several_segments(
         model.fit(*rows, **settings, epochs=50)
     history = caught.value.history
     assert history.steps > 15
-    assert len(files) == (1 if rarely == 1000 else 2)
+    assert len(files) == (2 if rarely == 1000 else 3)  # what the model was before, and two states in turns
     same.fit(*rows, **settings, steps=history.steps - 2)
     assert same_parameters(model, same)
 
@@ -115,7 +115,42 @@ def test_no_file_outlives_the_fit(error: BaseException | None, files: Files, rng
 
     with pytest.raises(ValueError, match="own") if isinstance(error, ValueError) else nullcontext():
         bp.Model(PLAIN).fit(x, y, batch_size=20, epochs=10, callbacks=end)
-    assert [file.closed for file in files] == [True, True]  # two, written over in turns
+    assert [file.closed for file in files] == [
+        True
+    ] * 3  # what the model was before, and two that are written over in turns
+
+
+def full_disk(**_: Any) -> IO[bytes]:
+    return Path("/dev/full").open("w+b", buffering=0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+@pytest.mark.parametrize("full", [False, True], ids=["disk", "full disk"])
+def test_a_fit_that_fails_gives_a_large_model_back_as_it_was(
+    files: Files, backend_name: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, *, full: bool
+) -> None:
+    """The fit trains the model's own arrays, of which there is no copy in memory."""
+
+    def fail(*args: Any) -> Any:
+        held.append(bool(model._params))
+        run_epoch(*args)
+        raise ValueError("a disk's own")
+
+    if full:
+        monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    x, y, held = rng.normal(size=(60, 5)), rng.integers(0, 3, 60), list[bool]()
+    model, same = (bp.Model(PLAIN, backend_name) for _ in range(2))
+    run_epoch = model.backend.run_epoch
+    monkeypatch.setattr(model.backend, "run_epoch", fail, raising=False)
+    with pytest.raises(ValueError, match="a disk's own"):
+        model.fit(x, y, epochs=3)
+    assert held == [False]
+    assert same_parameters(model, same)
+    monkeypatch.undo()
+    for each in (model, same):
+        each.fit(x, y, epochs=3)
+    assert same_parameters(model, same)
+    assert list(model.parameters) == list(same.parameters)
 
 
 @pytest.mark.parametrize("place", [(tempfile, "TemporaryFile"), (np, "save")], ids=["open", "write"])
@@ -141,7 +176,7 @@ def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.Mon
     """With a clock that ticks a second a look: a write takes one second, so the next is due a hundred seconds later."""
     clock = itertools.count().__next__
     monkeypatch.setattr(past, "time", SimpleNamespace(perf_counter=clock))
-    monkeypatch.setattr(past, "SMALL", 0)
+    monkeypatch.setattr(shelf, "SMALL", 0)
     state, kept = {"w": np.zeros(3, np.float32)}, []
     with past.Past(get_backend("numpy"), dict, lambda state, start, stop: state) as way_back:
         for step in range(400):
