@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -34,6 +35,13 @@ def project() -> Any:
 
 def sources() -> list[Path]:
     return [*(ROOT / "bpengine").rglob("*.py"), *(ROOT / "backends").rglob("*.py")]
+
+
+def shipped() -> list[Path]:
+    """Return every file of the packages: sources, and what they read beside themselves."""
+    folders = [ROOT / "bpengine", *(path.parent for path in (ROOT / "backends").glob("*/__init__.py"))]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if "__pycache__" not in path.parts]
 
 
 def test_extras_for_work_on_the_project_exist(project: Any) -> None:
@@ -92,12 +100,35 @@ def test_a_wheel_holds_every_file(project: Any, tmp_path: Path) -> None:
         (entries,) = (n for n in names if n.endswith(".dist-info/entry_points.txt"))
         text = archive.read(entries).decode()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == PACKAGES
-    for path in sources():
+    assert {"template.html", "page.css", "page.js"} <= {path.name for path in shipped()}
+    for path in shipped():
         assert str(path.relative_to(ROOT)).removeprefix("backends/") in names
+    page_can_be_made_of(wheel, tmp_path)
     assert not any(name.startswith("tests") or "/tests/" in name for name in names)
     for group, points in (("bpengine.backends", BACKENDS), ("bpengine.oracles", ORACLES)):
         section = text.split(f"[{group}]")[1].split("[")[0]
         assert dict(line.split(" = ") for line in section.strip().splitlines()) == points
+
+
+def page_can_be_made_of(wheel: Path, folder: Path) -> None:
+    """Assert that the command line, run from an unpacked wheel, writes a page with its template, style and scripts."""
+    zipfile.ZipFile(wheel).extractall(folder / "unpacked")
+    command = [
+        sys.executable,
+        "-m",
+        "bpengine",
+        *["explain", "2-2-1", "--data", "xor", "--steps", "2", "--html", "made.html"],
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "unpacked")}
+    where = "import bpengine; print(bpengine.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], cwd=folder, env=environment, capture_output=True, check=True, text=True
+    )
+    assert found.stdout.startswith(str(folder / "unpacked"))
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    text = (folder / "made.html").read_text(encoding="utf-8")
+    for part in ("<!DOCTYPE html>", "color-scheme", "function buildPicture"):
+        assert part in text
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))

@@ -70,7 +70,7 @@ def _workload(trial: Trial, limits: Limits | None, device: str) -> Record:
                 "valid": name not in wrong,
                 "why_not": wrong.get(name),
                 "times_yardstick": speed_ratio(result, trial.results[yardstick]) if yardstick else None,
-                "share_of_floor": {floor: seconds / result.step_seconds for floor, seconds in floors.items()},
+                "share_of_floor": {floor: seconds / result.shortest_step for floor, seconds in floors.items()},
                 "memory": _memory(trial, name, device),
             }
             for name, result in trial.results.items()

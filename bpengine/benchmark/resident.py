@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from pathlib import Path
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -10,6 +12,15 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def now() -> int | None:
     """Return the bytes this process holds in memory now, None where the system does not tell."""
     return _field("VmRSS")
+
+
+def settled() -> int | None:
+    """Return the same after garbage has been collected and free memory given back, where the C library does that."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+    return now()
 
 
 class Watch:

@@ -45,6 +45,11 @@ class Result:
         return statistics.median(self.seconds) / self.steps
 
     @property
+    def shortest_step(self) -> float:
+        """The seconds of a step in the fastest turn: what floors, made of shortest times too, are held against."""
+        return min(self.seconds) / self.steps
+
+    @property
     def loss(self) -> float:
         """The loss after a turn that is farthest from that of the first turn: all should be the same."""
         return max(self.losses, key=lambda loss: abs(loss - self.losses[0]))

@@ -22,24 +22,14 @@ def watch_memory(
 ) -> dict[str, dict[str, Any]]:
     """Return, for each contender, by how many bytes its process grows when it trains; see `Worker.memory`."""
     real = workload if workload.whole else replace(workload, epoch_steps=EPOCH, steps=None)
-    tiny = replace(real, sizes=(4, 4, workload.sizes[-1]) if not workload.binary else workload.sizes, batch=4)
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
-        folders = {name: Path(folder) / name for name in ("real", "tiny")}
-        for name, work in (("real", real), ("tiny", tiny)):
-            folders[name].mkdir()
-            make_sample(work).save(folders[name])
+        make_sample(real).save(Path(folder))
         for contender in contenders:
             say(f"memory of {contender.title}")
             try:
                 process = pool.fresh(contender, workload.dtype)
-                found[contender.name] = process.ask(
-                    do="memory",
-                    workload=real.to_dict(),
-                    folder=str(folders["real"]),
-                    tiny=tiny.to_dict(),
-                    tiny_folder=str(folders["tiny"]),
-                )
+                found[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=folder)
                 process.close()
             except WorkerFailed as error:
                 found[contender.name] = {"growth": None, "device": {}, "failure": str(error)}

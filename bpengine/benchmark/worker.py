@@ -2,7 +2,7 @@
 
     {"do": "load", "workload": {...}, "folder": "..."}              read the sample, build, train an epoch
     {"do": "turn", "steps": 128}                                    start anew, train, judge
-    {"do": "memory", "workload": {...}, "folder": "...", "tiny": {...}, "tiny_folder": "..."}   what training holds
+    {"do": "memory", "workload": {...}, "folder": "..."}            watch how much memory training takes
 
 What goes wrong is answered as {"error": "..."}. Between two requests the process waits for a line and does nothing.
 """
@@ -23,11 +23,11 @@ began = time.perf_counter()
 
 from bpengine.benchmark import resident  # noqa: E402
 from bpengine.benchmark.peers.peer import Peer  # noqa: E402
-from bpengine.benchmark.sample import load_sample  # noqa: E402
+from bpengine.benchmark.sample import Sample, load_sample  # noqa: E402
 from bpengine.benchmark.workloads import Workload  # noqa: E402
 
 GLANCE, SETTLED_AFTER = 0.01, 1.0  # seconds
-MEMORY_TURNS = 3
+WARM = 2.0  # seconds of training after which what is compiled late has been compiled
 
 
 class Worker:
@@ -63,24 +63,36 @@ class Worker:
         seconds = self._peer.timed(steps)
         return {"seconds": seconds, "loss": self._peer.loss(), "resident": resident.now()}
 
-    def memory(self, workload: dict[str, Any], folder: str, tiny: dict[str, Any], tiny_folder: str) -> dict[str, Any]:
-        """Return by how much resident memory grows, at its peak, when a workload is trained after a tiny one.
+    def memory(self, workload: dict[str, Any], folder: str) -> dict[str, Any]:
+        """Return by how much resident memory grows, at its peak, when a workload is trained, all but the compiler's.
 
-        The tiny one has started the library's threads and allocators; compiling the real one is over before the watch.
+        It is trained twice. The first time starts the library's threads, fills its caches of compiled code and the buffers
+        of its matrix products; all that belongs to the library, and what belonged to the training is let go.
         """
-        self.load(tiny, tiny_folder)
-        self._peer = None
-        gc.collect()
         sample = load_sample(Workload.from_dict(workload), Path(folder))
-        before = resident.now()
-        self._peer = self._kind(sample, self._argument, self._device)
-        for _ in range(MEMORY_TURNS):
-            self._peer.reset()
-            gc.collect()
-            with resident.Watch() as watch:
-                self._peer.timed(sample.workload.epoch_steps)
+        self._warm(sample)
+        self._peer = None
+        before = resident.settled()
+        peer = self._peer = self._warm(sample)
+        peer.reset()
+        resident.settled()
+        with resident.Watch() as watch:
+            peer.timed(sample.workload.epoch_steps)
         growth = None if watch.peak is None or before is None else watch.peak - before
-        return {"growth": growth, "device": self._peer.device_memory()}
+        return {"growth": growth, "device": peer.device_memory()}
+
+    def _warm(self, sample: Sample) -> Peer:
+        """Return a peer that has trained for so long that everything is compiled."""
+        peer, steps, end = (
+            self._kind(sample, self._argument, self._device),
+            sample.workload.epoch_steps,
+            time.perf_counter() + WARM,
+        )
+        while time.perf_counter() < end:
+            peer.reset()
+            peer.timed(steps)
+            steps *= 2
+        return peer
 
     def answer(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Carry out one request."""

@@ -18,7 +18,7 @@ from bpengine.cli.check import FAILED
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, verify, write_receipt
 from bpengine.explain.unit import explain_trace
-from bpengine.explain.verify import Verified
+from bpengine.explain.verified import Verified
 from bpengine.explain.words import words
 
 HELP = """\
@@ -104,7 +104,7 @@ def explain(
     """Explain and print."""
     words(lang)  # a language that is not spoken is refused before any work
     if verify_ is not None:
-        _verified(verify(verify_), as_json=as_json)
+        _verified(verify(verify_), lang, as_json=as_json)
         return
     wanted = _one_wish(layer, unit, weight, sweep_, sensitive, drawn, receipt, html)
     picture = None if figure is None else _drawn.check(figure, wanted, out)
@@ -127,7 +127,7 @@ def explain(
         show(f"written: {receipt}")
         return
     if wanted == "graph":
-        made = graph(model, x, y)
+        made = graph(model, x, y, lang=lang)
         _put({"dot": made.dot, "mermaid": made.mermaid, "svg": made.svg}[str(drawn)](), out)
         return
     if wanted == "unit":
@@ -207,7 +207,7 @@ def _put(text: str, out: Path | None) -> None:
         show(f"written: {out}")
 
 
-def _verified(verdict: Verified, *, as_json: bool) -> None:
-    print_json(vars(verdict)) if as_json else show(str(verdict))
+def _verified(verdict: Verified, lang: str, *, as_json: bool) -> None:
+    print_json(verdict.to_json()) if as_json else show(verdict.text(lang))
     if not verdict.ok:
         raise typer.Exit(FAILED)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import bpengine as bp
-from bpengine.cli import _backends, _build, _source
+from bpengine.cli import _backends, _build, _curve, _source
 from bpengine.cli._errors import Interrupted
 from bpengine.cli._output import claim, pairs, print_json, scores_text, show
 from bpengine.data import Dataset
@@ -26,7 +26,7 @@ with --test-fraction 0 nothing is copied, and files larger than memory can be tr
 
 \b
 Examples:
-  bpengine train iris --layers 16 --epochs 100 --out iris.safetensors
+  bpengine train iris --layers 16 --epochs 100 --out iris.safetensors --figure iris-loss.svg
   bpengine train people.csv --target income --loss huber --patience 10 --epochs 500
   bpengine train x.npy --target y.npy --test-fraction 0 --backend jax --batch-size 1024
   bpengine train xor --test-fraction 0 --activation tanh --learning-rate 0.05 --epochs 500
@@ -65,12 +65,15 @@ def train(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the model here (safetensors).  [default: not saved]")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file given by --out.")] = False,
+    figure: _curve.File = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Train a network and print a summary."""
     if out is not None:
         claim(out, force=force)
+    if figure is not None:
+        _curve.check(figure, out, force=force)
     if patience is not None and test_fraction == 0:
         raise ConfigError("--patience requires rows held out, got --test-fraction 0. Drop one of them.")
     if dtype == "float64":
@@ -80,16 +83,16 @@ def train(
     whole = _source.load(source, target, named_loss)
     rows, held_out = _source.split(whole, test_fraction, seed)
     model = bp.Model(_build.network(whole, hidden, named_loss, l2), backend, dtype, seed)
-    run = Run(whole, rows, held_out, model, min(batch_size, rows.rows), out)
+    run = Run(whole, rows, held_out, model, min(batch_size, rows.rows), out, figure)
     history, seconds = run.fit(epochs, optimizer=update, clip_norm=clip_norm, patience=patience)
-    run.save()
+    run.save(history)
     summary = run.summary(history, seconds)
     print_json(summary) if as_json else show(pairs(_lines(summary)))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: the data, whole and split, the model, the rows per step, and where it is saved."""
+    """One training run: the data, whole and split, the model, the rows per step, where it is saved and drawn."""
 
     whole: Dataset
     rows: Dataset
@@ -97,6 +100,7 @@ class Run:
     model: bp.Model
     batch: int
     out: Path | None
+    figure: Path | None
 
     def fit(
         self, epochs: int, *, optimizer: Optimizer, clip_norm: float | None, patience: int | None
@@ -119,17 +123,21 @@ class Run:
             raise Interrupted(self._interrupted(history))
         return history, time.perf_counter() - began
 
-    def save(self) -> None:
-        """Write the model file, if one was asked for."""
+    def save(self, history: bp.History) -> None:
+        """Write the model file and the loss curve, if they were asked for."""
         if self.out is not None:
             self.model.class_names = self.whole.class_names
             self.model.save(self.out)
+        if self.figure is not None:
+            _curve.save(history, self.figure)
 
     def _interrupted(self, history: bp.History) -> str:
-        if self.out is None or not history.steps:
+        if not history.steps or (self.out is None and self.figure is None):
             return f"interrupted after {history.steps} steps; nothing was saved."
-        self.save()
-        return f"interrupted after {history.steps} steps; the model as it was then is saved in {self.out}."
+        self.save(history)
+        kept = [f"the model as it was then is saved in {self.out}"] if self.out is not None else []
+        kept += [f"its loss is drawn in {self.figure}"] if self.figure is not None else []
+        return f"interrupted after {history.steps} steps; {', '.join(kept)}."
 
     def summary(self, history: bp.History, seconds: float) -> dict[str, Any]:
         """Return everything worth telling; scores are those of the held-out rows, or of all rows without any."""
@@ -158,6 +166,7 @@ class Run:
             "scores_on": "held-out rows" if self.held_out else "training rows",
             "scores": self.model.evaluate(scored.x, scored.y),
             "saved": None if self.out is None else str(self.out),
+            "figure": None if self.figure is None else str(self.figure),
         }
 
 
@@ -174,4 +183,5 @@ def _lines(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("ran on", f"{told['backend']} ({told['device']}), {told['dtype']}"),
         (told["scores_on"], scores_text(told["scores"])),
         ("saved", told["saved"] or "no (--out model.safetensors would)"),
+        *([("figure", told["figure"])] if told["figure"] else []),
     ]

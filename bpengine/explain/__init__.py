@@ -6,23 +6,33 @@ The room is a function, too: `bpengine.explain(model, x, y, layer=0, unit=3)`.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from inspect import signature
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from bpengine.explain.cause import Cause
+from bpengine.explain.chainrule import Paths
 from bpengine.explain.descent import Descent, Walk
+from bpengine.explain.explanation import Explanation
 from bpengine.explain.forward import ForwardPass, forward
 from bpengine.explain.graph import Graph, graph
 from bpengine.explain.layertrace import LayerTrace
-from bpengine.explain.paths import Paths, paths
+from bpengine.explain.paths import paths
 from bpengine.explain.receipt import receipt, write_receipt
 from bpengine.explain.sensitivity import Sensitivity, sensitivity
 from bpengine.explain.sums import Sums
 from bpengine.explain.sweep import Sweep, sweep
 from bpengine.explain.trace import Trace
-from bpengine.explain.unit import Explanation, explain
-from bpengine.explain.verify import Verified, verify
+from bpengine.explain.unit import explain
+from bpengine.explain.verified import Verified
+from bpengine.explain.verify import verify
+
+if TYPE_CHECKING:
+    from bpengine.explain import figures, page
 
 __all__ = [
+    "Cause",
     "Descent",
     "Explanation",
     "ForwardPass",
@@ -36,8 +46,10 @@ __all__ = [
     "Verified",
     "Walk",
     "explain",
+    "figures",
     "forward",
     "graph",
+    "page",
     "paths",
     "receipt",
     "sensitivity",
@@ -45,6 +57,13 @@ __all__ = [
     "verify",
     "write_receipt",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Return the rooms for pictures and pages, loaded on first use."""
+    if name in ("figures", "page"):
+        return import_module(f"bpengine.explain.{name}")
+    raise AttributeError(f"module 'bpengine.explain' has no attribute {name!r}")
 
 
 class _Room(ModuleType):

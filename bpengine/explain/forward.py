@@ -6,37 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from bpengine.backend import HostArray
 from bpengine.check.report import finite
 from bpengine.errors import number
+from bpengine.explain.cause import Cause
 from bpengine.explain.find import check_row
 from bpengine.explain.flow import Flow
+from bpengine.explain.forwardsums import own_forward
 from bpengine.explain.layertrace import LayerTrace
 from bpengine.explain.sums import Sums
 from bpengine.explain.trace import Trace
-from bpengine.explain.unit import own_forward
+from bpengine.explain.verdicts import Verdict, verdicts
 from bpengine.explain.words import Words, factor, shown, words
-from bpengine.kernels import KERNELS
 
 THRESHOLD = 0.5
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What is made of one output of one row: `output` after the loss's link, `verdict`, the target, and whether they agree.
-
-    kind: "step" (a step function at the threshold), "class" (the largest output), "value" (compared by its residual).
-    """
-
-    row: int
-    unit: int
-    kind: str
-    output: float
-    verdict: float
-    target: float
-    right: bool | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +42,7 @@ class ForwardPass:
     units: tuple[UnitForward, ...]
     verdicts: tuple[Verdict, ...]
     threshold: float
-    first_bad: str | None
+    first_bad: Cause | None
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the pass in words, English or Portuguese; sums show their `largest` terms."""
@@ -77,7 +59,13 @@ class ForwardPass:
             {**row, "sum": None if unit.sums is None else unit.sums.terms(0).to_json()}
             for row, unit in zip(self.to_rows(), self.units, strict=True)
         ]
-        told: dict[str, Any] = finite({"units": rows, "verdicts": [vars(v) for v in self.verdicts]})
+        told: dict[str, Any] = finite(
+            {
+                "units": rows,
+                "verdicts": [vars(v) for v in self.verdicts],
+                "first_bad": self.first_bad and str(self.first_bad),
+            }
+        )
         return told
 
     def __str__(self) -> str:
@@ -100,7 +88,7 @@ def forward_of(traced: Trace, *, sample: int | None = None, threshold: float = T
     units = [unit for layer in traced.layers.values() for unit in _units(flow, layer, rows)]
     ordered = sorted(units, key=lambda unit: rows.index(unit.row))
     kinds = tuple((place, _kind(layer)) for place, layer in traced.layers.items())
-    return ForwardPass(kinds, tuple(ordered), tuple(_verdicts(traced, rows, threshold)), threshold, traced.first_bad)
+    return ForwardPass(kinds, tuple(ordered), tuple(verdicts(traced, rows, threshold)), threshold, traced.first_bad)
 
 
 def _units(flow: Flow, layer: LayerTrace, rows: list[int]) -> Iterator[UnitForward]:
@@ -117,37 +105,9 @@ def _kind(layer: LayerTrace) -> str:
     return f"{name}, {layer.activation}" if layer.activation and name != "Activation" else layer.activation or name
 
 
-def _verdicts(traced: Trace, rows: list[int], threshold: float) -> Iterator[Verdict]:
-    loss, y = traced.network.loss, np.asarray(traced.calls[traced.turn - 1].args[0])
-    outputs = _linked(y, loss.link)
-    makes = list(traced.layers.values())[-1].activation
-    probability = loss.target == "binary" or loss.link == "sigmoid" or makes == "sigmoid"
-    for row in rows:
-        if loss.target == "classes":
-            yield _largest(outputs, traced.target, row)
-        for unit in range(outputs.shape[1]) if loss.target != "classes" else ():
-            output, target = float(outputs[row, unit]), float(np.reshape(traced.target, outputs.shape)[row, unit])
-            verdict = float(KERNELS["step"].forward(np, np.array([output]), threshold=threshold)[0][0])
-            right = None if target not in (0.0, 1.0) else verdict == target
-            made = (verdict, target, right) if probability else (output, target, None)
-            yield Verdict(row, unit, "step" if probability else "value", output, *made)
-
-
-def _largest(outputs: HostArray, targets: HostArray, row: int) -> Verdict:
-    chosen = int(np.argmax(outputs[row]))
-    target = int(targets[row]) if targets.ndim == 1 else int(np.argmax(targets[row]))
-    return Verdict(row, chosen, "class", float(outputs[row, chosen]), chosen, target, chosen == target)
-
-
-def _linked(y: HostArray, link: str | None) -> HostArray:
-    """Return the outputs after the loss's link function."""
-    with np.errstate(all="ignore"):
-        return np.asarray(KERNELS[link].forward(np, y)[0] if link else y)
-
-
 def _lines(told: ForwardPass, say: Words, largest: int) -> Iterator[str]:
     if told.first_bad:
-        yield say("bad", cause=told.first_bad)
+        yield say("bad", cause=told.first_bad.told(say))
     kinds = dict(told.layers)
     for row in dict.fromkeys(unit.row for unit in told.units):
         yield say("row", row=row)

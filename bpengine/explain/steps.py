@@ -7,13 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend
+from bpengine.backend import Backend, HostArray, State
 from bpengine.explain.find import require_target
-from bpengine.explain.trace import Trace, traced_step
+from bpengine.explain.tape import kernel_ops, record
+from bpengine.explain.trace import Trace
+from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.network import Network
+from bpengine.ops import Ops
 from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer, make_optimizer
-from bpengine.training.step import StepPlan, init_state
+from bpengine.training.step import StepPlan, init_state, make_step
 
 
 def trace_steps(
@@ -39,11 +43,47 @@ def trace_steps(
     def run() -> Iterator[Trace]:
         state = start
         for i in range(steps):
-            found, state = traced_step(network, backend, plan, state, arrays, rates[i : i + 1])
+            found, state = _traced(network, backend, plan, state, arrays, rates[i : i + 1])
             yield found
 
     return run()
 
 
+def _traced(
+    network: Network, backend: Backend, plan: StepPlan, state: State, arrays: tuple[Array, ...], rate: HostArray
+) -> tuple[Trace, State]:
+    """Run one step from a state, kernel by kernel; return its trace, and the state after it, still on the backend.
+
+    arrays: x, target and perhaps weights, on the backend. rate (1,): the learning rate.
+    """
+    left: list[State] = []
+
+    def step(ops: Ops) -> tuple[Any, Any, Arrays, Any, Any]:
+        gradients: Arrays = {}
+
+        def keep(given: Arrays) -> Arrays:
+            gradients.update(given)
+            return given
+
+        after, report = make_step(network, plan, ops, keep)(state, arrays, backend.asarray(rate))
+        left.append(after)
+        return after, report["loss"], gradients, state, arrays
+
+    tape, result = record(backend, kernel_ops(backend), step)
+    after, loss, gradients, before, given = result
+    x, target, *weights = given
+    names = list(state["params"])
+    made = Trace(
+        network, tuple(tape.calls), tape.partners, tape.slopes, x, target, weights[0] if weights else None,
+        float(loss), _ordered(gradients, names), _ordered(before["params"], names), _ordered(after["params"], names),
+        before["running"], before["slots"], plan.optimizer, float(rate[0]), before["counter"], backend.name, backend.dtype,
+    )  # fmt: skip
+    return made, left[0]
+
+
 def _brought(backend: Backend, values: HostArrays) -> Arrays:
     return {name: backend.asarray(value, backend.dtype) for name, value in values.items()}
+
+
+def _ordered(arrays: Arrays, names: list[str]) -> HostArrays:
+    return {name: arrays[name] for name in names}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.explain.exact import exact_sum, exact_sums
 
 ULPS = 2.0
 
@@ -48,7 +48,7 @@ class Sums:
     @property
     def rounding(self) -> HostArray:
         """What the engine's numbers differ from the exact sums of the terms, (R,): the rounding of its own summation."""
-        return np.array([_difference(float(v), terms) for v, terms in zip(self.value, self.product, strict=True)])
+        return exact_sums(np.column_stack([self.value, -self.product]))
 
     @property
     def magnitude(self) -> HostArray:
@@ -75,14 +75,17 @@ class Sums:
         return Sums(self.value[chosen], left, right, self.kernel, self.place, self.route, unit, row, self.eps)
 
     def terms(self, r: int, largest: int | None = None) -> Terms:
-        """Return one sum, term by term; with `largest`, that many terms of greatest size and the rest as one number."""
+        """Return one sum, term by term; with `largest`, that many terms of greatest size and the rest as one number.
+
+        A rest of a single term is that term.
+        """
         n = self.shape[1]
         arrays = (self.left, self.right, self.unit, self.row)
         left, right, unit, row = (np.broadcast_to(array, self.shape)[r] for array in arrays)
         with np.errstate(all="ignore"):
             product = left * right
         chosen = np.arange(n)
-        if largest is not None and largest < n:
+        if largest is not None and largest < n - 1:
             size = np.where(np.isnan(product), np.inf, np.abs(product))
             chosen = np.sort(np.argsort(-size, kind="stable")[:largest])
         kept = [
@@ -93,7 +96,7 @@ class Sums:
             for i in chosen
         ]  # fmt: skip
         left_out = np.delete(product, chosen)
-        rest, rounding = exact_sum(left_out), _difference(float(self.value[r]), product)
+        rest, rounding = exact_sum(left_out), exact_sum(np.append(-product, self.value[r]))
         return Terms(float(self.value[r]), tuple(kept), len(left_out), rest, rounding)
 
 
@@ -144,17 +147,3 @@ def concatenated(parts: Sequence[Sums], value: HostArray) -> Sums:
         value, side_by_side("left"), side_by_side("right"), in_order("kernel"), in_order("place"), in_order("route"),
         side_by_side("unit"), side_by_side("row"), parts[0].eps,
     )  # fmt: skip
-
-
-def exact_sum(values: HostArray) -> float:
-    """Return the sum with a single rounding; nan where there is one, or infinities that cancel."""
-    try:
-        return math.fsum(values)
-    except (ValueError, OverflowError):
-        with np.errstate(all="ignore"):
-            return float(np.sum(values))
-
-
-def _difference(value: float, terms: HostArray) -> float:
-    """Return value minus the sum of the terms, rounded once."""
-    return exact_sum(np.append(-terms, value))

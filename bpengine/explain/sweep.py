@@ -12,11 +12,10 @@ from bpengine.backend import HostArray
 from bpengine.check.report import finite
 from bpengine.errors import ConfigError, DataError
 from bpengine.explain.descent import Descent, Walk, descent_of
-from bpengine.explain.find import Element, element_name, find_element, require_target
-from bpengine.explain.words import Words, aligned, shown, words
-from bpengine.training.evaluation import Evaluator
+from bpengine.explain.find import element_name
+from bpengine.explain.landscape import landscape
+from bpengine.explain.words import Words, aligned, rule_words, shown, words
 from bpengine.training.history import History
-from bpengine.training.inputs import Rows, check_rows
 
 
 @dataclass(frozen=True)
@@ -67,45 +66,6 @@ class Sweep:
 
     def __str__(self) -> str:
         return self.text()
-
-
-@dataclass(frozen=True)
-class Landscape:
-    """The loss of a model with some numbers of its parameters moved: at(point) -> (loss, its slope in each)."""
-
-    model: Any
-    rows: Rows
-    elements: tuple[Element, ...]
-    evaluator: Evaluator
-
-    def at(self, point: Sequence[float]) -> tuple[float, tuple[float, ...]]:
-        """Return the loss and its slopes where the parameters have these values; the model is left as it was."""
-        model, params = self.model, self.model.parameters
-        for (name, index), value in zip(self.elements, point, strict=True):
-            params[name][index] = value
-        backend = model.backend
-        new, running = (
-            {n: backend.asarray(a, model.dtype) for n, a in arrays.items()} for arrays in (params, model.running)
-        )
-        counter = backend.asarray(np.array([model.seed % 2**32, 0], dtype=np.uint32))
-        with np.errstate(all="ignore"):
-            loss, gradients = self.evaluator.gradients(new, running, counter, self.rows, training=True)
-        slopes = (float(backend.to_numpy(gradients[name])[index]) for name, index in self.elements)
-        return float(backend.to_numpy(loss)), tuple(slopes)
-
-    def start(self) -> tuple[float, ...]:
-        """Return the values that the model has now."""
-        return tuple(float(self.model.parameters[name][index]) for name, index in self.elements)
-
-
-def landscape(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> Landscape:
-    """Return the loss on x, y as a function of the named numbers, in training mode with the first step's dropout masks."""
-    require_target(y)
-    elements = tuple(find_element(model.parameters, name) for name in names)
-    if len(set(elements)) < len(elements):
-        raise ConfigError(f"sweep requires different parameters, got {names[0]!r} twice.")
-    evaluator = Evaluator(model.network, model.backend, model.backend.ops())
-    return Landscape(model, check_rows(model.network, x, y, weights), elements, evaluator)
 
 
 def sweep(
@@ -170,4 +130,7 @@ def _descent_lines(descent: Descent, say: Words) -> list[str]:
         for k, (value, slope, size, new) in enumerate(pairs):
             first = (str(p.step), shown(value, 6), shown(p.loss, 6)) if k == 0 else ("", shown(value, 6), "")
             rows.append((*first, shown(slope, 6), shown(size, 6), shown(new, 6)))
-    return [*aligned(tuple(say(f"head_{h}") for h in heads), rows), say("stopped", rule=descent.stopped_by)]
+    return [
+        *aligned(tuple(say(f"head_{h}") for h in heads), rows),
+        say("stopped", rule=rule_words(descent.stopped_by, say)),
+    ]

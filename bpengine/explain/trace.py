@@ -7,20 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from bpengine.backend import Backend, HostArray, State
+from bpengine.backend import HostArray
+from bpengine.explain.cause import Cause, first_cause
 from bpengine.explain.layertrace import LayerTrace, layer_traces
-from bpengine.explain.tape import kernel_ops, record
-from bpengine.kernels._kernel import Array
-from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
-from bpengine.ops import Call, Ops
-from bpengine.training.diagnosis import locate
-from bpengine.training.fit import Subject
-from bpengine.training.inputs import Rows
-from bpengine.training.optimizers import Optimizer, make_optimizer
-from bpengine.training.step import StepPlan, init_state, make_step
+from bpengine.ops import Call
+from bpengine.training.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
@@ -86,16 +79,9 @@ class Trace:
         return layer_traces(self.network, self.calls, self.turn, self.x, self.parameters, self.gradients)
 
     @cached_property
-    def first_bad(self) -> str | None:
+    def first_bad(self) -> Cause | None:
         """Where the first number that is not finite appears ("y of dense_fwd in layer 0, row 3 ..."), or None."""
-        for name, value in self.parameters.items():
-            if found := locate(value):
-                return f"parameter {name!r}{found}"
-        for call in self.calls:
-            for name, value in call.named_results().items():
-                if np.issubdtype(np.asarray(value).dtype, np.floating) and (found := locate(np.asarray(value))):
-                    return f"{name} of {call.function}{where(call.place)}{found}"
-        return None
+        return first_cause(self.parameters, self.calls)
 
     def inputs(self, call: Call) -> dict[str, HostArray]:
         """Return the arrays that a call was given by name; a backward's are its residual's fields and "dy"."""
@@ -108,58 +94,6 @@ class Trace:
     def __repr__(self) -> str:
         where = f"{self.backend}, {self.dtype}"
         return f"Trace({len(self.calls)} kernel calls, {self.rows} rows, loss {self.loss:.6g}, {where})"
-
-
-def trace(subject: Subject, rows: Rows, optimizer: str | Optimizer = "sgd") -> Trace:
-    """Run one training step of a subject (`Model.trace` makes it) on rows and return everything that happened in it.
-
-    The step runs on the subject's backend, kernel by kernel. The model is left as it was.
-    """
-    backend, chosen = subject.backend, make_optimizer(optimizer)
-    dtypes = rows.dtypes(backend.dtype)
-    arrays = tuple(backend.asarray(a, d, copy=False) for a, d in zip(rows.arrays, dtypes, strict=True))
-    counter = backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
-    plan = StepPlan(chosen, tuple(subject.params), "simultaneous", None, None, None, track_step_size=False)
-    state = init_state(subject.ops, plan, subject.params, subject.running, counter)
-    rate = np.asarray(chosen.schedule(np.zeros(1, dtype=int)), dtype=backend.dtype)
-    return traced_step(subject.network, backend, plan, state, arrays, rate)[0]
-
-
-def traced_step(
-    network: Network, backend: Backend, plan: StepPlan, state: State, arrays: tuple[Array, ...], rate: HostArray
-) -> tuple[Trace, State]:
-    """Run one step from a state, kernel by kernel; return its trace, and the state after it, still on the backend.
-
-    arrays: x, target and perhaps weights, on the backend. rate (1,): the learning rate.
-    """
-    left: list[State] = []
-
-    def step(ops: Ops) -> tuple[Any, Any, Arrays, Any, Any]:
-        gradients: Arrays = {}
-
-        def keep(given: Arrays) -> Arrays:
-            gradients.update(given)
-            return given
-
-        after, report = make_step(network, plan, ops, keep)(state, arrays, backend.asarray(rate))
-        left.append(after)
-        return after, report["loss"], gradients, state, arrays
-
-    tape, result = record(backend, kernel_ops(backend), step)
-    after, loss, gradients, before, given = result
-    x, target, *weights = given
-    names = list(state["params"])
-    made = Trace(
-        network, tuple(tape.calls), tape.partners, tape.slopes, x, target, weights[0] if weights else None,
-        float(loss), _ordered(gradients, names), _ordered(before["params"], names), _ordered(after["params"], names),
-        before["running"], before["slots"], plan.optimizer, float(rate[0]), before["counter"], backend.name, backend.dtype,
-    )  # fmt: skip
-    return made, left[0]
-
-
-def where(place: str) -> str:
-    """Return a call's place as words: " in layer 0", " in the loss"."""
-    return "" if not place else f" in layer {place}" if place[:1].isdigit() else f" in the {place}"
 
 
 def named_inputs(call: Call) -> dict[str, HostArray]:
@@ -177,7 +111,3 @@ def _argument_names(call: Call) -> Iterator[str]:
     extra = len(call.args) - len(names)
     yield from names[: len(call.args)]
     yield from (f"{names[-1]}{i}" for i in range(1, extra + 1))  # global_norm takes any number of arrays
-
-
-def _ordered(arrays: Arrays, names: list[str]) -> HostArrays:
-    return {name: arrays[name] for name in names}

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.explain.reason import Reason, reason
 from bpengine.kernels import KERNELS
 
-Wrong = tuple[int, str]
+Wrong = tuple[int, Reason]
 _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backward) if f}
 
 
@@ -42,17 +43,17 @@ class Wiring:
         """Take a given array; some roles say what its values must be."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):
-            self.wrong.append((line, "the gradient of the loss with respect to itself must be 1"))
+            self.wrong.append((line, reason("one")))
         if role == "counter":
             self.counter = array
         if role == "step number" and self.counter is not None and not np.all(array == self.counter[1] + 1):
-            self.wrong.append((line, "the step number is not the counter's step + 1"))
+            self.wrong.append((line, reason("counter")))
 
     def call(self, line: int, entry: dict[str, Any]) -> None:
         """Take a call."""
         number = entry["call"]
         if number in self.calls:
-            self.wrong.append((line, f"call {number} is there already"))
+            self.wrong.append((line, reason("call_twice", call=number)))
         self.calls[number], self.lines[number] = entry, line
         for output in entry["outputs"].values():
             self.maker[output["array"]] = number
@@ -66,7 +67,7 @@ class Wiring:
     def first_wrong(self) -> Wrong | None:
         """Return the first line that does not belong where it is, and why."""
         found = [*self.wrong, *self._forward(), *self._backward(), *self._named()]
-        return min(found, default=None)
+        return min(found, key=lambda wrong: wrong[0], default=None)
 
     @property
     def _turn(self) -> int:
@@ -77,21 +78,21 @@ class Wiring:
         """Check that every layer's call before the loss has its backward, and that the loss is the one of the head."""
         turn = self._turn
         if turn < 0:
-            yield self.results["line"], "there is no loss"
+            yield self.results["line"], reason("no_loss")
             return
         loss = self.calls[turn]
         said = {"kernel": _OWNER[loss["function"]].name, **loss["options"]}
         if said != dict(self.loss):
-            yield self.lines[turn], f"the loss is {said}, the head says {dict(self.loss)}"
+            yield self.lines[turn], reason("loss", loss=said, head=dict(self.loss))
         for name, role in (("target", "target"), ("weights", "weights")):
             if name in loss["inputs"] and self.roles.get(loss["inputs"][name]) != role:
-                yield self.lines[turn], f"{name} of the loss is not the given {role}"
+                yield self.lines[turn], reason("role", name=name, role=role)
         for number, call in self.calls.items():
             row = _OWNER[call["function"]]
             needed = (number <= turn and row.kind in ("layer", "activation", "loss")) or row.kind == "penalty"
             if needed and "of" not in call and len(self.reverse.get(number, [])) != 1:
                 times = len(self.reverse.get(number, []))
-                yield self.lines[number], f"{call['function']} has {times} backward calls, it must have one"
+                yield self.lines[number], reason("backwards", function=call["function"], times=times)
 
     def _backward(self) -> Iterator[Wrong]:
         """Check that what goes into every backward call is the gradient of what its forward made."""
@@ -102,12 +103,9 @@ class Wiring:
             made = next(iter(self.calls[call["of"]]["outputs"].values()))["array"]
             if name == "dloss":
                 if self.roles.get(given) != "one":
-                    yield self.lines[number], "a backward pass begins with the gradient 1"
+                    yield self.lines[number], reason("begins")
             elif sorted(self._leaves(given)) != sorted(self._contributions(made)):
-                yield (
-                    self.lines[number],
-                    f"{name} of {call['function']} is not the sum of what came back from the uses of its forward's output",
-                )
+                yield self.lines[number], reason("cotangent", name=name, function=call["function"])
 
     def _named(self) -> Iterator[Wrong]:
         """Check what the result names: the loss, the gradients, the new parameters."""
@@ -117,24 +115,24 @@ class Wiring:
         ]
         wanted = sorted(self.calls[n]["outputs"]["loss"]["array"] for n in losses)
         if sorted(self._leaves(results["loss"])) != wanted:
-            yield line, "the loss named is not the loss with all penalties"
+            yield line, reason("total")
         params = {role.removeprefix("parameter "): a for a, role in self.roles.items() if role.startswith("parameter ")}
         for kind in ("gradients", "updated"):
             if results[kind].keys() != params.keys():
-                yield line, f"the {kind} named are not those of the parameters given"
+                yield line, reason(kind)
                 return
         for name, array in params.items():
             gradient, new = results["gradients"][name], results["updated"][name]
             if sorted(self._leaves(gradient)) != sorted(self._contributions(array)):
-                yield line, f"the gradient named for {name!r} is not the sum of what came back from its uses"
+                yield line, reason("gradient", name=name)
             update = self.calls.get(self.maker.get(new, -1), {"function": "", "inputs": {}})
             given = update["inputs"]
             roles = [self.roles.get(given.get(n)) for n in ("t", "lr")]
             used = (given.get("w"), given.get("dw"))
             if not update["function"].startswith(self.rule) or used != (array, gradient):
-                yield line, f"the new value named for {name!r} is not a step of {self.rule} from it along its gradient"
+                yield line, reason("new_value", name=name, rule=self.rule)
             elif roles != ["step number", "learning rate"]:
-                yield line, f"the step of {name!r} does not use the step number and learning rate given"
+                yield line, reason("rate", name=name)
 
     def _contributions(self, array: int) -> list[int]:
         """Return what comes back from all uses of an array."""

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.explain.explanation import Explanation
 from bpengine.explain.page import page
 from bpengine.explain.page.words import PAGE
-from bpengine.explain.unit import Explanation
 from bpengine.explain.words import shown
+from tests.explain.portuguese import PROSE
+from tests.explain.portuguese import english as wrong_words
 from tests.explain.test_page import NASTY, Doubling, X, Y, xor
 
 RATE = bp.SGD(2.0)
@@ -214,6 +216,9 @@ def test_the_language_can_be_changed(opened: Opened) -> None:
     assert "Passo para trás (backward pass): gradiente de cada unidade da camada seguinte" in told
     for key in ("heading", "network", "training", "sum", "sample", "positive", "network_help", "language"):
         assert (PAGE[key][0] in english or key == "language", PAGE[key][0] in told) == (True, False), key
+    names = PROSE | {"English", "Português", "xor", "numpy", "float64"}
+    assert not wrong_words(told, names)
+    assert wrong_words(english, names)
     assert opened(html("pt")).locator("body").inner_text() == told
 
 
@@ -308,10 +313,12 @@ def test_numbers_that_are_not_finite_are_marked(opened: Opened) -> None:
     tab = opened(made.html())
     step, cause = made.content["bad"]
     assert tab.locator(".notice.bad").text_content() == (
-        f"Step {step}: a number is not finite, and the run ends here. First cause: {cause}."
+        f"Step {step}: a number is not finite, and the run ends here. First cause: {cause['en']}."
     )
     assert tab.locator("#now").text_content() == f"Step {step} of {step}, loss inf (!)"
     assert tab.locator(".node.bad .value").text_content() == "inf !"
     tab.locator("#look-at").select_option("loss")
     assert "inf (!)" in tab.locator("#told").text_content()
+    tab.locator("#language").select_option("pt")
+    assert f"Primeira causa: {cause['pt']}." in tab.locator(".notice.bad").text_content()
     everything(tab)

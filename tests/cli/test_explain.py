@@ -64,6 +64,10 @@ def test_a_graph_is_printed_as_it_is_or_written(cli: Callable[..., Any], tmp_pat
     assert file.read_text(encoding="utf-8") == printed
 
 
+def test_a_graph_in_portuguese(cli: Callable[..., Any]) -> None:
+    assert "amostra(s), função de perda" in cli("explain", *XOR, "--graph", "dot", "--lang", "pt").out
+
+
 def test_a_receipt_is_written_verified_and_a_changed_one_found(cli: Callable[..., Any], tmp_path: Path) -> None:
     file = tmp_path / "step.jsonl"
     assert cli("explain", *XOR, "--receipt", file, "--optimizer", "adam").code == 0

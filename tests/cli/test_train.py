@@ -1,6 +1,7 @@
 """`train`: real sets, textbook sets and files; everything is refused before the work where it can be."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -141,6 +142,32 @@ def test_outputs_are_checked_before_the_work(mistake, tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.usefixtures("no_training")
+def test_a_picture_is_checked_before_the_work(mistake, tmp_path, monkeypatch):
+    file = tmp_path / "loss.svg"
+    file.write_text("precious")
+    assert "exists already. Choose another --figure, or pass --force" in mistake("train", "iris", "--figure", file)
+    assert "unknown figure format 'gif'" in mistake("train", "iris", "--figure", tmp_path / "loss.gif")
+    assert "there is no folder" in mistake("train", "iris", "--figure", tmp_path / "missing" / "loss.svg")
+    both = ("--figure", tmp_path / "a.svg", "--out", tmp_path / "a.svg")
+    assert "require two files" in mistake("train", "iris", *both)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "pip install 'bpengine[plot]'" in mistake("train", "iris", "--figure", file, "--force")
+    assert file.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_loss_is_drawn(cli, tmp_path):
+    file = tmp_path / "loss.svg"
+    told = trained(cli, "iris", "--epochs", "3", "--figure", file)
+    assert told["figure"] == str(file)
+    assert "Loss while training" in file.read_text(encoding="utf-8")
+    file.write_text("old")
+    ended = cli("train", "iris", "--epochs", "2", "--figure", file, "--force")
+    assert ended.out.splitlines()[-1].split() == ["figure", str(file)]
+    assert "stopped after 2 steps by: 2 epochs" in file.read_text(encoding="utf-8")
+
+
 def test_force_overwrites(cli, tmp_path):
     file = tmp_path / "m.safetensors"
     file.write_text("old")
@@ -196,3 +223,10 @@ def test_an_interrupted_fit_keeps_what_it_has(cli, tmp_path, monkeypatch, steps,
     assert (ended.code, ended.out) == (130, "")
     assert f"bpengine: interrupted after {steps} steps; {text}" in ended.err
     assert out.exists() == bool(steps)
+
+
+def test_an_interrupted_fit_draws_what_it_has(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(bp.Model, "fit", lambda *_, **__: bp.History(loss=np.ones(7), stopped_by="interrupted"))
+    ended = cli("train", "iris", "--figure", tmp_path / "loss.svg")
+    assert f"interrupted after 7 steps; its loss is drawn in {tmp_path / 'loss.svg'}." in ended.err
+    assert (tmp_path / "loss.svg").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bpengine.kernels import KERNELS
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r"^\$\$\n(.+?)^\$\$$", re.DOTALL | re.MULTILINE)
+_COMMAND = re.compile(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _INLINE = re.compile(r"\$([^$\n]+)\$")
 
 
@@ -62,9 +64,25 @@ class Page:
         for token in self.tokens:
             if token.type == "fence" and token.info == "pycon" and token.map:
                 first = token.map[0] + 1
-                content = token.content.splitlines()
+                content = marked(token.content.splitlines())
                 lines[first : first + len(content)] = content
         return "\n".join(lines)
+
+    @property
+    def examples(self) -> list[doctest.Example]:
+        """What the session runs, one by one, each with the output the page shows."""
+        return doctest.DocTestParser().get_examples(self.session, self.path.name)
+
+    @property
+    def commands(self) -> list[tuple[str, str]]:
+        """The commands of the console blocks, each with the output the page shows."""
+        told = (content for kind, content in self.blocks if kind == "console")
+        return [(command, output) for block in told for command, output in _COMMAND.findall(block)]
+
+    @property
+    def blocks(self) -> list[tuple[str, str]]:
+        """All fenced blocks in order, each with its kind."""
+        return [(token.info, token.content) for token in self.tokens if token.type == "fence"]
 
     @property
     def mathematics(self) -> list[str]:
@@ -103,6 +121,15 @@ def rows(tokens: list[Token]) -> dict[str, str]:
     cells = [re.fullmatch(r"(\w+) *[=:] (.+)", line) for line in lines if line]
     assert all(cells), f"not a row of the table: {lines}"
     return {cell[1]: cell[2] for cell in cells if cell}
+
+
+def marked(lines: list[str]) -> list[str]:
+    """Mark the empty lines of a session that are output, as doctest wants them; one before a prompt is none."""
+    following = [*lines[1:], ">>> "]
+    return [
+        "<BLANKLINE>" if not line and not after.startswith(">>> ") else line
+        for line, after in zip(lines, following, strict=True)
+    ]
 
 
 def _plain(token: Token) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from bpengine.examples import EXAMPLES
 from bpengine.kernels import KERNELS, Kernel
-from tests.docs.checks import check_code, check_links, check_mathematics, check_row, check_session
+from tests.docs.checks import check_code, check_examples, check_links, check_mathematics, check_row, check_session
 from tests.docs.page import Page, fences
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -86,8 +85,7 @@ def test_mathematics_survives_markdown(path: Path) -> None:
 
 @EVERY_PAGE
 def test_examples_that_a_page_names_exist(page: Page) -> None:
-    named = [code.removeprefix("bpengine examples ") for code in page.code if code.startswith("bpengine examples ")]
-    assert set(named) <= EXAMPLES.keys()
+    check_examples(page)
 
 
 def test_the_indexes_lead_to_every_page() -> None:

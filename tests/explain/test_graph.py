@@ -10,7 +10,8 @@ import pytest
 
 import bpengine as bp
 from bpengine.explain import graph
-from bpengine.explain.graph import Edge, Graph, Node, graph_of
+from bpengine.explain.graph import Edge, Graph, Node
+from bpengine.explain.graphmaking import graph_of
 from bpengine.explain.svg import layout
 from tests.explain.networks import random_case, xor
 
@@ -33,6 +34,17 @@ def test_nodes_are_the_calls_and_edges_the_arrays() -> None:
     assert "loss 0.121766" in drawn.title
     assert json.dumps(drawn.to_json())
     assert len(drawn.to_rows()) == len(drawn.edges)
+
+
+def test_its_words_are_in_the_language_and_names_stay() -> None:
+    model, x, y = xor()
+    english, portuguese = (graph(model, x, y, update=True, lang=lang) for lang in ("en", "pt"))
+    assert portuguese.title == english.title.replace("row(s), loss", "amostra(s), função de perda")
+    assert {node.place for node in english.nodes} >= {"layer 0", "loss", "update of 0.weight"}
+    assert {node.place for node in portuguese.nodes} >= {"camada 0", "função de perda", "atualização de 0.weight"}
+    assert [node.title for node in english.nodes] == [node.title for node in portuguese.nodes]
+    with pytest.raises(bp.ConfigError, match="unknown language 'fr'"):
+        graph(model, x, y, lang="fr")
 
 
 def test_a_backward_call_stands_below_its_forward() -> None:

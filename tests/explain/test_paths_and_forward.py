@@ -12,7 +12,6 @@ import pytest
 import bpengine as bp
 from bpengine.explain import forward, paths
 from bpengine.explain.paths import paths_of
-from bpengine.explain.words import PHRASES
 from tests.explain.networks import dosage, random_case, xor
 from tests.tolerances import agreement_rtol, published_atol
 
@@ -59,6 +58,17 @@ def test_in_random_networks_the_sum_over_all_paths_is_the_engines_gradient() -> 
             )
             checked += 1
     assert checked > 300
+
+
+def test_many_paths_are_counted_and_no_comma_is_taken_for_a_decimal_point() -> None:
+    network = bp.Network(1, [bp.Dense(40, "tanh"), bp.Dense(60, "tanh"), bp.Dense(1)], "half_sum_squares")
+    found = paths(bp.Model(network, dtype="float64"), [[1.0], [2.0]], [[1.0], [0.0]], "0.weight[0,0]", largest=1)
+    assert found.count == 120
+    wide = bp.Network(1, [bp.Dense(2), bp.Dense(60), bp.Dense(60), bp.Dense(1)], "half_sum_squares")
+    found = paths(bp.Model(wide, dtype="float64"), [[1.0]], [[1.0]], "0.weight[0,0]", largest=1)
+    assert "the sum over 3,600 path(s)" in found.text()
+    assert "3,599 other path(s)" in found.text()
+    assert "a soma sobre 3600 caminho(s)" in found.text("pt")
 
 
 def test_one_row_of_the_exclusive_or_is_one_path() -> None:
@@ -132,6 +142,22 @@ def test_the_verdict_on_each_row() -> None:
     assert (verdict.kind, verdict.verdict) == ("class", float(np.argmax(classes.predict(np.eye(2))[0])))
 
 
+def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() -> None:
+    model, x, y = xor()
+    model.parameters = {"1.weight": [[np.nan], [1.0], [1.0]]}
+    found, told = paths(model, x, y, "0.weight[0,0]"), forward(model, x, y)
+    cause = "First cause: parameter '1.weight', row 0, column 0 = nan (1 of 3 values)."
+    assert cause in found.text()
+    assert "the engine's gradient = nan (!)" in found.text()
+    assert "they agree" not in found.text()
+    assert cause in told.text()
+    assert {(np.isnan(v.verdict), v.right) for v in told.verdicts} == {(True, False)}
+    assert json.loads(json.dumps(told.to_json(), allow_nan=False))["first_bad"] == str(told.first_bad)
+    classes = bp.Model(bp.Network(2, [bp.Dense(3)], "softmax_cross_entropy"))
+    classes.parameters = {"0.bias": [0.0, np.nan, 0.0]}
+    assert [(np.isnan(v.verdict), v.right) for v in forward(classes, np.eye(2), [0, 1]).verdicts] == [(True, False)] * 2
+
+
 def test_forward_sums_are_the_engines() -> None:
     network, x, y, _ = random_case(np.random.default_rng(11))
     told = forward(bp.Model(network, dtype="float64"), x, y)
@@ -141,11 +167,3 @@ def test_forward_sums_are_the_engines() -> None:
             assert unit.sums.ulps[0] <= 2
     assert json.dumps(told.to_json(), allow_nan=False)
     assert len(told.to_rows()) == len(told.units)
-
-
-def test_every_phrase_takes_the_same_values_in_both_languages() -> None:
-    from string import Formatter
-
-    for key, pair in PHRASES.items():
-        english, portuguese = ({n for _, n, _, _ in Formatter().parse(text) if n} for text in pair)
-        assert english == portuguese, key

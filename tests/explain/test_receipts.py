@@ -12,9 +12,13 @@ import pytest
 
 import bpengine as bp
 from bpengine.explain import receipt, verify, write_receipt
-from bpengine.explain.verify import Verified, verify_lines
+from bpengine.explain.rederive import derive
+from bpengine.explain.verified import Verified
+from bpengine.explain.verify import verify_lines
+from bpengine.kernels import KERNELS
 from bpengine.training import OPTIMIZERS
 from tests.explain.networks import random_case, xor
+from tests.explain.portuguese import DRAWN, english
 
 Lines = list[dict[str, Any]]
 
@@ -55,7 +59,19 @@ def test_a_step_on_every_backend_follows(backend_name: str) -> None:
 
 
 def test_a_step_with_everything_follows() -> None:
-    assert judged(written(penalized())).ok
+    verdict = judged(written(penalized()))
+    assert verdict.ok
+    assert str(verdict) == f"every line follows: {verdict.lines} lines, {verdict.values} values derived again"
+    assert verdict.text("pt").startswith("toda linha confere: ")
+    assert verdict.to_json()["reason"] == ""
+
+
+def test_a_place_that_no_layer_has_is_said_as_it_is() -> None:
+    lines = written(penalized())
+    entry = lines[place(lines, "dense_fwd")]
+    entry["place"] = "nowhere"
+    nudge(entry["outputs"]["y"])
+    assert "y of dense_fwd in layer nowhere" in str(judged(lines))
 
 
 def place(lines: Lines, function: str, last: bool = False) -> int:
@@ -188,6 +204,10 @@ def test_what_is_changed_is_found_and_named(name: str) -> None:
     assert not verdict.ok
     assert words in str(verdict)
     assert str(verdict).startswith(f"line {verdict.line} does not follow: ")
+    told = verdict.text("pt")
+    assert told.startswith(f"a linha {verdict.line} não confere: ")
+    plain = told.partition("está danificada: ")[0]  # what follows are Python's own words
+    assert not english(plain, DRAWN)
 
 
 def test_the_first_line_that_does_not_follow_is_named() -> None:
@@ -236,6 +256,42 @@ def test_numbers_that_are_not_finite_are_written_and_follow() -> None:
     lines = written(model.trace(x, y))
     assert '"nan"' in json.dumps(lines)
     assert judged(lines).ok
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("end", "loss", "y"),
+    [("sigmoid", "binary_cross_entropy", [[0], [1], [0]]), ("softmax", "categorical_cross_entropy", [1, 1, 0])],
+)
+def test_probabilities_of_exactly_0_and_1_follow(end: str, loss: str, y: Any, dtype: str) -> None:
+    model = bp.Model(bp.Network(3, [bp.Dense(np.max(y) if end == "sigmoid" else 2, end)], loss), dtype=dtype)
+    model.parameters = {"0.weight": np.outer([2000, -2000, 0], np.eye(model.network.outputs)[0])}
+    traced = model.trace(np.eye(3), y)
+    outputs = traced.layers["0"].a
+    assert {0.0, 1.0} <= set(outputs.ravel().tolist())
+    assert np.isfinite(traced.loss)
+    assert verify_lines(receipt(traced)).ok
+
+
+LOSSES = [
+    (kernel, reduction) for kernel in KERNELS.values() if kernel.kind == "loss" for reduction in kernel.reductions
+]
+
+
+@pytest.mark.parametrize(("kernel", "reduction"), LOSSES, ids=lambda part: getattr(part, "name", part))
+def test_of_a_batch_in_which_every_row_weighs_nothing_the_loss_is_0(kernel: Any, reduction: str) -> None:
+    """As a small batch of rows with weights may be: no row is left, and 0 / 0 is not computed."""
+    y = np.array([[0.25, 0.75], [0.5, 0.5]])
+    target = np.array([0, 1]) if kernel.target == "classes" else np.array([[1.0, 0.0], [0.0, 1.0]])
+    given = {"y": y, "target": target, "weights": np.zeros(2)}
+    given |= {"logits": y} if "logits" in kernel.arguments else {}
+    options = {**kernel.options, "reduction": reduction}
+    told = kernel.forward(np, *[given[name] for name in kernel.arguments], **options)[0]
+    assert told == 0.0
+    derived = derive(kernel.forward.__name__, given, options, "float64")
+    assert derived["loss"] == 0.0
+    back = derive(kernel.backward.__name__, {**given, "dloss": np.array(1.0)}, options, "float64")
+    assert not np.any(back["dy"])
 
 
 class Doubling(bp.Layer):

@@ -40,7 +40,7 @@ def test_its_descent_is_the_known_one_up_to_the_rule_that_stopped_it() -> None:
         np.testing.assert_allclose(rows, expected, rtol=0, atol=published_atol(9))
         np.testing.assert_allclose([p.loss for p in points], history.loss, rtol=agreement_rtol("float64", 3) * 10)
         assert swept.descent.stopped_by == history.stopped_by == "step size below 0.001"
-    assert "parou por: step size below 0.001" in told.text("pt")
+    assert "parou por: tamanho do passo abaixo de 0.001" in told.text("pt")
     assert json.loads(json.dumps(told.to_json(), allow_nan=False))["descent"]["points"][0]["step"] == 1
 
 

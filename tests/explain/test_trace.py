@@ -110,7 +110,9 @@ def test_the_first_number_that_is_not_finite_is_named() -> None:
     model, x, y = xor()
     assert model.trace(x, y).first_bad is None
     model.parameters = {"1.weight": np.array([[1.0], [np.nan], [1.0]])}
-    assert model.trace(x, y).first_bad == "parameter '1.weight', row 1, column 0 = nan (1 of 3 values)"
+    assert str(model.trace(x, y).first_bad) == "parameter '1.weight', row 1, column 0 = nan (1 of 3 values)"
     big = bp.Model(bp.Network(1, [bp.Dense(1, bias=False), bp.Dense(1)], "half_sum_squares"), dtype="float32")
     big.parameters = {"0.weight": [[3e38]]}
-    assert big.trace([[10.0]], [[0.0]]).first_bad.startswith("y of dense_no_bias_fwd in layer 0, row 0, column 0 = inf")
+    assert str(big.trace([[10.0]], [[0.0]]).first_bad).startswith(
+        "y of dense_no_bias_fwd in layer 0, row 0, column 0 = inf"
+    )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from io import StringIO
 from typing import Any
@@ -46,9 +48,11 @@ def test_in_200_random_networks_every_sum_is_the_engines_number(dtype: str) -> N
     assert checked > 30_000
 
 
-def test_on_jax_too(jax: object) -> None:
-    backend = bp.get_backend("jax", precision="float64")
-    for seed in range(5):
+def test_on_every_backend_too(backend_name: str, request: pytest.FixtureRequest) -> None:
+    """All 200 networks where the backend is required by name; JAX compiles each kernel for every shape, a second a network."""
+    backend = bp.get_backend(backend_name, precision="float64")
+    required = backend_name in request.config.getoption("--require-backend")
+    for seed in range(200 if required else 5):
         network, *case = random_case(np.random.default_rng(seed))
         assert every_sum_adds_up(network, backend, "float64", seed, tuple(case))
 
@@ -137,6 +141,7 @@ def test_the_rest_is_one_term_and_still_adds_up() -> None:
     left_out = np.delete(np.abs(explained.incoming.product[2]), [term.unit for term in terms])
     assert min(abs(term.product) for term in terms) >= left_out.max()
     assert "35 smaller terms" in explained.text(largest=5)
+    assert [explained.incoming.terms(0, largest).left_out for largest in (38, 39, 40)] == [2, 0, 0]
 
 
 def test_one_row_or_all_of_them() -> None:
@@ -180,6 +185,11 @@ def test_what_is_not_finite_is_marked_and_its_cause_named() -> None:
     explained = model.explain(x, y, layer=1, unit=0)
     assert "First cause: parameter '0.weight', row 0, column 0 = nan" in explained.text()
     assert "nan (!)" in explained.text("pt")
+    assert "Primeira causa: parâmetro '0.weight', linha 0, coluna 0 = nan (9 de 9 valores)" in explained.text("pt")
+    told = explained.to_json()
+    assert (
+        told["first_bad"] == str(explained.first_bad) == "parameter '0.weight', row 0, column 0 = nan (9 of 9 values)"
+    )
     assert json.loads(json.dumps(explained.to_json(), allow_nan=False))["da"][0] is None
 
 
@@ -206,6 +216,16 @@ def test_a_network_without_hidden_layers_and_one_without_parameters() -> None:
     bare = bp.Model(bp.Network(1, [bp.Activation("tanh")], "half_sum_squares")).explain([[1]], [[0]], layer=-1, unit=-1)
     assert bare.parameters == ()
     assert bare.adds_up
+
+
+def test_pictures_and_pages_are_loaded_on_first_use() -> None:
+    rooms = "('bpengine.explain.figures', 'bpengine.explain.page')"
+    script = f"import sys, bpengine as bp; bp.explain; print(sum(n in sys.modules for n in {rooms}))"
+    asked = "; print(bp.explain.figures.KINDS[0], callable(bp.explain.page.page), 'matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script + asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "boundary", "True", "False"]
+    with pytest.raises(AttributeError, match="has no attribute 'figuers'"):
+        _ = bp.explain.figuers
 
 
 def test_the_room_is_the_function_however_it_is_imported() -> None:

@@ -10,7 +10,8 @@ from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.labels import spoken
-from bpengine.explain.sensitivity import LayerSensitivity, Sensitivity
+from bpengine.explain.passing import LayerSensitivity
+from bpengine.explain.sensitivity import Sensitivity
 from bpengine.explain.words import Words
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from bpengine.explain.words import LANGUAGES, Words, words
 
 LABELS: dict[str, tuple[str, str]] = {
@@ -104,21 +102,3 @@ def spoken(lang: str) -> Words:
         return LABELS[key][number].format(**values) if key in LABELS else room(key, **values)
 
     return say
-
-
-RULES = (
-    (r"step size below (.+)", "tamanho do passo abaixo de {}"),
-    (r"loss below (.+)", "função de perda abaixo de {}"),
-    (r"no improvement on validation data for (\d+) epochs", "{} épocas sem melhora nos dados de validação"),
-    (r"(\d+) epochs", "limite de {} épocas"),
-    (r"(\d+) steps", "limite de {} passos"),
-    (r"interrupted()", "interrupção"),
-)
-
-
-def rule_words(stopped_by: str, lang: str) -> str:
-    """Return in a language what `History.stopped_by` says; a rule that is not known here stays as it is."""
-    for pattern, text in RULES if lang == "pt" else ():
-        if match := re.fullmatch(pattern, stopped_by):
-            return text.format(match[1])
-    return stopped_by

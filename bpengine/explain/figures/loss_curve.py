@@ -10,8 +10,8 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
-from bpengine.explain.figures.labels import rule_words, spoken
-from bpengine.explain.words import Words
+from bpengine.explain.figures.labels import spoken
+from bpengine.explain.words import Words, rule_words
 from bpengine.training.history import History
 
 MARKERS = 10  # of a line
@@ -50,7 +50,7 @@ def loss_curve(
     figure = canvas.sheet(8.0, 5.4)
     axes = canvas.frame(figure.subplots(), say("steps"), say("loss_axis"))
     for (name, run), style in zip(runs.items(), canvas.SERIES, strict=False):
-        _draw(axes, run, style, _label(name, run, say, lang))
+        _draw(axes, run, style, _label(name, run, say))
     _key(axes, runs.values(), say)
     everything = np.concatenate([np.append(run.loss, run.validation_loss) for run in runs.values()])
     if canvas.spans_decades(everything) if log is None else log:
@@ -81,9 +81,9 @@ def _named(history: History | Sequence[History] | Mapping[str, History]) -> dict
     return runs
 
 
-def _label(name: str, run: History, say: Words, lang: str) -> str:
+def _label(name: str, run: History, say: Words) -> str:
     name = name or say("training")
-    stopped = say("stopped_at", steps=run.steps, rule=rule_words(run.stopped_by, lang))
+    stopped = say("stopped_at", steps=run.steps, rule=rule_words(run.stopped_by, say))
     return say("ended", name=name, stopped=stopped) if run.stopped_by else name
 
 

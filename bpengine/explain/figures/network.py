@@ -103,7 +103,7 @@ def _texts(figure: Figure, traced: Trace, row: int, lines: list[tuple[str, bool]
     if traced.rows > 1:
         below = say("network_below", row=row, rows=traced.rows, loss=loss)
     if traced.first_bad:
-        below += "\n" + say("bad", cause=traced.first_bad)
+        below += "\n" + say("bad", cause=traced.first_bad.told(say))
     height = figure.get_figheight()
     style: canvas.Style = {"ha": "left", "va": "top", "parse_math": False}
     left = canvas.EDGE / figure.get_figwidth()

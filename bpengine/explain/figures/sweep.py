@@ -9,10 +9,10 @@ import numpy as np
 from bpengine.errors import ConfigError
 from bpengine.explain.descent import Descent
 from bpengine.explain.figures import canvas
-from bpengine.explain.figures.labels import rule_words, spoken
+from bpengine.explain.figures.labels import spoken
 from bpengine.explain.figures.surface import surface
 from bpengine.explain.sweep import Sweep
-from bpengine.explain.words import Words
+from bpengine.explain.words import Words, rule_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def sweep(swept: Sweep, *, lang: str = "en") -> Figure:
     draw(figure, axes, swept, say)
     below = ""
     if swept.descent is not None and swept.descent.stopped_by:
-        below = say("stopped_at", steps=len(swept.descent.points), rule=rule_words(swept.descent.stopped_by, lang))
+        below = say("stopped_at", steps=len(swept.descent.points), rule=rule_words(swept.descent.stopped_by, say))
     canvas.title(figure, say("sweep", names=", ".join(swept.names)), below)
     canvas.legend(figure, axes, columns=1)
     return figure

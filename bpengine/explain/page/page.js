@@ -50,7 +50,7 @@ function speakLanguage() {
 
 function notices() {
   const told = [];
-  if (page.bad) told.push(["bad", say("not_finite", { step: page.bad[0], cause: page.bad[1] })]);
+  if (page.bad) told.push(["bad", say("not_finite", { step: page.bad[0], cause: page.bad[1][state.lang] })]);
   if (page.columns.some((column) => !column.whole)) told.push(["", say("too_large")]);
   if (page.left.length) told.push(["", say("not_drawn", { places: page.left.join(", ") })]);
   if (page.steps.length < losses.length) told.push(["", say("thinned", { count: page.steps.length, total: losses.length })]);

@@ -14,7 +14,7 @@ from bpengine.explain.page.numbers import Sheet, distinct, packed, text
 from bpengine.explain.page.scene import Labels, Scene
 from bpengine.explain.steps import trace_steps
 from bpengine.explain.trace import Trace
-from bpengine.explain.words import words
+from bpengine.explain.words import LANGUAGES, words
 from bpengine.kernels import KERNELS
 from bpengine.training.fit import Fit
 from bpengine.training.optimizers import Optimizer, make_optimizer
@@ -58,7 +58,7 @@ def page(
         if step in wanted or trace.first_bad:
             taken.add(step + 1, trace)
         if trace.first_bad:
-            taken.bad = (step + 1, trace.first_bad)
+            taken.bad = (step + 1, {spoken: trace.first_bad.text(spoken) for spoken in LANGUAGES})
             break
     names = named(outputs or model.class_names, model.network.outputs)
     return Page(title, lang, _about(first, model, steps), taken.content(first, names))
@@ -78,7 +78,7 @@ class _Taken:
         self.steps: list[int] = []
         self.sheets: list[Sheet] = []
         self.losses: list[float] = []
-        self.bad: tuple[int, str] | None = None
+        self.bad: tuple[int, dict[str, str]] | None = None
         self.structure: dict[str, Any] = {}
 
     def look(self, trace: Trace) -> Sheet:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.explain.exact import exact_sum
+from bpengine.explain.explanation import Explanation, ParameterSums
 from bpengine.explain.labels import back_label, forward_label
 from bpengine.explain.page.drawing import Column
 from bpengine.explain.page.numbers import Sheet
-from bpengine.explain.sums import Sums, Term, Terms, exact_sum
+from bpengine.explain.sums import Sums, Term, Terms
 from bpengine.explain.trace import Trace
-from bpengine.explain.unit import Explanation, ParameterSums, explain_trace
+from bpengine.explain.unit import explain_trace
 from bpengine.explain.words import LANGUAGES, Words, words
 
 Label = Callable[[Term, Words], str]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bpengine.explain.words import LANGUAGES, PHRASES
+from bpengine.explain.phrases import PHRASES
+from bpengine.explain.words import LANGUAGES
 
 PAGE: dict[str, tuple[str, str]] = {
     "heading": ("Backpropagation, step by step", "Backpropagation, passo a passo"),

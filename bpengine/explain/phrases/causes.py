@@ -1,0 +1,30 @@
+"""Why a number is not finite, and why a descent ended."""
+
+from __future__ import annotations
+
+CAUSES: dict[str, tuple[str, str]] = {
+    "cause_parameter": ("parameter {name!r}", "parâmetro {name!r}"),
+    "cause_result": ("{name} of {function}", "{name} de {function}"),
+    "cause_layer": (" in layer {place}", " na camada {place}"),
+    "cause_loss": (" in the loss", " na função de perda"),
+    "cause_penalty": (" in the penalty", " na penalidade"),
+    "cause_update": (" in the update", " na atualização"),
+    "cause_row": (", row {i}", ", linha {i}"),
+    "cause_column": (", column {i}", ", coluna {i}"),
+    "cause_element": (", element {i}", ", elemento {i}"),
+    "cause_index": (", index {i}", ", índice {i}"),
+    "cause_value": (" = {value} ({bad} of {size} values)", " = {value} ({bad} de {size} valores)"),
+}
+
+RULES: dict[str, tuple[str, str]] = {  # what History.stopped_by says
+    "rule_step_size": ("step size below {value}", "tamanho do passo abaixo de {value}"),
+    "rule_loss": ("loss below {value}", "função de perda abaixo de {value}"),
+    "rule_validation": (
+        "no improvement on validation data for {value} epochs",
+        "{value} épocas sem melhora nos dados de validação",
+    ),
+    "rule_epochs": ("{value} epochs", "limite de {value} épocas"),
+    "rule_steps": ("{value} steps", "limite de {value} passos"),
+    "rule_interrupted": ("interrupted", "interrupção"),
+    "rule_callback": ("callback", "função chamada a cada época (callback)"),
+}

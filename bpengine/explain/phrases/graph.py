@@ -1,0 +1,15 @@
+"""The computational graph."""
+
+from __future__ import annotations
+
+GRAPH: dict[str, tuple[str, str]] = {
+    "graph_title": (
+        "{sizes}, {name}, {rows} row(s), loss {loss}",
+        "{sizes}, {name}, {rows} amostra(s), função de perda {loss}",
+    ),
+    "graph_layer": ("layer {place}", "camada {place}"),
+    "graph_loss": ("loss", "função de perda"),
+    "graph_penalty": ("penalty", "penalidade"),
+    "graph_update": ("update", "atualização"),
+    "graph_of": ("{what} of {parameter}", "{what} de {parameter}"),
+}

@@ -1,0 +1,137 @@
+"""Every guide prints what the engine prints, in two languages that say the same; and so does the README."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.docs.checks import check_commands, check_drawing, check_examples, check_links, check_partner, check_session
+from tests.docs.page import Page
+from tests.docs.refresh import refreshed
+
+ROOT = Path(__file__).parents[2]
+GUIDES = ROOT / "docs" / "guides"
+INDEX = Page.read(GUIDES / "README.md")
+PAGES = {p.name: Page.read(p) for p in sorted(GUIDES.glob("*.md")) if p.name != "README.md"}
+ENGLISH = [name for name in PAGES if not name.endswith(".pt-BR.md")]
+READMES = [Page.read(ROOT / name) for name in ("README.md", "README.pt-BR.md")]
+
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+
+
+def partner(name: str) -> str:
+    return name.replace(".md", ".pt-BR.md")
+
+
+def check_what_is_run(page: Page) -> None:
+    names: dict[str, Any] = {}
+    check_session(page, names)
+    check_drawing(page, names)
+    check_commands(page)
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of one's own: guides write files."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@EVERY_PAGE
+def test_what_a_guide_runs(page: Page) -> None:
+    check_what_is_run(page)
+
+
+def test_every_guide_is_there_in_both_languages() -> None:
+    assert len(ENGLISH) >= 5
+    assert set(PAGES) == {*ENGLISH, *map(partner, ENGLISH)}
+
+
+@pytest.mark.parametrize("name", ENGLISH)
+def test_both_languages_run_the_same(name: str) -> None:
+    check_partner(PAGES[name], PAGES[partner(name)])
+
+
+def test_the_indexes_lead_to_every_guide() -> None:
+    assert set(PAGES) <= set(INDEX.links)
+    assert "guides/README.md" in Page.read(ROOT / "docs" / "README.md").links
+    assert all("docs/guides/README.md" in page.links for page in READMES)
+
+
+@EVERY_PAGE
+def test_examples_that_a_guide_names_exist(page: Page) -> None:
+    check_examples(page)
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda page: page.path.name)
+def test_links_of_the_readmes(page: Page) -> None:
+    check_links(page)
+
+
+def check_readmes(english: Page, portuguese: Page) -> None:
+    """Both link to each other, and hold the same blocks, but for comments."""
+    assert portuguese.path.name in english.links[:1]
+    assert english.path.name in portuguese.links[:1]
+    assert len(english.headings) == len(portuguese.headings)
+    assert [without_comments(*block) for block in english.blocks] == [
+        without_comments(*block) for block in portuguese.blocks
+    ]
+
+
+def without_comments(kind: str, content: str) -> tuple[str, str]:
+    if kind == "python":
+        return kind, ast.unparse(ast.parse(content))
+    return kind, "\n".join(line.partition(" # ")[0].rstrip() for line in content.splitlines())
+
+
+def test_the_readme_says_the_same_in_both_languages() -> None:
+    check_readmes(*READMES)
+
+
+def test_refreshing_finds_what_a_page_should_say() -> None:
+    page = PAGES["gradient.md"]
+    assert refreshed(page) == page.text
+    rotted = page.text.replace("-0.105564\n", "-0.2\n").replace("0.0042\n", "").replace("sigmoid_bwd<br/>", "")
+    assert rotted != page.text
+    assert refreshed(Page(page.path, rotted)) == page.text
+
+
+CHECKS: dict[str, Callable[[Page], None]] = {
+    "run": check_what_is_run,
+    "examples": check_examples,
+    "links": check_links,
+    "partner": lambda page: check_partner(page, PAGES[partner(page.path.name)]),
+    "readme": lambda page: check_readmes(page, READMES[1]),
+}
+GOOD = {**PAGES, "README.md": READMES[0]}
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "right", "wrong"),
+    [
+        ("run", "gradient.md", "-0.105564\n", "-0.105565\n"),
+        ("run", "gradient.md", "0.00%\n\ndead", "0.00%\ndead"),
+        ("run", "gradient.md", "sigmoid_bwd<br/>", "relu_bwd<br/>"),
+        ("run", "forward-and-backward.md", "0.9165696532 -> 1; target", "0.9165696533 -> 1; target"),
+        ("run", "forward-and-backward.md", "$ bpengine explain", "$ bpengine explian"),
+        ("examples", "gradient.md", "colah_computational_graph", "olah_computational_graph"),
+        ("links", "gradient.md", "(../figures/xor-loss.svg)", "(../figures/xor-lost.svg)"),
+        ("partner", "gradient.md", "[Português](gradient.pt-BR.md)\n", ""),
+        ("partner", "gradient.md", "here - 0.01", "here - 0.02"),
+        ("partner", "gradient.md", "```mermaid\n", "```text\n"),
+        ("partner", "forward-and-backward.md", "xor --sample 1\n", "xor --sample 2\n"),
+        ("readme", "README.md", "epochs=40", "epochs=41"),
+        ("readme", "README.md", "$ make test", "$ make tests"),
+        ("readme", "README.md", "[Português](README.pt-BR.md)\n", ""),
+    ],
+)
+def test_a_page_that_has_rotted_is_found(check: str, name: str, right: str, wrong: str) -> None:
+    good = GOOD[name]
+    CHECKS[check](good)
+    assert right in good.text
+    with pytest.raises(AssertionError):
+        CHECKS[check](Page(good.path, good.text.replace(right, wrong)))
