@@ -38,7 +38,7 @@ DEVICES: Final = ("cpu", "gpu")
 
 
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="About two minutes: fewer contenders, short turns.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="About four minutes: fewer contenders, short turns.")] = False,
     backends: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="The engine's own contenders, separated by commas.  [default: all]"),
@@ -48,7 +48,7 @@ def bench(
         str | None, typer.Option(metavar="NAMES", help="Workloads, or groups of them.  [default: all]")
     ] = None,
     device: Annotated[str, typer.Option(metavar="cpu|gpu", help="Where everything runs.")] = "cpu",
-    rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each.  [default: 9; quick 5]")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each.  [default: 5]")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("bench/results"),
     files: Annotated[bool, typer.Option(help="Write results (JSON, Markdown, figure).")] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite results of the same day and machine.")] = False,
@@ -91,7 +91,7 @@ def make_plan(
         chosen,
         contenders,
         device,
-        rounds or (5 if quick else 9),
+        rounds or 5,
         turn_seconds=0.15 if quick else 0.4,
         budget_seconds=10.0 if quick else 20.0,
         memory=frozenset() if quick else frozenset(MEMORY[device]),
