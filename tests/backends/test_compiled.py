@@ -266,3 +266,14 @@ def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch
     with pytest.warns(UserWarning, match="goes on without.*no such compiler"):
         state, _ = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(2))
     assert state["n"] == 2.0
+
+
+def test_rows_that_do_not_lie_in_one_piece_are_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[int] = []
+    run = Program.run
+    monkeypatch.setattr(Program, "run", lambda program, *args: runs.append(1) or run(program, *args))
+    monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
+    x, y = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)[:, ::2], np.arange(40) % 2
+    model = bp.Model(bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "softmax_cross_entropy"))
+    model.fit(x, y, epochs=2)
+    assert runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -115,13 +116,13 @@ class TestRunEpoch:
 
     def test_many_steps_on_all_rows(self, backend: Backend) -> None:
         """More steps than one padded length of any backend."""
-        lr = np.full(1030, 1 / 64, np.float32)
+        lr = np.full(2**14 + 6, 1 / 64, np.float32)
         state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, lr)
-        assert result(backend, state)[0] == 1030
-        assert reports["lr"].shape == (1030,)
+        assert result(backend, state)[0] == len(lr)
+        assert reports["lr"].shape == lr.shape
         assert reports["lr"].min() == np.float32(1 / 64)
-        state, reports = backend.run_epoch(counting(1027), fresh(backend), rows(backend), None, lr)
-        assert result(backend, state)[0] == len(reports["halt"]) == 1027
+        state, reports = backend.run_epoch(counting(2**14 + 3), fresh(backend), rows(backend), None, lr)
+        assert result(backend, state)[0] == len(reports["halt"]) == 2**14 + 3
 
     def test_one_step_serves_runs_of_different_lengths_and_batches(self, backend: Backend) -> None:
         step = counting()
@@ -202,3 +203,19 @@ def test_training_is_the_same_with_and_without_a_window(rng: np.random.Generator
     assert histories[0].loss.tolist() == histories[1].loss.tolist()
     for name, value in models[0].parameters.items():
         np.testing.assert_array_equal(value, models[1].parameters[name])
+
+
+class TestRunEpochInBlocks(TestRunEpoch):
+    """The same on JAX where rows are taken in every step, and where they are taken for a few steps at a time."""
+
+    @pytest.fixture(params=[("SMALL", 0), ("TAKEN", 128)], ids=["none", "of two to eight steps"])
+    def backend(self, jax: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Backend:
+        monkeypatch.setattr(import_module("bpengine_jax.epoch"), *request.param)
+        return bp.get_backend("jax")
+
+
+@pytest.mark.parametrize(("rows", "batch", "expected"), [(64, 32, 512), (784, 32, 64), (784, 128, 1), (2, 1, 512)])
+def test_rows_of_small_batches_are_taken_for_many_steps_at_once(jax: Any, rows: int, batch: int, expected: int) -> None:
+    """At most 8 MiB of them; batches from 256 KiB on step by step."""
+    data = (np.zeros((7, rows), np.float32), np.zeros(7, np.int32))
+    assert import_module("bpengine_jax.epoch").steps_at_once(data, 512, batch) == expected

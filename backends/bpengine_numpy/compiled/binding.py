@@ -51,7 +51,9 @@ class Binding:
         if node is None or node.op == "constant":
             return np.zeros(1, bool)
         place = self._program.schedule.places[node.base.number]
-        return self._arena[place : place + 1].view(bool)
+        halted = self._arena[place : place + 1].view(bool)
+        halted[0] = False
+        return halted
 
     def _address(self, node: Node) -> int:
         """Return where a node's first element lies."""
@@ -142,7 +144,7 @@ def _padded(values: list[int], length: int) -> list[int]:
 
 
 def _aligned(size: int) -> HostArray:
-    """Return bytes that begin at a cache line."""
-    raw = np.zeros(size + ALIGN, np.uint8)
+    """Return bytes that begin at a cache line, whatever is in them: zeros would come in small pages, each a fault."""
+    raw = np.empty(size + ALIGN, np.uint8)
     start = -raw.ctypes.data % ALIGN
     return raw[start : start + size]
