@@ -15,9 +15,12 @@ from bpengine.errors import BackendUnavailable
 Record = dict[str, Any]
 OWN, OTHERS = (
     ("#c0392b", "#e67e22", "#8e44ad", "#d35400"),
-    ("#2c3e50", "#2980b9", "#16a085", "#7f8c8d", "#27ae60", "#34495e", "#95a5a6"),
+    ("#111111", "#777777", "#0072b2", "#56b4e9", "#009e73", "#b8860b", "#bbbbbb", "#333399"),
 )
-SWEEPS = (("batches", "batch size, network 784-512-256-10"), ("widths", "width w of a w-w-w-10 network, batch 256"))
+SWEEPS = {
+    "batches": ("batch size, network 784-512-256-10", "thousand samples per second, trained"),
+    "widths": ("width w of a w-w-w-10 network, batch 256", "GFLOP per second"),
+}
 
 
 def available() -> str | None:
@@ -32,15 +35,16 @@ def draw(record: Record, path: Path) -> None:
     if reason := available():
         raise BackendUnavailable(f"a figure needs {reason}")
     figures: Any = import_module("matplotlib.figure")
-    sweeps = [sweep for sweep in SWEEPS if _works(record, sweep[0])]
-    figure = figures.Figure(figsize=(6.4 * (len(sweeps) + 1), 4.8), layout="constrained")
-    axes = figure.subplots(1, len(sweeps) + 1, squeeze=False)[0]
-    styles = _styles(record)
-    for axis, (group, label) in zip(axes, sweeps, strict=False):
-        _sweep(axis, _works(record, group), group, label, styles)
-    _shares(axes[-1], record, styles)
+    sweeps = [group for group in SWEEPS if _works(record, group)]
+    rows = [*([sweeps] if sweeps else []), ["shares"] * max(1, len(sweeps))]
+    figure = figures.Figure(figsize=(5.5 * len(rows[-1]), 4.2 * len(rows) + 0.8), layout="constrained")
+    axes, styles = figure.subplot_mosaic(rows), _styles(record)
+    for group in sweeps:
+        _sweep(axes[group], _works(record, group), group, styles)
+    _shares(axes["shares"], record, styles)
     handles = [
-        axes[-1].plot([], [], label=about["title"], **styles[name])[0] for name, about in record["contenders"].items()
+        axes["shares"].plot([], [], label=about["title"], **styles[name])[0]
+        for name, about in record["contenders"].items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     with import_module("matplotlib").rc_context(
@@ -64,28 +68,33 @@ def _works(record: Record, group: str) -> list[Record]:
     return [work for work in record["workloads"] if work["group"] == group]
 
 
-def _sweep(axis: Any, works: list[Record], group: str, label: str, styles: dict[str, dict[str, Any]]) -> None:
+def _sweep(axis: Any, works: list[Record], group: str, styles: dict[str, dict[str, Any]]) -> None:
     for name, style in styles.items():
-        points = [
-            (work["batch"] if group == "batches" else work["sizes"][0], work["results"][name]["samples_per_second"])
-            for work in works
-            if name in work["results"] and work["results"][name]["valid"]
-        ]
+        found = [(work, work["results"][name]) for work in works if name in work["results"]]
+        points = [_point(group, work, result) for work, result in found if result["valid"]]
         if points:
             axis.plot(*zip(*sorted(points), strict=True), **style)
-    axis.set(xscale="log", yscale="log", xlabel=label, ylabel="samples per second, trained")
+    label, unit = SWEEPS[group]
+    axis.set(xscale="log", yscale="log", xlabel=label, ylabel=unit)
     axis.grid(visible=True, which="major", alpha=0.3)
+
+
+def _point(group: str, work: Record, result: Record) -> tuple[int, float]:
+    """Return where a result lies: throughput in samples, or in operations where networks of unlike sizes are compared."""
+    if group == "batches":
+        return work["batch"], result["samples_per_second"] / 1e3
+    return work["sizes"][0], work["flops"] / (1e6 * result["ms_per_step"])
 
 
 def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> None:
     """Draw one group of points for every other workload: the share of the matrix products' floor that is reached."""
-    works = [w for w in record["workloads"] if w["floor_ms"] and w["group"] not in dict(SWEEPS)]
+    works = [w for w in record["workloads"] if w["floor_ms"] and w["group"] not in SWEEPS]
     for name, style in styles.items():
         found = [(i, work["results"].get(name)) for i, work in enumerate(works)]
         points = [(i, result["share_of_floor"]["products"]) for i, result in found if result and result["valid"]]
         if points:
             axis.plot(*zip(*points, strict=True), **{**style, "linestyle": "none"})
     axis.axhline(1.0, color="black", linewidth=0.8)
-    axis.set(ylim=(0, 1.1), ylabel="share of the time that the matrix products alone need")
+    axis.set(ylim=(0, 1.1), ylabel="share of the matrix products' own rate")
     axis.set_xticks(range(len(works)), [work["name"] for work in works], rotation=30, ha="right")
     axis.grid(visible=True, axis="y", alpha=0.3)
