@@ -277,3 +277,29 @@ def test_rows_that_do_not_lie_in_one_piece_are_compiled_too(monkeypatch: pytest.
     model = bp.Model(bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "softmax_cross_entropy"))
     model.fit(x, y, epochs=2)
     assert runs
+
+
+def averaging(state: Any, rows: Any, lr: Any) -> Any:
+    return {"n": state["n"] + state["n"].mean()}, {"halt": np.asarray(False)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_step_that_calls_an_arrays_own_methods_runs_as_it_is_written() -> None:
+    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
+    state, _ = epochs.run(averaging, {"n": np.ones(2)}, (), None, np.ones(3))
+    np.testing.assert_array_equal(state["n"], [8.0, 8.0])
+
+
+def outer(state: Any, rows: Any, lr: Any) -> Any:
+    return {"w": rows[0].T @ rows[1]}, {"halt": np.asarray(False)}
+
+
+def test_a_product_of_one_term_each_is_that_of_blas_and_0_is_not_minus_0(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(1, 40)), rng.normal(size=(1, 30))
+    x[0, ::3], y[0, ::2] = 0.0, -0.0
+    state = {"w": np.zeros((40, 30))}
+    program = Program(outer, state, Signature.of(state, (x, y), None, np.ones(1)))
+    assert all(unit.fused for unit in program.schedule.order)
+    got, expected = program.run(state, (x, y), None, np.ones(1))[0]["w"], x.T @ y
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))

@@ -207,6 +207,12 @@ def test_the_whole_batch(opened: Opened) -> None:
     assert tab.locator("#sample").input_value() == "2"
 
 
+def in_sight(tab: Any) -> str:
+    """Return the text of the page, less what is said aloud of the last change, which comes a moment later."""
+    tab.evaluate("document.getElementById('said').remove()")
+    return str(tab.locator("body").inner_text())
+
+
 def test_the_language_can_be_changed(opened: Opened) -> None:
     tab = opened(html())
     english = tab.locator("body").inner_text()
@@ -219,7 +225,7 @@ def test_the_language_can_be_changed(opened: Opened) -> None:
     names = PROSE | {"English", "Português", "xor", "numpy", "float64"}
     assert not wrong_words(told, names)
     assert wrong_words(english, names)
-    assert opened(html("pt")).locator("body").inner_text() == told
+    assert in_sight(opened(html("pt"))) == in_sight(tab)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

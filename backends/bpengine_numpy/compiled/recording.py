@@ -68,6 +68,12 @@ class Recorded(NDArrayOperatorsMixin):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise Unrecordable("a value read on the host")
 
+    def __getattr__(self, name: str) -> Any:
+        """Refuse NumPy's own methods and attributes (`x.sum()`), which no function of the standard stands for."""
+        if name in dir(np.ndarray) and not name.startswith("__"):
+            raise Unrecordable(f"the attribute {name!r} of an array")
+        raise AttributeError(name)
+
     def _note(self, node: Node) -> Recorded:
         return Recorded(self._graph, node)
 
@@ -113,6 +119,9 @@ def _matmul(graph: Graph, a: Any, b: Any) -> Recorded:
     left, right = as_node(graph, a), as_node(graph, b)
     if len(left.shape) != 2 or len(right.shape) != 2 or left.shape[1] != right.shape[0] or left.dtype != right.dtype:
         raise Unrecordable(f"a product of {left.shape} {left.dtype} and {right.shape} {right.dtype}")
+    if left.shape[1] == 1:  # one term each, so it joins a pass; BLAS adds it to 0, which makes 0 of -0
+        terms = Recorded(graph, elementwise(graph, np.multiply, (a, b)))
+        return Recorded(graph, elementwise(graph, np.add, (terms, left.dtype.type(0))))
     return Recorded(graph, graph.add("matmul", [left, right], (left.shape[0], right.shape[1]), left.dtype))
 
 
