@@ -14,6 +14,7 @@ from bpengine.benchmark.process import WorkerFailed
 from bpengine.benchmark.sample import make_sample
 from bpengine.benchmark.workloads import Workload
 
+WARM = 2.0  # seconds of training after which what is compiled late has been compiled
 EPOCH = 2  # batches that the rows are drawn from: as few as training in batches can have
 
 
@@ -29,7 +30,7 @@ def watch_memory(
             say(f"memory of {contender.title}")
             try:
                 process = pool.fresh(contender, workload.dtype)
-                found[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=folder)
+                found[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=folder, warm=WARM)
                 process.close()
             except WorkerFailed as error:
                 found[contender.name] = {"growth": None, "device": {}, "failure": str(error)}

@@ -2,7 +2,7 @@
 
     {"do": "load", "workload": {...}, "folder": "..."}              read the sample, build, train an epoch
     {"do": "turn", "steps": 128}                                    start anew, train, judge
-    {"do": "memory", "workload": {...}, "folder": "..."}            watch how much memory training takes
+    {"do": "memory", "workload": {...}, "folder": "...", "warm": 2} watch how much memory training takes
 
 What goes wrong is answered as {"error": "..."}. Between two requests the process waits for a line and does nothing.
 """
@@ -27,7 +27,6 @@ from bpengine.benchmark.sample import Sample, load_sample  # noqa: E402
 from bpengine.benchmark.workloads import Workload  # noqa: E402
 
 GLANCE, SETTLED_AFTER = 0.01, 1.0  # seconds
-WARM = 2.0  # seconds of training after which what is compiled late has been compiled
 
 
 class Worker:
@@ -63,17 +62,17 @@ class Worker:
         seconds = self._peer.timed(steps)
         return {"seconds": seconds, "loss": self._peer.loss(), "resident": resident.now()}
 
-    def memory(self, workload: dict[str, Any], folder: str) -> dict[str, Any]:
+    def memory(self, workload: dict[str, Any], folder: str, warm: float) -> dict[str, Any]:
         """Return by how much resident memory grows, at its peak, when a workload is trained, all but the compiler's.
 
         It is trained twice. The first time starts the library's threads, fills its caches of compiled code and the buffers
         of its matrix products; all that belongs to the library, and what belonged to the training is let go.
         """
         sample = load_sample(Workload.from_dict(workload), Path(folder))
-        self._warm(sample)
+        self._warm(sample, warm)
         self._peer = None
         before = resident.settled()
-        peer = self._peer = self._warm(sample)
+        peer = self._peer = self._warm(sample, warm)
         peer.reset()
         resident.settled()
         with resident.Watch() as watch:
@@ -81,13 +80,10 @@ class Worker:
         growth = None if watch.peak is None or before is None else watch.peak - before
         return {"growth": growth, "device": peer.device_memory()}
 
-    def _warm(self, sample: Sample) -> Peer:
-        """Return a peer that has trained for so long that everything is compiled."""
-        peer, steps, end = (
-            self._kind(sample, self._argument, self._device),
-            sample.workload.epoch_steps,
-            time.perf_counter() + WARM,
-        )
+    def _warm(self, sample: Sample, seconds: float) -> Peer:
+        """Return a peer that has trained for so many seconds, after which what is compiled late has been compiled."""
+        peer, steps = self._kind(sample, self._argument, self._device), sample.workload.epoch_steps
+        end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             peer.reset()
             peer.timed(steps)

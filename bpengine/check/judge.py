@@ -17,6 +17,7 @@ from bpengine.layers.layer import HostArrays
 EXACT = 1e-12  # of an oracle that only rounds, in float64, relative to the largest element of the array
 SMALL = 1e-3  # an array this much smaller than the largest gradient is judged by that one's rounding
 FLOOR = float(np.finfo(np.float64).tiny)
+JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing
 NAMED = 100  # elements at kinks that are named at most
 
 
@@ -35,16 +36,17 @@ def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
 def conditioning(problem: Problem, met: list[Kink], eps: float, *, draws: int = 2) -> dict[str, float]:
     """Return how far rounding carries each gradient, by running it with every kernel's arguments rounded at random.
 
-    At a kink the gradient jumps and this says nothing: it is 0 there.
+    Where rounding decides on which side of a kink an element lies, the gradient may jump: a run in which it has moved by
+    more than `JUMP` says nothing.
     """
-    moved = dict.fromkeys(problem.at, 0.0)
-    if kinks.ambiguous(met, eps):
-        return moved
+    moved, ambiguous = dict.fromkeys(problem.at, 0.0), kinks.ambiguous(met, eps)
     _, start = problem.gradients()
+    sizes = scales(problem, start)
     for draw in range(draws):
         _, gradients = problem.gradients(RoundedOps(problem.ops, eps, draw))
-        for name, g in gradients.items():
-            moved[name] = max(moved[name], float(np.max(np.abs(g - start[name]), initial=0.0)))
+        apart = {n: float(np.max(np.abs(g - start[n]), initial=0.0)) for n, g in gradients.items()}
+        if not (ambiguous and any(apart[n] > JUMP * sizes[n] for n in apart)):
+            moved = {n: max(moved[n], apart[n]) for n in moved}
     return moved
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bpengine.benchmark import CONTENDERS, Plan, choose, record, run
+from bpengine.benchmark import CONTENDERS, Plan, choose, record, run, watch
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.process import Process, WorkerFailed, environment
 from bpengine.benchmark.sample import make_sample
@@ -55,7 +55,9 @@ def whole(pytestconfig):
 @pytest.fixture(scope="module")
 def double():
     """Give the record of a run in float64, with memory watched."""
-    return made([tiny.DOUBLE], [CONTENDERS["numpy"], CONTENDERS["jax"]], memory=frozenset([tiny.DOUBLE.name]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watch, "WARM", 0.1)
+        return made([tiny.DOUBLE], [CONTENDERS["numpy"], CONTENDERS["jax"]], memory=frozenset([tiny.DOUBLE.name]))
 
 
 def test_every_contender_that_is_installed_reaches_the_same_loss(whole):

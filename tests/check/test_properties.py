@@ -30,7 +30,7 @@ SAME = settings(derandomize=True, deadline=None, suppress_health_check=list(Heal
 
 @pytest.mark.usefixtures("jax")
 @pytest.mark.parametrize("name", LOSSES)
-@settings(SAME, max_examples=4)
+@settings(SAME, max_examples=3)
 @given(drawn=st.data())
 def test_hand_written_gradients_pass_every_oracle_on_numpy_and_on_jax(name: str, drawn: st.DataObject) -> None:
     sample = drawn.draw(samples(from_table(bp.Loss, [name])))
@@ -46,7 +46,7 @@ def test_the_bound_of_the_check_is_the_bound_of_the_tests() -> None:
     assert oracle_rtol() == judge.EXACT
 
 
-@settings(SAME, max_examples=60)
+@settings(SAME, max_examples=40)
 @given(samples())
 def test_float32_raises_no_false_alarm(sample: Sample) -> None:
     report = check_gradients(sample.model(dtype="float32"), *sample.data(), oracles="inner products")
@@ -54,7 +54,7 @@ def test_float32_raises_no_false_alarm(sample: Sample) -> None:
 
 
 @pytest.mark.usefixtures("jax")
-@settings(SAME, max_examples=4)
+@settings(SAME, max_examples=3)
 @given(samples())
 def test_backends_agree_in_float32(sample: Sample) -> None:
     x, y, weights = sample.data()

@@ -27,8 +27,8 @@ def test_same_seed_same_backend_is_bit_identical(backend_name: str, rng: np.rand
     histories = [m.fit(x, y, batch_size=16, epochs=5) for m in models]
     np.testing.assert_array_equal(histories[0].loss, histories[1].loss)
     assert same_parameters(*models)
-    other = bp.Model(everything(), backend_name, seed=6)
-    assert not np.array_equal(other.fit(x, y, batch_size=16, epochs=5).loss, histories[0].loss)
+    losses = [bp.Model(PLAIN, backend_name, seed=s).fit(x, y, batch_size=16, epochs=2).loss for s in (5, 6)]
+    assert not np.array_equal(*losses)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
