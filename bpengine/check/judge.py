@@ -13,6 +13,7 @@ from bpengine.check.problem import Problem
 from bpengine.check.rounding import RoundedOps
 from bpengine.check.verdict import Verdict, Worst
 from bpengine.layers.layer import HostArrays
+from bpengine.ops import Call, ObservedOps
 
 EXACT = 1e-12  # of an oracle that only rounds, in float64, relative to the largest element of the array
 SMALL = 1e-3  # an array this much smaller than the largest gradient is judged by that one's rounding
@@ -39,8 +40,17 @@ def conditioning(problem: Problem, met: list[Kink], eps: float, *, draws: int = 
     Where rounding decides on which side of a kink an element lies, the gradient may jump: a run in which it has moved by
     more than `JUMP` says nothing.
     """
-    moved, ambiguous = dict.fromkeys(problem.at, 0.0), kinks.ambiguous(met, eps)
-    _, start = problem.gradients()
+    largest, ambiguous = 0.0, kinks.ambiguous(met, eps)
+
+    def look(call: Call) -> None:
+        nonlocal largest
+        if call.function.endswith("_bwd"):
+            for result in call.result if isinstance(call.result, tuple) else (call.result,):
+                if result is not None:
+                    largest = max(largest, float(np.max(np.abs(np.nan_to_num(result)), initial=0.0)))
+
+    _, start = problem.gradients(ObservedOps(problem.ops, look))
+    moved = dict.fromkeys(problem.at, eps * largest)  # what cancels to 0 in one formula leaves a rounding in another
     sizes = scales(problem, start)
     for draw in range(draws):
         _, gradients = problem.gradients(RoundedOps(problem.ops, eps, draw))

@@ -80,3 +80,20 @@ def test_large_networks_are_sampled(rng: Any) -> None:
     sampled = {"0.weight": 8, "0.bias": 8, "1.weight": 8, "1.bias": 3}
     assert {v.array: v.compared for v in report.verdicts} == {**sampled, "x": 160}
     assert "8 elements sampled" in str(report)
+
+
+def test_a_large_gradient_that_cancels_on_its_way_is_no_false_alarm(jax: Any) -> None:
+    """A batch of one row comes out of BatchNorm as 0, where LayerNorm is steep: what rounding leaves of 400 - 400 goes on."""
+    inside = [bp.BatchNorm(), bp.LayerNorm(), bp.Dense(3)]
+    layers = [
+        bp.Dense(3, "elu"),
+        bp.Residual([bp.LayerNorm(), bp.Dense(3, "softplus", bias=False)]),
+        bp.Dense(3, "elu"),
+        bp.Residual(inside),
+        bp.Dense(1, "selu"),
+    ]
+    for seed in range(8):
+        x, y = np.random.default_rng(seed).normal(size=(1, 5)), [[0.5]]
+        network = bp.Network(5, layers, "sum_squared_residuals")
+        report = check_gradients(bp.Model(network, dtype="float64", seed=seed), x, y, oracles="autodiff")
+        assert report.passed, str(report)
