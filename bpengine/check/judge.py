@@ -19,6 +19,7 @@ EXACT = 1e-12  # of an oracle that only rounds, in float64, relative to the larg
 SMALL = 1e-3  # an array this much smaller than the largest gradient is judged by that one's rounding
 FLOOR = float(np.finfo(np.float64).tiny)
 JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing
+STEEP = 20.0  # times 16 (below) what a normalisation multiplies a cotangent by at most: 1 / sqrt(1e-5)
 NAMED = 100  # elements at kinks that are named at most
 
 
@@ -50,7 +51,7 @@ def conditioning(problem: Problem, met: list[Kink], eps: float, *, draws: int = 
                     largest = max(largest, float(np.max(np.abs(np.nan_to_num(result)), initial=0.0)))
 
     _, start = problem.gradients(ObservedOps(problem.ops, look))
-    moved = dict.fromkeys(problem.at, eps * largest)  # what cancels to 0 in one formula leaves a rounding in another
+    moved = dict.fromkeys(problem.at, STEEP * eps * largest)  # what is 0 in one formula is a rounding in another
     sizes = scales(problem, start)
     for draw in range(draws):
         _, gradients = problem.gradients(RoundedOps(problem.ops, eps, draw))
