@@ -23,7 +23,7 @@ lint: $(VENV)/test
 gpu-check:
 	$(PYTHON) -m pytest --require-backend cupy --require-backend jax --require-jax-platform gpu
 
-# the engine and its peers side by side, about half an hour; `.venv/bin/bpengine bench --quick` takes four minutes
+# the engine and its peers side by side, about forty minutes; `.venv/bin/bpengine bench --quick` takes four minutes
 bench: $(VENV)/bench
 	$(BIN)/bpengine bench
 
