@@ -56,7 +56,7 @@ class Network:
         object.__setattr__(self, "layers", check_layers(layers, "Network"))
         object.__setattr__(self, "loss", make_loss(loss))
         object.__setattr__(self, "penalties", penalties)
-        self.sizes  # noqa: B018 (a layer may refuse the number of features that reaches it)
+        sizes(self.layers, self.inputs)  # a layer may refuse the number of features that reaches it
         _check_fit(self.loss, last_activation(self.layers))
 
     @property

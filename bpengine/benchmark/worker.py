@@ -19,12 +19,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-began = time.perf_counter()
-
-from bpengine.benchmark import resident  # noqa: E402
-from bpengine.benchmark.peers.peer import Peer  # noqa: E402
-from bpengine.benchmark.sample import Sample, load_sample  # noqa: E402
-from bpengine.benchmark.workloads import Workload  # noqa: E402
+from bpengine.benchmark import resident
+from bpengine.benchmark.peers.peer import Peer
+from bpengine.benchmark.sample import Sample, load_sample
+from bpengine.benchmark.workloads import Workload
 
 GLANCE, SETTLED_AFTER = 0.01, 1.0  # seconds
 
@@ -107,7 +105,7 @@ def main(code: str, argument: str, device: str) -> None:
     """Answer one line for every line on standard input."""
     replies = _private_output()
     worker = Worker(code, argument, device)
-    _say(replies, {"import_seconds": time.perf_counter() - began, "about": worker.about()})
+    _say(replies, {"about": worker.about()})
     used = time.process_time()
     for line in sys.stdin:
         idle = time.process_time() - used  # what this process computed while others had their turn

@@ -36,13 +36,13 @@ def check_options(owner: str, function: Callable[..., Any], options: Mapping[str
             raise unknown(f"option of {owner}:", name, known)
 
 
-def whole(owner: str, name: str, value: object, minimum: int) -> int:
+def whole(owner: str, name: str, value: Any, minimum: int) -> int:
     """Return `value` as an int.
 
     Raises: ConfigError unless it is a whole number of at least `minimum`.
     """
     try:
-        number = int(value)  # type: ignore[call-overload]
+        number = int(value)
         exact = bool(number == value)
     except (TypeError, ValueError, OverflowError):
         exact = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bpengine.errors import ConfigError, number
 
@@ -51,6 +52,7 @@ class NoImprovement:
 
 
 Rule = StepSizeBelow | LossBelow | NoImprovement
+Kind = TypeVar("Kind", StepSizeBelow, LossBelow, NoImprovement)
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,20 @@ class Rules:
 
 def make_rules(stop: Rule | Sequence[Rule], *, validation: bool) -> Rules:
     """Sort the rules; raise ConfigError for two of a kind, for something that is no rule, or when data are missing."""
-    found: dict[str, Rule] = {}
-    kinds = {StepSizeBelow: "step_size", LossBelow: "loss", NoImprovement: "validation"}
-    for rule in [stop] if isinstance(stop, Rule) else stop:
+    rules = [stop] if isinstance(stop, Rule) else list(stop)
+    kinds = (StepSizeBelow, LossBelow, NoImprovement)
+    for rule in rules:
         if type(rule) not in kinds:
             raise ConfigError(
                 f"fit requires stop to be {', '.join(k.__name__ for k in kinds)} or a list of them, got {rule!r}."
             )
-        if kinds[type(rule)] in found:
+        if sum(type(other) is type(rule) for other in rules) > 1:
             raise ConfigError(f"fit takes one rule of each kind, got two {type(rule).__name__}.")
-        found[kinds[type(rule)]] = rule
-    if "validation" in found and not validation:
+    found = Rules(_one(rules, StepSizeBelow), _one(rules, LossBelow), _one(rules, NoImprovement))
+    if found.validation and not validation:
         raise ConfigError("the rule NoImprovement requires validation data, got none. Pass validation=(x, y) to fit.")
-    return Rules(**found)  # type: ignore[arg-type]
+    return found
+
+
+def _one(rules: Sequence[Rule], kind: type[Kind]) -> Kind | None:
+    return next((rule for rule in rules if isinstance(rule, kind)), None)
