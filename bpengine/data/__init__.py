@@ -9,6 +9,7 @@ from bpengine.data.dataset import Dataset
 from bpengine.data.files import read_arrays
 from bpengine.data.idx import read_idx
 from bpengine.data.loading import load, names
+from bpengine.data.mapped import RowFile
 from bpengine.data.memory import announce, release
 from bpengine.data.synthetic import generate
 from bpengine.data.tables import read_parquet
@@ -18,6 +19,7 @@ from bpengine.data.writing import write
 __all__ = [
     "Arrays",
     "Dataset",
+    "RowFile",
     "announce",
     "check_binary_targets",
     "check_class_labels",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -45,14 +46,17 @@ def announce(array: Array, rows: Array) -> None:
             pages.madvise(mmap.MADV_WILLNEED, start, stop - start)
 
 
-def _pages(array: Array) -> mmap.mmap | None:
-    """Return the map an array looks into, None for arrays in memory and private copy-on-write maps."""
+def owner_of(array: Array) -> np.memmap[Any, Any] | None:
+    """Return the memory-mapped array that an array looks into; None for arrays in memory and private copy-on-write maps."""
     owner: object = array
     while owner is not None and not isinstance(owner, np.memmap):
         owner = getattr(owner, "base", None)
-    if not isinstance(owner, np.memmap) or getattr(owner, "mode", "c") == "c":
-        return None
-    pages = getattr(owner, "_mmap", None)
+    return owner if isinstance(owner, np.memmap) and getattr(owner, "mode", "c") != "c" else None
+
+
+def _pages(array: Array) -> mmap.mmap | None:
+    """Return the map an array looks into, None where it has no owner."""
+    pages = getattr(owner_of(array), "_mmap", None)
     return pages if isinstance(pages, mmap.mmap) else None
 
 

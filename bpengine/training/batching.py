@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
 from bpengine.backend import Backend, HostArray
 from bpengine.kernels._kernel import Array
 from bpengine.training.ahead import one_ahead
-from bpengine.training.reading import gather
+from bpengine.training.reading import Reader
 
 WINDOW = 2**17  # rows that are shuffled among themselves
 BLOCK = 256  # neighbouring rows that come into the same window
@@ -95,7 +95,7 @@ class Source:
             for order in self._orders(start, stop):
                 yield Segment(self.resident, order, len(order))
         else:
-            with closing(one_ahead(map(self._read, self._orders(start, stop)))) as pieces:
+            with closing(one_ahead(self._read(self._orders(start, stop)))) as pieces:
                 for arrays, order in pieces:
                     yield Segment(self._bring(arrays), order, len(order))
 
@@ -120,16 +120,29 @@ class Source:
         cuts = np.append(-(-np.arange(0, order.size, rows) // order.shape[1]), len(order))
         return [order[a:b] for a, b in pairwise(np.unique(cuts))]
 
-    def _read(self, order: HostArray) -> tuple[list[HostArray], HostArray]:
-        """Copy the rows of a piece into memory as they lie on disk; return them with their order there."""
-        ascending = np.argsort(order, axis=None)
-        rows, places = order.ravel()[ascending], np.empty(order.size, np.int32)
-        places[ascending] = np.arange(order.size, dtype=np.int32)
-        arrays = [gather(a, rows).astype(kind, copy=False) for a, kind in zip(self.arrays, self.dtypes, strict=True)]
-        return arrays, places.reshape(order.shape)
+    def _read(self, orders: Iterator[HostArray]) -> Iterator[tuple[list[HostArray], HostArray]]:
+        """Read piece after piece as they lie on disk, each with its order there; the next one is announced before."""
+        readers = [Reader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
+        coming = None
+        for order in chain(orders, [None]):
+            piece, coming = coming, None if order is None else _ascending(order)
+            if coming:
+                for reader in readers:
+                    reader.announce(coming[0])
+            if piece:
+                yield [reader.read(piece[0]) for reader in readers], piece[1]
 
     def _bring(self, arrays: list[HostArray]) -> tuple[Array, ...]:
         return tuple(self.backend.asarray(a, d, copy=False) for a, d in zip(arrays, self.dtypes, strict=True))
+
+
+def _ascending(order: HostArray) -> tuple[HostArray, HostArray]:
+    """Return the row numbers of a piece in ascending order, and the place of each of `order` among them."""
+    bits = max(order.size - 1, 1).bit_length()
+    numbered = np.sort(order.ravel().astype(np.int64) << bits | np.arange(order.size))  # faster than argsort
+    places = np.empty(order.size, np.int32)
+    places[numbered & (1 << bits) - 1] = np.arange(order.size, dtype=np.int32)
+    return numbered >> bits, places.reshape(order.shape)
 
 
 def make_source(

@@ -1,37 +1,86 @@
-"""Reading: rows of an array in memory or on disk, copied into memory without holding more of the file than is needed."""
+"""Reading: pieces of arrays in memory or on disk, without holding more of a file than is needed."""
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import pairwise
 
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.data import announce, release
+from bpengine.data import RowFile, announce, release
 
 STRETCH_BYTES = 128 * 2**20  # how much of a file on disk is mapped at a time
 ALIGN = 64  # bytes; JAX shares the memory of an array that begins at such an address, and copies any other
 
 
+class Reader:
+    """Reads pieces of one array, as `dtype` or that of the array, into two buffers that take turns.
+
+    A piece is gone when the next but one is read. New memory for each would cost more than what is read into it: the
+    system clears every page first.
+    """
+
+    def __init__(self, array: HostArray, dtype: str | None = None) -> None:
+        self._array, self._file = array, RowFile.behind(array)
+        self._raw = _Buffer(array, array.dtype)
+        self._turns = deque([_Buffer(array, np.dtype(dtype or array.dtype)) for _ in range(2)])
+
+    def announce(self, rows: HostArray) -> None:
+        """Say which rows will be read soon, so that the disk may fetch them meanwhile; their numbers must ascend."""
+        if self._file:
+            self._file.announce(rows)
+        elif isinstance(self._array, np.memmap):
+            announce(self._array, rows)
+
+    def read(self, rows: HostArray) -> HostArray:
+        """Copy the given rows, whose numbers must ascend, into memory."""
+        self._turns.rotate()
+        made = self._turns[0].first(len(rows))
+        read = made if made.dtype == self._array.dtype else self._raw.first(len(rows))
+        if self._file:
+            self._file.read(rows, read)
+        else:
+            _copy(self._array, rows, read)
+        if read is not made:
+            np.copyto(made, read, casting="unsafe")
+        return made
+
+
+class _Buffer:
+    """Memory for rows like those of an array, which grows as it is needed."""
+
+    def __init__(self, like: HostArray, dtype: np.dtype[np.generic]) -> None:
+        self._row, self._dtype = like.shape[1:], dtype
+        self._memory = _empty((0, *self._row), dtype)
+
+    def first(self, rows: int) -> HostArray:
+        """Return the first rows of the memory."""
+        if len(self._memory) < rows:
+            self._memory = _empty((rows, *self._row), self._dtype)
+        return self._memory[:rows]
+
+
 def gather(array: HostArray, rows: HostArray) -> HostArray:
-    """Copy the given rows, whose numbers must ascend, into memory, and let go of the pages of the file they came from.
+    """Copy the given rows, whose numbers must ascend, into memory of their own."""
+    return Reader(array).read(rows)
+
+
+def _copy(array: HostArray, rows: HostArray, picked: HostArray) -> None:
+    """Copy rows, and let go of the pages of the file they came from.
 
     The system maps up to megabytes around every page that is touched. So a stretch of the file is read at a time and
-    given back before the next. All that will be read is announced first: the disk is then asked for it at once.
+    given back before the next.
     """
-    picked = _empty((len(rows), *array.shape[1:]), array.dtype)
     if not isinstance(array, np.memmap):
-        return np.take(array, rows, axis=0, out=picked, mode="clip")
-    announce(array, rows)
+        np.take(array, rows, axis=0, out=picked, mode="clip")  # "raise" would copy once more
+        return
     stretch = max(1, STRETCH_BYTES * len(array) // max(1, array.nbytes))
     cuts = np.searchsorted(rows, np.arange(0, len(array) + stretch, stretch))
     for start, stop in pairwise(cuts):
         if start < stop:
-            np.take(
-                array, rows[start:stop], axis=0, out=picked[start:stop], mode="clip"
-            )  # "raise" would copy once more
+            np.take(array, rows[start:stop], axis=0, out=picked[start:stop], mode="clip")
             release(array)
-    return picked
 
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> HostArray:

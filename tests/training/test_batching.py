@@ -11,7 +11,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.training import batching
-from bpengine.training.reading import gather
+from bpengine.training.reading import Reader, gather
 
 
 @pytest.fixture
@@ -85,25 +85,50 @@ def test_any_run_of_steps_is_a_part_of_all_of_them(
 def test_only_what_is_asked_for_is_read(numbered: Any, small_windows: None, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
 
-    def noted(array: Any, rows: Any) -> Any:
-        assert threading.current_thread() is not threading.main_thread()
-        read.append(len(rows))
-        return gather(array, rows)
+    class Noted(Reader):
+        def read(self, rows: Any) -> Any:
+            assert threading.current_thread() is not threading.main_thread()
+            read.append(len(rows))
+            return super().read(rows)
 
-    monkeypatch.setattr(batching, "gather", noted)
+    monkeypatch.setattr(batching, "Reader", Noted)
     monkeypatch.setattr(batching, "STREAM_BYTES", 32 * 16)  # a window
     made = source(np.asarray(numbered).view(np.memmap), 8)
     rows_of(made, 5, 9)
     assert read == [24, 24, 8, 8]  # x and its numbers: three steps of the second window, one of the third
 
 
-def test_rows_of_a_file_are_copied_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["memory", "file", "map"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give an array in memory, on disk and read from its file, and on disk and read through the map."""
     monkeypatch.setattr("bpengine.training.reading.STRETCH_BYTES", 1000)
-    x = np.random.default_rng(0).normal(size=(500, 3))
-    np.save(tmp_path / "x.npy", x)
-    rows = np.array([0, 3, 4, 250, 251, 252, 499], np.int32)
-    for array in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
-        picked = gather(array, rows)
-        np.testing.assert_array_equal(picked, x[rows], strict=True)
-        assert picked.ctypes.data % 64 == 0
-        assert not isinstance(picked, np.memmap)
+    if request.param == "map":
+        monkeypatch.setattr("bpengine.data.mapped.MAPS", tmp_path / "nothing")
+    np.save(tmp_path / "x.npy", NUMBERS)
+    return NUMBERS if request.param == "memory" else np.load(tmp_path / "x.npy", mmap_mode="r")
+
+
+NUMBERS = np.random.default_rng(0).normal(size=(500, 3))
+ROWS = np.array([0, 3, 4, 250, 251, 252, 499], np.int32)
+
+
+def test_rows_are_copied_in_their_order(stored: Any) -> None:
+    picked = gather(stored, ROWS)
+    np.testing.assert_array_equal(picked, NUMBERS[ROWS], strict=True)
+    assert picked.ctypes.data % 64 == 0
+    assert not isinstance(picked, np.memmap)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_piece_stays_until_the_next_but_one_is_read(stored: Any, dtype: str) -> None:
+    reader = Reader(stored, dtype)
+    pieces = [ROWS[:3], ROWS, ROWS[2:4], ROWS[4:]]
+    before: list[Any] = []
+    for rows in pieces:
+        reader.announce(rows)
+        read = reader.read(rows)
+        np.testing.assert_array_equal(read, NUMBERS[rows].astype(dtype), strict=True)
+        for earlier, its_rows in before[-1:]:
+            np.testing.assert_array_equal(earlier, NUMBERS[its_rows].astype(dtype))
+        before.append((read, rows))
+    assert np.shares_memory(before[1][0], before[3][0])

@@ -1,0 +1,104 @@
+"""The file behind a memory map, so that rows can be read from it without touching a page of the map.
+
+Through the map, every few pages cost a fault beside the copy, up to megabytes around each count as memory of this process,
+and all of it is to be given back.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bpengine.data.dataset import Array
+from bpengine.data.memory import owner_of
+from bpengine.errors import DataError
+
+MAPS = Path("/proc/self/maps")  # Linux: which file lies at which address
+NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are asked for in one go
+
+
+class Place(NamedTuple):
+    """Where an address lies in a file: the position there, the file's identity, and the end of the mapped part."""
+
+    position: int
+    device: tuple[int, int]
+    inode: int
+    end: int
+
+
+class RowFile:
+    """Rows of an array that is memory-mapped in C order, read from its file."""
+
+    def __init__(self, descriptor: int, position: int, row_bytes: int) -> None:
+        self._descriptor, self._position, self._row_bytes = descriptor, position, row_bytes
+        weakref.finalize(self, os.close, descriptor)
+
+    @classmethod
+    def behind(cls, array: Array) -> RowFile | None:
+        """Return the file of a memory-mapped array, None where it cannot be told or is not read row by row.
+
+        The file of that name may be another by now. It is taken only if it is the very one that is mapped.
+        """
+        owner = owner_of(array)
+        if owner is None or not owner.filename or not array.ndim or not array.nbytes or not array.flags.c_contiguous:
+            return None
+        place = _place_of(array.ctypes.data)
+        if place is None or place.end < array.ctypes.data + array.nbytes:
+            return None
+        try:
+            descriptor = os.open(owner.filename, os.O_RDONLY)
+        except OSError:
+            return None
+        found = os.fstat(descriptor)
+        if ((os.major(found.st_dev), os.minor(found.st_dev)), found.st_ino) != (place.device, place.inode):
+            os.close(descriptor)
+            return None
+        return cls(descriptor, place.position, array.nbytes // len(array))
+
+    def announce(self, rows: Array) -> None:
+        """Tell the system that the rows with these numbers, ascending, will be read soon: the disk may fetch them all."""
+        with suppress(OSError):  # it is only advice
+            for start, stop in self._runs(rows, NEAR_BYTES).tolist():
+                os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+
+    def read(self, rows: Array, target: Array) -> None:
+        """Copy the rows with these numbers, ascending, into `target` (len(rows), ...), one after the other.
+
+        Raises DataError when the file has become shorter.
+        """
+        memory, filled = memoryview(target.reshape(-1).view(np.uint8).data), 0
+        for start, stop in self._runs(rows, 0).tolist():
+            while start < stop:
+                count = os.preadv(self._descriptor, [memory[filled : filled + stop - start]], start)
+                if not count:
+                    raise DataError(
+                        f"a memory-mapped file ends at byte {start}, before rows that it had when it was opened."
+                    )
+                start, filled = start + count, filled + count
+
+    def _runs(self, rows: Array, near: int) -> Array:
+        """Return the parts (start, stop) of the file in which the rows lie, those at most `near` bytes apart as one."""
+        begin = rows.astype(np.int64) * self._row_bytes + self._position
+        ends = np.flatnonzero(np.diff(begin) > self._row_bytes + near)
+        first, last = begin[np.append(0, ends + 1)], begin[np.append(ends, len(rows) - 1)] + self._row_bytes
+        return np.stack([first, last], axis=1)
+
+
+def _place_of(address: int) -> Place | None:
+    """Look up what is mapped at an address; None where the system does not say, or when it is no file."""
+    try:
+        lines = MAPS.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        span, _, offset, device, inode = line.split(maxsplit=5)[:5]
+        start, end = (int(part, 16) for part in span.split("-"))
+        if start <= address < end and inode != "0":
+            major, minor = (int(part, 16) for part in device.split(":"))
+            return Place(int(offset, 16) + address - start, (major, minor), int(inode), end)
+    return None
