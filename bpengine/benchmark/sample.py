@@ -29,13 +29,18 @@ class Epoch(NamedTuple):
 class Sample:
     """Rows x (rows, features) with targets y, and the weights that training starts from.
 
-    y is (rows,) class numbers, or (rows, 1) of x's dtype for a network with one output.
+    y is (rows,) class numbers, or (rows, 1) of x's dtype for a network with one output. The weights cannot be written to:
+    a contender that trained them where they lie would start its next turn from what it had learned.
     """
 
     workload: Workload
     x: HostArray
     y: HostArray
     initial: Weights
+
+    def __post_init__(self) -> None:
+        for array in (array for layer in self.initial for array in layer):
+            array.flags.writeable = False
 
     def epochs(self, steps: int) -> Iterator[Epoch]:
         """Yield the epochs that make up so many steps; the order of rows is the one the engine's own loop takes."""

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bpengine.benchmark.workloads import EPS
+
 INSTALLED = find_spec("optax") is not None
 NOTE = "optax's update rules" if INSTALLED else "update rules written by hand, for optax is not installed"
-BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+BETA1, BETA2 = 0.9, 0.999
 
 
 class Rule(NamedTuple):
@@ -26,7 +28,7 @@ def make(optimizer: str, rate: float) -> Any:
     if INSTALLED:
         import optax
 
-        return optax.adam(rate) if optimizer == "adam" else optax.sgd(rate)
+        return optax.adam(rate, eps=EPS) if optimizer == "adam" else optax.sgd(rate)
     return by_hand(optimizer, rate)
 
 

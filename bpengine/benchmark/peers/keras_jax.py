@@ -9,6 +9,7 @@ import numpy as np
 
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.sample import Sample, Weights
+from bpengine.benchmark.workloads import EPS
 
 PASSES = 1000  # full batches laid end to end, so that one call trains so many steps
 
@@ -58,4 +59,4 @@ class KerasJax(Peer):
     def _optimizer(self) -> Any:
         if self.workload.optimizer == "sgd":
             return keras.optimizers.SGD(self.workload.rate)
-        return keras.optimizers.Adam(self.workload.rate, epsilon=1e-8)
+        return keras.optimizers.Adam(self.workload.rate, epsilon=EPS)

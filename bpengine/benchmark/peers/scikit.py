@@ -11,6 +11,7 @@ from sklearn.neural_network import MLPClassifier
 
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.sample import Sample, Weights
+from bpengine.benchmark.workloads import EPS
 
 PASSES = 1000  # full batches laid end to end, so that one call trains so many steps
 
@@ -35,6 +36,7 @@ class ScikitLearn(Peer):
             learning_rate_init=work.rate,
             shuffle=False,
             momentum=0.0,
+            epsilon=EPS,
         )
         first = slice(0, max(work.batch, 1))
         self._model.partial_fit(sample.x[first], self._y[first], classes=np.arange(max(2, work.sizes[-1])))

@@ -9,6 +9,7 @@ from thinc.api import SGD, Adam, Linear, NumpyOps, Relu, Sigmoid, chain, set_cur
 
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.sample import Sample, Weights
+from bpengine.benchmark.workloads import EPS
 
 
 class ThincLayers(Peer):
@@ -31,11 +32,11 @@ class ThincLayers(Peer):
     def reset(self) -> None:
         """Put the initial weights in place, and start a new optimiser."""
         for layer, (w, b) in zip(self._layers, self.sample.initial, strict=True):
-            layer.set_param("W", np.ascontiguousarray(w.T))
+            layer.set_param("W", w.T.copy())
             layer.set_param("b", b.copy())
         rate = self.workload.rate
         plain = {"L2": 0.0, "grad_clip": 0.0, "use_averages": False}
-        self._rule = SGD(rate, **plain) if self.workload.optimizer == "sgd" else Adam(rate, eps=1e-8, **plain)
+        self._rule = SGD(rate, **plain) if self.workload.optimizer == "sgd" else Adam(rate, eps=EPS, **plain)
 
     def train(self, steps: int) -> None:
         """Take each batch, and step."""

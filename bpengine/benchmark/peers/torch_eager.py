@@ -10,6 +10,7 @@ from torch import nn
 
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.sample import Sample, Weights
+from bpengine.benchmark.workloads import EPS
 
 torch.set_float32_matmul_precision("highest")
 
@@ -43,8 +44,8 @@ class TorchEager(Peer):
         """Copy the initial weights into the modules, and start a new optimiser."""
         with torch.no_grad():
             for layer, (w, b) in zip(self._linear(), self.sample.initial, strict=True):
-                layer.weight.copy_(torch.from_numpy(w.T))
-                layer.bias.copy_(torch.from_numpy(b))
+                layer.weight.copy_(torch.tensor(w.T))
+                layer.bias.copy_(torch.tensor(b))
         self._rule = self._optimizer()
 
     def train(self, steps: int) -> None:
@@ -86,8 +87,9 @@ class TorchEager(Peer):
         return [module for module in self._model if isinstance(module, nn.Linear)]
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        kind = torch.optim.Adam if self.workload.optimizer == "adam" else torch.optim.SGD
-        return kind(self._model.parameters(), lr=self.workload.rate, fused=True)
+        if self.workload.optimizer == "sgd":
+            return torch.optim.SGD(self._model.parameters(), lr=self.workload.rate, fused=True)
+        return torch.optim.Adam(self._model.parameters(), lr=self.workload.rate, eps=EPS, fused=True)
 
     def _synchronize(self) -> None:
         if self._place.type == "cuda":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from bpengine.benchmark.peers.torch_eager import TorchEager
+from bpengine.benchmark.workloads import EPS
 
 
 class TorchGraph(TorchEager):
@@ -18,8 +19,8 @@ class TorchGraph(TorchEager):
             self._capture()
         with torch.no_grad():
             for layer, (w, b) in zip(self._linear(), self.sample.initial, strict=True):
-                layer.weight.copy_(torch.from_numpy(w.T))
-                layer.bias.copy_(torch.from_numpy(b))
+                layer.weight.copy_(torch.tensor(w.T))
+                layer.bias.copy_(torch.tensor(b))
             for slots in self._rule.state.values():
                 for slot in slots.values():
                     if isinstance(slot, torch.Tensor):
@@ -50,4 +51,4 @@ class TorchGraph(TorchEager):
     def _optimizer(self) -> torch.optim.Optimizer:
         if self.workload.optimizer == "sgd":
             return torch.optim.SGD(self._model.parameters(), lr=self.workload.rate, fused=True)
-        return torch.optim.Adam(self._model.parameters(), lr=self.workload.rate, fused=True, capturable=True)
+        return torch.optim.Adam(self._model.parameters(), lr=self.workload.rate, eps=EPS, fused=True, capturable=True)
