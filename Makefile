@@ -11,7 +11,7 @@ demo: $(VENV)/demo
 	$(BIN)/bpengine demo
 
 test: $(VENV)/test lint
-	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 
 lint: $(VENV)/test
 	$(BIN)/ruff format --check .

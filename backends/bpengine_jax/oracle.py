@@ -25,8 +25,19 @@ class Oracle:
 
         `function` receives ops bound to jax.numpy and the arrays in float64; it must return a scalar.
         """
+        return self.differentiated(function)(at)
+
+    def differentiated(
+        self, function: Callable[[Ops, dict[str, Array]], Array]
+    ) -> Callable[[Tree], tuple[float, Tree]]:
+        """Return `value_and_gradients` of a function, to be called at many points; it is compiled once."""
         ops = Ops(jax.numpy)
-        with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-            arrays = {name: jax.numpy.asarray(value, dtype="float64") for name, value in at.items()}
-            value, gradients = jax.jit(jax.value_and_grad(lambda tree: function(ops, tree)))(arrays)
-            return float(value), {name: np.asarray(gradient) for name, gradient in gradients.items()}
+        compiled = jax.jit(jax.value_and_grad(lambda tree: function(ops, tree)))
+
+        def run(at: Tree) -> tuple[float, Tree]:
+            with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
+                arrays = {name: jax.numpy.asarray(value, dtype="float64") for name, value in at.items()}
+                value, gradients = compiled(arrays)
+                return float(value), {name: np.asarray(gradient) for name, gradient in gradients.items()}
+
+        return run

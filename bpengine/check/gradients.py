@@ -55,6 +55,10 @@ def check_gradients(
         raise ConfigError(f"check_gradients requires seed to be a whole number of at least 0, got {seed!r}.")
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
+    if options and not isinstance(subject, (str, Kernel)):
+        raise ConfigError(
+            f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
+        )
     if isinstance(subject, Network) or _is_model(subject):
         return _network(subject, subjects.network_point(subject, x, y, weights, seed), seed, names)
     if y is not None or weights is not None:
@@ -89,7 +93,8 @@ def _network(subject: Any, point: Point, seed: int, names: list[str]) -> Report:
         report = replace(report, guilty=found)
     if model is None or not copied:
         return report
-    use, verdicts = own_gradients(model, point, problem, judged.kinks, judged.reference or judged.hand)
+    reference = judged.reference or judged.hand
+    use, verdicts = own_gradients(model, point, problem, judged.kinks, reference, judged.explained)
     return replace(report, oracles=(*report.oracles, use), verdicts=(*report.verdicts, *verdicts))
 
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bpengine.check import causes, kinks, words
+from bpengine.check import causes, kinks, rounding, words
 from bpengine.check.kinks import Kink
 from bpengine.check.problem import Problem
-from bpengine.check.rounding import RoundedOps
 from bpengine.check.verdict import Verdict, Worst
 from bpengine.layers.layer import HostArrays
-from bpengine.ops import Call, ObservedOps
+from bpengine.ops import Ops
 
 EXACT = 1e-12  # of an oracle that only rounds, in float64, relative to the largest element of the array
 SMALL = 1e-3  # an array this much smaller than the largest gradient is judged by that one's rounding
 FLOOR = float(np.finfo(np.float64).tiny)
+UNDERFLOW = FLOOR / float(np.finfo(np.float64).eps)  # below it digits are lost: compilers take less than FLOOR for 0
 JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing
-STEEP = 20.0  # times 16 (below) what a normalisation multiplies a cotangent by at most: 1 / sqrt(1e-5)
+WORTHLESS = 0.5  # a tolerance that is so much of the largest element tells nothing of what stays below it
 NAMED = 100  # elements at kinks that are named at most
 
 
@@ -35,30 +36,23 @@ def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
     return {name: max(value, least[name], FLOOR) for name, value in largest.items()}
 
 
-def conditioning(problem: Problem, met: list[Kink], eps: float, *, draws: int = 2) -> dict[str, float]:
-    """Return how far rounding carries each gradient, by running it with every kernel's arguments rounded at random.
+def conditioning(problem: Problem, met: list[Kink], eps: float) -> dict[str, float]:
+    """Return how far rounding carries each hand-written gradient, as runs with random rounding show."""
+    return explained(problem, rounding.deviations(problem, eps), problem.gradients(Ops(np))[1], met, eps)
+
+
+def explained(
+    problem: Problem, runs: list[dict[str, float]], gradients: HostArrays, met: list[Kink], eps: float
+) -> dict[str, float]:
+    """Return what rounding explains in each array, given how far each has moved in some runs.
 
     Where rounding decides on which side of a kink an element lies, the gradient may jump: a run in which it has moved by
     more than `JUMP` says nothing.
     """
-    largest, ambiguous = 0.0, kinks.ambiguous(met, eps)
-
-    def look(call: Call) -> None:
-        nonlocal largest
-        if call.function.endswith("_bwd"):
-            for result in call.result if isinstance(call.result, tuple) else (call.result,):
-                if result is not None:
-                    largest = max(largest, float(np.max(np.abs(np.nan_to_num(result)), initial=0.0)))
-
-    _, start = problem.gradients(ObservedOps(problem.ops, look))
-    moved = dict.fromkeys(problem.at, STEEP * eps * largest)  # what is 0 in one formula is a rounding in another
-    sizes = scales(problem, start)
-    for draw in range(draws):
-        _, gradients = problem.gradients(RoundedOps(problem.ops, eps, draw))
-        apart = {n: float(np.max(np.abs(g - start[n]), initial=0.0)) for n, g in gradients.items()}
-        if not (ambiguous and any(apart[n] > JUMP * sizes[n] for n in apart)):
-            moved = {n: max(moved[n], apart[n]) for n in moved}
-    return moved
+    if kinks.ambiguous(met, eps):
+        sizes = scales(problem, gradients)
+        runs = [run for run in runs if all(run[n] <= JUMP * sizes[n] for n in run)]
+    return {name: rounding.explained([run[name] for run in runs]) for name in problem.at}
 
 
 def compare(
@@ -91,16 +85,27 @@ def compare(
         ratio, tolerance = wrong / sizes[name], float(np.min(limit, initial=np.inf)) / sizes[name]
         named = tuple(named_element(problem, name, i) for i in np.argwhere(left)[:NAMED])
         verdicts.append(
-            Verdict(
+            worth(Verdict(
                 name, oracle, ratio, wrong / max(unit, FLOOR), tolerance, ours.size, passed, worst, None, out, 0, out, named
-            )
+            ))
         )  # fmt: skip
     return verdicts
 
 
-def exact_allowance(problem: Problem, reference: HostArrays, rounding: Mapping[str, float]) -> dict[str, float]:
-    """Return the allowance of an oracle that only rounds."""
-    return {name: EXACT * size + 16.0 * rounding[name] for name, size in scales(problem, reference).items()}
+def exact_allowance(reference: HostArrays, *rounded: Mapping[str, float]) -> dict[str, float]:
+    """Return the allowance of an oracle that only rounds: of each array's own size, and what rounding explains on each side.
+
+    An array of very small gradients, as of the first layers of a deep network, is not excused by the large ones of others.
+    """
+    own = {name: float(np.max(np.abs(np.nan_to_num(g)), initial=0.0)) for name, g in reference.items()}
+    return {name: EXACT * size + sum(side[name] for side in rounded) + UNDERFLOW for name, size in own.items()}
+
+
+def worth(verdict: Verdict) -> Verdict:
+    """Return a verdict; one that says so where a difference is seen, but no more than what may change all of the array."""
+    if not verdict.passed or verdict.error == 0 or verdict.tolerance <= WORTHLESS:
+        return verdict
+    return replace(verdict, compared=0, ill=verdict.ill + verdict.compared)
 
 
 def named_element(problem: Problem, name: str, index: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from bpengine.backend import get_oracle
 from bpengine.check import complexstep, judge
 from bpengine.check.aside import slopes
-from bpengine.check.autodiff import autodiff
+from bpengine.check.autodiff import Autodiff, autodiff
 from bpengine.check.probes import DIRECTIONS, Probes
 from bpengine.check.problem import Problem
 from bpengine.check.verdict import Verdict, Worst, off_the_kink
@@ -43,6 +43,7 @@ class Oracles:
         self.probes = Probes(problem, seed)
         self.kinks, self.loss, self.hand = self.probes.differences.kinks, self.probes.loss, self.probes.hand
         self.reference: HostArrays | None = None  # by autodiff; at unstated kinks the hand-written value
+        self.explained: Mapping[str, float] = {}  # by the rounding of that reference
         self._run: Mapping[str, Callable[[], Said]] = dict(
             zip(NAMES, (self._autodiff, self._differences, self._complex_step, self._inner_products), strict=True)
         )
@@ -57,22 +58,23 @@ class Oracles:
         except BackendUnavailable as error:
             return OracleUse("autodiff", False, "", str(error)), []
         try:
-            value, reference = autodiff(self.problem, self.kinks)
+            found = autodiff(self.problem, self.kinks)
         except Exception as error:
             if not self.problem.foreign:
                 raise
             return OracleUse("autodiff", False, "", _not_traced(self.problem.foreign, error)), []
-        verdicts, self.reference = self._whole(self.probes, reference), reference
+        self.reference, self.explained = found.gradients, found.explained
+        verdicts = self._whole(self.probes, found)
         if self.problem.unstated and not all(v.passed for v in verdicts):
-            verdicts = self._at_unstated_kinks(verdicts, reference)
-        note = f"{oracle.name}, every element; value {value:.6g}"
-        return OracleUse("autodiff", True, oracle.precision, note), [*verdicts, self._value(value)]
+            verdicts = self._at_unstated_kinks(verdicts, found)
+        note = f"{oracle.name}, every element; value {found.value:.6g}"
+        return OracleUse("autodiff", True, oracle.precision, note), [*verdicts, self._value(found.value)]
 
-    def _whole(self, probes: Probes, reference: HostArrays, apart: Mapping[str, Any] | None = None) -> list[Verdict]:
-        allowed = judge.exact_allowance(self.problem, reference, probes.rounding)
-        return judge.compare(probes.problem, "autodiff", probes.hand, reference, allowed, apart=apart)
+    def _whole(self, probes: Probes, found: Autodiff, apart: Mapping[str, Any] | None = None) -> list[Verdict]:
+        allowed = judge.exact_allowance(found.gradients, probes.rounding, found.explained)
+        return judge.compare(probes.problem, "autodiff", probes.hand, found.gradients, allowed, apart=apart)
 
-    def _at_unstated_kinks(self, verdicts: list[Verdict], reference: HostArrays) -> list[Verdict]:
+    def _at_unstated_kinks(self, verdicts: list[Verdict], found: Autodiff) -> list[Verdict]:
         """Leave out the elements where the gradient jumps and its value is a convention, once all are right aside.
 
         An array that is wrong aside is told as it is there. Where autodiff has no gradient even there, as of sqrt(x^2) at
@@ -81,12 +83,13 @@ class Oracles:
         beside, around = self.probes.aside, slopes(self.problem, self.seed)
         if beside is None:
             return verdicts
-        allowed = judge.exact_allowance(self.problem, reference, self.probes.rounding)
+        reference = found.gradients
+        allowed = judge.exact_allowance(reference, self.probes.rounding, found.explained)
         apart = {n: around.convention(n, hand, reference[n], allowed[n]) for n, hand in self.hand.items()}
         self.reference = {n: np.where(apart[n], hand, reference[n]) for n, hand in self.hand.items()}
-        there = autodiff(beside.problem, beside.differences.kinks)[1]
-        without = self._whole(self.probes, reference, apart)
-        right = self._whole(beside, there, {n: ~np.isfinite(a) for n, a in there.items()})
+        there = autodiff(beside.problem, beside.differences.kinks)
+        without = self._whole(self.probes, found, apart)
+        right = self._whole(beside, there, {n: ~np.isfinite(a) for n, a in there.gradients.items()})
         return [_either(new, aside) for new, aside in zip(without, right, strict=True)]
 
     def _value(self, value: float) -> Verdict:

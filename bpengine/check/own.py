@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,19 @@ from bpengine.errors import NonFiniteError
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 
-WORTHLESS = 0.5  # a tolerance that is so much of the largest element tells nothing
-
 
 def own_gradients(
-    model: Any, point: Point, problem: Problem, met: list[Kink], reference: HostArrays
+    model: Any,
+    point: Point,
+    problem: Problem,
+    met: list[Kink],
+    reference: HostArrays,
+    explained: Mapping[str, float],
 ) -> tuple[OracleUse, list[Verdict]]:
-    """Judge what `model.loss_and_gradients` returns: one gradient per parameter."""
+    """Judge what `model.loss_and_gradients` returns: one gradient per parameter.
+
+    `explained` is how far its own rounding may have carried the reference.
+    """
     x, y, weights = point.rows
     loss, gradients = model.loss_and_gradients(x, y, weights)
     if not math.isfinite(loss):
@@ -37,26 +43,15 @@ def own_gradients(
     precision, name = model.backend.precision, f"own {model.dtype}"
     eps, longest = rounding.unit(precision), max(len(x), *point.network.sizes)
     sizes, jumps = judge.scales(problem, reference), _jumps(problem, met, eps)
-    moved = _deviations(problem, model.dtype, eps)
-    allowed = {n: rounding.allowance(moved[n], sizes[n], longest, eps) + jumps.get(n, 0.0) for n in hand}
+    runs = rounding.deviations(problem, eps, model.dtype)
+    moved = {n: rounding.allowance([run[n] for run in runs], sizes[n], longest, eps) for n in hand}
+    allowed = {n: moved[n] + jumps.get(n, 0.0) + explained.get(n, 0.0) for n in hand}
     verdicts = judge.compare(problem, name, hand, reference, allowed, dtype=model.dtype)
     note = (
         f"the model's own gradients against float64; the tolerance is what {rounding.DRAWS} runs in {precision} with random "
         f"rounding show, and what {precision} explains in sums of {longest} terms"
     )
-    return OracleUse(name, True, f"{precision} on {model.backend.name}", note), [_worth(v) for v in verdicts]
-
-
-def _deviations(problem: Problem, dtype: str, eps: float) -> dict[str, list[float]]:
-    """Return the largest deviation from float64 in each array, in runs of the kernels of the table in `dtype`."""
-    _, exact = problem.gradients(Ops(np))
-    found: dict[str, list[float]] = {name: [] for name in problem.at}
-    for draw in range(rounding.DRAWS):
-        ops = rounding.RoundedOps(Ops(np), eps, draw, dtype)
-        _, gradients = problem.gradients(ops, {name: ops.rounded(a) for name, a in problem.at.items()})
-        for name, g in gradients.items():
-            found[name].append(float(np.max(np.abs(g - exact[name]), initial=0.0)))
-    return found
+    return OracleUse(name, True, f"{precision} on {model.backend.name}", note), verdicts
 
 
 def _jumps(problem: Problem, met: list[Kink], eps: float) -> HostArrays:
@@ -66,10 +61,3 @@ def _jumps(problem: Problem, met: list[Kink], eps: float) -> HostArrays:
     amounts = [kinks.shifts(met, eps, side, all_to=side) for side in (-1.0, 1.0)]
     sides = [problem.gradients(Shifted(np, amount))[1] for amount in amounts]
     return {n: np.abs(sides[0][n] - sides[1][n]) for n in problem.at}
-
-
-def _worth(verdict: Verdict) -> Verdict:
-    """Return a verdict; where rounding alone may change a finite gradient beyond recognition, one that says so."""
-    if verdict.tolerance <= WORTHLESS or not math.isfinite(verdict.error):
-        return verdict
-    return replace(verdict, compared=0, ill=verdict.compared, passed=True)

@@ -69,7 +69,7 @@ class Probes:
         size = float(sizes(array)[index])
         if oracle == "complex step":
             value = complexstep.along(self.problem, {name: step})
-            found = Estimate(value, judge.EXACT * self.sizes[name] + 16.0 * self.rounding[name])
+            found = Estimate(value, judge.EXACT * self.sizes[name] + self.rounding[name])
         else:
             told = self.differences.along({name: size * step}, size * self.sizes[name])
             found = Estimate(told.value / size, told.error / size, told.rungs)
@@ -141,7 +141,7 @@ class Probes:
             name, oracle, error, error / EPS, tolerance, len(told), error <= tolerance, worst, None, len(stopped), ill, aside,
             named,
         )  # fmt: skip
-        return off_the_kink(verdict) if i is not None and told[i].left_out else verdict
+        return judge.worth(off_the_kink(verdict) if i is not None and told[i].left_out else verdict)
 
     def _worst(self, told: list[Probe], i: int, *, passed: bool) -> Worst:
         hand, reference = np.array([p.hand for p in told]), np.array([p.estimate.value for p in told])

@@ -38,7 +38,7 @@ Examples:
   bpengine explain 2-2-1 --data xor --receipt step.jsonl
   bpengine explain --verify step.jsonl
   bpengine explain 2-2-1 --data xor --graph svg --out step.svg
-  bpengine explain 2-2-1 --data xor --activation sigmoid --learning-rate 2 --html xor.html
+  bpengine explain 2-3-1 --data xor --activation sigmoid --loss sigmoid_cross_entropy --learning-rate 5 --html xor.html
   bpengine explain 2-2-1 --data xor --figure network --layer 0 --unit 1 --out unit.png
   bpengine explain 2-2-1 --data xor --figure sweep --sweep "1.bias=-3:3:101" --out sweep.svg
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from bpengine.check.report import finite
 from bpengine.explain.cause import Cause
 from bpengine.explain.explanation import allowed
 from bpengine.explain.labels import back_label
-from bpengine.explain.sums import Term
+from bpengine.explain.sums import ULPS, Term
 from bpengine.explain.words import Words, factor, shown, words
 
 
@@ -38,7 +39,8 @@ class Paths:
     """The chain rule of one parameter: total = the paths' products + rest, and gradient is what the engine says.
 
     rows: the rows of the batch it is taken over. count: how many paths there are; paths: the largest. all_paths: the sum of
-    all, found without the backward pass. gradient: the engine's, without penalty; penalty: what penalties add to it.
+    all, found without the backward pass. gradient: the engine's, without penalty (of some rows only, input x dL/dz added
+    up here: the engine adds up the whole batch); penalty: what penalties add to it.
     """
 
     name: str
@@ -57,8 +59,8 @@ class Paths:
     @property
     def agrees(self) -> bool:
         """True when the sum of all paths is the engine's gradient, but for rounding: one per factor and per sum."""
-        limit = allowed(self.count if self.count < 1e6 else 10**6) * self.eps * self.depth * self.magnitude
-        return bool(abs(self.all_paths - self.gradient) <= limit)
+        ulps = self.depth * max(ULPS, 0.5 * math.sqrt(min(self.count, 1e6))) + allowed(len(self.rows))
+        return bool(abs(self.all_paths - self.gradient) <= ulps * self.eps * self.magnitude)
 
     def text(self, lang: str = "en") -> str:
         """Return the paths in words, English or Portuguese."""

@@ -12,9 +12,9 @@ Phase = Literal["forward", "backward", "update"]
 class Node:
     """One kernel call, or an array that was given (kind "given").
 
-    formula: what it computes, or the shape and values of a given array. column, row: where it stands: forward calls from
-    left to right in row 0, each backward call below its forward in row 1, penalties and updates in row 2, given arrays
-    above in row -1.
+    formula: what it computes, and shape and values of a result that no node takes; or those of a given array. column, row:
+    where it stands: forward calls from left to right in row 0, each backward call below its forward in row 1, penalties and
+    updates in row 2, given arrays above in row -1.
     """
 
     id: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from bpengine.explain.trace import Trace
 from bpengine.explain.words import Words, shown, words
 from bpengine.ops import Call
 
-SMALL = 6  # arrays of so many numbers are shown with their values
+SMALL = 9  # arrays of so many numbers are shown with their values
 
 
 def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
@@ -20,7 +20,8 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
     say = words(lang)
     chosen = [i for i, call in enumerate(traced.calls) if _drawn(call, update)]
     columns = _columns(traced, chosen)
-    nodes = [_node(traced, i, columns[i], say) for i in chosen]
+    taken = {id(array) for i in chosen for _, array in _taken(traced, i, traced.calls[i])}
+    nodes = [_node(traced, i, columns[i], taken, say) for i in chosen]
     by_id = {node.id: node for node in nodes}
     parameters = {id(array) for array in traced.parameters.values()}
     makers: dict[int, str] = {}
@@ -92,11 +93,10 @@ def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
     return columns
 
 
-def _node(traced: Trace, position: int, column: int, say: Words) -> Node:
+def _node(traced: Trace, position: int, column: int, taken: Container[int], say: Words) -> Node:
     call = traced.calls[position]
     phase: Phase = "update" if not call.place else "forward" if _ahead(traced, position) else "backward"
     aside = call.place in ("", "penalty")
-    formula = tuple(f"{n} = {call.kernel.formula[n]}" for n in call.named_results() if n in call.kernel.formula)
     place = say(f"graph_{'layer' if call.place[:1].isdigit() else call.place or 'update'}", place=call.place)
     about = next((n for n, a in traced.parameters.items() if any(a is arg for arg in call.args)), "")
     if aside and about:
@@ -104,7 +104,16 @@ def _node(traced: Trace, position: int, column: int, say: Words) -> Node:
     elif not call.place:
         place = ""
     row = 2 if aside else {"forward": 0, "backward": 1}[phase]
-    return Node(f"n{position}", "call", phase, call.function, place, formula, column, row)
+    return Node(f"n{position}", "call", phase, call.function, place, tuple(_formula(call, taken)), column, row)
+
+
+def _formula(call: Call, taken: Container[int]) -> Iterator[str]:
+    """Yield what a call computes, and what comes of it where no edge says so: the loss, the gradients of parameters."""
+    for name, array in call.named_results().items():
+        if name in call.kernel.formula:
+            yield f"{name} = {call.kernel.formula[name]}"
+            if id(array) not in taken:
+                yield f"({_shape(array)}) {_values(array)}".rstrip()
 
 
 def _ahead(traced: Trace, position: int) -> bool:
@@ -119,8 +128,12 @@ def _given(traced: Trace, array: HostArray, name: str, user: Node, number: str) 
         **{id(a): n for n, a in traced.parameters.items()},
     }  # fmt: skip
     title = known.get(id(array), name)
-    lines = (" x ".join(map(str, array.shape)) or "1", *([_values(array)] if _values(array) else []))
+    lines = (_shape(array), *([_values(array)] if _values(array) else []))
     return Node(number, "given", user.phase, title, user.place, lines, user.column, -1)
+
+
+def _shape(array: HostArray) -> str:
+    return " x ".join(map(str, np.shape(array))) or "1"
 
 
 def _values(array: HostArray) -> str:

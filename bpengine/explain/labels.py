@@ -12,6 +12,8 @@ def forward_label(term: Term, say: Words) -> str:
         return say("bias")
     if term.kernel == "add":
         return say("straight" if term.route == "direct" else "inner")
+    if term.kernel.startswith(("batch_norm", "layer_norm")):
+        return say("normalized")
     return say("input", unit=term.unit) if term.kernel.startswith("dense") else say("same_unit")
 
 

@@ -53,6 +53,8 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
         Path(_factors(links), product) for product, links in islice(Search(arrays, edges, dy).largest(begin), largest)
     ]
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
+    if sample is None and (given := flow.contribution((position, argument))) is not None:
+        gradient = float(given[element[1]])  # the engine's own sum over the batch
     whole = float(end.total.sum())
     return Paths(
         element_name(element), tuple(rows), int(end.count.sum()), tuple(found),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from bpengine.explain.passing import EXPLODING, SATURATED, VANISHING, LayerSensitivity
+from bpengine.explain.passing import EXPLODING, SATURATED, VANISHING, LayerSensitivity, UnitSensitivity
 from bpengine.explain.words import Words, aligned, shown, words
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ def _lines(told: Sensitivity, say: Words, largest: int) -> Iterator[str]:
     yield f"\n{say('by_layer')}"
     heads = tuple(say(f"head_{h}") for h in ("layer", "norm", "rms", "ratio", "verdict"))
     yield from aligned(heads, [_layer_cells(layer, say) for layer in told.layers])
-    marked = [u for u in told.units if u.verdict]
-    if marked:
-        yield f"\n{say('by_unit')}"
-        yield from (f"  {say('next_unit', unit=u.unit, place=u.place)}: {say(u.verdict)}" for u in marked[:largest])
-        if len(marked) > largest:
-            yield f"  ... {len(marked) - largest}"
+    units = _ranked(told.units)
+    yield f"\n{say('by_unit')}"
+    heads = tuple(say(f"head_{h}") for h in ("unit", "norm", "verdict"))
+    yield from aligned(heads, [_unit_cells(unit, say) for unit in units[:largest]])
+    if len(units) > largest:
+        yield f"  ... {len(units) - largest}"
     yield f"\n{say('by_parameter')}"
     heads = ("#", *(say(f"head_{h}") for h in ("parameter", "value", "partial", "share")))
     rows = [
@@ -40,6 +41,21 @@ def _lines(told: Sensitivity, say: Words, largest: int) -> Iterator[str]:
     yield ""
     yield from (say("dead_means"), say("saturated_means", limit=SATURATED))
     yield say("vanishing_means", low=VANISHING, high=EXPLODING)
+
+
+def _ranked(units: Sequence[UnitSensitivity]) -> list[UnitSensitivity]:
+    """Return the units that have parameters or a verdict: those with a verdict first, then by the norm of their gradient."""
+
+    def order(unit: UnitSensitivity) -> tuple[bool, float]:
+        norm = 0.0 if unit.norm is None else unit.norm
+        return not unit.verdict, -norm if math.isfinite(norm) else -math.inf
+
+    return sorted((u for u in units if u.verdict or u.norm is not None), key=order)
+
+
+def _unit_cells(unit: UnitSensitivity, say: Words) -> tuple[str, ...]:
+    norm = "-" if unit.norm is None else shown(unit.norm, 6)
+    return say("next_unit", unit=unit.unit, place=unit.place), norm, say(unit.verdict) if unit.verdict else "-"
 
 
 def _layer_cells(layer: LayerSensitivity, say: Words) -> tuple[str, ...]:

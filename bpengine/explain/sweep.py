@@ -106,7 +106,10 @@ def sweep(
 
 
 def _checked(values: Any, name: str) -> HostArray:
-    array = np.atleast_1d(np.asarray(values, dtype=float))
+    try:
+        array = np.atleast_1d(np.asarray(values, dtype=float))
+    except (TypeError, ValueError):  # text, or rows of different lengths
+        array = np.empty(0)
     if array.ndim != 1 or not array.size or not np.all(np.isfinite(array)):
         raise DataError(f"sweep requires finite values (n,) for {name!r}, got {values!r}.")
     return array

@@ -14,7 +14,7 @@ from bpengine.explain.words import Words, factor, shown, words
 if TYPE_CHECKING:
     from bpengine.explain.explanation import Explanation, ParameterSums
 
-FEW = 4  # rows of a batch that are told in full
+FEW = 4  # rows of a batch that are told in full, and terms of a sum over it
 
 
 def explanation_text(e: Explanation, lang: str, largest: int) -> str:
@@ -102,12 +102,11 @@ def _parameter_lines(e: Explanation, say: Words, largest: int) -> Iterator[str]:
 
 
 def _one_parameter(e: Explanation, part: ParameterSums, i: int, say: Words) -> Iterator[str]:
-    rows, update = part.data.shape[1], part.update
+    terms, update = part.data.terms(i, FEW), part.update
     bias = f" ({say('bias')})" if part.bias[i] else ""
-    if rows <= FEW:
-        text = " + ".join(f"{shown(t.left, 6)} x {factor(t.right, 6)}" for t in part.data.terms(i))
-    else:
-        text = say("sum_rows", count=rows)
+    text = " + ".join(f"{shown(t.left, 6)} x {factor(t.right, 6)}" for t in terms)
+    if terms.left_out:
+        text += f" + {factor(terms.rest, 6)} [{say('rest', count=terms.left_out)}]"
     more = "".join(f" + {say('penalty', name=n)} {factor(float(v[i]))}" for n, v in part.penalties)
     yield f"  {part.label(i)}{bias}: {say('gradient')} = {text}{more} = {shown(float(part.gradient[i]))}"
     old, new, step = (float(a[i]) for a in (update.old, update.new, update.step_size))

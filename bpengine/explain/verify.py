@@ -35,7 +35,8 @@ def verify(path: str | os.PathLike[str]) -> Verified:
         with open(path, encoding="utf-8") as file:
             return verify_lines(file)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the receipt {str(path)!r}: {error}.") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the receipt {str(path)!r}: {why}.") from None
 
 
 def verify_lines(lines: Iterable[str]) -> Verified:

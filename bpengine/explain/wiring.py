@@ -32,18 +32,22 @@ class Wiring:
         self.wrong: list[Wrong] = []
         self.results: dict[str, Any] = {}
         self.loss: Mapping[str, Any] = {}
-        self.rule = ""
+        self.rule: Mapping[str, Any] = {}
+        self.shape: list[int] = []  # (rows, inputs) by the head
         self.counter: HostArray | None = None
 
     def head(self, line: int, entry: Mapping[str, Any]) -> None:
         """Take the head."""
-        self.loss, self.rule = entry["loss"], entry["optimizer"]["kernel"]
+        self.loss, self.rule = entry["loss"], entry["optimizer"]
+        self.shape = [entry["rows"], entry["network"][0]]
 
     def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
         """Take a given array; some roles say what its values must be."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):
             self.wrong.append((line, reason("one")))
+        if role == "x" and list(array.shape) != self.shape:
+            self.wrong.append((line, reason("x", shape=list(array.shape), head=self.shape)))
         if role == "counter":
             self.counter = array
         if role == "step number" and self.counter is not None and not np.all(array == self.counter[1] + 1):
@@ -126,13 +130,20 @@ class Wiring:
             if sorted(self._leaves(gradient)) != sorted(self._contributions(array)):
                 yield line, reason("gradient", name=name)
             update = self.calls.get(self.maker.get(new, -1), {"function": "", "inputs": {}})
-            given = update["inputs"]
-            roles = [self.roles.get(given.get(n)) for n in ("t", "lr")]
-            used = (given.get("w"), given.get("dw"))
-            if not update["function"].startswith(self.rule) or used != (array, gradient):
-                yield line, reason("new_value", name=name, rule=self.rule)
-            elif roles != ["step number", "learning rate"]:
+            given, rule = dict(update["inputs"]), self.rule["kernel"]
+            used = (given.pop("w", None), given.pop("dw", None))
+            if not update["function"].startswith(rule) or used != (array, gradient):
+                yield line, reason("new_value", name=name, rule=rule)
+                continue
+            said = {"kernel": _OWNER[update["function"]].name, **update["options"]}
+            if said != dict(self.rule):
+                yield self.lines[update["call"]], reason("rule", rule=said, head=dict(self.rule))
+            roles = [self.roles.get(given.pop(n, -1)) for n in ("t", "lr")]
+            if roles != ["step number", "learning rate"]:
                 yield line, reason("rate", name=name)
+            slots = [self.roles.get(slot) for slot in given.values()]
+            if slots != [f"slot {i} of {name}" for i in range(len(slots))]:
+                yield self.lines[update["call"]], reason("slots", name=name)
 
     def _contributions(self, array: int) -> list[int]:
         """Return what comes back from all uses of an array."""

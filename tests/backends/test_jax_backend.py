@@ -105,8 +105,11 @@ def test_float64_without_x64_is_refused_with_the_cure(jax: Any) -> None:
     assert dtype == "float64"
 
 
-def test_the_oracle_works_in_float64_without_x64(jax: Any) -> None:
+@pytest.mark.parametrize("default", ["enable_x64", "default_matmul_precision", "numpy_rank_promotion"])
+def test_the_oracle_works_in_float64_whatever_the_defaults_are(default: str, jax: Any) -> None:
+    others = {"enable_x64": False, "default_matmul_precision": "bfloat16", "numpy_rank_promotion": "raise"}
     code = (
+        f"import jax; jax.config.update('jax_{default}', {others[default]!r})\n"
         "import bpengine as bp\n"
         "from bpengine.check import autodiff_gradients\n"
         "net = bp.Network(2, [bp.Dense(1, 'tanh')], 'mean_squared_error')\n"

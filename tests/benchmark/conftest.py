@@ -11,8 +11,8 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             patch.setenv(name, "1")
-        patch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+        patch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
         patch.setattr("bpengine.benchmark.roofline.LARGE", {"cpu": (64,), "gpu": (64,)})
-        patch.setattr("bpengine.benchmark.roofline.COPIES", {"cpu": (2**12, 2**20), "gpu": (2**20,)})
+        patch.setattr("bpengine.benchmark.roofline.COPIES", {"cpu": (2**16, 2**20), "gpu": (2**20,)})
         patch.setattr("bpengine.benchmark.turns.LAZY_SECONDS", 0.0)
         yield

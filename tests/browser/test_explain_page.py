@@ -255,6 +255,8 @@ def test_it_fits(opened: Opened, expect: Any, width: int) -> None:
         for subject in ("u0", "w0", "loss"):
             tab.locator("#look-at").select_option(subject)
             assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), subject
+    keys = "list => list.map((key) => [...key.children].map((part) => part.getBoundingClientRect().bottom))"
+    assert all(abs(swatch - word) < 20 for swatch, word in tab.eval_on_selector_all(".key > span", keys))
     tab.set_viewport_size({"width": 700, "height": 900})
     expect(tab.locator("#picture svg")).to_have_attribute("width", re.compile("6[0-9][0-9]"))
 

@@ -48,6 +48,12 @@ def test_rows_are_missing(x: Any, y: Any, missing: str) -> None:
         check_gradients(NET, x, y)
 
 
+def test_options_belong_to_a_kernel() -> None:
+    for subject in (NET, bp.Model(NET), bp.Dense(2)):
+        with pytest.raises(bp.ConfigError, match="requires options for a kernel only, got alpha for something else"):
+            check_gradients(subject, X, options={"alpha": 2.0})
+
+
 def test_rows_that_do_not_fit() -> None:
     with pytest.raises(bp.ShapeError):
         check_gradients(NET, X[:, :2], Y)

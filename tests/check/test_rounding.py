@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.check import check_gradients, rounding
+from bpengine.kernels import KERNELS
 from bpengine.ops import Ops
 
 NET = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "mean_squared_error")
@@ -57,6 +59,31 @@ def test_what_rounding_makes_worthless_is_said_to_be(rng: Any) -> None:
     assert own["0.weight"].ill == 32
     assert own["0.weight"].compared == 0
     assert "0, 32 ill conditioned" in str(report)
+
+
+def test_rounding_is_no_excuse_for_more_than_rounding(rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a model that fits its rows, every gradient is a rounding: no tolerance relative to them says anything."""
+    model, x = bp.Model(NET), rng.normal(size=(6, 3))
+    y, right = model.forward(x), model.loss_and_gradients
+    assert check_gradients(model, x, y, oracles=QUICK).passed
+
+    def wrong(*rows: Any) -> Any:
+        loss, gradients = right(*rows)
+        return loss, {**gradients, "1.bias": gradients["1.bias"] + np.float32(1.0)}
+
+    monkeypatch.setattr(model, "loss_and_gradients", wrong)
+    report = check_gradients(model, x, y, oracles=QUICK)
+    assert [(v.array, v.oracle) for v in report.failures] == [("1.bias", "own float32")]
+
+
+def test_a_difference_that_tells_nothing_is_not_counted() -> None:
+    def fwd(xp: Any, x: Any) -> Any:
+        y, residual = KERNELS["tanh"].forward(xp, x)
+        return y + 1e15, residual
+
+    report = check_gradients(replace(KERNELS["tanh"], name="drowned", forward=fwd), oracles=["differences", QUICK])
+    assert [(v.compared, v.ill) for v in report.verdicts] == [(0, 15), (0, 3)]
+    assert "nothing could be compared" in str(report)
 
 
 def test_a_gradient_that_is_not_finite_is_never_excused(rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def quickly(monkeypatch):
     """Make everything that takes time as small as it can be."""
     monkeypatch.setattr(bench, "WORKLOADS", {**bench.WORKLOADS, "tiny": TINY})
     monkeypatch.setattr("bpengine.benchmark.roofline.LARGE", {"cpu": (64,)})
-    monkeypatch.setattr("bpengine.benchmark.roofline.COPIES", {"cpu": (4096,)})
+    monkeypatch.setattr("bpengine.benchmark.roofline.COPIES", {"cpu": (2**16,)})
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
     return ("bench", "--quick", "--workloads", "tiny", "--backends", "numpy", "--rounds", "1")

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,6 +11,20 @@ import bpengine as bp
 from tests.cli.conftest import PROGRAM, process
 
 COMMANDS = ("demo", "train", "predict", "doctor")
+TELLING = """
+import sys
+import bpengine as bp
+from bpengine.cli import main
+
+fit = bp.Model.fit
+bp.Model.fit = lambda *args, **settings: fit(*args, **settings, callbacks=tell)
+
+def tell(model, epoch):
+    if epoch.number == 1:
+        print("training", file=sys.stderr, flush=True)
+
+sys.exit(main())
+"""
 
 
 @pytest.mark.parametrize("command", [PROGRAM, (sys.executable, "-m", "bpengine")], ids=["entry", "module"])
@@ -48,14 +61,17 @@ def test_the_engine_alone_loads_neither_typer_nor_rich():
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process on Windows")
 def test_interrupted_is_one_line_and_code_130(tmp_path):
-    args = ("train", "blobs", "--epochs", "100000000", "--test-fraction", "0", "--out", str(tmp_path / "m.safetensors"))
-    with subprocess.Popen([*PROGRAM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        time.sleep(4)
+    saved = tmp_path / "m.safetensors"
+    program = [sys.executable, "-c", TELLING, "train", "blobs", "--epochs", "100000000", "--test-fraction", "0"]
+    program += ["--out", str(saved)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr.readline() == "training\n"
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (130, "")
-    assert err.startswith("bpengine: interrupted")
+    assert err.startswith("bpengine: interrupted after ")
     assert err.count("\n") == 1
+    assert saved.exists()
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt, "typer"])

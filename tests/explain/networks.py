@@ -17,15 +17,18 @@ BIASES: list[Any] = [True, False, "column", "column-first"]
 END = {"probabilities": "sigmoid", "scores": "identity", "any": "identity"}
 
 
-def random_layers(rng: np.random.Generator, size: int) -> tuple[list[bp.Layer], int]:
-    """Return one to four layers and the number of features that come out."""
+WIDTH, ROWS = 3, 4  # where every shape is compiled by itself: of all layers, and of the batch
+
+
+def random_layers(rng: np.random.Generator, size: int, *, alike: bool = False) -> tuple[list[bp.Layer], int]:
+    """Return one to four layers and the number of features that come out; `alike`, as many as go in."""
     layers: list[bp.Layer] = []
     for kind in rng.choice(
         ["dense", "dense", "activation", "batch", "layer", "dropout", "residual"], rng.integers(1, 5)
     ):
         bent = str(rng.choice(BENT))
         if kind == "dense":
-            size = int(rng.integers(1, 7))
+            size = WIDTH if alike else int(rng.integers(1, 7))
             layers.append(bp.Dense(size, bent, bias=BIASES[int(rng.integers(4))]))
         elif kind == "residual":
             inner = [[bp.Dense(size, bent)], [bp.Dense(3, bent), bp.BatchNorm(), bp.Dense(size)], [bp.Activation(bent)]]
@@ -36,10 +39,10 @@ def random_layers(rng: np.random.Generator, size: int) -> tuple[list[bp.Layer], 
     return layers, size
 
 
-def random_case(rng: np.random.Generator) -> tuple[bp.Network, Any, Any, Any]:
-    """Return a network, x, y, and weights of the rows or None."""
-    inputs, outputs, rows = (int(n) for n in rng.integers(1, [6, 5, 9]))
-    layers, _ = random_layers(rng, inputs)
+def random_case(rng: np.random.Generator, *, alike: bool = False) -> tuple[bp.Network, Any, Any, Any]:
+    """Return a network, x, y, and weights of the rows or None; `alike`, of the same shapes for every rng."""
+    inputs, outputs, rows = (WIDTH, WIDTH, ROWS) if alike else (int(n) for n in rng.integers(1, [6, 5, 9]))
+    layers, _ = random_layers(rng, inputs, alike=alike)
     name = str(rng.choice(LOSSES))
     kernel = KERNELS[name]
     end = "softmax" if kernel.output == "probabilities" and kernel.target == "classes" else END[kernel.output]

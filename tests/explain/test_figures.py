@@ -23,7 +23,7 @@ from bpengine.explain.phrases.causes import RULES
 from bpengine.explain.words import rule_words, words
 from bpengine.training.history import Epoch
 from tests.explain.networks import dosage, xor
-from tests.tolerances import value_rtol
+from tests.tolerances import correlation_atol, value_rtol
 
 TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,14 @@ def texts(figure: Any) -> list[str]:
 
     figure.savefig(Path("/dev/null"), format="svg")
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def cut_off(figure: Any) -> list[str]:
+    """Return the texts around the axes that the edge of the paper cuts off."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    return [t.get_text() for t in figure.texts if t.get_window_extent(renderer).x1 > figure.bbox.x1]
 
 
 def lines(figure: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -141,9 +149,11 @@ def test_network_refuses_half_a_choice_and_rows_that_do_not_exist() -> None:
 def test_network_marks_numbers_that_are_not_finite() -> None:
     model, x, y = mazur()
     model.parameters = {"0.weight": [[np.nan, 0.25], [0.2, 0.3]]}
-    told = texts(figures.network(model, x, y, layer=0, unit=0))
+    figure = figures.network(model, x, y, layer=0, unit=0)
+    told = texts(figure)
     assert "nan (!)" in told
-    assert any("First cause: parameter '0.weight'" in t for t in told)
+    assert any("First cause: parameter '0.weight', row 0, column 0 = nan (1 of 4" in t for t in told)
+    assert cut_off(figure) == []
 
 
 # the loss curve
@@ -262,6 +272,14 @@ def test_sweep_of_two_draws_the_way() -> None:
         figures.sweep(bp.sweep(model, x, y, names, [[0.0], grid[1]]))
 
 
+def test_a_long_title_is_broken_not_cut_off() -> None:
+    model, x, y = dosage()
+    names = ["1.weight[0,0]", "0.weight[0,1]"]
+    figure = figures.sweep(bp.sweep(model, x, y, names, [[0, 1], [0, 1]]), lang="pt")
+    assert cut_off(figure) == []
+    assert any(text.endswith("o resto\ncongelado") for text in texts(figure))
+
+
 @pytest.mark.parametrize("two", [False, True])
 def test_sweep_marks_losses_that_are_not_finite(two: bool) -> None:
     model, x, y = dosage()
@@ -364,8 +382,12 @@ def test_decision_boundary_marks_outputs_that_are_not_finite(rng: np.random.Gene
     model = bp.Model(bp.Network(2, bp.Dense(classes), loss))
     model.parameters = {"0.bias": np.full(classes, np.nan)}
     y = np.array([0, 1, 0, 1])
-    told = texts(figures.decision_boundary(model, rng.normal(size=(4, 2)), y[:, None] if classes == 1 else y))
+    figure = figures.decision_boundary(model, rng.normal(size=(4, 2)), y[:, None] if classes == 1 else y)
+    told = texts(figure)
     assert any(t.startswith("not finite: 40401") for t in told)
+    assert "0 of 4 rows on the right side of the boundary" in told
+    marks = next(points for label, points in lines(figure).items() if label.startswith("not finite"))
+    assert abs(np.corrcoef(marks)[0, 1]) < correlation_atol(200)  # all over the plane
 
 
 def test_decision_boundary_refuses_what_it_cannot_draw(rng: np.random.Generator) -> None:

@@ -32,6 +32,13 @@ def test_nodes_are_the_calls_and_edges_the_arrays() -> None:
     arrays = [edge for edge in drawn.edges if edge.end == "n7" and not edge.kept]
     assert arrays == [Edge("n6", "n7", "dy", (1, 1), "[-0.123]")]
     assert "loss 0.121766" in drawn.title
+    nodes = {node.id: node for node in drawn.nodes}
+    assert nodes["n4"].formula[1] == "(1) [0.122]"
+    assert nodes["n9"].formula == (
+        "dw = x_ones.T @ dy",
+        "(3 x 3) [0 0 0; -0.00427 0.00973 0.00955; -0.00427 0.00973 0.00955]",
+    )
+    assert "(3 x 1) [-0.111; -0.0732; -0.0467]" in nodes["n7"].formula
     assert json.dumps(drawn.to_json())
     assert len(drawn.to_rows()) == len(drawn.edges)
 

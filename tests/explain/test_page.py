@@ -7,12 +7,15 @@ import json
 import math
 import re
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.cli import main
+from bpengine.cli.explain import HELP
 from bpengine.errors import ConfigError
 from bpengine.explain.page import Page, page
 from bpengine.explain.page.document import SCRIPTS
@@ -20,6 +23,7 @@ from bpengine.explain.page.drawing import FEWER, spread
 from bpengine.explain.page.words import PAGE, ROOM, page_words
 from bpengine.explain.steps import trace_steps
 
+ROOT = Path(__file__).parents[2]
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
 Y = np.array([[0], [1], [1], [0]], float)
 NASTY = "</script><script>window.hacked = 1</script><!-- \"'&\u2028"
@@ -96,6 +100,21 @@ def test_numbers_are_the_engines(dtype: str) -> None:
             assert not own
         assert number(told["loss"], at) == model.trace(X, Y).loss
         model.fit(X, Y, optimizer=bp.SGD(2.0), steps=1)
+
+
+GUIDES = ("forward-and-backward.md", "forward-and-backward.pt-BR.md")
+
+
+@pytest.mark.parametrize("text", [HELP, *((ROOT / "docs" / "guides" / name).read_text("utf-8") for name in GUIDES)])
+def test_the_training_that_help_and_guides_offer_as_a_page_learns(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (command,) = re.findall(r"bpengine (explain [^`\n]*--html xor\.html[^`\n]*)", text)
+    monkeypatch.chdir(tmp_path)
+    assert main(command.split()) == 0
+    told = json.loads(Path("xor.html").read_text("utf-8").split('id="content">')[1].split("</script")[0])
+    losses = np.frombuffer(base64.b64decode(told["losses"]))
+    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_a_short_run_of_a_small_network_is_kept_whole_and_small() -> None:

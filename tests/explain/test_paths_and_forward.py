@@ -60,6 +60,20 @@ def test_in_random_networks_the_sum_over_all_paths_is_the_engines_gradient() -> 
     assert checked > 300
 
 
+@pytest.mark.parametrize(
+    ("loss", "name"), [("half_sum_squares", "0.weight[0,0]"), ("mean_absolute_error", "1.bias[0]")]
+)
+def test_the_gradient_beside_the_paths_is_the_engines_own(loss: str, name: str) -> None:
+    """In float32 its sum over the batch is rounded; of one row it is input x dL/dz."""
+    rng = np.random.default_rng(1)
+    model = bp.Model(bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(4)], loss), dtype="float32")
+    traced = model.trace(rng.normal(size=(1000, 3)), 5 + rng.uniform(size=(1000, 4)))
+    found = paths_of(traced, name, largest=1)
+    assert found.gradient == float(traced.gradients[name.partition("[")[0]].flat[0])
+    assert found.agrees
+    assert paths_of(traced, name, sample=3).agrees
+
+
 def test_many_paths_are_counted_and_no_comma_is_taken_for_a_decimal_point() -> None:
     network = bp.Network(1, [bp.Dense(40, "tanh"), bp.Dense(60, "tanh"), bp.Dense(1)], "half_sum_squares")
     found = paths(bp.Model(network, dtype="float64"), [[1.0], [2.0]], [[1.0], [0.0]], "0.weight[0,0]", largest=1)

@@ -149,6 +149,20 @@ def other_head(lines: Lines) -> None:
     lines[0]["loss"]["reduction"] = "sum"
 
 
+def other_rule(lines: Lines) -> None:
+    lines[0]["optimizer"]["beta1"] = 0.8
+
+
+def fewer_rows(lines: Lines) -> None:
+    lines[0]["rows"] = 4
+
+
+def other_slots(lines: Lines) -> None:
+    """Take the second moment for the first: in the first step both are zero, and the numbers follow."""
+    inputs = lines[place(lines, "adam_update")]["inputs"]
+    inputs["m"] = inputs["v"]
+
+
 def shape(lines: Lines) -> None:
     given(lines, "x")["shape"] = [2, 5]
 
@@ -188,6 +202,9 @@ BROKEN: dict[str, tuple[Callable[[Lines], None], str]] = {
     "the first gradient": (not_one, "dy of softmax_cross_entropy_bwd"),
     "the step number": (step_number, "new_w of adam_update"),
     "the head": (other_head, "the head says"),
+    "the rule": (other_rule, "the update rule is"),
+    "the number of rows": (fewer_rows, "x has the shape [5, 2], the head says [4, 2]"),
+    "what the rule remembers": (other_slots, "does not use what the rule remembers of it, in order"),
     "a shape": (shape, "damaged"),
     "an array that is not there": (from_the_future, "w is array 999, which no line before it holds"),
     "a dtype": (not_a_float32, "values that are no float32"),

@@ -83,6 +83,8 @@ def test_what_cannot_be_swept_is_refused() -> None:
         bp.sweep(model, x, y, ["1.bias", "0.bias[0]"], [[0.0]])
     with pytest.raises(bp.ConfigError, match="different parameters"):
         bp.sweep(model, x, y, ["1.bias", "1.bias[0]"], [[0.0], [0.0]])
+    with pytest.raises(bp.DataError, match=r"finite values .* got 'abc'"):
+        bp.sweep(model, x, y, "1.bias", "abc")
     with pytest.raises(bp.DataError, match="finite values"):
         bp.sweep(model, x, y, "1.bias", [np.nan])
 
@@ -118,6 +120,11 @@ def test_every_partial_is_there_and_ranked() -> None:
     np.testing.assert_allclose(told.units[2].norm, np.linalg.norm(gradients["0.weight"][:, 2]))
     assert told.to_rows(3)[0]["rank"] == 1
     assert "derivada parcial" in told.text("pt")
+    by_unit = told.text(largest=2).partition("By unit\n")[2].splitlines()
+    assert [line.split()[:5] for line in by_unit[1:3]] == [
+        ["unit", str(u.unit), "of", "layer", u.place] for u in sorted(told.units, key=lambda u: -u.norm)[:2]
+    ]
+    assert by_unit[3] == "  ... 2"
 
 
 def test_dead_and_saturated_units_and_vanishing_layers_are_named() -> None:

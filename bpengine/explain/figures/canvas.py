@@ -28,6 +28,7 @@ INK, GREY, PALE = "#1a1a1a", "#5f6670", "#dde0e5"
 SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE, "D", ":"))
 TITLE, LABEL, TEXT, SMALL = 15.0, 13.0, 11.5, 10.0  # points, on paper 8 inches wide
 EDGE = 0.15  # inches left of a title
+LINE = 0.24  # inches from one line below a title to the next
 DPI = 150
 FEW_POINTS = 15  # of a line: so many get a marker each
 BAD = "x"  # the marker of a number that is not finite
@@ -70,16 +71,42 @@ def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
 
 
 def title(figure: Figure, text: str, below: str = "") -> None:
-    """Write what the figure shows, and lines below it in smaller letters, at the upper left, above all axes."""
+    """Write what the figure shows, and lines below it in smaller letters, at the upper left, above all axes.
+
+    Lines that are too long for the paper are broken.
+    """
     width, height = figure.get_size_inches()
     style: Style = {"ha": "left", "va": "top", "parse_math": False}
-    figure.text(EDGE / width, 1 - 0.12 / height, text, fontsize=TITLE, fontweight="bold", color=INK, **style)
-    figure.text(EDGE / width, 1 - 0.46 / height, below, fontsize=TEXT, color=GREY, **style)
+    head, below = broken(text, width, TITLE, "bold"), broken(below, width, TEXT)
+    top = 0.46 + 0.28 * head.count("\n")
+    figure.text(EDGE / width, 1 - 0.12 / height, head, fontsize=TITLE, fontweight="bold", color=INK, **style)
+    figure.text(EDGE / width, 1 - top / height, below, fontsize=TEXT, color=GREY, **style)
     figure.set_label(text)
     engine: Any = figure.get_layout_engine()
     if engine is not None:
         lines = below.count("\n") + 1 if below else 0
-        engine.set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - (0.48 + 0.24 * lines) / height))
+        engine.set(w_pad=0.12, h_pad=0.08, rect=(0, 0, 1, 1 - (top + 0.02 + LINE * lines) / height))
+
+
+def broken(text: str, width: float, size: float, weight: str = "normal") -> str:
+    """Return text with its lines broken at blanks where they are wider than the paper, `width` in inches."""
+    font = library("font_manager").FontProperties(weight=weight)
+    measure = library("textpath").TextToPath().get_text_width_height_descent
+
+    def fits(line: str) -> bool:
+        return bool(measure(line, font, False)[0] * size / font.get_size() <= 72 * (width - 2 * EDGE))
+
+    lines = []
+    for whole in text.split("\n"):
+        line, *rest = whole.split(" ")
+        for word in rest:
+            if fits(f"{line} {word}"):
+                line += f" {word}"
+            else:
+                lines.append(line)
+                line = word
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:

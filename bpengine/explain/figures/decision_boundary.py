@@ -71,10 +71,9 @@ def _predict(model: Any, x: HostArray) -> HostArray:
 
 
 def _verdicts(output: HostArray, threshold: float) -> HostArray:
-    """Return the class given to each output (n, outputs)."""
-    if output.shape[1] == 1:
-        return np.asarray(output[:, 0] > threshold, dtype=int)
-    return np.asarray(np.argmax(output, axis=1))
+    """Return the class given to each output (n, outputs); -1, which is none, where an output is not a number."""
+    chosen = output[:, 0] > threshold if output.shape[1] == 1 else np.argmax(output, axis=1)
+    return np.where(np.isnan(output).any(axis=1), -1, chosen)
 
 
 def _labels(model: Any, target: HostArray, threshold: float) -> tuple[HostArray, list[str]]:
@@ -160,6 +159,6 @@ def _not_finite(axes: Axes, points: HostArray, say: Words) -> None:
     """Mark the points of the plane for which the output is not finite, a few of them."""
     if len(points):
         where = ", ".join(canvas.number(v) for v in points[0])
-        few = points[:: max(1, len(points) // 200)]
+        few = points[np.random.default_rng(0).permutation(len(points))[:200]]  # every so many would lie on a line
         label = say("not_finite", count=len(points), where=where)
         axes.plot(*few.T, canvas.BAD, color=canvas.INK, markersize=5, label=label)

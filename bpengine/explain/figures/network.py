@@ -55,11 +55,13 @@ def network(
         chosen = (found.place, find_unit(found, unit))
     width = max(drawn.width + LEFT + RIGHT, 9.0)
     lines = [] if chosen is None else _wrapped(told_sum(traced, *chosen, row, say), width)
-    figure, axes = _paper(drawn, width, len(lines))
+    below = canvas.broken(_below(traced, row, say), width, canvas.TEXT)
+    figure, axes = _paper(drawn, width, HEAD + canvas.LINE * max(0, below.count("\n") - 1), FOOT + 0.3 * len(lines))
     draw_lines(axes, drawn, chosen)
     draw_spots(axes, drawn, chosen, say)
     _heads(axes, drawn, traced, row, say)
-    _texts(figure, traced, row, lines, say)
+    canvas.title(figure, say("network"), below)
+    _texts(figure, lines, say)
     return figure
 
 
@@ -69,10 +71,9 @@ def _wrapped(lines: list[str], width: float) -> list[tuple[str, bool]]:
     return [(part, i == len(lines) - 1) for i, parts in enumerate(fitting) for part in parts]
 
 
-def _paper(drawn: Diagram, width: float, lines: int) -> tuple[Figure, Axes]:
-    """Return a figure whose data are inches."""
-    foot = FOOT + 0.3 * lines
-    height = drawn.height + HEAD + foot
+def _paper(drawn: Diagram, width: float, head: float, foot: float) -> tuple[Figure, Axes]:
+    """Return a figure whose data are inches, with room for texts above and below."""
+    height = drawn.height + head + foot
     figure = canvas.sheet(width, height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -97,17 +98,20 @@ def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, say: Words) -> N
         canvas.write(axes, spot.x + RADIUS + 0.12, spot.y, text, ha="left", color=canvas.GREEN)
 
 
-def _texts(figure: Figure, traced: Trace, row: int, lines: list[tuple[str, bool]], say: Words) -> None:
+def _below(traced: Trace, row: int, say: Words) -> str:
+    """Return what stands below the title."""
     loss = canvas.number(traced.loss)
     below = say("network_one", loss=loss)
     if traced.rows > 1:
         below = say("network_below", row=row, rows=traced.rows, loss=loss)
-    if traced.first_bad:
-        below += "\n" + say("bad", cause=traced.first_bad.told(say))
+    return below + ("\n" + say("bad", cause=traced.first_bad.told(say)) if traced.first_bad else "")
+
+
+def _texts(figure: Figure, lines: list[tuple[str, bool]], say: Words) -> None:
+    """Write a unit's sum and the key below the network."""
     height = figure.get_figheight()
     style: canvas.Style = {"ha": "left", "va": "top", "parse_math": False}
     left = canvas.EDGE / figure.get_figwidth()
-    canvas.title(figure, say("network"), below)
     for i, (line, result) in enumerate(lines):
         figure.text(
             left, (0.52 + 0.3 * (len(lines) - i)) / height, line, fontsize=canvas.LABEL, color=canvas.INK,

@@ -42,6 +42,7 @@ function updateNode(id, { node, value, name, hint, column }, at) {
   const thing = found(id);
   value.textContent = number === null ? "" : brief(number);
   value.classList.toggle("long", value.textContent.length > 5);
+  value.classList.toggle("longer", value.textContent.length > 6);
   const full = thing.kind === "units" ? unitName(thing) : title(id);
   name.textContent = full.length > 13 ? `${full.slice(0, 12)}…` : full;
   hint.textContent = full;

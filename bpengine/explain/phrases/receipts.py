@@ -71,6 +71,18 @@ RECEIPTS: dict[str, tuple[str, str]] = {
         "the loss is {loss}, the head says {head}",
         "a função de perda é {loss}, o cabeçalho diz {head}",
     ),
+    "receipt_x": (
+        "x has the shape {shape}, the head says {head}",
+        "x tem a forma {shape}, o cabeçalho diz {head}",
+    ),
+    "receipt_rule": (
+        "the update rule is {rule}, the head says {head}",
+        "a regra de atualização é {rule}, o cabeçalho diz {head}",
+    ),
+    "receipt_slots": (
+        "the step of {name!r} does not use what the rule remembers of it, in order",
+        "o passo de {name!r} não usa, em ordem, o que a regra guarda dele",
+    ),
     "receipt_role": (
         "{name} of the loss is not the given {role}",
         "{name} da função de perda não é o array dado {role}",

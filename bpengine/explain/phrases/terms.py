@@ -7,6 +7,7 @@ TERMS: dict[str, tuple[str, str]] = {
     "with_row": ("{label}, row {row}", "{label}, amostra {row}"),
     "input": ("input {unit}", "entrada {unit}"),
     "same_unit": ("this unit's own value", "o valor da própria unidade"),
+    "normalized": ("this unit's value, normalized", "o valor desta unidade, normalizado"),
     "straight": ("the input, straight", "a entrada, direta"),
     "inner": ("the inner layers", "as camadas internas"),
     "bias": ("bias", "viés (bias)"),

@@ -59,7 +59,6 @@ UNIT: dict[str, tuple[str, str]] = {
     "weights_left": ("{count} weights with smaller gradients", "{count} pesos com gradientes menores"),
     "penalty": ("penalty {name}", "penalidade {name}"),
     "gradient": ("gradient", "gradiente"),
-    "sum_rows": ("sum over {count} rows", "soma sobre {count} amostras"),
     "step": ("Step of {rule}, learning rate {rate}", "Passo de {rule}, taxa de aprendizado (learning rate) {rate}"),
     "step_size": (
         "slope x learning rate = step size: {slope} x {rate} = {step}",
