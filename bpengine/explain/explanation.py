@@ -12,8 +12,6 @@ from bpengine.explain.cause import Cause
 from bpengine.explain.sums import ULPS, Sums
 from bpengine.explain.update import Update
 
-FEW = 16  # terms
-
 
 @dataclass(frozen=True)
 class ParameterSums:
@@ -118,9 +116,8 @@ class Explanation:
 def allowed(terms: int) -> float:
     """Return how many units of eps times magnitude a sum of so many terms may be off: the engine adds in its own order.
 
-    2 covers up to 16 terms, for roundings of random sign add up to 0.5 sqrt(n). Beyond that the bound for any order of
-    adding, half a unit a term: numbers of equal size, added one by one, come near it. A missing term of the usual size is
-    more than that up to 4,000 terms in float32.
+    2 covers what goes into a term. n roundings of half a unit each, for any order of adding; numbers of equal size, added one
+    by one, come near it. A missing term of the usual size is more than that up to 4,000 terms in float32.
     Source: Higham, "Accuracy and stability of numerical algorithms", 2nd edition, 2002, section 3.1.
     """
-    return ULPS if terms <= FEW else 0.5 * terms
+    return max(ULPS, 0.5 * terms)
