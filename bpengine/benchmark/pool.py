@@ -58,6 +58,8 @@ class Pool:
         return Process(contender, self._device, dtype, self._without)
 
     def _start(self, contender: Contender, dtype: str) -> None:
+        if dead := self._running.pop(contender.name, None):
+            dead.close()
         try:
             process = self.fresh(contender, dtype)
         except WorkerFailed as error:

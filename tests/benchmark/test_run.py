@@ -1,6 +1,7 @@
 """Whole runs, with real processes: the losses agree, and what misbehaves is found out."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -41,40 +42,36 @@ def made(workloads, contenders, **settings):
     return record.make(plan, run(plan), {})
 
 
-ABSENT = Contender("absent", "Absent", ".engine:Engine", ("no_such_package",), "Install it.", ("cpu",))
-BROKEN = Contender("broken", "Broken", "no_such_module:Peer", (), "", ("cpu",))
-CROOKED = tuple(map(tiny.contender, (tiny.WrongRate, tiny.WrongOrder, tiny.Refuses, tiny.Dies)))
-
-
 @pytest.fixture(scope="module")
-def honest(pytestconfig):
-    """Give every contender of the CPU that is installed."""
+def whole(pytestconfig):
+    """Give the record of every contender of the CPU that is installed, on two tiny workloads."""
     lacking = [c.name for c in choose(None, None) if c.missing]
     required = set(pytestconfig.getoption("--require-peer")) & set(lacking)
     assert not required, f"required and not installed: {required}"
-    return [c for c in choose(None, None) if c.name != "torch-compile" and c.name not in lacking]
+    contenders = [c for c in choose(None, None) if c.name != "torch-compile" and c.name not in lacking]
+    return made([tiny.SMALL, tiny.WHOLE], contenders)
 
 
-@pytest.fixture(scope="module")
-def whole(honest):
-    """Give the record of them all on two tiny workloads, among others that misbehave or cannot start: one run for all."""
-    return made([tiny.SMALL, tiny.WHOLE], [*honest, *CROOKED, ABSENT, BROKEN])
+HONEST = (CONTENDERS["numpy"], CONTENDERS["jax"], replace(CONTENDERS["numpy"], name="again"))
+CROOKED = tuple(map(tiny.contender, (tiny.WrongRate, tiny.WrongOrder, tiny.Refuses, tiny.Dies)))
+ABSENT = Contender("absent", "Absent", ".engine:Engine", ("no_such_package",), "Install it.", ("cpu",))
+BROKEN = Contender("broken", "Broken", "no_such_module:Peer", (), "", ("cpu",))
 
 
 @pytest.fixture(scope="module")
 def double():
-    """Give the record of a run in float64, with memory watched."""
+    """Give the record of a run in float64, with memory watched: some contenders misbehave, two cannot start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(watch, "WARM", 0.1)
-        return made([tiny.DOUBLE], [CONTENDERS["numpy"], CONTENDERS["jax"]], memory=frozenset([tiny.DOUBLE.name]))
+        return made([tiny.DOUBLE], [*HONEST, *CROOKED, ABSENT, BROKEN], memory=frozenset([tiny.DOUBLE.name]))
 
 
-def test_every_contender_that_is_installed_reaches_the_same_loss(whole, honest):
-    assert {"numpy", "jax", "jax-scan", "jax-step", "sklearn"} <= {c.name for c in honest}
+def test_every_contender_that_is_installed_reaches_the_same_loss(whole):
+    assert record.sound(whole), [(work["failures"], work["results"]) for work in whole["workloads"]]
+    single, full = whole["workloads"]
+    assert {"numpy", "jax", "jax-scan", "jax-step", "sklearn"} <= set(single["results"]) == set(full["results"])
     for work in whole["workloads"]:
-        results = [work["results"][c.name] for c in honest]
-        assert all(result["valid"] for result in results), [(work["failures"], results)]
-        (loss,) = {round(result["loss"], 4) for result in results}
+        (loss,) = {round(result["loss"], 4) for result in work["results"].values()}
         assert 0 < loss < 3
 
 
@@ -120,24 +117,23 @@ def test_memory_is_watched_where_it_is_asked_for(whole, double):
 
 
 def test_float64(double):
-    assert record.sound(double)
-    assert double["workloads"][0]["yardstick"] == "numpy"
+    (work,) = double["workloads"]
+    assert all(work["results"][contender.name]["valid"] for contender in HONEST)
+    assert work["yardstick"] == "numpy"
     assert set(double["limits"]) == {"float64"}
 
 
-def test_a_wrong_learning_rate_or_order_is_found_out(whole):
-    """Where all rows make one batch, their order makes no difference."""
-    for work, wrong in zip(whole["workloads"], ({"WrongRate", "WrongOrder"}, {"WrongRate"}), strict=True):
-        results = work["results"]
-        assert {name for name, result in results.items() if not result["valid"]} == wrong
-        assert "steps, the others" in results["WrongRate"]["why_not"]
-    assert not record.sound(whole)
+def test_a_wrong_learning_rate_or_order_is_found_out(double):
+    results = double["workloads"][0]["results"]
+    assert {name for name, result in results.items() if not result["valid"]} == {"WrongRate", "WrongOrder"}
+    assert "steps, the others" in results["WrongRate"]["why_not"]
+    assert not record.sound(double)
 
 
-def test_a_failure_is_told_and_the_others_go_on(whole, honest):
-    for work in whole["workloads"]:
-        assert work["failures"] == {"Refuses": "NotImplementedError: no such layer", "Dies": "out of luck"}
-        assert set(work["results"]) == {"WrongRate", "WrongOrder", *(c.name for c in honest)}
+def test_a_failure_is_told_and_the_others_go_on(double):
+    work = double["workloads"][0]
+    assert work["failures"] == {"Refuses": "NotImplementedError: no such layer", "Dies": "out of luck"}
+    assert {name for name, result in work["results"].items() if result["valid"]} == {c.name for c in HONEST}
 
 
 def test_a_contender_that_never_answers_is_ended(monkeypatch, tmp_path):
@@ -157,10 +153,10 @@ def test_no_contender_at_all_is_an_error():
         made([tiny.SMALL], [ABSENT])
 
 
-def test_what_is_not_installed_is_listed_with_the_cure(whole):
-    assert set(whole["missing"]) == {"absent", "broken"}
-    assert whole["missing"]["absent"] == "no_such_package not installed. Install it."
-    assert "No module named 'no_such_module'" in whole["missing"]["broken"]
+def test_what_is_not_installed_is_listed_with_the_cure(double):
+    assert set(double["missing"]) == {"absent", "broken"}
+    assert double["missing"]["absent"] == "no_such_package not installed. Install it."
+    assert "No module named 'no_such_module'" in double["missing"]["broken"]
 
 
 def test_contenders_are_chosen_by_name():
