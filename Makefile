@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/demo
 	$(BIN)/bpengine demo
 
+# files in the order of their names: else those with few tests come last, however long they take
 test: $(VENV)/test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 

@@ -97,10 +97,7 @@ def main() -> None:
         for number in range(1, args.rounds + 1):
             memory = contest.epochs(contest.loaded)
             warm, cold = contest.epochs(contest.mapped)
-            ratios = (
-                warm / memory[0],
-                cold / memory[1],
-            )  # the first epoch against the first, the second against the second
+            ratios = warm / memory[0], cold / memory[1]  # each epoch against the one that had learned as much
             warm_ratios.append(ratios[0])
             cold_ratios.append(ratios[1])
             print(

@@ -57,6 +57,23 @@ def test_evaluate_piece_by_piece(
     )
 
 
+def test_rows_of_a_file_are_scored_as_those_in_memory_and_the_file_is_looked_up_once(
+    backend_name: str, rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a network that gives back its input: what was read is gone two pieces later."""
+    np.save(tmp_path / "x.npy", rng.normal(size=(23, 4)).astype(np.float32))
+    x, y = np.load(tmp_path / "x.npy", mmap_mode="r"), rng.normal(size=(23, 4))
+    same = bp.Model(bp.Network(4, bp.Activation("identity"), "mean_squared_error"), backend_name)
+    expected = same.evaluate(np.array(x), y)
+    looked_up: list[object] = []
+    find = bp.data.RowFile.behind
+    monkeypatch.setattr(bp.data.RowFile, "behind", lambda array: looked_up.append(array) or find(array))
+    monkeypatch.setattr(evaluation, "CHUNK", 4)
+    np.testing.assert_array_equal(same.forward(x), x)
+    assert same.evaluate(x, y) == pytest.approx(expected, rel=agreement_rtol("float32", 23 * 4))
+    assert len(looked_up) == 1 + 2
+
+
 def test_parameters_are_copies_and_can_be_set(backend_name: str) -> None:
     model = bp.Model(NETWORK, backend_name)
     taken = model.parameters

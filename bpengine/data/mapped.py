@@ -6,6 +6,7 @@ and all of it is to be given back.
 
 from __future__ import annotations
 
+import mmap
 import os
 import weakref
 from contextlib import suppress
@@ -23,11 +24,10 @@ NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are asked for in one g
 
 
 class Place(NamedTuple):
-    """Where an address lies in a file: the position there, the file's identity, and the end of the mapped part."""
+    """Where an address lies in a file: the file's identity (device, inode), the position, and the end of the mapped part."""
 
+    file: tuple[str, str]
     position: int
-    device: tuple[int, int]
-    inode: int
     end: int
 
 
@@ -54,8 +54,7 @@ class RowFile:
             descriptor = os.open(owner.filename, os.O_RDONLY)
         except OSError:
             return None
-        found = os.fstat(descriptor)
-        if ((os.major(found.st_dev), os.minor(found.st_dev)), found.st_ino) != (place.device, place.inode):
+        if _mapped_as(descriptor) != place.file:
             os.close(descriptor)
             return None
         return cls(descriptor, place.position, array.nbytes // len(array))
@@ -99,6 +98,15 @@ def _place_of(address: int) -> Place | None:
         span, _, offset, device, inode = line.split(maxsplit=5)[:5]
         start, end = (int(part, 16) for part in span.split("-"))
         if start <= address < end and inode != "0":
-            major, minor = (int(part, 16) for part in device.split(":"))
-            return Place(int(offset, 16) + address - start, (major, minor), int(inode), end)
+            return Place((device, inode), int(offset, 16) + address - start, end)
     return None
+
+
+def _mapped_as(descriptor: int) -> tuple[str, str] | None:
+    """Return the identity under which an open file is mapped: a layered file system may call it otherwise in `fstat`."""
+    try:
+        first = np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8, 1)
+    except (OSError, ValueError):  # no file that can be mapped, or an empty one
+        return None
+    place = _place_of(first.ctypes.data)
+    return place and place.file

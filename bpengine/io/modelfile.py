@@ -76,7 +76,8 @@ def read(path: str | os.PathLike[str]) -> Contents:
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise ModelFileError(f"there is no model file {shown}.") from None
     except (

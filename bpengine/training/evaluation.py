@@ -14,7 +14,7 @@ from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.inputs import Rows, scores
-from bpengine.training.reading import gather
+from bpengine.training.reading import Reader
 
 CHUNK = 8192  # rows held at a time
 
@@ -37,14 +37,18 @@ class Evaluator:
             return self.ops.forward(activation)(y)[0] if activation else y
 
         run = self.compile(("outputs", activation), run)
-        done = [run(params, running, *self.bring(Rows(gather(x, piece), None, None))) for piece in pieces(len(x))]
-        return np.concatenate([np.array(self.backend.to_numpy(y)) for y in done])
+        reader, done = Reader(x), []
+        for numbers in pieces(len(x)):
+            y = run(params, running, *self.bring(Rows(reader.read(numbers), None, None)))
+            done.append(np.array(self.backend.to_numpy(y)))  # at once: what was read is gone when the next but one is
+        return np.concatenate(done)
 
     def evaluate(self, params: Arrays, running: Arrays, rows: Rows) -> dict[str, float]:
         """Return the loss over all rows, penalties included, and the scores that fit the kind of target."""
         sums, shares = {"loss": 0.0}, 0.0
+        readers = [None if a is None else Reader(a) for a in rows]
         for numbers in pieces(len(rows.x)):
-            piece = Rows._make(None if a is None else gather(a, numbers) for a in rows)
+            piece = Rows._make(None if r is None else r.read(numbers) for r in readers)
             share = float(len(numbers) if piece.weights is None else piece.weights.sum())
             loss, predicted = self._scored(params, running, piece if share else piece._replace(weights=None))
             found = scores(self.network, self.backend.to_numpy(predicted), piece.target)

@@ -61,11 +61,6 @@ class _Buffer:
         return self._memory[:rows]
 
 
-def gather(array: HostArray, rows: HostArray) -> HostArray:
-    """Copy the given rows, whose numbers must ascend, into memory of their own."""
-    return Reader(array).read(rows)
-
-
 def _copy(array: HostArray, rows: HostArray, picked: HostArray) -> None:
     """Copy rows, and let go of the pages of the file they came from.
 

@@ -132,7 +132,7 @@ def test_a_wrong_learning_rate_or_order_is_found_out(double):
 
 def test_a_failure_is_told_and_the_others_go_on(double):
     work = double["workloads"][0]
-    assert work["failures"] == {"Refuses": "NotImplementedError: no such layer", "Dies": "out of luck"}
+    assert work["failures"] == {"Refuses": "ValueError: no such layer", "Dies": "out of luck"}
     assert {name for name, result in work["results"].items() if result["valid"]} == {c.name for c in HONEST}
 
 

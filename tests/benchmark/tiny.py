@@ -34,7 +34,7 @@ class Refuses(PlainNumpy):
     """Cannot build the network."""
 
     def __init__(self, sample, argument, device):
-        raise NotImplementedError("no such layer")
+        raise ValueError("no such layer")
 
 
 class Dies(PlainNumpy):

@@ -83,7 +83,7 @@ def test_weights_and_other_optimizers(rng: Any) -> None:
 def test_refusals(rng: Any) -> None:
     x, y = labelled(rng, 5)
     with pytest.raises(bp.ConfigError, match=r"requires a bp.Network, got 3"):
-        compare_backends(3, x, y)  # type: ignore[arg-type]
+        compare_backends(3, x, y)
     with pytest.raises(bp.ConfigError, match="requires at least two backends, got 1"):
         compare_backends(NET, x, y, "numpy")
     with pytest.raises(bp.ConfigError, match="steps to be a whole number of at least 0, got -1"):

@@ -168,7 +168,7 @@ def test_arguments() -> None:
         check_gradients("leaky_relu", options={"alfa": 0.1})
     for seed in (-1, 0.5, True):
         with pytest.raises(bp.ConfigError, match="requires seed to be a whole number of at least 0, got"):
-            check_gradients("tanh", seed=seed)  # type: ignore[arg-type]
+            check_gradients("tanh", seed=seed)
     with pytest.raises(bp.ConfigError, match=r"unknown oracle 'autodif'. Did you mean 'autodiff'"):
         check_gradients("tanh", oracles="autodif")
     with pytest.raises(bp.ConfigError, match="requires at least one oracle"):

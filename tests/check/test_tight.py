@@ -80,10 +80,9 @@ class Doubled(bp.Layer):
         return dy * gain, {"gain": 2.0 * ops.xp.sum(dy * x, axis=0)}
 
 
-@pytest.mark.parametrize("depth", [16, 20, 24])
-def test_a_vanishing_gradient_is_judged_by_its_own_size(depth: int, rng: Any, jax: Any) -> None:
-    """The more sigmoid layers lie behind it, the less of a gradient arrives: at the last depth a part in 1e17."""
-    layers = [Doubled(), *[bp.Dense(4, "sigmoid")] * depth, bp.Dense(1)]
+def test_a_vanishing_gradient_is_judged_by_its_own_size(rng: Any, jax: Any) -> None:
+    """The more sigmoid layers lie behind it, the less of a gradient arrives: a part in 1e17 here."""
+    layers = [Doubled(), *[bp.Dense(4, "sigmoid")] * 24, bp.Dense(1)]
     x, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 1))
     report = check_gradients(bp.Network(4, layers, "half_sum_squares"), x, y)
     assert [(v.array, v.oracle) for v in report.failures] == [("0.gain", "autodiff")]

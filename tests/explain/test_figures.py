@@ -219,7 +219,7 @@ def test_loss_curve_refuses_what_it_cannot_draw() -> None:
     with pytest.raises(ConfigError, match="1 to 4 histories, got 0"):
         figures.loss_curve([])
     with pytest.raises(ConfigError, match="requires a History"):
-        figures.loss_curve([[1.0, 2.0]])  # type: ignore[list-item]
+        figures.loss_curve([[1.0, 2.0]])
 
 
 # the sweep
@@ -290,7 +290,7 @@ def test_sweep_marks_losses_that_are_not_finite(two: bool) -> None:
 
 def test_sweep_refuses_another_thing() -> None:
     with pytest.raises(ConfigError, match=r"requires a Sweep, as bp\.sweep returns it"):
-        figures.sweep(bp.History())  # type: ignore[arg-type]
+        figures.sweep(bp.History())
 
 
 # the fitted curve
@@ -430,7 +430,7 @@ def test_gradient_histograms_mark_what_is_not_finite() -> None:
 
 def test_gradient_histograms_refuse_what_they_cannot_draw() -> None:
     with pytest.raises(ConfigError, match="requires a Sensitivity"):
-        figures.gradient_histograms({})  # type: ignore[arg-type]
+        figures.gradient_histograms({})
     model = bp.Model(bp.Network(1, bp.Activation("tanh"), "mean_squared_error"))
     with pytest.raises(ConfigError, match="1 to 12 layers with parameters, got 0"):
         figures.gradient_histograms(bp.sensitivity(model, [[1.0]], [[0.0]]))

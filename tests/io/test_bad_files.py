@@ -251,7 +251,8 @@ def without(path: Path, name: str, **extra: Any) -> None:
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
-        metadata, arrays = file.metadata(), {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+        metadata, names = file.metadata(), file.keys()
+        arrays = {n: file.get_tensor(n) for n in names}
     arrays.pop(name, None)
     save_file({**arrays, **extra}, path, metadata=metadata)
 

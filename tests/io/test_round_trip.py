@@ -172,7 +172,7 @@ def test_a_layer_of_ones_own(path: Path, data: Any) -> None:
 
 def test_settings_given_as_numpy_numbers_are_kept(path: Path) -> None:
     network = bp.Network(
-        np.int64(2),  # type: ignore[arg-type]
+        np.int64(2),
         [bp.Dense(np.int32(2), bp.Activation("elu", alpha=np.float64(0.5))), bp.LayerNorm(np.float32(0.25))],
         bp.Loss("huber", delta=np.float32(0.5)),
         bp.L2(np.float64(0.5)),

@@ -46,7 +46,7 @@ def test_an_unknown_activation_is_refused() -> None:
         with pytest.raises(bp.ConfigError, match=r"unknown activation 'rellu'\. Did you mean .*'relu'"):
             make("rellu")
     with pytest.raises(bp.ConfigError, match="unknown activation None"):
-        bp.Dense(2, None)  # type: ignore[arg-type]
+        bp.Dense(2, None)
     with pytest.raises(bp.ConfigError, match="unknown activation 'dense'"):
         bp.Activation("dense")  # a kernel, but no activation
 

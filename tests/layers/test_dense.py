@@ -142,4 +142,4 @@ def test_a_layer_is_a_value() -> None:
     assert bp.Dense(3, "relu") != bp.Dense(3, "tanh")
     assert bp.Dense(3) != bp.Dense(3, bias=False)
     with pytest.raises(AttributeError):
-        bp.Dense(3).units = 4  # type: ignore[misc]
+        bp.Dense(3).units = 4

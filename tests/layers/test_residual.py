@@ -82,6 +82,6 @@ def test_inner_layers_are_checked() -> None:
     with pytest.raises(bp.ConfigError, match="Residual requires at least one layer, got none"):
         bp.Residual([])
     with pytest.raises(bp.ConfigError, match=r"unknown layer 'Dense'|unknown layer 'dense'"):
-        bp.Residual(["dense"])  # type: ignore[list-item]
+        bp.Residual(["dense"])
     with pytest.raises(bp.ConfigError, match=r"got the class Dense\. Call it: Dense\(...\)"):
-        bp.Residual([bp.Dense])  # type: ignore[list-item]
+        bp.Residual([bp.Dense])

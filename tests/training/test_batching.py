@@ -11,7 +11,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.training import batching
-from bpengine.training.reading import Reader, gather
+from bpengine.training.reading import Reader
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ ROWS = np.array([0, 3, 4, 250, 251, 252, 499], np.int32)
 
 
 def test_rows_are_copied_in_their_order(stored: Any) -> None:
-    picked = gather(stored, ROWS)
+    picked = Reader(stored).read(ROWS)
     np.testing.assert_array_equal(picked, NUMBERS[ROWS], strict=True)
     assert picked.ctypes.data % 64 == 0
     assert not isinstance(picked, np.memmap)

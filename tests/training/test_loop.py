@@ -109,7 +109,10 @@ def test_the_gradient_passes_through_one_place(rng: np.random.Generator) -> None
     ops, (params, running) = backend.ops(), PLAIN.init(0)
     plan = StepPlan(bp.SGD(0.1), tuple(params), "simultaneous", None, None, None, track_step_size=True)
     state = init_state(ops, plan, params, running, np.array([0, 0], dtype=np.uint32))
-    halve = lambda gradients: {name: dw / 2 for name, dw in gradients.items()}  # noqa: E731
+
+    def halve(gradients: Any) -> Any:
+        return {name: dw / 2 for name, dw in gradients.items()}
+
     sizes = [make_step(PLAIN, plan, ops, *e)(state, (x, y), np.array([0.1]))[1]["step_size"] for e in ((), (halve,))]
     assert sizes[1] == pytest.approx(sizes[0] / 2, rel=agreement_rtol(float))
 
@@ -225,7 +228,7 @@ def test_a_gradient_that_is_not_finite_is_named() -> None:
     """The first step's loss is finite and its gradient is not: the parameters before that step are kept."""
 
     class Steep(bp.Layer):
-        def backward(self, ops, residual, dy, *, need_dx=True):  # type: ignore[no-untyped-def]
+        def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
             return dy * float("inf"), {}
 
     network = bp.Network(2, [bp.Dense(2), Steep(), bp.Dense(1)], "mean_squared_error")
@@ -246,20 +249,22 @@ def test_initial_parameters_that_overflow_are_kept() -> None:
     assert model.parameters["0.weight"][0, 0] == np.float32(1e30)
 
 
-def test_an_interrupt_keeps_what_was_learned(backend_name: str, rng: np.random.Generator) -> None:
+def test_an_interrupt_keeps_what_was_learned(
+    backend_name: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C in the fourth epoch, when the state it started from has been given away: the third epoch's is kept."""
     x, y = labelled(rng)
     model, reference = bp.Model(PLAIN, backend_name), bp.Model(PLAIN, backend_name)
     run_epoch = model.backend.run_epoch
 
     def interrupted(*args: Any) -> None:
-        model.backend.run_epoch = run_epoch  # type: ignore[method-assign]
+        monkeypatch.undo()
         run_epoch(*args)
         raise KeyboardInterrupt
 
     def from_the_fourth_epoch(model: bp.Model, epoch: Epoch) -> None:
         if epoch.number == 3:
-            model.backend.run_epoch = interrupted  # type: ignore[method-assign]
+            monkeypatch.setattr(model.backend, "run_epoch", interrupted)
 
     history = model.fit(x, y, epochs=10, callbacks=from_the_fourth_epoch)
     reference.fit(x, y, epochs=3)

@@ -24,7 +24,7 @@ EXPECTED = [
 
 @pytest.mark.parametrize(("schedule", "formula"), EXPECTED, ids=lambda v: type(v).__name__)
 def test_formula(schedule: object, formula: object) -> None:
-    np.testing.assert_allclose(schedule(STEPS), [formula(int(s)) for s in STEPS], rtol=value_rtol(float))  # type: ignore[operator]
+    np.testing.assert_allclose(schedule(STEPS), [formula(int(s)) for s in STEPS], rtol=value_rtol(float))
 
 
 def test_a_function_of_the_step_number() -> None:
@@ -43,4 +43,4 @@ def test_a_number_is_a_constant_and_a_name_has_its_default() -> None:
 )
 def test_refusals(build: object) -> None:
     with pytest.raises(bp.ConfigError, match="requires a"):
-        build()  # type: ignore[operator]
+        build()
