@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,12 @@ import pytest
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.compiled.epochs import CompiledEpochs
 from bpengine_numpy.compiled.graph import Graph, Unrecordable
+from bpengine_numpy.compiled.machine import address, call_row, place
 from bpengine_numpy.compiled.program import Program
 from bpengine_numpy.compiled.recording import Recorded
 from bpengine_numpy.compiled.signature import Signature, leaves
+from bpengine_numpy.compiled.threads import LEAST, Team, _library, jobs, pieces, team
+from numba import carray, cfunc, types
 
 import bpengine as bp
 from bpengine.backend import Backend
@@ -76,9 +80,26 @@ def rows_for(loss: str, n: int, outputs: int, rng: np.random.Generator) -> Any:
     }[KERNELS[loss].target]
 
 
+@cfunc(types.int32(types.int64, types.CPointer(types.int64)))
+def one_after_another(count: int, jobs: Any) -> int:
+    """Run a queue of jobs as OpenBLAS does, the last one first."""
+    for job in range(count - 1, -1, -1):
+        at = place(jobs)
+        for _ in range(job):
+            at = carray(address(at), 9, np.int64)[8]
+        call_row(carray(address(at), 9, np.int64)[0], carray(address(at), 9, np.int64)[3])
+    return 0
+
+
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FITS)
-def test_same_bits_as_the_kernels(name: str, dtype: str, rng: np.random.Generator) -> None:
+def test_same_bits_as_the_kernels(
+    name: str, dtype: str, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.GRAIN", 1)
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
     layers, loss, settings = FITS[name]
     penalties = [bp.L2(0.01), bp.L1(0.01)] if "clip_norm" in settings else []
     model = bp.Model(bp.Network(4, layers, loss, penalties), Both(precision=dtype), dtype=dtype, seed=1)
@@ -87,6 +108,48 @@ def test_same_bits_as_the_kernels(name: str, dtype: str, rng: np.random.Generato
     before = Both.steps
     model.fit(x, rows_for(loss, 29, outputs, rng), weights=weights, batch_size=8, epochs=2, **settings)
     assert Both.steps == before + 8
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: OpenBLAS has no thread to lend")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_bits_on_the_threads_of_openblas(
+    dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "openblas" not in np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]:
+        pytest.skip("NumPy was built with another library")
+    lent: list[int] = []
+    queue = jobs
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.jobs", lambda calls: lent.append(len(calls)) or queue(calls))
+    layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
+    model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), Both(precision=dtype), dtype=dtype, seed=1)
+    x = rng.normal(size=(1024, 500))
+    model.fit(x, rows_for("softmax_cross_entropy", 1024, 3, rng), batch_size=256, epochs=3, optimizer="adam")
+    assert lent.count(2) > 20
+    assert max(lent) <= team().size
+
+
+@pytest.mark.parametrize(
+    ("length", "moved", "most", "grain", "expected"),
+    [
+        (10, 10 * LEAST, 3, 1, [(0, 3), (3, 3), (6, 4)]),
+        (300, 300 * LEAST, 2, 64, [(0, 128), (128, 172)]),
+        (100, 100 * LEAST, 2, 64, [(0, 100)]),
+        (1000, 2 * LEAST - 1, 4, 1, [(0, 1000)]),
+        (2, 8 * LEAST, 4, 1, [(0, 1), (1, 1)]),
+        (5, 5 * LEAST, 1, 1, [(0, 5)]),
+        (0, 0, 4, 1, [(0, 0)]),
+    ],
+)
+def test_work_is_cut_into_pieces(
+    length: int, moved: int, most: int, grain: int, expected: list[tuple[int, int]]
+) -> None:
+    assert pieces(length, moved, most, grain) == expected
+
+
+def test_no_threads_are_lent_by_an_unknown_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.KNOWN", "OpenBLAS 9.")
+    monkeypatch.setattr("bpengine_numpy.compiled.threads._library", _library.__wrapped__)
+    assert team() == Team(0, 1)
 
 
 @pytest.mark.parametrize("name", KERNELS)

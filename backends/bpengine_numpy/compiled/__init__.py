@@ -7,6 +7,7 @@ fusion      which operations share a pass over memory
 schedule    in what order, and where every array lies
 loops       a pass as code, compiled by Numba and kept on disk
 numpy_loops NumPy's own inner loops (matrix products, exp, log ...) by address
+threads     OpenBLAS's, which share the long passes
 machine     runs the list of native calls
 program     the list, bound to memory
 epochs      when it pays to compile

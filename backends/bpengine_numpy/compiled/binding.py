@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bpengine_numpy.compiled import machine
+from bpengine_numpy.compiled import machine, threads
 from bpengine_numpy.compiled.fusion import Unit
 from bpengine_numpy.compiled.graph import HostArray, Node
 from bpengine_numpy.compiled.numpy_loops import strided_loop
@@ -37,6 +37,7 @@ class Binding:
         arrays = {node.number: state[p] for p, node in program.inputs.items()} | program.constants
         if order is None:
             arrays |= {node.number: array for node, array in zip(program.rows, data, strict=True)}
+        self._team, self._queues = threads.team(), list[HostArray]()
         self._order = None if order is None else np.ascontiguousarray(order)
         self._held = (arrays, data, lr, reports)  # the table knows only addresses
         self._addresses = {number: array.ctypes.data for number, array in arrays.items()}
@@ -67,11 +68,23 @@ class Binding:
         cell, order = self.cell.ctypes.data, self._order
         if order is not None:
             for node, array in zip(self._program.rows, data, strict=True):
-                width = node.dtype.itemsize * prod(node.shape[1:])
-                where = (array.ctypes.data, order.ctypes.data, cell, node.shape[0], width, order.itemsize)
-                yield _call(machine.TAKE_ROWS, self._address(node), *where)
+                yield self._together([*self._taken(node, array.ctypes.data, order)])
         rate = self._address(self._program.rate)
-        yield _call(machine.TAKE_ROWS, rate, lr.ctypes.data, 0, cell, 1, lr.itemsize, 0)
+        yield _call(machine.TAKE_ROWS, rate, lr.ctypes.data, 0, cell, 1, lr.itemsize, 0, 1, 0)
+
+    def _taken(self, node: Node, source: int, order: HostArray) -> Iterator[list[int]]:
+        """Take the step's rows of an array, a part of them on each thread."""
+        batch, width = node.shape[0], node.dtype.itemsize * prod(node.shape[1:])
+        for first, rows in threads.pieces(batch, batch * width, self._team.size):
+            where = (self._address(node) + first * width, source, order.ctypes.data, self.cell.ctypes.data)
+            yield _call(machine.TAKE_ROWS, *where, rows, width, order.itemsize, batch, first)
+
+    def _together(self, calls: list[list[int]]) -> list[int]:
+        """Return one call that makes several at the same time, each on a thread."""
+        if len(calls) == 1:
+            return calls[0]
+        self._queues.append(threads.jobs(calls))
+        return _call(machine.TOGETHER, self._team.execute, len(calls), self._queues[-1].ctypes.data)
 
     def _work(self) -> Iterator[list[int]]:
         for unit in self._program.schedule.order:
@@ -93,13 +106,13 @@ class Binding:
         if unit.fused:
             assert self._program.functions is not None
             loop = self._program.loops[id(unit)]
-            addresses = [self._address(n) for n in loop.arrays]
-            yield _call(self._program.functions[id(unit)], loop.rows, loop.columns, *addresses)
+            function, addresses = self._program.functions[id(unit)], [self._address(n) for n in loop.arrays]
+            blocks = loop.blocks(self._team.size)
+            yield self._together([_call(function, *loop.arguments(block, addresses)) for block in blocks])
         elif node.op == "matmul":
             yield self._matmul(node)
         elif node.op == "ufunc":
-            steps = [0 if n.size == 1 else n.dtype.itemsize for n in node.inputs]
-            yield self._strided(node.info, node, [node.size], [*steps, node.dtype.itemsize])
+            yield self._together([*self._elementwise(node)])
         elif node.op == "reduce":
             yield self._reduction(node)
         else:
@@ -110,10 +123,16 @@ class Binding:
         steps = [s * node.dtype.itemsize for s in (*a.strides, *b.strides, *node.strides)]
         return self._strided("matmul", node, [1, *a.shape, b.shape[1]], [0, 0, 0, *steps])
 
-    def _strided(self, ufunc: str, node: Node, dims: list[int], steps: list[int]) -> list[int]:
+    def _elementwise(self, node: Node) -> Iterator[list[int]]:
+        steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]
+        for first, size in threads.pieces(node.size, node.size * sum(steps), self._team.size, threads.GRAIN):
+            yield self._strided(node.info, node, [size], steps, first)
+
+    def _strided(self, ufunc: str, node: Node, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
+        """Call NumPy's loop from the first element on, or from another."""
         loop = strided_loop(ufunc, tuple(n.dtype for n in node.inputs))
-        data = [self._address(n) for n in (*node.inputs, node)]
-        return _padded([machine.STRIDED, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9)], machine.ROW)
+        data = [self._address(n) + first * step for n, step in zip((*node.inputs, node), steps, strict=False)]
+        return _call(machine.NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
 
     def _reduction(self, node: Node) -> list[int]:
         (given,) = node.inputs
@@ -135,7 +154,7 @@ class Binding:
 
 
 def _call(function: int, *arguments: Any) -> list[int]:
-    return _padded([machine.CALL, function, *arguments], machine.ROW)
+    return _padded([function, *arguments], machine.ROW)
 
 
 def _padded(values: list[int], length: int) -> list[int]:

@@ -11,12 +11,15 @@ import importlib.util
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from bpengine_numpy.compiled import threads
 from bpengine_numpy.compiled.fused import template
 from bpengine_numpy.compiled.fusion import Unit
 from bpengine_numpy.compiled.graph import DType, Node, Unrecordable, contiguous
@@ -31,15 +34,45 @@ from bpengine_numpy.compiled.machine import SIGNATURE, address
 
 @cfunc(SIGNATURE, cache=True, error_model="numpy")
 def loop(p):
-    R, C = p[0], p[1]
+    R, C, N = p[0], p[1], p[2]
 """
-_CARRAY = {"full": "(R, C)", "row": "C", "column": "R", "one": "1"}
-_ELEMENT = {"full": "[i, j]", "row": "[j]", "column": "[i]", "one": "[0]"}
+AHEAD = 3  # arguments before the arrays: rows of the block, length of a whole row, columns of the block
+
+
+class Way(NamedTuple):
+    """How an array lies along the rows and columns of a pass: what one row or column further means, in elements."""
+
+    name: str  # "full", "row", "column", "one", or "steps"
+    down: int = 0
+    along: int = 0
+
+    @property
+    def extent(self) -> str:
+        """The shape that the code gives the array."""
+        return {"full": "(R, C)", "row": "C", "column": "R"}.get(self.name, "1")
+
+    @property
+    def element(self) -> str:
+        """The code of an element."""
+        known = {"full": "[i, j]", "row": "[j]", "column": "[i]", "one": "[0]"}
+        return known.get(self.name) or f"[i * {self.down} + j * {self.along}]"
+
+
+_FULL, _ROW, _COLUMN, _ONE = Way("full"), Way("row", 0, 1), Way("column", 1, 0), Way("one")
+
+
+class Block(NamedTuple):
+    """A part of a pass that is computed by itself."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
 
 
 @dataclass
 class Loop:
-    """A unit's code, and what its arguments are: rows, columns, then the memory of each node in `arrays`."""
+    """A unit's code, and what its arguments are: see AHEAD, then the memory of each node in `arrays`."""
 
     unit: Unit
     stored: set[int]  # numbers of the nodes that others need in memory
@@ -52,28 +85,51 @@ class Loop:
     def __post_init__(self) -> None:
         self.rows, self.columns = self._extent()
         self._names: dict[int, str] = {}
-        self._ways: list[str] = []
+        self._ways: list[Way] = []
         body = self._body()
         before = [f"    {n} = {self._declaration(k)}" for k, n in enumerate(f"a{k}" for k in range(len(self.arrays)))]
         zeros = [f"        {self._names[s.number]}[j] = 0" for s in self.unit.sums]
-        first = ["    for j in range(C):", *zeros] if zeros else []
-        lines = [*before, *first, "    for i in range(R):", "        for j in range(C):", *body]
+        first = ["    for j in range(N):", *zeros] if zeros else []
+        lines = [*before, *first, "    for i in range(R):", "        for j in range(N):", *body]
         self.source = _HEAD + "\n".join(lines) + "\n"
+
+    def blocks(self, most: int) -> list[Block]:
+        """Cut the pass into at most so many blocks of about equal size; sums over the rows keep theirs together."""
+        sizes = (n.dtype.itemsize for n, way in zip(self.arrays, self._ways, strict=True) if way is _FULL)
+        moved = self.rows * self.columns * sum(sizes)
+        if self.rows == 1 or self.unit.sums:
+            found = threads.pieces(self.columns, moved, most, threads.GRAIN)
+            return [Block(0, self.rows, first, length) for first, length in found]
+        return [Block(first, length, 0, self.columns) for first, length in threads.pieces(self.rows, moved, most)]
+
+    def arguments(self, block: Block, addresses: Sequence[int]) -> list[int]:
+        """Return what the code is called with for a block, given where the arrays begin."""
+        given = zip(self.arrays, self._ways, addresses, strict=True)
+        return [
+            block.rows,
+            self.columns,
+            block.columns,
+            *(at + self._shift(way, block) * node.dtype.itemsize for node, way, at in given),
+        ]
+
+    def _shift(self, way: Way, block: Block) -> int:
+        if way is _FULL:
+            return block.row * self.columns + block.column
+        return block.row * way.down + block.column * way.along
 
     def _extent(self) -> tuple[int, int]:
         shape = self.unit.shape
         size = int(np.prod(shape))
-        if not self.unit.sums and all(_way(n, shape) in ("full", "one") for n in self.unit.reads):
+        if not self.unit.sums and all(_way(n, shape) in (_FULL, _ONE) for n in self.unit.reads):
             return 1, size  # nothing depends on the row: one long line
         if len(shape) > 2:
             raise Unrecordable(f"broadcasting in {len(shape)} dimensions")
         return (shape[0], shape[1]) if len(shape) == 2 else (1, size)
 
     def _declaration(self, k: int) -> str:
-        kind, way = self.arrays[k].dtype, self._ways[k]
-        return f"carray(address(p[{k + 2}]), {_CARRAY.get(way, '1')}, {_type(kind)})"
+        return f"carray(address(p[{k + AHEAD}]), {self._ways[k].extent}, {_type(self.arrays[k].dtype)})"
 
-    def _array(self, node: Node, way: str) -> str:
+    def _array(self, node: Node, way: Way) -> str:
         self.arrays.append(node)
         self._ways.append(way)
         return f"a{len(self.arrays) - 1}"
@@ -81,14 +137,14 @@ class Loop:
     def _body(self) -> list[str]:
         lines, pad = [], " " * 12
         for k, node in enumerate(self.unit.reads):
-            way = "full" if self.rows == 1 and _way(node, self.unit.shape) == "full" else _way(node, self.unit.shape)
+            way = _way(node, self.unit.shape)
             array = self._array(node, way)
             self._names[node.number] = f"r{k}"
             self._array_of = {**getattr(self, "_array_of", {}), node.number: array}
-            lines.append(f"{pad}r{k} = {array}{_ELEMENT.get(way) or '[' + way + ']'}")
+            lines.append(f"{pad}r{k} = {array}{way.element}")
         for k, node in enumerate(self.unit.nodes):
             if node.op == "reduce":
-                self._names[node.number] = self._array(node, "row")
+                self._names[node.number] = self._array(node, _ROW)
                 lines.append(f"{pad}{self._names[node.number]}[j] += {self._value(node.inputs[0])}")
                 continue
             self._names[node.number] = f"v{k}"
@@ -96,7 +152,7 @@ class Loop:
         for node in self.unit.nodes:
             if node.op == "ufunc" and node.number in self.stored:
                 taken = self.shares.get(node.number)
-                array = self._array_of[taken.number] if taken else self._array(node, "full")
+                array = self._array_of[taken.number] if taken else self._array(node, _FULL)
                 lines.append(f"{pad}{array}[i, j] = {self._names[node.number]}")
         return lines
 
@@ -113,18 +169,18 @@ class Loop:
         return f"{_type(node.dtype)}({text if text not in ('inf', '-inf', 'nan') else f'np.float64({text!r})'})"
 
 
-def _way(node: Node, shape: tuple[int, ...]) -> str:
-    """Say how an operand lies along rows and columns: "full", "row", "column", "one", or an index written out."""
+def _way(node: Node, shape: tuple[int, ...]) -> Way:
+    """Say how an operand lies along rows and columns."""
     missing = len(shape) - len(node.shape)
     steps = (0,) * missing + _moving(node.shape, node.strides)
     if steps == _moving(shape, contiguous(shape)):
-        return "full"
+        return _FULL
     if not any(steps):
-        return "one"
+        return _ONE
     if len(shape) != 2:
         raise Unrecordable(f"broadcasting to {shape}")
     down, along = steps
-    return {(0, 1): "row", (1, 0): "column"}.get((down, along)) or f"i * {down} + j * {along}"
+    return {(0, 1): _ROW, (1, 0): _COLUMN}.get((down, along)) or Way("steps", down, along)
 
 
 def _moving(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The machine: runs a list of native calls, step after step, without Python in between.
 
-A program is a table of 64-bit integers, one row per call: the kind, the function's address and its arguments. Kinds:
-0 calls function(row) - a fused loop or one of the functions below; 1 calls one of NumPy's strided loops.
+A program is a table of 64-bit integers, one row per call: the address of a function, a fused loop or one of those below,
+and its arguments; or 0, and one of NumPy's loops, which small networks cannot afford to reach through another function.
 Compiled once and kept on disk by Numba; only fused loops are compiled for a network.
 """
 
@@ -14,9 +14,9 @@ from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
-ROW = 24  # integers per call
-ARGUMENTS = 2  # where a call's arguments begin
-CALL, STRIDED = 0, 1
+ROW = 24  # integers per call: the function, then its arguments
+ITEM = 8  # bytes per integer
+NUMPY_LOOP = 0  # a call of `strided`, made without it
 
 _INT, _BYTE = ir.IntType(64), ir.IntType(8)
 SIGNATURE = types.void(types.CPointer(types.int64))
@@ -30,6 +30,16 @@ def address(typingctx: Any, value: Any) -> Any:
         return builder.inttoptr(args[0], _BYTE.as_pointer())
 
     return types.voidptr(value), generate
+
+
+@intrinsic
+def place(typingctx: Any, pointer: Any) -> Any:
+    """Turn a pointer into an integer."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], _INT)
+
+    return types.int64(pointer), generate
 
 
 @intrinsic
@@ -59,16 +69,31 @@ def call_strided(typingctx: Any, loop: Any, context_: Any, auxiliary: Any, data:
     return types.int32(loop, context_, auxiliary, data, dims, strides), generate
 
 
+@intrinsic
+def call_team(typingctx: Any, execute: Any, count: Any, jobs: Any) -> Any:
+    """Call execute(count, jobs), all given as integers: OpenBLAS's way to run a job on each of its threads."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.IntType(32), [_INT, _INT.as_pointer()])
+        execute_, count_, jobs_ = args
+        return builder.call(
+            builder.inttoptr(execute_, kind.as_pointer()), [count_, builder.inttoptr(jobs_, _INT.as_pointer())]
+        )
+
+    return types.int32(execute, count, jobs), generate
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def drive(table: Any, start: int, rows: int, steps: int, cell: Any, halted: Any) -> int:
     """Run `steps` steps of the program at address `start`; `cell[0]` is the step's number. Return how many were run."""
     for done in range(steps):
         for k in range(rows):
-            base = start + k * ROW * 8
-            if table[k, 0] == 0:
-                call_row(table[k, 1], base + ARGUMENTS * 8)
+            base = start + (k * ROW + 1) * ITEM
+            if table[k, 0] == NUMPY_LOOP:
+                data = base + 3 * ITEM
+                call_strided(table[k, 1], table[k, 2], table[k, 3], data, data + 3 * ITEM, data + 7 * ITEM)
             else:
-                call_strided(table[k, 1], table[k, 2], table[k, 3], base + 32, base + 56, base + 88)
+                call_row(table[k, 0], base)
         cell[0] += 1
         if halted[0]:
             return done + 1
@@ -76,12 +101,28 @@ def drive(table: Any, start: int, rows: int, steps: int, cell: Any, halted: Any)
 
 
 @cfunc(SIGNATURE, cache=True)
+def together(p: Any) -> None:
+    """Run jobs at the same time, each on a thread: p = (exec_blas, count, the first job)."""
+    call_team(p[0], p[1], p[2])
+
+
+@cfunc(SIGNATURE, cache=True)
+def strided(p: Any) -> None:
+    """Run one of NumPy's loops: p = (loop, context, auxiliary, 3 data pointers, 4 dimensions, 9 strides)."""
+    data = place(p) + 3 * ITEM
+    call_strided(p[0], p[1], p[2], data, data + 3 * ITEM, data + 7 * ITEM)
+
+
+@cfunc(SIGNATURE, cache=True)
 def take_rows(p: Any) -> None:
-    """Copy rows: p = (target, source, order or 0, step's cell, rows, bytes per row, order's itemsize)."""
+    """Copy rows of a step's batch.
+
+    p = (target, source, order or 0, step's cell, rows, bytes per row, order's itemsize, rows of the batch, first of them).
+    """
     cell = carray(address(p[3]), 1, np.int64)
     rows, width = p[4], p[5]
     target = carray(address(p[0]), rows * width, np.uint8)
-    first = cell[0] * rows
+    first = cell[0] * p[7] + p[8]
     wide, short = carray(address(p[2]), 1, np.int64), carray(address(p[2]), 1, np.int32)
     for r in range(rows):
         if p[6] == 8:
@@ -137,6 +178,6 @@ def reduce_lines(p: Any) -> None:
             call_strided(p[6], p[7], p[8], base, base + 24, base + 32)
 
 
-TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES = (
-    int(function.address) for function in (take_rows, put_report, copy_block, reduce_lines)
+TOGETHER, STRIDED, TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES = (
+    int(function.address) for function in (together, strided, take_rows, put_report, copy_block, reduce_lines)
 )
