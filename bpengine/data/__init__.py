@@ -9,7 +9,7 @@ from bpengine.data.dataset import Dataset
 from bpengine.data.files import read_arrays
 from bpengine.data.idx import read_idx
 from bpengine.data.loading import load, names
-from bpengine.data.mapped import RowFile
+from bpengine.data.mapped import RowFile, runs_of
 from bpengine.data.memory import announce, release
 from bpengine.data.synthetic import generate
 from bpengine.data.tables import read_parquet
@@ -37,5 +37,6 @@ __all__ = [
     "read_npz",
     "read_parquet",
     "release",
+    "runs_of",
     "write",
 ]

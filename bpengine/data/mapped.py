@@ -59,19 +59,22 @@ class RowFile:
             return None
         return cls(descriptor, place.position, array.nbytes // len(array))
 
-    def announce(self, rows: Array) -> None:
-        """Tell the system that the rows with these numbers, ascending, will be read soon: the disk may fetch them all."""
+    def announce(self, runs: Array) -> None:
+        """Tell the system that these runs of rows (see `runs_of`) will be read soon: the disk may fetch them all."""
+        bytes_ = self._bytes(runs)
+        apart = np.flatnonzero(bytes_[1:, 0] - bytes_[:-1, 1] > NEAR_BYTES)
+        starts, stops = bytes_[np.append(0, apart + 1), 0], bytes_[np.append(apart, len(runs) - 1), 1]
         with suppress(OSError):  # it is only advice
-            for start, stop in self._runs(rows, NEAR_BYTES).tolist():
+            for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
                 os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
-    def read(self, rows: Array, target: Array) -> None:
-        """Copy the rows with these numbers, ascending, into `target` (len(rows), ...), one after the other.
+    def read(self, runs: Array, target: Array) -> None:
+        """Copy these runs of rows (see `runs_of`) into `target` (rows, ...), one after the other.
 
         Raises DataError when the file has become shorter.
         """
         memory, filled = memoryview(target.reshape(-1).view(np.uint8).data), 0
-        for start, stop in self._runs(rows, 0).tolist():
+        for start, stop in self._bytes(runs).tolist():
             while start < stop:
                 count = os.preadv(self._descriptor, [memory[filled : filled + stop - start]], start)
                 if not count:
@@ -80,12 +83,15 @@ class RowFile:
                     )
                 start, filled = start + count, filled + count
 
-    def _runs(self, rows: Array, near: int) -> Array:
-        """Return the parts (start, stop) of the file in which the rows lie, those at most `near` bytes apart as one."""
-        begin = rows.astype(np.int64) * self._row_bytes + self._position
-        ends = np.flatnonzero(np.diff(begin) > self._row_bytes + near)
-        first, last = begin[np.append(0, ends + 1)], begin[np.append(ends, len(rows) - 1)] + self._row_bytes
-        return np.stack([first, last], axis=1)
+    def _bytes(self, runs: Array) -> Array:
+        """Return the parts (start, stop) of the file in which runs of rows lie."""
+        return runs.astype(np.int64) * self._row_bytes + self._position
+
+
+def runs_of(rows: Array) -> Array:
+    """Return the runs (n, 2) of consecutive numbers among row numbers that ascend: the first, and the one after the last."""
+    ends = np.flatnonzero(np.diff(rows) != 1)
+    return np.stack([rows[np.append(0, ends + 1)], rows[np.append(ends, len(rows) - 1)] + 1], axis=1)
 
 
 def _place_of(address: int) -> Place | None:

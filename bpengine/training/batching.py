@@ -6,10 +6,12 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from bpengine.backend import Backend, HostArray
+from bpengine.data import runs_of
 from bpengine.kernels._kernel import Array
 from bpengine.training.ahead import one_ahead
 from bpengine.training.reading import Reader
@@ -128,21 +130,30 @@ class Source:
             piece, coming = coming, None if order is None else _ascending(order)
             if coming:
                 for reader in readers:
-                    reader.announce(coming[0])
+                    reader.announce(coming.rows, coming.runs)
             if piece:
-                yield [reader.read(piece[0]) for reader in readers], piece[1]
+                yield [reader.read(piece.rows, piece.runs) for reader in readers], piece.order
 
     def _bring(self, arrays: list[HostArray]) -> tuple[Array, ...]:
         return tuple(self.backend.asarray(a, d, copy=False) for a, d in zip(arrays, self.dtypes, strict=True))
 
 
-def _ascending(order: HostArray) -> tuple[HostArray, HostArray]:
-    """Return the row numbers of a piece in ascending order, and the place of each of `order` among them."""
+class _Piece(NamedTuple):
+    """Row numbers as they ascend, their runs, and the place of each row of an order among them."""
+
+    rows: HostArray
+    runs: HostArray
+    order: HostArray
+
+
+def _ascending(order: HostArray) -> _Piece:
+    """Sort the row numbers of a piece."""
     bits = max(order.size - 1, 1).bit_length()
     numbered = np.sort(order.ravel().astype(np.int64) << bits | np.arange(order.size))  # faster than argsort
     places = np.empty(order.size, np.int32)
     places[numbered & (1 << bits) - 1] = np.arange(order.size, dtype=np.int32)
-    return numbered >> bits, places.reshape(order.shape)
+    rows = numbered >> bits
+    return _Piece(rows, runs_of(rows), places.reshape(order.shape))
 
 
 def make_source(

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.data import RowFile, announce, release
+from bpengine.data import RowFile, announce, release, runs_of
 
 STRETCH_BYTES = 128 * 2**20  # how much of a file on disk is mapped at a time
 ALIGN = 64  # bytes; JAX shares the memory of an array that begins at such an address, and copies any other
@@ -26,20 +26,23 @@ class Reader:
         self._raw = _Buffer(array, array.dtype)
         self._turns = deque([_Buffer(array, np.dtype(dtype or array.dtype)) for _ in range(2)])
 
-    def announce(self, rows: HostArray) -> None:
-        """Say which rows will be read soon, so that the disk may fetch them meanwhile; their numbers must ascend."""
+    def announce(self, rows: HostArray, runs: HostArray | None = None) -> None:
+        """Say which rows will be read soon, so that the disk may fetch them meanwhile.
+
+        Their numbers must ascend; `runs` are those of `runs_of`, where they are known.
+        """
         if self._file:
-            self._file.announce(rows)
+            self._file.announce(runs_of(rows) if runs is None else runs)
         elif isinstance(self._array, np.memmap):
             announce(self._array, rows)
 
-    def read(self, rows: HostArray) -> HostArray:
-        """Copy the given rows, whose numbers must ascend, into memory."""
+    def read(self, rows: HostArray, runs: HostArray | None = None) -> HostArray:
+        """Copy the given rows into memory (see `announce`)."""
         self._turns.rotate()
         made = self._turns[0].first(len(rows))
         read = made if made.dtype == self._array.dtype else self._raw.first(len(rows))
         if self._file:
-            self._file.read(rows, read)
+            self._file.read(runs_of(rows) if runs is None else runs, read)
         else:
             _copy(self._array, rows, read)
         if read is not made:

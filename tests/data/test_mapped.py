@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpengine.data import RowFile, mapped
+from bpengine.data import RowFile, mapped, runs_of
 from bpengine.errors import DataError
 
 X = np.random.default_rng(0).normal(size=(3000, 7)).astype(np.float32)
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 def read(file: RowFile | None, rows: Any, shape: tuple[int, ...]) -> Any:
     assert file is not None
     target = np.zeros((len(rows), *shape), np.float32)
-    file.read(rows, target)
+    file.read(runs_of(rows), target)
     return target
 
 
@@ -88,6 +88,6 @@ def test_only_the_bytes_of_announced_rows_are_asked_for(path: Path, monkeypatch:
     monkeypatch.setattr(mapped, "NEAR_BYTES", 6 * 28)
     file = RowFile.behind(np.load(path, mmap_mode="r"))
     assert file is not None
-    file.announce(ROWS)
+    file.announce(runs_of(ROWS))
     wanted = ((0, 10), (700, 702), (2998, 3000))
     assert asked == [(128 + a * 28, (b - a) * 28, os.POSIX_FADV_WILLNEED) for a, b in wanted]

@@ -86,16 +86,28 @@ def test_only_what_is_asked_for_is_read(numbered: Any, small_windows: None, monk
     read = []
 
     class Noted(Reader):
-        def read(self, rows: Any) -> Any:
+        def read(self, rows: Any, runs: Any = None) -> Any:
             assert threading.current_thread() is not threading.main_thread()
             read.append(len(rows))
-            return super().read(rows)
+            return super().read(rows, runs)
 
     monkeypatch.setattr(batching, "Reader", Noted)
     monkeypatch.setattr(batching, "STREAM_BYTES", 32 * 16)  # a window
     made = source(np.asarray(numbered).view(np.memmap), 8)
     rows_of(made, 5, 9)
     assert read == [24, 24, 8, 8]  # x and its numbers: three steps of the second window, one of the third
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+@pytest.mark.parametrize("shape", [(1, 1), (8, 64), (50, 40), (300, 7)])
+def test_a_piece_is_read_in_ascending_order(shape: tuple[int, int], kind: Any, rng: np.random.Generator) -> None:
+    blocks = rng.permutation(40)[:9, None] * batching.BLOCK + np.arange(batching.BLOCK)
+    order = rng.permutation(blocks.ravel())[: shape[0] * shape[1]].reshape(shape).astype(kind)
+    piece = batching._ascending(order)
+    np.testing.assert_array_equal(piece.rows, np.sort(order, axis=None))
+    np.testing.assert_array_equal(piece.rows[piece.order], order)
+    np.testing.assert_array_equal(np.concatenate([np.arange(*run) for run in piece.runs]), piece.rows)
+    assert (piece.runs[1:, 0] > piece.runs[:-1, 1]).all()
 
 
 @pytest.fixture(params=["memory", "file", "map"])
