@@ -74,7 +74,7 @@ class Contest:
                 drop_cache(self.files)
                 self.read = delivered()
 
-        self.model.parameters = self.initial  # numbers get smaller, and arithmetic slower, as a network learns
+        self.model.parameters = self.initial  # so that everyone computes with the same numbers
         history = self.model.fit(*arrays, batch_size=BATCH, epochs=2, callbacks=between)
         self.read = delivered() - self.read
         return [epoch.seconds / self.steps * 1e3 for epoch in history.epochs]

@@ -13,6 +13,7 @@ from bpengine.backend import Availability, Backend, HostArray, State, Step, as_h
 from bpengine.errors import ConfigError
 from bpengine_numpy.compiled.epochs import CompiledEpochs
 from bpengine_numpy.compiled.signature import leaves, rebuilt
+from bpengine_numpy.denormals import flushed
 
 
 @cache
@@ -70,9 +71,9 @@ class NumpyBackend(Backend):
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), compiled once that pays, with the same numbers to the last bit.
 
-        Every loss is checked, so NumPy need not warn as well.
+        Every loss is checked, so NumPy need not warn as well. Denormal numbers count as zero, as they do for XLA.
         """
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
             return run(step, state, data, order, lr)
 

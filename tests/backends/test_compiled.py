@@ -119,7 +119,9 @@ def test_same_bits_on_the_threads_of_openblas(
         pytest.skip("NumPy was built with another library")
     lent: list[int] = []
     queue = jobs
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.jobs", lambda calls: lent.append(len(calls)) or queue(calls))
+    monkeypatch.setattr(
+        "bpengine_numpy.compiled.threads.jobs", lambda calls, e: lent.append(len(calls)) or queue(calls, e)
+    )
     layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
     model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), Both(precision=dtype), dtype=dtype, seed=1)
     x = rng.normal(size=(1024, 500))

@@ -14,6 +14,7 @@ from bpengine_numpy.compiled.graph import HostArray, Node
 from bpengine_numpy.compiled.numpy_loops import strided_loop
 from bpengine_numpy.compiled.schedule import ALIGN
 from bpengine_numpy.compiled.signature import Path
+from bpengine_numpy.denormals import environment
 
 if TYPE_CHECKING:
     from bpengine_numpy.compiled.program import Program
@@ -37,7 +38,7 @@ class Binding:
         arrays = {node.number: state[p] for p, node in program.inputs.items()} | program.constants
         if order is None:
             arrays |= {node.number: array for node, array in zip(program.rows, data, strict=True)}
-        self._team, self._queues = threads.team(), list[HostArray]()
+        self._team, self._environment, self._queues = threads.team(), environment(), list[HostArray]()
         self._order = None if order is None else np.ascontiguousarray(order)
         self._held = (arrays, data, lr, reports)  # the table knows only addresses
         self._addresses = {number: array.ctypes.data for number, array in arrays.items()}
@@ -83,7 +84,7 @@ class Binding:
         """Return one call that makes several at the same time, each on a thread."""
         if len(calls) == 1:
             return calls[0]
-        self._queues.append(threads.jobs(calls))
+        self._queues.append(threads.jobs(calls, self._environment))
         return _call(machine.TOGETHER, self._team.execute, len(calls), self._queues[-1].ctypes.data)
 
     def _work(self) -> Iterator[list[int]]:

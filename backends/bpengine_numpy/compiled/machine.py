@@ -107,6 +107,20 @@ def together(p: Any) -> None:
 
 
 @cfunc(SIGNATURE, cache=True)
+def as_given(p: Any) -> None:
+    """Call a function in the floating-point environment of another thread.
+
+    p = (fegetenv or 0, fesetenv, room for this thread's environment, the other one, the function, its arguments).
+    """
+    if p[0] != 0:
+        call_row(p[0], p[2])
+        call_row(p[1], p[3])
+    call_row(p[4], place(p) + 5 * ITEM)
+    if p[0] != 0:
+        call_row(p[1], p[2])
+
+
+@cfunc(SIGNATURE, cache=True)
 def strided(p: Any) -> None:
     """Run one of NumPy's loops: p = (loop, context, auxiliary, 3 data pointers, 4 dimensions, 9 strides)."""
     data = place(p) + 3 * ITEM
@@ -178,6 +192,6 @@ def reduce_lines(p: Any) -> None:
             call_strided(p[6], p[7], p[8], base, base + 24, base + 32)
 
 
-TOGETHER, STRIDED, TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES = (
-    int(function.address) for function in (together, strided, take_rows, put_report, copy_block, reduce_lines)
+TOGETHER, AS_GIVEN, STRIDED, TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES = (
+    int(function.address) for function in (together, as_given, strided, take_rows, put_report, copy_block, reduce_lines)
 )

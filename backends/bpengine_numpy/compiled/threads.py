@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpengine_numpy.compiled.graph import HostArray
-from bpengine_numpy.compiled.machine import ITEM, STRIDED
+from bpengine_numpy.compiled.machine import AS_GIVEN, ITEM, STRIDED
+from bpengine_numpy.denormals import SIZE, Environment
 
 LEAST = 2**17  # bytes that a piece of work moves at least: with less, telling another thread takes longer than the work
 GRAIN = 64  # elements: what lies further apart is in different cache lines, which no two threads should write to
@@ -40,13 +41,15 @@ def team() -> Team:
     return Team(library.execute, max(1, library.threads())) if library else Team(0, 1)
 
 
-def jobs(calls: Sequence[Sequence[int]]) -> HostArray:
-    """Return a queue of jobs, one for each call of a function's address and its arguments; it must outlive its use."""
-    width = max(map(len, calls))
-    memory = np.zeros((len(calls), _JOB + width), np.int64)
+def jobs(calls: Sequence[Sequence[int]], environment: Environment) -> HostArray:
+    """Return a queue of jobs, one for each call of a function's address and its arguments; both must outlive its use."""
+    before = _JOB + SIZE  # room for a thread's own floating-point environment
+    memory = np.zeros((len(calls), before + 5 + max(map(len, calls))), np.int64)
     for job, (function, *arguments) in zip(memory, calls, strict=True):
-        job[_JOB : _JOB + len(arguments)] = arguments
-        job[[_ROUTINE, _ARGUMENTS]] = function or STRIDED, job.ctypes.data + _JOB * ITEM
+        around = (environment.get, environment.set, job.ctypes.data + _JOB * ITEM, environment.value.ctypes.data)
+        given = [*around, function or STRIDED, *arguments]
+        job[before : before + len(given)] = given
+        job[[_ROUTINE, _ARGUMENTS]] = AS_GIVEN, job.ctypes.data + before * ITEM
     memory[:-1, _NEXT] = [job.ctypes.data for job in memory[1:]]
     return memory
 
