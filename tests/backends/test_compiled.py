@@ -154,6 +154,25 @@ def test_no_threads_are_lent_by_an_unknown_library(monkeypatch: pytest.MonkeyPat
     assert team() == Team(0, 1)
 
 
+def test_a_constant_of_one_value_is_held_as_one_element(rng: np.random.Generator) -> None:
+    graph, held = Graph(), []
+
+    class Holding(NumpyBackend):
+        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+            program = Program(step, state, Signature.of(state, data, order, lr))
+            held.append(sum(array.nbytes for array in program.constants.values()))
+            return program.run(state, data, order, lr)
+
+    node = graph.constant(np.full((30, 20), 0.5, np.float32))
+    assert node.info.strides == (0, 0)
+    assert node.uniform == 0.5
+    assert graph.constant(np.full((30, 20), 0.5, np.float32)) is node
+    np.testing.assert_array_equal(graph.constant(np.array([np.nan, 1.0])).info, [np.nan, 1.0])
+    model = bp.Model(bp.Network(4, [bp.Dense(50, "relu"), bp.Dense(3)], "softmax_cross_entropy"), Holding())
+    model.fit(rng.normal(size=(64, 4)), rows_for("softmax_cross_entropy", 64, 3, rng), batch_size=32, epochs=1)
+    assert held[0] < 32 * 50  # bytes: the zeros that relu compares with would be four times as many
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_kernel_can_be_recorded(name: str) -> None:
     kernel, graph = KERNELS[name], Graph()

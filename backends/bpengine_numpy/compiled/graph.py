@@ -78,8 +78,10 @@ class Graph:
         return self._known[key]
 
     def constant(self, value: Any, dtype: Any = None) -> Node:
-        """Return the node of a constant array."""
+        """Return the node of a constant array; one of equal elements is held as one element."""
         array = np.array(value, dtype=dtype)
+        if array.size and (array == array.flat[0]).all():
+            array = np.broadcast_to(array.flat[0], array.shape)
         return self.add("constant", (), array.shape, array.dtype, array)
 
 

@@ -44,7 +44,8 @@ class Program:
             if unit.fused
         }
         everything = needed([*self.changed.values(), *self.reports.values()])
-        self.constants = {n.number: np.ascontiguousarray(n.info) for n in everything if n.op == "constant"}
+        constants = [n for n in everything if n.op == "constant" and n.number in self.schedule.stored]
+        self.constants = {n.number: np.ascontiguousarray(n.info) for n in constants}
         self.functions: dict[int, int] | None = None
 
     @property
