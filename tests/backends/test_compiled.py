@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,21 @@ def test_same_bits_on_the_threads_of_openblas(
     model.fit(x, rows_for("softmax_cross_entropy", 1024, 3, rng), batch_size=256, epochs=3, optimizer="adam")
     assert lent.count(2) > 20
     assert max(lent) <= team().size
+
+
+def test_two_models_train_at_the_same_time_on_the_same_threads() -> None:
+    def train(seed: int) -> Any:
+        backend = NumpyBackend()
+        backend._compiled = CompiledEpochs(lambda *given: Backend.run_epoch(backend, *given), AT_ONCE)
+        layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
+        model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), backend, seed=seed)
+        draw = np.random.default_rng(seed)
+        x, y = draw.normal(size=(1024, 500)), draw.integers(0, 3, 1024)
+        return model.fit(x, y, batch_size=256, epochs=15, optimizer="adam").loss.tolist()
+
+    alone = [train(seed) for seed in (1, 2)]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(train, (1, 2))) == alone
 
 
 @pytest.mark.parametrize(
