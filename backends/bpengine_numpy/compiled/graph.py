@@ -56,9 +56,8 @@ class Node:
     @property
     def uniform(self) -> Any:
         """The one value of a constant whose elements are all the same, else None."""
-        if self.op != "constant" or not self.size or not (self.info == self.info.flat[0]).all():
-            return None
-        return self.info.flat[0]
+        held_as_one = self.op == "constant" and self.size and not any(self.info.strides)
+        return self.info.flat[0] if held_as_one else None
 
 
 @dataclass
@@ -78,9 +77,10 @@ class Graph:
         return self._known[key]
 
     def constant(self, value: Any, dtype: Any = None) -> Node:
-        """Return the node of a constant array; one of equal elements is held as one element."""
-        array = np.array(value, dtype=dtype)
-        if array.size and (array == array.flat[0]).all():
+        """Return the node of a constant array; one whose elements are all the same, to the bit, is held as one element."""
+        array = np.array(value, dtype=dtype, order="C")
+        bits = array.reshape(array.size, 1).view(np.uint8)
+        if array.size and (bits == bits[0]).all():
             array = np.broadcast_to(array.flat[0], array.shape)
         return self.add("constant", (), array.shape, array.dtype, array)
 

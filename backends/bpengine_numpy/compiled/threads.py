@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -69,8 +70,8 @@ class _Library(NamedTuple):
 @cache
 def _library() -> _Library | None:
     """Return what is needed of the OpenBLAS that NumPy multiplies with, None if it is another library or version."""
-    core: Any = np._core  # type: ignore[attr-defined]
-    loaded = ctypes.CDLL(core._multiarray_umath.__file__)  # a symbol is looked for in all that it was linked with
+    core = import_module("numpy._core._multiarray_umath")
+    loaded = ctypes.CDLL(core.__file__)  # a symbol is looked for in all that it was linked with
     configuration, parallel = _function(loaded, "get_config"), _function(loaded, "get_parallel")
     threads = _function(loaded, "get_num_threads")
     if not (configuration and parallel and threads and hasattr(loaded, "exec_blas")):
