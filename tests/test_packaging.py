@@ -19,7 +19,7 @@ import bpengine as bp
 from bpengine.backend import backend_class
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {"bpengine", "bpengine_numpy", "bpengine_jax", "bpengine_cupy"}
+PACKAGES = {"bpengine", "bpengine_steps", "bpengine_numpy", "bpengine_jax", "bpengine_cupy"}
 BACKENDS = {
     "numpy": "bpengine_numpy:NumpyBackend",
     "jax": "bpengine_jax:JaxBackend",

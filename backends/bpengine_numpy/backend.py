@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
+from bpengine_steps.signature import leaves, rebuilt
 
 from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
-from bpengine_numpy.compiled.epochs import CompiledEpochs
-from bpengine_numpy.compiled.signature import leaves, rebuilt
+from bpengine_numpy.compiled import compiled_epochs
 from bpengine_numpy.denormals import flushed
 
 
@@ -39,7 +39,7 @@ class NumpyBackend(Backend):
             raise ConfigError(f"backend 'numpy' runs on the device 'cpu', got {device!r}.")
         self.xp = np
         self.device = "cpu"
-        self._compiled = CompiledEpochs(super().run_epoch, self.patience) if compiler_version() else None
+        self._compiled = compiled_epochs(super().run_epoch, self.patience) if compiler_version() else None
 
     @classmethod
     def availability(cls) -> Availability:

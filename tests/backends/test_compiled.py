@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled.epochs import CompiledEpochs
-from bpengine_numpy.compiled.graph import Graph, Unrecordable
+from bpengine_numpy.compiled import compiled_epochs
+from bpengine_numpy.compiled.fused import inline
 from bpengine_numpy.compiled.machine import address, call_row, place
 from bpengine_numpy.compiled.program import Program
-from bpengine_numpy.compiled.recording import Recorded
-from bpengine_numpy.compiled.signature import Signature, leaves
 from bpengine_numpy.compiled.threads import LEAST, Team, _library, jobs, pieces, team
+from bpengine_steps.ir import Graph, Unrecordable
+from bpengine_steps.signature import Signature, leaves
+from bpengine_steps.tracing import Recorded
 from numba import carray, cfunc, types
 
 import bpengine as bp
@@ -138,7 +139,7 @@ def test_same_bits_on_the_threads_of_openblas(
 def test_two_models_train_at_the_same_time_on_the_same_threads() -> None:
     def train(seed: int) -> Any:
         backend = NumpyBackend()
-        backend._compiled = CompiledEpochs(lambda *given: Backend.run_epoch(backend, *given), AT_ONCE)
+        backend._compiled = compiled_epochs(lambda *given: Backend.run_epoch(backend, *given), AT_ONCE)
         layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
         model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), backend, seed=seed)
         draw = np.random.default_rng(seed)
@@ -175,7 +176,7 @@ def test_no_threads_are_lent_by_an_unknown_library(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_constant_of_one_value_is_held_as_one_element(rng: np.random.Generator) -> None:
-    graph, held = Graph(), []
+    graph, held = Graph(inline), []
 
     class Holding(NumpyBackend):
         def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
@@ -198,7 +199,7 @@ def test_a_constant_of_one_value_is_held_as_one_element(rng: np.random.Generator
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_kernel_can_be_recorded(name: str) -> None:
-    kernel, graph = KERNELS[name], Graph()
+    kernel, graph = KERNELS[name], Graph(inline)
     dims = {"B": 5, "I": 3, "O": 4}
 
     def recorded(shape: Any, kind: str = "f4") -> Recorded:
@@ -314,7 +315,7 @@ def halting(state: Any, rows: Any, lr: Any) -> Any:
 
 @pytest.mark.parametrize("patience", [AT_ONCE, float("inf")])
 def test_the_run_ends_after_the_step_that_halts(patience: float) -> None:
-    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), patience)
+    epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), patience)
     state, reports = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(10))
     np.testing.assert_array_equal(reports["n"], [1.0, 2.0, 3.0])
     assert state["n"] == 3.0
@@ -327,7 +328,7 @@ def branching(state: Any, rows: Any, lr: Any) -> Any:
 def test_a_step_that_cannot_be_recorded_runs_as_it_is_written() -> None:
     with pytest.raises(Unrecordable, match="branch"):
         Program(branching, {"n": np.zeros(1)}, Signature.of({"n": np.zeros(1)}, (), None, np.ones(1)))
-    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
+    epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     state, _ = epochs.run(branching, {"n": np.zeros(1)}, (), None, np.ones(4))
     assert state["n"] == 6.0
 
@@ -369,7 +370,7 @@ def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch
         raise ImportError("no such compiler")
 
     monkeypatch.setattr("bpengine_numpy.compiled.program.compiled", broken)
-    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
+    epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     with pytest.warns(UserWarning, match="goes on without.*no such compiler"):
         state, _ = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(2))
     assert state["n"] == 2.0
@@ -392,7 +393,7 @@ def averaging(state: Any, rows: Any, lr: Any) -> Any:
 
 @pytest.mark.filterwarnings("error")
 def test_a_step_that_calls_an_arrays_own_methods_runs_as_it_is_written() -> None:
-    epochs = CompiledEpochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
+    epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     state, _ = epochs.run(averaging, {"n": np.ones(2)}, (), None, np.ones(3))
     np.testing.assert_array_equal(state["n"], [8.0, 8.0])
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled.epochs import CompiledEpochs
+from bpengine_numpy.compiled import compiled_epochs
 from bpengine_numpy.denormals import flushed
 
 from bpengine.backend import Backend
@@ -36,7 +36,7 @@ def run(backend: NumpyBackend, dtype: str) -> Any:
 @pytest.mark.parametrize("patience", [float("-inf"), float("inf")], ids=["compiled", "as written"])
 def test_they_are_zero_in_an_epoch_and_nowhere_else(dtype: str, patience: float) -> None:
     backend = NumpyBackend(dtype)
-    backend._compiled = CompiledEpochs(lambda *given: Backend.run_epoch(backend, *given), patience)
+    backend._compiled = compiled_epochs(lambda *given: Backend.run_epoch(backend, *given), patience)
     assert not run(backend, dtype).any()
     assert (np.full(9, SMALLEST[dtype], dtype) * np.array(0.5, dtype)).all()
     state = {"a": np.full(LARGE, SMALLEST[dtype], dtype)}
@@ -57,7 +57,7 @@ def test_an_error_leaves_nothing_behind() -> None:
 
 def test_the_threads_of_openblas_are_left_as_they_were() -> None:
     backend = NumpyBackend("float32")
-    backend._compiled = CompiledEpochs(lambda *given: Backend.run_epoch(backend, *given), float("-inf"))
+    backend._compiled = compiled_epochs(lambda *given: Backend.run_epoch(backend, *given), float("-inf"))
     run(backend, "float32")
     product = np.full((512, 512), 1e-30, "f") @ (np.eye(512, dtype="f") * np.float32(1e-12))
     assert product.all()  # 1e-42, also where another thread computed it

@@ -7,13 +7,13 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from bpengine_steps.ir import HostArray, Node
+from bpengine_steps.signature import Path
 
 from bpengine_numpy.compiled import machine, threads
 from bpengine_numpy.compiled.fusion import Unit
-from bpengine_numpy.compiled.graph import HostArray, Node
 from bpengine_numpy.compiled.numpy_loops import strided_loop
 from bpengine_numpy.compiled.schedule import ALIGN
-from bpengine_numpy.compiled.signature import Path
 from bpengine_numpy.denormals import environment
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bpengine_steps.ir import Node
+
 from bpengine_numpy.compiled.fused import template
-from bpengine_numpy.compiled.graph import Node
 
 
 @dataclass(eq=False)

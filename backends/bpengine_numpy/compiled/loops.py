@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bpengine_steps.ir import DType, Node, Unrecordable, contiguous
 
 from bpengine_numpy.compiled import threads
 from bpengine_numpy.compiled.fused import template
 from bpengine_numpy.compiled.fusion import Unit
-from bpengine_numpy.compiled.graph import DType, Node, Unrecordable, contiguous
 
 _HEAD = """import math
 

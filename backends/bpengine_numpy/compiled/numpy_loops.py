@@ -12,8 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from bpengine_numpy.compiled.graph import DType, Unrecordable
+from bpengine_steps.ir import DType, Unrecordable
 
 _NAME = b"numpy_1.24_ufunc_call_info"
 _KEPT: list[Any] = []  # a loop lives as long as its capsule

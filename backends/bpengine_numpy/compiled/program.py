@@ -7,14 +7,15 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from bpengine_steps.ir import HostArray, needed
+from bpengine_steps.recorded import record
+from bpengine_steps.signature import Signature, Tree, leaves, rebuilt
 
 from bpengine_numpy.compiled.binding import Binding
-from bpengine_numpy.compiled.graph import Graph, HostArray, Node, Unrecordable, needed
+from bpengine_numpy.compiled.fused import inline
 from bpengine_numpy.compiled.loops import Loop, compiled, on_disk
 from bpengine_numpy.compiled.machine import drive
-from bpengine_numpy.compiled.recording import Recorded, as_node, contiguous_to
 from bpengine_numpy.compiled.schedule import make_schedule
-from bpengine_numpy.compiled.signature import Path, Signature, Tree, leaves, rebuilt
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
 
@@ -23,19 +24,10 @@ class Program:
     """A step for one signature. Raises Unrecordable when the step cannot be recorded."""
 
     def __init__(self, step: Callable[..., Any], state: Tree, signature: Signature) -> None:
-        graph = Graph()
-        inputs = {p: graph.add("input", (), s, d, ("state", p)) for p, s, d in signature.state}
-        self.rows = [graph.add("input", (), s, d, ("rows", k)) for k, (s, d) in enumerate(signature.rows)]
-        self.rate = graph.add("input", (), (1,), signature.dtype, ("rate",))
-        recorded = rebuilt(state, {p: Recorded(graph, node) for p, node in inputs.items()})
-        after, report = step(recorded, tuple(Recorded(graph, n) for n in self.rows), Recorded(graph, self.rate))
-        outputs = {p: _in_order(graph, leaf) for p, leaf in leaves(after)}
-        if outputs.keys() != inputs.keys():
-            raise Unrecordable("a step that changes the form of its state")
-        self.inputs = inputs
-        self.changed: dict[Path, Node] = {p: node for p, node in outputs.items() if node is not inputs[p]}
-        self.reports: dict[str, Node] = {name: _in_order(graph, value) for name, value in report.items()}
-        kept = [(inputs[p], node) for p, node in self.changed.items()]
+        recorded = record(step, state, signature, inline)
+        self.rows, self.rate, self.inputs = recorded.rows, recorded.rate, recorded.inputs
+        self.changed, self.reports = recorded.changed, recorded.reports
+        kept = [(self.inputs[p], node) for p, node in self.changed.items()]
         streamed = [*(self.rows if signature.ordered else []), self.rate]
         self.schedule = make_schedule(kept, list(self.reports.values()), streamed)
         self.loops = {
@@ -43,7 +35,7 @@ class Program:
             for unit in self.schedule.order
             if unit.fused
         }
-        everything = needed([*self.changed.values(), *self.reports.values()])
+        everything = needed(recorded.outputs)
         constants = [n for n in everything if n.op == "constant" and n.number in self.schedule.stored]
         self.constants = {n.number: np.ascontiguousarray(n.info) for n in constants}
         self.functions: dict[int, int] | None = None
@@ -78,12 +70,6 @@ def _is_own(array: HostArray, among: list[HostArray]) -> bool:
     """Say whether an array may be written over: in C order, with memory of its own that is not there twice."""
     flags = array.flags
     return flags.owndata and flags.c_contiguous and flags.writeable and sum(other is array for other in among) == 1
-
-
-def _in_order(graph: Graph, leaf: Any) -> Node:
-    """Return the node of an output, in C order."""
-    node = as_node(graph, leaf)
-    return contiguous_to(graph, node, node.shape)
 
 
 def _drive(binding: Binding, steps: int) -> int:

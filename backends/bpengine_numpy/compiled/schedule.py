@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bpengine_steps.ir import Node, needed
+
 from bpengine_numpy.compiled.fusion import Unit, is_elementwise, units
-from bpengine_numpy.compiled.graph import Node, needed
 
 ALIGN = 64  # bytes: a cache line, and the widest vector
 

@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from bpengine_steps.ir import HostArray
 
-from bpengine_numpy.compiled.graph import HostArray
 from bpengine_numpy.compiled.machine import AS_GIVEN, ITEM, STRIDED
 from bpengine_numpy.denormals import SIZE, Environment
 

@@ -6,21 +6,35 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from bpengine.backend import HostArray, State, Step
-from bpengine_numpy.compiled.graph import Unrecordable
-from bpengine_numpy.compiled.signature import Signature
-
-if TYPE_CHECKING:
-    from bpengine_numpy.compiled.program import Program
+from bpengine_steps.ir import Unrecordable
+from bpengine_steps.signature import Signature
 
 EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
+Compiler = Callable[[Step, State, Signature], "Program"]
 LOOP_SECONDS = 0.25  # what compiling one loop takes, about
 BINDING_SECONDS = 0.0005  # what binding a program to memory takes, about: shorter runs are not worth it
+
+
+class Program(Protocol):
+    """A step made for one signature."""
+
+    @property
+    def missing(self) -> int:
+        """The number of parts that have never been compiled on this machine."""
+
+    def compile(self) -> None:
+        """Compile what is missing."""
+
+    def run(
+        self, state: State, data: Any, order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run len(lr) steps, or up to the first that reports "halt"; `state` is donated."""
 
 
 @dataclass
@@ -38,10 +52,14 @@ class _Known:
 
 
 class CompiledEpochs:
-    """Runs epochs, first through `eager`, then compiled; `patience` is the least time in seconds before that."""
+    """Runs epochs, first through `eager`, then compiled; `patience` is the least time in seconds before that.
 
-    def __init__(self, eager: EagerRun, patience: float) -> None:
-        self._eager, self._patience = eager, patience
+    `make` records a step for a signature; it raises Unrecordable for a step that runs as it is written. `compiler` is
+    its name in the one warning that is given when anything else is raised.
+    """
+
+    def __init__(self, eager: EagerRun, patience: float, make: Compiler, compiler: str) -> None:
+        self._eager, self._patience, self._make, self._compiler = eager, patience, make, compiler
         self._known: WeakKeyDictionary[Step, dict[Signature, _Known]] = WeakKeyDictionary()
 
     def run(
@@ -80,7 +98,7 @@ class CompiledEpochs:
         if known.refused or known.spent < self._patience:
             return None
         try:
-            known.program = known.program or _recorded(step, state, signature)
+            known.program = known.program or self._make(step, state, signature)
             if known.spent >= self._patience + LOOP_SECONDS * known.program.missing:
                 known.program.compile()
                 return known.program
@@ -88,11 +106,7 @@ class CompiledEpochs:
             known.refused = True
         except Exception as error:  # whatever a compiler may raise: the step itself runs without it
             known.refused = True
-            warnings.warn(f"Numba cannot compile the training step, which goes on without: {error!r}", stacklevel=2)
+            warnings.warn(
+                f"{self._compiler} cannot compile the training step, which goes on without: {error!r}", stacklevel=2
+            )
         return None
-
-
-def _recorded(step: Step, state: State, signature: Signature) -> Program:
-    from bpengine_numpy.compiled.program import Program  # imports Numba, which takes a second: only once it is needed
-
-    return Program(step, state, signature)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine_numpy.compiled.graph import HostArray, Unrecordable
+from bpengine_steps.ir import HostArray, Unrecordable
 
 Tree = Any
 Path = tuple[Any, ...]

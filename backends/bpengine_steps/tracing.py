@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine_numpy.compiled.fused import template
-from bpengine_numpy.compiled.graph import Graph, Node, Unrecordable, contiguous
+from bpengine_steps.ir import Graph, Node, Unrecordable, contiguous
 
 REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
 
@@ -92,7 +91,9 @@ def elementwise(graph: Graph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Node:
         for x, d in zip(inputs, wanted, strict=True)
     ]
     shape = np.broadcast_shapes(*(node.shape for node in nodes))
-    if template(ufunc.__name__, made.kind, nodes[0].dtype.kind) is None:  # NumPy's loop wants its operands in one piece
+    if not graph.inline(
+        ufunc.__name__, made.kind, nodes[0].dtype.kind
+    ):  # a library's loop wants its operands in one piece
         nodes = [n if n.size == 1 or n.op == "constant" else contiguous_to(graph, n, shape) for n in nodes]
     if all(node.op == "constant" for node in nodes):
         return graph.constant(ufunc(*(node.info for node in nodes)), made)

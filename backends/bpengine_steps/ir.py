@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal, TypeAlias
@@ -12,6 +12,9 @@ import numpy as np
 HostArray: TypeAlias = np.ndarray[Any, Any]
 DType: TypeAlias = np.dtype[Any]
 Op = Literal["input", "constant", "ufunc", "matmul", "reduce", "view", "concat"]
+
+
+Inline = Callable[[str, str, str], bool]
 
 
 class Unrecordable(Exception):
@@ -62,8 +65,13 @@ class Node:
 
 @dataclass
 class Graph:
-    """All nodes in the order they were made; asking for the same operation on the same arrays returns the first node."""
+    """All nodes in the order they were made; asking for the same operation on the same arrays returns the first node.
 
+    `inline(ufunc, result kind, operand kind)` says whether the target computes a ufunc element by element inside its own
+    code; what it leaves to a library's loop gets operands that lie in one piece.
+    """
+
+    inline: Inline
     nodes: list[Node] = field(default_factory=list)
     _known: dict[Any, Node] = field(default_factory=dict)
 
