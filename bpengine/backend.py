@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
 PRECISIONS = ("float32", "float64", *REDUCED)
+HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Step = Callable[[State, tuple[Array, ...], Array], tuple[State, dict[str, Array]]]
@@ -44,9 +45,17 @@ class Availability:
 
 
 def as_host(x: Any) -> HostArray:
-    """Return lists, scalars, NumPy arrays and DLPack producers as a NumPy array, without a copy where that is possible."""
-    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-        return np.from_dlpack(x)
+    """Return lists, scalars, NumPy arrays and DLPack producers as a NumPy array, without a copy where that is possible.
+
+    Arrays on a GPU are brought to the host: CuPy's refuse NumPy's own way (`__array__`), others are asked by DLPack.
+    """
+    if hasattr(x, "__cuda_array_interface__") and callable(getattr(x, "get", None)):
+        return np.asarray(x.get())
+    if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
+        if hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] not in HOST_DEVICES:
+            return np.from_dlpack(x, device="cpu")
+        if not hasattr(x, "__array__"):
+            return np.from_dlpack(x)
     return np.asarray(x)
 
 

@@ -3,33 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from bpengine.backend import Availability, Backend, HostArray, as_host
+from bpengine_steps.adaptive import CompiledEpochs, Program
+from bpengine_steps.signature import Signature, leaves, rebuilt
+
+from bpengine.backend import REDUCED, Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine_cupy import availability
+from bpengine_cupy.namespace import SwitchingNamespace
+
+if TYPE_CHECKING:
+    from bpengine_cupy.cuda_target.driver import CupyDriver
+
+TENSOR_CORES = 80  # the compute capability from which on float32 operands may be rounded inside a product
 
 
 class CupyBackend(Backend):
-    """Run on an NVIDIA GPU with CuPy. Precisions: float32 (true float32 products), float64."""
+    """Run on an NVIDIA GPU with CuPy. Precisions: float32 (true float32 products), float64, tf32, bfloat16.
+
+    Training runs as CUDA C written from the step itself, once it has run eagerly for `patience` seconds. In "tf32" and
+    "bfloat16" arrays stay float32 and the products of a training step round their operands, on GPUs of compute capability
+    8.0 or more; there it is compiled at once, for CuPy's own products, which predictions use, are true float32.
+    """
 
     name = "cupy"
     extra = "cuda"
     window = 32
+    patience = 0.2
 
     def __init__(self, precision: str = "float32", device: str | None = None) -> None:
         super().__init__(precision, device)
-        if precision not in ("float32", "float64"):
-            raise ConfigError(f"backend 'cupy' computes in float32 or float64, got precision {precision!r}.")
         import array_api_compat.cupy
         import cupy
 
         self._cupy = cupy
-        self.xp = array_api_compat.cupy
+        self.xp = SwitchingNamespace(array_api_compat.cupy)
         self._number = _device_number(device, cupy.cuda.runtime.getDeviceCount())
         self.device = f"cuda:{self._number}"
         cupy.cuda.Device(self._number).use()
+        capability = int(cupy.cuda.Device(self._number).compute_capability)
+        if precision in REDUCED and capability < TENSOR_CORES:
+            raise ConfigError(
+                f"precision {precision!r} requires a GPU of compute capability 8.0 or more, got {capability / 10}. "
+                "Use precision='float32'."
+            )
+        reduced = precision in REDUCED
+        patience = float("-inf") if reduced else self.patience
+        self._epochs = CompiledEpochs(super().run_epoch, patience, self._program, "CUDA", required=reduced)
 
     @classmethod
     def availability(cls) -> Availability:
@@ -39,7 +62,7 @@ class CupyBackend(Backend):
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to a CuPy array on this backend's device; a CuPy array is returned as it is when `copy` is False."""
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
-        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, copy=copy)
+        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, copy=copy or None)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array."""
@@ -47,12 +70,35 @@ class CupyBackend(Backend):
         return host
 
     def copy(self, state: Any) -> Any:
-        """Return the tree as it is: no step writes into an array, so the old state stays what it was."""
-        return state
+        """Copy every array of a tree."""
+        return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the function as it is: CuPy launches each kernel call as it comes."""
         return step
+
+    def run_epoch(
+        self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run the steps (see `Backend.run_epoch`), as one CUDA program once that pays."""
+        return self._epochs.run(step, state, data, order, lr)
+
+    def _program(self, step: Step, state: State, signature: Signature) -> Program:
+        from bpengine_steps.recorded import record
+
+        from bpengine_cupy.cuda_target.expressions import inline
+        from bpengine_cupy.cuda_target.program import CudaProgram
+        from bpengine_cupy.cuda_target.source import make_plan
+
+        with self.xp.recording():
+            recorded = record(step, state, signature, inline)
+        return CudaProgram(make_plan(recorded, signature.ordered), self._driver, signature.ordered)
+
+    @cached_property
+    def _driver(self) -> CupyDriver:
+        from bpengine_cupy.cuda_target.driver import CupyDriver
+
+        return CupyDriver(self.precision)
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""

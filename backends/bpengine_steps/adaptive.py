@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from bpengine.backend import HostArray, State, Step
+from bpengine.errors import ConfigError
 from bpengine_steps.ir import Unrecordable
 from bpengine_steps.signature import Signature
 
@@ -55,11 +56,15 @@ class CompiledEpochs:
     """Runs epochs, first through `eager`, then compiled; `patience` is the least time in seconds before that.
 
     `make` records a step for a signature; it raises Unrecordable for a step that runs as it is written. `compiler` is
-    its name in the one warning that is given when anything else is raised.
+    its name in the one warning that is given when anything else is raised. Where it is `required`, for want of an eager
+    form, a step that cannot be compiled raises ConfigError.
     """
 
-    def __init__(self, eager: EagerRun, patience: float, make: Compiler, compiler: str) -> None:
+    def __init__(
+        self, eager: EagerRun, patience: float, make: Compiler, compiler: str, *, required: bool = False
+    ) -> None:
         self._eager, self._patience, self._make, self._compiler = eager, patience, make, compiler
+        self._required = required
         self._known: WeakKeyDictionary[Step, dict[Signature, _Known]] = WeakKeyDictionary()
 
     def run(
@@ -68,7 +73,8 @@ class CompiledEpochs:
         """Run an epoch (see `Backend.run_epoch`)."""
         try:
             signature = Signature.of(state, data, order, lr)
-        except Unrecordable:
+        except Unrecordable as error:
+            self._refuse(error)
             return self._eager(step, state, data, order, lr)
         known = self._known.setdefault(step, {}).setdefault(signature, _Known())
         reports: list[dict[str, HostArray]] = []
@@ -102,11 +108,19 @@ class CompiledEpochs:
             if known.spent >= self._patience + LOOP_SECONDS * known.program.missing:
                 known.program.compile()
                 return known.program
-        except Unrecordable:
+        except Unrecordable as error:
             known.refused = True
+            self._refuse(error)
         except Exception as error:  # whatever a compiler may raise: the step itself runs without it
             known.refused = True
             warnings.warn(
                 f"{self._compiler} cannot compile the training step, which goes on without: {error!r}", stacklevel=2
             )
         return None
+
+    def _refuse(self, error: Unrecordable) -> None:
+        if self._required:
+            raise ConfigError(
+                f"training in this precision requires a step that {self._compiler} can compile, got one with {error}. "
+                "Use precision='float32'."
+            ) from error

@@ -11,7 +11,7 @@ import numpy as np
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 DType: TypeAlias = np.dtype[Any]
-Op = Literal["input", "constant", "ufunc", "matmul", "reduce", "view", "concat"]
+Op = Literal["input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish"]
 
 
 Inline = Callable[[str, str, str], bool]
@@ -26,7 +26,8 @@ class Node:
     """One array of the step and how it is made.
 
     `info` says what `inputs` do not: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
-    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value.
+    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value. A target may
+    split a reduction into "partial", a line of results per block of rows, and "finish", which reduces the lines.
     """
 
     number: int  # the order in which the step made them

@@ -1,0 +1,101 @@
+"""The pass that sums columns: blocks of columns by blocks of rows, the sums over the rows taken on the way."""
+
+from __future__ import annotations
+
+from bpengine_steps.ir import Node, Unrecordable
+
+from bpengine_cupy.cuda_target.expressions import c_type
+from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.memory import Memory
+from bpengine_cupy.cuda_target.operands import COLUMN, FULL, ONE, ROW, Way
+from bpengine_cupy.cuda_target.passes import Names, accumulated, declared, indented, operands, vector_length
+
+ACROSS, DOWN = 32, 8  # threads of a block
+
+
+class ColumnsWriter:
+    """Writes one pass over (rows, columns) with sums over the rows; block (x, y) has its columns of its rows."""
+
+    def __init__(self, group: Group, memory: Memory) -> None:
+        self.group, self.memory = group, memory
+        self.rows, self.columns = group.shape
+        self.sums = [n for n in group.nodes if n.op == "partial"]
+        if any(n.info != ("add", "first") for n in self.sums):
+            raise Unrecordable("extremes of columns, or one number of all, in a pass that sums columns")
+        read = list(operands(group).values())
+        self.vector = vector_length(
+            group, read, memory.stored, lambda n: not self.columns % n and self.columns >= 32 * n
+        )
+        self.names: Names = {}
+        self.before: list[str] = []
+        self.loads: list[str] = []
+        for node, how in read:
+            self._read(node, how)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Blocks across and down: a line of partial sums for each of the latter."""
+        return -(-self.columns // (ACROSS * self.vector)), self.sums[0].shape[0]
+
+    def _read(self, node: Node, how: Way) -> None:
+        kind, name = c_type(node.dtype), f"r{node.number}"
+        pointer = f"AT(const {kind}, {self.memory.at(node)})"
+        self.names[node.number] = name
+        if how == ONE:
+            self.before.append(f"const {kind} {name} = {pointer}[0];")
+        elif how in (FULL, ROW):
+            self.loads.append(
+                f"const auto {name} = load<{kind}, {self.vector}>({pointer} + {'k' if how == FULL else 'j'});"
+            )
+            self.names[node.number] = f"{name}.v[u]"
+        elif how == COLUMN:
+            self.loads.append(f"const {kind} {name} = {pointer}[i];")
+        else:
+            self.loads.append(f"const {kind} {name} = {pointer}[i8(i) * {how.down} + i8(j) * {how.along}];")
+
+    def write(self) -> str:
+        """Return the kernel's body."""
+        body, stores = [], []
+        for node in self.group.nodes:
+            if node.op == "partial":
+                body.append(accumulated(f"a{node.number}[u]", node, self.names))
+                continue
+            body.append(declared(node, self.names))
+            if node.number in self.memory.stored:
+                kind, number = c_type(node.dtype), node.number
+                self.loads.append(f"Vec<{kind}, {self.vector}> w{number};")
+                body.append(f"w{number}.v[u] = v{number};")
+                stores.append(f"store<{kind}, {self.vector}>(AT({kind}, {self.memory.at(node)}) + k, w{number});")
+        chunk, columns, vector = -(-self.rows // self.grid[1]), self.columns, self.vector
+        lines = [
+            f"const int j = (blockIdx.x * {ACROSS} + threadIdx.x) * {vector};",
+            f"const i8 r0 = i8(blockIdx.y) * {chunk}, r1 = r0 + {chunk} < {self.rows} ? r0 + {chunk} : {self.rows};",
+            *(f"{c_type(n.dtype)} a{n.number}[{vector}] = {{}};" for n in self.sums),
+            *self.before,
+            f"if (j < {columns}) for (i8 i = r0 + threadIdx.y; i < r1; i += {DOWN}) {{",
+            f"  const i8 k = i * {columns} + j; (void)k;",
+            *indented([*self.loads, f'_Pragma("unroll") for (int u = 0; u < {vector}; ++u) {{']),
+            *indented(body, 2),
+            *indented(["}", *stores]),
+            "}",
+        ]
+        return "\n  ".join([*lines, *self._meet()])
+
+    def _meet(self) -> list[str]:
+        """Add up what the threads of a column have, in a fixed order."""
+        vector, lines = self.vector, []
+        kinds = sorted({c_type(n.dtype) for n in self.sums})
+        lines += [f"__shared__ {kind} room_{kind}[{DOWN}][{ACROSS * vector}];" for kind in kinds]
+        for node in self.sums:
+            kind, number = c_type(node.dtype), node.number
+            slot = f"threadIdx.x + {ACROSS} * u"
+            lines.append(
+                f"__syncthreads(); for (int u = 0; u < {vector}; ++u) room_{kind}[threadIdx.y][{slot}] = a{number}[u];"
+                " __syncthreads();"
+            )
+            lines.append(
+                f"if (threadIdx.y == 0 && j < {self.columns}) for (int u = 0; u < {vector}; ++u) {{ "
+                f"{kind} s = room_{kind}[0][{slot}]; for (int y = 1; y < {DOWN}; ++y) s += room_{kind}[y][{slot}]; "
+                f"AT({kind}, {self.memory.at(node)})[i8(blockIdx.y) * {self.columns} + j + u] = s; }}"
+            )
+        return lines

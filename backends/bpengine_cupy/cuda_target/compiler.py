@@ -1,0 +1,120 @@
+"""CUDA C to machine code by NVRTC, which needs no driver and no device; what was compiled is kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PRELUDE = Path(__file__).with_name("prelude.cuh")
+# no contraction, and denormals are zero: algebra in float32 is then equal to the bit with NumPy's epochs
+OPTIONS = ("-std=c++17", "-ftz=true", "-fmad=false", "--ptxas-options=-v")
+
+
+class CudaCompileError(Exception):
+    """What NVRTC said."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one kernel takes: registers of a thread, bytes of shared memory, and bytes spilled to memory."""
+
+    registers: int
+    shared: int
+    spilled: int
+
+
+def full_source(source: str) -> str:
+    """Return generated text behind what it stands on."""
+    return PRELUDE.read_text() + source
+
+
+def compile_cuda(source: str, arch: int = 90, *, ptx: bool = False) -> tuple[bytes, str]:
+    """Return generated text as a cubin for one architecture (90 is Hopper), or as PTX, and the compiler's log.
+
+    Raises CudaCompileError with the log.
+    """
+    from cupy_backends.cuda.libs import nvrtc
+
+    program = nvrtc.createProgram(full_source(source), "step.cu", (), ())
+    target = f"{'compute' if ptx else 'sm'}_{arch}"
+    try:
+        nvrtc.compileProgram(program, (f"-arch={target}", *OPTIONS))
+        result: bytes = nvrtc.getPTX(program) if ptx else nvrtc.getCUBIN(program)
+        return result, nvrtc.getProgramLog(program)
+    except nvrtc.NVRTCError as error:
+        raise CudaCompileError(f"{error}\n{nvrtc.getProgramLog(program)}") from None
+    finally:
+        nvrtc.destroyProgram(program)
+
+
+def cubin(source: str, arch: int) -> bytes:
+    """Return the cubin of generated text, from disk where it was compiled before."""
+    path = _path(source, arch)
+    try:
+        return path.read_bytes()
+    except OSError:
+        binary, _ = compile_cuda(source, arch)
+        write_whole(path, binary)
+        return binary
+
+
+def compiled_before(source: str, arch: int) -> bool:
+    """Say whether the cubin lies on disk."""
+    return _path(source, arch).exists()
+
+
+def resources(log: str) -> dict[str, Resources]:
+    """Read from the compiler's log what each kernel takes."""
+    found: dict[str, Resources] = {}
+    name, spilled = "", 0
+    for line in log.splitlines():
+        if match := re.search(r"Compiling entry function '(\w+)'", line):
+            name, spilled = match[1], 0
+        if match := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            spilled = int(match[1]) + int(match[2])
+        if name and (match := re.search(r"Used (\d+) registers", line)):
+            shared = re.search(r"(\d+) bytes smem", line)
+            found[name] = Resources(int(match[1]), int(shared[1]) if shared else 0, spilled)
+    return found
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one go: another process may be reading it. A folder that cannot be written is no fault."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+
+
+def _path(source: str, arch: int) -> Path:
+    text = f"{_compiler()}{OPTIONS}{arch}{full_source(source)}"
+    return folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.cubin"
+
+
+@cache
+def _compiler() -> tuple[int, int]:
+    from cupy_backends.cuda.libs import nvrtc
+
+    major, minor = nvrtc.getVersion()
+    return int(major), int(minor)
+
+
+@cache
+def folder() -> Path:
+    """Return the folder for compiled programs: the user's cache, or one for this process where that cannot be written."""
+    from platformdirs import user_cache_path
+
+    try:
+        path = user_cache_path("bpengine") / "cuda"
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="bpengine-cuda-"))

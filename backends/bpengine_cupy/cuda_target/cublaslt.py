@@ -1,0 +1,175 @@
+"""cuBLASLt by ctypes: every product is described once, its algorithm chosen and kept, then launched into any stream.
+
+CuPy refuses its own products while a stream is being captured; cuBLASLt allocates nothing per call and takes the algorithm and
+the workspace as arguments. Enum values are those of cublasLt.h (a test holds them against the library's own).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+from bpengine_cupy.cuda_target.products import Operand, Product
+
+DATA_TYPES = {"f4": 0, "f8": 1}  # cudaDataType_t: CUDA_R_32F, CUDA_R_64F
+COMPUTE_TYPES = {  # cublasComputeType_t; in the last two float32 operands are rounded inside
+    "float32": 68,
+    "float64": 70,
+    "bfloat16": 75,
+    "tf32": 77,
+}
+TRANSPOSE_A, TRANSPOSE_B = 3, 4  # cublasLtMatmulDescAttributes_t
+MOST_WORKSPACE, REDUCTION_SCHEMES, ALIGNMENT_A = 1, 3, 5  # cublasLtMatmulPreferenceAttributes_t; B, C, D follow A
+ORDERED_REDUCTIONS = 2 | 4  # sums of a split inner length by way of the workspace, in a fixed order; never in place
+WORKSPACE = 32 << 20  # bytes, for each stream
+CANDIDATES = 16  # algorithms that are timed
+ALIGNED = 256
+
+
+class Algorithm(ctypes.Structure):
+    """cublasLtMatmulAlgo_t."""
+
+    _fields_ = (("data", c_uint64 * 8),)
+
+
+class Candidate(ctypes.Structure):
+    """cublasLtMatmulHeuristicResult_t."""
+
+    _fields_ = (
+        ("algorithm", Algorithm),
+        ("workspace", c_size_t),
+        ("state", c_int),
+        ("waves", c_float),
+        ("reserved", c_int * 4),
+    )
+
+
+class CublasLtError(Exception):
+    """cuBLASLt answered with a status other than 0, or has no algorithm for a product."""
+
+
+def load_library() -> ctypes.CDLL:
+    """Return cuBLASLt: the copy that CuPy has mapped already, or the one that its package brings."""
+    try:
+        return ctypes.CDLL("libcublasLt.so.13")
+    except OSError:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
+        return ctypes.CDLL(load_nvidia_dynamic_lib("cublasLt").abs_path)
+
+
+class CublasLt:
+    """The library with what its calls share."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.library, self.handle = library, c_void_p()
+
+    def open(self) -> CublasLt:
+        """Create the handle; needs a driver, unlike descriptions of products."""
+        self.call("Create", byref(self.handle))
+        return self
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function; raise CublasLtError unless it answers 0."""
+        status = getattr(self.library, f"cublasLt{name}")(*arguments)
+        if status:
+            raise CublasLtError(f"cublasLt{name} answered with status {status}")
+
+    @property
+    def version(self) -> int:
+        """The library's version, as in cublasLt.h."""
+        self.library.cublasLtGetVersion.restype = c_size_t
+        return int(self.library.cublasLtGetVersion())
+
+
+class DescribedProduct:
+    """A product described to cuBLASLt, on operands counted from the address `base`."""
+
+    def __init__(self, lt: CublasLt, product: Product, base: int, precision: str) -> None:
+        self.lt, self.product, self.precision = lt, product, precision
+        kind = DATA_TYPES[product.dtype]
+        number = c_double if product.dtype == "f8" else c_float
+        self.one, self.zero = number(1), number(0)
+        self.description = c_void_p()
+        compute = COMPUTE_TYPES["float64" if product.dtype == "f8" else precision]
+        lt.call("MatmulDescCreate", byref(self.description), c_int(compute), c_int(kind))
+        self._set(TRANSPOSE_A, c_int32(product.a.transposed))
+        self._set(TRANSPOSE_B, c_int32(product.b.transposed))
+        self.layouts = (
+            self._layout(kind, product.m, product.k, product.a),
+            self._layout(kind, product.k, product.n, product.b),
+            self._layout(kind, product.m, product.n, Operand(product.d, False, product.m)),
+        )
+        self.addresses = [c_void_p(base + place) for place in (product.a.place, product.b.place, product.d)]
+        self.algorithm: Algorithm | None = None
+
+    def _set(self, attribute: int, value: Any) -> None:
+        size = c_size_t(ctypes.sizeof(value))
+        self.lt.call("MatmulDescSetAttribute", self.description, c_int(attribute), byref(value), size)
+
+    def _layout(self, kind: int, rows: int, columns: int, operand: Operand) -> c_void_p:
+        if operand.transposed:
+            rows, columns = columns, rows
+        layout = c_void_p()
+        shape = (c_uint64(rows), c_uint64(columns), c_int64(operand.leading))
+        self.lt.call("MatrixLayoutCreate", byref(layout), c_int(kind), *shape)
+        return layout
+
+    @property
+    def key(self) -> str:
+        """What the choice of an algorithm depends on."""
+        p = self.product
+        sides = "".join(f" {'T' if o.transposed else 'N'}{o.leading}" for o in (p.a, p.b))
+        aligned = [min(ALIGNED, a.value & -a.value) for a in self.addresses if a.value]
+        return f"{self.precision} {p.dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}"
+
+    def candidates(self) -> list[Algorithm]:
+        """Return algorithms that can do the product, the library's favourite first. Not while a stream is captured."""
+        preference = c_void_p()
+        self.lt.call("MatmulPreferenceCreate", byref(preference))
+        found, count = (Candidate * CANDIDATES)(), c_int()
+
+        def prefer(attribute: int, value: Any) -> None:
+            size = c_size_t(ctypes.sizeof(value))
+            self.lt.call("MatmulPreferenceSetAttribute", preference, c_int(attribute), byref(value), size)
+
+        prefer(MOST_WORKSPACE, c_uint64(WORKSPACE))
+        prefer(REDUCTION_SCHEMES, c_uint32(ORDERED_REDUCTIONS))
+        for k, address in enumerate((*self.addresses, self.addresses[2])):
+            prefer(ALIGNMENT_A + k, c_uint32(min(ALIGNED, (address.value or ALIGNED) & -(address.value or ALIGNED))))
+        a, b, d = self.layouts
+        given = (self.lt.handle, self.description, a, b, d, d, preference, c_int(CANDIDATES), found, byref(count))
+        try:
+            self.lt.call("MatmulAlgoGetHeuristic", *given)
+        finally:
+            self.lt.call("MatmulPreferenceDestroy", preference)
+        return [each.algorithm for each in found[: count.value] if each.state == 0]
+
+    def choose(
+        self, known: dict[str, str], time: Callable[[Callable[[], None]], float], stream: int, workspace: int
+    ) -> None:
+        """Take the algorithm that `known` holds, or the fastest, and note it there: the next program takes the same.
+
+        The library's own order splits the inner length of small products, which costs a second kernel.
+        """
+        if self.key in known:
+            self.algorithm = Algorithm.from_buffer_copy(bytes.fromhex(known[self.key]))
+            return
+        candidates = self.candidates()
+        if not candidates:
+            raise CublasLtError(f"cuBLASLt has no algorithm for the product {self.key}")
+        times = []
+        for self.algorithm in candidates:
+            times.append(time(lambda: self.launch(stream, workspace)))
+        self.algorithm = candidates[times.index(min(times))]
+        known[self.key] = bytes(self.algorithm).hex()
+
+    def launch(self, stream: int, workspace: int) -> None:
+        """Put the product into a stream; `workspace` is the address of memory that no other stream uses."""
+        a, b, d = self.addresses
+        la, lb, ld = self.layouts
+        algorithm, space = byref(self.algorithm or Algorithm()), (c_void_p(workspace), c_size_t(WORKSPACE))
+        operands = (byref(self.one), a, la, b, lb, byref(self.zero), d, ld, d, ld)
+        self.lt.call("Matmul", self.lt.handle, self.description, *operands, algorithm, *space, c_void_p(stream))

@@ -1,0 +1,238 @@
+"""The few calls that touch a GPU. `Driver` is what a program needs; `CupyDriver` gives it through CuPy.
+
+Tests give it on the CPU, with the same kernels compiled by a C++ compiler, and raise for what a capture forbids.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.kernels._kernel import Array
+from bpengine_cupy.cuda_target import compiler
+from bpengine_cupy.cuda_target.cublaslt import WORKSPACE, CublasLt, DescribedProduct, load_library
+from bpengine_cupy.cuda_target.products import Product
+from bpengine_cupy.cuda_target.source import Call
+
+Look = Callable[[], bool]
+
+
+class Driver(Protocol):
+    """A device with two streams. Addresses are numbers; kernels get the memory's and the run's."""
+
+    def begin(self) -> None:
+        """Wait for whatever others have put into other streams."""
+
+    def empty(self, size: int) -> Array:
+        """Return so many bytes of the device, on a boundary of 256; raise MemoryError, saying what was free."""
+
+    def upload(self, array: HostArray) -> Array:
+        """Copy an array to the device."""
+
+    def download(self, array: Array) -> HostArray:
+        """Copy an array from the device once all that was put into the streams has run."""
+
+    def address(self, array: Array) -> int:
+        """Return where an array begins."""
+
+    def copy(self, to: int, source: int, size: int) -> None:
+        """Put a copy within the device into the first stream."""
+
+    def kernels(self, source: str) -> Mapping[str, Any]:
+        """Load generated text; the kernels by name."""
+
+    def known(self, source: str) -> bool:
+        """Say whether generated text was compiled before."""
+
+    def product(self, product: Product, base: int) -> Any:
+        """Describe a product and choose its algorithm."""
+
+    def call(self, call: Call, made: Any, memory: int, run: int) -> None:
+        """Put a kernel, or a described product, into its stream."""
+
+    def fork(self) -> None:
+        """Let the second stream wait for the first."""
+
+    def join(self) -> None:
+        """Let the first stream wait for the second."""
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """Return a graph of the calls that `work` makes, none of which runs."""
+
+    def replay(self, graph: Any) -> None:
+        """Put a graph into the first stream."""
+
+    def look(self, address: int) -> Look:
+        """Put a copy of 8 bytes to the host into the first stream; the result waits for it and says whether they are not 0."""
+
+    def wait(self) -> None:
+        """Wait for the first stream."""
+
+
+class CupyDriver:
+    """An NVIDIA GPU through CuPy; products by cuBLASLt."""
+
+    def __init__(self, precision: str) -> None:
+        import cupy
+
+        self._cupy, self._precision = cupy, precision
+        device = cupy.cuda.Device()
+        self._arch = int(device.compute_capability)
+        self._streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+        self._workspaces = [cupy.empty(WORKSPACE, cupy.uint8) for _ in range(2)]
+        self._lt = CublasLt(load_library()).open()
+        name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode().replace(" ", "-")
+        self._algorithms_path = compiler.folder() / f"algorithms-{name}-{self._lt.version}.json"
+        self._algorithms = self._read_algorithms()
+
+    def _read_algorithms(self) -> dict[str, str]:
+        try:
+            read: dict[str, str] = json.loads(self._algorithms_path.read_text())
+            return read
+        except (OSError, ValueError):
+            return {}
+
+    def begin(self) -> None:
+        """See `Driver`."""
+        self._cupy.cuda.get_current_stream().synchronize()
+
+    def empty(self, size: int) -> Array:
+        """See `Driver`."""
+        try:
+            return self._cupy.empty(size, self._cupy.uint8)
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            free, total = self._cupy.cuda.runtime.memGetInfo()
+            raise MemoryError(
+                f"a compiled step needs {size >> 20} MiB of GPU memory; {free >> 20} of {total >> 20} MiB are free. "
+                "A smaller batch_size needs less."
+            ) from None
+
+    def upload(self, array: HostArray) -> Array:
+        """See `Driver`."""
+        made = self._cupy.asarray(np.ascontiguousarray(array))
+        self.begin()
+        return made
+
+    def download(self, array: Array) -> HostArray:
+        """See `Driver`."""
+        self.wait()
+        host: HostArray = self._cupy.asnumpy(array)
+        return host
+
+    def address(self, array: Array) -> int:
+        """See `Driver`."""
+        return int(array.data.ptr)
+
+    def copy(self, to: int, source: int, size: int) -> None:
+        """See `Driver`."""
+        runtime = self._cupy.cuda.runtime
+        if size:
+            runtime.memcpyAsync(to, source, size, runtime.memcpyDeviceToDevice, self._streams[0].ptr)
+
+    def known(self, source: str) -> bool:
+        """See `Driver`."""
+        return compiler.compiled_before(source, self._arch)
+
+    def kernels(self, source: str) -> Mapping[str, Any]:
+        """See `Driver`."""
+        from cupy.cuda import function
+
+        module = function.Module()
+        module.load(compiler.cubin(source, self._arch))
+        return _Functions(module)
+
+    def product(self, product: Product, base: int) -> Any:
+        """See `Driver`."""
+        made, before = DescribedProduct(self._lt, product, base, self._precision), len(self._algorithms)
+        made.choose(self._algorithms, self._seconds, self._streams[0].ptr, self.address(self._workspaces[0]))
+        if len(self._algorithms) > before:
+            compiler.write_whole(self._algorithms_path, json.dumps(self._algorithms, indent=1).encode())
+        return made
+
+    def _seconds(self, work: Callable[[], None]) -> float:
+        """Time some work in the first stream: the least of three runs, after one that loads what it needs."""
+        stream, times = self._streams[0], []
+        for _ in range(4):
+            begin, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
+            begin.record(stream)
+            work()
+            end.record(stream)
+            end.synchronize()
+            times.append(float(self._cupy.cuda.get_elapsed_time(begin, end)))
+        return min(times[1:])
+
+    def call(self, call: Call, made: Any, memory: int, run: int) -> None:
+        """See `Driver`."""
+        if call.product is not None:
+            made.launch(self._streams[call.beside].ptr, self.address(self._workspaces[call.beside]))
+            return
+        made(call.grid, call.block, (np.uint64(memory), np.uint64(run)), stream=self._streams[0])
+
+    def fork(self) -> None:
+        """See `Driver`."""
+        self._meet(self._streams[0], self._streams[1])
+
+    def join(self) -> None:
+        """See `Driver`."""
+        self._meet(self._streams[1], self._streams[0])
+
+    def _meet(self, first: Any, then: Any) -> None:
+        event = self._cupy.cuda.Event(disable_timing=True)
+        event.record(first)
+        then.wait_event(event)
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """See `Driver`. Garbage is not collected meanwhile: freeing an array may not be captured."""
+        stream, collecting = self._streams[0], gc.isenabled()
+        gc.disable()
+        try:
+            with stream:
+                stream.begin_capture()
+                try:
+                    work()
+                finally:
+                    graph = stream.end_capture()
+        finally:
+            if collecting:
+                gc.enable()
+        graph.upload(stream)
+        return graph
+
+    def replay(self, graph: Any) -> None:
+        """See `Driver`."""
+        graph.launch(self._streams[0])
+
+    def look(self, address: int) -> Look:
+        """See `Driver`."""
+        memory = self._cupy.cuda.alloc_pinned_memory(8)
+        seen: HostArray = np.frombuffer(memory, np.int64, 1)
+        runtime, event = self._cupy.cuda.runtime, self._cupy.cuda.Event(disable_timing=True)
+        runtime.memcpyAsync(seen.ctypes.data, address, 8, runtime.memcpyDeviceToHost, self._streams[0].ptr)
+        event.record(self._streams[0])
+
+        def answer() -> bool:
+            event.synchronize()
+            return bool(seen[0])
+
+        return answer
+
+    def wait(self) -> None:
+        """See `Driver`."""
+        self._streams[0].synchronize()
+
+
+class _Functions(dict[str, Any]):
+    """A module's functions, looked up once each."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self._module = module
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = self._module.get_function(name)
+        return self[name]

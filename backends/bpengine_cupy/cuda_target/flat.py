@@ -1,0 +1,199 @@
+"""The flat pass: thread after thread over elements, 16 bytes at a time where sizes and places allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+
+from bpengine_steps.ir import Node, Unrecordable
+
+from bpengine_cupy.cuda_target.expressions import c_type, identity
+from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.memory import Memory
+from bpengine_cupy.cuda_target.operands import COLUMN, FULL, ONE, ROW, Way
+from bpengine_cupy.cuda_target.passes import (
+    MULTIPROCESSORS,
+    REDUCERS,
+    THREADS,
+    Names,
+    accumulated,
+    computed,
+    declared,
+    indented,
+    operands,
+    vector_length,
+)
+
+
+@dataclass
+class FlatPass:
+    """Code that runs in `blocks` blocks of its own. P0_, P1_ ... in it stand for `places`, so that like passes share it."""
+
+    blocks: int = 1
+    code: str = ""
+    places: list[int] = field(default_factory=list)
+
+    def place(self, number: int) -> str:
+        """Return the name that stands for a place or a size."""
+        self.places.append(number)
+        return f"P{len(self.places) - 1}_"
+
+
+class FlatWriter:
+    """Writes one flat pass. In the head, single numbers are worked out by each thread, for none has been stored yet."""
+
+    def __init__(self, group: Group, memory: Memory, head: bool) -> None:
+        self.group, self.memory, self.out = group, memory, FlatPass()
+        self.elements = prod(group.shape)
+        self.columns = group.shape[-1] if len(group.shape) == 2 else self.elements
+        self.names: Names = {}
+        self.before: list[str] = []  # the loop over elements
+        self.loads: list[str] = []
+        self.body: list[str] = []
+        self.stores: list[str] = []
+        self.sums = [n for n in group.nodes if n.op == "partial"]
+        self.finished = [n for n in group.nodes if n.op == "finish"]
+        if head:
+            self._work_out_early()
+        read = [entry for number, entry in operands(group).items() if number not in self.names]
+        self.broadcast = any(how in (ROW, COLUMN) or how.name == "steps" for _, how in read)
+        self.vector = vector_length(group, read, memory.stored, self._fits)
+        for node, how in read:
+            self._read(node, how)
+
+    def _fits(self, length: int) -> bool:
+        divides = not self.elements % length and not (self.broadcast and self.columns % length)
+        return divides and self.elements >= 4 * THREADS and not self.finished
+
+    def write(self) -> FlatPass:
+        """Return the pass."""
+        if self.finished and self.broadcast:
+            raise Unrecordable("a finished sum under broadcasting")
+        first = self._finish() if self.finished else []
+        for node in self.group.nodes:
+            if node.op == "partial":
+                self.body.append(accumulated(f"a{node.number}", node, self.names))
+            elif node.op == "ufunc":
+                self.body.append(declared(node, self.names))
+            if node.number in self.memory.stored and node.op != "partial":
+                self._store(node)
+        self.out.code = "\n    ".join(self._after_sums(first) if self.finished else self._loop())
+        return self.out
+
+    def _read(self, node: Node, how: Way) -> None:
+        kind, name = c_type(node.dtype), f"r{node.number}"
+        pointer = f"AT(const {kind}, {self.out.place(self.memory.at(node))})"
+        self.names[node.number] = name
+        if how == ONE:
+            self.before.append(f"const {kind} {name} = {pointer}[0];")
+        elif how in (FULL, ROW):
+            self.loads.append(
+                f"const auto {name} = load<{kind}, {self.vector}>({pointer} + {'k' if how == FULL else 'j'});"
+            )
+            self.names[node.number] = f"{name}.v[u]"
+        elif how == COLUMN:
+            self.loads.append(f"const {kind} {name} = {pointer}[i];")
+        else:
+            self.loads.append(f"const {kind} {name} = {pointer}[i8(i) * {how.down} + i8(j) * {how.along}];")
+
+    def _store(self, node: Node) -> None:
+        kind, number = c_type(node.dtype), node.number
+        self.loads.append(f"Vec<{kind}, {self.vector}> w{number};")
+        self.body.append(f"w{number}.v[u] = v{number};")
+        self.stores.append(
+            f"store<{kind}, {self.vector}>(AT({kind}, {self.out.place(self.memory.at(node))}) + k, w{number});"
+        )
+
+    def _accumulators(self) -> list[str]:
+        return [f"{c_type(n.dtype)} a{n.number} = {identity(n.info[0], c_type(n.dtype))};" for n in self.sums]
+
+    def _loop(self) -> list[str]:
+        vector, columns = self.vector, self.columns
+        count = str(self.elements // vector) if self.broadcast else self.out.place(self.elements // vector)
+        index = f"const i8 k = q * {vector};"
+        if self.broadcast:
+            index += f" const i8 i = k / {columns}; const int j = int(k - i * {columns}); (void)i; (void)j;"
+        unrolled = f'_Pragma("unroll") for (int u = 0; u < {vector}; ++u) {{ (void)u;'
+        lines = [*self.before, *self._accumulators()]
+        lines.append(f"for (i8 q = i8(b) * {THREADS} + threadIdx.x; q < {count}; q += i8(nb) * {THREADS}) {{ {index}")
+        lines += indented([*self.loads, unrolled if vector > 1 else "{ const int u = 0; (void)u;"])
+        lines += [*indented(self.body, 2), *indented(["}", *self.stores]), "}"]
+        for node in self.sums:
+            kind, name = c_type(node.dtype), REDUCERS[node.info[0]]
+            target = f"AT({kind}, {self.out.place(self.memory.at(node))})[b]"
+            lines.append(
+                f"{{ __shared__ {kind} room[{THREADS // 32}]; const {kind} s = row_{name}<{THREADS}>(a{node.number}, room);"
+                f" if (threadIdx.x == 0) {target} = s; }}"
+            )
+        wanted = min(-(-self.elements // (vector * THREADS)), MULTIPROCESSORS * 8)
+        self.out.blocks = self.sums[0].shape[0] if self.sums else max(1, wanted)
+        return lines
+
+    # A pass that starts from sums: eight threads add up each, for 32 neighbours at a time, then one of them goes on.
+
+    def _finish(self) -> list[str]:
+        lines = []
+        self.count = self.out.place(self.elements)
+        for node in self.finished:
+            (given,) = node.inputs
+            kind, name, number = c_type(node.dtype), REDUCERS[node.info], node.number
+            lines_, pitch = self.out.place(given.shape[0]), self.out.place(given.shape[1])
+            place = self.out.place(self.memory.at(given))
+            lines.append(
+                f"{kind} v{number} = k < {self.count} ? finish_{name}<8>(AT(const {kind}, {place}) + k, "
+                f"int(threadIdx.x >> 5), int({lines_}), {pitch}, {identity(node.info, kind)}) : {kind}();"
+            )
+            lines.append(f"v{number} = block_{name}(v{number}, room_{kind});")
+            self.names[number] = f"v{number}"
+        return lines
+
+    def _after_sums(self, first: list[str]) -> list[str]:
+        kinds = sorted({c_type(n.dtype) for n in self.finished})
+        lines = [*self._accumulators(), *(f"__shared__ {kind} room_{kind}[{THREADS}];" for kind in kinds), *self.before]
+        lines.append(
+            f"for (i8 q = i8(b) * 32; q < {self.count}; q += i8(nb) * 32) {{ const i8 k = q + (threadIdx.x & 31);"
+        )
+        lines += indented([*first, f"if (threadIdx.x < 32 && k < {self.count}) {{ const int u = 0; (void)u;"])
+        lines += [*indented([*self.loads, *self.body, *self.stores], 2), "  } }"]
+        for node in self.sums:
+            kind, name = c_type(node.dtype), REDUCERS[node.info[0]]
+            target = f"AT({kind}, {self.out.place(self.memory.at(node))})[b]"
+            lines.append(
+                f"if (threadIdx.x < 32) {{ const {kind} s = warp_{name}<32>(a{node.number});"
+                f" if (threadIdx.x == 0) {target} = s; }}"
+            )
+        wanted = min(-(-self.elements // 32), MULTIPROCESSORS * 8)
+        self.out.blocks = self.sums[0].shape[0] if self.sums else max(1, wanted)
+        return lines
+
+    def _work_out_early(self) -> None:
+        """Work out the single numbers that an early pass needs, from the step counter and the learning rate."""
+        own, seen = self.group.own, set[int]()
+
+        def visit(node: Node) -> None:
+            if node.number in seen or node.number in own or node.size != 1 or node.base.op == "constant":
+                return
+            seen.add(node.number)
+            kind, name = c_type(node.dtype), f"e{node.number}"
+            if node.op == "input":
+                read = f"AT(const {kind}, {self.memory.at(node)})[0]"
+                rate = f"live ? ((const {kind}*)run->lr)[step] : {kind}(0)"
+                self.before.append(f"const {kind} {name} = {rate if node.info == ('rate',) else read};")
+                self.names[node.number] = name
+                return
+            if node.op == "view" and node.base.op == "input":
+                self.before.append(f"const {kind} {name} = AT(const {kind}, {self.memory.at(node)})[0];")
+                self.names[node.number] = name
+                return
+            for given in node.inputs:
+                visit(given)
+            if node.op == "view":
+                self.names[node.number] = self.names[node.base.number]
+                return
+            self.before.append(f"const {kind} {name} = {computed(node, self.names)};")
+            self.names[node.number] = name
+
+        for node in self.group.nodes:
+            for given in node.inputs:
+                if given.base.number not in own:
+                    visit(given)

@@ -1,0 +1,73 @@
+"""What the three forms of a pass have in common: the operands they read, and the names that values have in their code.
+
+A value is `v` and its node's number, an operand read from memory `r`, an accumulated sum `a`, a vector to be written `w`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bpengine_steps.ir import Node
+
+from bpengine_cupy.cuda_target.expressions import c_type, expression, literal
+from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.operands import FULL, Way, way
+
+THREADS = 256
+MULTIPROCESSORS = 132  # of a Hopper GPU: grids are a few blocks for each
+VECTOR = 16  # bytes that a thread reads at once
+Names = dict[int, str]
+REDUCERS = {"add": "add", "maximum": "maximum", "minimum": "minimum"}
+
+
+def operands(group: Group) -> dict[int, tuple[Node, Way]]:
+    """Return the arrays that a pass reads element by element, and how each lies under it.
+
+    Partial sums are not among them: "finish" reads them in its own way.
+    """
+    own, found = group.own, {}
+    for node in group.nodes:
+        for given in node.inputs:
+            if given.base.number in own or given.uniform is not None or node.op == "finish":
+                continue
+            found[given.number] = (given, FULL if node.op in ("partial", "reduce") else way(given, node.shape))
+    return found
+
+
+def value(node: Node, names: Names) -> str:
+    """Return the name of a node's value, or of the array it is a view of, or a constant's literal."""
+    for number in (node.base.number, node.number):
+        if number in names:
+            return names[number]
+    return literal(node.uniform)
+
+
+def computed(node: Node, names: Names) -> str:
+    """Return a node's value as an expression of its operands' names."""
+    return expression(node, [value(given, names) for given in node.inputs])
+
+
+def declared(node: Node, names: Names) -> str:
+    """Return the declaration of a node's value, and give it its name."""
+    line = f"const {c_type(node.dtype)} v{node.number} = {computed(node, names)};"
+    names[node.number] = f"v{node.number}"
+    return line
+
+
+def accumulated(target: str, node: Node, names: Names) -> str:
+    """Return the statement that adds a summand of a partial sum to `target`."""
+    return f"{target} = {REDUCERS[node.info[0]]}({target}, {value(node.inputs[0], names)});"
+
+
+def vector_length(group: Group, read: Sequence[tuple[Node, Way]], stored: set[int], fits: Callable[[int], bool]) -> int:
+    """Return how many elements a thread takes at once: 16 bytes of the widest, or 1 where sizes or places forbid it."""
+    sizes = [node.dtype.itemsize for node, how in read if how.name in ("full", "row")]
+    sizes += [n.dtype.itemsize for n in group.nodes if n.number in stored and n.op not in ("partial", "finish")]
+    length = VECTOR // max(sizes, default=1)
+    apart = any(how.name == "steps" or (node.offset * node.dtype.itemsize) % VECTOR for node, how in read)
+    return 1 if apart or not fits(length) else length
+
+
+def indented(lines: Sequence[str], depth: int = 1) -> list[str]:
+    """Return the lines set in by two blanks for each step of depth."""
+    return ["  " * depth + line for line in lines]

@@ -1,0 +1,60 @@
+"""Matrix products in cuBLASLt's terms.
+
+A row-major D = A B is the column-major transposed D' = B' A': cuBLASLt's A is our right operand, its B the left one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bpengine_steps.ir import Node, Unrecordable
+
+from bpengine_cupy.cuda_target.memory import Memory
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A column-major matrix: its place in bytes, whether it is read transposed, and the distance between its columns."""
+
+    place: int
+    transposed: bool
+    leading: int
+
+
+@dataclass(frozen=True)
+class Product:
+    """D (m, n) = A (m, k) B (k, n), column-major; `dtype` is "f4" or "f8"."""
+
+    m: int
+    n: int
+    k: int
+    a: Operand
+    b: Operand
+    d: int
+    dtype: str
+
+    @property
+    def flops(self) -> int:
+        """Operations: a multiplication and an addition per term."""
+        return 2 * self.m * self.n * self.k
+
+
+def product_of(node: Node, memory: Memory) -> Product:
+    """Return a recorded product in cuBLASLt's terms; raise Unrecordable for operands that it cannot read."""
+    left, right = node.inputs
+    (rows, inner), columns = left.shape, right.shape[1]
+    if node.dtype.str[1:] not in ("f4", "f8"):
+        raise Unrecordable(f"a product of {node.dtype} in CUDA")
+    a, b = _operand(right, memory), _operand(left, memory)
+    return Product(columns, rows, inner, a, b, memory.at(node), node.dtype.str[1:])
+
+
+def _operand(node: Node, memory: Memory) -> Operand:
+    (rows, columns), (down, along) = node.shape, node.strides
+    if (rows > 1 and down < 1) or (columns > 1 and along < 1):
+        raise Unrecordable("a product of an array that repeats its elements or runs backwards")
+    if along == 1 or columns == 1:
+        return Operand(memory.at(node), False, max(down, columns))
+    if down == 1 or rows == 1:
+        return Operand(memory.at(node), True, max(along, rows))
+    raise Unrecordable("a product of an array whose elements are apart both ways")

@@ -1,0 +1,167 @@
+"""Program: a step written as CUDA C for one signature, bound to a device's memory, run in captured windows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from bpengine_steps.ir import Node, Unrecordable
+from bpengine_steps.signature import leaves, rebuilt
+
+from bpengine.backend import HostArray, State
+from bpengine.kernels._kernel import Array
+from bpengine_cupy.cuda_target.driver import Driver, Look
+from bpengine_cupy.cuda_target.source import SLOTS, CudaPlan
+
+WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
+AHEAD = 2  # windows that may wait in the stream
+RUN = np.dtype(  # `struct Run` of prelude.cuh
+    [(name, "i8") for name in ("next", "stop", "now", "live", "steps")]
+    + [("data", "u8", SLOTS), ("order", "u8"), ("lr", "u8"), ("report", "u8", SLOTS)]
+)
+STOP = 8  # the place of `stop` in it
+MOST_ROWS = 2**31 - 1  # row numbers travel as 32-bit integers
+
+
+class CudaProgram:
+    """A step for one signature. Compiles and takes memory when it is first needed."""
+
+    def __init__(self, plan: CudaPlan, driver: Driver, ordered: bool) -> None:
+        self.plan, self._driver, self._ordered = plan, driver, ordered
+        self._made: list[Any] = []
+        self._graphs: dict[int, Any] = {}
+        self._call_by_call = False
+        self._memory: Array = None
+        self._run: Array = None
+
+    @property
+    def missing(self) -> int:
+        """1 where the text has never been compiled on this machine."""
+        return 0 if self._made or self._driver.known(self.plan.source) else 1
+
+    def compile(self) -> None:
+        """Load the kernels, take memory, bring the constants there, and choose the products' algorithms."""
+        if self._made:
+            return
+        driver, plan = self._driver, self.plan
+        driver.begin()
+        kernels = driver.kernels(plan.source)
+        self._memory, self._run = driver.empty(plan.memory.size), driver.empty(RUN.itemsize)
+        base = driver.address(self._memory)
+        for number, value in plan.memory.constants.items():
+            self._bring(plan.memory.places[number], driver.upload(value.reshape(-1).view(np.uint8)), value.nbytes)
+        self._made = [kernels[c.name] if c.product is None else driver.product(c.product, base) for c in plan.calls]
+        driver.wait()
+
+    def run(
+        self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run len(lr) steps, or up to the first that reports "halt"; arrays are the device's, `order` and `lr` the host's."""
+        if max(len(rows) for rows in data) > MOST_ROWS:
+            raise Unrecordable(f"more than {MOST_ROWS} rows")
+        self.compile()
+        driver, plan = self._driver, self.plan
+        driver.begin()
+        given = dict(leaves(state))
+        brought = [self._bring_array(node, given[path]) for path, node in plan.step.inputs.items()]
+        if order is None:
+            brought += [self._bring_array(node, rows) for node, rows in zip(plan.step.rows, data, strict=True)]
+        reports = {
+            name: driver.upload(np.zeros((len(lr), *node.shape), node.dtype))
+            for name, node in plan.step.reports.items()
+        }
+        held = self._start(data, order, lr, reports)
+        self._drive(len(lr))
+        done = int(driver.download(self._run).view(RUN)["next"][0])
+        del held, brought  # the device read from them until now
+        return self._state_after(state, given), {
+            name: driver.download(values)[:done] for name, values in reports.items()
+        }
+
+    def _bring(self, place: int, array: Array, size: int) -> None:
+        self._driver.copy(self._driver.address(self._memory) + place, self._driver.address(array), size)
+        self._driver.wait()  # the array may be gone when the stream comes to it
+
+    def _bring_array(self, node: Node, array: Array) -> Array:
+        """Put the copy of an array into the stream; return what must be held until it has run."""
+        array = array if array.flags.c_contiguous else array.copy(order="C")
+        self._driver.begin()
+        to = self._driver.address(self._memory) + self.plan.memory.places[node.number]
+        self._driver.copy(to, self._driver.address(array), node.size * node.dtype.itemsize)
+        return array
+
+    def _start(
+        self, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, reports: Mapping[str, Array]
+    ) -> list[Array]:
+        """Tell the kernels where this run's arrays lie; return what must be held until it ends."""
+        driver = self._driver
+        rates = driver.upload(lr)
+        numbers = None if order is None else driver.upload(order.astype(np.int32, copy=False))
+        run: HostArray = np.zeros(1, RUN)
+        run["steps"] = len(lr)
+        run["data"][0, : len(data)] = [driver.address(rows) for rows in data]
+        run["order"], run["lr"] = 0 if numbers is None else driver.address(numbers), driver.address(rates)
+        run["report"][0, : len(reports)] = [driver.address(values) for values in reports.values()]
+        raw = driver.upload(run.view(np.uint8))
+        driver.copy(driver.address(self._run), driver.address(raw), RUN.itemsize)
+        return [rates, numbers, raw]
+
+    def _drive(self, steps: int) -> None:
+        """Run windows, the longest first; a halt is seen some windows late, and steps beyond it change nothing."""
+        looks: list[Look] = []
+        for window in _windows(steps):
+            if len(looks) == AHEAD and looks.pop(0)():
+                break
+            self._window(window)
+            looks.append(self._driver.look(self._driver.address(self._run) + STOP))
+        self._driver.wait()
+
+    def _window(self, steps: int) -> None:
+        if not self._call_by_call and steps not in self._graphs:
+            try:
+                self._graphs[steps] = self._driver.capture(lambda: self._steps(steps))
+            except Exception as error:  # whatever a driver may raise: the calls run without a graph
+                self._call_by_call = True
+                warnings.warn(f"no CUDA graph of the training step, which runs call by call: {error!r}", stacklevel=2)
+        if self._call_by_call:
+            self._steps(steps)
+        else:
+            self._driver.replay(self._graphs[steps])
+
+    def _steps(self, count: int) -> None:
+        driver, memory, run = self._driver, self._driver.address(self._memory), self._driver.address(self._run)
+        last = self.plan.calls[-1]
+        for _ in range(count):
+            forked = False
+            for call, made in zip(self.plan.calls, self._made, strict=True):
+                if call.beside:
+                    driver.fork()
+                    forked = True
+                if forked and call is last:
+                    driver.join()
+                driver.call(call, made, memory, run)
+
+    def _state_after(self, state: State, given: Mapping[Any, Array]) -> State:
+        """Return the new state in memory of its own: the program's may be written by its next run."""
+        driver, plan = self._driver, self.plan
+        whole = driver.empty(max(plan.memory.state_size, 1))
+        driver.copy(driver.address(whole), driver.address(self._memory), plan.memory.state_size)
+        driver.wait()
+        after = dict(given)
+        for path in plan.step.changed:
+            node = plan.step.inputs[path]
+            start = plan.memory.places[node.number]
+            after[path] = whole[start : start + node.size * node.dtype.itemsize].view(node.dtype).reshape(node.shape)
+        new: State = rebuilt(state, after)
+        return new
+
+
+def _windows(steps: int) -> list[int]:
+    """Return the windows of a run: as many of the longest as fit, then of the next."""
+    windows = []
+    for window in WINDOWS:
+        count, steps = divmod(steps, window)
+        windows += [window] * count
+    return windows

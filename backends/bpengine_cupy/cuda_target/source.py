@@ -1,0 +1,243 @@
+"""The program's text: a kernel for each launch, and the calls of a step in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from bpengine_steps.ir import Node, Unrecordable
+from bpengine_steps.recorded import RecordedStep
+
+from bpengine_cupy.cuda_target.columns import ACROSS, DOWN, ColumnsWriter
+from bpengine_cupy.cuda_target.expressions import c_type, identity
+from bpengine_cupy.cuda_target.flat import FlatPass, FlatWriter
+from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.launches import Launch, make_launches
+from bpengine_cupy.cuda_target.lowering import lower
+from bpengine_cupy.cuda_target.memory import Memory, make_memory
+from bpengine_cupy.cuda_target.passes import MULTIPROCESSORS, REDUCERS, THREADS, Names, computed, value
+from bpengine_cupy.cuda_target.products import Product, product_of
+from bpengine_cupy.cuda_target.rows import RowsWriter
+
+SLOTS = 8  # arrays of rows, and reports, that `struct Run` has room for
+WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
+
+
+@dataclass
+class Call:
+    """One entry of a step: a kernel of the text, or a matrix product. `meets`: threads of a block wait for each other."""
+
+    name: str
+    launch: Launch
+    grid: tuple[int, int] = (1, 1)
+    block: tuple[int, int] = (1, 1)
+    product: Product | None = None
+    meets: bool = False
+
+    @property
+    def beside(self) -> bool:
+        """Whether the call may run on the second stream."""
+        return self.launch.beside
+
+
+@dataclass
+class CudaPlan:
+    """All that is known of a step before a device is seen."""
+
+    step: RecordedStep
+    source: str
+    calls: list[Call]
+    memory: Memory
+    launches: list[Launch]
+    in_place: set[int] = field(default_factory=set)
+
+
+def make_plan(recorded: RecordedStep, ordered: bool = True) -> CudaPlan:
+    """Write a recorded step as CUDA C; `ordered` says whether its rows are taken by number in each step.
+
+    Raises Unrecordable for what the target has no form for.
+    """
+    step = lower(recorded)
+    if len(step.rows) > SLOTS or len(step.reports) > SLOTS:
+        raise Unrecordable(f"a step with more than {SLOTS} arrays of rows or reports")
+    launches, in_place = make_launches(step)
+    memory = make_memory(step, launches, in_place)
+    writer = _SourceWriter(step, memory, ordered)
+    pieces = [writer.launch(k, launch) for k, launch in enumerate(launches)]
+    source = "\n".join(text for text, _ in pieces if text)
+    return CudaPlan(step, source, [call for _, call in pieces], memory, launches, in_place)
+
+
+def canonical(code: str) -> str:
+    """Return the code with its names numbered by their order: passes which do the same then have the same text."""
+    seen: dict[str, str] = {}
+    return re.sub(r"\b[rvwea]\d+\b", lambda m: seen.setdefault(m[0], f"{m[0][0]}_{len(seen)}"), code)
+
+
+def words_of(size: int) -> tuple[str, int]:
+    """Return the widest word that divides so many bytes, and how many there are."""
+    return next((kind, size // width) for kind, width in WORDS if size % width == 0)
+
+
+def _blocks(threads: int, most: int) -> int:
+    return max(1, min(-(-threads // THREADS), MULTIPROCESSORS * most))
+
+
+@dataclass
+class _Segment:
+    """Code with blocks of its own inside a flat launch; it numbers them by `b` of `nb`."""
+
+    blocks: int
+    code: str
+
+
+class _SourceWriter:
+    def __init__(self, step: RecordedStep, memory: Memory, ordered: bool) -> None:
+        self.step, self.memory, self.ordered = step, memory, ordered
+
+    def launch(self, number: int, launch: Launch) -> tuple[str, Call]:
+        """Return a launch's text, empty for a product, and its call."""
+        name = f"k{number}"
+        if launch.product:
+            node = launch.groups[0].nodes[0]
+            return "", Call(f"product{number}", launch, product=product_of(node, self.memory))
+        if launch.head or launch.flat:
+            return self._flat_launch(name, number, launch)
+        (group,) = launch.groups
+        if group.layout == "rows":
+            rows = RowsWriter(group, self.memory)
+            text = self._kernel(name, rows.threads * rows.together, "BODY (void)step;\n  " + rows.write())
+            return text, Call(name, launch, (rows.blocks, 1), rows.block, meets=True)
+        columns = ColumnsWriter(group, self.memory)
+        text = self._kernel(name, ACROSS * DOWN, "BODY (void)step;\n  " + columns.write())
+        return text, Call(name, launch, columns.grid, (ACROSS, DOWN), meets=True)
+
+    def _kernel(self, name: str, threads: int, body: str) -> str:
+        return f"KERNEL({name}, {threads}, 1) {{ {body}\n}}"
+
+    def _flat_launch(self, name: str, number: int, launch: Launch) -> tuple[str, Call]:
+        segments = self._head() if launch.head else []
+        tables: list[str] = []
+        alike: dict[str, list[FlatPass]] = {}
+        for group in launch.groups:
+            if group.kind == "tail":
+                segments.append(_Segment(1, self._tail(group)))
+            elif group.kind == "copy":
+                segments.append(self._copy(group))
+            elif group.kind == "concat":
+                segments += self._concat(group)
+            else:
+                made = FlatWriter(group, self.memory, launch.head).write()
+                alike.setdefault(canonical(made.code), []).append(made)
+        for code, passes in alike.items():
+            segments.append(self._shared(code, passes, f"T{number}_{len(segments)}", tables))
+        lines, start = [], 0
+        for k, segment in enumerate(segments):
+            condition = f"b < {start + segment.blocks}" if k < len(segments) - 1 else "true"
+            lines.append(
+                f"  {'else ' if k else ''}if ({condition}) {{ b -= {start}; const int nb_ = {segment.blocks}; int nb = nb_;"
+                f" (void)nb;\n    {segment.code}\n  }}"
+            )
+            start += segment.blocks
+        code = "\n".join(lines)
+        body = f"{'HEAD' if launch.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{code}"
+        meets = any(word in code for word in ("row_", "block_", "warp_"))
+        text = "".join(f"{table}\n" for table in tables) + self._kernel(name, THREADS, body)
+        return text, Call(name, launch, (max(start, 1), 1), (THREADS, 1), meets=meets)
+
+    def _shared(self, code: str, passes: Sequence[FlatPass], table: str, tables: list[str]) -> _Segment:
+        """Write passes with the same code once, with a table of their places."""
+        width = len(passes[0].places)
+        if len(passes) == 1:
+            for k in reversed(range(width)):
+                code = code.replace(f"P{k}_", str(passes[0].places[k]))
+            return _Segment(passes[0].blocks, code)
+        start, rows = 0, []
+        for each in passes:
+            rows.append("{" + ", ".join(map(str, [start, each.blocks, *each.places])) + "}")
+            start += each.blocks
+        tables.append(f"static __constant__ const i8 {table}[{len(rows)}][{width + 2}] = {{{', '.join(rows)}}};")
+        for k in reversed(range(width)):
+            code = code.replace(f"P{k}_", f"p[{k + 2}]")
+        pick = f"int s = 0; while (s + 1 < {len(rows)} && b >= {table}[s + 1][0]) ++s; "
+        pick += f"const i8* p = {table}[s]; b -= int(p[0]); nb = int(p[1]);"
+        return _Segment(start, f"{pick}\n    {code}")
+
+    def _head(self) -> list[_Segment]:
+        """Take the step's rows and its learning rate, and say which step it is."""
+        segments = []
+        for k, node in enumerate(self.step.rows if self.ordered else ()):
+            batch = node.shape[0]
+            kind, words = words_of(node.size // batch * node.dtype.itemsize)
+            where = f"i8(b) * {THREADS} + threadIdx.x, i8(nb) * {THREADS}"
+            take = f"take_rows(AT({kind}, {self.memory.at(node)}), (const {kind}*)run->data[{k}], (const i4*)run->order"
+            segments.append(_Segment(_blocks(batch * words, 4), f"if (live) {take}, step, {batch}, {words}, {where});"))
+        rate = self.step.rate
+        kind = c_type(rate.dtype)
+        take = f"AT({kind}, {self.memory.at(rate)})[0] = ((const {kind}*)run->lr)[step]"
+        code = f"if (threadIdx.x == 0) {{ run->now = step; run->live = live; if (live) {take}; }}"
+        return [*segments, _Segment(1, code)]
+
+    def _copy(self, group: Group) -> _Segment:
+        """Copy a new state over the old one."""
+        (node,), old = group.nodes, group.target
+        assert old is not None  # a copy has one
+        kind, words = words_of(node.size * node.dtype.itemsize)
+        places = f"AT({kind}, {self.memory.at(old)})[k] = AT({kind}, {self.memory.at(node)})[k]"
+        return _Segment(_blocks(words, 4), f"{self._each(words)} {places};")
+
+    def _concat(self, group: Group) -> list[_Segment]:
+        (node,) = group.nodes
+        kind, target, segments = c_type(node.dtype), self.memory.at(node), []
+        pitch = prod(node.shape[node.info :])
+        for part in node.inputs:
+            width = prod(part.shape[node.info :])
+            places = (
+                f"AT({kind}, {target})[k / {width} * {pitch} + k % {width}] = AT({kind}, {self.memory.at(part)})[k]"
+            )
+            segments.append(_Segment(_blocks(part.size, 2), f"{self._each(part.size)} {places};"))
+            target += width * node.dtype.itemsize
+        return segments
+
+    def _each(self, count: int) -> str:
+        return f"for (i8 k = i8(b) * {THREADS} + threadIdx.x; k < {count}; k += i8(nb) * {THREADS})"
+
+    def _tail(self, group: Group) -> str:
+        """Write numbers that only reports need, and the step's end: one warp, whose first thread writes."""
+        names: Names = {}
+        given = {
+            i.number: i for n in group.nodes for i in n.inputs if i.base.number not in group.own and n.op != "finish"
+        }
+        given |= {n.number: n for n in group.loaded}
+        lines = []
+        for number, node in given.items():
+            if node.uniform is None:
+                kind = c_type(node.dtype)
+                lines.append(f"const {kind} r{number} = AT(const {kind}, {self.memory.at(node)})[0];")
+                names[number] = f"r{number}"
+        for node in group.nodes:
+            if node.op == "finish":
+                lines += self._tail_sum(node)
+            else:
+                lines.append(f"const {c_type(node.dtype)} v{node.number} = {computed(node, names)};")
+            names[node.number] = f"v{node.number}"
+        writes = [
+            f"(({c_type(n.dtype)}*)run->report[{k}])[step] = {value(n, names)};"
+            for k, n in enumerate(self.step.reports.values())
+        ]
+        halt = self.step.reports.get("halt")
+        end = f"run->next = step + 1; if ({value(halt, names) if halt else 'false'}) run->stop = 1;"
+        inner = "\n      ".join([*writes, end])
+        return "\n    ".join(["if (threadIdx.x < 32) {", *lines, f"if (threadIdx.x == 0) {{\n      {inner}\n    }} }}"])
+
+    def _tail_sum(self, node: Node) -> list[str]:
+        (given,) = node.inputs
+        kind, name, number = c_type(node.dtype), REDUCERS[node.info], node.number
+        summand = f"AT(const {kind}, {self.memory.at(given)})[s]"
+        return [
+            f"{kind} v{number} = {identity(node.info, kind)};",
+            f"for (int s = threadIdx.x; s < {given.size}; s += 32) v{number} = {name}(v{number}, {summand});",
+            f"v{number} = warp_{name}<32>(v{number});",
+        ]

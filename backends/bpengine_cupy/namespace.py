@@ -1,0 +1,75 @@
+"""The array namespace of the CuPy backend: CuPy's names, and NumPy's while a step is being recorded.
+
+So the step that runs eagerly on the GPU is the very step that is recorded, and what it creates on the way are NumPy arrays,
+which the recorder takes as constants.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from bpengine.kernels._kernel import Array
+
+
+class SwitchingNamespace:
+    """Stands for `xp`: the names of `eager`, but NumPy's inside `with xp.recording():`, for that thread alone.
+
+    `clip` and `sign` are its own: array-api-compat's write through boolean masks on CuPy, which waits for the device, takes
+    about ten launches, and cannot be captured. These take minimum and maximum; NaN comes through, as in NumPy.
+    """
+
+    def __init__(self, eager: Any) -> None:
+        self._eager, self._thread = eager, threading.local()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Give NumPy's names to this thread."""
+        before = self.is_recording
+        self._thread.recording = True
+        try:
+            yield
+        finally:
+            self._thread.recording = before
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether this thread is recording a step."""
+        return getattr(self._thread, "recording", False)
+
+    @property
+    def _names(self) -> Any:
+        return np if self.is_recording else self._eager
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._names, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*dir(self._eager), "clip", "sign", "recording"})
+
+    def __repr__(self) -> str:
+        return f"SwitchingNamespace({self._eager!r})"
+
+    def clip(self, x: Array, /, min: Any = None, max: Any = None) -> Array:
+        """Return min(max(x, min), max); None is no limit. The dtype is that of `x`."""
+        if self.is_recording:
+            return np.clip(x, min, max)
+        for function, limit in ((self._eager.maximum, min), (self._eager.minimum, max)):
+            if limit is not None:
+                x = function(x, limit)
+        return x
+
+    def sign(self, x: Array, /) -> Array:
+        """Return -1, 0 or 1 in the dtype of `x`; NaN stays NaN."""
+        if self.is_recording:
+            return np.sign(x)
+        names = self._eager
+        positive, negative = names.astype(x > 0, x.dtype), names.astype(x < 0, x.dtype)
+        signs = positive - negative
+        return names.where(names.isnan(x), x, signs) if names.isdtype(x.dtype, "real floating") else signs

@@ -1,0 +1,169 @@
+"""A GPU played on the CPU: the very text that NVRTC compiles, built by g++ behind cuda_shim.h, and products by NumPy.
+
+Blocks and threads run in one of three orders: a result that depends on it is a race. What a capture forbids raises.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bpengine_cupy.cuda_target.compiler import full_source
+from bpengine_cupy.cuda_target.products import Operand, Product
+from bpengine_cupy.cuda_target.source import Call
+
+SHIM = Path(__file__).with_name("cuda_shim.h")
+OPTIONS = ("-O1", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
+IN_TURN, BACKWARDS, GREEDY = 0, 1, 2  # greedy: a warp runs as far as it can before the next one starts
+ORDERS = {"in turn": IN_TURN, "backwards": BACKWARDS, "greedy": GREEDY}
+
+
+class WouldNotRun(Exception):
+    """What CUDA refuses, or never returns from."""
+
+
+def compiler_missing() -> str | None:
+    """Say what is missing to build the text for the CPU, None when nothing is."""
+    return None if shutil.which("g++") else "g++ is not installed (Debian: apt-get install g++)"
+
+
+def library(text: str) -> ctypes.CDLL:
+    """Return generated text, with its prelude, as a library for the CPU; it is built once for each text."""
+    names = re.findall(r"^KERNEL\((\w+),", text, re.M)
+    doors = [f'extern "C" int cpu_{n}(const int* d, char* m, Run* r) {{ return launch({n}, d, m, r); }}' for n in names]
+    whole = "\n".join(['#include "cuda_shim.h"', text, *doors])
+    key = hashlib.sha256((whole + SHIM.read_text() + str(OPTIONS)).encode()).hexdigest()[:24]
+    folder = Path(tempfile.gettempdir()) / "bpengine-cuda-host"
+    folder.mkdir(exist_ok=True)
+    built = folder / f"{key}.so"
+    if not built.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as draft:
+            source = Path(draft) / "step.cpp"
+            source.write_text(whole)
+            result = Path(draft) / "step.so"
+            command = ["g++", *OPTIONS, f"-I{SHIM.parent}", str(source), "-o", str(result)]
+            subprocess.run(command, check=True, capture_output=True)
+            result.replace(built)
+    return ctypes.CDLL(str(built))
+
+
+class Player:
+    """`bpengine_cupy.cuda_target.driver.Driver` on the CPU. `change` may alter the text, to plant a fault."""
+
+    def __init__(self, order: int = IN_TURN, change: Callable[[str], str] = lambda text: text) -> None:
+        self._order, self._change = order, change
+        self._capturing: list[Callable[[], None]] | None = None
+        self.graphs = 0
+        self.replays = 0
+        self._held: list[Any] = []
+
+    def _free(self, what: str) -> None:
+        if self._capturing is not None:
+            raise WouldNotRun(f"{what} while a stream is captured")
+
+    def begin(self) -> None:
+        self._free("waiting")
+
+    def empty(self, size: int) -> Any:
+        self._free("taking memory")
+        raw = np.full(size + 256, 0xFF, np.uint8)  # NaN everywhere: what is read before it is written shows
+        start = -raw.ctypes.data % 256
+        return raw[start : start + size]
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Any:
+        self._free("uploading")
+        return np.ascontiguousarray(array).copy()
+
+    def download(self, array: Any) -> Any:
+        self._free("downloading")
+        return np.array(array)
+
+    def address(self, array: Any) -> int:
+        return int(array.ctypes.data)
+
+    def copy(self, to: int, source: int, size: int) -> None:
+        self._free("copying between owners")
+        ctypes.memmove(to, source, size)
+
+    def known(self, source: str) -> bool:
+        return False
+
+    def kernels(self, source: str) -> Mapping[str, Any]:
+        self._free("loading kernels")
+        built = library(self._change(full_source(source)))
+        names = re.findall(r"^KERNEL\((\w+),", source, re.M)
+        return {name: getattr(built, f"cpu_{name}") for name in names}
+
+    def product(self, product: Product, base: int) -> Any:
+        self._free("choosing an algorithm")
+        return base
+
+    def call(self, call: Call, made: Any, memory: int, run: int) -> None:
+        if self._capturing is not None:
+            self._capturing.append(lambda: self._do(call, made, memory, run))
+        else:
+            self._do(call, made, memory, run)
+
+    def _do(self, call: Call, made: Any, memory: int, run: int) -> None:
+        if call.product is not None:
+            multiply(call.product, made)
+            return
+        form = (ctypes.c_int * 6)(*call.grid, *call.block, int(call.meets), self._order)
+        if made(form, ctypes.c_void_p(memory), ctypes.c_void_p(run)):
+            raise WouldNotRun(f"{call.name}: threads wait for each other for ever")
+
+    def fork(self) -> None: ...
+
+    def join(self) -> None: ...
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        self._free("capturing")
+        self._capturing = []
+        try:
+            work()
+            self.graphs += 1
+            return self._capturing
+        finally:
+            self._capturing = None
+
+    def replay(self, graph: Any) -> None:
+        self._free("replaying")
+        self.replays += 1
+        for call in graph:
+            call()
+
+    def look(self, address: int) -> Callable[[], bool]:
+        self._free("looking")
+        seen = bool(ctypes.c_int64.from_address(address).value)
+        return lambda: seen
+
+    def wait(self) -> None:
+        self._free("waiting")
+
+
+def multiply(product: Product, base: int) -> None:
+    """Do what cublasLtMatmul does, on addresses counted from `base`."""
+    kind = np.dtype(product.dtype)
+
+    def matrix(place: int, rows: int, columns: int, leading: int) -> Any:
+        size = ((columns - 1) * leading + rows) * kind.itemsize
+        flat = np.frombuffer((ctypes.c_char * size).from_address(base + place), kind)
+        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (kind.itemsize, leading * kind.itemsize))
+
+    def operand(given: Operand, rows: int, columns: int) -> Any:
+        if given.transposed:
+            return matrix(given.place, columns, rows, given.leading).T
+        return matrix(given.place, rows, columns, given.leading)
+
+    a, b = operand(product.a, product.m, product.k), operand(product.b, product.k, product.n)
+    with np.errstate(all="ignore"):
+        # as the row-major product, so that NumPy's BLAS adds in the same order
+        matrix(product.d, product.m, product.n, product.m)[...] = (b.T @ a.T).T
