@@ -57,3 +57,13 @@ def published_atol(digits: int) -> float:
 def after_thousands_of_steps_rtol() -> float:
     """Compare a float64 result after up to 60,000 steps of descent, with the same descent written out elsewhere."""
     return 1e-9
+
+
+def compiled_state_rtol(dtype: object, steps: int) -> float:
+    """Bound two ways to run the same training steps, state relative to its largest element: a few units at each step."""
+    return 4.0 * float(np.finfo(dtype).eps) * max(4.0, math.sqrt(steps))
+
+
+def launch_rtol(dtype: object) -> float:
+    """Bound exp, log or a sum taken in another order, in one launch, relative to the largest element."""
+    return 64.0 * float(np.finfo(dtype).eps)

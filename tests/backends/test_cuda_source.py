@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from importlib.util import find_spec
 from pathlib import Path
 
 import bpengine_cupy
@@ -20,14 +19,6 @@ extern "C" __global__ void scale(float* x, float factor, int n) {
     if (i < n) x[i] *= factor;
 }
 """
-
-
-@pytest.fixture
-def nvrtc(request: pytest.FixtureRequest) -> None:
-    """Skip where there is no CuPy, or fail if it is required; where it is, a missing compiler is a failure."""
-    if find_spec("cupy_backends") is None:
-        required = "cupy" in request.config.getoption("--require-backend")
-        (pytest.fail if required else pytest.skip)("cupy is not installed")
 
 
 def hidden_sources(code: str) -> list[str]:

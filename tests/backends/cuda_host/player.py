@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +34,8 @@ class WouldNotRun(Exception):
 
 def compiler_missing() -> str | None:
     """Say what is missing to build the text for the CPU, None when nothing is."""
+    if platform.machine() != "x86_64" or sys.platform != "linux":
+        return "cuda_shim.h switches threads on x86-64 Linux only"
     return None if shutil.which("g++") else "g++ is not installed (Debian: apt-get install g++)"
 
 

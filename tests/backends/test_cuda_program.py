@@ -1,0 +1,330 @@
+"""The CUDA target on a played device: the generated text itself, run on the CPU, trains as NumPy does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from bpengine_cupy.cuda_target.compiler import compile_cuda, resources
+from bpengine_cupy.cuda_target.expressions import EXPRESSIONS, inline
+from bpengine_cupy.cuda_target.program import WINDOWS, CudaProgram
+from bpengine_cupy.cuda_target.source import CudaPlan, make_plan
+from bpengine_cupy.namespace import SwitchingNamespace
+from bpengine_numpy import NumpyBackend
+from bpengine_numpy.denormals import flushed
+from bpengine_steps.adaptive import CompiledEpochs
+from bpengine_steps.ir import Unrecordable
+from bpengine_steps.recorded import record
+from bpengine_steps.signature import Signature, leaves
+
+import bpengine as bp
+from bpengine.backend import Backend
+from bpengine.errors import ConfigError
+from tests.backends.cuda_host.player import ORDERS, Player, WouldNotRun
+from tests.backends.fits import FITS, rows_for
+from tests.tolerances import compiled_state_rtol
+
+AT_ONCE = float("-inf")  # patience
+
+
+def plan_of(step: Any, state: Any, data: Any, order: Any, lr: Any) -> CudaPlan:
+    return make_plan(record(step, state, Signature.of(state, data, order, lr), inline), order is not None)
+
+
+class Played(NumpyBackend):
+    """Runs every epoch on the played device in each order of threads, and on NumPy, and compares."""
+
+    players: list[Player]
+    plans: list[CudaPlan]
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__(precision=dtype)
+        self.players, self.plans = [], []
+
+    def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+        plan = plan_of(step, state, data, order, lr)
+        self.plans.append(plan)
+        with np.errstate(all="ignore"), flushed():
+            results = [self._played(plan, threads, state, data, order, lr) for threads in ORDERS.values()]
+            expected = Backend.run_epoch(self, step, state, data, order, lr)
+        for other in results[1:]:
+            assert_same(results[0], other)
+        assert_close(results[0], expected, lr)
+        return results[0]
+
+    def _played(self, plan: CudaPlan, threads: int, state: Any, data: Any, order: Any, lr: Any) -> Any:
+        self.players.append(Player(threads))
+        return CudaProgram(plan, self.players[-1], order is not None).run(state, data, order, lr)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    for tree, same in zip(one, other, strict=True):
+        for (path, got), (_, expected) in zip(leaves(tree), leaves(same), strict=True):
+            np.testing.assert_array_equal(got, expected, strict=True, err_msg=str(path))
+
+
+def assert_close(result: Any, expected: Any, lr: Any) -> None:
+    (state, reports), (wanted, told) = result, expected
+    limit = compiled_state_rtol(lr.dtype, len(lr))
+    for (path, got), (_, want) in zip(leaves(state), leaves(wanted), strict=True):
+        assert (got.shape, got.dtype) == (want.shape, want.dtype), path
+        scale = np.abs(want.astype("f8")).max(initial=0.0)
+        assert np.abs(got.astype("f8") - want.astype("f8")).max(initial=0.0) <= limit * scale, path
+    assert reports.keys() == told.keys()
+    for name, want in told.items():
+        np.testing.assert_allclose(reports[name], want, rtol=limit, err_msg=name)
+
+
+def fit(name: str, backend: Any, rng: np.random.Generator, **more: Any) -> Any:
+    layers, loss, settings = FITS[name]
+    penalties = [bp.L2(0.01), bp.L1(0.01)] if "clip_norm" in settings else []
+    model = bp.Model(bp.Network(4, layers, loss, penalties), backend, dtype=backend.dtype, seed=1)
+    outputs = model.forward(np.zeros((1, 4))).shape[1]
+    weights = rng.uniform(0.5, 2, 29) if "optimizer" in settings else None
+    given = {"batch_size": 8, "epochs": 2, "weights": weights, **settings, **more}
+    return model.fit(rng.normal(size=(29, 4)), rows_for(loss, 29, outputs, rng), **given)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FITS)
+def test_trains_as_numpy_does_whatever_the_order_of_threads(name: str, dtype: str, rng: np.random.Generator) -> None:
+    backend = Played(dtype)
+    fit(name, backend, rng)
+    assert {len(player._held) for player in backend.players} == {0}
+    assert all(player.graphs for player in backend.players)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_the_full_batch_and_one_row_at_a_time(batch_size: int | None, rng: np.random.Generator) -> None:
+    fit("softmax_cross_entropy", Played("float64"), rng, batch_size=batch_size)
+
+
+def counting(halt_after: int) -> Callable[..., Any]:
+    """Return a step that counts and adds up what it sees."""
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        (x,) = rows
+        count = state["count"] + np.astype(lr * 0 + 1, np.int32)
+        total = state["sum"] + lr * np.sum(x)
+        return {"count": count, "sum": total}, {"loss": np.sum(x), "halt": count[0] >= halt_after}
+
+    return step
+
+
+def counted(halt_after: int, steps: int, player: Player) -> Any:
+    state = {"count": np.zeros(1, np.int32), "sum": np.zeros(1, np.float64)}
+    data = (np.arange(24.0).reshape(12, 2),)
+    order, lr = np.arange(steps * 3).reshape(steps, 3) % 12, (1 + np.arange(steps)) / 64
+    step = counting(halt_after)
+    program = CudaProgram(plan_of(step, state, data, order, lr), player, True)
+    return program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("halt_after", [1, 2, 8, 9, 63, 64, 65, 150, 10_000])
+def test_a_run_ends_right_after_the_step_that_halts(halt_after: int) -> None:
+    got, expected = counted(halt_after, 150, Player())
+    assert_same(got, expected)
+    assert len(got[1]["loss"]) == min(halt_after, 150)
+
+
+@pytest.mark.usefixtures("played")
+def test_one_graph_is_launched_for_a_window() -> None:
+    player = Player()
+    counted(10_000, 2 * 64 + 8 + 3, player)
+    assert (player.graphs, player.replays) == (3, 2 + 1 + 3)
+    assert WINDOWS == (64, 8, 1)
+
+
+@pytest.mark.usefixtures("played")
+def test_a_halt_is_seen_two_windows_late() -> None:
+    player = Player()
+    counted(1, 64 * 10, player)
+    assert player.replays == 2
+
+
+@pytest.mark.usefixtures("played")
+def test_an_old_state_that_is_read_after_the_new_one_is_made_is_not_written_over(rng: np.random.Generator) -> None:
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        (x,) = rows
+        new = state["w"] + lr * 0.5
+        through = np.sum(x @ new) * 0.01  # needs the new one, and the old one is read behind it
+        other = state["v"] * 0.9 + (state["w"] * through) @ state["w"].T
+        return {"w": new, "v": other}, {"loss": through, "halt": through != through}
+
+    state = {"w": rng.normal(size=(6, 6)), "v": np.zeros((6, 6))}
+    data, order, lr = (rng.normal(size=(9, 6)),), np.arange(9).reshape(3, 3), np.full(3, 0.25)
+    program = CudaProgram(plan_of(step, state, data, order, lr), Player(), True)
+    assert_close(
+        program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr), lr
+    )
+
+
+@pytest.mark.usefixtures("played")
+def test_without_graphs_the_calls_run_one_by_one_and_it_is_said_once() -> None:
+    class NoGraphs(Player):
+        def capture(self, work: Any) -> Any:
+            raise RuntimeError("capture is not supported")
+
+    player = NoGraphs()
+    with pytest.warns(UserWarning, match="runs call by call: RuntimeError") as said:
+        got, expected = counted(10_000, 80, player)
+    assert len(said) == 1
+    assert not player.replays
+    assert_same(got, expected)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("forbidden", ["wait", "begin", "upload", "empty", "look", "download"])
+def test_the_played_device_refuses_what_a_capture_forbids(forbidden: str) -> None:
+    player = Player()
+    given = {"upload": [np.zeros(1)], "empty": [8], "look": [0], "download": [np.zeros(1)]}
+    with pytest.raises(WouldNotRun, match="while a stream is captured"):
+        player.capture(lambda: getattr(player, forbidden)(*given.get(forbidden, [])))
+
+
+@pytest.mark.usefixtures("played")
+def test_a_state_that_does_not_lie_in_c_order_is_read_rightly(rng: np.random.Generator) -> None:
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        (x,) = rows
+        new = state["w"] * 0.5 + np.sum(x) * lr
+        return {"w": new, "kept": state["kept"]}, {"loss": np.sum(state["kept"] * new), "halt": np.sum(x) != np.sum(x)}
+
+    state = {"w": np.asfortranarray(rng.normal(size=(5, 7))), "kept": np.asfortranarray(rng.normal(size=(5, 7)))}
+    data, order, lr = (rng.normal(size=(9, 2)),), np.arange(9).reshape(3, 3), np.full(3, 0.25)
+    program = CudaProgram(plan_of(step, state, data, order, lr), Player(), True)
+    assert_close(
+        program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr), lr
+    )
+
+
+def test_a_step_that_cuda_cannot_compile_is_an_error_where_nothing_else_can_run_it() -> None:
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        return state, {"halt": bool(state["w"][0] > 0)}
+
+    def make(step: Any, state: Any, signature: Any) -> Any:
+        return record(step, state, signature, inline)
+
+    epochs = CompiledEpochs(lambda *given: pytest.fail("it ran eagerly"), AT_ONCE, make, "CUDA", required=True)
+    state, data = {"w": np.zeros(1, np.float32)}, (np.zeros((2, 1), np.float32),)
+    with pytest.raises(ConfigError, match=r"a branch on a value.*precision='float32'"):
+        epochs.run(step, state, data, None, np.zeros(1, np.float32))
+
+
+NETWORKS: dict[str, tuple[int, list[bp.Layer], int]] = {
+    "mlp": (784, [bp.Dense(512, "relu"), bp.Dense(256, "relu"), bp.Dense(10)], 128),
+    "mixed": (
+        16,
+        [
+            bp.Dense(24, "gelu"), bp.BatchNorm(), bp.Dropout(0.25),
+            bp.Residual([bp.Dense(24, "relu"), bp.LayerNorm(), bp.Dense(24)]), bp.Dense(10),
+        ],
+        33,
+    ),
+}  # fmt: skip
+
+
+def training_plan(name: str, dtype: str, xp: Any = np) -> CudaPlan:
+    """Return the plan of one of the networks, with Adam, as `fit` would make it."""
+    from bpengine.ops import Ops
+    from bpengine.training.optimizers import make_optimizer
+    from bpengine.training.step import StepPlan, init_state, make_step
+
+    inputs, layers, batch = NETWORKS[name]
+    network = bp.Network(inputs, layers, "softmax_cross_entropy")
+    model = bp.Model(network, NumpyBackend(precision=dtype), dtype=dtype, seed=3)
+    plan = StepPlan(make_optimizer("adam"), tuple(model._params), "simultaneous", None, None, None, False)
+    state = init_state(Ops(np), plan, model._params, model._running, np.array([3, 0], np.uint32))
+    data = (np.zeros((2 * batch, inputs), dtype), np.zeros(2 * batch, np.int32))
+    order, lr = np.zeros((4, batch), np.int32), np.zeros(4, dtype)
+    return plan_of(make_step(network, plan, Ops(xp)), state, data, order, lr)
+
+
+def test_five_launches_for_a_layer() -> None:
+    assert len(training_plan("mlp", "float32").calls) == 5 * 3
+
+
+def test_weight_gradients_may_run_beside_the_rest() -> None:
+    calls = training_plan("mlp", "float32").calls
+    assert [call.name for call in calls if call.beside] == [c.name for c in calls if c.product and c.product.k == 128]
+
+
+@pytest.mark.usefixtures("nvrtc")
+@pytest.mark.parametrize("arch", [80, 90, 100])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_compiles_within_a_threads_registers(name: str, dtype: str, arch: int) -> None:
+    plan = training_plan(name, dtype)
+    binary, log = compile_cuda(plan.source, arch)
+    found = resources(log)
+    assert binary[:4] == b"\x7fELF"
+    assert found.keys() == {call.name for call in plan.calls if call.product is None}
+    assert not [name for name, needs in found.items() if needs.spilled]
+    assert max(needs.registers for needs in found.values()) <= {"float32": 96, "float64": 140}[dtype]
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_no_product_and_sum_are_contracted() -> None:
+    ptx, _ = compile_cuda(training_plan("mlp", "float32").source, 90, ptx=True)
+    tail = ptx.decode().split(".entry")[-1]  # Adam: algebra alone
+    assert "mul" in tail
+    assert "fma" not in tail
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_bound_to_another_namespace_is_recorded_alike(name: str) -> None:
+    import array_api_strict
+
+    xp = SwitchingNamespace(array_api_strict)
+    with xp.recording():
+        ours = training_plan(name, "float32", xp)
+    assert ours.source == training_plan(name, "float32").source
+
+
+def test_rows_that_no_block_holds_are_refused() -> None:
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        (x,) = rows
+        y = x / np.sum(x, axis=1, keepdims=True)
+        return {"w": state["w"] + np.sum(y, axis=0)}, {"halt": np.sum(y) != np.sum(y)}
+
+    state, data = {"w": np.zeros(9000)}, (np.zeros((4, 9000)),)
+    with pytest.raises(Unrecordable, match="rows of 9000 numbers"):
+        plan_of(step, state, data, np.zeros((1, 2), np.int32), np.zeros(1))
+
+
+VALUES = np.array([-np.inf, -700.25, -1.5, -1.0, -0.0, 0.0, 1e-30, 0.3, 1.0, 2.5, 90.0, np.inf, np.nan])
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ufunc", sorted({*EXPRESSIONS, "invert"} - {"cast", "where"}))
+def test_every_operation_gives_numpys_values(ufunc: str, dtype: str) -> None:
+    function = getattr(np, ufunc)
+    integers = ufunc.startswith("bitwise") or ufunc in ("left_shift", "right_shift", "invert")
+    kind, values = np.dtype("u4" if integers else dtype), VALUES
+    if ufunc.startswith("logical"):
+        kind = np.dtype(bool)
+    if integers:
+        values = np.array([0, 1, 2, 7, 31, 2**31, 2**32 - 1])
+    with np.errstate(all="ignore"):
+        left, right = (a.ravel().astype(kind) for a in np.meshgrid(values, values[::-1]))
+    if "shift" in ufunc:
+        right = right % 32
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        return {**state, "out": function(*(state[n] for n in names))}, {"halt": np.sum(rows[0]) != np.sum(rows[0])}
+
+    names = ("left", "right")[: function.nin]
+    with np.errstate(all="ignore"), flushed():
+        want = function(*(a for a, _ in zip((left, right), names, strict=False)))
+        state = {"left": left, "right": right, "out": np.zeros_like(want)}
+        data, order, lr = (np.zeros((2, 1), dtype),), np.zeros((1, 1), np.int32), np.zeros(1, dtype)
+        got, _ = CudaProgram(plan_of(step, state, data, order, lr), Player(), True).run(state, data, order, lr)
+    if want.dtype.kind == "f":
+        np.testing.assert_allclose(got["out"], want, rtol=compiled_state_rtol(dtype, 1))
+    else:
+        np.testing.assert_array_equal(got["out"], want)
