@@ -49,14 +49,27 @@ def as_host(x: Any) -> HostArray:
 
     Arrays on a GPU are brought to the host: CuPy's refuse NumPy's own way (`__array__`), others are asked by DLPack.
     """
-    if hasattr(x, "__cuda_array_interface__") and callable(getattr(x, "get", None)):
-        return np.asarray(x.get())
-    if hasattr(x, "__dlpack__") and not isinstance(x, np.ndarray):
-        if hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] not in HOST_DEVICES:
-            return np.from_dlpack(x, device="cpu")
-        if not hasattr(x, "__array__"):
-            return np.from_dlpack(x)
+    if isinstance(x, np.ndarray):
+        return np.asarray(x)
+    if hasattr(x, "__cuda_array_interface__") or _dlpack_device(x) not in HOST_DEVICES:
+        return _from_gpu(x)
+    if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+        return np.from_dlpack(x)
     return np.asarray(x)
+
+
+def _dlpack_device(x: Any) -> int:
+    return int(x.__dlpack_device__()[0]) if hasattr(x, "__dlpack_device__") else HOST_DEVICES[0]
+
+
+def _from_gpu(x: Any) -> HostArray:
+    for method in ("get", "cpu"):  # CuPy's, PyTorch's
+        if callable(getattr(x, method, None)):
+            return np.asarray(getattr(x, method)())
+    try:
+        return np.from_dlpack(x, device="cpu")
+    except (BufferError, RuntimeError, TypeError, ValueError):  # not all producers copy between devices
+        return np.asarray(x)
 
 
 class Backend(ABC):

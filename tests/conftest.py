@@ -61,10 +61,21 @@ def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
 
 
-@pytest.fixture(params=["numpy", "jax.numpy", "array_api_strict"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each array namespace in turn to tests that want `xp`; CuPy's where that backend is required."""
+    if "xp" in metafunc.fixturenames:
+        gpu = ["cupy"] if "cupy" in metafunc.config.getoption("--require-backend") else []
+        metafunc.parametrize("xp", ["numpy", "jax.numpy", "array_api_strict", *gpu], indirect=True)
+
+
+@pytest.fixture
 def xp(request: pytest.FixtureRequest) -> Any:
-    """Give each array namespace in turn."""
-    return namespace(request, request.param)
+    """Give an array namespace; CuPy's is the one that its backend gives kernels."""
+    if request.param != "cupy":
+        return namespace(request, request.param)
+    from bpengine_cupy.namespace import SwitchingNamespace
+
+    return SwitchingNamespace(namespace(request, "array_api_compat.cupy"))
 
 
 @pytest.fixture

@@ -24,15 +24,16 @@ TENSOR_CORES = 80  # the compute capability from which on float32 operands may b
 class CupyBackend(Backend):
     """Run on an NVIDIA GPU with CuPy. Precisions: float32 (true float32 products), float64, tf32, bfloat16.
 
-    Training runs as CUDA C written from the step itself, once it has run eagerly for `patience` seconds. In "tf32" and
-    "bfloat16" arrays stay float32 and the products of a training step round their operands, on GPUs of compute capability
-    8.0 or more; there it is compiled at once, for CuPy's own products, which predictions use, are true float32.
+    Training runs as CUDA C written from the step itself, from the first step on: it rounds otherwise than CuPy, so a change
+    in mid-run, when time has passed, would make runs differ. In "tf32" and "bfloat16" arrays stay float32 and the products
+    of a training step round their operands, on GPUs of compute capability 8.0 or more; predictions use CuPy's own
+    products, which are true float32.
     """
 
     name = "cupy"
     extra = "cuda"
     window = 32
-    patience = 0.2
+    patience = float("-inf")
 
     def __init__(self, precision: str = "float32", device: str | None = None) -> None:
         super().__init__(precision, device)
@@ -50,9 +51,8 @@ class CupyBackend(Backend):
                 f"precision {precision!r} requires a GPU of compute capability 8.0 or more, got {capability / 10}. "
                 "Use precision='float32'."
             )
-        reduced = precision in REDUCED
-        patience = float("-inf") if reduced else self.patience
-        self._epochs = CompiledEpochs(super().run_epoch, patience, self._program, "CUDA", required=reduced)
+        required = precision in REDUCED  # there is no other way to round operands
+        self._epochs = CompiledEpochs(super().run_epoch, self.patience, self._program, "CUDA", required=required)
 
     @classmethod
     def availability(cls) -> Availability:

@@ -46,7 +46,7 @@ class SwitchingNamespace:
         return np if self.is_recording else self._eager
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name in ("_eager", "_thread"):  # asked for before they are there: by copy, by pickle
             raise AttributeError(name)
         return getattr(self._names, name)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import as_host
 from bpengine.data.dataset import Array
 from bpengine.data.memory import blocks
 from bpengine.errors import DataError
@@ -17,7 +18,7 @@ TEXT_HINT = "Encode text as numbers, or leave the column out."
 def real_array(values: Any, what: str, text_hint: str = TEXT_HINT) -> Array:
     """Return `values` as an array of real numbers; an array that is one already is returned itself.
 
-    Accepts arrays, lists, tables (through np.asarray) and DLPack producers in host memory.
+    Accepts arrays, lists, tables (through np.asarray) and DLPack producers; those on a GPU are copied to the host.
     Raises: DataError naming the column and a value for text, missing values or objects; rows of different lengths.
     """
     array = values if type(values) in (np.ndarray, np.memmap) else _converted(values, what)
@@ -33,19 +34,13 @@ def _converted(values: Any, what: str) -> Array:
         at = np.argwhere(np.ma.getmaskarray(values))[0]
         raise DataError(f"{what} requires a value in every cell, got a masked one in {_place(at)}. Fill or drop it.")
     try:
-        array = _from_outside(values)
+        array = as_host(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         hint = "Rows must have equal lengths; arrays on another device must be copied to the host first."
         raise DataError(f"{what} requires an array of numbers, got {type(values).__name__}: {error}. {hint}") from error
     if array.dtype.kind == "U" and isinstance(values, (list, tuple)):
         return np.asarray(values, dtype=object)  # np.asarray turned the numbers into text as well
     return array
-
-
-def _from_outside(values: Any) -> Array:
-    if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
-        return np.from_dlpack(values)
-    return np.asarray(values)
 
 
 def _text_error(array: Array, what: str, text_hint: str) -> DataError:

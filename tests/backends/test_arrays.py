@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.backend import as_host
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 ALIGNED = 64  # bytes: libraries share memory that starts at a multiple of this, and copy other memory anyway
@@ -117,3 +118,53 @@ def test_memory_tells_bytes_or_nothing(backend_name: str) -> None:
     told = bp.get_backend(backend_name).memory()
     assert set(told) in (set(), {"in_use", "peak"})
     assert all(isinstance(value, int) and value >= 0 for value in told.values())
+
+
+class OnGpu:
+    """An array as CuPy's: it refuses NumPy's way, and gives itself by `get`."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.asarray(values)
+        self.__cuda_array_interface__ = {"shape": self.values.shape, "version": 3}
+
+    def __array__(self, *given: Any, **more: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    def get(self) -> Any:
+        return self.values
+
+
+class OfDlpack:
+    """An array of another library on a GPU, which copies itself to the host when it is asked to."""
+
+    def __init__(self, values: Any) -> None:
+        self.values, self.asked = np.asarray(values), list[Any]()
+
+    def __array__(self, *given: Any, **more: Any) -> Any:
+        raise TypeError("can't convert a cuda tensor to numpy")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0  # CUDA
+
+    def __dlpack__(self, **how: Any) -> Any:
+        self.asked.append(how.get("dl_device"))
+        if how.get("dl_device") != (1, 0):
+            raise BufferError("it lies on a GPU")
+        return self.values.__dlpack__()
+
+
+@pytest.mark.parametrize("kind", [OnGpu, OfDlpack])
+def test_arrays_on_a_gpu_come_to_the_host(kind: Any) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.testing.assert_array_equal(as_host(kind(values)), values, strict=True)
+
+
+def test_a_model_is_trained_on_data_that_lie_on_a_gpu() -> None:
+    x, y = np.arange(8.0).reshape(4, 2), np.arange(4.0).reshape(4, 1)
+    parameters = []
+    for wrap in (np.asarray, OnGpu):
+        model = bp.Model(bp.Network(2, [bp.Dense(1)], "mean_squared_error"), seed=1)
+        model.fit(wrap(x), wrap(y), epochs=2)
+        parameters.append(model.parameters)
+    for name, value in parameters[0].items():
+        np.testing.assert_array_equal(parameters[1][name], value)

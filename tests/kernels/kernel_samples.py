@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import as_host
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import extent
 
@@ -115,7 +116,7 @@ def cotangent(rng: np.random.Generator, output: Any) -> Any:
 
 def relative_error(got: Any, expected: Any) -> float:
     """Return the largest difference over the largest expected element (or 1e-3, if all are smaller)."""
-    got, expected = np.asarray(got), np.asarray(expected)
+    got, expected = as_host(got), as_host(expected)
     assert got.shape == expected.shape
     assert np.all(np.isfinite(got))
     if not expected.size:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bpengine.backend import as_host
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import extent
 from tests.kernels.kernel_samples import (
@@ -107,7 +108,7 @@ def assert_leaves_agree(got: Any, expected: Any, rtol: float) -> None:
         if np.asarray(reference).dtype.kind == "f":
             assert relative_error(mine, reference) <= rtol
         else:
-            np.testing.assert_array_equal(np.asarray(mine), reference)
+            np.testing.assert_array_equal(as_host(mine), reference)
 
 
 @DIMS

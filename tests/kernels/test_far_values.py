@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.backend import as_host
 from bpengine.kernels import KERNELS
 from tests.tolerances import agreement_rtol, oracle_rtol, training_rtol, value_rtol
 
@@ -25,7 +26,7 @@ def pair(name: str, xp: Any, *arrays: Any, **options: Any) -> tuple[Any, Any]:
     y, residual = KERNELS[name].forward(xp, *arrays, **options)
     backward = KERNELS[name].backward
     assert backward
-    return np.asarray(y), np.asarray(backward(xp, residual, xp.ones_like(y)))
+    return as_host(y), as_host(backward(xp, residual, xp.ones_like(y)))
 
 
 def far(dtype: str) -> Any:
@@ -119,7 +120,7 @@ def test_update_rules_without_memory(rule: str, zero: tuple[str, ...], dtype: st
     for t, dw in enumerate(gradients, start=1):
         result = kernel.forward(xp, w, array(dw), *slots, array(t), array(0.1), **dict.fromkeys(zero, 0.0))
         w, *slots = result
-    np.testing.assert_allclose(np.asarray(w), [by_definition(rule, zero, gradients)], rtol=training_rtol(dtype, 4))
+    np.testing.assert_allclose(as_host(w), [by_definition(rule, zero, gradients)], rtol=training_rtol(dtype, 4))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
@@ -179,7 +180,7 @@ def test_global_norm_of_any_size(size: Any, dtype: str, xp: Any) -> None:
     sides = [
         xp.asarray(np.array(a, dtype=dtype) * np.array(u, dtype=dtype)) for a in ([[2.0, 0.0]], [-3.0], [6.0, 0.0])
     ]
-    norm = np.asarray(KERNELS["global_norm"].forward(xp, *sides))
+    norm = as_host(KERNELS["global_norm"].forward(xp, *sides))
     assert norm.dtype == dtype
     np.testing.assert_allclose(norm, [7.0 * u], rtol=value_rtol(dtype))
 
@@ -201,7 +202,7 @@ def test_clipping_keeps_the_direction_of_very_large_gradients(dtype: str, xp: An
     u = float(np.finfo(dtype).max) ** 0.9
     gradients = [xp.asarray(np.array(a, dtype=dtype) * np.array(u, dtype=dtype)) for a in ([[2.0], [-3.0]], [[6.0]])]
     norm = KERNELS["global_norm"].forward(xp, *gradients)
-    clipped = [np.asarray(KERNELS["clip_by_global_norm"].forward(xp, norm, d, max_norm=1.0)) for d in gradients]
+    clipped = [as_host(KERNELS["clip_by_global_norm"].forward(xp, norm, d, max_norm=1.0)) for d in gradients]
     np.testing.assert_allclose(np.concatenate(clipped)[:, 0] * 7.0, [2.0, -3.0, 6.0], rtol=value_rtol(dtype))
 
 
@@ -214,7 +215,7 @@ def test_softmax_cross_entropy_of_an_answer_beyond_doubt_keeps_its_digits(dtype:
     """The right class leads two others by gap and gap + 1: the loss is log1p(exp(-gap) + exp(-gap - 1))."""
     for gap in GAPS:
         y = xp.asarray(np.array([[3.0 - gap, 3.0, 2.0 - gap]], dtype=dtype))
-        gaps = (np.asarray(y)[0, 1] - np.asarray(y)[0, ::2]).astype(float)
+        gaps = (as_host(y)[0, 1] - as_host(y)[0, ::2]).astype(float)
         others = np.exp(-gaps)
         target = xp.asarray(np.array([1]) if labels else np.array([[0.0, 1.0, 0.0]], dtype=dtype))
         loss, dy = pair("softmax_cross_entropy", xp, y, target)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bpengine.backend import as_host
 from bpengine.errors import ConfigError
 from bpengine.kernels import KERNELS
 from tests.tolerances import correlation_atol, value_rtol
@@ -108,7 +109,7 @@ def test_norms_of_constants_are_finite(dtype: Any) -> None:
 def kept(seed: int = 1, step: int = 0, shape: tuple[int, int] = (400, 500), xp: Any = np, **options: Any) -> Any:
     counter = xp.asarray(np.array([seed, step], dtype=np.uint32))
     y, _ = KERNELS["dropout"].forward(xp, xp.ones(shape, dtype=xp.float32), counter, **options)
-    return np.asarray(y)
+    return as_host(y)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9])

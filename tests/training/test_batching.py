@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.backend import as_host
 from bpengine.training import batching
 from bpengine.training.reading import Reader
 
@@ -49,7 +50,7 @@ def rows_of(made: batching.Source, start: int, stop: int) -> list[list[int]]:
     """Return the numbers of the rows that each step sees; x must hold the same numbers."""
     seen = []
     for segment in made.segments(start, stop):
-        x, numbers = map(np.asarray, segment.data)
+        x, numbers = map(as_host, segment.data)
         orders = [slice(None)] * segment.steps if segment.order is None else segment.order
         for order in orders:
             np.testing.assert_array_equal(x[order][:, 0], numbers[order])

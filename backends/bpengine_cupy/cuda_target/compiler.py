@@ -114,7 +114,9 @@ def folder() -> Path:
     try:
         path = user_cache_path("bpengine") / "cuda"
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
+        probe = path / f"{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+        return path
     except OSError:
         return Path(tempfile.mkdtemp(prefix="bpengine-cuda-"))
