@@ -63,11 +63,11 @@ class CudaProgram:
             raise Unrecordable(f"more than {MOST_ROWS} rows")
         self.compile()
         driver, plan = self._driver, self.plan
-        driver.begin()
         given = dict(leaves(state))
-        brought = [self._bring_array(node, given[path]) for path, node in plan.step.inputs.items()]
+        pairs = [(node, given[path]) for path, node in plan.step.inputs.items()]
         if order is None:
-            brought += [self._bring_array(node, rows) for node, rows in zip(plan.step.rows, data, strict=True)]
+            pairs += zip(plan.step.rows, data, strict=True)
+        brought = self._bring_arrays(pairs)
         reports = {
             name: driver.upload(np.zeros((len(lr), *node.shape), node.dtype))
             for name, node in plan.step.reports.items()
@@ -84,13 +84,14 @@ class CudaProgram:
         self._driver.copy(self._driver.address(self._memory) + place, self._driver.address(array), size)
         self._driver.wait()  # the array may be gone when the stream comes to it
 
-    def _bring_array(self, node: Node, array: Array) -> Array:
-        """Put the copy of an array into the stream; return what must be held until it has run."""
-        array = array if array.flags.c_contiguous else array.copy(order="C")
-        self._driver.begin()
-        to = self._driver.address(self._memory) + self.plan.memory.places[node.number]
-        self._driver.copy(to, self._driver.address(array), node.size * node.dtype.itemsize)
-        return array
+    def _bring_arrays(self, pairs: list[tuple[Node, Array]]) -> list[Array]:
+        """Put copies of arrays into the stream; return what must be held until they have run."""
+        held = [array if array.flags.c_contiguous else array.copy(order="C") for _, array in pairs]
+        self._driver.begin()  # what made them may still run
+        base, places = self._driver.address(self._memory), self.plan.memory.places
+        for (node, _), array in zip(pairs, held, strict=True):
+            self._driver.copy(base + places[node.number], self._driver.address(array), node.size * node.dtype.itemsize)
+        return held
 
     def _start(
         self, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, reports: Mapping[str, Array]
