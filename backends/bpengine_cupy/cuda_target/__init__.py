@@ -11,6 +11,7 @@ source       the whole text and its calls
 prelude.cuh  what generated kernels stand on
 compiler     NVRTC, without a driver; cubins are kept on disk
 cublaslt     matrix products through cuBLASLt, each algorithm chosen by timing
+algorithms   the choices, kept for good
 driver       the few calls that touch a GPU
 program      a step bound to memory, run in windows
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
+from bpengine_cupy.cuda_target.algorithms import ChosenAlgorithms
 from bpengine_cupy.cuda_target.products import Operand, Product
 
 DATA_TYPES = {"f4": 0, "f8": 1}  # cudaDataType_t: CUDA_R_32F, CUDA_R_64F
@@ -148,23 +149,22 @@ class DescribedProduct:
         return [each.algorithm for each in found[: count.value] if each.state == 0]
 
     def choose(
-        self, known: dict[str, str], time: Callable[[Callable[[], None]], float], stream: int, workspace: int
+        self, chosen: ChosenAlgorithms, time: Callable[[Callable[[], None]], float], stream: int, workspace: int
     ) -> None:
-        """Take the algorithm that `known` holds, or the fastest, and note it there: the next program takes the same.
+        """Take the algorithm that was chosen before, or the fastest of the library's candidates, and keep that choice.
 
         The library's own order splits the inner length of small products, which costs a second kernel.
         """
-        if self.key in known:
-            self.algorithm = Algorithm.from_buffer_copy(bytes.fromhex(known[self.key]))
-            return
-        candidates = self.candidates()
-        if not candidates:
-            raise CublasLtError(f"cuBLASLt has no algorithm for the product {self.key}")
-        times = []
-        for self.algorithm in candidates:
-            times.append(time(lambda: self.launch(stream, workspace)))
-        self.algorithm = candidates[times.index(min(times))]
-        known[self.key] = bytes(self.algorithm).hex()
+        kept = chosen.get(self.key)
+        if kept is None:
+            candidates = self.candidates()
+            if not candidates:
+                raise CublasLtError(f"cuBLASLt has no algorithm for the product {self.key}")
+            times = []
+            for self.algorithm in candidates:
+                times.append(time(lambda: self.launch(stream, workspace)))
+            kept = chosen.keep(self.key, bytes(candidates[times.index(min(times))]))
+        self.algorithm = Algorithm.from_buffer_copy(kept)
 
     def launch(self, stream: int, workspace: int) -> None:
         """Put the product into a stream; `workspace` is the address of memory that no other stream uses."""

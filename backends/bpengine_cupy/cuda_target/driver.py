@@ -6,7 +6,6 @@ Tests give it on the CPU, with the same kernels compiled by a C++ compiler, and 
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target import compiler
+from bpengine_cupy.cuda_target.algorithms import ChosenAlgorithms
 from bpengine_cupy.cuda_target.cublaslt import WORKSPACE, CublasLt, DescribedProduct, load_library
 from bpengine_cupy.cuda_target.products import Product
 from bpengine_cupy.cuda_target.source import Call
@@ -87,15 +87,7 @@ class CupyDriver:
         self._workspaces = [cupy.empty(WORKSPACE, cupy.uint8) for _ in range(2)]
         self._lt = CublasLt(load_library()).open()
         name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode().replace(" ", "-")
-        self._algorithms_path = compiler.folder() / f"algorithms-{name}-{self._lt.version}.json"
-        self._algorithms = self._read_algorithms()
-
-    def _read_algorithms(self) -> dict[str, str]:
-        try:
-            read: dict[str, str] = json.loads(self._algorithms_path.read_text())
-            return read
-        except (OSError, ValueError):
-            return {}
+        self._chosen = ChosenAlgorithms(compiler.folder() / f"{name}-cublaslt-{self._lt.version}")
 
     def begin(self) -> None:
         """See `Driver`."""
@@ -148,10 +140,8 @@ class CupyDriver:
 
     def product(self, product: Product, base: int) -> Any:
         """See `Driver`."""
-        made, before = DescribedProduct(self._lt, product, base, self._precision), len(self._algorithms)
-        made.choose(self._algorithms, self._seconds, self._streams[0].ptr, self.address(self._workspaces[0]))
-        if len(self._algorithms) > before:
-            compiler.write_whole(self._algorithms_path, json.dumps(self._algorithms, indent=1).encode())
+        made = DescribedProduct(self._lt, product, base, self._precision)
+        made.choose(self._chosen, self._seconds, self._streams[0].ptr, self.address(self._workspaces[0]))
         return made
 
     def _seconds(self, work: Callable[[], None]) -> float:
