@@ -163,7 +163,7 @@ def test_one_window_is_ahead_and_only_a_halt_inside_one_runs_it_again(
 def model(plan: Plan, precision: str = "float32") -> bp.Model:
     hidden = [bp.Dense(8, "tanh"), bp.Dropout(0.2), bp.BatchNorm()]
     net = bp.Network(6, [*hidden, bp.Dense(3)], "softmax_cross_entropy")
-    return bp.Model(net, planned(plan, precision), precision=precision, seed=3)
+    return bp.Model(net, planned(plan, precision), dtype=precision, seed=3)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
