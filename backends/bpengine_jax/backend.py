@@ -1,4 +1,4 @@
-"""JaxBackend: whole steps compiled by XLA, an epoch as one compiled loop over donated state."""
+"""JaxBackend: whole steps compiled by XLA, an epoch as one compiled loop or as windows of steps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
+from bpengine_jax.plan import plan_for
 
 # what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
 MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
-ROUND = 2**14  # steps on the full batch are padded to a multiple of this: a rate and a report each
 
 
 class JaxBackend(Backend):
@@ -36,6 +36,7 @@ class JaxBackend(Backend):
         _check_precision(jax, precision, self._device.platform)
         from bpengine_jax.epoch import build_epoch  # which imports jax
 
+        self._plan = plan_for(self._device.platform)
         self._epoch = lru_cache(maxsize=32)(build_epoch)
 
     @classmethod
@@ -87,17 +88,11 @@ class JaxBackend(Backend):
     def run_epoch(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
-        """Run the steps as one compiled loop (see `Backend.run_epoch`).
-
-        The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so
-        that runs of different lengths share a compilation.
-        """
-        padding = -len(lr) % ROUND if order is None else (1 << (len(lr) - 1).bit_length()) - len(lr)
-        rates = np.pad(lr, (0, padding)).astype(self.dtype, copy=False)
-        rows = None if order is None else np.pad(order, ((0, padding), (0, 0))).astype(np.int32, copy=False)
+        """Run the steps as one compiled loop, or on a GPU in windows of up to 64 steps (see `Backend.run_epoch`)."""
+        rates = lr.astype(self.dtype, copy=False)
+        numbers = None if order is None else order.astype(np.int32, copy=False)
         with self._precision_scope():
-            state, done, reports = self._epoch(step)(state, data, rows, rates, len(lr))
-        return state, {name: np.asarray(values)[: int(done)] for name, values in reports.items()}
+            return self._epoch(step, self._plan)(state, data, numbers, rates)
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""

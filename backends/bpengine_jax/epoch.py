@@ -1,23 +1,51 @@
-"""An epoch as one compiled loop over donated state."""
+"""An epoch as its platform runs it, and the form of most: one compiled loop over donated state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
-from bpengine.backend import State, Step
+from bpengine.backend import HostArray, State, Step
 from bpengine.kernels._kernel import Array
+from bpengine_jax.plan import Plan
+from bpengine_jax.windows import Windows, take
 
-SMALL = 2**18  # bytes: a batch below this is no work for several threads, and XLA takes it with several all the same
-TAKEN = 2**23  # bytes of rows that are taken at once for the steps to come
+ROUND = 2**14  # steps on the full batch are padded to a multiple of this: a rate and a report each
+Epoch = Callable[
+    [State, tuple[Array, ...], HostArray | None, HostArray], tuple[State, dict[str, HostArray]]
+]  # state, data, order (int32), lr (in the state's dtype) -> state and reports, as `Backend.run_epoch` gives them
 
 
-def build_epoch(step: Step) -> Callable[..., Any]:
+def build_epoch(step: Step, plan: Plan) -> Epoch:
+    """Return an epoch of a step in the form that the plan chooses."""
+    return Windows(step, plan) if plan.windows else build_loop(step, plan)
+
+
+def build_loop(step: Step, plan: Plan) -> Epoch:
+    """Return the epoch as one loop.
+
+    The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so that
+    runs of different lengths share a compilation.
+    """
+    compiled = compile_loop(step, plan)
+
+    def run(
+        state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        padding = -len(lr) % ROUND if order is None else (1 << (len(lr) - 1).bit_length()) - len(lr)
+        rows = None if order is None else np.pad(order, ((0, padding), (0, 0)))
+        state, done, reports = compiled(state, data, rows, np.pad(lr, (0, padding)), len(lr))
+        return state, {name: np.asarray(values)[: int(done)] for name, values in reports.items()}
+
+    return run
+
+
+def compile_loop(step: Step, plan: Plan) -> Callable[..., Any]:
     """Compile (state, data, order, lr, steps) -> (state, steps done, reports), which leaves early at "halt".
 
     A scan is the same loop without that exit. `order` (n, batch), or None for all rows each step, and `lr` (n,) are padded
@@ -38,18 +66,18 @@ def build_epoch(step: Step) -> Callable[..., Any]:
 
         def run_block(carry: Any) -> Any:
             first = carry[0]
-            rows = _take(data, lax.dynamic_slice_in_dim(order, first, block))
+            rows = take(data, lax.dynamic_slice_in_dim(order, first, block))
             return run(carry, jnp.minimum(first + block, steps), lambda i: _at(rows, i - first))
 
         zero = jnp.asarray(0, dtype=jnp.int32)
-        first_rows = data if order is None else _take(data, order[0])
+        first_rows = data if order is None else take(data, order[0])
         report = jax.eval_shape(one_step, zero, state, first_rows)[1]
         reports = {name: jnp.zeros(lr.shape + r.shape, r.dtype) for name, r in report.items()}
         carry = zero, jnp.asarray(False), state, reports
         if order is None:
             done, _, state, reports = run(carry, steps, lambda _: data)
-        elif (block := steps_at_once(data, *order.shape)) == 1:
-            done, _, state, reports = run(carry, steps, lambda i: _take(data, order[i]))
+        elif (block := plan.steps_at_once(data, *order.shape)) == 1:
+            done, _, state, reports = run(carry, steps, lambda i: take(data, order[i]))
         else:
             done, _, state, reports = _while(steps, run_block, carry)
         return state, done, reports
@@ -58,22 +86,9 @@ def build_epoch(step: Step) -> Callable[..., Any]:
     return compiled
 
 
-def steps_at_once(data: Any, steps: int, batch: int) -> int:
-    """Return for how many steps, a power of two, rows are taken at once: 1 where batches are large.
-
-    Taken in every step, 32 rows of 64 numbers cost half as much again as the step itself (measured on two cores).
-    """
-    taken = batch * sum(prod(a.shape[1:]) * a.dtype.itemsize for a in data)
-    return 1 if taken >= SMALL else min(steps, 1 << ((TAKEN // max(taken, 1)).bit_length() - 1))
-
-
 def _while(stop: Array, body: Callable[[Any], Any], carry: Any) -> Any:
     """Run `body` on (i, halt, ...) until i reaches `stop` or halt is true."""
     return lax.while_loop(lambda carry: (carry[0] < stop) & ~carry[1], body, carry)
-
-
-def _take(data: Any, rows: Array) -> Any:
-    return tuple(jnp.take(array, rows, axis=0, mode="clip") for array in data)
 
 
 def _at(rows: Any, i: Array) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_jax import JaxBackend
+from bpengine_jax.plan import LOOP, WINDOWED, Plan
 from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
@@ -38,6 +41,13 @@ def fresh(backend: Backend) -> Any:
         "count": backend.asarray(np.zeros(1, np.int32)),
         "nested": {"w": backend.asarray(np.zeros(1, np.float32))},
     }
+
+
+def planned(plan: Plan) -> Backend:
+    """Return the JAX backend with the plan of another platform."""
+    backend = JaxBackend()
+    backend._plan = plan
+    return backend
 
 
 def rows(backend: Backend, number: int = 6) -> tuple[Any, Any]:
@@ -117,7 +127,7 @@ class TestRunEpoch:
     def test_many_steps_on_all_rows(self, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
         """More steps than one padded length of any backend."""
         if backend.name == "jax":
-            monkeypatch.setattr(import_module("bpengine_jax.backend"), "ROUND", 8)
+            monkeypatch.setattr(import_module("bpengine_jax.epoch"), "ROUND", 8)
         lr = np.full(30, 1 / 64, np.float32)
         state, reports = backend.run_epoch(counting(), fresh(backend), rows(backend), None, lr)
         assert result(backend, state)[0] == len(lr)
@@ -171,14 +181,14 @@ def test_jax_frees_the_donated_state(jax: Any) -> None:
         backend.to_numpy(state["count"])
 
 
-def test_jax_compiles_once_for_all_lengths_of_a_run_on_all_rows(jax: Any) -> None:
+def test_the_loop_of_jax_compiles_once_for_all_lengths_of_a_run_on_all_rows(jax: Any) -> None:
     traces = []
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
         traces.append(1)
         return counting()(state, rows, lr)
 
-    backend = bp.get_backend("jax")
+    backend = planned(LOOP)  # windows are compiled once per length
     for steps in (1, 7, 300):
         backend.run_epoch(step, fresh(backend), rows(backend), None, rates(steps))
         assert len(traces) <= 2, steps  # the shapes of the reports are found out by a trace of their own
@@ -210,14 +220,21 @@ def test_training_is_the_same_with_and_without_a_window(rng: np.random.Generator
 class TestRunEpochInBlocks(TestRunEpoch):
     """The same on JAX where rows are taken in every step, and where they are taken for a few steps at a time."""
 
-    @pytest.fixture(params=[("SMALL", 0), ("TAKEN", 128)], ids=["none", "of two to eight steps"])
-    def backend(self, jax: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Backend:
-        monkeypatch.setattr(import_module("bpengine_jax.epoch"), *request.param)
-        return bp.get_backend("jax")
+    @pytest.fixture(params=[{"small": 0}, {"taken": 128}], ids=["none", "of two to eight steps"])
+    def backend(self, jax: Any, request: pytest.FixtureRequest) -> Backend:
+        return planned(replace(LOOP, **request.param))
+
+
+class TestRunEpochInWindows(TestRunEpoch):
+    """The same on JAX in the form of a GPU, with rows taken for a whole window and in every step, in short windows too."""
+
+    @pytest.fixture(params=[{}, {"small": 0}, {"windows": (4, 2, 1), "unroll": 2}], ids=["whole", "each", "short"])
+    def backend(self, jax: Any, request: pytest.FixtureRequest) -> Backend:
+        return planned(replace(WINDOWED, **request.param))
 
 
 @pytest.mark.parametrize(("rows", "batch", "expected"), [(64, 32, 512), (784, 32, 64), (784, 128, 1), (2, 1, 512)])
-def test_rows_of_small_batches_are_taken_for_many_steps_at_once(jax: Any, rows: int, batch: int, expected: int) -> None:
+def test_rows_of_small_batches_are_taken_for_many_steps_at_once(rows: int, batch: int, expected: int) -> None:
     """At most 8 MiB of them; batches from 256 KiB on step by step."""
     data = (np.zeros((7, rows), np.float32), np.zeros(7, np.int32))
-    assert import_module("bpengine_jax.epoch").steps_at_once(data, 512, batch) == expected
+    assert LOOP.steps_at_once(data, 512, batch) == expected
