@@ -1,8 +1,10 @@
-"""The CUDA target launch by launch, on the CPU: each stored array is NumPy's."""
+"""The CUDA target launch by launch, on the CPU: each stored array is NumPy's, and planted faults are noticed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,8 +21,8 @@ import bpengine as bp
 from bpengine.backend import Backend
 from bpengine.training.optimizers import make_optimizer
 from bpengine.training.step import StepPlan, init_state, make_step
-from tests.backends.cuda_host.oracle import Oracle
-from tests.backends.cuda_host.player import Player, compiler_missing
+from tests.backends.cuda_host.oracle import Disagreement, Oracle
+from tests.backends.cuda_host.player import ORDERS, Player, WouldNotRun, compiler_missing
 
 ROWS, STEPS = 120, 3
 
@@ -77,9 +79,20 @@ NETWORKS = {
     ),
     "bias columns, L1, L2": Network(4, COLUMNS, "huber", 8, 0, "momentum", (bp.L2(0.01), bp.L1(0.01))),
 }
+# rows that take several warps, sums over blocks of rows and over everything, ties at 0
+WIDE = Network(
+    6,
+    (bp.Dense(300, "relu"), bp.LayerNorm(), bp.BatchNorm(), bp.Dense(4)),
+    "softmax_cross_entropy",
+    17,
+    4,
+    "sgd",
+    penalties=(bp.L2(0.01),),
+    clip_norm=0.5,
+)
 
 
-@dataclass
+@dataclass(repr=False)  # a graph's repr writes every path through it
 class Training:
     """A training step with all that it is run on, and its plan."""
 
@@ -140,8 +153,81 @@ def training(given: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2)
 def test_every_launch_writes_what_numpy_makes_of_its_operands(name: str, dtype: str) -> None:
     made = training(NETWORKS[name], dtype)
     oracle = Oracle(made.plan)
-    made.play(oracle)
+    try:
+        made.play(oracle)
+    except Disagreement as error:  # without the frames: a call's repr writes every path through its graph
+        pytest.fail(str(error), pytrace=False)
     assert not oracle.unchecked
     assert min(oracle.exact, oracle.close) >= STEPS * 5
     assert oracle.worst > 0  # sums in another order: their last places were looked at
     assert oracle.replays == STEPS
+
+
+COLUMNS_FAULT = "sums of columns without the last warp"  # rows that take a block each leave that warp none
+# what a fault does to the text: a pattern, and what stands there instead
+PLANTED = {
+    "no barrier before a row's room is written": (r"(if \(W <= 32\) return x;\s*\\\n\s*)__syncthreads\(\);", r"\1"),
+    "no barrier before a row's room is read": (r"(room\[threadIdx\.x / 32\] = x;\s*\\\n\s*)__syncthreads\(\);", r"\1"),
+    "no barrier after a block's room is written": (r"(room\[threadIdx\.x\] = x;\s*\\\n\s*)__syncthreads\(\);", r"\1"),
+    "a step of the butterfly left out": (r"int o = W / 2; o; o >>= 1", "int o = W / 4; o; o >>= 1"),
+    "a maximum that is the minimum": (r"(T maximum\(T a, T b\) \{ return )[^;]*;", r"\1(a <= b) ? a : b;"),
+    "the last row of a block left out": (r"const bool ok = i < r1;", "const bool ok = i < r1 - 1;"),
+    COLUMNS_FAULT: (r"int y = 1; y < 8; \+\+y\) s \+=", "int y = 1; y < 7; ++y) s +="),
+    "the tail forgets the halt": (r"run->stop = 1", "run->stop = 0"),
+    "the head takes the rows of the step before": (r"order\[step \* batch", "order[(step ? step - 1 : 0) * batch"),
+}
+
+
+@cache
+def narrow() -> Training:
+    """Return a training whose sums of columns take eight rows for each block: one for each of its warps."""
+    return training(NETWORKS["relu, Adam"], "float64")
+
+
+@cache
+def halting() -> Training:
+    """Return a training that halts in its fourth step of six."""
+    losses = training(WIDE, "float64", 6, 0.1).wanted[1]["loss"]
+    made = training(replace(WIDE, loss_below=float(losses[[0, 3]].mean())), "float64", 6, 0.1)
+    assert len(made.wanted[1]["loss"]) == 4
+    return made
+
+
+def noticed(made: Training, pattern: str = "", instead: str = "") -> list[str]:
+    """Return what shows that a text does not do what it should."""
+    changed = []
+
+    def change(text: str) -> str:
+        other = re.sub(pattern, instead, text) if pattern else text
+        changed.append(other != text)
+        return other
+
+    wanted, reports = made.wanted
+    found, before = [], None
+    for name, order in ORDERS.items():
+        try:
+            got, got_reports = made.play(Player(order, change))
+        except WouldNotRun as error:
+            found.append(f"{name}: {error}")
+            continue
+        before = before or got
+        if any(got[path].tobytes() != before[path].tobytes() for path in got):
+            found.append(f"{name}: depends on the order of threads")
+        if len(got_reports["loss"]) != len(reports["loss"]):
+            found.append(f"{name}: {len(got_reports['loss'])} steps")
+        away = max(np.linalg.norm(got[p] - w.astype("f8")) / (np.linalg.norm(w) + 1e-3) for p, w in wanted.items())
+        if not away < 1e-9:
+            found.append(f"{name}: {away:.0e} from NumPy")
+    assert set(changed) == {bool(pattern)}
+    return found
+
+
+@pytest.mark.usefixtures("cpu_build")
+def test_the_text_as_it_is_runs_alike_in_every_order_of_threads() -> None:
+    assert noticed(halting()) == noticed(narrow()) == []
+
+
+@pytest.mark.usefixtures("cpu_build")
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_noticed(fault: str) -> None:
+    assert noticed(narrow() if fault == COLUMNS_FAULT else halting(), *PLANTED[fault])
