@@ -1,0 +1,233 @@
+"""The CUDA target launch by launch, on the CPU: each stored array is NumPy's, and planted faults are noticed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pytest
+from bpengine_cupy.cuda_target.expressions import inline
+from bpengine_cupy.cuda_target.program import CudaProgram
+from bpengine_cupy.cuda_target.source import CudaPlan, make_plan
+from bpengine_numpy.denormals import flushed
+from bpengine_steps.recorded import record
+from bpengine_steps.signature import Signature, leaves
+
+import bpengine as bp
+from bpengine.backend import Backend
+from bpengine.training.optimizers import make_optimizer
+from bpengine.training.step import StepPlan, init_state, make_step
+from tests.backends.cuda_host.oracle import Disagreement, Oracle
+from tests.backends.cuda_host.player import ORDERS, Player, WouldNotRun, compiler_missing
+
+ROWS, STEPS = 120, 3
+
+
+@pytest.fixture(scope="module")
+def cpu_build(request: pytest.FixtureRequest) -> None:
+    """Skip where generated text cannot be built for the CPU, or fail if the backend is required."""
+    missing = compiler_missing()
+    if missing is None and find_spec("cupy_backends") is None:
+        missing = "cupy is not installed"
+    if missing is not None:
+        required = "cupy" in request.config.getoption("--require-backend")
+        (pytest.fail if required else pytest.skip)(missing)
+
+
+@dataclass
+class Network:
+    """A network, and how it is trained; `classes` 0: targets are numbers."""
+
+    inputs: int
+    layers: tuple[bp.Layer, ...]
+    loss: str
+    batch: int
+    classes: int = 0
+    optimizer: str = "adam"
+    penalties: tuple[Any, ...] = ()
+    clip_norm: float | None = None
+    loss_below: float | None = None
+    track: bool = False
+
+
+MIXED = (
+    bp.Dense(24, "gelu"),
+    bp.BatchNorm(),
+    bp.Dropout(0.25),
+    bp.Residual([bp.Dense(24, "relu"), bp.LayerNorm(), bp.Dense(24)]),
+    bp.Dense(7),
+)
+COLUMNS = (bp.Dense(5, "leaky_relu", bias="column"), bp.Dense(3, bias="column-first"))
+NETWORKS = {
+    "relu, Adam": Network(
+        20, (bp.Dense(48, "relu"), bp.Dense(32, "relu"), bp.Dense(10)), "softmax_cross_entropy", 40, 10
+    ),
+    "gelu, norms, dropout": Network(16, MIXED, "softmax_cross_entropy", 33, 7),
+    "tanh, softmax, clip_norm": Network(
+        12,
+        (bp.Dense(9, "tanh"), bp.Dense(5, "softmax")),
+        "categorical_cross_entropy",
+        17,
+        5,
+        "sgd",
+        clip_norm=0.5,
+        track=True,
+    ),
+    "bias columns, L1, L2": Network(4, COLUMNS, "huber", 8, 0, "momentum", (bp.L2(0.01), bp.L1(0.01))),
+}
+# rows that take several warps, sums over blocks of rows and over everything, ties at 0
+WIDE = Network(
+    6,
+    (bp.Dense(300, "relu"), bp.LayerNorm(), bp.BatchNorm(), bp.Dense(4)),
+    "softmax_cross_entropy",
+    17,
+    4,
+    "sgd",
+    penalties=(bp.L2(0.01),),
+    clip_norm=0.5,
+)
+
+
+@dataclass(repr=False)  # a graph's repr writes every path through it
+class Training:
+    """A training step with all that it is run on, and its plan."""
+
+    plan: CudaPlan
+    step: Any
+    state: Any
+    data: tuple[Any, ...]
+    order: Any
+    lr: Any
+    backend: Any
+
+    def play(self, player: Player) -> tuple[dict[Any, Any], dict[str, Any]]:
+        """Run the plan on a player; the new state's arrays and the reports."""
+        program = CudaProgram(self.plan, player, True)
+        with np.errstate(all="ignore"), flushed():
+            state, reports = program.run(self.state, self.data, self.order, self.lr)
+        return dict(leaves(state)), reports
+
+    @property
+    def wanted(self) -> tuple[dict[Any, Any], dict[str, Any]]:
+        """What NumPy makes of it, step by step as it is written."""
+        with flushed():
+            state, reports = Backend.run_epoch(self.backend, self.step, self.state, self.data, self.order, self.lr)
+        return dict(leaves(state)), reports
+
+
+def training(given: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2) -> Training:
+    rng = np.random.default_rng(3)
+    backend = bp.get_backend("numpy", precision=dtype)
+    network = bp.Network(given.inputs, list(given.layers), given.loss, given.penalties)
+    model = bp.Model(network, backend, dtype=dtype, seed=3)
+    names = tuple(model._params)
+    plan = StepPlan(
+        make_optimizer(given.optimizer),
+        names,
+        "simultaneous",
+        given.clip_norm,
+        given.loss_below,
+        None,
+        given.track,
+    )
+    params, running = ({k: v.copy() for k, v in tree.items()} for tree in (model._params, model._running))
+    state = init_state(model._ops, plan, params, running, np.array([3, 0], np.uint32))
+    step = make_step(network, plan, model._ops)
+    x = rng.normal(size=(ROWS, given.inputs)).astype(dtype)
+    y: Any = rng.normal(size=(ROWS, network.outputs)).astype(dtype)
+    if given.classes:
+        y = rng.integers(0, given.classes, ROWS).astype(np.int32)
+    order = np.stack([rng.permutation(ROWS)[: given.batch] for _ in range(steps)]).astype(np.int32)
+    lr = np.linspace(rate, rate / 2, steps).astype(dtype)
+    recorded = record(step, state, Signature.of(state, (x, y), order, lr), inline)
+    return Training(make_plan(recorded, True), step, state, (x, y), order, lr, backend)
+
+
+@pytest.mark.usefixtures("cpu_build")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_launch_writes_what_numpy_makes_of_its_operands(name: str, dtype: str) -> None:
+    made = training(NETWORKS[name], dtype)
+    oracle = Oracle(made.plan)
+    try:
+        made.play(oracle)
+    except Disagreement as error:  # without the frames: a call's repr writes every path through its graph
+        pytest.fail(str(error), pytrace=False)
+    assert not oracle.unchecked
+    assert min(oracle.exact, oracle.close) >= STEPS * 5
+    assert oracle.worst > 0  # sums in another order: their last places were looked at
+    assert oracle.replays == STEPS
+
+
+COLUMNS_FAULT = "sums of columns without the last warp"  # rows that take a block each leave that warp none
+# what a fault does to the text: a pattern, and what stands there instead
+PLANTED = {
+    "no barrier before a row's room is written": (r"(if \(W <= 32\) return x;\s*\\\n\s*)__syncthreads\(\);", r"\1"),
+    "no barrier before a row's room is read": (r"(room\[threadIdx\.x / 32\] = x;\s*\\\n\s*)__syncthreads\(\);", r"\1"),
+    "no barrier after a block's room is written": (r"(room\[threadIdx\.x\] = x;\s*\\\n\s*)__syncthreads\(\);", r"\1"),
+    "a step of the butterfly left out": (r"int o = W / 2; o; o >>= 1", "int o = W / 4; o; o >>= 1"),
+    "a maximum that is the minimum": (r"(T maximum\(T a, T b\) \{ return )[^;]*;", r"\1(a <= b) ? a : b;"),
+    "the last row of a block left out": (r"const bool ok = i < r1;", "const bool ok = i < r1 - 1;"),
+    COLUMNS_FAULT: (r"int y = 1; y < 8; \+\+y\) s \+=", "int y = 1; y < 7; ++y) s +="),
+    "the tail forgets the halt": (r"run->stop = 1", "run->stop = 0"),
+    "the head takes the rows of the step before": (r"order\[step \* batch", "order[(step ? step - 1 : 0) * batch"),
+}
+
+
+@cache
+def narrow() -> Training:
+    """Return a training whose sums of columns take eight rows for each block: one for each of its warps."""
+    return training(NETWORKS["relu, Adam"], "float64")
+
+
+@cache
+def halting() -> Training:
+    """Return a training that halts in its fourth step of six."""
+    losses = training(WIDE, "float64", 6, 0.1).wanted[1]["loss"]
+    made = training(replace(WIDE, loss_below=float(losses[[0, 3]].mean())), "float64", 6, 0.1)
+    assert len(made.wanted[1]["loss"]) == 4
+    return made
+
+
+def noticed(made: Training, pattern: str = "", instead: str = "") -> list[str]:
+    """Return what shows that a text does not do what it should."""
+    changed = []
+
+    def change(text: str) -> str:
+        other = re.sub(pattern, instead, text) if pattern else text
+        changed.append(other != text)
+        return other
+
+    wanted, reports = made.wanted
+    found, before = [], None
+    for name, order in ORDERS.items():
+        try:
+            got, got_reports = made.play(Player(order, change))
+        except WouldNotRun as error:
+            found.append(f"{name}: {error}")
+            continue
+        before = before or got
+        if any(got[path].tobytes() != before[path].tobytes() for path in got):
+            found.append(f"{name}: depends on the order of threads")
+        if len(got_reports["loss"]) != len(reports["loss"]):
+            found.append(f"{name}: {len(got_reports['loss'])} steps")
+        away = max(np.linalg.norm(got[p] - w.astype("f8")) / (np.linalg.norm(w) + 1e-3) for p, w in wanted.items())
+        if not away < 1e-9:
+            found.append(f"{name}: {away:.0e} from NumPy")
+    assert set(changed) == {bool(pattern)}
+    return found
+
+
+@pytest.mark.usefixtures("cpu_build")
+def test_the_text_as_it_is_runs_alike_in_every_order_of_threads() -> None:
+    assert noticed(halting()) == noticed(narrow()) == []
+
+
+@pytest.mark.usefixtures("cpu_build")
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_noticed(fault: str) -> None:
+    assert noticed(narrow() if fault == COLUMNS_FAULT else halting(), *PLANTED[fault])
