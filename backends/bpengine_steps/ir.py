@@ -32,7 +32,7 @@ class Node:
 
     number: int  # the order in which the step made them
     op: Op
-    inputs: tuple[Node, ...]
+    inputs: tuple[Node, ...] = field(repr=False)  # their own would write out every path through the graph
     shape: tuple[int, ...]
     dtype: DType
     info: Any = None
