@@ -22,10 +22,10 @@ lint: $(VENV)/test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# On a machine with an NVIDIA GPU, in an environment that has CuPy and JAX for CUDA. Each of these stands by itself, ends within nine
-# minutes, and fails where what it needs is missing. JAX must not take the memory that CuPy needs beside it.
+# On a machine with an NVIDIA GPU, in an environment that has CuPy and JAX for CUDA. Each of these stands by itself and fails where what
+# it needs is missing. JAX must not take the memory that CuPy needs beside it; it compiles each test anew, so its part is the slow one.
 GPU := XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
-GPU_TESTS = $(GPU) $(PYTHON) -m pytest -q -p no:benchmark --require-backend cupy $(PYTEST_OPTIONS)
+GPU_TESTS = $(GPU) $(PYTHON) -m pytest -v -p no:benchmark -n auto --require-backend cupy $(PYTEST_OPTIONS)
 
 gpu-first: gpu-first-correct gpu-first-memory gpu-first-bench
 
@@ -45,7 +45,7 @@ gpu-check-engine:
 	$(GPU_TESTS) tests/backends tests/training tests/io tests/test_model.py tests/test_network.py tests/test_ops.py -k cupy
 
 gpu-check-jax:
-	$(GPU_TESTS) tests/backends tests/training -k jax --require-backend jax --require-jax-platform gpu
+	$(GPU_TESTS) tests/backends/test_jax_backend.py tests/backends/test_jax_windows.py --require-jax-platform gpu
 
 # what a GPU machine without a package index lacks, in dist/gpu: pip install --no-index --no-deps --target site dist/gpu/*.whl
 gpu-pack: $(VENV)/test
