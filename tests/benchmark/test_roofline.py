@@ -2,9 +2,12 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from bpengine.benchmark import CONTENDERS
 from bpengine.benchmark.cost import CallCost, Product
+from bpengine.benchmark.peers import limits as limits_of
 from bpengine.benchmark.process import WorkerFailed
 from bpengine.benchmark.roofline import Limits, measure
 
@@ -57,16 +60,73 @@ def test_a_machine_without_a_gpu_says_so(monkeypatch):
         measure([FAST], "gpu", "float32")
 
 
-@pytest.mark.parametrize("form", ["nn", "nt", "tn"])
-def test_a_product_of_each_form_is_really_computed(form):
-    """In this process, so that the array that comes out can be looked at."""
-    from bpengine.benchmark.peers.limits import Limits as Measuring
+@pytest.fixture(params=["numpy", "torch"])
+def measuring(request):
+    """Give the measurements in this process, so that the arrays can be looked at: NumPy's, and PyTorch's on the CPU."""
+    if request.param == "numpy":
+        return limits_of.Limits("cpu", "float64")
+    needs_torch(request)
+    return limits_of.TorchLimits("cpu", "float64")
 
-    taken = []
-    measuring = Measuring("cpu", "float64")
-    measuring._shortest = lambda work: taken.append(work()) or 0.5
-    assert measuring.product(3, 4, 5, form) == 0.5
-    assert taken[0].shape == (3, 5)
-    assert (taken[0] == 4 * 0.25).all()
+
+def needs_torch(request):
+    if CONTENDERS["torch"].missing:
+        required = "torch" in request.config.getoption("--require-peer")
+        (pytest.fail if required else pytest.skip)("torch is not installed")
+
+
+@pytest.mark.parametrize("form", ["nn", "nt", "tn"])
+def test_a_product_of_each_form_is_really_computed_from_random_operands(measuring, monkeypatch, form):
+    """Products of constants flip few bits, and run faster on a GPU than any that training makes."""
+    made, products = [], []
+    drawn = measuring._factor
+    monkeypatch.setattr(measuring, "_factor", lambda *shape: made.append(drawn(*shape)) or made[-1])
+    monkeypatch.setattr(measuring, "_shortest", lambda work: products.append(work()) or 0.5)
+    assert measuring.product(30, 40, 50, form) == 0.5
+    a, b = (np.asarray(factor) for factor in made[:2])
+    for factor in (a, b):
+        assert len(np.unique(factor)) == factor.size
+        assert factor.dtype == "float64"
+    expected = (a.T if form[0] == "t" else a) @ (b.T if form[1] == "t" else b)
+    np.testing.assert_allclose(np.asarray(products[0]), expected, rtol=1e-12)
+
+
+def test_a_copy_copies_so_many_bytes(measuring, monkeypatch):
+    seen = []
+    copy = measuring._copy
+    monkeypatch.setattr(measuring, "_threads", 1)
+    monkeypatch.setattr(
+        measuring, "_copy", lambda source, target: (seen.append((source, target)), copy(source, target))
+    )
     measuring.copy(64)
-    assert measuring._full((2,)).dtype == "float64"
+    source, target = map(np.asarray, seen[-1])
+    assert source.nbytes == 64
+    np.testing.assert_array_equal(source, target)
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(1e-6, 64), (1e-4, 10), (1e-2, 1)])
+def test_several_calls_are_made_for_each_wait(monkeypatch, seconds, calls):
+    """Were each call waited for, a small product would take as long as the wait."""
+    measuring, clock = limits_of.Limits("cpu", "float32"), [0.0]
+    waits = []
+
+    def work():
+        clock[0] += seconds
+
+    monkeypatch.setattr(limits_of.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(measuring, "_wait", lambda: waits.append(clock[0]))
+    assert measuring._shortest(work) == pytest.approx(seconds)
+    assert waits[-1] - waits[-2] == pytest.approx(calls * seconds)
+
+
+def test_products_in_bfloat16_have_operands_in_bfloat16(request):
+    needs_torch(request)
+    measuring = limits_of.TorchLimits("cpu", "bfloat16")
+    assert str(measuring._factor(2, 3).dtype) == "torch.bfloat16"
+    assert str(measuring._random((2,)).dtype) == "torch.float32", "what is copied is what is stored"
+    assert measuring.product(4, 5, 6, "nt") > 0
+
+
+def test_a_precision_that_a_library_lacks_is_an_error_that_says_so():
+    with pytest.raises(WorkerFailed, match="NumPy multiplies in float32 or float64, not in tf32"):
+        measure([FAST], "cpu", "tf32")

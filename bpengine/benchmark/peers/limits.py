@@ -1,77 +1,171 @@
-"""Matrix products and copies timed in a process of its own: `python -m bpengine.benchmark.peers.limits DEVICE DTYPE`.
+"""Matrix products and copies timed in a process of its own: `python -m bpengine.benchmark.peers.limits DEVICE PRECISION`.
 
 Reads {"products": [[rows, inner, columns, form], ...], "copies": [bytes, ...]} from standard input; prints the shortest
-seconds of each. NumPy on the CPU, where all usable cores copy together; CuPy on a GPU.
+seconds of each. NumPy on the CPU, where all usable cores copy together; on a GPU PyTorch, its calls in a CUDA graph, or
+else CuPy.
+
+The operands are random: products of constants flip few bits, draw less power and run at a higher clock. Several calls
+are made for each wait, so that a small one is not a measurement of the wait.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
-SECONDS, REPEATS = 0.03, 4  # a piece of work is repeated for at least so long, and so often
+SECONDS, REPEATS = 0.03, 4  # calls are repeated for at least so long, and waited for at least so often
+TOGETHER, MOST = 0.001, 64  # calls between two waits take about so many seconds, and are so many at most
+CUPY_TF32 = 7  # cupy._core.COMPUTE_TYPE_TF32, which has no public name
 
 
 class Limits:
-    """The two measurements, with NumPy or CuPy."""
+    """The two measurements, with NumPy."""
 
-    def __init__(self, device: str, dtype: str) -> None:
-        self.device, self.dtype = device, dtype
-        self.xp: Any = import_module("cupy" if device == "gpu" else "numpy")
+    def __init__(self, device: str, precision: str) -> None:
+        self.device, self.precision = device, precision
+        self.dtype = "float64" if precision == "float64" else "float32"
+        self.xp: Any = self._library()
         self._threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self._threads)
 
+    @property
+    def library(self) -> str:
+        """Name and version of what is measured with."""
+        return f"{self.xp.__name__} {self.xp.__version__}"
+
     def product(self, rows: int, inner: int, columns: int, form: str) -> float:
         """Return the shortest seconds of a product."""
-        a = self._full((inner, rows)).T if form[0] == "t" else self._full((rows, inner))
-        b = self._full((columns, inner)).T if form[1] == "t" else self._full((inner, columns))
-        out = self._full((rows, columns))
+        a = self._factor(inner, rows).T if form[0] == "t" else self._factor(rows, inner)
+        b = self._factor(columns, inner).T if form[1] == "t" else self._factor(inner, columns)
+        out = self._factor(rows, columns)
         return self._shortest(lambda: self.xp.matmul(a, b, out=out))
 
     def copy(self, size: int) -> float:
         """Return the shortest seconds of copying so many bytes, alone or cut among threads, whichever is faster."""
-        source, target = (self._full((size // self.xp.dtype(self.dtype).itemsize,)) for _ in range(2))
+        source, target = (self._random((size // (8 if self.dtype == "float64" else 4),)) for _ in range(2))
         alone = self._shortest(lambda: self._copy(source, target))
         if self.device == "gpu" or self._threads == 1:
             return alone
         parts = list(zip(*(self.xp.array_split(a, self._threads) for a in (source, target)), strict=True))
         return min(alone, self._shortest(lambda: list(self._pool.map(lambda pair: self._copy(*pair), parts))))
 
-    def _copy(self, source: Any, target: Any) -> None:
+    def _library(self) -> Any:
+        """Import what is measured with, and have it multiply in the precision; raise ValueError where it cannot."""
+        if self.precision != self.dtype:
+            raise ValueError(f"NumPy multiplies in float32 or float64, not in {self.precision}")
+        return import_module("numpy")
+
+    def _copy(self, source: Any, target: Any) -> Any:
         target[...] = source
 
-    def _full(self, shape: tuple[int, ...]) -> Any:
-        return self.xp.full(shape, 0.5, self.dtype)
+    def _factor(self, rows: int, columns: int) -> Any:
+        """Return a matrix as products take it."""
+        return self._random((rows, columns))
+
+    def _random(self, shape: tuple[int, ...]) -> Any:
+        return self.xp.random.default_rng(0).standard_normal(shape, self.dtype)
 
     def _shortest(self, work: Callable[[], Any]) -> float:
-        work()
-        self._wait()
+        """Return the shortest seconds of a call, several of which are made for each wait."""
+        self._timed(work)
+        calls = max(1, min(MOST, math.ceil(TOGETHER / self._timed(work))))
+        together = self._together(work, calls)
+        self._timed(together)
         times: list[float] = []
         while len(times) < REPEATS or sum(times) < SECONDS:
-            began = time.perf_counter()
-            work()
-            self._wait()
-            times.append(time.perf_counter() - began)
-        return min(times)
+            times.append(self._timed(together))
+        return min(times) / calls
+
+    def _timed(self, work: Callable[[], Any]) -> float:
+        began = time.perf_counter()
+        work()
+        self._wait()
+        return time.perf_counter() - began
+
+    def _together(self, work: Callable[[], Any], calls: int) -> Callable[[], Any]:
+        """Return a function that makes so many calls."""
+
+        def run() -> None:
+            for _ in range(calls):
+                work()
+
+        return run
+
+    def _wait(self) -> None:
+        """Wait until what was begun has been done."""
+
+
+class CupyLimits(Limits):
+    """The same with CuPy; in tf32 by a switch that CuPy keeps to itself."""
+
+    def _library(self) -> Any:
+        if self.precision == "bfloat16":
+            raise ValueError("CuPy is not asked for products in bfloat16: install PyTorch to measure them")
+        if self.precision == "tf32":
+            import_module("cupy")._core.set_compute_type("float32", CUPY_TF32)
+        return import_module("cupy")
+
+    def _wait(self) -> None:
+        self.xp.cuda.get_current_stream().synchronize()
+
+
+class TorchLimits(Limits):
+    """The same with PyTorch; on a GPU all calls between two waits are one CUDA graph, so that launching them costs nothing."""
+
+    def _library(self) -> Any:
+        torch: Any = import_module("torch")
+        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        torch.manual_seed(0)
+        self._place = "cuda" if self.device == "gpu" else "cpu"
+        torch.empty(1, device=self._place)
+        return torch
+
+    def _copy(self, source: Any, target: Any) -> Any:
+        return target.copy_(source)
+
+    def _factor(self, rows: int, columns: int) -> Any:
+        made = self._random((rows, columns))
+        return made.bfloat16() if self.precision == "bfloat16" else made
+
+    def _random(self, shape: tuple[int, ...]) -> Any:
+        return self.xp.randn(shape, device=self._place, dtype=getattr(self.xp, self.dtype))
+
+    def _together(self, work: Callable[[], Any], calls: int) -> Callable[[], Any]:
+        run = super()._together(work, calls)
+        if self.device != "gpu":
+            return run
+        graph = self.xp.cuda.CUDAGraph()
+        with self.xp.cuda.graph(graph):
+            run()
+        replay: Callable[[], Any] = graph.replay
+        return replay
 
     def _wait(self) -> None:
         if self.device == "gpu":
-            self.xp.cuda.get_current_stream().synchronize()
+            self.xp.cuda.synchronize()
 
 
-def main(device: str, dtype: str) -> None:
+def measuring(device: str, precision: str) -> Limits:
+    """Return what measures on a device."""
+    if device == "cpu":
+        return Limits(device, precision)
+    return (TorchLimits if find_spec("torch") else CupyLimits)(device, precision)
+
+
+def main(device: str, precision: str) -> None:
     """Measure and print."""
-    limits, asked = Limits(device, dtype), json.load(sys.stdin)
+    limits, asked = measuring(device, precision), json.load(sys.stdin)
     products = [limits.product(*given) for given in asked["products"]]
     copies = [limits.copy(size) for size in asked["copies"]]
-    library = f"{limits.xp.__name__} {limits.xp.__version__}"
-    print(json.dumps({"library": library, "products": products, "copies": copies}))
+    print(json.dumps({"library": limits.library, "products": products, "copies": copies}))
 
 
 if __name__ == "__main__":
