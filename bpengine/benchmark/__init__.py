@@ -5,8 +5,21 @@
 
 from __future__ import annotations
 
-from bpengine.benchmark.contenders import CONTENDERS, Contender, choose
+from bpengine.benchmark.contenders import CONTENDERS, PRECISIONS, Contender, choose
 from bpengine.benchmark.runner import Plan, run
-from bpengine.benchmark.workloads import GROUPS, MAIN, WORKLOADS, Workload
+from bpengine.benchmark.workloads import DEFAULT, GROUPS, MAIN, SUITES, WORKLOADS, Workload
 
-__all__ = ["CONTENDERS", "GROUPS", "MAIN", "WORKLOADS", "Contender", "Plan", "Workload", "choose", "run"]
+__all__ = [
+    "CONTENDERS",
+    "DEFAULT",
+    "GROUPS",
+    "MAIN",
+    "PRECISIONS",
+    "SUITES",
+    "WORKLOADS",
+    "Contender",
+    "Plan",
+    "Workload",
+    "choose",
+    "run",
+]

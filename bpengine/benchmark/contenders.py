@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from types import MappingProxyType
 
 from bpengine.errors import unknown
 
 CPU, GPU, BOTH = ("cpu",), ("gpu",), ("cpu", "gpu")
+PRECISIONS = ("full", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Contender:
     """One way to train the workloads.
 
     code: "module:class", a `Peer`, the module relative to the room of peers; argument: what its class is told beside the
-    sample. needs: the packages it imports. cure: what installs them. devices: where it runs. dtypes: what it computes in.
+    sample. precision: how matrices are multiplied, "full" as the dtype says. needs: the packages it imports. cure: what
+    installs them. devices: where it runs. dtypes: what it computes in.
     quick: takes part in a quick run unasked. lazy: compiles while it trains. sweeps: compiles fast enough for the sweeps
     over sizes. own: the engine itself.
     """
@@ -29,6 +31,7 @@ class Contender:
     cure: str
     devices: tuple[str, ...]
     argument: str = ""
+    precision: str = "full"
     dtypes: tuple[str, ...] = ("float32", "float64")
     environment: tuple[tuple[str, str], ...] = ()
     quick: bool = False
@@ -61,26 +64,56 @@ _ROWS = (
     Contender("torch", "PyTorch eager", ".torch_eager:TorchEager", ("torch",), _pip("peers"), BOTH, quick=True),
     Contender("torch-compile", "PyTorch compiled", ".torch_compiled:TorchCompiled", ("torch",), _pip("peers"), BOTH,
               sweeps=False),
+    Contender("torch-autotune", "PyTorch compiled, max-autotune", ".torch_compiled:TorchAutotuned", ("torch",),
+              _pip("peers"), GPU, sweeps=False),
     Contender("torch-graph", "PyTorch, CUDA graph", ".torch_graph:TorchGraph", ("torch",), _pip("peers"), GPU, quick=True),
+    Contender("torch-graph-autotune", "PyTorch compiled, max-autotune, CUDA graph", ".torch_graph:TorchGraphAutotuned",
+              ("torch",), _pip("peers"), GPU, sweeps=False),
     Contender("sklearn", "scikit-learn MLPClassifier", ".scikit:ScikitLearn", ("sklearn",), _pip("sklearn"), CPU, quick=True),
     Contender("keras", "Keras on JAX", ".keras_jax:KerasJax", ("keras", "jax"), _pip("peers"), CPU, environment=_KERAS),
     Contender("thinc", "Thinc", ".thinc_layers:ThincLayers", ("thinc",), _pip("peers"), CPU, dtypes=("float32",)),
 )  # fmt: skip
-CONTENDERS: Mapping[str, Contender] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def _reduced(row: Contender, precision: str) -> Contender:
+    """Return the same contender with the products of float32 matrices in fewer bits, on a GPU."""
+    return replace(
+        row,
+        name=f"{row.name}-{precision}",
+        title=f"{row.title}, {precision}",
+        argument=f"{row.argument}:{precision}",
+        precision=precision,
+        devices=GPU,
+        dtypes=("float32",),
+    )
+
+
+# like is compared with like: whoever can run on a GPU has a row for each precision
+_ALL = [*_ROWS, *(_reduced(row, name) for name in PRECISIONS[1:] for row in _ROWS if "gpu" in row.devices)]
+CONTENDERS: Mapping[str, Contender] = MappingProxyType({row.name: row for row in _ALL})
 
 
 def choose(
-    backends: Sequence[str] | None, peers: Sequence[str] | None, *, device: str = "cpu", quick: bool = False
+    backends: Sequence[str] | None,
+    peers: Sequence[str] | None,
+    *,
+    device: str = "cpu",
+    quick: bool = False,
+    precisions: Sequence[str] | None = None,
 ) -> list[Contender]:
     """Return the contenders that were asked for, the engine's backends first; None stands for all of the device.
 
-    A name that is given is taken even if a quick run would leave it out.
+    A name that is given is taken even if a quick run, or the precisions, would leave it out.
     Raises ConfigError with the nearest names for one that does not exist on the device.
     """
     chosen: list[Contender] = []
+    for precision in precisions or ():
+        if precision not in PRECISIONS:
+            raise unknown("precision of contenders", precision, PRECISIONS)
     for kind, names, own in (("backend", backends, True), ("peer", peers, False)):
         known = {c.name: c for c in CONTENDERS.values() if c.own == own and device in c.devices}
-        for name in [n for n in known if known[n].quick or not quick] if names is None else names:
+        unasked = [n for n, c in known.items() if (c.quick or not quick) and c.precision in (precisions or PRECISIONS)]
+        for name in unasked if names is None else names:
             if name not in known:
                 raise unknown(f"{kind} on the {device.upper()}", name, known)
             chosen.append(known[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +30,15 @@ class Sample:
     """Rows x (rows, features) with targets y, and the weights that training starts from.
 
     y is (rows,) class numbers, or (rows, 1) of x's dtype for a network with one output. The weights cannot be written to:
-    a contender that trained them where they lie would start its next turn from what it had learned.
+    a contender that trained them where they lie would start its next turn from what it had learned. The order of an
+    epoch's rows is drawn once and kept: on a GPU a step may take less time than the host needs to shuffle its rows.
     """
 
     workload: Workload
     x: HostArray
     y: HostArray
     initial: Weights
+    _orders: dict[int, HostArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for array in (array for layer in self.initial for array in layer):
@@ -48,8 +50,14 @@ class Sample:
             yield Epoch(None, steps)
             return
         for epoch in range(steps // self.workload.epoch_steps):
-            (order,) = batches(epoch_order(0, epoch, self.workload.rows, shuffle=True), self.workload.batch)
+            order = self._order(epoch)
             yield Epoch(order, len(order))
+
+    def _order(self, epoch: int) -> HostArray:
+        if epoch not in self._orders:
+            drawn = epoch_order(0, epoch, self.workload.rows, shuffle=True)
+            (self._orders[epoch],) = batches(drawn, self.workload.batch)
+        return self._orders[epoch]
 
     def loss(self, weights: Weights) -> float:
         """Return the mean loss over the first rows; the same few lines of NumPy judge every contender's weights."""

@@ -31,7 +31,7 @@ class Turns:
             say(f"first steps of {process.contender.title}")
             try:
                 first = process.ask(do="load", workload=self.workload.to_dict(), folder=folder)
-                self.results[name] = Result(name, first["first_seconds"])
+                self.results[name] = Result(name, first["first_seconds"], precision=process.contender.precision)
             except WorkerFailed as error:
                 self._fail(name, error)
 

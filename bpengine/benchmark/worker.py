@@ -58,7 +58,8 @@ class Worker:
         self._peer.reset()
         gc.collect()
         seconds = self._peer.timed(steps)
-        return {"seconds": seconds, "loss": self._peer.loss(), "resident": resident.now()}
+        told = {"seconds": seconds, "device_seconds": self._peer.device_seconds()}
+        return {**told, "loss": self._peer.loss(), "resident": resident.now()}
 
     def memory(self, workload: dict[str, Any], folder: str, warm: float) -> dict[str, Any]:
         """Return by how much resident memory grows, at its peak, when a workload is trained, all but the compiler's.

@@ -17,6 +17,7 @@ from bpengine.training import SGD, Adam, Optimizer
 # times float32 cannot hold: from there down v is 0, and eps alone keeps the step from growing beyond the learning rate.
 EPS = 1e-16
 RATES = MappingProxyType({"adam": 1e-4, "sgd": 1e-2})  # slow enough that roundings do not grow into other losses
+RESIDENT = 2**30  # bytes of rows that a workload has on a GPU at most
 VERY_WIDE_RATE = 1e-5  # with 4096 units a layer: at 1e-4 two steps overshoot, and roundings do grow
 
 
@@ -86,8 +87,14 @@ class Workload:
         return cls(**{**fields, "sizes": tuple(fields["sizes"])})
 
     def on(self, device: str) -> Workload:
-        """Return the workload as it is run on a device: epochs on a GPU are longer, for its steps are shorter."""
-        return replace(self, epoch_steps=8 * self.epoch_steps) if device == "gpu" and not self.whole else self
+        """Return the workload as it is run on a device: epochs on a GPU are longer, for its steps are shorter.
+
+        They are eight times as long, or as long as the rows stay on the device: the engine leaves larger ones on the host.
+        """
+        if device != "gpu" or self.whole:
+            return self
+        epoch_bytes = self.rows * self.sizes[0] * (8 if self.dtype == "float64" else 4)
+        return replace(self, epoch_steps=self.epoch_steps * max(1, min(8, RESIDENT // epoch_bytes)))
 
 
 MAIN = (
@@ -100,6 +107,10 @@ MAIN = (
 # the textbook's sigmoid units: with relu, rows come to lie on the kink, and rounding decides what is learned
 XOR = Workload("xor", (2, 2, 1), 4, "sgd", epoch_steps=1, steps=10_000, learning_rate=1.0, activation="sigmoid")
 HUGE = Workload("huge", (4096, 4096, 4096, 4096, 10), 1024, epoch_steps=2, learning_rate=VERY_WIDE_RATE)
+LARGE = (
+    Workload("mlp-b8192", MAIN[0].sizes, 8192, epoch_steps=4),
+    Workload("mlp-b65536", MAIN[0].sizes, 65536, epoch_steps=2),
+)
 DOUBLE = tuple(replace(MAIN[i], name=f"{MAIN[i].name}-float64", dtype="float64") for i in (1, 4))
 BATCHES = tuple(
     Workload(f"batch-{batch}", MAIN[0].sizes, batch, epoch_steps=max(2, min(64, 16384 // batch)))
@@ -120,11 +131,20 @@ GROUPS: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
         "main": MAIN,
         "xor": (XOR,),
         "huge": (HUGE,),
+        "large": LARGE,
         "float64": DOUBLE,
         "batches": BATCHES,
         "widths": WIDTHS,
     }
 )
 SWEEPS = ("batches", "widths")
+GPU_SMALL = (MAIN[4], MAIN[0], MAIN[1], XOR)  # bound by the number of launches
+GPU_LARGE = (*LARGE, MAIN[3], HUGE)  # bound by products and memory
+SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
+    {"gpu": GPU_SMALL + GPU_LARGE, "gpu-small": GPU_SMALL, "gpu-large": GPU_LARGE}
+)  # selections from the groups
+DEFAULT: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"cpu": tuple(name for name in GROUPS if name != "large"), "gpu": ("gpu",)}
+)  # what is run unless workloads are named
 GROUP_OF = MappingProxyType({w.name: name for name, group in GROUPS.items() for w in group})
 WORKLOADS: Mapping[str, Workload] = MappingProxyType({w.name: w for group in GROUPS.values() for w in group})

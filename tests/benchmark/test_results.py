@@ -53,5 +53,30 @@ def test_of_two_that_disagree_neither_is_believed():
     assert set(disagreements([result("a", [1.0], 1.0), result("b", [1.0], 2.0)], "float32")) == {"a", "b"}
 
 
+def test_products_in_fewer_bits_may_be_farther_from_the_others_but_have_no_vote():
+    """Three of them that agree among themselves do not outvote the one that multiplies as its dtype says."""
+    limit = loss_tolerance("float32", 4, "tf32")
+    assert limit > 10 * loss_tolerance("float32", 4)
+    full = result("full", [1.0], 1.0)
+    near, far = (result(name, [1.0], 1.0 + by * limit) for name, by in (("near", 0.9), ("far", 1.1)))
+    second = result("far-too", [1.0], 1.0 + 1.1 * limit)
+    for made in (near, far, second):
+        made.precision = "tf32"
+    assert set(disagreements([full, near, far, second], "float32")) == {"far", "far-too"}
+    near.precision = "full"
+    assert {"full", "near"} <= set(disagreements([full, near], "float32"))
+
+
+def test_the_device_times_a_step_where_every_turn_was_timed():
+    made = result("a", [])
+    for seconds in (8.0, 4.0, 40.0):
+        made.add(4, {"seconds": 50.0, "device_seconds": seconds, "loss": 1.0, "resident": 0, "idle_cpu_seconds": 0.0})
+    assert made.device_step_seconds == 2.0
+    made.add(4, {"seconds": 50.0, "device_seconds": None, "loss": 1.0, "resident": 0, "idle_cpu_seconds": 0.0})
+    assert made.device_step_seconds is None
+    made.forget()
+    assert made.device_step_seconds is None
+
+
 def test_nobody_ran():
     assert disagreements([], "float32") == {}

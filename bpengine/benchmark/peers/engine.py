@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any
 
 from bpengine.backend import Backend, backend_class, get_backend
@@ -10,7 +11,8 @@ from bpengine.benchmark.peers.peer import Peer, installed
 from bpengine.benchmark.sample import Sample, Weights
 from bpengine.model import Model
 
-PACKAGES = {"numpy": ("numpy", "numba"), "jax": ("jax", "jaxlib"), "cupy": ("cupy-cuda13x", "numpy")}
+JAX = ("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cuda-runtime")
+PACKAGES = {"numpy": ("numpy", "numba"), "jax": JAX, "cupy": ("cupy-cuda13x", "numpy")}
 
 
 class Engine(Peer):
@@ -20,7 +22,9 @@ class Engine(Peer):
 
     def __init__(self, sample: Sample, argument: str, device: str) -> None:
         super().__init__(sample, argument, device)
-        self._model = Model(self.workload.network(), self.backend(argument, self.workload.dtype), self.workload.dtype)
+        backend = self.backend(argument, self.workload.dtype)
+        self._model = Model(self.workload.network(), backend, self.workload.dtype)
+        self._events = CupyEvents(backend) if backend.name == "cupy" else None
         self._initial = {
             f"{i}.{name}": array
             for i, layer in enumerate(sample.initial)
@@ -32,12 +36,16 @@ class Engine(Peer):
         """Return the versions of what the backend runs on, and its device."""
         backend = cls.backend(argument, "float32")
         versions = {name: installed(name) for name in ("bpengine", *PACKAGES[backend.name])}
+        if backend.name == "cupy":
+            runtime = import_module("cupy").cuda.runtime.runtimeGetVersion()
+            versions["CUDA"] = f"{runtime // 1000}.{runtime % 1000 // 10}"
         return {**super().about(argument, device), "versions": versions, "device": backend.device}
 
     @classmethod
-    def backend(cls, name: str, precision: str) -> Backend:
-        """Return the backend."""
-        return get_backend(name, precision=precision)
+    def backend(cls, argument: str, dtype: str) -> Backend:
+        """Return the backend; the argument is its name, with a precision behind it where that is not the dtype's own."""
+        name, _, precision = argument.partition(":")
+        return get_backend(name, precision=precision or dtype)
 
     def reset(self) -> None:
         """Give the model its initial weights again; each fit starts its optimiser anew."""
@@ -51,6 +59,8 @@ class Engine(Peer):
     def timed(self, steps: int) -> float:
         """Fit, and return the seconds of the training loop."""
         work = self.workload
+        if self._events:
+            self._events.start()
         history = self._model.fit(
             self.sample.x,
             self.sample.y,
@@ -66,6 +76,10 @@ class Engine(Peer):
         named = self._model.parameters
         return [(named[f"{i}.weight"], named[f"{i}.bias"]) for i in range(len(self.sample.initial))]
 
+    def device_seconds(self) -> float | None:
+        """Return the seconds from the first epoch's begin to the last one's end, by CuPy's events."""
+        return self._events.seconds() if self._events else None
+
     def device_memory(self) -> dict[str, int]:
         """Return what the backend counts."""
         return self._model.backend.memory()
@@ -75,7 +89,36 @@ class PlainNumpy(Engine):
     """The NumPy backend as it is without the extra "fast", installed or not."""
 
     @classmethod
-    def backend(cls, name: str, precision: str) -> Backend:
+    def backend(cls, argument: str, dtype: str) -> Backend:
         """Return a NumPy backend that waits for ever before it compiles."""
-        plain: type[Backend] = type("PlainNumpyBackend", (backend_class(name),), {"patience": math.inf})
-        return plain(precision)
+        plain: type[Backend] = type("PlainNumpyBackend", (backend_class(argument),), {"patience": math.inf})
+        return plain(dtype)
+
+
+class CupyEvents:
+    """CUDA events around the epochs that a backend runs: one before the first of a fit, one after each."""
+
+    def __init__(self, backend: Backend) -> None:
+        events = import_module("cupy").cuda
+        self._begin, self._end, self._elapsed = events.Event(), events.Event(), events.get_elapsed_time
+        self._started = False
+        run = backend.run_epoch
+
+        def watched(*args: Any, **options: Any) -> Any:
+            if not self._started:
+                self._begin.record()
+                self._started = True
+            result = run(*args, **options)
+            self._end.record()
+            return result
+
+        vars(backend)["run_epoch"] = watched
+
+    def start(self) -> None:
+        """Have the next epoch be the first."""
+        self._started = False
+
+    def seconds(self) -> float:
+        """Return the seconds between the two events."""
+        self._end.synchronize()
+        return float(self._elapsed(self._begin, self._end)) / 1e3

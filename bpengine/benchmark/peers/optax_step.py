@@ -12,17 +12,18 @@ from bpengine.benchmark.peers import adam_rule
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.sample import Sample, Weights
 
-jax.config.update("jax_default_matmul_precision", "highest")
+MATMUL = {"full": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 
 
 class OptaxStep(Peer):
     """value_and_grad and an optax update in one jitted function that also takes the rows; the state is donated."""
 
-    packages = ("jax", "jaxlib", "optax")
+    packages = ("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cuda-runtime", "optax")
     note = f"one jitted step, state donated, rows taken inside; {adam_rule.NOTE}"
 
     def __init__(self, sample: Sample, argument: str, device: str) -> None:
         super().__init__(sample, argument, device)
+        jax.config.update("jax_default_matmul_precision", MATMUL[self.precision])  # XLA's own choice is TF32 on a GPU
         target = jnp.asarray(sample.y) if self.workload.binary else jnp.asarray(sample.y, dtype=jnp.int32)
         self._data = jnp.asarray(sample.x), target
         self._activation = getattr(jax.nn, self.workload.activation)

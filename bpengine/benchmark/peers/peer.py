@@ -14,6 +14,7 @@ class Peer(ABC):
     """One library's way to train a sample. The arrays are brought to its device when it is made.
 
     packages: the distributions whose versions a record names. note: how the library is used, where there is a choice.
+    argument: what the contender's row says, "NAME:PRECISION"; either may be left out.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
@@ -21,6 +22,7 @@ class Peer(ABC):
 
     def __init__(self, sample: Sample, argument: str, device: str) -> None:
         self.sample, self.workload, self.device = sample, sample.workload, device
+        self.precision = argument.partition(":")[2] or "full"
 
     @classmethod
     def about(cls, argument: str, device: str) -> dict[str, Any]:
@@ -44,6 +46,10 @@ class Peer(ABC):
         began = time.perf_counter()
         self.train(steps)
         return time.perf_counter() - began
+
+    def device_seconds(self) -> float | None:
+        """Return the seconds of the last turn by the device's own events, None where the library has none."""
+        return None
 
     def loss(self) -> float:
         """Return the loss of the weights as they are now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -12,9 +12,17 @@ from bpengine.benchmark.peers.torch_eager import TorchEager
 class TorchCompiled(TorchEager):
     """The same step with the loss function compiled; on a GPU with CUDA graphs (mode "reduce-overhead")."""
 
-    note = f"torch.compile of the loss function; {TorchEager.note}"
+    note = f"torch.compile of the loss function, on a GPU mode reduce-overhead; {TorchEager.note}"
+    mode: ClassVar[str] = "reduce-overhead"
 
     def compiled(self, loss: Any) -> Any:
         """Return the loss function, compiled."""
         torch._dynamo.reset()
-        return torch.compile(loss, mode="reduce-overhead" if self.device == "gpu" else None, dynamic=False)
+        return torch.compile(loss, mode=self.mode if self.device == "gpu" else None, dynamic=False)
+
+
+class TorchAutotuned(TorchCompiled):
+    """The same with the fastest of several kernels for each product."""
+
+    note = f"torch.compile of the loss function, mode max-autotune; {TorchEager.note}"
+    mode = "max-autotune"

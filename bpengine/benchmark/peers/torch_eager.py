@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from bpengine.backend import HostArray
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Sample, Weights
+from bpengine.benchmark.sample import Epoch, Sample, Weights
 from bpengine.benchmark.workloads import EPS
 
-torch.set_float32_matmul_precision("highest")
+MATMUL = {"full": "highest", "tf32": "high", "bfloat16": "highest"}  # "high" stands for TF32 on a GPU
 
 
 class TorchEager(Peer):
@@ -23,18 +24,24 @@ class TorchEager(Peer):
 
     def __init__(self, sample: Sample, argument: str, device: str) -> None:
         super().__init__(sample, argument, device)
+        torch.set_float32_matmul_precision(MATMUL[self.precision])
         self._place = torch.device("cuda" if device == "gpu" else "cpu")
         self._x, self._y = (torch.from_numpy(a).to(self._place) for a in (sample.x, sample.y))
         self._model = nn.Sequential(*self._layers()).to(self._place)
         self._rule = self._optimizer()
         loss = nn.functional.binary_cross_entropy_with_logits if self.workload.binary else nn.functional.cross_entropy
-        self._loss: Any = self.compiled(lambda x, y: loss(self._model(x), y))
+        self._loss: Any = self.compiled(lambda x, y: loss(self._output(x), y))
+        timed = self._place.type == "cuda"
+        self._events: Any = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if timed else []
 
     @classmethod
     def about(cls, argument: str, device: str) -> dict[str, Any]:
         """Return versions, threads and the device."""
         place = torch.cuda.get_device_name() if device == "gpu" else "cpu"
-        return {**super().about(argument, device), "threads": torch.get_num_threads(), "device": place}
+        told = super().about(argument, device)
+        if device == "gpu":
+            told["versions"] |= {"CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}
+        return {**told, "threads": torch.get_num_threads(), "device": place}
 
     def compiled(self, loss: Any) -> Any:
         """Return the loss function in the form that is called."""
@@ -49,15 +56,32 @@ class TorchEager(Peer):
         self._rule = self._optimizer()
 
     def train(self, steps: int) -> None:
-        """Take each batch, and step."""
+        """Launch every epoch, between two events on a GPU, and wait."""
+        for event in self._events[:1]:
+            event.record()
         for epoch in self.sample.epochs(steps):
-            order = None if epoch.order is None else torch.from_numpy(epoch.order).to(self._place)
-            for i in range(epoch.steps):
-                if order is None:
-                    self.step(self._x, self._y)
-                else:
-                    self.step(self._x.index_select(0, order[i]), self._y.index_select(0, order[i]))
+            self.launch(epoch)
+        for event in self._events[1:]:
+            event.record()
         self._synchronize()
+
+    def launch(self, epoch: Epoch) -> None:
+        """Take each batch, and step."""
+        order = None if epoch.order is None else self.brought(epoch.order)
+        for i in range(epoch.steps):
+            if order is None:
+                self.step(self._x, self._y)
+            else:
+                self.step(self._x.index_select(0, order[i]), self._y.index_select(0, order[i]))
+
+    def brought(self, order: HostArray) -> torch.Tensor:
+        """Return the order of rows on the device; the host does not wait for it to arrive."""
+        given = torch.from_numpy(order)
+        return given.pin_memory().to(self._place, non_blocking=True) if self._place.type == "cuda" else given
+
+    def device_seconds(self) -> float | None:
+        """Return the seconds between the two events of the last turn."""
+        return float(self._events[0].elapsed_time(self._events[1])) / 1e3 if self._events else None
 
     def step(self, x: torch.Tensor, y: torch.Tensor) -> None:
         """Train one step."""
@@ -74,6 +98,15 @@ class TorchEager(Peer):
         if self._place.type != "cuda":
             return {}
         return {"in_use": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}
+
+    def _output(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the network's output, in bfloat16 with the operands of its products rounded to that."""
+        if self.precision != "bfloat16":
+            output: torch.Tensor = self._model(x)
+            return output
+        with torch.autocast(self._place.type, torch.bfloat16, cache_enabled=False):
+            output = self._model(x)
+        return output.float()
 
     def _layers(self) -> list[nn.Module]:
         sizes, dtype = self.workload.sizes, getattr(torch, self.workload.dtype)

@@ -1,21 +1,36 @@
-"""PyTorch with a CUDA graph: the whole step captured once and replayed."""
+"""PyTorch with CUDA graphs: whole steps captured once and replayed."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
 from bpengine.benchmark.peers.torch_eager import TorchEager
+from bpengine.benchmark.sample import Epoch
 from bpengine.benchmark.workloads import EPS
+
+TOGETHER = 16  # steps in one graph; what is left of an epoch is replayed step by step
+WARM = 3  # steps outside the graph, on a side stream, which make the gradients and the optimiser's slots
+LOSSES = 2**16  # steps on the full batch whose losses the device holds
 
 
 class TorchGraph(TorchEager):
-    """Forward, backward and update in one graph; a replay reads the rows from buffers that are filled before it."""
+    """Everything a step does in the graph: the host brings an epoch's order, and replays.
 
-    note = "the whole step in one CUDA graph, replayed; capturable fused optimiser"
+    The rows' numbers of an epoch lie on the device, (steps, batch), and beside them the number of the next step. A graph
+    reads it, takes the rows of its steps, trains them, writes their losses and counts on. On a CPU the same is called
+    step by step.
+    """
+
+    note = (
+        f"{TOGETHER} whole steps in one CUDA graph: rows taken inside it from the epoch's order by a counter on the device, "
+        "forward, backward, capturable fused optimiser, losses written on the device"
+    )
 
     def reset(self) -> None:
-        """Copy the initial weights and zero the optimiser's slots in place; the graph is captured the first time."""
-        if not hasattr(self, "_graph"):
+        """Copy the initial weights and zero the optimiser's slots in place; the graphs are captured the first time."""
+        if not hasattr(self, "_replays"):
             self._capture()
         with torch.no_grad():
             for layer, (w, b) in zip(self._linear(), self.sample.initial, strict=True):
@@ -27,28 +42,78 @@ class TorchGraph(TorchEager):
                         slot.zero_()
         self._synchronize()
 
-    def step(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Fill the buffers and replay."""
-        self._rows.copy_(x)
-        self._targets.copy_(y)
-        self._graph.replay()
+    def launch(self, epoch: Epoch) -> None:
+        """Bring the order to the device, and replay; the losses of these steps are then in `losses`."""
+        if epoch.order is not None:
+            self._order.copy_(self.brought(epoch.order))
+        left = epoch.steps
+        while left:
+            self._next.zero_()
+            piece = min(left, len(self.losses))
+            for _ in range(piece // TOGETHER):
+                self._replays[TOGETHER]()
+            for _ in range(piece % TOGETHER):
+                self._replays[1]()
+            left -= piece
 
     def _capture(self) -> None:
-        batch = self.workload.batch
-        self._rows, self._targets = self._x[:batch].clone(), self._y[:batch].clone()
+        work = self.workload
+        self._order = torch.zeros((work.epoch_steps, work.batch), dtype=torch.int32, device=self._place)
+        self._next = torch.zeros((), dtype=torch.int64, device=self._place)
+        self._places = torch.arange(TOGETHER, device=self._place)
+        held = LOSSES if work.whole else work.epoch_steps
+        self.losses = torch.zeros(held, dtype=getattr(torch, work.dtype), device=self._place)
+        if self._place.type != "cuda":
+            self._replays: dict[int, Any] = {k: lambda k=k: self._steps(k) for k in (1, TOGETHER)}
+            return
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # a few steps outside the graph make the gradients and the slots
-            for _ in range(3):
-                super().step(self._rows, self._targets)
+        with torch.cuda.stream(stream):
+            for _ in range(WARM):
+                self._steps(1)
         torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
+        self._graphs = {k: self._graph(k) for k in (1, TOGETHER)}
+        self._replays = {k: graph.replay for k, graph in self._graphs.items()}
+
+    def _graph(self, count: int) -> torch.cuda.CUDAGraph:
+        self._next.zero_()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._steps(count)
+        return graph
+
+    def _steps(self, count: int) -> None:
+        """Train the next so many steps."""
+        places = self._next + self._places[:count]
+        if self.workload.whole:
+            losses = [self._trained(self._x, self._y) for _ in range(count)]
+        else:
+            rows = self._order.index_select(0, places)
+            losses = [self._trained(self._x.index_select(0, r), self._y.index_select(0, r)) for r in rows.unbind()]
+        self.losses.index_copy_(0, places, torch.stack(losses).to(self.losses.dtype))
+        self._next += count
+
+    def _trained(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Train one step and return its loss; gradients are new tensors, as there is nothing to add them to."""
         self._rule.zero_grad(set_to_none=True)
-        with torch.cuda.graph(self._graph):
-            self._loss(self._rows, self._targets).backward()
-            self._rule.step()
+        loss: torch.Tensor = self._loss(x, y)
+        loss.backward()
+        self._rule.step()
+        return loss.detach()
 
     def _optimizer(self) -> torch.optim.Optimizer:
         if self.workload.optimizer == "sgd":
             return torch.optim.SGD(self._model.parameters(), lr=self.workload.rate, fused=True)
         return torch.optim.Adam(self._model.parameters(), lr=self.workload.rate, eps=EPS, fused=True, capturable=True)
+
+
+class TorchGraphAutotuned(TorchGraph):
+    """The same with the loss function compiled, its kernels chosen by measurement, and captured with the rest."""
+
+    note = f"torch.compile of the loss function, mode max-autotune-no-cudagraphs; {TorchGraph.note}"
+
+    def compiled(self, loss: Any) -> Any:
+        """Return the loss function, compiled; the graph is this class's own."""
+        torch._dynamo.reset()
+        mode = "max-autotune-no-cudagraphs" if self.device == "gpu" else None
+        return torch.compile(loss, mode=mode, dynamic=False)
