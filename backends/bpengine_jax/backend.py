@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
+from bpengine.ops import Ops
 from bpengine_jax.plan import plan_for
 
 # what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
@@ -75,15 +76,15 @@ class JaxBackend(Backend):
         """Copy every array of a tree on the device."""
         return self._jax.device_put(state, self._device, may_alias=False)
 
+    def ops(self) -> Ops:
+        """Return the kernels, which multiply at this backend's precision also when they are called one by one."""
+        ops = super().ops()
+        kernels = {name: function for name, function in vars(ops).items() if name != "xp"}
+        return Ops(self.xp, {name: self._at_precision(function) for name, function in kernels.items()})
+
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Compile with jax.jit at this backend's matmul precision."""
-        jitted = self._jax.jit(step, donate_argnums=tuple(donate))
-
-        def call(*args: Any) -> Any:
-            with self._precision_scope():
-                return jitted(*args)
-
-        return call
+        return self._at_precision(self._jax.jit(step, donate_argnums=tuple(donate)))
 
     def run_epoch(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
@@ -107,6 +108,14 @@ class JaxBackend(Backend):
         stats = self._device.memory_stats() or {}
         names = {"in_use": "bytes_in_use", "peak": "peak_bytes_in_use"}
         return {ours: int(stats[theirs]) for ours, theirs in names.items() if theirs in stats}
+
+    def _at_precision(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            with self._precision_scope():
+                return function(*args, **options)
+
+        return call
 
     def _precision_scope(self) -> AbstractContextManager[Any]:
         scope: AbstractContextManager[Any] = self._jax.default_matmul_precision(MATMUL[self.precision])

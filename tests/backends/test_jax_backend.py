@@ -141,6 +141,20 @@ def test_products_are_compiled_at_the_highest_precision(jax: Any, precision: str
     assert "HIGHEST" not in left_to_the_library[0]
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_products_of_a_kernel_called_by_itself_too(jax: Any, precision: str) -> None:
+    """As the explanations do, and the search for the first number that is not finite."""
+    ops = bp.get_backend("jax", precision=precision, device="cpu").ops()
+
+    def there_and_back(x: Any, w: Any) -> Any:
+        y, residual = ops.dense_fwd(x, w, w[0])
+        return ops.backward("dense")(residual, y, need_dx=True)
+
+    found = products(exported(jax, there_and_back, np.dtype(precision)))
+    assert len(found) == 3
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in found)
+
+
 def test_every_product_of_a_network_is_at_the_highest_precision(jax: Any) -> None:
     backend = bp.get_backend("jax", device="cpu")
     net = bp.Network(4, [bp.Dense(4, "tanh"), bp.Dense(4)], "mean_squared_error")
