@@ -59,7 +59,17 @@ def as_host(x: Any) -> HostArray:
 
 
 def _dlpack_device(x: Any) -> int:
-    return int(x.__dlpack_device__()[0]) if hasattr(x, "__dlpack_device__") else HOST_DEVICES[0]
+    if not hasattr(x, "__dlpack_device__"):
+        return HOST_DEVICES[0]
+    try:
+        return int(x.__dlpack_device__()[0])
+    except (
+        BufferError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):  # it lies on several devices, or on one DLPack cannot name
+        return HOST_DEVICES[0]
 
 
 def _from_gpu(x: Any) -> HostArray:

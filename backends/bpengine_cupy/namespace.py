@@ -62,7 +62,8 @@ class SwitchingNamespace:
             return np.clip(x, min, max)
         for function, limit in ((self._eager.maximum, min), (self._eager.minimum, max)):
             if limit is not None:
-                x = function(x, limit)
+                held = self._eager.astype(limit, x.dtype) if hasattr(limit, "dtype") else limit
+                x = function(x, held)
         return x
 
     def sign(self, x: Array, /) -> Array:

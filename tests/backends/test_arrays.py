@@ -159,6 +159,20 @@ def test_arrays_on_a_gpu_come_to_the_host(kind: Any) -> None:
     np.testing.assert_array_equal(as_host(kind(values)), values, strict=True)
 
 
+def test_an_array_that_dlpack_cannot_name_the_device_of_comes_as_numpy_asks_for_it() -> None:
+    class Sharded:
+        def __array__(self, *given: Any, **more: Any) -> Any:
+            return np.ones(3)
+
+        def __dlpack__(self, **how: Any) -> Any:
+            raise BufferError("sharded over several devices")
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            raise BufferError("sharded over several devices")
+
+    np.testing.assert_array_equal(as_host(Sharded()), np.ones(3))
+
+
 def test_a_model_is_trained_on_data_that_lie_on_a_gpu() -> None:
     x, y = np.arange(8.0).reshape(4, 2), np.arange(4.0).reshape(4, 1)
     parameters = []

@@ -29,6 +29,8 @@ def test_clip_takes_arrays(xp: SwitchingNamespace) -> None:
     low = np.linspace(-1, 0, 8, dtype=np.float32)
     got = xp.clip(array_api_strict.asarray(VALUES), array_api_strict.asarray(low), 1.0)
     np.testing.assert_array_equal(np.asarray(got), np.clip(VALUES, low, 1), strict=True)
+    wider = xp.clip(array_api_strict.asarray(VALUES), array_api_strict.asarray(low.astype(np.float64)), 1.0)
+    assert wider.dtype == array_api_strict.float32
 
 
 @pytest.mark.parametrize("values", [VALUES, np.array([-3, 0, 5], np.int32)], ids=["floats", "integers"])
