@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def draw(record: Record, path: Path) -> None:
 
 def _styles(record: Record) -> dict[str, dict[str, Any]]:
     """Give each contender a colour, the engine's in warm ones and thicker."""
-    own, others = iter(OWN), iter(OTHERS)
+    own, others = cycle(OWN), cycle(OTHERS)
     return {
         name: {"color": next(own), "linewidth": 2.4, "marker": "o"}
         if about["title"].startswith("bpengine")
@@ -91,7 +92,8 @@ def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> Non
     works = [w for w in record["workloads"] if w["floor_ms"] and w["group"] not in SWEEPS]
     for name, style in styles.items():
         found = [(i, work["results"].get(name)) for i, work in enumerate(works)]
-        points = [(i, result["share_of_floor"]["products"]) for i, result in found if result and result["valid"]]
+        shares = [(i, result["share_of_floor"]) for i, result in found if result and result["valid"]]
+        points = [(i, share["products"]) for i, share in shares if share]
         if points:
             axis.plot(*zip(*points, strict=True), **{**style, "linestyle": "none"})
     axis.axhline(1.0, color="black", linewidth=0.8)

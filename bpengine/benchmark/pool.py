@@ -18,7 +18,7 @@ class Pool:
     """
 
     def __init__(self, contenders: list[Contender], device: str, without: tuple[str, ...]) -> None:
-        self._contenders, self._device, self._without = contenders, device, without
+        self._contenders, self.device, self._without = contenders, device, without
         self._running: dict[str, Process] = {}
         self._dtype = ""
         self.about: dict[str, dict[str, Any]] = {}
@@ -45,7 +45,7 @@ class Pool:
                 self._start(contender, workload.dtype)
         if not self.about:
             reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in self.missing.items())
-            raise BackendUnavailable(f"no contender can run on the {self._device.upper()}: {reasons}.")
+            raise BackendUnavailable(f"no contender can run on the {self.device.upper()}: {reasons}.")
         return {c.name: self._running[c.name] for c in self._taking_part(workload)}
 
     def _taking_part(self, workload: Workload) -> list[Contender]:
@@ -55,7 +55,7 @@ class Pool:
 
     def fresh(self, contender: Contender, dtype: str) -> Process:
         """Return a new process, which the caller closes."""
-        return Process(contender, self._device, dtype, self._without)
+        return Process(contender, self.device, dtype, self._without)
 
     def _start(self, contender: Contender, dtype: str) -> None:
         if dead := self._running.pop(contender.name, None):

@@ -12,7 +12,7 @@ from typing import Any
 from bpengine.benchmark.results import Outcome, Result, Trial, disagreements, speed_ratio
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.runner import Plan
-from bpengine.benchmark.workloads import GROUP_OF
+from bpengine.benchmark.workloads import GROUP_OF, Workload
 
 SCHEMA = 1
 YARDSTICKS = (
@@ -35,8 +35,9 @@ def make(plan: Plan, outcome: Outcome, about: Mapping[str, Any]) -> Record:
         "turn_seconds": plan.turn_seconds,
         "contenders": outcome.about,
         "missing": outcome.missing,
-        "limits": {dtype: limits.to_dict() for dtype, limits in outcome.limits.items()},
-        "workloads": [_workload(t, outcome.limits.get(t.workload.dtype), plan.device) for t in outcome.trials.values()],
+        "left_out": outcome.left_out,
+        "limits": {precision: limits.to_dict() for precision, limits in outcome.limits.items()},
+        "workloads": [_workload(trial, outcome.limits, plan.device) for trial in outcome.trials.values()],
     }
 
 
@@ -48,11 +49,11 @@ def sound(record: Record) -> bool:
     )
 
 
-def _workload(trial: Trial, limits: Limits | None, device: str) -> Record:
+def _workload(trial: Trial, limits: Mapping[str, Limits], device: str) -> Record:
     work, cost = trial.workload, trial.cost
     wrong = disagreements(list(trial.results.values()), work.dtype)
     yardstick = next((name for name in YARDSTICKS if name in trial.results and name not in wrong), None)
-    floors = limits.floors(cost) if limits else {}
+    floors = {precision: known.floors(cost) for precision, known in limits.items()}
     return {
         **work.to_dict(),
         "group": GROUP_OF.get(work.name),
@@ -62,7 +63,7 @@ def _workload(trial: Trial, limits: Limits | None, device: str) -> Record:
         "product_flops": cost.product_flops,
         "bytes": cost.bytes,
         "memory_needed": {**vars(cost.memory), "total": cost.memory.total},
-        "floor_ms": {name: 1e3 * seconds for name, seconds in floors.items()},
+        "floor_ms": {name: 1e3 * seconds for name, seconds in floors.get(work.dtype, {}).items()},
         "yardstick": yardstick,
         "results": {
             name: {
@@ -70,18 +71,30 @@ def _workload(trial: Trial, limits: Limits | None, device: str) -> Record:
                 "valid": name not in wrong,
                 "why_not": wrong.get(name),
                 "times_yardstick": speed_ratio(result, trial.results[yardstick]) if yardstick else None,
-                "share_of_floor": {floor: seconds / result.shortest_step for floor, seconds in floors.items()},
+                "share_of_floor": {
+                    floor: seconds / result.shortest_step
+                    for floor, seconds in floors.get(_multiplies_in(result, work), {}).items()
+                },
                 "memory": _memory(trial, name, device),
+                "launches": trial.memory.get(name, {}).get("launches"),
             }
             for name, result in trial.results.items()
         },
         "failures": trial.failures,
+        "clocks": trial.clocks,
     }
+
+
+def _multiplies_in(result: Result, work: Workload) -> str:
+    return work.dtype if result.precision == "full" else result.precision
 
 
 def _result(result: Result, batch: int) -> Record:
     seconds, held = result.step_seconds, [size for size in result.resident if size is not None]
+    by_events = result.device_step_seconds
     return {
+        "precision": result.precision,
+        "device_us_per_step": None if by_events is None else 1e6 * by_events,
         "loss": result.loss,
         "seconds": result.seconds,
         "ms_per_step": 1e3 * seconds,

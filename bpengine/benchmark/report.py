@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from bpengine.benchmark import smi
+
 Record = dict[str, Any]
 
 
@@ -32,8 +34,10 @@ def heads(work: Record) -> list[str]:
     """Return the heads of a workload's table."""
     against = [f"x {work['yardstick']}"] if work["yardstick"] else []
     shares = ["products' floor", "calls' floor"] if work["floor_ms"] else []
+    times = ["us/step", "us/step, events"] if _by_events(work) else ["ms/step"]
     memory = ["memory, x need"] if _watched(work) else []
-    return ["contender", "ms/step", "samples/s", *against, *shares, *memory, "spread"]
+    counted = ["kernels/step", "launches/step"] if _counted(work) else []
+    return ["contender", *times, "samples/s", *against, *shares, *memory, *counted, "spread"]
 
 
 def rows(work: Record) -> list[list[str]]:
@@ -45,23 +49,40 @@ def rows(work: Record) -> list[list[str]]:
 
 
 def notes(work: Record) -> list[str]:
-    """Return a line for every contender whose figures are missing from a workload's table."""
+    """Return the clocks, and a line for every contender whose figures are missing from a workload's table."""
     wrong = [
         f"{name} is not valid: {found['why_not']}" for name, found in work["results"].items() if not found["valid"]
     ]
-    return wrong + [f"{name} failed: {why}" for name, why in work["failures"].items()]
+    clocks = [f"After the turns: {smi.words(work['clocks'])}."] if work.get("clocks") else []
+    return clocks + wrong + [f"{name} failed: {why}" for name, why in work["failures"].items()]
 
 
 def _figures(work: Record, found: Record) -> list[str]:
-    cells = [figures(found["ms_per_step"]), f"{found['samples_per_second']:,.0f}"]
+    cells = [figures(found["ms_per_step"])]
+    if _by_events(work):
+        by_events = found["device_us_per_step"]
+        cells = [figures(1e3 * found["ms_per_step"]), "-" if by_events is None else figures(by_events)]
+    cells.append(f"{found['samples_per_second']:,.0f}")
     if work["yardstick"]:
         cells.append(f"{found['times_yardstick']:.2f}")
     if work["floor_ms"]:
-        cells += [f"{found['share_of_floor'][floor]:.0%}" for floor in ("products", "calls")]
+        shares = found["share_of_floor"]
+        cells += [f"{shares[floor]:.0%}" if floor in shares else "-" for floor in ("products", "calls")]
     if _watched(work):
         times = (found["memory"] or {}).get("times_needed")
         cells.append("-" if times is None else f"{times:.2f}")
+    if _counted(work):
+        counts = found["launches"] or {}
+        cells += [figures(counts[name]) if name in counts else "-" for name in ("kernels", "launches")]
     return [*cells, f"{found['spread']:.0%}"]
+
+
+def _by_events(work: Record) -> bool:
+    return any(found.get("device_us_per_step") is not None for found in work["results"].values())
+
+
+def _counted(work: Record) -> bool:
+    return any(found.get("launches") for found in work["results"].values())
 
 
 def _watched(work: Record) -> bool:
@@ -73,7 +94,7 @@ def summary(record: Record) -> tuple[list[str], list[list[str]]]:
 
     A contender that is not valid on a workload, or did not take part, has a dash there.
     """
-    works = [work for work in record["workloads"] if work["group"] in ("main", "xor", "huge")]
+    works = [work for work in record["workloads"] if work["group"] in ("main", "xor", "huge", "large")]
     made = []
     for name, about in record["contenders"].items():
         found = [work["results"].get(name) for work in works]
@@ -117,8 +138,9 @@ def document(record: Record) -> str:
     for work in record["workloads"]:
         parts += [f"## {title(work)}", costs(work), markdown(heads(work), rows(work)), *notes(work)]
     parts += ["## Cold start", markdown(*starts(record))]
-    if record["missing"]:
-        parts += ["## Not run", markdown(["contender", "reason"], record["missing"].items())]
+    absent = {**record["missing"], **record.get("left_out", {})}
+    if absent:
+        parts += ["## Not run", markdown(["", "reason"], absent.items())]
     return "\n\n".join(parts) + "\n"
 
 

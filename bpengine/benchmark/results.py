@@ -83,20 +83,22 @@ class Trial:
     results: dict[str, Result]
     failures: dict[str, str]
     memory: dict[str, dict[str, Any]]
+    clocks: dict[str, str] = field(default_factory=dict)  # of the GPU, right after the turns
 
 
 @dataclass
 class Outcome:
-    """What a run found out. `about` and `missing` name contenders; `trials` workloads; `limits` dtypes."""
+    """What a run found out. `about` and `missing` name contenders; `trials` and `left_out` workloads; `limits` precisions."""
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     trials: dict[str, Trial] = field(default_factory=dict)
     limits: dict[str, Limits] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
-    def limits_of(self, dtype: str) -> Limits:
-        """Return the limits of a dtype, to be added to."""
-        return self.limits.setdefault(dtype, Limits())
+    def limits_of(self, precision: str) -> Limits:
+        """Return the limits of a precision, to be added to."""
+        return self.limits.setdefault(precision, Limits())
 
 
 def speed_ratio(result: Result, reference: Result) -> float:

@@ -73,17 +73,18 @@ def _faster(first: Mapping[Key, float], second: Mapping[Key, float]) -> dict[Key
     return {key: min(first.get(key, seconds), seconds) for key, seconds in both.items()}
 
 
-def measure(products: Iterable[Product], device: str, dtype: str, without: Iterable[str] = ()) -> Limits:
+def measure(products: Iterable[Product], device: str, precision: str, without: Iterable[str] = ()) -> Limits:
     """Measure large products, the given ones, and copies of several sizes, in a process of its own.
 
-    Raises WorkerFailed when the library that is measured with (NumPy on the CPU, CuPy on a GPU) cannot run.
+    Raises WorkerFailed when the library that is measured with (NumPy on the CPU, PyTorch or CuPy on a GPU) cannot run, or
+    cannot multiply in the precision.
     """
     large = [Product(n, n, n, "nn") for n in LARGE[device]]
     asked = list(dict.fromkeys([*large, *products]))
     done = subprocess.run(
-        [sys.executable, "-m", "bpengine.benchmark.peers.limits", device, dtype],
+        [sys.executable, "-m", "bpengine.benchmark.peers.limits", device, precision],
         input=json.dumps({"products": asked, "copies": COPIES[device]}),
-        env=environment(device, dtype, without, ()),
+        env=environment(device, precision, without, ()),
         capture_output=True,
         text=True,
         check=False,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from bpengine.benchmark import smi
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.cost import StepCost, step_cost
 from bpengine.benchmark.pool import Pool
@@ -28,7 +31,7 @@ class Plan:
 
     rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together.
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
-    without: variables that the contenders must not see.
+    without: variables that the contenders must not see. limit_seconds: no workload is begun, and no memory watched, later.
     """
 
     workloads: Sequence[Workload]
@@ -39,14 +42,31 @@ class Plan:
     budget_seconds: float = 60.0
     memory: frozenset[str] = frozenset()
     without: tuple[str, ...] = ()
+    limit_seconds: float = math.inf
+
+    @property
+    def precisions(self) -> list[str]:
+        """What is multiplied in: the dtypes of the workloads, and what contenders make of float32."""
+        dtypes = [w.dtype for w in self.workloads]
+        reduced = [c.precision for c in self.contenders if c.precision != "full" and "float32" in dtypes]
+        return list(dict.fromkeys([*sorted(dtypes), *reduced]))
 
 
-def run(plan: Plan, say: Say = lambda what, doing, share: None) -> Outcome:
+def run(
+    plan: Plan, say: Say = lambda what, doing, share: None, keep: Callable[[Outcome], object] = lambda outcome: None
+) -> Outcome:
     """Run the plan; what cannot run is recorded with the reason, and the rest goes on.
+
+    `keep` is given what there is so far whenever a workload is done: a run that is cut off has not been in vain.
 
     Raises BackendUnavailable when no contender can run at all.
     """
     workloads = [w.on(plan.device) for w in sorted(plan.workloads, key=lambda w: w.dtype)]
+    began = time.perf_counter()
+
+    def late() -> bool:
+        return time.perf_counter() - began > plan.limit_seconds
+
     with Pool(list(plan.contenders), plan.device, plan.without) as pool:
         outcome = Outcome(about=pool.about, missing=pool.missing)
         pool.ready(workloads[0], lambda doing: say("start", doing, 0.0))
@@ -55,10 +75,17 @@ def run(plan: Plan, say: Say = lambda what, doing, share: None) -> Outcome:
         say("roofline", "measuring the machine", 0.0)
         _measure(plan, workloads, costs, outcome)
         for number, workload in enumerate(workloads):
+            if late():
+                outcome.left_out[workload.name] = f"not begun within {plan.limit_seconds:g} s"
+                continue
             tell = partial(_tell, say, workload.name, number, len(workloads))
             with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
                 trial = _trial(plan, workload, costs[workload.name], pool, folder, tell)
-            outcome.trials[workload.name] = trial
+                outcome.trials[workload.name] = trial
+                keep(outcome)
+                if workload.name in plan.memory and not late():
+                    _watch(plan, trial, pool, folder, tell)
+                    keep(outcome)
         say("roofline", "measuring the machine again", 1.0)
         _measure(plan, workloads, costs, outcome)
     return outcome
@@ -68,15 +95,21 @@ def _tell(say: Say, what: str, number: int, count: int, doing: str, part: float)
     say(what, doing, (number + part) / count)
 
 
+def _watch(plan: Plan, trial: Trial, pool: Pool, folder: str, tell: Callable[[str, float], None]) -> None:
+    contenders = [c for c in plan.contenders if c.name in trial.results]
+    trial.memory |= watch_memory(pool, trial.workload, contenders, folder, lambda doing: tell(doing, 0.9))
+
+
 def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCost], outcome: Outcome) -> None:
-    """Measure the limits in each dtype; this is done before and after the turns, and the better one is the limit."""
-    for dtype in dict.fromkeys(w.dtype for w in workloads):
+    """Measure the limits in each precision, before and after the turns: the better measurement is the limit."""
+    for precision in plan.precisions:
+        dtype = "float64" if precision == "float64" else "float32"
         products = [p for w in workloads if w.dtype == dtype for p in costs[w.name].products]
         try:
-            outcome.limits_of(dtype).add(measure(products, plan.device, dtype, plan.without))
+            outcome.limits_of(precision).add(measure(products, plan.device, precision, plan.without))
         except WorkerFailed as error:
-            outcome.limits.pop(dtype, None)
-            outcome.missing["roofline"] = str(error)
+            outcome.limits.pop(precision, None)
+            outcome.missing[f"roofline, {precision}"] = str(error)
 
 
 def _trial(
@@ -94,8 +127,5 @@ def _trial(
         plan.budget_seconds,
         lambda number: tell(f"round {number + 1} {told}", 0.3 + 0.6 * number / plan.rounds),
     )
-    memory = {}
-    if workload.name in plan.memory:
-        contenders = [turns.processes[name].contender for name in turns.results]
-        memory = watch_memory(pool, workload, contenders, lambda doing: tell(doing, 0.9))
-    return Trial(workload, steps, cost, turns.results, turns.failures, memory)
+    clocks = smi.ask(smi.STATE) if plan.device == "gpu" else {}
+    return Trial(workload, steps, cost, turns.results, turns.failures, {}, clocks)

@@ -2,6 +2,7 @@
 
     {"do": "load", "workload": {...}, "folder": "..."}              read the sample, build, train an epoch
     {"do": "turn", "steps": 128}                                    start anew, train, judge
+    {"do": "launches"}                                              count kernels and launches of a step, on a GPU
     {"do": "memory", "workload": {...}, "folder": "...", "warm": 2} watch how much memory training takes
 
 What goes wrong is answered as {"error": "..."}. Between two requests the process waits for a line and does nothing.
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bpengine.benchmark import resident
+from bpengine.benchmark.peers import launches
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.sample import Sample, load_sample
 from bpengine.benchmark.workloads import Workload
@@ -61,6 +63,14 @@ class Worker:
         told = {"seconds": seconds, "device_seconds": self._peer.device_seconds()}
         return {**told, "loss": self._peer.loss(), "resident": resident.now()}
 
+    def launches(self) -> dict[str, Any]:
+        """Train an epoch of what is loaded; return what a step of it has the device and the host do."""
+        if self._peer is None:
+            raise RuntimeError("no workload is loaded")
+        peer, steps = self._peer, self._peer.workload.steps or self._peer.workload.epoch_steps
+        peer.reset()
+        return {"launches": launches.count(lambda: peer.timed(steps), steps)}
+
     def memory(self, workload: dict[str, Any], folder: str, warm: float) -> dict[str, Any]:
         """Return by how much resident memory grows, at its peak, when a workload is trained, all but the compiler's.
 
@@ -95,6 +105,7 @@ class Worker:
             "load": self.load,
             "turn": self.turn,
             "memory": self.memory,
+            "launches": self.launches,
         }
         try:
             return actions[do](**arguments)

@@ -14,13 +14,13 @@ from typing import Any
 import typer
 
 import bpengine as bp
-from bpengine.benchmark import figure, record, report
+from bpengine.benchmark import figure, record, report, smi
 from bpengine.cli import _blas, _forced, _machine
 from bpengine.cli._output import claim
 
 
-def circumstances(*, quick: bool) -> dict[str, Any]:
-    """Return what a record says of the machine, of the variables that would have forced BLAS, and of the command."""
+def circumstances(device: str = "cpu", *, quick: bool) -> dict[str, Any]:
+    """Return what a record says of the machine and its GPU, of variables that would have forced BLAS, and of the command."""
     cost, blas, cpu = _forced.cost(), _blas.library(), _machine.cpu()
     kernel = cost.own_kernel if cost else blas["kernel"]
     limits = _machine.thread_limits()
@@ -39,23 +39,41 @@ def circumstances(*, quick: bool) -> dict[str, Any]:
             "thread limits": ", ".join(f"{name}={value}" for name, value in limits.items()) or "none",
             "kept from the contenders": cost.warning() if cost else "nothing",
             "load average at the start": " ".join(f"{value:.2f}" for value in load) or "unknown",
+            **(_gpu() if device == "gpu" else {}),
         },
     }
 
 
+def _gpu() -> dict[str, str]:
+    card = smi.ask(smi.CARD)
+    return {
+        "GPU": card.pop("name", "unknown"),
+        "driver": card.pop("driver_version", "unknown"),
+        "GPU, at most": smi.words(card),
+        "GPU at the start": smi.words(smi.ask(smi.STATE)),
+    }
+
+
 class Files:
-    """The results of a run: DATE-PROCESSOR-DEVICE with the endings .json, .md and .svg, in one folder.
+    """The results of a run: DATE-PROCESSOR-DEVICE-PART with the endings .json, .md and .svg, in one folder.
 
     Raises ConfigError when the folder cannot be made, or one of the files is there already and `force` is not given.
     """
 
-    def __init__(self, folder: Path, processor: str, device: str, *, quick: bool, force: bool) -> None:
+    def __init__(self, folder: Path, processor: str, device: str, *, quick: bool, force: bool, part: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        words = [datetime.now(UTC).date().isoformat(), processor, device, *(["quick"] if quick else [])]
+        words = [datetime.now(UTC).date().isoformat(), processor, device, *(["quick"] if quick else []), part]
         stem = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
         self.json, self.page, self.figure = (folder / f"{stem}{ending}" for ending in (".json", ".md", ".svg"))
         for path in (self.json, self.page, self.figure):
             claim(path, force=force)
+
+    def keep(self, made: dict[str, Any]) -> None:
+        """Write the record of what has been run so far, in place of the one before it."""
+        beside = self.json.with_suffix(".json.part")
+        record.write(made, beside)
+        beside.replace(self.json)
+        self.page.write_text(report.document(made), encoding="utf-8")
 
     def write(self, made: dict[str, Any]) -> None:
         """Write what can be written, and say where it is."""

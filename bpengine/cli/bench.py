@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -11,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bpengine.benchmark import GROUPS, WORKLOADS, Plan, Workload, choose, record, report, run
+from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
+from bpengine.benchmark.results import Outcome
 from bpengine.cli import _forced
 from bpengine.cli._benchfiles import Files, circumstances
 from bpengine.cli._output import columns, pairs, print_json, show
@@ -30,10 +32,10 @@ failed or reached another loss, 2 a mistake in what was asked.
 Examples:
   bpengine bench --quick
   bpengine bench --quick --workloads small,xor --backends jax --peers jax-scan,torch --no-files
-  bpengine bench --device gpu
+  bpengine bench --device gpu --workloads gpu-small --precisions full,tf32
 """
 QUICK: Final = ("main", "xor")
-MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("wide-adam",)}
+MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("mlp-b1024",)}
 DEVICES: Final = ("cpu", "gpu")
 
 
@@ -44,22 +46,38 @@ def bench(
         typer.Option(metavar="NAMES", help="The engine's own contenders, separated by commas.  [default: all]"),
     ] = None,
     peers: Annotated[str | None, typer.Option(metavar="NAMES", help="The others, '' for none.  [default: all]")] = None,
+    precisions: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Contenders of these: full, tf32, bfloat16.  [default: all]")
+    ] = None,
     workloads: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Workloads, or groups of them.  [default: all]")
+        str | None, typer.Option(metavar="NAMES", help="Workloads, or groups of them.  [default: the device's]")
     ] = None,
     device: Annotated[str, typer.Option(metavar="cpu|gpu", help="Where everything runs.")] = "cpu",
     rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each.  [default: 5]")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Begin no workload later than this.  [default: no limit]")
+    ] = None,
+    part: Annotated[str, typer.Option(metavar="NAME", help="Added to the names of the files.")] = "",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("bench/results"),
     files: Annotated[bool, typer.Option(help="Write results (JSON, Markdown, figure).")] = True,
     force: Annotated[bool, typer.Option("--force", help="Overwrite results of the same day and machine.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Run, print, write."""
-    plan = make_plan(names(backends), names(peers), names(workloads), device, rounds, quick=quick)
-    about = circumstances(quick=quick)
-    written = Files(out, about["machine"]["CPU"], device, quick=quick, force=force) if files else None
+    plan = make_plan(
+        names(backends), names(peers), names(workloads), device, rounds, quick=quick, precisions=names(precisions)
+    )
+    plan = plan if seconds is None else replace(plan, limit_seconds=seconds)
+    about = circumstances(device, quick=quick)
+    processor = about["machine"]["GPU" if device == "gpu" else "CPU"]
+    written = Files(out, processor, device, quick=quick, force=force, part=part) if files else None
+
+    def keep(outcome: Outcome) -> None:
+        if written:
+            written.keep(record.make(plan, outcome, about))
+
     with _Bar() as bar:
-        made = record.make(plan, run(plan, bar.say), about)
+        made = record.make(plan, run(plan, bar.say, keep), about)
     print_json(made) if as_json else _print(made)
     if written:
         written.write(made)
@@ -75,14 +93,15 @@ def make_plan(
     rounds: int | None = None,
     *,
     quick: bool,
+    precisions: list[str] | None = None,
 ) -> Plan:
     """Return the plan; raise ConfigError for a name that does not exist."""
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
-    contenders = choose(backends, peers, device=device, quick=quick)
+    contenders = choose(backends, peers, device=device, quick=quick, precisions=precisions)
     if not contenders:
         raise ConfigError("bench requires at least one contender, got none. Name some with --backends or --peers.")
-    chosen = chosen_workloads(list(QUICK if quick else GROUPS) if workloads is None else workloads)
+    chosen = chosen_workloads(list(QUICK if quick else DEFAULT[device]) if workloads is None else workloads)
     if not chosen:
         raise ConfigError(
             "bench requires at least one workload, got none. Name some with --workloads, or leave it out."
@@ -108,9 +127,10 @@ def chosen_workloads(chosen: list[str]) -> list[Workload]:
     """Return workloads by their names or the names of their groups; raise ConfigError for one that does not exist."""
     found: dict[str, Workload] = {}
     for name in chosen:
-        if name not in GROUPS and name not in WORKLOADS:
-            raise unknown("workload", name, [*GROUPS, *WORKLOADS])
-        found |= {w.name: w for w in (GROUPS[name] if name in GROUPS else (WORKLOADS[name],))}
+        together = {**GROUPS, **SUITES}
+        if name not in together and name not in WORKLOADS:
+            raise unknown("workload", name, [*together, *WORKLOADS])
+        found |= {w.name: w for w in (together[name] if name in together else (WORKLOADS[name],))}
     return list(found.values())
 
 
@@ -119,7 +139,8 @@ def _print(made: dict[str, Any]) -> None:
         show(f"{report.title(work)}; {work['steps']} steps a turn", report.costs(work))
         show(columns(report.heads(work), report.rows(work), left=1), *report.notes(work), "")
     show(columns(*report.starts(made), left=1), "", columns(*report.summary(made), left=1), "")
-    show(*(f"not run: {name}: {why}" for name, why in made["missing"].items()), "", pairs(report.machine(made)))
+    absent = {**made["missing"], **made["left_out"]}
+    show(*(f"not run: {name}: {why}" for name, why in absent.items()), "", pairs(report.machine(made)))
 
 
 class _Bar:

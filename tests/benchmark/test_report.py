@@ -80,6 +80,43 @@ def test_memory_has_a_column_where_it_was_watched(made):
     assert report.heads(first)[-2] == "memory, x need"
 
 
+def test_times_by_events_and_launches_have_columns_where_they_are_known(made):
+    """In microseconds then; what a library does not tell is a dash."""
+    first = made["workloads"][0]
+    first["results"]["numpy"] |= {
+        "device_us_per_step": 900.0,
+        "launches": {"kernels": 11, "copies": 0, "launches": 0.125},
+    }
+    first["results"]["jax-scan"] |= {"device_us_per_step": None, "launches": None}
+    first["clocks"] = {"clocks.sm": "1980 MHz"}
+    assert report.heads(first)[1:3] == ["us/step", "us/step, events"]
+    assert report.heads(first)[-3:] == ["kernels/step", "launches/step", "spread"]
+    rows = report.rows(first)
+    assert rows[0][:3] == ["numpy", "1,000", "900"]
+    assert rows[1][:3] == ["jax-scan", "2,000", "-"]
+    assert [row[-3:-1] for row in rows] == [["11", "0.125"], ["-", "-"]]
+    assert all(len(row) == len(report.heads(first)) for row in rows)
+    assert report.notes(first) == ["After the turns: clocks.sm 1980 MHz."]
+
+
+def test_a_precision_whose_limits_were_not_measured_has_no_shares(made, tmp_path):
+    first = made["workloads"][0]
+    first["results"]["numpy"]["share_of_floor"] = {}
+    assert report.rows(first)[0][4:6] == ["-", "-"]
+    figure.draw(made, tmp_path / "f.svg")
+
+
+def test_what_was_left_out_is_listed(made):
+    made["left_out"] = {"huge": "not begun within 5 s"}
+    assert "| huge | not begun within 5 s |" in report.document(made)
+
+
+def test_there_are_colours_for_any_number_of_contenders(made, tmp_path):
+    about = made["contenders"]["numpy"]
+    made["contenders"] |= {f"c{i}": {**about, "title": f"{'bpengine' * (i % 2)} {i}"} for i in range(30)}
+    figure.draw(made, tmp_path / "f.svg")
+
+
 def test_what_is_not_valid_or_failed_has_no_figures(made):
     first = made["workloads"][0]
     first["results"]["numpy"] |= {"valid": False, "why_not": "loss 1, the others 2"}

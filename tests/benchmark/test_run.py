@@ -2,11 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from bpengine.benchmark import CONTENDERS, Plan, choose, record, run, watch
+from bpengine.benchmark import CONTENDERS, Plan, choose, record, run, runner, smi, watch
 from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.peers import launches
 from bpengine.benchmark.process import Process, WorkerFailed, environment
 from bpengine.benchmark.sample import make_sample
 from bpengine.errors import BackendUnavailable, ConfigError
@@ -14,7 +16,7 @@ from tests.benchmark import tiny
 
 QUICKLY = {"rounds": 2, "turn_seconds": 0.001, "budget_seconds": 1.0}
 RECORD = {
-    *("schema", "date", "device", "rounds", "turn_seconds", "contenders", "missing", "limits", "workloads"),
+    *("schema", "date", "device", "rounds", "turn_seconds", "contenders", "missing", "left_out", "limits", "workloads"),
 }
 WORK = {
     *("name", "sizes", "batch", "optimizer", "dtype", "epoch_steps", "steps", "learning_rate", "activation", "seed"),
@@ -29,11 +31,13 @@ WORK = {
         "yardstick",
         "results",
         "failures",
+        "clocks",
     ),
 }
 RESULT = {
     *("loss", "seconds", "ms_per_step", "samples_per_second", "spread", "first_seconds", "idle_cpu_seconds"),
     *("resident_growth", "valid", "why_not", "times_yardstick", "share_of_floor", "memory"),
+    *("precision", "device_us_per_step", "launches"),
 }
 
 
@@ -134,6 +138,92 @@ def test_a_failure_is_told_and_the_others_go_on(double):
     work = double["workloads"][0]
     assert work["failures"] == {"Refuses": "ValueError: no such layer", "Dies": "out of luck"}
     assert {name for name, result in work["results"].items() if result["valid"]} == {c.name for c in HONEST}
+
+
+def test_what_there_is_so_far_is_kept_after_each_workload_and_none_is_begun_too_late(monkeypatch):
+    """The time is up once the first workload is done."""
+    clock = iter([0.0, 0.0, *[100.0] * 1000])
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    plan = Plan([tiny.SMALL, tiny.WHOLE], [CONTENDERS["numpy"]], **QUICKLY, limit_seconds=50, memory={tiny.SMALL.name})
+    seen = []
+    outcome = run(plan, keep=lambda so_far: seen.append(record.make(plan, so_far, {})))
+    (kept,) = seen
+    assert [work["name"] for work in kept["workloads"]] == [tiny.SMALL.name]
+    assert kept["limits"]["float32"]
+    assert outcome.left_out == {tiny.WHOLE.name: "not begun within 50 s"}
+    assert not outcome.trials[tiny.SMALL.name].memory
+
+
+def test_limits_are_measured_in_every_precision_that_someone_multiplies_in():
+    row = replace(CONTENDERS["numpy"], name="fewer", precision="tf32")
+    plan = Plan([tiny.DOUBLE, tiny.SMALL], [CONTENDERS["numpy"], row])
+    assert plan.precisions == ["float32", "float64", "tf32"]
+    assert replace(plan, workloads=[tiny.DOUBLE]).precisions == ["float64"]
+
+
+def test_a_precision_that_cannot_be_measured_leaves_its_shares_empty():
+    """NumPy has no tf32: the row trains in float32 here, and is held against limits that are not there."""
+    row = replace(CONTENDERS["numpy"], name="fewer", precision="tf32")
+    found = made([tiny.SMALL], [CONTENDERS["numpy"], row])
+    results = found["workloads"][0]["results"]
+    assert results["numpy"]["share_of_floor"]
+    assert (results["fewer"]["share_of_floor"], results["fewer"]["precision"]) == ({}, "tf32")
+    assert "not in tf32" in found["missing"]["roofline, tf32"]
+
+
+def test_launches_are_counted_with_the_workload_of_the_turns(monkeypatch, tmp_path):
+    """In a process on the CPU that is told that it is a GPU: without a GPU there is no kernel to be seen."""
+    asked = []
+
+    class Fake:
+        def ask(self, **request):
+            asked.append((request["do"], request.get("workload", {}).get("epoch_steps"), request.get("folder")))
+            return (
+                {"launches": {"kernels": 11.0}} if request["do"] == "launches" else {"growth": 1, "device": {"peak": 2}}
+            )
+
+        def close(self):
+            asked.append("closed")
+
+    pool = SimpleNamespace(device="gpu", fresh=lambda contender, dtype: Fake())
+    found = watch.watch_memory(pool, tiny.SMALL, [CONTENDERS["numpy"]], str(tmp_path), print)
+    assert found["numpy"] == {"growth": 1, "device": {"peak": 2}, "launches": {"kernels": 11.0}}
+    assert [call[:2] for call in asked[:3]] == [("memory", watch.EPOCH), ("load", 8), ("launches", None)]
+    assert asked[1][2] == str(tmp_path) != asked[0][2]
+    assert asked[3:] == ["closed"]
+
+
+def test_kernels_copies_and_launches_are_told_apart():
+    events = [
+        ("cudaLaunchKernel", "CPU"),
+        ("cudaMemcpyAsync", "CPU"),
+        ("cuLaunchKernelEx", "CPU"),
+        ("cudaGraphLaunch", "CPU"),
+    ]
+    events += [("cudaStreamSynchronize", "CPU"), ("aten::addmm", "CPU"), ("Memcpy HtoD (Pageable -> Device)", "CUDA")]
+    events += [("ampere_sgemm_128x64", "CUDA"), ("Memset (Device)", "CUDA"), *[("adam", "CUDA")] * 5]
+    assert launches.tally(events, 2) == {"kernels": 3.0, "copies": 1.0, "launches": 2.0}
+    assert launches.tally([("cudaLaunchKernel", "CPU")], 2) is None
+
+
+def test_nvidia_smi_is_asked_and_never_told(monkeypatch):
+    asked = []
+
+    def answer(command, **_):
+        asked.append(command)
+        return SimpleNamespace(stdout="NVIDIA H200, 580.1\nNVIDIA H200, 580.1\n")
+
+    monkeypatch.setattr(smi.subprocess, "run", answer)
+    assert smi.ask(("name", "driver_version")) == {"name": "NVIDIA H200", "driver_version": "580.1"}
+    assert asked == [["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]]
+    assert smi.ask(("name",)) == {}, "an answer of another length is none"
+    assert smi.words({"a": "1", "b": "2"}) == "a 1, b 2"
+
+
+def test_without_nvidia_smi_nothing_is_told(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert smi.ask(smi.CARD) == {}
+    assert smi.words({}) == "unknown"
 
 
 def test_a_contender_that_never_answers_is_ended(monkeypatch, tmp_path):

@@ -56,7 +56,7 @@ def ran(monkeypatch):
     about = {"title": "a title", "versions": {}, "note": "a note", "start_seconds": 0.1}
     found = Outcome(dict.fromkeys(results, about), {"keras": "keras not installed. Install it."})
     found.trials["tiny"] = Trial(TINY, 4, step_cost(make_sample(TINY)), results, {}, {})
-    monkeypatch.setattr(bench, "run", lambda plan, say: found)
+    monkeypatch.setattr(bench, "run", lambda plan, say, keep: found)
     return found
 
 
@@ -95,6 +95,50 @@ def test_a_contender_that_failed_is_code_1(cli, ran):
     ended = cli("bench", "--no-files")
     assert ended.code == 1
     assert "sklearn failed: boom" in ended.out
+
+
+def test_results_are_written_as_they_come(cli, ran, monkeypatch, tmp_path):
+    """A run that is cut off after its first workload has left the record and the page of that; the part is in the name."""
+
+    def cut_off(plan, say, keep):
+        assert plan.limit_seconds == 400
+        keep(ran)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "run", cut_off)
+    cli("bench", "--out", tmp_path, "--part", "full small", "--seconds", "400")
+    names = {path.suffix: path for path in tmp_path.iterdir()}
+    assert set(names) == {".json", ".md"}
+    assert all(path.stem.endswith("-cpu-full-small") for path in names.values())
+    assert [work["name"] for work in json.loads(names[".json"].read_text())["workloads"]] == ["tiny"]
+    assert "## tiny" in names[".md"].read_text()
+
+
+@pytest.mark.usefixtures("ran")
+def test_the_gpu_is_in_the_record_and_in_the_names_of_the_files(cli, monkeypatch, tmp_path):
+    told = {"name": "NVIDIA H200", "driver_version": "580.1", "clocks.sm": "1980 MHz"}
+    monkeypatch.setattr("bpengine.benchmark.smi.ask", lambda fields: {k: v for k, v in told.items() if k in fields})
+    ended = cli("bench", "--device", "gpu", "--out", tmp_path)
+    assert ended.code == 0, ended.err
+    (path,) = tmp_path.glob("*.json")
+    assert path.stem.endswith("-nvidia-h200-gpu")
+    machine = json.loads(path.read_text())["machine"]
+    assert (machine["GPU"], machine["driver"], machine["GPU at the start"]) == (
+        "NVIDIA H200",
+        "580.1",
+        "clocks.sm 1980 MHz",
+    )
+
+
+def test_each_device_has_its_default():
+    def chosen(device):
+        return bench.make_plan(None, None, None, device, quick=False).workloads
+
+    assert {work.name for work in chosen("gpu")} >= {"mlp-b65536", "xor"}
+    assert "mlp-b65536" not in {work.name for work in chosen("cpu")}
+    plan = bench.make_plan(None, None, ["gpu-small"], "gpu", quick=False, precisions=["tf32"])
+    assert {contender.precision for contender in plan.contenders} == {"tf32"}
+    assert len(plan.workloads) == 4
 
 
 @pytest.mark.usefixtures("no_run")

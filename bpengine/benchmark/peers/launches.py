@@ -1,0 +1,38 @@
+"""Kernels that a step runs on a GPU and launches that the host makes for it, counted by PyTorch's profiler.
+
+It sees what every library of its process does on the GPU, CuPy's and XLA's kernels too, and those inside a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+LAUNCHES = ("LaunchKernel", "GraphLaunch", "Memcpy", "Memset")  # parts of the names of the runtime's functions
+COPIES = ("Memcpy", "Memset")  # begins of the names of what runs on the device and is no kernel
+
+
+def count(work: Callable[[], object], steps: int) -> dict[str, float] | None:
+    """Do some work of so many steps; return what a step has, None where nothing can count it."""
+    if find_spec("torch") is None:
+        return None
+    profiler: Any = import_module("torch.profiler")
+    with profiler.profile(activities=[profiler.ProfilerActivity.CUDA]) as seen:
+        work()
+    return tally(((event.name, event.device_type.name) for event in seen.events()), steps)
+
+
+def tally(events: Iterable[tuple[str, str]], steps: int) -> dict[str, float] | None:
+    """Return kernels, copies and launches a step from (name, device) of events; None when no kernel was seen."""
+    kernels = copies = launches = 0
+    for name, device in events:
+        if device == "CUDA":
+            copied = name.startswith(COPIES)
+            copies, kernels = copies + copied, kernels + (not copied)
+        elif name.startswith("cu") and any(part in name for part in LAUNCHES):
+            launches += 1
+    if not kernels:
+        return None
+    return {"kernels": kernels / steps, "copies": copies / steps, "launches": launches / steps}
