@@ -57,9 +57,35 @@ gpu-pack: $(VENV)/test
 bench: $(VENV)/bench
 	$(BIN)/bpengine bench
 
-# the same on an NVIDIA GPU, in an environment that has what is to be compared: fails where there is no GPU
+# the same on an NVIDIA GPU, in an environment that has what is to be compared: eight parts, each below nine minutes, each
+# writing its results as they come; one that fails or is cut off does not keep the others from running. A part alone:
+# `make gpu-bench-tf32-small`; `make gpu-bench-list` lists the workloads. Today's results of the same part are overwritten
+GPU_PARTS := $(foreach size,small large,$(foreach kind,full tf32 bfloat16 autotune,$(kind)-$(size)))
+GPU_BENCH = timeout 530 $(PYTHON) -m bpengine bench --device gpu --rounds 5 --seconds 390 --force
+REFERENCE := jax-scan,torch-graph# in float32: the losses of the reduced precisions are held against theirs
+
 gpu-bench:
-	$(PYTHON) -m bpengine bench --device gpu --workloads main,xor,huge --rounds 5
+	failed=; for part in $(GPU_PARTS); do $(MAKE) gpu-bench-$$part || failed="$$failed $$part"; done; \
+	test -z "$$failed" || { echo "failed, or a contender did:$$failed" >&2; exit 1; }
+
+gpu-bench-list:
+	@$(PYTHON) -c "from bpengine.benchmark import SUITES as s; [print(n, *(w.name for w in s[n])) for n in s]"
+
+gpu-bench-full-%:
+	$(GPU_BENCH) --workloads gpu-$* --part full-$* --precisions full --peers $(REFERENCE),jax-step,torch,torch-compile
+
+gpu-bench-tf32-%:
+	$(GPU_BENCH) --workloads gpu-$* --part tf32-$* --precisions tf32 \
+	  --peers $(REFERENCE),jax-scan-tf32,torch-tf32,torch-compile-tf32,torch-graph-tf32
+
+gpu-bench-bfloat16-%:
+	$(GPU_BENCH) --workloads gpu-$* --part bfloat16-$* --precisions bfloat16 \
+	  --peers $(REFERENCE),jax-scan-bfloat16,torch-bfloat16,torch-compile-bfloat16,torch-graph-bfloat16
+
+# what PyTorch chooses by measurement takes minutes to choose
+gpu-bench-autotune-%:
+	$(GPU_BENCH) --workloads gpu-$* --part autotune-$* --backends cupy,cupy-tf32 \
+	  --peers $(REFERENCE),torch-graph-tf32,torch-autotune,torch-graph-autotune,torch-autotune-tf32,torch-graph-autotune-tf32
 
 # one stamp per set of extras, renewed when the project's metadata change
 $(VENV)/demo $(VENV)/test $(VENV)/bench: pyproject.toml

@@ -2,15 +2,19 @@
 
 import json
 import re
+import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from bpengine.benchmark import Workload, report
+from bpengine.benchmark import SUITES, Workload, report
 from bpengine.benchmark.cost import step_cost
 from bpengine.benchmark.results import Outcome, Result, Trial
 from bpengine.benchmark.sample import make_sample
 from bpengine.cli import _forced, bench
 
+ROOT = Path(__file__).parent.parent.parent
 TINY = Workload("tiny", (3, 4, 3), 4, epoch_steps=4)
 
 
@@ -139,6 +143,34 @@ def test_each_device_has_its_default():
     plan = bench.make_plan(None, None, ["gpu-small"], "gpu", quick=False, precisions=["tf32"])
     assert {contender.precision for contender in plan.contenders} == {"tf32"}
     assert len(plan.workloads) == 4
+
+
+PARTS = [f"{kind}-{size}" for size in ("small", "large") for kind in ("full", "tf32", "bfloat16", "autotune")]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_of_gpu_bench_can_be_asked_for(cli, ran, monkeypatch, tmp_path, part):
+    """As `make` would run it, up to the run itself: names exist, losses have a reference, files have names of their own."""
+    made = subprocess.run(["make", "-n", f"gpu-bench-{part}"], cwd=ROOT, capture_output=True, text=True, check=True)
+    limit, seconds, *command = shlex.split(made.stdout.replace("\\\n", ""))
+    assert limit == "timeout"
+    assert int(seconds) < 540
+    plans = []
+    monkeypatch.setattr(bench, "run", lambda plan, say, keep: plans.append(plan) or ran)
+    ended = cli(*command[command.index("bench") :], "--out", tmp_path)
+    assert ended.code == 0, ended.err
+    (plan,) = plans
+    assert {work.name for work in plan.workloads} == {work.name for work in SUITES[f"gpu-{part.split('-')[1]}"]}
+    assert {"jax-scan", "torch-graph"} <= {c.name for c in plan.contenders}
+    assert any(c.name.startswith("cupy") for c in plan.contenders)
+    assert part.startswith(("full", "autotune")) or any(c.precision == part.split("-")[0] for c in plan.contenders)
+    assert plan.limit_seconds < int(seconds)
+    assert all(path.stem.endswith(f"-gpu-{part}") for path in tmp_path.iterdir())
+
+
+def test_gpu_bench_is_all_of_its_parts():
+    made = subprocess.run(["make", "-n", "gpu-bench"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(f"--part {part} " in made.stdout for part in PARTS)
 
 
 @pytest.mark.usefixtures("no_run")
