@@ -41,7 +41,7 @@ def watch_memory(
                 found[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=short, warm=WARM)
                 if pool.device == "gpu":
                     process.ask(do="load", workload=workload.to_dict(), folder=folder)
-                    found[contender.name] |= process.ask(do="launches")
+                    found[contender.name] |= process.ask(do="launches", warm=WARM)
             except WorkerFailed as error:
                 found.setdefault(contender.name, {"growth": None, "device": {}})["failure"] = str(error)
             finally:

@@ -2,7 +2,7 @@
 
     {"do": "load", "workload": {...}, "folder": "..."}              read the sample, build, train an epoch
     {"do": "turn", "steps": 128}                                    start anew, train, judge
-    {"do": "launches"}                                              count kernels and launches of a step, on a GPU
+    {"do": "launches", "warm": 2}                                   count kernels and launches of a step, on a GPU
     {"do": "memory", "workload": {...}, "folder": "...", "warm": 2} watch how much memory training takes
 
 What goes wrong is answered as {"error": "..."}. Between two requests the process waits for a line and does nothing.
@@ -63,11 +63,18 @@ class Worker:
         told = {"seconds": seconds, "device_seconds": self._peer.device_seconds()}
         return {**told, "loss": self._peer.loss(), "resident": resident.now()}
 
-    def launches(self) -> dict[str, Any]:
-        """Train an epoch of what is loaded; return what a step of it has the device and the host do."""
+    def launches(self, warm: float) -> dict[str, Any]:
+        """Train an epoch of what is loaded; return what a step of it has the device and the host do.
+
+        Before that it is trained for so many seconds, after which what is compiled late has been compiled.
+        """
         if self._peer is None:
             raise RuntimeError("no workload is loaded")
         peer, steps = self._peer, self._peer.workload.steps or self._peer.workload.epoch_steps
+        end = time.perf_counter() + warm
+        while time.perf_counter() < end:
+            peer.reset()
+            peer.timed(steps)
         peer.reset()
         return {"launches": launches.count(lambda: peer.timed(steps), steps)}
 

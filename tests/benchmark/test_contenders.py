@@ -59,6 +59,11 @@ def test_whoever_runs_on_a_gpu_has_a_row_for_each_precision():
     }
 
 
+def test_who_compiles_while_it_trains_is_warmed_up_for_longer():
+    """The engine on CuPy does after half a second, as it does on NumPy; a turn must not be the one that compiles."""
+    assert {c.name for c in CONTENDERS.values() if c.lazy} == {"numpy+fast", "cupy", "cupy-tf32", "cupy-bfloat16"}
+
+
 def test_contenders_are_chosen_by_precision_unless_they_are_named():
     assert {c.precision for c in choose(None, None, device="gpu")} == {"full", "tf32", "bfloat16"}
     only = choose(None, ["torch-graph"], device="gpu", precisions=["tf32"])

@@ -11,6 +11,7 @@ from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.peers import launches
 from bpengine.benchmark.process import Process, WorkerFailed, environment
 from bpengine.benchmark.sample import make_sample
+from bpengine.benchmark.worker import Worker
 from bpengine.errors import BackendUnavailable, ConfigError
 from tests.benchmark import tiny
 
@@ -191,6 +192,28 @@ def test_launches_are_counted_with_the_workload_of_the_turns(monkeypatch, tmp_pa
     assert [call[:2] for call in asked[:3]] == [("memory", watch.EPOCH), ("load", 8), ("launches", None)]
     assert asked[1][2] == str(tmp_path) != asked[0][2]
     assert asked[3:] == ["closed"]
+
+
+def test_launches_are_counted_once_what_compiles_late_has_compiled(monkeypatch, tmp_path):
+    make_sample(tiny.SMALL).save(tmp_path)
+    worker = Worker(CONTENDERS["numpy"].code, "numpy", "cpu")
+    assert "no workload is loaded" in worker.answer("launches", warm=0.0)["error"]
+    worker.load(tiny.SMALL.to_dict(), str(tmp_path))
+    trained, counted = [], []
+    timed = worker._peer.timed
+    monkeypatch.setattr(worker._peer, "timed", lambda steps: trained.append(steps) or timed(steps))
+
+    def count(work, steps):
+        counted.append((steps, len(trained)))
+        work()
+        return {"kernels": 1.0}
+
+    monkeypatch.setattr(launches, "count", count)
+    assert worker.answer("launches", warm=0.05) == {"launches": {"kernels": 1.0}}
+    ((steps, before),) = counted
+    assert steps == tiny.SMALL.epoch_steps
+    assert before >= 1
+    assert len(trained) == before + 1
 
 
 def test_kernels_copies_and_launches_are_told_apart():

@@ -96,7 +96,11 @@ class PlainNumpy(Engine):
 
 
 class CupyEvents:
-    """CUDA events around the epochs that a backend runs: one before the first of a fit, one after each."""
+    """CUDA events around the epochs that a backend runs: one before the first of a fit, one after each.
+
+    They are recorded on the current stream. An epoch that runs on streams of its own ends with its reports on the host, so
+    the event after it comes after all its work there too.
+    """
 
     def __init__(self, backend: Backend) -> None:
         events = import_module("cupy").cuda
