@@ -73,4 +73,4 @@ def test_recording_ends_with_an_error_too(names: SwitchingNamespace) -> None:
 def test_what_neither_has_is_an_attribute_error(names: SwitchingNamespace) -> None:
     with pytest.raises(AttributeError, match="exponential"):
         _ = names.exponential
-    assert {"clip", "sign", "exp"} <= set(dir(xp))
+    assert {"clip", "sign", "exp"} <= set(dir(names))
