@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bpengine_steps.adaptive import CompiledEpochs, Program
+from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.signature import Signature, leaves, rebuilt
 
 from bpengine.backend import REDUCED, Availability, Backend, HostArray, State, Step, as_host
@@ -83,12 +83,12 @@ class CupyBackend(Backend):
         """Run the steps (see `Backend.run_epoch`), as one CUDA program once that pays."""
         return self._epochs.run(step, state, data, order, lr)
 
-    def _program(self, step: Step, state: State, signature: Signature) -> Program:
+    def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
         from bpengine_steps.recorded import record
 
+        from bpengine_cupy.cuda_target.codegen.program_text import make_plan
         from bpengine_cupy.cuda_target.expressions import inline
         from bpengine_cupy.cuda_target.program import CudaProgram
-        from bpengine_cupy.cuda_target.source import make_plan
 
         with self.xp.recording():
             recorded = record(step, state, signature, inline)

@@ -14,7 +14,7 @@ from bpengine.backend import Availability, Backend, HostArray, State, Step, as_h
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
-from bpengine_jax.plan import plan_for
+from bpengine_jax.epoch_plan import plan_for
 
 # what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
 MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}

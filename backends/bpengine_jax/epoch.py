@@ -12,7 +12,7 @@ from jax import numpy as jnp
 
 from bpengine.backend import HostArray, State, Step
 from bpengine.kernels._kernel import Array
-from bpengine_jax.plan import Plan
+from bpengine_jax.epoch_plan import EpochPlan
 from bpengine_jax.windows import Windows, take
 
 ROUND = 2**14  # steps on the full batch are padded to a multiple of this: a rate and a report each
@@ -21,12 +21,12 @@ Epoch = Callable[
 ]  # state, data, order (int32), lr (in the state's dtype) -> state and reports, as `Backend.run_epoch` gives them
 
 
-def build_epoch(step: Step, plan: Plan) -> Epoch:
+def build_epoch(step: Step, plan: EpochPlan) -> Epoch:
     """Return an epoch of a step in the form that the plan chooses."""
     return Windows(step, plan) if plan.windows else build_loop(step, plan)
 
 
-def build_loop(step: Step, plan: Plan) -> Epoch:
+def build_loop(step: Step, plan: EpochPlan) -> Epoch:
     """Return the epoch as one loop.
 
     The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so that
@@ -45,7 +45,7 @@ def build_loop(step: Step, plan: Plan) -> Epoch:
     return run
 
 
-def compile_loop(step: Step, plan: Plan) -> Callable[..., Any]:
+def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     """Compile (state, data, order, lr, steps) -> (state, steps done, reports), which leaves early at "halt".
 
     A scan is the same loop without that exit. `order` (n, batch), or None for all rows each step, and `lr` (n,) are padded

@@ -13,7 +13,7 @@ from jax import numpy as jnp
 
 from bpengine.backend import HostArray, State, Step
 from bpengine.kernels._kernel import Array
-from bpengine_jax.plan import Plan
+from bpengine_jax.epoch_plan import EpochPlan
 
 AHEAD = 1  # windows that are started before the halts of the one in front of them are read
 
@@ -32,7 +32,7 @@ class Started(NamedTuple):
 class Windows:
     """Run a step (state, data, order, lr) -> (state, reports) as `Backend.run_epoch` does, compiled once per length."""
 
-    def __init__(self, step: Step, plan: Plan) -> None:
+    def __init__(self, step: Step, plan: EpochPlan) -> None:
         self._plan = plan
         self._window = jax.jit(build_window(step, plan))  # nothing is donated: a window may have to be run again
 
@@ -79,7 +79,7 @@ class Windows:
             state, start = end, start + length
 
 
-def build_window(step: Step, plan: Plan) -> Callable[..., Any]:
+def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     """Return (state, data, order, lr) -> (state, reports) for as many steps as `lr` is long, whatever they report."""
 
     def window(state: State, data: Any, order: Array | None, lr: Array) -> Any:

@@ -17,12 +17,12 @@ from bpengine_steps.ir import Unrecordable
 from bpengine_steps.signature import Signature
 
 EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
-Compiler = Callable[[Step, State, Signature], "Program"]
+Compiler = Callable[[Step, State, Signature], "CompiledStep"]
 LOOP_SECONDS = 0.25  # what compiling one loop takes, about
 BINDING_SECONDS = 0.0005  # what binding a program to memory takes, about: shorter runs are not worth it
 
 
-class Program(Protocol):
+class CompiledStep(Protocol):
     """A step made for one signature."""
 
     @property
@@ -44,7 +44,7 @@ class _Known:
 
     spent: float = 0.0
     steps: int = 0
-    program: Program | None = None
+    program: CompiledStep | None = None
     refused: bool = False
 
     def worth(self, steps: int) -> bool:
@@ -99,7 +99,7 @@ class CompiledEpochs:
 
         return run
 
-    def _program(self, known: _Known, step: Step, state: State, signature: Signature) -> Program | None:
+    def _program(self, known: _Known, step: Step, state: State, signature: Signature) -> CompiledStep | None:
         """Return the step's program, once its time has come."""
         if known.refused or known.spent < self._patience:
             return None

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, make_plan
 from bpengine_cupy.cuda_target.expressions import inline
 from bpengine_cupy.cuda_target.program import CudaProgram
-from bpengine_cupy.cuda_target.source import CudaPlan, make_plan
 from bpengine_numpy.denormals import flushed
 from bpengine_steps.recorded import record
 from bpengine_steps.signature import Signature, leaves

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bpengine_cupy.cuda_target.algorithms import ChosenAlgorithms
-from bpengine_cupy.cuda_target.cublaslt import Algorithm, CublasLtError, DescribedProduct
-from bpengine_cupy.cuda_target.memory import Memory
-from bpengine_cupy.cuda_target.products import product_of
+from bpengine_cupy.cuda_target.cublaslt.algorithms import ChosenAlgorithms
+from bpengine_cupy.cuda_target.cublaslt.library import Algorithm, CublasLtError, DescribedProduct
+from bpengine_cupy.cuda_target.cublaslt.products import product_of
+from bpengine_cupy.cuda_target.memory import MemoryPlan
 from bpengine_steps.ir import Graph, Unrecordable
 from bpengine_steps.tracing import Recorded
 
@@ -49,7 +49,7 @@ def test_a_described_product_is_numpys(shape: Any, look: str, dtype: str, rng: n
     places = {node.inputs[0].base.number: 0, node.inputs[1].base.number: 1024, node.number: 2048}
     for at, array in ((0, left), (1024, right)):
         memory[at : at + array.nbytes] = array.reshape(-1).view(np.uint8)
-    multiply(product_of(node, Memory(set(), places)), memory.ctypes.data)
+    multiply(product_of(node, MemoryPlan(set(), places)), memory.ctypes.data)
     got = memory[2048 : 2048 + m * n * left.itemsize].view(dtype).reshape(m, n)
     want = turned(left.astype("f8"), right.astype("f8"))
     np.testing.assert_allclose(got, want, atol=agreement_rtol(dtype, k) * np.abs(want).max())
@@ -63,7 +63,7 @@ def test_a_described_product_is_numpys(shape: Any, look: str, dtype: str, rng: n
 def test_what_cublaslt_cannot_read_is_not_recorded(look: Any) -> None:
     node = product_node(np.zeros((4, 4)), np.zeros((4, 6)), look)
     with pytest.raises(Unrecordable, match="a product of an array"):
-        product_of(node, Memory(set(), dict.fromkeys(range(9), 0)))
+        product_of(node, MemoryPlan(set(), dict.fromkeys(range(9), 0)))
 
 
 def test_the_first_choice_counts(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, make_plan
 from bpengine_cupy.cuda_target.compiler import compile_cuda, resources
 from bpengine_cupy.cuda_target.expressions import EXPRESSIONS, inline
 from bpengine_cupy.cuda_target.program import WINDOWS, CudaProgram
-from bpengine_cupy.cuda_target.source import CudaPlan, make_plan
 from bpengine_cupy.namespace import SwitchingNamespace
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed

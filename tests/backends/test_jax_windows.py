@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_jax import JaxBackend
-from bpengine_jax.plan import LOOP, WINDOWED, Plan, plan_for
+from bpengine_jax.epoch_plan import LOOP, WINDOWED, EpochPlan, plan_for
 
 import bpengine as bp
 from tests.tolerances import agreement_rtol, training_rtol
@@ -23,14 +23,14 @@ COMPARES = re.compile(  # one comparison of what is carried with something, and 
 )
 
 
-def planned(plan: Plan, precision: str = "float32") -> JaxBackend:
+def planned(plan: EpochPlan, precision: str = "float32") -> JaxBackend:
     backend = JaxBackend(precision)
     backend._plan = plan
     return backend
 
 
 @pytest.mark.parametrize(("platform", "plan"), [("cpu", LOOP), ("tpu", LOOP), ("gpu", WINDOWED), ("cuda", WINDOWED)])
-def test_the_platform_chooses(platform: str, plan: Plan) -> None:
+def test_the_platform_chooses(platform: str, plan: EpochPlan) -> None:
     assert plan_for(platform) is plan
 
 
@@ -60,7 +60,7 @@ def descent(halt_at: float | None = None) -> Any:
     return step
 
 
-def trained(plan: Plan, step: Any, steps: int, with_order: bool, rng: np.random.Generator) -> Any:
+def trained(plan: EpochPlan, step: Any, steps: int, with_order: bool, rng: np.random.Generator) -> Any:
     backend = planned(plan)
     x, w = rng.normal(size=(24, 5)), rng.normal(size=5)
     data = backend.asarray(x, "float32"), backend.asarray(x @ w, "float32")
@@ -160,7 +160,7 @@ def test_one_window_is_ahead_and_only_a_halt_inside_one_runs_it_again(
     assert started == expected
 
 
-def model(plan: Plan, precision: str = "float32") -> bp.Model:
+def model(plan: EpochPlan, precision: str = "float32") -> bp.Model:
     hidden = [bp.Dense(8, "tanh"), bp.Dropout(0.2), bp.BatchNorm()]
     net = bp.Network(6, [*hidden, bp.Dense(3)], "softmax_cross_entropy")
     return bp.Model(net, planned(plan, precision), dtype=precision, seed=3)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_jax import JaxBackend
-from bpengine_jax.plan import LOOP, WINDOWED, Plan
+from bpengine_jax.epoch_plan import LOOP, WINDOWED, EpochPlan
 from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
@@ -43,7 +43,7 @@ def fresh(backend: Backend) -> Any:
     }
 
 
-def planned(plan: Plan) -> Backend:
+def planned(plan: EpochPlan) -> Backend:
     """Return the JAX backend with the plan of another platform."""
     backend = JaxBackend()
     backend._plan = plan

@@ -14,10 +14,10 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target import compiler
-from bpengine_cupy.cuda_target.algorithms import ChosenAlgorithms
-from bpengine_cupy.cuda_target.cublaslt import WORKSPACE, CublasLt, DescribedProduct, load_library
-from bpengine_cupy.cuda_target.products import Product
-from bpengine_cupy.cuda_target.source import Call
+from bpengine_cupy.cuda_target.codegen.program_text import StepCall
+from bpengine_cupy.cuda_target.cublaslt.algorithms import ChosenAlgorithms
+from bpengine_cupy.cuda_target.cublaslt.library import WORKSPACE, CublasLt, DescribedProduct, load_library
+from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct
 
 Look = Callable[[], bool]
 
@@ -49,10 +49,10 @@ class Driver(Protocol):
     def known(self, source: str) -> bool:
         """Say whether generated text was compiled before."""
 
-    def product(self, product: Product, base: int) -> Any:
+    def product(self, product: MatrixProduct, base: int) -> Any:
         """Describe a product and choose its algorithm."""
 
-    def call(self, call: Call, made: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, made: Any, memory: int, run: int) -> None:
         """Put a kernel, or a described product, into its stream."""
 
     def fork(self) -> None:
@@ -138,7 +138,7 @@ class CupyDriver:
         module.load(compiler.cubin(source, self._arch))
         return _Functions(module)
 
-    def product(self, product: Product, base: int) -> Any:
+    def product(self, product: MatrixProduct, base: int) -> Any:
         """See `Driver`."""
         made = DescribedProduct(self._lt, product, base, self._precision)
         made.choose(self._chosen, self._seconds, self._streams[0].ptr, self.address(self._workspaces[0]))
@@ -156,7 +156,7 @@ class CupyDriver:
             times.append(float(self._cupy.cuda.get_elapsed_time(begin, end)))
         return min(times[1:])
 
-    def call(self, call: Call, made: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, made: Any, memory: int, run: int) -> None:
         """See `Driver`."""
         if call.product is not None:
             made.launch(self._streams[call.beside].ptr, self.address(self._workspaces[call.beside]))

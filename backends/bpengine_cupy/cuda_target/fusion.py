@@ -15,9 +15,9 @@ from typing import Literal
 from bpengine_steps.ir import Node, Unrecordable
 from bpengine_steps.recorded import RecordedStep
 
+from bpengine_cupy.cuda_target.access import COLUMN, FULL, access, in_order
 from bpengine_cupy.cuda_target.expressions import elementwise, typed
 from bpengine_cupy.cuda_target.lowering import axes
-from bpengine_cupy.cuda_target.operands import COLUMN, FULL, in_order, way
 
 Kind = Literal["pass", "matmul", "concat", "copy", "tail"]
 
@@ -97,9 +97,9 @@ def joins(given: Node, node: Node) -> bool:
         return len(source) == 2 and elementwise(made) and in_order(given)
     if not elementwise(node):
         return False
-    if source == domain and (not source or way(given, node.shape) == FULL):
+    if source == domain and (not source or access(given, node.shape) == FULL):
         return True
-    return len(domain) == 2 and len(source) == 1 and source[0] == domain[0] and way(given, node.shape) == COLUMN
+    return len(domain) == 2 and len(source) == 1 and source[0] == domain[0] and access(given, node.shape) == COLUMN
 
 
 def groups(step: RecordedStep, nodes: Sequence[Node]) -> list[Group]:

@@ -1,4 +1,4 @@
-"""Memory: one piece for a program, in which every place is a number, so that a captured graph serves any data.
+"""MemoryPlan: one piece for a program, in which every place is a number, so that a captured graph serves any data.
 
 The state comes first, its leaves in order, so that it is brought in and taken out as one piece.
 """
@@ -18,7 +18,7 @@ ALIGN = 256  # bytes: what cuBLASLt asks for by default
 
 
 @dataclass
-class Memory:
+class MemoryPlan:
     """`places` gives each array its offset in bytes, `stored` the nodes that lie in memory at all."""
 
     stored: set[int]
@@ -37,13 +37,13 @@ def room(node: Node) -> int:
     return -(-max(node.size * node.dtype.itemsize, 1) // ALIGN) * ALIGN
 
 
-def make_memory(step: RecordedStep, launches: Sequence[Launch], in_place: set[int]) -> Memory:
+def make_memory(step: RecordedStep, launches: Sequence[Launch], in_place: set[int]) -> MemoryPlan:
     """Give every array its place: state, rows, rate and constants for good, all else for the launches it lives in."""
     every = [group for launch in launches for group in launch.groups]
     stored = {n.base.number for group in every for n in group.reads}
     stored |= {node.base.number for node in step.changed.values()}
     stored |= {n.number for group in every for n in group.nodes if n.op in ("partial", "matmul", "concat")}
-    memory = Memory(stored)
+    memory = MemoryPlan(stored)
     memory.state_size = _append(memory, step.inputs.values())
     _append(memory, [*step.rows, step.rate])
     held = {n.base.number: n.base for group in every for n in group.reads if n.base.op == "constant"}
@@ -56,14 +56,14 @@ def make_memory(step: RecordedStep, launches: Sequence[Launch], in_place: set[in
     return memory
 
 
-def _append(memory: Memory, nodes: Iterable[Node]) -> int:
+def _append(memory: MemoryPlan, nodes: Iterable[Node]) -> int:
     for node in nodes:
         memory.places[node.number] = memory.size
         memory.size += room(node)
     return memory.size
 
 
-def _place_by_lifetime(memory: Memory, launches: Sequence[Launch]) -> None:
+def _place_by_lifetime(memory: MemoryPlan, launches: Sequence[Launch]) -> None:
     """Let arrays share memory that never live in the same launch: its passes run at the same time."""
     made: list[list[Node]] = []
     last: dict[int, int] = {}

@@ -12,8 +12,8 @@ from bpengine_steps.signature import leaves, rebuilt
 
 from bpengine.backend import HostArray, State
 from bpengine.kernels._kernel import Array
+from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaPlan
 from bpengine_cupy.cuda_target.driver import Driver, Look
-from bpengine_cupy.cuda_target.source import SLOTS, CudaPlan
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
 AHEAD = 2  # windows that may wait in the stream

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, StepCall
 from bpengine_cupy.cuda_target.fusion import Group
 from bpengine_cupy.cuda_target.program import RUN
-from bpengine_cupy.cuda_target.source import Call, CudaPlan
 from bpengine_steps.ir import Node
 
 from tests.backends.cuda_host.player import IN_TURN, Player
@@ -63,7 +63,7 @@ class Oracle(Player):
         """The arrays of the program's memory that no launch was seen to write."""
         return self.plan.memory.places.keys() - self._given - self.checked
 
-    def _do(self, call: Call, made: Any, memory: int, run: int) -> None:
+    def _do(self, call: StepCall, made: Any, memory: int, run: int) -> None:
         if call.launch.head:
             self._poison(memory)
         watch = _Watch(self.plan, memory, run)
@@ -114,7 +114,7 @@ class _Watch:
 class _Check:
     """The check of one call that has just run."""
 
-    def __init__(self, oracle: Oracle, call: Call, watch: _Watch) -> None:
+    def __init__(self, oracle: Oracle, call: StepCall, watch: _Watch) -> None:
         self.oracle, self.plan, self.call, self.watch = oracle, oracle.plan, call, watch
         self.head = call.launch.head
         self.fields = watch.run.view(RUN)[0].copy()

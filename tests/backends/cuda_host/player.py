@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bpengine_cupy.cuda_target.codegen.program_text import StepCall
 from bpengine_cupy.cuda_target.compiler import full_source
-from bpengine_cupy.cuda_target.products import Operand, Product
-from bpengine_cupy.cuda_target.source import Call
+from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
 OPTIONS = ("-O1", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
@@ -106,17 +106,17 @@ class Player:
         names = re.findall(r"^KERNEL\((\w+),", source, re.M)
         return {name: getattr(built, f"cpu_{name}") for name in names}
 
-    def product(self, product: Product, base: int) -> Any:
+    def product(self, product: MatrixProduct, base: int) -> Any:
         self._free("choosing an algorithm")
         return base
 
-    def call(self, call: Call, made: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, made: Any, memory: int, run: int) -> None:
         if self._capturing is not None:
             self._capturing.append(lambda: self._do(call, made, memory, run))
         else:
             self._do(call, made, memory, run)
 
-    def _do(self, call: Call, made: Any, memory: int, run: int) -> None:
+    def _do(self, call: StepCall, made: Any, memory: int, run: int) -> None:
         if call.product is not None:
             multiply(call.product, made)
             return
@@ -153,7 +153,7 @@ class Player:
         self._free("waiting")
 
 
-def multiply(product: Product, base: int) -> None:
+def multiply(product: MatrixProduct, base: int) -> None:
     """Do what cublasLtMatmul does, on addresses counted from `base`."""
     kind = np.dtype(product.dtype)
 

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from bpengine_steps.ir import Node, Unrecordable, contiguous
 
-from bpengine_cupy.cuda_target.lowering import axes
-
 
 @dataclass(frozen=True)
-class Way:
+class Access:
     """How an operand lies under a pass: "full" in C order, "row" one number per column, "column" one per row, "one", "steps".
 
     `down` and `along` are the distances in elements from a row, and from a column, to the next.
@@ -21,10 +19,10 @@ class Way:
     along: int = 0
 
 
-FULL, ROW, COLUMN, ONE = Way("full"), Way("row", 0, 1), Way("column", 1, 0), Way("one")
+FULL, ROW, COLUMN, ONE = Access("full"), Access("row", 0, 1), Access("column", 1, 0), Access("one")
 
 
-def way(node: Node, shape: tuple[int, ...]) -> Way:
+def access(node: Node, shape: tuple[int, ...]) -> Access:
     """Return how `node` lies under a consumer of this shape, axes of length 1 left out."""
     padded = (0,) * (len(shape) - len(node.shape))
     strides = padded + tuple(0 if n == 1 else s for n, s in zip(node.shape, node.strides, strict=True))
@@ -34,16 +32,13 @@ def way(node: Node, shape: tuple[int, ...]) -> Way:
     if not any(s for _, s in long):
         return ONE
     if len(long) == 1:
-        return Way("steps", 0, long[0][1])
+        return Access("steps", 0, long[0][1])
     if len(long) != 2:
         raise Unrecordable(f"broadcasting to {shape}")
     down, along = long[0][1], long[1][1]
-    return {(0, 1): ROW, (1, 0): COLUMN}.get((down, along)) or Way("steps", down, along)
+    return {(0, 1): ROW, (1, 0): COLUMN}.get((down, along)) or Access("steps", down, along)
 
 
 def in_order(node: Node) -> bool:
     """Say whether the elements lie in C order."""
     return node.strides == contiguous(node.shape)
-
-
-__all__ = ["COLUMN", "FULL", "ONE", "ROW", "Way", "axes", "in_order", "way"]

@@ -10,30 +10,30 @@ from math import prod
 from bpengine_steps.ir import Node, Unrecordable
 from bpengine_steps.recorded import RecordedStep
 
-from bpengine_cupy.cuda_target.columns import ACROSS, DOWN, ColumnsWriter
+from bpengine_cupy.cuda_target.codegen.columns import ACROSS, DOWN, ColumnsWriter
+from bpengine_cupy.cuda_target.codegen.flat import FlatPass, FlatWriter
+from bpengine_cupy.cuda_target.codegen.passes import MULTIPROCESSORS, REDUCERS, THREADS, Names, computed, value
+from bpengine_cupy.cuda_target.codegen.rows import RowsWriter
+from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, product_of
 from bpengine_cupy.cuda_target.expressions import c_type, identity
-from bpengine_cupy.cuda_target.flat import FlatPass, FlatWriter
 from bpengine_cupy.cuda_target.fusion import Group
 from bpengine_cupy.cuda_target.launches import Launch, make_launches
 from bpengine_cupy.cuda_target.lowering import lower
-from bpengine_cupy.cuda_target.memory import Memory, make_memory
-from bpengine_cupy.cuda_target.passes import MULTIPROCESSORS, REDUCERS, THREADS, Names, computed, value
-from bpengine_cupy.cuda_target.products import Product, product_of
-from bpengine_cupy.cuda_target.rows import RowsWriter
+from bpengine_cupy.cuda_target.memory import MemoryPlan, make_memory
 
 SLOTS = 8  # arrays of rows, and reports, that `struct Run` has room for
 WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 
 
 @dataclass
-class Call:
+class StepCall:
     """One entry of a step: a kernel of the text, or a matrix product. `meets`: threads of a block wait for each other."""
 
     name: str
     launch: Launch
     grid: tuple[int, int] = (1, 1)
     block: tuple[int, int] = (1, 1)
-    product: Product | None = None
+    product: MatrixProduct | None = None
     meets: bool = False
 
     @property
@@ -48,8 +48,8 @@ class CudaPlan:
 
     step: RecordedStep
     source: str
-    calls: list[Call]
-    memory: Memory
+    calls: list[StepCall]
+    memory: MemoryPlan
     launches: list[Launch]
     in_place: set[int] = field(default_factory=set)
 
@@ -94,30 +94,30 @@ class _Segment:
 
 
 class _SourceWriter:
-    def __init__(self, step: RecordedStep, memory: Memory, ordered: bool) -> None:
+    def __init__(self, step: RecordedStep, memory: MemoryPlan, ordered: bool) -> None:
         self.step, self.memory, self.ordered = step, memory, ordered
 
-    def launch(self, number: int, launch: Launch) -> tuple[str, Call]:
+    def launch(self, number: int, launch: Launch) -> tuple[str, StepCall]:
         """Return a launch's text, empty for a product, and its call."""
         name = f"k{number}"
         if launch.product:
             node = launch.groups[0].nodes[0]
-            return "", Call(f"product{number}", launch, product=product_of(node, self.memory))
+            return "", StepCall(f"product{number}", launch, product=product_of(node, self.memory))
         if launch.head or launch.flat:
             return self._flat_launch(name, number, launch)
         (group,) = launch.groups
         if group.layout == "rows":
             rows = RowsWriter(group, self.memory)
             text = self._kernel(name, rows.threads * rows.together, "BODY (void)step;\n  " + rows.write())
-            return text, Call(name, launch, (rows.blocks, 1), rows.block, meets=True)
+            return text, StepCall(name, launch, (rows.blocks, 1), rows.block, meets=True)
         columns = ColumnsWriter(group, self.memory)
         text = self._kernel(name, ACROSS * DOWN, "BODY (void)step;\n  " + columns.write())
-        return text, Call(name, launch, columns.grid, (ACROSS, DOWN), meets=True)
+        return text, StepCall(name, launch, columns.grid, (ACROSS, DOWN), meets=True)
 
     def _kernel(self, name: str, threads: int, body: str) -> str:
         return f"KERNEL({name}, {threads}, 1) {{ {body}\n}}"
 
-    def _flat_launch(self, name: str, number: int, launch: Launch) -> tuple[str, Call]:
+    def _flat_launch(self, name: str, number: int, launch: Launch) -> tuple[str, StepCall]:
         segments = self._head() if launch.head else []
         tables: list[str] = []
         alike: dict[str, list[FlatPass]] = {}
@@ -145,7 +145,7 @@ class _SourceWriter:
         body = f"{'HEAD' if launch.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{code}"
         meets = any(word in code for word in ("row_", "block_", "warp_"))
         text = "".join(f"{table}\n" for table in tables) + self._kernel(name, THREADS, body)
-        return text, Call(name, launch, (max(start, 1), 1), (THREADS, 1), meets=meets)
+        return text, StepCall(name, launch, (max(start, 1), 1), (THREADS, 1), meets=meets)
 
     def _shared(self, code: str, passes: Sequence[FlatPass], table: str, tables: list[str]) -> _Segment:
         """Write passes with the same code once, with a table of their places."""

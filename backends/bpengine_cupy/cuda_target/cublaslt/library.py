@@ -11,8 +11,8 @@ from collections.abc import Callable
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from bpengine_cupy.cuda_target.algorithms import ChosenAlgorithms
-from bpengine_cupy.cuda_target.products import Operand, Product
+from bpengine_cupy.cuda_target.cublaslt.algorithms import ChosenAlgorithms
+from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
 
 DATA_TYPES = {"f4": 0, "f8": 1}  # cudaDataType_t: CUDA_R_32F, CUDA_R_64F
 COMPUTE_TYPES = {  # cublasComputeType_t; in the last two float32 operands are rounded inside
@@ -73,7 +73,7 @@ class CublasLt:
         return self
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call a function; raise CublasLtError unless it answers 0."""
+        """StepCall a function; raise CublasLtError unless it answers 0."""
         status = getattr(self.library, f"cublasLt{name}")(*arguments)
         if status:
             raise CublasLtError(f"cublasLt{name} answered with status {status}")
@@ -88,7 +88,7 @@ class CublasLt:
 class DescribedProduct:
     """A product described to cuBLASLt, on operands counted from the address `base`."""
 
-    def __init__(self, lt: CublasLt, product: Product, base: int, precision: str) -> None:
+    def __init__(self, lt: CublasLt, product: MatrixProduct, base: int, precision: str) -> None:
         self.lt, self.product, self.precision = lt, product, precision
         kind = DATA_TYPES[product.dtype]
         number = c_double if product.dtype == "f8" else c_float

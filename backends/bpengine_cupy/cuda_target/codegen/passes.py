@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from bpengine_steps.ir import Node
 
+from bpengine_cupy.cuda_target.access import FULL, Access, access
 from bpengine_cupy.cuda_target.expressions import c_type, expression, literal
 from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.operands import FULL, Way, way
 
 THREADS = 256
 MULTIPROCESSORS = 132  # of a Hopper GPU: grids are a few blocks for each
@@ -20,7 +20,7 @@ Names = dict[int, str]
 REDUCERS = {"add": "add", "maximum": "maximum", "minimum": "minimum"}
 
 
-def operands(group: Group) -> dict[int, tuple[Node, Way]]:
+def operands(group: Group) -> dict[int, tuple[Node, Access]]:
     """Return the arrays that a pass reads element by element, and how each lies under it.
 
     Partial sums are not among them: "finish" reads them in its own way.
@@ -30,7 +30,7 @@ def operands(group: Group) -> dict[int, tuple[Node, Way]]:
         for given in node.inputs:
             if given.base.number in own or given.uniform is not None or node.op == "finish":
                 continue
-            found[given.number] = (given, FULL if node.op in ("partial", "reduce") else way(given, node.shape))
+            found[given.number] = (given, FULL if node.op in ("partial", "reduce") else access(given, node.shape))
     return found
 
 
@@ -59,7 +59,9 @@ def accumulated(target: str, node: Node, names: Names) -> str:
     return f"{target} = {REDUCERS[node.info[0]]}({target}, {value(node.inputs[0], names)});"
 
 
-def vector_length(group: Group, read: Sequence[tuple[Node, Way]], stored: set[int], fits: Callable[[int], bool]) -> int:
+def vector_length(
+    group: Group, read: Sequence[tuple[Node, Access]], stored: set[int], fits: Callable[[int], bool]
+) -> int:
     """Return how many elements a thread takes at once: 16 bytes of the widest, or 1 where sizes or places forbid it."""
     sizes = [node.dtype.itemsize for node, how in read if how.name in ("full", "row")]
     sizes += [n.dtype.itemsize for n in group.nodes if n.number in stored and n.op not in ("partial", "finish")]

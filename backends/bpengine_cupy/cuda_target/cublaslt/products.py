@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bpengine_steps.ir import Node, Unrecordable
 
-from bpengine_cupy.cuda_target.memory import Memory
+from bpengine_cupy.cuda_target.memory import MemoryPlan
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Product:
+class MatrixProduct:
     """D (m, n) = A (m, k) B (k, n), column-major; `dtype` is "f4" or "f8"."""
 
     m: int
@@ -39,17 +39,17 @@ class Product:
         return 2 * self.m * self.n * self.k
 
 
-def product_of(node: Node, memory: Memory) -> Product:
+def product_of(node: Node, memory: MemoryPlan) -> MatrixProduct:
     """Return a recorded product in cuBLASLt's terms; raise Unrecordable for operands that it cannot read."""
     left, right = node.inputs
     (rows, inner), columns = left.shape, right.shape[1]
     if node.dtype.str[1:] not in ("f4", "f8"):
         raise Unrecordable(f"a product of {node.dtype} in CUDA")
     a, b = _operand(right, memory), _operand(left, memory)
-    return Product(columns, rows, inner, a, b, memory.at(node), node.dtype.str[1:])
+    return MatrixProduct(columns, rows, inner, a, b, memory.at(node), node.dtype.str[1:])
 
 
-def _operand(node: Node, memory: Memory) -> Operand:
+def _operand(node: Node, memory: MemoryPlan) -> Operand:
     (rows, columns), (down, along) = node.shape, node.strides
     if (rows > 1 and down < 1) or (columns > 1 and along < 1):
         raise Unrecordable("a product of an array that repeats its elements or runs backwards")

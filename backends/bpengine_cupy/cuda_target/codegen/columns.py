@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bpengine_steps.ir import Node, Unrecordable
 
+from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, ROW, Access
+from bpengine_cupy.cuda_target.codegen.passes import Names, accumulated, declared, indented, operands, vector_length
 from bpengine_cupy.cuda_target.expressions import c_type
 from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.memory import Memory
-from bpengine_cupy.cuda_target.operands import COLUMN, FULL, ONE, ROW, Way
-from bpengine_cupy.cuda_target.passes import Names, accumulated, declared, indented, operands, vector_length
+from bpengine_cupy.cuda_target.memory import MemoryPlan
 
 ACROSS, DOWN = 32, 8  # threads of a block
 
@@ -16,7 +16,7 @@ ACROSS, DOWN = 32, 8  # threads of a block
 class ColumnsWriter:
     """Writes one pass over (rows, columns) with sums over the rows; block (x, y) has its columns of its rows."""
 
-    def __init__(self, group: Group, memory: Memory) -> None:
+    def __init__(self, group: Group, memory: MemoryPlan) -> None:
         self.group, self.memory = group, memory
         self.rows, self.columns = group.shape
         self.sums = [n for n in group.nodes if n.op == "partial"]
@@ -37,7 +37,7 @@ class ColumnsWriter:
         """Blocks across and down: a line of partial sums for each of the latter."""
         return -(-self.columns // (ACROSS * self.vector)), self.sums[0].shape[0]
 
-    def _read(self, node: Node, how: Way) -> None:
+    def _read(self, node: Node, how: Access) -> None:
         kind, name = c_type(node.dtype), f"r{node.number}"
         pointer = f"AT(const {kind}, {self.memory.at(node)})"
         self.names[node.number] = name

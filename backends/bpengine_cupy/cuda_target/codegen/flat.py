@@ -7,11 +7,8 @@ from math import prod
 
 from bpengine_steps.ir import Node, Unrecordable
 
-from bpengine_cupy.cuda_target.expressions import c_type, identity
-from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.memory import Memory
-from bpengine_cupy.cuda_target.operands import COLUMN, FULL, ONE, ROW, Way
-from bpengine_cupy.cuda_target.passes import (
+from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, ROW, Access
+from bpengine_cupy.cuda_target.codegen.passes import (
     MULTIPROCESSORS,
     REDUCERS,
     THREADS,
@@ -23,6 +20,9 @@ from bpengine_cupy.cuda_target.passes import (
     operands,
     vector_length,
 )
+from bpengine_cupy.cuda_target.expressions import c_type, identity
+from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.memory import MemoryPlan
 
 
 @dataclass
@@ -42,7 +42,7 @@ class FlatPass:
 class FlatWriter:
     """Writes one flat pass. In the head, single numbers are worked out by each thread, for none has been stored yet."""
 
-    def __init__(self, group: Group, memory: Memory, head: bool) -> None:
+    def __init__(self, group: Group, memory: MemoryPlan, head: bool) -> None:
         self.group, self.memory, self.out = group, memory, FlatPass()
         self.elements = prod(group.shape)
         self.columns = group.shape[-1] if len(group.shape) == 2 else self.elements
@@ -80,7 +80,7 @@ class FlatWriter:
         self.out.code = "\n    ".join(self._after_sums(first) if self.finished else self._loop())
         return self.out
 
-    def _read(self, node: Node, how: Way) -> None:
+    def _read(self, node: Node, how: Access) -> None:
         kind, name = c_type(node.dtype), f"r{node.number}"
         pointer = f"AT(const {kind}, {self.out.place(self.memory.at(node))})"
         self.names[node.number] = name

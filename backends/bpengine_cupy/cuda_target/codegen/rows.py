@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from bpengine_steps.ir import Node, Unrecordable
 
-from bpengine_cupy.cuda_target.expressions import c_type, identity
-from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.lowering import axes
-from bpengine_cupy.cuda_target.memory import Memory
-from bpengine_cupy.cuda_target.operands import COLUMN, FULL, ONE, Way, way
-from bpengine_cupy.cuda_target.passes import (
+from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, Access, access
+from bpengine_cupy.cuda_target.codegen.passes import (
     MULTIPROCESSORS,
     REDUCERS,
     THREADS,
@@ -22,6 +18,10 @@ from bpengine_cupy.cuda_target.passes import (
     computed,
     indented,
 )
+from bpengine_cupy.cuda_target.expressions import c_type, identity
+from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.lowering import axes
+from bpengine_cupy.cuda_target.memory import MemoryPlan
 
 WIDEST = 8192  # numbers of a row: 1024 threads with 8 each
 
@@ -43,7 +43,7 @@ def flat_like(node: Node) -> bool:
 class RowsWriter:
     """Writes one pass over (rows, columns) that looks at rows as a whole."""
 
-    def __init__(self, group: Group, memory: Memory) -> None:
+    def __init__(self, group: Group, memory: MemoryPlan) -> None:
         self.group, self.memory = group, memory
         self.rows, self.columns = group.shape
         self.threads = threads_of_row(self.columns)
@@ -78,23 +78,23 @@ class RowsWriter:
             phase[node.number] = max((phase[i.number] + (i.op == "reduce") for i in made), default=0)
         return phase
 
-    def _reads(self) -> tuple[dict[int, tuple[Node, Way]], dict[int, int]]:
-        own, found, first = self.group.own, dict[int, tuple[Node, Way]](), dict[int, int]()
+    def _reads(self) -> tuple[dict[int, tuple[Node, Access]], dict[int, int]]:
+        own, found, first = self.group.own, dict[int, tuple[Node, Access]](), dict[int, int]()
         for node in self.group.nodes:
             for given in node.inputs:
                 if given.base.number in own or given.uniform is not None or node.op == "finish":
                     continue
-                how = self._way(node, given)
+                how = self._access(node, given)
                 if found.setdefault(given.number, (given, how))[1] != how:
                     raise Unrecordable("an array read in two ways by one pass over rows")
                 first[given.number] = min(first.get(given.number, len(self.phase)), self.phase[node.number])
         return found, first
 
-    def _way(self, node: Node, given: Node) -> Way:
+    def _access(self, node: Node, given: Node) -> Access:
         two = node.number in self.full or node.op == "reduce" or (node.op == "partial" and not flat_like(given.base))
         if two:
-            return way(given, node.shape) if node.op == "ufunc" else FULL
-        how = way(given, node.shape)
+            return access(given, node.shape) if node.op == "ufunc" else FULL
+        how = access(given, node.shape)
         return COLUMN if how == FULL else how
 
     def write(self) -> str:
@@ -157,7 +157,7 @@ class RowsWriter:
         kind = c_type(node.dtype)
         return f"const {kind} r{node.number} = ok ? AT(const {kind}, {self.memory.at(node)})[i] : {kind}();"
 
-    def _element(self, node: Node, how: Way) -> str:
+    def _element(self, node: Node, how: Access) -> str:
         place = {"full": f"i * {self.columns} + j", "row": "j"}.get(how.name, f"i * {how.down} + i8(j) * {how.along}")
         return f"r{node.number}[u] = AT(const {c_type(node.dtype)}, {self.memory.at(node)})[{place}];"
 

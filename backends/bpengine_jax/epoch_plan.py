@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Plan:
+class EpochPlan:
     """What is chosen by platform. Sizes are in bytes of rows, and decide what is taken from the data at once."""
 
     small: int  # a batch of this size is taken in its own step
@@ -26,12 +26,12 @@ class Plan:
 
 
 # a batch below 256 KiB is no work for several threads, and XLA takes it with several all the same
-LOOP = Plan(small=2**18, taken=2**23)
+LOOP = EpochPlan(small=2**18, taken=2**23)
 # XLA has the host read the predicate of a loop after every step on a GPU, unless it counts to a constant. The sizes are
 # not measured: a window's rows should stay in the second-level cache of a large GPU.
-WINDOWED = Plan(small=2**25, taken=2**25, windows=(64, 8, 1), unroll=8)
+WINDOWED = EpochPlan(small=2**25, taken=2**25, windows=(64, 8, 1), unroll=8)
 
 
-def plan_for(platform: str) -> Plan:
+def plan_for(platform: str) -> EpochPlan:
     """Return the plan of a platform by JAX's name for it."""
     return WINDOWED if platform in ("gpu", "cuda", "rocm") else LOOP
