@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -97,13 +98,14 @@ def agrees(name: str, dtype: str, batch: int | None) -> str:
     from bpengine_cupy.cuda_target.program import CudaProgram
 
     runs, run = [], CudaProgram.run
-    CudaProgram.run = lambda self, *args: runs.append(len(self.plan.calls)) or run(self, *args)  # type: ignore[method-assign]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            got, history = trained(name, "cupy", dtype, batch)
-    finally:
-        CudaProgram.run = run  # type: ignore[method-assign]
+
+    def noted(self: CudaProgram, *given: Any) -> Any:
+        runs.append(len(self.plan.calls))
+        return run(self, *given)
+
+    with patch.object(CudaProgram, "run", noted), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got, history = trained(name, "cupy", dtype, batch)
     want, expected = trained(name, "numpy", dtype, batch)
     if not runs:
         raise AssertionError("it was not compiled")
@@ -156,14 +158,11 @@ def speed(name: str, precision: str) -> str:
         runs.append(time.perf_counter() - began)
         return result
 
-    CudaProgram.run = timed  # type: ignore[method-assign]
-    try:
+    with patch.object(CudaProgram, "run", timed):
         model.fit(
             x, y, batch_size=batch, epochs=12, optimizer=bp.Adam(1e-5),
             callbacks=lambda model, epoch: epochs.append(time.perf_counter()) or False,
         )  # fmt: skip
-    finally:
-        CudaProgram.run = run  # type: ignore[method-assign]
     program, whole = 1e6 * np.median(runs[2:]) / steps, 1e6 * np.median(np.diff(epochs)[1:]) / steps
     return f"{program:.1f} us a step, {whole:.1f} as fit takes it, {calls} calls, first epoch {runs[0]:.2f} s"
 

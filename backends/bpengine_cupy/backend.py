@@ -80,7 +80,7 @@ class CupyBackend(Backend):
     def run_epoch(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
-        """Run the steps (see `Backend.run_epoch`), as one CUDA program once that pays."""
+        """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first on."""
         return self._epochs.run(step, state, data, order, lr)
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
@@ -92,7 +92,7 @@ class CupyBackend(Backend):
 
         with self.xp.recording():
             recorded = record(step, state, signature, inline)
-        return CudaProgram(make_plan(recorded, signature.ordered), self._driver, signature.ordered)
+        return CudaProgram(make_plan(recorded, signature.ordered), self._driver)
 
     @cached_property
     def _driver(self) -> CupyDriver:

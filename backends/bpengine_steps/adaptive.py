@@ -35,7 +35,10 @@ class CompiledStep(Protocol):
     def run(
         self, state: State, data: Any, order: HostArray | None, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
-        """Run len(lr) steps, or up to the first that reports "halt"; `state` is donated."""
+        """Run len(lr) steps, or up to the first that reports "halt"; `state` is donated.
+
+        Raises Unrecordable, before anything is done, for data that it cannot take.
+        """
 
 
 @dataclass
@@ -85,7 +88,12 @@ class CompiledEpochs:
                 program.run if program and known.worth(len(lr) - done) else self._timed(known, step)
             )
             stop = len(lr) if program or known.refused else min(done + count, len(lr))
-            state, report = run(state, data, None if order is None else order[done:stop], lr[done:stop])
+            try:
+                state, report = run(state, data, None if order is None else order[done:stop], lr[done:stop])
+            except Unrecordable as error:  # by a program, before it has begun
+                known.refused = True
+                self._refuse(error)
+                continue
             reports.append(report)
             done, count = stop, count * 2
         return state, {name: np.concat([report[name] for report in reports]) for name in reports[0]}

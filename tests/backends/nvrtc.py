@@ -8,25 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+from bpengine_cupy.cuda_target.compiler import compile_text
+
 CUDA_MACHINE = 190  # EM_CUDA in the ELF header
 
 
-class CompileError(Exception):
-    """What the compiler said."""
-
-
 def compile_cubin(source: str, options: Sequence[str] = (), *, arch: int = 90, name: str = "kernel.cu") -> bytes:
-    """Return the cubin, an ELF file, of CUDA C for one architecture (90 is Hopper); raise CompileError with the log."""
-    from cupy_backends.cuda.libs import nvrtc
-
-    program = nvrtc.createProgram(source, name, (), ())
-    try:
-        nvrtc.compileProgram(program, (f"-arch=sm_{arch}", "-std=c++17", *options))
-        return nvrtc.getCUBIN(program)
-    except nvrtc.NVRTCError as error:
-        raise CompileError(f"{error}\n{nvrtc.getProgramLog(program)}") from None
-    finally:
-        nvrtc.destroyProgram(program)
+    """Return the cubin, an ELF file, of CUDA C for one architecture (90 is Hopper); raise CudaCompileError with the log."""
+    return compile_text(source, ("-std=c++17", *options), arch, name=name)[0]
 
 
 def architecture(cubin: bytes) -> int:

@@ -106,7 +106,7 @@ class Training:
 
     def play(self, player: Player) -> tuple[dict[Any, Any], dict[str, Any]]:
         """Run the plan on a player; the new state's arrays and the reports."""
-        program = CudaProgram(self.plan, player, True)
+        program = CudaProgram(self.plan, player)
         with np.errstate(all="ignore"), flushed():
             state, reports = program.run(self.state, self.data, self.order, self.lr)
         return dict(leaves(state)), reports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_cupy.cuda_target.cublaslt.algorithms import ChosenAlgorithms
-from bpengine_cupy.cuda_target.cublaslt.library import Algorithm, CublasLtError, DescribedProduct
-from bpengine_cupy.cuda_target.cublaslt.products import product_of
+from bpengine_cupy.cuda_target.cublaslt.library import Algorithm, CublasLt, CublasLtError, DescribedProduct
+from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand, product_of
 from bpengine_cupy.cuda_target.memory import MemoryPlan
 from bpengine_steps.ir import Graph, Unrecordable
 from bpengine_steps.tracing import Recorded
@@ -122,3 +123,39 @@ def test_the_fastest_candidate_is_taken_and_later_programs_take_the_same(tmp_pat
 def test_no_candidate_is_an_error_that_names_the_product(tmp_path: Path) -> None:
     with pytest.raises(CublasLtError, match="no algorithm for the product p"):
         Timed([]).choose(ChosenAlgorithms(tmp_path), lambda work: 0.0, 0, 0)
+
+
+def test_a_candidate_that_cannot_run_is_passed_over(tmp_path: Path) -> None:
+    class Failing(Timed):
+        def launch(self, stream: int, workspace: int) -> None:
+            super().launch(stream, workspace)
+            if self.number == 0:
+                raise CublasLtError("cublasLtMatmul answered with status 15")
+
+    product = Failing([0.1, 2.0, 1.0])
+    product.choose(ChosenAlgorithms(tmp_path), product.time, 0, 0)
+    assert product.number == 2
+
+
+class FakeLibrary:
+    """cuBLASLt that only counts what is created and destroyed."""
+
+    def __init__(self) -> None:
+        self.calls = Counter[str]()
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        def call(*arguments: Any) -> int:
+            self.calls[name.removeprefix("cublasLt")] += 1
+            return 0
+
+        return call
+
+
+def test_descriptions_go_with_their_product() -> None:
+    library: Any = FakeLibrary()
+    described = MatrixProduct(3, 4, 5, Operand(0, False, 3), Operand(1024, True, 4), 2048, "f4")
+    product = DescribedProduct(CublasLt(library), described, 1 << 20, "float32")
+    assert library.calls["MatmulDescDestroy"] == 0
+    del product
+    assert library.calls["MatmulDescDestroy"] == library.calls["MatmulDescCreate"] == 1
+    assert library.calls["MatrixLayoutDestroy"] == library.calls["MatrixLayoutCreate"] == 3

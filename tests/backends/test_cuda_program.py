@@ -10,7 +10,7 @@ import pytest
 from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, make_plan
 from bpengine_cupy.cuda_target.compiler import compile_cuda, resources
 from bpengine_cupy.cuda_target.expressions import EXPRESSIONS, inline
-from bpengine_cupy.cuda_target.program import WINDOWS, CudaProgram
+from bpengine_cupy.cuda_target.program import RUN, WINDOWS, CudaProgram
 from bpengine_cupy.namespace import SwitchingNamespace
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed
@@ -56,7 +56,7 @@ class Played(NumpyBackend):
 
     def _played(self, plan: CudaPlan, threads: int, state: Any, data: Any, order: Any, lr: Any) -> Any:
         self.players.append(Player(threads))
-        return CudaProgram(plan, self.players[-1], order is not None).run(state, data, order, lr)
+        return CudaProgram(plan, self.players[-1]).run(state, data, order, lr)
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -120,7 +120,7 @@ def counted(halt_after: int, steps: int, player: Player) -> Any:
     data = (np.arange(24.0).reshape(12, 2),)
     order, lr = np.arange(steps * 3).reshape(steps, 3) % 12, (1 + np.arange(steps)) / 64
     step = counting(halt_after)
-    program = CudaProgram(plan_of(step, state, data, order, lr), player, True)
+    program = CudaProgram(plan_of(step, state, data, order, lr), player)
     return program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr)
 
 
@@ -158,7 +158,7 @@ def test_an_old_state_that_is_read_after_the_new_one_is_made_is_not_written_over
 
     state = {"w": rng.normal(size=(6, 6)), "v": np.zeros((6, 6))}
     data, order, lr = (rng.normal(size=(9, 6)),), np.arange(9).reshape(3, 3), np.full(3, 0.25)
-    program = CudaProgram(plan_of(step, state, data, order, lr), Player(), True)
+    program = CudaProgram(plan_of(step, state, data, order, lr), Player())
     assert_close(
         program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr), lr
     )
@@ -196,7 +196,7 @@ def test_a_state_that_does_not_lie_in_c_order_is_read_rightly(rng: np.random.Gen
 
     state = {"w": np.asfortranarray(rng.normal(size=(5, 7))), "kept": np.asfortranarray(rng.normal(size=(5, 7)))}
     data, order, lr = (rng.normal(size=(9, 2)),), np.arange(9).reshape(3, 3), np.full(3, 0.25)
-    program = CudaProgram(plan_of(step, state, data, order, lr), Player(), True)
+    program = CudaProgram(plan_of(step, state, data, order, lr), Player())
     assert_close(
         program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr), lr
     )
@@ -323,8 +323,73 @@ def test_every_operation_gives_numpys_values(ufunc: str, dtype: str) -> None:
         want = function(*(a for a, _ in zip((left, right), names, strict=False)))
         state = {"left": left, "right": right, "out": np.zeros_like(want)}
         data, order, lr = (np.zeros((2, 1), dtype),), np.zeros((1, 1), np.int32), np.zeros(1, dtype)
-        got, _ = CudaProgram(plan_of(step, state, data, order, lr), Player(), True).run(state, data, order, lr)
+        got, _ = CudaProgram(plan_of(step, state, data, order, lr), Player()).run(state, data, order, lr)
     if want.dtype.kind == "f":
         np.testing.assert_allclose(got["out"], want, rtol=compiled_state_rtol(dtype, 1))
     else:
         np.testing.assert_array_equal(got["out"], want)
+
+
+@pytest.mark.usefixtures("nvrtc")
+def test_many_column_sums_of_one_pass_share_a_blocks_memory() -> None:
+    """Three sums of 256 columns in float64, a buffer each, would be more than a block may have."""
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        (x,) = rows
+        y = x / np.sum(x, axis=1, keepdims=True)
+        sums = {name: np.sum(y * (k + 1.5) + x, axis=0) for k, name in enumerate("abcd")}
+        return {name: state[name] - lr * total for name, total in sums.items()}, {"halt": np.sum(y) != np.sum(y)}
+
+    state, data = {name: np.zeros(256) for name in "abcd"}, (np.ones((64, 256)),)
+    plan = plan_of(step, state, data, np.zeros((1, 32), np.int32), np.zeros(1))
+    needs = resources(compile_cuda(plan.source)[1])
+    assert max(need.shared for need in needs.values()) <= 48 * 1024
+
+
+@pytest.mark.usefixtures("played")
+def test_rows_on_an_odd_boundary_are_taken_rightly() -> None:
+    """Rows are taken 16 bytes at a time; an array of somebody else's may begin anywhere."""
+    seen: list[int] = []
+
+    class Watched(Player):
+        def upload(self, array: Any) -> Any:
+            if array.nbytes == RUN.itemsize:
+                seen.append(int(array.view(RUN)["data"].flat[0]))
+            return super().upload(array)
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        (x,) = rows
+        return {"w": state["w"] + np.sum(x, axis=0)}, {"halt": np.sum(x) != np.sum(x)}
+
+    odd = np.arange(33, dtype=np.float32)[1:].reshape(8, 4)
+    assert odd.ctypes.data % 16
+    state, order, lr = {"w": np.zeros(4, np.float32)}, np.array([[5, 2]]), np.zeros(1, np.float32)
+    program = CudaProgram(plan_of(step, state, (odd,), order, lr), Watched())
+    got, _ = program.run(state, (odd,), order, lr)
+    np.testing.assert_array_equal(got["w"], odd[5] + odd[2])
+    assert [address % 16 for address in seen] == [0]
+
+
+@pytest.mark.usefixtures("played")
+def test_a_program_that_refuses_a_run_leaves_it_to_the_step_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bpengine_cupy.cuda_target.program.MOST_ROWS", 11)
+    backend = NumpyBackend()
+    step, ran = counting(10_000), list[int]()
+
+    def eager(*given: Any) -> Any:
+        ran.append(len(given[-1]))
+        return Backend.run_epoch(backend, *given)
+
+    def make(step: Any, state: Any, signature: Any) -> Any:
+        return CudaProgram(make_plan(record(step, state, signature, inline)), Player())
+
+    state = {"count": np.zeros(1, np.int32), "sum": np.zeros(1, np.float64)}
+    data, order, lr = (np.arange(24.0).reshape(12, 2),), np.arange(12).reshape(4, 3), np.ones(4)
+    got = CompiledEpochs(eager, AT_ONCE, make, "CUDA").run(step, state, data, order, lr)
+    assert ran == [4]
+    assert_same(got, Backend.run_epoch(backend, step, state, data, order, lr))
+
+
+def test_a_reciprocal_of_whole_numbers_is_left_to_numpy() -> None:
+    assert inline("reciprocal", "f", "f")
+    assert not inline("reciprocal", "i", "i")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import bpengine_cupy
 import pytest
+from bpengine_cupy.cuda_target.compiler import CudaCompileError
 
-from tests.backends.nvrtc import CompileError, architecture, compile_cubin
+from tests.backends.nvrtc import architecture, compile_cubin
 
 PACKAGE = Path(bpengine_cupy.__file__).parent
 FILES = sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".cu", ".cuh"))
@@ -54,15 +55,15 @@ def test_a_kernel_becomes_machine_code_without_a_gpu(arch: int) -> None:
 def test_options_reach_the_compiler() -> None:
     generic = SCALE.replace("float", "REAL")  # a macro T would break NVRTC's own header
     assert architecture(compile_cubin(generic, ["-DREAL=double"])) == 90
-    with pytest.raises(CompileError, match='identifier "REAL" is undefined'):
+    with pytest.raises(CudaCompileError, match='identifier "REAL" is undefined'):
         compile_cubin(generic)
 
 
 @pytest.mark.usefixtures("nvrtc")
 def test_a_broken_kernel_is_refused_with_the_compilers_message() -> None:
-    with pytest.raises(CompileError, match=r'scale\.cu\(4\): error: identifier "faktor" is undefined'):
+    with pytest.raises(CudaCompileError, match=r'scale\.cu\(4\): error: identifier "faktor" is undefined'):
         compile_cubin(SCALE.replace("*= factor", "*= faktor"), name="scale.cu")
-    with pytest.raises(CompileError, match="invalid value for --gpu-architecture"):
+    with pytest.raises(CudaCompileError, match="invalid value for --gpu-architecture"):
         compile_cubin(SCALE, arch=19)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from bpengine_steps.disk import cache_folder, write_whole
 
 PRELUDE = Path(__file__).with_name("prelude.cuh")
 # no contraction, and denormals are zero: algebra in float32 is then equal to the bit with NumPy's epochs
@@ -39,12 +40,19 @@ def compile_cuda(source: str, arch: int = 90, *, ptx: bool = False) -> tuple[byt
 
     Raises CudaCompileError with the log.
     """
+    return compile_text(full_source(source), OPTIONS, arch, ptx=ptx)
+
+
+def compile_text(
+    text: str, options: Sequence[str], arch: int, *, ptx: bool = False, name: str = "step.cu"
+) -> tuple[bytes, str]:
+    """Return any CUDA C compiled, and the log, which calls it by `name`; see `compile_cuda`."""
     from cupy_backends.cuda.libs import nvrtc
 
-    program = nvrtc.createProgram(full_source(source), "step.cu", (), ())
+    program = nvrtc.createProgram(text, name, (), ())
     target = f"{'compute' if ptx else 'sm'}_{arch}"
     try:
-        nvrtc.compileProgram(program, (f"-arch={target}", *OPTIONS))
+        nvrtc.compileProgram(program, (f"-arch={target}", *options))
         result: bytes = nvrtc.getPTX(program) if ptx else nvrtc.getCUBIN(program)
         return result, nvrtc.getProgramLog(program)
     except nvrtc.NVRTCError as error:
@@ -60,7 +68,8 @@ def cubin(source: str, arch: int) -> bytes:
         return path.read_bytes()
     except OSError:
         binary, _ = compile_cuda(source, arch)
-        write_whole(path, binary)
+        with contextlib.suppress(OSError):  # a folder that cannot be written is no fault
+            write_whole(path, binary)
         return binary
 
 
@@ -84,20 +93,9 @@ def resources(log: str) -> dict[str, Resources]:
     return found
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one go: another process may be reading it. A folder that cannot be written is no fault."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-
-
 def _path(source: str, arch: int) -> Path:
     text = f"{_compiler()}{OPTIONS}{arch}{full_source(source)}"
-    return folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.cubin"
+    return cache_folder("cuda") / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.cubin"
 
 
 @cache
@@ -106,19 +104,3 @@ def _compiler() -> tuple[int, int]:
 
     major, minor = nvrtc.getVersion()
     return int(major), int(minor)
-
-
-@cache
-def folder() -> Path:
-    """Return the folder for compiled programs: the user's cache, or one for this process where that cannot be written."""
-    from platformdirs import user_cache_path
-
-    try:
-        path = user_cache_path("bpengine") / "cuda"
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f"{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-        return path
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="bpengine-cuda-"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from bpengine_steps.disk import cache_folder
 
 from bpengine.backend import HostArray
 from bpengine.kernels._kernel import Array
@@ -87,7 +88,7 @@ class CupyDriver:
         self._workspaces = [cupy.empty(WORKSPACE, cupy.uint8) for _ in range(2)]
         self._lt = CublasLt(load_library()).open()
         name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode().replace(" ", "-")
-        self._chosen = ChosenAlgorithms(compiler.folder() / f"{name}-cublaslt-{self._lt.version}")
+        self._chosen = ChosenAlgorithms(cache_folder("cuda") / f"{name}-cublaslt-{self._lt.version}")
 
     def begin(self) -> None:
         """See `Driver`."""

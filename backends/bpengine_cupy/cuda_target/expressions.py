@@ -54,7 +54,21 @@ EXPRESSIONS = {
     "sin": "m_sin({0})",
     "cos": "m_cos({0})",
 }
-FLOATS_ONLY = {"sqrt", "exp", "log", "log1p", "expm1", "tanh", "rint", "floor", "ceil", "power", "sin", "cos"}
+FLOATS_ONLY = {
+    "reciprocal",
+    "sqrt",
+    "exp",
+    "log",
+    "log1p",
+    "expm1",
+    "tanh",
+    "rint",
+    "floor",
+    "ceil",
+    "power",
+    "sin",
+    "cos",
+}
 IDENTITY = {"add": "0", "maximum": "-INFINITY", "minimum": "INFINITY"}
 TYPES = ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "b1")
 

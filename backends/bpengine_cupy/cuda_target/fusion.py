@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bpengine_steps.grouping import merged
 from bpengine_steps.ir import Node, Unrecordable
 from bpengine_steps.recorded import RecordedStep
 
@@ -118,7 +119,8 @@ def groups(step: RecordedStep, nodes: Sequence[Node]) -> list[Group]:
         else:
             _require_cuda(node)
             near = [i for i in node.inputs if joins(i, node) and level[i.base.number] == level[node.number]]
-            group = _merged([home[i.base.number] for i in near if i.base.number in home], home) or Group()
+            made = [home[i.base.number] for i in near if i.base.number in home]
+            group = merged([g for g in made if g.kind == "pass"], home) or Group()
         group.nodes.append(node)
         home[node.number] = group
     last.loaded = [node for node in step.reports.values() if node.number not in tail]
@@ -144,18 +146,6 @@ def _tail(step: RecordedStep, nodes: Sequence[Node]) -> set[int]:
         if single and wanted and all(user.number in tail for user in users[node.number]):
             tail.add(node.number)
     return tail
-
-
-def _merged(found: Sequence[Group], home: dict[int, Group]) -> Group | None:
-    """Return one pass with the nodes of all the given ones, None when there is none."""
-    distinct = [group for group in dict.fromkeys(found) if group.kind == "pass"]
-    if not distinct:
-        return None
-    first = distinct[0]
-    for other in distinct[1:]:
-        first.nodes = sorted(first.nodes + other.nodes, key=lambda node: node.number)
-        home.update({node.number: first for node in other.nodes})
-    return first
 
 
 def _levels(nodes: Sequence[Node], tail: set[int]) -> dict[int, int]:

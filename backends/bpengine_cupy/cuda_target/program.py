@@ -22,14 +22,15 @@ RUN = np.dtype(  # `struct Run` of prelude.cuh
     + [("data", "u8", SLOTS), ("order", "u8"), ("lr", "u8"), ("report", "u8", SLOTS)]
 )
 STOP = 8  # the place of `stop` in it
+WORD = 16  # bytes: rows are taken in words of up to so many
 MOST_ROWS = 2**31 - 1  # row numbers travel as 32-bit integers
 
 
 class CudaProgram:
     """A step for one signature. Compiles and takes memory when it is first needed."""
 
-    def __init__(self, plan: CudaPlan, driver: Driver, ordered: bool) -> None:
-        self.plan, self._driver, self._ordered = plan, driver, ordered
+    def __init__(self, plan: CudaPlan, driver: Driver) -> None:
+        self.plan, self._driver = plan, driver
         self._made: list[Any] = []
         self._graphs: dict[int, Any] = {}
         self._call_by_call = False
@@ -67,18 +68,19 @@ class CudaProgram:
         pairs = [(node, given[path]) for path, node in plan.step.inputs.items()]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
+        data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
         brought = self._bring_arrays(pairs)
-        reports = {
-            name: driver.upload(np.zeros((len(lr), *node.shape), node.dtype))
-            for name, node in plan.step.reports.items()
-        }
-        held = self._start(data, order, lr, reports)
+        told = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
+        held = self._start(data, order, lr, told)
         self._drive(len(lr))
         done = int(driver.download(self._run).view(RUN)["next"][0])
         del held, brought  # the device read from them until now
-        return self._state_after(state, given), {
-            name: driver.download(values)[:done] for name, values in reports.items()
-        }
+        reports = {k: self._report(told[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
+        return self._state_after(state, given), reports
+
+    def _report(self, told: Array, node: Node, steps: int) -> HostArray:
+        values: HostArray = self._driver.download(told).view(node.dtype).reshape(steps, *node.shape)
+        return values
 
     def _bring(self, place: int, array: Array, size: int) -> None:
         self._driver.copy(self._driver.address(self._memory) + place, self._driver.address(array), size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bpengine_steps.grouping import merged
 from bpengine_steps.ir import Node
 
 from bpengine_numpy.compiled.fused import template
@@ -60,22 +61,10 @@ def units(nodes: Sequence[Node]) -> list[Unit]:
         unit = Unit(fused=is_elementwise(node) or sums_batch(node))
         if unit.fused:
             near = [n for n in node.inputs if _joins(n, node) and levels[n.number] == levels[node.number]]
-            unit = _merged([home[n.number] for n in near], home) or unit
+            unit = merged([home[n.number] for n in near], home) or unit
         unit.nodes.append(node)
         home[node.number] = unit
     return list(dict.fromkeys(home.values()))
-
-
-def _merged(found: Sequence[Unit], home: dict[int, Unit]) -> Unit | None:
-    """Return one unit with the nodes of all the given ones, None when there is none."""
-    distinct = list(dict.fromkeys(found))
-    if not distinct:
-        return None
-    first = distinct[0]
-    for other in distinct[1:]:
-        first.nodes = sorted(first.nodes + other.nodes, key=lambda node: node.number)
-        home.update({node.number: first for node in other.nodes})
-    return first
 
 
 def _joins(producer: Node, consumer: Node) -> bool:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from bpengine_steps.disk import cache_folder, write_whole
 from bpengine_steps.ir import DType, Node, Unrecordable, contiguous
 
 from bpengine_numpy.compiled import threads
@@ -197,9 +196,7 @@ def compiled(source: str) -> int:
     """Return the address of the compiled loop of a source text; Numba keeps it beside the text, in the user's cache folder."""
     path = _path(source)
     if not on_disk(source):
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(source)
-        draft.replace(path)  # in one go: another process may be reading
+        write_whole(path, source.encode())
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -216,18 +213,4 @@ def on_disk(source: str) -> bool:
 
 
 def _path(source: str) -> Path:
-    return _folder() / f"bpengine_loop_{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"
-
-
-@cache
-def _folder() -> Path:
-    """Return the folder for compiled loops: the user's cache, or one for this process where that cannot be written."""
-    from platformdirs import user_cache_path
-
-    try:
-        folder = user_cache_path("bpengine") / "loops"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix="bpengine-loops-"))
+    return cache_folder("loops") / f"bpengine_loop_{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from bpengine_steps.ir import Node, Unrecordable
 
-from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, ROW, Access
-from bpengine_cupy.cuda_target.codegen.passes import Names, accumulated, declared, indented, operands, vector_length
+from bpengine_cupy.cuda_target.access import Access
+from bpengine_cupy.cuda_target.codegen.passes import (
+    Names,
+    accumulated,
+    declared,
+    indented,
+    load,
+    operands,
+    vector_length,
+)
 from bpengine_cupy.cuda_target.expressions import c_type
 from bpengine_cupy.cuda_target.fusion import Group
 from bpengine_cupy.cuda_target.memory import MemoryPlan
@@ -38,20 +46,10 @@ class ColumnsWriter:
         return -(-self.columns // (ACROSS * self.vector)), self.sums[0].shape[0]
 
     def _read(self, node: Node, how: Access) -> None:
-        kind, name = c_type(node.dtype), f"r{node.number}"
-        pointer = f"AT(const {kind}, {self.memory.at(node)})"
-        self.names[node.number] = name
-        if how == ONE:
-            self.before.append(f"const {kind} {name} = {pointer}[0];")
-        elif how in (FULL, ROW):
-            self.loads.append(
-                f"const auto {name} = load<{kind}, {self.vector}>({pointer} + {'k' if how == FULL else 'j'});"
-            )
-            self.names[node.number] = f"{name}.v[u]"
-        elif how == COLUMN:
-            self.loads.append(f"const {kind} {name} = {pointer}[i];")
-        else:
-            self.loads.append(f"const {kind} {name} = {pointer}[i8(i) * {how.down} + i8(j) * {how.along}];")
+        pointer = f"AT(const {c_type(node.dtype)}, {self.memory.at(node)})"
+        read = load(node, how, self.vector, pointer)
+        self.names[node.number] = read.name
+        (self.before if read.early else self.loads).append(read.line)
 
     def write(self) -> str:
         """Return the kernel's body."""

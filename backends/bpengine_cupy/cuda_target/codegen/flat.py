@@ -7,16 +7,16 @@ from math import prod
 
 from bpengine_steps.ir import Node, Unrecordable
 
-from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, ROW, Access
+from bpengine_cupy.cuda_target.access import COLUMN, ROW, Access
 from bpengine_cupy.cuda_target.codegen.passes import (
     MULTIPROCESSORS,
-    REDUCERS,
     THREADS,
     Names,
     accumulated,
     computed,
     declared,
     indented,
+    load,
     operands,
     vector_length,
 )
@@ -81,20 +81,10 @@ class FlatWriter:
         return self.out
 
     def _read(self, node: Node, how: Access) -> None:
-        kind, name = c_type(node.dtype), f"r{node.number}"
-        pointer = f"AT(const {kind}, {self.out.place(self.memory.at(node))})"
-        self.names[node.number] = name
-        if how == ONE:
-            self.before.append(f"const {kind} {name} = {pointer}[0];")
-        elif how in (FULL, ROW):
-            self.loads.append(
-                f"const auto {name} = load<{kind}, {self.vector}>({pointer} + {'k' if how == FULL else 'j'});"
-            )
-            self.names[node.number] = f"{name}.v[u]"
-        elif how == COLUMN:
-            self.loads.append(f"const {kind} {name} = {pointer}[i];")
-        else:
-            self.loads.append(f"const {kind} {name} = {pointer}[i8(i) * {how.down} + i8(j) * {how.along}];")
+        pointer = f"AT(const {c_type(node.dtype)}, {self.out.place(self.memory.at(node))})"
+        read = load(node, how, self.vector, pointer)
+        self.names[node.number] = read.name
+        (self.before if read.early else self.loads).append(read.line)
 
     def _store(self, node: Node) -> None:
         kind, number = c_type(node.dtype), node.number
@@ -119,7 +109,7 @@ class FlatWriter:
         lines += indented([*self.loads, unrolled if vector > 1 else "{ const int u = 0; (void)u;"])
         lines += [*indented(self.body, 2), *indented(["}", *self.stores]), "}"]
         for node in self.sums:
-            kind, name = c_type(node.dtype), REDUCERS[node.info[0]]
+            kind, name = c_type(node.dtype), node.info[0]
             target = f"AT({kind}, {self.out.place(self.memory.at(node))})[b]"
             lines.append(
                 f"{{ __shared__ {kind} room[{THREADS // 32}]; const {kind} s = row_{name}<{THREADS}>(a{node.number}, room);"
@@ -136,7 +126,7 @@ class FlatWriter:
         self.count = self.out.place(self.elements)
         for node in self.finished:
             (given,) = node.inputs
-            kind, name, number = c_type(node.dtype), REDUCERS[node.info], node.number
+            kind, name, number = c_type(node.dtype), node.info, node.number
             lines_, pitch = self.out.place(given.shape[0]), self.out.place(given.shape[1])
             place = self.out.place(self.memory.at(given))
             lines.append(
@@ -156,7 +146,7 @@ class FlatWriter:
         lines += indented([*first, f"if (threadIdx.x < 32 && k < {self.count}) {{ const int u = 0; (void)u;"])
         lines += [*indented([*self.loads, *self.body, *self.stores], 2), "  } }"]
         for node in self.sums:
-            kind, name = c_type(node.dtype), REDUCERS[node.info[0]]
+            kind, name = c_type(node.dtype), node.info[0]
             target = f"AT({kind}, {self.out.place(self.memory.at(node))})[b]"
             lines.append(
                 f"if (threadIdx.x < 32) {{ const {kind} s = warp_{name}<32>(a{node.number});"

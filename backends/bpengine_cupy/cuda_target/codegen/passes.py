@@ -6,10 +6,11 @@ A value is `v` and its node's number, an operand read from memory `r`, an accumu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from bpengine_steps.ir import Node
 
-from bpengine_cupy.cuda_target.access import FULL, Access, access
+from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, ROW, Access, access
 from bpengine_cupy.cuda_target.expressions import c_type, expression, literal
 from bpengine_cupy.cuda_target.fusion import Group
 
@@ -17,7 +18,6 @@ THREADS = 256
 MULTIPROCESSORS = 132  # of a Hopper GPU: grids are a few blocks for each
 VECTOR = 16  # bytes that a thread reads at once
 Names = dict[int, str]
-REDUCERS = {"add": "add", "maximum": "maximum", "minimum": "minimum"}
 
 
 def operands(group: Group) -> dict[int, tuple[Node, Access]]:
@@ -54,9 +54,30 @@ def declared(node: Node, names: Names) -> str:
     return line
 
 
+@dataclass(frozen=True)
+class Load:
+    """How an operand is read: `line` declares what `name` then stands for, once before the loop where `early` is true."""
+
+    line: str
+    name: str
+    early: bool = False
+
+
+def load(node: Node, how: Access, vector: int, pointer: str) -> Load:
+    """Return how a pass over elements k, at row i and column j, reads an operand, `vector` elements at a time."""
+    kind, name = c_type(node.dtype), f"r{node.number}"
+    if how == ONE:
+        return Load(f"const {kind} {name} = {pointer}[0];", name, early=True)
+    if how in (FULL, ROW):
+        place = "k" if how == FULL else "j"
+        return Load(f"const auto {name} = load<{kind}, {vector}>({pointer} + {place});", f"{name}.v[u]")
+    place = "i" if how == COLUMN else f"i8(i) * {how.down} + i8(j) * {how.along}"
+    return Load(f"const {kind} {name} = {pointer}[{place}];", name)
+
+
 def accumulated(target: str, node: Node, names: Names) -> str:
     """Return the statement that adds a summand of a partial sum to `target`."""
-    return f"{target} = {REDUCERS[node.info[0]]}({target}, {value(node.inputs[0], names)});"
+    return f"{target} = {node.info[0]}({target}, {value(node.inputs[0], names)});"
 
 
 def vector_length(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 
 from bpengine_steps.ir import Node, Unrecordable
@@ -12,7 +12,7 @@ from bpengine_steps.recorded import RecordedStep
 
 from bpengine_cupy.cuda_target.codegen.columns import ACROSS, DOWN, ColumnsWriter
 from bpengine_cupy.cuda_target.codegen.flat import FlatPass, FlatWriter
-from bpengine_cupy.cuda_target.codegen.passes import MULTIPROCESSORS, REDUCERS, THREADS, Names, computed, value
+from bpengine_cupy.cuda_target.codegen.passes import MULTIPROCESSORS, THREADS, Names, computed, value
 from bpengine_cupy.cuda_target.codegen.rows import RowsWriter
 from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, product_of
 from bpengine_cupy.cuda_target.expressions import c_type, identity
@@ -50,8 +50,6 @@ class CudaPlan:
     source: str
     calls: list[StepCall]
     memory: MemoryPlan
-    launches: list[Launch]
-    in_place: set[int] = field(default_factory=set)
 
 
 def make_plan(recorded: RecordedStep, ordered: bool = True) -> CudaPlan:
@@ -67,7 +65,7 @@ def make_plan(recorded: RecordedStep, ordered: bool = True) -> CudaPlan:
     writer = _SourceWriter(step, memory, ordered)
     pieces = [writer.launch(k, launch) for k, launch in enumerate(launches)]
     source = "\n".join(text for text, _ in pieces if text)
-    return CudaPlan(step, source, [call for _, call in pieces], memory, launches, in_place)
+    return CudaPlan(step, source, [call for _, call in pieces], memory)
 
 
 def canonical(code: str) -> str:
@@ -137,8 +135,8 @@ class _SourceWriter:
         for k, segment in enumerate(segments):
             condition = f"b < {start + segment.blocks}" if k < len(segments) - 1 else "true"
             lines.append(
-                f"  {'else ' if k else ''}if ({condition}) {{ b -= {start}; const int nb_ = {segment.blocks}; int nb = nb_;"
-                f" (void)nb;\n    {segment.code}\n  }}"
+                f"  {'else ' if k else ''}if ({condition}) {{ b -= {start}; int nb = {segment.blocks}; (void)nb;"
+                f"\n    {segment.code}\n  }}"
             )
             start += segment.blocks
         code = "\n".join(lines)
@@ -234,7 +232,7 @@ class _SourceWriter:
 
     def _tail_sum(self, node: Node) -> list[str]:
         (given,) = node.inputs
-        kind, name, number = c_type(node.dtype), REDUCERS[node.info], node.number
+        kind, name, number = c_type(node.dtype), node.info, node.number
         summand = f"AT(const {kind}, {self.memory.at(given)})[s]"
         return [
             f"{kind} v{number} = {identity(node.info, kind)};",

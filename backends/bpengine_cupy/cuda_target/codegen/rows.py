@@ -11,7 +11,6 @@ from bpengine_steps.ir import Node, Unrecordable
 from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, Access, access
 from bpengine_cupy.cuda_target.codegen.passes import (
     MULTIPROCESSORS,
-    REDUCERS,
     THREADS,
     Names,
     accumulated,
@@ -103,6 +102,7 @@ class RowsWriter:
         chunk = -(-self.rows // self.blocks)
         kinds = sorted({c_type(n.dtype) for n in self.group.nodes if n.op in ("reduce", "partial")})
         out = [f"__shared__ {kind} room_{kind}[32];" for kind in kinds]
+        out += self._buffers()
         out.append(
             f"const int lane = threadIdx.x; const i8 r0 = i8(blockIdx.x) * {chunk}, "
             f"r1 = r0 + {chunk} < {self.rows} ? r0 + {chunk} : {self.rows};"
@@ -114,6 +114,14 @@ class RowsWriter:
         )
         out += [*indented(lines), "}"]
         return "\n  ".join(out + [line for node in self.sums for line in self._meet(node)])
+
+    def _buffers(self) -> list[str]:
+        """Declare the buffers of a block, one of each type: its sums use it in turn, to add up what its rows have."""
+        wide = {c_type(n.dtype): self.columns for n in self.sums if n.info[1] == "first"}
+        sizes = {c_type(n.dtype): 1 for n in self.sums} | wide
+        return [
+            f"__shared__ {kind} s_{kind}[{self.together * size}];" for kind, size in sizes.items() if self.together > 1
+        ]
 
     def _accumulator(self, node: Node) -> str:
         kind = c_type(node.dtype)
@@ -148,7 +156,7 @@ class RowsWriter:
             lines += [*indented(inner), "} }"]
         for node in reductions:
             kind = c_type(node.dtype)
-            reducer = f"row_{REDUCERS[node.info[0]]}<{self.threads}>"
+            reducer = f"row_{node.info[0]}<{self.threads}>"
             lines.append(f"v{node.number} = {reducer}(v{node.number}, room_{kind});")
             lines += self._stored(node)
         return lines
@@ -171,7 +179,7 @@ class RowsWriter:
         kind, number = c_type(node.dtype), node.number
         if node.op == "finish":
             (given,) = node.inputs
-            finish = f"finish_{REDUCERS[node.info]}<1>(AT(const {kind}, {self.memory.at(given)}) + i, 0, "
+            finish = f"finish_{node.info}<1>(AT(const {kind}, {self.memory.at(given)}) + i, 0, "
             finish += f"{given.shape[0]}, {given.shape[1]}, {identity(node.info, kind)})"
             return [f"const {kind} v{number} = ok ? {finish} : {kind}();", *self._stored(node)]
         if node.op == "ufunc" and number not in self.full:
@@ -207,19 +215,19 @@ class RowsWriter:
             return [f"{mine} AT({kind}, {place})[i8(blockIdx.x) * {columns} + {column}] = a{number}[u];"]
         if node.info[1] == "first":
             return [
-                f"{{ __shared__ {kind} s[{together * columns}]; "
-                f"{mine} s[threadIdx.y * {columns} + {column}] = a{number}[u]; __syncthreads();",
-                f"  for (int j = threadIdx.y * {threads} + lane; j < {columns}; j += {together * threads}) {{ "
-                f"{kind} c = s[j]; "
-                f"for (int y = 1; y < {together}; ++y) c += s[y * {columns} + j]; "
-                f"AT({kind}, {place})[i8(blockIdx.x) * {columns} + j] = c; }} }}",
+                "__syncthreads();",
+                f"{mine} s_{kind}[threadIdx.y * {columns} + {column}] = a{number}[u];",
+                "__syncthreads();",
+                f"for (int j = threadIdx.y * {threads} + lane; j < {columns}; j += {together * threads}) {{ "
+                f"{kind} c = s_{kind}[j]; for (int y = 1; y < {together}; ++y) c += s_{kind}[y * {columns} + j]; "
+                f"AT({kind}, {place})[i8(blockIdx.x) * {columns} + j] = c; }}",
             ]
-        name = REDUCERS[node.info[0]]
+        name = node.info[0]
         first = f"{{ {kind} c = row_{name}<{threads}>(a{number}, room_{kind});"
         if together == 1:
             return [f"{first} if (lane == 0) AT({kind}, {place})[blockIdx.x] = c; }}"]
         return [
-            f"{first} __shared__ {kind} s[{together}]; if (lane == 0) s[threadIdx.y] = c; __syncthreads();",
-            f"  if (lane == 0 && threadIdx.y == 0) {{ for (int y = 1; y < {together}; ++y) c = {name}(c, s[y]); "
+            f"{first} __syncthreads(); if (lane == 0) s_{kind}[threadIdx.y] = c; __syncthreads();",
+            f"  if (lane == 0 && threadIdx.y == 0) {{ for (int y = 1; y < {together}; ++y) c = {name}(c, s_{kind}[y]); "
             f"AT({kind}, {place})[blockIdx.x] = c; }} }}",
         ]

@@ -7,6 +7,8 @@ the workspace as arguments. Enum values are those of cublasLt.h (a test holds th
 from __future__ import annotations
 
 import ctypes
+import math
+import weakref
 from collections.abc import Callable
 from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
@@ -96,6 +98,7 @@ class DescribedProduct:
         self.description = c_void_p()
         compute = COMPUTE_TYPES["float64" if product.dtype == "f8" else precision]
         lt.call("MatmulDescCreate", byref(self.description), c_int(compute), c_int(kind))
+        weakref.finalize(self, lt.call, "MatmulDescDestroy", self.description)
         self._set(TRANSPOSE_A, c_int32(product.a.transposed))
         self._set(TRANSPOSE_B, c_int32(product.b.transposed))
         self.layouts = (
@@ -116,6 +119,7 @@ class DescribedProduct:
         layout = c_void_p()
         shape = (c_uint64(rows), c_uint64(columns), c_int64(operand.leading))
         self.lt.call("MatrixLayoutCreate", byref(layout), c_int(kind), *shape)
+        weakref.finalize(self, self.lt.call, "MatrixLayoutDestroy", layout)
         return layout
 
     @property
@@ -158,13 +162,21 @@ class DescribedProduct:
         kept = chosen.get(self.key)
         if kept is None:
             candidates = self.candidates()
-            if not candidates:
+            times = [self._seconds(each, time, stream, workspace) for each in candidates]
+            if min(times, default=math.inf) == math.inf:
                 raise CublasLtError(f"cuBLASLt has no algorithm for the product {self.key}")
-            times = []
-            for self.algorithm in candidates:
-                times.append(time(lambda: self.launch(stream, workspace)))
             kept = chosen.keep(self.key, bytes(candidates[times.index(min(times))]))
         self.algorithm = Algorithm.from_buffer_copy(kept)
+
+    def _seconds(
+        self, algorithm: Algorithm, time: Callable[[Callable[[], None]], float], stream: int, workspace: int
+    ) -> float:
+        """Return how long the product takes, for ever where the library proposes an algorithm that it then refuses."""
+        self.algorithm = algorithm
+        try:
+            return time(lambda: self.launch(stream, workspace))
+        except CublasLtError:
+            return math.inf
 
     def launch(self, stream: int, workspace: int) -> None:
         """Put the product into a stream; `workspace` is the address of memory that no other stream uses."""

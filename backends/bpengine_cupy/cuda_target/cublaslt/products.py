@@ -33,11 +33,6 @@ class MatrixProduct:
     d: int
     dtype: str
 
-    @property
-    def flops(self) -> int:
-        """Operations: a multiplication and an addition per term."""
-        return 2 * self.m * self.n * self.k
-
 
 def product_of(node: Node, memory: MemoryPlan) -> MatrixProduct:
     """Return a recorded product in cuBLASLt's terms; raise Unrecordable for operands that it cannot read."""

@@ -1,0 +1,37 @@
+"""What is compiled is kept on disk, in the user's cache folder, where other processes may be reading it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+
+@cache
+def cache_folder(name: str) -> Path:
+    """Return the user's cache folder of this name, or one for this process where that cannot be written."""
+    from platformdirs import user_cache_path  # of the extras that compile
+
+    try:
+        folder = user_cache_path("bpengine") / name
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f"{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+        return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix=f"bpengine-{name}-"))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file in one go, over one that is there. Raises OSError, and leaves no draft behind."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
