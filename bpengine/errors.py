@@ -63,6 +63,23 @@ def number(
     raise ConfigError(f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {value!r}.")
 
 
+def whole(value: object, who: str, what: str, *, low: int = 1) -> int:
+    """Return `value` as an int of at least `low`; NumPy's whole numbers count, True and False do not.
+
+    Raises ConfigError: "`who` requires `what` to be a whole number of at least 1, got 0."
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low:
+        return int(value)
+    raise ConfigError(f"{who} requires {what} to be a whole number of at least {low}, got {value!r}.")
+
+
+def flag(value: object, who: str, what: str) -> bool:
+    """Return `value` as a bool, or raise ConfigError when it is neither True nor False, Python's or NumPy's."""
+    if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
+    raise ConfigError(f"{who} requires {what} to be True or False, got {value!r}.")
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return a hint that names what `name` was probably meant to be: "Did you mean 'relu'?" or the whole list."""
     options = sorted(known)

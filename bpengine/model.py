@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bpengine import data, io
-from bpengine.backend import Backend, HostArray, State, Step, get_backend
-from bpengine.errors import BpError, ConfigError, ModelFileError, NonFiniteError, ShapeError, unknown
+from bpengine.backend import Backend, HostArray, State, get_backend
+from bpengine.errors import BpError, ConfigError, ModelFileError, ShapeError, unknown, whole
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, initializers
 from bpengine.layers.layer import HostArrays
@@ -19,8 +19,9 @@ from bpengine.training.callbacks import Callback
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import Fit, Subject
 from bpengine.training.history import Epoch, History
-from bpengine.training.inputs import check_rows
+from bpengine.training.inputs import check_rows, held
 from bpengine.training.loan import Loan
+from bpengine.training.loop import OnEpoch
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.shelf import Shelf
 from bpengine.training.stopping import Rule
@@ -53,14 +54,16 @@ class Model:
     ) -> None:
         if not isinstance(network, Network):
             raise ConfigError(f"Model requires a bp.Network, got {network!r}.")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ConfigError(f"Model requires seed to be a whole number of at least 0, got {seed!r}.")
+        seed = whole(seed, "Model", "seed", low=0)
         if dtype not in ("float32", "float64"):
             raise unknown("dtype", dtype, ("float32", "float64"))
         made = get_backend(backend, precision=precision or dtype, device=device)
         if made.dtype != dtype:
             raise ConfigError(f"dtype {dtype!r} and precision {precision!r} contradict each other. Give one of them.")
-        self._start(network, made, int(seed), *network.init(int(seed)))
+        params, running = (
+            {n: held(f"parameter {n!r}", a, dtype) for n, a in arrays.items()} for arrays in network.init(seed)
+        )
+        self._start(network, made, seed, params, running)
 
     def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
         self.network, self.backend, self.seed = network, backend, seed
@@ -68,7 +71,7 @@ class Model:
         self.class_names: tuple[str, ...] | None = None
         self._ops = backend.ops()
         self._evaluator = Evaluator(network, backend, self._ops)
-        self._steps: dict[Any, Step] = {}
+        self._steps: dict[Any, Any] = {}
         self._params, self._running = self._bring(params), self._bring(running)
         self._names = tuple(params), tuple(running)
 
@@ -89,12 +92,16 @@ class Model:
 
     @parameters.setter
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """Replace the named parameters; raise ConfigError for an unknown name, ShapeError for a wrong shape."""
+        """Replace the named parameters.
+
+        Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no number, is not
+        finite, or is beyond what the model's dtype can hold; the model is then as it was.
+        """
         new: HostArrays = {}
         for name, value in values.items():
             if name not in self._params:
                 raise unknown("parameter", name, self._params)
-            new[name] = np.asarray(value, dtype=self.dtype)
+            new[name] = held(f"parameter {name!r}", value, self.dtype)
             if new[name].shape != tuple(self._params[name].shape):
                 wanted = tuple(self._params[name].shape)
                 raise ShapeError(f"parameter {name!r} requires the shape {wanted}, got {new[name].shape}.")
@@ -178,28 +185,35 @@ class Model:
         only: str | Sequence[str] | None = None,
         update: str = "simultaneous",
         clip_norm: float | None = None,
-        stop: Rule | Sequence[Rule] = (),
+        stop: Rule | Sequence[Rule] | None = (),
         shuffle: bool = True,
-        callbacks: Callback | Sequence[Callback] = (),
+        callbacks: Callback | Sequence[Callback] | None = (),
         progress: bool = False,
         track_step_size: bool | None = None,
+        freeze: str | Sequence[str] = (),
     ) -> History:
         """Train on x (rows, inputs) and y until `epochs`, `steps` or a rule of `stop` is reached; return the History.
 
         batch_size: rows per step; None is the full batch, 1 is online descent. The rows left over at the end of an epoch
-            make a smaller step. weights: one per row. validation: (x, y), evaluated after each epoch.
-        only: names of the parameters to train ("1.bias", "*.weight"); all others are frozen.
+            make a smaller step; with BatchNorm a single one joins the step before it, for one row has no variance.
+        weights: one per row. validation: (x, y), evaluated after each epoch.
+        only: names of the parameters to train ("1.bias", "*.weight"); all others are frozen, running statistics are not.
+        freeze: names of parameters and of running statistics that stay as they are. freeze="1.*" freezes all of a BatchNorm
+            layer: gamma, beta, mean and variance; it then normalises by its statistics, as outside training.
         update: "simultaneous", or "sequential": each layer is updated before the gradient is taken through it.
         clip_norm: largest norm of all gradients together. shuffle: a new order each epoch, given by (seed, epoch).
-        callbacks: called with (model, epoch) after each epoch; a true result stops.
+        callbacks: called with (model, epoch) after each epoch; a true result stops. Parameters that a callback sets on the
+            model (an average, a limited norm) are those that training goes on with.
         track_step_size: record the largest change of any parameter at each step; by default when a step is an epoch.
 
-        Raises ShapeError, DataError or ConfigError before anything is changed, and NonFiniteError when the loss is not
-        finite: the model then keeps its last good parameters.
+        However a fit ends, by a limit, a rule, a callback, an exception of a callback or Ctrl-C, the model is left with the
+        state of its last step, or of its best epoch where a rule restores that.
+        Raises ShapeError, DataError or ConfigError before anything is changed, and NonFiniteError when the loss or a
+        parameter is not finite: the model then keeps its last good parameters.
         """
         fit = Fit(
             optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
-            track_step_size,
+            track_step_size, freeze,
         )  # fmt: skip
         rows = check_rows(self.network, x, y, weights)
         with Shelf(self.backend) as shelf:
@@ -210,9 +224,12 @@ class Model:
             try:
                 with fit.bar() as progress_bar:
                     state, history = trainer.run(progress_bar)
-            except BaseException as error:
-                if isinstance(error, NonFiniteError) or not self._params:
-                    self._adopt(error.good_state if isinstance(error, NonFiniteError) else own.arrays())
+            except BaseException:
+                self.fits += trainer.recorder.steps > 0
+                if left := trainer.left():
+                    self._adopt(left)
+                elif not self._params:
+                    self._adopt(own.arrays())
                 raise
         self._adopt(state)
         self.fits += 1
@@ -221,13 +238,17 @@ class Model:
     def _subject(self, arrays: Callable[[], State]) -> Subject:
         seed = self.seed if self.fits == 0 else int(np.random.SeedSequence([self.seed, self.fits]).generate_state(1)[0])
         names, evaluate = tuple(self._params), self._evaluator.evaluate
-        return Subject(self.network, self.backend, self._ops, names, arrays, seed, evaluate, self._steps)
+        running = tuple(self._running)
+        return Subject(self.network, self.backend, self._ops, names, arrays, seed, evaluate, self._steps, running)
 
-    def _on_epoch(self, fit: Fit) -> Callable[[State, Epoch], bool]:
-        def on_epoch(state: State, epoch: Epoch) -> bool:
+    def _on_epoch(self, fit: Fit) -> OnEpoch:
+        def on_epoch(state: State, epoch: Epoch) -> tuple[bool, State]:
             self._adopt(self.backend.copy(state))
+            shown = self._params, self._running
             verdicts = [bool(callback(self, epoch)) for callback in fit.called]
-            return any(verdicts)
+            own = {"params": self._params, "running": self._running}
+            changed = any(own[kind][n] is not a for kind, a_s in zip(own, shown, strict=True) for n, a in a_s.items())
+            return any(verdicts), {**state, **self.backend.copy(own)} if changed else state
 
         return on_epoch
 

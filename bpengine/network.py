@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, whole
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Array
 from bpengine.layers.activation import Activation
 from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, sizes
 from bpengine.layers.dense import Dense
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, positive_whole
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.losses import Loss, make_loss
 from bpengine.ops import Ops
 from bpengine.penalties import Penalty
@@ -52,7 +52,7 @@ class Network:
         for penalty in penalties:
             if not isinstance(penalty, Penalty):
                 raise ConfigError(f"Network requires penalties such as bp.L2(1e-4), got {penalty!r}.")
-        object.__setattr__(self, "inputs", positive_whole(inputs, "Network", "the number of inputs"))
+        object.__setattr__(self, "inputs", whole(inputs, "Network", "the number of inputs"))
         object.__setattr__(self, "layers", check_layers(layers, "Network"))
         object.__setattr__(self, "loss", make_loss(loss))
         object.__setattr__(self, "penalties", penalties)
@@ -72,6 +72,10 @@ class Network:
     def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
         """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend."""
         return init_chain(self.layers, [seed], self.inputs)
+
+    def smallest_batch(self, run: Run) -> int:
+        """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1."""
+        return max(layer.smallest_batch(run.at(str(i))) for i, layer in enumerate(self.layers))
 
     def penalized(self) -> dict[str, str | None]:
         """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""

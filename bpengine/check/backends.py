@@ -12,7 +12,7 @@ from bpengine.backend import Backend, backend_names, get_backend
 from bpengine.check import rounding
 from bpengine.check.comparison import Comparison, Difference
 from bpengine.check.measurement import Measured, Setup, measure
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, whole
 from bpengine.network import Network
 from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer, make_optimizer
@@ -61,8 +61,7 @@ def _made(network: Any, backends: Any, steps: Any, dtype: str) -> list[Backend]:
         raise ConfigError(
             f"compare_backends requires at least two backends, got {len(given)}. Known: {', '.join(backend_names())}."
         )
-    if isinstance(steps, bool) or not isinstance(steps, (int, np.integer)) or steps < 0:
-        raise ConfigError(f"compare_backends requires steps to be a whole number of at least 0, got {steps!r}.")
+    whole(steps, "compare_backends", "steps", low=0)
     return [get_backend(b, precision=dtype) for b in given]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bpengine.data._numbers import real_array
 from bpengine.data.arrays import Arrays, read_npy, read_npz
 from bpengine.data.checks import check_features, check_same_length, check_weights
 from bpengine.data.csvfile import read_csv
@@ -36,6 +37,7 @@ __all__ = [
     "read_npy",
     "read_npz",
     "read_parquet",
+    "real_array",
     "release",
     "runs_of",
     "write",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.errors import ConfigError
+from bpengine.errors import whole
 from bpengine.explain.chain import added_up, downstream, multiplied, use_of
 from bpengine.explain.chainrule import Factor, Path, Paths
 from bpengine.explain.exact import exact_sum
@@ -38,8 +38,7 @@ def paths(
 def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: int = 10) -> Paths:
     """Return the chain rule of one parameter of a step that was traced already."""
     element, flow = find_element(traced.parameters, name), Flow(traced)
-    if isinstance(largest, bool) or not isinstance(largest, (int, np.integer)) or largest < 1:
-        raise ConfigError(f"paths requires largest to be a whole number of at least 1, got {largest!r}.")
+    whole(largest, "paths", "largest")
     position, argument = use_of(flow, element)
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
     call = traced.calls[position]
@@ -55,10 +54,10 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
     if sample is None and (given := flow.contribution((position, argument))) is not None:
         gradient = float(given[element[1]])  # the engine's own sum over the batch
-    whole = float(end.total.sum())
+    everything = float(end.total.sum())
     return Paths(
         element_name(element), tuple(rows), int(end.count.sum()), tuple(found),
-        exact_sum(np.array([whole, *(-path.product for path in found)])), whole, gradient, _penalty(flow, element),
+        exact_sum(np.array([everything, *(-path.product for path in found)])), everything, gradient, _penalty(flow, element),
         float(end.magnitude.sum()), len(arrays) + 2, flow.eps, traced.first_bad,
     )  # fmt: skip
 

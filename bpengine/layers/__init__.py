@@ -1,6 +1,6 @@
 """Layers: frozen descriptions of what a network is built from; the mathematics lives in the kernels they call."""
 
-from bpengine.layers import initializers
+from bpengine.layers import contract, initializers
 from bpengine.layers.activation import Activation
 from bpengine.layers.dense import Dense
 from bpengine.layers.dropout import Dropout
@@ -11,6 +11,8 @@ from bpengine.layers.residual import Residual
 LAYERS: dict[str, type[Layer]] = {
     kind.__name__: kind for kind in (Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual)
 }
+
+contract.PROVEN.update(LAYERS.values())
 
 __all__ = [
     "LAYERS",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels._kernel import Array
+from bpengine.layers.contract import check_initial, run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -53,23 +54,46 @@ def init_chain(layers: Sequence[Layer], seed: Sequence[int], inputs: int) -> tup
     params: HostArrays = {}
     running: HostArrays = {}
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
-        params |= qualified(layer.init(np.random.default_rng([*seed, i]), size), str(i))
-        running |= qualified(layer.init_running(size), str(i))
+        place, drawn = str(i), layer.init(np.random.default_rng([*seed, i]), size)
+        params |= qualified(check_initial(layer, place, "its init to return the parameters", drawn), place)
+        kept = check_initial(layer, place, "its init_running to return the statistics", layer.init_running(size))
+        running |= qualified(kept, place)
     return params, running
+
+
+class Stage(NamedTuple):
+    """One layer in a forward pass: what it was given and what it made."""
+
+    layer: Layer
+    params: Arrays
+    running: Arrays
+    run: Run
+    x: Array
+    y: Array
+    residual: Any
+    seen: Arrays
+
+
+def stages(layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> Iterator[Stage]:
+    """Run the layers one after another and yield each as it is done."""
+    prefix = f"{run.place}." if run.place else ""
+    for i, layer in enumerate(layers):
+        here, own = run.at(prefix + str(i)), local(params, str(i))
+        kept = local(running, str(i)) if running else running
+        y, residual, seen = run_forward(layer, ops.at(here.place), own, kept, x, here)
+        yield Stage(layer, own, kept, here, x, y, residual, seen)
+        x = y
 
 
 def forward_chain(
     layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run
 ) -> tuple[Array, list[Any], Arrays]:
     """Return (y, one residual per layer, new running statistics)."""
-    prefix = f"{run.place}." if run.place else ""
     residuals, renewed = [], dict(running)
-    for i, layer in enumerate(layers):
-        place = prefix + str(i)
-        here = local(running, str(i)) if running else running
-        x, residual, seen = layer.forward(ops.at(place), local(params, str(i)), here, x, run.at(place))
-        residuals.append(residual)
-        renewed |= qualified(seen, str(i)) if seen else {}
+    for i, stage in enumerate(stages(layers, ops, params, running, x, run)):
+        x = stage.y
+        residuals.append(stage.residual)
+        renewed |= qualified(stage.seen, str(i)) if stage.seen else {}
     return x, residuals, renewed
 
 
@@ -80,7 +104,8 @@ def backward_chain(
     prefix = f"{place}." if place else ""
     gradients: Arrays = {}
     for i in reversed(range(len(layers))):
-        dy, own = layers[i].backward(ops.at(prefix + str(i)), residuals[i], dy, need_dx=need_dx or i > 0)
+        here = ops.at(prefix + str(i))
+        dy, own = run_backward(layers[i], here, residuals[i], dy, need_dx=need_dx or i > 0)
         gradients |= qualified(own, str(i))
     return dy, gradients
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, whole
 from bpengine.kernels._kernel import Array
 from bpengine.layers.activation import Activation, make_activation
 from bpengine.layers.initializers import Explicit, Initializer, make_initializer
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, positive_whole
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.ops import Ops
 
 BIASES = {"column": "last", "column-first": "first"}  # where the bias row of the weight is
@@ -49,7 +49,7 @@ class Dense(Layer):
             raise ConfigError(
                 f"Dense requires bias to be one of {', '.join(map(repr, (True, False, *BIASES)))}, got {bias!r}."
             )
-        object.__setattr__(self, "units", positive_whole(units, "Dense", "the number of units"))
+        object.__setattr__(self, "units", whole(units, "Dense", "the number of units"))
         object.__setattr__(self, "activation", made)
         object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "weight_init", make_initializer(weight_init, made.name))

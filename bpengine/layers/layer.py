@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bpengine.errors import ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 
@@ -20,15 +19,19 @@ HostArrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Run(NamedTuple):
-    """How a forward pass is run: training or not, which layer this is, and the counter that dropout masks come from."""
+    """How a forward pass is run: training or not, which layer this is, and the counter that dropout masks come from.
+
+    frozen: the places of layers that run as outside training, by their running statistics, while the others train.
+    """
 
     training: bool = False
     counter: Array = None  # uint32 (2,): seed and step; needed when training with dropout
     place: str = ""
+    frozen: frozenset[str] = frozenset()
 
     def at(self, place: str) -> Run:
         """Return the same run inside another layer."""
-        return Run(self.training, self.counter, place)
+        return Run(self.training and place not in self.frozen, self.counter, place, self.frozen)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ class Layer:
         """Return the initial running statistics by local name: kept by training, not trained."""
         return {}
 
+    def smallest_batch(self, run: Run) -> int:
+        """Return the number of rows that a step needs at least: 2 where it is run on statistics over them."""
+        return 1
+
     def penalized(self) -> dict[str, str | None]:
         """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""
         return {}
@@ -60,21 +67,4 @@ class Layer:
         return dy, {}
 
 
-def positive_whole(value: Any, who: str, what: str) -> int:
-    """Return `value` as an int, or raise ConfigError when it is not a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ConfigError(f"{who} requires {what} to be a whole number of at least 1, got {value!r}.")
-    return int(value)
-
-
-def rebind(residual: Any, new: dict[int, Array]) -> Any:
-    """Return a residual in which arrays are exchanged by identity: `new` maps id(old array) to the new array."""
-    if id(residual) in new:
-        return new[id(residual)]
-    if isinstance(residual, tuple):
-        parts = [rebind(part, new) for part in residual]
-        return type(residual)(*parts) if hasattr(residual, "_fields") else tuple(parts)
-    return residual
-
-
-__all__ = ["Arrays", "HostArrays", "Layer", "Run", "positive_whole", "rebind"]
+__all__ = ["Arrays", "HostArrays", "Layer", "Run"]

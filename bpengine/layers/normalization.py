@@ -49,7 +49,9 @@ class BatchNorm(_Normalization):
 
     momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
     Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
-    batch's own (divided by the batch size). Source: Ioffe, Szegedy, ICML 2015.
+    batch's own (divided by the batch size). A training step needs at least 2 rows: one row has no variance. With
+    `fit(freeze="0.*")` the layer's gamma, beta and statistics all stay as they are, and it normalises by the statistics.
+    Source: Ioffe, Szegedy, ICML 2015.
     """
 
     momentum: float = 0.9
@@ -61,6 +63,10 @@ class BatchNorm(_Normalization):
     def init_running(self, inputs: int) -> HostArrays:
         """Start from mean 0 and variance 1."""
         return {"mean": np.zeros(inputs), "variance": np.ones(inputs)}
+
+    def smallest_batch(self, run: Run) -> int:
+        """Return 2 in training: one row has no variance, and its output would be beta whatever x is."""
+        return 2 if run.training else 1
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         """Normalise x (batch, features) over axis 0, or by the running statistics."""

@@ -46,6 +46,10 @@ class Residual(Layer):
         """Return the running statistics of the inner layers."""
         return init_chain(self.layers, [0], inputs)[1]
 
+    def smallest_batch(self, run: Run) -> int:
+        """Return what the most demanding of the inner layers needs."""
+        return max(layer.smallest_batch(run.at(f"{run.place}.{i}")) for i, layer in enumerate(self.layers))
+
     def penalized(self) -> dict[str, str | None]:
         """Return what the inner layers have penalised."""
         return {f"{i}.{n}": row for i, layer in enumerate(self.layers) for n, row in layer.penalized().items()}

@@ -57,9 +57,18 @@ def epoch_order(seed: int, epoch: int, rows: int, *, shuffle: bool) -> HostArray
     return order
 
 
-def batches(order: HostArray, batch: int) -> list[HostArray]:
+def cut_epoch(rows: int, batch: int, least: int) -> tuple[int, int]:
+    """Return how many steps of `batch` rows an epoch has, and how many rows the last step has beside them, or 0.
+
+    Fewer left-over rows than `least`, the smallest batch of the network, join the batch before them.
+    """
+    full, rest = divmod(rows, batch)
+    return (full - 1, batch + rest) if 0 < rest < least and full else (full, rest)
+
+
+def batches(order: HostArray, batch: int, least: int = 1) -> list[HostArray]:
     """Cut an epoch's order into (steps, batch), and the rows that are left over into a last step of their own."""
-    full = len(order) // batch
+    full, _ = cut_epoch(len(order), batch, least)
     cut = [order[: full * batch].reshape(full, batch), order[full * batch :].reshape(1, -1)]
     return [part for part in cut if part.size]
 
@@ -75,6 +84,7 @@ class Source:
     seed: int
     shuffle: bool
     resident: tuple[Array, ...] | None
+    least: int = 1  # rows that a step needs
 
     @property
     def rows(self) -> int:
@@ -84,7 +94,8 @@ class Source:
     @property
     def epoch_steps(self) -> int:
         """The number of steps of an epoch."""
-        return -(-self.rows // self.batch)
+        full, rest = cut_epoch(self.rows, self.batch, self.least)
+        return full + (rest > 0)
 
     def segments(self, start: int, stop: int) -> Generator[Segment]:
         """Yield the steps from `start` to `stop`, counted from the first epoch on.
@@ -105,7 +116,9 @@ class Source:
         """Yield the row numbers (steps, batch) of each segment."""
         for epoch in range(start // self.epoch_steps, -(-stop // self.epoch_steps)):
             first = epoch * self.epoch_steps
-            for whole in batches(epoch_order(self.seed, epoch, self.rows, shuffle=self.shuffle), self.batch):
+            for whole in batches(
+                epoch_order(self.seed, epoch, self.rows, shuffle=self.shuffle), self.batch, self.least
+            ):
                 for piece in self._pieces(whole):
                     part = piece[max(0, start - first) : max(0, stop - first)]
                     first += len(piece)
@@ -164,6 +177,7 @@ def make_source(
     seed: int,
     *,
     shuffle: bool,
+    least: int = 1,
 ) -> Source:
     """Put the arrays on the device, unless they are memory-mapped or too large and are trained in batches."""
     rows = len(arrays[0])
@@ -173,4 +187,4 @@ def make_source(
     stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
     resident = None if stay else tuple(backend.asarray(a, d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
     backend.synchronize(*resident or ())  # or the first steps would seem to take the time of the way there
-    return Source(backend, arrays, dtypes, batch, seed, shuffle, resident)
+    return Source(backend, arrays, dtypes, batch, seed, shuffle, resident, least)

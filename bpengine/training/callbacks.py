@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from bpengine.errors import ConfigError, flag, whole
 from bpengine.training.history import Epoch
 
 Callback = Callable[[Any, Epoch], object]  # called with (model, epoch); a true result stops the fit
+
+
+def make_callbacks(given: Callback | Sequence[Callback] | None) -> tuple[Callback, ...]:
+    """Return the callbacks as a tuple; raise ConfigError for something that cannot be called."""
+    several: list[Any] = list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
+    for callback in several:
+        if isinstance(callback, type) or not callable(callback):
+            raise ConfigError(
+                f"fit requires callbacks to be functions of (model, epoch), or a list of them, got {callback!r}."
+            )
+    return tuple(several)
 
 
 class Checkpoint:
     """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far."""
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1, *, best: bool = False) -> None:
-        self.path, self.every, self.best = path, every, best
+        self.path, self.every = path, whole(every, "Checkpoint", "every")
+        self.best = flag(best, "Checkpoint", "best")
         self._lowest = float("inf")
 
     def __call__(self, model: Any, epoch: Epoch) -> None:

@@ -6,20 +6,20 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, State, Step
-from bpengine.errors import ConfigError, number, unknown
-from bpengine.layers.layer import Arrays
+from bpengine.backend import Backend, State
+from bpengine.errors import ConfigError, flag, number, unknown, whole
+from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.batching import make_source
-from bpengine.training.callbacks import Callback
-from bpengine.training.history import Epoch
+from bpengine.training.callbacks import Callback, make_callbacks
 from bpengine.training.inputs import Rows, check_rows
-from bpengine.training.loop import Trainer
+from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
 from bpengine.training.step import StepPlan, init_state, make_step
@@ -32,7 +32,7 @@ UPDATES = ("simultaneous", "sequential")
 class Subject:
     """What is trained: a network with its parameters on a backend, and the steps compiled for it so far.
 
-    names: of the parameters. arrays() gives {"params", "running"} before the fit, each time as arrays to be given away.
+    names, running: of the parameters and of the running statistics. arrays() gives {"params", "running"} before the fit, each time as arrays to be given away.
     """
 
     network: Network
@@ -42,7 +42,8 @@ class Subject:
     arrays: Callable[[], State]
     seed: int
     evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
-    steps: dict[Any, Step] = field(default_factory=dict)
+    steps: dict[Any, Any] = field(default_factory=dict)
+    running: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,22 @@ class Fit:
     only: str | Sequence[str] | None = None
     update: str = "simultaneous"
     clip_norm: float | None = None
-    stop: Rule | Sequence[Rule] = ()
+    stop: Rule | Sequence[Rule] | None = ()
     shuffle: bool = True
-    callbacks: Callback | Sequence[Callback] = ()
+    callbacks: Callback | Sequence[Callback] | None = ()
     progress: bool = False
     track_step_size: bool | None = None
+    freeze: str | Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "steps"):
-            _check_count(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, whole(getattr(self, name), "fit", name))
+        for name in ("shuffle", "progress"):
+            flag(getattr(self, name), "fit", name)
+        if self.track_step_size is not None:
+            flag(self.track_step_size, "fit", "track_step_size")
+        object.__setattr__(self, "callbacks", make_callbacks(self.callbacks))
         if self.epochs is None and self.steps is None:
             raise ConfigError("fit requires a limit, got neither epochs nor steps. For example: epochs=20.")
         if self.update not in UPDATES:
@@ -76,23 +84,31 @@ class Fit:
             raise ConfigError(
                 "clip_norm requires all gradients at once; update='sequential' takes them one by one. Drop one."
             )
-        if self.validation is not None and len(self.validation) not in (2, 3):
-            raise ConfigError(f"fit requires validation=(x, y) or (x, y, weights), got {len(self.validation)} arrays.")
+        if self.validation is not None:
+            several = isinstance(self.validation, (tuple, list))
+            if not several or len(self.validation) not in (2, 3):
+                got = f"{len(self.validation)} arrays" if several else type(self.validation).__name__
+                raise ConfigError(f"fit requires validation=(x, y) or (x, y, weights), got {got}.")
 
-    def trainer(self, subject: Subject, rows: Rows, on_epoch: Callable[[State, Epoch], bool] | None) -> Trainer:
+    def trainer(self, subject: Subject, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
         """Return the trainer."""
         network, backend = subject.network, subject.backend
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
+        frozen = frozen_layers(subject.running, chosen("freeze", self.freeze, (*subject.names, *subject.running)))
+        least = self._least(network, len(rows.x), frozen)
         source = make_source(
-            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle
+            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle,
+            least=least,
         )  # fmt: skip
-        plan = self._plan(optimizer, rules, subject.names, whole=source.batch >= source.rows)
+        trained = choose(subject.names, self.only, self.freeze)
+        plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
         key = plan.key
         if key not in subject.steps:
             subject.steps[key] = make_step(network, plan, subject.ops)
         return Trainer(
             network=network,
             backend=backend,
+            all_finite=_finite_test(subject),
             step=subject.steps[key],
             start=lambda: _first_state(subject, plan),
             source=source,
@@ -107,7 +123,7 @@ class Fit:
     @property
     def called(self) -> tuple[Callback, ...]:
         """The callbacks."""
-        return (self.callbacks,) if callable(self.callbacks) else tuple(self.callbacks)
+        return make_callbacks(self.callbacks)
 
     def bar(self) -> Progress:
         """Return the progress bar."""
@@ -120,16 +136,37 @@ class Fit:
             )
         return self.batch_size
 
-    def _plan(self, optimizer: Optimizer, rules: Rules, names: tuple[str, ...], *, whole: bool) -> StepPlan:
-        wanted = self.track_step_size if self.track_step_size is not None else whole
-        trained = choose(names, self.only)
+    def _least(self, network: Network, rows: int, frozen: frozenset[str]) -> int:
+        """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
+        least = network.smallest_batch(Run(True, frozen=frozen))
+        batch = min(rows, self.batch_size or rows)
+        if batch >= least:
+            if 0 < rows % batch < least:
+                warnings.warn(
+                    f"batch_size {batch} leaves {rows % batch} of {rows} rows over at the end of an epoch, too few for "
+                    f"BatchNorm: the last step has {batch + rows % batch} rows.",
+                    stacklevel=4,
+                )
+            return least
+        got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row"
+        raise ConfigError(
+            f"fit requires at least {least} rows in a step with BatchNorm, got {got}. One row has no variance: its output is "
+            "beta whatever x is, and the running variance would tend to 0. Give larger batches, or use LayerNorm."
+        )
+
+    def _plan(
+        self, optimizer: Optimizer, rules: Rules, trained: tuple[str, ...], frozen: frozenset[str], *, full: bool
+    ) -> StepPlan:
+        wanted = self.track_step_size if self.track_step_size is not None else full
         return StepPlan(
             optimizer,
             trained,
             self.update,
             self.clip_norm,
+            loss_below=rules.loss.value if rules.loss else None,
+            step_below=rules.step_size.tolerance if rules.step_size else None,
             track_step_size=wanted or rules.step_size is not None,
-            **rules.thresholds,
+            frozen=frozen,
         )
 
     def _validation(self, subject: Subject) -> Callable[[State], dict[str, float]] | None:
@@ -147,28 +184,73 @@ def _first_state(subject: Subject, plan: StepPlan) -> State:
     return init_state(subject.ops, plan, own["params"], own["running"], counter)
 
 
-def choose(names: tuple[str, ...], only: str | Sequence[str] | None) -> tuple[str, ...]:
+def _finite_test(subject: Subject) -> Callable[[Any], bool]:
+    """Return a test whether all numbers of parameters and statistics are finite; compiled once per model."""
+    backend, key = subject.backend, "all finite"
+    xp = backend.xp
+
+    def all_finite(arrays: Arrays) -> Any:
+        return reduce(xp.logical_and, [xp.all(xp.isfinite(array)) for array in arrays.values()])
+
+    if key not in subject.steps:
+        subject.steps[key] = backend.compile(all_finite)
+    test = subject.steps[key]
+    return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
+
+
+def choose(
+    names: tuple[str, ...], only: str | Sequence[str] | None, freeze: str | Sequence[str] = ()
+) -> tuple[str, ...]:
     """Return the parameters to train: all of them, or those named in `only`, where "*.bias" stands for every bias.
 
+    Those that match a pattern of `freeze` are left out.
     Raises ConfigError with the nearest names for one that does not exist, and when nothing is left to train.
     """
     if not names:
         raise ConfigError(
             "fit requires at least one trainable parameter, got a network without any. Add a Dense layer."
         )
-    if only is None:
-        return names
-    patterns = [only] if isinstance(only, str) else list(only)
+    if only is not None and not _patterns("only", only):
+        raise ConfigError("fit requires at least one parameter to train, got only=[]. Leave `only` out to train all.")
+    wanted = names if only is None else chosen("only", only, names)
+    stay = _patterns("freeze", freeze)
+    trained = tuple(name for name in wanted if not any(fnmatchcase(name, pattern) for pattern in stay))
+    if not trained:
+        raise ConfigError(
+            f"fit requires at least one parameter to train, got freeze={freeze!r}, which leaves none. Freeze fewer."
+        )
+    return trained
+
+
+def chosen(setting: str, given: Any, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that match the patterns of a setting; raise ConfigError for a pattern that matches none."""
+    patterns = _patterns(setting, given)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise unknown("parameter", pattern, names)
-    if not patterns:
-        raise ConfigError("fit requires at least one parameter to train, got only=[]. Leave `only` out to train all.")
     return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
-def _check_count(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ConfigError(f"fit requires {name} to be a whole number of at least 1, got {value!r}.")
+def frozen_layers(running: tuple[str, ...], stay: tuple[str, ...]) -> frozenset[str]:
+    """Return the places of the layers whose running statistics stay: all of a layer's, or none of them.
+
+    Raises ConfigError for a layer of which only some are frozen.
+    """
+    places = {name.rpartition(".")[0] for name in running if name in stay}
+    left = [name for name in running if name.rpartition(".")[0] in places and name not in stay]
+    if left:
+        place = left[0].rpartition(".")[0]
+        raise ConfigError(
+            f"fit requires freeze to name all running statistics of a layer or none, got all but {left[0]!r}. "
+            f"Freeze the layer: freeze='{place}.*'."
+        )
+    return frozenset(places)
+
+
+def _patterns(setting: str, given: Any) -> list[str]:
+    patterns = [given] if isinstance(given, str) else given
+    if not isinstance(patterns, (list, tuple, set, frozenset)) or not all(isinstance(p, str) for p in patterns):
+        raise ConfigError(
+            f"fit requires {setting} to be a name such as '1.bias' or '*.weight', or a list of them, got {given!r}."
+        )
+    return list(patterns)

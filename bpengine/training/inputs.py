@@ -8,6 +8,7 @@ import numpy as np
 
 from bpengine import data
 from bpengine.backend import HostArray
+from bpengine.errors import DataError
 from bpengine.network import Network
 
 
@@ -60,3 +61,20 @@ def scores(network: Network, predicted: HostArray, target: HostArray) -> dict[st
     if kind == "binary":
         return {"accuracy": float(np.sum(np.all((predicted > 0.5) == (target > 0.5), axis=1)))}
     return {"squared_error": float(np.sum(np.mean((predicted.astype(float) - target) ** 2, axis=1)))}
+
+
+def held(what: str, value: Any, dtype: str) -> HostArray:
+    """Return given numbers as an array of a model's dtype, every one of them finite there.
+
+    Raises DataError naming the first that is not: "`what` requires finite numbers that float32 can hold, got 1e+60 ...".
+    """
+    given = data.real_array(value, what)
+    with np.errstate(all="ignore"):
+        array: HostArray = np.asarray(given, dtype=dtype)
+    if (bad := ~np.isfinite(array)).any():
+        where = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
+        hint = "Use dtype='float64', or smaller numbers." if np.isfinite(given[where]) else "Give other numbers."
+        raise DataError(
+            f"{what} requires finite numbers that {dtype} can hold, got {given[where]} at {list(where)}. {hint}"
+        )
+    return array

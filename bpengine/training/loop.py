@@ -21,6 +21,7 @@ from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
 
+OnEpoch = Callable[[State, Epoch], tuple[bool, State]]  # whether to stop, and the state to go on with
 LONGEST = 2**14  # steps in one go when a step is a whole epoch
 LONG_ENOUGH = 0.2  # seconds after which such a run of steps is not made longer
 
@@ -30,7 +31,9 @@ class Trainer:
     """Runs a fit: limits, rules, records, validation, and the way back when a loss is not finite.
 
     start() makes the state before the first step, anew each time. validate(state) returns scores with a "loss";
-    on_epoch(state, epoch) returns whether to stop. Either of these may be None.
+    on_epoch(state, epoch) returns whether to stop, and the state to go on with. Either of these may be None.
+    all_finite(state) tells whether every parameter and statistic is finite: whatever is shown, validated, kept or returned
+    has passed it.
     """
 
     network: Network
@@ -43,7 +46,8 @@ class Trainer:
     epochs: int | None
     steps: int | None
     validate: Callable[[State], dict[str, float]] | None
-    on_epoch: Callable[[State, Epoch], bool] | None
+    on_epoch: OnEpoch | None
+    all_finite: Callable[[State], bool]
     recorder: Recorder = field(default_factory=Recorder)
     stopped_by: str = ""
 
@@ -52,11 +56,13 @@ class Trainer:
         self._best: tuple[float, int, State | None] = (float("inf"), 0, None)
         self._span, self._rows, self._seconds = 1, 0, 0.0
         self._state: State = {}  # empty while the backend has it
+        self._checked = 0  # steps after which the state was found finite
+        self._shown = False  # whether a callback has the state in its hands
 
     def run(self, progress: Progress) -> tuple[State, History]:
         """Train until a limit or a rule ends it, or Ctrl-C; return the final state and the history.
 
-        Raises NonFiniteError; `good_state` of the error is then the last state whose loss was finite.
+        Raises NonFiniteError, and what a callback or a file raises; `left` then tells the state that remains.
         """
         with self._past:
             try:
@@ -64,10 +70,16 @@ class Trainer:
             except KeyboardInterrupt:
                 self.stopped_by = "interrupted"
                 self._state = self._state or self._recovered()
-        if self.rules.validation and self.rules.validation.restore_best and self._best[2] is not None:
-            self._state = self._best[2]
+            self._require_finite()
         speed = self._rows / self._seconds if self._seconds else 0.0
-        return self._state, self.recorder.history(self.stopped_by, speed)
+        return self._best[2] or self._state, self.recorder.history(self.stopped_by, speed)
+
+    def left(self) -> State | None:
+        """Return the state that remains when the run was broken off: the best one where it is to be restored.
+
+        None when nothing better is known than what the model has: a callback has it, or it has never been given away.
+        """
+        return self._best[2] or (None if self._shown else self._state or None)
 
     def _run_epochs(self, progress: Progress) -> None:
         self._state = self._past.state_before(0)
@@ -96,7 +108,9 @@ class Trainer:
 
     def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
-        self._past.note(done, self._state)
+        if self._past.due(done):
+            self._require_finite()
+            self._past.keep(done, self._state)
         given, self._state = self._state, {}  # dead after the run
         state, reports, rates = self._run(segment, given, done)
         self.recorder.add(reports, rates, segment.batch)
@@ -139,13 +153,15 @@ class Trainer:
         count = self.recorder.steps - first if self.source.epoch_steps == 1 else 1
         if not count:
             return
+        if self.validate or self.on_epoch:
+            self._require_finite()
         state = self._state
         self._span = min(LONGEST, self._span * 4) if seconds < LONG_ENOUGH else self._span
         scores = self.validate(state) if self.validate else None
         self.recorder.close(count, first, seconds, scores)
         epoch = self.recorder.epochs[-1]
         progress.update(epoch.number if self.epochs else self.recorder.steps, epoch)
-        stop = self.on_epoch(state, epoch) if self.on_epoch else False
+        stop = self._show(epoch)
         if self.stopped_by:
             return
         if stop:
@@ -154,6 +170,18 @@ class Trainer:
             self.stopped_by = str(self.rules.validation)
         elif epoch.number == self.epochs:
             self.stopped_by = f"{self.epochs} epochs"
+
+    def _show(self, epoch: Epoch) -> bool:
+        """Let callbacks see the state, and go on with what they make of it."""
+        if self.on_epoch is None:
+            return False
+        self._shown = True
+        stop, state = self.on_epoch(self._state, epoch)
+        self._shown = False
+        if state is not self._state:
+            self._state = state
+            self._past.keep(self.recorder.steps, state)  # running the steps again does not lead here
+        return stop
 
     def _no_improvement(self, state: State, loss: float, number: int) -> bool:
         rule = self.rules.validation
@@ -164,12 +192,21 @@ class Trainer:
             self._best = (loss, number, self.backend.copy(kept) if rule.restore_best else None)
         return number - self._best[1] >= rule.epochs
 
+    def _require_finite(self) -> None:
+        """Raise NonFiniteError when the last update has left a parameter or a statistic that is not finite."""
+        if self._checked == self.recorder.steps or self.all_finite(self._state):
+            self._checked = self.recorder.steps
+            return
+        raise self._bad_update(self.recorder.steps)
+
     def _failure(self) -> NonFiniteError:
         """Go back to the last step with a finite loss, and run the failing one kernel by kernel to name the cause."""
         bad = self.recorder.steps - 1
         good = max(bad - 1, 0)
         self._state = {}
         state = self._past.state_before(good)
+        if not self.all_finite(state):
+            return self._bad_update(good)
         cause = self._first_bad(state, good) if good < bad else None
         cause = cause or self._first_bad(self._replay(self.backend.copy(state), good, bad), bad)
         history = self.recorder.history("loss not finite")
@@ -178,12 +215,44 @@ class Trainer:
             if bad
             else "its initial parameters"
         )
-        error = NonFiniteError(
-            f"training requires a finite loss, got {history.loss[bad]} at step {bad + 1}. First bad array: "
-            f"{cause or 'none when run kernel by kernel'}. The model keeps {kept}. "
-            f"Lower the learning rate (now {history.learning_rate[bad]:g}), set clip_norm, or scale the data."
+        problem = (
+            f"a finite loss, got {history.loss[bad]} at step {bad + 1}. First bad array: "
+            f"{cause or 'none when run kernel by kernel'}"
         )
-        error.history, error.good_state = history, state
+        return self._error(problem, kept, history, bad, state)
+
+    def _bad_update(self, step: int) -> NonFiniteError:
+        """Go back to the last step before which all numbers were finite; before `step` they are not.
+
+        What is not finite stays so, whatever is added to it: so that step is found by halving.
+        """
+        self._state = {}
+        good, bad = self._past.first, step
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if self.all_finite(self._past.state_before(middle)) else (good, middle)
+        state = self._past.state_before(good)
+        cause = self._first_bad(state, good)
+        array = self._first_bad(self._past.state_before(bad), good)
+        history = self.recorder.history("parameters not finite")
+        told = f"First bad array: {cause}" if cause else "The gradient was finite, the update was not"
+        problem = (
+            f"finite parameters, got {array or 'a number that is not finite'} after step {good + 1}, whose loss was "
+            f"{history.loss[good]:.6g}. {told}"
+        )
+        kept = f"the parameters it had before step {good + 1}" if good else "its initial parameters"
+        return self._error(problem, kept, history, good, state)
+
+    def _error(self, problem: str, kept: str, history: History, step: int, state: State) -> NonFiniteError:
+        """Return the error with its hint; `left` is from now on the state that is kept."""
+        if self._best[2]:
+            kept = f"the parameters of its best epoch, {self._best[1]}"
+        error = NonFiniteError(
+            f"training requires {problem}. The model keeps {kept}. "
+            f"Lower the learning rate (now {history.learning_rate[step]:g}), set clip_norm, or scale the data."
+        )
+        self._state = state
+        error.history, error.good_state = history, self.left()
         return error
 
     def _first_bad(self, state: State, step: int) -> str | None:

@@ -42,9 +42,19 @@ class Optimizer:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "learning_rate"}
 
     @property
-    def rule(self) -> tuple[str, tuple[tuple[str, float], ...]]:
-        """What a compiled step depends on: the rule and its options, not the learning rate."""
-        return self.kernel, tuple(self.options().items())
+    def rule(self) -> tuple[Any, ...]:
+        """What a compiled step depends on: the rule and its options, not the learning rate.
+
+        A class of one's own may bind any rule, and may hold what no option tells: it is told apart by itself.
+        """
+        if type(self) in OPTIMIZERS.values():
+            return self.kernel, tuple(self.options().items())
+        held = tuple((name, value) for name, value in vars(self).items() if name != "learning_rate")
+        try:
+            hash(held)
+        except TypeError:  # nobody can tell whether two of these are equal
+            return type(self), object()
+        return type(self), held
 
     def init(self, xp: Namespace, params: Arrays) -> dict[str, list[Array]]:
         """Return the rule's slots (moments, velocities) for each parameter, all zero."""

@@ -40,11 +40,18 @@ class Past:
     def __exit__(self, *_: object) -> None:
         self._shelf.__exit__()
 
-    def note(self, step: int, state: State) -> None:
-        """Keep the state before `step`, if it is time to."""
+    @property
+    def first(self) -> int:
+        """The first step whose state can be had again."""
+        return self._kept[0].step
+
+    def due(self, step: int) -> bool:
+        """Say whether it is time to keep the state before `step`."""
+        return step != self._kept[-1].step and time.perf_counter() >= self._due
+
+    def keep(self, step: int, state: State) -> None:
+        """Keep the state before `step`, which must be a good one: it is what a failed run goes back to."""
         began = time.perf_counter()
-        if step == self._kept[-1].step or began < self._due:
-            return
         self._place = "odd" if self._place == "even" else "even"  # the newer one stays whole, whatever happens
         self._kept.append(_Kept(step, self._shelf.keep(state, self._place)))
         done = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from bpengine.errors import ConfigError, number
+from bpengine.errors import ConfigError, number, whole
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 
@@ -29,11 +29,6 @@ def rate(value: Any, who: str) -> float:
             f"{who} requires a learning rate of at least 0, got {value!r}. The sign of the descent is built in."
         )
     return number(value, who, "a learning rate", low=0)
-
-
-def _check_steps(value: int, who: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ConfigError(f"{who} requires a number of steps of at least 1, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ class StepDecay(Schedule):
     def __post_init__(self) -> None:
         rate(self.initial, "StepDecay")
         rate(self.factor, "StepDecay")
-        _check_steps(self.every, "StepDecay")
+        whole(self.every, "StepDecay", "every")
 
     def __call__(self, step: HostArray) -> HostArray:
         """Return the rate, one factor lower every `every` steps."""
@@ -79,7 +74,7 @@ class Exponential(Schedule):
     def __post_init__(self) -> None:
         rate(self.initial, "Exponential")
         rate(self.factor, "Exponential")
-        _check_steps(self.every, "Exponential")
+        whole(self.every, "Exponential", "every")
 
     def __call__(self, step: HostArray) -> HostArray:
         """Return the rate."""
@@ -100,7 +95,7 @@ class Cosine(Schedule):
     def __post_init__(self) -> None:
         rate(self.initial, "Cosine")
         rate(self.final, "Cosine")
-        _check_steps(self.steps, "Cosine")
+        whole(self.steps, "Cosine", "steps")
 
     def __call__(self, step: HostArray) -> HostArray:
         """Return the rate."""
@@ -120,7 +115,7 @@ class WarmUp(Schedule):
     then: float | Schedule
 
     def __post_init__(self) -> None:
-        _check_steps(self.steps, "WarmUp")
+        whole(self.steps, "WarmUp", "steps")
         object.__setattr__(self, "then", make_schedule(self.then, "WarmUp"))
 
     def __call__(self, step: HostArray) -> HostArray:

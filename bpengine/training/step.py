@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bpengine.backend import State, Step
 from bpengine.kernels._kernel import Array
-from bpengine.layers.chain import qualified
-from bpengine.layers.layer import Arrays, Run, rebind
+from bpengine.layers.chain import Stage, local, qualified, stages
+from bpengine.layers.contract import run_backward
+from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.training.in_turn import of_parameters_alone, renewed
 from bpengine.training.optimizers import Optimizer
 
 Exchange = Callable[[Arrays], Arrays]
@@ -28,11 +30,20 @@ class StepPlan:
     loss_below: float | None
     step_below: float | None
     track_step_size: bool
+    frozen: frozenset[str] = frozenset()  # places of layers that run by their running statistics
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells two plans apart; the learning rate is not part of it, it is an argument of the step."""
-        rest = (self.trained, self.update, self.clip_norm, self.loss_below, self.step_below, self.track_step_size)
+        rest = (
+            self.trained,
+            self.update,
+            self.clip_norm,
+            self.loss_below,
+            self.step_below,
+            self.track_step_size,
+            self.frozen,
+        )
         return (self.optimizer.rule, *rest)
 
 
@@ -73,11 +84,12 @@ class _Parts:
     ops: Ops
     exchange: Exchange
     rule: Callable[..., tuple[Array, ...]]
+    alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
 
     def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
         """Take all gradients at the old parameters, then update."""
         x, target, *weights = rows
-        weight, run = (weights[0] if weights else None), Run(True, state["counter"])
+        weight, run = (weights[0] if weights else None), self._run(state)
         loss, gradients, running = self.network.loss_and_gradients(
             self.ops, state["params"], state["running"], x, target, weight, run
         )
@@ -88,19 +100,30 @@ class _Parts:
         """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
         x, target, *weights = rows
         network, ops, params = self.network, self.ops, state["params"]
-        passed = network.forward(ops, params, state["running"], x, Run(True, state["counter"]))
-        loss, dy, terms = network.loss_and_cotangent(ops, params, passed.y, target, weights[0] if weights else None)
+        passed = list(stages(network.layers, ops, params, state["running"], x, self._run(state)))
+        loss, dy, terms = network.loss_and_cotangent(ops, params, passed[-1].y, target, weights[0] if weights else None)
         changed: Arrays = {}
         slots = dict(state["slots"])
-        for i in reversed(range(len(network.layers))):
-            layer, residual, here = network.layers[i], passed.residuals[i], ops.at(str(i))
-            dx, own = layer.backward(here, residual, dy)
-            own = qualified(own, str(i))
-            new, renewed = self._update(state, {**own, **network.add_penalties(ops, terms, own)}, lr)
+        for i, stage in reversed(list(enumerate(passed))):
+            place, here = str(i), ops.at(str(i))
+            dx, own = run_backward(stage.layer, here, stage.residual, dy)
+            own = qualified(own, place)
+            new, moved = self._update(state, {**own, **network.add_penalties(ops, terms, own)}, lr)
             if new:
-                dx, _ = layer.backward(here, rebind(residual, {id(params[name]): w for name, w in new.items()}), dy)
-            dy, changed, slots = dx, {**changed, **new}, {**slots, **renewed}
-        return loss, changed, slots, passed.running
+                residual = renewed(stage, here, local(new, place), self._of_parameters(i, stage))
+                dx, _ = run_backward(stage.layer, here, residual, dy)
+            dy, changed, slots = dx, {**changed, **new}, {**slots, **moved}
+        running = {f"{i}.{name}": value for i, stage in enumerate(passed) for name, value in stage.seen.items()}
+        return loss, changed, slots, running
+
+    def _of_parameters(self, i: int, stage: Stage) -> tuple[bool, ...]:
+        """Return which parts of a layer's residual depend on its parameters alone; found once."""
+        if i not in self.alone:
+            self.alone[i] = of_parameters_alone(stage)
+        return self.alone[i]
+
+    def _run(self, state: State) -> Run:
+        return Run(True, state["counter"], frozen=self.plan.frozen)
 
     def _update(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, dict[str, list[Array]]]:
         """Send the gradients of the trained parameters through the exchange and the clip, and apply the update rule."""

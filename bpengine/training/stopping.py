@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from bpengine.errors import ConfigError, number
+from bpengine.errors import ConfigError, flag, number, whole
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class LossBelow:
 
     value: float
 
+    def __post_init__(self) -> None:
+        number(self.value, "LossBelow", "a value")
+
     def __str__(self) -> str:
         return f"loss below {self.value:g}"
 
@@ -44,8 +47,9 @@ class NoImprovement:
     restore_best: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
-            raise ConfigError(f"NoImprovement requires a number of epochs of at least 1, got {self.epochs!r}.")
+        whole(self.epochs, "NoImprovement", "epochs")
+        number(self.min_delta, "NoImprovement", "min_delta", low=0)
+        flag(self.restore_best, "NoImprovement", "restore_best")
 
     def __str__(self) -> str:
         return f"no improvement on validation data for {self.epochs} epochs"
@@ -63,18 +67,10 @@ class Rules:
     loss: LossBelow | None = None
     validation: NoImprovement | None = None
 
-    @property
-    def thresholds(self) -> dict[str, float | None]:
-        """What the halt kernel compares with."""
-        return {
-            "loss_below": self.loss.value if self.loss else None,
-            "step_below": self.step_size.tolerance if self.step_size else None,
-        }
 
-
-def make_rules(stop: Rule | Sequence[Rule], *, validation: bool) -> Rules:
+def make_rules(stop: Rule | Sequence[Rule] | None, *, validation: bool) -> Rules:
     """Sort the rules; raise ConfigError for two of a kind, for something that is no rule, or when data are missing."""
-    rules = [stop] if isinstance(stop, Rule) else list(stop)
+    rules: list[Any] = list(stop) if isinstance(stop, (list, tuple)) else [] if stop is None else [stop]
     kinds = (StepSizeBelow, LossBelow, NoImprovement)
     for rule in rules:
         if type(rule) not in kinds:

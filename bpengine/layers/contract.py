@@ -1,0 +1,226 @@
+"""The contract of a layer: what its methods must give back, looked at where layers of one's own are run.
+
+A layer of the engine is proven by the tests and is called as it is. Any other is held to what `Layer` documents: number,
+names and shapes of all that it returns, and arguments that stay as they were. The engine computes in one dtype: floating
+numbers of another (`x / np.sqrt(4)` is float64 under NumPy's rules) are brought back to it. Under a compiler all of this
+happens while the step is traced, and costs nothing afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import BpError, ConfigError, DataError, ShapeError
+from bpengine.kernels._kernel import Array, Namespace
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.residuals import leaves, rebuilt
+from bpengine.ops import Ops
+
+PROVEN: set[type[Layer]] = {Layer}  # the engine's own, filled where they are all known
+
+
+@dataclass(frozen=True)
+class Given:
+    """A residual, and what the layer was given in its forward: its name, the shapes of x and of the parameters."""
+
+    who: str
+    residual: Any
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def run_forward(
+    layer: Layer, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run
+) -> tuple[Array, Any, Arrays]:
+    """Return (y, residual, new running statistics) of a layer's forward, which must be as `Layer.forward` documents.
+
+    Raises ShapeError or ConfigError naming the layer and what it must return.
+    """
+    if type(layer) in PROVEN:
+        return layer.forward(ops, params, running, x, run)
+    who = name_of(layer, run.place)
+    lent, (x, params, running) = _lent(ops.xp, (x, params, running))
+    with told(who, "forward"), lent:
+        result = layer.forward(ops, params, running, x, run)
+    if not isinstance(result, tuple) or len(result) != 3 or not isinstance(result[2], Mapping):
+        raise ShapeError(
+            f"{who} requires its forward to return (y, residual, running statistics), got {_kind(result)}. "
+            "A layer that keeps no statistics returns `running` as it came."
+        )
+    y, residual, seen = result
+    wanted = (x.shape[0], layer.outputs(x.shape[1]))
+    if getattr(y, "shape", None) != wanted:
+        raise ShapeError(
+            f"{who} requires its forward to return y of shape {wanted}, (batch, outputs), got {_shape(y)}. "
+            f"{_forward_hint(_shape(y), wanted)}"
+        )
+    _require_names(who, "forward", "running statistics", seen, running)
+    for name, value in seen.items():
+        _require_shape(who, f"the running statistic {name!r}", value, tuple(running[name].shape))
+    y = _in_dtype(ops.xp, who, "y", y, x)
+    seen = {name: _owned(_in_dtype(ops.xp, who, name, seen[name], running[name])) for name in running}
+    shapes = {"x": tuple(x.shape), **{name: tuple(value.shape) for name, value in params.items()}}
+    return y, Given(who, residual, shapes), seen
+
+
+def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Any, Arrays]:
+    """Return (dx, gradients by local name) of a layer's backward, which must be as `Layer.backward` documents.
+
+    Raises ShapeError or ConfigError naming the layer and the gradient.
+    """
+    if not isinstance(residual, Given):
+        return layer.backward(ops, residual, dy, need_dx=need_dx)
+    who, shapes = residual.who, dict(residual.shapes)
+    lent, (dy, inner) = _lent(ops.xp, (dy, residual.residual))
+    with told(who, "backward"), lent:
+        result = layer.backward(ops, inner, dy, need_dx=need_dx)
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise ShapeError(
+            f"{who} requires its backward to return (dx, gradients by parameter name), got {_kind(result)}. "
+            "A layer without parameters returns (dx, {})."
+        )
+    dx, gradients = result
+    of_x = shapes.pop("x")
+    _require_names(who, "backward", "gradients", gradients, shapes)
+    if need_dx:
+        _require_shape(who, "a gradient for x", dx, of_x)
+        dx = _in_dtype(ops.xp, who, "the gradient for x", dx, dy)
+    for name, value in gradients.items():
+        _require_shape(who, f"a gradient for {name}", value, shapes[name])
+    return dx, {name: _in_dtype(ops.xp, who, f"the gradient for {name}", gradients[name], dy) for name in shapes}
+
+
+def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArrays:
+    """Return the initial parameters or running statistics of a layer: floating numbers by name, every one of them finite.
+
+    Raises ConfigError or DataError naming the layer.
+    """
+    who = name_of(layer, place)
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) and name for name in arrays):
+        raise ConfigError(f"{who} requires {what} as a dict of arrays by name, got {_kind(arrays)}.")
+    for name, value in arrays.items():
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu":
+            raise DataError(f"{who} requires {name!r} to be an array of real numbers, got {array.dtype}.")
+        if array.dtype.kind in "iu" and type(layer) not in PROVEN:
+            raise DataError(
+                f"{who} requires {name!r} of floating-point numbers, got {array.dtype}. "
+                "Nothing can be differentiated by whole numbers; make it float64."
+            )
+    return dict(arrays)
+
+
+def name_of(layer: Layer, place: str) -> str:
+    """Return "layer 1 (Dense)"."""
+    return f"layer {place} ({type(layer).__name__})" if place else f"layer {type(layer).__name__}"
+
+
+def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wanted: Iterable[str]) -> None:
+    if set(got) == set(wanted):
+        return
+    hint = {
+        "gradients": "Each parameter of `init` needs one, under the same name.",
+        "running statistics": "Each one of `init_running` must come back, under the same name.",
+    }[what]
+    names = list(wanted)
+    raise ShapeError(
+        f"{who} requires its {method} to return {len(names)} {what} ({_list(names)}), got {len(got)} ({_list(got)}). {hint}"
+    )
+
+
+def _require_shape(who: str, what: str, value: Any, wanted: tuple[int, ...]) -> None:
+    if getattr(value, "shape", None) != wanted:
+        got = _shape(value)
+        hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
+        raise ShapeError(f"{who} requires {what} of shape {wanted}, got {got}. {hint}")
+
+
+def _in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
+    """Return floating numbers in the dtype of `like`; refuse whole, true-or-false and complex ones."""
+    if value.dtype == like.dtype:
+        return value
+    if not xp.isdtype(value.dtype, ("real floating", "complex floating") if _is_complex(xp, like) else "real floating"):
+        raise ShapeError(
+            f"{who} requires {what} of {like.dtype}, got {value.dtype}. Multiply by a float, or use xp.astype(y, x.dtype)."
+        )
+    return xp.astype(value, like.dtype)
+
+
+def _is_complex(xp: Namespace, array: Array) -> bool:
+    """Tell whether an array is on its way through as a complex step."""
+    return bool(xp.isdtype(array.dtype, "complex floating"))
+
+
+def _owned(value: Array) -> Array:
+    """Return a statistic in memory of its own: training may write over the state, never over the data."""
+    return np.array(value) if isinstance(value, np.ndarray) and value.base is not None else value
+
+
+def _lent(xp: Namespace, given: tuple[Any, ...]) -> tuple[AbstractContextManager[None], tuple[Any, ...]]:
+    """Return a scope in which NumPy arrays are read-only, and what to give: copies of arrays that cannot be made so.
+
+    JAX's arrays never change. The object stays the same where it can: whoever observes the calls knows arrays by it.
+    """
+    found = list(leaves(given))
+    if any(isinstance(a, np.ndarray) for a in found):
+        return _read_only([a for a in found if isinstance(a, np.ndarray) and a.flags.writeable]), given
+    if any(_can_change(a) for a in found):
+        copies = (xp.asarray(a, copy=True) if _can_change(a) else a for a in found)
+        return nullcontext(), rebuilt(given, copies)
+    return nullcontext(), given
+
+
+def _can_change(array: Any) -> bool:
+    """Tell whether `array *= 2` would write into it: JAX's arrays and arrays that are being recorded have no memory."""
+    return hasattr(type(array), "__imul__") and hasattr(type(array), "__dlpack__")
+
+
+@contextmanager
+def _read_only(arrays: list[Any]) -> Iterator[None]:
+    for array in arrays:
+        array.flags.writeable = False
+    try:
+        yield
+    finally:
+        for array in arrays:
+            array.flags.writeable = True
+
+
+@contextmanager
+def told(who: str, method: str) -> Iterator[None]:
+    """Let whatever code of one's own raises say where it comes from; a write into an argument is refused."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            raise ConfigError(
+                f"{who} requires its {method} to leave its arguments as they are, got a write into one of them ({error}). "
+                "Make a new array: y = 2 * x in place of x *= 2."
+            ) from error
+        if not isinstance(error, BpError):
+            error.add_note(f"this came from the {method} of {who}")
+        raise
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if hasattr(value, "shape") else _kind(value)
+
+
+def _forward_hint(got: Any, wanted: tuple[int, int]) -> str:
+    if got == (wanted[0],):
+        return "Keep the axis: y[:, None]."
+    if isinstance(got, tuple) and len(got) == 2 and got[0] == wanted[0]:
+        return f"`outputs` of the layer says {wanted[1]}: let both say the same."
+    return "Every row of x makes one row of y."
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _kind(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
