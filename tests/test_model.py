@@ -169,6 +169,15 @@ def test_bad_data_is_named_and_changes_nothing(mistake: str, method: str) -> Non
         ({"epochs": 1, "stop": bp.NoImprovement(3)}, "requires validation data"),
         ({"epochs": 1, "stop": [bp.LossBelow(1), bp.LossBelow(2)]}, "one rule of each kind"),
         ({"epochs": 1, "stop": "soon"}, "requires stop to be"),
+        ({"epochs": 1, "stop": [None]}, "requires stop to be"),
+        ({"epochs": 1, "callbacks": 3}, r"callbacks to be functions of \(model, epoch\), .*got 3"),
+        ({"epochs": 1, "callbacks": [print, "x"]}, "callbacks to be functions"),
+        ({"epochs": 1, "callbacks": bp.Checkpoint}, "callbacks to be functions"),
+        ({"epochs": 1, "shuffle": "no"}, "shuffle to be True or False, got 'no'"),
+        ({"epochs": 1, "progress": None}, "progress to be True or False"),
+        ({"epochs": 1, "track_step_size": 2}, "track_step_size to be True or False"),
+        ({"epochs": True}, "epochs to be a whole number"),
+        ({"epochs": 1, "validation": 5}, r"validation=\(x, y\) or \(x, y, weights\), got int"),
         ({"epochs": 1, "validation": (X,)}, "got 1 arrays"),
         ({"epochs": 1, "validation": (X[:, :2], LABELS)}, "validation x requires shape"),
         ({"epochs": 1, "weights": -np.ones(6)}, "at least 0, got -1"),
@@ -194,14 +203,44 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
         (lambda: bp.SGD(-0.1), r"learning rate of at least 0, got -0\.1\. The sign of the descent is built in"),
         (lambda: bp.Adam(float("nan")), "learning rate of at least 0, got nan"),
         (lambda: bp.Adam(beta1=1.0), r"beta1 of at least 0 and below 1, got 1\.0"),
-        (lambda: bp.Cosine(0.1, 0), "number of steps of at least 1, got 0"),
+        (lambda: bp.Cosine(0.1, 0), "steps to be a whole number of at least 1, got 0"),
         (lambda: bp.StepSizeBelow(0), "tolerance above 0"),
+        (lambda: bp.LossBelow(float("nan")), "LossBelow requires a value to be a finite number, got nan"),
+        (lambda: bp.LossBelow("0.1"), "got '0.1'"),
+        (lambda: bp.NoImprovement(2, float("nan")), "min_delta of at least 0, got nan"),
+        (lambda: bp.NoImprovement(2, -1.0), r"min_delta of at least 0, got -1\.0"),
+        (lambda: bp.NoImprovement(0), "epochs to be a whole number of at least 1, got 0"),
+        (lambda: bp.NoImprovement(2, restore_best="yes"), "restore_best to be True or False"),
+        (lambda: bp.Checkpoint("m.safetensors", every=-1), "every to be a whole number of at least 1, got -1"),
+        (lambda: bp.Checkpoint("m.safetensors", best=1), "best to be True or False, got 1"),
         (lambda: bp.L2(-1), "strength of at least 0, got -1"),
     ],
 )
 def test_bad_construction(build: Callable[[], Any], message: str) -> None:
     with pytest.raises(bp.BpError, match=message):
         build()
+
+
+def test_none_and_numpys_numbers_are_settings_too() -> None:
+    model = bp.Model(NETWORK, seed=np.int64(3))
+    rules = [bp.NoImprovement(np.int64(3)), bp.LossBelow(np.float32(0))]
+    history = model.fit(X, LABELS, epochs=np.int64(2), callbacks=None, stop=None, shuffle=np.True_)
+    assert len(history.epochs) == 2
+    assert model.fit(X, LABELS, epochs=2, validation=(X, LABELS), stop=tuple(rules)).steps == 2
+
+
+def test_a_rule_of_ones_own_is_not_taken_for_its_base(backend_name: str) -> None:
+    """Steps are kept by what they depend on; a class that binds another rule must get a step of its own."""
+
+    class Still(bp.SGD):
+        def bind(self, ops: Any) -> Any:
+            return lambda w, dw, t, lr: (w + 0.0 * dw,)
+
+    model = bp.Model(NETWORK, backend_name)
+    model.fit(X, LABELS, optimizer=bp.SGD(0.1), steps=1)
+    before = model.parameters
+    model.fit(X, LABELS, optimizer=Still(0.1), steps=1)
+    assert all((model.parameters[name] == value).all() for name, value in before.items())
 
 
 def test_a_callable_schedule_that_turns_negative_changes_nothing() -> None:

@@ -13,10 +13,10 @@ from bpengine.check.kernelproblem import of_kernel
 from bpengine.check.oracles import NAMES, Oracles
 from bpengine.check.problem import Problem, of_layer
 from bpengine.check.verdict import Verdict
-from bpengine.check.walk import Stage
 from bpengine.errors import BpError
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
+from bpengine.layers.chain import Stage
 from bpengine.ops import Call, ObservedOps, Ops
 
 

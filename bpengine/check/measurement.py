@@ -10,7 +10,7 @@ import numpy as np
 from bpengine.backend import Backend
 from bpengine.check.problem import counter
 from bpengine.errors import NonFiniteError
-from bpengine.layers.chain import local
+from bpengine.layers.chain import stages
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -59,12 +59,9 @@ class _Place:
 
     def forward(self, x: Any) -> Measured:
         """Return the output of every layer."""
-        run, found = Run(True, counter(self.backend.xp, self.setup.seed)), Measured()
-        for i, layer in enumerate(self.setup.network.layers):
-            own, kept = local(self.params, str(i)), local(self.running, str(i))
-            x, _, _ = layer.forward(self.ops.at(str(i)), own, kept, x, run.at(str(i)))
-            found["forward", f"layer {i}, {type(layer).__name__}"] = x
-        return found
+        run, layers = Run(True, counter(self.backend.xp, self.setup.seed)), self.setup.network.layers
+        passed = stages(layers, self.ops, self.params, self.running, x, run)
+        return {("forward", f"layer {s.run.place}, {type(s.layer).__name__}"): s.y for s in passed}
 
     def gradients(self, rows: list[Any]) -> Measured:
         """Return the loss and its gradients, from the last parameter to the first, by the compiled function."""

@@ -11,6 +11,7 @@ import numpy as np
 from bpengine.kernels._kernel import Array
 from bpengine.layers import LAYERS, Layer, Residual
 from bpengine.layers.chain import backward_chain
+from bpengine.layers.contract import run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -116,12 +117,12 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
         kept = {name: xp.asarray(value) for name, value in running.items()}
         here = Run(run.training, xp.asarray(run.counter), run.place)
         own = {name: at[name] for name in params}
-        y, residual, _ = layer.forward(ops.at(run.place), own, kept, at["x"], here)
+        y, residual, _ = run_forward(layer, ops.at(run.place), own, kept, at["x"], here)
         return xp.sum(xp.asarray(dy) * y), residual
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
         value, residual = forward(ops, at)
-        dx, gradients = layer.backward(ops.at(run.place), residual, ops.xp.asarray(dy))
+        dx, gradients = run_backward(layer, ops.at(run.place), residual, ops.xp.asarray(dy))
         return value, {**gradients, "x": dx}
 
     counts = {"batch size": len(x), "number of outputs": dy.shape[-1]}

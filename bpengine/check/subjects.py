@@ -16,6 +16,8 @@ from bpengine.check.problem import Problem, counter, of_layer, of_network
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
+from bpengine.layers.chain import Stage
+from bpengine.layers.contract import of_shape, run_forward, told
 from bpengine.layers.layer import HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -36,7 +38,7 @@ class Point:
     seed: int
     ops: Ops
 
-    def walked(self) -> tuple[list[walk.Stage], list[Any]]:
+    def walked(self) -> tuple[list[Stage], list[Any]]:
         """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
         with np.errstate(all="ignore"):
             x = np.asarray(self.rows.x, dtype=np.float64)
@@ -86,10 +88,9 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
     with np.errstate(all="ignore"):
-        with walk.named(walk.name_of(layer, run.place), "forward"):
-            y, residual, _ = layer.forward(ops, params, running, features, run)
+        y, residual, _ = run_forward(layer, ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
-        walk.backward([walk.Stage(layer, params, running, run, features, y, residual)], ops, dy)
+        walk.backward([Stage(layer, params, running, run, features, y, residual)], ops, dy)
     return _finite(of_layer(layer, ops, features, params, dy, running, run))
 
 
@@ -100,15 +101,15 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
     for option in options:
         if option not in kernel.options:
             raise unknown(f"option of kernel {kernel.name!r}:", option, kernel.options or ["none"])
-    with walk.named(f"kernel {kernel.name!r}", "forward"):
+    with told(f"kernel {kernel.name!r}", "forward"):
         y, residual = bound(ops, kernel, "forward")(*arrays.values(), **options)
     dy = rng.standard_normal(np.shape(y))
-    with walk.named(f"kernel {kernel.name!r}", "backward"):
+    with told(f"kernel {kernel.name!r}", "backward"):
         result = bound(ops, kernel, "backward")(residual, dy)
     given = kernelproblem.named_gradients(kernel, result)
     for name, value in given.items():
         if np.shape(value) != arrays[name].shape:
-            wanted = walk.of_shape(name, np.asarray(value), arrays[name].shape)
+            wanted = of_shape(name, np.asarray(value), arrays[name].shape)
             raise ShapeError(f"kernel {kernel.name!r} requires {wanted}")
     return _finite(of_kernel_named(kernel, ops, arrays, options, dy))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels._kernel import Array
-from bpengine.layers.contract import check_initial, run_backward, run_forward
+from bpengine.layers.contract import check_initial, check_penalized, run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -56,6 +56,7 @@ def init_chain(layers: Sequence[Layer], seed: Sequence[int], inputs: int) -> tup
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
         place, drawn = str(i), layer.init(np.random.default_rng([*seed, i]), size)
         params |= qualified(check_initial(layer, place, "its init to return the parameters", drawn), place)
+        check_penalized(layer, place, drawn)
         kept = check_initial(layer, place, "its init_running to return the statistics", layer.init_running(size))
         running |= qualified(kept, place)
     return params, running
@@ -71,7 +72,7 @@ class Stage(NamedTuple):
     x: Array
     y: Array
     residual: Any
-    seen: Arrays
+    seen: Arrays = {}  # noqa: RUF012 - nothing writes into it
 
 
 def stages(layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> Iterator[Stage]:

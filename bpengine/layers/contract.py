@@ -60,7 +60,8 @@ def run_forward(
         )
     _require_names(who, "forward", "running statistics", seen, running)
     for name, value in seen.items():
-        _require_shape(who, f"the running statistic {name!r}", value, tuple(running[name].shape))
+        if getattr(value, "shape", None) != (kept := tuple(running[name].shape)):
+            raise ShapeError(f"{who} requires the running statistic {name!r} of shape {kept}, got {_shape(value)}.")
     y = _in_dtype(ops.xp, who, "y", y, x)
     seen = {name: _owned(_in_dtype(ops.xp, who, name, seen[name], running[name])) for name in running}
     shapes = {"x": tuple(x.shape), **{name: tuple(value.shape) for name, value in params.items()}}
@@ -87,10 +88,10 @@ def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: b
     of_x = shapes.pop("x")
     _require_names(who, "backward", "gradients", gradients, shapes)
     if need_dx:
-        _require_shape(who, "a gradient for x", dx, of_x)
+        _require_gradient(who, "x", dx, of_x)
         dx = _in_dtype(ops.xp, who, "the gradient for x", dx, dy)
     for name, value in gradients.items():
-        _require_shape(who, f"a gradient for {name}", value, shapes[name])
+        _require_gradient(who, name, value, shapes[name])
     return dx, {name: _in_dtype(ops.xp, who, f"the gradient for {name}", gradients[name], dy) for name in shapes}
 
 
@@ -111,7 +112,19 @@ def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArray
                 f"{who} requires {name!r} of floating-point numbers, got {array.dtype}. "
                 "Nothing can be differentiated by whole numbers; make it float64."
             )
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"{who} requires {name!r} of finite numbers, got NaN or infinity. Give other initial values."
+            )
     return dict(arrays)
+
+
+def check_penalized(layer: Layer, place: str, names: Iterable[str]) -> None:
+    """Raise ConfigError when a layer has a penalty on a parameter that it does not have."""
+    if wrong := [name for name in layer.penalized() if name not in names]:
+        raise ConfigError(
+            f"{name_of(layer, place)} requires penalized to name its parameters ({_list(names)}), got {_list(wrong)}."
+        )
 
 
 def name_of(layer: Layer, place: str) -> str:
@@ -132,11 +145,16 @@ def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wan
     )
 
 
-def _require_shape(who: str, what: str, value: Any, wanted: tuple[int, ...]) -> None:
+def of_shape(name: str, value: Any, wanted: tuple[int, ...]) -> str:
+    """Return the end of a sentence: of which shape a gradient must be, of which it is, and what that looks like."""
+    got = _shape(value)
+    hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
+    return f"a gradient of shape {wanted} for {name}, got {got}. {hint}"
+
+
+def _require_gradient(who: str, name: str, value: Any, wanted: tuple[int, ...]) -> None:
     if getattr(value, "shape", None) != wanted:
-        got = _shape(value)
-        hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
-        raise ShapeError(f"{who} requires {what} of shape {wanted}, got {got}. {hint}")
+        raise ShapeError(f"{who} requires {of_shape(name, value, wanted)}")
 
 
 def _in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
@@ -219,7 +237,7 @@ def _forward_hint(got: Any, wanted: tuple[int, int]) -> str:
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"
+    return ", ".join(sorted(names)) or "none"
 
 
 def _kind(value: Any) -> str:

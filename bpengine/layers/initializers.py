@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.errors import ConfigError, ShapeError, unknown
+from bpengine.backend import as_host
+from bpengine.errors import ConfigError, DataError, ShapeError, unknown
 
 HostArray = np.ndarray[Any, Any]
 
@@ -110,7 +111,10 @@ class Explicit(Initializer):
             raise ConfigError(
                 "these initial values were given as an array and are not kept in a model file. Give them again."
             )
-        values = np.array(self.values, dtype=np.float64)
+        try:
+            values = np.array(as_host(self.values), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the explicit initial values require numbers, got {self.values!r}: {error}.") from None
         if values.shape != shape:
             raise ShapeError(
                 f"the explicit initial values must have the shape {shape} (inputs, outputs), got {values.shape}."

@@ -32,7 +32,8 @@ UPDATES = ("simultaneous", "sequential")
 class Subject:
     """What is trained: a network with its parameters on a backend, and the steps compiled for it so far.
 
-    names, running: of the parameters and of the running statistics. arrays() gives {"params", "running"} before the fit, each time as arrays to be given away.
+    names, running: of the parameters and of the running statistics. arrays() gives {"params", "running"} before the fit,
+    each time as arrays to be given away.
     """
 
     network: Network

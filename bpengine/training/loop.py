@@ -108,9 +108,7 @@ class Trainer:
 
     def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
-        if self._past.due(done):
-            self._require_finite()
-            self._past.keep(done, self._state)
+        self._past.note(done, self._state, self._require_finite)
         given, self._state = self._state, {}  # dead after the run
         state, reports, rates = self._run(segment, given, done)
         self.recorder.add(reports, rates, segment.batch)

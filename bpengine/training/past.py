@@ -45,17 +45,20 @@ class Past:
         """The first step whose state can be had again."""
         return self._kept[0].step
 
-    def due(self, step: int) -> bool:
-        """Say whether it is time to keep the state before `step`."""
-        return step != self._kept[-1].step and time.perf_counter() >= self._due
-
-    def keep(self, step: int, state: State) -> None:
-        """Keep the state before `step`, which must be a good one: it is what a failed run goes back to."""
+    def note(self, step: int, state: State, check: Callable[[], None] = lambda: None) -> None:
+        """Keep the state before `step`, if it is time to; `check` first refuses one that is not worth going back to."""
         began = time.perf_counter()
-        self._place = "odd" if self._place == "even" else "even"  # the newer one stays whole, whatever happens
-        self._kept.append(_Kept(step, self._shelf.keep(state, self._place)))
+        if step == self._kept[-1].step or began < self._due:
+            return
+        check()
+        self.keep(step, state)
         done = time.perf_counter()
         self._due = done + (done - began) / SHARE
+
+    def keep(self, step: int, state: State) -> None:
+        """Keep the state before `step`, whatever the time is."""
+        self._place = "odd" if self._place == "even" else "even"  # the newer one stays whole, whatever happens
+        self._kept.append(_Kept(step, self._shelf.keep(state, self._place)))
 
     def last(self) -> tuple[int, State]:
         """Return the newest step whose state was kept, and that state."""

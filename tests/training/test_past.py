@@ -27,9 +27,10 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     opened: Files = []
     real = tempfile.TemporaryFile
 
-    def noted(**settings: Any) -> IO[bytes]:
-        opened.append(real(**settings))
-        return opened[-1]
+    def noted(*args: Any, **settings: Any) -> IO[bytes]:
+        file: IO[bytes] = real(*args, **settings)
+        opened.extend([file] if settings == {"buffering": 0} else [])  # libraries open others
+        return file
 
     monkeypatch.setattr(shelf, "SMALL", 0)
     monkeypatch.setattr(past, "time", SimpleNamespace(perf_counter=itertools.count(step=60.0).__next__))

@@ -42,5 +42,5 @@ def test_a_number_is_a_constant_and_a_name_has_its_default() -> None:
     "build", [lambda: bp.WarmUp(0, 0.1), lambda: bp.WarmUp(3, -0.1), lambda: bp.StepDecay(0.1, 2, -1)]
 )
 def test_refusals(build: object) -> None:
-    with pytest.raises(bp.ConfigError, match="requires a"):
+    with pytest.raises(bp.ConfigError, match=r"requires (a|steps)"):
         build()

@@ -1,0 +1,287 @@
+"""What a layer of one's own returns is looked at where it is run: number, names, shapes, dtypes, arguments left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.layers import Run
+from bpengine.layers.contract import run_backward, run_forward
+from bpengine.ops import Ops
+from tests.tolerances import agreement_rtol
+
+
+@dataclass(frozen=True)
+class Linear(bp.Layer):
+    """y = x w + b, with a mistake."""
+
+    units: int = 2
+    mistake: str = ""
+
+    def outputs(self, inputs: int) -> int:
+        return self.units
+
+    def init(self, rng: np.random.Generator, inputs: int) -> Any:
+        return {"weight": rng.standard_normal((inputs, self.units)), "bias": np.zeros(self.units)}
+
+    def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+        y = x @ params["weight"] + params["bias"]
+        made = {
+            "flat": lambda: y[:, 0],
+            "one row": lambda: ops.xp.sum(y, axis=0, keepdims=True),
+            "wide": lambda: ops.xp.concat([y, y], axis=1),
+            "whole": lambda: ops.xp.astype(y, ops.xp.int32),
+            "number": lambda: 1.0,
+        }.get(self.mistake, lambda: y)()
+        if self.mistake == "two":
+            return made, (x, params["weight"])
+        return made, (x, params["weight"]), {"seen": x} if self.mistake == "running" else running
+
+    def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        (x, w), xp = residual, ops.xp
+        dw, db = x.T @ dy, xp.sum(dy, axis=0)
+        gradients = {
+            "keepdims": lambda: {"weight": dw, "bias": xp.sum(dy, axis=0, keepdims=True)},
+            "per row": lambda: {"weight": dw, "bias": dy},
+            "scalar": lambda: {"weight": dw, "bias": xp.sum(dy)},
+            "row": lambda: {"weight": xp.sum(dw, axis=0), "bias": db},
+            "transposed": lambda: {"weight": dw.T, "bias": db},
+            "typo": lambda: {"weights": dw, "bias": db},
+            "missing": lambda: {"bias": db},
+            "extra": lambda: {"weight": dw, "bias": db, "gain": db},
+            "no dict": lambda: [dw, db],
+        }.get(self.mistake, lambda: {"weight": dw, "bias": db})()
+        dx = None if self.mistake == "no dx" else (dy if self.mistake == "dx of y" else dy @ w.T)
+        return (dx, gradients, None) if self.mistake == "three" else (dx, gradients)
+
+
+FORWARD = {
+    "flat": r"y of shape \(6, 2\), \(batch, outputs\), got \(6,\)\. Keep the axis: y\[:, None\]",
+    "one row": r"y of shape \(6, 2\).*got \(1, 2\)\. Every row of x makes one row of y",
+    "wide": r"got \(6, 4\)\. `outputs` of the layer says 2",
+    "whole": r"y of float32, got int32",
+    "number": r"y of shape \(6, 2\).*got float",
+    "two": r"its forward to return \(y, residual, running statistics\), got a tuple of 2",
+    "running": r"to return 0 running statistics \(none\), got 1 \(seen\)",
+}
+BACKWARD = {
+    "keepdims": r"a gradient of shape \(2,\) for bias, got \(1, 2\)",
+    "per row": r"a gradient of shape \(2,\) for bias, got \(6, 2\)",
+    "scalar": r"a gradient of shape \(2,\) for bias, got \(\)",
+    "row": r"a gradient of shape \(3, 2\) for weight, got \(2,\)",
+    "transposed": r"a gradient of shape \(3, 2\) for weight, got \(2, 3\)\. That is its transpose",
+    "typo": r"to return 2 gradients \(bias, weight\), got 2 \(bias, weights\)",
+    "missing": r"to return 2 gradients \(bias, weight\), got 1 \(bias\)",
+    "extra": r"to return 2 gradients \(bias, weight\), got 3 \(bias, gain, weight\)",
+    "no dict": r"its backward to return \(dx, gradients by parameter name\)",
+    "three": r"to return \(dx, gradients by parameter name\), got a tuple of 3",
+    "no dx": r"a gradient of shape \(6, 3\) for x, got NoneType",
+    "dx of y": r"a gradient of shape \(6, 3\) for x, got \(6, 2\)",
+}
+CALLS: dict[str, Callable[[bp.Model, Any, Any], Any]] = {
+    "fit": lambda m, x, y: m.fit(x, y, steps=3),
+    "batches": lambda m, x, y: m.fit(np.tile(x, (2, 1)), np.tile(y, (2, 1)), batch_size=6, epochs=1),
+    "sequential": lambda m, x, y: m.fit(x, y, steps=3, update="sequential"),
+    "gradients": lambda m, x, y: m.loss_and_gradients(x, y),
+    "check": lambda m, x, y: m.check(x, y),
+    "trace": lambda m, x, y: m.trace(x, y),
+}
+
+
+def model_with(layer: bp.Layer, backend: str, *, last: bool) -> bp.Model:
+    layers = [bp.Dense(3), layer] if last else [bp.Dense(3), layer, bp.Dense(2)]
+    return bp.Model(bp.Network(3, layers, "mean_squared_error"), backend)
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["last", "inside"])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("mistake", [*FORWARD, *BACKWARD])
+def test_a_mistake_is_named(mistake: str, call: str, last: bool, backend_name: str, rng: np.random.Generator) -> None:
+    model = model_with(Linear(2, mistake), backend_name, last=last)
+    x, y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
+    before = model.parameters
+    message = {**FORWARD, **BACKWARD}[mistake]
+    message = message.replace("float32", "float(32|64)") if call == "check" else message
+    with pytest.raises(bp.errors.ShapeError, match=r"layer 1 \(Linear\) requires .*" + message):
+        CALLS[call](model, x, y)
+    assert all((model.parameters[name] == value).all() for name, value in before.items())
+
+
+@pytest.mark.parametrize("mistake", FORWARD)
+def test_predictions_are_held_to_it(mistake: str, backend_name: str, rng: np.random.Generator) -> None:
+    model = model_with(Linear(2, mistake), backend_name, last=True)
+    x, y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
+    for call in (model.forward, model.predict, lambda x: model.evaluate(x, y)):
+        with pytest.raises(bp.errors.ShapeError, match=r"layer 1 \(Linear\) requires .*" + FORWARD[mistake]):
+            call(x)
+
+
+def test_inside_a_residual_layer_it_is_named_by_its_place(backend_name: str, rng: np.random.Generator) -> None:
+    inner = bp.Residual([bp.Dense(2), Linear(3, "keepdims")])
+    model = bp.Model(bp.Network(3, [inner, bp.Dense(2)], "mean_squared_error"), backend_name)
+    with pytest.raises(bp.errors.ShapeError, match=r"layer 0\.1 \(Linear\) requires a gradient of shape"):
+        model.fit(rng.standard_normal((6, 3)), rng.standard_normal((6, 2)), steps=1)
+
+
+@dataclass(frozen=True)
+class Halve(bp.Layer):
+    """y = x / 2 by a constant of NumPy's, which is float64: float32 arrays become float64 by NumPy's rules."""
+
+    def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+        return x / np.sqrt(4), None, running
+
+    def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return dy / np.sqrt(4), {}
+
+
+def test_numbers_stay_in_the_models_dtype(backend_name: str, rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((6, 3)).astype(np.float32), rng.standard_normal((6, 2)).astype(np.float32)
+    halved, plain = model_with(Halve(), backend_name, last=False), model_with(bp.Layer(), backend_name, last=False)
+    assert halved.predict(x).dtype == np.float32
+    plain.parameters = {"0.weight": plain.parameters["0.weight"] / 2}
+    assert {g.dtype for g in halved.loss_and_gradients(x, y)[1].values()} == {np.dtype(np.float32)}
+    losses = [m.fit(x, y, optimizer=bp.SGD(0.0), steps=3).loss for m in (halved, plain)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=agreement_rtol("float32", 6))
+    assert {p.dtype for p in halved.parameters.values()} == {np.dtype(np.float32)}
+
+
+@dataclass(frozen=True)
+class Twice(bp.Layer):
+    """y = 2 x, worked out in the memory of its argument."""
+
+    where: str = "x"
+
+    def init(self, rng: np.random.Generator, inputs: int) -> Any:
+        return {"gain": np.ones(inputs)}
+
+    def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+        gain = params["gain"]
+        if self.where == "x":
+            np.multiply(x, 2, out=x)
+        if self.where == "gain":
+            gain *= 2
+        return x * gain, (x, gain), running
+
+    def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        x, gain = residual
+        if self.where == "dy":
+            dy *= 2
+        if self.where == "residual":
+            x *= 0
+        return dy * gain, {"gain": ops.xp.sum(dy * x, axis=0)}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("where", ["x", "gain", "dy", "residual"])
+def test_a_write_into_an_argument_is_refused(where: str, compiled: bool, rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((6, 3)).astype(np.float32), rng.standard_normal((6, 2)).astype(np.float32)
+    model = bp.Model(bp.Network(3, [Twice(where), bp.Dense(2)], "mean_squared_error"))
+    if compiled:
+        model.backend._compiled._patience = float("-inf")
+    given, before = x.copy(), model.parameters
+    method = "forward" if where in ("x", "gain") else "backward"
+    calls: list[Callable[[], Any]] = [
+        lambda: model.fit(given, y, steps=3),
+        lambda: model.fit(given, y, batch_size=2, epochs=1),
+        lambda: model.loss_and_gradients(given, y),
+        lambda: model.check(given, y),
+        lambda: model.trace(given, y),
+    ]
+    for call in [*calls, *([lambda: model.predict(given)] if method == "forward" else [])]:
+        with pytest.raises(bp.ConfigError, match=rf"layer 0 \(Twice\) requires its {method} to leave its arguments"):
+            call()
+    np.testing.assert_array_equal(given, x)
+    assert given.flags.writeable
+    assert all((model.parameters[name] == value).all() for name, value in before.items())
+
+
+class Mutable:
+    """An array whose memory cannot be made read-only, as CuPy's: it can only be copied."""
+
+    def __init__(self, values: Any) -> None:
+        self.values = np.array(values)
+        self.shape, self.dtype = self.values.shape, self.values.dtype
+
+    def __imul__(self, other: float) -> Mutable:
+        self.values *= other
+        return self
+
+    def __dlpack__(self) -> None:
+        raise NotImplementedError
+
+
+class OfMutable:
+    """Their namespace."""
+
+    @staticmethod
+    def asarray(array: Mutable, *, copy: bool) -> Mutable:
+        assert copy
+        return Mutable(array.values)
+
+
+@dataclass(frozen=True)
+class InPlace(bp.Layer):
+    def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+        x *= 2
+        return x, None, running
+
+    def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        dy *= 2
+        return dy, {}
+
+
+def test_arrays_that_cannot_be_made_read_only_are_copied() -> None:
+    ops: Any = type("OnMutable", (), {"xp": OfMutable})()
+    x = Mutable([[1.0, 2.0]])
+    y, residual, _ = run_forward(InPlace(), ops, {}, {}, x, Run(place="0"))
+    dx, _ = run_backward(InPlace(), ops, residual, x)
+    assert x.values.tolist() == [[1, 2]]
+    assert y.values.tolist() == dx.values.tolist() == [[2, 4]]
+
+
+def test_what_it_raises_itself_says_where_it_came_from(backend_name: str, rng: np.random.Generator) -> None:
+    class Broken(bp.Layer):
+        def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+            return x @ np.ones((7, 7)), None, running
+
+    model = bp.Model(bp.Network(3, [bp.Dense(3), Broken()], "mean_squared_error"), backend_name)
+    with pytest.raises((ValueError, TypeError)) as caught:
+        model.predict(rng.standard_normal((6, 3)))
+    assert "this came from the forward of layer 1 (Broken)" in caught.value.__notes__
+
+
+@pytest.mark.parametrize(
+    ("init", "message"),
+    [
+        (lambda: {"w": np.zeros(3, int)}, "'w' of floating-point numbers, got int64"),
+        (lambda: {"w": np.array(["a"])}, "'w' to be an array of real numbers"),
+        (lambda: [np.zeros(3)], "its init to return the parameters as a dict of arrays by name, got list"),
+        (lambda: {"w": np.array([np.nan])}, r"'w' .*finite"),
+        (
+            lambda: {"w": np.array([1e60])},
+            r"parameter '0\.w' requires finite numbers that float32 can hold, got 1e\+60",
+        ),
+    ],
+)
+def test_initial_parameters(init: Callable[[], Any], message: str) -> None:
+    class Given(bp.Layer):
+        def init(self, rng: np.random.Generator, inputs: int) -> Any:
+            return init()
+
+    with pytest.raises(bp.BpError, match=message):
+        bp.Model(bp.Network(3, [Given(), bp.Dense(1)], "mean_squared_error"))
+
+
+def test_a_penalty_on_a_parameter_that_is_not_there() -> None:
+    class Typo(bp.Layer):
+        def penalized(self) -> dict[str, str | None]:
+            return {"weigth": None}
+
+    network = bp.Network(3, [Typo(), bp.Dense(1)], "mean_squared_error", bp.L2(1e-3))
+    with pytest.raises(bp.ConfigError, match=r"layer 0 \(Typo\) requires penalized to name its parameters \(none\)"):
+        bp.Model(network)
