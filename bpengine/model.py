@@ -15,6 +15,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, initializers
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
+from bpengine.streams import derived, dropout_counter
 from bpengine.training.callbacks import Callback
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import Fit, Subject
@@ -130,7 +131,7 @@ class Model:
         With `training`, dropout masks are those of the first step and BatchNorm uses the statistics of these rows.
         """
         rows = check_rows(self.network, x, y, weights)
-        counter = self.backend.asarray(np.array([self.seed % 2**32, 0], dtype=np.uint32))
+        counter = self.backend.asarray(dropout_counter(self.seed))
         loss, gradients = self._evaluator.gradients(self._params, self._running, counter, rows, training=training)
         return float(self.backend.to_numpy(loss)), self._fetch(gradients)
 
@@ -219,7 +220,7 @@ class Model:
         return history
 
     def _subject(self, arrays: Callable[[], State]) -> Subject:
-        seed = self.seed if self.fits == 0 else int(np.random.SeedSequence([self.seed, self.fits]).generate_state(1)[0])
+        seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
         names, evaluate = tuple(self._params), self._evaluator.evaluate
         return Subject(self.network, self.backend, self._ops, names, arrays, seed, evaluate, self._steps)
 

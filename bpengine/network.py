@@ -10,12 +10,13 @@ from bpengine.errors import ConfigError
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Array
 from bpengine.layers.activation import Activation
-from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, sizes
+from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
 from bpengine.layers.dense import Dense
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, positive_whole
 from bpengine.losses import Loss, make_loss
 from bpengine.ops import Ops
 from bpengine.penalties import Penalty
+from bpengine.streams import stream
 
 INFERENCE = Run(training=False)
 
@@ -71,7 +72,8 @@ class Network:
 
     def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
         """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend."""
-        return init_chain(self.layers, [seed], self.inputs)
+        streams = [stream("initial weights", seed, i) for i in range(len(self.layers))]
+        return init_chain(self.layers, streams, self.inputs), init_running_chain(self.layers, self.inputs)
 
     def penalized(self) -> dict[str, str | None]:
         """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""

@@ -19,6 +19,7 @@ from bpengine.layers import Layer
 from bpengine.layers.layer import HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.streams import stream
 from bpengine.training.diagnosis import first_bad
 from bpengine.training.inputs import Rows, check_rows
 
@@ -81,7 +82,7 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
         raise ConfigError(f"{WHO} requires x, the input (rows, features), for a layer, got None.")
     features = np.asarray(x)
     features = np.asarray(data.check_features(x, features.shape[1] if features.ndim == 2 else 1), dtype=np.float64)
-    rng, inputs = np.random.default_rng(seed), features.shape[1]
+    rng, inputs = stream("check arguments", seed), features.shape[1]
     params = _doubles(layer.init(rng, inputs), f"layer {type(layer).__name__} requires")
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
@@ -95,7 +96,7 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
 
 def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], seed: int) -> Problem:
     """Return the problem of a kernel with the given or sampled arguments and a random cotangent."""
-    kernel, rng, ops = kernelproblem.find_kernel(subject), np.random.default_rng(seed), Ops(np)
+    kernel, rng, ops = kernelproblem.find_kernel(subject), stream("check arguments", seed), Ops(np)
     arrays = kernelproblem.arguments(kernel, x, rng)
     for option in options:
         if option not in kernel.options:

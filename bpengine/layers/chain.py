@@ -48,14 +48,20 @@ def sizes(layers: Sequence[Layer], inputs: int) -> list[int]:
     return result
 
 
-def init_chain(layers: Sequence[Layer], seed: Sequence[int], inputs: int) -> tuple[HostArrays, HostArrays]:
-    """Return initial parameters and running statistics by full name; each layer draws from a generator of its own."""
+def init_chain(layers: Sequence[Layer], streams: Sequence[np.random.Generator], inputs: int) -> HostArrays:
+    """Return initial parameters by full name; each layer draws from a stream of its own."""
     params: HostArrays = {}
+    for i, (layer, rng, size) in enumerate(zip(layers, streams, sizes(layers, inputs), strict=False)):
+        params |= qualified(layer.init(rng, size), str(i))
+    return params
+
+
+def init_running_chain(layers: Sequence[Layer], inputs: int) -> HostArrays:
+    """Return initial running statistics by full name."""
     running: HostArrays = {}
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
-        params |= qualified(layer.init(np.random.default_rng([*seed, i]), size), str(i))
         running |= qualified(layer.init_running(size), str(i))
-    return params, running
+    return running
 
 
 def forward_chain(

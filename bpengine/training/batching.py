@@ -13,6 +13,7 @@ import numpy as np
 from bpengine.backend import Backend, HostArray
 from bpengine.data import runs_of
 from bpengine.kernels._kernel import Array
+from bpengine.streams import stream
 from bpengine.training.ahead import one_ahead
 from bpengine.training.reading import Reader
 
@@ -46,7 +47,7 @@ def epoch_order(seed: int, epoch: int, rows: int, *, shuffle: bool) -> HostArray
     kind = np.int32 if rows < 2**31 else np.int64
     if not shuffle:
         return np.arange(rows, dtype=kind)
-    draw = np.random.default_rng([seed, epoch])
+    draw = stream("epoch order", seed, epoch)
     if rows <= WINDOW:
         return draw.permutation(rows).astype(kind)
     blocks = draw.permutation(-(-rows // BLOCK)).astype(kind)

@@ -15,6 +15,7 @@ from bpengine.errors import ConfigError, number, unknown
 from bpengine.layers.layer import Arrays
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.streams import dropout_counter
 from bpengine.training.batching import make_source
 from bpengine.training.callbacks import Callback
 from bpengine.training.history import Epoch
@@ -142,7 +143,7 @@ class Fit:
 
 def _first_state(subject: Subject, plan: StepPlan) -> State:
     """Return the state before the first step, as arrays of its own."""
-    counter = subject.backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
+    counter = subject.backend.asarray(dropout_counter(subject.seed))
     own = subject.arrays()
     return init_state(subject.ops, plan, own["params"], own["running"], counter)
 
