@@ -91,12 +91,17 @@ class Network:
         value, residual = ops.at("loss").forward(loss.name)(y, target, weights, **options)
         return value, residual
 
-    def penalty_terms(self, ops: Ops, params: Arrays, samples: int) -> list[tuple[Penalty, str, Array, Any]]:
-        """Return (penalty, parameter name, value, residual) for every penalty on every weight."""
+    def penalty_terms(
+        self, ops: Ops, params: Arrays, samples: float, weights: Array | None = None
+    ) -> list[tuple[Penalty, str, Array, Any]]:
+        """Return (penalty, parameter name, value, residual) for every penalty on every weight.
+
+        `samples` is the number of rows the loss is taken over, `weights` (rows,) are theirs: see `Penalty`.
+        """
         terms = []
         for penalty in self.penalties:
             for name, bias_row in self.penalized().items():
-                value, residual = penalty.forward(ops.at("penalty"), params[name], bias_row, samples)
+                value, residual = penalty.forward(ops.at("penalty"), params[name], bias_row, samples, weights)
                 terms.append((penalty, name, value, residual))
         return terms
 
@@ -105,7 +110,7 @@ class Network:
     ) -> Array:
         """Return the loss with penalties, by forward kernels alone: what an oracle differentiates."""
         loss = self.data_loss(ops, self.forward(ops, params, running, x, run).y, target, weights)[0]
-        return _add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0]))
+        return _add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0], weights))
 
     def loss_and_gradients(
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
@@ -125,7 +130,7 @@ class Network:
         """Return (loss with penalties, dloss/dy, penalty terms) for raw outputs y."""
         loss, residual = self.data_loss(ops, y, target, weights)
         dy = ops.at("loss").backward(self.loss.name)(residual, ops.xp.ones_like(loss))
-        terms = self.penalty_terms(ops, params, y.shape[0])
+        terms = self.penalty_terms(ops, params, y.shape[0], weights)
         return _add_up(ops, loss, terms), dy, terms
 
     def add_penalties(self, ops: Ops, terms: list[Any], gradients: Arrays) -> Arrays:

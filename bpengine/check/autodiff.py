@@ -79,7 +79,7 @@ def autodiff_gradients(
 
     Only forward kernels take part. Raises BackendUnavailable when JAX cannot run here, DataError for unusable data.
     """
-    rows = check_rows(network, x, y, weights)
+    rows = check_rows(network, x, y, weights, dtype="float64")
     oracle = get_oracle()
 
     def loss(ops: Ops, at: Arrays) -> Any:

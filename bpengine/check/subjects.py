@@ -57,7 +57,7 @@ def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> Poin
         raise ConfigError(
             f"{WHO} requires at least one trainable parameter, got a network without any. Add a Dense layer."
         )
-    rows = check_rows(network, x, y, weights)
+    rows = check_rows(network, x, y, weights, dtype=model.dtype if model else "float64")
     if model and model.dtype == "float32":
         rows = Rows(*(a if a is None or a.dtype.kind != "f" else np.asarray(a, dtype=np.float32) for a in rows))
     ops = _float64_ops(model.backend) if model else Ops(np)

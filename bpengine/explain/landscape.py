@@ -51,4 +51,4 @@ def landscape(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = N
     if len(set(elements)) < len(elements):
         raise ConfigError(f"sweep requires different parameters, got {names[0]!r} twice.")
     evaluator = Evaluator(model.network, model.backend, model.backend.ops())
-    return Landscape(model, check_rows(model.network, x, y, weights), elements, evaluator)
+    return Landscape(model, check_rows(model.network, x, y, weights, dtype=model.dtype), elements, evaluator)

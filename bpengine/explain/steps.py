@@ -31,7 +31,7 @@ def trace_steps(
     Raises ConfigError without y, ShapeError or DataError for rows that do not fit, before the first step.
     """
     require_target(y)
-    rows, backend, network = check_rows(model.network, x, y, weights), model.backend, model.network
+    rows, backend, network = check_rows(model.network, x, y, weights, dtype=model.dtype), model.backend, model.network
     dtypes = rows.dtypes(backend.dtype)
     arrays = tuple(backend.asarray(a, d, copy=False) for a, d in zip(rows.arrays, dtypes, strict=True))
     chosen = make_optimizer(optimizer)

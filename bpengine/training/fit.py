@@ -136,7 +136,7 @@ class Fit:
     def _validation(self, subject: Subject) -> Callable[[State], dict[str, float]] | None:
         if self.validation is None:
             return None
-        held_out = check_rows(subject.network, *self.validation, who="validation x")
+        held_out = check_rows(subject.network, *self.validation, dtype=subject.backend.dtype, who="validation x")
         evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
         return lambda state: evaluate(state["params"], state["running"], held_out)
 

@@ -48,7 +48,7 @@ def decision_boundary(
         raise ConfigError(f"decision_boundary draws at most {len(CLASSES)} classes, got {network.outputs}.")
     if features is not None and len(features) != 2:
         raise ConfigError(f"decision_boundary requires the names of 2 features, got {len(features)}.")
-    rows = check_rows(network, x, y)
+    rows = check_rows(network, x, y, dtype=model.dtype)
     data = np.asarray(rows.x, dtype=float)
     labels, names = _labels(model, np.asarray(rows.target), threshold)
     figure = canvas.sheet(7.2, 6.2)
