@@ -15,6 +15,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, initializers
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
+from bpengine.streams import derived, dropout_counter
 from bpengine.training.callbacks import Callback
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import Fit, Subject
@@ -114,12 +115,12 @@ class Model:
 
     def forward(self, x: Any) -> HostArray:
         """Return the raw outputs (rows, outputs) for x (rows, inputs), outside training."""
-        x = data.check_features(x, self.network.inputs)
+        x = data.check_features(x, self.network.inputs, dtype=self.dtype)
         return self._evaluator.outputs(self._params, self._running, x, link=False)
 
     def predict(self, x: Any) -> HostArray:
         """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits."""
-        x = data.check_features(x, self.network.inputs)
+        x = data.check_features(x, self.network.inputs, dtype=self.dtype)
         return self._evaluator.outputs(self._params, self._running, x, link=True)
 
     def evaluate(self, x: Any, y: Any, weights: Any = None) -> dict[str, float]:
@@ -127,7 +128,9 @@ class Model:
 
         The loss is the one that is trained, penalties included, over all rows.
         """
-        return self._evaluator.evaluate(self._params, self._running, check_rows(self.network, x, y, weights))
+        return self._evaluator.evaluate(
+            self._params, self._running, check_rows(self.network, x, y, weights, dtype=self.dtype)
+        )
 
     def loss_and_gradients(
         self, x: Any, y: Any, weights: Any = None, *, training: bool = True
@@ -136,8 +139,8 @@ class Model:
 
         With `training`, dropout masks are those of the first step and BatchNorm uses the statistics of these rows.
         """
-        rows = check_rows(self.network, x, y, weights)
-        counter = self.backend.asarray(np.array([self.seed % 2**32, 0], dtype=np.uint32))
+        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        counter = self.backend.asarray(dropout_counter(self.seed))
         loss, gradients = self._evaluator.gradients(self._params, self._running, counter, rows, training=training)
         return float(self.backend.to_numpy(loss)), self._fetch(gradients)
 
@@ -215,7 +218,7 @@ class Model:
             optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
             track_step_size, freeze,
         )  # fmt: skip
-        rows = check_rows(self.network, x, y, weights)
+        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         with Shelf(self.backend) as shelf:
             own = Loan(self.backend, shelf, {"params": self._params, "running": self._running})
             trainer = fit.trainer(self._subject(own.arrays), rows, self._on_epoch(fit))
@@ -236,7 +239,7 @@ class Model:
         return history
 
     def _subject(self, arrays: Callable[[], State]) -> Subject:
-        seed = self.seed if self.fits == 0 else int(np.random.SeedSequence([self.seed, self.fits]).generate_state(1)[0])
+        seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
         names, evaluate = tuple(self._params), self._evaluator.evaluate
         running = tuple(self._running)
         return Subject(self.network, self.backend, self._ops, names, arrays, seed, evaluate, self._steps, running)

@@ -10,12 +10,13 @@ from bpengine.errors import ConfigError, whole
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Array
 from bpengine.layers.activation import Activation
-from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, sizes
+from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
 from bpengine.layers.dense import Dense
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.losses import Loss, make_loss
 from bpengine.ops import Ops
 from bpengine.penalties import Penalty
+from bpengine.streams import stream
 
 INFERENCE = Run(training=False)
 
@@ -71,7 +72,8 @@ class Network:
 
     def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
         """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend."""
-        return init_chain(self.layers, [seed], self.inputs)
+        streams = [stream("initial weights", seed, i) for i in range(len(self.layers))]
+        return init_chain(self.layers, streams, self.inputs), init_running_chain(self.layers, self.inputs)
 
     def smallest_batch(self, run: Run) -> int:
         """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1."""
@@ -93,12 +95,17 @@ class Network:
         value, residual = ops.at("loss").forward(loss.name)(y, target, weights, **options)
         return value, residual
 
-    def penalty_terms(self, ops: Ops, params: Arrays, samples: int) -> list[tuple[Penalty, str, Array, Any]]:
-        """Return (penalty, parameter name, value, residual) for every penalty on every weight."""
+    def penalty_terms(
+        self, ops: Ops, params: Arrays, samples: float, weights: Array | None = None
+    ) -> list[tuple[Penalty, str, Array, Any]]:
+        """Return (penalty, parameter name, value, residual) for every penalty on every weight.
+
+        `samples` is the number of rows the loss is taken over, `weights` (rows,) are theirs: see `Penalty`.
+        """
         terms = []
         for penalty in self.penalties:
             for name, bias_row in self.penalized().items():
-                value, residual = penalty.forward(ops.at("penalty"), params[name], bias_row, samples)
+                value, residual = penalty.forward(ops.at("penalty"), params[name], bias_row, samples, weights)
                 terms.append((penalty, name, value, residual))
         return terms
 
@@ -107,7 +114,7 @@ class Network:
     ) -> Array:
         """Return the loss with penalties, by forward kernels alone: what an oracle differentiates."""
         loss = self.data_loss(ops, self.forward(ops, params, running, x, run).y, target, weights)[0]
-        return _add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0]))
+        return _add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0], weights))
 
     def loss_and_gradients(
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
@@ -127,7 +134,7 @@ class Network:
         """Return (loss with penalties, dloss/dy, penalty terms) for raw outputs y."""
         loss, residual = self.data_loss(ops, y, target, weights)
         dy = ops.at("loss").backward(self.loss.name)(residual, ops.xp.ones_like(loss))
-        terms = self.penalty_terms(ops, params, y.shape[0])
+        terms = self.penalty_terms(ops, params, y.shape[0], weights)
         return _add_up(ops, loss, terms), dy, terms
 
     def add_penalties(self, ops: Ops, terms: list[Any], gradients: Arrays) -> Arrays:

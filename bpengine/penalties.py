@@ -12,7 +12,11 @@ from bpengine.ops import Ops
 
 @dataclass(frozen=True)
 class Penalty:
-    """Base: `strength` times a function of each weight; with `per_sample=True` divided by the number of samples."""
+    """Base: `strength` times a function of each weight; with `per_sample=True` divided by the number m of samples.
+
+    m is the number of rows the loss is taken over: those of the batch in a step, all of them in `evaluate`. Where rows have
+    weights, m is the sum of their weights, so that a weight of 0 is a row left out and one of 2 a row given twice.
+    """
 
     kernel: ClassVar[str]
     strength: float
@@ -21,10 +25,14 @@ class Penalty:
     def __post_init__(self) -> None:
         object.__setattr__(self, "strength", number(self.strength, type(self).__name__, "a strength", low=0))
 
-    def forward(self, ops: Ops, w: Array, bias_row: str | None, samples: int) -> tuple[Array, object]:
-        """Return the penalty on one weight and its residual; `samples` is the number m of rows the loss is taken over."""
-        strength = self.strength / samples if self.per_sample else self.strength
-        value, residual = ops.forward(self.kernel)(w, strength=strength, bias_row=bias_row)
+    def forward(
+        self, ops: Ops, w: Array, bias_row: str | None, samples: float, weights: Array | None = None
+    ) -> tuple[Array, object]:
+        """Return the penalty on one weight and its residual; m is the sum of `weights`, or `samples` without them."""
+        run, counted = ops.forward(self.kernel), self.per_sample and weights is None
+        strength = self.strength / samples if counted else self.strength
+        arrays = (w, weights) if self.per_sample and weights is not None else (w,)
+        value, residual = run(*arrays, strength=strength, bias_row=bias_row)
         return value, residual
 
     def backward(self, ops: Ops, residual: object, dloss: Array) -> Array:
@@ -34,13 +42,13 @@ class Penalty:
 
 @dataclass(frozen=True)
 class L2(Penalty):
-    """strength / 2 * sum w^2; with per_sample=True it is lambda / (2 m) * sum w^2, m being the samples in the batch."""
+    """strength / 2 * sum w^2; with per_sample=True it is lambda / (2 m) * sum w^2, m as in `Penalty`."""
 
     kernel = "l2"
 
 
 @dataclass(frozen=True)
 class L1(Penalty):
-    """strength * sum |w|; with per_sample=True divided by the samples in the batch."""
+    """strength * sum |w|; with per_sample=True divided by m, as in `Penalty`."""
 
     kernel = "l1"

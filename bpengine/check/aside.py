@@ -16,6 +16,7 @@ import numpy as np
 from bpengine.check.problem import Problem
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
+from bpengine.streams import stream
 
 APART = 1e-3  # of an element's size: beyond the steps of differences that are exact enough
 TOUCH = 1e-9  # of an element's size: no smooth gradient moves visibly, one at a kink jumps
@@ -26,7 +27,7 @@ SIDES = 32  # points around the point
 def aside(problem: Problem, seed: int) -> Problem | None:
     """Return the problem at a point a thousandth aside; None where the function is nowhere finite around."""
     for draw in range(TRIES):
-        moved = replace(problem, at=_moved(problem, np.random.default_rng([seed, draw]), APART))
+        moved = replace(problem, at=_moved(problem, stream("check aside", seed, draw), APART))
         if np.isfinite(moved.value(Ops(np), moved.at)):
             return moved
     return None
@@ -53,7 +54,7 @@ class Slopes:
 
 def slopes(problem: Problem, seed: int) -> Slopes:
     """Return the slopes around the point. They are those of the hand-written backward: it must have been found right aside."""
-    points = (_moved(problem, np.random.default_rng([seed, k]), TOUCH) for k in range(SIDES))
+    points = (_moved(problem, stream("check slopes", seed, k), TOUCH) for k in range(SIDES))
     found = [problem.gradients(at=point)[1] for point in points]
     stacked = {name: np.stack([gradients[name] for gradients in found]) for name in problem.at}
     return Slopes({n: a.min(axis=0) for n, a in stacked.items()}, {n: a.max(axis=0) for n, a in stacked.items()})

@@ -16,6 +16,7 @@ from bpengine.check.problem import Problem, counter
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.streams import stream
 from bpengine.training.inputs import check_rows
 
 EPS = float(np.finfo(np.float64).eps)
@@ -46,7 +47,7 @@ def autodiff(problem: Problem, met: list[Kink]) -> Autodiff:
     value, gradients = _mean(runs, problem.at, 1.0)
     again = []
     for draw in range(rounding.DRAWS):
-        rng = np.random.default_rng(draw)
+        rng = stream("check autodiff", draw)
         near = {n: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for n, a in problem.at.items()}
         again.append(rounding.largest(_mean(runs, near, rng.uniform(1.0, 2.0))[1], gradients))
     return Autodiff(value, gradients, judge.explained(problem, again, gradients, met, EPS))
@@ -78,7 +79,7 @@ def autodiff_gradients(
 
     Only forward kernels take part. Raises BackendUnavailable when JAX cannot run here, DataError for unusable data.
     """
-    rows = check_rows(network, x, y, weights)
+    rows = check_rows(network, x, y, weights, dtype="float64")
     oracle = get_oracle()
 
     def loss(ops: Ops, at: Arrays) -> Any:

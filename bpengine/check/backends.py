@@ -39,7 +39,7 @@ def compare_backends(
     Raises ConfigError, DataError or BackendUnavailable.
     """
     made = _made(network, backends, steps, dtype)
-    rows = check_rows(network, x, y, weights)
+    rows = check_rows(network, x, y, weights, dtype=dtype)
     setup = Setup(network, rows, *network.init(seed), int(steps), seed, make_optimizer(optimizer))
     reference, *others = [measure(setup, backend) for backend in made]
     sizes, names = _sizes(reference), _distinct([b.name for b in made])

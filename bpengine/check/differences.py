@@ -20,6 +20,7 @@ from bpengine.check.kinks import Kink
 from bpengine.check.problem import Problem
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
+from bpengine.streams import stream
 
 EPS = float(np.finfo(np.float64).eps)
 FIRST, SHRINK, RUNGS = 1e-2, 4.0, 10  # steps 1e-2, 2.5e-3, ... 4e-8 of a parameter's size
@@ -126,7 +127,7 @@ class Differences:
 
         Source: More, Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33, 2011.
         """
-        rng = np.random.default_rng(0)
+        rng = stream("check noise", 0)
         direction = {n: sizes(a) * rng.choice([-1.0, 1.0], a.shape) for n, a in self.problem.at.items()}
         values = [self._at(direction, 1e-11 * k) for k in range(100, 107)]
         table = np.array([v if v is not None else self.start for v in values])

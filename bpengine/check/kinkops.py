@@ -17,8 +17,10 @@ from bpengine.kernels._kernel import Array, Namespace, Side
 from bpengine.ops import Ops
 
 
-def _l1(xp: Namespace, w: Array, *, strength: float = 1.0, bias_row: str | None = None) -> tuple[Side, Array] | None:
-    kept = penalty_factor(xp, w, 1.0, bias_row)
+def _l1(
+    xp: Namespace, w: Array, weights: Array | None = None, *, strength: float = 1.0, bias_row: str | None = None
+) -> tuple[Side, Array] | None:
+    kept = penalty_factor(xp, w, None, 1.0, bias_row)
     return ("middle", w * kept + (1.0 - kept)) if strength != 0 else None
 
 

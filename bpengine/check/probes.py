@@ -16,6 +16,7 @@ from bpengine.check.differences import EPS, Differences, Estimate
 from bpengine.check.probe import Probe
 from bpengine.check.problem import Problem
 from bpengine.check.verdict import Verdict, Worst, off_the_kink
+from bpengine.streams import stream
 
 ALL_UP_TO = 256  # elements: with more, SAMPLED of each array are compared one by one
 SAMPLED = 8
@@ -103,12 +104,12 @@ class Probes:
     @cached_property
     def _at_a_kink(self) -> bool:
         """Whether the point lies at a kink: a line into all dimensions at once is bent."""
-        rng = np.random.default_rng([self.seed, 2])
+        rng = stream("check bend", self.seed)
         across = {name: rng.uniform(-1.0, 1.0, a.shape) * sizes(a) for name, a in self.problem.at.items()}
         return self.differences.along(across).left_out
 
     def _signs(self, name: str) -> Iterator[Any]:
-        rng = np.random.default_rng([self.seed, sorted(self.problem.at).index(name)])
+        rng = stream("check directions", self.seed, sorted(self.problem.at).index(name))
         for _ in range(DIRECTIONS):
             yield rng.choice([-1.0, 1.0], self.problem.at[name].shape)
 
@@ -121,7 +122,7 @@ class Probes:
         array = self.problem.at[name]
         flat = np.arange(array.size)
         if not self._every(name):
-            rng = np.random.default_rng([self.seed, sorted(self.problem.at).index(name), 1])
+            rng = stream("check elements", self.seed, sorted(self.problem.at).index(name))
             flat = np.sort(rng.choice(flat, SAMPLED, replace=False))
             flat[0] = int(np.argmax(np.abs(self.hand[name])))  # the element that counts most is always among them
         return [tuple(int(i) for i in np.unravel_index(int(k), array.shape)) for k in flat]

@@ -15,6 +15,7 @@ from bpengine.layers.contract import run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.streams import dropout_counter
 from bpengine.training.inputs import Rows
 
 Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
@@ -61,7 +62,7 @@ class Problem:
 
 def counter(xp: Any, seed: int) -> Array:
     """Return the counter of the first step, from which dropout masks are drawn."""
-    return xp.asarray(np.array([seed % 2**32, 0], dtype=np.uint32))
+    return xp.asarray(dropout_counter(seed))
 
 
 def of_network(

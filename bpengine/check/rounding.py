@@ -20,6 +20,7 @@ from bpengine.check.problem import Problem
 from bpengine.kernels import Kernel
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
+from bpengine.streams import stream
 
 POOL = 65_521  # random numbers, used again and again: drawing them anew for each call would take most of the time
 DRAWS = 8  # runs with random rounding
@@ -80,7 +81,7 @@ class RoundedOps(CallOps):
     def __init__(self, ops: Ops, eps: float, draw: int, dtype: Any = None) -> None:
         super().__init__(ops)
         self._dtype = dtype
-        self._noise = 1.0 + eps * np.random.default_rng(draw).uniform(-1.0, 1.0, POOL)
+        self._noise = 1.0 + eps * stream("check rounding", draw).uniform(-1.0, 1.0, POOL)
         self._used = 0
 
     def _call(

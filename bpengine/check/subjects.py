@@ -21,6 +21,7 @@ from bpengine.layers.contract import of_shape, run_forward, told
 from bpengine.layers.layer import HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.streams import stream
 from bpengine.training.diagnosis import first_bad
 from bpengine.training.inputs import Rows, check_rows
 
@@ -58,7 +59,7 @@ def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> Poin
         raise ConfigError(
             f"{WHO} requires at least one trainable parameter, got a network without any. Add a Dense layer."
         )
-    rows = check_rows(network, x, y, weights)
+    rows = check_rows(network, x, y, weights, dtype=model.dtype if model else "float64")
     if model and model.dtype == "float32":
         rows = Rows(*(a if a is None or a.dtype.kind != "f" else np.asarray(a, dtype=np.float32) for a in rows))
     ops = _float64_ops(model.backend) if model else Ops(np)
@@ -83,7 +84,7 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
         raise ConfigError(f"{WHO} requires x, the input (rows, features), for a layer, got None.")
     features = np.asarray(x)
     features = np.asarray(data.check_features(x, features.shape[1] if features.ndim == 2 else 1), dtype=np.float64)
-    rng, inputs = np.random.default_rng(seed), features.shape[1]
+    rng, inputs = stream("check arguments", seed), features.shape[1]
     params = _doubles(layer.init(rng, inputs), f"layer {type(layer).__name__} requires")
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
@@ -96,7 +97,7 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
 
 def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], seed: int) -> Problem:
     """Return the problem of a kernel with the given or sampled arguments and a random cotangent."""
-    kernel, rng, ops = kernelproblem.find_kernel(subject), np.random.default_rng(seed), Ops(np)
+    kernel, rng, ops = kernelproblem.find_kernel(subject), stream("check arguments", seed), Ops(np)
     arrays = kernelproblem.arguments(kernel, x, rng)
     for option in options:
         if option not in kernel.options:

@@ -14,6 +14,7 @@ from bpengine.cli import _backends, _build, _names, _source
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
+from bpengine.streams import stream
 
 HELP = """\
 Check the hand-written gradients of a network, or of one kernel, against independent oracles.
@@ -88,7 +89,7 @@ def fresh(found: Dataset, layers: str, activation: str, loss: bp.Loss | None) ->
 
 def draw(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return some rows, drawn at random, in their order."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(x))[:rows])
+    chosen = np.sort(stream("check rows", seed).permutation(len(x))[:rows])
     return np.asarray(x[chosen]), np.asarray(y[chosen])
 
 

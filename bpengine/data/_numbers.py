@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -75,30 +77,62 @@ def _place(at: Any) -> str:
     return ", ".join(f"{name} {int(index)}" for name, index in zip(names, at, strict=False)) or "row 0"
 
 
-def require_finite(array: Array, what: str) -> None:
-    """Look for NaN and infinity, block by block.
+def require_finite(array: Array, what: str, dtype: str | None = None) -> None:
+    """Look for NaN, infinity, and numbers that become infinite in `dtype`, the one that will be computed in.
 
     Raises: DataError with the number of bad values and the place of the first.
     """
-    if array.dtype.kind in "biu":
-        return
-    bad, first = 0, ""
-    for start, block in blocks(array):
-        good = np.isfinite(block)
-        if good.all():
-            continue
-        at = np.unravel_index(int(np.argmin(good)), good.shape)
-        first = first or f"{float(block[at])} in {_place((start + at[0], *at[1:]))}"
-        bad += good.size - int(np.count_nonzero(good))
+    if array.dtype.kind not in "biu":  # the largest whole number, 2^64, is far below the limits of floats
+        finite_range(array, what, dtype)
+
+
+def finite_range(array: Array, what: str, dtype: str | None = None) -> tuple[float, float]:
+    """Return the smallest and the largest value, in one walk block by block; array must not be empty.
+
+    Raises: DataError as `require_finite` does.
+    """
+    limit, ends = _limit(array.dtype, dtype), []
+    with np.errstate(invalid="ignore"):
+        for _, block in blocks(array):
+            low, high = block.min(), block.max()
+            if not (-limit < low and high < limit):  # a NaN fails as well
+                raise _not_finite(array, what, limit, dtype)
+            ends.append((low, high))
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def _limit(given: np.dtype[Any], used: str | None) -> Any:
+    """Return the least number of the dtype given that is infinite in the one used; all finite ones are below it."""
+    if used is None or given.kind != "f" or given.itemsize <= np.dtype(used).itemsize:
+        return math.inf
+    info, kind = np.finfo(used), given.type
+    return kind(info.max) + kind(2) ** (
+        info.maxexp - info.nmant - 2
+    )  # half a last place more: rounded to even, upwards
+
+
+def _not_finite(array: Array, what: str, limit: Any, dtype: str | None) -> DataError:
+    """Count the values that are not finite, or where there are none, those that `dtype` cannot hold; place the first."""
+    bad, first = _count(array, lambda block: ~np.isfinite(block))
     if bad:
         hint = "Fill or drop such rows before training."
-        raise DataError(f"{what} requires finite numbers, got {first} ({bad:,} such values in all). {hint}")
+        return DataError(f"{what} requires finite numbers, got {first} ({bad:,} such values in all). {hint}")
+    bad, first = _count(array, lambda block: np.abs(block) >= limit)
+    most = f"{dtype}, up to {np.finfo(str(dtype)).max:.3g} in size"
+    hint = f"Scale {what}" + (', or make the model with dtype="float64".' if dtype == "float32" else ".")
+    return DataError(f"{what} requires numbers of {most}, got {first} ({bad:,} such values in all). {hint}")
 
 
-def range_of(array: Array) -> tuple[float, float]:
-    """Return the smallest and the largest value, block by block; array must not be empty."""
-    pairs = [(block.min(), block.max()) for _, block in blocks(array)]
-    return min(low for low, _ in pairs), max(high for _, high in pairs)
+def _count(array: Array, bad: Callable[[Array], Array]) -> tuple[int, str]:
+    """Return how many values are bad, and the first of them with its place."""
+    count, first = 0, ""
+    for start, block in blocks(array):
+        wrong = bad(block)
+        if wrong.any():
+            at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            first = first or f"{block[at]} in {_place((start + at[0], *at[1:]))}"
+            count += int(np.count_nonzero(wrong))
+    return count, first
 
 
 def first_row(array: Array, bad: Any) -> tuple[int, Any]:

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from bpengine.data._numbers import first_row, range_of, real_array, require_finite
+import numpy as np
+
+from bpengine.data._numbers import finite_range, first_row, real_array, require_finite
 from bpengine.data.dataset import Array
 from bpengine.errors import DataError, ShapeError
 
 
-def check_features(x: Any, features: int, *, what: str = "x") -> Array:
+def check_features(x: Any, features: int, *, what: str = "x", dtype: str | None = None) -> Array:
     """Return x as an array (rows, features) of finite real numbers; an array is returned itself, memory-mapped or not.
 
-    Accepts lists, tables and DLPack producers as well; `what` is x's name in the messages.
-    Raises: ShapeError for another number of axes or columns; DataError for text, no rows, NaN or infinity.
+    Accepts lists, tables and DLPack producers as well; `what` is x's name in the messages, `dtype` ("float32",
+    "float64") the one that will be computed in; without it that of x.
+    Raises: ShapeError for another number of axes or columns; DataError for text, no rows, NaN, infinity, and numbers that
+    are infinite in `dtype`.
     """
     array = real_array(x, what)
     if array.ndim == 1:
@@ -31,7 +35,7 @@ def check_features(x: Any, features: int, *, what: str = "x") -> Array:
         raise ShapeError(f"{what} requires shape (rows, {features}), got {array.shape}. {hint}")
     if len(array) == 0:
         raise DataError(f"{what} requires at least one row, got shape {array.shape}.")
-    require_finite(array, what)
+    require_finite(array, what, dtype)
     return array
 
 
@@ -45,19 +49,34 @@ def check_same_length(x: Any, y: Any) -> None:
         raise ShapeError(f"x and y require the same number of rows, got {shapes}. Row i of y is the target of row i.")
 
 
-def check_weights(w: Any, rows: int) -> Array:
+def check_weights(w: Any, rows: int, *, dtype: str | None = None, outputs: int = 1) -> Array:
     """Return the row weights as an array (rows,): finite, not negative, not all 0.
 
+    With `dtype`, the one that will be computed in, they must keep their meaning there: the largest is at least the
+    smallest normal number, and rows x outputs times the largest is finite, so that a sum of losses can be divided by it.
     Raises: ShapeError for another shape; DataError naming the row and the value.
     """
     array = real_array(w, "weights")
     if array.shape != (rows,):
         raise ShapeError(f"weights require shape ({rows},), got {array.shape}. One number for every row.")
-    require_finite(array, "weights")
-    low, high = range_of(array) if rows else (0.0, 0.0)
+    low, high = finite_range(array, "weights", dtype) if rows else (0.0, 0.0)
     if low < 0:
         row, value = first_row(array, lambda block: block < 0)
         raise DataError(f"weights require numbers of at least 0, got {value} in row {row}.")
     if high == 0:
         raise DataError("weights require at least one number above 0, got only zeros. Nothing would be learned.")
+    if dtype:
+        _require_scale(array, float(high), dtype, rows * outputs)
     return array
+
+
+def _require_scale(weights: Array, high: float, dtype: str, count: int) -> None:
+    """Refuse weights that are lost in `dtype`, or whose sum may be infinite there."""
+    info = np.finfo(dtype)
+    least, most = float(info.smallest_normal), float(info.max) / count
+    if not least <= high <= most:
+        row, _ = first_row(weights, lambda block: block == weights.dtype.type(high))
+        raise DataError(
+            f"weights require a largest number from {least:.3g} to {most:.3g} in {dtype}, got {high:.3g} in row {row}. "
+            "Divide them by their mean: only their ratios count in a mean loss."
+        )

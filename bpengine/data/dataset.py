@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpengine.errors import ConfigError, DataError, ShapeError
+from bpengine.streams import stream
 
 Array = npt.NDArray[Any]
 Task = Literal["classification", "regression"]
@@ -109,7 +110,7 @@ class Dataset:
 
 def _stratified(groups: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
     """Choose rows at random, round(fraction * size) of every group; groups (rows,) -> mask (rows,)."""
-    order = np.random.default_rng(seed).permutation(len(groups))
+    order = stream("split", seed).permutation(len(groups))
     _, member, sizes = np.unique(groups[order], return_inverse=True, return_counts=True)
     by_group = np.argsort(member, kind="stable")
     rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -1,8 +1,8 @@
 """Synthetic sets of any size, drawn block by block.
 
-Rows come in blocks of 4,096. Block i of a set is drawn by `default_rng([seed, crc32(name), i])`, always whole, and then
-cut. So a row depends on the name, the seed, the options and its own number, never on how many rows are asked for or in
-which portions: rows 0..n-1 of a larger set are the smaller set. x is rounded once to the dtype asked for.
+Rows come in blocks of 4,096. Block i of a set is drawn by `stream("synthetic rows", seed, crc32(name), i)`, always whole,
+and then cut. So a row depends on the name, the seed, the options and its own number, never on how many rows are asked for
+or in which portions: rows 0..n-1 of a larger set are the smaller set. x is rounded once to the dtype asked for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import Generator
 
 from bpengine.data._options import check_options, whole
 from bpengine.data.dataset import Array, Dataset, numbered
@@ -21,6 +22,7 @@ from bpengine.data.plane import Checkerboard, Circles, Spirals
 from bpengine.data.recipes import Blobs, Parity, Recipe, Sampler
 from bpengine.data.teacher import TeacherClassification, TeacherRegression
 from bpengine.errors import ConfigError, unknown
+from bpengine.streams import stream
 
 BLOCK = 4096
 
@@ -59,18 +61,18 @@ def empty_arrays(settings: Recipe, rows: int, dtype: npt.DTypeLike) -> tuple[tup
 def bind(name: str, settings: Recipe, seed: int) -> Callable[[Array, Array, int], None]:
     """Return fill(x, y, start), which writes rows start, start + 1, ... of the set into the arrays given."""
     code = zlib.crc32(name.encode())
-    sample = settings.sampler(np.random.default_rng([seed, zlib.crc32(f"{name}/fixed".encode())]))
+    sample = settings.sampler(stream("synthetic rule", seed, code))
 
     def fill(x: Array, y: Array, start: int) -> None:
-        _fill(sample, [seed, code], x, y, start)
+        _fill(sample, lambda block: stream("synthetic rows", seed, code, block), x, y, start)
 
     return fill
 
 
-def _fill(sample: Sampler, key: list[int], x: Array, y: Array, start: int) -> None:
+def _fill(sample: Sampler, rng_of: Callable[[int], Generator], x: Array, y: Array, start: int) -> None:
     stop = start + len(x)
     for block in range(start // BLOCK, -(-stop // BLOCK)):
-        block_x, block_y = sample(np.random.default_rng([*key, block]), BLOCK)
+        block_x, block_y = sample(rng_of(block), BLOCK)
         first, low, high = block * BLOCK, max(start, block * BLOCK), min(stop, (block + 1) * BLOCK)
         x[low - start : high - start] = block_x[low - first : high - first]
         y[low - start : high - start] = block_y[low - first : high - first]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data._numbers import first_row, range_of, real_array, require_finite
+from bpengine.data._numbers import finite_range, first_row, real_array, require_finite
 from bpengine.data.dataset import Array
 from bpengine.data.memory import blocks
 from bpengine.errors import DataError, ShapeError
@@ -31,9 +31,9 @@ def check_class_labels(y: Any, classes: int) -> Array:
     if array.ndim != 1:
         hint = f"Give one class number per row, or one-hot rows of {classes}."
         raise ShapeError(f"y requires shape (rows,) or (rows, {classes}), got {array.shape}. {hint}")
-    require_finite(array, "y")
+    ends = finite_range(array, "y")
     _require_whole(array)
-    _require_range(array, classes)
+    _require_range(array, classes, *ends)
     return array if array.dtype.kind in "iu" else array.astype(np.int64)
 
 
@@ -50,8 +50,8 @@ def _require_whole(y: Array) -> None:
         raise DataError(f"y requires whole class numbers, got {value} in row {row}. {hint}")
 
 
-def _require_range(y: Array, classes: int) -> None:
-    low, high = (int(end) for end in range_of(y))
+def _require_range(y: Array, classes: int, low: float, high: float) -> None:
+    low, high = int(low), int(high)
     if low >= 0 and high < classes:
         return
     row, value = first_row(y, lambda block: (block < 0) | (block >= classes))
@@ -81,12 +81,19 @@ def _from_one_hot(y: Array) -> Array:
     return labels
 
 
-def check_targets(y: Any, outputs: int) -> Array:
+def check_targets(y: Any, outputs: int, *, dtype: str | None = None) -> Array:
     """Return y as an array (rows, outputs) of finite real numbers; (rows,) is accepted for one output and reshaped.
 
-    Nothing is copied or cast.
-    Raises: ShapeError for another shape; DataError for text, no rows, NaN or infinity.
+    Nothing is copied or cast. `dtype` is the one that will be computed in.
+    Raises: ShapeError for another shape; DataError for text, no rows, NaN, infinity, and numbers that are infinite in
+    `dtype`.
     """
+    array = _targets(y, outputs)
+    require_finite(array, "y", dtype)
+    return array
+
+
+def _targets(y: Any, outputs: int) -> Array:
     array = real_array(y, "y")
     if array.ndim == 1 and outputs == 1:
         array = array[:, None]
@@ -97,7 +104,6 @@ def check_targets(y: Any, outputs: int) -> Array:
         raise ShapeError(f"y requires shape (rows, {outputs}), got {array.shape}. {hint}")
     if len(array) == 0:
         raise DataError(f"y requires at least one row, got shape {array.shape}.")
-    require_finite(array, "y")
     return array
 
 
@@ -106,8 +112,8 @@ def check_binary_targets(y: Any, outputs: int) -> Array:
 
     Raises: ShapeError; DataError naming the first row and value outside.
     """
-    array = check_targets(y, outputs)
-    low, high = range_of(array)
+    array = _targets(y, outputs)
+    low, high = finite_range(array, "y")
     if low < 0 or high > 1:
         row, value = first_row(array, lambda block: (block < 0) | (block > 1))
         hint = "Targets -1 and 1 become 0 and 1 with (y + 1) / 2." if _signs(array) else ""

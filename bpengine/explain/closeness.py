@@ -9,6 +9,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.explain.reason import Reason, reason
+from bpengine.streams import stream
 
 ROUNDINGS = 8.0  # times sqrt(length of the longest sum): what a dtype's rounding may do to a kernel's result
 SHAKES = 4  # how often inputs are shaken by one rounding, to see how far that and rounding on the way carry a result
@@ -16,7 +17,7 @@ SHAKES = 4  # how often inputs are shaken by one rounding, to see how far that a
 
 def shaken(inputs: Mapping[str, HostArray], draw: int) -> dict[str, HostArray]:
     """Return the inputs with every number changed by about one rounding of its dtype."""
-    rng = np.random.default_rng(draw)
+    rng = stream("explain rounding", draw)
 
     def moved(a: HostArray) -> HostArray:
         if a.dtype.kind != "f":

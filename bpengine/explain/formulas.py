@@ -62,11 +62,12 @@ def _classes(names: Names) -> None:
 
 
 def _penalty(names: Names) -> None:
-    w = names["w"]
+    w, weights = names["w"], names.get("weights")
     rows = len(w)
     skipped = {None: rows, "first": 0, "last": rows - 1}[names["bias_row"]]
     kept = (names["strength"] * (np.arange(rows) != skipped)).astype(names["real"])
-    names["factor"] = kept.reshape((rows,) + (1,) * (w.ndim - 1))
+    total = 1 if weights is None else np.sum(weights)  # without a row left: 0, not strength / 0
+    names["factor"] = kept.reshape((rows,) + (1,) * (w.ndim - 1)) * (1 / total if total != 0 else 0)
 
 
 def _ones_column(names: Names) -> None:

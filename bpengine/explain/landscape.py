@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.errors import ConfigError
 from bpengine.explain.find import Element, find_element, require_target
+from bpengine.streams import dropout_counter
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.inputs import Rows, check_rows
 
@@ -32,7 +33,7 @@ class Landscape:
         new, running = (
             {n: backend.asarray(a, model.dtype) for n, a in arrays.items()} for arrays in (params, model.running)
         )
-        counter = backend.asarray(np.array([model.seed % 2**32, 0], dtype=np.uint32))
+        counter = backend.asarray(dropout_counter(model.seed))
         with np.errstate(all="ignore"):
             loss, gradients = self.evaluator.gradients(new, running, counter, self.rows, training=True)
         slopes = (float(backend.to_numpy(gradients[name])[index]) for name, index in self.elements)
@@ -50,4 +51,4 @@ def landscape(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = N
     if len(set(elements)) < len(elements):
         raise ConfigError(f"sweep requires different parameters, got {names[0]!r} twice.")
     evaluator = Evaluator(model.network, model.backend, model.backend.ops())
-    return Landscape(model, check_rows(model.network, x, y, weights), elements, evaluator)
+    return Landscape(model, check_rows(model.network, x, y, weights, dtype=model.dtype), elements, evaluator)

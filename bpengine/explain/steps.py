@@ -15,6 +15,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.streams import dropout_counter
 from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.step import StepPlan, init_state, make_step
@@ -30,13 +31,13 @@ def trace_steps(
     Raises ConfigError without y, ShapeError or DataError for rows that do not fit, before the first step.
     """
     require_target(y)
-    rows, backend, network = check_rows(model.network, x, y, weights), model.backend, model.network
+    rows, backend, network = check_rows(model.network, x, y, weights, dtype=model.dtype), model.backend, model.network
     dtypes = rows.dtypes(backend.dtype)
     arrays = tuple(backend.asarray(a, d, copy=False) for a, d in zip(rows.arrays, dtypes, strict=True))
     chosen = make_optimizer(optimizer)
     params, running = (_brought(backend, values) for values in (model.parameters, model.running))
     plan = StepPlan(chosen, tuple(params), "simultaneous", None, None, None, track_step_size=False)
-    counter = backend.asarray(np.array([model.seed % 2**32, 0], dtype=np.uint32))
+    counter = backend.asarray(dropout_counter(model.seed))
     start = init_state(backend.ops(), plan, params, running, counter)
     rates = np.asarray(chosen.schedule(np.arange(steps)), dtype=backend.dtype)
 

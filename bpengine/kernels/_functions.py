@@ -113,14 +113,23 @@ def bias_correction(xp: Namespace, t: Array, beta: float) -> Array:
     return -xp.expm1(t * math.log(max(beta, sys.float_info.min)))
 
 
-def penalty_factor(xp: Namespace, w: Array, strength: float, bias_row: str | None) -> Array:
-    """Return `strength` for every row of w, as (rows, 1), and 0 for the row that holds the bias ("first", "last")."""
+def penalty_factor(xp: Namespace, w: Array, weights: Array | None, strength: float, bias_row: str | None) -> Array:
+    """Return `strength` for every row of w, as (rows, 1), and 0 for the row that holds the bias ("first", "last").
+
+    With the weights (batch,) of samples it is divided by their sum, the number of samples they stand for: a weight of 2
+    is a sample given twice. Where all weights are 0 no sample is left, and the factor is 0, as in `reduction_factor`.
+    """
     rows = w.shape[0]
     places = {None: rows, "first": 0, "last": rows - 1}
     if bias_row not in places:
         raise unknown("bias_row", bias_row, ("None", "first", "last"))
     keep = mask(xp, xp.arange(rows) != places[bias_row], w)
-    return xp.reshape(strength * keep, (rows,) + (1,) * (w.ndim - 1))
+    factor = xp.reshape(strength * keep, (rows,) + (1,) * (w.ndim - 1))
+    if weights is None:
+        return factor
+    total = xp.reshape(xp.sum(weights, keepdims=True), (1,) * w.ndim)
+    empty = mask(xp, total == 0, total)
+    return factor * ((1.0 - empty) / (total + empty))
 
 
 def one_hot(xp: Namespace, target: Array, like: Array) -> Array:

@@ -15,12 +15,15 @@ class L1Residual(NamedTuple):
     factor: Array
 
 
-def l1_fwd(xp: Namespace, w: Array, *, strength: float = 1.0, bias_row: str | None = None) -> tuple[Array, L1Residual]:
+def l1_fwd(
+    xp: Namespace, w: Array, weights: Array | None = None, *, strength: float = 1.0, bias_row: str | None = None
+) -> tuple[Array, L1Residual]:
     """Compute loss = strength * sum |w|, without the row that holds the bias ("first", "last").
 
-    Shapes: w (I, O) -> loss ().
+    The `weights` of samples, where they are given, divide the strength by their sum.
+    Shapes: w (I, O), weights (B,) or None -> loss ().
     """
-    factor = penalty_factor(xp, w, strength, bias_row)
+    factor = penalty_factor(xp, w, weights, strength, bias_row)
     return xp.sum(xp.abs(w) * factor), L1Residual(w, factor)
 
 
@@ -39,9 +42,10 @@ KERNEL = Kernel(
     kind="penalty",
     forward=l1_fwd,
     backward=l1_bwd,
-    shapes={"w": ("I", "O"), "loss": ()},
+    shapes={"w": ("I", "O"), "weights": ("B",), "loss": ()},
     differentiable=("w",),
     outputs=("loss",),
+    domain={"weights": "positive"},
     variants=({}, {"strength": 0.1, "bias_row": "first"}, {"strength": 0.1, "bias_row": "last"}),
     formula={"loss": "xp.sum(xp.abs(w) * factor)", "dw": "xp.sign(w) * factor * dloss"},
     flops=lambda I, O, **_: (3 * I * O, 2 * I * O),

@@ -15,13 +15,16 @@ class L2Residual(NamedTuple):
     factor: Array
 
 
-def l2_fwd(xp: Namespace, w: Array, *, strength: float = 1.0, bias_row: str | None = None) -> tuple[Array, L2Residual]:
+def l2_fwd(
+    xp: Namespace, w: Array, weights: Array | None = None, *, strength: float = 1.0, bias_row: str | None = None
+) -> tuple[Array, L2Residual]:
     """Compute loss = strength / 2 * sum w^2, without the row that holds the bias ("first", "last").
 
-    Lecture notes that write lambda / (2 m) * sum w^2 mean strength = lambda / m.
-    Shapes: w (I, O) -> loss ().
+    Lecture notes that write lambda / (2 m) * sum w^2 mean strength = lambda / m. Where samples have weights, m is their
+    sum: given as `weights`, they divide the strength.
+    Shapes: w (I, O), weights (B,) or None -> loss ().
     """
-    factor = penalty_factor(xp, w, strength, bias_row)
+    factor = penalty_factor(xp, w, weights, strength, bias_row)
     return 0.5 * xp.sum(w * w * factor), L2Residual(w, factor)
 
 
@@ -39,9 +42,10 @@ KERNEL = Kernel(
     kind="penalty",
     forward=l2_fwd,
     backward=l2_bwd,
-    shapes={"w": ("I", "O"), "loss": ()},
+    shapes={"w": ("I", "O"), "weights": ("B",), "loss": ()},
     differentiable=("w",),
     outputs=("loss",),
+    domain={"weights": "positive"},
     variants=({}, {"strength": 0.1, "bias_row": "first"}, {"strength": 0.1, "bias_row": "last"}),
     formula={"loss": "xp.sum(w**2 * factor) / 2", "dw": "w * factor * dloss"},
     flops=lambda I, O, **_: (3 * I * O, I * O),

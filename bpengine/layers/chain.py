@@ -49,17 +49,23 @@ def sizes(layers: Sequence[Layer], inputs: int) -> list[int]:
     return result
 
 
-def init_chain(layers: Sequence[Layer], seed: Sequence[int], inputs: int) -> tuple[HostArrays, HostArrays]:
-    """Return initial parameters and running statistics by full name; each layer draws from a generator of its own."""
+def init_chain(layers: Sequence[Layer], streams: Sequence[np.random.Generator], inputs: int) -> HostArrays:
+    """Return initial parameters by full name; each layer draws from a stream of its own."""
     params: HostArrays = {}
-    running: HostArrays = {}
-    for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
-        place, drawn = str(i), layer.init(np.random.default_rng([*seed, i]), size)
+    for i, (layer, rng, size) in enumerate(zip(layers, streams, sizes(layers, inputs), strict=False)):
+        place, drawn = str(i), layer.init(rng, size)
         params |= qualified(check_initial(layer, place, "its init to return the parameters", drawn), place)
         check_penalized(layer, place, drawn)
-        kept = check_initial(layer, place, "its init_running to return the statistics", layer.init_running(size))
-        running |= qualified(kept, place)
-    return params, running
+    return params
+
+
+def init_running_chain(layers: Sequence[Layer], inputs: int) -> HostArrays:
+    """Return initial running statistics by full name."""
+    running: HostArrays = {}
+    for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
+        place, kept = str(i), layer.init_running(size)
+        running |= qualified(check_initial(layer, place, "its init_running to return the statistics", kept), place)
+    return running
 
 
 class Stage(NamedTuple):

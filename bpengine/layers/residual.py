@@ -10,7 +10,7 @@ import numpy as np
 
 from bpengine.errors import ShapeError
 from bpengine.kernels._kernel import Array
-from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, sizes
+from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -39,12 +39,12 @@ class Residual(Layer):
         return inputs
 
     def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
-        """Initialise the inner layers."""
-        return init_chain(self.layers, [int(rng.integers(2**32))], inputs)[0]
+        """Initialise the inner layers; each draws from a stream of its own, spawned from `rng`."""
+        return init_chain(self.layers, rng.spawn(len(self.layers)), inputs)
 
     def init_running(self, inputs: int) -> HostArrays:
         """Return the running statistics of the inner layers."""
-        return init_chain(self.layers, [0], inputs)[1]
+        return init_running_chain(self.layers, inputs)
 
     def smallest_batch(self, run: Run) -> int:
         """Return what the most demanding of the inner layers needs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -13,6 +13,7 @@ import numpy as np
 from bpengine.backend import Backend, HostArray
 from bpengine.data import runs_of
 from bpengine.kernels._kernel import Array
+from bpengine.streams import stream
 from bpengine.training.ahead import one_ahead
 from bpengine.training.reading import Reader
 
@@ -24,16 +25,29 @@ RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are brought to th
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of steps of equal batch size: `order` (steps, batch) row numbers of `data`, or None for all rows each step."""
+    """A run of steps of equal batch size: `order` (steps, batch) row numbers of `data`, or None for all rows each step.
+
+    weights: those of the rows of `data`, on the host, or None.
+    """
 
     data: tuple[Array, ...]
     order: HostArray | None
     steps: int
+    weights: HostArray | None = None
 
     @property
     def batch(self) -> int:
         """The number of rows a step sees."""
         return int(self.data[0].shape[0]) if self.order is None else int(self.order.shape[1])
+
+    @property
+    def shares(self) -> HostArray:
+        """How much each step counts in a mean over rows (steps,): the sum of its rows' weights, or their number."""
+        if self.weights is None:
+            return np.full(self.steps, float(self.batch))
+        if self.order is None:
+            return np.full(self.steps, np.sum(self.weights, dtype=np.float64))
+        return np.asarray(np.sum(self.weights[self.order], axis=1, dtype=np.float64))
 
 
 def epoch_order(seed: int, epoch: int, rows: int, *, shuffle: bool) -> HostArray:
@@ -46,7 +60,7 @@ def epoch_order(seed: int, epoch: int, rows: int, *, shuffle: bool) -> HostArray
     kind = np.int32 if rows < 2**31 else np.int64
     if not shuffle:
         return np.arange(rows, dtype=kind)
-    draw = np.random.default_rng([seed, epoch])
+    draw = stream("epoch order", seed, epoch)
     if rows <= WINDOW:
         return draw.permutation(rows).astype(kind)
     blocks = draw.permutation(-(-rows // BLOCK)).astype(kind)
@@ -75,7 +89,10 @@ def batches(order: HostArray, batch: int, least: int = 1) -> list[HostArray]:
 
 @dataclass(frozen=True)
 class Source:
-    """The training arrays of one fit, x first: on the device whole, or on disk and brought there piece by piece."""
+    """The training arrays of one fit, x, target and perhaps weights.
+
+    They are on the device whole, or on disk and brought there piece by piece.
+    """
 
     backend: Backend
     arrays: tuple[HostArray, ...]
@@ -103,14 +120,14 @@ class Source:
         A segment lies within one epoch, unless a step is a whole epoch. `close()` ends the reading.
         """
         if self.resident and self.batch == self.rows:
-            yield Segment(self.resident, None, stop - start)
+            yield Segment(self.resident, None, stop - start, self._weights(self.arrays))
         elif self.resident:
             for order in self._orders(start, stop):
-                yield Segment(self.resident, order, len(order))
+                yield Segment(self.resident, order, len(order), self._weights(self.arrays))
         else:
             with closing(one_ahead(self._read(self._orders(start, stop)))) as pieces:
                 for arrays, order in pieces:
-                    yield Segment(self._bring(arrays), order, len(order))
+                    yield Segment(self._bring(arrays), order, len(order), self._weights(arrays))
 
     def _orders(self, start: int, stop: int) -> Iterator[HostArray]:
         """Yield the row numbers (steps, batch) of each segment."""
@@ -146,6 +163,11 @@ class Source:
                     reader.announce(coming.rows, coming.runs)
             if piece:
                 yield [reader.read(piece.rows, piece.runs) for reader in readers], piece.order
+
+    @staticmethod
+    def _weights(arrays: Sequence[HostArray]) -> HostArray | None:
+        """Return the third array, where there is one: x, target, weights."""
+        return arrays[2] if len(arrays) > 2 else None
 
     def _bring(self, arrays: list[HostArray]) -> tuple[Array, ...]:
         return tuple(self.backend.asarray(a, d, copy=False) for a, d in zip(arrays, self.dtypes, strict=True))

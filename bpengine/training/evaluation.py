@@ -44,19 +44,24 @@ class Evaluator:
         return np.concatenate(done)
 
     def evaluate(self, params: Arrays, running: Arrays, rows: Rows) -> dict[str, float]:
-        """Return the loss over all rows, penalties included, and the scores that fit the kind of target."""
-        sums, shares = {"loss": 0.0}, 0.0
+        """Return the loss over all rows, penalties included, and the scores that fit the kind of target.
+
+        Rows count by their weights in each number; the weights are added up in float64.
+        """
+        sums, total = {"loss": 0.0}, 0.0
         readers = [None if a is None else Reader(a) for a in rows]
         for numbers in pieces(len(rows.x)):
             piece = Rows._make(None if r is None else r.read(numbers) for r in readers)
-            share = float(len(numbers) if piece.weights is None else piece.weights.sum())
-            loss, predicted = self._scored(params, running, piece if share else piece._replace(weights=None))
-            found = scores(self.network, self.backend.to_numpy(predicted), piece.target)
-            found["loss"] = float(self.backend.to_numpy(loss)) * (share if self._averages else float(share > 0))
+            share = float(len(numbers) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
+            if share == 0:
+                continue  # every row of the piece is left out
+            loss, predicted = self._scored(params, running, piece)
+            found = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights)
+            found["loss"] = float(self.backend.to_numpy(loss)) * (share if self._averages else 1.0)
             sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
-            shares += share
-        loss = sums.pop("loss") / (shares if self._averages else 1.0) + self._penalty(params, len(rows.x))
-        means = {name: value / len(rows.x) for name, value in sums.items()}
+            total += share
+        loss = sums.pop("loss") / (total if self._averages else 1.0) + self._penalty(params, total)
+        means = {name: value / total for name, value in sums.items()}
         return {"loss": loss, **({"rmse": means["squared_error"] ** 0.5} if "squared_error" in means else means)}
 
     def gradients(
@@ -98,7 +103,7 @@ class Evaluator:
         loss, predicted = self.compile("scored", run)(params, running, *self.bring(piece))
         return loss, predicted
 
-    def _penalty(self, params: Arrays, samples: int) -> float:
+    def _penalty(self, params: Arrays, samples: float) -> float:
         terms = self.network.penalty_terms(self.ops, params, samples)
         return sum(float(self.backend.to_numpy(value)) for _, _, value, _ in terms)
 

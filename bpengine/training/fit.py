@@ -9,13 +9,12 @@ from fnmatch import fnmatchcase
 from functools import reduce
 from typing import Any
 
-import numpy as np
-
 from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError, flag, number, unknown, whole
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.streams import dropout_counter
 from bpengine.training.batching import make_source
 from bpengine.training.callbacks import Callback, make_callbacks
 from bpengine.training.inputs import Rows, check_rows
@@ -173,14 +172,14 @@ class Fit:
     def _validation(self, subject: Subject) -> Callable[[State], dict[str, float]] | None:
         if self.validation is None:
             return None
-        held_out = check_rows(subject.network, *self.validation, who="validation x")
+        held_out = check_rows(subject.network, *self.validation, dtype=subject.backend.dtype, who="validation x")
         evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
         return lambda state: evaluate(state["params"], state["running"], held_out)
 
 
 def _first_state(subject: Subject, plan: StepPlan) -> State:
     """Return the state before the first step, as arrays of its own."""
-    counter = subject.backend.asarray(np.array([subject.seed % 2**32, 0], dtype=np.uint32))
+    counter = subject.backend.asarray(dropout_counter(subject.seed))
     own = subject.arrays()
     return init_state(subject.ops, plan, own["params"], own["running"], counter)
 

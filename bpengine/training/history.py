@@ -12,7 +12,10 @@ from bpengine.backend import HostArray
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: its number from 1, steps taken so far, mean training loss, and the validation scores if there are any."""
+    """One epoch: its number from 1, steps taken so far, mean training loss, and the validation scores if there are any.
+
+    The mean is that over the epoch's rows, by their weights where they have any.
+    """
 
     number: int
     steps: int
@@ -70,15 +73,17 @@ class Recorder:
         self.reports: list[dict[str, HostArray]] = []
         self.rates: list[HostArray] = []
         self.batches: list[HostArray] = []
+        self.shares: list[HostArray] = []
         self.epochs: list[Epoch] = []
         self.steps = 0
 
-    def add(self, reports: dict[str, HostArray], rates: HostArray, batch: int) -> None:
-        """Add the reports of a run of steps, the rates they were given and their number of rows."""
+    def add(self, reports: dict[str, HostArray], rates: HostArray, batch: int, shares: HostArray) -> None:
+        """Add the reports of a run of steps, the rates they were given, their number of rows and `Segment.shares`."""
         taken = len(reports["loss"])
         self.reports.append(reports)
         self.rates.append(rates[:taken])
         self.batches.append(np.full(taken, batch))
+        self.shares.append(shares[:taken])
         self.steps += taken
 
     def cut(self, steps: int) -> None:
@@ -87,6 +92,7 @@ class Recorder:
             self.steps -= len(self.reports.pop()["loss"])
             self.rates.pop()
             self.batches.pop()
+            self.shares.pop()
         self.epochs = [epoch for epoch in self.epochs if epoch.steps <= steps]
 
     def rows_since(self, first: int) -> int:
@@ -94,12 +100,16 @@ class Recorder:
         return int(sum(part.sum() for part in self._tail(self.batches, first)))
 
     def close(self, count: int, first: int, seconds: float, validation: dict[str, float] | None) -> None:
-        """Add `count` epochs of equal length that began at step `first` and took `seconds` together."""
+        """Add `count` epochs of equal length that began at step `first` and took `seconds` together.
+
+        The loss of an epoch is the mean over its rows: each step's loss counts as often as its rows do, by their weights.
+        """
         losses = np.concatenate(self._tail([r["loss"] for r in self.reports], first)).astype(float)
-        rows = np.concatenate(self._tail(self.batches, first))
+        shares = np.concatenate(self._tail(self.shares, first))
         rate, number = float(self.rates[-1][-1]), len(self.epochs)
-        rows, length = rows.reshape(count, -1), len(losses) // count
-        means = np.sum(losses.reshape(count, -1) * rows, axis=1) / np.sum(rows, axis=1)
+        shares, length = shares.reshape(count, -1), len(losses) // count
+        shares = np.where(np.sum(shares, axis=1, keepdims=True) > 0, shares, 1.0)  # steps of left-out rows alone
+        means = np.sum(losses.reshape(count, -1) * shares, axis=1) / np.sum(shares, axis=1)
         for i, mean in enumerate(means.tolist(), start=1):
             self.epochs.append(Epoch(number + i, first + i * length, mean, rate, seconds / count, validation))
 

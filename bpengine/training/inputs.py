@@ -26,41 +26,54 @@ class Rows(NamedTuple):
 
     def dtypes(self, dtype: str) -> tuple[str, ...]:
         """Return the dtypes they are brought to the device in: labels stay whole numbers."""
-        return tuple(
-            "int32" if a is self.target and a.dtype.kind in "iu" and a.ndim == 1 else dtype for a in self.arrays
-        )
+        labels = self.target is not None and self.target.dtype.kind in "iu" and self.target.ndim == 1
+        dtypes = (dtype, "int32" if labels else dtype, dtype)
+        return tuple(kind for array, kind in zip(self, dtypes, strict=True) if array is not None)
 
 
-def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, who: str = "x") -> Rows:
-    """Return the data ready for the network; raise ShapeError or DataError naming what is wrong and where."""
-    features = data.check_features(x, network.inputs, what=who)
-    target = check_target(network, y)
+def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: str, who: str = "x") -> Rows:
+    """Return the data ready for the network in `dtype`, the one they will be computed in.
+
+    Raises ShapeError or DataError naming what is wrong and where.
+    """
+    features = data.check_features(x, network.inputs, what=who, dtype=dtype)
+    target = check_target(network, y, dtype)
     data.check_same_length(features, target)
-    return Rows(features, target, None if weights is None else data.check_weights(weights, len(features)))
+    if weights is None:
+        return Rows(features, target, None)
+    return Rows(features, target, data.check_weights(weights, len(features), dtype=dtype, outputs=network.outputs))
 
 
-def check_target(network: Network, y: Any) -> HostArray:
-    """Return targets of the kind that the network's loss is compared with."""
+def check_target(network: Network, y: Any, dtype: str) -> HostArray:
+    """Return targets of the kind that the network's loss is compared with, in numbers that `dtype` can hold."""
     kind = network.loss.target
     if kind == "classes":
         return data.check_class_labels(y, network.outputs)
     if kind == "binary":
         return data.check_binary_targets(y, network.outputs)
-    return data.check_targets(y, network.outputs)
+    return data.check_targets(y, network.outputs, dtype=dtype)
 
 
-def scores(network: Network, predicted: HostArray, target: HostArray) -> dict[str, float]:
-    """Return sums over the rows, to be divided by their number: "accuracy" for classes, "squared_error" for values.
+def scores(
+    network: Network, predicted: HostArray, target: HostArray, weights: HostArray | None = None
+) -> dict[str, float]:
+    """Return sums over the rows: "accuracy" for classes, "squared_error" for values.
 
-    A row of binary targets counts as right when every output is on the right side of 1/2.
+    They are to be divided by the number of rows or, where rows have weights (rows,), by the sum of these. A row of binary
+    targets counts as right when every output is on the right side of 1/2.
     """
     kind = network.loss.target
     if kind == "classes":
         labels = target if target.ndim == 1 else np.argmax(target, axis=1)
-        return {"accuracy": float(np.sum(np.argmax(predicted, axis=1) == labels))}
+        return {"accuracy": _total(np.argmax(predicted, axis=1) == labels, weights)}
     if kind == "binary":
-        return {"accuracy": float(np.sum(np.all((predicted > 0.5) == (target > 0.5), axis=1)))}
-    return {"squared_error": float(np.sum(np.mean((predicted.astype(float) - target) ** 2, axis=1)))}
+        return {"accuracy": _total(np.all((predicted > 0.5) == (target > 0.5), axis=1), weights)}
+    return {"squared_error": _total(np.mean((predicted.astype(float) - target) ** 2, axis=1), weights)}
+
+
+def _total(values: HostArray, weights: HostArray | None) -> float:
+    """Return the sum of values (rows,), each times its weight, in float64."""
+    return float(np.sum(values if weights is None else values * weights.astype(float), dtype=float))
 
 
 def held(what: str, value: Any, dtype: str) -> HostArray:

@@ -111,7 +111,7 @@ class Trainer:
         self._past.note(done, self._state, self._require_finite)
         given, self._state = self._state, {}  # dead after the run
         state, reports, rates = self._run(segment, given, done)
-        self.recorder.add(reports, rates, segment.batch)
+        self.recorder.add(reports, rates, segment.batch, segment.shares)
         self._state = state
         if not np.isfinite(reports["loss"][-1]):
             raise self._failure()

@@ -35,8 +35,11 @@ class Sample:
     seed: int = 0
 
     def data(self) -> tuple[Any, Any, Any]:
-        """Return x with some zeros and at times a row of them, targets, and weights with some zeros, or None."""
-        rng, shape = np.random.default_rng(self.seed), (self.rows, self.network.outputs)
+        """Return x with some zeros and at times a row of them, targets, and weights with some zeros, or None.
+
+        Of the simplest sample, seed 0, the number of x is none of the zeros.
+        """
+        rng, shape = np.random.default_rng([self.seed, 1]), (self.rows, self.network.outputs)
         x = rng.normal(size=(self.rows, self.network.inputs))
         x *= (rng.random(x.shape) > 0.2) & (rng.random((self.rows, 1)) > 0.05)
         shares, labels = rng.random(shape), rng.integers(0, shape[1], self.rows)

@@ -108,9 +108,9 @@ def test_unknown_option_is_refused():
 
 
 def test_split_is_disjoint_complete_and_deterministic():
-    whole = data.generate("blobs", 1000, classes=4)
+    whole = data.generate("blobs", 4096, classes=4)
     train, test = whole.split(0.25, seed=3)
-    assert (train.rows, test.rows) == (750, 250)
+    assert (train.rows, test.rows) == (3072, 1024)
     rows = np.concatenate([train.x, test.x])
     np.testing.assert_array_equal(np.unique(rows, axis=0), np.unique(whole.x, axis=0))
     np.testing.assert_array_equal(whole.split(0.25, seed=3)[1].x, test.x)

@@ -57,7 +57,7 @@ def test_classes_are_balanced(name):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("parity", 1495069969), ("checkerboard", 3191064346), ("teacher_classification", 1237845859)],
+    [("parity", 1459039382), ("checkerboard", 852389749), ("teacher_classification", 3540783523)],
 )
 def test_rows_never_change(name, expected):
     found = generate(name, 1000, seed=7)

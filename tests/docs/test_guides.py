@@ -95,7 +95,7 @@ def test_the_readme_says_the_same_in_both_languages() -> None:
 def test_refreshing_finds_what_a_page_should_say() -> None:
     page = PAGES["gradient.md"]
     assert refreshed(page) == page.text
-    rotted = page.text.replace("-0.105564\n", "-0.2\n").replace("0.0042\n", "").replace("sigmoid_bwd<br/>", "")
+    rotted = page.text.replace("-0.0761432\n", "-0.2\n").replace("0.0161\n", "").replace("sigmoid_bwd<br/>", "")
     assert rotted != page.text
     assert refreshed(Page(page.path, rotted)) == page.text
 
@@ -113,8 +113,8 @@ GOOD = {**PAGES, "README.md": READMES[0]}
 @pytest.mark.parametrize(
     ("check", "name", "right", "wrong"),
     [
-        ("run", "gradient.md", "-0.105564\n", "-0.105565\n"),
-        ("run", "gradient.md", "0.00%\n\ndead", "0.00%\ndead"),
+        ("run", "gradient.md", "-0.0761432\n", "-0.0761433\n"),
+        ("run", "gradient.md", "0.01%\n\ndead", "0.01%\ndead"),
         ("run", "gradient.md", "sigmoid_bwd<br/>", "relu_bwd<br/>"),
         ("run", "forward-and-backward.md", "0.9165696532 -> 1; target", "0.9165696533 -> 1; target"),
         ("run", "forward-and-backward.md", "$ bpengine explain", "$ bpengine explian"),

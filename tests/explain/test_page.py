@@ -56,7 +56,7 @@ class Numbers:
 
 
 @pytest.mark.parametrize(
-    "optimizer", [bp.SGD(0.5), bp.Momentum(0.1), bp.Adam(bp.Cosine(0.1, 9))], ids=lambda o: o.kernel
+    "optimizer", [bp.SGD(0.1), bp.Momentum(0.1), bp.Adam(bp.Cosine(0.1, 9))], ids=lambda o: o.kernel
 )
 def test_traces_of_steps_are_those_of_a_fit(optimizer: bp.Adam, rng: np.random.Generator) -> None:
     layers = [bp.Dense(4, "tanh"), bp.BatchNorm(), bp.Dropout(0.3), bp.Dense(2)]

@@ -12,6 +12,7 @@ from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.labels import spoken
 from bpengine.explain.words import Words
+from bpengine.streams import stream
 from bpengine.training.inputs import check_rows
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def decision_boundary(
         raise ConfigError(f"decision_boundary draws at most {len(CLASSES)} classes, got {network.outputs}.")
     if features is not None and len(features) != 2:
         raise ConfigError(f"decision_boundary requires the names of 2 features, got {len(features)}.")
-    rows = check_rows(network, x, y)
+    rows = check_rows(network, x, y, dtype=model.dtype)
     data = np.asarray(rows.x, dtype=float)
     labels, names = _labels(model, np.asarray(rows.target), threshold)
     figure = canvas.sheet(7.2, 6.2)
@@ -159,6 +160,6 @@ def _not_finite(axes: Axes, points: HostArray, say: Words) -> None:
     """Mark the points of the plane for which the output is not finite, a few of them."""
     if len(points):
         where = ", ".join(canvas.number(v) for v in points[0])
-        few = points[np.random.default_rng(0).permutation(len(points))[:200]]  # every so many would lie on a line
+        few = points[stream("figure points", 0).permutation(len(points))[:200]]  # every so many would lie on a line
         label = say("not_finite", count=len(points), where=where)
         axes.plot(*few.T, canvas.BAD, color=canvas.INK, markersize=5, label=label)

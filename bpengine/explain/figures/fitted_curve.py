@@ -51,7 +51,7 @@ def fitted_curve(
             f"fitted_curve draws at most {len(canvas.SERIES)} curves, of one network or of one output, got "
             f"{network.outputs} outputs and {len(also)} other values of the parameters."
         )
-    rows = check_rows(network, x, y)
+    rows = check_rows(network, x, y, dtype=model.dtype)
     figure = canvas.sheet(8.0, 5.4)
     axes = canvas.frame(figure.subplots(), feature or say("feature", unit=0), say("output_axis"))
     data, target = np.asarray(rows.x, dtype=float)[:, 0], np.asarray(rows.target, dtype=float).reshape(len(rows.x), -1)

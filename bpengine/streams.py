@@ -1,0 +1,64 @@
+"""Streams: the one place where a seed becomes random numbers. Every use of a seed has a stream of its own.
+
+A stream is NumPy's generator of `SeedSequence(seed, spawn_key=(ENGINE, number of the purpose, *numbers))`. Two purposes
+share no stream; neither do two numbers of one purpose, such as two epochs. And no stream of the engine is one that a user
+would draw: `default_rng(seed)`, `default_rng([seed, 0])` (which is the same stream) and `SeedSequence(seed).spawn(n)` know
+nothing of the key ENGINE. So data drawn with a seed are independent of a model with that seed.
+Source: NumPy's SeedSequence, after O'Neill, "Developing a seed_seq alternative", 2015.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+ENGINE = int.from_bytes(b"bpengine", "big")  # 64 bits that nobody gives as a number of their own
+
+# A number is never changed or used again: whoever gives the same seed gets the same numbers. `*numbers` in brackets.
+PURPOSES: MappingProxyType[str, int] = MappingProxyType(
+    {
+        "initial weights": 1,  # [layer, layer inside it, ...]
+        "epoch order": 2,  # [epoch]
+        "dropout masks": 3,
+        "later fit": 4,  # [fits before it]: the seed of a model's second, third ... fit
+        "split": 5,
+        "synthetic rows": 6,  # [crc32 of the set's name, block]
+        "synthetic rule": 7,  # [crc32 of the set's name]: what all its rows share
+        "check rows": 8,
+        "check arguments": 9,  # the parameters of a layer alone, the arguments of a kernel, and the cotangent
+        "check elements": 10,  # [array]
+        "check directions": 11,  # [array]
+        "check bend": 12,
+        "check aside": 13,  # [try]
+        "check slopes": 14,  # [point]
+        "check noise": 15,  # seed 0
+        "check autodiff": 16,  # the seed is the number of the try
+        "check rounding": 17,  # the seed is the number of the run
+        "explain rounding": 18,  # the seed is the number of the shake
+        "figure points": 19,  # seed 0
+    }
+)
+
+
+def stream(purpose: str, seed: int, *numbers: int) -> np.random.Generator:
+    """Return the generator for one purpose of a seed; `purpose` is a key of PURPOSES, `numbers` are at least 0.
+
+    stream("epoch order", 0, 3).permutation(100)
+    """
+    return np.random.default_rng(_sequence(purpose, seed, numbers))
+
+
+def derived(purpose: str, seed: int, *numbers: int) -> int:
+    """Return another seed, of 64 bits, for what draws several streams of its own."""
+    return int(_sequence(purpose, seed, numbers).generate_state(1, np.uint64)[0])
+
+
+def dropout_counter(seed: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
+    """Return the counter uint32 (2,) of a fit's first step: what dropout masks know of the seed, and step 0."""
+    return np.array([_sequence("dropout masks", seed, ()).generate_state(1)[0], 0], dtype=np.uint32)
+
+
+def _sequence(purpose: str, seed: int, numbers: tuple[int, ...]) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(ENGINE, PURPOSES[purpose], *numbers))
