@@ -42,8 +42,4 @@ def dtype(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def backend(backend_name: str, dtype: str) -> Backend:
-    if backend_name == "jax" and dtype == "float64":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
     return bp.get_backend(backend_name, precision=dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
@@ -138,13 +139,21 @@ class Backend(ABC):
     def copy(self, state: Any) -> Any:
         """Copy every array in a tree of dicts; the copy outlives a donation of the original."""
 
+    def scope(self) -> AbstractContextManager[Any]:
+        """Return a context with the settings that this backend computes under; on leaving, the process is as it was.
+
+        Whatever a backend is asked to do it does in its scope, and so do a network's own methods. Enter it for arrays of the
+        backend that are worked with directly: `with backend.scope(): y = 2.0 * x`.
+        """
+        return nullcontext()
+
     def replacements(self) -> Mapping[str, Callable[..., Any]]:
         """Return faster executions of kernel functions by name; each keeps the kernel's signature, less `xp`."""
         return {}
 
     def ops(self) -> Ops:
         """Return the kernels bound to this backend, with its replacements."""
-        return Ops(self.xp, self.replacements())
+        return Ops(self.xp, self.replacements(), self.scope)
 
     @abstractmethod
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from bpengine.layers.chain import backward_chain, check_layers, forward_chain, i
 from bpengine.layers.dense import Dense
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.losses import Loss, make_loss
-from bpengine.ops import Ops
+from bpengine.ops import Ops, in_scope
 from bpengine.penalties import Penalty
 from bpengine.streams import stream
 
@@ -84,10 +84,12 @@ class Network:
         found = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
         return {f"{i}.{name}": row for i, name, row in found}
 
+    @in_scope
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run = INFERENCE) -> Forward:
         """Run the layers on x (batch, inputs)."""
         return Forward(*forward_chain(self.layers, ops, params, running, x, run))
 
+    @in_scope
     def data_loss(self, ops: Ops, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
         """Return the loss of raw outputs y against the target, without penalties, and its residual."""
         loss = self.loss
@@ -95,6 +97,7 @@ class Network:
         value, residual = ops.at("loss").forward(loss.name)(y, target, weights, **options)
         return value, residual
 
+    @in_scope
     def penalty_terms(
         self, ops: Ops, params: Arrays, samples: float, weights: Array | None = None
     ) -> list[tuple[Penalty, str, Array, Any]]:
@@ -109,6 +112,7 @@ class Network:
                 terms.append((penalty, name, value, residual))
         return terms
 
+    @in_scope
     def total_loss(
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
     ) -> Array:
@@ -116,6 +120,7 @@ class Network:
         loss = self.data_loss(ops, self.forward(ops, params, running, x, run).y, target, weights)[0]
         return _add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0], weights))
 
+    @in_scope
     def loss_and_gradients(
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
     ) -> tuple[Array, Arrays, Arrays]:
@@ -128,6 +133,7 @@ class Network:
         _, gradients = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
         return loss, {**gradients, **self.add_penalties(ops, terms, gradients)}, passed.running
 
+    @in_scope
     def loss_and_cotangent(
         self, ops: Ops, params: Arrays, y: Array, target: Array, weights: Array | None
     ) -> tuple[Array, Array, list[Any]]:
@@ -137,6 +143,7 @@ class Network:
         terms = self.penalty_terms(ops, params, y.shape[0], weights)
         return _add_up(ops, loss, terms), dy, terms
 
+    @in_scope
     def add_penalties(self, ops: Ops, terms: list[Any], gradients: Arrays) -> Arrays:
         """Return the given gradients that a penalty touches, with the penalty's gradient added."""
         touched: Arrays = {}

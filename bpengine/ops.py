@@ -7,15 +7,18 @@ gives for it. Layers, losses and update rules call only ops; they hold no mathem
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, TypeVar
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array, Namespace
 
 Replacements = Mapping[str, Callable[..., Any]]
+Scope = Callable[[], AbstractContextManager[Any]]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class UnknownKernel(ConfigError, AttributeError):
@@ -25,11 +28,14 @@ class UnknownKernel(ConfigError, AttributeError):
 class Ops:
     """Every kernel function as an attribute, with its namespace already given.
 
-    `replacements` maps a function's name ("adam_update") to a callable of the same signature without `xp`.
+    `replacements` maps a function's name ("adam_update") to a callable of the same signature without `xp`. `scope()` is the
+    context in which the arrays of this namespace are computed with (see `Backend.scope`).
     """
 
-    def __init__(self, xp: Namespace, replacements: Replacements | None = None) -> None:
-        self.xp = xp
+    scope: Scope = nullcontext
+
+    def __init__(self, xp: Namespace, replacements: Replacements | None = None, scope: Scope = nullcontext) -> None:
+        self.xp, self.scope = xp, scope
         replacements = replacements or {}
         functions = {f.__name__: f for k in KERNELS.values() for f in (k.forward, k.backward) if f}
         for name in replacements.keys() - functions.keys():
@@ -41,7 +47,7 @@ class Ops:
         """Refuse a kernel that does not exist, naming the nearest ones (found attributes never come here)."""
         if name.startswith("__"):
             raise AttributeError(name)
-        raise UnknownKernel(str(unknown("kernel function", name, (n for n in vars(self) if n != "xp"))))
+        raise UnknownKernel(str(unknown("kernel function", name, (n for n in vars(self) if n not in ("xp", "scope")))))
 
     def forward(self, kernel: str) -> Callable[..., Any]:
         """Return the bound forward of a kernel given by name."""
@@ -61,6 +67,17 @@ class Ops:
     def _bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
         bound: Callable[..., Any] = getattr(self, function.__name__)
         return bound
+
+
+def in_scope(method: Function) -> Function:
+    """Let a method whose first argument is `ops` run in their scope."""
+
+    @wraps(method)
+    def run(self: Any, ops: Ops, *args: Any, **options: Any) -> Any:
+        with ops.scope():
+            return method(self, ops, *args, **options)
+
+    return run  # type: ignore[return-value]
 
 
 def _row(kernel: str) -> Kernel:
@@ -100,7 +117,7 @@ class ObservedOps(Ops):
     """Ops that report each call to an observer. The engine does not know them; without one nothing is paid."""
 
     def __init__(self, ops: Ops, observer: Observer, place: str = "") -> None:
-        self.xp = ops.xp
+        self.xp, self.scope = ops.xp, ops.scope
         self._inner, self._observer, self._place = ops, observer, place
         for name, kernel in _OWNER.items():
             setattr(self, name, partial(self._observe, kernel, name, getattr(ops, name)))

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-os.environ["JAX_ENABLE_X64"] = "1"  # before JAX is imported: the oracle works in float64
+os.environ["JAX_ENABLE_X64"] = "1"  # before JAX is imported: tests call kernels on jax.numpy by themselves
 if not any(
     a.startswith("--require-jax-platform") for a in sys.argv
 ):  # a quarter of the time went into optimizing programs

@@ -8,12 +8,9 @@ alarm, and every mutant caught and named.
 
 from __future__ import annotations
 
-import os
-
-os.environ["JAX_ENABLE_X64"] = "1"  # before JAX is imported: `--dtype float64` needs it
-
 import itertools
 import multiprocessing
+import os
 import time
 import traceback
 from collections import Counter

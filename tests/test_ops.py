@@ -53,7 +53,7 @@ def observed(rng: np.random.Generator) -> list[Call]:
 
 def test_every_function_of_the_table_is_bound_to_the_namespace() -> None:
     ops = Ops(np)
-    assert set(vars(ops)) == {"xp", *FUNCTIONS}
+    assert set(vars(ops)) == {"xp", "scope", *FUNCTIONS}
     for name, function in FUNCTIONS.items():
         bound = getattr(ops, name)
         assert bound.func is function

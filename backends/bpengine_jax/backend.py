@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -21,7 +21,11 @@ MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "
 
 
 class JaxBackend(Backend):
-    """Run with JAX on a CPU, GPU or TPU. Precisions: float32, float64 (with x64 enabled); tf32, bfloat16 on a GPU."""
+    """Run with JAX on a CPU, GPU or TPU. Precisions: float32, float64; tf32, bfloat16 on a GPU.
+
+    Whatever JAX is set to in the process (x64, rank and dtype promotion, NaN debugging ...), the backend computes under
+    settings of its own and leaves the process as it was: see `scope`.
+    """
 
     name = "jax"
     extra = "jax"
@@ -34,7 +38,7 @@ class JaxBackend(Backend):
         self.xp = jax.numpy
         self._device = _find_device(jax, device)
         self.device = f"{self._device.platform}:{self._device.id}"
-        _check_precision(jax, precision, self._device.platform)
+        _check_precision(precision, self._device.platform)
         from bpengine_jax.epoch import build_epoch  # which imports jax
 
         self._plan = plan_for(self._device.platform)
@@ -62,11 +66,12 @@ class JaxBackend(Backend):
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to a JAX array on this backend's device, or share the memory where JAX can and `copy` is False."""
         given = x if isinstance(x, self._jax.Array) else as_host(x)
-        if dtype is not None:
-            given = given.astype(dtype, copy=False)
-        if copy:  # device_put may share a NumPy array's memory whatever it is told
-            return self.xp.array(given, copy=True, device=self._device)
-        return self._jax.device_put(given, self._device)
+        with self.scope(), np.errstate(all="ignore"):
+            if dtype is not None:
+                given = given.astype(dtype, copy=False)
+            if copy:  # device_put may share a NumPy array's memory whatever it is told
+                return self.xp.array(given, copy=True, device=self._device)
+            return self._jax.device_put(given, self._device)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array that outlives a donation of `x`."""
@@ -74,17 +79,31 @@ class JaxBackend(Backend):
 
     def copy(self, state: Any) -> Any:
         """Copy every array of a tree on the device."""
-        return self._jax.device_put(state, self._device, may_alias=False)
+        with self.scope():
+            return self._jax.device_put(state, self._device, may_alias=False)
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Return a context with JAX set as the kernels need it: x64 for float64 and for nothing else, and so on."""
+        jax = self._jax
+        with (
+            jax.enable_x64(self.precision == "float64"),
+            jax.default_matmul_precision(MATMUL[self.precision]),
+            jax.numpy_rank_promotion("allow"),
+            jax.numpy_dtype_promotion("standard"),
+            jax.debug_nans(False),  # a step says itself that its loss is not finite
+            jax.debug_infs(False),
+        ):
+            yield
 
     def ops(self) -> Ops:
-        """Return the kernels, which multiply at this backend's precision also when they are called one by one."""
-        ops = super().ops()
-        kernels = {name: function for name, function in vars(ops).items() if name != "xp"}
-        return Ops(self.xp, {name: self._at_precision(function) for name, function in kernels.items()})
+        """Return the kernels, which run in this backend's scope also when they are called one by one."""
+        kernels = {n: function for n, function in vars(super().ops()).items() if n not in ("xp", "scope")}
+        return Ops(self.xp, {n: self._in_scope(function) for n, function in kernels.items()}, self.scope)
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Compile with jax.jit at this backend's matmul precision."""
-        return self._at_precision(self._jax.jit(step, donate_argnums=tuple(donate)))
+        """Compile with jax.jit, in this backend's scope."""
+        return self._in_scope(self._jax.jit(step, donate_argnums=tuple(donate)))
 
     def run_epoch(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
@@ -92,12 +111,13 @@ class JaxBackend(Backend):
         """Run the steps as one compiled loop, or on a GPU in windows of up to 64 steps (see `Backend.run_epoch`)."""
         rates = lr.astype(self.dtype, copy=False)
         numbers = None if order is None else order.astype(np.int32, copy=False)
-        with self._precision_scope():
+        with self.scope():
             return self._epoch(step, self._plan)(state, data, numbers, rates)
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""
-        return self.xp.take(array, rows, axis=0, mode="clip")
+        with self.scope():
+            return self.xp.take(array, rows, axis=0, mode="clip")
 
     def synchronize(self, *arrays: Array) -> None:
         """Wait until the given arrays have been computed."""
@@ -109,17 +129,13 @@ class JaxBackend(Backend):
         names = {"in_use": "bytes_in_use", "peak": "peak_bytes_in_use"}
         return {ours: int(stats[theirs]) for ours, theirs in names.items() if theirs in stats}
 
-    def _at_precision(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _in_scope(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def call(*args: Any, **options: Any) -> Any:
-            with self._precision_scope():
+            with self.scope():
                 return function(*args, **options)
 
         return call
-
-    def _precision_scope(self) -> AbstractContextManager[Any]:
-        scope: AbstractContextManager[Any] = self._jax.default_matmul_precision(MATMUL[self.precision])
-        return scope
 
 
 def _find_device(jax: Any, device: str | None) -> Any:
@@ -137,11 +153,6 @@ def _find_device(jax: Any, device: str | None) -> Any:
         ) from None
 
 
-def _check_precision(jax: Any, precision: str, platform: str) -> None:
-    if precision == "float64" and not jax.config.jax_enable_x64:
-        raise ConfigError(
-            "backend 'jax' requires x64 mode for float64, and this process runs JAX without it. "
-            'Call jax.config.update("jax_enable_x64", True) first, or start with JAX_ENABLE_X64=1.'
-        )
+def _check_precision(precision: str, platform: str) -> None:
     if precision in ("tf32", "bfloat16") and platform == "cpu":
         raise ConfigError(f"backend 'jax' on a CPU computes in float32 or float64, got precision {precision!r}.")

@@ -35,7 +35,14 @@ class Oracle:
         compiled = jax.jit(jax.value_and_grad(lambda tree: function(ops, tree)))
 
         def run(at: Tree) -> tuple[float, Tree]:
-            with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
+            with (
+                jax.enable_x64(True),
+                jax.default_matmul_precision("highest"),
+                jax.numpy_rank_promotion("allow"),
+                jax.numpy_dtype_promotion("standard"),
+                jax.debug_nans(False),
+                jax.debug_infs(False),
+            ):
                 arrays = {name: jax.numpy.asarray(value, dtype="float64") for name, value in at.items()}
                 value, gradients = compiled(arrays)
                 return float(value), {name: np.asarray(gradient) for name, gradient in gradients.items()}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from contextlib import AbstractContextManager
+from functools import cache, wraps
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -52,7 +53,8 @@ class NumpyBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
         """Copy to a NumPy array, or share the memory when `copy` is False, the dtype fits and it lies in one piece."""
-        return np.array(as_host(x), dtype=dtype) if copy else np.asarray(as_host(x), dtype=dtype, order="C")
+        with self.scope():
+            return np.array(as_host(x), dtype=dtype) if copy else np.asarray(as_host(x), dtype=dtype, order="C")
 
     def to_numpy(self, x: Any) -> HostArray:
         """Return the array itself: it is a NumPy array already, and nothing in the engine writes into it."""
@@ -62,9 +64,19 @@ class NumpyBackend(Backend):
         """Copy every array of a tree: a compiled epoch writes over the state it is given."""
         return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
+    def scope(self) -> AbstractContextManager[Any]:
+        """Return a context in which NumPy neither warns nor raises: numbers that fade to zero are a part of training."""
+        return np.errstate(all="ignore")
+
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return the function as it is: NumPy runs it eagerly."""
-        return step
+        """Return the function in this backend's scope: NumPy runs it eagerly."""
+
+        @wraps(step)
+        def run(*args: Any, **options: Any) -> Any:
+            with self.scope():
+                return step(*args, **options)
+
+        return run
 
     def run_epoch(
         self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
@@ -73,7 +85,7 @@ class NumpyBackend(Backend):
 
         Every loss is checked, so NumPy need not warn as well. Denormal numbers count as zero, as they do for XLA.
         """
-        with np.errstate(all="ignore"), flushed():
+        with self.scope(), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
             return run(step, state, data, order, lr)
 

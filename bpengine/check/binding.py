@@ -17,7 +17,7 @@ class CallOps(Ops):
     """Ops around other ops; `_call` makes each call."""
 
     def __init__(self, ops: Ops) -> None:
-        self.xp = ops.xp
+        self.xp, self.scope = ops.xp, ops.scope
         for kernel in KERNELS.values():
             for direction in ("forward", "backward"):
                 if function := getattr(kernel, direction):

@@ -42,7 +42,7 @@ def measure(setup: Setup, backend: Backend, ops: Ops | None = None) -> Measured:
     pairs = zip(setup.rows.arrays, setup.rows.dtypes(backend.dtype), strict=True)
     rows = [backend.asarray(a, d) for a, d in pairs]
     here = _Place(setup, backend, ops, params, running)
-    with np.errstate(all="ignore"):
+    with backend.scope():
         found = {**here.forward(rows[0]), **here.gradients(rows), **(here.train() if setup.steps else {})}
     return {key: np.asarray(backend.to_numpy(a), dtype=np.float64) for key, a in found.items()}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import bpengine as bp
 from bpengine.backend import Availability, backend_class
 
@@ -20,9 +18,3 @@ def availability(name: str) -> Availability:
 def all_of_them() -> dict[str, Availability]:
     """Return the state of every known backend."""
     return {name: availability(name) for name in bp.backend_names()}
-
-
-def allow_float64(backend: str) -> None:
-    """Let JAX compute in float64, which it can only be told before it is imported; this process is ours alone."""
-    if backend == "jax":
-        os.environ.setdefault("JAX_ENABLE_X64", "1")

@@ -10,7 +10,7 @@ import typer
 import bpengine as bp
 from bpengine import data
 from bpengine.check.report import Outcome
-from bpengine.cli import _backends, _build, _names, _source
+from bpengine.cli import _build, _names, _source
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
@@ -69,7 +69,6 @@ def check(
         raise ConfigError(f"check requires [MODEL] FILE_OR_NAME, got {got}. For example: bpengine check iris.")
     if len(given) == 1 and given[0].endswith(".safetensors"):
         raise ConfigError(f"check requires rows beside the model {given[0]}: bpengine check {given[0]} FILE_OR_NAME.")
-    _backends.allow_float64(backend)
     named = bp.Loss(loss) if loss else None
     if len(given) == 2:
         model = bp.load(given[0], backend)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import bpengine as bp
-from bpengine.cli import _backends, _build, _source
+from bpengine.cli import _build, _source
 from bpengine.cli.check import draw, fresh, tell
 
 HELP = """\
@@ -41,8 +41,6 @@ def compare(
 ) -> None:
     """Compare and print the table."""
     names = [name.strip() for name in backends.split(",")]
-    if dtype == "float64" and "jax" in names:
-        _backends.allow_float64("jax")
     named, update = bp.Loss(loss) if loss else None, _build.optimizer(optimizer, learning_rate)
     found = _source.load(source, target, named)
     network = fresh(found, layers, activation, named)

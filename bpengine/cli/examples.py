@@ -14,7 +14,6 @@ import typer
 
 import bpengine as bp
 from bpengine import examples as room
-from bpengine.cli import _backends
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.examples import Result, Row
 
@@ -43,7 +42,6 @@ def examples(
     as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:
     """Run the examples and print what came out."""
-    _backends.allow_float64(backend)
     results = list(_run((name,) if name is not None else room.names(), backend))
     if as_json:
         entries = [{**asdict(result), **_counts([result])} for result in results]

@@ -11,7 +11,7 @@ import typer
 
 import bpengine as bp
 from bpengine import io
-from bpengine.cli import _backends, _build, _drawn, _names, _page, _source
+from bpengine.cli import _build, _drawn, _names, _page, _source
 from bpengine.cli._explained import Subject, fresh, swept
 from bpengine.cli._output import claim, print_json, show
 from bpengine.cli.check import FAILED
@@ -111,7 +111,6 @@ def explain(
     for path, option in ((receipt, "--receipt"), (out, "--out"), (html, "--html")):
         if path is not None:
             claim(path, force=force, option=option)
-    _backends.allow_float64(backend)
     subject = _subject(sources or [], data, target, layers, activation, loss, backend, dtype, rows, seed)
     model, x, y, _ = subject
     told: Any

@@ -15,7 +15,7 @@ import typer
 
 import bpengine as bp
 from bpengine import io
-from bpengine.cli import _backends, _names, _source
+from bpengine.cli import _names, _source
 from bpengine.cli._output import claim, scores_text
 from bpengine.errors import ConfigError, DataError
 
@@ -54,7 +54,6 @@ def predict(
 ) -> None:
     """Print or write predictions."""
     _check(out, force=force, clash=no_target and (evaluate or target is not None))
-    _backends.allow_float64(backend)
     loaded = bp.load(model, backend)
     names = loaded.class_names if len(loaded.class_names or ()) == _classes(loaded.network) else None
     x, y = _read(loaded, source, target, names, no_target=no_target, evaluate=evaluate)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import bpengine as bp
-from bpengine.cli import _backends, _build, _curve, _source
+from bpengine.cli import _build, _curve, _source
 from bpengine.cli._errors import Interrupted
 from bpengine.cli._output import claim, pairs, print_json, scores_text, show
 from bpengine.data import Dataset
@@ -76,8 +76,6 @@ def train(
         _curve.check(figure, out, force=force)
     if patience is not None and test_fraction == 0:
         raise ConfigError("--patience requires rows held out, got --test-fraction 0. Drop one of them.")
-    if dtype == "float64":
-        _backends.allow_float64(backend)
     update, hidden = _build.optimizer(optimizer, learning_rate), _build.hidden_layers(layers, activation, dropout)
     named_loss = bp.Loss(loss) if loss else None
     whole = _source.load(source, target, named_loss)

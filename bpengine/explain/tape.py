@@ -61,7 +61,8 @@ class KernelOps(Ops):
 
     def __init__(self, backend: Backend) -> None:
         ops = backend.ops()
-        self.xp, self._backend, self._compiled = ops.xp, backend, dict[Any, Callable[..., Any]]()
+        self.xp, self.scope, self._backend = ops.xp, ops.scope, backend
+        self._compiled: dict[Any, Callable[..., Any]] = {}
         for kernel in KERNELS.values():
             for function in filter(None, (kernel.forward, kernel.backward)):
                 setattr(
@@ -96,7 +97,7 @@ def record(backend: Backend, ops: Ops, function: Callable[..., Any]) -> tuple[Ta
     NumPy arrays stand in the tape's calls and in the result, the same object wherever it is the same array.
     """
     tape = Tape()
-    with np.errstate(all="ignore"):
+    with backend.scope():
         result = function(ObservedOps(ops, tape))
         tape.find_slopes(ops)
     host = _Host(backend)

@@ -20,11 +20,10 @@ def first_bad(network: Network, backend: Backend, state: State, rows: tuple[Arra
             return f"parameter {name!r}{found}"
     finder = _Finder(backend.to_numpy)
     x, target, *weights = rows
-    with np.errstate(all="ignore"):
-        network.loss_and_gradients(
-            ObservedOps(backend.ops(), finder), state["params"], state["running"], x, target,
-            weights[0] if weights else None, Run(True, state["counter"]),
-        )  # fmt: skip
+    network.loss_and_gradients(
+        ObservedOps(backend.ops(), finder), state["params"], state["running"], x, target,
+        weights[0] if weights else None, Run(True, state["counter"]),
+    )  # fmt: skip
     return finder.found
 
 

@@ -49,7 +49,8 @@ class StepPlan:
 
 def init_state(ops: Ops, plan: StepPlan, params: Arrays, running: Arrays, counter: Array) -> State:
     """Return the state before the first step; `counter` is uint32 (2,): seed and step number."""
-    slots = plan.optimizer.init(ops.xp, {name: params[name] for name in plan.trained})
+    with ops.scope():
+        slots = plan.optimizer.init(ops.xp, {name: params[name] for name in plan.trained})
     return {"params": dict(params), "running": dict(running), "slots": slots, "counter": counter}
 
 

@@ -88,23 +88,6 @@ def test_reduced_products_are_refused_on_a_cpu(jax: Any, precision: str) -> None
         bp.get_backend("jax", precision=precision, device="cpu")
 
 
-def test_float64_without_x64_is_refused_with_the_cure(jax: Any) -> None:
-    code = (
-        "import bpengine as bp\n"
-        "net = bp.Network(2, [bp.Dense(1)], 'mean_squared_error')\n"
-        "assert bp.Model(net, backend='jax').parameters['0.weight'].dtype == 'float32'\n"
-        "try: bp.Model(net, backend='jax', dtype='float64')\n"
-        "except bp.ConfigError as error: print(error)\n"
-        "import jax; jax.config.update('jax_enable_x64', True)\n"
-        "print(bp.Model(net, backend='jax', dtype='float64').parameters['0.weight'].dtype)\n"
-    )
-    refusal, dtype = run_python(code).splitlines()
-    assert "requires x64 mode for float64" in refusal
-    assert 'jax.config.update("jax_enable_x64", True)' in refusal
-    assert "JAX_ENABLE_X64=1" in refusal
-    assert dtype == "float64"
-
-
 @pytest.mark.parametrize("default", ["enable_x64", "default_matmul_precision", "numpy_rank_promotion"])
 def test_the_oracle_works_in_float64_whatever_the_defaults_are(default: str, jax: Any) -> None:
     others = {"enable_x64": False, "default_matmul_precision": "bfloat16", "numpy_rank_promotion": "raise"}
