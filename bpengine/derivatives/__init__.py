@@ -5,7 +5,7 @@ hand-written gradient along a direction: by forward mode on a backend that diffe
 `jvp` is the derivative of one kernel along a direction.
 """
 
-from bpengine.derivatives.hessian import Eigenvalue
 from bpengine.derivatives.forward_mode import Tangent, jvp
+from bpengine.derivatives.hessian import Eigenvalue
 
 __all__ = ["Eigenvalue", "Tangent", "jvp"]
