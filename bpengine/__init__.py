@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bpengine import check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
     from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
+    from bpengine.derivatives import jvp
     from bpengine.errors import (
         BackendUnavailable,
         BpError,
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "backend": "Backend backend_names get_backend",
     "check": "Comparison GradientError Report check_gradients compare_backends",
+    "derivatives": "jvp",
     "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError",
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
@@ -119,6 +121,7 @@ __all__ = [
     "explain",
     "get_backend",
     "initializers",
+    "jvp",
     "layers",
     "load",
     "sensitivity",

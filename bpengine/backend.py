@@ -97,6 +97,7 @@ class Backend(ABC):
     patience: ClassVar[float] = (
         0.5  # seconds that a backend which can do either runs a step eagerly before it compiles it
     )
+    differentiates: ClassVar[bool] = False  # whether the library differentiates: `jvp` and `transposed` are there
     xp: Namespace
     device: str
     precision: str
@@ -158,6 +159,20 @@ class Backend(ABC):
     @abstractmethod
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the fastest executable form of a pure function; arguments numbered in `donate` are dead afterwards."""
+
+    def jvp(self, function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Return function(*primals) and its derivative along `tangents`, trees of the same structure, by forward mode.
+
+        For a library that differentiates, and inside a function that `compile` compiles.
+        """
+        raise ConfigError(f"backend {self.name!r} does not differentiate. Ask `differentiates` first.")
+
+    def transposed(self, linear: Callable[[Array], Any], like: Array) -> Callable[[Any], Array]:
+        """Return the transpose of a linear function of an array like `like`: from its results' space to that of `like`.
+
+        For a library that differentiates, and inside a function that `compile` compiles.
+        """
+        raise ConfigError(f"backend {self.name!r} does not differentiate. Ask `differentiates` first.")
 
     def run_epoch(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray

@@ -29,6 +29,7 @@ from bpengine.training.stopping import Rule
 
 if TYPE_CHECKING:
     from bpengine.check import Report
+    from bpengine.derivatives import Eigenvalue
     from bpengine.explain.explanation import Explanation
     from bpengine.explain.trace import Trace
 
@@ -303,6 +304,118 @@ class Model:
         names, running = self._names  # JAX sorts the names of a tree
         self._params = {name: state["params"][name] for name in names}
         self._running = {name: state["running"][name] for name in running}
+
+    def per_sample_gradients(
+        self, x: Any, y: Any, weights: Any = None, *, only: str | Sequence[str] | None = None
+    ) -> HostArrays:
+        """Return the gradient of every row's own loss, outside training: {"0.weight": (rows, inputs, units), ...}.
+
+        Row i's is that of the loss of row i alone. Put together they are the gradient of all rows, `loss_and_gradients(x, y,
+        weights, training=False)`: as the mean over the rows, weighted by `weights` where given, for a loss that averages;
+        as the sum for a loss that sums, where a row counts as often as its weight says. So each row has the whole of the
+        penalties in the first case and 1 / rows of them in the second, with all rows as their number of samples.
+        A row has no batch statistics of its own: BatchNorm uses its running ones, and Dropout does nothing.
+
+        only: names of the parameters wanted ("1.bias", "*.weight"). With layers of the engine's own, rows go together in
+        batches; with a layer or loss of one's own, one by one.
+        Raises ShapeError or DataError for x, y or weights; ConfigError for an unknown name, or a network that has no
+        parameters or no backward.
+
+        >>> model = bp.Model(bp.Network(1, [bp.Dense(1, weight_init=[[2.0]])], "mean_squared_error"))
+        >>> model.per_sample_gradients([[1.0], [3.0]], [1.0, 0.0])["0.weight"].ravel()
+        array([ 2., 36.], dtype=float32)
+
+        Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015.
+        """
+        from bpengine.derivatives.per_sample import per_sample_gradients
+        from bpengine.derivatives.rows import chosen
+
+        names = chosen(tuple(self._params), only, "per_sample_gradients")
+        rows = check_rows(self.network, x, y, weights)
+        return per_sample_gradients(self._evaluator, self._params, self._running, rows, names)
+
+    def jacobian(self, x: Any, *, link: bool = False) -> HostArray:
+        """Return d output / d input of every row of x (rows, inputs), as (rows, outputs, inputs), outside training.
+
+        The outputs are the raw ones of `forward`; with `link=True` they are the predictions of `predict`.
+        Raises ShapeError or DataError for x; ConfigError for a network that has no backward.
+
+        >>> model = bp.Model(bp.Network(2, [bp.Dense(1, weight_init=[[2.0], [-1.0]])], "mean_squared_error"))
+        >>> model.jacobian([[5.0, 7.0]])
+        array([[[ 2., -1.]]], dtype=float32)
+        """
+        from bpengine.derivatives.jacobian import jacobian
+
+        x = data.check_features(x, self.network.inputs)
+        return jacobian(self._evaluator, self._params, self._running, x, link=link)
+
+    def input_gradients(self, x: Any, y: Any, weights: Any = None) -> HostArray:
+        """Return the gradient with respect to x (rows, inputs) of the loss over all rows, outside training.
+
+        It is the gradient of the number that `evaluate` gives: of a loss that averages, each row has its share of the mean.
+        Raises ShapeError or DataError for x, y or weights; ConfigError for a network that has no backward.
+
+        >>> model = bp.Model(bp.Network(1, [bp.Dense(1, weight_init=[[2.0]])], "sum_squared_residuals"))
+        >>> model.input_gradients([[1.0], [3.0]], [1.0, 0.0]).ravel()
+        array([ 4., 24.], dtype=float32)
+        """
+        from bpengine.derivatives.inputs import input_gradients
+
+        rows = check_rows(self.network, x, y, weights)
+        return input_gradients(self._evaluator, self._params, self._running, rows)
+
+    def hvp(self, x: Any, y: Any, v: Mapping[str, Any], weights: Any = None) -> HostArrays:
+        """Return the product of v with the Hessian of the loss over all rows, outside training: named like `parameters`.
+
+        v: {name: array}, each of the shape of its parameter; a parameter that is not named does not move. The Hessian holds
+        the second derivatives of what `evaluate` gives, by all parameters; it is never made.
+
+        The product is the derivative along v of the hand-written gradient: by forward mode on JAX, in the model's dtype; on
+        NumPy by a complex step in float64, without JAX. Both are exact but for rounding, within 1e-6 of the largest element
+        in float64 (1e-12 is usual). With a layer or loss of one's own, NumPy takes differences, estimates their error, and
+        refuses with ConfigError to answer where it is above 1e-6. At a kink, as of relu at 0, there is no second derivative:
+        what comes back is that of one side.
+        Raises ShapeError or DataError for x, y, weights or v; ConfigError for an unknown name in v, or a network that has
+        no backward.
+
+        >>> model = bp.Model(bp.Network(1, [bp.Dense(1)], "sum_squared_residuals"))
+        >>> model.hvp([[1.0], [3.0]], [1.0, 0.0], {"0.weight": [[1.0]]})
+        {'0.weight': array([[20.]], dtype=float32), '0.bias': array([8.], dtype=float32)}
+
+        Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
+        """
+        from bpengine.derivatives.hessian import check_direction, product
+
+        direction = check_direction(v, self._params)
+        rows = check_rows(self.network, x, y, weights)
+        found = product(self._evaluator, self._params, self._running, rows)(direction)
+        return {name: found[name].astype(self.dtype) for name in self._params}
+
+    def top_eigenvalue(
+        self, x: Any, y: Any, weights: Any = None, *, steps: int = 1000, tolerance: float = 1e-4, seed: int = 0
+    ) -> Eigenvalue:
+        """Return the eigenvalue of largest size of the Hessian that `hvp` multiplies with, with its sign: the sharpness.
+
+        Power iteration, from a vector that `seed` draws, until |H v - value v| is at most `tolerance` times |value| or
+        `steps` products have been taken. Returns (value, vector, steps, residual): look at `residual`, which says how far
+        an eigenvalue can be from `value` at most; close to a simple eigenvalue the error is about its square over the gap.
+        In float32 on JAX a tolerance below 1e-6 is out of reach.
+        Raises what `hvp` raises; ConfigError for a network without parameters, NonFiniteError where H v is not finite.
+
+        >>> model = bp.Model(bp.Network(1, [bp.Dense(1, bias=False)], "sum_squared_residuals"))
+        >>> model.top_eigenvalue([[1.0], [3.0]], [1.0, 0.0]).value
+        20.0
+
+        Source: von Mises, Pollaczek-Geiringer, "Praktische Verfahren der Gleichungsaufloesung", ZAMM 9, 1929.
+        """
+        from bpengine.derivatives.hessian import product, top_eigenvalue
+        from bpengine.derivatives.rows import chosen
+
+        names = chosen(tuple(self._params), None, "top_eigenvalue")
+        rows = check_rows(self.network, x, y, weights)
+        times = product(self._evaluator, self._params, self._running, rows)
+        shapes = {name: tuple(self._params[name].shape) for name in names}
+        return top_eigenvalue(times, shapes, steps, tolerance, seed)
 
 
 def load(

@@ -29,6 +29,7 @@ class JaxBackend(Backend):
 
     name = "jax"
     extra = "jax"
+    differentiates = True
 
     def __init__(self, precision: str = "float32", device: str | None = None) -> None:
         super().__init__(precision, device)
@@ -104,6 +105,16 @@ class JaxBackend(Backend):
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Compile with jax.jit, in this backend's scope."""
         return self._in_scope(self._jax.jit(step, donate_argnums=tuple(donate)))
+
+    def jvp(self, function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Return function(*primals) and its derivative along `tangents` by jax.jvp."""
+        value, derivative = self._jax.jvp(function, primals, tangents)
+        return value, derivative
+
+    def transposed(self, linear: Callable[[Array], Any], like: Array) -> Callable[[Any], Array]:
+        """Return the transpose of a linear function by jax.linear_transpose."""
+        transpose = self._jax.linear_transpose(linear, like)
+        return lambda results: transpose(results)[0]
 
     def run_epoch(
         self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +13,8 @@ from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 
 Tree = dict[str, HostArray]
+Arrays = dict[str, Array]
+RowsFunction = Callable[[Ops, Arrays, Arrays], Array]
 
 
 class Oracle:
@@ -48,3 +51,36 @@ class Oracle:
                 return float(value), {name: np.asarray(gradient) for name, gradient in gradients.items()}
 
         return run
+
+    def derivatives(
+        self, loss: RowsFunction, row_loss: RowsFunction, outputs: Callable[[Ops, Arrays, Array], Array]
+    ) -> Callable[[Tree, Tree, Tree], dict[str, Any]]:
+        """Return (params, rows, v) -> other derivatives of a network, as float64 NumPy arrays; it is compiled once.
+
+        `loss(ops, params, rows)` is the scalar over all rows {"x": (rows, inputs), ...}, `row_loss` that of rows which are
+        one, and `outputs(ops, params, x)` (rows, outputs). The result holds "per_sample_gradients" by jax.vmap of jax.grad,
+        "jacobian" by jax.jacrev, "input_gradients" by jax.grad, and "hvp", along v, by jax.jvp of jax.grad.
+        """
+        ops = Ops(jax.numpy)
+
+        def alone(params: Arrays, row: Arrays) -> Array:
+            return row_loss(ops, params, {name: array[None] for name, array in row.items()})
+
+        def run(params: Arrays, rows: Arrays, v: Arrays) -> dict[str, Any]:
+            both = jax.grad(lambda params, x: loss(ops, params, {**rows, "x": x}), argnums=(0, 1))
+            gradients, along = jax.jvp(lambda params: both(params, rows["x"]), (params,), (v,))
+            return {
+                "per_sample_gradients": jax.vmap(jax.grad(alone), (None, 0))(params, rows),
+                "jacobian": jax.vmap(jax.jacrev(lambda x: outputs(ops, params, x[None])[0]))(rows["x"]),
+                "input_gradients": gradients[1],
+                "hvp": along[0],
+            }
+
+        compiled = jax.jit(run)
+
+        def compute(params: Tree, rows: Tree, v: Tree) -> dict[str, Any]:
+            with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
+                found: dict[str, Any] = jax.tree.map(np.asarray, compiled(params, rows, v))
+                return found
+
+        return compute

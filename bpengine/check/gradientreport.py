@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from bpengine.check.blame import Guilty
+from bpengine.check.derivatives import DerivativeVerdict
 from bpengine.check.kinks import Counts
 from bpengine.check.oracles import OracleUse
 from bpengine.check.report import Outcome, finite
@@ -33,11 +34,13 @@ class Report(Outcome):
     kinks: Counts
     oracles: tuple[OracleUse, ...]
     guilty: Guilty | None = None
+    derivatives: tuple[DerivativeVerdict, ...] = ()  # of a network: per-sample gradients, Jacobian, and so on
 
     @property
     def passed(self) -> bool:
         """True when nothing disagrees and at least one number was compared."""
-        return all(v.passed for v in self.verdicts) and any(v.compared for v in self.verdicts)
+        agreed = all(v.passed for v in self.verdicts) and all(d.passed for d in self.derivatives)
+        return agreed and any(v.compared for v in self.verdicts)
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
@@ -52,11 +55,12 @@ class Report(Outcome):
         """Return a sentence for every failure: the guilty kernel first, then the worst element of each array by name."""
         lines = [f"guilty: {self.guilty}"] if self.guilty else []
         lines += [v.worst.text(v.oracle) if v.worst else f"{v.array}: {v.oracle} disagrees" for v in self.failures]
+        lines += [d.text() for d in self.derivatives if not d.passed]
         return lines if lines or self.passed else ["nothing could be compared: see the column 'compared'."]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the cells of the table, one row per array and oracle, under `heads`."""
-        return [_cells(v) for v in self.verdicts]
+        """Return the cells of the table, one row per array and oracle, then the derivatives, under `heads`."""
+        return [*(_cells(v) for v in self.verdicts), *(_derivative_cells(d) for d in self.derivatives)]
 
     def notes(self) -> list[tuple[str, str]]:
         """Return what the table does not say, by name: precision, kinks, every oracle."""
@@ -70,6 +74,8 @@ class Report(Outcome):
             or None.
         verdicts: one for each array and oracle, the fields of `Verdict` with worst = {element, hand, reference, cause,
             ratio} or None.
+        derivatives: one for each of per_sample_gradients, jacobian, input_gradients, hvp: the fields of
+            `DerivativeVerdict`.
         kinks: the fields of `Counts`; oracles: the fields of `OracleUse` for each.
         """
         told = {**asdict(self), "passed": self.passed, "findings": self.findings()}
@@ -93,3 +99,8 @@ def _cells(v: Verdict) -> tuple[str, ...]:
     ulp = f"{v.ulp:.2g}" if v.ulp < 10 else f"{v.ulp:.0f}" if v.ulp < 1e5 else f"{v.ulp:.0e}"
     numbers = (f"{v.error:.1e}", ulp, f"{v.tolerance:.1e}", order)
     return v.array, v.oracle, counted, *numbers, "yes" if v.passed else "NO"
+
+
+def _derivative_cells(d: DerivativeVerdict) -> tuple[str, ...]:
+    numbers = (f"{d.error:.1e}", "-", f"{d.tolerance:.1e}", "-")
+    return d.name, d.reference, str(d.compared), *numbers, "yes" if d.passed else "NO"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.check import blame, kinks, subjects
+from bpengine.check.derivatives import check_derivatives
 from bpengine.check.gradientreport import Report
 from bpengine.check.kernelproblem import find_kernel
 from bpengine.check.oracles import NAMES, Oracles, OracleUse
@@ -42,6 +43,9 @@ def check_gradients(
     oracles: "autodiff" (JAX, float64), "differences", "complex step", "inner products"; all of them by default. With up
         to 256 numbers differences and complex steps are taken element by element, with more on 8 elements of each array;
         inner products cost the same for any number.
+
+    With "autodiff", a network's per-sample gradients, Jacobian, input gradients and a product with the Hessian, outside
+    training, are held against JAX's as well: the part `derivatives` of the report.
 
     The check is made in float64 on NumPy; a float32 model, or one on another backend, is checked on a copy, and its own
     gradients are then judged against that with the tolerance of its dtype.
@@ -91,6 +95,9 @@ def _network(subject: Any, point: Point, seed: int, names: list[str]) -> Report:
     if not report.passed:
         found = blame.guilty_call(problem, names) or blame.guilty_layer(*point.walked(), point.ops, names)
         report = replace(report, guilty=found)
+    elif "autodiff" in names:
+        use, derivatives = check_derivatives(point)
+        report = replace(report, oracles=(*report.oracles, use), derivatives=derivatives)
     if model is None or not copied:
         return report
     reference = judged.reference or judged.hand

@@ -48,6 +48,8 @@ class Kernel:
     outputs), as numbers, or as a letter plus a number ("I+1");
     `formula` states outputs and gradients as expressions over the argument names, `y` and `dy`, evaluated by a test;
     `flops` maps the dimensions to (forward, backward) operations, an elementary function counted as one;
+    `per_row(xp, residual, d_output, ...)` is the backward before its sums over the batch: the gradient of a parameter comes
+    back as (B, *shape), a share for each row;
     `kink_at(xp, *arguments, **options)` gives the side whose derivative the backward takes at a kink, and each element's
     signed distance to the nearest one, growing with the first argument; None where the options leave no kink.
     """
@@ -69,6 +71,9 @@ class Kernel:
         None  # (xp, the forward's own arguments) -> that side, and
     )
     # each element's signed distance to the (nearest) kink, growing with the first argument; None where an option removes it
+    per_row: Callable[..., Any] | None = (
+        None  # of kernels with parameters, but where the rows of a batch see each other
+    )
     analytic: bool = False  # complex differentiable as written: no abs, max, comparison or clip on the path
     no_backward: str | None = None  # why training through a forward-only kernel is refused
     output: Literal["any", "probabilities", "scores"] = "any"  # what an activation's output is, or a loss requires

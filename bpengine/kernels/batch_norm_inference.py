@@ -38,11 +38,23 @@ def batch_norm_inference_bwd(xp: Namespace, res: BatchNormInferenceResidual, dy:
     return dy * (res.gamma * res.inverse_std), dgamma, xp.sum(dy, axis=0)
 
 
+def batch_norm_inference_bwd_per_row(
+    xp: Namespace, res: BatchNormInferenceResidual, dy: Array
+) -> tuple[Array, Array, Array]:
+    """Compute the cotangents of x, gamma and beta, row by row: dgamma_i = dy_i (x_i - mean) / std, dbeta_i = dy_i.
+
+    Shapes: dy (B, O) -> dx, dgamma, dbeta (B, O).
+    Source: Ioffe, Szegedy, ICML 2015, algorithm 2.
+    """
+    return dy * (res.gamma * res.inverse_std), dy * (res.centred * res.inverse_std), dy
+
+
 KERNEL = Kernel(
     name="batch_norm_inference",
     kind="layer",
     forward=batch_norm_inference_fwd,
     backward=batch_norm_inference_bwd,
+    per_row=batch_norm_inference_bwd_per_row,
     shapes={
         "x": ("B", "O"),
         "gamma": ("O",),

@@ -36,11 +36,25 @@ def dense_bwd(
     return dx, res.x.T @ dy, xp.sum(dy, axis=0)
 
 
+def dense_bwd_per_row(
+    xp: Namespace, res: DenseResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Compute the cotangents of x, w and b, row by row: dw_i = x_i^T dy_i, db_i = dy_i, whose sums over i are dw and db.
+
+    Shapes: dy (B, O) -> dx (B, I), dw (B, I, O), db (B, O).
+    Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
+    his starting point).
+    """
+    dx = dy @ res.w.T if need_dx else None
+    return dx, res.x[:, :, None] * dy[:, None, :], dy
+
+
 KERNEL = Kernel(
     name="dense",
     kind="layer",
     forward=dense_fwd,
     backward=dense_bwd,
+    per_row=dense_bwd_per_row,
     shapes={"x": ("B", "I"), "w": ("I", "O"), "b": ("O",), "y": ("B", "O")},
     differentiable=("x", "w", "b"),
     formula={"y": "x @ w + b", "dx": "dy @ w.T", "dw": "x.T @ dy", "db": "xp.sum(dy, axis=0)"},

@@ -46,11 +46,25 @@ def dense_bias_column_bwd(
     return dx, res.x_ones.T @ dy
 
 
+def dense_bias_column_bwd_per_row(
+    xp: Namespace, res: DenseBiasColumnResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Compute the cotangents of x and w, row by row: dw_i = [x_i 1]^T dy_i, whose sum over i is dw.
+
+    Shapes: dy (B, O) -> dx (B, I), dw (B, I+1, O).
+    Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
+    his starting point).
+    """
+    dx = dy @ res.w_x.T if need_dx else None
+    return dx, res.x_ones[:, :, None] * dy[:, None, :]
+
+
 KERNEL = Kernel(
     name="dense_bias_column",
     kind="layer",
     forward=dense_bias_column_fwd,
     backward=dense_bias_column_bwd,
+    per_row=dense_bias_column_bwd_per_row,
     shapes={"x": ("B", "I"), "w": ("I+1", "O"), "y": ("B", "O")},
     differentiable=("x", "w"),
     variants=({}, {"ones": "first"}),

@@ -35,11 +35,25 @@ def dense_no_bias_bwd(
     return dx, res.x.T @ dy
 
 
+def dense_no_bias_bwd_per_row(
+    xp: Namespace, res: DenseNoBiasResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Compute the cotangents of x and w, row by row: dw_i = x_i^T dy_i, whose sum over i is dw.
+
+    Shapes: dy (B, O) -> dx (B, I), dw (B, I, O).
+    Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
+    his starting point).
+    """
+    dx = dy @ res.w.T if need_dx else None
+    return dx, res.x[:, :, None] * dy[:, None, :]
+
+
 KERNEL = Kernel(
     name="dense_no_bias",
     kind="layer",
     forward=dense_no_bias_fwd,
     backward=dense_no_bias_bwd,
+    per_row=dense_no_bias_bwd_per_row,
     shapes={"x": ("B", "I"), "w": ("I", "O"), "y": ("B", "O")},
     differentiable=("x", "w"),
     formula={"y": "x @ w", "dx": "dy @ w.T", "dw": "x.T @ dy"},

@@ -43,11 +43,21 @@ def layer_norm_bwd(xp: Namespace, res: LayerNormResidual, dy: Array) -> tuple[Ar
     return dx, xp.sum(dy * res.x_hat, axis=0), xp.sum(dy, axis=0)
 
 
+def layer_norm_bwd_per_row(xp: Namespace, res: LayerNormResidual, dy: Array) -> tuple[Array, Array, Array]:
+    """Compute the cotangents of x, gamma and beta, row by row: dgamma_i = dy_i x_hat_i, dbeta_i = dy_i.
+
+    Shapes: dy (B, O) -> dx, dgamma, dbeta (B, O).
+    Source: Ba, Kiros, Hinton, "Layer normalization", arXiv:1607.06450, 2016.
+    """
+    return layer_norm_bwd(xp, res, dy)[0], dy * res.x_hat, dy
+
+
 KERNEL = Kernel(
     name="layer_norm",
     kind="layer",
     forward=layer_norm_fwd,
     backward=layer_norm_bwd,
+    per_row=layer_norm_bwd_per_row,
     shapes={"x": ("B", "O"), "gamma": ("O",), "beta": ("O",), "y": ("B", "O")},
     differentiable=("x", "gamma", "beta"),
     variants=({}, {"eps": 1e-3}),

@@ -1,0 +1,187 @@
+"""The other derivatives of a network, of which the gradient is only the first, beside their counterparts in JAX.
+
+Per-sample gradients, the Jacobian, the input gradients and a product with the Hessian are made as the model makes them, in
+float64 on NumPy and outside training, where layers may take another way than in training. JAX makes them of the forward
+kernels alone. A few rows are enough, at a point a little aside: on a kink neither side has a second derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import get_backend, get_oracle
+from bpengine.check.oracles import OracleUse
+from bpengine.check.subjects import Point
+from bpengine.derivatives.hessian import product
+from bpengine.derivatives.inputs import input_gradients
+from bpengine.derivatives.jacobian import jacobian
+from bpengine.derivatives.per_sample import per_sample_gradients
+from bpengine.derivatives.rows import batched
+from bpengine.errors import BackendUnavailable
+from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.network import INFERENCE, Network
+from bpengine.ops import Ops
+from bpengine.training.evaluation import Evaluator
+from bpengine.training.inputs import Rows
+
+NAME = "derivatives"
+ROWS = 4  # rows that are taken
+LARGE = 10_000  # parameters, or numbers in the Jacobian of a row: with more, JAX would take too long
+STATED = 1e-6  # relative to the largest element: what is promised of each derivative
+APART = 1e-3  # how far aside, relative to the size of an array
+DRAWS = 3  # of points a rounding beside the point
+EPS = float(np.finfo(np.float64).eps)
+REFERENCES = {
+    "per_sample_gradients": "jax.vmap(jax.grad)",
+    "jacobian": "jax.jacrev",
+    "input_gradients": "jax.grad",
+    "hvp": "jax.jvp(jax.grad)",
+}
+
+
+@dataclass(frozen=True)
+class DerivativeVerdict:
+    """One derivative beside its counterpart: the largest difference, relative to the largest element, and what is allowed."""
+
+    name: str
+    reference: str
+    compared: int
+    error: float
+    tolerance: float
+    passed: bool
+
+    def text(self) -> str:
+        """Return the sentence of the report for one that fails."""
+        told = f"{self.name}: differs from {self.reference} by {self.error:.1e} of its largest element"
+        return f"{told}, {self.tolerance:.1e} is allowed. Outside training the backward is not that of the forward."
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A network at a point aside, with the few rows that are taken."""
+
+    network: Network
+    params: HostArrays
+    running: HostArrays
+    rows: Rows
+    v: HostArrays
+
+    def made(self) -> dict[str, Any]:
+        """Return the derivatives from the hand-written kernels."""
+        backend = get_backend("numpy", precision="float64")
+        run = Evaluator(self.network, backend, Ops(np))
+        at = run, self.params, self.running
+        return {
+            "per_sample_gradients": per_sample_gradients(*at, self.rows, tuple(self.params)),
+            "jacobian": jacobian(*at, self.rows.x, link=False),
+            "input_gradients": input_gradients(*at, self.rows),
+            "hvp": product(*at, self.rows)(self.v),
+        }
+
+    def reference(self) -> Callable[[HostArrays], dict[str, Any]]:
+        """Return the function of the parameters that gives JAX's."""
+        names = ("x", "target", *["weights"] * (self.rows.weights is not None))
+        pairs = zip(self.rows.arrays, self.rows.dtypes("float64"), strict=True)
+        rows = dict(zip(names, (np.asarray(a, dtype=d) for a, d in pairs), strict=True))
+        run = get_oracle().derivatives(self._loss, self._row_loss, self._outputs)
+        return lambda params: run(params, rows, self.v)
+
+    def _loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Any:
+        given = rows["x"], rows["target"], rows.get("weights"), INFERENCE
+        return self.network.total_loss(ops, params, self._kept(ops), *given)
+
+    def _row_loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Any:
+        """Return the loss of one row alone, with its share of the penalties of all rows."""
+        sums, every = self.network.loss.reduction == "sum", len(self.rows.x)
+        weights = rows.get("weights") if sums else None
+        value = self.network.data_loss(ops, self._outputs(ops, params, rows["x"]), rows["target"], weights)[0]
+        terms = self.network.penalty_terms(ops, params, every)
+        return value + sum(term[2] for term in terms) / (every if sums else 1)
+
+    def _outputs(self, ops: Ops, params: Arrays, x: Any) -> Any:
+        return self.network.forward(ops, params, self._kept(ops), x).y
+
+    def _kept(self, ops: Ops) -> Arrays:
+        return {name: ops.xp.asarray(value) for name, value in self.running.items()}
+
+
+def check_derivatives(point: Point) -> tuple[OracleUse, tuple[DerivativeVerdict, ...]]:
+    """Return how the derivatives of a network were judged, and a verdict on each; none where they could not be."""
+    try:
+        oracle = get_oracle()
+    except BackendUnavailable as error:
+        return _not_used(str(error)), ()
+    size = sum(a.size for a in point.params.values())
+    cells = point.network.inputs * point.network.outputs
+    if max(size, cells) > LARGE:
+        return _not_used(
+            f"{size:,} parameters and a Jacobian of {cells:,} numbers a row; up to {LARGE:,} are taken."
+        ), ()
+    site = _site(point)
+    try:
+        made, run = site.made(), site.reference()
+        reference = run(site.params)
+        again = [run(_shaken(site.params, draw)) for draw in range(DRAWS)]
+    except Exception as error:
+        if batched(point.network):
+            raise
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return _not_used(
+            f"code of one's own does not let them be taken ({type(error).__name__}: {first.rstrip('.')})."
+        ), ()
+    note = f"{oracle.name}, outside training, {len(site.rows.x)} rows, a little aside"
+    verdicts = (_verdict(name, made[name], reference[name], [a[name] for a in again]) for name in REFERENCES)
+    return OracleUse(NAME, True, oracle.precision, note), tuple(v for v in verdicts if v)
+
+
+def _site(point: Point) -> _Site:
+    rng = np.random.default_rng(np.random.SeedSequence(point.seed, spawn_key=(_STREAM,)))
+    weights = point.rows.weights
+    counted = np.arange(len(point.rows.x)) if weights is None or not weights.any() else np.flatnonzero(weights)
+    some = counted[np.linspace(0, len(counted) - 1, min(ROWS, len(counted))).astype(int)]
+    x = np.asarray(point.rows.x[some], dtype=np.float64)
+    rows = Rows(_aside(x, rng), point.rows.target[some], None if weights is None else np.asarray(weights)[some])
+    params = {name: _aside(a, rng) for name, a in point.params.items()}
+    v = {name: rng.standard_normal(a.shape) for name, a in params.items()}
+    return _Site(point.network, params, point.running, rows, v)
+
+
+_STREAM = int.from_bytes(b"check derivatives", "big")  # no stream that a user would draw
+
+
+def _aside(array: Any, rng: np.random.Generator) -> Any:
+    usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
+    step = rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape)
+    return array + APART * (usual if usual > 0 else 1.0) * step
+
+
+def _shaken(arrays: HostArrays, draw: int) -> HostArrays:
+    """Return the arrays a rounding beside them: what that does to a derivative, rounding may do as well."""
+    rng = np.random.default_rng(np.random.SeedSequence(draw, spawn_key=(_STREAM,)))
+    return {name: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for name, a in arrays.items()}
+
+
+def _verdict(name: str, made: Any, reference: Any, again: list[Any]) -> DerivativeVerdict | None:
+    """Judge one derivative; None where it is nowhere finite, as of a loss that overflows."""
+    ours, theirs, *others = (_flat(a) for a in (made, reference, *again))
+    if not np.all(np.isfinite(theirs)):
+        return None
+    largest = float(np.max(np.abs(theirs), initial=0.0))
+    rounding = max(float(np.max(np.abs(other - theirs), initial=0.0)) for other in others)
+    allowed = STATED * largest + 64.0 * rounding + float(np.finfo(np.float64).tiny) / EPS
+    wrong = float(np.max(np.nan_to_num(np.abs(ours - theirs), nan=np.inf), initial=0.0))
+    size = max(largest, float(np.finfo(np.float64).tiny))
+    return DerivativeVerdict(name, REFERENCES[name], ours.size, wrong / size, allowed / size, wrong <= allowed)
+
+
+def _flat(arrays: Any) -> Any:
+    parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
+    return np.concatenate([np.ravel(part) for part in parts])
+
+
+def _not_used(why: str) -> OracleUse:
+    return OracleUse(NAME, False, "", why)

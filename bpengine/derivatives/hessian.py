@@ -1,0 +1,233 @@
+"""Products with the Hessian of the loss, and its largest eigenvalue.
+
+H v is the derivative of the gradient along v, and the gradient is the hand-written one: only its derivative along a line is
+left to others. A backend that differentiates (JAX) does that by forward mode. On NumPy, and for CuPy on the host, a complex
+step goes through forward and backward in float64; where a layer of one's own stands in the network, extrapolated differences.
+Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bpengine.derivatives.differences import extrapolated
+from bpengine.derivatives.rows import batched
+from bpengine.derivatives.stepped import NotSteppable, derivative, stepped
+from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, number, unknown
+from bpengine.kernels._kernel import Array
+from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.network import INFERENCE
+from bpengine.ops import Ops
+from bpengine.training.evaluation import Evaluator
+from bpengine.training.inputs import Rows
+
+DIFFERENCE_ERROR = 1e-6  # of an estimate by differences, relative to the largest element of H v: more is refused
+
+Product = Callable[[HostArrays], HostArrays]  # v -> H v, both with an array for every parameter, in float64
+
+
+class Eigenvalue(NamedTuple):
+    """The eigenvalue of largest size of a Hessian, what it belongs to, and how sure it is.
+
+    vector: {name: array}, of length 1 over all parameters; steps: products with the Hessian that were taken; residual:
+    |H v - value v|. Some eigenvalue lies within `residual` of `value`.
+    """
+
+    value: float
+    vector: HostArrays
+    steps: int
+    residual: float
+
+
+def check_direction(v: Any, params: Mapping[str, Any]) -> HostArrays:
+    """Return v with an array in float64 for every parameter, zeros where it names none.
+
+    Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no finite number.
+    """
+    if not isinstance(v, Mapping):
+        raise ConfigError(
+            f"hvp requires v as a dict of arrays by parameter name, like `parameters`, got {type(v).__name__}."
+        )
+    for name in v:
+        if name not in params:
+            raise unknown("parameter", name, params)
+    return {name: _checked(name, v.get(name), tuple(array.shape)) for name, array in params.items()}
+
+
+def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Any:
+    if value is None:
+        return np.zeros(shape)
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"hvp requires v[{name!r}] to hold real numbers, got {array.dtype}.")
+    if array.shape != shape:
+        raise ShapeError(f"hvp requires v[{name!r}] of the shape {shape} of its parameter, got {array.shape}.")
+    if not np.all(np.isfinite(array)):
+        raise DataError(f"hvp requires finite numbers, got some in v[{name!r}] that are not.")
+    return array.astype(np.float64)
+
+
+def product(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Product:
+    """Return the product with the Hessian of the loss over all rows, penalties included, outside training."""
+    return (
+        _forward_mode(run, params, running, rows)
+        if run.backend.differentiates
+        else _on_host(run, params, running, rows)
+    )
+
+
+def _forward_mode(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Product:
+    network, backend, given = run.network, run.backend, run.bring(rows)
+
+    def along(params: Arrays, v: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
+        def gradients(params: Arrays) -> Arrays:
+            return network.loss_and_gradients(run.ops, params, running, x, target, weights, INFERENCE)[1]
+
+        found: Arrays = backend.jvp(gradients, (params,), (v,))[1]
+        return found
+
+    compiled = run.compile("hessian product", along)
+
+    def times(v: HostArrays) -> HostArrays:
+        there = {name: backend.asarray(array, backend.dtype) for name, array in v.items()}
+        found = compiled(params, there, running, *given)
+        return {name: np.asarray(backend.to_numpy(found[name]), np.float64) for name in v}
+
+    return times
+
+
+def _on_host(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Product:
+    at, kept = ({n: _double(run, a) for n, a in arrays.items()} for arrays in (params, running))
+    x, target, *weights = [_double(run, a) for a in run.bring(rows)]
+    ops = Ops(np)
+
+    def gradients(at: Arrays) -> Arrays:
+        with np.errstate(all="ignore"):
+            weight = weights[0] if weights else None
+            return run.network.loss_and_gradients(ops, at, kept, x, target, weight, INFERENCE)[1]
+
+    def times(v: HostArrays) -> HostArrays:
+        size = max((float(np.max(np.abs(a), initial=0.0)) for a in v.values()), default=0.0)
+        if size == 0.0:
+            return {name: np.zeros(a.shape) for name, a in v.items()}
+        unit = {name: a / size for name, a in v.items()}
+        return {name: size * a for name, a in _derivative(gradients, at, unit, batched(run.network)).items()}
+
+    return times
+
+
+def _double(run: Evaluator, array: Array) -> Any:
+    """Return an array of the backend on the host; floating-point numbers in float64."""
+    host = run.backend.to_numpy(array)
+    return np.asarray(host, np.float64) if host.dtype.kind == "f" else np.asarray(host)
+
+
+def _derivative(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: HostArrays, known: bool) -> HostArrays:
+    """Return the derivative of the gradients along v; by complex step where all code on the way is the engine's."""
+    if known:
+        try:
+            found = gradients({name: stepped(a, v[name]) if v[name].any() else a for name, a in at.items()})
+            return {name: derivative(found[name]) for name in at}
+        except NotSteppable:
+            pass
+    return _by_differences(gradients, at, v)
+
+
+def _by_differences(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: HostArrays) -> HostArrays:
+    """Return the derivative by extrapolated differences; raise ConfigError where they are not exact enough."""
+    scale = min(_size(a) / max(float(np.max(np.abs(v[name]), initial=0.0)), 1e-300) for name, a in at.items() if a.size)
+
+    def moved(t: float) -> Any:
+        found = gradients({name: a + (t * scale) * v[name] for name, a in at.items()})
+        return np.concatenate([np.ravel(found[name]) for name in at])
+
+    flat, error = extrapolated(moved)
+    flat, error = flat / scale, error / scale
+    largest = float(np.max(np.abs(flat), initial=0.0))
+    floor = np.finfo(np.float64).eps ** 0.5 * float(np.max(np.abs(moved(0.0)), initial=0.0)) / scale
+    if not error <= DIFFERENCE_ERROR * max(largest, floor):
+        raise ConfigError(
+            f"the product with the Hessian requires a gradient that is smooth along v, got differences with an estimated "
+            f"error of {error:.1e} beside {largest:.1e}: a layer of one's own has a kink near this point, or jumps. "
+            "backend='jax' differentiates it without differences."
+        )
+    ends = np.cumsum([a.size for a in at.values()])[:-1]
+    return {name: part.reshape(at[name].shape) for name, part in zip(at, np.split(flat, ends), strict=True)}
+
+
+def _size(array: Any) -> float:
+    """Return the usual size of an array's elements, 1 where all are 0."""
+    usual = float(np.sqrt(np.mean(array**2)))
+    return usual if usual > 0 else 1.0
+
+
+def top_eigenvalue(
+    times: Product, shapes: Mapping[str, tuple[int, ...]], steps: Any, tolerance: Any, seed: Any
+) -> Eigenvalue:
+    """Return the eigenvalue of largest size by power iteration from a random vector.
+
+    Each step takes the best of the plane that v and H v span (Rayleigh, Ritz): at least as good as H v, which is the plain
+    power step, and it settles also where a positive and a negative eigenvalue are equally large.
+    """
+    tolerance = number(tolerance, "top_eigenvalue", "a tolerance", low=0)
+    for what, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ConfigError(
+                f"top_eigenvalue requires {what} to be a whole number of at least {least}, got {value!r}."
+            )
+    apart, together, size = _packing(shapes)
+    rng = np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=(_STREAM,)))
+
+    def multiplied(v: Any) -> Any:
+        found = together(times(apart(v)))
+        if not np.all(np.isfinite(found)):
+            raise NonFiniteError(
+                "top_eigenvalue requires a finite Hessian, got one that is not. Scale data or weights."
+            )
+        return found
+
+    v = rng.standard_normal(size)
+    v /= np.linalg.norm(v)
+    hv, taken = multiplied(v), 1
+    while True:
+        value = float(v @ hv)
+        rest = hv - value * v
+        residual = float(np.linalg.norm(rest))
+        if residual <= tolerance * abs(value) or taken >= steps:
+            return Eigenvalue(value, apart(v), taken, residual)
+        u = rest / residual
+        u -= (u @ v) * v
+        u /= np.linalg.norm(u)
+        hu, taken = multiplied(u), taken + 1
+        v, hv = _best(v, hv, u, hu)
+
+
+_STREAM = int.from_bytes(b"top eigenvalue", "big")  # no stream that a user would draw
+
+
+def _best(v: Any, hv: Any, u: Any, hu: Any) -> tuple[Any, Any]:
+    """Return the vector of the plane of v and u whose Rayleigh quotient is largest in size, and H times it."""
+    across = 0.5 * float(v @ hu + u @ hv)
+    values, vectors = np.linalg.eigh([[float(v @ hv), across], [across, float(u @ hu)]])
+    a, b = vectors[:, int(np.argmax(np.abs(values)))]
+    length = float(np.linalg.norm(a * v + b * u))
+    return (a * v + b * u) / length, (a * hv + b * hu) / length
+
+
+def _packing(
+    shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[Callable[[Any], HostArrays], Callable[[HostArrays], Any], int]:
+    """Return how a vector becomes arrays by name, how they become a vector, and its length."""
+    sizes = [int(np.prod(shape)) for shape in shapes.values()]
+    ends = np.cumsum(sizes)[:-1]
+
+    def apart(v: Any) -> HostArrays:
+        return {n: part.reshape(shape) for (n, shape), part in zip(shapes.items(), np.split(v, ends), strict=True)}
+
+    def together(arrays: HostArrays) -> Any:
+        return np.concatenate([np.ravel(arrays[name]) for name in shapes])
+
+    return apart, together, sum(sizes)

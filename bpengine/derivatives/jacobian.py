@@ -1,0 +1,47 @@
+"""Jacobians: the derivative of every output by every input, for each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.derivatives.rows import own
+from bpengine.kernels._kernel import Array
+from bpengine.layers.chain import backward_chain
+from bpengine.layers.layer import Arrays
+from bpengine.training.evaluation import CHUNK, Evaluator
+from bpengine.training.inputs import Rows
+
+
+def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
+    """Return d output / d input of each row, as (rows, outputs, inputs); with `link`, of the predictions.
+
+    A backward gives the product of a cotangent with the Jacobian; a cotangent that is 1 at one output picks its row. All
+    pairs of a row and an output make one batch, CHUNK of them at a time.
+    """
+    outputs, rows = run.network.outputs, len(x)
+    activation = run.network.loss.link if link else None
+    compiled = run.compile(("picked", activation), _picked(run, activation))
+    found = np.empty((rows * outputs, run.network.inputs), run.backend.dtype)
+    unit = np.eye(outputs)
+    step = CHUNK if own(run.network.layers) else 1
+    for start in range(0, rows * outputs, step):
+        pairs = np.arange(start, min(start + step, rows * outputs))
+        given = run.bring(Rows(x[pairs // outputs], unit[pairs % outputs], None))
+        found[pairs] = run.backend.to_numpy(compiled(params, running, *given))
+    return found.reshape(rows, outputs, run.network.inputs)
+
+
+def _picked(run: Evaluator, activation: str | None) -> Any:
+    """Return the function that sends a cotangent of the outputs back to the inputs."""
+    network, ops = run.network, run.ops
+
+    def picked(params: Arrays, running: Arrays, x: Array, dy: Array) -> Array:
+        passed = network.forward(ops, params, running, x)
+        if activation:
+            dy = ops.backward(activation)(ops.forward(activation)(passed.y)[1], dy)
+        return backward_chain(network.layers, ops, passed.residuals, dy)[0]
+
+    return picked

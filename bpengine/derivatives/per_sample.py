@@ -1,0 +1,72 @@
+"""Per-sample gradients: what each row alone says to every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.derivatives.rows import PerRowOps, batched, row_numbers, some
+from bpengine.kernels._kernel import Array
+from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.network import INFERENCE, Network
+from bpengine.training.evaluation import Evaluator
+from bpengine.training.inputs import Rows
+
+
+def per_sample_gradients(
+    run: Evaluator, params: Arrays, running: Arrays, rows: Rows, names: Sequence[str]
+) -> HostArrays:
+    """Return the gradient of each row's loss for the named parameters, as {name: (rows, *shape)}.
+
+    A loss that averages: row i gives the gradient of its own loss plus the penalties, so that the mean over the rows,
+    weighted by the weights, is the gradient of the whole. A loss that sums: row i gives the gradient of its own loss,
+    times its weight, plus 1/rows of the penalties, so that the sum is.
+    The penalties are those of the whole: their number of samples is that of all rows.
+    """
+    sums = run.network.loss.reduction == "sum"
+    sizes = {name: int(np.prod(params[name].shape)) for name in names}
+    found = {name: np.empty((len(rows.x), *params[name].shape), run.backend.dtype) for name in names}
+    together = batched(run.network)
+    compiled = run.compile(("per sample", together, tuple(names)), _gradients(run, names, together))
+    for numbers in row_numbers(len(rows.x), sum(sizes.values()), together):
+        given = run.bring(some(rows, numbers, weighted=sums))
+        gradients = compiled(params, running, *given)
+        scale = 1 if sums or not together else len(numbers)  # a mean over these rows has divided by their number
+        for name in names:
+            found[name][numbers] = scale * run.backend.to_numpy(gradients[name])
+    for name, extra in _penalties(run, params, running, rows, names).items():
+        found[name] += extra / (len(rows.x) if sums else 1)
+    return found
+
+
+def _gradients(run: Evaluator, names: Sequence[str], together: bool) -> Any:
+    """Return the function that gives the gradients of some rows, or of a single one, without penalties."""
+    bare = Network(run.network.inputs, run.network.layers, run.network.loss)
+    ops = PerRowOps(run.ops) if together else run.ops
+
+    def gradients(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
+        found = bare.loss_and_gradients(ops, params, running, x, target, weights, INFERENCE)[1]
+        return {name: found[name] for name in names}
+
+    return gradients
+
+
+def _penalties(
+    run: Evaluator, params: Arrays, running: Arrays, rows: Rows, names: Sequence[str]
+) -> dict[str, HostArray]:
+    """Return the gradient of the penalties for the named parameters they touch."""
+    network = run.network
+    if not network.penalties:
+        return {}
+
+    def penalties(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
+        y = network.forward(run.ops, params, running, x).y
+        terms = network.loss_and_cotangent(run.ops, params, y, target, weights)[2]
+        zeros = {name: run.ops.xp.zeros_like(params[name]) for name in names}
+        return network.add_penalties(run.ops, terms, zeros)
+
+    found = run.compile(("penalties", tuple(names)), penalties)(params, running, *run.bring(rows))
+    return {name: run.backend.to_numpy(extra) for name, extra in found.items()}

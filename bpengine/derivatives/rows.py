@@ -1,0 +1,78 @@
+"""Rows one by one: ops whose backwards keep each row's share apart, and which networks they are right for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError, unknown
+from bpengine.kernels import KERNELS
+from bpengine.layers import LAYERS, Activation, Dense, Layer, Residual
+from bpengine.losses import Loss
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.training.evaluation import CHUNK
+from bpengine.training.inputs import Rows
+
+BUDGET = 2**24  # numbers of a result that are on the device at a time
+
+
+class PerRowOps(Ops):
+    """Ops in which the gradient of a parameter comes back as (rows, *shape), a share for each row of the batch."""
+
+    def __init__(self, ops: Ops) -> None:
+        vars(self).update(vars(ops))
+        for kernel in KERNELS.values():
+            if kernel.backward and kernel.per_row:
+                setattr(self, kernel.backward.__name__, partial(kernel.per_row, ops.xp))
+
+
+def own(layers: Sequence[Layer]) -> bool:
+    """Tell whether all layers are the engine's, which treat each row of a batch on its own outside training.
+
+    Nobody has vouched for that of a layer of one's own, nor that its gradients are sums which `PerRowOps` leaves open.
+    """
+    return all(_own(layer) for layer in layers)
+
+
+def _own(layer: Layer) -> bool:
+    if type(layer) is Residual:
+        return own(layer.layers)
+    if type(layer) is Dense:
+        return _own(layer.activation)
+    return type(layer) in (*LAYERS.values(), Layer) and (not isinstance(layer, Activation) or layer.name in KERNELS)
+
+
+def batched(network: Network) -> bool:
+    """Tell whether rows of a batch are independent of each other in this network and its loss, as far as is known."""
+    return own(network.layers) and type(network.loss) is Loss and network.loss.name in KERNELS
+
+
+def row_numbers(rows: int, size: int, together: bool) -> list[Any]:
+    """Return the numbers of the rows that are done at a time, where each makes `size` numbers; one where not `together`."""
+    step = max(1, min(CHUNK, BUDGET // max(size, 1))) if together else 1
+    return [np.arange(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def some(rows: Rows, numbers: Any, *, weighted: bool = True) -> Rows:
+    """Return the rows of the given numbers, with or without their weights."""
+    weights = rows.weights[numbers] if weighted and rows.weights is not None else None
+    return Rows(rows.x[numbers], None if rows.target is None else rows.target[numbers], weights)
+
+
+def chosen(names: Sequence[str], only: str | Sequence[str] | None, who: str) -> tuple[str, ...]:
+    """Return the parameters asked for, "*.bias" standing for every bias; all of them by default.
+
+    Raises ConfigError for a name that no parameter has, and where there is none at all.
+    """
+    if not names:
+        raise ConfigError(f"{who} requires at least one parameter, got a network without any. Add a Dense layer.")
+    patterns = [only] if isinstance(only, str) else list(names if only is None else only)
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not any(fnmatchcase(name, pattern) for name in names):
+            raise unknown("parameter", pattern, names)
+    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))

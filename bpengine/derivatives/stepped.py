@@ -1,0 +1,190 @@
+"""Stepped arrays: numbers a small imaginary step away from the real line, on which NumPy code runs as it is written.
+
+f'(p) v = Im f(p + i h v) / h. Nothing is subtracted, so with h = 1e-100 this is exact to rounding, for a function that is
+complex differentiable as written. Kernels also compare, cut and take the larger of two, which complex numbers cannot do: here
+such an operation looks at the real part, which the step does not change, and passes on the step of what it chose. So every
+kernel can be stepped, forward and backward. At a kink the step takes the side the kernels' own backwards take: max(x, 0)
+is flat at 0, min(x, 0) is not, |x| has slope 0. An operation that is neither complex differentiable nor one of these raises
+NotSteppable.
+
+Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998; Martins,
+Sturdza, Alonso, "The complex-step derivative approximation", ACM Transactions on Mathematical Software 29, 2003 (section 3:
+how comparisons, max and abs are to be redefined).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+
+STEP = 1e-100
+STATED_ERROR = 1e-12  # relative to the largest element; the step itself adds nothing to what rounding does
+
+
+class NotSteppable(TypeError):
+    """An operation has no complex step; the derivative must be taken in another way."""
+
+
+class Stepped(np.ndarray[Any, Any]):
+    """A complex array that stands for a real one and, in its imaginary part, for STEP times the derivative."""
+
+    __array_priority__ = 100.0
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **settings: Any) -> Any:
+        """Run NumPy's elementwise functions, products and reductions by the rules of this room."""
+        rule = _RULES.get((ufunc, method))
+        if rule is None:
+            raise NotSteppable(f"np.{ufunc.__name__} ({method})")
+        result = rule(ufunc, *map(_plain, inputs), **settings)
+        if out is None:
+            return _stepped(result)
+        if not isinstance(out[0], Stepped):
+            raise NotSteppable(f"np.{ufunc.__name__} into a real array")
+        np.copyto(_plain(out[0]), result)
+        return out[0]
+
+    def __array_function__(self, function: Any, types: Any, args: Any, settings: Any) -> Any:
+        """Run the functions that move numbers about, or are made of elementwise ones."""
+        if function not in _STRUCTURAL or (function is np.copyto and not np.iscomplexobj(args[0])):
+            raise NotSteppable(f"np.{function.__name__}")
+        return _stepped(super().__array_function__(function, types, args, settings))
+
+    def astype(self, dtype: Any, *args: Any, **settings: Any) -> Any:
+        """Stay as it is for float64, which these numbers stand for; anything coarser has no derivative."""
+        wanted = np.dtype(dtype)
+        if wanted.kind in "biu":
+            return _plain(self).real.astype(wanted)
+        if wanted not in (np.float64, np.complex128):
+            raise NotSteppable(f"astype({wanted})")
+        return self.copy()
+
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **settings: Any) -> Any:
+        """Return the sum over its length: NumPy's own way writes into a real array."""
+        total = self.sum(axis=axis, **settings)
+        return total * (max(total.size, 1) / self.size)
+
+    def round(self, decimals: Any = 0, out: Any = None) -> Any:
+        """Return the rounded real part, which is constant between its jumps."""
+        return np.round(_plain(self).real, decimals)
+
+
+def stepped(value: Any, direction: Any) -> Stepped:
+    """Return an array a step away along a direction of at most ordinary size."""
+    moved = np.asarray(value, dtype=np.float64) + 1j * STEP * np.asarray(direction, dtype=np.float64)
+    return np.asarray(moved).view(Stepped)
+
+
+def derivative(result: Any) -> HostArray:
+    """Return the derivative that a result of stepped arrays carries; 0 for one that did not depend on them."""
+    if np.iscomplexobj(result):
+        return np.asarray(_plain(np.asanyarray(result)).imag / STEP)
+    return np.zeros(np.shape(result))
+
+
+def _plain(value: Any) -> Any:
+    return value.view(np.ndarray) if isinstance(value, Stepped) else value
+
+
+def _stepped(result: Any) -> Any:
+    """Return complex results as stepped arrays, also those that NumPy made a scalar."""
+    if isinstance(result, (np.ndarray, np.generic)) and result.dtype.kind == "c":
+        return np.asarray(result).view(Stepped)
+    return result
+
+
+def _real(value: Any) -> Any:
+    return np.real(value)
+
+
+def _smooth(ufunc: Any, *inputs: Any, **settings: Any) -> Any:
+    return ufunc(*inputs, **settings)
+
+
+def _real_domain(least: float) -> Callable[..., Any]:
+    """Return the rule of a function that real numbers below `least` do not have: not a number, as without a step."""
+
+    def rule(ufunc: Any, x: Any, **settings: Any) -> Any:
+        return np.where(_real(x) < least, np.nan, ufunc(x, **settings))
+
+    return rule
+
+
+def _power(ufunc: Any, base: Any, exponent: Any, **settings: Any) -> Any:
+    """Return powers by whole numbers for any base, other powers where a real base has them."""
+    if np.iscomplexobj(exponent):
+        raise NotSteppable("np.power with an exponent that is differentiated")
+    whole = np.equal(np.round(exponent), exponent)
+    return np.where((_real(base) < 0) & ~whole, np.nan, ufunc(base, exponent, **settings))
+
+
+def _compare(ufunc: Any, *inputs: Any, **settings: Any) -> Any:
+    return ufunc(*map(_real, inputs), **settings)
+
+
+def _larger(ufunc: Any, a: Any, b: Any) -> Any:
+    """Return the larger; of equal ones the second."""
+    return np.where((_real(a) > _real(b)) | np.isnan(_real(a)), a, b)
+
+
+def _smaller(ufunc: Any, a: Any, b: Any) -> Any:
+    """Return the smaller; of equal ones the first."""
+    return np.where((_real(a) <= _real(b)) | np.isnan(_real(a)), a, b)
+
+
+def _cut(ufunc: Any, x: Any, low: Any, high: Any) -> Any:
+    return _smaller(None, _larger(None, x, low), high)
+
+
+def _absolute(ufunc: Any, x: Any) -> Any:
+    return x * np.sign(_real(x))
+
+
+def _extreme(find: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the rule of a reduction to the element whose real part `find` finds."""
+
+    def rule(ufunc: Any, x: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False, **settings: Any) -> Any:
+        if settings.keys() - {"initial", "where"} or isinstance(axis, tuple):
+            raise NotSteppable(f"np.{ufunc.__name__} over several axes")
+        flat = x.reshape(-1) if axis is None else x
+        along = 0 if axis is None else axis
+        found = np.take_along_axis(flat, np.expand_dims(find(_real(flat), axis=along), along), along)
+        if axis is None:
+            return found.reshape((1,) * x.ndim if keepdims else ())
+        return found if keepdims else np.squeeze(found, axis=along)
+
+    return rule
+
+
+_SMOOTH = (
+    *(np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.reciprocal, np.square, np.matmul),
+    *(np.exp, np.exp2, np.expm1, np.tanh, np.sinh, np.cosh, np.sin, np.cos, np.tan),
+)
+_COMPARISONS = (
+    *(np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal),
+    *(np.isfinite, np.isnan, np.isinf, np.sign, np.floor, np.ceil, np.trunc, np.rint),
+)
+_RULES: dict[tuple[Any, str], Callable[..., Any]] = {
+    **{(ufunc, "__call__"): _smooth for ufunc in _SMOOTH},
+    **{(ufunc, "__call__"): _compare for ufunc in _COMPARISONS},
+    **{(ufunc, "__call__"): _real_domain(0.0) for ufunc in (np.sqrt, np.log, np.log2, np.log10)},
+    (np.log1p, "__call__"): _real_domain(-1.0),
+    (np.power, "__call__"): _power,
+    (np.maximum, "__call__"): _larger,
+    (np.minimum, "__call__"): _smaller,
+    (np.clip, "__call__"): _cut,
+    (np.absolute, "__call__"): _absolute,
+    (np.add, "reduce"): lambda ufunc, *inputs, **settings: ufunc.reduce(*inputs, **settings),
+    (np.maximum, "reduce"): _extreme(np.argmax),
+    (np.minimum, "reduce"): _extreme(np.argmin),
+}
+_STRUCTURAL = {
+    *(np.sum, np.mean, np.max, np.min, np.clip, np.round, np.astype),
+    *(np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.copy, np.copyto, np.shape, np.ndim, np.size),
+    *(np.concatenate, np.stack, np.vstack, np.hstack, np.where, np.take, np.take_along_axis, np.tile, np.repeat),
+    *(np.reshape, np.ravel, np.transpose, np.matrix_transpose, np.swapaxes, np.moveaxis, np.expand_dims, np.squeeze),
+    *(np.broadcast_to, np.flip, np.roll, np.atleast_1d, np.atleast_2d, np.tril, np.triu, np.diagonal, np.iscomplexobj),
+}
