@@ -331,7 +331,7 @@ class Model:
         from bpengine.derivatives.rows import chosen
 
         names = chosen(tuple(self._params), only, "per_sample_gradients")
-        rows = check_rows(self.network, x, y, weights)
+        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         return per_sample_gradients(self._evaluator, self._params, self._running, rows, names)
 
     def jacobian(self, x: Any, *, link: bool = False) -> HostArray:
@@ -346,7 +346,7 @@ class Model:
         """
         from bpengine.derivatives.jacobian import jacobian
 
-        x = data.check_features(x, self.network.inputs)
+        x = data.check_features(x, self.network.inputs, dtype=self.dtype)
         return jacobian(self._evaluator, self._params, self._running, x, link=link)
 
     def input_gradients(self, x: Any, y: Any, weights: Any = None) -> HostArray:
@@ -361,7 +361,7 @@ class Model:
         """
         from bpengine.derivatives.inputs import input_gradients
 
-        rows = check_rows(self.network, x, y, weights)
+        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         return input_gradients(self._evaluator, self._params, self._running, rows)
 
     def hvp(self, x: Any, y: Any, v: Mapping[str, Any], weights: Any = None) -> HostArrays:
@@ -387,7 +387,7 @@ class Model:
         from bpengine.derivatives.hessian import check_direction, product
 
         direction = check_direction(v, self._params)
-        rows = check_rows(self.network, x, y, weights)
+        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         found = product(self._evaluator, self._params, self._running, rows)(direction)
         return {name: found[name].astype(self.dtype) for name in self._params}
 
@@ -412,7 +412,7 @@ class Model:
         from bpengine.derivatives.rows import chosen
 
         names = chosen(tuple(self._params), None, "top_eigenvalue")
-        rows = check_rows(self.network, x, y, weights)
+        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         times = product(self._evaluator, self._params, self._running, rows)
         shapes = {name: tuple(self._params[name].shape) for name in names}
         return top_eigenvalue(times, shapes, steps, tolerance, seed)
