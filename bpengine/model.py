@@ -23,9 +23,10 @@ from bpengine.training.history import Epoch, History
 from bpengine.training.inputs import check_rows, held
 from bpengine.training.loan import Loan
 from bpengine.training.loop import OnEpoch
-from bpengine.training.optimizers import Optimizer
+from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.shelf import Shelf
 from bpengine.training.stopping import Rule
+from bpengine.training.updating import Applied, apply
 
 if TYPE_CHECKING:
     from bpengine.check import Report
@@ -75,6 +76,7 @@ class Model:
         self._evaluator = Evaluator(network, backend, self._ops)
         self._steps: dict[Any, Any] = {}
         self._params, self._running = self._bring(params), self._bring(running)
+        self._applied: Applied | None = None  # what apply_gradients goes on from
         self._names = tuple(params), tuple(running)
 
     def __repr__(self) -> str:
@@ -99,15 +101,7 @@ class Model:
         Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no number, is not
         finite, or is beyond what the model's dtype can hold; the model is then as it was.
         """
-        new: HostArrays = {}
-        for name, value in values.items():
-            if name not in self._params:
-                raise unknown("parameter", name, self._params)
-            new[name] = held(f"parameter {name!r}", value, self.dtype)
-            if new[name].shape != tuple(self._params[name].shape):
-                wanted = tuple(self._params[name].shape)
-                raise ShapeError(f"parameter {name!r} requires the shape {wanted}, got {new[name].shape}.")
-        self._params = {**self._params, **self._bring(new)}
+        self._params = {**self._params, **self._bring(self._named("parameter", values))}
 
     @property
     def running(self) -> HostArrays:
@@ -195,6 +189,7 @@ class Model:
         progress: bool = False,
         track_step_size: bool | None = None,
         freeze: str | Sequence[str] = (),
+        accumulate: int = 1,
     ) -> History:
         """Train on x (rows, inputs) and y until `epochs`, `steps` or a rule of `stop` is reached; return the History.
 
@@ -205,6 +200,9 @@ class Model:
         freeze: names of parameters and of running statistics that stay as they are. freeze="1.*" freezes all of a BatchNorm
             layer: gamma, beta, mean and variance; it then normalises by its statistics, as outside training.
         update: "simultaneous", or "sequential": each layer is updated before the gradient is taken through it.
+        accumulate: batches to an update. k batches are run one after another and their gradients added up to those of one
+            batch k times as large, of which only `batch_size` rows are in memory at a time: the same training, but for
+            rounding. (BatchNorm normalises each of the k by its own statistics, dropout draws a mask for each.)
         clip_norm: largest norm of all gradients together. shuffle: a new order each epoch, given by (seed, epoch).
         callbacks: called with (model, epoch) after each epoch; a true result stops. Parameters that a callback sets on the
             model (an average, a limited norm) are those that training goes on with.
@@ -217,7 +215,7 @@ class Model:
         """
         fit = Fit(
             optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
-            track_step_size, freeze,
+            track_step_size, freeze, accumulate,
         )  # fmt: skip
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         with Shelf(self.backend) as shelf:
@@ -238,6 +236,28 @@ class Model:
         self._adopt(state)
         self.fits += 1
         return history
+
+    def apply_gradients(
+        self, gradients: Mapping[str, Any], *, optimizer: str | Optimizer = "adam", clip_norm: float | None = None
+    ) -> None:
+        """Update parameters by given gradients: one step of a loop of one's own.
+
+        gradients: {name: array}, named and shaped like `parameters`, as `loss_and_gradients` returns them; parameters
+            without one stay. clip_norm: largest norm of all of them together.
+        optimizer: its moments and its number of updates go on from call to call, also when the learning rate is another;
+            they begin anew with another rule, and after a `fit`.
+
+        Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for gradients that are not finite,
+        NonFiniteError when the new parameters would not be; the model is then as it was.
+
+        >>> loss, gradients = model.loss_and_gradients(x, y)
+        >>> model.apply_gradients(gradients, optimizer=bp.Adam(1e-3))
+        """
+        given = self._bring(self._named("gradient of parameter", gradients))
+        changed, self._applied = apply(
+            self.backend, self._ops, self._params, given, make_optimizer(optimizer), clip_norm, self._applied
+        )
+        self._params = {**self._params, **changed}
 
     def _subject(self, arrays: Callable[[], State]) -> Subject:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
@@ -294,6 +314,20 @@ class Model:
         names = list(self.class_names) if self.class_names else None
         return {"dtype": self.dtype, "seed": self.seed, "fits": self.fits, "class_names": names}
 
+    def _named(self, what: str, values: Mapping[str, Any]) -> HostArrays:
+        """Return arrays by parameter name, each of that one's shape and of finite numbers in the model's dtype."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"a {what} requires its name: {{'0.weight': ...}}, got {type(values).__name__}.")
+        found: HostArrays = {}
+        for name, value in values.items():
+            if name not in self._params:
+                raise unknown("parameter", name, self._params)
+            found[name] = held(f"{what} {name!r}", value, self.dtype)
+            if found[name].shape != tuple(self._params[name].shape):
+                wanted = tuple(self._params[name].shape)
+                raise ShapeError(f"{what} {name!r} requires the shape {wanted}, got {found[name].shape}.")
+        return found
+
     def _bring(self, arrays: HostArrays) -> dict[str, Array]:
         return {name: self.backend.asarray(array, self.dtype) for name, array in arrays.items()}
 
@@ -301,6 +335,7 @@ class Model:
         return {name: np.array(self.backend.to_numpy(array)) for name, array in arrays.items()}
 
     def _adopt(self, state: Any) -> None:
+        self._applied = None
         names, running = self._names  # JAX sorts the names of a tree
         self._params = {name: state["params"][name] for name in names}
         self._running = {name: state["running"][name] for name in running}

@@ -118,7 +118,7 @@ class Network:
     ) -> Array:
         """Return the loss with penalties, by forward kernels alone: what an oracle differentiates."""
         loss = self.data_loss(ops, self.forward(ops, params, running, x, run).y, target, weights)[0]
-        return _add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0], weights))
+        return add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0], weights))
 
     @in_scope
     def loss_and_gradients(
@@ -141,7 +141,7 @@ class Network:
         loss, residual = self.data_loss(ops, y, target, weights)
         dy = ops.at("loss").backward(self.loss.name)(residual, ops.xp.ones_like(loss))
         terms = self.penalty_terms(ops, params, y.shape[0], weights)
-        return _add_up(ops, loss, terms), dy, terms
+        return add_up(ops, loss, terms), dy, terms
 
     @in_scope
     def add_penalties(self, ops: Ops, terms: list[Any], gradients: Arrays) -> Arrays:
@@ -155,7 +155,8 @@ class Network:
         return touched
 
 
-def _add_up(ops: Ops, loss: Array, terms: list[Any]) -> Array:
+def add_up(ops: Ops, loss: Array, terms: list[Any]) -> Array:
+    """Return the loss with its penalty terms."""
     for _, _, value, _ in terms:
         loss = ops.at("penalty").add_fwd(loss, value)[0]
     return loss

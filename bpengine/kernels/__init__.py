@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from bpengine.kernels import (
+    accumulate,
     adam,
     adamw,
     add,
@@ -37,6 +38,7 @@ from bpengine.kernels import (
     momentum,
     moving_average,
     nesterov,
+    part_counter,
     relu,
     rmsprop,
     selu,
@@ -65,7 +67,7 @@ _LOSSES = (
 )
 _PENALTIES = (l2, l1)
 _UPDATE_RULES = (sgd, momentum, nesterov, rmsprop, adam, adamw)
-_HELPERS = (halt, global_norm, clip_by_global_norm, step_size, moving_average, advance)
+_HELPERS = (halt, global_norm, clip_by_global_norm, step_size, moving_average, advance, accumulate, part_counter)
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {

@@ -64,9 +64,10 @@ class Fit:
     progress: bool = False
     track_step_size: bool | None = None
     freeze: str | Sequence[str] = ()
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "steps"):
+        for name in ("batch_size", "epochs", "steps", "accumulate"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, whole(getattr(self, name), "fit", name))
         for name in ("shuffle", "progress"):
@@ -83,6 +84,14 @@ class Fit:
         if self.clip_norm is not None and self.update == "sequential":
             raise ConfigError(
                 "clip_norm requires all gradients at once; update='sequential' takes them one by one. Drop one."
+            )
+        if self.accumulate > 1 and self.batch_size is None:
+            raise ConfigError(
+                f"accumulate requires batch_size, the rows that are run at a time, got accumulate={self.accumulate} without."
+            )
+        if self.accumulate > 1 and self.update == "sequential":
+            raise ConfigError(
+                "accumulate requires all gradients before an update; update='sequential' takes them one by one. Drop one."
             )
         if self.validation is not None:
             several = isinstance(self.validation, (tuple, list))
@@ -130,11 +139,14 @@ class Fit:
         return Progress(self.epochs or self.steps or 0, show=self.progress)
 
     def _batch(self, rows: int) -> int | None:
-        if self.batch_size is not None and self.batch_size > rows:
+        """Return the rows of a step: `accumulate` batches make one."""
+        if self.batch_size is None:
+            return None
+        if self.batch_size > rows:
             warnings.warn(
                 f"batch_size {self.batch_size} is more than the {rows} rows: training on the full batch.", stacklevel=4
             )
-        return self.batch_size
+        return self.batch_size * self.accumulate
 
     def _least(self, network: Network, rows: int, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
@@ -144,7 +156,7 @@ class Fit:
             if 0 < rows % batch < least:
                 warnings.warn(
                     f"batch_size {batch} leaves {rows % batch} of {rows} rows over at the end of an epoch, too few for "
-                    f"BatchNorm: the last step has {batch + rows % batch} rows.",
+                    f"BatchNorm: the last batch has {batch + rows % batch} rows.",
                     stacklevel=4,
                 )
             return least
@@ -167,6 +179,7 @@ class Fit:
             step_below=rules.step_size.tolerance if rules.step_size else None,
             track_step_size=wanted or rules.step_size is not None,
             frozen=frozen,
+            part=self.batch_size if self.accumulate > 1 else None,
         )
 
     def _validation(self, subject: Subject) -> Callable[[State], dict[str, float]] | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bpengine.backend import State, Step
@@ -13,10 +12,10 @@ from bpengine.layers.contract import run_backward
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.training import accumulation
 from bpengine.training.in_turn import of_parameters_alone, renewed
 from bpengine.training.optimizers import Optimizer
-
-Exchange = Callable[[Arrays], Arrays]
+from bpengine.training.updating import Exchange, Update, alone, init_slots
 
 
 @dataclass(frozen=True)
@@ -31,37 +30,29 @@ class StepPlan:
     step_below: float | None
     track_step_size: bool
     frozen: frozenset[str] = frozenset()  # places of layers that run by their running statistics
+    part: int | None = None  # rows that are run at a time, where a step is to have more
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells two plans apart; the learning rate is not part of it, it is an argument of the step."""
-        rest = (
-            self.trained,
-            self.update,
-            self.clip_norm,
-            self.loss_below,
-            self.step_below,
-            self.track_step_size,
-            self.frozen,
-        )
+        rest = (getattr(self, f.name) for f in fields(self) if f.name != "optimizer")
         return (self.optimizer.rule, *rest)
 
 
 def init_state(ops: Ops, plan: StepPlan, params: Arrays, running: Arrays, counter: Array) -> State:
     """Return the state before the first step; `counter` is uint32 (2,): seed and step number."""
-    with ops.scope():
-        slots = plan.optimizer.init(ops.xp, {name: params[name] for name in plan.trained})
+    slots = init_slots(plan.optimizer, ops, params, plan.trained)
     return {"params": dict(params), "running": dict(running), "slots": slots, "counter": counter}
 
 
-def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = lambda gradients: gradients) -> Step:
+def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = alone) -> Step:
     """Return step(state, rows, lr) -> (state, report).
 
     rows: x, target and, when samples are weighted, weights. lr: (1,). report: "loss" () before the update, "halt" (),
     and "step_size" (1,) if it is tracked. `exchange` sees every gradient between its computation and its use: several
     machines average theirs here.
     """
-    parts = _Parts(network, plan, ops, exchange, plan.optimizer.bind(ops))
+    parts = _Parts(network, plan, ops, Update(plan.optimizer, ops, plan.clip_norm, exchange))
     gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
@@ -83,17 +74,20 @@ class _Parts:
     network: Network
     plan: StepPlan
     ops: Ops
-    exchange: Exchange
-    rule: Callable[..., tuple[Array, ...]]
+    update: Update
     alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
 
     def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
         """Take all gradients at the old parameters, then update."""
         x, target, *weights = rows
-        weight, run = (weights[0] if weights else None), self._run(state)
-        loss, gradients, running = self.network.loss_and_gradients(
-            self.ops, state["params"], state["running"], x, target, weight, run
-        )
+        given = self.ops, state["params"], state["running"]
+        if self.plan.part and x.shape[0] > self.plan.part:
+            loss, gradients, running = accumulation.loss_and_gradients(
+                self.network, *given, rows, self._run(state), self.plan.part
+            )
+        else:
+            weight = weights[0] if weights else None
+            loss, gradients, running = self.network.loss_and_gradients(*given, x, target, weight, self._run(state))
         changed, slots = self._update(state, gradients, lr)
         return loss, changed, {**state["slots"], **slots}, running
 
@@ -127,17 +121,4 @@ class _Parts:
         return Run(True, state["counter"], frozen=self.plan.frozen)
 
     def _update(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, dict[str, list[Array]]]:
-        """Send the gradients of the trained parameters through the exchange and the clip, and apply the update rule."""
-        xp, plan = self.ops.xp, self.plan
-        gradients = self.exchange({name: dw for name, dw in gradients.items() if name in plan.trained})
-        if plan.clip_norm is not None and gradients:
-            norm = self.ops.global_norm(*gradients.values())
-            gradients = {
-                n: self.ops.clip_by_global_norm(norm, dw, max_norm=plan.clip_norm) for n, dw in gradients.items()
-            }
-        changed: Arrays = {}
-        slots: dict[str, list[Array]] = {}
-        t = xp.astype(state["counter"][1:2], lr.dtype) + 1
-        for name, dw in gradients.items():
-            changed[name], *slots[name] = self.rule(state["params"][name], dw, *state["slots"][name], t, lr)
-        return changed, slots
+        return self.update(state, {name: dw for name, dw in gradients.items() if name in self.plan.trained}, lr)

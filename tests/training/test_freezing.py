@@ -93,7 +93,7 @@ def test_a_single_row_joins_the_batch_before_it(
     settings = {"batch_size": batch_size, "epochs": 2}
     joined = len(steps) < -(-rows // batch_size)
     if joined:
-        with pytest.warns(UserWarning, match=rf"leaves 1 of {rows} rows over .*the last step has {steps[-1]} rows"):
+        with pytest.warns(UserWarning, match=rf"leaves 1 of {rows} rows over .*the last batch has {steps[-1]} rows"):
             history = model.fit(x, y, **settings)
     else:
         history = model.fit(x, y, **settings)
@@ -108,7 +108,7 @@ def test_every_row_is_seen_when_one_joins(tmp_path: Any, rng: np.random.Generato
     network = bp.Network(5, [bp.BatchNorm(momentum=0.0), bp.Dense(1)], "mean_squared_error")
     for given in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
         model = bp.Model(network, dtype="float64")
-        with pytest.warns(UserWarning, match="the last step has 5 rows"):
+        with pytest.warns(UserWarning, match="the last batch has 5 rows"):
             model.fit(given, x[:, :1], batch_size=4, epochs=1, shuffle=False)
         np.testing.assert_allclose(model.running["0.mean"], x[4:].mean(axis=0), rtol=1e-12)
 
