@@ -38,6 +38,11 @@ PURPOSES: MappingProxyType[str, int] = MappingProxyType(
         "check rounding": 17,  # the seed is the number of the run
         "explain rounding": 18,  # the seed is the number of the shake
         "figure points": 19,  # seed 0
+        "check perturbed": 20,  # [try]
+        "check sides": 21,
+        "check derivatives": 22,
+        "check shaking": 23,  # the seed is the number of the shake
+        "top eigenvalue": 24,
     }
 )
 

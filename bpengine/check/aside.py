@@ -1,9 +1,10 @@
 """A little aside: what to do at kinks that stand in an oracle's way, whether a kernel states them or nobody does.
 
 At a kink the gradient is a matter of convention, and no oracle knows that of a layer of one's own. So what a kink makes
-impossible at the point is done a little aside, at a point drawn at random, which lies on a kink with probability 0: there
-every right backward agrees with every oracle, and a wrong one does not. What remains at the kink itself is that the
-hand-written value must be finite and near the slopes on its sides.
+impossible at the point is done a little aside, at two points opposite each other: a direction drawn at random lies along a
+kink with probability 0, and what lies on a kink is on one side of it at one of the points and on the other at the other. There
+every right backward agrees with every oracle, and a wrong one does not. What remains at the kink itself, that the hand-written
+value must be among the slopes on its sides, is the matter of `sides`.
 """
 
 from __future__ import annotations
@@ -24,18 +25,22 @@ TRIES = 4
 SIDES = 32  # points around the point
 
 
-def aside(problem: Problem, seed: int) -> Problem | None:
-    """Return the problem at a point a thousandth aside; None where the function is nowhere finite around."""
+def aside(problem: Problem, seed: int) -> list[Problem]:
+    """Return the problem at two points a thousandth aside, opposite each other; one or none where it is not finite there."""
+    found: list[Problem] = []
     for draw in range(TRIES):
-        moved = replace(problem, at=_moved(problem, stream("check aside", seed, draw), APART))
-        if np.isfinite(moved.value(Ops(np), moved.at)):
-            return moved
-    return None
+        directions = _directions(problem, stream("check aside", seed, draw))
+        moved = [replace(problem, at=_moved(problem, directions, side * APART)) for side in (1.0, -1.0)]
+        finite = [there for there in moved if np.isfinite(there.value(Ops(np), there.at))]
+        found = max(found, finite, key=len)
+        if len(found) == len(moved):
+            break
+    return found
 
 
 @dataclass(frozen=True)
 class Slopes:
-    """The least and the largest hand-written gradient at points that touch the point."""
+    """The least and the largest hand-written gradient at points that touch the point, in pairs opposite each other."""
 
     least: HostArrays
     largest: HostArrays
@@ -54,7 +59,8 @@ class Slopes:
 
 def slopes(problem: Problem, seed: int) -> Slopes:
     """Return the slopes around the point. They are those of the hand-written backward: it must have been found right aside."""
-    points = (_moved(problem, stream("check slopes", seed, k), TOUCH) for k in range(SIDES))
+    drawn = (_directions(problem, stream("check slopes", seed, k)) for k in range(SIDES // 2))
+    points = (_moved(problem, directions, side * TOUCH) for directions in drawn for side in (1.0, -1.0))
     found = [problem.gradients(at=point)[1] for point in points]
     stacked = {name: np.stack([gradients[name] for gradients in found]) for name in problem.at}
     return Slopes({n: a.min(axis=0) for n, a in stacked.items()}, {n: a.max(axis=0) for n, a in stacked.items()})
@@ -66,8 +72,12 @@ def sizes(array: Any) -> Any:
     return np.maximum(np.abs(array), usual if usual > 0 else 1.0)
 
 
-def _moved(problem: Problem, rng: np.random.Generator, amount: float) -> HostArrays:
+def _directions(problem: Problem, rng: np.random.Generator) -> HostArrays:
     def away(array: Any) -> Any:
         return rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape) * sizes(array)
 
-    return {name: array + amount * away(array) for name, array in problem.at.items()}
+    return {name: away(array) for name, array in problem.at.items()}
+
+
+def _moved(problem: Problem, directions: HostArrays, amount: float) -> HostArrays:
+    return {name: array + amount * directions[name] for name, array in problem.at.items()}

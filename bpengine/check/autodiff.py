@@ -10,7 +10,7 @@ import numpy as np
 
 from bpengine.backend import get_oracle
 from bpengine.check import judge, kinks, rounding
-from bpengine.check.kinkops import Shifted
+from bpengine.check.kinkops import Shifted, corrections
 from bpengine.check.kinks import Kink
 from bpengine.check.problem import Problem, counter
 from bpengine.layers.layer import Arrays, HostArrays, Run
@@ -20,14 +20,14 @@ from bpengine.streams import stream
 from bpengine.training.inputs import check_rows
 
 EPS = float(np.finfo(np.float64).eps)
-FACTOR = "factor of the scalar"  # no array has such a name
+FACTOR, SHIFT, TAKEN = "factor of the scalar", "shift of call", "change of call"  # no array has such a name
 
 Differentiated = Callable[[HostArrays], tuple[float, HostArrays]]
 
 
 @dataclass(frozen=True)
 class Autodiff:
-    """The scalar and its gradients by autodiff; and, for each array, how far autodiff's own rounding may have carried it."""
+    """The scalar and its gradients by autodiff; and, for each of them, how far autodiff's own rounding may have carried it."""
 
     value: float
     gradients: HostArrays
@@ -43,33 +43,51 @@ def autodiff(problem: Problem, met: list[Kink]) -> Autodiff:
     the arrays it comes to and in no other.)
     `met` are the kinks of NumPy's forward at the point. Raises BackendUnavailable when JAX cannot run here.
     """
-    runs = _runs(problem, met)
-    value, gradients = _mean(runs, problem.at, 1.0)
+    run, moves = _compiled(problem, len(met)), _moves(problem, met)
+    value, gradients = _mean(run, moves, problem.at, 1.0)
     again = []
     for draw in range(rounding.DRAWS):
         rng = stream("check autodiff", draw)
         near = {n: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for n, a in problem.at.items()}
-        again.append(rounding.largest(_mean(runs, near, rng.uniform(1.0, 2.0))[1], gradients))
+        other, found = _mean(run, moves, near, rng.uniform(1.0, 2.0))
+        again.append(rounding.largest(found, gradients) | {rounding.VALUE: abs(other - value)})
     return Autodiff(value, gradients, judge.explained(problem, again, gradients, met, EPS))
 
 
-def _runs(problem: Problem, met: list[Kink]) -> list[Differentiated]:
-    """Return autodiff of the scalar times a factor; the mean of both where a kernel's convention is the middle of a kink."""
-    oracle = get_oracle()
-    if not kinks.ambiguous(met, EPS):
-        return [oracle.differentiated(lambda ops, at: at[FACTOR] * problem.scalar(ops, at))]
-    middle = any(k.side == "middle" and bool((k.distance == 0).any()) for k in met)
-    sides = [kinks.shifts(met, EPS, exact) for exact in ((-1.0, 1.0) if middle else (-1.0,))]
-    return [oracle.differentiated(_moved(problem, amounts)) for amounts in sides]
+def _compiled(problem: Problem, calls: int) -> Differentiated:
+    """Return autodiff of the scalar times a factor, with a shift for each call that may meet a kink.
+
+    It is compiled once for a problem, wherever its point is, for the shifts are arguments as well.
+    """
+
+    def function(ops: Ops, at: Arrays) -> Any:
+        shifts, taken = ([at[f"{what} {k}"] for k in range(calls)] for what in (SHIFT, TAKEN))
+        return at[FACTOR] * problem.scalar(Shifted(ops.xp, shifts, taken) if calls else ops, at)
+
+    if "autodiff" not in problem.memo:
+        problem.memo["autodiff"] = get_oracle().differentiated(function)
+    run: Differentiated = problem.memo["autodiff"]
+    return run
 
 
-def _moved(problem: Problem, amounts: list[Any]) -> Any:
-    return lambda ops, at: at[FACTOR] * problem.scalar(Shifted(ops.xp, amounts), at)
+def _moves(problem: Problem, met: list[Kink]) -> list[HostArrays]:
+    """Return the shifts off the kinks, by name: one set, or one for each side where a convention is the middle of a kink."""
+    sides = [[np.zeros(np.shape(kink.distance)) for kink in met]]
+    if kinks.ambiguous(met, EPS):
+        middle = any(k.side == "middle" and bool((k.distance == 0).any()) for k in met)
+        sides = [kinks.shifts(met, EPS, exact) for exact in ((-1.0, 1.0) if middle else (-1.0,))]
+    found = []
+    for amounts in sides:
+        taken = corrections(lambda ops: problem.value(ops, problem.at), amounts)
+        named = {f"{SHIFT} {k}": amount for k, amount in enumerate(amounts)}
+        found.append(named | {f"{TAKEN} {k}": change for k, change in enumerate(taken)})
+    return found
 
 
-def _mean(runs: list[Differentiated], at: HostArrays, factor: float) -> tuple[float, HostArrays]:
-    found = [run({**at, FACTOR: np.asarray(factor)}) for run in runs]
-    return found[0][0], {n: np.mean([gradients[n] for _, gradients in found], axis=0) / factor for n in at}
+def _mean(run: Differentiated, moves: list[HostArrays], at: HostArrays, factor: float) -> tuple[float, HostArrays]:
+    found = [run({**at, **move, FACTOR: np.asarray(factor)}) for move in moves]
+    gradients = {n: np.mean([gradients[n] for _, gradients in found], axis=0) / factor for n in at}
+    return float(np.mean([value for value, _ in found])) / factor, gradients
 
 
 def autodiff_gradients(

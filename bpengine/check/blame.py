@@ -12,7 +12,7 @@ from bpengine.check import judge
 from bpengine.check.kernelproblem import of_kernel
 from bpengine.check.oracles import NAMES, Oracles
 from bpengine.check.problem import Problem, of_layer
-from bpengine.check.verdict import Verdict
+from bpengine.check.verdict import GIVEN, Verdict
 from bpengine.errors import BpError
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
@@ -22,16 +22,18 @@ from bpengine.ops import Call, ObservedOps, Ops
 
 @dataclass(frozen=True)
 class Guilty:
-    """The first call that does not agree with its oracle: where, which function, which of its results, in words."""
+    """The first call that does not agree with its oracle: where, which function, which result, in words, at which point."""
 
     place: str
     function: str
     argument: str
     words: str
+    point: str = GIVEN
 
     def __str__(self) -> str:
         where = f"layer {self.place}" if self.place[:1].isdigit() else f"the {self.place}" if self.place else ""
-        return f"{self.function}{' in ' + where if where else ''}, {self.argument}: {self.words}"
+        there = "" if self.point == GIVEN else f" at the {self.point} point"
+        return f"{self.function}{' in ' + where if where else ''}, {self.argument}{there}: {self.words}"
 
 
 def guilty_call(problem: Problem, names: Sequence[str] = NAMES) -> Guilty | None:
@@ -72,7 +74,7 @@ def first_failure(oracles: Oracles, names: Sequence[str]) -> Verdict | None:
         failures = [v for v in oracles.run(name)[1] if not v.passed and v.array != "value"]
         if failures:
             return failures[0]
-    return None
+    return next((v for v in oracles.sides() if not v.passed), None)
 
 
 def _forward(call: Call, before: list[Call], problem: Problem, names: Sequence[str]) -> Guilty | None:

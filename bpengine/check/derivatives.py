@@ -25,6 +25,7 @@ from bpengine.errors import BackendUnavailable
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE, Network
 from bpengine.ops import Ops
+from bpengine.streams import stream
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.inputs import Rows
 
@@ -139,7 +140,7 @@ def check_derivatives(point: Point) -> tuple[OracleUse, tuple[DerivativeVerdict,
 
 
 def _site(point: Point) -> _Site:
-    rng = np.random.default_rng(np.random.SeedSequence(point.seed, spawn_key=(_STREAM,)))
+    rng = stream("check derivatives", point.seed)
     weights = point.rows.weights
     counted = np.arange(len(point.rows.x)) if weights is None or not weights.any() else np.flatnonzero(weights)
     some = counted[np.linspace(0, len(counted) - 1, min(ROWS, len(counted))).astype(int)]
@@ -150,9 +151,6 @@ def _site(point: Point) -> _Site:
     return _Site(point.network, params, point.running, rows, v)
 
 
-_STREAM = int.from_bytes(b"check derivatives", "big")  # no stream that a user would draw
-
-
 def _aside(array: Any, rng: np.random.Generator) -> Any:
     usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
     step = rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape)
@@ -161,7 +159,7 @@ def _aside(array: Any, rng: np.random.Generator) -> Any:
 
 def _shaken(arrays: HostArrays, draw: int) -> HostArrays:
     """Return the arrays a rounding beside them: what that does to a derivative, rounding may do as well."""
-    rng = np.random.default_rng(np.random.SeedSequence(draw, spawn_key=(_STREAM,)))
+    rng = stream("check shaking", draw)
     return {name: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for name, a in arrays.items()}
 
 

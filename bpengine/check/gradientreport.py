@@ -9,9 +9,13 @@ from bpengine.check.blame import Guilty
 from bpengine.check.derivatives import DerivativeVerdict
 from bpengine.check.kinks import Counts
 from bpengine.check.oracles import OracleUse
+from bpengine.check.perturbed import NOT_ASKED_FOR, Perturbed
 from bpengine.check.report import Outcome, finite
-from bpengine.check.verdict import Verdict
+from bpengine.check.special import BLIND
+from bpengine.check.verdict import GIVEN, PERTURBED, Verdict
 from bpengine.errors import BpError
+
+LISTED = 8  # special values in the text; the JSON has all of them
 
 
 class GradientError(BpError, AssertionError):
@@ -24,9 +28,13 @@ class GradientError(BpError, AssertionError):
 
 @dataclass(frozen=True)
 class Report(Outcome):
-    """What `check_gradients` found: a verdict per array and oracle, the kinks, the oracles, and the guilty kernel."""
+    """What `check_gradients` found: a verdict per point, array and oracle, the kinks, the oracles, and the guilty kernel.
 
-    heads: ClassVar = ("array", "oracle", "compared", "error", "ulp", "tolerance", "order", "ok")
+    loss, kinks: at the point given; perturbed: the same and more of the perturbed point; special: the values at the point
+    given that hide a mistake, in words.
+    """
+
+    heads: ClassVar = ("array", "oracle", "point", "compared", "error", "ulp", "tolerance", "order", "ok")
     subject: str
     precision: str
     loss: float
@@ -35,6 +43,8 @@ class Report(Outcome):
     oracles: tuple[OracleUse, ...]
     guilty: Guilty | None = None
     derivatives: tuple[DerivativeVerdict, ...] = ()  # of a network: per-sample gradients, Jacobian, and so on
+    special: tuple[str, ...] = ()
+    perturbed: Perturbed = NOT_ASKED_FOR
 
     @property
     def passed(self) -> bool:
@@ -49,34 +59,46 @@ class Report(Outcome):
 
     def verdict(self) -> str:
         """Return whether it passed, what was checked and its value, in a line."""
-        return f"{'passed' if self.passed else 'FAILED'}: gradients of {self.subject}, value {self.loss:.6g}"
+        found = "passed" if self.passed else "FAILED"
+        if self.failures and all(v.point == PERTURBED for v in self.failures):
+            found += " at the perturbed point only"
+        return f"{found}: gradients of {self.subject}, value {self.loss:.6g}"
 
     def findings(self) -> list[str]:
         """Return a sentence for every failure: the guilty kernel first, then the worst element of each array by name."""
         lines = [f"guilty: {self.guilty}"] if self.guilty else []
-        lines += [v.worst.text(v.oracle) if v.worst else f"{v.array}: {v.oracle} disagrees" for v in self.failures]
+        lines += [_sentence(v) for v in self.failures]
         lines += [d.text() for d in self.derivatives if not d.passed]
         return lines if lines or self.passed else ["nothing could be compared: see the column 'compared'."]
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return the cells of the table, one row per array and oracle, then the derivatives, under `heads`."""
+        """Return the cells of the table, one row per point, array and oracle, then the derivatives, under `heads`."""
         return [*(_cells(v) for v in self.verdicts), *(_derivative_cells(d) for d in self.derivatives)]
 
+    def rows_at(self, point: str) -> list[tuple[str, ...]]:
+        """Return the rows of one point, "given" or "perturbed", without the column that says so."""
+        column = self.heads.index("point")
+        return [row[:column] + row[column + 1 :] for row in self.rows() if row[column] == point]
+
     def notes(self) -> list[tuple[str, str]]:
-        """Return what the table does not say, by name: precision, kinks, every oracle."""
+        """Return what the table does not say, by name: precision, kinks, special values, the perturbed point, every oracle."""
         used = [(o.name, f"{o.precision}; {o.note}" if o.used else f"not used: {o.note}") for o in self.oracles]
-        return [("precision", self.precision), ("kinks", str(self.kinks)), *used]
+        told = [("precision", self.precision), ("kinks", str(self.kinks))]
+        if self.special:
+            more = [f"and {len(self.special) - LISTED} more"] if len(self.special) > LISTED else []
+            told.append(("special values", f"{'; '.join([*self.special[:LISTED], *more])}: {BLIND}"))
+        return [*told, ("perturbed point", str(self.perturbed)), *used]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; what is not finite is None.
 
-        subject, precision, loss, passed; findings: the sentences of `findings()`; guilty: {place, function, argument, words}
-            or None.
+        subject, precision, loss, passed; findings: the sentences of `findings()`; guilty: {place, function, argument, words,
+            point} or None; special: the sentences about special values at the point given.
         verdicts: one for each array and oracle, the fields of `Verdict` with worst = {element, hand, reference, cause,
             ratio} or None.
         derivatives: one for each of per_sample_gradients, jacobian, input_gradients, hvp: the fields of
             `DerivativeVerdict`.
-        kinks: the fields of `Counts`; oracles: the fields of `OracleUse` for each.
+        kinks: the fields of `Counts`; oracles: the fields of `OracleUse` for each; perturbed: {judged, value, kinks, note}.
         """
         told = {**asdict(self), "passed": self.passed, "findings": self.findings()}
         for verdict, row in zip(self.verdicts, told["verdicts"], strict=True):
@@ -90,17 +112,22 @@ class Report(Outcome):
             raise GradientError(self)
 
 
+def _sentence(v: Verdict) -> str:
+    there = "" if v.point == GIVEN else f"at the {v.point} point, "
+    return there + (v.worst.text(v.oracle) if v.worst else f"{v.array}: {v.oracle} disagrees")
+
+
 def _cells(v: Verdict) -> tuple[str, ...]:
     told = ((v.left_out - v.aside, "at kinks"), (v.aside, "aside"), (v.ill, "ill conditioned"))
     counted = ", ".join([str(v.compared), *(f"{number} {what}" for number, what in told if number)])
     if not v.compared:
-        return v.array, v.oracle, counted, "-", "-", "-", "-", "-"
+        return v.array, v.oracle, v.point, counted, "-", "-", "-", "-", "-"
     order = "-" if v.order is None else f"{v.order:.2f}"
     ulp = f"{v.ulp:.2g}" if v.ulp < 10 else f"{v.ulp:.0f}" if v.ulp < 1e5 else f"{v.ulp:.0e}"
     numbers = (f"{v.error:.1e}", ulp, f"{v.tolerance:.1e}", order)
-    return v.array, v.oracle, counted, *numbers, "yes" if v.passed else "NO"
+    return v.array, v.oracle, v.point, counted, *numbers, "yes" if v.passed else "NO"
 
 
 def _derivative_cells(d: DerivativeVerdict) -> tuple[str, ...]:
     numbers = (f"{d.error:.1e}", "-", f"{d.tolerance:.1e}", "-")
-    return d.name, d.reference, str(d.compared), *numbers, "yes" if d.passed else "NO"
+    return d.name, d.reference, GIVEN, str(d.compared), *numbers, "yes" if d.passed else "NO"

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bpengine.check import blame, kinks, subjects
-from bpengine.check.derivatives import check_derivatives
+from bpengine.check import subjects
 from bpengine.check.gradientreport import Report
 from bpengine.check.kernelproblem import find_kernel
-from bpengine.check.oracles import NAMES, Oracles, OracleUse
-from bpengine.check.own import own_gradients
-from bpengine.check.problem import Problem
-from bpengine.check.subjects import Point
-from bpengine.check.verdict import Verdict
+from bpengine.check.oracles import NAMES
+from bpengine.check.points import Alone, NetworkSubject
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
@@ -33,6 +28,7 @@ def check_gradients(
     seed: int = 0,
     oracles: str | Sequence[str] = NAMES,
     options: Mapping[str, Any] | None = None,
+    perturbed: bool = True,
 ) -> Report:
     """Check a hand-written gradient against independent oracles and return the Report.
 
@@ -43,6 +39,9 @@ def check_gradients(
     oracles: "autodiff" (JAX, float64), "differences", "complex step", "inner products"; all of them by default. With up
         to 256 numbers differences and complex steps are taken element by element, with more on 8 elements of each array;
         inner products cost the same for any number.
+    perturbed: judge a second time at a perturbed point, where every parameter and every input is moved by its own size at
+        random: what is forgotten does not show where a bias is 0 or a gain 1, and the report names such values. A kernel's
+        options are made smaller there; targets, weights and labels stay.
 
     With "autodiff", a network's per-sample gradients, Jacobian, input gradients and a product with the Hessian, outside
     training, are held against JAX's as well: the part `derivatives` of the report.
@@ -64,61 +63,21 @@ def check_gradients(
             f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
         )
     if isinstance(subject, Network) or _is_model(subject):
-        return _network(subject, subjects.network_point(subject, x, y, weights, seed), seed, names)
+        return NetworkSubject(subject, subjects.network_point(subject, x, y, weights, seed), seed, names).report(
+            perturbed
+        )
     if y is not None or weights is not None:
         raise ConfigError("check_gradients requires y and weights for a network only, got them for a layer or kernel.")
     if isinstance(subject, Layer):
-        return _alone(subject, subjects.layer_problem(subject, x, seed), seed, names)
+        return Alone(subject, [subjects.layer_problem(subject, x, seed)], seed, names).report(perturbed)
     if isinstance(subject, (str, Kernel)):
-        kernel = find_kernel(subject)
-        return _alone(kernel, subjects.kernel_problem(kernel, x, options or {}, seed), seed, names)
+        kernel, chosen = find_kernel(subject), options or {}
+        problems = subjects.kernel_problems(kernel, x, chosen, seed, perturbed=perturbed)
+        named = {**kernel.options, **chosen}
+        return Alone(kernel, problems, seed, names, kernel.domain, named).report(perturbed)
     raise ConfigError(
         f"check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, got {subject!r}.{_hint(subject)}"
     )
-
-
-def _alone(subject: Layer | Kernel, problem: Problem, seed: int, names: list[str]) -> Report:
-    report = _report(problem, Oracles(problem, seed), names, "float64 on numpy")
-    if report.passed:
-        return report
-    inside = blame.guilty_call(problem, names) if isinstance(subject, Layer) else None
-    return replace(report, guilty=inside or blame.guilty_subject(subject, report.failures))
-
-
-def _network(subject: Any, point: Point, seed: int, names: list[str]) -> Report:
-    shape = "-".join(map(str, point.network.sizes))
-    problem = subjects.network_problem(point, f"network {shape}, {point.network.loss.name}")
-    judged, model = Oracles(problem, seed), subject if _is_model(subject) else None
-    copied = model is not None and (model.dtype != "float64" or model.backend.xp is not np)
-    copy = f", a copy of the {model.dtype} model on {model.backend.name}" if model and copied else ""
-    report = _report(problem, judged, names, f"float64 on numpy{copy}")
-    if not report.passed:
-        found = blame.guilty_call(problem, names) or blame.guilty_layer(*point.walked(), point.ops, names)
-        report = replace(report, guilty=found)
-    elif "autodiff" in names:
-        use, derivatives = check_derivatives(point)
-        report = replace(report, oracles=(*report.oracles, use), derivatives=derivatives)
-    if model is None or not copied:
-        return report
-    reference = judged.reference or judged.hand
-    use, verdicts = own_gradients(model, point, problem, judged.kinks, reference, judged.explained)
-    return replace(report, oracles=(*report.oracles, use), verdicts=(*report.verdicts, *verdicts))
-
-
-def _report(problem: Problem, judged: Oracles, names: list[str], precision: str) -> Report:
-    uses: list[OracleUse] = []
-    verdicts: list[Verdict] = []
-    for name in names:
-        use, found = judged.run(name)
-        uses.append(use)
-        verdicts += found
-    counted = replace(
-        kinks.count(judged.kinks),
-        left_out=sum(v.left_out for v in verdicts),
-        aside=sum(v.aside for v in verdicts),
-        elements=tuple(dict.fromkeys(e for v in verdicts for e in v.elements)),
-    )
-    return Report(problem.title, precision, judged.loss, tuple(verdicts), counted, tuple(uses))
 
 
 def _hint(subject: Any) -> str:

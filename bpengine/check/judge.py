@@ -44,15 +44,16 @@ def conditioning(problem: Problem, met: list[Kink], eps: float) -> dict[str, flo
 def explained(
     problem: Problem, runs: list[dict[str, float]], gradients: HostArrays, met: list[Kink], eps: float
 ) -> dict[str, float]:
-    """Return what rounding explains in each array, given how far each has moved in some runs.
+    """Return what rounding explains in each array, and in the scalar, given how far each has moved in some runs.
 
     Where rounding decides on which side of a kink an element lies, the gradient may jump: a run in which it has moved by
-    more than `JUMP` says nothing.
+    more than `JUMP` says nothing of it.
     """
+    value = rounding.explained([run[rounding.VALUE] for run in runs])
     if kinks.ambiguous(met, eps):
         sizes = scales(problem, gradients)
-        runs = [run for run in runs if all(run[n] <= JUMP * sizes[n] for n in run)]
-    return {name: rounding.explained([run[name] for run in runs]) for name in problem.at}
+        runs = [run for run in runs if all(run[n] <= JUMP * sizes[n] for n in problem.at)]
+    return {rounding.VALUE: value, **{name: rounding.explained([run[name] for run in runs]) for name in problem.at}}
 
 
 def compare(

@@ -61,11 +61,18 @@ def of_kernel(
         xp = ops.xp
         values = [at[n] if n in at else None if a is None else xp.asarray(a) for n, a in arrays.items()]
         y, residual = bound(ops, kernel, "forward")(*values, **options)
-        return xp.sum(xp.asarray(dy) * y), residual
+        return xp.asarray(dy) * y, residual
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
-        value, residual = forward(ops, at)
-        return value, named_gradients(kernel, bound(ops, kernel, "backward")(residual, ops.xp.asarray(dy)))
+        terms, residual = forward(ops, at)
+        found = named_gradients(kernel, bound(ops, kernel, "backward")(residual, ops.xp.asarray(dy)))
+        return ops.xp.sum(terms), found
+
+    def scalar(ops: Ops, at: Arrays) -> Array:
+        return ops.xp.sum(forward(ops, at)[0])
+
+    def terms(ops: Ops, at: Arrays) -> Array:
+        return forward(ops, at)[0]
 
     at = {name: arrays[name] for name in (wanted or kernel.differentiable)}
     outside = None if known(kernel) or kernel.analytic else kernel.name
@@ -73,7 +80,7 @@ def of_kernel(
     counts["number of outputs"] = at[next(iter(at))].shape[-1]
     title = f"kernel {kernel.name}"
     unstated = outside is not None and kernel.kink_at is None
-    return Problem(title, at, ops, lambda o, a: forward(o, a)[0], hand, counts, {}, outside, unstated=unstated)
+    return Problem(title, at, ops, scalar, hand, counts, {}, outside, unstated=unstated, terms=terms)
 
 
 def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:

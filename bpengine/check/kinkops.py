@@ -59,19 +59,45 @@ class Recording(CallOps):
 class Shifted(CallOps):
     """Ops in which the n-th call that may meet a kink has `amounts[n]` added to its first argument.
 
-    After the last amount comes the first again: a backward may go through the forward more than once.
+    With `taken`, the change in value that this makes is taken from its output: the slope is that beside the kink, and the
+    value the one at it. After the last amount comes the first again: a backward may go through the forward more than once.
     """
 
-    def __init__(self, xp: Namespace, amounts: list[Any]) -> None:
+    def __init__(self, xp: Namespace, amounts: list[Any], taken: list[Any] | None = None) -> None:
         super().__init__(Ops(xp))
-        self._waiting: Iterator[Any] = cycle(amounts)
+        self._waiting: Iterator[Any] = cycle(zip(amounts, taken or [None] * len(amounts), strict=True))
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
-        if direction == "forward" and stated(kernel, self.xp, args, options):
-            args = (args[0] + self.xp.asarray(next(self._waiting)), *args[1:])
-        return function(*args, **options)
+        if direction != "forward" or not stated(kernel, self.xp, args, options):
+            return function(*args, **options)
+        amount, change = next(self._waiting)
+        y, residual = function(args[0] + self.xp.asarray(amount), *args[1:], **options)
+        return (y if change is None else y - self.xp.asarray(change)), residual
+
+
+def corrections(run: Callable[[Ops], Any], amounts: list[Any]) -> list[Any]:
+    """Return by how much each of those calls' outputs changes under its shift, at the values that `run` gives them."""
+    found: list[Any] = []
+    run(_Measuring(amounts, found))
+    return found
+
+
+class _Measuring(CallOps):
+    """NumPy ops that note what a shift would change, and make every call as it is."""
+
+    def __init__(self, amounts: list[Any], found: list[Any]) -> None:
+        super().__init__(Ops(np))
+        self._waiting, self._found = iter(amounts), found
+
+    def _call(
+        self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
+    ) -> Any:
+        result = function(*args, **options)
+        if direction == "forward" and stated(kernel, np, args, options):
+            self._found.append(function(args[0] + next(self._waiting), *args[1:], **options)[0] - result[0])
+        return result
 
 
 def _checked(kernel: Kernel, kink: Kink) -> Kink:

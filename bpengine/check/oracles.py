@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import get_oracle
-from bpengine.check import complexstep, judge
+from bpengine.check import complexstep, judge, rounding, sides
 from bpengine.check.aside import slopes
 from bpengine.check.autodiff import Autodiff, autodiff
 from bpengine.check.probes import DIRECTIONS, Probes
@@ -67,6 +67,8 @@ class Oracles:
         verdicts = self._whole(self.probes, found)
         if self.problem.unstated and not all(v.passed for v in verdicts):
             verdicts = self._at_unstated_kinks(verdicts, found)
+        elif self._on_a_kink:
+            verdicts = self._with_both_sides(verdicts)
         note = f"{oracle.name}, every element; value {found.value:.6g}"
         return OracleUse("autodiff", True, oracle.precision, note), [*verdicts, self._value(found.value)]
 
@@ -80,23 +82,39 @@ class Oracles:
         An array that is wrong aside is told as it is there. Where autodiff has no gradient even there, as of sqrt(x^2) at
         0, it has nothing to say: the others judge.
         """
-        beside, around = self.probes.aside, slopes(self.problem, self.seed)
-        if beside is None:
+        if not self.probes.aside:
             return verdicts
-        reference = found.gradients
+        reference, around = found.gradients, slopes(self.problem, self.seed)
         allowed = judge.exact_allowance(reference, self.probes.rounding, found.explained)
         apart = {n: around.convention(n, hand, reference[n], allowed[n]) for n, hand in self.hand.items()}
         self.reference = {n: np.where(apart[n], hand, reference[n]) for n, hand in self.hand.items()}
-        there = autodiff(beside.problem, beside.differences.kinks)
-        without = self._whole(self.probes, found, apart)
-        right = self._whole(beside, there, {n: ~np.isfinite(a) for n, a in there.gradients.items()})
-        return [_either(new, aside) for new, aside in zip(without, right, strict=True)]
+        return self._with_both_sides(self._whole(self.probes, found, apart))
+
+    def _with_both_sides(self, verdicts: list[Verdict]) -> list[Verdict]:
+        """Return the verdicts at the point; for an array that is right there and wrong on a side of the kink, that aside."""
+        both = []
+        for beside in self.probes.aside:
+            there = autodiff(beside.problem, beside.differences.kinks)
+            both.append(self._whole(beside, there, {n: ~np.isfinite(a) for n, a in there.gradients.items()}))
+        return [
+            _either(new, aside, stated=not self.problem.unstated) for new, *aside in zip(verdicts, *both, strict=True)
+        ]
+
+    @property
+    def _on_a_kink(self) -> bool:
+        stated = any(kink.side != "none" and bool((kink.distance == 0).any()) for kink in self.kinks)
+        return stated or (self.problem.unstated and self.probes.at_a_kink)
+
+    def sides(self) -> list[Verdict]:
+        """Judge the values at kinks that nobody states, whichever oracles are asked for."""
+        return sides.verdicts(self.probes)
 
     def _value(self, value: float) -> Verdict:
         """Judge the number itself: the gradient returned must be the gradient of the number returned."""
         size = max(abs(value), self.probes.differences.noise, judge.FLOOR)
         wrong = abs(self.loss - value)
-        allowed = 1e-12 * size + self.probes.differences.noise
+        rounded = self.probes.rounding[rounding.VALUE] + self.explained[rounding.VALUE]
+        allowed = judge.EXACT * size + self.probes.differences.noise + rounded
         worst = Worst("the value", self.loss, value, "the forward is not the kernel's" if wrong > allowed else "")
         passed = wrong <= allowed
         return Verdict("value", "autodiff", wrong / size, wrong / np.spacing(size), allowed / size, 1, passed, worst)
@@ -117,15 +135,16 @@ class Oracles:
         return OracleUse("inner products", True, "float64, central, extrapolated", note), verdicts
 
 
-def _either(new: Verdict, aside: Verdict) -> Verdict:
-    """Return the verdict at a point without the elements at kinks, or that aside where it is the one that fails."""
-    if not new.passed and aside.passed and new.worst and math.isfinite(new.worst.hand):
-        return replace(new, worst=replace(new.worst, cause="at a kink, and not among the slopes beside it"))
+def _either(new: Verdict, aside: list[Verdict], *, stated: bool) -> Verdict:
+    """Return the verdict at a point without the elements at kinks, or one aside where it is the one that fails."""
+    wrong = next((verdict for verdict in aside if not verdict.passed), None)
+    if not (new.passed or wrong or stated) and new.worst and math.isfinite(new.worst.hand):
+        return replace(new, worst=replace(new.worst, cause=sides.OUTSIDE))
+    if new.passed and wrong is not None:
+        return off_the_kink(wrong)
     if not new.passed or not new.left_out:
         return new
-    if not aside.passed:
-        return off_the_kink(aside)
-    silent = min(new.left_out, aside.left_out)
+    silent = min(new.left_out, *(verdict.left_out for verdict in aside)) if aside else new.left_out
     return replace(new, compared=new.compared - silent, aside=new.left_out - silent)
 
 

@@ -35,10 +35,9 @@ class Probes:
         self.sizes = judge.scales(problem, self.hand)
 
     @cached_property
-    def aside(self) -> Probes | None:
-        """The same a little aside; None where the function is nowhere finite around."""
-        moved = aside(self.problem, self.seed)
-        return Probes(moved, self.seed) if moved else None
+    def aside(self) -> list[Probes]:
+        """The same a little aside, on both sides of every kink; on one or none where the function is not finite there."""
+        return [Probes(moved, self.seed) for moved in aside(self.problem, self.seed)]
 
     def elements(self, name: str, oracle: str) -> Verdict:
         """Judge elements of an array one by one."""
@@ -94,15 +93,17 @@ class Probes:
         """
         probe: Probe = getattr(self, kind)(*what)
         stopped = probe.estimate.left_out
-        if not stopped and (self._agrees(probe) or not self._at_a_kink):
+        if not stopped and (self._agrees(probe) or not self.at_a_kink):
             return probe
-        beside: Probe = getattr(self.aside, kind)(*what) if self.aside else probe
+        around: list[Probe] = [getattr(there, kind)(*what) for there in self.aside]
+        made = [p for p in around if not p.estimate.left_out]
+        beside = next((p for p in made if not self._agrees(p)), (made or around or [probe])[0])
         if not stopped and not self._agrees(beside):
             return probe
         return replace(beside, hand=beside.hand if math.isfinite(probe.hand) else probe.hand, left_out=True)
 
     @cached_property
-    def _at_a_kink(self) -> bool:
+    def at_a_kink(self) -> bool:
         """Whether the point lies at a kink: a line into all dimensions at once is bent."""
         rng = stream("check bend", self.seed)
         across = {name: rng.uniform(-1.0, 1.0, a.shape) * sizes(a) for name, a in self.problem.at.items()}

@@ -30,7 +30,9 @@ class Problem:
     `counts` names the numbers that a forgotten mean would show as a ratio. `foreign` names code that is not the
     engine's own, whose analyticity nobody has vouched for; `unstated` says that it may have kinks that nobody states.
     `inputs` names the arrays that are no parameters: a network's
-    parameters are judged among themselves, whatever the size of its inputs.
+    parameters are judged among themselves, whatever the size of its inputs. `terms(ops, at)` returns the numbers that
+    the scalar is the sum of, one for each output of a layer or kernel; a network has none. `memo` keeps what is compiled
+    for the problem, at whatever point.
     """
 
     title: str
@@ -43,6 +45,8 @@ class Problem:
     foreign: str | None = None
     inputs: tuple[str, ...] = ()
     unstated: bool = False
+    terms: Callable[[Ops, Arrays], Array] | None = None
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def value(self, ops: Ops, at: Arrays) -> Any:
         """Return the scalar, real or complex; NumPy's warnings on the way are of no interest."""
@@ -119,17 +123,23 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
         here = Run(run.training, xp.asarray(run.counter), run.place)
         own = {name: at[name] for name in params}
         y, residual, _ = run_forward(layer, ops.at(run.place), own, kept, at["x"], here)
-        return xp.sum(xp.asarray(dy) * y), residual
+        return xp.asarray(dy) * y, residual
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
-        value, residual = forward(ops, at)
+        terms, residual = forward(ops, at)
         dx, gradients = run_backward(layer, ops.at(run.place), residual, ops.xp.asarray(dy))
-        return value, {**gradients, "x": dx}
+        return ops.xp.sum(terms), {**gradients, "x": dx}
+
+    def scalar(ops: Ops, at: Arrays) -> Array:
+        return ops.xp.sum(forward(ops, at)[0])
+
+    def terms(ops: Ops, at: Arrays) -> Array:
+        return forward(ops, at)[0]
 
     counts = {"batch size": len(x), "number of outputs": dy.shape[-1]}
     title, at, strange = f"layer {type(layer).__name__}", {**params, "x": x}, foreign([layer])
     unstated, rows = strange is not None, layer.penalized()
-    return Problem(title, at, ops, lambda o, a: forward(o, a)[0], hand, counts, rows, strange, unstated=unstated)
+    return Problem(title, at, ops, scalar, hand, counts, rows, strange, unstated=unstated, terms=terms)
 
 
 def foreign(layers: Any) -> str | None:

@@ -28,6 +28,7 @@ STUDENT = 13.26  # a normal error exceeds this many times the root mean square o
 SUMS = (
     5.39  # a sum of k terms is off by more than this many sqrt(k) half ulps of it once in a million: 2 exp(-SUMS^2 / 2)
 )
+VALUE = "the scalar itself"  # the name of its deviation, which no array has
 REDUCED = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}  # spacing of the numbers that matrices are multiplied in
 
 
@@ -57,16 +58,16 @@ def allowance(deviations: Sequence[Any], size: float, longest: int, eps: float) 
 
 
 def deviations(problem: Problem, eps: float, dtype: Any = None) -> list[dict[str, float]]:
-    """Return, for each of DRAWS runs with random rounding, the largest deviation in each gradient.
+    """Return, for each of DRAWS runs with random rounding, the largest deviation in each gradient and, as VALUE, the scalar's.
 
     The kernels are those of the table: what is judged may be made of others, and is not asked how exact it is.
     """
-    _, exact = problem.gradients(Ops(np))
+    value, exact = problem.gradients(Ops(np))
     found = []
     for draw in range(DRAWS):
         ops = RoundedOps(Ops(np), eps, draw, dtype)
-        _, gradients = problem.gradients(ops, {name: ops.rounded(a) for name, a in problem.at.items()})
-        found.append(largest(gradients, exact))
+        other, gradients = problem.gradients(ops, {name: ops.rounded(a) for name, a in problem.at.items()})
+        found.append(largest(gradients, exact) | {VALUE: abs(other - value)})
     return found
 
 

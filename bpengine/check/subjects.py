@@ -12,6 +12,7 @@ from bpengine import data
 from bpengine.backend import Backend, get_backend
 from bpengine.check import kernelproblem, walk
 from bpengine.check.binding import bound
+from bpengine.check.perturbed import moved_options
 from bpengine.check.problem import Problem, counter, of_layer, of_network
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
@@ -93,6 +94,22 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
         dy = rng.standard_normal(np.shape(y))
         walk.backward([Stage(layer, params, running, run, features, y, residual)], ops, dy)
     return _finite(of_layer(layer, ops, features, params, dy, running, run))
+
+
+def kernel_problems(
+    kernel: Kernel, x: Any, options: Mapping[str, Any], seed: int, *, perturbed: bool = True
+) -> list[Problem]:
+    """Return the problem of a kernel and, where it has options that can be moved, a second one with these moved."""
+    problem = kernel_problem(kernel, x, options, seed)
+    chosen = {**kernel.options, **options}
+    moved = moved_options(chosen)
+    if not perturbed or moved == chosen:
+        return [problem]
+    changed = {name: value for name, value in moved.items() if name in options or value != chosen[name]}
+    try:
+        return [problem, kernel_problem(kernel, x, changed, seed)]
+    except Exception:  # an option that must not be so small; the kernel is judged with those given
+        return [problem]
 
 
 def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], seed: int) -> Problem:

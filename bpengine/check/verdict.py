@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+GIVEN, PERTURBED = "given", "perturbed"
+
 
 @dataclass(frozen=True)
 class Worst:
@@ -34,7 +36,8 @@ class Verdict:
     error: the largest difference relative to the largest element; ulp: the same in units of the last place of that
     element; compared: how many numbers were compared; order: of the Taylor remainder, where there is one; left_out:
     comparisons that a kink made impossible at the point; aside: those of them made a little aside instead, which count as
-    compared; elements: names of those left out, up to a hundred; ill: comparisons that rounding or curvature made worthless.
+    compared; elements: names of those left out, up to a hundred; ill: comparisons that rounding or curvature made worthless;
+    point: which of the two it was made at, GIVEN or PERTURBED.
     """
 
     array: str
@@ -50,6 +53,7 @@ class Verdict:
     ill: int = 0
     aside: int = 0
     elements: tuple[str, ...] = ()
+    point: str = GIVEN
 
 
 def off_the_kink(verdict: Verdict) -> Verdict:

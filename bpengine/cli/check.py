@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 import bpengine as bp
 from bpengine import data
+from bpengine.check.gradientreport import Report
 from bpengine.check.report import Outcome
+from bpengine.check.verdict import GIVEN, PERTURBED
 from bpengine.cli import _build, _names, _source
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.data import Dataset
@@ -20,8 +22,9 @@ HELP = """\
 Check the hand-written gradients of a network, or of one kernel, against independent oracles.
 
 JAX autodiff in float64, finite differences, the complex step where it applies, random inner products. The network is
-that of a model file, or a fresh one for the data; every parameter and the input are checked. A failure names the worst
-element and the guilty kernel. Exit codes: 0 passed, 1 failed, 2 a mistake in what was asked.
+that of a model file, or a fresh one for the data; every parameter and the input are checked, there and at a perturbed
+point, for what is forgotten does not show where a bias is 0 or a gain 1. A failure names the worst element and the
+guilty kernel. Exit codes: 0 passed, 1 failed, 2 a mistake in what was asked.
 
 \b
 Examples:
@@ -92,12 +95,24 @@ def draw(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray
     return np.asarray(x[chosen]), np.asarray(y[chosen])
 
 
+def tables(found: Outcome) -> list[Any]:
+    """Return the table of an outcome; of gradients one for each point, which fits into a terminal."""
+    if not isinstance(found, Report):
+        return [columns(found.heads, found.rows()), ""]
+    heads, parts = [head for head in found.heads if head != "point"], []
+    for point in (GIVEN, PERTURBED):
+        if rows := found.rows_at(point):
+            named = [f"at the {point} point:"] if point == PERTURBED else []
+            parts += [*named, columns(heads, rows), ""]
+    return parts
+
+
 def tell(found: Outcome, *, as_json: bool) -> None:
     """Print a report as text or JSON; end with exit code 1 where something does not agree."""
     if as_json:
         print_json(found.to_dict())
     else:
         wrong = ["", *found.findings()] if found.findings() else []
-        show(found.verdict(), *wrong, "", columns(found.heads, found.rows()), "", pairs(found.notes()))
+        show(found.verdict(), *wrong, "", *tables(found), pairs(found.notes()))
     if not found.passed:
         raise typer.Exit(FAILED)

@@ -21,6 +21,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE
 from bpengine.ops import Ops
+from bpengine.streams import stream
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.inputs import Rows
 
@@ -179,7 +180,7 @@ def top_eigenvalue(
                 f"top_eigenvalue requires {what} to be a whole number of at least {least}, got {value!r}."
             )
     apart, together, size = _packing(shapes)
-    rng = np.random.default_rng(np.random.SeedSequence(int(seed), spawn_key=(_STREAM,)))
+    rng = stream("top eigenvalue", int(seed))
 
     def multiplied(v: Any) -> Any:
         found = together(times(apart(v)))
@@ -203,9 +204,6 @@ def top_eigenvalue(
         u /= np.linalg.norm(u)
         hu, taken = multiplied(u), taken + 1
         v, hv = _best(v, hv, u, hu)
-
-
-_STREAM = int.from_bytes(b"top eigenvalue", "big")  # no stream that a user would draw
 
 
 def _best(v: Any, hv: Any, u: Any, hu: Any) -> tuple[Any, Any]:
