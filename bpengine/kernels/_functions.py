@@ -52,18 +52,36 @@ def sigmoid(xp: Namespace, x: Array) -> Array:
     The exponent is cut where exp would overflow. Further left the value is below the smallest normal number and 0 is
     returned, so that the product with any finite factor is 0 as well.
     """
-    largest = math.floor(math.log(float(xp.finfo(x.dtype).max)))
+    largest = largest_exponent(xp, x)
     return mask(xp, x >= -largest, x) / (1.0 + xp.exp(-xp.clip(x, -largest, None)))
+
+
+def largest_exponent(xp: Namespace, like: Array) -> int:
+    """Return the largest whole number whose exp is finite in `like`'s dtype: 88 in float32, 709 in float64."""
+    return math.floor(math.log(float(xp.finfo(like.dtype).max)))
 
 
 def softplus(xp: Namespace, x: Array) -> Array:
     """Compute log(1 + exp(x)) without overflow, as max(x, 0) + log1p(exp(-|x|)).
 
     -|x| is written x - 2 max(x, 0): at x = 0 the maximum's derivative is 1/2 under automatic differentiation, and both
-    terms together are smooth; the derivative of abs there is a matter of taste, and JAX takes 1.
+    terms together are smooth; the derivative of abs there is a matter of taste, and JAX takes 1. Where x is large the second
+    term is lost beside the first; x is cut at 40 in it, or inf - inf would make infinity NaN.
     """
     positive = xp.maximum(x, xp.zeros_like(x))
-    return positive + xp.log1p(xp.exp(x - positive - positive))
+    return positive + xp.log1p(xp.exp(xp.clip(x, None, 40.0) - positive - positive))
+
+
+def finite(xp: Namespace, x: Array) -> tuple[Array, Array]:
+    """Return x cut to the finite numbers of its dtype, and a factor that is 1 where nothing was cut.
+
+    Where x is infinite the factor is large enough for any part of the cut x to become infinite again, while 0 times the
+    cut x stays 0: what has no part in a loss adds nothing to it, also where it is infinite. No `where`, which NumPy takes
+    ten times as long over.
+    """
+    largest = float(xp.finfo(x.dtype).max)
+    near = xp.clip(x, -largest, largest)
+    return near, 1.0 + xp.clip(xp.abs(x - near), None, 4.0 * math.sqrt(largest))
 
 
 def normal_cdf(xp: Namespace, x: Array) -> Array:
@@ -86,9 +104,8 @@ def normal_cdf(xp: Namespace, x: Array) -> Array:
 
 
 def normal_pdf(xp: Namespace, x: Array) -> Array:
-    """Compute phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the standard normal density; beyond 40 it is 0 in float64."""
-    near = xp.clip(x, -40.0, 40.0)  # the square of any x might overflow
-    return xp.exp(-0.5 * near * near) * (1.0 / math.sqrt(2.0 * math.pi))
+    """Compute phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the standard normal density, for |x| <= 40; there it is 0 in float64."""
+    return xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
 
 
 def mask(xp: Namespace, condition: Array, like: Array) -> Array:

@@ -33,7 +33,8 @@ def elu_bwd(xp: Namespace, res: EluResidual, dy: Array) -> Array:
     (ELUs)", ICLR 2016.
     """
     above = mask(xp, res.y > 0, dy)
-    return dy * (above + (res.y + res.alpha) * (1.0 - above))
+    below = xp.minimum(res.y, xp.zeros_like(res.y))
+    return dy * (above + (below + res.alpha) * (1.0 - above))
 
 
 KERNEL = elementwise(

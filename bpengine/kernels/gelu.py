@@ -21,7 +21,7 @@ def gelu_fwd(xp: Namespace, x: Array) -> tuple[Array, GeluResidual]:
     Shapes: x (B, O) -> y (B, O).
     """
     cdf = normal_cdf(xp, x)
-    return x * cdf, GeluResidual(x, cdf)
+    return xp.clip(x, -40.0, None) * cdf, GeluResidual(x, cdf)  # Phi(-40) is 0 in float64: not -inf * 0
 
 
 def gelu_bwd(xp: Namespace, res: GeluResidual, dy: Array) -> Array:
@@ -30,7 +30,8 @@ def gelu_bwd(xp: Namespace, res: GeluResidual, dy: Array) -> Array:
     Shapes: dy (B, O) -> dx (B, O).
     Source: Hendrycks, Gimpel, "Gaussian error linear units (GELUs)", arXiv:1606.08415, 2016.
     """
-    return dy * (res.cdf + res.x * normal_pdf(xp, res.x))
+    near = xp.clip(res.x, -40.0, 40.0)  # beyond, phi is 0 in float64, and the square of any x might overflow
+    return dy * (res.cdf + near * normal_pdf(xp, near))
 
 
 KERNEL = elementwise(

@@ -29,7 +29,7 @@ def gelu_tanh_fwd(xp: Namespace, x: Array) -> tuple[Array, GeluTanhResidual]:
     """
     near = xp.clip(x, -40.0, 40.0)
     gate = sigmoid(xp, near * (_SLOPE + (_SLOPE * _CUBIC) * (near * near)))
-    y = x * gate
+    y = xp.clip(x, -40.0, None) * gate  # not -inf * 0
     return y, GeluTanhResidual(near, gate, y)
 
 
@@ -41,7 +41,7 @@ def gelu_tanh_bwd(xp: Namespace, res: GeluTanhResidual, dy: Array) -> Array:
     Source: Hendrycks, Gimpel, "Gaussian error linear units (GELUs)", arXiv:1606.08415, 2016, section 2.
     """
     slope = _SLOPE + (3.0 * _SLOPE * _CUBIC) * (res.near * res.near)
-    return dy * (res.gate + res.y * (1.0 - res.gate) * slope)
+    return dy * (res.gate + xp.clip(res.y, None, 40.0) * (1.0 - res.gate) * slope)
 
 
 KERNEL = elementwise(

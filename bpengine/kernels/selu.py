@@ -28,7 +28,8 @@ def selu_bwd(xp: Namespace, y: Array, dy: Array) -> Array:
     constants are its alpha_01 and lambda_01.
     """
     above = mask(xp, y > 0, dy)
-    return dy * (_SCALE * above + (y + _SCALE * _ALPHA) * (1.0 - above))
+    below = xp.minimum(y, xp.zeros_like(y))
+    return dy * (_SCALE * above + (below + _SCALE * _ALPHA) * (1.0 - above))
 
 
 KERNEL = elementwise(

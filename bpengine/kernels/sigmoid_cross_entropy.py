@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._functions import reduction_factor, sigmoid
+from bpengine.kernels._functions import finite, reduction_factor, sigmoid
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -22,12 +22,14 @@ def sigmoid_cross_entropy_fwd(
     """Compute the sum or mean of log(1 + exp(y)) - t y, the cross-entropy of sigmoid(y) against t.
 
     Written (max(y, 0) - t y) + log1p(exp(-|y|)): nothing overflows, and a confident right answer keeps its digits. As
-    in softplus, -|y| is y - 2 max(y, 0), which is smooth at 0 under automatic differentiation.
+    in softplus, -|y| is y - 2 max(y, 0), which is smooth at 0 under automatic differentiation. Of an infinite y, the first
+    term is 0 for a right answer and infinite for any other.
     Shapes: y (logits), target (B, O), weights (B,) or None -> loss ().
     """
     factor = reduction_factor(xp, y, weights, reduction)
-    positive = xp.maximum(y, xp.zeros_like(y))
-    values = (positive - target * y) + xp.log1p(xp.exp(y - positive - positive))
+    near, far = finite(xp, y)
+    positive = xp.maximum(near, xp.zeros_like(y))
+    values = (positive - target * near) * far + xp.log1p(xp.exp(near - positive - positive))
     return xp.sum(values * factor), SigmoidCrossEntropyResidual(y, target, factor)
 
 

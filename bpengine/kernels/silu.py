@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._functions import sigmoid
+from bpengine.kernels._functions import largest_exponent, sigmoid
 from bpengine.kernels._kernel import Array, Namespace, elementwise
 
 
@@ -21,7 +21,7 @@ def silu_fwd(xp: Namespace, x: Array) -> tuple[Array, SiluResidual]:
     Shapes: x (B, O) -> y (B, O).
     """
     gate = sigmoid(xp, x)
-    y = x * gate
+    y = xp.clip(x, -largest_exponent(xp, x), None) * gate  # gate is 0 there: not -inf * 0
     return y, SiluResidual(gate, y)
 
 
@@ -32,7 +32,8 @@ def silu_bwd(xp: Namespace, res: SiluResidual, dy: Array) -> Array:
     Source: Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units for neural network function approximation in
     reinforcement learning", Neural Networks 107, 2018.
     """
-    return dy * (res.gate + res.y * (1.0 - res.gate))
+    cut = xp.clip(res.y, None, largest_exponent(xp, res.y))  # gate is 1 there: not inf * 0
+    return dy * (res.gate + cut * (1.0 - res.gate))
 
 
 KERNEL = elementwise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bpengine.kernels._functions import finite
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -10,7 +11,8 @@ def softmax_fwd(xp: Namespace, x: Array) -> tuple[Array, Array]:
 
     Shapes: x (B, O) -> y (B, O).
     """
-    e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+    near, _ = finite(xp, x)  # not inf - inf
+    e = xp.exp(near - xp.max(near, axis=1, keepdims=True))
     y = e / xp.sum(e, axis=1, keepdims=True)
     return y, y
 

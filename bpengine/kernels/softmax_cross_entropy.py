@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._functions import one_hot, reduction_factor
+from bpengine.kernels._functions import finite, one_hot, reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -30,11 +30,12 @@ def softmax_cross_entropy_fwd(
     Shapes: y (logits) (B, O), target (B, O) or class numbers (B,), weights (B,) or None -> loss ().
     """
     q, mass, most = _at_most_one(xp, target, y)
-    shifted = y - xp.max(y, axis=1, keepdims=True)
+    (near, far), (largest, top) = finite(xp, y), finite(xp, xp.max(y, axis=1, keepdims=True))
+    shifted, lost = finite(xp, near - largest)
     miss = xp.exp(shifted) - q
     others = xp.sum(miss, axis=1, keepdims=True)
-    log_total = xp.log1p(others + (mass - 1.0))
-    values = (most * (mass * log_total - xp.sum(q * shifted, axis=1, keepdims=True)))[:, 0]
+    log_total = xp.log1p(others + (mass - 1.0)) * top * top  # infinite where two classes are
+    values = (most * (mass * log_total - xp.sum(q * shifted * (far * lost) * top, axis=1, keepdims=True)))[:, 0]
     factor = reduction_factor(xp, values, weights, reduction)
     return xp.sum(values * factor), SoftmaxCrossEntropyResidual(miss, others, q, mass, most, factor)
 

@@ -12,7 +12,7 @@ def step_fwd(xp: Namespace, x: Array, *, threshold: float = 0.0) -> tuple[Array,
     Shapes: x (B, O) -> y (B, O).
     Source: McCulloch, Pitts, "A logical calculus of the ideas immanent in nervous activity", 1943.
     """
-    return mask(xp, x > threshold, x), None
+    return xp.where(x == x, mask(xp, x > threshold, x), x), None  # NaN stays NaN
 
 
 KERNEL = elementwise(
