@@ -49,7 +49,8 @@ class BatchNorm(_Normalization):
 
     momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
     Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
-    batch's own (divided by the batch size). Source: Ioffe, Szegedy, ICML 2015.
+    batch's own (divided by the batch size). Both are those of all rows of the batch, whatever weights `fit` gives these: a
+    row of weight 0 counts here, so leave such rows out of the data. Source: Ioffe, Szegedy, ICML 2015.
     """
 
     momentum: float = 0.9
