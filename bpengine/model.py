@@ -20,7 +20,7 @@ from bpengine.training.callbacks import Callback
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import Fit, Subject
 from bpengine.training.history import Epoch, History
-from bpengine.training.inputs import check_rows, held
+from bpengine.training.inputs import check_rows, classes_of, held
 from bpengine.training.loan import Loan
 from bpengine.training.loop import OnEpoch
 from bpengine.training.optimizers import Optimizer, make_optimizer
@@ -42,7 +42,7 @@ class Model:
     where that differs from dtype ("tf32", "bfloat16"). seed: draws the initial weights, shuffles and dropout masks, the
     same on every backend. Raises ConfigError or BackendUnavailable.
 
-    `class_names` may be set to the names of the classes, in the order of their numbers; a model file keeps them.
+    `class_names` may be set to the names of the classes; a model file keeps them.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Model:
     def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
         self.network, self.backend, self.seed = network, backend, seed
         self.fits = 0  # fits so far: each shuffles and drops in its own way
-        self.class_names: tuple[str, ...] | None = None
+        self._class_names: tuple[data.ClassName, ...] | None = None
         self._ops = backend.ops()
         self._evaluator = Evaluator(network, backend, self._ops)
         self._steps: dict[Any, Any] = {}
@@ -83,6 +83,20 @@ class Model:
         shape = "-".join(map(str, self.network.sizes))
         size = sum(p.size for p in self._params.values())
         return f"Model({shape}, {self.network.loss.name}, {size} parameters, {self.backend!r}, seed={self.seed})"
+
+    @property
+    def class_names(self) -> tuple[data.ClassName, ...] | None:
+        """The names of the classes in the order of their numbers: one for each output, two for one output of yes or no.
+
+        May be set to any sequence of text, whole numbers, numbers or truth values, an array or a column of a table included;
+        each name keeps its type, also in a model file. Raises ConfigError for another number of names, two that are equal,
+        and values that are not plain.
+        """
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Any) -> None:
+        self._class_names = data.check_class_names(names, classes_of(self.network))
 
     @property
     def dtype(self) -> str:
@@ -121,7 +135,8 @@ class Model:
     def evaluate(self, x: Any, y: Any, weights: Any = None) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
 
-        The loss is the one that is trained, penalties included, over all rows.
+        The loss is the one that is trained, penalties included, over all rows. Rows count by their weights in every number: 0
+        is a row left out, 2 a row given twice.
         """
         return self._evaluator.evaluate(
             self._params, self._running, check_rows(self.network, x, y, weights, dtype=self.dtype)
@@ -195,7 +210,8 @@ class Model:
 
         batch_size: rows per step; None is the full batch, 1 is online descent. The rows left over at the end of an epoch
             make a smaller step; with BatchNorm a single one joins the step before it, for one row has no variance.
-        weights: one per row. validation: (x, y), evaluated after each epoch.
+        weights: one per row, 0 for a row left out, 2 for one given twice (not in the statistics of BatchNorm).
+        validation: (x, y) or (x, y, weights), evaluated after each epoch.
         only: names of the parameters to train ("1.bias", "*.weight"); all others are frozen, running statistics are not.
         freeze: names of parameters and of running statistics that stay as they are. freeze="1.*" freezes all of a BatchNorm
             layer: gamma, beta, mean and variance; it then normalises by its statistics, as outside training.
@@ -307,7 +323,7 @@ class Model:
         model = cls.__new__(cls)
         model._start(network, backend, settings["seed"], params, running)
         model.fits, names = settings["fits"], settings.get("class_names")
-        model.class_names = tuple(names) if names else None
+        model._class_names = tuple(names) if names else None
         return model
 
     def _settings(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import typer
 
 from bpengine.cli._explained import Subject
 from bpengine.cli._output import show
+from bpengine.data.classnames import name_text
 from bpengine.explain.page import page
 from bpengine.training import Optimizer
 
@@ -24,9 +25,10 @@ Steps = Annotated[int, typer.Option(min=1, help="Training steps that --html reco
 def save(subject: Subject, path: Path, *, optimizer: Optimizer, steps: int, lang: str) -> None:
     """Train a copy of the model, and write the page."""
     data = subject.data
+    names = subject.model.class_names or data.class_names or ()
     made = page(
         subject.model, subject.x, subject.y, optimizer=optimizer, steps=steps, title=data.name,
-        inputs=data.feature_names, outputs=subject.model.class_names or data.class_names, lang=lang,
+        inputs=data.feature_names, outputs=tuple(map(name_text, names)), lang=lang,
     )  # fmt: skip
     made.save(path)
     show(f"written: {path}")

@@ -17,7 +17,9 @@ import bpengine as bp
 from bpengine import io
 from bpengine.cli import _names, _source
 from bpengine.cli._output import claim, scores_text
+from bpengine.data.classnames import ClassName, name_text
 from bpengine.errors import ConfigError, DataError
+from bpengine.training.inputs import classes_of
 
 HELP = """\
 Predict with a saved model.
@@ -55,7 +57,7 @@ def predict(
     """Print or write predictions."""
     _check(out, force=force, clash=no_target and (evaluate or target is not None))
     loaded = bp.load(model, backend)
-    names = loaded.class_names if len(loaded.class_names or ()) == _classes(loaded.network) else None
+    names = loaded.class_names if len(loaded.class_names or ()) == classes_of(loaded.network) else None
     x, y = _read(loaded, source, target, names, no_target=no_target, evaluate=evaluate)
     x, y = x[:limit], None if y is None else y[:limit]
     predicted = loaded.predict(x)
@@ -74,7 +76,13 @@ def _check(out: Path | None, *, force: bool, clash: bool) -> None:
 
 
 def _read(
-    model: bp.Model, source: str, target: str | None, names: tuple[str, ...] | None, *, no_target: bool, evaluate: bool
+    model: bp.Model,
+    source: str,
+    target: str | None,
+    names: tuple[ClassName, ...] | None,
+    *,
+    no_target: bool,
+    evaluate: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return inputs, and targets when they are asked for."""
     if evaluate:
@@ -89,7 +97,7 @@ def _read(
     return x, None
 
 
-def _write(out: Path | None, network: bp.Network, predicted: np.ndarray, names: tuple[str, ...] | None) -> None:
+def _write(out: Path | None, network: bp.Network, predicted: np.ndarray, names: tuple[ClassName, ...] | None) -> None:
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(_table(network, predicted, names))
     elif out.suffix == ".npy":
@@ -102,10 +110,10 @@ def _write(out: Path | None, network: bp.Network, predicted: np.ndarray, names: 
         io.write_whole(out, text.getvalue().encode())
 
 
-def _table(network: bp.Network, predicted: np.ndarray, names: tuple[str, ...] | None) -> Rows:
+def _table(network: bp.Network, predicted: np.ndarray, names: tuple[ClassName, ...] | None) -> Rows:
     """Return the lines of the CSV, its head first."""
     shown = predicted.astype(str)  # the shortest digits that give the same number back
-    known = names or tuple(map(str, range(_classes(network))))
+    known = tuple(map(name_text, names or range(classes_of(network))))
     if network.loss.target == "classes":
         return _with_class(known, predicted.argmax(axis=1), known, shown)
     if network.loss.target == "binary" and network.outputs == 1:
@@ -119,8 +127,3 @@ def _with_class(names: Sequence[str], chosen: np.ndarray, heads: Sequence[str], 
     lines = enumerate(zip(chosen, shown, strict=True))
     rows = ([row, names[int(number)], *values] for row, (number, values) in lines)
     return chain([["row", "class", *(f"p({name})" for name in heads)]], rows)
-
-
-def _classes(network: bp.Network) -> int:
-    """Return the number of classes: a single output that says yes or no stands for two."""
-    return 2 if network.loss.target == "binary" and network.outputs == 1 else network.outputs

@@ -81,6 +81,7 @@ def train(
     whole = _source.load(source, target, named_loss)
     rows, held_out = _source.split(whole, test_fraction, seed)
     model = bp.Model(_build.network(whole, hidden, named_loss, l2), backend, dtype, seed)
+    model.class_names = whole.class_names
     run = Run(whole, rows, held_out, model, min(batch_size, rows.rows), out, figure)
     history, seconds = run.fit(epochs, optimizer=update, clip_norm=clip_norm, patience=patience)
     run.save(history)
@@ -124,7 +125,6 @@ class Run:
     def save(self, history: bp.History) -> None:
         """Write the model file and the loss curve, if they were asked for."""
         if self.out is not None:
-            self.model.class_names = self.whole.class_names
             self.model.save(self.out)
         if self.figure is not None:
             _curve.save(history, self.figure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bpengine.data._numbers import real_array
 from bpengine.data.arrays import Arrays, read_npy, read_npz
 from bpengine.data.checks import check_features, check_same_length, check_weights
+from bpengine.data.classnames import ClassName, check_class_names
 from bpengine.data.csvfile import read_csv
 from bpengine.data.dataset import Dataset
 from bpengine.data.files import read_arrays
@@ -19,11 +20,13 @@ from bpengine.data.writing import write
 
 __all__ = [
     "Arrays",
+    "ClassName",
     "Dataset",
     "RowFile",
     "announce",
     "check_binary_targets",
     "check_class_labels",
+    "check_class_names",
     "check_features",
     "check_same_length",
     "check_targets",

@@ -92,7 +92,10 @@ def _numbered(y: Array) -> tuple[Array, tuple[str, ...] | None]:
     if y.min() == 0 and bool((y == np.floor(y)).all()):
         return y.astype(np.int64), None
     values, codes = np.unique(y, return_inverse=True)
-    return codes.astype(np.int64), tuple(f"{value:g}" for value in values)
+    names = tuple(f"{value:g}" for value in values)
+    if len(set(names)) < len(names):
+        names = tuple(map(str, values.tolist()))
+    return codes.astype(np.int64), names
 
 
 def _are_labels(y: Array) -> bool:

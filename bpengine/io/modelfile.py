@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpengine.data.classnames import is_plain
 from bpengine.errors import ModelFileError
 from bpengine.layers.layer import HostArrays
 
@@ -110,8 +111,8 @@ def _check_settings(network: Any, settings: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
     names = settings.get("class_names")
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"class_names must be a list of text, got {names!r}")
+    if names is not None and not (isinstance(names, list) and all(map(is_plain, names))):
+        raise ValueError(f"class_names must be a list of text and finite numbers, got {names!r}")
 
 
 def check_arrays(path: str | os.PathLike[str], kind: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:

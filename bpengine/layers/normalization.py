@@ -51,7 +51,8 @@ class BatchNorm(_Normalization):
     Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
     batch's own (divided by the batch size). A training step needs at least 2 rows: one row has no variance. With
     `fit(freeze="0.*")` the layer's gamma, beta and statistics all stay as they are, and it normalises by the statistics.
-    Source: Ioffe, Szegedy, ICML 2015.
+    Both are those of all rows of the batch, whatever weights `fit` gives these: a row of weight 0 counts here, so leave such
+    rows out of the data. Source: Ioffe, Szegedy, ICML 2015.
     """
 
     momentum: float = 0.9

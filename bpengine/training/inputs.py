@@ -44,6 +44,11 @@ def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: 
     return Rows(features, target, data.check_weights(weights, len(features), dtype=dtype, outputs=network.outputs))
 
 
+def classes_of(network: Network) -> int:
+    """Return the number of classes that may have names: a single output that says yes or no stands for two."""
+    return 2 if network.loss.target == "binary" and network.outputs == 1 else network.outputs
+
+
 def check_target(network: Network, y: Any, dtype: str) -> HostArray:
     """Return targets of the kind that the network's loss is compared with, in numbers that `dtype` can hold."""
     kind = network.loss.target

@@ -66,7 +66,7 @@ def test_same_bits_as_the_kernels(
     monkeypatch.setattr("bpengine_numpy.compiled.threads.GRAIN", 1)
     monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
     layers, loss, settings = FITS[name]
-    penalties = [bp.L2(0.01), bp.L1(0.01)] if "clip_norm" in settings else []
+    penalties = [bp.L2(0.01), bp.L1(0.01), bp.L2(0.1, per_sample=True)] if "clip_norm" in settings else []
     model = bp.Model(bp.Network(4, layers, loss, penalties), Both(precision=dtype), dtype=dtype, seed=1)
     outputs = model.forward(np.zeros((1, 4))).shape[1]
     x, weights = rng.normal(size=(29, 4)), rng.uniform(0.5, 2, 29) if "optimizer" in settings else None

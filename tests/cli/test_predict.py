@@ -119,3 +119,20 @@ def test_mistakes(mistake, iris, tmp_path):
     assert "--no-target" in mistake("predict", iris, "iris", "--no-target", "--evaluate")
     assert "'--limit'" in mistake("predict", iris, "iris", "--limit", "0")
     assert (tmp_path / "p.csv").read_text() == "precious"
+
+
+def test_names_of_numbers_are_printed_and_data_matched_by_them(cli, tmp_path, rng):
+    network = bp.Network(2, [bp.Dense(3)], "softmax_cross_entropy")
+    model, path = bp.Model(network), tmp_path / "m.safetensors"
+    model.class_names = [3, 5.5, 7.0]
+    model.save(path)
+    x = rng.normal(size=(12, 2))
+    chosen = [("3", "5.5", "7")[i] for i in model.predict(x).argmax(axis=1)]
+    lines = ["a,b,label", *(f"{a},{b},{name}" for (a, b), name in zip(x.tolist(), chosen, strict=True))]
+    (tmp_path / "rows.csv").write_text("\n".join(lines))
+    ended = cli("predict", path, tmp_path / "rows.csv", "--target", "label", "--evaluate")
+    assert ended.code == 0, ended.err
+    head, *rows = ended.out.splitlines()
+    assert head == "row,class,p(3),p(5.5),p(7)"
+    assert [row.split(",")[1] for row in rows] == chosen
+    assert "accuracy 1.0000" in ended.err

@@ -242,3 +242,57 @@ def test_weights():
     assert "at least 0, got -1.0 in row 1" in message_of(check_weights, [1.0, -1.0], 2)
     assert "got nan in row 0" in message_of(check_weights, [NAN, 1.0], 2)
     assert "only zeros" in message_of(check_weights, [0, 0], 2)
+
+
+@pytest.mark.parametrize("value", [3.5e38, -1e39, 1e300])
+def test_numbers_are_judged_in_the_dtype_that_is_computed_in(value, mapped):
+    x = np.zeros((50, 3))
+    x[41, 1] = value
+    assert check_features(x, 3, dtype="float64") is x
+    for given in (x, mapped(x)):
+        told = message_of(check_features, given, 3, dtype="float32")
+        assert told.startswith("x requires numbers of float32, up to 3.4e+38 in size, got ")
+        assert f"got {value} in row 41, column 1 (1 such" in told
+        assert 'dtype="float64"' in told
+    assert "got" in message_of(check_targets, x, 3, dtype="float32")
+
+
+def test_the_largest_number_that_float32_rounds_to_is_let_through():
+    most = float(np.finfo(np.float32).max)
+    below, above = most + 2.0**102, most + 2.0**103
+    assert check_features([[most, -most, below]], 3, dtype="float32").dtype == np.float64
+    with np.errstate(over="ignore"):
+        assert np.isfinite(np.float32(below))
+        assert np.isinf(np.float32(above))
+    assert "in row 0, column 0" in message_of(check_features, [[above]], 1, dtype="float32")
+    assert check_features([[2**63]], 1, dtype="float32").dtype == np.uint64
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("dtype", [None, "float32", "float64"])
+def test_numbers_that_are_none_are_named_before_those_that_are_too_large(value, dtype):
+    x = np.array([[1e300, 0.0], [0.0, value]])
+    assert f"requires finite numbers, got {value} in row 1, column 1 (1 such" in message_of(
+        check_features, x, 2, dtype=dtype
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([0.0, 1e-60, 0.0], "got 1e-60 in row 1"),
+        ([1e60, 1.0, 1.0], "got 1e+60 in row 0, (1 such"),
+        ([1.0, 2e38, 1.0], "got 2e+38 in row 1"),
+        ([0.0, 0.0, 1e-40], "got 1e-40 in row 2"),
+    ],
+)
+def test_weights_that_lose_their_meaning_are_refused(weights, message):
+    told = message_of(check_weights, weights, 3, dtype="float32").replace("row 0 (1", "row 0, (1")
+    assert message in told
+    assert "float32" in told
+    assert check_weights(weights, 3, dtype="float64").dtype == np.float64
+
+
+def test_weights_of_any_usual_size_are_let_through():
+    for weights in ([1e-37, 0.0], [1e30, 1e-60], [1, 0], [True, False]):
+        check_weights(weights, 2, dtype="float32", outputs=1000)

@@ -188,6 +188,17 @@ def test_penalties(bias_row: str | None) -> None:
 
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
+def test_weights_of_samples_divide_a_penalty_by_their_sum(name: str) -> None:
+    kernel, w = KERNELS[name], np.array([[1.0, -2.0], [0.0, 4.0]])
+    for weights, strength in (([2.0, 0.0, 1.0, 1.0], 0.125), ([0.0, 0.0], 0.0)):
+        loss, residual = kernel.forward(np, w, np.array(weights), strength=0.5, bias_row="first")
+        expected, theirs = kernel.forward(np, w, strength=strength, bias_row="first")
+        assert loss == expected
+        one = np.float64(1.0)
+        np.testing.assert_array_equal(kernel.backward(np, residual, one), kernel.backward(np, theirs, one))
+
+
+@pytest.mark.parametrize("name", ["l1", "l2"])
 def test_penalty_of_a_vector_and_of_an_unknown_row(name: str) -> None:
     loss, residual = KERNELS[name].forward(np, np.array([3.0]), strength=2.0)
     assert loss == {"l1": 6.0, "l2": 9.0}[name]

@@ -13,7 +13,7 @@ from bpengine.explain.figures import canvas
 from bpengine.explain.figures.labels import spoken
 from bpengine.explain.words import Words
 from bpengine.streams import stream
-from bpengine.training.inputs import check_rows
+from bpengine.training.inputs import check_rows, classes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,10 +79,10 @@ def _verdicts(output: HostArray, threshold: float) -> HostArray:
 
 def _labels(model: Any, target: HostArray, threshold: float) -> tuple[HostArray, list[str]]:
     """Return the rows' class numbers, and the classes' names."""
-    given = model.class_names
+    given = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
     if model.network.outputs > 1:
         labels = target if target.ndim == 1 else np.argmax(target, axis=1)
-        return labels, [given[i] if given else str(i) for i in range(model.network.outputs)]
+        return labels, [str(given[i]) if given else str(i) for i in range(model.network.outputs)]
     values = np.unique(target)
     if len(values) > 2 or (len(values) == 2 and not values[0] <= threshold < values[1]):
         shown = ", ".join(f"{v:g}" for v in values[:4])
@@ -91,7 +91,7 @@ def _labels(model: Any, target: HostArray, threshold: float) -> tuple[HostArray,
         )
     labels = (target.reshape(-1) > threshold).astype(int)
     plain = [f"{target.reshape(-1)[labels == k][0]:g}" if np.any(labels == k) else str(k) for k in (0, 1)]
-    return labels, list(given) if given and len(given) == 2 else plain
+    return labels, list(map(str, given)) if given and len(given) == 2 else plain
 
 
 def _one_output(
