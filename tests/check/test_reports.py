@@ -58,7 +58,18 @@ def test_it_can_be_raised(failed: Any) -> None:
 
 def test_json_is_complete(failed: Any) -> None:
     told = json.loads(json.dumps(failed.to_dict(), allow_nan=False))
-    wanted = {"subject", "precision", "loss", "passed", "findings", "guilty", "verdicts", "kinks", "oracles"}
+    wanted = {
+        "subject",
+        "precision",
+        "loss",
+        "passed",
+        "findings",
+        "guilty",
+        "verdicts",
+        "kinks",
+        "oracles",
+        "derivatives",
+    }
     assert told.keys() == wanted
     assert (told["passed"], told["precision"]) == (False, "float64 on numpy")
     assert told["guilty"].keys() == {"place", "function", "argument", "words"}
@@ -71,7 +82,7 @@ def test_json_is_complete(failed: Any) -> None:
     assert worst["ratio"] == pytest.approx(2.0)
     assert [o["name"] for o in told["oracles"]] == ["autodiff", "differences", "complex step", "inner products"]
     assert told["findings"] == failed.findings()
-    for word in ("subject", "findings", "guilty", "verdicts", "kinks", "oracles"):
+    for word in ("subject", "findings", "guilty", "verdicts", "kinks", "oracles", "derivatives"):
         assert word in bp.check.Report.to_dict.__doc__
 
 
