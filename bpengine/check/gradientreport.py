@@ -35,6 +35,7 @@ class Report(Outcome):
     oracles: tuple[OracleUse, ...]
     guilty: Guilty | None = None
     derivatives: tuple[DerivativeVerdict, ...] = ()  # of a network: per-sample gradients, Jacobian, and so on
+    derivatives_note: str = ""  # how they were judged, or why not
 
     @property
     def passed(self) -> bool:
@@ -65,7 +66,8 @@ class Report(Outcome):
     def notes(self) -> list[tuple[str, str]]:
         """Return what the table does not say, by name: precision, kinks, every oracle."""
         used = [(o.name, f"{o.precision}; {o.note}" if o.used else f"not used: {o.note}") for o in self.oracles]
-        return [("precision", self.precision), ("kinks", str(self.kinks)), *used]
+        further = [("derivatives", self.derivatives_note)] if self.derivatives_note else []
+        return [("precision", self.precision), ("kinks", str(self.kinks)), *used, *further]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; what is not finite is None.
@@ -75,7 +77,7 @@ class Report(Outcome):
         verdicts: one for each array and oracle, the fields of `Verdict` with worst = {element, hand, reference, cause,
             ratio} or None.
         derivatives: one for each of per_sample_gradients, jacobian, input_gradients, hvp: the fields of
-            `DerivativeVerdict`.
+            `DerivativeVerdict`; derivatives_note: how they were judged, or why not.
         kinks: the fields of `Counts`; oracles: the fields of `OracleUse` for each.
         """
         told = {**asdict(self), "passed": self.passed, "findings": self.findings()}

@@ -96,8 +96,8 @@ def _network(subject: Any, point: Point, seed: int, names: list[str]) -> Report:
         found = blame.guilty_call(problem, names) or blame.guilty_layer(*point.walked(), point.ops, names)
         report = replace(report, guilty=found)
     elif "autodiff" in names:
-        use, derivatives = check_derivatives(point)
-        report = replace(report, oracles=(*report.oracles, use), derivatives=derivatives)
+        note, derivatives = check_derivatives(point)
+        report = replace(report, derivatives=derivatives, derivatives_note=note)
     if model is None or not copied:
         return report
     reference = judged.reference or judged.hand

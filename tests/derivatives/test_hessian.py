@@ -158,12 +158,13 @@ def test_a_negative_top_eigenvalue_and_a_tie(backend_name: str) -> None:
     found = tie.top_eigenvalue([[1.0]], [1.0], tolerance=1e-8)
     assert abs(found.value) == pytest.approx(2.0)
     assert found.residual <= 1e-7
-    peak = [bp.Dense(1, "tanh", bias=False, weight_init=[[2.0]])]
-    negative = bp.Model(bp.Network(1, peak, "sum_squared_residuals"), backend_name, "float64")
+    peak = [bp.Dense(1, "tanh", bias=False, weight_init=[[1.0], [0.5]])]
+    negative = bp.Model(bp.Network(2, peak, "sum_squared_residuals"), backend_name, "float64")
     t = math.tanh(2.0)
     slope, curve = 1 - t * t, -2 * t * (1 - t * t)
-    assert negative.top_eigenvalue([[1.0]], [0.0]).value == pytest.approx(2 * slope**2 + 2 * t * curve)
-    assert negative.top_eigenvalue([[1.0]], [0.0]).value < 0
+    top = negative.top_eigenvalue([[1.0, 2.0]], [0.0])
+    assert top.value == pytest.approx(5 * (2 * slope**2 + 2 * t * curve))
+    assert top.value < 0
 
 
 def test_a_flat_loss_and_too_few_steps(rng: Any) -> None:
