@@ -67,3 +67,18 @@ def compiled_state_rtol(dtype: object, steps: int) -> float:
 def launch_rtol(dtype: object) -> float:
     """Bound exp, log or a sum taken in another order, in one launch, relative to the largest element."""
     return 64.0 * float(np.finfo(dtype).eps)
+
+
+def derivative_rtol(dtype: object) -> float:
+    """Bound a derivative of a small network against JAX's in float64, relative to the largest element: some roundings."""
+    return 2.0**12 * float(np.finfo(dtype).eps)
+
+
+def stated_derivative_rtol() -> float:
+    """Return the error that is promised of every derivative in float64, relative to the largest element."""
+    return 1e-6
+
+
+def eigenvalue_rtol(tolerance: float) -> float:
+    """Bound a simple eigenvalue whose residual is `tolerance` of it: quadratic in it, over a gap of a hundredth at least."""
+    return 100.0 * tolerance**2 + 1e-12

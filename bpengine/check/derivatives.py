@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import get_backend, get_oracle
-from bpengine.check.oracles import OracleUse
 from bpengine.check.subjects import Point
 from bpengine.derivatives.hessian import product
 from bpengine.derivatives.inputs import input_gradients
@@ -29,7 +28,6 @@ from bpengine.streams import stream
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.inputs import Rows
 
-NAME = "derivatives"
 ROWS = 4  # rows that are taken
 LARGE = 10_000  # parameters, or numbers in the Jacobian of a row: with more, JAX would take too long
 STATED = 1e-6  # relative to the largest element: what is promised of each derivative
@@ -110,18 +108,17 @@ class _Site:
         return {name: ops.xp.asarray(value) for name, value in self.running.items()}
 
 
-def check_derivatives(point: Point) -> tuple[OracleUse, tuple[DerivativeVerdict, ...]]:
-    """Return how the derivatives of a network were judged, and a verdict on each; none where they could not be."""
+def check_derivatives(point: Point) -> tuple[str, tuple[DerivativeVerdict, ...]]:
+    """Return in words how the derivatives of a network were judged, or why not, and a verdict on each."""
     try:
         oracle = get_oracle()
     except BackendUnavailable as error:
-        return _not_used(str(error)), ()
+        return f"not taken: {error}", ()
     size = sum(a.size for a in point.params.values())
     cells = point.network.inputs * point.network.outputs
     if max(size, cells) > LARGE:
-        return _not_used(
-            f"{size:,} parameters and a Jacobian of {cells:,} numbers a row; up to {LARGE:,} are taken."
-        ), ()
+        told = f"{size:,} parameters and a Jacobian of {cells:,} numbers a row; up to {LARGE:,} are"
+        return f"not taken: {told}", ()
     site = _site(point)
     try:
         made, run = site.made(), site.reference()
@@ -131,12 +128,10 @@ def check_derivatives(point: Point) -> tuple[OracleUse, tuple[DerivativeVerdict,
         if batched(point.network):
             raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return _not_used(
-            f"code of one's own does not let them be taken ({type(error).__name__}: {first.rstrip('.')})."
-        ), ()
-    note = f"{oracle.name}, outside training, {len(site.rows.x)} rows, a little aside"
+        return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
+    note = f"{oracle.precision}; {oracle.name}, outside training, {len(site.rows.x)} rows, a little aside"
     verdicts = (_verdict(name, made[name], reference[name], [a[name] for a in again]) for name in REFERENCES)
-    return OracleUse(NAME, True, oracle.precision, note), tuple(v for v in verdicts if v)
+    return note, tuple(v for v in verdicts if v)
 
 
 def _site(point: Point) -> _Site:
@@ -179,7 +174,3 @@ def _verdict(name: str, made: Any, reference: Any, again: list[Any]) -> Derivati
 def _flat(arrays: Any) -> Any:
     parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
     return np.concatenate([np.ravel(part) for part in parts])
-
-
-def _not_used(why: str) -> OracleUse:
-    return OracleUse(NAME, False, "", why)

@@ -45,6 +45,7 @@ class Report(Outcome):
     derivatives: tuple[DerivativeVerdict, ...] = ()  # of a network: per-sample gradients, Jacobian, and so on
     special: tuple[str, ...] = ()
     perturbed: Perturbed = NOT_ASKED_FOR
+    derivatives_note: str = ""  # how they were judged, or why not
 
     @property
     def passed(self) -> bool:
@@ -87,7 +88,8 @@ class Report(Outcome):
         if self.special:
             more = [f"and {len(self.special) - LISTED} more"] if len(self.special) > LISTED else []
             told.append(("special values", f"{'; '.join([*self.special[:LISTED], *more])}: {BLIND}"))
-        return [*told, ("perturbed point", str(self.perturbed)), *used]
+        further = [("derivatives", self.derivatives_note)] if self.derivatives_note else []
+        return [*told, ("perturbed point", str(self.perturbed)), *used, *further]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; what is not finite is None.
@@ -97,7 +99,7 @@ class Report(Outcome):
         verdicts: one for each array and oracle, the fields of `Verdict` with worst = {element, hand, reference, cause,
             ratio} or None.
         derivatives: one for each of per_sample_gradients, jacobian, input_gradients, hvp: the fields of
-            `DerivativeVerdict`.
+            `DerivativeVerdict`; derivatives_note: how they were judged, or why not.
         kinks: the fields of `Counts`; oracles: the fields of `OracleUse` for each; perturbed: {judged, value, kinks, note}.
         """
         told = {**asdict(self), "passed": self.passed, "findings": self.findings()}

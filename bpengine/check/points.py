@@ -134,8 +134,8 @@ class NetworkSubject(Subject):
         report = super().report(perturbed)
         if not report.passed or "autodiff" not in self.names:
             return report
-        use, derivatives = check_derivatives(self.start)
-        return replace(report, oracles=(*report.oracles, use), derivatives=derivatives)
+        note, derivatives = check_derivatives(self.start)
+        return replace(report, derivatives=derivatives, derivatives_note=note)
 
     def point(self, problem: Problem) -> Point:
         """Return the network at the point of a problem."""

@@ -71,6 +71,8 @@ def chosen(names: Sequence[str], only: str | Sequence[str] | None, who: str) -> 
     """
     if not names:
         raise ConfigError(f"{who} requires at least one parameter, got a network without any. Add a Dense layer.")
+    if only is not None and not isinstance(only, (str, list, tuple, set)):
+        raise ConfigError(f"{who} requires only= to name parameters, such as '*.bias', got {only!r}.")
     patterns = [only] if isinstance(only, str) else list(names if only is None else only)
     for pattern in patterns:
         if not isinstance(pattern, str) or not any(fnmatchcase(name, pattern) for name in names):

@@ -81,7 +81,8 @@ def stepped(value: Any, direction: Any) -> Stepped:
 def derivative(result: Any) -> HostArray:
     """Return the derivative that a result of stepped arrays carries; 0 for one that did not depend on them."""
     if np.iscomplexobj(result):
-        return np.asarray(_plain(np.asanyarray(result)).imag / STEP)
+        with np.errstate(over="ignore"):
+            return np.asarray(_plain(np.asanyarray(result)).imag / STEP)
     return np.zeros(np.shape(result))
 
 
