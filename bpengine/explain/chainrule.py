@@ -8,9 +8,8 @@ from typing import Any
 
 from bpengine.check.report import finite
 from bpengine.explain.cause import Cause
-from bpengine.explain.explanation import allowed
 from bpengine.explain.labels import back_label
-from bpengine.explain.sums import ULPS, Term
+from bpengine.explain.sums import ULPS, Term, allowed
 from bpengine.explain.words import Words, factor, shown, words
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.explain.cause import Cause
-from bpengine.explain.sums import ULPS, Sums
+from bpengine.explain.sums import Sums
 from bpengine.explain.update import Update
 
 
@@ -83,7 +83,7 @@ class Explanation:
     @property
     def adds_up(self) -> bool:
         """True when every sum of terms is the engine's number, but for the rounding of a sum of so many terms."""
-        return all(bool(np.all(part.ulps <= allowed(part.shape[1]))) for part in self.sums)
+        return all(part.adds_up for part in self.sums)
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""
@@ -111,13 +111,3 @@ class Explanation:
 
     def __str__(self) -> str:
         return self.text()
-
-
-def allowed(terms: int) -> float:
-    """Return how many units of eps times magnitude a sum of so many terms may be off: the engine adds in its own order.
-
-    2 covers what goes into a term. n roundings of half a unit each, for any order of adding; numbers of equal size, added one
-    by one, come near it. A missing term of the usual size is more than that up to 4,000 terms in float32.
-    Source: Higham, "Accuracy and stability of numerical algorithms", 2nd edition, 2002, section 3.1.
-    """
-    return max(ULPS, 0.5 * terms)

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.check.problem import foreign
 from bpengine.explain.slopes import Slopes, parameter_factors, slopes
 from bpengine.explain.sums import Sums, concatenated
 from bpengine.explain.trace import Trace
@@ -55,9 +56,16 @@ class Flow:
         return slopes(self.trace.calls[use[0]], use[1], self.trace.slopes.get(use[0]))
 
     def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
-        """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array."""
+        """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array.
+
+        Where a layer of one's own takes it in a kernel call and outside of kernels too, what is missing is a term.
+        """
         parts = [part for use in self.uses.get(id(a), []) for part in self.parts(use, unit)]
-        return concatenated(parts, value) if parts else None
+        if not parts:
+            return None
+        sums = concatenated(parts, value)
+        place = next((p for p, layer in self.trace.layers.items() if layer.x is a and foreign([layer.layer])), None)
+        return sums if place is None or sums.adds_up else concatenated([*parts, _outside(sums, place, unit)], value)
 
     def parts(self, use: Use, unit: int) -> list[Sums]:
         """Return what one use adds to the gradient of a unit, route by route."""
@@ -127,3 +135,11 @@ class Flow:
             np.asarray(value, dtype=float), np.asarray(left, dtype=float), np.asarray(right, dtype=float),
             (call.kernel.name,) * n, (call.place,) * n, (route,) * n, unit, row, self.eps,
         )  # fmt: skip
+
+
+def _outside(sums: Sums, place: str, unit: int) -> Sums:
+    """Return what sums lack, as one term each: what a layer of one's own gives back without a kernel."""
+    each = np.arange(len(sums.value))[:, np.newaxis]
+    one, number = np.ones((1, 1)), np.full((1, 1), unit)
+    missing = sums.rounding[:, np.newaxis]
+    return Sums(sums.value, missing, one, ("outside",), (place,), ("outside",), number, each, sums.eps)

@@ -52,20 +52,26 @@ class LayerTrace:
 
 @dataclass(frozen=True)
 class _Walk:
-    """The calls of a step by place."""
+    """The calls of a step by place, forward and backward, and what crossed the layers' borders."""
 
     before: Mapping[str, list[Call]]
     after: Mapping[str, list[Call]]
+    crossings: Mapping[str, Mapping[str, HostArray]]
     parameters: HostArrays
     gradients: HostArrays
 
 
 def layer_traces(
-    network: Network, calls: Sequence[Call], turn: int, x: HostArray, parameters: HostArrays, gradients: HostArrays
+    network: Network,
+    calls: Sequence[Call],
+    turn: int,
+    crossings: Mapping[str, Mapping[str, HostArray]],
+    parameters: HostArrays,
+    gradients: HostArrays,
 ) -> dict[str, LayerTrace]:
     """Return every layer of a network by place; `turn` is where in `calls` the backward pass begins."""
-    by_place = _Walk(_grouped(calls[:turn]), _grouped(calls[turn + 1 :]), parameters, gradients)
-    return {layer.place: layer for layer in _chain(network.layers, "", x, calls[turn].result, by_place)}
+    walk = _Walk(_grouped(calls[:turn]), _grouped(calls[turn + 1 :]), crossings, parameters, gradients)
+    return {layer.place: layer for layer in _chain(network.layers, "", walk)}
 
 
 def activation_of(layer: Layer) -> str | None:
@@ -75,35 +81,23 @@ def activation_of(layer: Layer) -> str | None:
     return layer.activation.name if isinstance(layer, Dense) else None
 
 
-def _chain(layers: Sequence[Layer], start: str, x: HostArray, dy: HostArray, walk: _Walk) -> list[LayerTrace]:
-    """Return the traces of layers one after another, from the input x of the first and the gradient of the last's output.
-
-    A layer that called nothing (dropout that is switched off) passes its input on and its gradient back.
-    """
-    places = [start + str(i) for i in range(len(layers))]
-    inputs, outputs = [], []
-    for place in places:
-        inputs.append(x)
-        x = _output(walk.before[place][-1]) if place in walk.before else x
-        outputs.append(x)
-    found: list[LayerTrace] = []
-    for layer, place, x, a in reversed(list(zip(layers, places, inputs, outputs, strict=True))):
-        inner = _chain(layer.layers, f"{place}.", x, dy, walk) if isinstance(layer, Residual) else []
-        made, dy = _one(layer, place, x, a, dy, walk)
-        found = [*inner, made, *found]
-    return found
+def _chain(layers: Sequence[Layer], start: str, walk: _Walk) -> Iterator[LayerTrace]:
+    """Yield the traces of layers one after another, those inside a Residual before it."""
+    for i, layer in enumerate(layers):
+        if isinstance(layer, Residual):
+            yield from _chain(layer.layers, f"{start}{i}.", walk)
+        yield _one(layer, f"{start}{i}", walk)
 
 
-def _one(layer: Layer, place: str, x: HostArray, a: HostArray, da: HostArray, walk: _Walk) -> tuple[LayerTrace, Any]:
-    ahead, back = walk.before.get(place, []), walk.after.get(place, [])
-    name, z, dz = activation_of(layer), a, da
+def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
+    crossed, ahead, back = walk.crossings[place], walk.before.get(place, []), walk.after.get(place, [])
+    name, z, dz = activation_of(layer), crossed["a"], crossed["da"]
     if name is not None and ahead and ahead[-1].kernel.name == name:
         z, dz = ahead[-1].args[0], back[0].result
     own = local(walk.parameters, place), local(walk.gradients, place)
     if isinstance(layer, Residual):
         own = {}, {}  # those of the inner layers
-    dx = _input_gradient(layer, back[-1]) if back else da
-    return LayerTrace(place, layer, name, x, z, a, da, dz, dx, *own), dx
+    return LayerTrace(place, layer, name, crossed["x"], z, crossed["a"], crossed["da"], dz, crossed["dx"], *own)
 
 
 def _grouped(calls: Sequence[Call]) -> dict[str, list[Call]]:
@@ -112,16 +106,3 @@ def _grouped(calls: Sequence[Call]) -> dict[str, list[Call]]:
         if call.kernel.kind not in ("helper", "update"):
             grouped.setdefault(call.place, []).append(call)
     return grouped
-
-
-def _output(call: Call) -> HostArray:
-    made: HostArray = call.result[0]
-    return made
-
-
-def _input_gradient(layer: Layer, call: Call) -> HostArray | None:
-    """Return what a layer's last backward call made of the gradient; a Residual's is the sum of both ways, if asked for."""
-    if isinstance(layer, Residual) and call.function.endswith("_bwd"):
-        return None
-    made: HostArray | None = call.result[0] if isinstance(call.result, tuple) else call.result
-    return made

@@ -11,6 +11,7 @@ from bpengine.backend import Backend, HostArray, State
 from bpengine.explain.find import require_target
 from bpengine.explain.tape import kernel_ops, record
 from bpengine.explain.trace import Trace
+from bpengine.explain.watching import Crossings, watched
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import Network
@@ -59,23 +60,24 @@ def _traced(
     """
     left: list[State] = []
 
-    def step(ops: Ops) -> tuple[Any, Any, Arrays, Any, Any]:
+    def step(ops: Ops) -> tuple[Any, Any, Arrays, Any, Any, Crossings]:
         gradients: Arrays = {}
+        crossings: Crossings = {}
 
         def keep(given: Arrays) -> Arrays:
             gradients.update(given)
             return given
 
-        after, report = make_step(network, plan, ops, keep)(state, arrays, backend.asarray(rate))
+        after, report = make_step(watched(network, crossings), plan, ops, keep)(state, arrays, backend.asarray(rate))
         left.append(after)
-        return after, report["loss"], gradients, state, arrays
+        return after, report["loss"], gradients, state, arrays, crossings
 
     tape, result = record(backend, kernel_ops(backend), step)
-    after, loss, gradients, before, given = result
+    after, loss, gradients, before, given, crossings = result
     x, target, *weights = given
     names = list(state["params"])
     made = Trace(
-        network, tuple(tape.calls), tape.partners, tape.slopes, x, target, weights[0] if weights else None,
+        network, tuple(tape.calls), tape.partners, tape.slopes, crossings, x, target, weights[0] if weights else None,
         float(loss), _ordered(gradients, names), _ordered(before["params"], names), _ordered(after["params"], names),
         before["running"], before["slots"], plan.optimizer, float(rate[0]), before["counter"], backend.name, backend.dtype,
     )  # fmt: skip

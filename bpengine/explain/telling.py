@@ -56,10 +56,11 @@ def _row_lines(e: Explanation, r: int, say: Words, largest: int) -> Iterator[str
     ending = say("activation", name=e.activation) if e.activation else say("output_a")
     yield f"    {ending} = {shown(float(e.a[r]))}"
     if e.incoming is None:
-        yield "  " + say("nothing")
-        return
-    yield "  " + say(_backward_head(e.incoming))
-    yield from _sum_lines(e.incoming.terms(r, largest), say, back_label, say("sum_da"))
+        yield "  " + say("outside")
+        yield f"    dL/da = {shown(float(e.da[r]))}"
+    else:
+        yield "  " + say(_backward_head(e.incoming))
+        yield from _sum_lines(e.incoming.terms(r, largest), say, back_label, say("sum_da"))
     if e.through is None:
         yield "  " + say("no_slope")
         return

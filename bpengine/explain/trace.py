@@ -23,6 +23,7 @@ class Trace:
     calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
     partners: position of a backward call -> position of the forward call whose residual it was given.
     slopes: position of a forward call -> f'(z) of an activation, or the slope of each row's own loss (rows, outputs).
+    crossings: place of a layer -> what went into it and came out, both ways: "x", "a", "da", "dx".
     x (rows, inputs), target, weights (rows,) or None: what the step was given, as the backend saw it.
     loss: before the update. gradients, parameters, updated: by full name ("0.weight"); gradients with penalties,
     parameters before the update, updated after it. optimizer, learning_rate: the rule of the update.
@@ -32,6 +33,7 @@ class Trace:
     calls: tuple[Call, ...]
     partners: Mapping[int, int]
     slopes: Mapping[int, HostArray]
+    crossings: Mapping[str, Mapping[str, HostArray]]
     x: HostArray
     target: HostArray
     weights: HostArray | None
@@ -76,7 +78,7 @@ class Trace:
     @cached_property
     def layers(self) -> Mapping[str, LayerTrace]:
         """Every layer by its place ("0", inside a Residual "1.0"): z, a, dL/da, dL/dz, and its parameters' gradients."""
-        return layer_traces(self.network, self.calls, self.turn, self.x, self.parameters, self.gradients)
+        return layer_traces(self.network, self.calls, self.turn, self.crossings, self.parameters, self.gradients)
 
     @cached_property
     def first_bad(self) -> Cause | None:

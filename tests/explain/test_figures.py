@@ -146,6 +146,25 @@ def test_network_refuses_half_a_choice_and_rows_that_do_not_exist() -> None:
         figures.network(model, x, y, sample=1)
 
 
+class Outside(bp.Layer):
+    """Doubles its input without a kernel."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        return x + x, None, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return dy + dy, {}
+
+
+def test_network_says_that_a_layer_computes_outside_of_kernels() -> None:
+    network = bp.Network(1, [bp.Dense(1, "tanh"), Outside(), bp.Dense(1)], "half_sum_squares")
+    model = bp.Model(network, dtype="float64")
+    told = " ".join(texts(figures.network(model, [[1.0]], [[0.0]], layer=0, unit=0)))
+    assert "computes outside of kernels" in " ".join(told.split())
+    assert "dL/dz = dL/da" in told
+    assert "nothing comes back" not in told
+
+
 def test_network_marks_numbers_that_are_not_finite() -> None:
     model, x, y = mazur()
     model.parameters = {"0.weight": [[np.nan, 0.25], [0.2, 0.3]]}

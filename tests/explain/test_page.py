@@ -229,6 +229,17 @@ def test_a_layer_of_a_kind_of_its_own_is_named() -> None:
     assert content(page(xor(), X, Y, steps=2))["left"] == []
 
 
+def test_what_comes_back_from_outside_of_kernels_is_told_without_terms() -> None:
+    layers = [bp.Dense(2, "tanh"), Doubling(), bp.Dense(1)]
+    told = content(page(bp.Model(bp.Network(2, layers, "mean_squared_error")), X, Y, steps=2))
+    first = next(unit for unit in told["units"] if unit["column"] == 1)
+    assert first["incoming"] is None
+    assert first["through"] is not None
+    html = page(bp.Model(bp.Network(2, layers, "mean_squared_error")), X, Y, steps=1).html()
+    assert 'say("room_outside"), "backward", line("dL/da"' in html
+    assert "nothing comes back" not in html
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -124,13 +124,52 @@ class Outside(bp.Layer):
         return 2.0 * dy, {}
 
 
+class HalfOutside(Outside):
+    """Adds a half of its input to its identity, which alone is a kernel call."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        y, residual = ops.identity_fwd(x)
+        return y + 0.5 * x, residual, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return ops.identity_bwd(residual, dy) + 0.5 * dy, {}
+
+
+def with_layer(layer: bp.Layer) -> tuple[bp.Model, Any, Any]:
+    layers = [bp.Dense(2, "tanh"), layer, bp.Dense(1)]
+    model = bp.Model(bp.Network(1, layers, "half_sum_squares"), dtype="float64")
+    return model, np.array([[0.5], [2.0]]), np.array([[1.0], [0.0]])
+
+
 def test_a_layer_that_computes_outside_of_kernels_is_said_to() -> None:
-    model = bp.Model(bp.Network(1, [bp.Dense(1), Outside(), bp.Dense(1)], "half_sum_squares"))
+    model, x, y = with_layer(Outside())
     with pytest.raises(bp.ConfigError, match="computes outside of kernels"):
-        paths(model, [[1.0]], [[0.0]], "0.weight")
-    explained = model.explain([[1.0]], [[0.0]], layer=0, unit=0)
+        paths(model, x, y, "0.weight[0,0]")
+    explained = model.explain(x, y, layer=0, unit=0)
     assert explained.incoming is None
-    assert "nothing comes back: no kernel call took this output" in explained.text()
+    assert "the layer that takes this output computes outside of kernels" in explained.text()
+    assert "recebe esta saída calcula fora das chamadas de kernel" in explained.text("pt")
+    assert f"dL/da = {explained.da[0]:.10g}" in explained.text()
+    assert "nothing comes back" not in explained.text()
+
+
+def test_what_goes_into_and_comes_out_of_a_layer_without_kernels_is_its_own() -> None:
+    model, x, y = with_layer(Outside())
+    first, second, third = model.trace(x, y).layers.values()
+    np.testing.assert_array_equal(second.a, 2.0 * first.a)
+    np.testing.assert_array_equal(second.da, third.dx)
+    np.testing.assert_array_equal(first.da, 2.0 * second.da)
+    np.testing.assert_allclose(first.dz, first.da * (1.0 - first.a**2), rtol=agreement_rtol("float64"))
+
+
+def test_what_a_layer_gives_back_outside_of_its_kernels_is_a_term_of_its_own() -> None:
+    model, x, y = with_layer(HalfOutside())
+    explained = model.explain(x, y, layer=0, unit=1, sample=0)
+    through, beside = explained.incoming.terms(0)
+    assert explained.adds_up
+    assert through.product == pytest.approx(2.0 * beside.product)
+    assert beside.route == "outside"
+    assert "layer 1, outside of kernels" in explained.text()
 
 
 def test_the_forward_pass_of_the_source_text() -> None:

@@ -16,10 +16,11 @@ def told_sum(traced: Trace, place: str, unit: int, row: int, say: Words) -> list
     """Return the lines: what is added up, dL/da as the sum of its terms, dL/dz as dL/da times the slope."""
     told = explain_trace(traced, place, unit, row)
     if told.incoming is None:
-        return [say("nothing")]
-    dense = all(kernel.startswith("dense") for kernel in told.incoming.kernel)
-    lines = [say("sum_of_unit" if dense else "sum_other", unit=unit, place=place)]
-    lines.append(f"dL/da = {_written(told.incoming.terms(0, TERMS), say)}")
+        lines = [say("outside"), f"dL/da = {canvas.number(float(told.da[0]))}"]
+    else:
+        dense = all(kernel.startswith("dense") for kernel in told.incoming.kernel)
+        lines = [say("sum_of_unit" if dense else "sum_other", unit=unit, place=place)]
+        lines.append(f"dL/da = {_written(told.incoming.terms(0, TERMS), say)}")
     if told.through is not None:
         lines.append(f"dL/dz = dL/da{TIMES}f'(z) = {_written(told.through.terms(0, TERMS), say)}")
     return lines

@@ -127,9 +127,12 @@ def _about(trace: Trace, model: Any, steps: int) -> dict[str, Any]:
 
 def _left(trace: Trace, taken: _Taken) -> Iterator[str]:
     """Name the layers whose joins cannot be drawn or written out: a layer takes part that calls no kernels known here."""
+    made = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
     parameters = {w["name"].split("[")[0] for w in taken.structure["weights"]}
     cut = {unit["column"] for unit in taken.structure["units"] if unit["incoming"] is None}
     for number, column in enumerate(taken.scene.columns[1:], start=1):
-        own = {f"{column.place}.{name}" for name in trace.layers[column.place].parameters}
-        if number in cut or not column.sources or (own and not own & parameters):
+        layer = trace.layers[column.place]
+        own = {f"{column.place}.{name}" for name in layer.parameters}
+        unknown = id(layer.a) not in made or (own and not own & parameters)
+        if number in cut or not column.sources or unknown:
             yield column.place

@@ -16,6 +16,7 @@ TERMS: dict[str, tuple[str, str]] = {
     "mean": ("through the mean", "pela média"),
     "variance": ("through the variance", "pela variância"),
     "sum": ("through the softmax's sum", "pela soma do softmax"),
+    "outside_label": ("layer {place}, outside of kernels", "camada {place}, fora das chamadas de kernel"),
     "whole": ("taken as a whole", "tomado por inteiro"),
     "activation_slope": (
         "f'(z) of {name}, unit {unit} of layer {place}",

@@ -44,9 +44,10 @@ UNIT: dict[str, tuple[str, str]] = {
     "sum_dz": ("sum = dL/dz", "soma = dL/dz"),
     "rest": ("{count} smaller terms", "{count} termos menores"),
     "rounding": ("rounding of the engine's own sum", "arredondamento da soma feita pelo motor"),
-    "nothing": (
-        "nothing comes back: no kernel call took this output",
-        "nada volta: nenhuma chamada de kernel usou esta saída",
+    "outside": (
+        "Backward pass: the layer that takes this output computes outside of kernels: the terms of dL/da cannot be shown",
+        "Passo para trás (backward pass): a camada que recebe esta saída calcula fora das chamadas de kernel: os termos de "
+        "dL/da não podem ser mostrados",
     ),
     "parameters": (
         "Gradient of each incoming weight = input x dL/dz, added up over the batch",
