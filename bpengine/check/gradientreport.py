@@ -132,4 +132,5 @@ def _cells(v: Verdict) -> tuple[str, ...]:
 
 def _derivative_cells(d: DerivativeVerdict) -> tuple[str, ...]:
     numbers = (f"{d.error:.1e}", "-", f"{d.tolerance:.1e}", "-")
-    return d.name, d.reference, GIVEN, str(d.compared), *numbers, "yes" if d.passed else "NO"
+    name, reference = d.name.removesuffix("_gradients").replace("_", " "), d.reference.replace("jax.", "")
+    return name, reference, GIVEN, str(d.compared), *numbers, "yes" if d.passed else "NO"

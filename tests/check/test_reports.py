@@ -58,7 +58,19 @@ def test_it_can_be_raised(failed: Any) -> None:
 
 def test_json_is_complete(failed: Any) -> None:
     told = json.loads(json.dumps(failed.to_dict(), allow_nan=False))
-    wanted = {"subject", "precision", "loss", "passed", "findings", "guilty", "verdicts", "kinks", "oracles"}
+    wanted = {
+        "subject",
+        "precision",
+        "loss",
+        "passed",
+        "findings",
+        "guilty",
+        "verdicts",
+        "kinks",
+        "oracles",
+        "special",
+        "perturbed",
+    }
     assert told.keys() == wanted | {"derivatives", "derivatives_note"}
     assert (told["passed"], told["precision"]) == (False, "float64 on numpy")
     assert told["guilty"].keys() == {"place", "function", "argument", "words"}
