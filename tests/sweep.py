@@ -1,6 +1,6 @@
 """Check many random networks and look for false alarms; break every kernel and look for what gets away.
 
-    python -m tests.sweep --networks 1000 --seed 0 --mutants
+    python -m tests.sweep --networks 1000 --special 200 --seed 0 --mutants
 
 The networks are those of the property tests, only more of them, each different from the others. Exit code 0: no false
 alarm, and every mutant caught and named.
@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ from bpengine.backend import get_backend
 from bpengine.check import check_gradients
 from bpengine.errors import BpError
 from tests.check.mutants import Mutant, check_alone, check_in_network, mutants
-from tests.check.random_networks import Sample, samples
+from tests.check.random_networks import SPECIAL, Sample, samples
 from tests.tolerances import oracle_rtol
 
 TASKS_PER_PROCESS = 200  # then a fresh one: every function that XLA compiles stays in memory
@@ -66,6 +66,11 @@ def draw(networks: int, seed: int) -> list[Sample]:
             return list(found.values())[:networks]
         collect()
     raise AssertionError
+
+
+def with_special_values(drawn: Sequence[Sample]) -> list[Sample]:
+    """Return each sample at one kind of special values, in turn: zeros, ones, equal numbers, perfect fits."""
+    return [replace(sample, special=kind) for sample, kind in zip(drawn, itertools.cycle(SPECIAL), strict=False)]
 
 
 def network(sample: Sample, backend: str, dtype: str) -> Finding:
@@ -114,6 +119,7 @@ def main(
     seed: Annotated[int, typer.Option(min=0, help="Draws them.")] = 0,
     backend: Annotated[str, typer.Option(help="Whose own gradients are judged as well.")] = "numpy",
     dtype: Annotated[str, typer.Option(help="Of those: float32 or float64.")] = "float32",
+    special: Annotated[int, typer.Option(min=0, help="How many more with special values: 0, 1, perfect fits.")] = 0,
     broken: Annotated[bool, typer.Option("--mutants", help="Break every kernel in every way as well.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
 ) -> None:
@@ -124,7 +130,8 @@ def main(
         typer.echo(mistake, err=True)
         raise typer.Exit(2) from None
     start = time.monotonic()
-    tasks = [partial(network, sample, backend, dtype) for sample in draw(networks, seed)]
+    drawn = draw(networks, seed) + (with_special_values(draw(special, seed + 1)) if special else [])
+    tasks = [partial(network, sample, backend, dtype) for sample in drawn]
     if broken:
         tasks += [partial(mutant, m, "alone", check_alone) for m in mutants()]
         tasks += [partial(mutant, m, "in a network", check_in_network) for m in mutants(trained=True)]
@@ -133,7 +140,8 @@ def main(
     for finding in findings:
         counts.update(finding.counts)
     wrong = Counter(f.kind for f in findings if f.wrong)
-    typer.echo(f"{networks} different networks on {backend} in {dtype}, every oracle, seed {seed}")
+    more = f" and {special} with special values" if special else ""
+    typer.echo(f"{networks} different networks{more} on {backend} in {dtype}, every oracle, seed {seed}")
     for what, number in counts.items():
         typer.echo(f"  {what}: {number:,}")
     typer.echo(f"  largest error against autodiff in float64: {max(f.error for f in findings):.1e}")

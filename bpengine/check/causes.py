@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,8 @@ def cause(
         return "it is not finite"
     ratio = _ratio(hand, reference)
     if ratio is not None:
-        return _factor(ratio, counts) or f"{'the sign and ' if ratio < 0 else ''}a constant factor is wrong"
+        known = _factor(ratio, counts) or _argument(hand, reference, at or {})
+        return known or f"{'the sign and ' if ratio < 0 else ''}a constant factor is wrong"
     if hand.ndim == 2 and hand.shape[0] == hand.shape[1] > 1 and _alike(hand.T, reference):
         return "it is transposed"
     if _alike(np.abs(hand), np.abs(reference)):
@@ -35,7 +36,9 @@ def cause(
     if turned := _turned(hand, reference, at or {}):
         return f"it would be right if {turned} were transposed in it"
     return (
-        _sum(hand, reference)
+        _argument(hand, reference, at or {})
+        or _proportional(hand, reference, {n: p for n, p in (at or {}).items() if n != name})
+        or _sum(hand, reference)
         or _term(hand, reference, index, (at or {}).get(name))
         or _one_element(hand, reference, index, counts)
     )
@@ -50,6 +53,33 @@ def _turned(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
         if square and np.linalg.cond(w) < 1e8 and _alike(np.linalg.solve(w, reference.T).T @ w, hand):
             return name
     return None
+
+
+def _argument(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
+    """Return which argument is a factor that the gradient lacks, or has too often, in all of its elements or in some."""
+    right = np.abs(hand - reference) <= ALIKE * float(np.max(np.abs(reference), initial=0.0))
+    for name, p in fitting(hand.shape, at):
+        for lacking, whole, what in ((hand, reference, "missing"), (reference, hand, "too many")):
+            size = float(np.max(np.abs(whole), initial=0.0))
+            alike = np.abs(lacking * p - whole) <= ALIKE * size
+            if size > 0 and not np.all(alike & right) and bool(np.all(alike | right)) and np.any(alike & ~right):
+                return f"the factor `{name}` is {what}{', in some elements' if not np.all(alike) else ''}"
+    return None
+
+
+def _proportional(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
+    """Return which argument is missing as a term, or is one too many, up to a constant."""
+    for name, p in fitting(hand.shape, at):
+        if np.ptp(p) > 0 and hand.size >= 3 and (ratio := _ratio(reference - hand, p)) is not None:
+            return f"a term proportional to `{name}` is {'missing' if ratio > 0 else 'too many'}"
+    return None
+
+
+def fitting(shape: tuple[int, ...], at: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the arrays that have a number beside every element of a gradient of that shape, brought to it."""
+    for name, p in at.items():
+        if p.ndim <= len(shape) and all(a in (1, b) for a, b in zip(p.shape[::-1], shape[::-1], strict=False)):
+            yield name, np.broadcast_to(p, shape)
 
 
 def _sum(hand: Any, reference: Any) -> str | None:

@@ -20,6 +20,8 @@ from bpengine.streams import stream
 
 AMOUNTS = (1.0, 0.5, 0.25, 0.0625, 0.00390625)  # parts of an element's size, until the function is finite
 
+INSIDE = 0.05  # a probability of 0 or 1 is moved from here
+
 
 @dataclass(frozen=True)
 class Perturbed:
@@ -49,7 +51,7 @@ def perturb(
 ) -> tuple[Problem | None, str]:
     """Return the first of the problems that is finite at a perturbed point, there, and a note of how far it was moved.
 
-    An element moves by half to once its own size, or its array's usual size, which is 1 for zeros. Where the function is not
+    An element moves by half to twice its own size, or its array's usual size, which is 1 for zeros. Where the function is not
     finite, every element keeps its sign, then smaller moves are tried. Arguments stay in their domains.
     `dtype` is what the numbers are rounded to. The problem is None where no point was found, and the note says so.
     """
@@ -75,16 +77,17 @@ def _ways() -> Iterator[tuple[float, bool]]:
 
 
 def _size(amount: float) -> str:
-    return "half to once" if amount == 1.0 else f"{amount / 2:.2g} to {amount:.2g} of"
+    return "half to twice" if amount == 1.0 else f"{amount / 2:.2g} to {2 * amount:.2g} of"
 
 
 def _moved(array: Any, domain: str, amount: float, rng: np.random.Generator, keep_signs: bool) -> Any:
-    away = amount * rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape)
+    # by more than its size at times, so that what is positive turns negative
+    away = amount * rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 2.0, array.shape)
     with np.errstate(all="ignore"):
         if domain == "probability":
-            return 1.0 / (1.0 + (1.0 / array - 1.0) * np.exp(away))
+            return 1.0 / (1.0 + (1.0 / np.clip(array, INSIDE, 1.0 - INSIDE) - 1.0) * np.exp(away))
         if domain == "distribution":
-            shares = array * np.exp(away)
+            shares = np.maximum(array, INSIDE) * np.exp(away)
             return shares / np.sum(shares, axis=-1, keepdims=True)
         if domain in ("positive", "nonzero") or (keep_signs and np.any(array)):
             return array * np.exp(away)

@@ -13,6 +13,7 @@ class Probe:
     """One number: its name, as written by hand, as estimated, what counts as large, and the size of a step.
 
     left_out: a kink made it impossible at the point; it was then made aside, unless the estimate is left out as well.
+    index: of an element.
     """
 
     element: str
@@ -22,6 +23,7 @@ class Probe:
     unit: float
     order: float | None = None
     left_out: bool = False
+    index: tuple[int, ...] | None = None
 
     @property
     def scale(self) -> float:

@@ -74,7 +74,7 @@ class Probes:
             told = self.differences.along({name: size * step}, size * self.sizes[name])
             found = Estimate(told.value / size, told.error / size, told.rungs)
         named = judge.named_element(self.problem, name, index)
-        return Probe(named, float(self.hand[name][index]), found, self.sizes[name], size)
+        return Probe(named, float(self.hand[name][index]), found, self.sizes[name], size, index=index)
 
     def product(self, name: str, k: int, signs: Any) -> Probe:
         """Return the inner product with one direction; of the first, the order of the Taylor remainder."""
@@ -137,7 +137,7 @@ class Probes:
         i = max(range(len(told)), key=lambda i: errors[i] / limits[i], default=None)
         error, tolerance = (0.0, 0.0) if i is None else (errors[i], limits[i])
         aside = sum(not p.estimate.left_out for p in stopped)
-        worst = None if i is None else self._worst(told, i, passed=error <= tolerance)
+        worst = None if i is None else self._worst(name, told, i, passed=error <= tolerance)
         named, ill = tuple(p.element for p in stopped[: judge.NAMED]), len(made) - len(told)
         verdict = Verdict(
             name, oracle, error, error / EPS, tolerance, len(told), error <= tolerance, worst, None, len(stopped), ill, aside,
@@ -145,10 +145,20 @@ class Probes:
         )  # fmt: skip
         return judge.worth(off_the_kink(verdict) if i is not None and told[i].left_out else verdict)
 
-    def _worst(self, told: list[Probe], i: int, *, passed: bool) -> Worst:
+    def _worst(self, name: str, told: list[Probe], i: int, *, passed: bool) -> Worst:
         hand, reference = np.array([p.hand for p in told]), np.array([p.estimate.value for p in told])
-        looks = "" if passed else causes.cause(hand, reference, (i,), self.problem.counts)
+        beside = {} if passed else self._beside(name, [p.index for p in told])
+        looks = "" if passed else causes.cause(hand, reference, (i,), self.problem.counts, name, beside)
         return Worst(told[i].element, told[i].hand, told[i].estimate.value, looks)
+
+    def _beside(self, name: str, indices: list[tuple[int, ...] | None]) -> dict[str, Any]:
+        """Return the numbers that stand beside the elements in each array that fits the shape of theirs."""
+        shape, found = self.problem.at[name].shape, {}
+        if None in indices:
+            return {}
+        for other, array in causes.fitting(shape, self.problem.at):
+            found[other] = np.array([array[index] for index in indices])
+        return found
 
     def _agrees(self, probe: Probe) -> bool:
         return probe.error <= probe.limit or not self._tells(probe)

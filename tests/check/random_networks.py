@@ -19,9 +19,12 @@ import bpengine as bp
 from bpengine.kernels import KERNELS
 from bpengine.layers.activation import ACTIVATIONS
 from bpengine.layers.dense import BIASES
+from bpengine.layers.layer import Run
 from bpengine.losses import LOSSES
+from bpengine.ops import Ops
 
 Maker = Callable[[int], bp.Layer]  # makes a layer for the number of features that reaches it
+SPECIAL = ("zero biases and unit gains", "a perfect fit", "all zero", "all one", "zero inputs", "equal rows")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Sample:
     weighted: bool = False
     soft: bool = False  # targets anywhere between 0 and 1; classes as rows of zeros with a one
     seed: int = 0
+    special: str | None = None  # one of SPECIAL: values at which much is 0, 1, equal, or on a kink
 
     def data(self) -> tuple[Any, Any, Any]:
         """Return x with some zeros and at times a row of them, targets, and weights with some zeros, or None.
@@ -49,11 +53,34 @@ class Sample:
             "classes": np.eye(shape[1])[labels] if self.soft and shape[1] > 1 else labels,
         }
         weights = rng.uniform(0.1, 2.0, self.rows) * (np.arange(self.rows) % 4 != 3)
-        return x, targets[self.network.loss.target], weights if self.weighted else None
+        x = {"zero inputs": 0.0 * x, "equal rows": np.broadcast_to(x[:1], x.shape)}.get(str(self.special), x)
+        y = targets[self.network.loss.target]
+        return x, self._fitted(x, y) if self.special == "a perfect fit" else y, weights if self.weighted else None
 
     def model(self, backend: str | bp.Backend = "numpy", dtype: str = "float64") -> bp.Model:
         """Return the network with its parameters."""
-        return bp.Model(self.network, backend, dtype, self.seed)
+        model = bp.Model(self.network, backend, dtype, self.seed)
+        model.parameters = {name: self._value(name, array) for name, array in model.parameters.items()}
+        return model
+
+    def _value(self, name: str, array: Any) -> Any:
+        """Return a parameter with its special values."""
+        if self.special in ("all zero", "all one"):
+            return np.full_like(array, float(self.special == "all one"))
+        start = {"bias": 0.0, "beta": 0.0, "gamma": 1.0}.get(name.rpartition(".")[2])
+        return array if start is None or self.special != SPECIAL[0] else np.full_like(array, start)
+
+    def _fitted(self, x: Any, y: Any) -> Any:
+        """Return the targets that the network's own outputs in training are, as near as there are such."""
+        model = self.model()
+        run = Run(True, np.array([self.seed % 2**32, 0], dtype=np.uint32))
+        out = self.network.forward(Ops(np), model.parameters, model.running, np.asarray(x, dtype=np.float64), run).y
+        if self.network.loss.target == "classes":
+            return np.argmax(out, axis=1)
+        if self.network.loss.target == "values":
+            return out
+        link = self.network.loss.link
+        return np.clip(Ops(np).forward(link)(out)[0] if link else out, 0.0, 1.0)
 
 
 def from_table(make: Any, names: Sequence[str]) -> list[Any]:

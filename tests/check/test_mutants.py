@@ -8,7 +8,23 @@ from typing import Any
 import pytest
 
 from bpengine.kernels import KERNELS
-from tests.check.mutants import WAYS, Mutant, check_alone, check_in_network, data, model, mutants
+from tests.check.mutants import (
+    FORGETS,
+    WAYS,
+    Forgetful,
+    Forgets,
+    Mutant,
+    check_alone,
+    check_forgetful,
+    check_forgets,
+    check_forgets_in_network,
+    check_in_network,
+    data,
+    forgetful_mutants,
+    layer_escaped,
+    model,
+    mutants,
+)
 
 __all__ = ["data", "model"]
 
@@ -30,6 +46,37 @@ def test_a_broken_kernel_in_a_network_is_caught(mutant: Mutant, record_property:
     report = check_in_network(mutant)
     assert mutant.escaped(report) is None, str(report)
     assert f"{mutant.kernel}_bwd" in str(report)
+
+
+@pytest.mark.parametrize("mutant", forgetful_mutants(), ids=lambda m: m.id)
+def test_a_kernel_that_forgets_a_parameter_is_caught(mutant: Forgetful, record_property: Callable[..., None]) -> None:
+    """At the point given the parameter has the value that it is taken for: nothing is wrong there."""
+    record_property("mutant", "forgetful alone")
+    report = check_forgetful(mutant)
+    assert mutant.escaped(report) is None, str(report)
+
+
+@pytest.mark.parametrize("check", [check_forgets, check_forgets_in_network], ids=["alone", "in a network"])
+@pytest.mark.parametrize("layer", FORGETS, ids=lambda f: f"{type(f.layer).__name__}-{f.parameter}-{f.value:g}")
+def test_a_layer_that_forgets_a_parameter_is_caught(
+    layer: Forgets, check: Callable[..., Any], record_property: Callable[..., None]
+) -> None:
+    record_property("mutant", f"forgetful layers {'alone' if check is check_forgets else 'in a network'}")
+    report = check(layer)
+    assert layer_escaped(report) is None, str(report)
+
+
+def test_every_parameter_and_option_that_matters_is_forgotten() -> None:
+    forgotten = {(m.kernel, m.parameter) for m in forgetful_mutants()}
+    silent = {("dense", "b"), ("batch_norm", "beta"), ("batch_norm_inference", "beta"), ("layer_norm", "beta")}
+    linear = {("dropout", "x"), ("add", "a"), ("add", "b"), ("identity", "x")}
+    every = {
+        (kernel.name, name)
+        for kernel in KERNELS.values()
+        if kernel.backward
+        for name in (*kernel.differentiable, *(n for n, v in kernel.options.items() if isinstance(v, float)))
+    }
+    assert every - forgotten == silent | linear  # no gradient depends on these
 
 
 @pytest.mark.parametrize("name", ["dense", "relu", "batch_norm", "softmax_cross_entropy", "l1"])

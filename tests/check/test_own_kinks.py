@@ -11,6 +11,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.check import Report, check_gradients
+from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import elementwise
 
 WITHOUT_JAX = ("differences", "inner products")
@@ -48,7 +49,8 @@ def point(rng: Any, distance: float) -> Any:
 def test_on_or_near_a_kink_there_is_no_false_alarm(kernel: Any, distance: float, rng: Any) -> None:
     report = check_gradients(kernel, point(rng, distance), oracles=WITHOUT_JAX)
     assert report.passed, str(report)
-    assert all(v.compared + v.ill == {"differences": 12, "inner products": 3}[v.oracle] for v in report.verdicts)
+    wanted = {"differences": 12, "inner products": 3}
+    assert all(v.compared + v.ill == wanted[v.oracle] for v in report.verdicts if v.oracle in wanted)
     assert not any(v.ill for v in report.verdicts) or distance == 3e-8
     if abs(distance) < 1e-8:
         assert report.kinks.left_out == report.kinks.aside == 4 + 3
@@ -127,6 +129,99 @@ def test_a_kink_that_is_stated_in_the_wrong_form() -> None:
             check_gradients(replace(OWN, kink_at=kink_at), np.ones((2, 2)))
 
 
+def at_the_kink(kind: str, value: float) -> Any:
+    """Return a kernel that is right everywhere but at its kink, where its slope is the value."""
+    forward, low, high, kink = {
+        "relu": (lambda xp, x: (xp.maximum(x, 0.0 * x), x), 0.0, 1.0, 0.0),
+        "abs": (lambda xp, x: (xp.abs(x), x), -1.0, 1.0, 0.0),
+        "clip": (lambda xp, x: (xp.clip(x, None, 1.0), x), 1.0, 0.0, 1.0),
+    }[kind]
+    backward: Any = lambda xp, x, dy: dy * xp.where(x == kink, value, xp.where(x < kink, low, high))  # noqa: E731
+    return elementwise(f"my_{kind}", forward, backward, flops=(1, 2), formula={}, source="none")
+
+
+SEEDS = range(20)
+
+
+@pytest.mark.parametrize("oracles", ["autodiff", "differences", "inner products"])
+@pytest.mark.parametrize(
+    ("kind", "value", "right"),
+    [
+        ("relu", 0.0, True), ("relu", 0.5, True), ("relu", 1.0, True), ("relu", 1.5, False), ("relu", 2.0, False),
+        ("abs", 0.0, True), ("abs", -1.0, True), ("abs", 1.5, False), ("abs", -3.0, False),
+        ("clip", 0.0, True), ("clip", 1.0, True), ("clip", 1.5, False), ("clip", -0.1, False),
+    ],
+)  # fmt: skip
+def test_at_a_kink_the_interval_between_the_slopes_is_right_and_no_more(
+    kind: str, value: float, right: bool, oracles: str, jax: Any
+) -> None:
+    kernel, x = at_the_kink(kind, value), np.full((2, 2), 1.0 if kind == "clip" else 0.0)
+    for seed in SEEDS if oracles == "inner products" else (0, 1):
+        report = check_gradients(kernel, x, seed=seed, oracles=oracles, perturbed=False)
+        assert report.passed == right, str(report)
+        assert right or "at a kink, and not among the slopes beside it" in str(report.guilty)
+
+
+@pytest.mark.parametrize("oracles", ["autodiff", "differences", "inner products"])
+@pytest.mark.parametrize("kernel", ["my_relu", "relu", "leaky_relu"])
+def test_both_sides_of_a_kink_are_judged_with_every_seed(kernel: str, oracles: str, jax: Any) -> None:
+    """All inputs lie on the kink; the backward is right there and on one side, and wrong on the other."""
+    right = at_the_kink("relu", 0.0) if kernel == "my_relu" else KERNELS[kernel]
+    backward = right.backward
+    assert backward
+    wrong = lambda xp, residual, dy: backward(xp, residual, dy) * xp.where(_of(residual) > 0, 1.5, 1.0)  # noqa: E731
+    for seed in SEEDS if oracles == "inner products" else (0, 1):
+        x = np.zeros((1, 1))
+        assert check_gradients(right, x, seed=seed, oracles=oracles, perturbed=False).passed
+        report = check_gradients(replace(right, backward=wrong), x, seed=seed, oracles=oracles, perturbed=False)
+        assert not report.passed, str(report)
+        assert "ratio 1.5" in str(report.guilty)
+
+
+def _of(residual: Any) -> Any:
+    """Return what tells the side of an element, of one of these kernels' residuals."""
+    return residual[0] if isinstance(residual, tuple) else residual
+
+
+@dataclass(frozen=True)
+class Mixed(bp.Layer):
+    """y = relu(x w) in code of one's own, with a convention at 0, and perhaps through a second weight."""
+
+    at: float = 0.0
+    twice: bool = False
+
+    def init(self, rng: Any, inputs: int) -> Any:
+        return {"w": rng.normal(size=(inputs, inputs)), "v": rng.normal(size=(inputs, inputs))}
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        z = x @ params["w"]
+        h = ops.xp.maximum(z, 0.0 * z)
+        return (h @ params["v"] if self.twice else h), (x, z, h, params["w"], params["v"]), running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        xp, (x, z, h, w, v) = ops.xp, residual
+        dv = h.T @ dy if self.twice else 0.0 * v
+        dz = (dy @ v.T if self.twice else dy) * xp.where(z == 0, self.at, xp.astype(z > 0, z.dtype))
+        return dz @ w.T, {"w": x.T @ dz, "v": dv}
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
+def test_kinks_that_share_their_inputs_raise_no_false_alarm(at: float, twice: bool, rng: Any, jax: Any) -> None:
+    x = rng.normal(size=(4, 3))
+    x[0] = 0.0
+    for seed in range(5):
+        report = check_gradients(Mixed(at, twice), x, seed=seed, perturbed=False)
+        assert report.passed, str(report)
+
+
+def test_nor_do_they_hide_a_wrong_slope(rng: Any) -> None:
+    for seed in SEEDS:
+        report = check_gradients(Mixed(1.5), np.zeros((2, 3)), seed=seed, oracles="inner products", perturbed=False)
+        assert "gradient of x: input, row" in str(report.guilty)
+        assert not report.passed
+
+
 @dataclass(frozen=True)
 class Folded(bp.Layer):
     """y = |x|, or sqrt(x^2), of which autodiff has no slope at 0; the backward may be wrong by a factor."""
@@ -164,6 +259,25 @@ def test_its_wrong_backward_is_caught_and_named(rng: Any, jax: Any) -> None:
     assert report.guilty
     assert (report.guilty.place, report.guilty.function) == ("1", "Folded.backward")
     assert "ratio 0.5: a factor 2 is missing" in str(report.guilty)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_its_slope_at_the_kink_is_judged_in_a_network(inside: bool, rng: Any) -> None:
+    for value, right in ((0.0, True), (1.5, False)):
+        layer: bp.Layer = Half(at_the_kink("abs", value))
+        layer = bp.Residual([bp.Dense(4), layer]) if inside else layer
+        network = bp.Network(3, [bp.Dense(4), layer, bp.Dense(2)], "half_sum_squares")
+        x = rng.normal(size=(6, 3))
+        x[:2] = 0.0
+        report = check_gradients(network, x, rng.normal(size=(6, 2)), oracles="inner products", perturbed=False)
+        assert report.passed == right, str(report)
+        if not right:
+            place = "1.1" if inside else "1"
+            assert {v.array for v in report.failures} == {f"{place}.x"}
+            assert report.failures[0].worst
+            assert report.failures[0].worst.element.startswith(f"layer {place}, input, row ")
+            assert report.guilty
+            assert report.guilty.place == ("1" if inside else place)
 
 
 def test_kinks_that_cancel_along_a_line_raise_no_false_alarm(rng: Any) -> None:

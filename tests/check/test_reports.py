@@ -58,22 +58,10 @@ def test_it_can_be_raised(failed: Any) -> None:
 
 def test_json_is_complete(failed: Any) -> None:
     told = json.loads(json.dumps(failed.to_dict(), allow_nan=False))
-    wanted = {
-        "subject",
-        "precision",
-        "loss",
-        "passed",
-        "findings",
-        "guilty",
-        "verdicts",
-        "kinks",
-        "oracles",
-        "special",
-        "perturbed",
-    }
-    assert told.keys() == wanted | {"derivatives", "derivatives_note"}
+    wanted = {"subject", "precision", "loss", "passed", "findings", "guilty", "verdicts", "kinks", "oracles"}
+    assert told.keys() == wanted | {"special", "perturbed", "derivatives", "derivatives_note"}
     assert (told["passed"], told["precision"]) == (False, "float64 on numpy")
-    assert told["guilty"].keys() == {"place", "function", "argument", "words"}
+    assert told["guilty"].keys() == {"place", "function", "argument", "words", "point"}
     assert told["guilty"]["function"] == "dense_bwd"
     for rows, kind in ((told["verdicts"], Verdict), ([told["kinks"]], Counts), (told["oracles"], OracleUse)):
         assert {tuple(row) for row in rows} == {tuple(field.name for field in fields(kind))}
@@ -83,7 +71,17 @@ def test_json_is_complete(failed: Any) -> None:
     assert worst["ratio"] == pytest.approx(2.0)
     assert [o["name"] for o in told["oracles"]] == ["autodiff", "differences", "complex step", "inner products"]
     assert told["findings"] == failed.findings()
-    for word in ("subject", "findings", "guilty", "verdicts", "kinks", "oracles", "derivatives"):
+    for word in (
+        "subject",
+        "findings",
+        "guilty",
+        "verdicts",
+        "kinks",
+        "oracles",
+        "special",
+        "perturbed",
+        "derivatives",
+    ):
         assert word in bp.check.Report.to_dict.__doc__
 
 

@@ -38,14 +38,18 @@ def badly_conditioned() -> bp.Network:
 
 
 def test_a_small_error_of_the_models_own_is_found(rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    report = check_gradients(spoiled(monkeypatch, 1 + 1e-4), rng.normal(size=(5, 3)), np.ones((5, 2)), oracles=QUICK)
+    report = check_gradients(
+        spoiled(monkeypatch, 1 + 1e-4), rng.normal(size=(5, 3)), np.ones((5, 2)), oracles=QUICK, perturbed=False
+    )
     assert [(v.array, v.oracle) for v in report.failures] == [("1.bias", "own float32")]
     assert max(v.tolerance for v in report.verdicts if v.oracle == "own float32") < 1e-4
 
 
 def test_what_float32_makes_of_it_is_no_alarm(backend_name: str, rng: Any) -> None:
     x = 100.0 + 0.01 * rng.normal(size=(32, 4))
-    report = check_gradients(bp.Model(badly_conditioned(), backend_name), x, rng.normal(size=(32, 1)), oracles=QUICK)
+    report = check_gradients(
+        bp.Model(badly_conditioned(), backend_name), x, rng.normal(size=(32, 1)), oracles=QUICK, perturbed=False
+    )
     own = {v.array: v for v in report.verdicts if v.oracle == "own float32"}
     assert report.passed, str(report)
     assert own["2.beta"].error > 1e-5  # far more than the rounding of sums
@@ -54,7 +58,7 @@ def test_what_float32_makes_of_it_is_no_alarm(backend_name: str, rng: Any) -> No
 
 def test_what_rounding_makes_worthless_is_said_to_be(rng: Any) -> None:
     x = 1e4 + 1e-3 * rng.normal(size=(32, 4))
-    report = check_gradients(bp.Model(badly_conditioned()), x, rng.normal(size=(32, 1)), oracles=QUICK)
+    report = check_gradients(bp.Model(badly_conditioned()), x, rng.normal(size=(32, 1)), oracles=QUICK, perturbed=False)
     own = {v.array: v for v in report.verdicts if v.oracle == "own float32"}
     assert own["0.weight"].ill == 32
     assert own["0.weight"].compared == 0
@@ -65,14 +69,14 @@ def test_rounding_is_no_excuse_for_more_than_rounding(rng: Any, monkeypatch: pyt
     """In a model that fits its rows, every gradient is a rounding: no tolerance relative to them says anything."""
     model, x = bp.Model(NET), rng.normal(size=(6, 3))
     y, right = model.forward(x), model.loss_and_gradients
-    assert check_gradients(model, x, y, oracles=QUICK).passed
+    assert check_gradients(model, x, y, oracles=QUICK, perturbed=False).passed
 
     def wrong(*rows: Any) -> Any:
         loss, gradients = right(*rows)
         return loss, {**gradients, "1.bias": gradients["1.bias"] + np.float32(1.0)}
 
     monkeypatch.setattr(model, "loss_and_gradients", wrong)
-    report = check_gradients(model, x, y, oracles=QUICK)
+    report = check_gradients(model, x, y, oracles=QUICK, perturbed=False)
     assert [(v.array, v.oracle) for v in report.failures] == [("1.bias", "own float32")]
 
 
@@ -81,14 +85,16 @@ def test_a_difference_that_tells_nothing_is_not_counted() -> None:
         y, residual = KERNELS["tanh"].forward(xp, x)
         return y + 1e15, residual
 
-    report = check_gradients(replace(KERNELS["tanh"], name="drowned", forward=fwd), oracles=["differences", QUICK])
+    report = check_gradients(
+        replace(KERNELS["tanh"], name="drowned", forward=fwd), oracles=["differences", QUICK], perturbed=False
+    )
     assert [(v.compared, v.ill) for v in report.verdicts] == [(0, 15), (0, 3)]
     assert "nothing could be compared" in str(report)
 
 
 def test_a_gradient_that_is_not_finite_is_never_excused(rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model = spoiled(monkeypatch, np.nan)
-    report = check_gradients(model, rng.normal(size=(5, 3)), np.ones((5, 2)), oracles=QUICK)
+    report = check_gradients(model, rng.normal(size=(5, 3)), np.ones((5, 2)), oracles=QUICK, perturbed=False)
     assert [(v.array, v.oracle) for v in report.failures] == [("1.bias", "own float32")]
 
 
@@ -97,7 +103,7 @@ def test_a_loss_that_overflows_in_float32_alone(rng: Any) -> None:
     with pytest.raises(
         bp.NonFiniteError, match=r"got inf from the model itself, float32 on numpy; in float64 it is \d"
     ):
-        check_gradients(model, rng.normal(size=(5, 3)), np.ones((5, 2)), oracles=QUICK)
+        check_gradients(model, rng.normal(size=(5, 3)), np.ones((5, 2)), oracles=QUICK, perturbed=False)
 
 
 def test_the_allowance() -> None:
