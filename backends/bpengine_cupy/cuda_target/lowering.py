@@ -14,6 +14,7 @@ from bpengine_steps.ir import Graph, Node, Unrecordable, needed
 from bpengine_steps.recorded import RecordedStep
 
 LINES = 264  # lines of partial results at most: two blocks for each multiprocessor of a Hopper GPU
+WHOLE = (("add", "first"), ("add", "all"))  # sums over all rows, of several columns or of one
 WIDE = 256  # from this width on a row takes a block of threads
 
 
@@ -43,8 +44,8 @@ def lower(step: RecordedStep) -> RecordedStep:
             x, dy = product
             turned = graph.add("view", [new[x.number]], x.shape[::-1], x.dtype, (0, (1, x.shape[1])))
             new[node.number] = graph.add("matmul", [turned, new[dy.number]], node.shape, node.dtype)
-        elif node.op == "reduce" and (rows := _summed(node)) is not node.inputs[0]:
-            new[node.number] = _two_stages(graph, node, new[rows.number], wide)
+        elif summands := _summed(node):
+            new[node.number] = _two_stages(graph, node, new[summands.number], wide)
         else:
             new[node.number] = _lowered(graph, node, [new[given.number] for given in node.inputs], wide)
 
@@ -61,22 +62,29 @@ def lower(step: RecordedStep) -> RecordedStep:
     return lowered
 
 
-def _summed(node: Node) -> Node:
-    """Return the array that a sum over rows adds up: where these are sums of blocks of rows, the rows themselves.
+def _summed(node: Node) -> Node | None:
+    """Return the rows that a sum of sums of blocks of rows adds up; None for any other reduction.
 
     A GPU's sums have two stages of their own, so blocks that are there for NumPy's sake are taken apart again.
     """
-    lines = node.inputs[0]
-    while node.info == ("add", "first"):
-        blocks, *rest = lines.inputs if lines.op == "concat" and lines.info == 0 else (lines,)
-        if blocks.op != "reduce" or blocks.info != ("add", "middle"):
-            break
-        rows, sums = blocks.inputs[0].base, [last.base for last in rest]
-        seen = [blocks, *(s for s in sums if s.op == "reduce" and s.info == ("add", "first"))]
-        if len(rows.shape) != 2 or len(seen) != 1 + len(rest) or not _covers([s.inputs[0] for s in seen], rows):
-            break
-        lines = rows
-    return lines
+    if node.op != "reduce" or node.info not in WHOLE:
+        return None
+    lines, rows = node.inputs[0].base, None
+    while found := _blocks(lines):
+        lines = rows = found
+    return rows
+
+
+def _blocks(lines: Node) -> Node | None:
+    """Return the array whose blocks of rows were summed to these lines, the last of which may be of fewer rows."""
+    blocks, *rest = (part.base for part in (lines.inputs if lines.op == "concat" and lines.info == 0 else (lines,)))
+    if blocks.op != "reduce" or any(r.op != "reduce" or r.info not in WHOLE for r in rest):
+        return None
+    rows = blocks.inputs[0].base
+    single = blocks.info == ("add", "last") and rows.size == rows.shape[0] and blocks.inputs[0] is not rows
+    if len(rows.shape) != 2 or not (single or blocks.info == ("add", "middle")):
+        return None
+    return rows if _covers([sums.inputs[0] for sums in (blocks, *rest)], rows) else None
 
 
 def _product(node: Node) -> tuple[Node, Node] | None:
@@ -85,7 +93,7 @@ def _product(node: Node) -> tuple[Node, Node] | None:
     if total.op != "view" or total.size != node.size:
         return None
     made = total.base
-    if made.op == "reduce" and made.info in (("add", "first"), ("add", "all")):
+    if made.op == "reduce" and made.info in WHOLE:
         made = made.inputs[0].base
     products = [made, *rest]
     if made.op != "matmul" or len(made.shape) != 3 or any(p.op != "matmul" for p in rest):
