@@ -77,14 +77,18 @@ def _summed(node: Node) -> Node | None:
 
 def _blocks(lines: Node) -> Node | None:
     """Return the array whose blocks of rows were summed to these lines, the last of which may be of fewer rows."""
-    blocks, *rest = (part.base for part in (lines.inputs if lines.op == "concat" and lines.info == 0 else (lines,)))
-    if blocks.op != "reduce" or any(r.op != "reduce" or r.info not in WHOLE for r in rest):
-        return None
-    rows = blocks.inputs[0].base
-    single = blocks.info == ("add", "last") and rows.size == rows.shape[0] and blocks.inputs[0] is not rows
-    if len(rows.shape) != 2 or not (single or blocks.info == ("add", "middle")):
-        return None
-    return rows if _covers([sums.inputs[0] for sums in (blocks, *rest)], rows) else None
+    looks = [_summands(part) for part in (lines.inputs if lines.op == "concat" and lines.info == 0 else (lines,))]
+    rows = looks[0].base
+    return rows if rows is not lines and _covers(looks, rows) else None
+
+
+def _summands(line: Node) -> Node:
+    """Return the block of rows that a line, or several, is the sum of; a line that is no sum stands for itself."""
+    made = line.base
+    if made.op != "reduce" or made.info[0] != "add" or made.size != line.size:
+        return line
+    given = made.inputs[0]
+    return line if made.info[1] == "last" and given.base is given else given  # that is a sum along a row
 
 
 def _product(node: Node) -> tuple[Node, Node] | None:
