@@ -118,8 +118,11 @@ def contiguous_to(graph: Graph, node: Node, shape: tuple[int, ...]) -> Node:
 
 def _matmul(graph: Graph, a: Any, b: Any) -> Recorded:
     left, right = as_node(graph, a), as_node(graph, b)
-    if len(left.shape) != 2 or len(right.shape) != 2 or left.shape[1] != right.shape[0] or left.dtype != right.dtype:
+    fits = len(left.shape) == len(right.shape) in (2, 3) and left.shape[:-2] == right.shape[:-2]
+    if not fits or left.shape[-1] != right.shape[-2] or left.dtype != right.dtype:
         raise Unrecordable(f"a product of {left.shape} {left.dtype} and {right.shape} {right.dtype}")
+    if len(left.shape) == 3:  # one product per block of rows
+        return Recorded(graph, graph.add("matmul", [left, right], (*left.shape[:-1], right.shape[-1]), left.dtype))
     if left.shape[1] == 1:  # one term each, so it joins a pass; BLAS adds it to 0, which makes 0 of -0
         terms = Recorded(graph, elementwise(graph, np.multiply, (a, b)))
         return Recorded(graph, elementwise(graph, np.add, (terms, left.dtype.type(0))))
@@ -133,11 +136,13 @@ def _reduce(graph: Graph, ufunc: str, x: Recorded, axis: Any = None, *, keepdims
     kept = tuple(n for a, n in enumerate(node.shape) if a not in gone)
     if node.dtype.kind != "f":
         raise Unrecordable(f"a reduction of {node.dtype}")
-    # axes of length 1 change nothing; what is left must be all of the array, or one end of it
+    # axes of length 1 change nothing; what is left must be all of the array, one end of it, or the middle one of three
     long = [a for a, n in enumerate(node.shape) if n != 1]
-    if not node.size or [a for a in long if a in gone] not in (long, long[:1], long[1:], []):
+    if not node.size or [a for a in long if a in gone] not in (long, long[:1], long[1:], long[1:-1], []):
         raise Unrecordable(f"a reduction of {node.shape} over {sorted(gone)}")
     lengths = [node.shape[a] for a in long]
+    if len(lengths) == 3 and gone.intersection(long) == {long[0]}:
+        lengths = [lengths[0], lengths[1] * lengths[2]]
     how = (
         "all"
         if all(a in gone for a in long)
@@ -145,15 +150,18 @@ def _reduce(graph: Graph, ufunc: str, x: Recorded, axis: Any = None, *, keepdims
         if long[0] in gone
         else "last"
         if long[-1] in gone
+        else "middle"
+        if gone.intersection(long)
         else "none"
     )
-    if len(lengths) > 2:
+    if len(lengths) > 2 + (how == "middle"):
         raise Unrecordable(f"a reduction of {node.shape}")
     if how == "none":
         made = node
     else:
         flat = _reshape(graph, node, tuple(lengths) if how != "all" else (node.size,))
-        result = {"all": (), "first": flat.shape[1:], "last": flat.shape[:1]}[how]
+        ends = flat.shape[:1] + flat.shape[2:]
+        result = {"all": (), "first": flat.shape[1:], "last": flat.shape[:1], "middle": ends}[how]
         made = graph.add("reduce", [flat], result, node.dtype, (ufunc, how))
     return _reshape(graph, made, tuple(1 if a in gone else n for a, n in enumerate(node.shape)) if keepdims else kept)
 

@@ -45,6 +45,10 @@ _ERFC_SERIES = (
 
 _REDUCTIONS = ("sum", "batch_mean", "mean")
 
+LONGEST = 4096  # rows that are added up one after the other, and multiplied in one product; usual batches have fewer
+BLOCK = 64  # rows of a block where there are more: blocks are summed, then blocks of their sums, until one is left
+_OWN_BLOCKS = ("jax.numpy",)  # libraries whose sums and products come in blocks already: XLA's are off by 2e-7 and 1e-5
+
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
     """Compute 1 / (1 + exp(-x)) without overflow and with full relative precision in both tails.
@@ -106,6 +110,53 @@ def normal_cdf(xp: Namespace, x: Array) -> Array:
 def normal_pdf(xp: Namespace, x: Array) -> Array:
     """Compute phi(x) = exp(-x^2 / 2) / sqrt(2 pi), the standard normal density, for |x| <= 40; there it is 0 in float64."""
     return xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+def row_sum(xp: Namespace, a: Array) -> Array:
+    """Compute the sum over the rows, `xp.sum(a, axis=0)`; of more than `LONGEST` rows in blocks.
+
+    NumPy adds row after row: the sum of a million equal float32 numbers is off by 0.9 %. In blocks of `BLOCK` rows, whose
+    sums are added up in the same way, an error grows like the logarithm of the number of rows.
+    Shapes: a (B, O) -> (O,).
+    Source: Higham, "The accuracy of floating point summation", SIAM Journal on Scientific Computing 14, 1993.
+    """
+    if not _long(xp, a):
+        return xp.sum(a, axis=0)
+    while (rows := a.shape[0]) > BLOCK:
+        blocks = rows // BLOCK
+        whole = blocks * BLOCK
+        lines = xp.sum(xp.reshape(a[:whole, ...], (blocks, BLOCK, *a.shape[1:])), axis=1)
+        rest = [xp.sum(a[whole:, ...], axis=0, keepdims=True)] if whole < rows else []
+        a = xp.concat([lines, *rest], axis=0) if rest else lines
+    return xp.sum(a, axis=0)
+
+
+def row_mean(xp: Namespace, a: Array) -> Array:
+    """Compute the mean over the rows, `xp.mean(a, axis=0)`; of more than `LONGEST` rows in blocks, as `row_sum`.
+
+    Shapes: a (B, O) -> (O,).
+    """
+    return row_sum(xp, a) / a.shape[0] if _long(xp, a) else xp.mean(a, axis=0)
+
+
+def row_product(xp: Namespace, x: Array, dy: Array) -> Array:
+    """Compute x^T dy, a sum over the rows; of more than `LONGEST` rows as the sum of products of so many rows.
+
+    A library's product of narrow matrices may run over all rows in one go, and is then off as much as a plain sum is.
+    Shapes: x (B, I), dy (B, O) -> (I, O).
+    """
+    if not _long(xp, x):
+        return x.T @ dy
+    blocks = x.shape[0] // LONGEST
+    whole = blocks * LONGEST
+    left, right = (xp.reshape(a[:whole, ...], (blocks, LONGEST, a.shape[1])) for a in (x, dy))
+    total = row_sum(xp, xp.matrix_transpose(left) @ right)
+    return total if whole == x.shape[0] else total + x[whole:, ...].T @ dy[whole:, ...]
+
+
+def _long(xp: Namespace, a: Array) -> bool:
+    """Say whether a sum over the rows of `a` is taken in blocks here."""
+    return a.shape[0] > LONGEST and getattr(xp, "__name__", "") not in _OWN_BLOCKS
 
 
 def mask(xp: Namespace, condition: Array, like: Array) -> Array:

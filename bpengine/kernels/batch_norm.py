@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._functions import row_mean, row_sum
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -25,9 +26,9 @@ def batch_norm_fwd(
     The variance is the biased one, the mean of (x - mean)^2.
     Shapes: x (B, O), gamma, beta (O,) -> y (B, O); mean, variance, inverse_std (O,).
     """
-    mean = xp.mean(x, axis=0)
+    mean = row_mean(xp, x)
     centred = x - mean
-    variance = xp.mean(centred * centred, axis=0)
+    variance = row_mean(xp, centred * centred)
     inverse_std = 1.0 / xp.sqrt(variance + eps)
     x_hat = centred * inverse_std
     return gamma * x_hat + beta, BatchNormResidual(x_hat, inverse_std, gamma, mean, variance)
@@ -42,8 +43,8 @@ def batch_norm_bwd(xp: Namespace, res: BatchNormResidual, dy: Array) -> tuple[Ar
     shift", ICML 2015, section 3 (their chain of derivatives, put together).
     """
     share = 1.0 / dy.shape[0]
-    dgamma = xp.sum(dy * res.x_hat, axis=0)
-    dbeta = xp.sum(dy, axis=0)
+    dgamma = row_sum(xp, dy * res.x_hat)
+    dbeta = row_sum(xp, dy)
     dx = (dy - share * dbeta - res.x_hat * (share * dgamma)) * (res.gamma * res.inverse_std)
     return dx, dgamma, dbeta
 

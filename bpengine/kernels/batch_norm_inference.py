@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._functions import row_sum
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -34,8 +35,8 @@ def batch_norm_inference_bwd(xp: Namespace, res: BatchNormInferenceResidual, dy:
     Shapes: dy (B, O) -> dx (B, O), dgamma, dbeta (O,).
     Source: Ioffe, Szegedy, ICML 2015, algorithm 2.
     """
-    dgamma = xp.sum(dy * res.centred, axis=0) * res.inverse_std
-    return dy * (res.gamma * res.inverse_std), dgamma, xp.sum(dy, axis=0)
+    dgamma = row_sum(xp, dy * res.centred) * res.inverse_std
+    return dy * (res.gamma * res.inverse_std), dgamma, row_sum(xp, dy)
 
 
 def batch_norm_inference_bwd_per_row(

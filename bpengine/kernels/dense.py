@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._functions import row_product, row_sum
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -33,7 +34,7 @@ def dense_bwd(
     Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
     """
     dx = dy @ res.w.T if need_dx else None
-    return dx, res.x.T @ dy, xp.sum(dy, axis=0)
+    return dx, row_product(xp, res.x, dy), row_sum(xp, dy)
 
 
 def dense_bwd_per_row(

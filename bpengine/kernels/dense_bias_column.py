@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.errors import unknown
+from bpengine.kernels._functions import row_product
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -43,7 +44,7 @@ def dense_bias_column_bwd(
     input fixed at 1); the gradient: Rumelhart, Hinton, Williams, Nature 323, 1986.
     """
     dx = dy @ res.w_x.T if need_dx else None
-    return dx, res.x_ones.T @ dy
+    return dx, row_product(xp, res.x_ones, dy)
 
 
 def dense_bias_column_bwd_per_row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._functions import row_product
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -32,7 +33,7 @@ def dense_no_bias_bwd(
     Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
     """
     dx = dy @ res.w.T if need_dx else None
-    return dx, res.x.T @ dy
+    return dx, row_product(xp, res.x, dy)
 
 
 def dense_no_bias_bwd_per_row(

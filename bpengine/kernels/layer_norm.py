@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._functions import row_sum
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -40,7 +41,7 @@ def layer_norm_bwd(xp: Namespace, res: LayerNormResidual, dy: Array) -> tuple[Ar
     dx_hat = dy * res.gamma
     slope = xp.mean(dx_hat * res.x_hat, axis=1, keepdims=True)
     dx = (dx_hat - xp.mean(dx_hat, axis=1, keepdims=True) - res.x_hat * slope) * res.inverse_std
-    return dx, xp.sum(dy * res.x_hat, axis=0), xp.sum(dy, axis=0)
+    return dx, row_sum(xp, dy * res.x_hat), row_sum(xp, dy)
 
 
 def layer_norm_bwd_per_row(xp: Namespace, res: LayerNormResidual, dy: Array) -> tuple[Array, Array, Array]:

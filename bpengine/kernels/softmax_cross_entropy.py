@@ -35,7 +35,7 @@ def softmax_cross_entropy_fwd(
     miss = xp.exp(shifted) - q
     others = xp.sum(miss, axis=1, keepdims=True)
     log_total = xp.log1p(others + (mass - 1.0)) * top * top  # infinite where two classes are
-    values = (most * (mass * log_total - xp.sum(q * shifted * (far * lost) * top, axis=1, keepdims=True)))[:, 0]
+    values = (most * (mass * log_total - xp.sum(q * shifted * far * lost * top, axis=1, keepdims=True)))[:, 0]
     factor = reduction_factor(xp, values, weights, reduction)
     return xp.sum(values * factor), SoftmaxCrossEntropyResidual(miss, others, q, mass, most, factor)
 

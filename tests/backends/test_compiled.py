@@ -75,6 +75,21 @@ def test_same_bits_as_the_kernels(
     assert Both.steps == before + 8
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("rows", [4097, 4160, 8192, 12345])
+def test_same_bits_over_many_rows(
+    rows: int, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums and products over more rows than usual come in blocks, and are recorded so."""
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    layers = [bp.Dense(5, "tanh"), bp.BatchNorm(), bp.Dense(1, bias="column"), bp.Dense(2, bias=False), bp.LayerNorm()]
+    model = bp.Model(bp.Network(3, layers, "mean_squared_error"), Both(), seed=1)
+    before = Both.steps
+    model.fit(rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2)), epochs=2)
+    assert Both.steps == before + 2
+
+
 @pytest.mark.skipif(
     sys.platform != "linux" or "openblas" not in BLAS, reason="not OpenBLAS on Linux: no thread is lent"
 )

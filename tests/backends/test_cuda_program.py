@@ -103,6 +103,16 @@ def test_the_full_batch_and_one_row_at_a_time(batch_size: int | None, rng: np.ra
     fit("softmax_cross_entropy", Played("float64"), rng, batch_size=batch_size)
 
 
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("rows", [4160, 8192, 8200])
+def test_blocks_of_rows_become_sums_in_two_stages(rows: int, rng: np.random.Generator) -> None:
+    layers = [bp.Dense(3, "tanh"), bp.BatchNorm(), bp.Dense(1)]
+    backend = Played("float64")
+    model = bp.Model(bp.Network(2, layers, "mean_squared_error"), backend, dtype="float64", seed=1)
+    model.fit(rng.normal(size=(rows, 2)), rng.normal(size=(rows, 1)), steps=1)
+    assert backend.plans
+
+
 def counting(halt_after: int) -> Callable[..., Any]:
     """Return a step that counts and adds up what it sees."""
 

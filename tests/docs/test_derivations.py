@@ -106,7 +106,7 @@ CHECKS: dict[str, Callable[[Page, dict[str, Any]], None]] = {
     ("check", "page", "right", "wrong"),
     [
         ("session", "dense", "[[-2. ", "[[-3. "),
-        ("code", "dense", "return dx, res.x.T @ dy", "return dx, dy.T @ res.x"),
+        ("code", "dense", "row_product(xp, res.x, dy)", "row_product(xp, dy, res.x)"),
         ("code", "dense", "def dense_bwd(", "def dense_backward("),
         ("code", "dense", "```python\n", "```python\nx = 1\n"),
         ("row", "dense", "dw = x.T @ dy\n", "dw = dy.T @ x\n"),

@@ -39,6 +39,7 @@ class Binding:
         if order is None:
             arrays |= {node.number: array for node, array in zip(program.rows, data, strict=True)}
         self._team, self._environment, self._queues = threads.team(), environment(), list[HostArray]()
+        self._rooms = list[HostArray]()
         self._order = None if order is None else np.ascontiguousarray(order)
         self._held = (arrays, data, lr, reports)  # the table knows only addresses
         self._addresses = {number: array.ctypes.data for number, array in arrays.items()}
@@ -114,6 +115,8 @@ class Binding:
             yield self._matmul(node)
         elif node.op == "ufunc":
             yield self._together([*self._elementwise(node)])
+        elif node.op == "reduce" and node.info[1] == "middle":
+            yield self._together([*self._block_sums(node)])
         elif node.op == "reduce":
             yield self._reduction(node)
         else:
@@ -121,8 +124,10 @@ class Binding:
 
     def _matmul(self, node: Node) -> list[int]:
         a, b = node.inputs
-        steps = [s * node.dtype.itemsize for s in (*a.strides, *b.strides, *node.strides)]
-        return self._strided("matmul", node, [1, *a.shape, b.shape[1]], [0, 0, 0, *steps])
+        products, arrays = (a.shape[0] if len(a.shape) == 3 else 1), (a, b, node)
+        outer = [x.strides[0] if len(x.shape) == 3 else 0 for x in arrays]
+        steps = [s * node.dtype.itemsize for s in (*outer, *(s for x in arrays for s in x.strides[-2:]))]
+        return self._strided("matmul", node, [products, *a.shape[-2:], b.shape[-1]], steps)
 
     def _elementwise(self, node: Node) -> Iterator[list[int]]:
         steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]
@@ -143,6 +148,17 @@ class Binding:
         what = (lines, given.size // lines, node.dtype.itemsize, int(ufunc != "add"))
         where = (self._address(node), self._address(given))
         return _call(machine.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
+
+    def _block_sums(self, node: Node) -> Iterator[list[int]]:
+        """Reduce the rows of each block, some blocks on each thread."""
+        (given,) = node.inputs
+        loop, item = strided_loop(node.info[0], (given.dtype, given.dtype)), node.dtype.itemsize
+        blocks, rows, columns = given.shape
+        for first, count in threads.pieces(blocks, given.size * item, self._team.size):
+            self._rooms.append(np.zeros(7, np.int64))
+            where = self._address(node) + first * columns * item, self._address(given) + first * rows * columns * item
+            what = (count, rows, columns, item, int(node.info[0] != "add"))
+            yield _call(machine.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
     def _concatenation(self, node: Node) -> Iterator[list[int]]:
         """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""

@@ -192,6 +192,28 @@ def reduce_lines(p: Any) -> None:
             call_strided(p[6], p[7], p[8], base, base + 24, base + 32)
 
 
-TOGETHER, AS_GIVEN, STRIDED, TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES = (
-    int(function.address) for function in (together, as_given, strided, take_rows, put_report, copy_block, reduce_lines)
+@cfunc(SIGNATURE, cache=True)
+def reduce_blocks(p: Any) -> None:
+    """Reduce the rows of each block to one, row after row, with one of NumPy's loops.
+
+    p = (target, source, blocks, rows, columns, itemsize, skip, loop, context, auxiliary, scratch for seven integers).
+    With skip 0 a block starts from 0, with skip 1 from its first row.
+    """
+    rows, skip, base = p[3], p[6], p[10]
+    width = p[4] * p[5]
+    call = carray(address(base), 7, np.int64)
+    call[3], call[4], call[5], call[6] = p[4], p[5], p[5], p[5]
+    for block in range(p[2]):
+        out, source = p[0] + block * width, p[1] + block * rows * width
+        start, given = carray(address(out), width, np.uint8), carray(address(source), width, np.uint8)
+        for b in range(width):
+            start[b] = given[b] if skip else np.uint8(0)
+        for row in range(skip, rows):
+            call[0], call[1], call[2] = out, source + row * width, out
+            call_strided(p[7], p[8], p[9], base, base + 24, base + 32)
+
+
+FUNCTIONS = (together, as_given, strided, take_rows, put_report, copy_block, reduce_lines, reduce_blocks)
+TOGETHER, AS_GIVEN, STRIDED, TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES, REDUCE_BLOCKS = (
+    int(function.address) for function in FUNCTIONS
 )
