@@ -130,7 +130,7 @@ def _count(array: Array, bad: Callable[[Array], Array]) -> tuple[int, str]:
         wrong = bad(block)
         if wrong.any():
             at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-            first = first or f"{block[at]} in {_place((start + at[0], *at[1:]))}"
+            first = first or f"{block[at]!s} in {_place((start + at[0], *at[1:]))}"
             count += int(np.count_nonzero(wrong))
     return count, first
 

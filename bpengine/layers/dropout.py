@@ -16,7 +16,8 @@ from bpengine.ops import Ops
 class Dropout(Layer):
     """Drop values with probability `rate` in [0, 1); does nothing outside training.
 
-    The mask is a hash of (seed, step, layer, element): the same on every backend, and no state is kept.
+    The mask is a hash of (a number drawn from the seed, step, layer, element): the same on every backend, and no state is
+    kept.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 15, 2014.
     """
 
