@@ -13,6 +13,8 @@ from bpengine.check.report import Outcome, finite
 from bpengine.check.verdict import Verdict
 from bpengine.errors import BpError
 
+SHORT = {"per_sample_gradients": "per row", "input_gradients": "inputs"}  # in a table of 80 columns
+
 
 class GradientError(BpError, AssertionError):
     """A hand-written gradient does not agree with its oracles; `report` holds the whole story."""
@@ -105,4 +107,5 @@ def _cells(v: Verdict) -> tuple[str, ...]:
 
 def _derivative_cells(d: DerivativeVerdict) -> tuple[str, ...]:
     numbers = (f"{d.error:.1e}", "-", f"{d.tolerance:.1e}", "-")
-    return d.name, d.reference, str(d.compared), *numbers, "yes" if d.passed else "NO"
+    name, reference = SHORT.get(d.name, d.name), d.reference.replace("jax.", "")
+    return name, reference, str(d.compared), *numbers, "yes" if d.passed else "NO"
