@@ -459,7 +459,8 @@ class Model:
 
         Source: von Mises, Pollaczek-Geiringer, "Praktische Verfahren der Gleichungsaufloesung", ZAMM 9, 1929.
         """
-        from bpengine.derivatives.hessian import product, top_eigenvalue
+        from bpengine.derivatives.hessian import product
+        from bpengine.derivatives.power import top_eigenvalue
         from bpengine.derivatives.rows import chosen
 
         names = chosen(tuple(self._params), None, "top_eigenvalue")

@@ -16,6 +16,7 @@ from bpengine.check.verdict import GIVEN, PERTURBED, Verdict
 from bpengine.errors import BpError
 
 LISTED = 8  # special values in the text; the JSON has all of them
+SHORT = {"per_sample_gradients": "per row", "input_gradients": "inputs"}  # in a table of 80 columns
 
 
 class GradientError(BpError, AssertionError):
@@ -132,5 +133,5 @@ def _cells(v: Verdict) -> tuple[str, ...]:
 
 def _derivative_cells(d: DerivativeVerdict) -> tuple[str, ...]:
     numbers = (f"{d.error:.1e}", "-", f"{d.tolerance:.1e}", "-")
-    name, reference = d.name.removesuffix("_gradients").replace("_", " "), d.reference.replace("jax.", "")
+    name, reference = SHORT.get(d.name, d.name), d.reference.replace("jax.", "")
     return name, reference, GIVEN, str(d.compared), *numbers, "yes" if d.passed else "NO"

@@ -12,7 +12,7 @@ from bpengine.check.gradientreport import Report
 from bpengine.check.kernelproblem import find_kernel
 from bpengine.check.oracles import NAMES
 from bpengine.check.points import Alone, NetworkSubject
-from bpengine.errors import ConfigError, unknown
+from bpengine.errors import ConfigError, unknown, whole
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
 from bpengine.network import Network
@@ -54,8 +54,7 @@ def check_gradients(
     for name in names:
         if name not in NAMES:
             raise unknown("oracle", name, NAMES)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ConfigError(f"check_gradients requires seed to be a whole number of at least 0, got {seed!r}.")
+    seed = whole(seed, "check_gradients", "seed", low=0)
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
     if options and not isinstance(subject, (str, Kernel)):

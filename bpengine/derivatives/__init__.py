@@ -6,6 +6,6 @@ hand-written gradient along a direction: by forward mode on a backend that diffe
 """
 
 from bpengine.derivatives.forward_mode import Tangent, jvp
-from bpengine.derivatives.hessian import Eigenvalue
+from bpengine.derivatives.power import Eigenvalue
 
 __all__ = ["Eigenvalue", "Tangent", "jvp"]

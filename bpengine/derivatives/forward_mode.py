@@ -53,7 +53,7 @@ def jvp(
     Raises ConfigError for an unknown name, option, or a kernel without a backward; ShapeError for a tangent of another shape.
 
     >>> bp.jvp("tanh", [[[0.0, 1.0]]], [[[1.0, 1.0]]]).dy.round(4)
-    array([[1.    , 0.42  ]])
+    array([[1.  , 0.42]])
     """
     row = _row(kernel)
     for option in options or {}:

@@ -1,4 +1,4 @@
-"""Products with the Hessian of the loss, and its largest eigenvalue.
+"""Products with the Hessian of the loss.
 
 H v is the derivative of the gradient along v, and the gradient is the hand-written one: only its derivative along a line is
 left to others. A backend that differentiates (JAX) does that by forward mode. On NumPy, and for CuPy on the host, a complex
@@ -9,38 +9,24 @@ Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from bpengine.derivatives.differences import extrapolated
 from bpengine.derivatives.rows import batched
 from bpengine.derivatives.stepped import NotSteppable, derivative, stepped
-from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, number, unknown
+from bpengine.errors import ConfigError, DataError, ShapeError, unknown
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE
 from bpengine.ops import Ops
-from bpengine.streams import stream
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.inputs import Rows
 
 DIFFERENCE_ERROR = 1e-6  # of an estimate by differences, relative to the largest element of H v: more is refused
 
 Product = Callable[[HostArrays], HostArrays]  # v -> H v, both with an array for every parameter, in float64
-
-
-class Eigenvalue(NamedTuple):
-    """The eigenvalue of largest size of a Hessian, what it belongs to, and how sure it is.
-
-    vector: {name: array}, of length 1 over all parameters; steps: products with the Hessian that were taken; residual:
-    |H v - value v|. Some eigenvalue lies within `residual` of `value`.
-    """
-
-    value: float
-    vector: HostArrays
-    steps: int
-    residual: float
 
 
 def check_direction(v: Any, params: Mapping[str, Any]) -> HostArrays:
@@ -163,69 +149,3 @@ def _size(array: Any) -> float:
     """Return the usual size of an array's elements, 1 where all are 0."""
     usual = float(np.sqrt(np.mean(array**2)))
     return usual if usual > 0 else 1.0
-
-
-def top_eigenvalue(
-    times: Product, shapes: Mapping[str, tuple[int, ...]], steps: Any, tolerance: Any, seed: Any
-) -> Eigenvalue:
-    """Return the eigenvalue of largest size by power iteration from a random vector.
-
-    Each step takes the best of the plane that v and H v span (Rayleigh, Ritz): at least as good as H v, which is the plain
-    power step, and it settles also where a positive and a negative eigenvalue are equally large.
-    """
-    tolerance = number(tolerance, "top_eigenvalue", "a tolerance", low=0)
-    for what, value, least in (("steps", steps, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise ConfigError(
-                f"top_eigenvalue requires {what} to be a whole number of at least {least}, got {value!r}."
-            )
-    apart, together, size = _packing(shapes)
-    rng = stream("top eigenvalue", int(seed))
-
-    def multiplied(v: Any) -> Any:
-        found = together(times(apart(v)))
-        if not np.all(np.isfinite(found)):
-            raise NonFiniteError(
-                "top_eigenvalue requires a finite Hessian, got one that is not. Scale data or weights."
-            )
-        return found
-
-    v = rng.standard_normal(size)
-    v /= np.linalg.norm(v)
-    hv, taken = multiplied(v), 1
-    while True:
-        value = float(v @ hv)
-        rest = hv - value * v
-        residual = float(np.linalg.norm(rest))
-        if residual <= tolerance * abs(value) or taken >= steps:
-            return Eigenvalue(value, apart(v), taken, residual)
-        u = rest / residual
-        u -= (u @ v) * v
-        u /= np.linalg.norm(u)
-        hu, taken = multiplied(u), taken + 1
-        v, hv = _best(v, hv, u, hu)
-
-
-def _best(v: Any, hv: Any, u: Any, hu: Any) -> tuple[Any, Any]:
-    """Return the vector of the plane of v and u whose Rayleigh quotient is largest in size, and H times it."""
-    across = 0.5 * float(v @ hu + u @ hv)
-    values, vectors = np.linalg.eigh([[float(v @ hv), across], [across, float(u @ hu)]])
-    a, b = vectors[:, int(np.argmax(np.abs(values)))]
-    length = float(np.linalg.norm(a * v + b * u))
-    return (a * v + b * u) / length, (a * hv + b * hu) / length
-
-
-def _packing(
-    shapes: Mapping[str, tuple[int, ...]],
-) -> tuple[Callable[[Any], HostArrays], Callable[[HostArrays], Any], int]:
-    """Return how a vector becomes arrays by name, how they become a vector, and its length."""
-    sizes = [int(np.prod(shape)) for shape in shapes.values()]
-    ends = np.cumsum(sizes)[:-1]
-
-    def apart(v: Any) -> HostArrays:
-        return {n: part.reshape(shape) for (n, shape), part in zip(shapes.items(), np.split(v, ends), strict=True)}
-
-    def together(arrays: HostArrays) -> Any:
-        return np.concatenate([np.ravel(arrays[name]) for name in shapes])
-
-    return apart, together, sum(sizes)

@@ -165,6 +165,8 @@ def test_a_negative_top_eigenvalue_and_a_tie(backend_name: str) -> None:
     top = negative.top_eigenvalue([[1.0, 2.0]], [0.0])
     assert top.value == pytest.approx(5 * (2 * slope**2 + 2 * t * curve))
     assert top.value < 0
+    exact = negative.top_eigenvalue([[1.0, 2.0]], [0.0], tolerance=0.0, steps=50)
+    assert exact.value == pytest.approx(top.value)
 
 
 def test_a_flat_loss_and_too_few_steps(rng: Any) -> None:
