@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bpengine.explain.sweep import sweep
     from bpengine.kernels import KERNELS
     from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, initializers
-    from bpengine.losses import Loss
+    from bpengine.losses import CustomLoss, Loss
     from bpengine.model import Model, load
     from bpengine.network import Network
     from bpengine.penalties import L1, L2
@@ -58,7 +58,7 @@ _ROOMS = {
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
     "layers": "Activation BatchNorm Dense Dropout Layer LayerNorm Residual initializers",
-    "losses": "Loss",
+    "losses": "CustomLoss Loss",
     "model": "Model load",
     "network": "Network",
     "penalties": "L1 L2",
@@ -86,6 +86,7 @@ __all__ = [
     "ConfigError",
     "Constant",
     "Cosine",
+    "CustomLoss",
     "DataError",
     "Dense",
     "Dropout",

@@ -10,15 +10,17 @@ import numpy as np
 
 from bpengine.check import blame, kinks, subjects
 from bpengine.check.gradientreport import Report
-from bpengine.check.kernelproblem import find_kernel
+from bpengine.check.kernelproblem import arguments, find_kernel, is_loss
 from bpengine.check.oracles import NAMES, Oracles, OracleUse
 from bpengine.check.own import own_gradients
 from bpengine.check.problem import Problem
+from bpengine.check.reduction import require_reduction
 from bpengine.check.subjects import Point
 from bpengine.check.verdict import Verdict
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
+from bpengine.losses import CustomLoss, make_loss
 from bpengine.network import Network
 
 
@@ -36,8 +38,9 @@ def check_gradients(
     """Check a hand-written gradient against independent oracles and return the Report.
 
     subject: a bp.Model or bp.Network (x, y and perhaps weights are rows to take the loss over, in training mode); a
-        Layer (x is its input; its parameters are those of `init`, the cotangent is random); a Kernel or the name of one
-        (x gives its arguments by name or in order, or None: they are sampled; `options` are the kernel's own).
+        Layer (x is its input; its parameters are those of `init`, the cotangent is random); a Kernel, the name of one, a
+        CustomLoss or a pair of functions (forward, backward) (x gives its arguments by name or in order, or None: they are
+        sampled; `options` are the kernel's own).
     seed: draws a network's or layer's parameters, cotangents, sampled elements and directions; a model has its own.
     oracles: "autodiff" (JAX, float64), "differences", "complex step", "inner products"; all of them by default. With up
         to 256 numbers differences and complex steps are taken element by element, with more on 8 elements of each array;
@@ -55,6 +58,11 @@ def check_gradients(
         raise ConfigError(f"check_gradients requires seed to be a whole number of at least 0, got {seed!r}.")
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
+    own = make_loss(subject) if is_loss(subject) else None
+    if isinstance(own, CustomLoss):
+        given = arguments(own.kernel, x, np.random.default_rng(seed))
+        require_reduction(own, given["y"], given["target"])
+        subject = own.kernel
     if options and not isinstance(subject, (str, Kernel)):
         raise ConfigError(
             f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
@@ -69,7 +77,8 @@ def check_gradients(
         kernel = find_kernel(subject)
         return _alone(kernel, subjects.kernel_problem(kernel, x, options or {}, seed), seed, names)
     raise ConfigError(
-        f"check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, got {subject!r}.{_hint(subject)}"
+        "check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, CustomLoss or pair of functions, "
+        f"got {subject!r}.{_hint(subject)}"
     )
 
 
@@ -117,7 +126,7 @@ def _report(problem: Problem, judged: Oracles, names: list[str], precision: str)
 def _hint(subject: Any) -> str:
     if isinstance(subject, type):
         return " Make one: call it."
-    return " A function belongs into a Kernel." if callable(subject) else ""
+    return " A function belongs into a pair (forward, backward)." if callable(subject) else ""
 
 
 def _is_model(subject: Any) -> bool:

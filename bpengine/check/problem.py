@@ -13,7 +13,7 @@ from bpengine.layers import LAYERS, Layer, Residual
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
-from bpengine.ops import Ops
+from bpengine.ops import Ops, known
 from bpengine.training.inputs import Rows
 
 Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
@@ -89,7 +89,7 @@ def of_network(
 
     counts = {"batch size": len(rows.x), "number of outputs": network.outputs}
     at = {**params, "x": x}
-    strange = foreign(network.layers)
+    strange = foreign(network.layers) or (None if known(network.loss.kernel) else f"loss {network.loss.name!r}")
     return Problem(title, at, ops, scalar, hand, counts, network.penalized(), strange, ("x",), strange is not None)
 
 

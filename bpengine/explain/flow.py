@@ -115,10 +115,19 @@ class Flow:
     def _from_loss(self, position: int, unit: int) -> Sums:
         """Return dL/dy of an output: the slope of the row's own loss, times the row's factor in the reduced loss."""
         call = self.trace.calls[position]
+        if position not in self.trace.slopes:
+            return self._from_own_loss(position, unit)
         slope = self.trace.slopes[position][:, unit : unit + 1]
         factor = np.asarray(call.result[1].factor, dtype=float).reshape(-1, 1)
         each = np.arange(len(slope))[:, np.newaxis]
         return self._sums(np.zeros(len(slope)), slope, factor, call, "loss", np.full((1, 1), unit), each)
+
+    def _from_own_loss(self, position: int, unit: int) -> Sums:
+        """Return dL/dy of an output as a loss of one's own gives it: as a whole, for it need not be a sum over the rows."""
+        dy = self.trace.calls[self.backward_of[position]].result[:, unit : unit + 1]
+        each, one = np.arange(len(dy))[:, np.newaxis], np.ones((1, 1))
+        call = self.trace.calls[position]
+        return self._sums(np.zeros(len(dy)), dy, one, call, "own loss", np.full((1, 1), unit), each)
 
     def _sums(
         self,

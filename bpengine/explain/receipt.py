@@ -20,7 +20,7 @@ from bpengine import io
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.trace import Trace
-from bpengine.ops import Call
+from bpengine.ops import Call, known
 
 FORMAT = "bpengine training step 1"
 STATISTICS = {
@@ -32,8 +32,10 @@ STATISTICS = {
 def receipt(traced: Trace) -> Iterator[str]:
     """Yield the lines of a step's receipt, without line ends.
 
-    Raises ConfigError for a step in which a layer's backward pass was given a residual that no kernel call left.
+    Raises ConfigError for a step in which a layer's backward pass was given a residual that no kernel call left, or one with
+    a kernel of one's own: what it computes stands in no formula that could be evaluated again.
     """
+    _require_known(traced)
     book = _Book(traced)
     yield _line({"receipt": FORMAT, **_head(traced)})
     for position, call in enumerate(traced.calls):
@@ -44,6 +46,15 @@ def receipt(traced: Trace) -> Iterator[str]:
         name: {n: book.number(a) for n, a in getattr(traced, name).items()} for name in ("gradients", "updated")
     }  # fmt: skip
     yield _line({"result": {"loss": book.number(_total(traced)), **results}})
+
+
+def _require_known(traced: Trace) -> None:
+    for call in traced.calls:
+        if not known(call.kernel):
+            raise ConfigError(
+                f"a receipt requires kernels of the KERNELS table, got {call.kernel.kind} {call.kernel.name!r} of your own: "
+                "its formula is not known, so nothing could be derived again."
+            )
 
 
 def write_receipt(traced: Trace, path: str | os.PathLike[str]) -> None:

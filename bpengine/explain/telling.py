@@ -71,6 +71,8 @@ def _row_lines(e: Explanation, r: int, say: Words, largest: int) -> Iterator[str
 def _backward_head(incoming: Sums) -> str:
     if set(incoming.route) == {"loss"}:
         return "from_loss"
+    if set(incoming.route) == {"own loss"}:
+        return "from_own_loss"
     return "backward" if all(name.startswith("dense") for name in incoming.kernel) else "backward_other"
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bpengine.errors import number, unknown
-from bpengine.kernels import KERNELS
+from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.ops import Ops
@@ -35,14 +35,19 @@ class Activation(Layer):
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", options)
 
+    @property
+    def kernel(self) -> Kernel:
+        """The row of the KERNELS table."""
+        return KERNELS[self.name]
+
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         """Apply the kernel to x (batch, features)."""
-        y, residual = ops.forward(self.name)(x, **self.options)
+        y, residual = ops.forward(self.kernel)(x, **self.options)
         return y, residual, running
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return the gradient with respect to the input; refuse a kernel without a backward (step)."""
-        return ops.backward(self.name)(residual, dy), {}
+        return ops.backward(self.kernel)(residual, dy), {}
 
 
 def make_activation(spec: Any) -> Activation:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bpengine import data
 from bpengine.backend import HostArray
+from bpengine.errors import ConfigError
 from bpengine.network import Network
 
 
@@ -35,6 +36,11 @@ def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, who: st
     features = data.check_features(x, network.inputs, what=who)
     target = check_target(network, y)
     data.check_same_length(features, target)
+    if weights is not None and not network.loss.weighted:
+        raise ConfigError(
+            f"loss {network.loss.name!r} takes no row weights: its forward is forward(xp, y, target). Give it a fourth "
+            "argument, weights (rows,) or None, or leave the weights out."
+        )
     return Rows(features, target, None if weights is None else data.check_weights(weights, len(features)))
 
 

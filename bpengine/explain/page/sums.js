@@ -58,7 +58,7 @@ function forwardPart(unit, r) {
 function backwardPart(unit, r) {
   const last = !unit.hidden;
   const next = page.columns.filter((column) => column.sources.includes(unit.column));
-  const head = last ? "room_from_loss" : next.every((column) => column.kind.startsWith("Dense")) ? "room_backward" : "room_backward_other";
+  const head = last ? (page.about.own_loss ? "room_from_own_loss" : "room_from_loss") : next.every((column) => column.kind.startsWith("Dense")) ? "room_backward" : "room_backward_other";
   const through = unit.through
     ? [h("p", { class: "then" }, say("room_times_slope", { name: unit.activation })), sumOf(unit.through[r], say("room_sum_dz"))]
     : [h("p", { class: "then" }, say("room_no_slope"))];

@@ -35,6 +35,10 @@ UNIT: dict[str, tuple[str, str]] = {
         "Backward pass: from the loss, slope of the row's own loss x the row's share in the loss",
         "Passo para trás (backward pass): da função de perda, inclinação da perda da amostra x peso da amostra na perda",
     ),
+    "from_own_loss": (
+        "Backward pass: from your loss, the gradient that its backward gave, as a whole",
+        "Passo para trás (backward pass): da sua função de perda, o gradiente que ela devolveu, por inteiro",
+    ),
     "sum_da": ("sum = dL/da", "soma = dL/da"),
     "times_slope": (
         "dL/dz, the unit's gradient = dL/da x f'(z), the derivative of {name}",
