@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from bpengine.explain.sensitivity import sensitivity
     from bpengine.explain.sweep import sweep
     from bpengine.kernels import KERNELS
-    from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, initializers
+    from bpengine.layers import (
+        Activation,
+        BatchNorm,
+        CustomActivation,
+        Dense,
+        Dropout,
+        Layer,
+        LayerNorm,
+        Residual,
+        initializers,
+    )
     from bpengine.losses import CustomLoss, Loss
     from bpengine.model import Model, load
     from bpengine.network import Network
@@ -57,7 +67,7 @@ _ROOMS = {
     "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError",
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
-    "layers": "Activation BatchNorm Dense Dropout Layer LayerNorm Residual initializers",
+    "layers": "Activation BatchNorm CustomActivation Dense Dropout Layer LayerNorm Residual initializers",
     "losses": "CustomLoss Loss",
     "model": "Model load",
     "network": "Network",
@@ -86,6 +96,7 @@ __all__ = [
     "ConfigError",
     "Constant",
     "Cosine",
+    "CustomActivation",
     "CustomLoss",
     "DataError",
     "Dense",

@@ -288,15 +288,16 @@ def load(
     *,
     layers: Mapping[str, type[Layer]] | None = None,
     losses: Mapping[str, Any] | None = None,
+    activations: Mapping[str, Any] | None = None,
 ) -> Model:
     """Return the model of a file, on any backend. Runs no code of the file.
 
-    What is one's own a file has by name alone. layers: classes of layers by name. losses: each a CustomLoss or a pair of
-    functions (forward, backward), by name.
+    What is one's own a file has by name alone. layers: classes of layers by name. losses, activations: by name, each a
+    CustomLoss or CustomActivation, or its pair of functions (forward, backward).
     Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here.
     """
     contents = io.read(path)
-    own = io.Own(dict(layers or {}), dict(losses or {}))
+    own = io.Own(dict(layers or {}), dict(losses or {}), dict(activations or {}))
     try:
         network = io.build(contents.network, own)
         shapes = io.build(contents.network, replace(own, layers={**own.layers, "Explicit": initializers.Zeros})).init(0)

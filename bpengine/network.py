@@ -146,7 +146,7 @@ def last_activation(layers: Sequence[Layer]) -> Activation | None:
     """Return the activation that makes the network's outputs, or None when another kind of layer makes them."""
     last = layers[-1]
     if isinstance(last, Dense):
-        return last.activation
+        last = last.activation
     return last if isinstance(last, Activation) else None
 
 

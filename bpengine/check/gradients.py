@@ -19,7 +19,9 @@ from bpengine.check.subjects import Point
 from bpengine.check.verdict import Verdict
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import Kernel
-from bpengine.layers import Layer
+from bpengine.kernels._own import is_pair
+from bpengine.layers import CustomActivation, Layer
+from bpengine.layers.activation import make_activation
 from bpengine.losses import CustomLoss, make_loss
 from bpengine.network import Network
 
@@ -39,8 +41,8 @@ def check_gradients(
 
     subject: a bp.Model or bp.Network (x, y and perhaps weights are rows to take the loss over, in training mode); a
         Layer (x is its input; its parameters are those of `init`, the cotangent is random); a Kernel, the name of one, a
-        CustomLoss or a pair of functions (forward, backward) (x gives its arguments by name or in order, or None: they are
-        sampled; `options` are the kernel's own).
+        CustomLoss, a CustomActivation or the pair of functions (forward, backward) of either (x gives its arguments by name
+        or in order, or None: they are sampled; `options` are the kernel's own).
     seed: draws a network's or layer's parameters, cotangents, sampled elements and directions; a model has its own.
     oracles: "autodiff" (JAX, float64), "differences", "complex step", "inner products"; all of them by default. With up
         to 256 numbers differences and complex steps are taken element by element, with more on 8 elements of each array;
@@ -63,6 +65,8 @@ def check_gradients(
         given = arguments(own.kernel, x, np.random.default_rng(seed))
         require_reduction(own, given["y"], given["target"])
         subject = own.kernel
+    elif isinstance(subject, CustomActivation) or is_pair(subject):
+        subject = getattr(make_activation(subject), "kernel", subject)
     if options and not isinstance(subject, (str, Kernel)):
         raise ConfigError(
             f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
@@ -77,7 +81,8 @@ def check_gradients(
         kernel = find_kernel(subject)
         return _alone(kernel, subjects.kernel_problem(kernel, x, options or {}, seed), seed, names)
     raise ConfigError(
-        "check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, CustomLoss or pair of functions, "
+        "check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, CustomLoss, CustomActivation or "
+        "pair of functions, "
         f"got {subject!r}.{_hint(subject)}"
     )
 

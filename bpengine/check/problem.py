@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.kernels._kernel import Array
-from bpengine.layers import LAYERS, Layer, Residual
+from bpengine.layers import LAYERS, CustomActivation, Dense, Layer, Residual
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
@@ -133,8 +133,11 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
 def foreign(layers: Any) -> str | None:
     """Return the name of the first layer that is not the engine's own, or None."""
     for layer in layers:
+        if type(layer) is CustomActivation:
+            return f"activation {layer.name!r}"
         if type(layer) not in (*LAYERS.values(), Layer):
             return type(layer).__name__
-        if isinstance(layer, Residual) and (inner := foreign(layer.layers)):
+        within = layer.layers if isinstance(layer, Residual) else [layer.activation] if isinstance(layer, Dense) else []
+        if inner := foreign(within):
             return inner
     return None

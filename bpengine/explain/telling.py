@@ -62,7 +62,9 @@ def _row_lines(e: Explanation, r: int, say: Words, largest: int) -> Iterator[str
         yield "  " + say(_backward_head(e.incoming))
         yield from _sum_lines(e.incoming.terms(r, largest), say, back_label, say("sum_da"))
     if e.through is None:
-        yield "  " + say("no_slope")
+        yield "  " + say("no_slope" if e.activation is None else "outside_slope", name=e.activation)
+        if e.activation is not None:
+            yield f"    dL/dz = {shown(float(e.dz[r]))}"
         return
     yield "  " + say("times_slope", name=e.activation)
     yield from _sum_lines(e.through.terms(r, largest), say, back_label, say("sum_dz"))

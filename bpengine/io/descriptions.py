@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.errors import ModelFileError, nearest
 from bpengine.io.own import Own
-from bpengine.layers import LAYERS, Activation, initializers
+from bpengine.layers import LAYERS, Activation, CustomActivation, initializers
 from bpengine.losses import CustomLoss, Loss
 from bpengine.network import Network
 from bpengine.penalties import L1, L2
@@ -29,6 +29,8 @@ def describe(value: Any) -> Any:
     if isinstance(value, CustomLoss):
         settings = {"reduction": value.reduction, "link": value.link, "target": value.target}
         return {"type": "CustomLoss", "name": value.name, **settings}
+    if isinstance(value, CustomActivation):
+        return {"type": "CustomActivation", "name": value.name}
     if isinstance(value, (Activation, Loss)):
         extra = {"reduction": value.reduction} if isinstance(value, Loss) else {}
         options = {name: describe(option) for name, option in value.options.items()}
@@ -54,6 +56,8 @@ def build(description: Any, own: Own = NOTHING) -> Any:
     kind = description.get("type")
     if kind == "CustomLoss":
         return own.loss(settings)
+    if kind == "CustomActivation":
+        return own.activation(settings)
     if not isinstance(kind, str) or kind not in known:
         raise ModelFileError(
             f"the file uses the layer {kind!r}, which is not known here. {nearest(kind, known)} Pass layers={{{kind!r}: ...}}."

@@ -8,19 +8,26 @@ from typing import Any
 
 from bpengine.errors import ModelFileError
 from bpengine.kernels._own import is_pair
+from bpengine.layers import CustomActivation
 from bpengine.losses import CustomLoss
 
 
 @dataclass(frozen=True)
 class Own:
-    """Code of one's own by name: classes of layers; losses, each a CustomLoss or a pair (forward, backward)."""
+    """Code of one's own by name: classes of layers; losses and activations, made already or as pairs (forward, backward)."""
 
     layers: Mapping[str, type[Any]] = field(default_factory=dict)
     losses: Mapping[str, Any] = field(default_factory=dict)
+    activations: Mapping[str, Any] = field(default_factory=dict)
 
     def loss(self, settings: Mapping[str, Any]) -> CustomLoss:
         """Return the loss that a file names; raise ModelFileError when it is not given, or is another than was saved."""
         return _found("loss", "losses", CustomLoss, self.losses, settings)  # type: ignore[no-any-return]
+
+    def activation(self, settings: Mapping[str, Any]) -> CustomActivation:
+        """Return the activation that a file names; raise ModelFileError when it is not given, or has another name."""
+        made = _found("activation", "activations", CustomActivation, self.activations, settings)
+        return made  # type: ignore[no-any-return]
 
 
 def _found(

@@ -67,6 +67,17 @@ def positive_whole(value: Any, who: str, what: str) -> int:
     return int(value)
 
 
+def local(arrays: Arrays, place: str) -> Arrays:
+    """Return the arrays of one layer under their local names: "0.weight" becomes "weight"."""
+    start = place + "."
+    return {name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)}
+
+
+def qualified(arrays: Arrays, place: str) -> Arrays:
+    """Return local arrays under their full names: "weight" becomes "0.weight"."""
+    return {f"{place}.{name}": array for name, array in arrays.items()}
+
+
 def rebind(residual: Any, new: dict[int, Array]) -> Any:
     """Return a residual in which arrays are exchanged by identity: `new` maps id(old array) to the new array."""
     if id(residual) in new:
@@ -77,4 +88,4 @@ def rebind(residual: Any, new: dict[int, Array]) -> Any:
     return residual
 
 
-__all__ = ["Arrays", "HostArrays", "Layer", "Run", "positive_whole", "rebind"]
+__all__ = ["Arrays", "HostArrays", "Layer", "Run", "local", "positive_whole", "qualified", "rebind"]

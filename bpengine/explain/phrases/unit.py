@@ -45,6 +45,10 @@ UNIT: dict[str, tuple[str, str]] = {
         "dL/dz, o gradiente da unidade = dL/da x f'(z), a derivada de {name}",
     ),
     "no_slope": ("dL/dz = dL/da: no activation of its own", "dL/dz = dL/da: sem função de ativação própria"),
+    "outside_slope": (
+        "{name} computes outside of kernels: the terms of dL/dz cannot be shown",
+        "{name} calcula fora das chamadas de kernel: os termos de dL/dz não podem ser mostrados",
+    ),
     "sum_dz": ("sum = dL/dz", "soma = dL/dz"),
     "rest": ("{count} smaller terms", "{count} termos menores"),
     "rounding": ("rounding of the engine's own sum", "arredondamento da soma feita pelo motor"),
