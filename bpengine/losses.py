@@ -10,6 +10,7 @@ from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Kernel
 from bpengine.kernels._own import Function, Pair, check_name, check_pair, is_pair, own_loss
 
+SMOOTHING = "label_smoothing"
 LOSSES = tuple(name for name, kernel in KERNELS.items() if kernel.kind == "loss")
 
 
@@ -20,6 +21,10 @@ class Loss:
     The reduction says what is summed and what is averaged; each loss has a default and allows the reductions that its
     name does not contradict: "sum" over batch and outputs, "mean" over both, "batch_mean" the sum over the outputs
     averaged over the batch. The gradient is always the gradient of the number so reduced.
+
+    The cross-entropies take `label_smoothing` = s, at least 0 and below 1: a target t becomes (1 - s) t + s / K over K
+    classes, or (1 - s) t + s / 2 for a binary one. This is the loss that is trained, evaluated and checked. Source: Szegedy
+    et al., "Rethinking the inception architecture for computer vision", CVPR 2016.
     Raises ConfigError for an unknown name, reduction or option.
     """
 
@@ -35,8 +40,12 @@ class Loss:
             raise ConfigError(
                 f"loss {name!r} allows the reductions {', '.join(map(repr, allowed))}, got {reduction!r}."
             )
-        known = KERNELS[name].options.keys() - {"reduction"}
+        smoothed = {SMOOTHING} if KERNELS[name].target != "values" else set()
+        known = KERNELS[name].options.keys() - {"reduction"} | smoothed
         for option, value in options.items():
+            if option == SMOOTHING and smoothed:
+                options[option] = number(value, f"loss {name!r}", option, low=0, below=1)
+                continue
             if option not in known:
                 raise unknown(f"option of loss {name!r}:", option, known or ["none"])
             options[option] = number(value, f"loss {name!r}", option, low=0, above=True)
@@ -67,7 +76,12 @@ class Loss:
     @property
     def settings(self) -> dict[str, Any]:
         """The options that its kernel is called with."""
-        return {"reduction": self.reduction, **self.options}
+        return {"reduction": self.reduction, **{n: v for n, v in self.options.items() if n != SMOOTHING}}
+
+    @property
+    def smoothing(self) -> float:
+        """The part of every target that is shared out among all classes."""
+        return self.options.get(SMOOTHING, 0.0)
 
 
 TARGETS = ("values", "binary", "classes")

@@ -84,6 +84,9 @@ class Network:
 
     def data_loss(self, ops: Ops, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
         """Return the loss of raw outputs y against the target, without penalties, and its residual."""
+        if self.loss.smoothing:
+            how = {"smoothing": self.loss.smoothing, "binary": self.loss.target == "binary"}
+            target = ops.at("loss").smooth_labels(target, y, **how)
         rows = (y, target, weights) if self.loss.weighted else (y, target)
         value, residual = ops.at("loss").forward(self.loss.kernel)(*rows, **self.loss.settings)
         return value, residual

@@ -67,7 +67,7 @@ def _head(traced: Trace) -> dict[str, Any]:
     rule = {"kernel": traced.optimizer.kernel, **traced.optimizer.options()}
     return {
         "network": traced.network.sizes, "layers": [type(layer).__name__ for layer in traced.network.layers],
-        "loss": {"kernel": loss.name, "reduction": loss.reduction, **loss.options}, "optimizer": rule,
+        "loss": {"kernel": loss.name, **loss.settings}, "label_smoothing": loss.smoothing, "optimizer": rule,
         "rows": traced.rows, "dtype": traced.dtype, "backend": traced.backend,
     }  # fmt: skip
 
