@@ -26,8 +26,18 @@ if TYPE_CHECKING:
     from bpengine.explain.sensitivity import sensitivity
     from bpengine.explain.sweep import sweep
     from bpengine.kernels import KERNELS
-    from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, initializers
-    from bpengine.losses import Loss
+    from bpengine.layers import (
+        Activation,
+        BatchNorm,
+        CustomActivation,
+        Dense,
+        Dropout,
+        Layer,
+        LayerNorm,
+        Residual,
+        initializers,
+    )
+    from bpengine.losses import CustomLoss, Loss
     from bpengine.model import Model, load
     from bpengine.network import Network
     from bpengine.penalties import L1, L2
@@ -59,8 +69,8 @@ _ROOMS = {
     "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError",
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
-    "layers": "Activation BatchNorm Dense Dropout Layer LayerNorm Residual initializers",
-    "losses": "Loss",
+    "layers": "Activation BatchNorm CustomActivation Dense Dropout Layer LayerNorm Residual initializers",
+    "losses": "CustomLoss Loss",
     "model": "Model load",
     "network": "Network",
     "penalties": "L1 L2",
@@ -88,6 +98,8 @@ __all__ = [
     "ConfigError",
     "Constant",
     "Cosine",
+    "CustomActivation",
+    "CustomLoss",
     "DataError",
     "Dense",
     "Dropout",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -471,16 +472,24 @@ class Model:
 
 
 def load(
-    path: str | os.PathLike[str], backend: str | Backend = "numpy", *, layers: Mapping[str, type[Layer]] | None = None
+    path: str | os.PathLike[str],
+    backend: str | Backend = "numpy",
+    *,
+    layers: Mapping[str, type[Layer]] | None = None,
+    losses: Mapping[str, Any] | None = None,
+    activations: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Return the model of a file, on any backend; `layers` gives classes of one's own by name. Runs no code of the file.
+    """Return the model of a file, on any backend. Runs no code of the file.
 
+    What is one's own a file has by name alone. layers: classes of layers by name. losses, activations: by name, each a
+    CustomLoss or CustomActivation, or its pair of functions (forward, backward).
     Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here.
     """
     contents = io.read(path)
+    own = io.Own(dict(layers or {}), dict(losses or {}), dict(activations or {}))
     try:
-        network = io.build(contents.network, layers)
-        shapes = io.build(contents.network, {**(layers or {}), "Explicit": initializers.Zeros}).init(0)
+        network = io.build(contents.network, own)
+        shapes = io.build(contents.network, replace(own, layers={**own.layers, "Explicit": initializers.Zeros})).init(0)
     except (BpError, AttributeError, TypeError) as error:
         raise ModelFileError(
             f"the model file {str(path)!r} describes a network that cannot be built: {error}"

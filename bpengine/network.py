@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bpengine.errors import ConfigError, whole
-from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._own import Pair
 from bpengine.layers.activation import Activation
 from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
 from bpengine.layers.dense import Dense
@@ -46,7 +46,7 @@ class Network:
         self,
         inputs: int,
         layers: Layer | Sequence[Layer],
-        loss: str | Loss,
+        loss: str | Loss | Pair,
         penalties: Penalty | Sequence[Penalty] = (),
     ) -> None:
         penalties = tuple(penalties) if isinstance(penalties, Iterable) else (penalties,)
@@ -92,9 +92,11 @@ class Network:
     @in_scope
     def data_loss(self, ops: Ops, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
         """Return the loss of raw outputs y against the target, without penalties, and its residual."""
-        loss = self.loss
-        options = {"reduction": loss.reduction, **loss.options}
-        value, residual = ops.at("loss").forward(loss.name)(y, target, weights, **options)
+        if self.loss.smoothing:
+            how = {"smoothing": self.loss.smoothing, "binary": self.loss.target == "binary"}
+            target = ops.at("loss").smooth_labels(target, y, **how)
+        rows = (y, target, weights) if self.loss.weighted else (y, target)
+        value, residual = ops.at("loss").forward(self.loss.kernel)(*rows, **self.loss.settings)
         return value, residual
 
     @in_scope
@@ -139,7 +141,7 @@ class Network:
     ) -> tuple[Array, Array, list[Any]]:
         """Return (loss with penalties, dloss/dy, penalty terms) for raw outputs y."""
         loss, residual = self.data_loss(ops, y, target, weights)
-        dy = ops.at("loss").backward(self.loss.name)(residual, ops.xp.ones_like(loss))
+        dy = ops.at("loss").backward(self.loss.kernel)(residual, ops.xp.ones_like(loss))
         terms = self.penalty_terms(ops, params, y.shape[0], weights)
         return add_up(ops, loss, terms), dy, terms
 
@@ -166,12 +168,12 @@ def last_activation(layers: Sequence[Layer]) -> Activation | None:
     """Return the activation that makes the network's outputs, or None when another kind of layer makes them."""
     last = layers[-1]
     if isinstance(last, Dense):
-        return last.activation
+        last = last.activation
     return last if isinstance(last, Activation) else None
 
 
 def _check_fit(loss: Loss, activation: Activation | None) -> None:
-    makes = KERNELS[activation.name].output if activation else "any"
+    makes = activation.kernel.output if activation else "any"
     wants = loss.kernel.output
     name = activation.name if activation else "none"
     if wants == "probabilities" and makes != "probabilities":

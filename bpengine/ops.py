@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import KERNELS, Kernel
@@ -19,6 +19,7 @@ from bpengine.kernels._kernel import Array, Namespace
 Replacements = Mapping[str, Callable[..., Any]]
 Scope = Callable[[], AbstractContextManager[Any]]
 Function = TypeVar("Function", bound=Callable[..., Any])
+Direction = Literal["forward", "backward"]
 
 
 class UnknownKernel(ConfigError, AttributeError):
@@ -49,23 +50,29 @@ class Ops:
             raise AttributeError(name)
         raise UnknownKernel(str(unknown("kernel function", name, (n for n in vars(self) if n not in ("xp", "scope")))))
 
-    def forward(self, kernel: str) -> Callable[..., Any]:
-        """Return the bound forward of a kernel given by name."""
-        return self._bound(_row(kernel).forward)
+    def forward(self, kernel: str | Kernel) -> Callable[..., Any]:
+        """Return the bound forward of a kernel, given by name or as its row; the row may be in no table."""
+        return self._bound(_row(kernel), "forward")
 
-    def backward(self, kernel: str) -> Callable[..., Any]:
-        """Return the bound backward of a kernel given by name; refuse a kernel without one, saying why."""
+    def backward(self, kernel: str | Kernel) -> Callable[..., Any]:
+        """Return the bound backward of a kernel, given by name or as its row; refuse one without, saying why."""
         row = _row(kernel)
         if row.backward is None:
-            raise ConfigError(f"kernel {kernel!r} has no backward: {row.no_backward or 'it is not differentiated'}")
-        return self._bound(row.backward)
+            raise ConfigError(f"kernel {row.name!r} has no backward: {row.no_backward or 'it is not differentiated'}")
+        return self._bound(row, "backward")
+
+    def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
+        """Return a function of a kernel that is in no table, bound as all others here are."""
+        return partial(getattr(kernel, direction), self.xp)
 
     def at(self, place: str) -> Ops:
         """Return the ops to use inside a named place ("layer 1"); plain ops do not care, observed ops remember it."""
         return self
 
-    def _bound(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        bound: Callable[..., Any] = getattr(self, function.__name__)
+    def _bound(self, row: Kernel, direction: Direction) -> Callable[..., Any]:
+        if not known(row, direction):
+            return self.own(row, direction)
+        bound: Callable[..., Any] = getattr(self, getattr(row, direction).__name__)
         return bound
 
 
@@ -80,7 +87,14 @@ def in_scope(method: Function) -> Function:
     return run  # type: ignore[return-value]
 
 
-def _row(kernel: str) -> Kernel:
+def known(kernel: Kernel, direction: Direction = "forward") -> bool:
+    """Tell whether a kernel's function is the one in the KERNELS table."""
+    return kernel.name in KERNELS and getattr(KERNELS[kernel.name], direction) is getattr(kernel, direction)
+
+
+def _row(kernel: str | Kernel) -> Kernel:
+    if isinstance(kernel, Kernel):
+        return kernel
     if kernel not in KERNELS:
         raise unknown("kernel", kernel, KERNELS)
     return KERNELS[kernel]
@@ -125,6 +139,11 @@ class ObservedOps(Ops):
     def at(self, place: str) -> ObservedOps:
         """Return observed ops whose calls are reported as made at `place`."""
         return ObservedOps(self._inner, self._observer, place)
+
+    def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
+        """Return a function of a kernel that is in no table, observed."""
+        name = getattr(kernel, direction).__name__
+        return partial(self._observe, kernel, name, self._inner.own(kernel, direction))
 
     def _observe(self, kernel: Kernel, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         result = function(*args, **options)

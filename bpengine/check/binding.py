@@ -5,12 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from bpengine.kernels import KERNELS, Kernel
-from bpengine.ops import Ops
-
-Direction = Literal["forward", "backward"]
+from bpengine.ops import Direction, Ops
 
 
 class CallOps(Ops):
@@ -27,6 +25,10 @@ class CallOps(Ops):
         """Return a kernel's function, its namespace already given, as one whose calls pass through here."""
         return partial(self._call, kernel, function, direction)
 
+    def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
+        """Return a function of a kernel that is in no table, as one whose calls pass through here."""
+        return self.bind(kernel, super().own(kernel, direction), direction)
+
     @abstractmethod
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
@@ -34,16 +36,6 @@ class CallOps(Ops):
         """Call the function with what it was given, or with something a little different."""
 
 
-def known(kernel: Kernel, direction: Direction = "forward") -> bool:
-    """Tell whether a kernel's function is the one in the KERNELS table."""
-    return kernel.name in KERNELS and getattr(KERNELS[kernel.name], direction) is getattr(kernel, direction)
-
-
 def bound(ops: Ops, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
     """Return a kernel's function as bound in `ops`; one that is not in the table is bound to their namespace."""
-    function: Callable[..., Any] = getattr(kernel, direction)
-    if known(kernel, direction):
-        found: Callable[..., Any] = getattr(ops, function.__name__)
-        return found
-    plain = partial(function, ops.xp)
-    return ops.bind(kernel, plain, direction) if isinstance(ops, CallOps) else plain
+    return ops.forward(kernel) if direction == "forward" else ops.backward(kernel)

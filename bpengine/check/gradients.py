@@ -9,12 +9,16 @@ import numpy as np
 
 from bpengine.check import subjects
 from bpengine.check.gradientreport import Report
-from bpengine.check.kernelproblem import find_kernel
+from bpengine.check.kernelproblem import arguments, find_kernel, is_loss
 from bpengine.check.oracles import NAMES
 from bpengine.check.points import Alone, NetworkSubject
+from bpengine.check.reduction import require_reduction
 from bpengine.errors import ConfigError, unknown, whole
 from bpengine.kernels import Kernel
-from bpengine.layers import Layer
+from bpengine.kernels._own import is_pair
+from bpengine.layers import CustomActivation, Layer
+from bpengine.layers.activation import make_activation
+from bpengine.losses import CustomLoss, make_loss
 from bpengine.network import Network
 
 
@@ -33,8 +37,9 @@ def check_gradients(
     """Check a hand-written gradient against independent oracles and return the Report.
 
     subject: a bp.Model or bp.Network (x, y and perhaps weights are rows to take the loss over, in training mode); a
-        Layer (x is its input; its parameters are those of `init`, the cotangent is random); a Kernel or the name of one
-        (x gives its arguments by name or in order, or None: they are sampled; `options` are the kernel's own).
+        Layer (x is its input; its parameters are those of `init`, the cotangent is random); a Kernel, the name of one, a
+        CustomLoss, a CustomActivation or the pair of functions (forward, backward) of either (x gives its arguments by name
+        or in order, or None: they are sampled; `options` are the kernel's own).
     seed: draws a network's or layer's parameters, cotangents, sampled elements and directions; a model has its own.
     oracles: "autodiff" (JAX, float64), "differences", "complex step", "inner products"; all of them by default. With up
         to 256 numbers differences and complex steps are taken element by element, with more on 8 elements of each array;
@@ -57,6 +62,13 @@ def check_gradients(
     seed = whole(seed, "check_gradients", "seed", low=0)
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
+    own = make_loss(subject) if is_loss(subject) else None
+    if isinstance(own, CustomLoss):
+        given = arguments(own.kernel, x, np.random.default_rng(seed))
+        require_reduction(own, given["y"], given["target"])
+        subject = own.kernel
+    elif isinstance(subject, CustomActivation) or is_pair(subject):
+        subject = getattr(make_activation(subject), "kernel", subject)
     if options and not isinstance(subject, (str, Kernel)):
         raise ConfigError(
             f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
@@ -75,14 +87,16 @@ def check_gradients(
         named = {**kernel.options, **chosen}
         return Alone(kernel, problems, seed, names, kernel.domain, named).report(perturbed)
     raise ConfigError(
-        f"check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, got {subject!r}.{_hint(subject)}"
+        "check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, CustomLoss, CustomActivation or "
+        "pair of functions, "
+        f"got {subject!r}.{_hint(subject)}"
     )
 
 
 def _hint(subject: Any) -> str:
     if isinstance(subject, type):
         return " Make one: call it."
-    return " A function belongs into a Kernel." if callable(subject) else ""
+    return " A function belongs into a pair (forward, backward)." if callable(subject) else ""
 
 
 def _is_model(subject: Any) -> bool:

@@ -7,15 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.binding import bound, known
+from bpengine.check.binding import bound
 from bpengine.check.problem import Problem
 from bpengine.errors import ConfigError, ShapeError, unknown
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array, extent
+from bpengine.kernels._own import is_pair, takes
 from bpengine.layers.layer import Arrays, HostArrays
-from bpengine.ops import Ops
+from bpengine.losses import CustomLoss
+from bpengine.ops import Ops, known
 
 DIMENSIONS = {"B": 5, "I": 4, "O": 3}  # of sampled arguments; any other letter stands for 2
+
+
+def is_loss(subject: Any) -> bool:
+    """Tell whether something is a loss of one's own, or a pair of functions that can only be one."""
+    return isinstance(subject, CustomLoss) or (is_pair(subject) and takes(subject[0], "a pair of functions") > 2)
 
 
 def find_kernel(subject: str | Kernel) -> Kernel:
@@ -78,6 +85,8 @@ def of_kernel(
     outside = None if known(kernel) or kernel.analytic else kernel.name
     counts = {"batch size": len(at[next(iter(at))]) if "B" in _first_shape(kernel) else 0}
     counts["number of outputs"] = at[next(iter(at))].shape[-1]
+    if kernel.kind == "loss":
+        counts["number of values"] = at[next(iter(at))].size
     title = f"kernel {kernel.name}"
     unstated = outside is not None and kernel.kink_at is None
     return Problem(title, at, ops, scalar, hand, counts, {}, outside, unstated=unstated, terms=terms)

@@ -8,13 +8,13 @@ from typing import Any, get_args
 
 import numpy as np
 
-from bpengine.check.binding import CallOps, Direction
+from bpengine.check.binding import CallOps
 from bpengine.check.kinks import Kink
 from bpengine.errors import ConfigError
 from bpengine.kernels import Kernel
 from bpengine.kernels._functions import penalty_factor
 from bpengine.kernels._kernel import Array, Namespace, Side
-from bpengine.ops import Ops
+from bpengine.ops import Direction, Ops
 
 
 def _l1(

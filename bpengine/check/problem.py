@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from bpengine.kernels._kernel import Array
-from bpengine.layers import LAYERS, Layer, Residual
+from bpengine.layers import LAYERS, CustomActivation, Dense, Layer, Residual
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.contract import run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
-from bpengine.ops import Ops
+from bpengine.ops import Ops, known
 from bpengine.streams import dropout_counter
 from bpengine.training.inputs import Rows
 
@@ -95,7 +95,7 @@ def of_network(
 
     counts = {"batch size": len(rows.x), "number of outputs": network.outputs}
     at = {**params, "x": x}
-    strange = foreign(network.layers)
+    strange = foreign(network.layers) or (None if known(network.loss.kernel) else f"loss {network.loss.name!r}")
     return Problem(title, at, ops, scalar, hand, counts, network.penalized(), strange, ("x",), strange is not None)
 
 
@@ -145,8 +145,11 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
 def foreign(layers: Any) -> str | None:
     """Return the name of the first layer that is not the engine's own, or None."""
     for layer in layers:
+        if type(layer) is CustomActivation:
+            return f"activation {layer.name!r}"
         if type(layer) not in (*LAYERS.values(), Layer):
             return type(layer).__name__
-        if isinstance(layer, Residual) and (inner := foreign(layer.layers)):
+        within = layer.layers if isinstance(layer, Residual) else [layer.activation] if isinstance(layer, Dense) else []
+        if inner := foreign(within):
             return inner
     return None

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.binding import CallOps, Direction
+from bpengine.check.binding import CallOps
 from bpengine.check.problem import Problem
 from bpengine.kernels import Kernel
 from bpengine.layers.layer import HostArrays
-from bpengine.ops import Ops
+from bpengine.ops import Direction, Ops
 from bpengine.streams import stream
 
 POOL = 65_521  # random numbers, used again and again: drawing them anew for each call would take most of the time

@@ -14,12 +14,14 @@ from bpengine.check import kernelproblem, walk
 from bpengine.check.binding import bound
 from bpengine.check.perturbed import moved_options
 from bpengine.check.problem import Problem, counter, of_layer, of_network
+from bpengine.check.reduction import require_reduction
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
 from bpengine.layers.chain import Stage
 from bpengine.layers.contract import of_shape, run_forward, told
 from bpengine.layers.layer import HostArrays, Run
+from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -71,7 +73,9 @@ def network_problem(point: Point, title: str) -> Problem:
     """Return the problem of a network; raise NonFiniteError where the loss is not finite, naming the first such number."""
     network, ops = point.network, point.ops
     problem = of_network(network, ops, point.params, point.running, point.rows, point.seed, title)
-    point.walked()
+    stages, _ = point.walked()
+    if isinstance(network.loss, CustomLoss):
+        require_reduction(network.loss, stages[-1].y, walk.targets(point.rows)[0])
     if not np.isfinite(problem.value(Ops(np), problem.at)):
         raise NonFiniteError(
             f"{WHO} requires a finite loss at the point, got {_why(point)}. Scale the data or the weights."

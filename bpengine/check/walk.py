@@ -34,5 +34,10 @@ def backward(walked: list[Stage], ops: Ops, dy: Array) -> list[Array]:
 
 def cotangent(network: Network, ops: Ops, params: Arrays, y: Array, rows: Rows) -> Array:
     """Return the gradient of the loss with respect to the network's outputs."""
-    _, target, *weights = (np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True))
+    target, *weights = targets(rows)
     return network.loss_and_cotangent(ops, params, y, target, weights[0] if weights else None)[1]
+
+
+def targets(rows: Rows) -> list[Array]:
+    """Return the target and, when there are any, the weights, as a loss is given them in float64."""
+    return [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)][1:]

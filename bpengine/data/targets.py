@@ -11,13 +11,15 @@ from bpengine.data.dataset import Array
 from bpengine.data.memory import blocks
 from bpengine.errors import DataError, ShapeError
 
+ROUNDED = 1e-6  # how far from 1 a sum of probabilities may be that were float32 once
 NAMES_HINT = "Class names become numbers with: names, y = np.unique(y, return_inverse=True)"
 
 
 def check_class_labels(y: Any, classes: int) -> Array:
-    """Return y as class numbers (rows,), whole numbers from 0 to classes - 1.
+    """Return y as class numbers (rows,), whole numbers from 0 to classes - 1; or soft labels as they are (rows, classes).
 
-    Accepts (rows,) or (rows, 1) whole numbers, floats with whole values too, and one-hot rows (rows, classes).
+    Accepts (rows,) or (rows, 1) whole numbers, floats with whole values too, one-hot rows (rows, classes), and rows of
+    probabilities (rows, classes): not negative, and with the sum 1, up to rounding.
     Integers keep their dtype and are not copied; everything else becomes int64.
     Raises: ShapeError; DataError naming the first bad row, its value and the allowed range.
     """
@@ -25,7 +27,8 @@ def check_class_labels(y: Any, classes: int) -> Array:
     if array.size == 0:
         raise DataError(f"y requires at least one row, got shape {array.shape}.")
     if array.ndim == 2 and array.shape[1] == classes and classes > 1:
-        return _from_one_hot(array)
+        require_finite(array, "y")
+        return _from_one_hot(array) if _one_hot(array) else _soft(array)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -68,17 +71,38 @@ def _signs(y: Array) -> bool:
     return all(bool((np.abs(block) == 1).all()) for _, block in blocks(y))
 
 
+def _one_hot(y: Array) -> bool:
+    return all(
+        bool(((block == 0) | (block == 1)).all() and (np.count_nonzero(block, axis=1) == 1).all())
+        for _, block in blocks(y)
+    )
+
+
 def _from_one_hot(y: Array) -> Array:
     """Turn one-hot rows (rows, classes) into class numbers (rows,)."""
     labels = np.empty(len(y), np.int64)
     for start, block in blocks(y):
-        good = ((block == 0) | (block == 1)).all(axis=1) & (np.count_nonzero(block, axis=1) == 1)
+        labels[start : start + len(block)] = block.argmax(axis=1)
+    return labels
+
+
+def _soft(y: Array) -> Array:
+    """Return rows of probabilities (rows, classes) themselves; raise DataError naming the first row that is none."""
+    eps = float(np.finfo(y.dtype).eps) if y.dtype.kind == "f" else 0.0
+    near = max(ROUNDED, y.shape[1] * eps)
+    for start, block in blocks(y):
+        wide = np.asarray(block, dtype=np.float64)
+        good = (wide >= 0).all(axis=1) & (np.abs(wide.sum(axis=1) - 1.0) <= near)
         if not good.all():
             row = int(np.argmin(good))
             got = np.array2string(np.asarray(block[row]), threshold=8, separator=", ")
-            raise DataError(f"y requires one-hot rows (one 1, otherwise 0), got {got} in row {start + row}.")
-        labels[start : start + len(block)] = block.argmax(axis=1)
-    return labels
+            why = "a negative number" if (wide[row] < 0).any() else f"the sum {wide[row].sum():.6g}"
+            hint = "" if (wide[row] < 0).any() else " Divide each row by its sum: y / y.sum(axis=1, keepdims=True)."
+            raise DataError(
+                f"y requires one-hot rows (one 1, otherwise 0), or rows of probabilities that sum to 1, got {got} in row "
+                f"{start + row}, with {why}.{hint}"
+            )
+    return y
 
 
 def check_targets(y: Any, outputs: int, *, dtype: str | None = None) -> Array:

@@ -11,7 +11,7 @@ from bpengine.check.problem import foreign
 from bpengine.explain.slopes import Slopes, parameter_factors, slopes
 from bpengine.explain.sums import Sums, concatenated
 from bpengine.explain.trace import Trace
-from bpengine.ops import Call
+from bpengine.ops import Call, known
 
 Use = tuple[int, str]  # position of a forward call, name of its argument
 
@@ -52,8 +52,16 @@ class Flow:
         return given
 
     def slopes(self, use: Use) -> list[Slopes] | None:
-        """Return the local slopes of a use, or None for a kernel whose slopes are not known."""
-        return slopes(self.trace.calls[use[0]], use[1], self.trace.slopes.get(use[0]))
+        """Return the local slopes of a use, or None for a kernel whose slopes are not known.
+
+        An activation of one's own need not bend each number by itself: its slopes are known where they explain its gradient.
+        """
+        call, on_ones = self.trace.calls[use[0]], self.trace.slopes.get(use[0])
+        if not known(call.kernel) and on_ones is not None:
+            given, dy = self.contribution(use), self.cotangent(use[0])
+            if given is None or not np.allclose(given, dy * on_ones, rtol=8.0 * self.eps, atol=0.0):
+                return None
+        return slopes(call, use[1], on_ones)
 
     def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
         """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array.
@@ -115,10 +123,19 @@ class Flow:
     def _from_loss(self, position: int, unit: int) -> Sums:
         """Return dL/dy of an output: the slope of the row's own loss, times the row's factor in the reduced loss."""
         call = self.trace.calls[position]
+        if position not in self.trace.slopes:
+            return self._from_own_loss(position, unit)
         slope = self.trace.slopes[position][:, unit : unit + 1]
         factor = np.asarray(call.result[1].factor, dtype=float).reshape(-1, 1)
         each = np.arange(len(slope))[:, np.newaxis]
         return self._sums(np.zeros(len(slope)), slope, factor, call, "loss", np.full((1, 1), unit), each)
+
+    def _from_own_loss(self, position: int, unit: int) -> Sums:
+        """Return dL/dy of an output as a loss of one's own gives it: as a whole, for it need not be a sum over the rows."""
+        dy = self.trace.calls[self.backward_of[position]].result[:, unit : unit + 1]
+        each, one = np.arange(len(dy))[:, np.newaxis], np.ones((1, 1))
+        call = self.trace.calls[position]
+        return self._sums(np.zeros(len(dy)), dy, one, call, "own loss", np.full((1, 1), unit), each)
 
     def _sums(
         self,

@@ -149,6 +149,7 @@ _HELPERS: dict[str, tuple[Callable[[Names], None], ...]] = {
     **dict.fromkeys(_LOSSES, (_factor,)),
     "softmax_cross_entropy": (_classes, _factor),
     "categorical_cross_entropy": (_classes, _factor),
+    "smooth_labels": (_classes,),
     "l1": (_penalty,),
     "l2": (_penalty,),
     "dense_bias_column": (_ones_column,),

@@ -21,6 +21,8 @@ def back_label(term: Term, say: Words) -> str:
     """Name a term of a gradient: the unit that it comes back from, and how."""
     if term.route == "loss":
         return say("loss_label", row=term.row, unit=term.unit)
+    if term.route == "own loss":
+        return say("own_loss_label", name=term.kernel, row=term.row, unit=term.unit)
     if term.route == "outside":
         return say("outside_label", place=term.place)
     where = say("next_unit", unit=term.unit, place=term.place)

@@ -76,9 +76,10 @@ def layer_traces(
 
 def activation_of(layer: Layer) -> str | None:
     """Return the name of the activation a layer ends in, or None."""
-    if isinstance(layer, Activation):
-        return layer.name
-    return layer.activation.name if isinstance(layer, Dense) else None
+    bends = layer.activation if isinstance(layer, Dense) else layer
+    if isinstance(bends, Activation):
+        return bends.name
+    return type(bends).__name__ if isinstance(layer, Dense) else None
 
 
 def _chain(layers: Sequence[Layer], start: str, walk: _Walk) -> Iterator[LayerTrace]:
@@ -92,7 +93,9 @@ def _chain(layers: Sequence[Layer], start: str, walk: _Walk) -> Iterator[LayerTr
 def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
     crossed, ahead, back = walk.crossings[place], walk.before.get(place, []), walk.after.get(place, [])
     name, z, dz = activation_of(layer), crossed["a"], crossed["da"]
-    if name is not None and ahead and ahead[-1].kernel.name == name:
+    if isinstance(layer, Dense):
+        z, dz = ahead[0].result[0], back[-1].args[1]  # of the layer's sum, whatever bends it
+    elif name is not None:
         z, dz = ahead[-1].args[0], back[0].result
     own = local(walk.parameters, place), local(walk.gradients, place)
     if isinstance(layer, Residual):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +11,8 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.layertrace import LayerTrace
 from bpengine.explain.trace import Trace
-from bpengine.kernels import KERNELS
+from bpengine.kernels import KERNELS, Kernel
+from bpengine.ops import known
 
 SATURATED = 0.05  # of the activation's steepest slope: what passes is a twentieth, as at sigmoid 0.013 or 0.987
 VANISHING = 1e-3  # about 4^-5: what five sigmoids, whose slope is at most 1/4, leave of a gradient at the very best
@@ -81,18 +82,27 @@ def _relative_slopes(traced: Trace, layer: LayerTrace) -> HostArray | None:
         call = traced.calls[position]
         if call.kernel.kind == "activation" and call.result[0] is layer.a and call.kernel.name != "softmax":
             options = tuple(sorted(call.options.items()))
-            steepest = np.max(np.abs(slopes), axis=0) / _steepest(call.kernel.name, options)
+            largest = _steepest(call.kernel.name, options) if known(call.kernel) else _steepest_of(call.kernel, {})
+            if not largest > 0:
+                return None
+            steepest = np.max(np.abs(slopes), axis=0) / largest
             return np.where(np.all(np.isfinite(layer.z), axis=0), steepest, np.nan)
     return None
 
 
 @lru_cache
 def _steepest(name: str, options: tuple[tuple[str, float], ...]) -> float:
+    """Return the largest |f'(z)| of an activation of the engine's, found once."""
+    return _steepest_of(KERNELS[name], dict(options))
+
+
+def _steepest_of(kernel: Kernel, options: Mapping[str, float]) -> float:
     """Return the largest |f'(z)| of an activation, over z from -10 to 10."""
-    kernel, z = KERNELS[name], np.linspace(-10.0, 10.0, 2001)[:, np.newaxis]
+    z = np.linspace(-10.0, 10.0, 2001)[:, np.newaxis]
     assert kernel.backward is not None
-    _, residual = kernel.forward(np, z, **dict(options))
-    return float(np.max(np.abs(kernel.backward(np, residual, np.ones_like(z)))))
+    with np.errstate(all="ignore"):
+        _, residual = kernel.forward(np, z, **options)
+        return float(np.max(np.abs(kernel.backward(np, residual, np.ones_like(z)))))
 
 
 def _layer(layer: LayerTrace, units: Sequence[UnitSensitivity], last: float) -> LayerSensitivity:

@@ -20,7 +20,7 @@ from bpengine import io
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.trace import Trace
-from bpengine.ops import Call
+from bpengine.ops import Call, known
 
 FORMAT = "bpengine training step 1"
 STATISTICS = {
@@ -32,8 +32,10 @@ STATISTICS = {
 def receipt(traced: Trace) -> Iterator[str]:
     """Yield the lines of a step's receipt, without line ends.
 
-    Raises ConfigError for a step in which a layer's backward pass was given a residual that no kernel call left.
+    Raises ConfigError for a step in which a layer's backward pass was given a residual that no kernel call left, or one with
+    a kernel of one's own: what it computes stands in no formula that could be evaluated again.
     """
+    _require_known(traced)
     book = _Book(traced)
     yield _line({"receipt": FORMAT, **_head(traced)})
     for position, call in enumerate(traced.calls):
@@ -46,6 +48,15 @@ def receipt(traced: Trace) -> Iterator[str]:
     yield _line({"result": {"loss": book.number(_total(traced)), **results}})
 
 
+def _require_known(traced: Trace) -> None:
+    for call in traced.calls:
+        if not known(call.kernel):
+            raise ConfigError(
+                f"a receipt requires kernels of the KERNELS table, got {call.kernel.kind} {call.kernel.name!r} of your own: "
+                "its formula is not known, so nothing could be derived again."
+            )
+
+
 def write_receipt(traced: Trace, path: str | os.PathLike[str]) -> None:
     """Write a step's receipt to a file, whole or not at all."""
     io.write_whole(path, ("\n".join(receipt(traced)) + "\n").encode())
@@ -56,7 +67,7 @@ def _head(traced: Trace) -> dict[str, Any]:
     rule = {"kernel": traced.optimizer.kernel, **traced.optimizer.options()}
     return {
         "network": traced.network.sizes, "layers": [type(layer).__name__ for layer in traced.network.layers],
-        "loss": {"kernel": loss.name, "reduction": loss.reduction, **loss.options}, "optimizer": rule,
+        "loss": {"kernel": loss.name, **loss.settings}, "label_smoothing": loss.smoothing, "optimizer": rule,
         "rows": traced.rows, "dtype": traced.dtype, "backend": traced.backend,
     }  # fmt: skip
 

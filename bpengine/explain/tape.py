@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Backend, HostArray
-from bpengine.kernels import KERNELS
-from bpengine.ops import Call, ObservedOps, Ops
+from bpengine.kernels import KERNELS, Kernel
+from bpengine.ops import Call, Direction, ObservedOps, Ops, known
 
 
 class Tape:
@@ -46,11 +46,12 @@ class Tape:
         """Run the backward of every activation and loss on ones, with the engine's own kernels."""
         for position in self.partners.values():
             call = self.calls[position]
-            if call.kernel.kind in ("activation", "loss"):
-                residual, one = call.result[1], ops.xp.ones_like(call.result[0])
-                if call.kernel.kind == "loss":
-                    residual = residual._replace(factor=ops.xp.ones_like(residual.factor))
-                self.slopes[position] = ops.backward(call.kernel.name)(residual, one)
+            residual, one = call.result[1], ops.xp.ones_like(call.result[0])
+            if call.kernel.kind == "loss" and known(call.kernel):  # one's own need not come from each row's alone
+                residual = residual._replace(factor=ops.xp.ones_like(residual.factor))
+                self.slopes[position] = ops.backward(call.kernel)(residual, one)
+            elif call.kernel.kind == "activation":
+                self.slopes[position] = ops.backward(call.kernel)(residual, one)
 
 
 class KernelOps(Ops):
@@ -65,12 +66,14 @@ class KernelOps(Ops):
         self._compiled: dict[Any, Callable[..., Any]] = {}
         for kernel in KERNELS.values():
             for function in filter(None, (kernel.forward, kernel.backward)):
-                setattr(
-                    self, function.__name__, partial(self._call, getattr(ops, function.__name__), function.__name__)
-                )
+                setattr(self, function.__name__, partial(self._call, getattr(ops, function.__name__), function))
 
-    def _call(self, function: Callable[..., Any], name: str, *args: Any, **options: Any) -> Any:
-        key = (name, *sorted(options.items()))
+    def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
+        """Return a function of a kernel that is in no table, compiled on its own as well."""
+        return partial(self._call, super().own(kernel, direction), getattr(kernel, direction))
+
+    def _call(self, function: Callable[..., Any], definition: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        key = (definition, *sorted(options.items()))
         if key not in self._compiled:
             self._compiled[key] = self._backend.compile(partial(function, **options))
         result = self._compiled[key](*args)

@@ -62,7 +62,9 @@ def _row_lines(e: Explanation, r: int, say: Words, largest: int) -> Iterator[str
         yield "  " + say(_backward_head(e.incoming))
         yield from _sum_lines(e.incoming.terms(r, largest), say, back_label, say("sum_da"))
     if e.through is None:
-        yield "  " + say("no_slope")
+        yield "  " + say("no_slope" if e.activation is None else "outside_slope", name=e.activation)
+        if e.activation is not None:
+            yield f"    dL/dz = {shown(float(e.dz[r]))}"
         return
     yield "  " + say("times_slope", name=e.activation)
     yield from _sum_lines(e.through.terms(r, largest), say, back_label, say("sum_dz"))
@@ -71,6 +73,8 @@ def _row_lines(e: Explanation, r: int, say: Words, largest: int) -> Iterator[str
 def _backward_head(incoming: Sums) -> str:
     if set(incoming.route) == {"loss"}:
         return "from_loss"
+    if set(incoming.route) == {"own loss"}:
+        return "from_own_loss"
     return "backward" if all(name.startswith("dense") for name in incoming.kernel) else "backward_other"
 
 

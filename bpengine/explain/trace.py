@@ -104,7 +104,8 @@ def named_inputs(call: Call) -> dict[str, HostArray]:
         return {n: a for n, a in zip(_argument_names(call), call.args, strict=True) if a is not None}
     residual, dy = call.args
     fields = getattr(residual, "_fields", None)
-    kept = dict(zip(fields, residual, strict=True)) if fields else {"y": residual} if residual is not None else {}
+    kept = dict(zip(fields, residual, strict=True)) if fields else {"y": residual}
+    kept = {name: part for name, part in kept.items() if hasattr(part, "dtype") or isinstance(part, (int, float))}
     return {**kept, ("dloss" if call.kernel.outputs == ("loss",) else "dy"): dy}
 
 

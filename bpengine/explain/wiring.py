@@ -32,6 +32,7 @@ class Wiring:
         self.wrong: list[Wrong] = []
         self.results: dict[str, Any] = {}
         self.loss: Mapping[str, Any] = {}
+        self.smoothing = 0.0
         self.rule: Mapping[str, Any] = {}
         self.shape: list[int] = []  # (rows, inputs) by the head
         self.counter: HostArray | None = None
@@ -40,6 +41,7 @@ class Wiring:
         """Take the head."""
         self.loss, self.rule = entry["loss"], entry["optimizer"]
         self.shape = [entry["rows"], entry["network"][0]]
+        self.smoothing = entry.get("label_smoothing", 0.0)
 
     def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
         """Take a given array; some roles say what its values must be."""
@@ -88,8 +90,9 @@ class Wiring:
         said = {"kernel": _OWNER[loss["function"]].name, **loss["options"]}
         if said != dict(self.loss):
             yield self.lines[turn], reason("loss", loss=said, head=dict(self.loss))
+        inputs = {**loss["inputs"], "target": self._hard(loss)}
         for name, role in (("target", "target"), ("weights", "weights")):
-            if name in loss["inputs"] and self.roles.get(loss["inputs"][name]) != role:
+            if name in inputs and self.roles.get(inputs[name]) != role:
                 yield self.lines[turn], reason("role", name=name, role=role)
         for number, call in self.calls.items():
             row = _OWNER[call["function"]]
@@ -97,6 +100,19 @@ class Wiring:
             if needed and "of" not in call and len(self.reverse.get(number, [])) != 1:
                 times = len(self.reverse.get(number, []))
                 yield self.lines[number], reason("backwards", function=call["function"], times=times)
+
+    def _hard(self, loss: Mapping[str, Any]) -> int:
+        """Return the target before its labels were smoothed as the head says; -1 where they were not."""
+        target: int = loss["inputs"]["target"]
+        if not self.smoothing:
+            return target
+        call = self.calls.get(self.maker.get(target, -1), {"function": "", "options": {}})
+        binary = _OWNER[loss["function"]].target == "binary"
+        said = {"smoothing": self.smoothing, "binary": binary}
+        if call["function"] != "smooth_labels" or call["options"] != said or call["inputs"]["y"] != loss["inputs"]["y"]:
+            return -1
+        hard: int = call["inputs"]["target"]
+        return hard
 
     def _backward(self) -> Iterator[Wrong]:
         """Check that what goes into every backward call is the gradient of what its forward made."""

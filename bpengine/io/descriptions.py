@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from bpengine.errors import ModelFileError, nearest
-from bpengine.layers import LAYERS, Activation, initializers
-from bpengine.losses import Loss
+from bpengine.io.own import Own
+from bpengine.layers import LAYERS, Activation, CustomActivation, initializers
+from bpengine.losses import CustomLoss, Loss
 from bpengine.network import Network
 from bpengine.penalties import L1, L2
 
@@ -19,11 +19,18 @@ _INITIALIZERS = {type(i).__name__: type(i) for i in initializers.INITIALIZERS.va
 }
 _KNOWN: dict[str, type[Any]] = {**LAYERS, **_INITIALIZERS, "Loss": Loss, "L1": L1, "L2": L2, "Network": Network}
 
+NOTHING = Own()
+
 
 def describe(value: Any) -> Any:
     """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers."""
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
+    if isinstance(value, CustomLoss):
+        settings = {"reduction": value.reduction, "link": value.link, "target": value.target}
+        return {"type": "CustomLoss", "name": value.name, **settings}
+    if isinstance(value, CustomActivation):
+        return {"type": "CustomActivation", "name": value.name}
     if isinstance(value, (Activation, Loss)):
         extra = {"reduction": value.reduction} if isinstance(value, Loss) else {}
         options = {name: describe(option) for name, option in value.options.items()}
@@ -35,18 +42,22 @@ def describe(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def build(description: Any, classes: Mapping[str, type[Any]] | None = None) -> Any:
-    """Return what `describe` described; `classes` adds or replaces classes by name.
+def build(description: Any, own: Own = NOTHING) -> Any:
+    """Return what `describe` described; `own` gives what is not the engine's.
 
-    Raises ModelFileError for a class that is not known, ConfigError for settings that its class refuses.
+    Raises ModelFileError for what is not known, ConfigError for settings that its class refuses.
     """
     if isinstance(description, list):
-        return [build(item, classes) for item in description]
+        return [build(item, own) for item in description]
     if not isinstance(description, dict):
         return description
-    known = {**_KNOWN, **(classes or {})}
-    settings = {name: build(value, classes) for name, value in description.items() if name != "type"}
+    known = {**_KNOWN, **own.layers}
+    settings = {name: build(value, own) for name, value in description.items() if name != "type"}
     kind = description.get("type")
+    if kind == "CustomLoss":
+        return own.loss(settings)
+    if kind == "CustomActivation":
+        return own.activation(settings)
     if not isinstance(kind, str) or kind not in known:
         raise ModelFileError(
             f"the file uses the layer {kind!r}, which is not known here. {nearest(kind, known)} Pass layers={{{kind!r}: ...}}."

@@ -46,6 +46,7 @@ from bpengine.kernels import (
     sigmoid,
     sigmoid_cross_entropy,
     silu,
+    smooth_labels,
     softmax,
     softmax_cross_entropy,
     softplus,
@@ -67,7 +68,10 @@ _LOSSES = (
 )
 _PENALTIES = (l2, l1)
 _UPDATE_RULES = (sgd, momentum, nesterov, rmsprop, adam, adamw)
-_HELPERS = (halt, global_norm, clip_by_global_norm, step_size, moving_average, advance, accumulate, part_counter)
+_HELPERS = (
+    *(halt, global_norm, clip_by_global_norm, step_size, moving_average, advance, smooth_labels),
+    *(accumulate, part_counter),
+)
 
 KERNELS: Mapping[str, Kernel] = MappingProxyType(
     {

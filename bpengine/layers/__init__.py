@@ -1,7 +1,7 @@
 """Layers: frozen descriptions of what a network is built from; the mathematics lives in the kernels they call."""
 
 from bpengine.layers import contract, initializers
-from bpengine.layers.activation import Activation
+from bpengine.layers.activation import Activation, CustomActivation
 from bpengine.layers.dense import Dense
 from bpengine.layers.dropout import Dropout
 from bpengine.layers.layer import Layer, Run
@@ -18,6 +18,7 @@ __all__ = [
     "LAYERS",
     "Activation",
     "BatchNorm",
+    "CustomActivation",
     "Dense",
     "Dropout",
     "Layer",

@@ -1,13 +1,14 @@
-"""Activation: one of the activation kernels, with its options, as a layer or inside a Dense layer."""
+"""Activation: one of the activation kernels, with its options, as a layer or inside a Dense layer; or one of one's own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from bpengine.errors import number, unknown
-from bpengine.kernels import KERNELS
+from bpengine.errors import ConfigError, number, unknown
+from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._own import Function, Pair, check_name, check_pair, is_pair, own_activation
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -35,16 +36,70 @@ class Activation(Layer):
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", options)
 
+    @property
+    def kernel(self) -> Kernel:
+        """The row of the KERNELS table."""
+        return KERNELS[self.name]
+
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         """Apply the kernel to x (batch, features)."""
-        y, residual = ops.forward(self.name)(x, **self.options)
+        y, residual = ops.forward(self.kernel)(x, **self.options)
         return y, residual, running
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return the gradient with respect to the input; refuse a kernel without a backward (step)."""
-        return ops.backward(self.name)(residual, dy), {}
+        return ops.backward(self.kernel)(residual, dy), {}
 
 
-def make_activation(spec: Any) -> Activation:
-    """Return an Activation from a name or from one made already."""
-    return spec if isinstance(spec, Activation) else Activation(spec)
+@dataclass(frozen=True, init=False)
+class CustomActivation(Activation):
+    """An activation of one's own: a pair of functions, in the contract of a kernel.
+
+    forward(xp, x) -> (y, residual), x and y (batch, features); backward(xp, residual, dy) -> dx (batch, features).
+    name: by default the forward's, without an ending "_forward". A Dense layer with it starts from Glorot's weights.
+
+    `xp` is the array namespace: what is written in its functions runs on every backend and compiles; nothing may be
+    written into. `check_gradients(activation)` checks it. A model file keeps its name:
+    `bp.load(path, activations={"name": activation})`.
+    Raises ConfigError for something that is no such pair, or a name that is taken.
+
+    >>> import bpengine as bp
+    >>> def cube_forward(xp, x):
+    ...     return x * x * x, x
+    >>> def cube_backward(xp, x, dy):
+    ...     return 3.0 * x * x * dy
+    >>> bp.Dense(4, (cube_forward, cube_backward)).activation.name
+    'cube'
+    """
+
+    pair: Pair
+    own: Kernel = field(repr=False, compare=False)
+
+    def __init__(self, forward: Function, backward: Function, *, name: str | None = None) -> None:
+        check_pair(forward, backward, "activation", (2,), "forward(xp, x)")
+        name = check_name(name, forward, "activation", KERNELS)
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "options", {})
+        object.__setattr__(self, "pair", (forward, backward))
+        object.__setattr__(self, "own", own_activation(name, forward, backward))
+
+    @property
+    def kernel(self) -> Kernel:
+        """The row that the pair makes; it is in no table."""
+        return self.own
+
+
+def make_activation(spec: Any) -> Layer:
+    """Return what bends a layer's sums: an Activation by name, one of a pair of functions, or a layer made already."""
+    if isinstance(spec, Layer):
+        return spec
+    if is_pair(spec):
+        return CustomActivation(*spec)
+    if isinstance(spec, type) and issubclass(spec, Layer):
+        raise ConfigError(f"an activation is required, got the class {spec.__name__}. Call it: {spec.__name__}(...).")
+    if callable(spec):
+        raise ConfigError(
+            f"an activation of one's own requires a pair (forward, backward), got the function {spec!r} alone. "
+            "A gradient is not found by itself: write its backward."
+        )
+    return Activation(spec)

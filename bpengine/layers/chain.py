@@ -10,7 +10,7 @@ import numpy as np
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels._kernel import Array
 from bpengine.layers.contract import check_initial, check_penalized, run_backward, run_forward
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, local, qualified
 from bpengine.ops import Ops
 
 
@@ -28,17 +28,6 @@ def check_layers(given: Any, who: str) -> tuple[Layer, ...]:
         if not isinstance(layer, Layer):
             raise ConfigError(f"{who} requires layers, got {layer!r}. For example: bp.Dense(32, 'relu').")
     return layers
-
-
-def local(arrays: Arrays, place: str) -> Arrays:
-    """Return the arrays of one layer under their local names: "0.weight" becomes "weight"."""
-    start = place + "."
-    return {name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)}
-
-
-def qualified(arrays: Arrays, place: str) -> Arrays:
-    """Return local arrays under their full names: "weight" becomes "0.weight"."""
-    return {f"{place}.{name}": array for name, array in arrays.items()}
 
 
 def sizes(layers: Sequence[Layer], inputs: int) -> list[int]:
@@ -122,3 +111,6 @@ def _kinds(kind: type[Layer]) -> Iterator[type[Layer]]:
         if not sub.__name__.startswith("_"):
             yield sub
         yield from _kinds(sub)
+
+
+__all__ = ["backward_chain", "check_layers", "forward_chain", "init_chain", "local", "qualified", "sizes"]

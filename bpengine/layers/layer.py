@@ -67,4 +67,15 @@ class Layer:
         return dy, {}
 
 
-__all__ = ["Arrays", "HostArrays", "Layer", "Run"]
+def local(arrays: Arrays, place: str) -> Arrays:
+    """Return the arrays of one layer under their local names: "0.weight" becomes "weight"."""
+    start = place + "."
+    return {name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)}
+
+
+def qualified(arrays: Arrays, place: str) -> Arrays:
+    """Return local arrays under their full names: "weight" becomes "0.weight"."""
+    return {f"{place}.{name}": array for name, array in arrays.items()}
+
+
+__all__ = ["Arrays", "HostArrays", "Layer", "Run", "local", "qualified"]

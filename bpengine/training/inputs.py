@@ -8,7 +8,7 @@ import numpy as np
 
 from bpengine import data
 from bpengine.backend import HostArray
-from bpengine.errors import DataError
+from bpengine.errors import ConfigError, DataError
 from bpengine.network import Network
 
 
@@ -41,6 +41,11 @@ def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: 
     data.check_same_length(features, target)
     if weights is None:
         return Rows(features, target, None)
+    if not network.loss.weighted:
+        raise ConfigError(
+            f"loss {network.loss.name!r} takes no row weights: its forward is forward(xp, y, target). Give it a fourth "
+            "argument, weights (rows,) or None, or leave the weights out."
+        )
     return Rows(features, target, data.check_weights(weights, len(features), dtype=dtype, outputs=network.outputs))
 
 

@@ -182,7 +182,7 @@ def test_special_values_are_named() -> None:
         "a is all 0", "b is all 1", "c is all 0.7",
     )  # fmt: skip
     assert special({"w": matrix}) == ("row 1 of w is all 0", "row 2 of w is all equal")
-    assert special({"w": np.zeros((2, 5)) + [[1.0], [0.0]]}) == ("row 1 of w is all 0", "row 0 of w is all 1")
+    assert special({"w": np.repeat([[1.0], [0.0]], 5, axis=1)}) == ("row 1 of w is all 0", "row 0 of w is all 1")
     assert special({"x": np.vstack([np.zeros((5, 2)), [[1.0, 2.0]]])}) == ("rows 0, 1, 2 and 2 more of x are all 0",)
     assert special({"x": np.array([[0.0, 2.0], [3.0, 1.0]])}) == (
         "1 of 4 elements of x are 0",

@@ -158,11 +158,14 @@ def test_arguments() -> None:
         check_gradients("tanh", X, Y)
     with pytest.raises(bp.ConfigError, match=r"requires x, the input \(rows, features\), for a layer, got None"):
         check_gradients(bp.Dense(2))
-    with pytest.raises(bp.ConfigError, match="requires a Model, Network, Layer, Kernel or the name of a kernel, got 3"):
+    with pytest.raises(
+        bp.ConfigError,
+        match=r"requires a Model, Network, Layer, Kernel or the name of a kernel, CustomLoss, .* pair of functions, got 3",
+    ):
         check_gradients(3)
     with pytest.raises(bp.ConfigError, match=r"got <class .*Dense'>\. Make one: call it"):
         check_gradients(bp.Dense, X)
-    with pytest.raises(bp.ConfigError, match=r"got <function tanh_fwd .*>\. A function belongs into a Kernel"):
+    with pytest.raises(bp.ConfigError, match=r"got <function tanh_fwd .*>\. A function belongs into a pair"):
         check_gradients(KERNELS["tanh"].forward, X)
     with pytest.raises(bp.ConfigError, match=r"unknown option of kernel 'leaky_relu': 'alfa'. Did you mean 'alpha'"):
         check_gradients("leaky_relu", options={"alfa": 0.1})

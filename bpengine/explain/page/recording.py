@@ -16,6 +16,7 @@ from bpengine.explain.steps import trace_steps
 from bpengine.explain.trace import Trace
 from bpengine.explain.words import LANGUAGES, words
 from bpengine.kernels import KERNELS
+from bpengine.ops import known
 from bpengine.training.fit import Fit
 from bpengine.training.optimizers import Optimizer, make_optimizer
 
@@ -120,6 +121,7 @@ def _about(trace: Trace, model: Any, steps: int) -> dict[str, Any]:
     settings = ", ".join(f"{name} {value:g}" for name, value in trace.optimizer.options().items())
     return {
         "sizes": "-".join(map(str, trace.network.sizes)), "loss": loss.name, "reduction": loss.reduction,
+        "own_loss": not known(loss.kernel),
         "optimizer": type(trace.optimizer).__name__, "settings": settings, "rate": f"{trace.learning_rate:g}",
         "backend": trace.backend, "dtype": trace.dtype, "wanted": steps, "rule": rule.name, "formula": dict(rule.formula),
     }  # fmt: skip

@@ -58,10 +58,12 @@ function forwardPart(unit, r) {
 function backwardPart(unit, r) {
   const last = !unit.hidden;
   const next = page.columns.filter((column) => column.sources.includes(unit.column));
-  const head = last ? "room_from_loss" : next.every((column) => column.kind.startsWith("Dense")) ? "room_backward" : "room_backward_other";
+  const head = last ? (page.about.own_loss ? "room_from_own_loss" : "room_from_loss") : next.every((column) => column.kind.startsWith("Dense")) ? "room_backward" : "room_backward_other";
   const through = unit.through
     ? [h("p", { class: "then" }, say("room_times_slope", { name: unit.activation })), sumOf(unit.through[r], say("room_sum_dz"))]
-    : [h("p", { class: "then" }, say("room_no_slope"))];
+    : unit.activation
+      ? [h("p", { class: "then" }, say("room_outside_slope", { name: unit.activation })), line("dL/dz", now(unit.dz[r]))]
+      : [h("p", { class: "then" }, say("room_no_slope"))];
   if (!unit.incoming) return part(say("room_outside"), "backward", line("dL/da", now(unit.da[r])), ...through);
   return part(say(head), "backward", sumOf(unit.incoming[r], say("room_sum_da")), ...through);
 }

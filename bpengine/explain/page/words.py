@@ -121,7 +121,8 @@ PAGE: dict[str, tuple[str, str]] = {
 
 ROOM = (
     "unit", "hidden", "output", "loss", "row", "forward", "forward_other", "sum_z", "activation", "output_a",
-    "backward", "backward_other", "from_loss", "sum_da", "times_slope", "no_slope", "sum_dz", "rest", "rounding", "outside",
+    "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz", "rest",
+    "rounding", "outside", "outside_slope",
     "parameters", "averaged", "penalty", "gradient", "step_size", "new_value", "rule_does", "next_unit", "input", "bias",
 )  # fmt: skip
 

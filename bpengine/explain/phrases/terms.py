@@ -16,6 +16,10 @@ TERMS: dict[str, tuple[str, str]] = {
     "mean": ("through the mean", "pela média"),
     "variance": ("through the variance", "pela variância"),
     "sum": ("through the softmax's sum", "pela soma do softmax"),
+    "own_loss_label": (
+        "your loss {name}, row {row}, output {unit}",
+        "sua função de perda {name}, amostra {row}, saída {unit}",
+    ),
     "outside_label": ("layer {place}, outside of kernels", "camada {place}, fora das chamadas de kernel"),
     "whole": ("taken as a whole", "tomado por inteiro"),
     "activation_slope": (

@@ -35,12 +35,20 @@ UNIT: dict[str, tuple[str, str]] = {
         "Backward pass: from the loss, slope of the row's own loss x the row's share in the loss",
         "Passo para trás (backward pass): da função de perda, inclinação da perda da amostra x peso da amostra na perda",
     ),
+    "from_own_loss": (
+        "Backward pass: from your loss, the gradient that its backward gave, as a whole",
+        "Passo para trás (backward pass): da sua função de perda, o gradiente que ela devolveu, por inteiro",
+    ),
     "sum_da": ("sum = dL/da", "soma = dL/da"),
     "times_slope": (
         "dL/dz, the unit's gradient = dL/da x f'(z), the derivative of {name}",
         "dL/dz, o gradiente da unidade = dL/da x f'(z), a derivada de {name}",
     ),
     "no_slope": ("dL/dz = dL/da: no activation of its own", "dL/dz = dL/da: sem função de ativação própria"),
+    "outside_slope": (
+        "{name} computes outside of kernels: the terms of dL/dz cannot be shown",
+        "{name} calcula fora das chamadas de kernel: os termos de dL/dz não podem ser mostrados",
+    ),
     "sum_dz": ("sum = dL/dz", "soma = dL/dz"),
     "rest": ("{count} smaller terms", "{count} termos menores"),
     "rounding": ("rounding of the engine's own sum", "arredondamento da soma feita pelo motor"),

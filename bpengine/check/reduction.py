@@ -1,0 +1,29 @@
+"""Whether a loss of one's own is the mean or the sum over the rows that it says it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError
+from bpengine.losses import CustomLoss
+from bpengine.ops import Ops
+
+NEAR = 1e-6
+
+
+def require_reduction(loss: CustomLoss, y: Any, target: Any) -> None:
+    """Raise ConfigError when giving every row twice shows that a loss is a sum and says mean, or the other way round.
+
+    A loss that is neither, as a largest error is, passes.
+    """
+    forward = Ops(np).forward(loss.kernel)
+    once = float(forward(y, target)[0])
+    twice = float(forward(np.concatenate([y, y]), np.concatenate([target, target]))[0])
+    other, factor = ("sum", 2.0) if loss.reduction == "mean" else ("mean", 1.0)
+    if once and np.isclose(twice, factor * once, rtol=NEAR, atol=0.0):
+        raise ConfigError(
+            f"loss {loss.name!r} requires the reduction {other!r}, got {loss.reduction!r}: with every row given twice it is "
+            f"{factor:g} times as large, {twice:.6g}. Say reduction={other!r}."
+        )

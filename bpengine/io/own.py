@@ -1,0 +1,52 @@
+"""What a model file names and does not hold: code of one's own, which whoever loads the file gives again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bpengine.errors import ModelFileError
+from bpengine.kernels._own import is_pair
+from bpengine.layers import CustomActivation
+from bpengine.losses import CustomLoss
+
+
+@dataclass(frozen=True)
+class Own:
+    """Code of one's own by name: classes of layers; losses and activations, made already or as pairs (forward, backward)."""
+
+    layers: Mapping[str, type[Any]] = field(default_factory=dict)
+    losses: Mapping[str, Any] = field(default_factory=dict)
+    activations: Mapping[str, Any] = field(default_factory=dict)
+
+    def loss(self, settings: Mapping[str, Any]) -> CustomLoss:
+        """Return the loss that a file names; raise ModelFileError when it is not given, or is another than was saved."""
+        return _found("loss", "losses", CustomLoss, self.losses, settings)  # type: ignore[no-any-return]
+
+    def activation(self, settings: Mapping[str, Any]) -> CustomActivation:
+        """Return the activation that a file names; raise ModelFileError when it is not given, or has another name."""
+        made = _found("activation", "activations", CustomActivation, self.activations, settings)
+        return made  # type: ignore[no-any-return]
+
+
+def _found(
+    kind: str, where: str, make: Callable[..., Any], given: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Any:
+    name = str(settings.get("name"))
+    if name not in given:
+        raise ModelFileError(f"the file uses the {kind} {name!r}, which is one's own. Pass {where}={{{name!r}: ...}}.")
+    found = given[name]
+    if is_pair(found):
+        return make(*found, **settings)
+    if not isinstance(found, type) and isinstance(found, make):  # type: ignore[arg-type]
+        for setting, value in settings.items():
+            if (got := getattr(found, setting)) != value:
+                raise ModelFileError(
+                    f"the file's {kind} {name!r} has the {setting} {value!r}, got one with {got!r}. "
+                    f"Give the {kind} that was saved."
+                )
+        return found
+    raise ModelFileError(
+        f"{where}={{{name!r}: ...}} requires a {make.__name__} or a pair (forward, backward), got {found!r}."
+    )

@@ -1,0 +1,34 @@
+"""Label smoothing: a part of every target is shared out among all classes before the loss sees it."""
+
+from __future__ import annotations
+
+from bpengine.kernels._functions import one_hot
+from bpengine.kernels._kernel import Array, Kernel, Namespace
+
+
+def smooth_labels(xp: Namespace, target: Array, y: Array, *, smoothing: float, binary: bool = False) -> Array:
+    """Return (1 - s) t + s / K, for s = `smoothing` and K classes: those of y, or 2 for a binary target per output.
+
+    The cross-entropy is linear in its target, so it becomes (1 - s) times that of t plus s times that of the uniform
+    distribution: the loss that is trained and the loss that is told are this one.
+    Shapes: target (B, O) or class numbers (B,), y (B, O) -> like y.
+    Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the inception architecture for computer vision", CVPR
+    2016, section 7.
+    """
+    classes = 2 if binary else y.shape[1]
+    return one_hot(xp, target, y) * (1.0 - smoothing) + smoothing / classes
+
+
+KERNEL = Kernel(
+    name="smooth_labels",
+    kind="helper",
+    forward=smooth_labels,
+    backward=None,
+    shapes={"target": ("B", "O"), "y": ("B", "O"), "smoothed": ("B", "O")},
+    outputs=("smoothed",),
+    domain={"target": "distribution"},
+    variants=({"smoothing": 0.1}, {"smoothing": 0.3, "binary": True}),
+    formula={"smoothed": "(1 - smoothing) * target + smoothing / (2 if binary else y.shape[1])"},
+    flops=lambda B, O, **_: (2 * B * O, 0),
+    source="Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, CVPR 2016, section 7",
+)
