@@ -12,7 +12,7 @@ LAYERS: dict[str, type[Layer]] = {
     kind.__name__: kind for kind in (Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual)
 }
 
-contract.PROVEN.update(LAYERS.values())
+contract.PROVEN.update((*LAYERS.values(), CustomActivation))
 
 __all__ = [
     "LAYERS",
