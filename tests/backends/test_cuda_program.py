@@ -79,7 +79,7 @@ def assert_close(result: Any, expected: Any, lr: Any) -> None:
 
 def fit(name: str, backend: Any, rng: np.random.Generator, **more: Any) -> Any:
     layers, loss, settings = FITS[name]
-    penalties = [bp.L2(0.01), bp.L1(0.01)] if "clip_norm" in settings else []
+    penalties = [bp.L2(0.01), bp.L1(0.01), bp.L2(0.1, per_sample=True)] if "clip_norm" in settings else []
     model = bp.Model(bp.Network(4, layers, loss, penalties), backend, dtype=backend.dtype, seed=1)
     outputs = model.forward(np.zeros((1, 4))).shape[1]
     weights = rng.uniform(0.5, 2, 29) if "optimizer" in settings else None
