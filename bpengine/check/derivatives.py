@@ -130,8 +130,10 @@ def check_derivatives(point: Point) -> tuple[str, tuple[DerivativeVerdict, ...]]
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
     note = f"{oracle.precision}; {oracle.name}, outside training, {len(site.rows.x)} rows, a little aside"
-    verdicts = (_verdict(name, made[name], reference[name], [a[name] for a in again]) for name in REFERENCES)
-    return note, tuple(v for v in verdicts if v)
+    verdicts = {name: _verdict(name, made[name], reference[name], [a[name] for a in again]) for name in REFERENCES}
+    if silent := [name for name, verdict in verdicts.items() if verdict is None]:
+        note += f"; not finite in JAX, and not judged: {', '.join(silent)}"
+    return note, tuple(v for v in verdicts.values() if v)
 
 
 def _site(point: Point) -> _Site:
