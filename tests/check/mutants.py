@@ -175,7 +175,7 @@ class Forgetful:
         return f"{self.kernel}-{self.parameter} taken for {self.value:g}"
 
     def broken(self) -> Kernel:
-        """Return the kernel with both residuals kept: the right one, to see whether the mutant differs, and the forgetful one."""
+        """Return the kernel with both residuals kept: the right one, to see whether the mutant differs, and its own."""
         right, backward = self.row.forward, self.row.backward
         assert backward
 
@@ -239,7 +239,7 @@ def _matters(mutant: Forgetful) -> bool:
     moved = {n: elsewhere[n] if n == mutant.parameter else a for n, a in arrays.items()}
     kernel, finite = probe.broken(), True
     assert kernel.backward
-    for at, chosen in ((moved, {n: 0.6 for n in options}), (arrays, options)):
+    for at, chosen in ((moved, dict.fromkeys(options, 0.6)), (arrays, options)):
         with np.errstate(all="ignore"):
             y, residual = kernel.forward(np, *at.values(), **chosen)
             gradients = as_tuple(kernel.backward(np, residual, np.ones_like(y)))
