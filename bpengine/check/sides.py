@@ -62,12 +62,14 @@ def verdicts(probes: Probes) -> list[Verdict]:
 def _verdict(probes: Probes, name: str, around: Slopes, line: Lines) -> Verdict | None:
     hand, scale = probes.hand[name], probes.sizes[name]
     wrong, indices, best = [], _jumping(probes, name, around), None
+    bounds = around.around(name)
     for index in indices:
         told = line.interval(name, index)
         if told is None:
             continue
         if line.meeting(name, index):
-            told = _widened(told, float(around.least[name][index]), float(around.largest[name][index]))
+            least, most = (float(bound[index]) for bound in bounds)
+            told = Interval(min(told.low, least), max(told.high, most), told.error)
         value, allowed = float(hand[index]), told.error + EXACT * scale
         wrong.append((told.beyond(value), allowed))
         if best is None or wrong[-1][0] / allowed > best[0]:
@@ -90,10 +92,6 @@ def _jumping(probes: Probes, name: str, around: Slopes) -> list[tuple[int, ...]]
     beyond = np.nan_to_num(np.maximum(low - hand, hand - high), nan=np.inf)
     order = np.argsort(np.where(jumps, -beyond, np.inf), axis=None, kind="stable")[: int(min(MOST, jumps.sum()))]
     return [tuple(int(i) for i in np.unravel_index(int(k), hand.shape)) for k in order]
-
-
-def _widened(told: Interval, least: float, largest: float) -> Interval:
-    return Interval(min(told.low, 2.0 * least - largest), max(told.high, 2.0 * largest - least), told.error)
 
 
 class Lines:
