@@ -13,6 +13,7 @@ from bpengine.layers.activation import Activation
 from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
 from bpengine.layers.dense import Dense
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.residual import neediest
 from bpengine.losses import Loss, make_loss
 from bpengine.ops import Ops, in_scope
 from bpengine.penalties import Penalty
@@ -77,7 +78,7 @@ class Network:
 
     def smallest_batch(self, run: Run) -> int:
         """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1."""
-        return max(layer.smallest_batch(run.at(str(i))) for i, layer in enumerate(self.layers))
+        return neediest(self.layers, run)[0]
 
     def penalized(self) -> dict[str, str | None]:
         """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from bpengine.errors import ModelFileError, nearest
 from bpengine.io.own import Own
+from bpengine.io.settings import settings_of
 from bpengine.layers import LAYERS, Activation, CustomActivation, initializers
 from bpengine.losses import CustomLoss, Loss
 from bpengine.network import Network
@@ -23,7 +23,10 @@ NOTHING = Own()
 
 
 def describe(value: Any) -> Any:
-    """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers."""
+    """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers.
+
+    Raises ModelFileError for a setting of a layer of one's own from which `build` could not make the same layer again.
+    """
     if isinstance(value, (list, tuple)):
         return [describe(item) for item in value]
     if isinstance(value, CustomLoss):
@@ -38,7 +41,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, initializers.Explicit):
         return {"type": "Explicit"}
     if hasattr(value, "__dataclass_fields__"):
-        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
+        return {"type": type(value).__name__, **{name: describe(part) for name, part in settings_of(value).items()}}
     return value.item() if isinstance(value, np.generic) else value
 
 

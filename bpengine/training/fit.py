@@ -11,7 +11,9 @@ from typing import Any
 
 from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError, flag, number, unknown, whole
+from bpengine.layers import BatchNorm
 from bpengine.layers.layer import Arrays, Run
+from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
@@ -150,21 +152,25 @@ class Fit:
 
     def _least(self, network: Network, rows: int, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
-        least = network.smallest_batch(Run(True, frozen=frozen))
+        least, layer = neediest(network.layers, Run(True, frozen=frozen))
+        kind = type(layer).__name__
         batch = min(rows, self.batch_size or rows)
         if batch >= least:
             if 0 < rows % batch < least:
                 warnings.warn(
                     f"batch_size {batch} leaves {rows % batch} of {rows} rows over at the end of an epoch, too few for "
-                    f"BatchNorm: the last batch has {batch + rows % batch} rows.",
+                    f"{kind}: the last batch has {batch + rows % batch} rows.",
                     stacklevel=4,
                 )
             return least
-        got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row"
-        raise ConfigError(
-            f"fit requires at least {least} rows in a step with BatchNorm, got {got}. One row has no variance: its output is "
-            "beta whatever x is, and the running variance would tend to 0. Give larger batches, or use LayerNorm."
-        )
+        got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row{'s' * (rows != 1)}"
+        why = "Its smallest_batch says so. Give larger batches."
+        if isinstance(layer, BatchNorm):
+            why = (
+                "One row has no variance: its output is beta whatever x is, and the running variance would tend to 0. "
+                "Give larger batches, or use LayerNorm."
+            )
+        raise ConfigError(f"fit requires at least {least} rows in a step with {kind}, got {got}. {why}")
 
     def _plan(
         self, optimizer: Optimizer, rules: Rules, trained: tuple[str, ...], frozen: frozenset[str], *, full: bool
