@@ -52,7 +52,6 @@ def autodiff(problem: Problem, met: list[Kink], *, jumping: bool = False) -> Aut
         near = {n: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for n, a in problem.at.items()}
         other, found = _mean(run, moves, near, rng.uniform(1.0, 2.0))
         again.append(rounding.largest(found, gradients) | {rounding.VALUE: abs(other - value)})
-    jumping = jumping or kinks.ambiguous(met, EPS)
     return Autodiff(value, gradients, judge.explained(problem, again, gradients, jumping=jumping))
 
 

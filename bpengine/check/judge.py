@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +35,13 @@ def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
     return {name: max(value, least[name], FLOOR) for name, value in largest.items()}
 
 
-def conditioning(problem: Problem, eps: float, *, jumping: bool) -> dict[str, float]:
-    """Return how far rounding carries each hand-written gradient, as runs with random rounding show."""
-    return explained(problem, rounding.deviations(problem, eps), problem.gradients(Ops(np))[1], jumping=jumping)
+def conditioning(problem: Problem, eps: float, base: Callable[[], Ops], *, jumping: bool) -> dict[str, float]:
+    """Return how far rounding carries each hand-written gradient, as runs with random rounding show.
+
+    `base` makes NumPy's ops, in which what lies on a kink is moved off it.
+    """
+    runs = rounding.deviations(problem, eps, base=base)
+    return explained(problem, runs, problem.gradients(Ops(np))[1], jumping=jumping)
 
 
 def explained(
@@ -45,8 +49,8 @@ def explained(
 ) -> dict[str, float]:
     """Return what rounding explains in each array, and in the scalar, given how far each has moved in some runs.
 
-    Where rounding decides on which side of a kink an element lies, it is `jumping`: a run in which a gradient has moved by
-    more than `JUMP` says nothing of it.
+    Where rounding decides on which side of a kink that nobody states an element lies, it is `jumping`: a run in which a
+    gradient has moved by more than `JUMP` says nothing of it.
     """
     value = rounding.explained([run[rounding.VALUE] for run in runs])
     if jumping:

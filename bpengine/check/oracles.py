@@ -42,7 +42,7 @@ class Oracles:
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         self.problem, self.seed = problem, seed
         self.probes = Probes(problem, seed)
-        self.kinks, self.loss, self.hand = self.probes.differences.kinks, self.probes.loss, self.probes.hand
+        self.kinks, self.loss, self.hand = self.probes.kinks, self.probes.loss, self.probes.hand
         self.reference: HostArrays | None = None  # by autodiff; at unstated kinks the hand-written value
         self.explained: Mapping[str, float] = {}  # by the rounding of that reference
         self._run: Mapping[str, Callable[[], Said]] = dict(
@@ -83,7 +83,7 @@ class Oracles:
     @cached_property
     def _both(self) -> list[tuple[Probes, Autodiff]]:
         """What autodiff says a little aside, on both sides of the kinks at the point."""
-        return [(beside, autodiff(beside.problem, beside.differences.kinks)) for beside in self.probes.aside]
+        return [(beside, autodiff(beside.problem, beside.kinks)) for beside in self.probes.aside]
 
     def _whole(self, probes: Probes, found: Autodiff, apart: Mapping[str, Any] | None = None) -> list[Verdict]:
         allowed = judge.exact_allowance(found.gradients, probes.rounding, found.explained)

@@ -13,9 +13,11 @@ import numpy as np
 from bpengine.check import causes, complexstep, judge, kinks
 from bpengine.check.aside import aside, sizes
 from bpengine.check.differences import EPS, Differences, Estimate
+from bpengine.check.kinkops import Shifted, corrections, with_noise
 from bpengine.check.probe import Probe
 from bpengine.check.problem import Problem
 from bpengine.check.verdict import Verdict, Worst, off_the_kink
+from bpengine.ops import Ops
 from bpengine.streams import stream
 
 ALL_UP_TO = 256  # elements: with more, SAMPLED of each array are compared one by one
@@ -30,17 +32,23 @@ class Probes:
     def __init__(self, problem: Problem, seed: int, *, beside: bool = False) -> None:
         self.problem, self.seed, self._beside_a_kink = problem, seed, beside
         self.differences = Differences(problem)
+        self.kinks = with_noise(problem, self.differences.kinks, EPS)
         self.loss, self.hand = problem.gradients()
         self.rounding = self._rounding()
         self.sizes = judge.scales(problem, self.hand)
 
     def _rounding(self) -> dict[str, float]:
         """Return what rounding explains; at a kink that nobody states, what it explains on its sides as well."""
-        jumping = self.jumping or kinks.ambiguous(self.differences.kinks, EPS)
-        found = [judge.conditioning(self.problem, EPS, jumping=jumping)]
+        found = [judge.conditioning(self.problem, EPS, self._off_the_kinks, jumping=self.jumping)]
         if self.jumping:
             found += [beside.rounding for beside in self.aside]
         return {name: max(one[name] for one in found) for name in found[0]}
+
+    def _off_the_kinks(self) -> Ops:
+        if not kinks.ambiguous(self.kinks, EPS):
+            return Ops(np)
+        amounts = kinks.shifts(self.kinks, EPS, -1.0)
+        return Shifted(np, amounts, corrections(lambda ops: self.problem.value(ops, self.problem.at), amounts))
 
     @cached_property
     def jumping(self) -> bool:
