@@ -60,8 +60,9 @@ class _Place:
     def forward(self, x: Any) -> Measured:
         """Return the output of every layer."""
         run, found = Run(True, counter(self.backend.xp, self.setup.seed)), Measured()
+        params = self.setup.network.spread(self.params)
         for i, layer in enumerate(self.setup.network.layers):
-            own, kept = local(self.params, str(i)), local(self.running, str(i))
+            own, kept = local(params, str(i)), local(self.running, str(i))
             x, _, _ = layer.forward(self.ops.at(str(i)), own, kept, x, run.at(str(i)))
             found["forward", f"layer {i}, {type(layer).__name__}"] = x
         return found

@@ -35,7 +35,7 @@ class Stage:
 
 def stages(network: Network, ops: Ops, params: Arrays, running: Arrays, x: Array, seed: int) -> list[Stage]:
     """Return every layer with what goes in and out, in training mode at step 0 of `seed`."""
-    found, run = [], Run(True, counter(ops.xp, seed))
+    found, run, params = [], Run(True, counter(ops.xp, seed)), network.spread(params)
     for i, layer in enumerate(network.layers):
         here, own, kept = run.at(str(i)), local(params, str(i)), local(running, str(i))
         with named(name_of(layer, here.place), "forward"):

@@ -82,6 +82,8 @@ class Fit:
     def trainer(self, subject: Subject, rows: Rows, on_epoch: Callable[[State, Epoch], bool] | None) -> Trainer:
         """Return the trainer."""
         network, backend = subject.network, subject.backend
+        if self.update == "sequential":
+            _require_unshared(network, subject.names)
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
         source = make_source(
             backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle
@@ -138,6 +140,15 @@ class Fit:
         held_out = check_rows(subject.network, *self.validation, who="validation x")
         evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
         return lambda state: evaluate(state["params"], state["running"], held_out)
+
+
+def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
+    again = [name for name in network.spread(dict.fromkeys(names)) if name not in names]
+    if again:
+        raise ConfigError(
+            "update='sequential' requires layers with parameters of their own: it updates a layer before the gradient goes on, "
+            f"and {again[0]!r} shares those of a layer that it has not reached by then. Use update='simultaneous'."
+        )
 
 
 def _first_state(subject: Subject, plan: StepPlan) -> State:
