@@ -8,16 +8,16 @@ calls, which uses no backward pass but the loss's, and what the largest leave of
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bpengine.errors import ConfigError
-from bpengine.explain.chain import added_up, downstream, multiplied, use_of
+from bpengine.explain.chain import added_up, downstream, multiplied, uses_of
 from bpengine.explain.chainrule import Factor, Path, Paths
 from bpengine.explain.exact import exact_sum
 from bpengine.explain.find import Element, check_row, element_name, find_element
-from bpengine.explain.flow import Flow
+from bpengine.explain.flow import Flow, Use
 from bpengine.explain.reach import start
 from bpengine.explain.search import Search
 from bpengine.explain.trace import Trace
@@ -40,8 +40,34 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     element, flow = find_element(traced.parameters, name), Flow(traced)
     if isinstance(largest, bool) or not isinstance(largest, (int, np.integer)) or largest < 1:
         raise ConfigError(f"paths requires largest to be a whole number of at least 1, got {largest!r}.")
-    position, argument = use_of(flow, element)
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
+    uses = uses_of(flow, element)
+    ways = [_through(flow, element, use, rows, largest) for use in uses]
+    gradient = exact_sum(np.array([way.gradient for way in ways]))
+    if sample is None and len(uses) == 1 and (given := flow.contribution(uses[0])) is not None:
+        gradient = float(given[element[1]])  # the engine's own sum over the batch
+    found = sorted((path for way in ways for path in way.found), key=lambda path: -abs(path.product))[:largest]
+    whole = exact_sum(np.array([way.whole for way in ways]))
+    return Paths(
+        element_name(element), tuple(rows), sum(way.paths for way in ways), tuple(found),
+        exact_sum(np.array([whole, *(-path.product for path in found)])), whole, gradient, _penalty(flow, element),
+        sum(way.magnitude for way in ways), max(way.steps for way in ways), flow.eps, traced.first_bad,
+    )  # fmt: skip
+
+
+class _Way(NamedTuple):
+    """The paths to one use of a parameter: their sum by a walk forward, and the engine's by its backward pass."""
+
+    whole: float
+    magnitude: float
+    paths: int
+    gradient: float
+    steps: int
+    found: list[Path]
+
+
+def _through(flow: Flow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
+    traced, (position, argument) = flow.trace, use
     call = traced.calls[position]
     inputs, unit = multiplied(call, argument, element)
     arrays, edges = downstream(flow, call.result[0])
@@ -53,14 +79,8 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
         Path(_factors(links), product) for product, links in islice(Search(arrays, edges, dy).largest(begin), largest)
     ]
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
-    if sample is None and (given := flow.contribution((position, argument))) is not None:
-        gradient = float(given[element[1]])  # the engine's own sum over the batch
-    whole = float(end.total.sum())
-    return Paths(
-        element_name(element), tuple(rows), int(end.count.sum()), tuple(found),
-        exact_sum(np.array([whole, *(-path.product for path in found)])), whole, gradient, _penalty(flow, element),
-        float(end.magnitude.sum()), len(arrays) + 2, flow.eps, traced.first_bad,
-    )  # fmt: skip
+    whole, magnitude = float(end.total.sum()), float(end.magnitude.sum())
+    return _Way(whole, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, found)
 
 
 def _factors(links: list[Any]) -> tuple[Factor, ...]:

@@ -58,7 +58,7 @@ def _described(value: Any, place: str, met: dict[int, str]) -> Any:
 
 
 def _left_out(value: Any, name: str) -> bool:
-    """Tell whether a field is made of others: what a network shares, and the initialiser of a weight that is another layer's."""
+    """Tell whether a field is left out: what a network shares, and the initialiser of a weight that is another layer's."""
     if isinstance(value, Network):
         return name == "shared"
     return isinstance(value, Dense) and value.tie is not None and name == "weight_init"
@@ -92,7 +92,9 @@ class _Builder:
         if not isinstance(description, dict):
             return description
         kind, known = description.get("type"), {**_KNOWN, **self.own.layers}
-        settings = {name: self._setting(kind, name, value, place) for name, value in description.items() if name != "type"}
+        settings = {
+            name: self._setting(kind, name, value, place) for name, value in description.items() if name != "type"
+        }
         if kind == "Shared":
             return self._at(settings.get("place"))
         if kind == "CustomLoss":
@@ -122,7 +124,9 @@ class _Builder:
 
     def _at(self, place: Any) -> Any:
         if place not in self.placed:
-            raise ModelFileError(f"the file describes a layer that shares those of place {place!r}, where there is none yet.")
+            raise ModelFileError(
+                f"the file describes a layer that shares those of place {place!r}, where there is none yet."
+            )
         return self.placed[place]
 
 

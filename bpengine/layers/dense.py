@@ -34,8 +34,8 @@ class Dense(Layer):
 
     Parameters: "weight" (inputs, units), or (inputs + 1, units) with a bias row; "bias" (units,); those of a layer given as
     the activation, as "activation.alpha".
-    Raises ConfigError for a unit count below 1, an unknown name, or a tie to something else than a Dense layer with a weight of
-    its own, without a bias row.
+    Raises ConfigError for a unit count below 1, an unknown name, or a tie to something else than a Dense layer with a weight
+    of its own, without a bias row.
 
     >>> import bpengine as bp
     >>> encoder = bp.Dense(3, "tanh")
@@ -83,8 +83,8 @@ class Dense(Layer):
             )
         if tie.tie is not None or tie._ones or self._ones:
             raise ConfigError(
-                "Dense requires tie to be a layer with a weight of its own, and neither to keep its bias as a row of the weight, "
-                f"got bias={tie.bias!r} there and bias={self.bias!r} here{', and a tie there' if tie.tie else ''}."
+                "Dense requires tie to be a layer with a weight of its own, and neither to keep its bias as a row of the "
+                f"weight, got bias={tie.bias!r} there and bias={self.bias!r} here{', and a tie there' if tie.tie else ''}."
             )
         if not (isinstance(weight_init, str) and weight_init == "auto"):
             raise ConfigError(

@@ -95,8 +95,8 @@ def _require_same(layer: Layer, place: str, size: int, owner: str, there: int) -
         return
     kind = type(layer).__name__
     raise ConfigError(
-        f"layer {place} is the same object as layer {owner} ({kind}) and shares its parameters, which requires as many inputs, "
-        f"got {size} here and {there} there. For parameters of its own make a second layer: {kind}(...)."
+        f"layer {place} is the same object as layer {owner} ({kind}) and shares its parameters, which requires as many "
+        f"inputs, got {size} here and {there} there. For parameters of its own make a second layer: {kind}(...)."
     )
 
 

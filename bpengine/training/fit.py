@@ -146,8 +146,8 @@ def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
     again = [name for name in network.spread(dict.fromkeys(names)) if name not in names]
     if again:
         raise ConfigError(
-            "update='sequential' requires layers with parameters of their own: it updates a layer before the gradient goes on, "
-            f"and {again[0]!r} shares those of a layer that it has not reached by then. Use update='simultaneous'."
+            "update='sequential' requires layers with parameters of their own: it updates a layer before the gradient goes "
+            f"on, and {again[0]!r} shares those of a layer that it has not reached by then. Use update='simultaneous'."
         )
 
 
