@@ -59,8 +59,8 @@ class _Place:
 
     def forward(self, x: Any) -> Measured:
         """Return the output of every layer."""
-        run, layers = Run(True, counter(self.backend.xp, self.setup.seed)), self.setup.network.layers
-        passed = stages(layers, self.ops, self.params, self.running, x, run)
+        run, network = Run(True, counter(self.backend.xp, self.setup.seed)), self.setup.network
+        passed = stages(network.layers, self.ops, network.spread(self.params), self.running, x, run)
         return {("forward", f"layer {s.run.place}, {type(s.layer).__name__}"): s.y for s in passed}
 
     def gradients(self, rows: list[Any]) -> Measured:

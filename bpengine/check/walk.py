@@ -17,7 +17,8 @@ from bpengine.training.inputs import Rows
 
 def stages(network: Network, ops: Ops, params: Arrays, running: Arrays, x: Array, seed: int) -> list[Stage]:
     """Return every layer with what goes in and out, in training mode at step 0 of `seed`."""
-    return list(chain.stages(network.layers, ops, params, running, x, Run(True, counter(ops.xp, seed))))
+    run = Run(True, counter(ops.xp, seed))
+    return list(chain.stages(network.layers, ops, network.spread(params), running, x, run))
 
 
 def backward(walked: list[Stage], ops: Ops, dy: Array) -> list[Array]:

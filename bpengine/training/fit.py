@@ -104,6 +104,8 @@ class Fit:
     def trainer(self, subject: Subject, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
         """Return the trainer."""
         network, backend = subject.network, subject.backend
+        if self.update == "sequential":
+            _require_unshared(network, subject.names)
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
         frozen = frozen_layers(subject.running, chosen("freeze", self.freeze, (*subject.names, *subject.running)))
         least = self._least(network, len(rows.x), frozen)
@@ -194,6 +196,15 @@ class Fit:
         held_out = check_rows(subject.network, *self.validation, dtype=subject.backend.dtype, who="validation x")
         evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
         return lambda state: evaluate(state["params"], state["running"], held_out)
+
+
+def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
+    again = [name for name in network.spread(dict.fromkeys(names)) if name not in names]
+    if again:
+        raise ConfigError(
+            "update='sequential' requires layers with parameters of their own: it updates a layer before the gradient goes "
+            f"on, and {again[0]!r} shares those of a layer that it has not reached by then. Use update='simultaneous'."
+        )
 
 
 def _first_state(subject: Subject, plan: StepPlan) -> State:
