@@ -153,6 +153,61 @@ def test_a_layer_that_computes_outside_of_kernels_is_said_to() -> None:
     assert "nothing comes back" not in explained.text()
 
 
+class OwnGain(Outside):
+    """A factor for each unit, outside of kernels."""
+
+    def init(self, rng: Any, inputs: int) -> Any:
+        return {"gain": np.full(inputs, 2.0)}
+
+    def penalized(self) -> dict[str, str | None]:
+        return {"gain": None}
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        return params["gain"] * x, (x, params["gain"]), running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        x, gain = residual
+        return dy * gain, {"gain": (dy * x).sum(axis=0)}
+
+
+class KernelGain(OwnGain):
+    """The same by a kernel."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        none, one = np.zeros(2), np.ones(2)
+        y, residual = ops.batch_norm_inference_fwd(x, params["gain"], none, none, one, eps=0.0)
+        return y, residual, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        dx, dgain, _ = ops.batch_norm_inference_bwd(residual, dy)
+        return dx, {"gain": dgain}
+
+
+@pytest.mark.parametrize("penalties", [(), bp.L2(0.1)])
+def test_parameters_that_no_kernel_takes_are_said_to_be_used_elsewhere(penalties: Any) -> None:
+    layers = [bp.Dense(2, "tanh"), OwnGain(), bp.Dense(1)]
+    model = bp.Model(bp.Network(1, layers, "half_sum_squares", penalties), dtype="float64")
+    x, y = np.array([[0.5], [2.0]]), np.array([[1.0], [0.0]])
+    explained = model.explain(x, y, layer=1, unit=0)
+    assert explained.outside == ("a", "1.gain")
+    assert explained.to_json()["outside"] == ["a", "1.gain"]
+    assert "this layer computes outside of kernels: the terms of a cannot be shown" in explained.text()
+    assert "1.gain is used outside of kernels: the terms of its gradient cannot be shown" in explained.text()
+    assert "1.gain é usado fora das chamadas de kernel" in explained.text("pt")
+    assert model.explain(x, y, layer=0, unit=0).outside == ()
+
+
+def test_by_a_kernel_a_layer_of_ones_own_is_told_in_full() -> None:
+    own, x, y = with_layer(OwnGain())
+    model, _, _ = with_layer(KernelGain())
+    explained = model.explain(x, y, layer=1, unit=0)
+    assert explained.outside == ()
+    assert [part.name for part in explained.parameters] == ["1.gain"]
+    np.testing.assert_array_equal(explained.da, own.explain(x, y, layer=1, unit=0).da)
+    assert model.explain(x, y, layer=0, unit=0).incoming is not None
+    assert paths(model, x, y, "1.gain[0]").agrees
+
+
 def test_what_goes_into_and_comes_out_of_a_layer_without_kernels_is_its_own() -> None:
     model, x, y = with_layer(Outside())
     first, second, third = model.trace(x, y).layers.values()
