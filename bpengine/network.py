@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bpengine.errors import ConfigError, whole
@@ -13,6 +13,8 @@ from bpengine.layers.activation import Activation
 from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
 from bpengine.layers.dense import Dense
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.residual import neediest
+from bpengine.layers.sharing import Shared, gather, owned, shared_places, spread
 from bpengine.losses import Loss, make_loss
 from bpengine.ops import Ops, in_scope
 from bpengine.penalties import Penalty
@@ -33,6 +35,11 @@ class Forward(NamedTuple):
 class Network:
     """A feed-forward network: `inputs` features, `layers` in order, a `loss`, and `penalties` on the weights.
 
+    The same layer object in several places is one set of parameters, named by its first place; its gradient is the sum of what
+    comes back from all of them, and a penalty counts once. (Two layers that are equal but made apart share nothing.) A
+    normalization's running statistics stay those of each place, for each sees other numbers. `shared` says what shares with
+    what.
+
     Raises ConfigError for unknown names, and for a loss that does not fit the last activation (probabilities where
     logits are asked for, or the other way round).
     """
@@ -41,6 +48,7 @@ class Network:
     layers: tuple[Layer, ...]
     loss: Loss
     penalties: tuple[Penalty, ...]
+    shared: Shared = field(repr=False)
 
     def __init__(
         self,
@@ -58,6 +66,7 @@ class Network:
         object.__setattr__(self, "loss", make_loss(loss))
         object.__setattr__(self, "penalties", penalties)
         sizes(self.layers, self.inputs)  # a layer may refuse the number of features that reaches it
+        object.__setattr__(self, "shared", shared_places(self.layers, self.inputs))
         _check_fit(self.loss, last_activation(self.layers))
 
     @property
@@ -73,21 +82,26 @@ class Network:
     def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
         """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend."""
         streams = [stream("initial weights", seed, i) for i in range(len(self.layers))]
-        return init_chain(self.layers, streams, self.inputs), init_running_chain(self.layers, self.inputs)
+        params = owned(self.shared, init_chain(self.layers, streams, self.inputs))
+        return params, init_running_chain(self.layers, self.inputs)
 
     def smallest_batch(self, run: Run) -> int:
         """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1."""
-        return max(layer.smallest_batch(run.at(str(i))) for i, layer in enumerate(self.layers))
+        return neediest(self.layers, run)[0]
+
+    def spread(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters under the names of all places that use them: what a layer at a place is given."""
+        return spread(self.shared, params) if self.shared else dict(params)
 
     def penalized(self) -> dict[str, str | None]:
         """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""
         found = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
-        return {f"{i}.{name}": row for i, name, row in found}
+        return owned(self.shared, {f"{i}.{name}": row for i, name, row in found})
 
     @in_scope
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run = INFERENCE) -> Forward:
         """Run the layers on x (batch, inputs)."""
-        return Forward(*forward_chain(self.layers, ops, params, running, x, run))
+        return Forward(*forward_chain(self.layers, ops, self.spread(params), running, x, run))
 
     @in_scope
     def data_loss(self, ops: Ops, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
@@ -133,7 +147,8 @@ class Network:
         """
         passed = self.forward(ops, params, running, x, run._replace(weights=weights))
         loss, dy, terms = self.loss_and_cotangent(ops, params, passed.y, target, weights)
-        _, gradients = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
+        _, found = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
+        gradients = gather(self.shared, ops, found) if self.shared else found
         return loss, {**gradients, **self.add_penalties(ops, terms, gradients)}, passed.running
 
     @in_scope

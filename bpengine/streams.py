@@ -43,6 +43,7 @@ PURPOSES: MappingProxyType[str, int] = MappingProxyType(
         "check derivatives": 22,
         "check shaking": 23,  # the seed is the number of the shake
         "top eigenvalue": 24,
+        "in turn": 25,  # seed 0: which parts of a residual depend on the parameters alone
     }
 )
 

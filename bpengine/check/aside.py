@@ -22,6 +22,8 @@ from bpengine.streams import stream
 APART = 1e-3  # of an element's size: beyond the steps of differences that are exact enough
 TOUCH = 1e-9  # of an element's size: no smooth gradient moves visibly, one at a kink jumps
 TRIES = 4
+WIDER = 2.0  # times the largest slope seen, or the distance between them
+JUMP = 1e-8  # of the largest slope: no smooth gradient moves so far over a touch
 SIDES = 32  # points around the point
 
 
@@ -48,13 +50,23 @@ class Slopes:
     def convention(self, name: str, hand: Any, reference: Any, limit: Any) -> Any:
         """Return which elements jump there so far that the hand-written value and the reference are both among the slopes.
 
-        A little outside of them is near enough: some points do not show all the slopes that many kinks make together. Where
-        autodiff has no gradient, the hand-written value alone tells.
+        Where autodiff has no gradient, the hand-written value alone tells.
         """
-        low, high = self.least[name], self.largest[name]
-        most, least = 2.0 * high - low + limit, 2.0 * low - high - limit
+        least, most = self.around(name)
+        least, most = least - limit, most + limit
         known = np.where(np.isfinite(reference), reference, hand)
         return (least <= np.minimum(hand, known)) & (np.maximum(hand, known) <= most)
+
+    def around(self, name: str) -> tuple[Any, Any]:
+        """Return the bounds of what many kinks can make together: the points seen do not show all of their slopes.
+
+        Kinks that nearly face each other are never on the same side at one point, yet a convention may take them so. Where
+        there is one kink, `sides` allows no more than its own two slopes.
+        """
+        low, high = self.least[name], self.largest[name]
+        size = np.maximum(np.maximum(np.abs(low), np.abs(high)), high - low)
+        size = np.where(high - low > JUMP * np.max(size, initial=0.0), size, 0.0)
+        return low - WIDER * size, high + WIDER * size
 
 
 def slopes(problem: Problem, seed: int) -> Slopes:

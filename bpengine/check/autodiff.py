@@ -34,14 +34,15 @@ class Autodiff:
     explained: dict[str, float]
 
 
-def autodiff(problem: Problem, met: list[Kink]) -> Autodiff:
+def autodiff(problem: Problem, met: list[Kink], *, jumping: bool = False) -> Autodiff:
     """Return what autodiff says; elements on a kink are given the kernel's own convention.
 
     What its rounding explains is measured: a derivative is linear, so autodiff of c f divided by c is the same gradient with
     every cotangent rounded otherwise, whatever the compiler has fused. It is taken for several c, a rounding beside the point.
     (Where the hand-written backward computes 400 - 400 = 0, autodiff may be left with a rounding of 400; that shows here, in
     the arrays it comes to and in no other.)
-    `met` are the kinks of NumPy's forward at the point. Raises BackendUnavailable when JAX cannot run here.
+    `met` are the kinks of NumPy's forward at the point; `jumping` tells of one that nobody states.
+    Raises BackendUnavailable when JAX cannot run here.
     """
     run, moves = _compiled(problem, len(met)), _moves(problem, met)
     value, gradients = _mean(run, moves, problem.at, 1.0)
@@ -51,7 +52,7 @@ def autodiff(problem: Problem, met: list[Kink]) -> Autodiff:
         near = {n: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for n, a in problem.at.items()}
         other, found = _mean(run, moves, near, rng.uniform(1.0, 2.0))
         again.append(rounding.largest(found, gradients) | {rounding.VALUE: abs(other - value)})
-    return Autodiff(value, gradients, judge.explained(problem, again, gradients, met, EPS))
+    return Autodiff(value, gradients, judge.explained(problem, again, gradients, jumping=jumping))
 
 
 def _compiled(problem: Problem, calls: int) -> Differentiated:

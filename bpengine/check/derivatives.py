@@ -98,8 +98,8 @@ class _Site:
         sums, every = self.network.loss.reduction == "sum", len(self.rows.x)
         weights = rows.get("weights") if sums else None
         value = self.network.data_loss(ops, self._outputs(ops, params, rows["x"]), rows["target"], weights)[0]
-        everyones = None if self.rows.weights is None else ops.xp.asarray(self.rows.weights)
-        terms = self.network.penalty_terms(ops, params, every, everyones)
+        all_weights = None if self.rows.weights is None else ops.xp.asarray(self.rows.weights)
+        terms = self.network.penalty_terms(ops, params, every, all_weights)
         return value + sum(term[2] for term in terms) / (every if sums else 1)
 
     def _outputs(self, ops: Ops, params: Arrays, x: Any) -> Any:
@@ -131,8 +131,10 @@ def check_derivatives(point: Point) -> tuple[str, tuple[DerivativeVerdict, ...]]
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
     note = f"{oracle.precision}; {oracle.name}, outside training, {len(site.rows.x)} rows, a little aside"
-    verdicts = (_verdict(name, made[name], reference[name], [a[name] for a in again]) for name in REFERENCES)
-    return note, tuple(v for v in verdicts if v)
+    verdicts = {name: _verdict(name, made[name], reference[name], [a[name] for a in again]) for name in REFERENCES}
+    if silent := [name for name, verdict in verdicts.items() if verdict is None]:
+        note += f"; not finite in JAX, and not judged: {', '.join(silent)}"
+    return note, tuple(v for v in verdicts.values() if v)
 
 
 def _site(point: Point) -> _Site:

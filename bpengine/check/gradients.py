@@ -20,6 +20,7 @@ from bpengine.layers import CustomActivation, Layer
 from bpengine.layers.activation import make_activation
 from bpengine.losses import CustomLoss, make_loss
 from bpengine.network import Network
+from bpengine.streams import stream
 
 
 @np.errstate(all="ignore")  # what is not finite is judged, not warned of
@@ -64,7 +65,7 @@ def check_gradients(
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
     own = make_loss(subject) if is_loss(subject) else None
     if isinstance(own, CustomLoss):
-        given = arguments(own.kernel, x, np.random.default_rng(seed))
+        given = arguments(own.kernel, x, stream("check arguments", seed))
         require_reduction(own, given["y"], given["target"])
         subject = own.kernel
     elif isinstance(subject, CustomActivation) or is_pair(subject):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bpengine.check import causes, kinks, rounding, words
-from bpengine.check.kinks import Kink
+from bpengine.check import causes, rounding, words
 from bpengine.check.problem import Problem
 from bpengine.check.verdict import Verdict, Worst
 from bpengine.layers.layer import HostArrays
@@ -36,21 +35,25 @@ def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
     return {name: max(value, least[name], FLOOR) for name, value in largest.items()}
 
 
-def conditioning(problem: Problem, met: list[Kink], eps: float) -> dict[str, float]:
-    """Return how far rounding carries each hand-written gradient, as runs with random rounding show."""
-    return explained(problem, rounding.deviations(problem, eps), problem.gradients(Ops(np))[1], met, eps)
+def conditioning(problem: Problem, eps: float, base: Callable[[], Ops], *, jumping: bool) -> dict[str, float]:
+    """Return how far rounding carries each hand-written gradient, as runs with random rounding show.
+
+    `base` makes NumPy's ops, in which what lies on a kink is moved off it.
+    """
+    runs = rounding.deviations(problem, eps, base=base)
+    return explained(problem, runs, problem.gradients(Ops(np))[1], jumping=jumping)
 
 
 def explained(
-    problem: Problem, runs: list[dict[str, float]], gradients: HostArrays, met: list[Kink], eps: float
+    problem: Problem, runs: list[dict[str, float]], gradients: HostArrays, *, jumping: bool
 ) -> dict[str, float]:
     """Return what rounding explains in each array, and in the scalar, given how far each has moved in some runs.
 
-    Where rounding decides on which side of a kink an element lies, the gradient may jump: a run in which it has moved by
-    more than `JUMP` says nothing of it.
+    Where rounding decides on which side of a kink that nobody states an element lies, it is `jumping`: a run in which a
+    gradient has moved by more than `JUMP` says nothing of it.
     """
     value = rounding.explained([run[rounding.VALUE] for run in runs])
-    if kinks.ambiguous(met, eps):
+    if jumping:
         sizes = scales(problem, gradients)
         runs = [run for run in runs if all(run[n] <= JUMP * sizes[n] for n in problem.at)]
     return {rounding.VALUE: value, **{name: rounding.explained([run[name] for run in runs]) for name in problem.at}}

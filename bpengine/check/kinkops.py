@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import cycle
 from typing import Any, get_args
 
 import numpy as np
 
+from bpengine.check import rounding
 from bpengine.check.binding import CallOps
 from bpengine.check.kinks import Kink
+from bpengine.check.problem import Problem
 from bpengine.errors import ConfigError
 from bpengine.kernels import Kernel
 from bpengine.kernels._functions import penalty_factor
@@ -54,6 +57,20 @@ class Recording(CallOps):
         if direction == "forward" and (found := stated(kernel, np, args, options)):
             self._log.append(_checked(kernel, Kink(kernel.name, *found, args[0])))
         return function(*args, **options)
+
+
+def with_noise(problem: Problem, met: list[Kink], eps: float) -> list[Kink]:
+    """Return the kinks met at a problem's point with the noise of their distances, as runs with random rounding show."""
+    if all(kink.side == "none" for kink in met):
+        return met
+    noise = [np.zeros(np.shape(kink.distance)) for kink in met]
+    for draw in range(rounding.DRAWS):
+        log: list[Kink] = []
+        ops = rounding.RoundedOps(Recording(log), eps, draw)
+        problem.value(ops, {name: ops.rounded(a) for name, a in problem.at.items()})
+        for k, (kink, moved) in enumerate(zip(met, log, strict=True)):
+            noise[k] = np.maximum(noise[k], np.nan_to_num(np.abs(moved.distance - kink.distance)))
+    return [replace(kink, noise=most) for kink, most in zip(met, noise, strict=True)]
 
 
 class Shifted(CallOps):

@@ -59,9 +59,9 @@ class _Place:
 
     def forward(self, x: Any, target: Any, weights: Any = None) -> Measured:
         """Return the output of every layer."""
+        network = self.setup.network
         run = Run(True, counter(self.backend.xp, self.setup.seed), weights=weights)
-        layers = self.setup.network.layers
-        passed = stages(layers, self.ops, self.params, self.running, x, run)
+        passed = stages(network.layers, self.ops, network.spread(self.params), self.running, x, run)
         return {("forward", f"layer {s.run.place}, {type(s.layer).__name__}"): s.y for s in passed}
 
     def gradients(self, rows: list[Any]) -> Measured:

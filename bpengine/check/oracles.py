@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Oracles:
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         self.problem, self.seed = problem, seed
         self.probes = Probes(problem, seed)
-        self.kinks, self.loss, self.hand = self.probes.differences.kinks, self.probes.loss, self.probes.hand
+        self.kinks, self.loss, self.hand = self.probes.kinks, self.probes.loss, self.probes.hand
         self.reference: HostArrays | None = None  # by autodiff; at unstated kinks the hand-written value
         self.explained: Mapping[str, float] = {}  # by the rounding of that reference
         self._run: Mapping[str, Callable[[], Said]] = dict(
@@ -58,7 +59,7 @@ class Oracles:
         except BackendUnavailable as error:
             return OracleUse("autodiff", False, "", str(error)), []
         try:
-            found = autodiff(self.problem, self.kinks)
+            found = self._found()
         except Exception as error:
             if not self.problem.foreign:
                 raise
@@ -71,6 +72,18 @@ class Oracles:
             verdicts = self._with_both_sides(verdicts)
         note = f"{oracle.name}, every element; value {found.value:.6g}"
         return OracleUse("autodiff", True, oracle.precision, note), [*verdicts, self._value(found.value)]
+
+    def _found(self) -> Autodiff:
+        """Return what autodiff says; at a kink that nobody states, its rounding is that on its sides as well."""
+        found = autodiff(self.problem, self.kinks, jumping=self.probes.jumping)
+        beside = [there.explained for _, there in self._both] if self.probes.jumping else []
+        most = {name: max(one[name] for one in (found.explained, *beside)) for name in found.explained}
+        return replace(found, explained=most)
+
+    @cached_property
+    def _both(self) -> list[tuple[Probes, Autodiff]]:
+        """What autodiff says a little aside, on both sides of the kinks at the point."""
+        return [(beside, autodiff(beside.problem, beside.kinks)) for beside in self.probes.aside]
 
     def _whole(self, probes: Probes, found: Autodiff, apart: Mapping[str, Any] | None = None) -> list[Verdict]:
         allowed = judge.exact_allowance(found.gradients, probes.rounding, found.explained)
@@ -93,8 +106,7 @@ class Oracles:
     def _with_both_sides(self, verdicts: list[Verdict]) -> list[Verdict]:
         """Return the verdicts at the point; for an array that is right there and wrong on a side of the kink, that aside."""
         both = []
-        for beside in self.probes.aside:
-            there = autodiff(beside.problem, beside.differences.kinks)
+        for beside, there in self._both:
             both.append(self._whole(beside, there, {n: ~np.isfinite(a) for n, a in there.gradients.items()}))
         return [
             _either(new, aside, stated=not self.problem.unstated) for new, *aside in zip(verdicts, *both, strict=True)
@@ -103,7 +115,7 @@ class Oracles:
     @property
     def _on_a_kink(self) -> bool:
         stated = any(kink.side != "none" and bool((kink.distance == 0).any()) for kink in self.kinks)
-        return stated or (self.problem.unstated and self.probes.at_a_kink)
+        return stated or self.probes.jumping
 
     def sides(self) -> list[Verdict]:
         """Judge the values at kinks that nobody states, whichever oracles are asked for."""

@@ -56,8 +56,13 @@ class Subject:
         if perturbed:
             moved, note = perturb(self.candidates, self.domains, self.seed, self.dtype)
             report = replace(report, perturbed=Perturbed(note=note))
-        if moved:
-            report = self.with_perturbed(report, moved, note)
+        try:
+            report = self.with_perturbed(report, moved, note) if moved else report
+        except Exception as error:  # code of one's own may refuse what lies near the point
+            if self.problem.foreign is None:
+                raise
+            refused = f"none: {self.problem.foreign} raises {type(error).__name__} near it: {error}"
+            report = replace(report, perturbed=Perturbed(note=refused))
         if report.passed:
             return report
         return replace(report, guilty=self.guilty(self.problem, moved, report.failures))

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import causes, complexstep, judge
+from bpengine.check import causes, complexstep, judge, kinks
 from bpengine.check.aside import aside, sizes
 from bpengine.check.differences import EPS, Differences, Estimate
+from bpengine.check.kinkops import Shifted, corrections, with_noise
 from bpengine.check.probe import Probe
 from bpengine.check.problem import Problem
 from bpengine.check.verdict import Verdict, Worst, off_the_kink
+from bpengine.ops import Ops
 from bpengine.streams import stream
 
 ALL_UP_TO = 256  # elements: with more, SAMPLED of each array are compared one by one
@@ -27,17 +29,36 @@ USELESS = 1e-3  # a difference with a larger possible error, relative, tells not
 class Probes:
     """A problem at its point, what is known of it there, and the same a little aside, where that is needed."""
 
-    def __init__(self, problem: Problem, seed: int) -> None:
-        self.problem, self.seed = problem, seed
+    def __init__(self, problem: Problem, seed: int, *, beside: bool = False) -> None:
+        self.problem, self.seed, self._beside_a_kink = problem, seed, beside
         self.differences = Differences(problem)
+        self.kinks = with_noise(problem, self.differences.kinks, EPS)
         self.loss, self.hand = problem.gradients()
-        self.rounding = judge.conditioning(problem, self.differences.kinks, EPS)
+        self.rounding = self._rounding()
         self.sizes = judge.scales(problem, self.hand)
+
+    def _rounding(self) -> dict[str, float]:
+        """Return what rounding explains; at a kink that nobody states, what it explains on its sides as well."""
+        found = [judge.conditioning(self.problem, EPS, self._off_the_kinks, jumping=self.jumping)]
+        if self.jumping:
+            found += [beside.rounding for beside in self.aside]
+        return {name: max(one[name] for one in found) for name in found[0]}
+
+    def _off_the_kinks(self) -> Ops:
+        if not kinks.ambiguous(self.kinks, EPS):
+            return Ops(np)
+        amounts = kinks.shifts(self.kinks, EPS, -1.0)
+        return Shifted(np, amounts, corrections(lambda ops: self.problem.value(ops, self.problem.at), amounts))
+
+    @cached_property
+    def jumping(self) -> bool:
+        """Whether the point lies at a kink that nobody states: a rounding makes the gradient jump there."""
+        return self.problem.unstated and not self._beside_a_kink and self.at_a_kink
 
     @cached_property
     def aside(self) -> list[Probes]:
         """The same a little aside, on both sides of every kink; on one or none where the function is not finite there."""
-        return [Probes(moved, self.seed) for moved in aside(self.problem, self.seed)]
+        return [Probes(moved, self.seed, beside=True) for moved in aside(self.problem, self.seed)]
 
     def elements(self, name: str, oracle: str) -> Verdict:
         """Judge elements of an array one by one."""

@@ -57,15 +57,18 @@ def allowance(deviations: Sequence[Any], size: float, longest: int, eps: float) 
     return explained(deviations) + SUMS * math.sqrt(longest) * eps / 2.0 * size
 
 
-def deviations(problem: Problem, eps: float, dtype: Any = None) -> list[dict[str, float]]:
+def deviations(
+    problem: Problem, eps: float, dtype: Any = None, base: Callable[[], Ops] = lambda: Ops(np)
+) -> list[dict[str, float]]:
     """Return, for each of DRAWS runs with random rounding, the largest deviation in each gradient and, as VALUE, the scalar's.
 
-    The kernels are those of the table: what is judged may be made of others, and is not asked how exact it is.
+    The kernels are those of the table, bound in the ops that `base` makes: what is judged may be made of others, and is not
+    asked how exact it is.
     """
-    value, exact = problem.gradients(Ops(np))
+    value, exact = problem.gradients(base())
     found = []
     for draw in range(DRAWS):
-        ops = RoundedOps(Ops(np), eps, draw, dtype)
+        ops = RoundedOps(base(), eps, draw, dtype)
         other, gradients = problem.gradients(ops, {name: ops.rounded(a) for name, a in problem.at.items()})
         found.append(largest(gradients, exact) | {VALUE: abs(other - value)})
     return found

@@ -27,7 +27,7 @@ OUTSIDE = "at a kink, and not among the slopes beside it"
 STEP = 1e-6  # of an element's size
 EXACT = 1e-6  # of what is relative to the largest gradient: beyond the error of a difference with that step
 MOST = 512  # elements of an array: those farthest from the slopes around them are among these
-LINES = 3  # random lines that tell whether several kinks meet in an output
+LINES = 16  # random lines that tell whether several kinks meet in an output
 ALIKE = 1e-3
 EPS = float(np.finfo(np.float64).eps)
 
@@ -44,6 +44,10 @@ class Interval:
         """Return how far outside a value lies, infinitely far where it is not finite."""
         return max(self.low - hand, hand - self.high, 0.0) if np.isfinite(hand) else np.inf
 
+    def with_bounds(self, low: float, high: float) -> Interval:
+        """Return the interval that reaches to these bounds as well."""
+        return Interval(min(self.low, low), max(self.high, high), self.error)
+
     def nearest(self, hand: float) -> float:
         """Return the value inside that is nearest."""
         return float(np.clip(np.nan_to_num(hand), self.low, self.high))
@@ -54,32 +58,31 @@ def verdicts(probes: Probes) -> list[Verdict]:
     problem = probes.problem
     if problem.terms is None or problem.foreign is None or not probes.at_a_kink:
         return []
-    around, line = slopes(problem, probes.seed), Lines(problem, probes.seed)
-    found = (_verdict(probes, name, around, line) for name in problem.at)
+    around, lines = slopes(problem, probes.seed), Lines(problem, probes.seed)
+    found = (_verdict(probes, name, around, lines) for name in problem.at)
     return [verdict for verdict in found if verdict]
 
 
-def _verdict(probes: Probes, name: str, around: Slopes, line: Lines) -> Verdict | None:
-    hand, scale = probes.hand[name], probes.sizes[name]
-    wrong, indices, best = [], _jumping(probes, name, around), None
-    for index in indices:
-        told = line.interval(name, index)
-        if told is None:
+def _verdict(probes: Probes, name: str, around: Slopes, lines: Lines) -> Verdict | None:
+    """Judge the elements of an array that jump; the worst of them is told. None where none does."""
+    hand, scale, bounds = probes.hand[name], probes.sizes[name], around.around(name)
+    told: list[tuple[float, float, tuple[int, ...], Interval]] = []  # how far outside, how much of that is allowed
+    for index in _jumping(probes, name, around):
+        found = lines.interval(name, index)
+        if found is None:
             continue
-        if line.meeting(name, index):
-            told = _widened(told, float(around.least[name][index]), float(around.largest[name][index]))
-        value, allowed = float(hand[index]), told.error + EXACT * scale
-        wrong.append((told.beyond(value), allowed))
-        if best is None or wrong[-1][0] / allowed > best[0]:
-            element = judge.named_element(probes.problem, name, index)
-            cause = "" if wrong[-1][0] <= allowed else f"{OUTSIDE}, {told.low:.4g} to {told.high:.4g}"
-            best = wrong[-1][0] / allowed, wrong[-1], Worst(element, value, told.nearest(value), cause)
-    if best is None:
+        value, allowed = float(hand[index]), found.error + EXACT * scale
+        if found.beyond(value) > allowed and lines.meeting(name, index):
+            found = found.with_bounds(*(float(bound[index]) for bound in bounds))
+        told.append((found.beyond(value), allowed, index, found))
+    if not told:
         return None
-    (error, allowed), worst = best[1:]
-    return Verdict(
-        name, ORACLE, error / scale, error / (EPS * scale), allowed / scale, len(wrong), error <= allowed, worst
-    )  # fmt: skip
+    error, allowed, index, found = max(told, key=lambda one: one[0] / one[1])
+    value, passed = float(hand[index]), error <= allowed
+    cause = "" if passed else f"{OUTSIDE}, {found.low:.4g} to {found.high:.4g}"
+    worst = Worst(judge.named_element(probes.problem, name, index), value, found.nearest(value), cause)
+    relative = error / scale, error / (EPS * scale), allowed / scale
+    return Verdict(name, ORACLE, *relative, len(told), passed, worst)
 
 
 def _jumping(probes: Probes, name: str, around: Slopes) -> list[tuple[int, ...]]:
@@ -90,10 +93,6 @@ def _jumping(probes: Probes, name: str, around: Slopes) -> list[tuple[int, ...]]
     beyond = np.nan_to_num(np.maximum(low - hand, hand - high), nan=np.inf)
     order = np.argsort(np.where(jumps, -beyond, np.inf), axis=None, kind="stable")[: int(min(MOST, jumps.sum()))]
     return [tuple(int(i) for i in np.unravel_index(int(k), hand.shape)) for k in order]
-
-
-def _widened(told: Interval, least: float, largest: float) -> Interval:
-    return Interval(min(told.low, 2.0 * least - largest), max(told.high, 2.0 * largest - least), told.error)
 
 
 class Lines:
@@ -123,7 +122,8 @@ class Lines:
         """Tell whether several kinks meet in an output: with one, its bends along two lines tell that along their sum."""
         direction, _ = self._along(name, index)
         one = self._bend(direction)
-        for other in self._random:
+        for drawn in self._random:
+            other = {**drawn, name: np.where(direction[name] == 0, drawn[name], 0.0)}  # across it
             two, both = self._bend(other), self._bend({n: other[n] + direction.get(n, 0.0) for n in other})
             size = np.abs(one) + np.abs(two)
             with_sign, against = np.abs(both - (one + two)), np.abs(np.abs(both) - np.abs(one - two))

@@ -17,7 +17,7 @@ from bpengine.check.problem import Problem, counter, of_layer, of_network
 from bpengine.check.reduction import require_reduction
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
-from bpengine.layers import Layer
+from bpengine.layers import Dense, Layer
 from bpengine.layers.chain import Stage
 from bpengine.layers.contract import of_shape, run_forward, told
 from bpengine.layers.layer import HostArrays, Run
@@ -89,7 +89,10 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
     features = np.asarray(x)
     features = np.asarray(data.check_features(x, features.shape[1] if features.ndim == 2 else 1), dtype=np.float64)
     rng, inputs = stream("check arguments", seed), features.shape[1]
-    params = _doubles(layer.init(rng, inputs), f"layer {type(layer).__name__} requires")
+    given = layer.init(rng, inputs)
+    if isinstance(layer, Dense) and layer.tie is not None:  # as in a network: the weight of the layer it is tied to
+        given = {"weight": layer.tie.init(rng, layer.units)["weight"], **given}
+    params = _doubles(given, f"layer {type(layer).__name__} requires")
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
     with np.errstate(all="ignore"):

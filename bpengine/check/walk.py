@@ -19,7 +19,7 @@ def stages(network: Network, ops: Ops, params: Arrays, running: Arrays, rows: Ro
     """Return every layer with what goes in and out, in training mode at step 0 of `seed`."""
     x, weights = (None if a is None else np.asarray(a, dtype=np.float64) for a in (rows.x, rows.weights))
     run = Run(True, counter(ops.xp, seed), weights=weights)
-    return list(chain.stages(network.layers, ops, params, running, x, run))
+    return list(chain.stages(network.layers, ops, network.spread(params), running, x, run))
 
 
 def backward(walked: list[Stage], ops: Ops, dy: Array) -> list[Array]:

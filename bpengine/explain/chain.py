@@ -12,25 +12,26 @@ from bpengine.errors import ConfigError
 from bpengine.explain.find import Element, element_name
 from bpengine.explain.flow import Flow
 from bpengine.explain.reach import Reached
-from bpengine.explain.slopes import parameter_factors
+from bpengine.explain.slopes import is_transposed, parameter_factors
 from bpengine.ops import Call
 
 
-def use_of(flow: Flow, element: Element) -> tuple[int, str]:
-    """Return the layer's call that used a parameter."""
+def uses_of(flow: Flow, element: Element) -> list[tuple[int, str]]:
+    """Return the layers' calls that used a parameter: several where layers share it."""
     calls, array = flow.trace.calls, flow.trace.parameters[element[0]]
-    uses = [u for u in flow.uses.get(id(array), []) if calls[u[0]].kernel.kind != "penalty"]
-    if not uses or uses[0][1] not in parameter_factors(calls[uses[0][0]]):
+    uses = [u for u in flow.uses.get(id(array), []) if not flow.is_penalty(u)]
+    if not uses or any(use[1] not in parameter_factors(calls[use[0]]) for use in uses):
         raise ConfigError(f"parameter {element_name(element)!r} is used outside of the kernels that are known here.")
-    return uses[0]
+    return uses
 
 
 def multiplied(call: Call, argument: str, element: Element) -> tuple[HostArray, int]:
     """Return what a parameter is multiplied by in each row (rows,), and the unit it belongs to."""
-    given, unit = parameter_factors(call)[argument], element[1][-1]
+    index = element[1][::-1] if is_transposed(call, argument) else element[1]
+    given, unit = parameter_factors(call)[argument], index[-1]
     if given is None:
         return np.ones(len(call.result[0])), unit
-    return np.asarray(given[:, element[1][0]], dtype=float), unit
+    return np.asarray(given[:, index[0]], dtype=float), unit
 
 
 def downstream(flow: Flow, first: HostArray) -> tuple[list[HostArray], dict[int, Any]]:

@@ -18,7 +18,9 @@ class ParameterSums:
     """The parameters of one unit that share a name, P of them: gradients as sums over the batch, and the step.
 
     name: "0.weight". indices: each one's place in the array. data: input times dL/dz over the batch, one sum each.
-    penalties: (kernel, values (P,)) added to that. gradient (P,): the engine's, penalties included.
+    penalties: (kernel, values (P,)) added to that. gradient (P,): the engine's, penalties included. across: they are a row of
+    the array, which is another layer's weight, used transposed here. uses: (place, values (P,)) for every layer that
+    shares the parameters: what each adds to `data`.
     """
 
     name: str
@@ -28,6 +30,12 @@ class ParameterSums:
     penalties: tuple[tuple[str, HostArray], ...]
     gradient: HostArray
     update: Update
+    across: bool = False
+    uses: tuple[tuple[str, HostArray], ...] = ()
+
+    def source(self, i: int) -> int:
+        """Return the number of the input that a weight leads from."""
+        return self.indices[i][1 if self.across else 0]
 
     def labels(self) -> list[str]:
         """Return the parameters' names: "0.weight[2,1]"."""

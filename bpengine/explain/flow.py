@@ -8,7 +8,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.check.problem import foreign
-from bpengine.explain.slopes import Slopes, parameter_factors, slopes
+from bpengine.explain.slopes import Slopes, is_transposed, parameter_factors, slopes
 from bpengine.explain.sums import Sums, concatenated
 from bpengine.explain.trace import Trace
 from bpengine.ops import Call, known
@@ -40,6 +40,10 @@ class Flow:
         """The position of the forward call that made an array, by the array's id."""
         calls = self.trace.calls
         return {id(calls[position].result[0]): position for position in self.backward_of}
+
+    def is_penalty(self, use: Use) -> bool:
+        """Tell whether a use is a penalty's."""
+        return self.trace.calls[use[0]].kernel.kind == "penalty"
 
     def contribution(self, use: Use) -> HostArray | None:
         """Return what the backward of a use gave as the gradient of the array used."""
@@ -88,21 +92,27 @@ class Flow:
         dy = self.cotangent(use[0])
         return [self._along(s, call, dy, unit) for s in found]
 
-    def weights(self, position: int, argument: str, unit: int, dz: HostArray, value: HostArray) -> Sums | None:
-        """Return the gradient of a unit's parameters as sums over the batch, input times dL/dz: one sum per parameter."""
-        call = self.trace.calls[position]
+    def weights(self, use: Use, unit: int, value: HostArray, *, tied: bool = False) -> Sums | None:
+        """Return what one use gives for the gradient of a unit's parameters, as sums over the batch, one per parameter.
+
+        The terms are input times dL/dz. tied: the unit's weights are a row of the array and not a column of it.
+        """
+        call, dz = self.trace.calls[use[0]], np.asarray(self.cotangent(use[0]), dtype=float)
         factors = parameter_factors(call)
-        if argument not in factors:
+        if use[1] not in factors:
             return None
-        factor, rows = factors[argument], len(dz)
+        factor, number = factors[use[1]], np.arange(len(dz))[np.newaxis]
+        if factor is not None and tied != is_transposed(
+            call, use[1]
+        ):  # these weights lead from the unit to all of the call's
+            left, right = np.asarray(factor, dtype=float)[:, unit][np.newaxis], dz.T
+            return self._sums(value, left, right, call, "input", np.arange(dz.shape[1])[:, np.newaxis], number)
         if factor is None:
-            left = np.ones((1, rows))
+            left = np.ones((1, len(dz)))
         else:
             left = np.asarray(factor, dtype=float).T
             left = left if call.args[1].ndim == 2 else left[unit : unit + 1]
-        right = np.asarray(dz[:, unit], dtype=float)[np.newaxis]
-        number = np.arange(rows)[np.newaxis]
-        return self._sums(value, left, right, call, "input", np.full((1, rows), unit), number)
+        return self._sums(value, left, dz[:, unit][np.newaxis], call, "input", np.full((1, 1), unit), number)
 
     def _along(self, slope: Slopes, call: Call, dy: HostArray, unit: int) -> Sums:
         """Return the terms of one unit's gradient along one route: the gradients dy that come back, times the slopes."""

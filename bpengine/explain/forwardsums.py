@@ -9,7 +9,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.flow import Flow
 from bpengine.explain.layertrace import LayerTrace
-from bpengine.explain.slopes import parameter_factors
+from bpengine.explain.slopes import is_transposed, parameter_factors
 from bpengine.explain.sums import Sums
 from bpengine.ops import Call
 
@@ -27,10 +27,11 @@ def _forward_sums(call: Call, unit: int, eps: float) -> Sums | None:
     res, y = call.result[1], np.asarray(call.result[0], dtype=float)
     rows, name = len(y), call.kernel.name
     ones = np.ones((rows, 1))
-    if name in ("dense", "dense_no_bias"):
-        x, w = call.args[0], call.args[1][:, unit]
-        left, right = (np.hstack([x, ones]), np.append(w, call.args[2][unit])) if name == "dense" else (x, w)
-        bias = len(w) if name == "dense" else None
+    if name in ("dense", "dense_no_bias", "dense_transposed", "dense_transposed_no_bias"):
+        x, w = call.args[0], call.args[1][unit] if is_transposed(call, "w") else call.args[1][:, unit]
+        biased = len(call.args) == 3
+        left, right = (np.hstack([x, ones]), np.append(w, call.args[2][unit])) if biased else (x, w)
+        bias = len(w) if biased else None
     elif name == "dense_bias_column":
         left, right = res.x_ones, call.args[1][:, unit]
         bias = 0 if call.options.get("ones") == "first" else len(right) - 1

@@ -96,7 +96,7 @@ def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
 def _node(traced: Trace, position: int, column: int, taken: Container[int], say: Words) -> Node:
     call = traced.calls[position]
     phase: Phase = "update" if not call.place else "forward" if _ahead(traced, position) else "backward"
-    aside = call.place in ("", "penalty")
+    aside = call.place in ("", "penalty", "sharing")
     place = say(f"graph_{'layer' if call.place[:1].isdigit() else call.place or 'update'}", place=call.place)
     about = next((n for n, a in traced.parameters.items() if any(a is arg for arg in call.args)), "")
     if aside and about:

@@ -12,6 +12,7 @@ from bpengine.backend import HostArray
 from bpengine.layers import Activation, Dense, Layer, Residual
 from bpengine.layers.chain import local
 from bpengine.layers.layer import HostArrays
+from bpengine.layers.sharing import Shared, known_name
 from bpengine.network import Network
 from bpengine.ops import Call
 
@@ -23,7 +24,8 @@ class LayerTrace:
     place: "0", or "1.0" inside a Residual. x: input (rows, inputs). z: what goes into the activation; a: output. da, dz:
     the gradient of the loss with respect to a and z. Without an activation of its own z is a and dz is da. dx: with
     respect to x, None where nobody asked for it (the first layer). parameters, gradients: by local name ("weight"),
-    gradients with penalties. activation: its name, or None.
+    gradients with penalties; a weight that is tied to another layer's is shown as it is used here, transposed. names: what
+    they are known by ("0.weight"), where parameters are shared with another place. activation: its name, or None.
     """
 
     place: str
@@ -37,6 +39,7 @@ class LayerTrace:
     dx: HostArray | None
     parameters: HostArrays
     gradients: HostArrays
+    names: Mapping[str, str]
 
     @property
     def units(self) -> int:
@@ -59,6 +62,7 @@ class _Walk:
     crossings: Mapping[str, Mapping[str, HostArray]]
     parameters: HostArrays
     gradients: HostArrays
+    shared: Shared
 
 
 def layer_traces(
@@ -70,7 +74,8 @@ def layer_traces(
     gradients: HostArrays,
 ) -> dict[str, LayerTrace]:
     """Return every layer of a network by place; `turn` is where in `calls` the backward pass begins."""
-    walk = _Walk(_grouped(calls[:turn]), _grouped(calls[turn + 1 :]), crossings, parameters, gradients)
+    given, found = network.spread(parameters), network.spread(gradients)
+    walk = _Walk(_grouped(calls[:turn]), _grouped(calls[turn + 1 :]), crossings, given, found, network.shared)
     return {layer.place: layer for layer in _chain(network.layers, "", walk)}
 
 
@@ -97,10 +102,20 @@ def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
         z, dz = ahead[0].result[0], back[-1].args[1]  # of the layer's sum, whatever bends it
     elif name is not None:
         z, dz = ahead[-1].args[0], back[0].result
-    own = local(walk.parameters, place), local(walk.gradients, place)
+    own = [local(walk.parameters, place), local(walk.gradients, place)]
     if isinstance(layer, Residual):
-        own = {}, {}  # those of the inner layers
-    return LayerTrace(place, layer, name, crossed["x"], z, crossed["a"], crossed["da"], dz, crossed["dx"], *own)
+        own = [{}, {}]  # those of the inner layers
+    if is_tied(layer):
+        own = [{**arrays, "weight": arrays["weight"].T} for arrays in own]
+    names = {n: known_name(walk.shared, f"{place}.{n}") for n in own[0]}
+    return LayerTrace(
+        place, layer, name, crossed["x"], z, crossed["a"], crossed["da"], dz, crossed["dx"], own[0], own[1], names
+    )
+
+
+def is_tied(layer: Layer) -> bool:
+    """Tell whether a layer's weight is another's, transposed."""
+    return isinstance(layer, Dense) and layer.tie is not None
 
 
 def _grouped(calls: Sequence[Call]) -> dict[str, list[Call]]:

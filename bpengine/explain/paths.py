@@ -8,16 +8,16 @@ calls, which uses no backward pass but the loss's, and what the largest leave of
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bpengine.errors import whole
-from bpengine.explain.chain import added_up, downstream, multiplied, use_of
+from bpengine.explain.chain import added_up, downstream, multiplied, uses_of
 from bpengine.explain.chainrule import Factor, Path, Paths
 from bpengine.explain.exact import exact_sum
 from bpengine.explain.find import Element, check_row, element_name, find_element
-from bpengine.explain.flow import Flow
+from bpengine.explain.flow import Flow, Use
 from bpengine.explain.reach import start
 from bpengine.explain.search import Search
 from bpengine.explain.trace import Trace
@@ -39,8 +39,34 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     """Return the chain rule of one parameter of a step that was traced already."""
     element, flow = find_element(traced.parameters, name), Flow(traced)
     whole(largest, "paths", "largest")
-    position, argument = use_of(flow, element)
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
+    uses = uses_of(flow, element)
+    ways = [_through(flow, element, use, rows, largest) for use in uses]
+    gradient = exact_sum(np.array([way.gradient for way in ways]))
+    if sample is None and len(uses) == 1 and (given := flow.contribution(uses[0])) is not None:
+        gradient = float(given[element[1]])  # the engine's own sum over the batch
+    found = sorted((path for way in ways for path in way.found), key=lambda path: -abs(path.product))[:largest]
+    everything = exact_sum(np.array([way.whole for way in ways]))
+    return Paths(
+        element_name(element), tuple(rows), sum(way.paths for way in ways), tuple(found),
+        exact_sum(np.array([everything, *(-path.product for path in found)])), everything, gradient, _penalty(flow, element),
+        sum(way.magnitude for way in ways), max(way.steps for way in ways), flow.eps, traced.first_bad,
+    )  # fmt: skip
+
+
+class _Way(NamedTuple):
+    """The paths to one use of a parameter: their sum by a walk forward, and the engine's by its backward pass."""
+
+    whole: float
+    magnitude: float
+    paths: int
+    gradient: float
+    steps: int
+    found: list[Path]
+
+
+def _through(flow: Flow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
+    traced, (position, argument) = flow.trace, use
     call = traced.calls[position]
     inputs, unit = multiplied(call, argument, element)
     arrays, edges = downstream(flow, call.result[0])
@@ -52,14 +78,8 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
         Path(_factors(links), product) for product, links in islice(Search(arrays, edges, dy).largest(begin), largest)
     ]
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
-    if sample is None and (given := flow.contribution((position, argument))) is not None:
-        gradient = float(given[element[1]])  # the engine's own sum over the batch
-    everything = float(end.total.sum())
-    return Paths(
-        element_name(element), tuple(rows), int(end.count.sum()), tuple(found),
-        exact_sum(np.array([everything, *(-path.product for path in found)])), everything, gradient, _penalty(flow, element),
-        float(end.magnitude.sum()), len(arrays) + 2, flow.eps, traced.first_bad,
-    )  # fmt: skip
+    everything, magnitude = float(end.total.sum()), float(end.magnitude.sum())
+    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, found)
 
 
 def _factors(links: list[Any]) -> tuple[Factor, ...]:

@@ -42,6 +42,10 @@ def _dense(call: Call, argument: str) -> list[Slopes]:
     return [Slopes("units", _double(call.args[1]))]
 
 
+def _dense_transposed(call: Call, argument: str) -> list[Slopes]:
+    return [Slopes("units", _double(call.args[1]).T)]
+
+
 def _dense_bias_column(call: Call, argument: str) -> list[Slopes]:
     return [Slopes("units", _double(call.result[1].w_x))]
 
@@ -93,6 +97,8 @@ _TABLE: Mapping[str, Callable[[Call, str], list[Slopes]]] = {
     "dense": _dense,
     "dense_no_bias": _dense,
     "dense_bias_column": _dense_bias_column,
+    "dense_transposed": _dense_transposed,
+    "dense_transposed_no_bias": _dense_transposed,
     "add": _add,
     "dropout": _dropout,
     "batch_norm": _batch_norm,
@@ -118,18 +124,26 @@ def slopes(call: Call, argument: str, on_ones: HostArray | None) -> list[Slopes]
 def parameter_factors(call: Call) -> dict[str, HostArray | None]:
     """Return, for every parameter of a layer's forward call, what it was multiplied by: (rows, inputs), None for ones.
 
-    The gradient of a parameter is the sum over the batch of this factor times the gradient of the output.
+    The gradient of a parameter is the sum over the batch of this factor times the gradient of the output; that of a weight
+    that is used transposed (`is_transposed`) comes out transposed.
     """
     res: Any = call.result[1]
     known: dict[str, Callable[[], dict[str, HostArray | None]]] = {
         "dense": lambda: {"w": res.x, "b": None},
         "dense_no_bias": lambda: {"w": res.x},
         "dense_bias_column": lambda: {"w": res.x_ones},
+        "dense_transposed": lambda: {"w": res.x, "b": None},
+        "dense_transposed_no_bias": lambda: {"w": res.x},
         "batch_norm": lambda: {"gamma": res.x_hat, "beta": None},
         "batch_norm_inference": lambda: {"gamma": res.centred * res.inverse_std, "beta": None},
         "layer_norm": lambda: {"gamma": res.x_hat, "beta": None},
     }
     return known[call.kernel.name]() if call.kernel.name in known else {}
+
+
+def is_transposed(call: Call, argument: str) -> bool:
+    """Tell whether a call uses a parameter transposed: row i of the weight makes unit i."""
+    return argument == "w" and call.kernel.name.startswith("dense_transposed")
 
 
 def _double(array: Any) -> HostArray:

@@ -101,6 +101,8 @@ def _table_lines(e: Explanation, part: Part, say: Words, largest: int) -> Iterat
     label = forward_label if quantity == "z" else back_label
     for term in terms:
         text = say("row", row=term.row) if weight else label(term, say)
+        if weight and len(set(sums.place)) > 1:
+            text += f", {say('use', place=term.place)}"
         yield text, shown(term.left), shown(term.right), shown(term.product)
     if terms.left_out:
         yield say("rest", count=terms.left_out), "", "", shown(terms.rest)

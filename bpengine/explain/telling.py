@@ -114,6 +114,9 @@ def _one_parameter(e: Explanation, part: ParameterSums, i: int, say: Words) -> I
         text += f" + {factor(terms.rest, 6)} [{say('rest', count=terms.left_out)}]"
     more = "".join(f" + {say('penalty', name=n)} {factor(float(v[i]))}" for n, v in part.penalties)
     yield f"  {part.label(i)}{bias}: {say('gradient')} = {text}{more} = {shown(float(part.gradient[i]))}"
+    if len(part.uses) > 1:
+        each = " + ".join(f"{factor(float(v[i]), 6)} ({say('use', place=p)})" for p, v in part.uses)
+        yield f"    {say('shared')}: {each} = {shown(float(part.data.value[i]))}"
     old, new, step = (float(a[i]) for a in (update.old, update.new, update.step_size))
     rate, slope = shown(update.learning_rate, 6), shown(float(update.slope[i]))
     if update.plain:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.explain.explanation import Explanation, ParameterSums
 from bpengine.explain.find import check_row, find_layer, find_unit
-from bpengine.explain.flow import Flow
+from bpengine.explain.flow import Flow, Use
 from bpengine.explain.forwardsums import own_forward
-from bpengine.explain.layertrace import LayerTrace
+from bpengine.explain.layertrace import LayerTrace, is_tied
 from bpengine.explain.sums import Sums, concatenated
 from bpengine.explain.trace import Trace
 from bpengine.explain.update import update_of
 from bpengine.training.optimizers import Optimizer
+
+Pick = tuple[Any, ...]  # the place in an array of a unit's own parameters
 
 
 def explain(
@@ -70,37 +73,48 @@ def _through(flow: Flow, layer: LayerTrace, unit: int) -> Sums | None:
     return concatenated(parts, value)
 
 
-def _parameters(flow: Flow, layer: LayerTrace, unit: int) -> list[ParameterSums]:
-    found = []
-    for local, whole in layer.parameters.items():
-        name = f"{layer.place}.{local}"
-        for position, argument in flow.uses.get(id(flow.trace.parameters[name]), []):
-            call = flow.trace.calls[position]
-            if call.kernel.kind == "penalty":
-                continue
-            given = flow.contribution((position, argument))
-            if given is None or unit >= whole.shape[-1]:
-                continue
-            pick = (slice(None), unit) if whole.ndim == 2 else (slice(unit, unit + 1),)
-            value = np.asarray(given[pick], dtype=float)
-            sums = flow.weights(position, argument, unit, flow.cotangent(position), value)
-            if sums is not None:
-                found.append(_parameter(flow, layer, name, local, unit, sums, pick))
-    return found
+def _parameters(flow: Flow, layer: LayerTrace, unit: int) -> Iterator[ParameterSums]:
+    """Yield the gradients of a unit's parameters; of one that several layers share, with the terms of all its uses."""
+    for local, shown in layer.parameters.items():
+        name = layer.names[local]
+        uses = [u for u in flow.uses.get(id(flow.trace.parameters[name]), []) if not flow.is_penalty(u)]
+        tied = local == "weight" and is_tied(layer.layer)
+        if not uses or unit >= shown.shape[-1]:
+            continue
+        pick: Pick = (
+            (slice(unit, unit + 1),) if shown.ndim == 1 else (unit, slice(None)) if tied else (slice(None), unit)
+        )
+        parts = [flow.weights(use, unit, picked(flow, use, pick), tied=tied) for use in uses]
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts):
+            yield _parameter(flow, layer, local, unit, known, pick)
 
 
-def _parameter(
-    flow: Flow, layer: LayerTrace, name: str, local: str, unit: int, sums: Sums, pick: tuple[Any, ...]
-) -> ParameterSums:
-    trace, whole = flow.trace, flow.trace.parameters[name]
-    indices = tuple((i, unit) for i in range(len(whole))) if whole.ndim == 2 else ((unit,),)
-    row = layer.layer.penalized().get(local)
-    bias_row = {None: None, "first": 0, "last": len(whole) - 1}[row]
-    bias = tuple(i[0] == bias_row if whole.ndim == 2 else local in ("bias", "beta") for i in indices)
-    penalties = []
-    for use in flow.uses[id(whole)]:
-        given = flow.contribution(use)
-        if trace.calls[use[0]].kernel.kind == "penalty" and given is not None:
-            penalties.append((trace.calls[use[0]].kernel.name, np.asarray(given[pick], dtype=float)))
+def picked(flow: Flow, use: Use, pick: Pick) -> HostArray:
+    """Return some elements of what one use gives for a gradient."""
+    return np.asarray(flow.contribution(use), dtype=float)[pick]
+
+
+def _parameter(flow: Flow, layer: LayerTrace, local: str, unit: int, parts: list[Sums], pick: Pick) -> ParameterSums:
+    trace, name, shown = flow.trace, layer.names[local], layer.parameters[local]
+    penalties = [
+        (trace.calls[use[0]].kernel.name, picked(flow, use, pick))
+        for use in flow.uses[id(trace.parameters[name])]
+        if flow.is_penalty(use)
+    ]
     gradient = np.asarray(trace.gradients[name][pick], dtype=float)
-    return ParameterSums(name, indices, bias, sums, tuple(penalties), gradient, update_of(trace, name, pick))
+    data = parts[0]
+    if len(parts) > 1:
+        added = np.asarray(sum(part.value for part in parts), dtype=float)
+        data = concatenated(parts, added if penalties else gradient)
+    across = shown.ndim == 2 and pick[0] == unit
+    indices = tuple(
+        ((unit, i) if across else (i, unit)) if shown.ndim == 2 else (unit,) for i in range(len(data.value))
+    )
+    row = layer.layer.penalized().get(local)
+    bias_row = {None: None, "first": 0, "last": len(shown) - 1}[row]
+    bias = tuple(i[0] == bias_row if shown.ndim == 2 else local in ("bias", "beta") for i in indices)
+    return ParameterSums(
+        name, indices, bias, data, tuple(penalties), gradient, update_of(trace, name, pick), across=across,
+        uses=tuple((part.place[0], part.value) for part in parts),
+    )  # fmt: skip

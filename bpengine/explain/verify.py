@@ -147,7 +147,7 @@ class _Reader:
 
 
 def _where(place: str) -> Reason:
-    known = {"": "cause_update", "loss": "cause_loss", "penalty": "cause_penalty"}
+    known = {"": "cause_update", "loss": "cause_loss", "penalty": "cause_penalty", "sharing": "cause_sharing"}
     return Reason(known.get(place, "cause_layer"), {"place": place})
 
 

@@ -45,12 +45,16 @@ class _Watched(Layer):
         return self.layer.penalized()
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
-        y, residual, seen = self.layer.forward(ops, params, running, x, run)
+        made = self.layer.forward(ops, params, running, x, run)
+        if not isinstance(made, tuple) or len(made) != 3:
+            return made  # it is refused by who called, in words
+        y, residual, seen = made
         self.crossings[run.place] = {"x": x, "a": y}
         return y, (run.place, residual), seen
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         place, own = residual
-        dx, gradients = self.layer.backward(ops, own, dy, need_dx=need_dx)
-        self.crossings[place] |= {"da": dy, "dx": dx}
-        return dx, gradients
+        made = self.layer.backward(ops, own, dy, need_dx=need_dx)
+        if isinstance(made, tuple) and made:
+            self.crossings[place] |= {"da": dy, "dx": made[0]}
+        return made

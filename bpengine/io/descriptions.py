@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from bpengine.errors import ModelFileError, nearest
 from bpengine.io.own import Own
-from bpengine.layers import LAYERS, Activation, CustomActivation, initializers
+from bpengine.io.settings import settings_of
+from bpengine.layers import LAYERS, Activation, CustomActivation, Dense, Layer, Residual, initializers
 from bpengine.losses import CustomLoss, Loss
 from bpengine.network import Network
 from bpengine.penalties import L1, L2
@@ -23,9 +23,17 @@ NOTHING = Own()
 
 
 def describe(value: Any) -> Any:
-    """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers."""
+    """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers.
+
+    A layer that a network has met before is {"type": "Shared", "place": ...}, and a tie is the place of the layer tied to.
+    Raises ModelFileError for a setting of a layer of one's own from which `build` could not make the same layer again.
+    """
+    return _described(value, "", {})
+
+
+def _described(value: Any, place: str, met: dict[int, str]) -> Any:
     if isinstance(value, (list, tuple)):
-        return [describe(item) for item in value]
+        return [_described(item, place, met) for item in value]
     if isinstance(value, CustomLoss):
         settings = {"reduction": value.reduction, "link": value.link, "target": value.target}
         return {"type": "CustomLoss", "name": value.name, **settings}
@@ -33,13 +41,36 @@ def describe(value: Any) -> Any:
         return {"type": "CustomActivation", "name": value.name}
     if isinstance(value, (Activation, Loss)):
         extra = {"reduction": value.reduction} if isinstance(value, Loss) else {}
-        options = {name: describe(option) for name, option in value.options.items()}
+        options = {name: _described(option, place, met) for name, option in value.options.items()}
         return {"type": type(value).__name__, "name": value.name, **extra, **options}
     if isinstance(value, initializers.Explicit):
         return {"type": "Explicit"}
     if hasattr(value, "__dataclass_fields__"):
-        return {"type": type(value).__name__, **{f.name: describe(getattr(value, f.name)) for f in fields(value)}}
+        told: dict[str, Any] = {"type": type(value).__name__}
+        for name, part in settings_of(value).items():
+            if name == "layers" and isinstance(value, (Network, Residual)):
+                told[name] = [_placed(layer, f"{place}{i}", met) for i, layer in enumerate(value.layers)]
+            elif name == "tie" and isinstance(value, Dense):
+                told |= {} if value.tie is None else {"tie": met[id(value.tie)]}
+            elif not _left_out(value, name):
+                told[name] = _described(part, place, met)
+        return told
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _left_out(value: Any, name: str) -> bool:
+    """Tell whether a field is left out: what a network shares, and the initialiser of a weight that is another layer's."""
+    if isinstance(value, Network):
+        return name == "shared"
+    return isinstance(value, Dense) and value.tie is not None and name == "weight_init"
+
+
+def _placed(layer: Layer, place: str, met: dict[int, str]) -> Any:
+    """Return the description of the layer at a place of a network."""
+    if id(layer) in met:
+        return {"type": "Shared", "place": met[id(layer)]}
+    met[id(layer)] = place
+    return _described(layer, f"{place}.", met)
 
 
 def build(description: Any, own: Own = NOTHING) -> Any:
@@ -47,25 +78,57 @@ def build(description: Any, own: Own = NOTHING) -> Any:
 
     Raises ModelFileError for what is not known, ConfigError for settings that its class refuses.
     """
-    if isinstance(description, list):
-        return [build(item, own) for item in description]
-    if not isinstance(description, dict):
-        return description
-    known = {**_KNOWN, **own.layers}
-    settings = {name: build(value, own) for name, value in description.items() if name != "type"}
-    kind = description.get("type")
-    if kind == "CustomLoss":
-        return own.loss(settings)
-    if kind == "CustomActivation":
-        return own.activation(settings)
-    if not isinstance(kind, str) or kind not in known:
-        raise ModelFileError(
-            f"the file uses the layer {kind!r}, which is not known here. {nearest(kind, known)} Pass layers={{{kind!r}: ...}}."
-        )
-    try:
-        return known[kind](**settings)
-    except TypeError as error:
-        raise ModelFileError(f"the file describes {kind} with settings it does not have: {error}.") from None
+    return _Builder(own).value(description, "")
+
+
+class _Builder:
+    """Builds one description; `placed` are the layers built so far by place, which others share or are tied to."""
+
+    def __init__(self, own: Own) -> None:
+        self.own, self.placed = own, dict[str, Any]()
+
+    def value(self, description: Any, place: str) -> Any:
+        if isinstance(description, list):
+            return [self.value(item, place) for item in description]
+        if not isinstance(description, dict):
+            return description
+        kind, known = description.get("type"), {**_KNOWN, **self.own.layers}
+        settings = {
+            name: self._setting(kind, name, value, place) for name, value in description.items() if name != "type"
+        }
+        if kind == "Shared":
+            return self._at(settings.get("place"))
+        if kind == "CustomLoss":
+            return self.own.loss(settings)
+        if kind == "CustomActivation":
+            return self.own.activation(settings)
+        if not isinstance(kind, str) or kind not in known:
+            raise ModelFileError(
+                f"the file uses the layer {kind!r}, which is not known here. {nearest(kind, known)} "
+                f"Pass layers={{{kind!r}: ...}}."
+            )
+        try:
+            return known[kind](**settings)
+        except TypeError as error:
+            raise ModelFileError(f"the file describes {kind} with settings it does not have: {error}.") from None
+
+    def _setting(self, kind: Any, name: str, value: Any, place: str) -> Any:
+        if kind == "Dense" and name == "tie":
+            return self._at(value)
+        if kind not in ("Network", "Residual") or name != "layers" or not isinstance(value, list):
+            return self.value(value, place)
+        layers = []
+        for i, layer in enumerate(value):
+            self.placed[f"{place}{i}"] = self.value(layer, f"{place}{i}.")
+            layers.append(self.placed[f"{place}{i}"])
+        return layers
+
+    def _at(self, place: Any) -> Any:
+        if place not in self.placed:
+            raise ModelFileError(
+                f"the file describes a layer that shares those of place {place!r}, where there is none yet."
+            )
+        return self.placed[place]
 
 
 def difference(wanted: Any, found: Any, where: str = "network") -> str | None:

@@ -19,6 +19,8 @@ from bpengine.kernels import (
     dense,
     dense_bias_column,
     dense_no_bias,
+    dense_transposed,
+    dense_transposed_no_bias,
     divide,
     dropout,
     elu,
@@ -57,7 +59,10 @@ from bpengine.kernels import (
 )
 from bpengine.kernels._kernel import Cost, Kernel
 
-_LAYERS = (dense, dense_no_bias, dense_bias_column, dropout, batch_norm, batch_norm_inference, layer_norm, add, divide)
+_LAYERS = (
+    *(dense, dense_no_bias, dense_bias_column, dense_transposed, dense_transposed_no_bias),
+    *(dropout, batch_norm, batch_norm_inference, layer_norm, add, divide),
+)
 _ACTIVATIONS = (
     *(identity, sigmoid, tanh, relu, leaky_relu, elu, selu),
     *(softplus, gelu, gelu_tanh, silu, softmax, step),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._functions import finite, one_hot, reduction_factor
+from bpengine.kernels._functions import one_hot, reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -26,16 +26,19 @@ def softmax_cross_entropy_fwd(
 
     This is the cross-entropy of softmax(y) against t, whether or not t sums to one. With e = exp(y - max) and
     q = t / max(1, sum t), sum e = 1 + rest, rest = sum (e - q) + (sum q - 1). For a right answer e - q is exactly 0 and
-    what is left are the other classes: log1p keeps the loss's own digits, however small it is.
+    what is left are the other classes: log1p keeps the loss's own digits, however small it is. A score of -inf rules a class
+    out, one of inf makes it certain (two of inf are taken for equal).
     Shapes: y (logits) (B, O), target (B, O) or class numbers (B,), weights (B,) or None -> loss ().
     """
     q, mass, most = _at_most_one(xp, target, y)
-    (near, far), (largest, top) = finite(xp, y), finite(xp, xp.max(y, axis=1, keepdims=True))
-    shifted, lost = finite(xp, near - largest)
+    half = 0.5 * float(xp.finfo(y.dtype).max)
+    near = xp.clip(y, -half, half)  # inf - inf would be NaN
+    shifted = near - xp.max(near, axis=1, keepdims=True)
     miss = xp.exp(shifted) - q
     others = xp.sum(miss, axis=1, keepdims=True)
-    log_total = xp.log1p(others + (mass - 1.0)) * top * top  # infinite where two classes are
-    values = (most * (mass * log_total - xp.sum(q * shifted * far * lost * top, axis=1, keepdims=True)))[:, 0]
+    log_total = xp.log1p(others + (mass - 1.0))
+    far = xp.sum(4.0 * (q * shifted), axis=1, keepdims=True)  # exact, and infinite again where y was
+    values = (0.25 * most * (4.0 * mass * log_total - far))[:, 0]
     factor = reduction_factor(xp, values, weights, reduction)
     return xp.sum(values * factor), SoftmaxCrossEntropyResidual(miss, others, q, mass, most, factor)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels._kernel import Array
-from bpengine.layers.contract import check_initial, check_penalized, run_backward, run_forward
+from bpengine.layers.contract import check_initial, check_penalized, outputs_of, run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, local, qualified
 from bpengine.ops import Ops
 
@@ -34,7 +34,7 @@ def sizes(layers: Sequence[Layer], inputs: int) -> list[int]:
     """Return the number of features before each layer and after the last."""
     result = [inputs]
     for layer in layers:
-        result.append(layer.outputs(result[-1]))
+        result.append(outputs_of(layer, result[-1]))
     return result
 
 

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.errors import BpError, ConfigError, DataError, ShapeError
+from bpengine.errors import BpError, ConfigError, DataError, ShapeError, whole
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.layers.residuals import leaves, rebuilt
 from bpengine.ops import Ops
 
 PROVEN: set[type[Layer]] = {Layer}  # the engine's own, filled where they are all known
+BIAS_ROWS = (None, "first", "last")
+NOT_TRACED = ("JAXTypeError", "JAXIndexError")  # what JAX raises where a value is asked for that is not there yet
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,25 @@ def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArray
     return dict(arrays)
 
 
+def outputs_of(layer: Layer, inputs: int) -> int:
+    """Return the number of features that come out of a layer; raise ConfigError when it says something else than one."""
+    return whole(layer.outputs(inputs), name_of(layer, ""), "the result of its outputs")
+
+
 def check_penalized(layer: Layer, place: str, names: Iterable[str]) -> None:
-    """Raise ConfigError when a layer has a penalty on a parameter that it does not have."""
-    if wrong := [name for name in layer.penalized() if name not in names]:
+    """Raise ConfigError when a layer's `penalized` is no dict of bias rows by the names of its parameters."""
+    who, found = name_of(layer, place), layer.penalized()
+    if not isinstance(found, Mapping):
         raise ConfigError(
-            f"{name_of(layer, place)} requires penalized to name its parameters ({_list(names)}), got {_list(wrong)}."
+            f"{who} requires penalized to return a dict by parameter name, got {_kind(found)}. "
+            'For example {"weight": None}: penalties apply to all of it.'
         )
+    if wrong := [name for name in found if name not in names]:
+        raise ConfigError(f"{who} requires penalized to name its parameters ({_list(names)}), got {_list(wrong)}.")
+    for name, row in found.items():
+        if row not in BIAS_ROWS:
+            known = ", ".join(map(repr, BIAS_ROWS))
+            raise ConfigError(f"{who} requires penalized to say where the bias of {name!r} is: {known}, got {row!r}.")
 
 
 def name_of(layer: Layer, place: str) -> str:
@@ -141,8 +156,9 @@ def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wan
         "running statistics": "Each one of `init_running` must come back, under the same name.",
     }[what]
     names = list(wanted)
+    counted = f"1 {what.removesuffix('s')}" if len(names) == 1 else f"{len(names)} {what}"
     raise ShapeError(
-        f"{who} requires its {method} to return {len(names)} {what} ({_list(names)}), got {len(got)} ({_list(got)}). {hint}"
+        f"{who} requires its {method} to return {counted} ({_list(names)}), got {len(got)} ({_list(got)}). {hint}"
     )
 
 
@@ -222,6 +238,10 @@ def told(who: str, method: str) -> Iterator[None]:
             ) from error
         if not isinstance(error, BpError):
             error.add_note(f"this came from the {method} of {who}")
+            if any(kind.__name__ in NOT_TRACED for kind in type(error).__mro__):
+                error.add_note(
+                    f"The {method} needs the array functions of ops.xp, and no branches on values, to run on JAX."
+                )
         raise
 
 

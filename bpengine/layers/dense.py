@@ -28,12 +28,21 @@ class Dense(Layer):
     layer, which is run on the sums.
     bias: True for a vector of its own ("bias"); False for none; "column" for the textbook trick that feeds a column of
     ones to the layer and keeps the bias as the last row of the weight matrix; "column-first" for the first row.
+    tie: a Dense layer that comes before in the same network, whose weight, transposed, is this layer's: the decoder of an
+    autoencoder. Its gradient is the sum of both uses; the bias is this layer's own (True or False).
     weight_init, bias_init: a name ("auto", "zeros", "normal", "uniform", "glorot", "he", "lecun", "orthogonal"), an
     initialiser, or an array. An array for a weight with a bias row has that row included.
 
     Parameters: "weight" (inputs, units), or (inputs + 1, units) with a bias row; "bias" (units,); those of a layer given as
     the activation, as "activation.alpha".
-    Raises ConfigError for a unit count below 1 or an unknown name.
+    Raises ConfigError for a unit count below 1, an unknown name, or a tie to something else than a Dense layer with a weight
+    of its own, without a bias row.
+
+    >>> import bpengine as bp
+    >>> encoder = bp.Dense(3, "tanh")
+    >>> network = bp.Network(8, [encoder, bp.Dense(8, tie=encoder)], "mean_squared_error")
+    >>> list(bp.Model(network).parameters)
+    ['0.weight', '0.bias', '1.bias']
     """
 
     units: int
@@ -41,6 +50,7 @@ class Dense(Layer):
     bias: bool | str
     weight_init: Initializer = field(compare=False)
     bias_init: Initializer = field(compare=False)
+    tie: Dense | None = field(repr=False)
 
     def __init__(
         self,
@@ -49,6 +59,7 @@ class Dense(Layer):
         bias: bool | str = True,
         weight_init: Any = "auto",
         bias_init: Any = "zeros",
+        tie: Dense | None = None,
     ) -> None:
         made = make_activation(activation)
         if not (isinstance(bias, bool) or (isinstance(bias, str) and bias in BIASES)):
@@ -58,13 +69,38 @@ class Dense(Layer):
         object.__setattr__(self, "units", whole(units, "Dense", "the number of units"))
         object.__setattr__(self, "activation", made)
         object.__setattr__(self, "bias", bias)
+        object.__setattr__(self, "tie", tie)
+        if tie is not None:
+            self._check_tie(weight_init)
         follows = made.name if isinstance(made, Activation) else "one's own"
         object.__setattr__(self, "weight_init", make_initializer(weight_init, follows))
         object.__setattr__(self, "bias_init", make_initializer(bias_init, follows))
 
+    def _check_tie(self, weight_init: Any) -> None:
+        tie: Any = self.tie
+        if not isinstance(tie, Dense):
+            raise ConfigError(
+                f"Dense requires tie to be a Dense layer, got {tie!r}. Give the object in the list of layers."
+            )
+        if tie.tie is not None or tie._ones or self._ones:
+            raise ConfigError(
+                "Dense requires tie to be a layer with a weight of its own, and neither to keep its bias as a row of the "
+                f"weight, got bias={tie.bias!r} there and bias={self.bias!r} here{', and a tie there' if tie.tie else ''}."
+            )
+        if not (isinstance(weight_init, str) and weight_init == "auto"):
+            raise ConfigError(
+                f"Dense with a tie has the weight of another layer, got weight_init={weight_init!r}. Give it to that layer."
+            )
+
     @property
     def _ones(self) -> str | None:
         return BIASES.get(str(self.bias))
+
+    @property
+    def _kernel(self) -> str:
+        if self._ones:
+            return "dense_bias_column"
+        return f"dense{'' if self.tie is None else '_transposed'}{'' if self.bias else '_no_bias'}"
 
     def outputs(self, inputs: int) -> int:
         """Return the number of units, or what the activation makes of it."""
@@ -79,6 +115,8 @@ class Dense(Layer):
         return qualified(self.activation.init_running(self.units), BENT)
 
     def _init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
+        if self.tie is not None:
+            return {"bias": self.bias_init(rng, (self.units,))} if self.bias else {}
         if self._ones and isinstance(self.weight_init, Explicit):
             return {"weight": self.weight_init(rng, (inputs + 1, self.units))}
         weight = self.weight_init(rng, (inputs, self.units))
@@ -96,16 +134,14 @@ class Dense(Layer):
 
     def penalized(self) -> dict[str, str | None]:
         """Penalties apply to the weight, without its bias row, and to what the activation says."""
-        return {"weight": self._ones, **{f"{BENT}.{name}": row for name, row in self.activation.penalized().items()}}
+        own = {"weight": self._ones} if self.tie is None else {}
+        return {**own, **{f"{BENT}.{name}": row for name, row in self.activation.penalized().items()}}
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         """Return activation(x w + b)."""
-        if self.bias is True:
-            z, linear = ops.dense_fwd(x, params["weight"], params["bias"])
-        elif self.bias is False:
-            z, linear = ops.dense_no_bias_fwd(x, params["weight"])
-        else:
-            z, linear = ops.dense_bias_column_fwd(x, params["weight"], ones=self._ones)
+        own = [params["weight"], params["bias"]] if self.bias is True else [params["weight"]]
+        how = {"ones": self._ones} if self._ones else {}
+        z, linear = ops.forward(self._kernel)(x, *own, **how)
         inside = run.at(f"{run.place}.{BENT}")
         y, bent, seen = run_forward(self.activation, ops, local(params, BENT), local(running, BENT), z, inside)
         return y, (linear, bent), qualified(seen, BENT)
@@ -114,9 +150,5 @@ class Dense(Layer):
         """Return dx and the gradients of weight and bias."""
         linear, bent = residual
         dz, more = run_backward(self.activation, ops, bent, dy)
-        if self.bias is True:
-            dx, dw, db = ops.dense_bwd(linear, dz, need_dx=need_dx)
-            return dx, {"weight": dw, "bias": db, **qualified(more, BENT)}
-        run = ops.dense_no_bias_bwd if self.bias is False else ops.dense_bias_column_bwd
-        dx, dw = run(linear, dz, need_dx=need_dx)
-        return dx, {"weight": dw, **qualified(more, BENT)}
+        dx, *own = ops.backward(self._kernel)(linear, dz, need_dx=need_dx)
+        return dx, {**dict(zip(("weight", "bias"), own, strict=False)), **qualified(more, BENT)}

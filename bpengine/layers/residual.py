@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.errors import ShapeError
+from bpengine.errors import ShapeError, whole
 from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
+from bpengine.layers.contract import name_of
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -48,7 +49,7 @@ class Residual(Layer):
 
     def smallest_batch(self, run: Run) -> int:
         """Return what the most demanding of the inner layers needs."""
-        return max(layer.smallest_batch(run.at(f"{run.place}.{i}")) for i, layer in enumerate(self.layers))
+        return neediest(self.layers, run)[0]
 
     def penalized(self) -> dict[str, str | None]:
         """Return what the inner layers have penalised."""
@@ -66,3 +67,19 @@ class Residual(Layer):
         straight, inward = ops.add_bwd(added, dy)
         bent, gradients = backward_chain(self.layers, ops, residuals, inward, place, need_dx=need_dx)
         return (ops.add_fwd(straight, bent)[0] if need_dx else None), gradients
+
+
+def neediest(layers: Sequence[Layer], run: Run) -> tuple[int, Layer]:
+    """Return the smallest batch that all layers can be run on, and the layer that needs it, also inside of Residual.
+
+    Raises ConfigError when a layer says something else than a number of rows.
+    """
+    found, prefix = [], f"{run.place}." if run.place else ""
+    for i, layer in enumerate(layers):
+        here = run.at(prefix + str(i))
+        if isinstance(layer, Residual):
+            found.append(neediest(layer.layers, here))
+        else:
+            least = whole(layer.smallest_batch(here), name_of(layer, here.place), "the result of its smallest_batch")
+            found.append((least, layer))
+    return max(found, key=lambda pair: pair[0])

@@ -11,7 +11,9 @@ from typing import Any
 
 from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError, flag, number, unknown, whole
+from bpengine.layers import BatchNorm
 from bpengine.layers.layer import Arrays, Run
+from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
@@ -102,6 +104,8 @@ class Fit:
     def trainer(self, subject: Subject, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
         """Return the trainer."""
         network, backend = subject.network, subject.backend
+        if self.update == "sequential":
+            _require_unshared(network, subject.names)
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
         frozen = frozen_layers(subject.running, chosen("freeze", self.freeze, (*subject.names, *subject.running)))
         least = self._least(network, len(rows.x), frozen)
@@ -150,21 +154,25 @@ class Fit:
 
     def _least(self, network: Network, rows: int, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
-        least = network.smallest_batch(Run(True, frozen=frozen))
+        least, layer = neediest(network.layers, Run(True, frozen=frozen))
+        kind = type(layer).__name__
         batch = min(rows, self.batch_size or rows)
         if batch >= least:
             if 0 < rows % batch < least:
                 warnings.warn(
                     f"batch_size {batch} leaves {rows % batch} of {rows} rows over at the end of an epoch, too few for "
-                    f"BatchNorm: the last batch has {batch + rows % batch} rows.",
+                    f"{kind}: the last batch has {batch + rows % batch} rows.",
                     stacklevel=4,
                 )
             return least
-        got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row"
-        raise ConfigError(
-            f"fit requires at least {least} rows in a step with BatchNorm, got {got}. One row has no variance: its output is "
-            "beta whatever x is, and the running variance would tend to 0. Give larger batches, or use LayerNorm."
-        )
+        got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row{'s' * (rows != 1)}"
+        why = "Its smallest_batch says so. Give larger batches."
+        if isinstance(layer, BatchNorm):
+            why = (
+                "One row has no variance: its output is beta whatever x is, and the running variance would tend to 0. "
+                "Give larger batches, or use LayerNorm."
+            )
+        raise ConfigError(f"fit requires at least {least} rows in a step with {kind}, got {got}. {why}")
 
     def _plan(
         self, optimizer: Optimizer, rules: Rules, trained: tuple[str, ...], frozen: frozenset[str], *, full: bool
@@ -188,6 +196,15 @@ class Fit:
         held_out = check_rows(subject.network, *self.validation, dtype=subject.backend.dtype, who="validation x")
         evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
         return lambda state: evaluate(state["params"], state["running"], held_out)
+
+
+def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
+    again = [name for name in network.spread(dict.fromkeys(names)) if name not in names]
+    if again:
+        raise ConfigError(
+            "update='sequential' requires layers with parameters of their own: it updates a layer before the gradient goes "
+            f"on, and {again[0]!r} shares those of a layer that it has not reached by then. Use update='simultaneous'."
+        )
 
 
 def _first_state(subject: Subject, plan: StepPlan) -> State:

@@ -17,6 +17,7 @@ from bpengine.layers.chain import Stage
 from bpengine.layers.contract import name_of, run_forward
 from bpengine.layers.residuals import leaves, rebuilt
 from bpengine.ops import Ops
+from bpengine.streams import stream
 
 ROWS, DRAWS = 7, 3  # of random input
 
@@ -40,7 +41,7 @@ def of_parameters_alone(stage: Stage) -> tuple[bool, ...]:
                 f"update='sequential' requires {who} to keep its residual in tuples, lists, dicts or dataclasses of "
                 f"arrays, got {type(leaf).__name__}. Use update='simultaneous', or keep the arrays themselves."
             )
-    rng = np.random.default_rng(0)
+    rng = stream("in turn", 0)
     params = {name: rng.standard_normal(tuple(a.shape)) for name, a in stage.params.items()}
     running = {name: rng.uniform(0.5, 2.0, tuple(a.shape)) for name, a in stage.running.items()}
     found = []

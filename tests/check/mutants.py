@@ -175,7 +175,7 @@ class Forgetful:
         return f"{self.kernel}-{self.parameter} taken for {self.value:g}"
 
     def broken(self) -> Kernel:
-        """Return the kernel with both residuals kept: the right one, to see whether the mutant differs, and the other."""
+        """Return the kernel with both residuals kept: the right one, to see whether the mutant differs, and its own."""
         right, backward = self.row.forward, self.row.backward
         assert backward
 

@@ -85,11 +85,10 @@ def test_the_models_own_gradients_are_judged_there_too(rng: Any) -> None:
 
 
 def test_a_loss_of_its_own_that_overflows_there_is_said(rng: Any) -> None:
-    dense = bp.Dense(2, weight_init=np.full((3, 2), 9e18))
+    dense = bp.Dense(2, weight_init=np.full((3, 2), 4e18))
     model = bp.Model(bp.Network(3, [dense], "half_sum_squares"))
     report = check_gradients(model, np.ones((1, 3)), np.ones((1, 2)), oracles="inner products")
-    assert report.perturbed.judged
-    assert "its own loss in float32 is not finite there" in report.perturbed.note or report.passed
+    assert "its own loss in float32 is not finite there" in report.perturbed.note
 
 
 def test_both_points_are_told(rng: Any, jax: Any) -> None:
@@ -137,9 +136,10 @@ class Logarithm(bp.Layer):
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_a_point_is_found_where_the_function_is_finite(refuses: bool, rng: Any) -> None:
-    report = check_gradients(Logarithm(refuses), rng.uniform(0.01, 5.0, (5, 4)), oracles="differences")
+    report = check_gradients(Logarithm(refuses), rng.uniform(0.5, 5.0, (5, 4)), oracles="inner products")
     assert report.passed, str(report)
-    assert report.perturbed.judged
+    assert report.perturbed.judged or "none: Logarithm raises ValueError near it" in report.perturbed.note
+    assert refuses or report.perturbed.judged
 
 
 def test_where_there_is_none_the_report_says_so() -> None:

@@ -83,7 +83,7 @@ class Doubled(bp.Layer):
 
 def test_a_vanishing_gradient_is_judged_by_its_own_size(rng: Any, jax: Any) -> None:
     """The more sigmoid layers lie behind it, the less of a gradient arrives: a part in 1e17 here."""
-    layers = [Doubled(), *[bp.Dense(4, "sigmoid")] * 24, bp.Dense(1)]
+    layers = [Doubled(), *(bp.Dense(4, "sigmoid") for _ in range(24)), bp.Dense(1)]
     x, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 1))
     report = check_gradients(bp.Network(4, layers, "half_sum_squares"), x, y, perturbed=False)
     assert [(v.array, v.oracle) for v in report.failures] == [("0.gain", "autodiff")]

@@ -195,7 +195,7 @@ def test_the_file_is_plain_safetensors(path: Path, data: Any) -> None:
         np.testing.assert_array_equal(arrays[name], value)
 
 
-DEEP = bp.Network(2, [bp.Dense(2)] * 11, "mean_squared_error")
+DEEP = bp.Network(2, [bp.Dense(2) for _ in range(11)], "mean_squared_error")
 ORDER = [f"{i}.{name}" for i in range(11) for name in ("weight", "bias")]
 
 

@@ -103,7 +103,7 @@ class Scene:
         source, update = self.columns[column].sources, part.update
         first = 1 if part.bias[0] and len(part.bias) > 1 else 0  # a bias kept as the first row of the weights
         for i, name in enumerate(part.labels()):
-            start = None if part.bias[i] or len(part.indices[i]) < 2 or not source else part.indices[i][0] - first
+            start = None if part.bias[i] or len(part.indices[i]) < 2 or not source else part.source(i) - first
             if start is not None and start not in self.columns[source[0]].units:
                 continue
             slots = {n: [sheet.put(a[i]), sheet.put(b[i])] for n, (a, b) in update.slots.items()}
@@ -111,10 +111,15 @@ class Scene:
             yield {
                 "name": name, "column": column, "unit": unit, "from": start, "bias": part.bias[i], **told, "slots": slots,
                 "rate": sheet.put(update.learning_rate), "gradient": sheet.put(part.gradient[i]),
-                "data": self._terms(sheet, part.data.terms(i, self.terms), _row_label),
+                "data": self._terms(sheet, part.data.terms(i, self.terms), _use_label if len(part.uses) > 1 else _row_label),
                 "penalties": [[kernel, sheet.put(values[i])] for kernel, values in part.penalties],
             }  # fmt: skip
 
 
 def _row_label(term: Term, say: Words) -> str:
     return say("row", row=term.row)
+
+
+def _use_label(term: Term, say: Words) -> str:
+    """Name a term of a parameter that several layers share."""
+    return f"{_row_label(term, say)}, {say('use', place=term.place)}"

@@ -8,6 +8,10 @@ CAUSES: dict[str, tuple[str, str]] = {
     "cause_layer": (" in layer {place}", " na camada {place}"),
     "cause_loss": (" in the loss", " na função de perda"),
     "cause_penalty": (" in the penalty", " na penalidade"),
+    "cause_sharing": (
+        " in the sum over a shared parameter's uses",
+        " na soma sobre os usos de um parâmetro compartilhado",
+    ),
     "cause_update": (" in the update", " na atualização"),
     "cause_row": (", row {i}", ", linha {i}"),
     "cause_column": (", column {i}", ", coluna {i}"),

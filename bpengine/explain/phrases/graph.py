@@ -10,6 +10,7 @@ GRAPH: dict[str, tuple[str, str]] = {
     "graph_layer": ("layer {place}", "camada {place}"),
     "graph_loss": ("loss", "função de perda"),
     "graph_penalty": ("penalty", "penalidade"),
+    "graph_sharing": ("shared parameter", "parâmetro compartilhado"),
     "graph_update": ("update", "atualização"),
     "graph_of": ("{what} of {parameter}", "{what} de {parameter}"),
 }

@@ -68,6 +68,8 @@ UNIT: dict[str, tuple[str, str]] = {
     "weights_left": ("{count} weights with smaller gradients", "{count} pesos com gradientes menores"),
     "penalty": ("penalty {name}", "penalidade {name}"),
     "gradient": ("gradient", "gradiente"),
+    "shared": ("shared parameter, the sum of all its uses", "parâmetro compartilhado, a soma de todos os seus usos"),
+    "use": ("layer {place}", "camada {place}"),
     "step": ("Step of {rule}, learning rate {rate}", "Passo de {rule}, taxa de aprendizado (learning rate) {rate}"),
     "step_size": (
         "slope x learning rate = step size: {slope} x {rate} = {step}",

@@ -1,0 +1,40 @@
+"""Settings: what a class of one's own is made from, as far as a model file can hold it and give it back."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ModelFileError
+
+
+def settings_of(value: Any) -> dict[str, Any]:
+    """Return the fields that a dataclass is made from, by name.
+
+    Raises ModelFileError where the same could not be made again from a file: for settings that are no fields, and for fields
+    of which a file has no form.
+    """
+    who, names = type(value).__name__, [f.name for f in fields(value) if f.init]
+    for name, parameter in inspect.signature(type(value)).parameters.items():
+        if name not in names and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ModelFileError(
+                f"a model file requires the settings of {who} as fields of a frozen dataclass, got {name!r} in its __init__. "
+                f"Write @dataclass(frozen=True) above the class, and {name!r} as a field into it."
+            )
+    for name in names:
+        if not _is_held(getattr(value, name)):
+            raise ModelFileError(
+                f"a model file requires the setting {name!r} of {who} to be a number, text, None, a layer, or a list of such, "
+                f"got {type(getattr(value, name)).__name__}."
+            )
+    return {name: getattr(value, name) for name in names}
+
+
+def _is_held(setting: Any) -> bool:
+    if isinstance(setting, (list, tuple)):
+        return all(map(_is_held, setting))
+    plain = setting.item() if isinstance(setting, np.generic) else setting
+    return plain is None or isinstance(plain, (bool, int, float, str)) or hasattr(plain, "__dataclass_fields__")

@@ -1,0 +1,50 @@
+"""Dense layer without a bias whose weight is another layer's, transposed: y = x w^T."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bpengine.kernels._kernel import Array, Kernel, Namespace
+
+
+class DenseTransposedNoBiasResidual(NamedTuple):
+    """What the backward needs: the input and the weight."""
+
+    x: Array
+    w: Array
+
+
+def dense_transposed_no_bias_fwd(xp: Namespace, x: Array, w: Array) -> tuple[Array, DenseTransposedNoBiasResidual]:
+    """Compute y = x w^T.
+
+    Shapes: x (B, I), w (O, I) -> y (B, O).
+    """
+    return x @ w.T, DenseTransposedNoBiasResidual(x, w)
+
+
+def dense_transposed_no_bias_bwd(
+    xp: Namespace, res: DenseTransposedNoBiasResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Compute the cotangents of x and w.
+
+    dx = dy w, dw = dy^T x. `need_dx=False` leaves dx out (None), as the first layer may.
+    Shapes: dy (B, O) -> dx (B, I), dw (O, I).
+    Source: Vincent, Larochelle, Lajoie, Bengio, Manzagol, "Stacked denoising autoencoders", JMLR 11, 2010, section 2.2 (tied
+    weights).
+    """
+    dx = dy @ res.w if need_dx else None
+    return dx, dy.T @ res.x
+
+
+KERNEL = Kernel(
+    name="dense_transposed_no_bias",
+    kind="layer",
+    forward=dense_transposed_no_bias_fwd,
+    backward=dense_transposed_no_bias_bwd,
+    shapes={"x": ("B", "I"), "w": ("O", "I"), "y": ("B", "O")},
+    differentiable=("x", "w"),
+    formula={"y": "x @ w.T", "dx": "dy @ w", "dw": "dy.T @ x"},
+    flops=lambda B, I, O: (2 * B * I * O, 4 * B * I * O),
+    source="Vincent, Larochelle, Lajoie, Bengio, Manzagol, JMLR 11 (2010), section 2.2",
+    analytic=True,
+)

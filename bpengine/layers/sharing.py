@@ -1,0 +1,126 @@
+"""Shared parameters: the same layer object in two places of a network is one set of parameters, and so is a tied weight.
+
+The first place gives the parameters their names. A network's forward pass spreads them to all places, as the same arrays,
+and its backward pass gathers what comes back from all of them into one gradient, the sum. Layers do not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from bpengine.errors import BpError, ConfigError
+from bpengine.layers.chain import sizes
+from bpengine.layers.dense import Dense
+from bpengine.layers.layer import Arrays, Layer
+from bpengine.layers.residual import Residual
+from bpengine.ops import Ops
+
+Value = TypeVar("Value")
+Shared = tuple[tuple[str, str], ...]  # (a place or a name, the place or name that its parameters are known by)
+
+
+def shared_places(layers: Sequence[Layer], inputs: int) -> Shared:
+    """Return what shares its parameters with what: tied weights first, then places in the order of the forward pass.
+
+    Raises ConfigError for a layer that stands in two places with inputs of different sizes, and for a tie to a layer that does
+    not come before or whose weight does not fit.
+    """
+    first: dict[int, tuple[str, int]] = {}
+    ties: list[tuple[str, str]] = []
+    places: list[tuple[str, str]] = []
+    for place, layer, size in _walk(layers, inputs, "", first):
+        if id(layer) in first:
+            owner, there = first[id(layer)]
+            _require_same(layer, place, size, owner, there)
+            places.append((place, owner))
+            continue
+        first[id(layer)] = place, size
+        if isinstance(layer, Dense) and layer.tie is not None:
+            ties.append((f"{place}.weight", f"{_tied(layer, place, size, first)}.weight"))
+    return (*ties, *places)
+
+
+def spread(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return parameters by the names of all places: the same arrays under several names."""
+    found = dict(values)
+    for place, owner in shared:
+        found |= {place + name[len(owner) :]: value for name, value in list(found.items()) if _is_of(name, owner)}
+    return found
+
+
+def gather(shared: Shared, ops: Ops, gradients: Arrays) -> Arrays:
+    """Return gradients by the names that parameters are known by: the sum of what came back from all places."""
+    found = dict(gradients)
+    for place, owner in reversed(shared):
+        for name in [name for name in found if _is_of(name, place)]:
+            known, given = owner + name[len(place) :], found.pop(name)
+            found[known] = ops.at("sharing").add_fwd(found[known], given)[0] if known in found else given
+    return found
+
+
+def owned(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return parameters without those that are known by another name."""
+    return {name: value for name, value in values.items() if not any(_is_of(name, place) for place, _ in shared)}
+
+
+def known_name(shared: Shared, name: str) -> str:
+    """Return the name that a parameter of some place is known by."""
+    for place, owner in reversed(shared):
+        if _is_of(name, place):
+            name = owner + name[len(place) :]
+    return name
+
+
+def _is_of(name: str, place: str) -> bool:
+    return name == place or name.startswith(f"{place}.")
+
+
+def _walk(
+    layers: Sequence[Layer], inputs: int, start: str, seen: Mapping[int, Any]
+) -> Iterator[tuple[str, Layer, int]]:
+    """Yield every layer with its place and inputs; the inside of a Residual that was met before is its own again."""
+    for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
+        again = id(layer) in seen
+        yield f"{start}{i}", layer, size
+        if isinstance(layer, Residual) and not again:
+            yield from _walk(layer.layers, size, f"{start}{i}.", seen)
+
+
+def _require_same(layer: Layer, place: str, size: int, owner: str, there: int) -> None:
+    shapes = _shapes(layer, size) if size != there else None
+    if size == there or (shapes is not None and shapes == _shapes(layer, there)):
+        return
+    kind = type(layer).__name__
+    raise ConfigError(
+        f"layer {place} is the same object as layer {owner} ({kind}) and shares its parameters, which requires as many "
+        f"inputs, got {size} here and {there} there. For parameters of its own make a second layer: {kind}(...)."
+    )
+
+
+def _shapes(layer: Layer, inputs: int) -> Any:
+    """Return the shapes of a layer's parameters and statistics, or None when it has none for so many inputs."""
+    try:
+        made = layer.init(np.random.default_rng(0), inputs), layer.init_running(inputs)
+    except BpError:
+        return None
+    return [{name: np.shape(value) for name, value in arrays.items()} for arrays in made]
+
+
+def _tied(layer: Dense, place: str, size: int, first: Mapping[int, tuple[str, int]]) -> str:
+    """Return the place of the layer whose weight is taken."""
+    if id(layer.tie) not in first:
+        raise ConfigError(
+            f"layer {place} requires the layer that its weight is tied to in the same network, before it, got none there. "
+            "Give tie= the very object that stands in the list of layers."
+        )
+    owner, inputs = first[id(layer.tie)]
+    assert layer.tie is not None
+    if (size, layer.units) != (layer.tie.units, inputs):
+        raise ConfigError(
+            f"layer {place} requires {layer.tie.units} inputs and {inputs} units, the transpose of layer {owner}'s weight "
+            f"({inputs}, {layer.tie.units}), got {size} inputs and {layer.units} units."
+        )
+    return owner
