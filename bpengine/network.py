@@ -133,7 +133,8 @@ class Network:
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
     ) -> Array:
         """Return the loss with penalties, by forward kernels alone: what an oracle differentiates."""
-        loss = self.data_loss(ops, self.forward(ops, params, running, x, run).y, target, weights)[0]
+        y = self.forward(ops, params, running, x, run._replace(weights=weights)).y
+        loss = self.data_loss(ops, y, target, weights)[0]
         return add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0], weights))
 
     @in_scope
@@ -144,7 +145,7 @@ class Network:
 
         Shapes: x (batch, inputs); target as the loss asks for; weights (batch,) or None -> loss ().
         """
-        passed = self.forward(ops, params, running, x, run)
+        passed = self.forward(ops, params, running, x, run._replace(weights=weights))
         loss, dy, terms = self.loss_and_cotangent(ops, params, passed.y, target, weights)
         _, found = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
         gradients = gather(self.shared, ops, found) if self.shared else found

@@ -98,7 +98,8 @@ class _Site:
         sums, every = self.network.loss.reduction == "sum", len(self.rows.x)
         weights = rows.get("weights") if sums else None
         value = self.network.data_loss(ops, self._outputs(ops, params, rows["x"]), rows["target"], weights)[0]
-        terms = self.network.penalty_terms(ops, params, every)
+        all_weights = None if self.rows.weights is None else ops.xp.asarray(self.rows.weights)
+        terms = self.network.penalty_terms(ops, params, every, all_weights)
         return value + sum(term[2] for term in terms) / (every if sums else 1)
 
     def _outputs(self, ops: Ops, params: Arrays, x: Any) -> Any:

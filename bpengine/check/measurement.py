@@ -43,7 +43,7 @@ def measure(setup: Setup, backend: Backend, ops: Ops | None = None) -> Measured:
     rows = [backend.asarray(a, d) for a, d in pairs]
     here = _Place(setup, backend, ops, params, running)
     with backend.scope():
-        found = {**here.forward(rows[0]), **here.gradients(rows), **(here.train() if setup.steps else {})}
+        found = {**here.forward(*rows), **here.gradients(rows), **(here.train() if setup.steps else {})}
     return {key: np.asarray(backend.to_numpy(a), dtype=np.float64) for key, a in found.items()}
 
 
@@ -57,9 +57,10 @@ class _Place:
     params: Arrays
     running: Arrays
 
-    def forward(self, x: Any) -> Measured:
+    def forward(self, x: Any, target: Any, weights: Any = None) -> Measured:
         """Return the output of every layer."""
-        run, network = Run(True, counter(self.backend.xp, self.setup.seed)), self.setup.network
+        network = self.setup.network
+        run = Run(True, counter(self.backend.xp, self.setup.seed), weights=weights)
         passed = stages(network.layers, self.ops, network.spread(self.params), self.running, x, run)
         return {("forward", f"layer {s.run.place}, {type(s.layer).__name__}"): s.y for s in passed}
 

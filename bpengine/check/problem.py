@@ -109,7 +109,7 @@ def _input_gradient(
     weights: Array | None,
     run: Run,
 ) -> Array:
-    passed = network.forward(ops, params, running, x, run)
+    passed = network.forward(ops, params, running, x, run._replace(weights=weights))
     _, dy, _ = network.loss_and_cotangent(ops, params, passed.y, target, weights)
     return backward_chain(network.layers, ops, passed.residuals, dy)[0]
 
@@ -120,7 +120,8 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
     def forward(ops: Ops, at: Arrays) -> tuple[Array, Any]:
         xp = ops.xp
         kept = {name: xp.asarray(value) for name, value in running.items()}
-        here = Run(run.training, xp.asarray(run.counter), run.place)
+        weights = None if run.weights is None else xp.asarray(run.weights)
+        here = run._replace(counter=xp.asarray(run.counter), weights=weights)
         own = {name: at[name] for name in params}
         y, residual, _ = run_forward(layer, ops.at(run.place), own, kept, at["x"], here)
         return xp.asarray(dy) * y, residual

@@ -45,8 +45,7 @@ class Point:
     def walked(self) -> tuple[list[Stage], list[Any]]:
         """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
         with np.errstate(all="ignore"):
-            x = np.asarray(self.rows.x, dtype=np.float64)
-            stages = walk.stages(self.network, self.ops, self.params, self.running, x, self.seed)
+            stages = walk.stages(self.network, self.ops, self.params, self.running, self.rows, self.seed)
             dy = walk.cotangent(self.network, self.ops, self.params, stages[-1].y, self.rows)
             return stages, walk.backward(stages, self.ops, dy)
 

@@ -15,9 +15,10 @@ from bpengine.ops import Ops
 from bpengine.training.inputs import Rows
 
 
-def stages(network: Network, ops: Ops, params: Arrays, running: Arrays, x: Array, seed: int) -> list[Stage]:
+def stages(network: Network, ops: Ops, params: Arrays, running: Arrays, rows: Rows, seed: int) -> list[Stage]:
     """Return every layer with what goes in and out, in training mode at step 0 of `seed`."""
-    run = Run(True, counter(ops.xp, seed))
+    x, weights = (None if a is None else np.asarray(a, dtype=np.float64) for a in (rows.x, rows.weights))
+    run = Run(True, counter(ops.xp, seed), weights=weights)
     return list(chain.stages(network.layers, ops, network.spread(params), running, x, run))
 
 

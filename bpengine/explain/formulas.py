@@ -78,15 +78,28 @@ def _ones_column(names: Names) -> None:
     names["w_x"] = w[1:] if first else w[:-1]
 
 
-def _statistics(axis: int, keep: bool) -> Callable[[Names], None]:
-    def helper(names: Names) -> None:
-        x = names["x"]
-        names["mean"] = np.mean(x, axis=axis, keepdims=keep)
-        names["variance"] = np.mean((x - names["mean"]) ** 2, axis=axis, keepdims=keep)
-        names["inverse_std"] = 1 / np.sqrt(names["variance"] + names["eps"])
-        names["x_hat"] = (x - names["mean"]) * names["inverse_std"]
+def _shares(names: Names) -> None:
+    """Find the share of each row in the statistics of the batch; where all weights are 0, all rows have the same."""
+    rows, weights = len(names["x"]), names.get("weights")
+    given = np.ones(rows, dtype=names["real"]) if weights is None or not np.any(weights) else weights
+    names["share"] = (given / np.sum(given))[:, None]
 
-    return helper
+
+def _batch_statistics(names: Names) -> None:
+    x, share = names["x"], names["share"]
+    names["mean"] = np.sum(share * x, axis=0)
+    _normalized(names, np.sum(share * (x - names["mean"]) ** 2, axis=0))
+
+
+def _row_statistics(names: Names) -> None:
+    x = names["x"]
+    names["mean"] = np.mean(x, axis=1, keepdims=True)
+    _normalized(names, np.mean((x - names["mean"]) ** 2, axis=1, keepdims=True))
+
+
+def _normalized(names: Names, variance: HostArray) -> None:
+    names["variance"], names["inverse_std"] = variance, 1 / np.sqrt(variance + names["eps"])
+    names["x_hat"] = (names["x"] - names["mean"]) * names["inverse_std"]
 
 
 def _mask(names: Names) -> None:
@@ -154,8 +167,8 @@ _HELPERS: dict[str, tuple[Callable[[Names], None], ...]] = {
     "l2": (_penalty,),
     "dense_bias_column": (_ones_column,),
     "dropout": (_mask,),
-    "batch_norm": (_statistics(0, False),),
-    "layer_norm": (_statistics(1, True),),
+    "batch_norm": (_shares, _batch_statistics),
+    "layer_norm": (_row_statistics,),
     "silu": (_gate,),
     "gelu_tanh": (_gate_tanh,),
 }

@@ -62,11 +62,11 @@ def _batch_norm(call: Call, argument: str) -> list[Slopes]:
     """Y = gamma x_hat + beta; x_hat depends on x directly, through the mean and through the variance of the batch."""
     res = call.result[1]
     x_hat, scale = _double(res.x_hat), _double(res.gamma) * _double(res.inverse_std)
-    share, ones = scale / len(x_hat), np.ones(x_hat.shape)
+    share, ones = _double(res.share), np.ones(x_hat.shape)
     return [
         Slopes("element", ones * scale),
-        Slopes("batch", ones, ones * -share, "mean"),
-        Slopes("batch", x_hat, -x_hat * share, "variance"),
+        Slopes("batch", share * ones, ones * -scale, "mean"),
+        Slopes("batch", share * x_hat, -x_hat * scale, "variance"),
     ]
 
 

@@ -17,6 +17,7 @@ from bpengine.explain.reason import Reason, reason
 from bpengine.kernels import KERNELS
 
 Wrong = tuple[int, Reason]
+_BY_ROWS = ("batch_norm", "moving_average")  # rows count in them as in the loss
 _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backward) if f}
 
 
@@ -96,6 +97,8 @@ class Wiring:
                 yield self.lines[turn], reason("role", name=name, role=role)
         for number, call in self.calls.items():
             row = _OWNER[call["function"]]
+            if row.name in _BY_ROWS and call["inputs"].get("weights") != loss["inputs"].get("weights"):
+                yield self.lines[number], reason("row_weights", function=call["function"])
             needed = (number <= turn and row.kind in ("layer", "activation", "loss")) or row.kind == "penalty"
             if needed and "of" not in call and len(self.reverse.get(number, [])) != 1:
                 times = len(self.reverse.get(number, []))

@@ -139,6 +139,35 @@ def row_mean(xp: Namespace, a: Array) -> Array:
     return row_sum(xp, a) / a.shape[0] if _long(xp, a) else xp.mean(a, axis=0)
 
 
+def row_shares(xp: Namespace, a: Array, weights: Array | None) -> float | Array:
+    """Return the share of each row of `a` in a mean over the rows: 1 / B, or the weight over the sum of all, as (B, 1).
+
+    A mean is then the sum of share * row: a weight of 2 is a row given twice, a weight of 0 a row left out. Where all
+    weights are 0 no row is left, and 0 / 0 is no share; all rows have the same one then. Nothing is learned from them, and
+    what is computed on the way stays as finite as without weights.
+    Shapes: a (B, O), weights (B,) or None -> a number, or (B, 1).
+    """
+    rows = a.shape[0]
+    if weights is None:
+        return 1.0 / rows
+    total = xp.sum(weights, keepdims=True)
+    empty = mask(xp, total == 0, total)
+    return xp.reshape((weights + empty) / (total + rows * empty), (rows,) + (1,) * (a.ndim - 1))
+
+
+def shared_mean(xp: Namespace, a: Array, share: Array) -> Array:
+    """Compute the mean of rows that have the given shares in it, sum share * row.
+
+    Shares sum to 1 but for their rounding, by which a mean far from 0 would be off; so what is left of the rows after the
+    first mean is averaged as well.
+    Shapes: a (B, O), share (B, 1) -> (O,).
+    Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", The American Statistician 37, 1983 (the
+    corrected two-pass algorithm).
+    """
+    mean = row_sum(xp, share * a)
+    return mean + row_sum(xp, share * (a - mean))
+
+
 def row_product(xp: Namespace, x: Array, dy: Array) -> Array:
     """Compute x^T dy, a sum over the rows; of more than `LONGEST` rows as the sum of products of so many rows.
 

@@ -4,48 +4,54 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._functions import row_mean, row_sum
+from bpengine.kernels._functions import row_mean, row_shares, row_sum, shared_mean
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
 class BatchNormResidual(NamedTuple):
-    """What the backward needs, and the batch's mean and (biased) variance for the running statistics."""
+    """What the backward needs, and the batch's mean and (biased) variance for the running statistics.
+
+    share: that of each row in these statistics, 1 / B or, of weighted rows, (B, 1).
+    """
 
     x_hat: Array
     inverse_std: Array
     gamma: Array
     mean: Array
     variance: Array
+    share: float | Array
 
 
 def batch_norm_fwd(
-    xp: Namespace, x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5
+    xp: Namespace, x: Array, gamma: Array, beta: Array, weights: Array | None = None, *, eps: float = 1e-5
 ) -> tuple[Array, BatchNormResidual]:
     """Compute y = gamma x_hat + beta with x_hat = (x - mean) / sqrt(variance + eps), statistics over the batch.
 
-    The variance is the biased one, the mean of (x - mean)^2.
-    Shapes: x (B, O), gamma, beta (O,) -> y (B, O); mean, variance, inverse_std (O,).
+    The variance is the biased one, the mean of (x - mean)^2. Rows count in both by their weights: 0 is a row left out of
+    them, 2 a row given twice. Every row is normalised, also one that is left out; where all weights are 0, all count alike.
+    Shapes: x (B, O), gamma, beta (O,), weights (B,) or None -> y (B, O); mean, variance, inverse_std (O,).
     """
-    mean = row_mean(xp, x)
+    share = row_shares(xp, x, weights)
+    mean = row_mean(xp, x) if weights is None else shared_mean(xp, x, share)
     centred = x - mean
-    variance = row_mean(xp, centred * centred)
+    variance = row_mean(xp, centred * centred) if weights is None else row_sum(xp, centred * (centred * share))
     inverse_std = 1.0 / xp.sqrt(variance + eps)
     x_hat = centred * inverse_std
-    return gamma * x_hat + beta, BatchNormResidual(x_hat, inverse_std, gamma, mean, variance)
+    return gamma * x_hat + beta, BatchNormResidual(x_hat, inverse_std, gamma, mean, variance, share)
 
 
 def batch_norm_bwd(xp: Namespace, res: BatchNormResidual, dy: Array) -> tuple[Array, Array, Array]:
     """Compute the cotangents of x, gamma and beta; the mean and the variance depend on x, too.
 
-    dgamma = sum dy x_hat, dbeta = sum dy, dx = gamma / std * (dy - dbeta / B - x_hat dgamma / B).
+    dgamma = sum dy x_hat, dbeta = sum dy, dx = gamma / std * (dy - share dbeta - share x_hat dgamma), the share being 1 / B
+    or a row's weight over the sum of all. The dy of a row carries its weight already, from the loss.
     Shapes: dy (B, O) -> dx (B, O), dgamma, dbeta (O,).
     Source: Ioffe, Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
     shift", ICML 2015, section 3 (their chain of derivatives, put together).
     """
-    share = 1.0 / dy.shape[0]
     dgamma = row_sum(xp, dy * res.x_hat)
     dbeta = row_sum(xp, dy)
-    dx = (dy - share * dbeta - res.x_hat * (share * dgamma)) * (res.gamma * res.inverse_std)
+    dx = (dy - res.share * dbeta - res.x_hat * (res.share * dgamma)) * (res.gamma * res.inverse_std)
     return dx, dgamma, dbeta
 
 
@@ -54,12 +60,14 @@ KERNEL = Kernel(
     kind="layer",
     forward=batch_norm_fwd,
     backward=batch_norm_bwd,
-    shapes={"x": ("B", "O"), "gamma": ("O",), "beta": ("O",), "y": ("B", "O")},
+    shapes={"x": ("B", "O"), "gamma": ("O",), "beta": ("O",), "weights": ("B",), "y": ("B", "O")},
     differentiable=("x", "gamma", "beta"),
+    domain={"weights": "positive"},
     variants=({}, {"eps": 1e-3}),
     formula={
-        "y": "gamma * (x - xp.mean(x, axis=0)) / xp.sqrt(xp.mean((x - xp.mean(x, axis=0))**2, axis=0) + eps) + beta",
-        "dx": "gamma * inverse_std * (dy - xp.mean(dy, axis=0) - x_hat * xp.mean(dy * x_hat, axis=0))",
+        "y": "gamma * (x - xp.sum(share * x, axis=0)) / "
+        "xp.sqrt(xp.sum(share * (x - xp.sum(share * x, axis=0))**2, axis=0) + eps) + beta",
+        "dx": "gamma * inverse_std * (dy - share * xp.sum(dy, axis=0) - share * x_hat * xp.sum(dy * x_hat, axis=0))",
         "dgamma": "xp.sum(dy * x_hat, axis=0)",
         "dbeta": "xp.sum(dy, axis=0)",
     },

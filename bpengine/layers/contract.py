@@ -45,7 +45,8 @@ def run_forward(
     if type(layer) in PROVEN:
         return layer.forward(ops, params, running, x, run)
     who = name_of(layer, run.place)
-    lent, (x, params, running) = _lent(ops.xp, (x, params, running))
+    lent, (x, params, running, weights) = _lent(ops.xp, (x, params, running, run.weights))
+    run = run._replace(weights=weights)
     with told(who, "forward"), lent:
         result = layer.forward(ops, params, running, x, run)
     if not isinstance(result, tuple) or len(result) != 3 or not isinstance(result[2], Mapping):

@@ -23,16 +23,19 @@ class Run(NamedTuple):
     """How a forward pass is run: training or not, which layer this is, and the counter that dropout masks come from.
 
     frozen: the places of layers that run as outside training, by their running statistics, while the others train.
+    weights: (batch,), how often each row of the batch counts in a training step, 0 for a row left out; None for once each.
+    What a layer computes from several rows at once, it must weigh by them.
     """
 
     training: bool = False
     counter: Array = None  # uint32 (2,): seed and step; needed when training with dropout
     place: str = ""
     frozen: frozenset[str] = frozenset()
+    weights: Array | None = None
 
     def at(self, place: str) -> Run:
         """Return the same run inside another layer."""
-        return Run(self.training and place not in self.frozen, self.counter, place, self.frozen)
+        return Run(self.training and place not in self.frozen, self.counter, place, self.frozen, self.weights)
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,10 @@ class BatchNorm(_Normalization):
 
     momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
     Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
-    batch's own (divided by the batch size). A training step needs at least 2 rows: one row has no variance. With
+    batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance. With
     `fit(freeze="0.*")` the layer's gamma, beta and statistics all stay as they are, and it normalises by the statistics.
-    Both are those of all rows of the batch, whatever weights `fit` gives these: a row of weight 0 counts here, so leave such
-    rows out of the data. Source: Ioffe, Szegedy, ICML 2015.
+    Rows count in them by the weights that `fit` is given: a row of weight 0 is left out, one of 2 is there twice; a batch
+    whose weights are all 0 leaves the running statistics as they are. Source: Ioffe, Szegedy, ICML 2015.
     """
 
     momentum: float = 0.9
@@ -76,9 +76,10 @@ class BatchNorm(_Normalization):
             fixed = (running["mean"], running["variance"])
             y, residual = ops.batch_norm_inference_fwd(x, gamma, beta, *fixed, eps=self.eps)
             return y, (False, residual), running
-        y, residual = ops.batch_norm_fwd(x, gamma, beta, eps=self.eps)
+        weights = () if run.weights is None else (run.weights,)
+        y, residual = ops.batch_norm_fwd(x, gamma, beta, *weights, eps=self.eps)
         seen = {"mean": residual.mean, "variance": residual.variance}
-        averaged = {n: ops.moving_average(running[n], seen[n], momentum=self.momentum) for n in running}
+        averaged = {n: ops.moving_average(running[n], seen[n], *weights, momentum=self.momentum) for n in running}
         return y, (True, residual), averaged
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from bpengine.errors import ConfigError
-from bpengine.layers import Run
 from bpengine.layers.chain import Stage
 from bpengine.layers.contract import name_of, run_forward
 from bpengine.layers.residuals import leaves, rebuilt
@@ -45,11 +44,12 @@ def of_parameters_alone(stage: Stage) -> tuple[bool, ...]:
     rng = stream("in turn", 0)
     params = {name: rng.standard_normal(tuple(a.shape)) for name, a in stage.params.items()}
     running = {name: rng.uniform(0.5, 2.0, tuple(a.shape)) for name, a in stage.running.items()}
-    run = Run(stage.run.training, np.zeros(2, np.uint32), stage.run.place, stage.run.frozen)
     found = []
     with np.errstate(all="ignore"):
         for _ in range(DRAWS):
             x = 3.0 * rng.standard_normal((ROWS, stage.x.shape[1]))
+            weights = None if stage.run.weights is None else rng.uniform(0.5, 2.0, ROWS)
+            run = stage.run._replace(counter=np.zeros(2, np.uint32), weights=weights)
             found.append(list(leaves(run_forward(stage.layer, Ops(np), params, running, x, run)[1])))
     return tuple(all(_equal(leaf, other) for other in others) for leaf, *others in zip(*found, strict=True))
 

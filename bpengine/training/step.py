@@ -94,9 +94,10 @@ class _Parts:
     def sequential(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
         """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
         x, target, *weights = rows
-        network, ops, params = self.network, self.ops, state["params"]
-        passed = list(stages(network.layers, ops, params, state["running"], x, self._run(state)))
-        loss, dy, terms = network.loss_and_cotangent(ops, params, passed[-1].y, target, weights[0] if weights else None)
+        network, ops, params, weight = self.network, self.ops, state["params"], weights[0] if weights else None
+        run = self._run(state)._replace(weights=weight)
+        passed = list(stages(network.layers, ops, params, state["running"], x, run))
+        loss, dy, terms = network.loss_and_cotangent(ops, params, passed[-1].y, target, weight)
         changed: Arrays = {}
         slots = dict(state["slots"])
         for i, stage in reversed(list(enumerate(passed))):

@@ -87,6 +87,10 @@ RECEIPTS: dict[str, tuple[str, str]] = {
         "{name} of the loss is not the given {role}",
         "{name} da função de perda não é o array dado {role}",
     ),
+    "receipt_row_weights": (
+        "the weights that {function} is given are not those of the loss",
+        "os pesos dados a {function} não são os da função de perda",
+    ),
     "receipt_backwards": (
         "{function} has {times} backward calls, it must have one",
         "{function} tem {times} chamadas no passo para trás, deve ter uma",
