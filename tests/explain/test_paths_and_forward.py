@@ -13,6 +13,7 @@ import bpengine as bp
 from bpengine.explain import forward, paths
 from bpengine.explain.paths import paths_of
 from tests.explain.networks import dosage, random_case, xor
+from tests.not_finite import put
 from tests.tolerances import agreement_rtol, published_atol
 
 
@@ -252,7 +253,7 @@ def test_the_verdict_on_each_row() -> None:
 
 def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() -> None:
     model, x, y = xor()
-    model.parameters = {"1.weight": [[np.nan], [1.0], [1.0]]}
+    put(model, {"1.weight": [[np.nan], [1.0], [1.0]]})
     found, told = paths(model, x, y, "0.weight[0,0]"), forward(model, x, y)
     cause = "First cause: parameter '1.weight', row 0, column 0 = nan (1 of 3 values)."
     assert cause in found.text()
@@ -262,7 +263,7 @@ def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() ->
     assert {(np.isnan(v.verdict), v.right) for v in told.verdicts} == {(True, False)}
     assert json.loads(json.dumps(told.to_json(), allow_nan=False))["first_bad"] == str(told.first_bad)
     classes = bp.Model(bp.Network(2, [bp.Dense(3)], "softmax_cross_entropy"))
-    classes.parameters = {"0.bias": [0.0, np.nan, 0.0]}
+    put(classes, {"0.bias": [0.0, np.nan, 0.0]})
     assert [(np.isnan(v.verdict), v.right) for v in forward(classes, np.eye(2), [0, 1]).verdicts] == [(True, False)] * 2
 
 
