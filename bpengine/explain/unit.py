@@ -67,9 +67,8 @@ def _outside(flow: Flow, layer: LayerTrace, forward: Sums | None) -> Iterator[st
     if forward is None and layer.a is not layer.x and id(layer.a) not in flow.makers:
         yield "a"
     for local in layer.parameters:
-        name, calls = f"{layer.place}.{local}", flow.trace.calls
-        uses = flow.uses.get(id(flow.trace.parameters[name]), [])
-        if all(calls[position].kernel.kind == "penalty" for position, _ in uses):
+        name = layer.names[local]
+        if all(flow.is_penalty(use) for use in flow.uses.get(id(flow.trace.parameters[name]), [])):
             yield name
 
 
