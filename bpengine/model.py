@@ -211,7 +211,7 @@ class Model:
 
         batch_size: rows per step; None is the full batch, 1 is online descent. The rows left over at the end of an epoch
             make a smaller step; with BatchNorm a single one joins the step before it, for one row has no variance.
-        weights: one per row, 0 for a row left out, 2 for one given twice (not in the statistics of BatchNorm).
+        weights: one per row, 0 for a row left out, 2 for one given twice, also in the statistics of BatchNorm.
         validation: (x, y) or (x, y, weights), evaluated after each epoch.
         only: names of the parameters to train ("1.bias", "*.weight"); all others are frozen, running statistics are not.
         freeze: names of parameters and of running statistics that stay as they are. freeze="1.*" freezes all of a BatchNorm

@@ -32,14 +32,14 @@ def judged(lines: Lines) -> Verified:
     return verify_lines([json.dumps(line) for line in lines])
 
 
-def penalized() -> Any:
+def penalized(weights: Any = None) -> Any:
     """Make a step with everything: two ways past a residual, statistics, dropout, penalties, Adam."""
     rng = np.random.default_rng(0)
     block = bp.Residual([bp.Dense(3, "gelu"), bp.BatchNorm()])
     layers = [bp.Dense(3, "tanh"), block, bp.LayerNorm(), bp.Dropout(0.4), bp.Dense(2)]
     network = bp.Network(2, layers, "softmax_cross_entropy", [bp.L2(0.1), bp.L1(0.01)])
     model = bp.Model(network, dtype="float64")
-    return model.trace(rng.normal(size=(5, 2)), np.array([0, 1, 1, 0, 1]), optimizer="adam")
+    return model.trace(rng.normal(size=(5, 2)), np.array([0, 1, 1, 0, 1]), weights, optimizer="adam")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -310,6 +310,30 @@ def test_of_a_batch_in_which_every_row_weighs_nothing_the_loss_is_0(kernel: Any,
     assert derived["loss"] == 0.0
     back = derive(kernel.backward.__name__, {**given, "dloss": np.array(1.0)}, options, "float64")
     assert not np.any(back["dy"])
+
+
+@pytest.mark.parametrize("weights", [[0, 2, 1, 0.5, 0], [0, 0, 0, 0, 0]], ids=["some left out", "all left out"])
+def test_a_step_with_weights_in_the_statistics_follows(weights: Any) -> None:
+    verdict = judged(written(penalized(weights)))
+    assert verdict.ok, verdict
+
+
+@pytest.mark.parametrize("function", ["batch_norm_fwd", "moving_average"])
+@pytest.mark.parametrize("left_out", [False, True])
+def test_the_statistics_must_have_the_weights_of_the_loss(function: str, left_out: bool) -> None:
+    lines = written(penalized(np.ones(5)))  # the numbers follow with other weights that are all equal, and without any
+    at = place(lines, function)
+    inputs = lines[at]["inputs"]
+    if left_out:
+        del inputs["weights"]
+    else:
+        entry = given(lines, "weights")
+        lines.insert(at, {**entry, "array": 999, "given": "other weights", "values": [2.0] * 5})
+        inputs["weights"] = 999
+    verdict = judged(lines)
+    assert not verdict.ok
+    assert f"the weights that {function} is given are not those of the loss" in str(verdict)
+    assert f"os pesos dados a {function} não são os da função de perda" in verdict.text("pt")
 
 
 class Doubling(bp.Layer):

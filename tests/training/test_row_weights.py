@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
+from bpengine.kernels import KERNELS
 from bpengine.training import batching, evaluation
 from tests.tolerances import agreement_rtol, training_rtol
 
 PENALTIES = [bp.L2(0.5, per_sample=True), bp.L1(0.3, per_sample=True), bp.L2(0.01)]
 LOSSES = ["mean_squared_error", "sum_squared_residuals", "softmax_cross_entropy", "sigmoid_cross_entropy"]
 ROWS = 40
+BATCH_NORMS = {
+    "alone": [bp.Dense(5, "tanh"), bp.BatchNorm(), bp.Dense(2)],
+    "within Residual": [bp.Dense(4), bp.Residual([bp.BatchNorm(), bp.Dense(4, "tanh"), bp.BatchNorm()]), bp.Dense(2)],
+}
+
+
+def with_batch_norm(where: str, backend: Any = "numpy") -> bp.Model:
+    return bp.Model(bp.Network(3, BATCH_NORMS[where], "mean_squared_error", PENALTIES), backend, "float64", seed=1)
 
 
 def network(loss: str = "mean_squared_error") -> bp.Network:
@@ -132,3 +143,156 @@ def test_weights_that_are_the_targets_themselves_change_no_dtype(backend_name: s
     for name, array in copied.parameters.items():
         np.testing.assert_array_equal(same.parameters[name], array)
     assert same.evaluate(x, y, y) == copied.evaluate(x, y, y.astype(float))
+
+
+@pytest.mark.parametrize("where", BATCH_NORMS)
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("update", ["simultaneous", "sequential"])
+def test_the_statistics_of_a_batch_count_rows_by_their_weights(
+    where: str, compiled: bool, update: str, backend_name: str, rng: np.random.Generator
+) -> None:
+    x, y, weights = rng.normal(size=(ROWS, 3)), rng.normal(size=(ROWS, 2)), rng.integers(0, 3, ROWS)
+    again = np.repeat(np.arange(ROWS), weights)
+    x[weights == 0] *= 1000.0  # what is left out must not show
+    one, other = with_batch_norm(where, backend_name), with_batch_norm(where, backend_name)
+    value, gradients = one.loss_and_gradients(x, y, weights)
+    expected, theirs = other.loss_and_gradients(x[again], y[again])
+    rtol = agreement_rtol(float, 64 * ROWS)
+    assert value == pytest.approx(expected, rel=rtol)
+    assert_same(gradients, theirs, rtol)
+    for model in (one, other):
+        if backend_name == "numpy":
+            model.backend._compiled._patience = float("-inf" if compiled else "inf")
+    settings = {"optimizer": bp.Momentum(0.01), "steps": 6, "update": update}
+    one.fit(x, y, weights=weights, **settings)
+    other.fit(x[again], y[again], **settings)
+    assert_same(one.parameters, other.parameters, 8 * training_rtol(float, 6))
+    assert_same(one.running, other.running, 8 * training_rtol(float, 6))
+
+
+@pytest.mark.parametrize("where", BATCH_NORMS)
+def test_eager_and_compiled_are_the_same_bits(where: str, rng: np.random.Generator) -> None:
+    x, y, weights = rng.normal(size=(ROWS, 3)), rng.normal(size=(ROWS, 2)), rng.integers(0, 3, ROWS)
+    weights[8:16] = 0  # a whole batch
+    models = [with_batch_norm(where), with_batch_norm(where)]
+    for model, patience in zip(models, ("inf", "-inf"), strict=True):
+        model.backend._compiled._patience = float(patience)
+        model.fit(x, y, weights=weights, batch_size=8, epochs=2, shuffle=False)
+    for kind in ("parameters", "running"):
+        for name, value in getattr(models[0], kind).items():
+            np.testing.assert_array_equal(getattr(models[1], kind)[name], value)
+
+
+def test_each_part_of_an_accumulated_batch_has_its_own_weights(backend_name: str, rng: np.random.Generator) -> None:
+    """Two of the four rows of every part count twice, the others not at all: as parts of two rows, each given twice."""
+    x, y = rng.normal(size=(24, 3)), rng.normal(size=(24, 2))
+    weights = np.tile([2.0, 2.0, 0.0, 0.0], 6)
+    kept = np.repeat(np.flatnonzero(weights), 2)
+    one, other = with_batch_norm("within Residual", backend_name), with_batch_norm("within Residual", backend_name)
+    settings = {"batch_size": 4, "accumulate": 3, "epochs": 2, "shuffle": False, "optimizer": bp.SGD(0.01)}
+    one.fit(x, y, weights=weights, **settings)
+    other.fit(x[kept], y[kept], **settings)
+    assert_same(one.parameters, other.parameters, 8 * training_rtol(float, 4))
+    assert_same(one.running, other.running, 8 * training_rtol(float, 4))
+
+
+def test_a_batch_of_left_out_rows_leaves_the_running_statistics(backend_name: str, rng: np.random.Generator) -> None:
+    """Nor does it make numbers grow from layer to layer, as a division by a spread of nothing would."""
+    layers = [bp.BatchNorm() for _ in range(24)]
+    model = bp.Model(bp.Network(3, [*layers, bp.Dense(1)], "mean_squared_error"), backend_name)
+    before = model.parameters
+    x, weights = 100.0 + rng.normal(size=(8, 3)), np.repeat([0.0, 1.0], 4)
+    history = model.fit(x, np.ones(8), weights=weights, batch_size=4, steps=1, shuffle=False, optimizer=bp.SGD(1.0))
+    assert history.loss.tolist() == [0.0]
+    for name, value in before.items():
+        np.testing.assert_array_equal(model.parameters[name], value)
+    for name, value in model.running.items():
+        np.testing.assert_array_equal(value, np.full(3, float(name.endswith("variance"))), err_msg=name)
+
+
+def test_a_row_far_away_that_is_left_out_makes_no_infinity(backend_name: str, rng: np.random.Generator) -> None:
+    """Its square is beyond float32; times 0 that would be NaN."""
+    x, y, weights = rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), np.array([0.0] + 7 * [1.0])
+    x[0] = 1e25
+    network = bp.Network(3, [bp.BatchNorm(), bp.Dense(2)], "mean_absolute_error")
+    one, other = (bp.Model(network, backend_name, seed=1) for _ in range(2))
+    one.fit(x, y, weights=weights, steps=2)
+    other.fit(x[1:], y[1:], steps=2)
+    for kind in ("parameters", "running"):
+        assert_same(getattr(one, kind), getattr(other, kind), 8 * training_rtol(np.float32, 8))
+
+
+def test_weights_far_from_0_are_a_mean_to_the_last_digits(rng: np.random.Generator) -> None:
+    """Rounded shares do not quite sum to 1, by which the mean of rows far from 0 would be off."""
+    x, weights = (1000.0 + rng.normal(size=(999, 2))).astype(np.float32), rng.integers(0, 3, 999).astype(np.float32)
+    given = np.ones(2, np.float32), np.zeros(2, np.float32), weights
+    _, residual = KERNELS["batch_norm"].forward(np, x, *given)
+    exact = np.average(x.astype(float), axis=0, weights=weights)
+    np.testing.assert_allclose(residual.mean, exact, rtol=float(np.finfo(np.float32).eps))
+
+
+@dataclass(frozen=True)
+class Centred(bp.Layer):
+    """Takes the mean of the batch off in training, the rows weighed as `Run` says."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        xp = ops.xp
+        if not run.training:
+            return x, None, running
+        weights = xp.ones_like(x[:, 0]) if run.weights is None else run.weights
+        share = (weights / xp.sum(weights))[:, None]
+        return x - xp.sum(share * x, axis=0), share, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        return (dy if residual is None else dy - residual * ops.xp.sum(dy, axis=0)), {}
+
+
+@pytest.mark.parametrize("update", ["simultaneous", "sequential"])
+def test_a_layer_of_ones_own_is_given_the_weights(update: str, backend_name: str, rng: np.random.Generator) -> None:
+    x, y, weights = rng.normal(size=(ROWS, 3)), rng.normal(size=(ROWS, 2)), rng.integers(0, 3, ROWS)
+    again = np.repeat(np.arange(ROWS), weights)
+    network = bp.Network(3, [bp.Dense(4), bp.Residual([Centred()]), bp.Dense(2)], "mean_squared_error")
+    one, other = (bp.Model(network, backend_name, "float64", seed=1) for _ in range(2))
+    one.fit(x, y, weights=weights, steps=5, update=update)
+    other.fit(x[again], y[again], steps=5, update=update)
+    assert_same(one.parameters, other.parameters, training_rtol(float, 5))
+    report = one.check(x[:6], y[:6], [0, 1, 2, 3, 0.5, 1], oracles=("differences", "inner products"))
+    assert report.passed, str(report)
+
+
+@pytest.mark.usefixtures("jax")
+@pytest.mark.parametrize("where", BATCH_NORMS)
+def test_the_check_passes_with_weights_in_the_statistics(where: str, rng: np.random.Generator) -> None:
+    x, y, weights = rng.normal(size=(6, 3)), rng.normal(size=(6, 2)), np.array([0, 2, 1, 0, 3, 0.5])
+    report = bp.check_gradients(with_batch_norm(where), x, y, weights)
+    assert report.passed, str(report)
+
+
+def equal_shares(right: Any, res: Any, dy: Any) -> Any:
+    return right(np, res._replace(share=1.0 / len(dy)), dy)
+
+
+def weighted_twice(right: Any, res: Any, dy: Any) -> Any:
+    return right(np, res, dy * res.share * len(dy))
+
+
+def shares_of_the_mean_only(right: Any, res: Any, dy: Any) -> Any:
+    _, dgamma, dbeta = right(np, res, dy)
+    return (dy - res.share * dbeta - res.x_hat * dgamma / len(dy)) * (res.gamma * res.inverse_std), dgamma, dbeta
+
+
+@pytest.mark.parametrize("wrong", [equal_shares, weighted_twice, shares_of_the_mean_only])
+def test_a_backward_that_weighs_wrongly_is_caught(wrong: Any, rng: np.random.Generator) -> None:
+    right = KERNELS["batch_norm"].backward
+
+    class Broken(NumpyBackend):
+        def replacements(self) -> Any:
+            return {"batch_norm_bwd": lambda res, dy: wrong(right, res, dy)}
+
+    x, y, weights = rng.normal(size=(6, 3)), rng.normal(size=(6, 2)), np.array([0, 2, 1, 0, 3, 0.5])
+    model, oracles = with_batch_norm("alone", Broken("float64")), ("inner products", "differences")
+    assert model.check(x, y, oracles=oracles).passed  # nothing is wrong where rows count alike
+    report = model.check(x, y, weights, oracles=oracles)
+    assert not report.passed
+    assert report.guilty is not None
+    assert report.guilty.function == "batch_norm_bwd"
