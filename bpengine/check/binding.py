@@ -17,7 +17,7 @@ class CallOps(Ops):
     """Ops around other ops; `_call` makes each call."""
 
     def __init__(self, ops: Ops) -> None:
-        self.xp = ops.xp
+        self.xp, self.inner = ops.xp, ops
         for kernel in KERNELS.values():
             for direction in ("forward", "backward"):
                 if function := getattr(kernel, direction):
@@ -45,5 +45,11 @@ def bound(ops: Ops, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
     if known(kernel, direction):
         found: Callable[..., Any] = getattr(ops, function.__name__)
         return found
-    plain = partial(function, ops.xp)
-    return ops.bind(kernel, plain, direction) if isinstance(ops, CallOps) else plain
+    return _through(ops, kernel, partial(function, ops.xp), direction)
+
+
+def _through(ops: Ops, kernel: Kernel, plain: Callable[..., Any], direction: Direction) -> Callable[..., Any]:
+    """Return a function whose calls pass through ops and those that they are around."""
+    if not isinstance(ops, CallOps):
+        return plain
+    return ops.bind(kernel, _through(ops.inner, kernel, plain, direction), direction)
