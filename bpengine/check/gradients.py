@@ -12,7 +12,6 @@ from bpengine.check.gradientreport import Report
 from bpengine.check.kernelproblem import arguments, find_kernel, is_loss
 from bpengine.check.oracles import NAMES
 from bpengine.check.points import Alone, NetworkSubject
-from bpengine.check.reduction import require_reduction
 from bpengine.errors import ConfigError, unknown, whole
 from bpengine.kernels import Kernel
 from bpengine.kernels._own import is_pair
@@ -21,6 +20,7 @@ from bpengine.layers.activation import make_activation
 from bpengine.losses import CustomLoss, make_loss
 from bpengine.network import Network
 from bpengine.streams import stream
+from bpengine.training.reduction import require_reduction
 
 
 @np.errstate(all="ignore")  # what is not finite is judged, not warned of

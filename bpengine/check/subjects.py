@@ -14,7 +14,6 @@ from bpengine.check import kernelproblem, walk
 from bpengine.check.binding import bound
 from bpengine.check.perturbed import moved_options
 from bpengine.check.problem import Problem, counter, of_layer, of_network
-from bpengine.check.reduction import require_reduction
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
 from bpengine.layers import Dense, Layer
@@ -27,6 +26,7 @@ from bpengine.ops import Ops
 from bpengine.streams import stream
 from bpengine.training.diagnosis import first_bad
 from bpengine.training.inputs import Rows, check_rows
+from bpengine.training.reduction import require_reduction
 
 WHO = "check_gradients"
 

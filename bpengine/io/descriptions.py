@@ -50,6 +50,8 @@ def _described(value: Any, place: str, met: dict[int, str]) -> Any:
         for name, part in settings_of(value).items():
             if name == "layers" and isinstance(value, (Network, Residual)):
                 told[name] = [_placed(layer, f"{place}{i}", met) for i, layer in enumerate(value.layers)]
+            elif name == "activation" and isinstance(value, Dense) and not isinstance(part, Activation):
+                told[name] = _placed(part, f"{place}activation", met)
             elif name == "tie" and isinstance(value, Dense):
                 told |= {} if value.tie is None else {"tie": met[id(value.tie)]}
             elif not _left_out(value, name):
@@ -115,6 +117,9 @@ class _Builder:
     def _setting(self, kind: Any, name: str, value: Any, place: str) -> Any:
         if kind == "Dense" and name == "tie":
             return self._at(value)
+        if kind == "Dense" and name == "activation":
+            self.placed[f"{place}activation"] = self.value(value, f"{place}activation.")
+            return self.placed[f"{place}activation"]
         if kind not in ("Network", "Residual") or name != "layers" or not isinstance(value, list):
             return self.value(value, place)
         layers = []

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from bpengine.errors import ConfigError, ShapeError
+from bpengine.kernels._functions import mask
 from bpengine.kernels._kernel import Array, Domain, Kernel, Namespace, Shape
 
 Function = Callable[..., Any]
@@ -51,6 +52,11 @@ def check_name(name: Any, forward: Function, kind: str, taken: Mapping[str, Any]
     return given
 
 
+def article(kind: str) -> str:
+    """Return "a" or "an"."""
+    return "an" if kind[0] in "aeiou" else "a"
+
+
 def check_pair(forward: Any, backward: Any, kind: str, wanted: tuple[int, ...], form: str) -> None:
     """Raise ConfigError for something that is no function, or one with another number of arguments."""
     for function, what, counts, how in (
@@ -58,34 +64,43 @@ def check_pair(forward: Any, backward: Any, kind: str, wanted: tuple[int, ...], 
         (backward, "backward", (3,), f"backward(xp, residual, {'dloss' if kind == 'loss' else 'dy'})"),
     ):
         if not callable(function):
-            raise ConfigError(f"a {kind} of one's own requires {what} to be a function, {how}, got {function!r}.")
-        if (count := takes(function, f"a {kind} of one's own")) not in counts:
-            raise ConfigError(f"a {kind} of one's own requires {how}, got a function of {count} arguments.")
+            raise ConfigError(
+                f"{article(kind)} {kind} of one's own requires {what} to be a function, {how}, got {function!r}."
+            )
+        if (count := takes(function, f"{article(kind)} {kind} of one's own")) not in counts:
+            raise ConfigError(
+                f"{article(kind)} {kind} of one's own requires {how}, got a function of {count} arguments."
+            )
 
 
 class OwnLossResidual(NamedTuple):
-    """What a loss of one's own kept, and y, whose shape its gradient must have."""
+    """What a loss of one's own kept, y, whose shape its gradient must have, and 0 where no row is left, else 1 or None."""
 
     own: Any
     y: Array
+    left: Array | None
 
 
 def own_loss(name: str, forward: Function, backward: Function, *, link: str | None, target: str) -> Kernel:
     """Return the row of a loss: forward(xp, y, target, weights or not) -> (loss, residual), backward -> dy."""
     who, weighted = f"loss {name!r}", takes(forward, "a loss of one's own") == 4
 
-    def run(xp: Namespace, *arrays: Array) -> tuple[Array, Any]:
-        with untouched(arrays if weighted else arrays[:2], who, "forward") as kept:
+    def run(xp: Namespace, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
+        left = None
+        if weights is not None:  # where all are 0 no row is left: the loss and its gradient are 0, not 0 / 0
+            empty = mask(xp, xp.sum(weights) == 0, weights)
+            weights, left = weights + empty, 1.0 - empty
+        with untouched([y, target, weights] if weighted else [y, target], who, "forward") as kept:
             loss, residual = _two(forward(xp, *kept), who)
-        _like(loss, (), arrays[0].dtype, who, "forward", "a loss", "Sum or average over all axes: xp.sum(...).")
-        return loss, OwnLossResidual(residual, arrays[0])
+        _like(loss, (), y.dtype, who, "forward", "a loss", "Sum or average over all axes: xp.sum(...).")
+        return loss if left is None else left * loss, OwnLossResidual(residual, y, left)
 
     def back(xp: Namespace, residual: Any, dloss: Array) -> Array:
-        own, y = residual
+        own, y, left = residual
         with untouched([], who, "backward"):
             dy = backward(xp, own, dloss)
         _like(dy, y.shape, y.dtype, who, "backward", "dy", "It has the shape of y, the network's outputs.")
-        return dy
+        return dy if left is None else left * dy
 
     if weighted:
 

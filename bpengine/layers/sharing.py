@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from bpengine.errors import BpError, ConfigError
+from bpengine.layers.activation import Activation
 from bpengine.layers.chain import sizes
-from bpengine.layers.dense import Dense
+from bpengine.layers.dense import BENT, Dense
 from bpengine.layers.layer import Arrays, Layer
 from bpengine.layers.residual import Residual
 from bpengine.ops import Ops
@@ -82,12 +83,14 @@ def _is_of(name: str, place: str) -> bool:
 def _walk(
     layers: Sequence[Layer], inputs: int, start: str, seen: Mapping[int, Any]
 ) -> Iterator[tuple[str, Layer, int]]:
-    """Yield every layer with its place and inputs; the inside of a Residual that was met before is its own again."""
+    """Yield every layer with its place and inputs; what is inside a layer that was met before is its own again."""
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
-        again = id(layer) in seen
-        yield f"{start}{i}", layer, size
+        again, place = id(layer) in seen, f"{start}{i}"
+        yield place, layer, size
         if isinstance(layer, Residual) and not again:
-            yield from _walk(layer.layers, size, f"{start}{i}.", seen)
+            yield from _walk(layer.layers, size, f"{place}.", seen)
+        if isinstance(layer, Dense) and not again and not isinstance(layer.activation, Activation):
+            yield f"{place}.{BENT}", layer.activation, layer.units
 
 
 def _require_same(layer: Layer, place: str, size: int, owner: str, there: int) -> None:

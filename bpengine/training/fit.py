@@ -69,7 +69,8 @@ class Fit:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "steps", "accumulate"):
+        object.__setattr__(self, "accumulate", whole(self.accumulate, "fit", "accumulate"))
+        for name in ("batch_size", "epochs", "steps"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, whole(getattr(self, name), "fit", name))
         for name in ("shuffle", "progress"):

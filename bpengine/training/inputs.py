@@ -9,7 +9,12 @@ import numpy as np
 from bpengine import data
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, DataError
+from bpengine.losses import CustomLoss
 from bpengine.network import Network
+from bpengine.streams import stream
+from bpengine.training.reduction import require_reduction
+
+ROWS = 4  # of which a loss of one's own is asked whether it is a mean
 
 
 class Rows(NamedTuple):
@@ -39,6 +44,8 @@ def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: 
     features = data.check_features(x, network.inputs, what=who, dtype=dtype)
     target = check_target(network, y, dtype)
     data.check_same_length(features, target)
+    if isinstance(network.loss, CustomLoss):
+        _require_reduction(network, target)
     if weights is None:
         return Rows(features, target, None)
     if not network.loss.weighted:
@@ -47,6 +54,15 @@ def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: 
             "argument, weights (rows,) or None, or leave the weights out."
         )
     return Rows(features, target, data.check_weights(weights, len(features), dtype=dtype, outputs=network.outputs))
+
+
+def _require_reduction(network: Network, target: HostArray) -> None:
+    """Refuse a loss of one's own that is a sum and says mean, wherever parts of a batch may have to be put together."""
+    some = np.asarray(target[:ROWS])
+    y = stream("own loss", 0).uniform(0.1, 0.9, (len(some), network.outputs))
+    assert isinstance(network.loss, CustomLoss)
+    with np.errstate(all="ignore"):
+        require_reduction(network.loss, y, some if some.ndim == 1 else some.astype(float))
 
 
 def classes_of(network: Network) -> int:

@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from bpengine_steps.ir import HostArray, Node
+from bpengine_steps.ir import HostArray, Node, Unrecordable
 from bpengine_steps.signature import Path
 
 from bpengine_numpy.compiled import machine, threads
@@ -175,7 +175,8 @@ def _call(function: int, *arguments: Any) -> list[int]:
 
 
 def _padded(values: list[int], length: int) -> list[int]:
-    assert len(values) <= length, values
+    if len(values) > length:
+        raise Unrecordable(f"a pass over {len(values)} arrays and numbers, of {length} at most")
     return values + [0] * (length - len(values))
 
 
