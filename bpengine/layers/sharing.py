@@ -37,7 +37,7 @@ def shared_places(layers: Sequence[Layer], inputs: int) -> Shared:
         if id(layer) in first:
             owner, there = first[id(layer)]
             _require_same(layer, place, size, owner, there)
-            places.append((place, owner))
+            places += [(place, owner)] * _has_parameters(layer, size)
             continue
         first[id(layer)] = place, size
         if isinstance(layer, Dense) and layer.tie is not None:
@@ -102,6 +102,11 @@ def _require_same(layer: Layer, place: str, size: int, owner: str, there: int) -
         f"layer {place} is the same object as layer {owner} ({kind}) and shares its parameters, which requires as many "
         f"inputs, got {size} here and {there} there. For parameters of its own make a second layer: {kind}(...)."
     )
+
+
+def _has_parameters(layer: Layer, inputs: int) -> bool:
+    shapes = _shapes(layer, inputs)
+    return shapes is None or bool(shapes[0])
 
 
 def _shapes(layer: Layer, inputs: int) -> Any:

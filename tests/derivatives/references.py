@@ -17,7 +17,7 @@ class References:
 
     def __init__(self, jax: Any, model: bp.Model, x: Any, y: Any, weights: Any = None) -> None:
         self.jax, self.network, self.ops = jax, model.network, Ops(jax.numpy)
-        rows = check_rows(model.network, x, y, weights)
+        rows = check_rows(model.network, x, y, weights, dtype=model.dtype)
         given = [np.asarray(a).astype(d) for a, d in zip(rows.arrays, rows.dtypes(model.dtype), strict=True)]
         exact = [jax.numpy.asarray(a if a.dtype.kind == "i" else a.astype(float)) for a in given]
         self.x, self.target, self.weights = (*exact, None)[:3]

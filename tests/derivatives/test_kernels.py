@@ -16,7 +16,15 @@ from tests.kernels.kernel_samples import DIMENSIONS, Case, as_tuple, cases, cota
 from tests.tolerances import complex_step_rtol, oracle_rtol, stated_derivative_rtol
 
 DIFFERENTIABLE = pytest.mark.parametrize("case", cases(backward=True), ids=lambda c: c.id)
-WITH_PARAMETERS = {"dense", "dense_no_bias", "dense_bias_column", "batch_norm_inference", "layer_norm"}
+WITH_PARAMETERS = {
+    "dense",
+    "dense_no_bias",
+    "dense_bias_column",
+    "batch_norm_inference",
+    "layer_norm",
+    "dense_transposed",
+    "dense_transposed_no_bias",
+}
 
 
 def forward(kernel: Kernel, xp: Any, arrays: Any, options: Any) -> Any:
