@@ -1,11 +1,11 @@
-# Two commands do everything: `make demo` shows the engine at work, `make test` runs every check and every test.
+# Two commands do everything: `make demo` shows the engine at work, `make test` runs every check and the tests (`make test-all`: those that take long too).
 # Both need Python 3.11 or later, git and make, and install what else they need into .venv.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean gpu-bench gpu-pack
+.PHONY: demo test test-all lint bench clean gpu-bench gpu-pack
 .PHONY: gpu-first gpu-first-correct gpu-first-memory gpu-first-bench
 .PHONY: gpu-check gpu-check-kernels gpu-check-engine gpu-check-jax
 
@@ -15,6 +15,10 @@ demo: $(VENV)/demo
 # files in the order of their names: else those with few tests come last, however long they take
 test: $(VENV)/test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
+
+# All that `make test` runs, and the tests marked "thorough": more networks, more places, more backends of what is tested there.
+test-all: override PYTEST_OPTIONS += --thorough
+test-all: test
 
 lint: $(VENV)/test
 	$(BIN)/ruff format --check .

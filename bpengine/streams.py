@@ -44,6 +44,7 @@ PURPOSES: MappingProxyType[str, int] = MappingProxyType(
         "check shaking": 23,  # the seed is the number of the shake
         "top eigenvalue": 24,
         "in turn": 25,  # seed 0: which parts of a residual depend on the parameters alone
+        "shared shapes": 26,  # seed 0: whether a layer has the same parameters in two places
     }
 )
 

@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail instead of skipping where Playwright or Chromium is missing",
     )
 
+    parser.addoption("--thorough", action="store_true", help="run the tests that `make test` leaves out as well")
     parser.addoption(
         "--require-jax-platform", metavar="NAME", help="fail at once unless JAX runs on this platform (gpu)"
     )
@@ -53,6 +54,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     found = import_module("jax").default_backend() if find_spec("jax") else "not installed"
     if found != wanted:
         pytest.exit(f"JAX is required on the platform {wanted!r}, and is: {found}", returncode=1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the thorough tests out, unless they are asked for: `make test` must be done in ten minutes."""
+    if config.getoption("--thorough"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture

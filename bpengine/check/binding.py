@@ -15,7 +15,7 @@ class CallOps(Ops):
     """Ops around other ops; `_call` makes each call."""
 
     def __init__(self, ops: Ops) -> None:
-        self.xp, self.scope = ops.xp, ops.scope
+        self.xp, self.scope, self.inner = ops.xp, ops.scope, ops
         for kernel in KERNELS.values():
             for direction in ("forward", "backward"):
                 if function := getattr(kernel, direction):
@@ -27,7 +27,7 @@ class CallOps(Ops):
 
     def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
         """Return a function of a kernel that is in no table, as one whose calls pass through here."""
-        return self.bind(kernel, super().own(kernel, direction), direction)
+        return self.bind(kernel, self.inner.own(kernel, direction), direction)
 
     @abstractmethod
     def _call(

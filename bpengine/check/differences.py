@@ -18,6 +18,7 @@ from bpengine.check.aside import sizes
 from bpengine.check.kinkops import Recording
 from bpengine.check.kinks import Kink
 from bpengine.check.problem import Problem
+from bpengine.check.rounding import RoundedOps
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -26,6 +27,10 @@ EPS = float(np.finfo(np.float64).eps)
 FIRST, SHRINK, RUNGS = 1e-2, 4.0, 10  # steps 1e-2, 2.5e-3, ... 4e-8 of a parameter's size
 MOST = 6  # rungs that are kept
 BENT = SHRINK**1.5  # a bend that falls by less from rung to rung falls with the step: by SHRINK, not by its square
+FLAT = (
+    1e-3  # of what random rounding shows counts as noise: tiny steps see none where the function is flat between steps
+)
+LOOKS = 3  # runs with random rounding
 ENOUGH = 1e-8  # relative error of a difference at which no smaller step is tried
 
 
@@ -122,6 +127,12 @@ class Differences:
         crossed = any(np.any(np.sign(k.distance) != side) for k, side in zip(self._log, self._sides, strict=True))
         return None if crossed else value
 
+    def _rounded(self) -> float:
+        """Return how far runs with random rounding carry the function: behind a saturated sigmoid, from step to step."""
+        ops = [RoundedOps(Ops(np), EPS, draw) for draw in range(LOOKS)]
+        values = [self.problem.value(o, {n: o.rounded(a) for n, a in self.problem.at.items()}) for o in ops]
+        return float(np.max(np.nan_to_num(np.abs(np.subtract(values, self.start)), nan=0.0, posinf=0.0)))
+
     def _noise(self) -> float:
         """Return the noise of the function: what high differences over tiny steps leave, just off a kink at the point.
 
@@ -131,7 +142,7 @@ class Differences:
         direction = {n: sizes(a) * rng.choice([-1.0, 1.0], a.shape) for n, a in self.problem.at.items()}
         values = [self._at(direction, 1e-11 * k) for k in range(100, 107)]
         table = np.array([v if v is not None else self.start for v in values])
-        found = [EPS * abs(self.start), np.finfo(float).tiny]
+        found = [EPS * abs(self.start), np.finfo(float).tiny, FLAT * self._rounded()]
         if any(v is None for v in values):
             return 16.0 * max(found)
         for k in range(1, 7):

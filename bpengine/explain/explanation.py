@@ -53,7 +53,8 @@ class Explanation:
     rows: the rows of the batch that are told about; z, a, da, dz: (rows,), the unit's sum, output and gradients.
     forward: z as inputs times weights, one sum per row; None for a layer that only bends. incoming: dL/da as the next
     units' gradients times what joins them; through: dL/dz as dL/da times the activation's slope, None without one.
-    parameters: the unit's own, with sums over the whole batch.
+    parameters: the unit's own, with sums over the whole batch. outside: what the layer computes outside of kernels, so that no
+    terms of it are known: "a", and the names of its parameters.
     """
 
     place: str
@@ -76,6 +77,7 @@ class Explanation:
     hidden: bool
     first_bad: Cause | None
     dtype: str
+    outside: tuple[str, ...] = ()
 
     @property
     def sums(self) -> list[Sums]:

@@ -108,9 +108,9 @@ def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
     if is_tied(layer):
         own = [{**arrays, "weight": arrays["weight"].T} for arrays in own]
     names = {n: known_name(walk.shared, f"{place}.{n}") for n in own[0]}
-    return LayerTrace(
-        place, layer, name, crossed["x"], z, crossed["a"], crossed["da"], dz, crossed["dx"], own[0], own[1], names
-    )
+    given, found = own
+    x, a, da, dx = (crossed[part] for part in ("x", "a", "da", "dx"))
+    return LayerTrace(place, layer, name, x, z, a, da, dz, dx, given, found, names)
 
 
 def is_tied(layer: Layer) -> bool:

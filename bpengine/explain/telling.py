@@ -40,6 +40,10 @@ def _lines(e: Explanation, say: Words, largest: int) -> Iterator[str]:
     if e.parameters:
         yield ""
         yield from _parameter_lines(e, say, largest)
+    for name in e.outside:
+        if name != "a":
+            yield ""
+            yield say("outside_parameter", name=name)
 
 
 def told_rows(e: Explanation) -> list[int]:
@@ -53,6 +57,8 @@ def _row_lines(e: Explanation, r: int, say: Words, largest: int) -> Iterator[str
     if e.forward is not None:
         yield "  " + say("forward" if e.forward.kernel[0].startswith("dense") else "forward_other")
         yield from _sum_lines(e.forward.terms(r, largest), say, forward_label, say("sum_z"))
+    elif "a" in e.outside:
+        yield "  " + say("outside_forward")
     ending = say("activation", name=e.activation) if e.activation else say("output_a")
     yield f"    {ending} = {shown(float(e.a[r]))}"
     if e.incoming is None:

@@ -58,7 +58,18 @@ def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None
         found.place, unit, type(found.layer).__name__, found.activation, traced.rows, tuple(rows),
         traced.loss, loss.name, loss.reduction, z, a, da, dz, forward, incoming, through, parameters,
         found.a is not traced.forward[-1].args[0], traced.first_bad, traced.dtype,
+        tuple(_outside(flow, found, forward)),
     )  # fmt: skip
+
+
+def _outside(flow: Flow, layer: LayerTrace, forward: Sums | None) -> Iterator[str]:
+    """Yield what no kernel call made or took: the output, the layer's own parameters."""
+    if forward is None and layer.a is not layer.x and id(layer.a) not in flow.makers:
+        yield "a"
+    for local in layer.parameters:
+        name = layer.names[local]
+        if all(flow.is_penalty(use) for use in flow.uses.get(id(flow.trace.parameters[name]), [])):
+            yield name
 
 
 def _through(flow: Flow, layer: LayerTrace, unit: int) -> Sums | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._functions import row_product, row_sum
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -33,7 +34,20 @@ def dense_transposed_bwd(
     weights).
     """
     dx = dy @ res.w if need_dx else None
-    return dx, dy.T @ res.x, xp.sum(dy, axis=0)
+    return dx, row_product(xp, dy, res.x), row_sum(xp, dy)
+
+
+def dense_transposed_bwd_per_row(
+    xp: Namespace, res: DenseTransposedResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Compute the cotangents of x, w and b, row by row: dw_i = dy_i^T x_i, db_i = dy_i, whose sums over i are dw and db.
+
+    Shapes: dy (B, O) -> dx (B, I), dw (B, O, I), db (B, O).
+    Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
+    his starting point).
+    """
+    dx = dy @ res.w if need_dx else None
+    return dx, dy[:, :, None] * res.x[:, None, :], dy
 
 
 KERNEL = Kernel(
@@ -41,6 +55,7 @@ KERNEL = Kernel(
     kind="layer",
     forward=dense_transposed_fwd,
     backward=dense_transposed_bwd,
+    per_row=dense_transposed_bwd_per_row,
     shapes={"x": ("B", "I"), "w": ("O", "I"), "b": ("O",), "y": ("B", "O")},
     differentiable=("x", "w", "b"),
     formula={"y": "x @ w.T + b", "dx": "dy @ w", "dw": "dy.T @ x", "db": "xp.sum(dy, axis=0)"},

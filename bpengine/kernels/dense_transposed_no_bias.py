@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._functions import row_product
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
@@ -33,7 +34,20 @@ def dense_transposed_no_bias_bwd(
     weights).
     """
     dx = dy @ res.w if need_dx else None
-    return dx, dy.T @ res.x
+    return dx, row_product(xp, dy, res.x)
+
+
+def dense_transposed_no_bias_bwd_per_row(
+    xp: Namespace, res: DenseTransposedNoBiasResidual, dy: Array, *, need_dx: bool = True
+) -> tuple[Array | None, Array]:
+    """Compute the cotangents of x and w, row by row: dw_i = dy_i^T x_i, whose sum over i is dw.
+
+    Shapes: dy (B, O) -> dx (B, I), dw (B, O, I).
+    Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
+    his starting point).
+    """
+    dx = dy @ res.w if need_dx else None
+    return dx, dy[:, :, None] * res.x[:, None, :]
 
 
 KERNEL = Kernel(
@@ -41,6 +55,7 @@ KERNEL = Kernel(
     kind="layer",
     forward=dense_transposed_no_bias_fwd,
     backward=dense_transposed_no_bias_bwd,
+    per_row=dense_transposed_no_bias_bwd_per_row,
     shapes={"x": ("B", "I"), "w": ("O", "I"), "y": ("B", "O")},
     differentiable=("x", "w"),
     formula={"y": "x @ w.T", "dx": "dy @ w", "dw": "dy.T @ x"},

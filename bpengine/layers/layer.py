@@ -2,6 +2,7 @@
 
 A layer is a frozen description. It holds no arrays and no mathematics: parameters come in as a dict, results go out, and
 whatever is computed is a call of `ops`. To add one, subclass `Layer` and give the methods below; nothing is registered.
+`docs/guides/your-own-layer.md` writes one.
 """
 
 from __future__ import annotations

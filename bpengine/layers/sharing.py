@@ -17,6 +17,7 @@ from bpengine.layers.dense import Dense
 from bpengine.layers.layer import Arrays, Layer
 from bpengine.layers.residual import Residual
 from bpengine.ops import Ops
+from bpengine.streams import stream
 
 Value = TypeVar("Value")
 Shared = tuple[tuple[str, str], ...]  # (a place or a name, the place or name that its parameters are known by)
@@ -103,7 +104,7 @@ def _require_same(layer: Layer, place: str, size: int, owner: str, there: int) -
 def _shapes(layer: Layer, inputs: int) -> Any:
     """Return the shapes of a layer's parameters and statistics, or None when it has none for so many inputs."""
     try:
-        made = layer.init(np.random.default_rng(0), inputs), layer.init_running(inputs)
+        made = layer.init(stream("shared shapes", 0), inputs), layer.init_running(inputs)
     except BpError:
         return None
     return [{name: np.shape(value) for name, value in arrays.items()} for arrays in made]

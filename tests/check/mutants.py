@@ -17,10 +17,13 @@ from tests.kernels.kernel_samples import Case, as_tuple
 
 BATCH = 4
 QUICK = ("inner products", "differences")
+ENCODER = bp.Dense(4, "tanh")
 LAYERS = {
     "dense": [bp.Dense(4)],
     "dense_no_bias": [bp.Dense(4, bias=False)],
     "dense_bias_column": [bp.Dense(4, bias="column")],
+    "dense_transposed": [ENCODER, bp.Dense(4, tie=ENCODER)],
+    "dense_transposed_no_bias": [ENCODER, bp.Dense(4, bias=False, tie=ENCODER)],
     "dropout": [bp.Dropout(0.4)],
     "batch_norm": [bp.BatchNorm(), bp.Activation("tanh")],
     "layer_norm": [bp.LayerNorm(), bp.Activation("tanh")],
@@ -146,7 +149,7 @@ def model(mutant: Mutant) -> bp.Model:
     penalties = {"l1": [bp.L1(0.5)], "l2": [bp.L2(0.5)]}.get(kernel.name, [])
     layers = [bp.Dense(4, bias=kernel.name != "dense"), *middle, bp.Dense(4, end, bias=False)]
     if kernel.name in ("dense", "dense_no_bias"):
-        layers = [*middle, bp.Activation("tanh"), *middle]
+        layers = [*middle, bp.Activation("tanh"), bp.Dense(4, bias=kernel.name == "dense")]
     return bp.Model(bp.Network(4, layers, loss, penalties), backend(mutant), "float64", seed=3)
 
 

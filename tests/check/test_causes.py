@@ -64,3 +64,28 @@ def test_elements_have_names(array: str, index: Any, row: Any, expected: str) ->
 def test_causes(hand: Any, expected: str) -> None:
     told = causes.cause(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "w", {"w": WEIGHT})
     assert told == expected
+
+
+GAIN, SHIFT = np.array([0.5, 1.5, -2.0]), np.array([0.3, -0.7, 1.1])
+
+
+@pytest.mark.parametrize(
+    ("hand", "expected"),
+    [
+        (lambda d: d / GAIN, "the factor `gain` is missing"),
+        (lambda d: d * GAIN, "the factor `gain` is too many"),
+        (lambda d: np.where(WEIGHT > 0, d, d / GAIN), "the factor `gain` is missing, in some elements"),
+        (lambda d: d / 1.7, "the factor `rate` is missing"),
+        (lambda d: d - 0.25 * SHIFT, "a term proportional to `shift` is missing"),
+        (lambda d: d + 0.25 * SHIFT, "a term proportional to `shift` is too many"),
+    ],
+)
+def test_an_argument_that_is_forgotten_is_named(hand: Any, expected: str) -> None:
+    at = {"x": WEIGHT, "gain": GAIN, "shift": SHIFT, "rate": np.array([1.7]), "other": np.ones((2, 5))}
+    assert causes.cause(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "x", at) == expected
+
+
+def test_one_that_is_1_is_not_blamed() -> None:
+    assert causes.cause(1.7 * REFERENCE, REFERENCE, (2, 2), COUNTS, "x", {"gain": np.ones(3)}) == (
+        "a constant factor is wrong"
+    )

@@ -50,6 +50,11 @@ def test_check_passes(run: Any) -> None:
     rows = [line.split() for line in out.splitlines()[2:]]
     assert rows[0] == ["array", "oracle", "compared", "error", "ulp", "tolerance", "order", "ok"]
     assert ["x", "autodiff", "8"] in [row[:3] for row in rows]
+    given, perturbed = out.split("at the perturbed point:\n")
+    assert given.count("inner products") == perturbed.split("precision")[0].count("inner products") > 0
+    assert "0.bias is all 0; 1.bias is 0; row 0 of x is all 0; " in " ".join(out.split())
+    assert "a missing term or factor cannot be seen there" in " ".join(out.split())
+    assert "everything moved by half to twice its own size, seed 0; value " in " ".join(out.split())
 
 
 def test_in_eighty_columns_nothing_is_cut(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from tests.check.mutants import (
 
 __all__ = ["data", "model"]
 
-ALONE, TRAINED = list(mutants()), list(mutants(trained=True))
+ALONE, TRAINED, FORGETFUL = list(mutants()), list(mutants(trained=True)), list(forgetful_mutants())
 QUICKLY = pytest.mark.usefixtures("jax")
 
 
@@ -48,7 +48,7 @@ def test_a_broken_kernel_in_a_network_is_caught(mutant: Mutant, record_property:
     assert f"{mutant.kernel}_bwd" in str(report)
 
 
-@pytest.mark.parametrize("mutant", forgetful_mutants(), ids=lambda m: m.id)
+@pytest.mark.parametrize("mutant", FORGETFUL, ids=lambda m: m.id)
 def test_a_kernel_that_forgets_a_parameter_is_caught(mutant: Forgetful, record_property: Callable[..., None]) -> None:
     """At the point given the parameter has the value that it is taken for: nothing is wrong there."""
     record_property("mutant", "forgetful alone")
@@ -67,7 +67,7 @@ def test_a_layer_that_forgets_a_parameter_is_caught(
 
 
 def test_every_parameter_and_option_that_matters_is_forgotten() -> None:
-    forgotten = {(m.kernel, m.parameter) for m in forgetful_mutants()}
+    forgotten = {(m.kernel, m.parameter) for m in FORGETFUL}
     silent = {("dense", "b"), ("batch_norm", "beta"), ("batch_norm_inference", "beta"), ("layer_norm", "beta")}
     linear = {("dropout", "x"), ("add", "a"), ("add", "b"), ("identity", "x")}
     every = {

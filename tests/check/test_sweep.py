@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
+import bpengine as bp
 from tests import sweep
 from tests.check.mutants import Mutant, backend
+from tests.check.random_networks import SPECIAL, Sample
 from tests.tolerances import oracle_rtol
 
 RELU = Mutant("relu", 0, "a factor 2")
@@ -25,6 +28,32 @@ def test_a_right_network_is_no_alarm(jax: Any) -> None:
     assert found.wrong is None
     assert found.counts["numbers compared"] > 0
     assert found.error <= oracle_rtol()
+
+
+def test_samples_with_special_values_are_of_every_kind() -> None:
+    drawn = sweep.with_special_values(sweep.draw(2 * len(SPECIAL), 0))
+    assert [sample.special for sample in drawn] == 2 * list(SPECIAL)
+    for sample in drawn:
+        model, (x, y, _) = sample.model(), sample.data()
+        parameters = {name.rpartition(".")[2]: array for name, array in model.parameters.items()}
+        told = {
+            "zero biases and unit gains": not np.any(parameters.get("bias", 0))
+            and np.all(parameters.get("gamma", 1) == 1),
+            "all zero": not any(np.any(array) for array in model.parameters.values()),
+            "all one": all(np.all(array == 1) for array in model.parameters.values()),
+            "zero inputs": not np.any(x),
+            "equal rows": np.all(x == x[:1]),
+            "a perfect fit": sample.network.loss.target != "values" or len(y) == sample.rows,
+        }
+        assert told[str(sample.special)], sample
+
+
+def test_a_perfect_fit_is_one(jax: Any) -> None:
+    network = bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(2)], "mean_absolute_error")
+    sample = Sample(network, 5, seed=1, special="a perfect fit")
+    x, y, _ = sample.data()
+    assert sample.model().loss_and_gradients(x, y)[0] == 0.0
+    assert sweep.network(sample, "numpy", "float64").wrong is None
 
 
 def test_what_fails_or_breaks_down_is_an_alarm() -> None:

@@ -42,7 +42,9 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @EVERY_PAGE
-def test_what_a_guide_runs(page: Page) -> None:
+def test_what_a_guide_runs(page: Page, request: pytest.FixtureRequest) -> None:
+    if any('"jax"' in example.source for example in page.examples):
+        request.getfixturevalue("jax")
     check_what_is_run(page)
 
 

@@ -23,6 +23,7 @@ from bpengine.explain.phrases.causes import RULES
 from bpengine.explain.words import rule_words, words
 from bpengine.training.history import Epoch
 from tests.explain.networks import dosage, xor
+from tests.not_finite import put
 from tests.tolerances import correlation_atol, value_rtol
 
 TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
@@ -167,7 +168,7 @@ def test_network_says_that_a_layer_computes_outside_of_kernels() -> None:
 
 def test_network_marks_numbers_that_are_not_finite() -> None:
     model, x, y = mazur()
-    model.parameters = {"0.weight": [[np.nan, 0.25], [0.2, 0.3]]}
+    put(model, {"0.weight": [[np.nan, 0.25], [0.2, 0.3]]})
     figure = figures.network(model, x, y, layer=0, unit=0)
     told = texts(figure)
     assert "nan (!)" in told
@@ -340,7 +341,7 @@ def test_fitted_curve_of_several_outputs_and_not_finite(rng: np.random.Generator
     model = bp.Model(bp.Network(1, [bp.Dense(2, "tanh"), bp.Dense(2)], "mean_squared_error"))
     x, y = rng.normal(size=(40, 1)), rng.normal(size=(40, 2))
     assert {"predicted, output 0", "observed, output 1"} <= lines(figures.fitted_curve(model, x, y)).keys()
-    model.parameters = {"1.bias": [np.nan, 0.0]}
+    put(model, {"1.bias": [np.nan, 0.0]})
     assert any(t.startswith("not finite: 401") for t in texts(figures.fitted_curve(model, x, y)))
 
 
@@ -399,7 +400,7 @@ def test_decision_boundary_with_targets_minus_one_and_one(rng: np.random.Generat
 def test_decision_boundary_marks_outputs_that_are_not_finite(rng: np.random.Generator, classes: int) -> None:
     loss = "mean_squared_error" if classes == 1 else "softmax_cross_entropy"
     model = bp.Model(bp.Network(2, bp.Dense(classes), loss))
-    model.parameters = {"0.bias": np.full(classes, np.nan)}
+    put(model, {"0.bias": np.full(classes, np.nan)})
     y = np.array([0, 1, 0, 1])
     figure = figures.decision_boundary(model, rng.normal(size=(4, 2)), y[:, None] if classes == 1 else y)
     told = texts(figure)
@@ -441,7 +442,7 @@ def test_gradient_histograms_count_every_parameter_once(rng: np.random.Generator
 
 def test_gradient_histograms_mark_what_is_not_finite() -> None:
     model, x, y = mazur()
-    model.parameters = {"1.bias": [np.nan, 0.6]}
+    put(model, {"1.bias": [np.nan, 0.6]})
     assert any(
         "not finite:" in t and "(!)" in t for t in texts(figures.gradient_histograms(bp.sensitivity(model, x, y)))
     )

@@ -13,6 +13,7 @@ import bpengine as bp
 from bpengine.explain import forward, paths
 from bpengine.explain.paths import paths_of
 from tests.explain.networks import dosage, random_case, xor
+from tests.not_finite import put
 from tests.tolerances import agreement_rtol, published_atol
 
 
@@ -153,6 +154,61 @@ def test_a_layer_that_computes_outside_of_kernels_is_said_to() -> None:
     assert "nothing comes back" not in explained.text()
 
 
+class OwnGain(Outside):
+    """A factor for each unit, outside of kernels."""
+
+    def init(self, rng: Any, inputs: int) -> Any:
+        return {"gain": np.full(inputs, 2.0)}
+
+    def penalized(self) -> dict[str, str | None]:
+        return {"gain": None}
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        return params["gain"] * x, (x, params["gain"]), running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        x, gain = residual
+        return dy * gain, {"gain": (dy * x).sum(axis=0)}
+
+
+class KernelGain(OwnGain):
+    """The same by a kernel."""
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
+        none, one = np.zeros(2), np.ones(2)
+        y, residual = ops.batch_norm_inference_fwd(x, params["gain"], none, none, one, eps=0.0)
+        return y, residual, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+        dx, dgain, _ = ops.batch_norm_inference_bwd(residual, dy)
+        return dx, {"gain": dgain}
+
+
+@pytest.mark.parametrize("penalties", [(), bp.L2(0.1)])
+def test_parameters_that_no_kernel_takes_are_said_to_be_used_elsewhere(penalties: Any) -> None:
+    layers = [bp.Dense(2, "tanh"), OwnGain(), bp.Dense(1)]
+    model = bp.Model(bp.Network(1, layers, "half_sum_squares", penalties), dtype="float64")
+    x, y = np.array([[0.5], [2.0]]), np.array([[1.0], [0.0]])
+    explained = model.explain(x, y, layer=1, unit=0)
+    assert explained.outside == ("a", "1.gain")
+    assert explained.to_json()["outside"] == ["a", "1.gain"]
+    assert "this layer computes outside of kernels: the terms of a cannot be shown" in explained.text()
+    assert "1.gain is used outside of kernels: the terms of its gradient cannot be shown" in explained.text()
+    assert "1.gain é usado fora das chamadas de kernel" in explained.text("pt")
+    assert model.explain(x, y, layer=0, unit=0).outside == ()
+
+
+def test_by_a_kernel_a_layer_of_ones_own_is_told_in_full() -> None:
+    own, x, y = with_layer(OwnGain())
+    model, _, _ = with_layer(KernelGain())
+    explained = model.explain(x, y, layer=1, unit=0)
+    assert explained.outside == ()
+    assert [part.name for part in explained.parameters] == ["1.gain"]
+    np.testing.assert_array_equal(explained.da, own.explain(x, y, layer=1, unit=0).da)
+    assert model.explain(x, y, layer=0, unit=0).incoming is not None
+    assert paths(model, x, y, "1.gain[0]").agrees
+
+
 def test_what_goes_into_and_comes_out_of_a_layer_without_kernels_is_its_own() -> None:
     model, x, y = with_layer(Outside())
     first, second, third = model.trace(x, y).layers.values()
@@ -197,7 +253,7 @@ def test_the_verdict_on_each_row() -> None:
 
 def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() -> None:
     model, x, y = xor()
-    model.parameters = {"1.weight": [[np.nan], [1.0], [1.0]]}
+    put(model, {"1.weight": [[np.nan], [1.0], [1.0]]})
     found, told = paths(model, x, y, "0.weight[0,0]"), forward(model, x, y)
     cause = "First cause: parameter '1.weight', row 0, column 0 = nan (1 of 3 values)."
     assert cause in found.text()
@@ -207,7 +263,7 @@ def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() ->
     assert {(np.isnan(v.verdict), v.right) for v in told.verdicts} == {(True, False)}
     assert json.loads(json.dumps(told.to_json(), allow_nan=False))["first_bad"] == str(told.first_bad)
     classes = bp.Model(bp.Network(2, [bp.Dense(3)], "softmax_cross_entropy"))
-    classes.parameters = {"0.bias": [0.0, np.nan, 0.0]}
+    put(classes, {"0.bias": [0.0, np.nan, 0.0]})
     assert [(np.isnan(v.verdict), v.right) for v in forward(classes, np.eye(2), [0, 1]).verdicts] == [(True, False)] * 2
 
 

@@ -18,6 +18,7 @@ from bpengine.explain.page import page
 from tests.explain.networks import dosage, xor
 from tests.explain.portuguese import COGNATES, DRAWN, LOANS, TABLES, TERMS, english, spelled
 from tests.explain.test_figures import texts
+from tests.not_finite import put
 
 
 @cache
@@ -40,7 +41,7 @@ def networks() -> dict[str, tuple[bp.Model, Any, Any]]:
     sick = bp.Model(bp.Network(3, [bp.Dense(2, bias=False), bp.Dense(1)], "half_sum_squares"), dtype="float64")
     sick.parameters = {"0.weight": np.full((3, 2), 1e200), "1.weight": np.full((2, 1), 1e200)}
     broken = bp.Model(softmax, dtype="float64")
-    broken.parameters = {"0.weight": np.full((3, 6), np.nan)}
+    put(broken, {"0.weight": np.full((3, 6), np.nan)})
     deep = bp.Network(3, [*(bp.Dense(2, "sigmoid") for _ in range(9)), bp.Dense(1)], "sigmoid_cross_entropy")
     return {
         "xor": xor(), "many kinds": (bp.Model(many, dtype="float64"), x, classes),

@@ -19,6 +19,7 @@ from bpengine.kernels import KERNELS
 from bpengine.training import OPTIMIZERS
 from tests.explain.networks import random_case, xor
 from tests.explain.portuguese import DRAWN, english
+from tests.not_finite import put
 from tests.tolerances import agreement_rtol
 
 Lines = list[dict[str, Any]]
@@ -270,7 +271,7 @@ def test_a_file_is_written_whole_and_read_again(tmp_path: Path) -> None:
 
 def test_numbers_that_are_not_finite_are_written_and_follow() -> None:
     model, x, y = xor()
-    model.parameters = {"1.weight": [[np.nan], [1.0], [1.0]]}
+    put(model, {"1.weight": [[np.nan], [1.0], [1.0]]})
     lines = written(model.trace(x, y))
     assert '"nan"' in json.dumps(lines)
     assert judged(lines).ok

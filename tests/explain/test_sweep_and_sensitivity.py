@@ -11,6 +11,7 @@ import bpengine as bp
 from bpengine.examples.known import known
 from bpengine.explain import Walk
 from tests.explain.networks import dosage, xor
+from tests.not_finite import put
 from tests.tolerances import agreement_rtol, published_atol
 
 
@@ -153,7 +154,7 @@ def test_dead_and_saturated_units_and_vanishing_layers_are_named() -> None:
 def test_what_is_not_finite_is_not_called_dead() -> None:
     network = bp.Network(1, [bp.Dense(1, "relu"), bp.Dense(1)], "half_sum_squares")
     model = bp.Model(network)
-    model.parameters = {"0.weight": [[np.nan]]}
+    put(model, {"0.weight": [[np.nan]]})
     told = bp.sensitivity(model, [[1.0]], [[1.0]])
     assert told.layers[0].dead == ()
     assert "First cause: parameter '0.weight'" in told.text()

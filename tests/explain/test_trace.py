@@ -9,6 +9,7 @@ import pytest
 
 import bpengine as bp
 from tests.explain.networks import random_case, xor
+from tests.not_finite import put
 from tests.tolerances import agreement_rtol
 
 
@@ -109,7 +110,7 @@ def test_no_target_is_refused() -> None:
 def test_the_first_number_that_is_not_finite_is_named() -> None:
     model, x, y = xor()
     assert model.trace(x, y).first_bad is None
-    model.parameters = {"1.weight": np.array([[1.0], [np.nan], [1.0]])}
+    put(model, {"1.weight": np.array([[1.0], [np.nan], [1.0]])})
     assert str(model.trace(x, y).first_bad) == "parameter '1.weight', row 1, column 0 = nan (1 of 3 values)"
     big = bp.Model(bp.Network(1, [bp.Dense(1, bias=False), bp.Dense(1)], "half_sum_squares"), dtype="float32")
     big.parameters = {"0.weight": [[3e38]]}

@@ -20,6 +20,7 @@ from bpengine.explain.unit import explain_trace
 from bpengine.explain.words import factor
 from bpengine.kernels.dense import dense_bwd
 from tests.explain.networks import random_case, xor
+from tests.not_finite import put
 from tests.tolerances import agreement_rtol, published_atol
 
 
@@ -206,7 +207,7 @@ def test_it_is_told_as_text_in_two_languages_as_a_table_rows_and_json() -> None:
 
 def test_what_is_not_finite_is_marked_and_its_cause_named() -> None:
     model, x, y = xor()
-    model.parameters = {"0.weight": np.full((3, 3), np.nan)}
+    put(model, {"0.weight": np.full((3, 3), np.nan)})
     explained = model.explain(x, y, layer=1, unit=0)
     assert "First cause: parameter '0.weight', row 0, column 0 = nan" in explained.text()
     assert "nan (!)" in explained.text("pt")

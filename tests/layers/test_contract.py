@@ -98,8 +98,11 @@ def model_with(layer: bp.Layer, backend: str, *, last: bool) -> bp.Model:
     return bp.Model(bp.Network(3, layers, "mean_squared_error"), backend)
 
 
-@pytest.mark.parametrize("last", [True, False], ids=["last", "inside"])
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("call", "last"),
+    [("fit", True), *((call, False) for call in CALLS)],
+    ids=lambda v: {True: "last", False: "inside"}.get(v, v),
+)
 @pytest.mark.parametrize("mistake", [*FORWARD, *BACKWARD])
 def test_a_mistake_is_named(mistake: str, call: str, last: bool, backend_name: str, rng: np.random.Generator) -> None:
     model = model_with(Linear(2, mistake), backend_name, last=last)
@@ -285,3 +288,90 @@ def test_a_penalty_on_a_parameter_that_is_not_there() -> None:
     network = bp.Network(3, [Typo(), bp.Dense(1)], "mean_squared_error", bp.L2(1e-3))
     with pytest.raises(bp.ConfigError, match=r"layer 0 \(Typo\) requires penalized to name its parameters \(none\)"):
         bp.Model(network)
+
+
+@pytest.mark.parametrize("said", [2.0, 0, -1, None, "two"])
+def test_outputs_must_be_a_number_of_features(said: Any) -> None:
+    class Says(bp.Layer):
+        def outputs(self, inputs: int) -> int:
+            return said
+
+    with pytest.raises(
+        bp.ConfigError, match=r"layer Says requires the result of its outputs to be a whole number of at "
+    ):
+        bp.Network(3, [Says(), bp.Dense(1)], "mean_squared_error")
+
+
+@pytest.mark.parametrize("said", [2.0, 0, None, "2"])
+def test_the_smallest_batch_must_be_a_number_of_rows(said: Any, rng: np.random.Generator) -> None:
+    class Says(bp.Layer):
+        def smallest_batch(self, run: Run) -> int:
+            return said
+
+    network = bp.Network(3, [bp.Residual([Says()]), bp.Dense(1)], "mean_squared_error")
+    with pytest.raises(
+        bp.ConfigError, match=r"layer 0\.0 \(Says\) requires the result of its smallest_batch to be a whole"
+    ):
+        bp.Model(network).fit(rng.standard_normal((6, 3)), rng.standard_normal((6, 1)), steps=1)
+
+
+def test_a_batch_that_is_too_small_for_a_layer_of_ones_own_names_it(rng: np.random.Generator) -> None:
+    class Needs(bp.Layer):
+        def smallest_batch(self, run: Run) -> int:
+            return 4 if run.training else 1
+
+    model = bp.Model(bp.Network(3, [bp.Residual([Needs()]), bp.BatchNorm(), bp.Dense(1)], "mean_squared_error"))
+    x, y = rng.standard_normal((6, 3)), rng.standard_normal((6, 1))
+    with pytest.raises(
+        bp.ConfigError, match=r"at least 4 rows in a step with Needs, got 3 rows\. Its smallest_batch says so"
+    ):
+        model.fit(x[:3], y[:3], steps=1)
+    with pytest.warns(UserWarning, match="too few for Needs: the last batch has 6 rows"):
+        model.fit(x, y, batch_size=4, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (["gain"], "requires penalized to return a dict by parameter name, got list"),
+        (
+            {"gain": "middle"},
+            "requires penalized to say where the bias of 'gain' is: None, 'first', 'last', got 'middle'",
+        ),
+    ],
+)
+def test_penalized_says_which_and_where_the_bias_is(said: Any, message: str) -> None:
+    class Says(Twice):
+        def penalized(self) -> Any:
+            return said
+
+    with pytest.raises(bp.ConfigError, match=rf"layer 0 \(Says\) {message}"):
+        bp.Model(bp.Network(3, [Says(), bp.Dense(1)], "mean_squared_error"))
+
+
+def test_one_parameter_is_counted_as_one(rng: np.random.Generator) -> None:
+    class Misspelt(Twice):
+        def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+            return dy, {"gian": ops.xp.sum(dy, axis=0)}
+
+    model = model_with(Misspelt("nowhere"), "numpy", last=False)
+    with pytest.raises(bp.errors.ShapeError, match=r"to return 1 gradient \(gain\), got 1 \(gian\)"):
+        model.loss_and_gradients(rng.standard_normal((6, 3)), rng.standard_normal((6, 2)))
+
+
+def test_code_that_jax_cannot_trace_is_told_how_it_could(jax: Any, rng: np.random.Generator) -> None:
+    class OnlyNumpy(bp.Layer):
+        def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+            return np.exp(x), None, running
+
+    class Branches(bp.Layer):
+        def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+            return (x if x[0, 0] > 0 else -x), None, running
+
+    for layer in (OnlyNumpy(), Branches()):
+        model = model_with(layer, "jax", last=False)
+        with pytest.raises(TypeError) as caught:
+            model.predict(rng.standard_normal((6, 3)))
+        assert f"this came from the forward of layer 1 ({type(layer).__name__})" in caught.value.__notes__
+        told = "The forward needs the array functions of ops.xp, and no branches on values, to run on JAX."
+        assert told in caught.value.__notes__

@@ -20,6 +20,11 @@ UNIT: dict[str, tuple[str, str]] = {
         "Passo para frente (forward pass): cada entrada x o peso que a liga a esta unidade",
     ),
     "forward_other": ("Forward pass: the sum of this unit", "Passo para frente (forward pass): a soma desta unidade"),
+    "outside_forward": (
+        "Forward pass: this layer computes outside of kernels: the terms of a cannot be shown",
+        "Passo para frente (forward pass): esta camada calcula fora das chamadas de kernel: os termos de a não podem ser "
+        "mostrados",
+    ),
     "sum_z": ("sum = z", "soma = z"),
     "activation": ("output a = {name}(z)", "saída a = {name}(z)"),
     "output_a": ("output a", "saída a"),
@@ -56,6 +61,10 @@ UNIT: dict[str, tuple[str, str]] = {
         "Backward pass: the layer that takes this output computes outside of kernels: the terms of dL/da cannot be shown",
         "Passo para trás (backward pass): a camada que recebe esta saída calcula fora das chamadas de kernel: os termos de "
         "dL/da não podem ser mostrados",
+    ),
+    "outside_parameter": (
+        "{name} is used outside of kernels: the terms of its gradient cannot be shown",
+        "{name} é usado fora das chamadas de kernel: os termos do seu gradiente não podem ser mostrados",
     ),
     "parameters": (
         "Gradient of each incoming weight = input x dL/dz, added up over the batch",
