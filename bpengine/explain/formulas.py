@@ -20,7 +20,8 @@ def names_of(
     kernel: str, inputs: Mapping[str, HostArray], options: Mapping[str, Any], dtype: str, real: type[Any]
 ) -> Names:
     """Return everything a kernel's formulas may name; `real` is the type of all numbers made on the way."""
-    names: Names = {name: _cast(array, real) for name, array in inputs.items()}
+    names: Names = dict.fromkeys(KERNELS[kernel].optional)  # a formula says what holds without them
+    names |= {name: _cast(array, real) for name, array in inputs.items()}
     names |= {
         **options,
         "real": real,

@@ -97,7 +97,8 @@ class Wiring:
                 yield self.lines[turn], reason("role", name=name, role=role)
         for number, call in self.calls.items():
             row = _OWNER[call["function"]]
-            if row.name in _BY_ROWS and call["inputs"].get("weights") != loss["inputs"].get("weights"):
+            by_rows = row.name in _BY_ROWS and "of" not in call
+            if by_rows and call["inputs"].get("weights") != loss["inputs"].get("weights"):
                 yield self.lines[number], reason("row_weights", function=call["function"])
             needed = (number <= turn and row.kind in ("layer", "activation", "loss")) or row.kind == "penalty"
             if needed and "of" not in call and len(self.reverse.get(number, [])) != 1:

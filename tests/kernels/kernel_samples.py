@@ -33,8 +33,8 @@ class Case:
 
     @property
     def complete(self) -> bool:
-        """Tell whether a formula, which names every argument, can be evaluated (a loss without weights can)."""
-        return self.optional or not self.kernel.optional or self.kernel.kind in ("loss", "penalty")
+        """Tell whether a formula, which names every argument, can be evaluated (where rows may have weights it can)."""
+        return self.optional or self.kernel.optional in ((), ("weights",))
 
     def arguments(self, rng: np.random.Generator, dims: dict[str, int], dtype: Any = np.float64) -> dict[str, Any]:
         """Return the arrays, by argument name, read-only."""
