@@ -33,7 +33,7 @@ class Eigenvalue(NamedTuple):
 def top_eigenvalue(
     times: Product, shapes: Mapping[str, tuple[int, ...]], steps: Any, tolerance: Any, seed: Any
 ) -> Eigenvalue:
-    """Return the eigenvalue of largest size by power iteration from a random vector.
+    """Return the eigenvalue of largest size by power iteration from a random vector, towards both ends of the spectrum.
 
     Each step takes the best of the plane that v and H v span (Rayleigh, Ritz): at least as good as H v, which is the plain
     power step, and it settles also where a positive and a negative eigenvalue are equally large.
@@ -54,26 +54,45 @@ def top_eigenvalue(
     v = rng.standard_normal(size)
     v /= np.linalg.norm(v)
     hv, taken = multiplied(v), 1
-    while True:
-        value = float(v @ hv)
-        rest = hv - value * v
-        residual = float(np.linalg.norm(rest))
-        across = rest - (rest @ v) * v  # what is left of it is v itself where only rounding is left
-        length = float(np.linalg.norm(across))
-        if residual <= tolerance * abs(value) or taken >= steps or length <= 0.5 * residual:
-            return Eigenvalue(value, apart(v), taken, residual)
-        u = across / length
-        hu, taken = multiplied(u), taken + 1
-        v, hv = _best(v, hv, u, hu)
+    ends = [_Climb(v, hv, end) for end in (1, 0)]  # the lowest eigenvalue and the highest
+    while taken < steps and (going := [climb for climb in ends if not climb.arrived(tolerance)]):
+        for climb in going[: steps - taken]:
+            climb.step(multiplied)
+            taken += 1
+    best = max(ends, key=lambda climb: abs(climb.value))
+    return Eigenvalue(best.value, apart(best.v), taken, best.residual)
 
 
-def _best(v: Any, hv: Any, u: Any, hu: Any) -> tuple[Any, Any]:
-    """Return the vector of the plane of v and u whose Rayleigh quotient is largest in size, and H times it."""
-    across = 0.5 * float(v @ hu + u @ hv)
-    values, vectors = np.linalg.eigh([[float(v @ hv), across], [across, float(u @ hu)]])
-    a, b = vectors[:, int(np.argmax(np.abs(values)))]
-    length = float(np.linalg.norm(a * v + b * u))
-    return (a * v + b * u) / length, (a * hv + b * hu) / length
+class _Climb:
+    """The way to one end of the spectrum: a vector of length 1, H times it, and what separates it from an eigenvector.
+
+    A single way to the eigenvalue of largest size would stay at the end that the first vector leans to.
+    """
+
+    def __init__(self, v: Any, hv: Any, end: int) -> None:
+        self.v, self.hv, self.end = v, hv, end
+        self._look()
+
+    def _look(self) -> None:
+        self.value = float(self.v @ self.hv)
+        rest = self.hv - self.value * self.v
+        self.residual = float(np.linalg.norm(rest))
+        self.across = rest - (rest @ self.v) * self.v  # what is left of it is v itself where only rounding is left
+        self.length = float(np.linalg.norm(self.across))
+
+    def arrived(self, tolerance: float) -> bool:
+        return self.residual <= tolerance * abs(self.value) or self.length <= 0.5 * self.residual
+
+    def step(self, multiplied: Callable[[Any], Any]) -> None:
+        """Take the vector of the plane of v and H v whose Rayleigh quotient is the most extreme."""
+        v, hv, u = self.v, self.hv, self.across / self.length
+        hu = multiplied(u)
+        across = 0.5 * float(v @ hu + u @ hv)
+        _, vectors = np.linalg.eigh([[float(v @ hv), across], [across, float(u @ hu)]])
+        a, b = vectors[:, 0 if self.end else -1]
+        length = float(np.linalg.norm(a * v + b * u))
+        self.v, self.hv = (a * v + b * u) / length, (a * hv + b * hu) / length
+        self._look()
 
 
 def _packing(

@@ -41,7 +41,7 @@ class References:
 
         def alone(params: Any, x: Any, target: Any, weight: Any) -> Any:
             y = bare.forward(self.ops, params, self.running, x[None]).y
-            values = [value for *_, value, _ in self.network.penalty_terms(self.ops, params, rows)]
+            values = [value for *_, value, _ in self.network.penalty_terms(self.ops, params, rows, self.weights)]
             return bare.data_loss(self.ops, y, target[None], weight[None])[0] + sum(values) / (rows if sums else 1)
 
         return self._run(
