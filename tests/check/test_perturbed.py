@@ -155,7 +155,7 @@ def test_where_there_is_none_the_report_says_so() -> None:
 def test_arguments_stay_in_their_domains(name: str) -> None:
     kernel = KERNELS[name]
     problem = kernel_problem(kernel, None, {}, 0)
-    given = arguments(kernel, None, np.random.default_rng(0))
+    given = arguments(kernel, None, stream("check arguments", 0))
     moved, _ = perturb([problem], kernel.domain, 0)
     assert moved
     assert set(moved.at) == set(kernel.differentiable)  # targets, weights, labels and counters stay where they are
