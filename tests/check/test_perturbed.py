@@ -16,6 +16,7 @@ from bpengine.check.perturbed import moved_options, perturb
 from bpengine.check.special import special
 from bpengine.check.subjects import kernel_problem
 from bpengine.kernels import KERNELS
+from bpengine.streams import stream
 from tests.training.networks import everything, labelled
 
 
