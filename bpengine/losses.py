@@ -7,7 +7,7 @@ from typing import Any
 
 from bpengine.errors import ConfigError, number, unknown
 from bpengine.kernels import KERNELS
-from bpengine.kernels._kernel import Kernel
+from bpengine.kernels._kernel import Kernel, Target
 from bpengine.kernels._own import Function, Pair, check_name, check_pair, is_pair, own_loss
 
 SMOOTHING = "label_smoothing"
@@ -125,7 +125,7 @@ class CustomLoss(Loss):
         backward: Function,
         *,
         link: str | None = None,
-        target: str = "values",
+        target: Target = "values",
         name: str | None = None,
         reduction: str = "mean",
     ) -> None:

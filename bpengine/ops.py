@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any, Literal, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import KERNELS, Kernel
@@ -18,7 +18,9 @@ from bpengine.kernels._kernel import Array, Namespace
 
 Replacements = Mapping[str, Callable[..., Any]]
 Scope = Callable[[], AbstractContextManager[Any]]
-Function = TypeVar("Function", bound=Callable[..., Any])
+Owner = TypeVar("Owner")
+Returned = TypeVar("Returned")
+Given = ParamSpec("Given")
 Direction = Literal["forward", "backward"]
 
 
@@ -76,15 +78,17 @@ class Ops:
         return bound
 
 
-def in_scope(method: Function) -> Function:
+def in_scope(
+    method: Callable[Concatenate[Owner, Ops, Given], Returned],
+) -> Callable[Concatenate[Owner, Ops, Given], Returned]:
     """Let a method whose first argument is `ops` run in their scope."""
 
     @wraps(method)
-    def run(self: Any, ops: Ops, *args: Any, **options: Any) -> Any:
+    def run(self: Owner, ops: Ops, /, *args: Given.args, **options: Given.kwargs) -> Returned:
         with ops.scope():
             return method(self, ops, *args, **options)
 
-    return run  # type: ignore[return-value]
+    return run
 
 
 def known(kernel: Kernel, direction: Direction = "forward") -> bool:

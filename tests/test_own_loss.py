@@ -46,6 +46,17 @@ def sum_backward(xp: Any, diff: Any, dloss: Any) -> Any:
     return diff * dloss
 
 
+def half_forward(xp: Any, y: Any, target: Any) -> Any:
+    return 0.5 * xp.mean((y - target) ** 2), y - target
+
+
+def half_backward(xp: Any, diff: Any, dloss: Any) -> Any:
+    return diff * (1.0 / diff.size) * dloss
+
+
+HALF = (half_forward, half_backward)
+
+
 def binary_forward(xp: Any, y: Any, target: Any) -> Any:
     return xp.mean(xp.log(1.0 + xp.exp(y)) - target * y), (y, target)
 
@@ -202,30 +213,53 @@ def test_what_it_returns_is_checked(backend_name: str, data: Any) -> None:
     cases = [
         (
             (per_row, sum_backward),
-            r"loss 'per_row' requires its forward to return a loss of shape \(\), got shape \(8,\)",
+            r"loss 'per_row' requires its forward to return a loss of shape \(\), got shape \(4,\)",
         ),
         ((kept, sum_backward), r"loss of shape \(\), got shape \(1, 1\). Sum or average over all axes"),
         ((alone, sum_backward), r"requires its forward to return two results, \(output, residual\)"),
         ((number, sum_backward), r"return a loss of shape \(\), got float"),
-        ((sum_forward, summed), r"requires its backward to return dy of shape \(8, 2\), got shape \(2,\)"),
+        (
+            bp.CustomLoss(sum_forward, summed, reduction="sum"),
+            r"requires its backward to return dy of shape \(8, 2\), got shape \(2,\)",
+        ),
     ]
     for pair, words in cases:
         with pytest.raises(bp.ShapeError, match=words):
             model_of(pair, backend_name).fit(data[0], data[1], batch_size=8, epochs=1)
 
 
-def test_other_dtypes_and_writing_are_refused(data: Any) -> None:
+def test_numbers_stay_in_the_models_dtype(backend_name: str, data: Any) -> None:
+    """A constant of NumPy's makes float64 of float32, in the loss and in its gradient; neither reaches the parameters."""
+
     def wide(xp: Any, y: Any, target: Any) -> Any:
-        return xp.sum((y - target) ** 2) * np.float64(0.5), y - target
+        return xp.mean((y - target) ** 2) * np.float64(0.5), y - target
+
+    def wide_backward(xp: Any, diff: Any, dloss: Any) -> Any:
+        return diff * (np.float64(1.0) / diff.size) * dloss
+
+    models = [model_of(pair, backend_name, "float32") for pair in ((wide, wide_backward), HALF)]
+    losses = [model.fit(*data, optimizer=bp.SGD(0.1), steps=3).loss for model in models]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=training_rtol("float32", 3))
+    assert {p.dtype for p in models[0].parameters.values()} == {np.dtype(np.float32)}
+
+
+def test_whole_numbers_and_writing_are_refused(data: Any) -> None:
+    def whole(xp: Any, y: Any, target: Any) -> Any:
+        return xp.sum(xp.astype(y > target, xp.int32)), y
 
     def writing(xp: Any, y: Any, target: Any) -> Any:
         y -= target
-        return xp.sum(y * y), y
+        return xp.mean(y * y), y
 
-    with pytest.raises(bp.ShapeError, match="a loss of the dtype float32 of what it was given, got float64"):
-        model_of((wide, sum_backward), dtype="float32").fit(*data, epochs=1)
-    with pytest.raises(bp.ConfigError, match="requires its forward to leave its arguments as they are"):
-        model_of((writing, sum_backward)).fit(*data, epochs=1)
+    def writing_backward(xp: Any, diff: Any, dloss: Any) -> Any:
+        diff *= dloss
+        return diff
+
+    with pytest.raises(bp.ShapeError, match="loss 'whole' requires its forward to return a loss of float64, got int"):
+        model_of((whole, sum_backward)).loss_and_gradients(*data)
+    for pair, method in (((writing, sum_backward), "forward"), ((HALF[0], writing_backward), "backward")):
+        with pytest.raises(bp.ConfigError, match=f"requires its {method} to leave its arguments as they are"):
+            model_of(pair).fit(*data, epochs=1)
 
 
 def test_what_makes_no_loss_is_refused(data: Any) -> None:

@@ -46,8 +46,8 @@ def test_soft_labels_are_taken_by_everything(name: str, backend_name: str, x: An
     assert loss == pytest.approx(wanted, rel=oracle_rtol())
     np.testing.assert_allclose(gradients["1.bias"], np.mean(p - soft, axis=0), rtol=1e-9, atol=1e-12)
     assert model.check(x, soft).passed
-    history = model.fit(x, soft, optimizer=bp.Adam(0.05), epochs=30, batch_size=5, validation=(x, soft))
-    assert history.loss[-1] < history.loss[0]
+    model.fit(x, soft, optimizer=bp.Adam(0.05), epochs=30, batch_size=5, validation=(x, soft))
+    assert model.evaluate(x, soft)["loss"] < wanted
     assert "accuracy" in model.evaluate(x, soft)
     assert forward(model, x, soft, sample=0).verdicts[0].target == soft[0].argmax()
     assert page(model, x, soft, steps=1).html()

@@ -12,8 +12,8 @@ from bpengine.check import sides, walk
 from bpengine.check.probes import Probes
 from bpengine.check.problem import foreign, of_layer
 from bpengine.check.verdict import Verdict
-from bpengine.layers import Residual
-from bpengine.layers.chain import Stage, local
+from bpengine.layers import Residual, chain
+from bpengine.layers.chain import Stage
 from bpengine.ops import Ops
 
 
@@ -30,23 +30,11 @@ def verdicts(walked: list[Stage], cotangents: list[Any], ops: Ops, seed: int) ->
 def own_stages(walked: list[Stage], cotangents: list[Any], ops: Ops) -> Iterator[tuple[Stage, Any]]:
     """Yield the layers that are not the engine's own, also those inside of Residual, with the gradient of their output."""
     for stage, dy in zip(walked, cotangents, strict=True):
-        if type(stage.layer) is Residual:
-            inner = _inside(stage, ops)
+        if isinstance(stage.layer, Residual):
+            inner = list(chain.stages(stage.layer.layers, ops, stage.params, stage.running, stage.x, stage.run))
             yield from own_stages(inner, walk.backward(inner, ops, dy), ops)
         elif foreign([stage.layer]):
             yield stage, dy
-
-
-def _inside(outer: Stage, ops: Ops) -> list[Stage]:
-    assert isinstance(outer.layer, Residual)
-    found, x = [], outer.x
-    for i, layer in enumerate(outer.layer.layers):
-        here = outer.run.at(f"{outer.run.place}.{i}")
-        own, kept = local(outer.params, str(i)), local(outer.running, str(i))
-        y, residual, _ = layer.forward(ops.at(here.place), own, kept, x, here)
-        found.append(Stage(layer, own, kept, here, x, y, residual))
-        x = y
-    return found
 
 
 def _placed(verdict: Verdict, place: str) -> Verdict:

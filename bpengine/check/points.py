@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,7 @@ from bpengine.layers import Layer
 from bpengine.network import Network
 
 
-class Subject:
+class Examination(ABC):
     """What is checked, at the point given and at a perturbed one."""
 
     precision = "float64 on numpy"
@@ -104,12 +105,12 @@ class Subject:
         found = self.blame(moved, there)
         return found and replace(found, point=PERTURBED)
 
+    @abstractmethod
     def blame(self, problem: Problem, failures: Sequence[Verdict]) -> Guilty | None:
         """Find who is to blame at a point."""
-        raise NotImplementedError
 
 
-class Alone(Subject):
+class Alone(Examination):
     """A layer or a kernel."""
 
     def __init__(self, subject: Layer | Kernel, *args: Any) -> None:
@@ -122,7 +123,7 @@ class Alone(Subject):
         return inside or blame.guilty_subject(self.subject, failures)
 
 
-class NetworkSubject(Subject):
+class NetworkSubject(Examination):
     """A network, or a model with its own gradients."""
 
     def __init__(self, subject: Any, point: Point, seed: int, names: list[str]) -> None:

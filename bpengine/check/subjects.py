@@ -16,9 +16,10 @@ from bpengine.check.perturbed import moved_options
 from bpengine.check.problem import Problem, counter, of_layer, of_network
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
+from bpengine.kernels._contract import told
 from bpengine.layers import Dense, Layer
 from bpengine.layers.chain import Stage
-from bpengine.layers.contract import of_shape, run_forward, told
+from bpengine.layers.contract import of_shape, run_forward
 from bpengine.layers.layer import HostArrays, Run
 from bpengine.losses import CustomLoss
 from bpengine.network import Network
@@ -96,9 +97,9 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
     with np.errstate(all="ignore"):
-        y, residual, _ = run_forward(layer, ops, params, running, features, run)
+        y, residual, seen = run_forward(layer, ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
-        walk.backward([Stage(layer, params, running, run, features, y, residual)], ops, dy)
+        walk.backward([Stage(layer, params, running, run, features, y, residual, seen)], ops, dy)
     return _finite(of_layer(layer, ops, features, params, dy, running, run))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from bpengine.errors import ModelFileError
 from bpengine.kernels._own import is_pair
 from bpengine.layers import CustomActivation
 from bpengine.losses import CustomLoss
+
+Made = TypeVar("Made", CustomLoss, CustomActivation)
 
 
 @dataclass(frozen=True)
@@ -22,24 +24,21 @@ class Own:
 
     def loss(self, settings: Mapping[str, Any]) -> CustomLoss:
         """Return the loss that a file names; raise ModelFileError when it is not given, or is another than was saved."""
-        return _found("loss", "losses", CustomLoss, self.losses, settings)  # type: ignore[no-any-return]
+        return _found("loss", "losses", CustomLoss, self.losses, settings)
 
     def activation(self, settings: Mapping[str, Any]) -> CustomActivation:
         """Return the activation that a file names; raise ModelFileError when it is not given, or has another name."""
-        made = _found("activation", "activations", CustomActivation, self.activations, settings)
-        return made  # type: ignore[no-any-return]
+        return _found("activation", "activations", CustomActivation, self.activations, settings)
 
 
-def _found(
-    kind: str, where: str, make: Callable[..., Any], given: Mapping[str, Any], settings: Mapping[str, Any]
-) -> Any:
+def _found(kind: str, where: str, make: type[Made], given: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:
     name = str(settings.get("name"))
     if name not in given:
         raise ModelFileError(f"the file uses the {kind} {name!r}, which is one's own. Pass {where}={{{name!r}: ...}}.")
     found = given[name]
     if is_pair(found):
         return make(*found, **settings)
-    if not isinstance(found, type) and isinstance(found, make):  # type: ignore[arg-type]
+    if isinstance(found, make):
         for setting, value in settings.items():
             if (got := getattr(found, setting)) != value:
                 raise ModelFileError(

@@ -25,6 +25,7 @@ Side = Literal["left", "right", "middle", "none"]  # which derivative is taken a
 Domain = Literal[
     "real", "nonzero", "positive", "probability", "distribution", "class", "binary", "counter", "boolean"
 ]  # fmt: skip
+Target = Literal["values", "binary", "classes"]
 Shape: TypeAlias = tuple[str | int, ...]
 
 
@@ -78,7 +79,7 @@ class Kernel:
     no_backward: str | None = None  # why training through a forward-only kernel is refused
     output: Literal["any", "probabilities", "scores"] = "any"  # what an activation's output is, or a loss requires
     link: str | None = None  # of a loss on logits: the activation that turns them into predictions
-    target: Literal["values", "binary", "classes"] = "values"  # what a loss is compared with
+    target: Target = "values"  # what a loss is compared with
     reductions: tuple[str, ...] = ()  # of a loss: allowed reductions, default first
 
     def cost(self, direction: Literal["forward", "backward"], /, **dims: int) -> Cost:

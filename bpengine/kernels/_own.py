@@ -6,13 +6,13 @@ The checks look at shapes and dtypes alone: a compiled step makes them when it i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bpengine.errors import ConfigError, ShapeError
+from bpengine.kernels._contract import in_dtype, lent, told
 from bpengine.kernels._functions import mask
-from bpengine.kernels._kernel import Array, Domain, Kernel, Namespace, Shape
+from bpengine.kernels._kernel import Array, Domain, Kernel, Namespace, Shape, Target, elementwise
 
 Function = Callable[..., Any]
 Pair = tuple[Function, Function]
@@ -81,7 +81,7 @@ class OwnLossResidual(NamedTuple):
     left: Array | None
 
 
-def own_loss(name: str, forward: Function, backward: Function, *, link: str | None, target: str) -> Kernel:
+def own_loss(name: str, forward: Function, backward: Function, *, link: str | None, target: Target) -> Kernel:
     """Return the row of a loss: forward(xp, y, target, weights or not) -> (loss, residual), backward -> dy."""
     who, weighted = f"loss {name!r}", takes(forward, "a loss of one's own") == 4
 
@@ -90,28 +90,28 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
         if weights is not None:  # where all are 0 no row is left: the loss and its gradient are 0, not 0 / 0
             empty = mask(xp, xp.sum(weights) == 0, weights)
             weights, left = weights + empty, 1.0 - empty
-        with untouched([y, target, weights] if weighted else [y, target], who, "forward") as kept:
-            loss, residual = _two(forward(xp, *kept), who)
-        _like(loss, (), y.dtype, who, "forward", "a loss", "Sum or average over all axes: xp.sum(...).")
+        scope, given = lent(xp, (y, target, weights) if weighted else (y, target))
+        with told(who, "forward"), scope:
+            result = forward(xp, *given)
+        loss, residual = _two(result, who)
+        loss = _like(xp, loss, (), y, who, "forward", "a loss", "Sum or average over all axes: xp.sum(...).")
         return loss if left is None else left * loss, OwnLossResidual(residual, y, left)
 
     def back(xp: Namespace, residual: Any, dloss: Array) -> Array:
         own, y, left = residual
-        with untouched([], who, "backward"):
+        scope, (own, dloss) = lent(xp, (own, dloss))
+        with told(who, "backward"), scope:
             dy = backward(xp, own, dloss)
-        _like(dy, y.shape, y.dtype, who, "backward", "dy", "It has the shape of y, the network's outputs.")
+        dy = _like(xp, dy, y.shape, y, who, "backward", "dy", "It has the shape of y, the network's outputs.")
         return dy if left is None else left * dy
 
-    if weighted:
+    def with_weights(xp: Namespace, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
+        return run(xp, y, target, weights)
 
-        def fwd(xp: Namespace, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
-            return run(xp, y, target, weights)
+    def without(xp: Namespace, y: Array, target: Array) -> tuple[Array, Any]:
+        return run(xp, y, target)
 
-    else:
-
-        def fwd(xp: Namespace, y: Array, target: Array) -> tuple[Array, Any]:  # type: ignore[misc]
-            return run(xp, y, target)
-
+    fwd: Function = with_weights if weighted else without  # a kernel's arguments are read from its signature
     fwd.__name__, back.__name__ = f"{name}_fwd", f"{name}_bwd"
     labels: Shape = ("B",) if target == "classes" else ("B", "O")
     shapes: dict[str, Shape] = {"y": ("B", "O"), "target": labels, "loss": ()}
@@ -129,7 +129,7 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
         domain=_domain(link, target, weighted),
         output="scores" if link else "any",
         link=link,
-        target=target,  # type: ignore[arg-type]
+        target=target,
     )
 
 
@@ -138,51 +138,20 @@ def own_activation(name: str, forward: Function, backward: Function) -> Kernel:
     who = f"activation {name!r}"
 
     def fwd(xp: Namespace, x: Array) -> tuple[Array, Any]:
-        with untouched([x], who, "forward") as kept:
-            y, residual = _two(forward(xp, *kept), who)
-        _like(y, x.shape, x.dtype, who, "forward", "y", "An activation keeps the shape of its input.")
-        return y, residual
+        scope, (x,) = lent(xp, (x,))
+        with told(who, "forward"), scope:
+            result = forward(xp, x)
+        y, residual = _two(result, who)
+        return _like(xp, y, x.shape, x, who, "forward", "y", "An activation keeps the shape of its input."), residual
 
     def bwd(xp: Namespace, residual: Any, dy: Array) -> Array:
-        with untouched([dy], who, "backward") as kept:
-            dx = backward(xp, residual, *kept)
-        _like(dx, dy.shape, dy.dtype, who, "backward", "dx", "It has the shape of dy.")
-        return dx
+        scope, (residual, dy) = lent(xp, (residual, dy))
+        with told(who, "backward"), scope:
+            dx = backward(xp, residual, dy)
+        return _like(xp, dx, dy.shape, dy, who, "backward", "dx", "It has the shape of dy.")
 
     fwd.__name__, bwd.__name__ = f"{name}_fwd", f"{name}_bwd"
-    return Kernel(
-        name=name,
-        kind="activation",
-        forward=fwd,
-        backward=bwd,
-        shapes={"x": ("B", "O"), "y": ("B", "O")},
-        formula={},
-        flops=lambda **_: (0, 0),
-        source="one's own",
-        differentiable=("x",),
-    )
-
-
-@contextmanager
-def untouched(arrays: Sequence[Any], who: str, what: str) -> Iterator[list[Any]]:
-    """Give views that cannot be written to, where the library has such; say whose code tried to."""
-    given = [a.view() if _on_the_host(a) else a for a in arrays]
-    for array in filter(_on_the_host, given):
-        array.flags.writeable = False
-    try:
-        yield given
-    except ValueError as error:
-        if "read-only" not in str(error):
-            raise
-        raise ConfigError(
-            f"{who} requires its {what} to leave its arguments as they are, got one that writes into them. "
-            "Make a new array: y = y * 2, not y *= 2."
-        ) from error
-
-
-def _on_the_host(array: Any) -> bool:
-    """Tell a NumPy array by its name: no array library is imported here."""
-    return (type(array).__module__, type(array).__name__) == ("numpy", "ndarray")
+    return elementwise(name, fwd, bwd, flops=(0, 0), formula={}, source="one's own")
 
 
 def _two(result: Any, who: str) -> tuple[Array, Any]:
@@ -192,20 +161,18 @@ def _two(result: Any, who: str) -> tuple[Array, Any]:
     return result
 
 
-def _like(value: Any, shape: tuple[int, ...], dtype: Any, who: str, where: str, what: str, hint: str) -> None:
-    """Raise ShapeError for a result of another shape, or dtype, than it must have."""
+def _like(
+    xp: Namespace, value: Any, shape: tuple[int, ...], array: Array, who: str, where: str, what: str, hint: str
+) -> Array:
+    """Return a result in the dtype of an array; raise ShapeError for one of another shape than it must have."""
     got = getattr(value, "shape", None)
     if got is None or tuple(got) != tuple(shape):
         found = type(value).__name__ if got is None else f"shape {tuple(got)}"
         raise ShapeError(f"{who} requires its {where} to return {what} of shape {tuple(shape)}, got {found}. {hint}")
-    if value.dtype != dtype:
-        raise ShapeError(
-            f"{who} requires its {where} to return {what} of the dtype {dtype} of what it was given, got {value.dtype}. "
-            "Multiply by Python numbers, not by NumPy's."
-        )
+    return in_dtype(xp, who, f"its {where} to return {what}", value, array)
 
 
-def _domain(link: str | None, target: str, weighted: bool) -> dict[str, Domain]:
+def _domain(link: str | None, target: Target, weighted: bool) -> dict[str, Domain]:
     """Return where the arguments of a loss are sampled, for a check without data."""
     found: dict[str, Domain] = {"weights": "positive"} if weighted else {}
     if target == "values":

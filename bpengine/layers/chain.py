@@ -67,7 +67,7 @@ class Stage(NamedTuple):
     x: Array
     y: Array
     residual: Any
-    seen: Arrays = {}  # noqa: RUF012 - nothing writes into it
+    seen: Arrays
 
 
 def stages(layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> Iterator[Stage]:

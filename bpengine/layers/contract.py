@@ -8,22 +8,20 @@ happens while the step is traced, and costs nothing afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from bpengine.errors import BpError, ConfigError, DataError, ShapeError, whole
-from bpengine.kernels._kernel import Array, Namespace
+from bpengine.errors import ConfigError, DataError, ShapeError, whole
+from bpengine.kernels._contract import in_dtype, lent, told
+from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
-from bpengine.layers.residuals import leaves, rebuilt
 from bpengine.ops import Ops
 
 PROVEN: set[type[Layer]] = {Layer}  # the engine's own, filled where they are all known
 BIAS_ROWS = (None, "first", "last")
-NOT_TRACED = ("JAXTypeError", "JAXIndexError")  # what JAX raises where a value is asked for that is not there yet
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,9 @@ def run_forward(
     if type(layer) in PROVEN:
         return layer.forward(ops, params, running, x, run)
     who = name_of(layer, run.place)
-    lent, (x, params, running, weights) = _lent(ops.xp, (x, params, running, run.weights))
+    scope, (x, params, running, weights) = lent(ops.xp, (x, params, running, run.weights))
     run = run._replace(weights=weights)
-    with told(who, "forward"), lent:
+    with told(who, "forward"), scope:
         result = layer.forward(ops, params, running, x, run)
     if not isinstance(result, tuple) or len(result) != 3 or not isinstance(result[2], Mapping):
         raise ShapeError(
@@ -65,8 +63,8 @@ def run_forward(
     for name, value in seen.items():
         if getattr(value, "shape", None) != (kept := tuple(running[name].shape)):
             raise ShapeError(f"{who} requires the running statistic {name!r} of shape {kept}, got {_shape(value)}.")
-    y = _in_dtype(ops.xp, who, "y", y, x)
-    seen = {name: _owned(_in_dtype(ops.xp, who, name, seen[name], running[name])) for name in running}
+    y = in_dtype(ops.xp, who, "y", y, x)
+    seen = {name: _owned(in_dtype(ops.xp, who, name, seen[name], running[name])) for name in running}
     shapes = {"x": tuple(x.shape), **{name: tuple(value.shape) for name, value in params.items()}}
     return y, Given(who, residual, shapes), seen
 
@@ -79,8 +77,8 @@ def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: b
     if not isinstance(residual, Given):
         return layer.backward(ops, residual, dy, need_dx=need_dx)
     who, shapes = residual.who, dict(residual.shapes)
-    lent, (dy, inner) = _lent(ops.xp, (dy, residual.residual))
-    with told(who, "backward"), lent:
+    scope, (dy, inner) = lent(ops.xp, (dy, residual.residual))
+    with told(who, "backward"), scope:
         result = layer.backward(ops, inner, dy, need_dx=need_dx)
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
         raise ShapeError(
@@ -92,10 +90,10 @@ def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: b
     _require_names(who, "backward", "gradients", gradients, shapes)
     if need_dx:
         _require_gradient(who, "x", dx, of_x)
-        dx = _in_dtype(ops.xp, who, "the gradient for x", dx, dy)
+        dx = in_dtype(ops.xp, who, "the gradient for x", dx, dy)
     for name, value in gradients.items():
         _require_gradient(who, name, value, shapes[name])
-    return dx, {name: _in_dtype(ops.xp, who, f"the gradient for {name}", gradients[name], dy) for name in shapes}
+    return dx, {name: in_dtype(ops.xp, who, f"the gradient for {name}", gradients[name], dy) for name in shapes}
 
 
 def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArrays:
@@ -174,75 +172,9 @@ def _require_gradient(who: str, name: str, value: Any, wanted: tuple[int, ...]) 
         raise ShapeError(f"{who} requires {of_shape(name, value, wanted)}")
 
 
-def _in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
-    """Return floating numbers in the dtype of `like`; refuse whole, true-or-false and complex ones."""
-    if value.dtype == like.dtype:
-        return value
-    if not xp.isdtype(value.dtype, ("real floating", "complex floating") if _is_complex(xp, like) else "real floating"):
-        raise ShapeError(
-            f"{who} requires {what} of {like.dtype}, got {value.dtype}. Multiply by a float, or use xp.astype(y, x.dtype)."
-        )
-    return xp.astype(value, like.dtype)
-
-
-def _is_complex(xp: Namespace, array: Array) -> bool:
-    """Tell whether an array is on its way through as a complex step."""
-    return bool(xp.isdtype(array.dtype, "complex floating"))
-
-
 def _owned(value: Array) -> Array:
     """Return a statistic in memory of its own: training may write over the state, never over the data."""
     return np.array(value) if isinstance(value, np.ndarray) and value.base is not None else value
-
-
-def _lent(xp: Namespace, given: tuple[Any, ...]) -> tuple[AbstractContextManager[None], tuple[Any, ...]]:
-    """Return a scope in which NumPy arrays are read-only, and what to give: copies of arrays that cannot be made so.
-
-    JAX's arrays never change. The object stays the same where it can: whoever observes the calls knows arrays by it.
-    """
-    found = list(leaves(given))
-    if any(isinstance(a, np.ndarray) for a in found):
-        return _read_only([a for a in found if isinstance(a, np.ndarray) and a.flags.writeable]), given
-    if any(_can_change(a) for a in found):
-        copies = (xp.asarray(a, copy=True) if _can_change(a) else a for a in found)
-        return nullcontext(), rebuilt(given, copies)
-    return nullcontext(), given
-
-
-def _can_change(array: Any) -> bool:
-    """Tell whether `array *= 2` would write into it: JAX's arrays and arrays that are being recorded have no memory."""
-    return hasattr(type(array), "__imul__") and hasattr(type(array), "__dlpack__")
-
-
-@contextmanager
-def _read_only(arrays: list[Any]) -> Iterator[None]:
-    for array in arrays:
-        array.flags.writeable = False
-    try:
-        yield
-    finally:
-        for array in arrays:
-            array.flags.writeable = True
-
-
-@contextmanager
-def told(who: str, method: str) -> Iterator[None]:
-    """Let whatever code of one's own raises say where it comes from; a write into an argument is refused."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, ValueError) and "read-only" in str(error):
-            raise ConfigError(
-                f"{who} requires its {method} to leave its arguments as they are, got a write into one of them ({error}). "
-                "Make a new array: y = 2 * x in place of x *= 2."
-            ) from error
-        if not isinstance(error, BpError):
-            error.add_note(f"this came from the {method} of {who}")
-            if any(kind.__name__ in NOT_TRACED for kind in type(error).__mro__):
-                error.add_note(
-                    f"The {method} needs the array functions of ops.xp, and no branches on values, to run on JAX."
-                )
-        raise
 
 
 def _shape(value: Any) -> Any:

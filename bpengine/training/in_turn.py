@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from bpengine.errors import ConfigError
+from bpengine.kernels._trees import leaves, rebuilt
 from bpengine.layers.chain import Stage
 from bpengine.layers.contract import name_of, run_forward
-from bpengine.layers.residuals import leaves, rebuilt
 from bpengine.ops import Ops
 from bpengine.streams import stream
 

@@ -15,7 +15,7 @@ from bpengine.ops import Ops
 from bpengine.training import accumulation
 from bpengine.training.in_turn import of_parameters_alone, renewed
 from bpengine.training.optimizers import Optimizer
-from bpengine.training.updating import Exchange, Update, alone, init_slots
+from bpengine.training.updating import BoundRule, Exchange, alone, init_slots
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = a
     and "step_size" (1,) if it is tracked. `exchange` sees every gradient between its computation and its use: several
     machines average theirs here.
     """
-    parts = _Parts(network, plan, ops, Update(plan.optimizer, ops, plan.clip_norm, exchange))
+    parts = _Parts(network, plan, ops, BoundRule(plan.optimizer, ops, plan.clip_norm, exchange))
     gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
@@ -74,7 +74,7 @@ class _Parts:
     network: Network
     plan: StepPlan
     ops: Ops
-    update: Update
+    update: BoundRule
     alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
 
     def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
@@ -92,7 +92,7 @@ class _Parts:
         return loss, changed, {**state["slots"], **slots}, running
 
     def sequential(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
-        """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
+        """BoundRule each layer, from the last to the first, before the gradient of the layer below is taken through it."""
         x, target, *weights = rows
         network, ops, params, weight = self.network, self.ops, state["params"], weights[0] if weights else None
         run = self._run(state)._replace(weights=weight)

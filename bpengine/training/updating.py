@@ -31,7 +31,7 @@ def init_slots(optimizer: Optimizer, ops: Ops, params: Arrays, names: Iterable[s
 
 
 @dataclass(frozen=True)
-class Update:
+class BoundRule:
     """A rule bound to ops. `exchange` sees every gradient between its computation and its use."""
 
     optimizer: Optimizer
@@ -91,7 +91,7 @@ def apply(
         counter = backend.asarray(np.zeros(2, np.uint32))
         before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0, {})
     if clip_norm not in before.compiled:
-        before.compiled[clip_norm] = backend.compile(_counted(Update(optimizer, ops, clip_norm)))
+        before.compiled[clip_norm] = backend.compile(_counted(BoundRule(optimizer, ops, clip_norm)))
     rate = backend.asarray(optimizer.schedule(np.array([before.count])), backend.dtype)
     state = {"params": params, "slots": before.slots, "counter": before.counter}
     changed, slots, counter = before.compiled[clip_norm](state, gradients, rate)
@@ -104,7 +104,7 @@ def apply(
     return changed, replace(before, slots={**before.slots, **slots}, counter=counter, count=before.count + 1)
 
 
-def _counted(update: Update) -> Callable[..., Any]:
+def _counted(update: BoundRule) -> Callable[..., Any]:
     def run(state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, Slots, Array]:
         return *update(state, gradients, lr), update.ops.advance(state["counter"])
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -182,6 +182,7 @@ class Forgetful:
         right, backward = self.row.forward, self.row.backward
         assert backward
 
+        @wraps(right)  # a kernel's arguments are read from its signature
         def forward(xp: Any, *args: Any, **options: Any) -> Any:
             y, residual = right(xp, *args, **options)
             return y, (residual, right(xp, *self._special(xp, args, options), **self._options(options))[1])
@@ -192,7 +193,6 @@ class Forgetful:
             self.alive |= any(not np.allclose(a, b, rtol=1e-3, atol=0) for a, b in pairs)
             return taken
 
-        forward.__signature__ = inspect.signature(right)  # type: ignore[attr-defined]
         forgetful.__name__ = backward.__name__
         return replace(self.row, forward=forward, backward=forgetful)
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import bpengine as bp
 from bpengine.kernels import KERNELS
 from bpengine.layers.activation import ACTIVATIONS
+from bpengine.layers.chain import sizes
 from bpengine.layers.dense import BIASES
 from bpengine.layers.layer import Run
 from bpengine.losses import LOSSES
@@ -144,8 +145,24 @@ def ends(wanted: str) -> st.SearchStrategy[Callable[[int], bp.Dense]]:
 @st.composite
 def networks(draw: st.DrawFn, losses: Sequence[bp.Loss]) -> bp.Network:
     inputs, hidden, loss = draw(SIZES), draw(HIDDEN), draw(st.sampled_from(losses))
+    layers = chain(hidden, inputs)
+    layers += draw(shared(layers, inputs))
     last = draw(ends(loss.kernel.output))(draw(SIZES))
-    return bp.Network(inputs, [*chain(hidden, inputs), last], loss, draw(PENALTIES))
+    return bp.Network(inputs, [*layers, last], loss, draw(PENALTIES))
+
+
+@st.composite
+def shared(draw: st.DrawFn, layers: Sequence[bp.Layer], inputs: int) -> list[bp.Layer]:
+    """Return nothing, or what ends in one of the layers given, or a dense layer and one tied to it."""
+    *each, end = sizes(layers, inputs)
+    kind = draw(st.sampled_from(["nothing", "again", "tied"]))
+    if kind == "tied":
+        encoder = bp.Dense(draw(SIZES), draw(st.sampled_from(BENT)), draw(st.booleans()))
+        return [encoder, bp.Dense(end, draw(st.sampled_from(BENT)), draw(st.booleans()), tie=encoder)]
+    if kind == "nothing" or not layers:
+        return []
+    layer, size = draw(st.sampled_from(list(zip(layers, each, strict=True))))
+    return [layer] if size == end else [draw(denses())(size), layer]
 
 
 def samples(losses: Sequence[bp.Loss] = REDUCED) -> st.SearchStrategy[Sample]:

@@ -136,7 +136,10 @@ def at_the_kink(kind: str, value: float) -> Any:
         "abs": (lambda xp, x: (xp.abs(x), x), -1.0, 1.0, 0.0),
         "clip": (lambda xp, x: (xp.clip(x, None, 1.0), x), 1.0, 0.0, 1.0),
     }[kind]
-    backward: Any = lambda xp, x, dy: dy * xp.where(x == kink, value, xp.where(x < kink, low, high))  # noqa: E731
+
+    def backward(xp: Any, x: Any, dy: Any) -> Any:
+        return dy * xp.where(x == kink, value, xp.where(x < kink, low, high))
+
     return elementwise(f"my_{kind}", forward, backward, flops=(1, 2), formula={}, source="none")
 
 
@@ -169,7 +172,10 @@ def test_both_sides_of_a_kink_are_judged_with_every_seed(kernel: str, oracles: s
     right = at_the_kink("relu", 0.0) if kernel == "my_relu" else KERNELS[kernel]
     backward = right.backward
     assert backward
-    wrong = lambda xp, residual, dy: backward(xp, residual, dy) * xp.where(_of(residual) > 0, 1.5, 1.0)  # noqa: E731
+
+    def wrong(xp: Any, residual: Any, dy: Any) -> Any:
+        return backward(xp, residual, dy) * xp.where(_of(residual) > 0, 1.5, 1.0)
+
     for seed in SEEDS if oracles == "inner products" else (0, 1):
         x = np.zeros((1, 1))
         assert check_gradients(right, x, seed=seed, oracles=oracles, perturbed=False).passed

@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -132,8 +133,7 @@ def test_extrapolated_differences_know_their_error() -> None:
 
 
 def eigenvalues(jax: Any, made: bp.Model, x: Any, y: Any, weights: Any = None) -> Any:
-    from jax import flatten_util  # noqa: F401  jax.flatten_util is there once it is imported
-
+    import_module("jax.flatten_util")  # which `References` finds in jax, once it is imported
     return np.linalg.eigvalsh(References(jax, made, x, y, weights).hessian())
 
 

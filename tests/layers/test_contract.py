@@ -215,7 +215,7 @@ class Mutable:
         return self
 
     def __dlpack__(self) -> None:
-        raise NotImplementedError
+        raise AssertionError("nobody exports it")
 
 
 class OfMutable:

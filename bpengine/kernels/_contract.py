@@ -1,0 +1,91 @@
+"""What holds for all code of one's own, layers, losses and activations alike: what it is lent, and what its results may be.
+
+Nothing here reads a value: a compiled step is looked at while it is recorded or traced, and never again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from bpengine.errors import BpError, ConfigError, ShapeError
+from bpengine.kernels._kernel import Array, Namespace
+from bpengine.kernels._trees import leaves, rebuilt
+
+NOT_TRACED = ("JAXTypeError", "JAXIndexError")  # what JAX raises where a value is asked for that is not there yet
+
+
+def lent(xp: Namespace, given: tuple[Any, ...]) -> tuple[AbstractContextManager[None], tuple[Any, ...]]:
+    """Return a scope in which NumPy arrays are read-only, and what to give: copies of arrays that cannot be made so.
+
+    JAX's arrays never change. The object stays the same where it can: whoever observes the calls knows arrays by it.
+    """
+    found = list(leaves(given))
+    if any(_can_be_locked(a) for a in found):
+        return _read_only([a for a in found if _can_be_locked(a) and a.flags.writeable]), given
+    if any(_can_change(a) for a in found):
+        copies = (xp.asarray(a, copy=True) if _can_change(a) else a for a in found)
+        return nullcontext(), rebuilt(given, copies)
+    return nullcontext(), given
+
+
+def in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
+    """Return floating numbers in the dtype of `like`; refuse whole, true-or-false and complex ones.
+
+    `x / np.sqrt(4)` is float64 under NumPy's rules, whatever x is: that is no wish of whoever wrote it.
+    """
+    if value.dtype == like.dtype:
+        return value
+    stepped = xp.isdtype(like.dtype, "complex floating")  # on its way through as a complex step
+    if not xp.isdtype(value.dtype, ("real floating", "complex floating") if stepped else "real floating"):
+        raise ShapeError(
+            f"{who} requires {what} of {like.dtype}, got {value.dtype}. Multiply by a float, or use xp.astype(y, x.dtype)."
+        )
+    try:
+        return xp.astype(value, like.dtype)
+    except TypeError:  # one of NumPy's scalars is no array
+        return value.astype(like.dtype)
+
+
+@contextmanager
+def told(who: str, method: str) -> Iterator[None]:
+    """Let whatever code of one's own raises say where it comes from; a write into an argument is refused."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            raise ConfigError(
+                f"{who} requires its {method} to leave its arguments as they are, got a write into one of them ({error}). "
+                "Make a new array: y = 2 * x in place of x *= 2."
+            ) from error
+        if not isinstance(error, BpError):
+            error.add_note(f"this came from the {method} of {who}")
+            if any(kind.__name__ in NOT_TRACED for kind in type(error).__mro__):
+                error.add_note(
+                    f"The {method} needs the array functions of ops.xp, and no branches on values, to run on JAX."
+                )
+        raise
+
+
+def _can_be_locked(array: Any) -> bool:
+    """Tell whether an array can be made read-only, as NumPy's can."""
+    return hasattr(
+        type(array), "setflags"
+    )  # asked of its class: one that is being recorded refuses every such attribute
+
+
+def _can_change(array: Any) -> bool:
+    """Tell whether `array *= 2` would write into it: JAX's arrays and arrays that are being recorded have no memory."""
+    return hasattr(type(array), "__imul__") and hasattr(type(array), "__dlpack__")
+
+
+@contextmanager
+def _read_only(arrays: list[Any]) -> Iterator[None]:
+    for array in arrays:
+        array.flags.writeable = False
+    try:
+        yield
+    finally:
+        for array in arrays:
+            array.flags.writeable = True
