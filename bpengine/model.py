@@ -25,6 +25,7 @@ from bpengine.training.inputs import check_rows, classes_of, held
 from bpengine.training.loan import Loan
 from bpengine.training.loop import OnEpoch
 from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.selection import known, require_some, select
 from bpengine.training.shelf import Shelf
 from bpengine.training.stopping import Rule
 from bpengine.training.updating import Applied, apply
@@ -336,9 +337,7 @@ class Model:
         if not isinstance(values, Mapping):
             raise ConfigError(f"a {what} requires its name: {{'0.weight': ...}}, got {type(values).__name__}.")
         found: HostArrays = {}
-        for name, value in values.items():
-            if name not in self._params:
-                raise unknown("parameter", name, self._params)
+        for name, value in known(f"a {what}", values, self.network.names(self._params)).items():
             found[name] = held(f"{what} {name!r}", value, self.dtype)
             if found[name].shape != tuple(self._params[name].shape):
                 wanted = tuple(self._params[name].shape)
@@ -380,9 +379,10 @@ class Model:
         Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015.
         """
         from bpengine.derivatives.per_sample import per_sample_gradients
-        from bpengine.derivatives.rows import chosen
 
-        names = chosen(tuple(self._params), only, "per_sample_gradients")
+        require_some("per_sample_gradients", tuple(self._params))
+        every = self.network.names(self._params)
+        names = tuple(self._params) if only is None else select("per_sample_gradients", "only", only, every)
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         return per_sample_gradients(self._evaluator, self._params, self._running, rows, names)
 
@@ -438,7 +438,7 @@ class Model:
         """
         from bpengine.derivatives.hessian import check_direction, product
 
-        direction = check_direction(v, self._params)
+        direction = check_direction(v, self._params, self.network.names(self._params))
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         found = product(self._evaluator, self._params, self._running, rows)(direction)
         return {name: found[name].astype(self.dtype) for name in self._params}
@@ -462,12 +462,11 @@ class Model:
         """
         from bpengine.derivatives.hessian import product
         from bpengine.derivatives.power import top_eigenvalue
-        from bpengine.derivatives.rows import chosen
 
-        names = chosen(tuple(self._params), None, "top_eigenvalue")
+        require_some("top_eigenvalue", tuple(self._params))
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         times = product(self._evaluator, self._params, self._running, rows)
-        shapes = {name: tuple(self._params[name].shape) for name in names}
+        shapes = {name: tuple(array.shape) for name, array in self._params.items()}
         return top_eigenvalue(times, shapes, steps, tolerance, seed)
 
 
@@ -483,10 +482,11 @@ def load(
 
     What is one's own a file has by name alone. layers: classes of layers by name. losses, activations: by name, each a
     CustomLoss or CustomActivation, or its pair of functions (forward, backward).
-    Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here.
+    Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here; ConfigError for layers,
+    losses or activations of another form.
     """
     contents = io.read(path)
-    own = io.Own(dict(layers or {}), dict(losses or {}), dict(activations or {}))
+    own = io.own_code(layers, losses, activations)
     try:
         network = io.build(contents.network, own)
         shapes = io.build(contents.network, replace(own, layers={**own.layers, "Explicit": initializers.Zeros})).init(0)

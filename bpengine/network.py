@@ -93,6 +93,10 @@ class Network:
         """Return parameters under the names of all places that use them: what a layer at a place is given."""
         return spread(self.shared, params) if self.shared else dict(params)
 
+    def names(self, params: Iterable[str]) -> dict[str, str]:
+        """Return every name that a parameter goes by, one for each place that uses it, with the one it is known by."""
+        return self.spread({name: name for name in params})
+
     def penalized(self) -> dict[str, str | None]:
         """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""
         found = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())

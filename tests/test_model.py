@@ -174,6 +174,11 @@ def test_bad_data_is_named_and_changes_nothing(mistake: str, method: str) -> Non
         ({"epochs": 1, "callbacks": 3}, r"callbacks to be functions of \(model, epoch\), .*got 3"),
         ({"epochs": 1, "callbacks": [print, "x"]}, "callbacks to be functions"),
         ({"epochs": 1, "callbacks": bp.Checkpoint}, "callbacks to be functions"),
+        (
+            {"epochs": 1, "callbacks": lambda model: None},
+            r"take two arguments, \(model, epoch\), got .* with \(model\)",
+        ),
+        ({"epochs": 1, "callbacks": [print, lambda a, b, c: None]}, r"two arguments.* with \(a, b, c\)"),
         ({"epochs": 1, "shuffle": "no"}, "shuffle to be True or False, got 'no'"),
         ({"epochs": 1, "progress": None}, "progress to be True or False"),
         ({"epochs": 1, "track_step_size": 2}, "track_step_size to be True or False"),

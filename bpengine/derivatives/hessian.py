@@ -16,32 +16,32 @@ import numpy as np
 from bpengine.derivatives.differences import extrapolated
 from bpengine.derivatives.rows import batched
 from bpengine.derivatives.stepped import NotSteppable, derivative, stepped
-from bpengine.errors import ConfigError, DataError, ShapeError, unknown
+from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE
 from bpengine.ops import Ops
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.inputs import Rows
+from bpengine.training.selection import known
 
 DIFFERENCE_ERROR = 1e-6  # of an estimate by differences, relative to the largest element of H v: more is refused
 
 Product = Callable[[HostArrays], HostArrays]  # v -> H v, both with an array for every parameter, in float64
 
 
-def check_direction(v: Any, params: Mapping[str, Any]) -> HostArrays:
+def check_direction(v: Any, params: Mapping[str, Any], names: Mapping[str, str]) -> HostArrays:
     """Return v with an array in float64 for every parameter, zeros where it names none.
 
+    names: every name of a parameter, with the one it is known by.
     Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no finite number.
     """
     if not isinstance(v, Mapping):
         raise ConfigError(
             f"hvp requires v as a dict of arrays by parameter name, like `parameters`, got {type(v).__name__}."
         )
-    for name in v:
-        if name not in params:
-            raise unknown("parameter", name, params)
-    return {name: _checked(name, v.get(name), tuple(array.shape)) for name, array in params.items()}
+    given = known("hvp", v, names)
+    return {name: _checked(name, given.get(name), tuple(array.shape)) for name, array in params.items()}
 
 
 def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Any:

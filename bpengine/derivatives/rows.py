@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import KERNELS
 from bpengine.layers import LAYERS, Activation, Dense, Layer, Residual
 from bpengine.losses import Loss
@@ -62,19 +60,3 @@ def some(rows: Rows, numbers: Any, *, weighted: bool = True) -> Rows:
     """Return the rows of the given numbers, with or without their weights."""
     weights = rows.weights[numbers] if weighted and rows.weights is not None else None
     return Rows(rows.x[numbers], None if rows.target is None else rows.target[numbers], weights)
-
-
-def chosen(names: Sequence[str], only: str | Sequence[str] | None, who: str) -> tuple[str, ...]:
-    """Return the parameters asked for, "*.bias" standing for every bias; all of them by default.
-
-    Raises ConfigError for a name that no parameter has, and where there is none at all.
-    """
-    if not names:
-        raise ConfigError(f"{who} requires at least one parameter, got a network without any. Add a Dense layer.")
-    if only is not None and not isinstance(only, (str, list, tuple, set)):
-        raise ConfigError(f"{who} requires only= to name parameters, such as '*.bias', got {only!r}.")
-    patterns = [only] if isinstance(only, str) else list(names if only is None else only)
-    for pattern in patterns:
-        if not isinstance(pattern, str) or not any(fnmatchcase(name, pattern) for name in names):
-            raise unknown("parameter", pattern, names)
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))

@@ -2,6 +2,6 @@
 
 from bpengine.io.descriptions import build, describe, difference
 from bpengine.io.modelfile import Contents, check_arrays, read, write, write_whole
-from bpengine.io.own import Own
+from bpengine.io.own import own_code
 
-__all__ = ["Contents", "Own", "build", "check_arrays", "describe", "difference", "read", "write", "write_whole"]
+__all__ = ["Contents", "build", "check_arrays", "describe", "difference", "own_code", "read", "write", "write_whole"]

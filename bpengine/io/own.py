@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bpengine.errors import ModelFileError
+from bpengine.errors import ConfigError, ModelFileError
 from bpengine.kernels._own import is_pair
-from bpengine.layers import CustomActivation
+from bpengine.layers import CustomActivation, Layer
 from bpengine.losses import CustomLoss
 
 Made = TypeVar("Made", CustomLoss, CustomActivation)
@@ -29,6 +29,21 @@ class Own:
     def activation(self, settings: Mapping[str, Any]) -> CustomActivation:
         """Return the activation that a file names; raise ModelFileError when it is not given, or has another name."""
         return _found("activation", "activations", CustomActivation, self.activations, settings)
+
+
+def own_code(layers: Any, losses: Any, activations: Any) -> Own:
+    """Return what is given as code of one's own, or None for nothing.
+
+    Raises ConfigError for what is no mapping from names, and for a layer that is no class of layers.
+    """
+    given = {"layers": layers, "losses": losses, "activations": activations}
+    for where, value in given.items():
+        if value is not None and not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
+            raise ConfigError(f"load requires {where} as a dict by name: {where}={{'Name': ...}}, got {value!r}.")
+    for name, kind in (layers or {}).items():
+        if not (isinstance(kind, type) and issubclass(kind, Layer)):
+            raise ConfigError(f"load requires layers={{{name!r}: ...}} to be a class of layers, got {kind!r}.")
+    return Own(**{where: value or {} for where, value in given.items()})
 
 
 def _found(kind: str, where: str, make: type[Made], given: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:

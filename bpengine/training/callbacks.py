@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,22 @@ def make_callbacks(given: Callback | Sequence[Callback] | None) -> tuple[Callbac
             raise ConfigError(
                 f"fit requires callbacks to be functions of (model, epoch), or a list of them, got {callback!r}."
             )
+        if not _takes_two(callback):
+            raise ConfigError(
+                f"fit requires a callback to take two arguments, (model, epoch), got {callback!r} with "
+                f"{inspect.signature(callback)}. For example: def show(model, epoch): print(epoch.loss)."
+            )
     return tuple(several)
+
+
+def _takes_two(callback: Callback) -> bool:
+    try:
+        inspect.signature(callback).bind(None, None)
+    except ValueError:  # built in, without a signature
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 class Checkpoint:

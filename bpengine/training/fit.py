@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from functools import reduce
+from functools import partial
 from typing import Any
 
 from bpengine.backend import Backend, State
@@ -23,8 +22,10 @@ from bpengine.training.inputs import Rows, check_rows
 from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
+from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, init_state, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
+from bpengine.training.updating import all_finite
 
 UPDATES = ("simultaneous", "sequential")
 
@@ -108,13 +109,13 @@ class Fit:
         if self.update == "sequential":
             _require_unshared(network, subject.names)
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
-        frozen = frozen_layers(subject.running, chosen("freeze", self.freeze, (*subject.names, *subject.running)))
+        trained, stay = choose(network.names(subject.names), self.only, self.freeze, subject.running)
+        frozen = frozen_layers(subject.running, stay)
         least = self._least(network, len(rows.x), frozen)
         source = make_source(
             backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle,
             least=least,
         )  # fmt: skip
-        trained = choose(subject.names, self.only, self.freeze)
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
         key = plan.key
         if key not in subject.steps:
@@ -218,48 +219,31 @@ def _first_state(subject: Subject, plan: StepPlan) -> State:
 def _finite_test(subject: Subject) -> Callable[[Any], bool]:
     """Return a test whether all numbers of parameters and statistics are finite; compiled once per model."""
     backend, key = subject.backend, "all finite"
-    xp = backend.xp
-
-    def all_finite(arrays: Arrays) -> Any:
-        return reduce(xp.logical_and, [xp.all(xp.isfinite(array)) for array in arrays.values()])
-
     if key not in subject.steps:
-        subject.steps[key] = backend.compile(all_finite)
+        subject.steps[key] = backend.compile(partial(all_finite, backend.xp))
     test = subject.steps[key]
     return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
 
 
 def choose(
-    names: tuple[str, ...], only: str | Sequence[str] | None, freeze: str | Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Return the parameters to train: all of them, or those named in `only`, where "*.bias" stands for every bias.
+    names: Mapping[str, str], only: str | Sequence[str] | None, freeze: str | Sequence[str], running: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the parameters to train, and the parameters and running statistics that match a pattern of `freeze`.
 
-    Those that match a pattern of `freeze` are left out.
+    Trained are all parameters, or those named in `only`, where "*.bias" stands for every bias, without those that are frozen.
     Raises ConfigError with the nearest names for one that does not exist, and when nothing is left to train.
     """
-    if not names:
-        raise ConfigError(
-            "fit requires at least one trainable parameter, got a network without any. Add a Dense layer."
-        )
-    if only is not None and not _patterns("only", only):
+    require_some("fit", tuple(names))
+    wanted = tuple(dict.fromkeys(names.values())) if only is None else select("fit", "only", only, names)
+    if not wanted:
         raise ConfigError("fit requires at least one parameter to train, got only=[]. Leave `only` out to train all.")
-    wanted = names if only is None else chosen("only", only, names)
-    stay = _patterns("freeze", freeze)
-    trained = tuple(name for name in wanted if not any(fnmatchcase(name, pattern) for pattern in stay))
+    frozen = select("fit", "freeze", freeze, {**names, **{name: name for name in running}})
+    trained = tuple(name for name in wanted if name not in frozen)
     if not trained:
         raise ConfigError(
             f"fit requires at least one parameter to train, got freeze={freeze!r}, which leaves none. Freeze fewer."
         )
-    return trained
-
-
-def chosen(setting: str, given: Any, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names that match the patterns of a setting; raise ConfigError for a pattern that matches none."""
-    patterns = _patterns(setting, given)
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise unknown("parameter", pattern, names)
-    return tuple(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
+    return trained, frozen
 
 
 def frozen_layers(running: tuple[str, ...], stay: tuple[str, ...]) -> frozenset[str]:
@@ -276,12 +260,3 @@ def frozen_layers(running: tuple[str, ...], stay: tuple[str, ...]) -> frozenset[
             f"Freeze the layer: freeze='{place}.*'."
         )
     return frozenset(places)
-
-
-def _patterns(setting: str, given: Any) -> list[str]:
-    patterns = [given] if isinstance(given, str) else given
-    if not isinstance(patterns, (list, tuple, set, frozenset)) or not all(isinstance(p, str) for p in patterns):
-        raise ConfigError(
-            f"fit requires {setting} to be a name such as '1.bias' or '*.weight', or a list of them, got {given!r}."
-        )
-    return list(patterns)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from bpengine.backend import Backend, State
 from bpengine.errors import NonFiniteError, number
-from bpengine.kernels._kernel import Array
+from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
 from bpengine.training.optimizers import Optimizer
@@ -94,18 +95,24 @@ def apply(
         before.compiled[clip_norm] = backend.compile(_counted(BoundRule(optimizer, ops, clip_norm)))
     rate = backend.asarray(optimizer.schedule(np.array([before.count])), backend.dtype)
     state = {"params": params, "slots": before.slots, "counter": before.counter}
-    changed, slots, counter = before.compiled[clip_norm](state, gradients, rate)
-    for name, new in changed.items():
-        if not np.isfinite(backend.to_numpy(new)).all():
-            raise NonFiniteError(
-                f"apply_gradients requires finite parameters, got one that is not in {name!r}. Nothing was changed. "
-                "Lower the learning rate, set clip_norm, or scale the data."
-            )
+    changed, slots, counter, finite = before.compiled[clip_norm](state, gradients, rate)
+    if not backend.to_numpy(finite):
+        bad = next(name for name, new in changed.items() if not np.isfinite(backend.to_numpy(new)).all())
+        raise NonFiniteError(
+            f"apply_gradients requires finite parameters, got one that is not in {bad!r}. Nothing was changed. "
+            "Lower the learning rate, set clip_norm, or scale the data."
+        )
     return changed, replace(before, slots={**before.slots, **slots}, counter=counter, count=before.count + 1)
 
 
 def _counted(update: BoundRule) -> Callable[..., Any]:
-    def run(state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, Slots, Array]:
-        return *update(state, gradients, lr), update.ops.advance(state["counter"])
+    def run(state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, Slots, Array, Array]:
+        changed, slots = update(state, gradients, lr)
+        return changed, slots, update.ops.advance(state["counter"]), all_finite(update.ops.xp, changed)
 
     return run
+
+
+def all_finite(xp: Namespace, arrays: Arrays) -> Array:
+    """Tell whether all numbers of all arrays are finite: () of bool, true where there are none."""
+    return reduce(xp.logical_and, [xp.all(xp.isfinite(array)) for array in arrays.values()], xp.asarray(True))

@@ -200,6 +200,21 @@ def test_an_unknown_layer(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"layers": 3}, r"load requires layers as a dict by name: layers=\{'Name': ...\}, got 3"),
+        ({"layers": [bp.Dense]}, "load requires layers as a dict by name"),
+        ({"layers": {"Mine": bp.Dense(3)}}, r"layers=\{'Mine': ...\} to be a class of layers, got Dense"),
+        ({"losses": "mine"}, "load requires losses as a dict by name"),
+        ({"activations": {3: None}}, "load requires activations as a dict by name"),
+    ],
+)
+def test_code_of_one_s_own_is_given_by_name(path: Path, given: Any, words: str) -> None:
+    with pytest.raises(bp.ConfigError, match=words):
+        bp.load(path, **given)
+
+
+@pytest.mark.parametrize(
     "edit",
     [
         lambda n: n["layers"][0].update(colour="red"),

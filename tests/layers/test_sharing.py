@@ -187,8 +187,30 @@ def test_sweeps_frozen_parameters_and_initial_values(rng: np.random.Generator) -
     model.fit(x, y, epochs=1, only="0.*")
     assert (model.parameters["0.weight"] != before["0.weight"]).all()
     np.testing.assert_array_equal(model.parameters["2.weight"], before["2.weight"])
-    with pytest.raises(bp.ConfigError, match=r"unknown parameter '1\.weight'"):
-        model.fit(x, y, epochs=1, only="1.weight")
+    with pytest.raises(bp.ConfigError, match=r"unknown parameter '9\.weight'"):
+        model.fit(x, y, epochs=1, only="9.weight")
+
+
+def test_every_name_of_a_shared_parameter_is_known(rng: np.random.Generator) -> None:
+    network = twice()
+    model = bp.Model(network, dtype="float64")
+    x, y = rows_for(network, rng)
+    before = model.parameters
+    model.fit(x, y, epochs=1, only="1.weight", freeze="0.bias")
+    moved = {name for name, value in model.parameters.items() if (value != before[name]).any()}
+    assert moved == {"0.weight"}
+    model.parameters = {"1.weight": np.eye(3)}
+    np.testing.assert_array_equal(model.parameters["0.weight"], np.eye(3))
+    assert list(model.per_sample_gradients(x, y, only=["1.bias", "2.*"])) == ["0.bias", "2.weight", "2.bias"]
+    v = rng.normal(size=(3, 3))
+    products = (model.hvp(x, y, {name: v}) for name in ("0.weight", "1.weight"))
+    np.testing.assert_array_equal(*(found["0.bias"] for found in products))
+    gradients = model.loss_and_gradients(x, y)[1]
+    twice_given = r"'0\.weight' twice: its layer is also at the place of '1\.weight'"
+    with pytest.raises(
+        bp.ConfigError, match=rf"a gradient of parameter requires every parameter once, got {twice_given}"
+    ):
+        model.apply_gradients({"0.weight": gradients["0.weight"], "1.weight": gradients["0.weight"]})
 
 
 def test_others_draw_what_they_drew() -> None:
