@@ -121,6 +121,12 @@ def as_given(p: Any) -> None:
 
 
 @cfunc(SIGNATURE, cache=True)
+def elsewhere(p: Any) -> None:
+    """Call a function whose arguments lie elsewhere: p = (the function, their address)."""
+    call_row(p[0], p[1])
+
+
+@cfunc(SIGNATURE, cache=True)
 def strided(p: Any) -> None:
     """Run one of NumPy's loops: p = (loop, context, auxiliary, 3 data pointers, 4 dimensions, 9 strides)."""
     data = place(p) + 3 * ITEM
@@ -213,7 +219,7 @@ def reduce_blocks(p: Any) -> None:
             call_strided(p[7], p[8], p[9], base, base + 24, base + 32)
 
 
-FUNCTIONS = (together, as_given, strided, take_rows, put_report, copy_block, reduce_lines, reduce_blocks)
-TOGETHER, AS_GIVEN, STRIDED, TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES, REDUCE_BLOCKS = (
+FUNCTIONS = (together, as_given, elsewhere, strided, take_rows, put_report, copy_block, reduce_lines, reduce_blocks)
+TOGETHER, AS_GIVEN, ELSEWHERE, STRIDED, TAKE_ROWS, PUT_REPORT, COPY_BLOCK, REDUCE_LINES, REDUCE_BLOCKS = (
     int(function.address) for function in FUNCTIONS
 )
