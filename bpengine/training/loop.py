@@ -90,7 +90,7 @@ class Trainer:
             self._run_steps(first, self._until(first))
             self.backend.synchronize(*self._state["params"].values())
             elapsed = time.perf_counter() - began
-            self._rows += self.recorder.rows_since(first)
+            self._rows += self.recorder.open_rows
             self._seconds += elapsed
             self._close_epochs(first, elapsed, progress)
 

@@ -97,6 +97,7 @@ def raise_at_six(error: BaseException) -> Callable[[bp.Model, Epoch], Any]:
     return end
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     ("end", "settings"),
     [

@@ -52,6 +52,7 @@ def diverging(rng: np.random.Generator, folder: Path, *, mapped: bool) -> tuple[
     return (x, np.array(x[:, 0])), {"optimizer": bp.Momentum(0.05), "batch_size": 16}
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize("rarely", [1, 3, 1000])
 def test_back_to_the_last_finite_loss_over_several_segments(
