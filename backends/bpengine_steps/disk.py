@@ -141,7 +141,8 @@ class Cache:
         if self._told:
             return
         self._told = True
-        text = f"compiled code cannot be kept in {self.folder or 'a cache folder'}: {error}. It is kept for this process alone."
+        where = f"in {self.folder}" if self.folder else "on disk"
+        text = f"compiled code cannot be kept {where}: {error}. It is kept for this process alone."
         with contextlib.suppress(UserWarning):  # where warnings are errors: training does not end for want of a cache
             warnings.warn(f"{text} {cure()}", stacklevel=2)
 
@@ -171,15 +172,27 @@ def cache_folder(name: str) -> Path | None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file in one go, over one that is there. Raises OSError, and leaves no draft behind."""
-    number, draft = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=_DRAFT)
+    draft = write_draft(path, content)
+    try:
+        draft.replace(path)
+    except BaseException:  # Ctrl-C as well
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def write_draft(path: Path, content: bytes) -> Path:
+    """Write a file beside the one it is to become, under a name that nobody else has. Raises OSError, and leaves none."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=_DRAFT)
+    draft = Path(name)
     try:
         with open(number, "wb") as file:
             file.write(content)
-        os.replace(draft, path)
     except BaseException:  # Ctrl-C as well
         with contextlib.suppress(OSError):
-            os.unlink(draft)
+            draft.unlink()
         raise
+    return draft
 
 
 def _read(path: Path) -> bytes:

@@ -81,7 +81,10 @@ def call_team(typingctx: Any, execute: Any, count: Any, jobs: Any) -> Any:
 
 
 def drive(p: Any) -> None:
-    """Run steps of a program: p = (the program, its rows, steps, the step's cell, what says "halt", where to say how many ran)."""
+    """Run steps of a program.
+
+    p = (the program, its rows, steps, the step's cell, what says "halt", where to say how many were run).
+    """
     start, rows, steps = p[0], p[1], p[2]
     table = carray(address(start), (rows, ROW), np.int64)
     cell, done = carray(address(p[3]), 1, np.int64), carray(address(p[5]), 1, np.int64)

@@ -15,9 +15,9 @@ import numpy as np
 from bpengine_steps.ir import DType, Unrecordable
 
 from bpengine_numpy.compiled import openblas
-from bpengine_numpy.compiled.trial import LOOPS
+from bpengine_numpy.compiled.trial import CAPSULE
 
-_NAME = LOOPS["capsule"].encode()
+_NAME = CAPSULE.encode()
 _KEPT: list[Any] = []  # a loop lives as long as its capsule
 
 

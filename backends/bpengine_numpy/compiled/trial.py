@@ -1,8 +1,8 @@
 """Trial: a self-test of what is called by its layout, not by its manual: NumPy's strided loops and OpenBLAS's queue of jobs.
 
-What is not as expected there would end the process, or give wrong numbers. So the libraries that were found are first tried in a
-process of their own, once: the verdict is kept on disk with the libraries' fingerprint. Where no process can be started, or
-what was tried failed, the loops are not called (the step runs as it is written), and no threads are lent.
+What is not as expected there would end the process, or give wrong numbers. So the libraries that were found are first tried
+in a process of their own, once: the verdict is kept on disk with their fingerprint. Where no process can be started, or what
+was tried failed, the loops are not called (the step runs as it is written), and no threads are lent.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ SECONDS = 20.0  # for a process that takes 0.3
 PARTS = ("loops", "queue")
 INSIDE = "BPENGINE_TRIAL"  # set in the process of a trial, which must not start another
 CHILD = Path(__file__).with_name("trial_child.py")
+CAPSULE = "numpy_1.24_ufunc_call_info"
 LOOPS = {
-    "capsule": "numpy_1.24_ufunc_call_info",
+    "capsule": CAPSULE,
     "order": [0, 1, 2],  # the loop, its context, its auxiliary data
     "unary": ["exp", "log", "tanh", "expm1"],
     "binary": ["add", "maximum"],
@@ -108,7 +109,8 @@ def _judged(said: bytes, how: str) -> Verdict:
         answers[str(what)] = str(trouble)
     if "started" not in answers:
         return _all(f"not tested: {how}", lasting=False)
-    return Verdict(*(answers.get(part, f"the self-test failed: {how}") for part in PARTS))
+    loops, queue = (answers.get(part, f"the self-test failed: {how}") for part in PARTS)
+    return Verdict(loops, queue)
 
 
 def _all(trouble: str, *, lasting: bool) -> Verdict:

@@ -1,6 +1,6 @@
 """What a self-test runs in a process of its own, see `trial`: NumPy and ctypes only, so that it starts fast.
 
-`python trial_child.py SETTINGS`, as JSON. Prints a line for each part that is done; a part that fails says why, or the process ends.
+`python trial_child.py SETTINGS`, as JSON. Prints a line for each part that is done; one that fails says why.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _elementwise(given: dict[str, Any], name: str, *operands: Any) -> bytes:
 
     out = np.empty_like(operands[0])
     _call(given, name, [*operands, out], [out.size], [out.itemsize] * (len(operands) + 1))
-    return out.tobytes()
+    return bytes(out.data)
 
 
 def _reduced(given: dict[str, Any], name: str, x: Any) -> bytes:
@@ -73,7 +73,7 @@ def _reduced(given: dict[str, Any], name: str, x: Any) -> bytes:
     skip = int(name != "add")
     out = x[:1].copy() if skip else np.zeros(1, x.dtype)
     _call(given, name, [out, x[skip:], out], [x.size - skip], [0, x.itemsize, 0])
-    return out.tobytes()
+    return bytes(out.data)
 
 
 def _call(given: dict[str, Any], name: str, arrays: list[Any], dims: list[int], steps: list[int]) -> None:
