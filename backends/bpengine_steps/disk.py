@@ -119,15 +119,19 @@ class Cache:
         return CacheState(where, len(found), sum(f.size for f in found), self._limit, trouble, cure(), self._notes())
 
     def _tidy(self) -> None:
-        """Remove drafts that were left behind, and what was not used for longest when all takes more than the limit."""
-        found, now = sorted(self._files(), key=lambda file: file.used), time.time()
-        excess = sum(file.size for file in found) - self._limit
-        for file in found:
-            left_behind = file.path.suffix == _DRAFT and now - file.used > STALE
-            if left_behind or (excess > 0 and file.path.suffix != _DRAFT):
-                with contextlib.suppress(OSError):
-                    file.path.unlink()
-                    excess -= file.size
+        """Remove what is none of ours, and what was not used for longest when all takes more than the limit."""
+        now, ours = time.time(), list[_Found]()
+        for file in self._files():
+            draft = file.path.suffix == _DRAFT
+            if file.size > LARGEST or (draft and now - file.used > STALE):  # a draft of a process that was ended
+                _remove(file)
+            elif not draft:
+                ours.append(file)
+        excess = sum(file.size for file in ours) - self._limit
+        for file in sorted(ours, key=lambda file: file.used):
+            if excess > 0:
+                _remove(file)
+                excess -= file.size
 
     def _files(self) -> Iterator[_Found]:
         for folder, _, names in os.walk(self.folder) if self.folder else ():
@@ -150,7 +154,7 @@ class Cache:
 def cure() -> str:
     """Say how to come by a folder that can be written."""
     other = "" if sys.platform == "win32" else ", or set XDG_CACHE_HOME to a folder that can be written"
-    return f"Make it writable and leave room on its disk{other}."
+    return f"Make the folder writable and leave room on its disk{other}."
 
 
 @cache
@@ -195,6 +199,11 @@ def write_draft(path: Path, content: bytes) -> Path:
     return draft
 
 
+def _remove(file: _Found) -> None:
+    with contextlib.suppress(OSError):
+        file.path.unlink()
+
+
 def _read(path: Path) -> bytes:
     """Return what is in a file. Raises OSError for what is none: a pipe would keep us waiting for ever."""
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -210,8 +219,10 @@ def _trouble(folder: Path | None) -> str:
     if folder is None:
         return "the user has no home folder"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        number, probe = tempfile.mkstemp(dir=folder, suffix=_DRAFT)
+        there = next(
+            path for path in (folder, *folder.parents) if path.exists()
+        )  # the folder is made when it is needed
+        number, probe = tempfile.mkstemp(dir=there, suffix=_DRAFT)
         os.close(number)
         os.unlink(probe)
     except OSError as error:
