@@ -1,4 +1,4 @@
-"""The cache on disk: damaged files are as good as none, nothing raises, old files go first, threads and processes never clash."""
+"""The cache on disk: a damaged file is as good as none, nothing raises, old files go first, threads and processes do not clash."""
 
 from __future__ import annotations
 

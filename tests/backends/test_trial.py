@@ -1,4 +1,4 @@
-"""The self-test of NumPy's loops and OpenBLAS's queue: what crashes, hangs or gives wrong numbers there is never called here."""
+"""The self-test of NumPy's loops and OpenBLAS's queue: what crashes, hangs or gives wrong numbers is never called here."""
 
 from __future__ import annotations
 
