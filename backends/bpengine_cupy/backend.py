@@ -67,9 +67,9 @@ class CupyBackend(Backend):
         return user_cache("cuda") if find_spec("platformdirs") else None
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
-        """Copy to a CuPy array on this backend's device; a CuPy array is returned as it is when `copy` is False."""
+        """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
-        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, copy=copy or None)
+        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array."""

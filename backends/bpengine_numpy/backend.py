@@ -57,9 +57,9 @@ class NumpyBackend(Backend):
         return disk_cache() if compiler_version() else None
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
-        """Copy to a NumPy array, or share the memory when `copy` is False, the dtype fits and it lies in one piece."""
+        """Copy to an array in C order, or share the memory when `copy` is False, the dtype fits and it lies so."""
         with self.scope():
-            return np.array(as_host(x), dtype=dtype) if copy else np.asarray(as_host(x), dtype=dtype, order="C")
+            return np.array(as_host(x), dtype=dtype, order="C", copy=True if copy else None)
 
     def to_numpy(self, x: Any) -> HostArray:
         """Return the array itself: it is a NumPy array already, and nothing in the engine writes into it."""

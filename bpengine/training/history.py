@@ -95,6 +95,11 @@ class Recorder:
             self.shares.pop()
         self.epochs = [epoch for epoch in self.epochs if epoch.steps <= steps]
 
+    def losses(self, first: int, count: int) -> HostArray:
+        """Return the losses (count,) of the steps from `first` on, or as many as there are."""
+        found = np.concatenate([np.empty(0), *self._tail([r["loss"] for r in self.reports], first)])
+        return found[len(found) - (self.steps - first) :][:count]
+
     def rows_since(self, first: int) -> int:
         """Return how many rows were seen from step `first` on."""
         return int(sum(part.sum() for part in self._tail(self.batches, first)))
