@@ -1,4 +1,4 @@
-"""The cache on disk: a damaged file is as good as none, nothing raises, old files go first, threads and processes do not clash."""
+"""The cache on disk: a damaged file is as good as none, nothing raises, old files go first, threads and processes agree."""
 
 from __future__ import annotations
 
