@@ -207,11 +207,14 @@ def _remove(file: _Found) -> None:
 def _read(path: Path) -> bytes:
     """Return what is in a file. Raises OSError for what is none: a pipe would keep us waiting for ever."""
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(number, "rb") as file:
+    try:
         found = os.fstat(number)
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
             raise OSError(f"{path} is no file of a cache")
-        return file.read(LARGEST)
+        with open(number, "rb", closefd=False) as file:
+            return file.read(LARGEST)
+    finally:
+        os.close(number)
 
 
 def _trouble(folder: Path | None) -> str:

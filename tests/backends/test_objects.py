@@ -17,6 +17,7 @@ import pytest
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.compiled import building, objects
 from bpengine_numpy.compiled.program import Program
+from bpengine_numpy.denormals import flushed
 from bpengine_steps.disk import Cache
 from bpengine_steps.ir import Unrecordable
 from bpengine_steps.signature import Signature
@@ -39,6 +40,7 @@ class Fresh:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
         self.built: list[str] = []
+        self.flushed: list[bool] = []  # whether denormal numbers counted as zero then
         self._patch, self._engine, self._build = monkeypatch, objects._engine.__wrapped__, building.build
         monkeypatch.setattr(objects, "store", lambda: store)
         monkeypatch.setattr(building, "build", self.build)
@@ -46,6 +48,7 @@ class Fresh:
 
     def build(self, source: str, prefix: str) -> Any:
         self.built.append(source)
+        self.flushed.append(not np.full(1, 1e-308) / 4)
         return self._build(source, prefix)
 
     def again(self) -> None:
@@ -77,6 +80,15 @@ def test_code_is_built_once_and_found_again(fresh: Fresh) -> None:
     assert [fresh.call(), fresh.call(), fresh.call()] == [42, 42, 42]
     assert fresh.built == [ADD_ONE]
     assert objects.on_disk(ADD_ONE)
+
+
+def test_denormal_numbers_are_what_they_are_while_numba_works(fresh: Fresh) -> None:
+    """NumPy asked for its smallest number warns of itself otherwise, when Numba is imported."""
+    with flushed():
+        before = not np.full(1, 1e-308) / 4
+        assert fresh.call() == 42
+        assert (not np.full(1, 1e-308) / 4) == before
+    assert fresh.flushed == [False]
 
 
 def test_code_that_is_damaged_anywhere_is_built_again_and_replaced(
@@ -217,7 +229,6 @@ print(len(objects._loaded) > 1, len(started) > 0, "numba" in sys.modules)
 def test_a_cold_cache_is_filled_where_warnings_are_errors_and_a_warm_one_needs_neither_numba_nor_a_trial(
     tmp_path: Path,
 ) -> None:
-    """Denormal numbers count as zero while an epoch runs: importing Numba then makes NumPy warn."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(tmp_path)}
     for expected in ("True True True", "True False False"):
         command = [sys.executable, "-W", "error", "-c", TRAIN]

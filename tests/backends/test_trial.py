@@ -116,21 +116,23 @@ def test_a_verdict_holds_for_the_same_libraries_only(store: Cache, tmp_path: Pat
 def test_where_no_python_can_be_started_nothing_is_called_and_the_next_process_tries_again(
     how: str, store: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "python3"
-    if how == "broken":
-        broken.write_text("#!/bin/sh\nexit 3\n")
-        broken.chmod(0o755)
+    broken, server = tmp_path / "python3", tmp_path / "httpd"
+    for path, text in ((broken, "exit 3"), (server, f"touch {tmp_path / 'started'}")):
+        if how in ("broken", "embedded"):
+            path.write_text(f"#!/bin/sh\n{text}\n")
+            path.chmod(0o755)
     if how == "frozen":
         monkeypatch.setattr(sys, "frozen", True, raising=False)
     elif how == "inside a trial":
         monkeypatch.setenv(trial.INSIDE, "1")
     else:
-        named = {"no executable": "", "embedded": "/usr/sbin/httpd"}
+        named = {"no executable": "", "embedded": str(server)}
         monkeypatch.setattr(sys, "executable", named.get(how, str(broken)))
     given = {"loops": trial.LOOPS}
     verdict = trial.tried(given, store)
     assert verdict.loops.startswith("not tested")
     assert not verdict.lasting
+    assert not (tmp_path / "started").exists()
     assert trial.kept(trial.fingerprint(given), store) is None
 
 
