@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
+from bpengine_steps.disk import user_cache
 from bpengine_steps.signature import Signature, leaves, rebuilt
 
-from bpengine.backend import REDUCED, Availability, Backend, HostArray, State, Step, as_host
+from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine_cupy import availability
@@ -58,6 +60,11 @@ class CupyBackend(Backend):
     def availability(cls) -> Availability:
         """Say whether CuPy, a driver and a device are there and fit together."""
         return availability.check()
+
+    @classmethod
+    def disk_cache(cls) -> DiskCache | None:
+        """Return the cache of compiled CUDA C."""
+        return user_cache("cuda") if find_spec("platformdirs") else None
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from bpengine_steps.signature import leaves, rebuilt
 
-from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
+from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
-from bpengine_numpy.compiled import compiled_epochs
+from bpengine_numpy.compiled import compiled_epochs, disk_cache
 from bpengine_numpy.denormals import flushed
 
 
@@ -50,6 +50,11 @@ class NumpyBackend(Backend):
             f"epochs compiled by Numba {version}" if version else "for compiled epochs: pip install 'bpengine[fast]'"
         )
         return Availability("ready", f"NumPy {np.__version__}, {epochs}")
+
+    @classmethod
+    def disk_cache(cls) -> DiskCache | None:
+        """Return the cache of compiled loops."""
+        return disk_cache() if compiler_version() else None
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
         """Copy to an array in C order, or share the memory when `copy` is False, the dtype fits and it lies so."""

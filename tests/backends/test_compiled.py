@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import compiled_epochs
+from bpengine_numpy.compiled import compiled_epochs, openblas
 from bpengine_numpy.compiled.fused import inline
-from bpengine_numpy.compiled.machine import address, call_row, place
+from bpengine_numpy.compiled.natives import address, call_row, place
 from bpengine_numpy.compiled.program import Program
-from bpengine_numpy.compiled.threads import LEAST, Team, _library, jobs, pieces, team
+from bpengine_numpy.compiled.threads import LEAST, Team, jobs, pieces, team
 from bpengine_steps.ir import Graph, Unrecordable
 from bpengine_steps.signature import Signature, leaves
 from bpengine_steps.tracing import Recorded
@@ -98,7 +98,7 @@ def test_same_bits_over_many_rows(
 def test_same_bits_on_the_threads_of_openblas(
     dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _library() is not None
+    assert openblas.library() is not None
     if team().size == 1:
         assert os.cpu_count() == 1 or os.environ.get("OPENBLAS_NUM_THREADS") == "1"
         pytest.skip("one thread: one core, or OPENBLAS_NUM_THREADS=1")
@@ -149,8 +149,8 @@ def test_work_is_cut_into_pieces(
 
 
 def test_no_threads_are_lent_by_an_unknown_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.KNOWN", "OpenBLAS 9.")
-    monkeypatch.setattr("bpengine_numpy.compiled.threads._library", _library.__wrapped__)
+    monkeypatch.setattr(openblas, "KNOWN", "OpenBLAS 9.")
+    monkeypatch.setattr(openblas, "library", openblas.library.__wrapped__)
     assert team() == Team(0, 1)
 
 
