@@ -15,6 +15,7 @@ from bpengine.backend import Availability, Backend, DiskCache, HostArray, State,
 from bpengine.errors import ConfigError
 from bpengine_numpy.compiled import compiled_epochs, disk_cache
 from bpengine_numpy.denormals import flushed
+from bpengine_numpy.forking import FORKS
 
 
 @cache
@@ -90,7 +91,7 @@ class NumpyBackend(Backend):
 
         Every loss is checked, so NumPy need not warn as well. Denormal numbers count as zero, as they do for XLA.
         """
-        with self.scope(), flushed():
+        with self.scope(), FORKS.epoch(), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
             return run(step, state, data, order, lr)
 

@@ -1,0 +1,79 @@
+"""Forks and epochs keep out of each other's way.
+
+A fork ends the threads of OpenBLAS, in parent and child, and the next product starts others. Two things follow:
+
+- A process that is forked while another of its threads multiplies may hang, in NumPy as here. So a fork waits until the
+  epochs that run have ended, and no epoch begins meanwhile.
+- A new thread has the floating-point environment of the one that starts it, and keeps it. So the first product after a
+  fork is not one of an epoch, in which denormal numbers count as zero (see `denormals`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+PATIENCE = 10.0  # seconds that a fork waits: an epoch may wait for what the forking thread does
+_LARGE = 256  # rows of a product that is large enough for threads
+
+
+class Forks:
+    """Tells epochs of forks, and forks of epochs."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running: dict[int, int] = {}  # epochs by thread; one may run within another
+        self._waiting = 0  # forks
+        self._started = False  # whether OpenBLAS's threads were started since the last fork
+
+    def watch(self) -> None:
+        """See to it that forks wait, where the system has forks."""
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._after_in_child)
+
+    @contextmanager
+    def epoch(self) -> Iterator[None]:
+        """Run an epoch: forks of other threads wait for its end."""
+        me = threading.get_ident()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._waiting or me in self._running)
+            self._running[me] = self._running.get(me, 0) + 1
+            if not self._started:
+                one = np.zeros((_LARGE, _LARGE), np.float32)
+                np.matmul(one, one)
+                self._started = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running[me] -= 1
+                if not self._running[me]:
+                    del self._running[me]
+                self._changed.notify_all()
+
+    def _before(self) -> None:
+        """Wait for the epochs of other threads; the lock is held over the fork, so that the child has it as it must be."""
+        self._changed.acquire()
+        self._waiting += 1
+        self._changed.wait_for(lambda: not self._running.keys() - {threading.get_ident()}, PATIENCE)
+
+    def _after(self) -> None:
+        self._waiting -= 1
+        self._started = False
+        self._changed.notify_all()
+        self._changed.release()
+
+    def _after_in_child(self) -> None:
+        """Forget the other threads, which the child has not."""
+        me = threading.get_ident()
+        self._running = {thread: count for thread, count in self._running.items() if thread == me}
+        self._waiting = 1
+        self._after()
+
+
+FORKS = Forks()
+FORKS.watch()

@@ -1,0 +1,96 @@
+"""Forks before, within and beside a fit: nobody hangs, and OpenBLAS's new threads take denormal numbers for what they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from bpengine_numpy.forking import Forks
+
+FORK = """
+import os, sys, threading, time
+import numpy as np, bpengine as bp
+
+tiny, one = np.full((512, 512), 1e-39, np.float32), np.eye(512, dtype=np.float32)
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(2048, 256)).astype(np.float32), rng.integers(0, 3, 2048)
+children = []
+
+def fork(*_):
+    child = os.fork()
+    if not child:
+        fit()
+        os._exit(0 if ((tiny @ one) > 0).all() else 3)
+    children.append(child)
+
+def fit(epochs=3, **settings):
+    model = bp.Model(bp.Network(256, [bp.Dense(512, "relu"), bp.Dense(3)], "softmax_cross_entropy"))
+    model.fit(x, y, batch_size=256, epochs=epochs, **settings)
+
+if sys.argv[1] == "before a fit":
+    fork()
+elif sys.argv[1] == "in a callback":
+    fit(callbacks=lambda model, epoch: fork() if epoch.number == 2 else None)
+else:
+    beside = threading.Thread(target=lambda: [time.sleep(0.05) or fork() for _ in range(3)])
+    beside.start()
+    while beside.is_alive():
+        fit(20)
+    beside.join()
+fit()
+assert ((tiny @ one) > 0).all(), "the parent's threads flush"
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+assert codes == [0] * len(children), codes
+"""
+
+
+@pytest.mark.skipif(not hasattr(sys, "abiflags"), reason="the system has no fork")
+@pytest.mark.parametrize("when", ["before a fit", "in a callback", "in another thread"])
+def test_a_fork_leaves_threads_as_they_were(when: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, when], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_fork_waits_for_the_epochs_of_other_threads_and_they_for_it() -> None:
+    forks, log = Forks(), list[str]()
+    inside, leave = threading.Event(), threading.Event()
+
+    def train() -> None:
+        with forks.epoch():
+            inside.set()
+            leave.wait(10)
+            log.append("epoch ends")
+        with forks.epoch():
+            log.append("next epoch")
+
+    def fork() -> None:
+        forks._before()
+        log.append("fork")
+        time.sleep(0.05)
+        forks._after()
+
+    threads = [threading.Thread(target=target) for target in (train, fork)]
+    threads[0].start()
+    assert inside.wait(10)
+    threads[1].start()
+    while not forks._waiting:
+        time.sleep(0.001)
+    leave.set()
+    for thread in threads:
+        thread.join(10)
+    assert log == ["epoch ends", "fork", "next epoch"]
+
+
+def test_an_epoch_may_fork_and_run_within_another() -> None:
+    forks = Forks()
+    with forks.epoch():
+        forks._before()
+        with forks.epoch():
+            pass
+        forks._after()
+    assert not forks._running
