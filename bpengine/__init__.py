@@ -5,10 +5,10 @@ Names are loaded on first use, so that `import bpengine` costs next to nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing is loaded with the first name that needs it
 if TYPE_CHECKING:
+    from typing import Any
+
     from bpengine import check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
     from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
@@ -143,6 +143,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _HOME:
         value = getattr(import_module(f"bpengine.{_HOME[name]}"), name)
     elif name in __all__:

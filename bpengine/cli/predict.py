@@ -16,7 +16,7 @@ import typer
 import bpengine as bp
 from bpengine import io
 from bpengine.cli import _names, _source
-from bpengine.cli._output import claim, scores_text
+from bpengine.cli._output import claim, say, scores_text
 from bpengine.data.classnames import ClassName, name_text
 from bpengine.errors import ConfigError, DataError
 from bpengine.training.inputs import classes_of
@@ -63,7 +63,7 @@ def predict(
     predicted = loaded.predict(x)
     _write(out, loaded.network, predicted, names)
     if y is not None:
-        typer.echo(scores_text(loaded.evaluate(x, y)), err=True)
+        say(scores_text(loaded.evaluate(x, y)), err=True)
 
 
 def _check(out: Path | None, *, force: bool, clash: bool) -> None:
