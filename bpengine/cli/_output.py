@@ -31,7 +31,7 @@ def show(*parts: Table | Text | str) -> None:
     text = captured.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.split("\n"))
-    stream = sys.stdout.own if isinstance(sys.stdout, Guard) else sys.stdout
+    stream: Any = sys.stdout.own if isinstance(sys.stdout, Guard) else sys.stdout
     typer.echo(text, file=stream, nl=False, color=True)
 
 

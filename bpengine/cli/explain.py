@@ -12,6 +12,7 @@ import bpengine as bp
 from bpengine import io
 from bpengine.cli import _build, _drawn, _names, _page, _source
 from bpengine.cli._explained import Subject, fresh, swept
+from bpengine.cli._numbers import number_or_name
 from bpengine.cli._output import claim, print_json, say, show
 from bpengine.cli.check import FAILED
 from bpengine.errors import ConfigError, unknown
@@ -131,9 +132,7 @@ def explain(
         return
     if wanted == "unit":
         traced = model.trace(x, y, optimizer=_build.optimizer(optimizer, learning_rate))
-        told = explain_trace(
-            traced, int(str(layer)) if str(layer).lstrip("-").isdecimal() else str(layer), int(unit or 0), sample
-        )
+        told = explain_trace(traced, number_or_name(str(layer), "--layer"), int(unit or 0), sample)
     elif wanted == "weight":
         told = paths(model, x, y, str(weight), sample=sample, largest=terms)
     elif wanted == "sweep":
@@ -182,7 +181,7 @@ def _subject(
         return Subject(model, found.x[:rows], _names.renumbered(found, model.class_names)[:rows], found)
     found = _source.load(names[-1], target, named)
     network = fresh(found, names[0] if len(names) == 2 else None, layers, activation, named)
-    return Subject(bp.Model(network, backend, dtype, seed), found.x[:rows], found.y[:rows], found)
+    return Subject(_build.model(network, backend, dtype, seed), found.x[:rows], found.y[:rows], found)
 
 
 def _is_sizes(text: str) -> bool:

@@ -31,11 +31,23 @@ def existing(path: AnyPath) -> Path:
 
     Raises: DataError when there is no such file.
     """
-    found = Path(path).expanduser()
+    found = home_known(Path(path))
     if found.is_file():
         return found
     kind = "is a folder" if found.is_dir() else "does not exist"
     raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
+
+
+def home_known(path: Path) -> Path:
+    """Return the path with "~" and "~user" replaced by the folder they stand for.
+
+    Raises: DataError when there is no such user, or the home of this one is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        hint = f"Write ./{path} for a file of that name." if not path.is_absolute() else ""
+        raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
 
 
 def read_npy(path: AnyPath, mmap: bool = True) -> Array:
