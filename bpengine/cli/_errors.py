@@ -65,9 +65,11 @@ def _ended(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":  # typer's
         return _end(INTERRUPTED, "interrupted.")
     text = _mistake(error)
+    if heard.is_set():
+        return _end(INTERRUPTED, f"interrupted; {text}" if text else "interrupted.")
     if text is not None:
         return _end(MISTAKE, f"error: {text}")
-    return _end(INTERRUPTED, "interrupted.") if heard.is_set() else _fault(error)
+    return _fault(error)
 
 
 def _mistake(error: BaseException) -> str | None:

@@ -18,6 +18,7 @@ from bpengine.cli._guard import guarded
 from bpengine.errors import ConfigError
 
 LINE: Final = b"bpengine: interrupted.\n"
+SOON: Final = 0.02  # seconds until an interruption that came during an import is tried again
 
 
 def start(args: Sequence[str] | None) -> int:
@@ -26,7 +27,7 @@ def start(args: Sequence[str] | None) -> int:
     given = sys.argv[1:] if args is None else list(args)
     if ours:
         signal.signal(signal.SIGINT, _leave)
-        sys.unraisablehook = _not_lost(sys.unraisablehook)
+        sys.unraisablehook = not_lost(sys.unraisablehook)
     try:
         with guarded():
             return _errors.exit_code(lambda: _run(given, ours=ours))
@@ -62,12 +63,26 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, and remember it: a library may turn it into an exception of another kind."""
+    """Raise KeyboardInterrupt, and remember it: a library may turn it into an exception of another kind.
+
+    Libraries in C lose it while they are imported; it is raised once they are, or when Ctrl-C comes a second time.
+    """
+    again = number == signal.SIGINT and _errors.heard.is_set()
     _errors.heard.set()
-    signal.default_int_handler(number, frame)
+    if hasattr(signal, "setitimer") and not again and _in_an_import(frame):
+        signal.signal(signal.SIGALRM, _raise)
+        signal.setitimer(signal.ITIMER_REAL, SOON)
+    else:
+        signal.default_int_handler(number, frame)
 
 
-def _not_lost(hook: Any) -> Any:
+def _in_an_import(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
+def not_lost(hook: Any) -> Any:
     """Return a hook for exceptions that Python cannot raise: an interruption is sent again, others are told as before."""
 
     def told(unraisable: Any) -> None:

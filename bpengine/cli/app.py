@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -86,9 +87,15 @@ for _command, _help, _short in (
     app.command(help=_help, short_help=_short)(_command)
 
 
+@cache
+def _commands() -> Any:
+    """Return the commands with their options, made once: a process may run many."""
+    return typer.main.get_command(app)
+
+
 def run(args: Sequence[str]) -> int:
     """Run the application and return the exit code; warnings become one line each."""
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
-        code: int | None = app(args=list(args), prog_name="bpengine", standalone_mode=False)
+        code: int | None = _commands()(args=list(args), prog_name="bpengine", standalone_mode=False)
     return code or 0
