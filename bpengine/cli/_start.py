@@ -25,15 +25,22 @@ def start(args: Sequence[str] | None) -> int:
     """Load the commands, run one and return the exit code; `args` None stands for those of the process, which is then ours."""
     ours = args is None and _listens()
     given = sys.argv[1:] if args is None else list(args)
-    if ours:
-        signal.signal(signal.SIGINT, _leave)
-        sys.unraisablehook = not_lost(sys.unraisablehook)
+    if not ours:
+        return _guarded(given, ours=False)
+    hook = sys.unraisablehook
+    signal.signal(signal.SIGINT, _leave)
+    sys.unraisablehook = not_lost(hook)
     try:
-        with guarded():
-            return _errors.exit_code(lambda: _run(given, ours=ours))
+        return _guarded(given, ours=True)
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, _leave)  # all is said and done
+        signal.signal(signal.SIGINT, _leave)  # all is said and done
+        _later(0)
+        sys.unraisablehook = hook
+
+
+def _guarded(args: list[str], *, ours: bool) -> int:
+    with guarded():
+        return _errors.exit_code(lambda: _run(args, ours=ours))
 
 
 def _run(args: list[str], *, ours: bool) -> int:
@@ -43,7 +50,7 @@ def _run(args: list[str], *, ours: bool) -> int:
     from bpengine.cli.app import run
 
     if ours:
-        signal.signal(signal.SIGINT, _raise)
+        signal.signal(signal.SIGINT, interrupt)
     return run(args)
 
 
@@ -62,18 +69,25 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(_errors.INTERRUPTED)
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
+def interrupt(number: int, frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, and remember it: a library may turn it into an exception of another kind.
 
     Libraries in C lose it while they are imported; it is raised once they are, or when Ctrl-C comes a second time.
     """
     again = number == signal.SIGINT and _errors.heard.is_set()
     _errors.heard.set()
-    if hasattr(signal, "setitimer") and not again and _in_an_import(frame):
-        signal.signal(signal.SIGALRM, _raise)
-        signal.setitimer(signal.ITIMER_REAL, SOON)
-    else:
-        signal.default_int_handler(number, frame)
+    if not again and _in_an_import(frame) and _later(SOON):
+        return
+    signal.default_int_handler(number, frame)
+
+
+def _later(seconds: float) -> bool:
+    """Have the interruption raised in some seconds, 0 for never; return False where the system has no such alarm."""
+    if not hasattr(signal, "setitimer"):
+        return False
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return True
 
 
 def _in_an_import(frame: FrameType | None) -> bool:
@@ -83,12 +97,10 @@ def _in_an_import(frame: FrameType | None) -> bool:
 
 
 def not_lost(hook: Any) -> Any:
-    """Return a hook for exceptions that Python cannot raise: an interruption is sent again, others are told as before."""
+    """Return a hook for exceptions that Python cannot raise: an interruption is raised later, others are told as before."""
 
     def told(unraisable: Any) -> None:
-        if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        else:
+        if not (isinstance(unraisable.exc_value, KeyboardInterrupt) and _later(SOON)):
             hook(unraisable)
 
     return told

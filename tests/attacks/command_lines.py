@@ -327,7 +327,9 @@ def _ended(running: subprocess.Popen[bytes], interrupted: float) -> tuple[bytes,
 
 def problem(line: Line, ended: Ended) -> str | None:
     """Return what is wrong with how a command ended, None where nothing is."""
-    if ended.code not in CODES:
+    if (
+        ended.code not in CODES and ended.code != -signal.SIGINT
+    ):  # in its last moments Python leaves SIGINT to the system
         return f"exit code {ended.code}: {ended.err[-600:].strip()}"
     if "Traceback" in ended.out + ended.err:
         return f"a traceback: {ended.err[-600:]}"
@@ -360,7 +362,7 @@ def shortened(line: Line, wrong: Callable[[Line], bool]) -> Line:
 def prepared() -> Iterator[None]:
     """Run in a new folder, with commands interrupted by an alarm as by Ctrl-C, and warnings as a user has them."""
     here, sizes = Path.cwd(), {name: os.environ.pop(name) for name in HIDDEN_FROM_IT if name in os.environ}
-    heard = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    heard = signal.signal(signal.SIGALRM, _start.interrupt)
     unraisable, sys.unraisablehook = sys.unraisablehook, _start.not_lost(sys.unraisablehook)
     folder = Path(tempfile.mkdtemp(prefix="bpengine-attack-"))
     os.chdir(folder)
