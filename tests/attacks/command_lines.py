@@ -2,7 +2,7 @@
 
 `python -m tests.attacks.command_lines --seconds 600 --seed 1` runs them in this process, and some as processes of their own.
 It fails on a traceback, an exit code that is not documented, a character on stdout or stderr that cannot be seen, a command
-that takes longer than 20 s, and memory beyond a bound. What it finds is made as short as it can be, and printed.
+that takes longer than 20 s, and memory beyond a bound. What it finds is made as short as it can be, printed, and kept in `kept_command_lines.json` for the tests.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bpengine.training import OPTIMIZERS
 from bpengine.visible import HIDDEN
 from tests.attacks import hostile_files
 
-PATIENCE = 5.0  # seconds until a command is interrupted, as with Ctrl-C
+PATIENCE = 2.0  # seconds until a command is interrupted, as with Ctrl-C
 HANG = 20.0  # seconds that none may take
 FRESH = 400  # lines that share a folder
 CODES = {0, 1, 2, 130, 141}
@@ -152,6 +152,7 @@ TEXT = (
     *("o.safetensors", "o.jsonl", "\x1b.svg", "\u202e.html", "o\x9b.csv", "--layers", "--help", "--json", "--force"),
 )
 HIDDEN_FROM_IT = ("COLUMNS", "LINES", "FORCE_COLOR", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+KEPT = Path(__file__).with_name("kept_command_lines.json")  # what was found once, and is tried again by the tests
 PROGRAM = (sys.executable, "-m", "bpengine")
 
 
@@ -428,6 +429,17 @@ def _judge(result: Result, line: Line, ended: Ended, again: Callable[[Line], End
     result.failures.append((wrong, line))
 
 
+def kept() -> list[Line]:
+    """Return the lines that were found to be wrong once."""
+    return [Line(tuple(args), encoding) for args, encoding in json.loads(KEPT.read_text(encoding="ascii"))]
+
+
+def keep(lines: list[Line]) -> None:
+    """Add lines to those that are kept."""
+    every = dict.fromkeys([*kept(), *lines])
+    KEPT.write_text("[\n" + ",\n".join(f"  {json.dumps(line)}" for line in every) + "\n]\n", encoding="ascii")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.attacks.command_lines")
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -442,4 +454,6 @@ if __name__ == "__main__":
     given = _arguments()
     found = attack(given.seed, given.seconds, lines=given.lines, processes=given.processes, megabytes=given.megabytes)
     print(found)
+    if found.failures:
+        keep([line for _, line in found.failures])
     sys.exit(bool(found.failures))

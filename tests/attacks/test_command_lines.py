@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tests.attacks.command_lines import attack
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.command_lines import Line, attack, kept, prepared, problem, run_here
+from tests.attacks.hostile_files import make
 
 SECONDS = 10.0
 SEED = 20
@@ -11,4 +16,10 @@ SEED = 20
 def test_hostile_command_lines_are_mistakes_and_nothing_else() -> None:
     found = attack(SEED, SECONDS, processes=0.003)
     assert not found.failures, str(found)
-    assert found.lines > 20, str(found)
+
+
+@pytest.mark.parametrize("line", kept(), ids=lambda line: ascii(" ".join(line.args))[:60])
+def test_what_was_found_once_is_right(line: Line) -> None:
+    with prepared():
+        make(Path.cwd())
+        assert problem(line, run_here(line)) is None

@@ -25,7 +25,7 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="devices and closed streams o
 
 
 def hidden(text: str) -> set[str]:
-    return {c for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
+    return {ascii(c) for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
 
 
 @pytest.fixture
@@ -168,4 +168,4 @@ def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch,
     assert ("\x1b[1m" in told) is terminal
     assert told.count(SHOWN) == 4
     assert "\x1b[8m" not in told
-    assert not hidden(told) - {"\x1b"}
+    assert hidden(told) <= {ascii("\x1b")}

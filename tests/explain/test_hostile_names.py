@@ -25,7 +25,7 @@ TEXT = "{http://www.w3.org/2000/svg}text"
 
 
 def hidden(text: str) -> set[str]:
-    return {c for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
+    return {ascii(c) for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
 
 
 def classifier() -> bp.Model:
