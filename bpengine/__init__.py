@@ -7,8 +7,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing is loaded with the first name that needs it
 if TYPE_CHECKING:
-    from typing import Any
-
     from bpengine import check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
     from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
@@ -142,7 +140,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     from importlib import import_module
 
     if name in _HOME:
