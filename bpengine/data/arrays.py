@@ -34,7 +34,7 @@ def existing(path: AnyPath) -> Path:
     found = home_known(Path(path))
     if found.is_file():
         return found
-    kind = "is a folder" if found.is_dir() else "does not exist"
+    kind = "is a folder" if found.is_dir() else "is no regular file" if found.exists() else "does not exist"
     raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
 
 

@@ -359,7 +359,7 @@ def prepared() -> Iterator[None]:
     here, sizes = Path.cwd(), {name: os.environ.pop(name) for name in HIDDEN_FROM_IT if name in os.environ}
     heard = signal.signal(signal.SIGALRM, _start.interrupt)
     unraisable, sys.unraisablehook = sys.unraisablehook, _start.not_lost(sys.unraisablehook)
-    folder = Path(tempfile.mkdtemp(prefix="bpengine-attack-"))
+    folder = Path(tempfile.mkdtemp(prefix="bpengine-lines-"))
     os.chdir(folder)
     try:
         with warnings.catch_warnings():

@@ -80,6 +80,12 @@ def test_a_target_of_many_digits(mistake, tmp_path):
     assert "unknown data set '~nouser'" in mistake("train", "~nouser")
 
 
+@POSIX
+def test_a_queue_is_no_data_file(mistake, tmp_path):
+    os.mkfifo(tmp_path / "queue.csv")
+    assert "queue.csv' is no regular file." in mistake("train", tmp_path / "queue.csv")
+
+
 def test_what_a_network_needs_is_compared_with_what_there_is(cli, monkeypatch):
     monkeypatch.setattr(_machine, "room", lambda: None)
     assert cli("train", "xor", "--test-fraction", "0", "--epochs", "1").code == 0
@@ -171,7 +177,7 @@ def test_an_interruption_while_python_imports_is_one_line(name):
 
 
 @POSIX
-@pytest.mark.parametrize("name", ["bpengine_numpy", "safetensors", "jax", "jaxlib"])
+@pytest.mark.parametrize("name", ["bpengine_numpy", "jax", "jaxlib"])
 def test_an_interruption_while_a_command_imports_is_one_line(name, tmp_path):
     backend = "jax" if name.startswith("jax") else "numpy"
     args = [
