@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,14 @@ from bpengine.data.dataset import Array
 from bpengine.errors import DataError
 
 AnyPath = str | os.PathLike[str]
+UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    RecursionError,
+    TokenError,
+)  # NumPy's reader parses a header as code
 
 
 class Arrays(NamedTuple):
@@ -63,7 +72,7 @@ def read_npy(path: AnyPath, mmap: bool = True) -> Array:
             return numeric(np.lib.format.read_array(file, allow_pickle=False), path)
     except DataError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read as .npy: {error}") from error
 
 
@@ -82,7 +91,7 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y")) -> Arrays:
             found_arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
     except DataError:
         raise
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (*UNREADABLE, AttributeError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as .npz: {error}") from error
     return pair(path, *found_arrays)
 
