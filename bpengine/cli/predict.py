@@ -26,7 +26,8 @@ Predict with a saved model.
 
 Prints CSV: for classes the row (from 0), the predicted class and every class's probability, otherwise the row and the
 predicted values. --out writes them to a file instead: .csv the same, .npy the probabilities or values alone. Classes
-that had names when the model was trained are printed by name. --evaluate prints the scores on stderr.
+that had names when the model was trained are printed by name; characters of a name that cannot be seen are printed as
+escapes, --out writes them as they are. --evaluate prints the scores on stderr.
 
 \b
 Examples:
