@@ -5,9 +5,7 @@ Names are loaded on first use, so that `import bpengine` costs next to nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing is loaded with the first name that needs it
 if TYPE_CHECKING:
     from bpengine import check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
@@ -142,7 +140,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name in _HOME:
         value = getattr(import_module(f"bpengine.{_HOME[name]}"), name)
     elif name in __all__:

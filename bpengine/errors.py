@@ -54,13 +54,16 @@ def number(
     Raises ConfigError: "`who` requires `what` of at least 0 and below 1, got 2."
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        real = float(value)
+        try:
+            real = float(value)
+        except OverflowError:
+            real = math.inf
         if (real > low if above else real >= low) and -math.inf < real < below:
             return real
     limits = [f"{'above' if above else 'of at least'} {low:g}"] * (low > -math.inf) + [f"below {below:g}"] * (
         below < math.inf
     )
-    raise ConfigError(f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {value!r}.")
+    raise ConfigError(f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {_told(value)}.")
 
 
 def whole(value: object, who: str, what: str, *, low: int = 1) -> int:
@@ -70,7 +73,15 @@ def whole(value: object, who: str, what: str, *, low: int = 1) -> int:
     """
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low:
         return int(value)
-    raise ConfigError(f"{who} requires {what} to be a whole number of at least {low}, got {value!r}.")
+    raise ConfigError(f"{who} requires {what} to be a whole number of at least {low}, got {_told(value)}.")
+
+
+def _told(value: object) -> str:
+    """Return a value as it is written in code; Python does not write out whole numbers of thousands of digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"{type(value).__name__} of very many digits"
 
 
 def flag(value: object, who: str, what: str) -> bool:

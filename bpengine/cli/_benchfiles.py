@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import typer
-
 import bpengine as bp
 from bpengine.benchmark import figure, record, report, smi
 from bpengine.cli import _blas, _forced, _machine
-from bpengine.cli._output import claim
+from bpengine.cli._output import claim, say
 
 
 def circumstances(device: str = "cpu", *, quick: bool) -> dict[str, Any]:
@@ -84,4 +82,4 @@ class Files:
             text += f"\n![Throughput and shares of the roofline]({self.figure.name})\n"
         self.page.write_text(text, encoding="utf-8")
         drawn = f"no figure: {reason}" if reason else str(self.figure)
-        typer.echo(f"written: {self.json}, {self.page}, {drawn}", err=True)
+        say(f"written: {self.json}, {self.page}, {drawn}", err=True)

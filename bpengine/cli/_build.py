@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 import bpengine as bp
+from bpengine.cli._numbers import whole
+from bpengine.cli._room import require_room
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError, unknown
 from bpengine.layers import Layer
@@ -34,7 +36,9 @@ LOSS_OF_TASK = {"classification": "softmax_cross_entropy", "regression": "mean_s
 def units(text: str) -> list[int]:
     """Return the units of the hidden layers from "64,32"; nothing for an empty text."""
     try:
-        return [int(part) for part in text.split(",")] if text.strip() else []
+        return [whole(part, "--layers") for part in text.split(",")] if text.strip() else []
+    except ConfigError:
+        raise
     except ValueError:
         raise ConfigError(
             f"--layers requires whole numbers separated by commas, such as 64,32, got {text!r}."
@@ -59,6 +63,12 @@ def network(data: Dataset, hidden: list[Layer], loss: bp.Loss | None, l2: float)
         last = "softmax"
     penalties = [bp.L2(l2)] if l2 != 0 else []
     return bp.Network(data.features, [*hidden, bp.Dense(outputs, last)], loss, penalties)
+
+
+def model(network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2) -> bp.Model:
+    """Return a model that is not trained; refuse one that has no room in memory for `copies` of its parameters."""
+    require_room(network, dtype, copies=copies)
+    return bp.Model(network, backend, dtype, seed)
 
 
 def optimizer(name: str, learning_rate: float) -> Optimizer:

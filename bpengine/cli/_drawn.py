@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bpengine.cli._explained import Subject, swept
+from bpengine.cli._numbers import number_or_name
 from bpengine.cli._output import show
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import figures
@@ -43,7 +44,7 @@ def save(
 ) -> None:  # fmt: skip
     """Draw and write the picture."""
     names, values = swept(moved or [])
-    place = int(layer) if layer is not None and layer.lstrip("-").isdecimal() else layer
+    place = None if layer is None else number_or_name(layer, "--layer")
     made = figures.draw(
         kind,
         subject.model,

@@ -8,6 +8,8 @@ import numpy as np
 
 import bpengine as bp
 from bpengine.cli import _build
+from bpengine.cli._numbers import whole
+from bpengine.cli._room import require_points
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
 
@@ -25,7 +27,7 @@ def fresh(data: Dataset, sizes: str | None, layers: str, activation: str, loss: 
     """Return a network that is not trained: of the given sizes ("2-3-1"), or with the given hidden layers."""
     if sizes is None:
         return _build.network(data, _build.hidden_layers(layers, activation, 0.0), loss, 0.0)
-    numbers = [int(part) for part in sizes.split("-")]
+    numbers = [whole(part, "the network's sizes") for part in sizes.split("-")]
     hidden = ",".join(str(n) for n in numbers[1:-1])
     network = _build.network(data, _build.hidden_layers(hidden, activation, 0.0), loss, 0.0)
     if network.sizes != numbers:
@@ -43,18 +45,23 @@ def swept(texts: list[str]) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
             raise ConfigError(f"--sweep requires NAME=VALUES, such as 1.bias=0:3:13, got {text!r}.")
         names.append(name)
         values.append(_numbers(numbers, text))
+    require_points([len(found) for found in values])
     return names, values
 
 
-def _numbers(text: str, whole: str) -> np.ndarray[Any, Any]:
+def _numbers(text: str, given: str) -> np.ndarray[Any, Any]:
     try:
         if ":" in text:
             first, last, count = text.split(":")
-            if int(count) < 1:
+            points = whole(count, "the COUNT of --sweep")
+            if points < 1:
                 raise ValueError
-            return np.linspace(float(first), float(last), int(count))
+            require_points([points])
+            return np.linspace(float(first), float(last), points)
         return np.array([float(part) for part in text.split(",")])
+    except ConfigError:
+        raise
     except ValueError:
         raise ConfigError(
-            f"--sweep requires values as 0,1,2 or FROM:TO:COUNT with a COUNT of at least 1, got {whole!r}."
+            f"--sweep requires values as 0,1,2 or FROM:TO:COUNT with a COUNT of at least 1, got {given!r}."
         ) from None

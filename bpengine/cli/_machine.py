@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Final
 
+GROUPS: Final = tuple(Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory/memory.limit_in_bytes"))
 THREAD_LIMITS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -25,6 +26,25 @@ def memory() -> dict[str, int | None]:
     if sizes["total"] is None and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
         sizes["total"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return sizes
+
+
+def room() -> int | None:
+    """Return the bytes that this process may take at most: memory and swap that are free, or its group's limit.
+
+    None where the system does not tell.
+    """
+    told = _fields(Path("/proc/meminfo"))
+    free, swap = _bytes(told.get("MemAvailable")), _bytes(told.get("SwapFree")) or 0
+    known = [memory()["total"] if free is None else free + swap, *map(_number, GROUPS)]
+    return min((size for size in known if size is not None), default=None)
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isdecimal() else None  # "max" stands for no limit
 
 
 def thread_limits() -> dict[str, str]:

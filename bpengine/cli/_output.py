@@ -1,8 +1,11 @@
-"""What is printed and written: tables without colour codes outside a terminal, JSON, files checked before the work."""
+"""What is printed and written: tables without colour codes outside a terminal, JSON, files checked before the work.
+
+Texts are made visible before a table is laid out: an escape is wider than the character that it stands for.
+"""
 
 from __future__ import annotations
 
-import json
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,28 +17,36 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bpengine.cli._guard import Guard
 from bpengine.errors import ConfigError
+from bpengine.visible import visible, visible_json
 
 
 def show(*parts: Table | Text | str) -> None:
-    """Print tables and text on stdout, text as it is given; in a file or pipe without colours and trailing blanks."""
+    """Print tables and text on stdout; in a file or pipe without colours and trailing blanks."""
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for part in parts:
-            console.print(part)
+            console.print(visible(part) if isinstance(part, str) else part)
     text = captured.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.split("\n"))
-    typer.echo(text, nl=False, color=True)
+    stream: Any = sys.stdout.own if isinstance(sys.stdout, Guard) else sys.stdout
+    typer.echo(text, file=stream, nl=False, color=True)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print text and the end of its line on stdout or stderr, as it is."""
+    print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 2) -> Table:
     """Return a table with a head; all but the first `left` columns hold numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number < left else "right", header_style="bold")
+        table.add_column(visible(head), justify="left" if number < left else "right", header_style="bold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     return table
 
 
@@ -43,7 +54,7 @@ def pairs(rows: Iterable[Sequence[str]]) -> Table:
     """Return lines of a name and what there is to say about it, aligned."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     for column in table.columns[:-1]:
         column.no_wrap = True
     if table.columns:
@@ -54,7 +65,7 @@ def pairs(rows: Iterable[Sequence[str]]) -> Table:
 
 def print_json(value: Any) -> None:
     """Print one JSON object; nothing else goes to stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    say(visible_json(value, sys.stdout.encoding or "utf-8", indent=2))
 
 
 def scores_text(scores: dict[str, float]) -> str:

@@ -10,7 +10,9 @@ import typer
 
 from bpengine import data
 from bpengine.cli import _machine
+from bpengine.cli._numbers import number_or_name
 from bpengine.data import Dataset
+from bpengine.data.arrays import home_known
 from bpengine.errors import ConfigError, DataError
 from bpengine.losses import Loss
 
@@ -44,7 +46,7 @@ def load(source: str, target: str | None, loss: Loss | None) -> Dataset:
 
 def column(target: str) -> str | int:
     """Return a column's number where the text is one, else its name."""
-    return int(target) if target.removeprefix("-").isdecimal() else target
+    return number_or_name(target, "--target")
 
 
 def split(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -68,6 +70,6 @@ def split(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset 
 
 def inputs(source: str, target: str | None, *, no_target: bool) -> np.ndarray:
     """Return the inputs alone; of array files no targets are needed."""
-    if source in data.names() or not Path(source).expanduser().exists():  # `load` tells a wrong name from a lost file
+    if source in data.names() or not home_known(Path(source)).exists():  # `load` tells a wrong name from a lost file
         return load(source, target, None).x
     return data.read_arrays(source, False if no_target else None if target is None else column(target)).x

@@ -1,9 +1,10 @@
-"""The application: the commands by name, `--version`, and the one place where a run becomes an exit code."""
+"""The application: the commands by name, and `--version`."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,8 @@ from typer.core import TyperGroup
 
 import bpengine as bp
 from bpengine.cli import bench, check, compare, demo, doctor, examples, explain, predict, train
-from bpengine.cli._errors import exit_code, show_warning
+from bpengine.cli._errors import show_warning
+from bpengine.cli._output import say
 from bpengine.errors import unknown
 
 HELP = """\
@@ -30,7 +32,7 @@ Examples:
   bpengine doctor
 
 Every command has its own --help. Exit codes: 0 done, 1 something does not hold, 2 a mistake in what was asked
-(one line says which), 130 interrupted.
+(one line says which), 3 a fault of bpengine (the line names a file to report), 130 interrupted.
 """
 
 
@@ -56,7 +58,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"bpengine {bp.__version__}")
+        say(f"bpengine {bp.__version__}")
         raise typer.Exit
 
 
@@ -68,7 +70,7 @@ def _root(
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        say(context.get_help())
 
 
 for _command, _help, _short in (
@@ -85,9 +87,15 @@ for _command, _help, _short in (
     app.command(help=_help, short_help=_short)(_command)
 
 
-def run(args: Sequence[str] | None) -> int:
+@cache
+def _commands() -> Any:
+    """Return the commands with their options, made once: a process may run many."""
+    return typer.main.get_command(app)
+
+
+def run(args: Sequence[str]) -> int:
     """Run the application and return the exit code; warnings become one line each."""
     with warnings.catch_warnings():
         warnings.showwarning = show_warning
-        given = None if args is None else list(args)
-        return exit_code(lambda: app(args=given, prog_name="bpengine", standalone_mode=False))
+        code: int | None = _commands()(args=list(args), prog_name="bpengine", standalone_mode=False)
+    return code or 0

@@ -16,7 +16,7 @@ from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workloa
 from bpengine.benchmark.results import Outcome
 from bpengine.cli import _forced
 from bpengine.cli._benchfiles import Files, circumstances
-from bpengine.cli._output import columns, pairs, print_json, show
+from bpengine.cli._output import columns, pairs, print_json, say, show
 from bpengine.errors import ConfigError, unknown
 
 HELP = """\
@@ -164,5 +164,5 @@ class _Bar:
         """Show what is being done."""
         self._bar.update(self._task, completed=share, description=f"{what}: {doing}")
         if not self._terminal and what != self._last:
-            typer.echo(f"{share:4.0%} after {time.perf_counter() - self._began:.0f} s: {what}", err=True)
+            say(f"{share:4.0%} after {time.perf_counter() - self._began:.0f} s: {what}", err=True)
         self._last = what

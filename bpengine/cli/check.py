@@ -79,7 +79,7 @@ def check(
         x, y = draw(found.x, _names.renumbered(found, model.class_names), rows, seed)
     else:
         found = _source.load(given[0], target, named)
-        model = bp.Model(fresh(found, layers, activation, named), backend, dtype, seed)
+        model = _build.model(fresh(found, layers, activation, named), backend, dtype, seed)
         x, y = draw(found.x, found.y, rows, seed)
     tell(model.check(x, y, seed=seed), as_json=as_json)
 

@@ -8,6 +8,7 @@ import typer
 
 import bpengine as bp
 from bpengine.cli import _build, _source
+from bpengine.cli._room import copies, require_room
 from bpengine.cli.check import draw, fresh, tell
 
 HELP = """\
@@ -44,6 +45,7 @@ def compare(
     named, update = bp.Loss(loss) if loss else None, _build.optimizer(optimizer, learning_rate)
     found = _source.load(source, target, named)
     network = fresh(found, layers, activation, named)
+    require_room(network, dtype, copies=copies(update))
     x, y = draw(found.x, found.y, rows, seed)
     told = bp.compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
     tell(told, as_json=as_json)

@@ -16,6 +16,7 @@ import bpengine as bp
 from bpengine import examples as room
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.examples import Result, Row
+from bpengine.visible import visible
 
 HELP = """\
 Recompute worked examples of the literature and compare with the numbers they print.
@@ -66,8 +67,9 @@ def _status(text: str) -> AbstractContextManager[Any]:
     if not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(stderr=True).status(text)
+    return Console(stderr=True).status(Text(visible(text)))
 
 
 def _counts(results: list[Result]) -> dict[str, int]:

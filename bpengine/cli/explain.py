@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,13 +12,15 @@ import bpengine as bp
 from bpengine import io
 from bpengine.cli import _build, _drawn, _names, _page, _source
 from bpengine.cli._explained import Subject, fresh, swept
-from bpengine.cli._output import claim, print_json, show
+from bpengine.cli._numbers import number_or_name
+from bpengine.cli._output import claim, print_json, say, show
 from bpengine.cli.check import FAILED
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, verify, write_receipt
 from bpengine.explain.unit import explain_trace
 from bpengine.explain.verified import Verified
 from bpengine.explain.words import words
+from bpengine.visible import visible, visible_json
 
 HELP = """\
 Take a training step apart: every gradient as a sum of terms, with the engine's own numbers.
@@ -131,9 +132,7 @@ def explain(
         return
     if wanted == "unit":
         traced = model.trace(x, y, optimizer=_build.optimizer(optimizer, learning_rate))
-        told = explain_trace(
-            traced, int(str(layer)) if str(layer).lstrip("-").isdecimal() else str(layer), int(unit or 0), sample
-        )
+        told = explain_trace(traced, number_or_name(str(layer), "--layer"), int(unit or 0), sample)
     elif wanted == "weight":
         told = paths(model, x, y, str(weight), sample=sample, largest=terms)
     elif wanted == "sweep":
@@ -182,7 +181,7 @@ def _subject(
         return Subject(model, found.x[:rows], _names.renumbered(found, model.class_names)[:rows], found)
     found = _source.load(names[-1], target, named)
     network = fresh(found, names[0] if len(names) == 2 else None, layers, activation, named)
-    return Subject(bp.Model(network, backend, dtype, seed), found.x[:rows], found.y[:rows], found)
+    return Subject(_build.model(network, backend, dtype, seed), found.x[:rows], found.y[:rows], found)
 
 
 def _is_sizes(text: str) -> bool:
@@ -191,18 +190,18 @@ def _is_sizes(text: str) -> bool:
 
 def _tell(told: Any, lang: str, terms: int, out: Path | None, *, as_json: bool) -> None:
     if as_json:
-        _put(json.dumps(told.to_json(), indent=2, ensure_ascii=False, allow_nan=False), out)
+        print_json(told.to_json()) if out is None else _put(visible_json(told.to_json(), indent=2), out)
         return
     takes_terms = "largest" in signature(told.text).parameters
     _put(told.text(lang, terms) if takes_terms else told.text(lang), out)
 
 
 def _put(text: str, out: Path | None) -> None:
-    """Print text as it is, not wrapped, or write it to a file, whole or not at all."""
+    """Print text, not wrapped, or write it to a file, whole or not at all; what cannot be seen in it is escaped."""
     if out is None:
-        typer.echo(text.rstrip("\n"))
+        say(text.rstrip("\n"))
     else:
-        io.write_whole(out, (text.rstrip("\n") + "\n").encode())
+        io.write_whole(out, (visible(text).rstrip("\n") + "\n").encode())
         show(f"written: {out}")
 
 

@@ -16,7 +16,7 @@ import typer
 import bpengine as bp
 from bpengine import io
 from bpengine.cli import _names, _source
-from bpengine.cli._output import claim, scores_text
+from bpengine.cli._output import claim, say, scores_text
 from bpengine.data.classnames import ClassName, name_text
 from bpengine.errors import ConfigError, DataError
 from bpengine.training.inputs import classes_of
@@ -26,7 +26,8 @@ Predict with a saved model.
 
 Prints CSV: for classes the row (from 0), the predicted class and every class's probability, otherwise the row and the
 predicted values. --out writes them to a file instead: .csv the same, .npy the probabilities or values alone. Classes
-that had names when the model was trained are printed by name. --evaluate prints the scores on stderr.
+that had names when the model was trained are printed by name; characters of a name that cannot be seen are printed as
+escapes, --out writes them as they are. --evaluate prints the scores on stderr.
 
 \b
 Examples:
@@ -63,7 +64,7 @@ def predict(
     predicted = loaded.predict(x)
     _write(out, loaded.network, predicted, names)
     if y is not None:
-        typer.echo(scores_text(loaded.evaluate(x, y)), err=True)
+        say(scores_text(loaded.evaluate(x, y)), err=True)
 
 
 def _check(out: Path | None, *, force: bool, clash: bool) -> None:

@@ -13,6 +13,7 @@ import bpengine as bp
 from bpengine.cli import _build, _curve, _source
 from bpengine.cli._errors import Interrupted
 from bpengine.cli._output import claim, pairs, print_json, scores_text, show
+from bpengine.cli._room import copies
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
 from bpengine.training import Optimizer
@@ -80,7 +81,7 @@ def train(
     named_loss = bp.Loss(loss) if loss else None
     whole = _source.load(source, target, named_loss)
     rows, held_out = _source.split(whole, test_fraction, seed)
-    model = bp.Model(_build.network(whole, hidden, named_loss, l2), backend, dtype, seed)
+    model = _build.model(_build.network(whole, hidden, named_loss, l2), backend, dtype, seed, copies=copies(update))
     model.class_names = whole.class_names
     run = Run(whole, rows, held_out, model, min(batch_size, rows.rows), out, figure)
     history, seconds = run.fit(epochs, optimizer=update, clip_norm=clip_norm, patience=patience)

@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,14 @@ from bpengine.data.dataset import Array
 from bpengine.errors import DataError
 
 AnyPath = str | os.PathLike[str]
+UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    RecursionError,
+    TokenError,
+)  # NumPy's reader parses a header as code
 
 
 class Arrays(NamedTuple):
@@ -31,11 +40,23 @@ def existing(path: AnyPath) -> Path:
 
     Raises: DataError when there is no such file.
     """
-    found = Path(path).expanduser()
+    found = home_known(Path(path))
     if found.is_file():
         return found
-    kind = "is a folder" if found.is_dir() else "does not exist"
+    kind = "is a folder" if found.is_dir() else "is no regular file" if found.exists() else "does not exist"
     raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
+
+
+def home_known(path: Path) -> Path:
+    """Return the path with "~" and "~user" replaced by the folder they stand for.
+
+    Raises: DataError when there is no such user, or the home of this one is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        hint = f"Write ./{path} for a file of that name." if not path.is_absolute() else ""
+        raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
 
 
 def read_npy(path: AnyPath, mmap: bool = True) -> Array:
@@ -51,7 +72,7 @@ def read_npy(path: AnyPath, mmap: bool = True) -> Array:
             return numeric(np.lib.format.read_array(file, allow_pickle=False), path)
     except DataError:
         raise
-    except (ValueError, OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read as .npy: {error}") from error
 
 
@@ -70,7 +91,7 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y")) -> Arrays:
             found_arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
     except DataError:
         raise
-    except (ValueError, OSError, EOFError, AttributeError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (*UNREADABLE, AttributeError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read as .npz: {error}") from error
     return pair(path, *found_arrays)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from bpengine.visible import visible
 
 Phase = Literal["forward", "backward", "update"]
 
@@ -54,19 +56,37 @@ class Graph:
         """Return the graph for Graphviz."""
         from bpengine.explain.drawing import dot
 
-        return dot(self)
+        return dot(self._seen())
 
     def mermaid(self) -> str:
         """Return the graph for Mermaid."""
         from bpengine.explain.drawing import mermaid
 
-        return mermaid(self)
+        return mermaid(self._seen())
 
     def svg(self) -> str:
         """Return the graph as a picture of its own, laid out here."""
         from bpengine.explain.svg import svg
 
-        return svg(self)
+        return svg(self._seen())
+
+    def _seen(self) -> Graph:
+        """Return the graph with names in which everything can be seen: XML has no control characters at all."""
+        nodes = tuple(
+            replace(
+                n,
+                id=visible(n.id),
+                title=visible(n.title),
+                place=visible(n.place),
+                formula=tuple(map(visible, n.formula)),
+            )
+            for n in self.nodes
+        )
+        edges = tuple(
+            replace(e, start=visible(e.start), end=visible(e.end), name=visible(e.name), values=visible(e.values))
+            for e in self.edges
+        )
+        return replace(self, nodes=nodes, edges=edges, title=visible(self.title))
 
     def to_json(self) -> dict[str, Any]:
         """Return nodes and edges as plain values."""

@@ -1,1 +1,1 @@
-"""Attacks: seeded, random, for as long as they are let; a short round of each is a test."""
+"""Attacks: seeded generators of what nobody should give the program, run for as long as is asked."""

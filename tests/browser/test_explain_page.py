@@ -15,6 +15,7 @@ from bpengine.explain.explanation import Explanation
 from bpengine.explain.page import page
 from bpengine.explain.page.words import PAGE
 from bpengine.explain.words import shown
+from bpengine.visible import visible
 from tests.explain.portuguese import PROSE
 from tests.explain.portuguese import english as wrong_words
 from tests.explain.test_page import NASTY, Doubling, X, Y, xor
@@ -264,7 +265,7 @@ def test_it_fits(opened: Opened, expect: Any, width: int) -> None:
 def test_names_from_data_are_only_text(opened: Opened) -> None:
     made = page(xor(), X, Y, steps=3, title=NASTY, inputs=[NASTY, "b"], outputs=[NASTY])
     tab = opened(made.html())
-    assert NASTY in tab.locator("#about").text_content()
+    assert visible(NASTY) in tab.locator("#about").text_content()
     for subject in ("x0", "u0", "u2", "w0", "loss"):
         tab.locator("#look-at").select_option(subject)
     assert tab.evaluate("window.hacked") is None

@@ -22,6 +22,7 @@ from bpengine.explain.page.document import SCRIPTS
 from bpengine.explain.page.drawing import FEWER, spread
 from bpengine.explain.page.words import PAGE, ROOM, page_words
 from bpengine.explain.steps import trace_steps
+from bpengine.visible import visible
 
 ROOT = Path(__file__).parents[2]
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)
@@ -190,8 +191,8 @@ def test_names_from_data_stay_text() -> None:
     data = text.split('id="content">')[1].split("</script")[0]
     assert not re.search("[<>&\u2028\u2029]", data)
     told = json.loads(data)
-    assert told["title"] == told["names"]["inputs"][0] == told["names"]["outputs"][0] == NASTY
-    assert NASTY in told["labels"]["en"]
+    assert told["title"] == told["names"]["inputs"][0] == told["names"]["outputs"][0] == visible(NASTY)
+    assert visible(NASTY) in told["labels"]["en"]
 
 
 def test_nothing_is_loaded() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.words import shown
+from bpengine.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,8 +62,8 @@ def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
     for side, spine in axes.spines.items():
         spine.set(visible=side in ("left", "bottom"), color=GREY, linewidth=1.0)
     axes.tick_params(which="both", colors=INK, labelsize=TEXT, color=GREY)
-    axes.set_xlabel(x, fontsize=LABEL, color=INK, parse_math=False)
-    axes.set_ylabel(y, fontsize=LABEL, color=INK, parse_math=False)
+    axes.set_xlabel(visible(x), fontsize=LABEL, color=INK, parse_math=False)
+    axes.set_ylabel(visible(y), fontsize=LABEL, color=INK, parse_math=False)
     axes.grid(visible=False)
     if grid:
         axes.grid(visible=True, color=PALE, linewidth=0.8, linestyle="-")
@@ -77,11 +78,11 @@ def title(figure: Figure, text: str, below: str = "") -> None:
     """
     width, height = figure.get_size_inches()
     style: Style = {"ha": "left", "va": "top", "parse_math": False}
-    head, below = broken(text, width, TITLE, "bold"), broken(below, width, TEXT)
+    head, below = broken(visible(text), width, TITLE, "bold"), broken(visible(below), width, TEXT)
     top = 0.46 + 0.28 * head.count("\n")
     figure.text(EDGE / width, 1 - 0.12 / height, head, fontsize=TITLE, fontweight="bold", color=INK, **style)
     figure.text(EDGE / width, 1 - top / height, below, fontsize=TEXT, color=GREY, **style)
-    figure.set_label(text)
+    figure.set_label(visible(text))
     engine: Any = figure.get_layout_engine()
     if engine is not None:
         lines = below.count("\n") + 1 if below else 0
@@ -112,7 +113,7 @@ def broken(text: str, width: float, size: float, weight: str = "normal") -> str:
 def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
     """Write plain text at a point of the data; a dollar sign is a dollar sign."""
     chosen = {"fontsize": TEXT, "color": INK, "ha": "center", "va": "center", "parse_math": False, **style}
-    return axes.text(x, y, text, **chosen)
+    return axes.text(x, y, visible(text), **chosen)
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
@@ -123,6 +124,7 @@ def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
     )
     for text in made.get_texts():
         text.set_parse_math(False)
+        text.set_text(visible(text.get_text()))
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bpengine import io
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain.figures import canvas
+from bpengine.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -
     """
     target = check_target(path, force=force)
     kind, buffer = target.suffix[1:].lower(), memory.BytesIO()
-    about: dict[str, Any] = {"Title": figure.get_label() or target.stem}
+    about: dict[str, Any] = {"Title": figure.get_label() or visible(target.stem)}
     if kind in DATES:
         about[DATES[kind]] = None
     with canvas.package().rc_context({"svg.hashsalt": "bpengine"}):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from bpengine import io
 from bpengine.explain.page.words import page_words
+from bpengine.visible import visible, visible_json
 
 SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", "training.js", "page.js")
 
@@ -34,7 +34,7 @@ class Page:
         """Return the file: template, style, scripts and content in one, with a policy that lets nothing be loaded."""
         style, script = _asset("page.css"), "\n".join(_asset(name) for name in SCRIPTS)
         parts = {
-            "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(self._title()), "style": style,
+            "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(visible(self._title())), "style": style,
             "script": script, "content": self._json(), "style_hash": _hash(style), "script_hash": _hash(script),
             "needs_script": html.escape(page_words()[self.lang]["needs_script"]),
         }  # fmt: skip
@@ -50,8 +50,17 @@ class Page:
     def _json(self) -> str:
         """Return the content as JSON in which no "<" stands: no name in it can end the element it is in."""
         told = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_words(), **self.content}
-        plain = json.dumps(told, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", plain)
+        plain = visible_json(_seen(told), separators=(",", ":"))
+        return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", plain)
+
+
+def _seen(value: Any) -> Any:
+    """Return plain values with every text made visible: what hides in a name would hide on the page as well."""
+    if isinstance(value, dict):
+        return {_seen(key): _seen(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_seen(part) for part in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _asset(name: str) -> str:

@@ -1,0 +1,74 @@
+r"""What cannot be seen in a text, made visible: control characters, marks of direction, halves of characters.
+
+A name in a file may hold characters that a terminal obeys instead of showing: escapes that move the cursor or hide what
+follows, marks that turn the direction of writing. For people they are shown as Python shows them, `\x1b` and `\u202e`; JSON
+has escapes of its own, so that a document still stands for the very same text.
+
+Which they are, is said by Unicode's general categories: controls (Cc), format characters (Cf), surrogates (Cs), separators
+of lines and of paragraphs (Zl, Zp). Source: Unicode Standard Annex 44, "Unicode Character Database", table 12.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any, Final
+
+HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+NOT_PLAIN: Final = re.compile(r"[^ -~\n\t]")  # most texts hold none of these and are returned as they are
+
+
+class _Visible(dict[int, int | str]):
+    """A table for `str.translate` that is filled as characters are met."""
+
+    def __missing__(self, code: int) -> int | str:
+        found: int | str = code
+        if unicodedata.category(chr(code)) in HIDDEN:
+            found = chr(code).encode("unicode_escape").decode("ascii")
+        self[code] = found
+        return found
+
+
+class _InJson(dict[int, int | str]):
+    """The same for a JSON document, in which a character beyond 16 bits is written as two surrogates."""
+
+    def __missing__(self, code: int) -> int | str:
+        found: int | str = code
+        if unicodedata.category(chr(code)) in HIDDEN:
+            found = json.dumps(chr(code))[1:-1] if code != 0x7F else "\\u007f"
+        self[code] = found
+        return found
+
+
+_VISIBLE: Final = _Visible({ord(kept): kept for kept in "\n\t"})
+_IN_JSON: Final = _InJson({ord(kept): kept for kept in "\n\t"})
+
+
+def visible(text: str) -> str:
+    r"""Return text for people: what cannot be seen is written as Python escapes it; newlines and tabs stay.
+
+    >>> print(visible("setosa\x1b[8m \u202egnp.exe"))
+    setosa\x1b[8m \u202egnp.exe
+    """
+    return text.translate(_VISIBLE) if NOT_PLAIN.search(text) else text
+
+
+def visible_json(
+    value: Any, encoding: str = "utf-8", *, indent: int | None = None, separators: tuple[str, str] | None = None
+) -> str:
+    r"""Return a value as JSON in which everything can be seen, and which gives the same value back.
+
+    In an encoding that lacks some of its characters, all but ASCII is escaped.
+    Raises ValueError for a number that is not finite.
+
+    >>> print(visible_json({"name": "\x9b8m \u202egnp"}))
+    {"name": "\u009b8m \u202egnp"}
+    """
+    settings: dict[str, Any] = {"indent": indent, "separators": separators, "allow_nan": False}
+    document = json.dumps(value, ensure_ascii=False, **settings).translate(_IN_JSON)
+    try:
+        document.encode(encoding)
+    except UnicodeEncodeError:
+        document = json.dumps(value, **settings).translate(_IN_JSON)
+    return document

@@ -1,0 +1,25 @@
+"""A short round of hostile command lines, and the lines that were found to be wrong once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.command_lines import Line, attack, kept, prepared, problem, run_here
+from tests.attacks.hostile_files import make
+
+SECONDS = 10.0
+SEED = 20
+
+
+def test_hostile_command_lines_are_mistakes_and_nothing_else() -> None:
+    found = attack(SEED, SECONDS, processes=0.003)
+    assert not found.failures, str(found)
+
+
+@pytest.mark.parametrize("line", kept(), ids=lambda line: ascii(" ".join(line.args))[:60])
+def test_what_was_found_once_is_right(line: Line) -> None:
+    with prepared():
+        make(Path.cwd())
+        assert problem(line, run_here(line)) is None

@@ -1,0 +1,171 @@
+"""Names from files reach a terminal as escapes, in every encoding and width; a stream that is closed or full is one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.cli._guard import Guard
+from bpengine.cli._output import columns, pairs, show
+from bpengine.visible import HIDDEN
+from tests.cli.conftest import PROGRAM, process
+
+EVIL = "\x1b[8mred\x9b2J\u2028\u202egnp"
+SHOWN = "\\x1b[8mred\\x9b2J\\u2028\\u202egnp"
+POSIX = pytest.mark.skipif(os.name == "nt", reason="devices and closed streams of POSIX")
+
+
+def hidden(text: str) -> set[str]:
+    return {ascii(c) for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Give a table whose names are obeyed by a terminal."""
+    path = tmp_path / "evil.csv"
+    path.write_text(f"a{EVIL},b,c{EVIL}\n1,2,{EVIL}\n2,3,naïve\n3,4,{EVIL}\n2,5,naïve\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def model(table: Path, cli) -> Path:
+    """Give a model whose classes have such names."""
+    path = table.with_suffix(".safetensors")
+    assert cli("train", table, "--test-fraction", "0", "--epochs", "1", "--out", path).code == 0
+    return path
+
+
+def test_class_names_are_shown_as_escapes(cli, table, model):
+    ended = cli("predict", model, table)
+    assert f"p({SHOWN})" in ended.out
+    assert not hidden(ended.out + ended.err)
+
+
+def test_json_gives_the_very_names_back(cli, table):
+    ended = cli("train", table, "--test-fraction", "0", "--epochs", "1", "--json")
+    assert not hidden(ended.out)
+    assert json.loads(ended.out)["class_names"] == [EVIL, "naïve"]
+
+
+def test_headers_in_a_mistake_are_escaped(mistake, table):
+    said = mistake("train", table, "--target", "c")
+    assert SHOWN in said
+    assert not hidden(said)
+
+
+def test_names_of_files_are_escaped(cli, mistake, tmp_path):
+    path = tmp_path / f"{EVIL}.csv"
+    path.write_text("a,b\n1,2\n3,4\n5,7\n")
+    ended = cli("train", path, "--test-fraction", "0", "--epochs", "1")
+    assert ended.code == 0
+    assert not hidden(ended.out)
+    assert not hidden(mistake("train", path, "--target", "z"))
+
+
+def test_keys_of_npz_are_escaped(mistake, tmp_path):
+    np.savez(tmp_path / "evil.npz", **{"\x1b[8m\u202e": np.ones((2, 2))})
+    said = mistake("train", tmp_path / "evil.npz")
+    assert "\\x1b[8m\\u202e" in said
+    assert not hidden(said)
+
+
+def test_settings_in_a_model_file_are_escaped(mistake, tmp_path):
+    bp.Model(bp.Network(2, [bp.Dense(2)], "mean_squared_error")).save(tmp_path / "m.safetensors")
+    data = (tmp_path / "m.safetensors").read_bytes().replace(b"Dense", b"\xc2\x9b2J\x7f")
+    (tmp_path / "m.safetensors").write_bytes(data)
+    assert not hidden(mistake("predict", tmp_path / "m.safetensors", "xor"))
+
+
+def test_explain_to_a_file_is_escaped_too(cli, tmp_path, table, model):
+    out = tmp_path / "told.json"
+    assert cli("explain", model, table, "--json", "--out", out).code == 0
+    json.loads(out.read_text(encoding="utf-8"))
+    assert not hidden(out.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_every_encoding_of_stdout(table, model, encoding):
+    how = {"PYTHONIOENCODING": encoding}
+    settings = {**os.environ, **how}
+    for args in (["predict", model, table], ["train", table, "--test-fraction", "0", "--epochs", "1", "--json"]):
+        done = subprocess.run([*PROGRAM, *args], capture_output=True, env=settings, check=False, timeout=120)
+        assert (done.returncode, done.stderr) == (0, b"")
+        told = done.stdout.decode(encoding)
+        assert ("naïve" if encoding != "ascii" else "na\\xefve" if "predict" in args else "na\\u00efve") in told
+        if "--json" in args:
+            assert json.loads(told)["class_names"] == [EVIL, "naïve"]
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "-3", "9" * 5000, "\u00b2", "", "1000000000", "wide"])
+def test_widths_that_make_no_sense_are_not_taken(columns):
+    ended = process("train", "xor", "--test-fraction", "0", "--epochs", "1", COLUMNS=columns, LINES=columns)
+    assert (ended.code, ended.err) == (0, "")
+    assert "xor: 4 rows to train on; 2 features" in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_the_environment_is_left_as_it_was(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    from bpengine.cli import main
+
+    assert main(["--version"]) == 0
+    assert os.environ["COLUMNS"] == "0"
+
+
+@POSIX
+def test_a_full_disk_is_one_line(table, model):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([*PROGRAM, "predict", model, table], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"bpengine: error: [Errno 28] No space left on device: '<stdout>'\n"
+
+
+@POSIX
+def test_closed_streams_are_one_line_or_none(table, model):
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "predict", str(model), str(table)]
+    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "bpengine: error: [Errno 9] Bad file descriptor: '<stdout>'\n")
+    shell[2] = 'exec "$@" 2>&-'
+    done = subprocess.run(shell, stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[1][:2]) == (0, "0,")
+
+
+@POSIX
+def test_a_reader_that_has_gone_is_no_error(model, tmp_path):
+    rows = tmp_path / "many.csv"
+    rows.write_text("a,b,c\n" + "1,2,naïve\n2,3,x\n" * 20_000, encoding="utf-8")
+    with subprocess.Popen(
+        [*PROGRAM, "predict", model, rows], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout.readline().startswith(b"row,class")
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 141
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch, terminal):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return terminal
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    beneath = Terminal()
+    monkeypatch.setattr(sys, "stdout", Guard(beneath, "stdout"))
+    show(columns([f"head{EVIL}"], [[f"cell{EVIL}"]]), pairs([(f"name{EVIL}", "x")]), f"text{EVIL}")
+    told = beneath.getvalue()
+    assert ("\x1b[1m" in told) is terminal
+    assert told.count(SHOWN) == 4
+    assert "\x1b[8m" not in told
+    assert hidden(told) <= {ascii("\x1b")}

@@ -1,0 +1,99 @@
+"""Names that a browser or a terminal obeys: pictures and pages are well-formed and show them as escapes."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.cli import main
+from bpengine.explain import figures
+from bpengine.explain.graph import Edge, Graph, Node
+from bpengine.explain.page import page
+from bpengine.visible import HIDDEN, visible
+from tests.attacks.hostile_files import HALVES, NAMES
+
+EVERY = [*NAMES, *HALVES, "".join(map(chr, range(1, 0xA0)))]
+ALL = " ".join(EVERY)
+TEXT = "{http://www.w3.org/2000/svg}text"
+
+
+def hidden(text: str) -> set[str]:
+    return {ascii(c) for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
+
+
+def classifier() -> bp.Model:
+    model = bp.Model(bp.Network(2, bp.Dense(2), "softmax_cross_entropy"))
+    model.class_names = [ALL, f"{ALL}2"]
+    return model
+
+
+ROWS = (np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0]]), np.array([0, 1, 0]))
+
+
+@pytest.mark.parametrize("evil", EVERY, ids=ascii)
+def test_a_graph_is_well_formed_and_shows_what_cannot_be_seen(evil: str) -> None:
+    nodes = (
+        Node("a", "given", "forward", evil, "", (), 0, -1),
+        Node(evil, "call", "forward", evil, evil, (evil,), 0, 0),
+    )
+    drawn = Graph(nodes, (Edge("a", evil, evil, (1,), evil),), evil)
+    for text in (drawn.svg(), drawn.dot(), drawn.mermaid()):
+        text.encode()
+        assert not hidden(text)
+    root = ElementTree.fromstring(drawn.svg())
+    assert visible(evil).replace("\n", " ").split() == (root.find("./" + TEXT).text or "").split()  # type: ignore[union-attr]
+    assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+    assert drawn.to_json()["title"] == evil
+
+
+def test_a_page_shows_what_cannot_be_seen() -> None:
+    made = page(classifier(), *ROWS, steps=2, title=ALL, inputs=[ALL, "b"]).html()
+    made.encode()
+    assert not hidden(made)
+    found: list[str] = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append(tag)
+
+    parser = Parser()
+    parser.feed(made)
+    assert found.count("script") == 2
+    title = made.partition("<title>")[2].partition("</title>")[0]
+    assert html.unescape(title).startswith(visible(ALL))
+
+
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+@pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
+def test_a_figure_shows_what_cannot_be_seen(tmp_path: Path, kind: str) -> None:
+    figure = figures.decision_boundary(classifier(), *ROWS, features=[ALL, ALL])
+    axes = figure.axes[0]
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert axes.get_xlabel() == axes.get_ylabel() == visible(ALL)
+    assert not hidden("".join([axes.get_xlabel(), *legend]))
+    path = figures.save(figure, tmp_path / f"{NAMES[4]}.{kind}")
+    if kind == "svg":
+        ElementTree.fromstring(path.read_text(encoding="utf-8"))
+        assert not hidden(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("args", [["--graph", "svg", "--out", "o.svg"], ["--html", "o.html"]], ids=["graph", "page"])
+def test_the_command_line_writes_what_can_be_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    evil = "".join(name for name in NAMES if '"' not in name)
+    table = Path(f"{NAMES[0]}{NAMES[4]}.csv")
+    table.write_text(f'"{evil}",b,c\n1,2,"{evil}"\n2,3,x\n3,4,"{evil}"\n2,5,x\n', encoding="utf-8")
+    assert main(["explain", str(table), "--layers", "2", "--steps", "2", *args]) == 0
+    text = Path(args[-1]).read_text(encoding="utf-8")
+    assert not hidden(text)
+    if args[-1].endswith(".svg"):
+        ElementTree.fromstring(text)
