@@ -35,6 +35,7 @@ if sys.argv[1] == "before a fit":
 elif sys.argv[1] == "in a callback":
     fit(callbacks=lambda model, epoch: fork() if epoch.number == 2 else None)
 else:
+    fit(30)  # first of all: a child forked amid an import has that module locked for ever, in any program
     beside = threading.Thread(target=lambda: [time.sleep(0.05) or fork() for _ in range(3)])
     beside.start()
     while beside.is_alive():
