@@ -35,6 +35,10 @@ class ModelFileError(BpError, ValueError):
     """A model file is corrupt, truncated, or belongs to another network."""
 
 
+class WriteError(BpError, OSError):
+    """A file cannot be written: a full disk, no permission, something there that is no regular file."""
+
+
 class NonFiniteError(BpError, ArithmeticError):
     """Training met a loss that is not finite; the model keeps its last good parameters.
 
@@ -54,7 +58,10 @@ def number(
     Raises ConfigError: "`who` requires `what` of at least 0 and below 1, got 2."
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        real = float(value)
+        try:
+            real = float(value)
+        except OverflowError:
+            real = math.inf
         if (real > low if above else real >= low) and -math.inf < real < below:
             return real
     limits = [f"{'above' if above else 'of at least'} {low:g}"] * (low > -math.inf) + [f"below {below:g}"] * (

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from bpengine import writing
 
 
 @cache
@@ -17,21 +17,12 @@ def cache_folder(name: str) -> Path:
     try:
         folder = user_cache_path("bpengine") / name
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f"{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        writing.check_target(folder / "probe")
         return folder
     except OSError:
         return Path(tempfile.mkdtemp(prefix=f"bpengine-{name}-"))
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one go, over one that is there. Raises OSError, and leaves no draft behind."""
-    draft = path.with_suffix(f".{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise
+    """Write a file in one go, over one that is there. Raises WriteError, an OSError, and leaves no draft behind."""
+    writing.write_whole(path, content)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 import bpengine as bp
-from bpengine import io
 from bpengine.cli import _build, _drawn, _names, _page, _source
 from bpengine.cli._explained import Subject, fresh, swept
 from bpengine.cli._output import claim, print_json, show
@@ -20,6 +19,7 @@ from bpengine.explain import forward, graph, paths, sensitivity, sweep, verify, 
 from bpengine.explain.unit import explain_trace
 from bpengine.explain.verified import Verified
 from bpengine.explain.words import words
+from bpengine.writing import write_whole
 
 HELP = """\
 Take a training step apart: every gradient as a sum of terms, with the engine's own numbers.
@@ -202,7 +202,7 @@ def _put(text: str, out: Path | None) -> None:
     if out is None:
         typer.echo(text.rstrip("\n"))
     else:
-        io.write_whole(out, (text.rstrip("\n") + "\n").encode())
+        write_whole(out, (text.rstrip("\n") + "\n").encode())
         show(f"written: {out}")
 
 

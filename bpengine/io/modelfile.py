@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bpengine.data.classnames import is_plain
 from bpengine.errors import ModelFileError
 from bpengine.layers.layer import HostArrays
+from bpengine.writing import write_whole
 
 FORMAT = "bpengine model 1"
 
@@ -37,33 +37,8 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
         f"running/{n}": a for n, a in contents.running.items()
     }
     header = {"format": FORMAT, "network": json.dumps(contents.network), "settings": json.dumps(contents.settings)}
-    write_whole(path, save({name: array.copy(order="C") for name, array in arrays.items()}, metadata=header))
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes to a file beside the target and move it there in one step; nothing is left behind on a failure."""
-    import tempfile
-
-    target, temporary = Path(path), None
-    try:
-        if target.is_dir():
-            raise ModelFileError(f"cannot write {str(target)!r}: it is a folder. Give a file name: model.safetensors.")
-        if not target.parent.is_dir():
-            raise ModelFileError(
-                f"cannot write {str(target)!r}: there is no folder {str(target.parent)!r}. Create it first."
-            )
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, target.stat().st_mode if target.exists() else 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {str(target)!r}: {error.strerror or error}. Nothing was changed.") from None
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+    data = save({name: array.copy(order="C") for name, array in arrays.items()}, metadata=header)
+    write_whole(path, data, error=ModelFileError)
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
@@ -129,9 +104,3 @@ def check_arrays(path: str | os.PathLike[str], kind: str, wanted: Mapping[str, A
 
 def _under(prefix: str, arrays: HostArrays) -> HostArrays:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

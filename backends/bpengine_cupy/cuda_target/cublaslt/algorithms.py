@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
+
+from bpengine.writing import write_once
 
 
 class ChosenAlgorithms:
@@ -25,16 +26,10 @@ class ChosenAlgorithms:
 
     def keep(self, key: str, choice: bytes) -> bytes:
         """Keep a choice unless there is one; return the one that counts."""
-        path = self._path(key)
-        draft = path.with_suffix(f".{os.getpid()}")
         try:
-            draft.write_bytes(choice)
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)  # unlike a rename, it never replaces
+            write_once(self._path(key), choice)
         except OSError:
             self._seen[key] = choice
-        with contextlib.suppress(OSError):
-            draft.unlink()
         return self.get(key) or choice
 
     def _path(self, key: str) -> Path:
