@@ -207,7 +207,7 @@ BROKEN: dict[str, tuple[Callable[[Lines], None], str]] = {
     "the rule": (other_rule, "the update rule is"),
     "the number of rows": (fewer_rows, "x has the shape [5, 2], the head says [4, 2]"),
     "what the rule remembers": (other_slots, "does not use what the rule remembers of it, in order"),
-    "a shape": (shape, "damaged"),
+    "a shape": (shape, "does not have the shape that its kernel says"),
     "an array that is not there": (from_the_future, "w is array 999, which no line before it holds"),
     "a dtype": (not_a_float32, "values that are no float32"),
     "the penalty": (penalty_left_out, "is not the sum of what came back from its uses"),
