@@ -23,6 +23,7 @@ _KNOWN: dict[str, type[Any]] = {**LAYERS, **_INITIALIZERS, "Loss": Loss, "L1": L
 
 NOTHING = Own()
 MOST_PLACES = 4096  # that a file's network may have; a shared layer counts at each of its places
+MOST_PARTS = 16 * MOST_PLACES  # a layer has an activation and initialisers
 SMALL = 4096  # inputs that any layer may be asked to make its arrays for
 QUOTES = "'\""
 
@@ -97,6 +98,9 @@ class _Builder:
 
     def __init__(self, own: Own, values: int | None) -> None:
         self.own, self.values, self.placed = own, values, dict[str, Any]()
+        self.counted: dict[
+            int, tuple[Any, int]
+        ] = {}  # what was built, and of how many parts, those shared counted each time
 
     def value(self, description: Any, place: str) -> Any:
         if isinstance(description, list):
@@ -122,10 +126,22 @@ class _Builder:
         if kind == "Network":
             check_places(settings.get("layers"))
             self._check_sizes(settings)
+        parts = 1 + self._parts(list(settings.values()))
+        if parts > MOST_PARTS:  # a short text may share what shares; whoever goes through all of it comes to no end
+            raise ModelFileError(
+                f"a model file describes at most {MOST_PARTS:,} parts, got {str(parts)[:30]} in {kind}."
+            )
         try:
-            return known[kind](**settings)
+            made = known[kind](**settings)
+            self.counted[id(made)] = made, parts
+            return made
         except TypeError as error:
             raise ModelFileError(f"the file describes {kind} with settings it does not have: {error}.") from None
+
+    def _parts(self, value: Any) -> int:
+        if isinstance(value, list):
+            return sum(map(self._parts, value))
+        return self.counted.get(id(value), (None, 0))[1]
 
     def _setting(self, kind: Any, name: str, value: Any, place: str) -> Any:
         if kind == "Dense" and name == "tie":
