@@ -310,7 +310,7 @@ class Model:
         """
         with io.opened(path) as file:
             if different := io.difference(io.describe(self.network), file.network):
-                raise ModelFileError(f"the model file {str(path)!r} is of another network. {different[:400]}.")
+                raise ModelFileError(f"the model file {str(path)!r} is of another network. {io.one_line(different)}.")
             _names_of(file, self.network)
             arrays = file.arrays(Shapes(_shapes(self._params), _shapes(self._running)))
         with file.judged("has numbers that this model cannot take over"):

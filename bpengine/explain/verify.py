@@ -23,7 +23,7 @@ from bpengine.explain.receipt import FORMAT
 from bpengine.explain.rederive import derive
 from bpengine.explain.verified import Verified
 from bpengine.explain.wiring import Wiring
-from bpengine.io.text import parse
+from bpengine.io.text import one_line, parse
 from bpengine.kernels._kernel import Kernel
 
 DEPTH: Final = 16  # of what is nested in a line
@@ -67,8 +67,7 @@ def _guarded(step: Callable[..., Value], *given: Any) -> Value:
     except DoesNotFollow:
         raise
     except Exception as error:
-        said = f"{type(error).__name__} {error}"
-        raise fails("damaged", error=said if said.isprintable() and len(said) <= SAID else repr(said[:SAID])) from None
+        raise fails("damaged", error=one_line(f"{type(error).__name__} {error}", SAID)) from None
 
 
 class _Reader:
@@ -86,7 +85,7 @@ class _Reader:
         except json.JSONDecodeError as error:
             raise fails("no_json", at=error.pos) from None
         except ValueError as error:
-            raise fails("damaged", error=error) from None
+            raise fails("damaged", error=one_line(str(error), SAID)) from None
         _guarded(self._entry, number, entry)
 
     def _entry(self, number: int, entry: Any) -> None:

@@ -21,13 +21,13 @@ from bpengine.errors import BpError, ModelFileError
 from bpengine.io import container
 from bpengine.io.descriptions import build
 from bpengine.io.own import Own
+from bpengine.io.text import one_line
 from bpengine.layers import Shapes, initializers
 from bpengine.layers.layer import ArrayShapes, HostArrays
 from bpengine.network import Network
 from bpengine.writing import write_whole
 
 FORMAT = "bpengine model 1"
-LONGEST = 400  # characters of what another error says
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ class ModelFile:
             yield
         except Exception as error:
             said = str(error) if isinstance(error, BpError) else f"{type(error).__name__}: {error}"
-            said = said if len(said) <= LONGEST else f"{said[:LONGEST]} ..."
-            raise ModelFileError(f"the model file {self.path!r} {what}: {said}") from (
+            raise ModelFileError(f"the model file {self.path!r} {what}: {one_line(said)}") from (
                 None if isinstance(error, (BpError, MemoryError, RecursionError)) else error
             )
 

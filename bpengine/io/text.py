@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final
 
 DEPTH: Final = 160  # objects and lists inside one another: two for each level of nested layers, and some for the rest
@@ -35,6 +36,12 @@ def parse(text: str, values: int, depth: int = DEPTH) -> Any:
     return value
 
 
+def one_line(text: str, longest: int = 400) -> str:
+    """Return text that quotes what is unknown as one line that can be printed: cut short, control characters escaped."""
+    shown = text if len(text) <= longest else f"{text[:longest]} ..."
+    return shown if shown.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
 def _check_depth(text: str, depth: int) -> None:
     """Raise ValueError where brackets are nested too deep, before the parser goes in: it calls itself for each."""
     inside = 0
@@ -55,7 +62,6 @@ def _long_whole(digits: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it has {twice[:60]!r} twice")
+        counted = Counter(name for name, _ in pairs)
+        raise ValueError(f"it has {counted.most_common(1)[0][0][:60]!r} twice")
     return found

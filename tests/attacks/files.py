@@ -14,8 +14,8 @@ import struct
 import sys
 import tempfile
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -316,12 +316,14 @@ def strangers(random: Random, content: bytes) -> bytes:
             lambda: join({**split(content)[0], "extra": raw("[" + "{}," * many + "{}]")}, split(content)[1]),
             lambda: join({**split(content)[0], "x" * many: "\U0001f600" * many}, split(content)[1]),
             lambda: join(raw("[" * many), b""),
+            lambda: join(raw("{" + ", ".join(f'"{i}": 0' for i in range(many // 2)) + ', "0": 1}'), b""),
         ]
     )()
 
 
 MODELS: tuple[Callable[[Random, bytes], bytes], ...] = (
-    bits, blocks, ends, lengths, header_edits, network_edits, network_edits, settings_edits, entry_edits, numbers, sizes, strangers,
+    bits, blocks, ends, lengths, header_edits, network_edits, network_edits, settings_edits, entry_edits, numbers, sizes,
+    strangers,
 )  # fmt: skip
 
 
@@ -467,8 +469,9 @@ class Report:
 
     def __str__(self) -> str:
         rows = [f"{how:16} {outcome:12} {count:7,}" for (how, outcome), count in sorted(self.outcomes.items())]
-        rows += [f"{self.cases:,} files, seed {self.seed}; slowest {self.slowest[0]:.2f} s (number {self.slowest[1]}), "
-                 f"most memory beyond {TIMES:.0f} times the file {self.largest[0] / 1e6:.1f} MB (number {self.largest[1]})"]  # fmt: skip
+        memory = f"{self.largest[0] / 1e6:.1f} MB beyond {TIMES:.0f} times the file (number {self.largest[1]})"
+        slowest = f"{self.slowest[0]:.2f} s (number {self.slowest[1]})"
+        rows.append(f"{self.cases:,} files, seed {self.seed}; slowest {slowest}; most memory {memory}")
         for kind, (case, text) in self.failures.items():
             rows.append(
                 f"FAILED {kind}: seed {case.seed}, number {case.number}, {case.how}, {len(case.content):,} bytes\n{text}"

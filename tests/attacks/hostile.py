@@ -25,10 +25,13 @@ def dumps(value: Any) -> str:
 
 
 PLAIN: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2, 3, 0.5, -0.0, 1e308, 5e-324, 2**31, 2**32, 2**63, 2**64, -(2**63), 10**9, 10**15, 10**30, 10**99,
-    "", " ", "0", "nan", "Dense", "Network", "Shared", "params/", "\x00", "\x1b[2J", "a\nb", "\u202e", "\ud800", "x" * 5000, "e\u0301",
+    None, True, False, 0, -1, 1, 2, 3, 0.5, -0.0, 1e308, 5e-324, 2**31, 2**32, 2**63, 2**64, -(2**63), 10**9, 10**15, 10**30,
+    10**99,
+    "", " ", "0", "nan", "Dense", "Network", "Shared", "params/", "\x00", "\x1b[2J", "a\nb", "\u202e", "\ud800", "x" * 5000,
+    "e\u0301",
     "float16", "float64", "F64", "I32", "S1000000000", "O", "<U9", "0.activation", [], {}, [[]], [0], [-1], [0, 0], [1, 2, 3],
-    {"type": "Dense"}, {"type": "Shared", "place": "0"}, {"type": "Network"}, {"type": "Explicit"}, {"type": "L2", "strength": 1},
+    {"type": "Dense"}, {"type": "Shared", "place": "0"}, {"type": "Network"}, {"type": "Explicit"},
+    {"type": "L2", "strength": 1},
     {"type": "CustomLoss"}, {"type": ["Dense"]}, {"": 0},
 )  # fmt: skip
 RAW: tuple[Callable[[Random], str], ...] = (
