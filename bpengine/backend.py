@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -43,6 +43,33 @@ class Availability:
     def ready(self) -> bool:
         """True when the backend can run."""
         return self.reason == "ready"
+
+
+@dataclass(frozen=True)
+class CacheState:
+    """What a backend keeps on disk between processes: `files` of `size` bytes together, `limit` at most.
+
+    `trouble` says why the folder cannot be written, "" where it can; `cure` what helps. `notes` are (subject, verdict) of
+    what was tested on this machine.
+    """
+
+    folder: str
+    files: int
+    size: int
+    limit: int
+    trouble: str = ""
+    cure: str = ""
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+class DiskCache(Protocol):
+    """What a backend keeps on disk between processes, such as code that took long to compile."""
+
+    def state(self) -> CacheState:
+        """Return what there is to say about it."""
+
+    def clear(self) -> int:
+        """Remove everything, and return how many files there were. Raises OSError for one that cannot be removed."""
 
 
 def as_host(x: Any) -> HostArray:
@@ -124,6 +151,11 @@ class Backend(ABC):
     @abstractmethod
     def availability(cls) -> Availability:
         """Say whether the library is installed, with driver and device, or which of these is missing and the cure."""
+
+    @classmethod
+    def disk_cache(cls) -> DiskCache | None:
+        """Return what the backend keeps on disk between processes, None where it keeps nothing itself."""
+        return None
 
     @abstractmethod
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:

@@ -24,6 +24,7 @@ from bpengine.training.inputs import check_rows, classes_of, held
 from bpengine.training.loan import Loan
 from bpengine.training.loop import OnEpoch
 from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.recent import Recent
 from bpengine.training.selection import known, require_some, select
 from bpengine.training.shelf import Shelf
 from bpengine.training.stopping import Rule
@@ -75,7 +76,7 @@ class Model:
         self._class_names: tuple[data.ClassName, ...] | None = None
         self._ops = backend.ops()
         self._evaluator = Evaluator(network, backend, self._ops)
-        self._steps: dict[Any, Any] = {}
+        self._steps = Recent[Any]()
         self._params, self._running = self._bring(params), self._bring(running)
         self._applied: Applied | None = None  # what apply_gradients goes on from
         self._names = tuple(params), tuple(running)

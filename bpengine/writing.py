@@ -51,23 +51,6 @@ def write_whole(path: PathLike, data: bytes, *, error: type[BpError] = WriteErro
         draft.write(data)
 
 
-def write_once(path: PathLike, data: bytes) -> bool:
-    """Write bytes to a file that is not there yet, and return True; return False where there is one, which stays.
-
-    Of several writers at once exactly one wins. Raises WriteError when it cannot be written.
-    """
-    with _told([Path(path)], WriteError), contextlib.ExitStack() as stack:
-        draft = _draft(Path(path), stack)
-        draft.write(data)
-        os.fsync(draft.file)
-        try:
-            os.link(draft.path, draft.target)  # unlike a rename, it never replaces
-        except FileExistsError:
-            return False
-        _bring_to_disk(draft.target.parent)
-    return True
-
-
 def check_target(path: PathLike, *, error: type[BpError] = WriteError) -> None:
     """Raise `error` for a path that could not be written to: before long work, without touching what is there."""
     with _told([Path(path)], error), contextlib.ExitStack() as stack:

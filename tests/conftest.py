@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import zlib
+from collections import defaultdict
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 os.environ["JAX_ENABLE_X64"] = "1"  # before JAX is imported: tests call kernels on jax.numpy by themselves
@@ -15,8 +19,16 @@ if not any(
 ):  # a quarter of the time went into optimizing programs
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(  # many tests compile the same programs
+    Path(__file__).parents[1] / ".pytest_cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
 import numpy as np
 import pytest
+
+GOLDEN = 0.6180339887498949
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,10 +72,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave the thorough tests out, unless they are asked for: `make test` must be done in ten minutes."""
     if config.getoption("--thorough"):
         return
-    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    groups = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("thorough"):
+            groups[item.nodeid.partition("[")[0]].append(item)
+    able = config.getoption("--require-backend")
+    left_out = {item for group in groups.values() for item in _thorough(group, able)}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _thorough(cases: list[pytest.Item], able: Sequence[str]) -> set[pytest.Item]:
+    """Return the cases of a test that are left out: all but those that its mark keeps, spread over the parameters.
+
+    Steps of the golden section fall into every part of the list, and keep no pace with the parameter that varies fastest.
+    """
+    marks = [case.get_closest_marker("thorough") for case in cases]
+    there = [case for case in cases if "cupy" in able or "cupy" not in case.nodeid]
+    keep = min(len(there), max(mark.kwargs.get("keep", 0) for mark in marks if mark))
+    kept: dict[int, None] = {}
+    for k in count():
+        if len(kept) == keep:
+            return set(cases) - {there[i] for i in kept}
+        kept[int(k * GOLDEN % 1.0 * len(there))] = None
+    raise AssertionError
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
+from bpengine_steps.disk import user_cache
 from bpengine_steps.signature import Signature, leaves, rebuilt
 
-from bpengine.backend import REDUCED, Availability, Backend, HostArray, State, Step, as_host
+from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine_cupy import availability
@@ -59,10 +61,15 @@ class CupyBackend(Backend):
         """Say whether CuPy, a driver and a device are there and fit together."""
         return availability.check()
 
+    @classmethod
+    def disk_cache(cls) -> DiskCache | None:
+        """Return the cache of compiled CUDA C."""
+        return user_cache("cuda") if find_spec("platformdirs") else None
+
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
-        """Copy to a CuPy array on this backend's device; a CuPy array is returned as it is when `copy` is False."""
+        """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
-        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, copy=copy or None)
+        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from bpengine_steps.signature import leaves, rebuilt
 
-from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
+from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
-from bpengine_numpy.compiled import compiled_epochs
+from bpengine_numpy.compiled import compiled_epochs, disk_cache
 from bpengine_numpy.denormals import flushed
 
 
@@ -51,10 +51,15 @@ class NumpyBackend(Backend):
         )
         return Availability("ready", f"NumPy {np.__version__}, {epochs}")
 
+    @classmethod
+    def disk_cache(cls) -> DiskCache | None:
+        """Return the cache of compiled loops."""
+        return disk_cache() if compiler_version() else None
+
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
-        """Copy to a NumPy array, or share the memory when `copy` is False, the dtype fits and it lies in one piece."""
+        """Copy to an array in C order, or share the memory when `copy` is False, the dtype fits and it lies so."""
         with self.scope():
-            return np.array(as_host(x), dtype=dtype) if copy else np.asarray(as_host(x), dtype=dtype, order="C")
+            return np.array(as_host(x), dtype=dtype, order="C", copy=True if copy else None)
 
     def to_numpy(self, x: Any) -> HostArray:
         """Return the array itself: it is a NumPy array already, and nothing in the engine writes into it."""

@@ -48,6 +48,23 @@ def flushed() -> Iterator[None]:
         library.fesetenv(before.ctypes)
 
 
+@contextmanager
+def unflushed() -> Iterator[None]:
+    """Take denormal numbers for what they are, in this thread, also where that is otherwise around."""
+    library = _library()
+    if library is None:
+        yield
+        return
+    before = environment().value
+    plain = before.copy()
+    plain[_MXCSR] &= ~np.uint32(_FLUSH)
+    library.fesetenv(plain.ctypes)
+    try:
+        yield
+    finally:
+        library.fesetenv(before.ctypes)
+
+
 def environment() -> Environment:
     """Return this thread's environment, for others that work with it."""
     library, value = _library(), np.zeros(SIZE, np.uint32)

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,7 +17,9 @@ from bpengine_steps.ir import Unrecordable
 from bpengine_steps.signature import Signature
 
 EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
+Bound = Callable[[], tuple[State, dict[str, HostArray]]]
 Compiler = Callable[[Step, State, Signature], "CompiledStep"]
+Made = TypeVar("Made")
 LOOP_SECONDS = 0.25  # what compiling one loop takes, about
 BINDING_SECONDS = 0.0005  # what binding a program to memory takes, about: shorter runs are not worth it
 
@@ -32,12 +34,10 @@ class CompiledStep(Protocol):
     def compile(self) -> None:
         """Compile what is missing."""
 
-    def run(
-        self, state: State, data: Any, order: HostArray | None, lr: HostArray
-    ) -> tuple[State, dict[str, HostArray]]:
-        """Run len(lr) steps, or up to the first that reports "halt"; `state` is donated.
+    def bind(self, state: State, data: Any, order: HostArray | None, lr: HostArray) -> Bound:
+        """Return what runs len(lr) steps, or up to the first that reports "halt"; once it is called, `state` is donated.
 
-        Raises Unrecordable, before anything is done, for data that it cannot take.
+        Raises Unrecordable for arrays that it cannot take. Until what it returns is called, nothing is changed.
         """
 
 
@@ -83,43 +83,45 @@ class CompiledEpochs:
         reports: list[dict[str, HostArray]] = []
         done, count = 0, 1
         while done < len(lr) and not (reports and reports[-1]["halt"][-1]):
-            program = self._program(known, step, state, signature)
-            run: Callable[..., Any] = (
-                program.run if program and known.worth(len(lr) - done) else self._timed(known, step)
-            )
+            program = self._guarded(known, self._program, known, step, state, signature)
             stop = len(lr) if program or known.refused else min(done + count, len(lr))
-            try:
-                state, report = run(state, data, None if order is None else order[done:stop], lr[done:stop])
-            except Unrecordable as error:  # by a program, before it has begun
-                known.refused = True
-                self._refuse(error)
-                continue
+            given = state, data, None if order is None else order[done:stop], lr[done:stop]
+            bound = None
+            if program and known.worth(len(lr) - done):
+                bound = self._guarded(known, program.bind, *given)
+                if bound is None:
+                    continue
+            state, report = bound() if bound else self._timed(known, step, *given)
             reports.append(report)
             done, count = stop, count * 2
         return state, {name: np.concat([report[name] for report in reports]) for name in reports[0]}
 
-    def _timed(self, known: _Known, step: Step) -> Callable[..., Any]:
-        def run(state: State, data: Any, order: Any, lr: HostArray) -> Any:
-            began = time.perf_counter()
-            result = self._eager(step, state, data, order, lr)
-            known.spent, known.steps = known.spent + time.perf_counter() - began, known.steps + len(result[1]["halt"])
-            return result
-
-        return run
+    def _timed(
+        self, known: _Known, step: Step, state: State, data: Any, order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        began = time.perf_counter()
+        result = self._eager(step, state, data, order, lr)
+        known.spent, known.steps = known.spent + time.perf_counter() - began, known.steps + len(result[1]["halt"])
+        return result
 
     def _program(self, known: _Known, step: Step, state: State, signature: Signature) -> CompiledStep | None:
         """Return the step's program, once its time has come."""
         if known.refused or known.spent < self._patience:
             return None
+        known.program = known.program or self._make(step, state, signature)
+        if known.spent < self._patience + LOOP_SECONDS * known.program.missing:
+            return None
+        known.program.compile()
+        return known.program
+
+    def _guarded(self, known: _Known, make: Callable[..., Made | None], *given: Any) -> Made | None:
+        """Return what is made; None where it is not, and never will be: the step itself runs without it."""
         try:
-            known.program = known.program or self._make(step, state, signature)
-            if known.spent >= self._patience + LOOP_SECONDS * known.program.missing:
-                known.program.compile()
-                return known.program
+            return make(*given)
         except Unrecordable as error:
             known.refused = True
             self._refuse(error)
-        except Exception as error:  # whatever a compiler may raise: the step itself runs without it
+        except Exception as error:  # whatever recording, compiling and binding may raise
             known.refused = True
             warnings.warn(
                 f"{self._compiler} cannot compile the training step, which goes on without: {error!r}", stacklevel=2

@@ -1,28 +1,233 @@
-"""What is compiled is kept on disk, in the user's cache folder, where other processes may be reading it."""
+"""What is compiled is kept on disk, in the user's cache folder, and checked before it is used.
+
+Files there are read and written by several processes at once, cut short by full disks and crashes, and damaged by worn
+ones. Machine code that is damaged ends the process, so a file is taken only if its checksum is right; any other is as
+good as none: what it held is made again and replaces it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import stat
+import struct
+import sys
 import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-from bpengine import writing
+from bpengine.backend import CacheState
+
+Notes = tuple[tuple[str, str], ...]
+MAGIC = b"bpcache1"
+_HEADER = struct.Struct("<8s32sQ32s")  # MAGIC, digest of the key, length of the content, checksum of all of these
+LIMIT = 256 << 20  # bytes that the files of a folder may take together
+LARGEST = 64 << 20  # bytes of one file: a longer one is none of ours
+TIDY = 100  # files that are written between two looks at the folder's size
+STALE = 3600.0  # seconds after which a draft belongs to a process that was ended
+_SUFFIX, _DRAFT = ".bin", ".draft"
+
+
+def sealed(key: str, content: bytes) -> bytes:
+    """Return content as a file keeps it: behind a header with the key's digest and a checksum of everything."""
+    digest = _digest(key.encode())
+    begin = MAGIC + digest + struct.pack("<Q", len(content))
+    return _HEADER.pack(MAGIC, digest, len(content), _digest(begin + content)) + content
+
+
+def unsealed(key: str, data: bytes) -> bytes | None:
+    """Return the content of a file, None unless it is whole, undamaged and this key's."""
+    content = data[_HEADER.size :]
+    return content if data == sealed(key, content) else None
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+class _Found(NamedTuple):
+    path: Path
+    size: int
+    used: float
+
+
+class Cache:
+    """A folder of files by key, of limited size: those that have not been used for longest go first.
+
+    `folder` is None where the user has none. Nothing here raises OSError: what cannot be read is not there, and what
+    cannot be written is told once, in a warning, by its folder and the cure.
+    """
+
+    def __init__(self, folder: Path | None, limit: int = LIMIT, notes: Callable[[], Notes] = tuple) -> None:
+        self.folder, self._limit, self._notes = folder, limit, notes
+        self._written, self._told = 0, False
+
+    def path(self, key: str) -> Path | None:
+        """Return where the file of a key lies, or would."""
+        return self.folder / f"{_digest(key.encode()).hex()[:32]}{_SUFFIX}" if self.folder else None
+
+    def has(self, key: str) -> bool:
+        """Say whether there is a file of this key, whatever is in it."""
+        path = self.path(key)
+        return path is not None and path.is_file()
+
+    def get(self, key: str) -> bytes | None:
+        """Return what was kept under a key, None when there is nothing or it is damaged."""
+        path = self.path(key)
+        if path is None:
+            return None
+        try:
+            content = unsealed(key, _read(path))
+        except OSError:
+            return None
+        if content is not None:
+            with contextlib.suppress(OSError):  # a folder that can only be read
+                os.utime(path)
+        return content
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep content under a key, in place of what there is."""
+        path = self.path(key)
+        try:
+            if path is None:
+                raise OSError("the user has no home folder")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, sealed(key, content))
+            if self._written % TIDY == 0:
+                self._tidy()
+            self._written += 1
+        except OSError as error:
+            self._tell(error)
+
+    def clear(self) -> int:
+        """Remove all files, and return how many there were. Raises OSError for one that cannot be removed."""
+        found = list(self._files())
+        for file in found:
+            file.path.unlink(missing_ok=True)
+        return len(found)
+
+    def state(self) -> CacheState:
+        """Return what there is to say about the folder."""
+        found = list(self._files())
+        trouble = _trouble(self.folder)
+        where = str(self.folder) if self.folder else ""
+        return CacheState(where, len(found), sum(f.size for f in found), self._limit, trouble, cure(), self._notes())
+
+    def _tidy(self) -> None:
+        """Remove what is none of ours, and what was not used for longest when all takes more than the limit."""
+        now, ours = time.time(), list[_Found]()
+        for file in self._files():
+            draft = file.path.suffix == _DRAFT
+            if file.size > LARGEST or (draft and now - file.used > STALE):  # a draft of a process that was ended
+                _remove(file)
+            elif not draft:
+                ours.append(file)
+        excess = sum(file.size for file in ours) - self._limit
+        for file in sorted(ours, key=lambda file: file.used):
+            if excess > 0:
+                _remove(file)
+                excess -= file.size
+
+    def _files(self) -> Iterator[_Found]:
+        for folder, _, names in os.walk(self.folder) if self.folder else ():
+            for name in names:
+                path = Path(folder, name)
+                with contextlib.suppress(OSError):  # another process has just removed it
+                    found = path.lstat()
+                    yield _Found(path, found.st_size, found.st_mtime)
+
+    def _tell(self, error: OSError) -> None:
+        if self._told:
+            return
+        self._told = True
+        where = f"in {self.folder}" if self.folder else "on disk"
+        text = f"compiled code cannot be kept {where}: {error}. It is kept for this process alone."
+        with contextlib.suppress(UserWarning):  # where warnings are errors: training does not end for want of a cache
+            warnings.warn(f"{text} {cure()}", stacklevel=2)
+
+
+def cure() -> str:
+    """Say how to come by a folder that can be written."""
+    other = "" if sys.platform == "win32" else ", or set XDG_CACHE_HOME to a folder that can be written"
+    return f"Make the folder writable and leave room on its disk{other}."
 
 
 @cache
-def cache_folder(name: str) -> Path:
-    """Return the user's cache folder of this name, or one for this process where that cannot be written."""
+def user_cache(name: str) -> Cache:
+    """Return the cache of this name in the user's cache folder."""
+    return Cache(cache_folder(name))
+
+
+def cache_folder(name: str) -> Path | None:
+    """Return the user's cache folder of this name, which need not be there, None for a user without a home."""
     from platformdirs import user_cache_path  # of the extras that compile
 
     try:
         folder = user_cache_path("bpengine") / name
-        folder.mkdir(parents=True, exist_ok=True)
-        writing.check_target(folder / "probe")
-        return folder
-    except OSError:
-        return Path(tempfile.mkdtemp(prefix=f"bpengine-{name}-"))
+    except (OSError, RuntimeError, KeyError):
+        return None
+    return folder if folder.is_absolute() else None
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one go, over one that is there. Raises WriteError, an OSError, and leaves no draft behind."""
-    writing.write_whole(path, content)
+    """Write a file in one go, over one that is there. Raises OSError, and leaves no draft behind."""
+    draft = write_draft(path, content)
+    try:
+        draft.replace(path)
+    except BaseException:  # Ctrl-C as well
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def write_draft(path: Path, content: bytes) -> Path:
+    """Write a file beside the one it is to become, under a name that nobody else has. Raises OSError, and leaves none."""
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=_DRAFT)
+    draft = Path(name)
+    try:
+        with open(number, "wb") as file:
+            file.write(content)
+    except BaseException:  # Ctrl-C as well
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+    return draft
+
+
+def _remove(file: _Found) -> None:
+    with contextlib.suppress(OSError):
+        file.path.unlink()
+
+
+def _read(path: Path) -> bytes:
+    """Return what is in a file. Raises OSError for what is none: a pipe would keep us waiting for ever."""
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        found = os.fstat(number)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            raise OSError(f"{path} is no file of a cache")
+        with open(number, "rb", closefd=False) as file:
+            return file.read(LARGEST)
+    finally:
+        os.close(number)
+
+
+def _trouble(folder: Path | None) -> str:
+    """Return why the folder cannot be written, "" where it can."""
+    if folder is None:
+        return "the user has no home folder"
+    try:
+        there = next(
+            path for path in (folder, *folder.parents) if path.exists()
+        )  # the folder is made when it is needed
+        number, probe = tempfile.mkstemp(dir=there, suffix=_DRAFT)
+        os.close(number)
+        os.unlink(probe)
+    except OSError as error:
+        return str(error)
+    return ""

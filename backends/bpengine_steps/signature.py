@@ -1,4 +1,4 @@
-"""What a program is made for: the form of the state, and shapes and dtypes of all that a step sees."""
+"""What a program is made for: the form of the state, and shapes, dtypes and layout in memory of all that a step sees."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ def rebuilt(tree: Tree, values: Mapping[Path, Any], path: Path = ()) -> Tree:
 
 @dataclass(frozen=True)
 class Signature:
-    """Shapes and dtypes that a program is made for."""
+    """Shapes and dtypes that a program is made for; `strides` in bytes of each array of the state that is not in C order."""
 
     state: tuple[tuple[Path, tuple[int, ...], str], ...]
     rows: tuple[tuple[tuple[int, ...], str], ...]
     dtype: str
     ordered: bool
+    strides: tuple[tuple[Path, tuple[int, ...]], ...] = ()
 
     @classmethod
     def of(cls, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray) -> Signature:
@@ -49,4 +50,7 @@ class Signature:
             raise Unrecordable("data that do not lie in one piece")
         count = None if order is None else order.shape[1]
         rows = tuple(((count or len(a), *a.shape[1:]), a.dtype.str) for a in data)
-        return cls(tuple((p, a.shape, a.dtype.str) for p, a in leaves(state)), rows, lr.dtype.str, order is not None)
+        found = list(leaves(state))
+        strides = tuple((p, a.strides) for p, a in found if not a.flags.c_contiguous)
+        told = tuple((p, a.shape, a.dtype.str) for p, a in found)
+        return cls(told, rows, lr.dtype.str, order is not None, strides)

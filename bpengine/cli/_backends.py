@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import bpengine as bp
-from bpengine.backend import Availability, backend_class
+from bpengine.backend import Availability, DiskCache, backend_class
 
 
 def availability(name: str) -> Availability:
@@ -18,3 +20,14 @@ def availability(name: str) -> Availability:
 def all_of_them() -> dict[str, Availability]:
     """Return the state of every known backend."""
     return {name: availability(name) for name in bp.backend_names()}
+
+
+def caches() -> dict[str, DiskCache]:
+    """Return what backends keep on disk, by their names."""
+    found = {}
+    for name in bp.backend_names():
+        with suppress(ImportError):
+            cache = backend_class(name).disk_cache()
+            if cache is not None:
+                found[name] = cache
+    return found

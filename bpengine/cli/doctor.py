@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Annotated, Any, Final
 
 import typer
 from rich.text import Text
 
+from bpengine.backend import Availability
 from bpengine.cli import _backends, _blas, _forced, _machine
 from bpengine.cli._output import pairs, print_json, show
 
@@ -18,12 +21,14 @@ Report what works on this machine, what does not, and the cure.
 Every backend with the reason why it cannot run; library versions; the processor, its memory, and the BLAS library
 behind NumPy with the kernel it chose. Warns of variables that force BLAS to another kernel than it would choose
 (OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and of thread limits.
-The exit code is 0 when the NumPy backend works.
+Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
+is needed. The exit code is 0 when the NumPy backend works.
 
 \b
 Examples:
   bpengine doctor
   bpengine doctor --json > machine.json
+  bpengine doctor --clear-cache
 """
 LIBRARIES: Final = (
     *("numpy", "array-api-compat", "safetensors", "typer", "rich", "jax", "jaxlib", "cupy"),
@@ -31,21 +36,40 @@ LIBRARIES: Final = (
 )
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove compiled training steps first.")] = False,
+) -> None:
     """Print the report."""
+    cleared = _clear() if clear_cache else []
     found = report()
+    if clear_cache:
+        found["cleared"] = cleared
     if as_json:
         print_json(found)
     else:
         _print(found)
-    if not found["backends"]["numpy"]["ready"]:
+    if not found["backends"]["numpy"]["ready"] or any(one["trouble"] for one in cleared):
         raise typer.Exit(1)
+
+
+def _clear() -> list[dict[str, Any]]:
+    """Empty every cache, and return what was removed of each, or why it was not."""
+    cleared = []
+    for name, cache in _backends.caches().items():
+        folder = cache.state().folder
+        try:
+            cleared.append({"backend": name, "folder": folder, "files": cache.clear(), "trouble": ""})
+        except OSError as error:
+            cleared.append({"backend": name, "folder": folder, "files": 0, "trouble": str(error)})
+    return cleared
 
 
 def report() -> dict[str, Any]:
     """Return everything there is to say, ready for JSON."""
     states = _backends.all_of_them()
     cost = _forced.cost()
+    caches = {name: asdict(cache.state()) for name, cache in _backends.caches().items()}
     return {
         "bpengine": version("bpengine"),
         "python": platform.python_version(),
@@ -60,7 +84,8 @@ def report() -> dict[str, Any]:
         "blas": _blas.library(),
         "forced": None if cost is None else {"variables": cost.forced, "ratio": cost.ratio, "failure": cost.failure},
         "thread_limits": _machine.thread_limits(),
-        "warnings": _warnings(cost),
+        "caches": caches,
+        "warnings": _warnings(cost) + _cache_warnings(caches, states),
     }
 
 
@@ -82,6 +107,15 @@ def _warnings(cost: _forced.Cost | None) -> list[str]:
         if value.isdecimal() and int(value) < usable
     ]
     return forced + limits
+
+
+def _cache_warnings(caches: Mapping[str, dict[str, Any]], states: Mapping[str, Availability]) -> list[str]:
+    return [
+        f"backend {name!r} keeps nothing of what it compiles, so every process compiles it again: {cache['trouble']}. "
+        f"Cure: {cache['cure']}"
+        for name, cache in caches.items()
+        if cache["trouble"] and states[name].ready
+    ]
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -107,7 +141,25 @@ def _sections(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
             for name, state in found["backends"].items()
         ],
         "Machine": _machine_rows(found),
+        "Compiled steps on disk": [*_cache_rows(found), *_cleared_rows(found)],
     }
+
+
+def _cache_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, cache in found["caches"].items():
+        size = f"{cache['files']} files, {cache['size'] / 2**20:.1f} of at most {cache['limit'] >> 20} MiB"
+        state = "cannot be written" if cache["trouble"] else "can be written"
+        rows.append((name, f"{size}, {state}: {cache['folder'] or 'no folder'}"))
+        rows += [(f"{name}, {subject}", verdict) for subject, verdict in cache["notes"]]
+    return rows
+
+
+def _cleared_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (f"{one['backend']}, removed", f"not all: {one['trouble']}" if one["trouble"] else f"{one['files']} files")
+        for one in found.get("cleared", [])
+    ]
 
 
 def _machine_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:

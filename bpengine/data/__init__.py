@@ -11,7 +11,7 @@ from bpengine.data.dataset import Dataset
 from bpengine.data.files import read_arrays
 from bpengine.data.idx import read_idx
 from bpengine.data.loading import load, names
-from bpengine.data.mapped import RowFile, runs_of
+from bpengine.data.mapped import RowFile, in_memory, runs_of
 from bpengine.data.memory import announce, release
 from bpengine.data.synthetic import generate
 from bpengine.data.tables import read_parquet
@@ -32,6 +32,7 @@ __all__ = [
     "check_targets",
     "check_weights",
     "generate",
+    "in_memory",
     "load",
     "names",
     "read_arrays",

@@ -10,7 +10,7 @@ import numpy as np
 
 from bpengine.backend import as_host
 from bpengine.data.dataset import Array
-from bpengine.data.memory import blocks
+from bpengine.data.mapped import blocks
 from bpengine.errors import DataError
 
 FLOATS_HINT = "Convert the array with astype('float32')."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bpengine.data.dataset import Array
-from bpengine.data.memory import owner_of
+from bpengine.data.memory import owner_of, release
 from bpengine.errors import DataError
 
 MAPS = Path("/proc/self/maps")  # Linux: which file lies at which address
+BLOCK_BYTES = 32 * 2**20
 NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are asked for in one go
 
 
@@ -43,18 +45,23 @@ class RowFile:
         """Return the file of a memory-mapped array, None where it cannot be told or is not read row by row.
 
         The file of that name may be another by now. It is taken only if it is the very one that is mapped.
+        Raises DataError when it has become shorter: to touch the pages that it lacks would end the process.
         """
         owner = owner_of(array)
         if owner is None or not owner.filename or not array.ndim or not array.nbytes or not array.flags.c_contiguous:
             return None
         place = _place_of(array.ctypes.data)
-        if place is None or place.end < array.ctypes.data + array.nbytes:
+        if place is None:
             return None
         try:
             descriptor = os.open(owner.filename, os.O_RDONLY)
         except OSError:
             return None
-        if _mapped_as(descriptor) != place.file:
+        size, same = os.fstat(descriptor).st_size, _mapped_as(descriptor) == place.file
+        if size < place.position + array.nbytes and (same or not size):
+            os.close(descriptor)
+            raise _shorter(size)
+        if not same or place.end < array.ctypes.data + array.nbytes:
             os.close(descriptor)
             return None
         return cls(descriptor, place.position, array.nbytes // len(array))
@@ -78,14 +85,50 @@ class RowFile:
             while start < stop:
                 count = os.preadv(self._descriptor, [memory[filled : filled + stop - start]], start)
                 if not count:
-                    raise DataError(
-                        f"a memory-mapped file ends at byte {start}, before rows that it had when it was opened."
-                    )
+                    raise _shorter(start)
                 start, filled = start + count, filled + count
 
     def _bytes(self, runs: Array) -> Array:
         """Return the parts (start, stop) of the file in which runs of rows lie."""
         return runs.astype(np.int64) * self._row_bytes + self._position
+
+
+def blocks(array: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (first row, rows) for consecutive pieces of at most 32 MiB (at least one row), each gone when the next comes.
+
+    Raises DataError when the array is mapped from a file that has become shorter.
+    """
+    row_bytes = max(1, array.nbytes // max(1, len(array)))
+    step, file = max(1, BLOCK_BYTES // row_bytes), RowFile.behind(array) if owner_of(array) is not None else None
+    buffer = np.empty((min(step, len(array)), *array.shape[1:]), array.dtype) if file else array
+    for start in range(0, len(array), step):
+        stop = min(start + step, len(array))
+        if file:
+            file.read(np.array([[start, stop]]), buffer[: stop - start])
+            yield start, buffer[: stop - start]
+        else:
+            yield start, array[start:stop]
+            release(array)
+
+
+def in_memory(array: Array) -> Array:
+    """Return an array that is mapped from a file as one in memory; any other as it is.
+
+    Raises DataError when the file has become shorter.
+    """
+    file = RowFile.behind(array) if owner_of(array) is not None else None
+    if file is None:
+        return array
+    read = np.empty(array.shape, array.dtype)
+    file.read(np.array([[0, len(array)]]), read)
+    return read
+
+
+def _shorter(end: int) -> DataError:
+    return DataError(
+        f"a memory-mapped file ends at byte {end}, before rows that it had when it was opened. "
+        "Leave a file as it is while it is in use."
+    )
 
 
 def runs_of(rows: Array) -> Array:

@@ -1,9 +1,8 @@
-"""Walking through arrays larger than memory: block by block, giving pages back on the way."""
+"""The pages of arrays larger than memory: asked for before they are read, given back afterwards."""
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from bpengine.data.dataset import Array
 
-BLOCK_BYTES = 32 * 2**20
 NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are read in one go
 
 
@@ -58,12 +56,3 @@ def _pages(array: Array) -> mmap.mmap | None:
     """Return the map an array looks into, None where it has no owner."""
     pages = getattr(owner_of(array), "_mmap", None)
     return pages if isinstance(pages, mmap.mmap) else None
-
-
-def blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (first row, rows) for consecutive pieces of at most 32 MiB (at least one row), releasing each after use."""
-    row_bytes = max(1, array.nbytes // max(1, len(array)))
-    step = max(1, BLOCK_BYTES // row_bytes)
-    for start in range(0, len(array), step):
-        yield start, array[start : start + step]
-        release(array)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bpengine.data._numbers import finite_range, first_row, real_array, require_finite
 from bpengine.data.dataset import Array
-from bpengine.data.memory import blocks
+from bpengine.data.mapped import blocks
 from bpengine.errors import DataError, ShapeError
 
 ROUNDED = 1e-6  # how far from 1 a sum of probabilities may be that were float32 once

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from bpengine.data._options import whole
 from bpengine.data.dataset import Array
-from bpengine.data.memory import BLOCK_BYTES, release
+from bpengine.data.mapped import BLOCK_BYTES
+from bpengine.data.memory import release
 from bpengine.data.synthetic import BLOCK, bind, empty_arrays, floating, recipe
 from bpengine.errors import DataError
 from bpengine.writing import Draft, replacing

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bpengine.backend import Backend, HostArray
-from bpengine.data import runs_of
+from bpengine.data import in_memory, runs_of
 from bpengine.kernels._kernel import Array
 from bpengine.streams import stream
 from bpengine.training.ahead import one_ahead
@@ -191,6 +191,10 @@ def _ascending(order: HostArray) -> _Piece:
     return _Piece(rows, runs_of(rows), places.reshape(order.shape))
 
 
+def _brought(backend: Backend, array: HostArray, dtype: str) -> Array:
+    return backend.asarray(in_memory(array), dtype, copy=False)
+
+
 def make_source(
     backend: Backend,
     arrays: tuple[HostArray, ...],
@@ -207,6 +211,6 @@ def make_source(
     large = sum(a.nbytes for a in arrays) > RESIDENT_BYTES
     on_disk = any(isinstance(a, np.memmap) for a in arrays)
     stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
-    resident = None if stay else tuple(backend.asarray(a, d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
+    resident = None if stay else tuple(_brought(backend, a, d) for a, d in zip(arrays, dtypes, strict=True))
     backend.synchronize(*resident or ())  # or the first steps would seem to take the time of the way there
     return Source(backend, arrays, dtypes, batch, seed, shuffle, resident, least)

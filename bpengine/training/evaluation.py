@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Backend, HostArray
+from bpengine.data import in_memory
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
@@ -86,7 +87,7 @@ class Evaluator:
     def bring(self, rows: Rows) -> list[Array]:
         """Bring rows to the device."""
         pairs = zip(rows.arrays, rows.dtypes(self.backend.dtype), strict=True)
-        return [self.backend.asarray(array, dtype, copy=False) for array, dtype in pairs]
+        return [self.backend.asarray(in_memory(array), dtype, copy=False) for array, dtype in pairs]
 
     @property
     def _averages(self) -> bool:

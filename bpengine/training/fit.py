@@ -22,6 +22,7 @@ from bpengine.training.inputs import Rows, check_rows
 from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
+from bpengine.training.recent import Recent
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, init_state, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
@@ -45,7 +46,7 @@ class Subject:
     arrays: Callable[[], State]
     seed: int
     evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
-    steps: dict[Any, Any] = field(default_factory=dict)
+    steps: Recent[Any] = field(default_factory=Recent)
     running: tuple[str, ...] = ()
 
 
@@ -117,14 +118,11 @@ class Fit:
             least=least,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
-        key = plan.key
-        if key not in subject.steps:
-            subject.steps[key] = make_step(network, plan, subject.ops)
         return Trainer(
             network=network,
             backend=backend,
             all_finite=_finite_test(subject),
-            step=subject.steps[key],
+            step=subject.steps.get(plan.key, lambda: make_step(network, plan, subject.ops)),
             start=lambda: _first_state(subject, plan),
             source=source,
             schedule=optimizer.schedule,
@@ -218,10 +216,8 @@ def _first_state(subject: Subject, plan: StepPlan) -> State:
 
 def _finite_test(subject: Subject) -> Callable[[Any], bool]:
     """Return a test whether all numbers of parameters and statistics are finite; compiled once per model."""
-    backend, key = subject.backend, "all finite"
-    if key not in subject.steps:
-        subject.steps[key] = backend.compile(partial(all_finite, backend.xp))
-    test = subject.steps[key]
+    backend = subject.backend
+    test = subject.steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
     return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -38,7 +41,7 @@ class History:
     loss: HostArray = field(default_factory=lambda: np.empty(0))
     learning_rate: HostArray = field(default_factory=lambda: np.empty(0))
     step_size: HostArray | None = None
-    epochs: list[Epoch] = field(default_factory=list)
+    epochs: Sequence[Epoch] = ()
     stopped_by: str = ""
     rows_per_second: float = 0.0
 
@@ -66,67 +69,137 @@ class History:
         ]
 
 
+class Column:
+    """Numbers one after the other, in memory that doubles when it is full."""
+
+    def __init__(self) -> None:
+        self._memory: HostArray = np.empty(0)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def values(self) -> HostArray:
+        """The numbers, as a view that later ones do not reach."""
+        return self._memory[: self._count]
+
+    def extend(self, values: HostArray) -> None:
+        """Add numbers; the first ones give the column its dtype."""
+        count = self._count + len(values)
+        if count > len(self._memory):
+            memory = np.empty(max(count, 2 * len(self._memory)), self._memory.dtype if self._count else values.dtype)
+            memory[: self._count] = self.values
+            self._memory = memory
+        self._memory[self._count : count] = values
+        self._count = count
+
+    def cut(self, count: int) -> None:
+        """Forget all but the first `count` numbers."""
+        self._count = min(self._count, count)
+
+
+class Epochs(Sequence[Epoch]):
+    """The epochs of a fit, kept as columns: a million of them take some fifty megabytes."""
+
+    def __init__(self) -> None:
+        self._columns = [Column() for _ in range(4)]
+        self._scores: list[dict[str, float] | None] = []
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    @overload
+    def __getitem__(self, index: int) -> Epoch: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Epoch]: ...
+    def __getitem__(self, index: int | slice) -> Epoch | list[Epoch]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at = range(len(self))[index]
+        steps, loss, rate, seconds = (column.values[at].item() for column in self._columns)
+        return Epoch(at + 1, steps, loss, rate, seconds, self._scores[at] if self._scores else None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def add(
+        self, steps: HostArray, losses: HostArray, rate: float, seconds: float, scores: dict[str, float] | None
+    ) -> None:
+        """Add epochs of equal rate, seconds and scores, by the steps taken so far and their losses."""
+        count = len(steps)
+        for column, values in zip(
+            self._columns, (steps, losses, np.full(count, rate), np.full(count, seconds)), strict=True
+        ):
+            column.extend(values)
+        if scores is not None:
+            self._scores += [scores] * count
+
+    def cut(self, steps: int) -> None:
+        """Forget the epochs that end after so many steps."""
+        count = int(np.searchsorted(self._columns[0].values, steps, side="right"))
+        for column in self._columns:
+            column.cut(count)
+        del self._scores[count:]
+
+
 class Recorder:
     """Collects the reports of segments and turns them into a History."""
 
     def __init__(self) -> None:
-        self.reports: list[dict[str, HostArray]] = []
-        self.rates: list[HostArray] = []
-        self.batches: list[HostArray] = []
-        self.shares: list[HostArray] = []
-        self.epochs: list[Epoch] = []
-        self.steps = 0
+        self._reports: dict[str, Column] = defaultdict(Column)  # what a step reports, and "rate"
+        self._open: list[
+            tuple[int, HostArray]
+        ] = []  # rows and shares of each run of steps of the epoch that is not closed
+        self.epochs = Epochs()
+
+    @property
+    def steps(self) -> int:
+        """The number of steps recorded."""
+        return len(self._reports["loss"])
 
     def add(self, reports: dict[str, HostArray], rates: HostArray, batch: int, shares: HostArray) -> None:
         """Add the reports of a run of steps, the rates they were given, their number of rows and `Segment.shares`."""
         taken = len(reports["loss"])
-        self.reports.append(reports)
-        self.rates.append(rates[:taken])
-        self.batches.append(np.full(taken, batch))
-        self.shares.append(shares[:taken])
-        self.steps += taken
+        for name in ("loss", "step_size"):
+            if name in reports:
+                self._reports[name].extend(reports[name].reshape(taken))
+        self._reports["rate"].extend(rates[:taken])
+        self._open.append((batch * taken, shares[:taken]))
 
     def cut(self, steps: int) -> None:
-        """Forget the steps from `steps` on, where a run of steps began, and the epochs that end after it."""
-        while self.steps > steps:
-            self.steps -= len(self.reports.pop()["loss"])
-            self.rates.pop()
-            self.batches.pop()
-            self.shares.pop()
-        self.epochs = [epoch for epoch in self.epochs if epoch.steps <= steps]
+        """Forget the steps from `steps` on, and the epochs that end after it."""
+        for column in self._reports.values():
+            column.cut(steps)
+        self.epochs.cut(steps)
 
-    def rows_since(self, first: int) -> int:
-        """Return how many rows were seen from step `first` on."""
-        return int(sum(part.sum() for part in self._tail(self.batches, first)))
+    def losses(self, first: int, count: int) -> HostArray:
+        """Return the losses (count,) of the steps from `first` on, or as many as there are."""
+        return self._reports["loss"].values[first : first + count]
+
+    @property
+    def open_rows(self) -> int:
+        """How many rows were seen since the last epoch was closed."""
+        return sum(rows for rows, _ in self._open)
 
     def close(self, count: int, first: int, seconds: float, validation: dict[str, float] | None) -> None:
         """Add `count` epochs of equal length that began at step `first` and took `seconds` together.
 
         The loss of an epoch is the mean over its rows: each step's loss counts as often as its rows do, by their weights.
         """
-        losses = np.concatenate(self._tail([r["loss"] for r in self.reports], first)).astype(float)
-        shares = np.concatenate(self._tail(self.shares, first))
-        rate, number = float(self.rates[-1][-1]), len(self.epochs)
-        shares, length = shares.reshape(count, -1), len(losses) // count
+        losses = self._reports["loss"].values[first:].astype(float).reshape(count, -1)
+        shares = np.concatenate([part for _, part in self._open]).reshape(count, -1)
+        self._open = []
         shares = np.where(np.sum(shares, axis=1, keepdims=True) > 0, shares, 1.0)  # steps of left-out rows alone
-        means = np.sum(losses.reshape(count, -1) * shares, axis=1) / np.sum(shares, axis=1)
-        for i, mean in enumerate(means.tolist(), start=1):
-            self.epochs.append(Epoch(number + i, first + i * length, mean, rate, seconds / count, validation))
+        means = np.sum(losses * shares, axis=1) / np.sum(shares, axis=1)
+        ends = first + losses.shape[1] * np.arange(1, count + 1)
+        self.epochs.add(ends, means, float(self._reports["rate"].values[-1]), seconds / count, validation)
 
     def history(self, stopped_by: str, rows_per_second: float = 0.0) -> History:
         """Return everything recorded so far."""
-        sizes = self._column("step_size").reshape(-1) if self.reports and "step_size" in self.reports[0] else None
-        rates = np.concatenate(self.rates) if self.rates else np.empty(0)
-        return History(self._column("loss"), rates, sizes, list(self.epochs), stopped_by, rows_per_second)
-
-    def _column(self, name: str) -> HostArray:
-        return np.concatenate([r[name] for r in self.reports]) if self.reports else np.empty(0)
-
-    def _tail(self, parts: list[HostArray], first: int) -> list[HostArray]:
-        """Return the parts that hold the steps from `first` on; segments never straddle an epoch's first step."""
-        left, found = self.steps - first, 0
-        for i in reversed(range(len(parts))):
-            if found >= left:
-                return parts[i + 1 :]
-            found += len(parts[i])
-        return parts
+        loss, rates, sizes = (self._reports[name].values.copy() for name in ("loss", "rate", "step_size"))
+        tracked = sizes if self._reports["step_size"] else None
+        return History(loss, rates, tracked, deepcopy(self.epochs), stopped_by, rows_per_second)

@@ -23,6 +23,7 @@ from bpengine.training.stopping import Rules
 
 OnEpoch = Callable[[State, Epoch], tuple[bool, State]]  # whether to stop, and the state to go on with
 LONGEST = 2**14  # steps in one go when a step is a whole epoch
+REPEATS = 1e-3  # relative: a step run again gives its loss again, on every device to within this
 LONG_ENOUGH = 0.2  # seconds after which such a run of steps is not made longer
 
 
@@ -57,6 +58,7 @@ class Trainer:
         self._span, self._rows, self._seconds = 1, 0, 0.0
         self._state: State = {}  # empty while the backend has it
         self._checked = 0  # steps after which the state was found finite
+        self._changed = ""  # how it was seen that the rows are not what they were
         self._shown = False  # whether a callback has the state in its hands
 
     def run(self, progress: Progress) -> tuple[State, History]:
@@ -88,7 +90,7 @@ class Trainer:
             self._run_steps(first, self._until(first))
             self.backend.synchronize(*self._state["params"].values())
             elapsed = time.perf_counter() - began
-            self._rows += self.recorder.rows_since(first)
+            self._rows += self.recorder.open_rows
             self._seconds += elapsed
             self._close_epochs(first, elapsed, progress)
 
@@ -123,21 +125,38 @@ class Trainer:
         return *self.backend.run_epoch(self.step, state, segment.data, segment.order, given), rates
 
     def _replay(self, state: State, start: int, stop: int) -> State:
-        """Run steps again that were run before."""
+        """Run steps again that were run before; take note of the first whose loss is another now."""
         if start < stop:
             with closing(self.source.segments(start, stop)) as segments:
                 for segment in segments:
-                    state, start = self._run(segment, state, start)[0], start + segment.steps
+                    state, reports, _ = self._run(segment, state, start)
+                    self._compare(reports["loss"], start)
+                    start += segment.steps
         return state
 
+    def _compare(self, now: HostArray, start: int) -> None:
+        then = self.recorder.losses(start, len(now))
+        other = np.flatnonzero(~np.isclose(now[: len(then)], then, rtol=REPEATS, atol=0.0, equal_nan=True))
+        if other.size and not self._changed:
+            k = int(other[0])
+            self._changed = f"Step {start + k + 1} gives the loss {now[k]:.6g} now and gave {then[k]:.6g}"
+
+    def _state_before(self, step: int) -> tuple[int, State]:
+        """Return the state before a step, and its number; of an earlier step where the rows are not what they were."""
+        state = self._past.state_before(step)
+        return self._past.last(step) if self._changed else (step, state)
+
     def _recovered(self) -> State:
-        """Return the state after the steps that were recorded; for who cannot wait for that, the last one kept."""
+        """Return the state after the steps that were recorded; for who cannot wait for that, the last one kept.
+
+        Also the last one kept where running steps again does not lead there; the record then ends with it.
+        """
         try:
-            return self._past.state_before(self.recorder.steps)
+            step, state = self._state_before(self.recorder.steps)
         except KeyboardInterrupt:
-            step, state = self._past.last()
-            self.recorder.cut(step)
-            return state
+            step, state = self._past.last(self.recorder.steps)
+        self.recorder.cut(step)
+        return state
 
     def _fired(self, reports: dict[str, HostArray]) -> str:
         """Name the rule that halted the run or the limit that is reached; rules are compared in the step's own dtype."""
@@ -202,7 +221,9 @@ class Trainer:
         bad = self.recorder.steps - 1
         good = max(bad - 1, 0)
         self._state = {}
-        state = self._past.state_before(good)
+        step, state = self._state_before(good)
+        if self._changed:
+            return self._data_changed(step, state)
         if not self.all_finite(state):
             return self._bad_update(good)
         cause = self._first_bad(state, good) if good < bad else None
@@ -229,7 +250,9 @@ class Trainer:
         while bad - good > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if self.all_finite(self._past.state_before(middle)) else (good, middle)
-        state = self._past.state_before(good)
+        good, state = self._state_before(good)
+        if self._changed:
+            return self._data_changed(good, state)
         cause = self._first_bad(state, good)
         array = self._first_bad(self._past.state_before(bad), good)
         history = self.recorder.history("parameters not finite")
@@ -240,6 +263,16 @@ class Trainer:
         )
         kept = f"the parameters it had before step {good + 1}" if good else "its initial parameters"
         return self._error(problem, kept, history, good, state)
+
+    def _data_changed(self, step: int, state: State) -> NonFiniteError:
+        """Return the error for rows that are not what they were: the last state that was kept is all that is certain."""
+        history = self.recorder.history("loss not finite")
+        problem = (
+            f"data that stay as they are and finite numbers, got neither. {self._changed}: the rows have changed since. "
+            "Do not write into arrays or mapped files that a fit reads"
+        )
+        kept = f"the parameters it had before step {step + 1}" if step else "its initial parameters"
+        return self._error(problem, kept, history, step, state)
 
     def _error(self, problem: str, kept: str, history: History, step: int, state: State) -> NonFiniteError:
         """Return the error with its hint; `left` is from now on the state that is kept."""

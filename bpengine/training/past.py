@@ -60,11 +60,15 @@ class Past:
         self._place = "odd" if self._place == "even" else "even"  # the newer one stays whole, whatever happens
         self._kept.append(_Kept(step, self._shelf.keep(state, self._place)))
 
-    def last(self) -> tuple[int, State]:
-        """Return the newest step whose state was kept, and that state."""
-        return self._kept[-1].step, self._kept[-1].load()
+    def last(self, step: int) -> tuple[int, State]:
+        """Return the newest step, up to `step`, whose state was kept, and that state."""
+        kept = self._before(step)
+        return kept.step, kept.load()
 
     def state_before(self, step: int) -> State:
         """Return the state before a step that came after the last state but one that was kept."""
-        kept = next(kept for kept in reversed(self._kept) if kept.step <= step)
+        kept = self._before(step)
         return self._replay(kept.load(), kept.step, step)
+
+    def _before(self, step: int) -> _Kept:
+        return next(kept for kept in reversed(self._kept) if kept.step <= step)

@@ -15,6 +15,7 @@ from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
 from bpengine.training.optimizers import Optimizer
+from bpengine.training.recent import Recent
 
 Exchange = Callable[[Arrays], Arrays]
 Slots = dict[str, list[Array]]
@@ -70,7 +71,7 @@ class Applied:
     slots: Slots
     counter: Array
     count: int
-    compiled: dict[float | None, Callable[..., Any]]
+    compiled: Recent[Callable[..., Any]]
 
 
 def apply(
@@ -90,12 +91,11 @@ def apply(
         number(clip_norm, "apply_gradients", "clip_norm", low=0, above=True)
     if before is None or before.rule != optimizer.rule:
         counter = backend.asarray(np.zeros(2, np.uint32))
-        before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0, {})
-    if clip_norm not in before.compiled:
-        before.compiled[clip_norm] = backend.compile(_counted(BoundRule(optimizer, ops, clip_norm)))
+        before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0, Recent())
+    run = before.compiled.get(clip_norm, lambda: backend.compile(_counted(BoundRule(optimizer, ops, clip_norm))))
     rate = backend.asarray(optimizer.schedule(np.array([before.count])), backend.dtype)
     state = {"params": params, "slots": before.slots, "counter": before.counter}
-    changed, slots, counter, finite = before.compiled[clip_norm](state, gradients, rate)
+    changed, slots, counter, finite = run(state, gradients, rate)
     if not backend.to_numpy(finite):
         bad = next(name for name, new in changed.items() if not np.isfinite(backend.to_numpy(new)).all())
         raise NonFiniteError(

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import compiled_epochs
+from bpengine_numpy.compiled import compiled_epochs, openblas
 from bpengine_numpy.compiled.fused import inline
-from bpengine_numpy.compiled.machine import address, call_row, place
+from bpengine_numpy.compiled.natives import address, call_row, place
 from bpengine_numpy.compiled.program import Program
-from bpengine_numpy.compiled.threads import LEAST, Team, _library, jobs, pieces, team
+from bpengine_numpy.compiled.threads import LEAST, Team, jobs, pieces, team
 from bpengine_steps.ir import Graph, Unrecordable
 from bpengine_steps.signature import Signature, leaves
 from bpengine_steps.tracing import Recorded
@@ -98,7 +98,7 @@ def test_same_bits_over_many_rows(
 def test_same_bits_on_the_threads_of_openblas(
     dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _library() is not None
+    assert openblas.library() is not None
     if team().size == 1:
         assert os.cpu_count() == 1 or os.environ.get("OPENBLAS_NUM_THREADS") == "1"
         pytest.skip("one thread: one core, or OPENBLAS_NUM_THREADS=1")
@@ -149,8 +149,8 @@ def test_work_is_cut_into_pieces(
 
 
 def test_no_threads_are_lent_by_an_unknown_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.KNOWN", "OpenBLAS 9.")
-    monkeypatch.setattr("bpengine_numpy.compiled.threads._library", _library.__wrapped__)
+    monkeypatch.setattr(openblas, "KNOWN", "OpenBLAS 9.")
+    monkeypatch.setattr(openblas, "library", openblas.library.__wrapped__)
     assert team() == Team(0, 1)
 
 
@@ -357,13 +357,81 @@ def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch
 
 def test_rows_that_do_not_lie_in_one_piece_are_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
-    run = Program.run
-    monkeypatch.setattr(Program, "run", lambda program, *args: runs.append(1) or run(program, *args))
+    bind = Program.bind
+    monkeypatch.setattr(Program, "bind", lambda program, *args: runs.append(1) or bind(program, *args))
     monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
     x, y = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)[:, ::2], np.arange(40) % 2
     model = bp.Model(bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "softmax_cross_entropy"))
     model.fit(x, y, epochs=2)
     assert runs
+
+
+def wide(dtype: str, backend: bp.Backend) -> bp.Model:
+    layers = [bp.Dense(1000, "relu", weight_init="orthogonal"), bp.Dense(3)]
+    return bp.Model(bp.Network(300, layers, "softmax_cross_entropy"), backend, dtype, seed=0)
+
+
+@pytest.mark.parametrize("given", [None, "transposed"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_parameters_in_column_order_train_as_in_row_order(
+    dtype: str, given: str | None, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above 1 MiB a fit works on the model's arrays themselves; with `only` it reads the weight and never writes it."""
+    x, y, weight = rng.normal(size=(64, 300)), rng.integers(0, 3, 64), rng.normal(size=(1000, 300)) / 30
+    losses = []
+    for patience in (AT_ONCE, float("inf")):
+        monkeypatch.setattr(NumpyBackend, "patience", patience)
+        model = wide(dtype, NumpyBackend(dtype))
+        if given:
+            model.parameters = {"0.weight": weight.T}
+        losses.append(model.fit(x, y, batch_size=32, epochs=3, only="1.*").loss)
+        assert all(array.flags.c_contiguous for array in model._params.values())
+    np.testing.assert_array_equal(*losses)
+
+
+def doubling(state: Any, rows: Any, lr: Any) -> Any:
+    return {"n": state["n"], "m": state["m"] + state["n"]}, {"halt": np.asarray(False)}
+
+
+def test_state_in_column_order_is_read_as_it_lies() -> None:
+    n = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
+    state, _ = epochs.run(doubling, {"n": n, "m": np.zeros((2, 3))}, (), None, np.ones(2))
+    np.testing.assert_array_equal(state["m"], 2.0 * n)
+    plain = Program(
+        doubling, {"n": n.copy(), "m": n.copy()}, Signature.of({"n": n.copy(), "m": n.copy()}, (), None, n[0])
+    )
+    with pytest.raises(Unrecordable, match=r"does not lie in C order: shape \(2, 3\), strides \(8, 16\)"):
+        plain.bind({"n": n, "m": n.copy()}, (), None, np.ones(2))
+    with pytest.raises(Unrecordable, match=r"an array float64\(3, 2\) in place of float64\(2, 3\)"):
+        plain.bind({"n": np.ones((3, 2)), "m": n.copy()}, (), None, np.ones(2))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    layers = [*(bp.Dense(4, "tanh") for _ in range(26)), bp.Dense(2)]
+    model = bp.Model(bp.Network(3, layers, "mean_squared_error", [bp.L2(0.1)]), Both(), seed=0)
+    before = Both.steps
+    model.fit(rng.normal(size=(20, 3)), rng.normal(size=(20, 2)), epochs=2, batch_size=10, optimizer="adam")
+    assert Both.steps == before + 4
+
+
+@pytest.mark.parametrize("where", ["record", "make_schedule", "Binding"])
+def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: Any) -> Any:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(f"bpengine_numpy.compiled.program.{where}", broken)
+    monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    network = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "mean_squared_error")
+    with pytest.warns(UserWarning, match="Numba cannot compile the training step.*no room") as warned:
+        losses = bp.Model(network).fit(x, x[:, :2], epochs=2, batch_size=8).loss
+    assert len(warned) == 1
+    monkeypatch.setattr(NumpyBackend, "patience", float("inf"))
+    np.testing.assert_array_equal(losses, bp.Model(network).fit(x, x[:, :2], epochs=2, batch_size=8).loss)
 
 
 def averaging(state: Any, rows: Any, lr: Any) -> Any:

@@ -267,6 +267,7 @@ def test_weight_gradients_may_run_beside_the_rest() -> None:
     assert [call.name for call in calls if call.beside] == [c.name for c in calls if c.product and c.product.k == 128]
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.usefixtures("nvrtc")
 @pytest.mark.parametrize("arch", [80, 90, 100])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

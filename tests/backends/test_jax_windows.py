@@ -75,6 +75,7 @@ def trained(plan: EpochPlan, step: Any, steps: int, with_order: bool, rng: np.ra
     return state, {name: backend.to_numpy(values) for name, values in end.items()}, reports
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("with_order", [True, False])
 @pytest.mark.parametrize("halt_at", [None, 1, 2, 4, 5, 7, 8, 9, 10, 11])  # of windows of 4, 4, 2 and 1
 def test_windows_do_what_the_loop_does(jax: Any, halt_at: int | None, with_order: bool) -> None:
@@ -166,6 +167,7 @@ def model(plan: EpochPlan, precision: str = "float32") -> bp.Model:
     return bp.Model(net, planned(plan, precision), dtype=precision, seed=3)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_training_is_the_same_in_both_forms(jax: Any, precision: str, rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(50, 6)), rng.integers(0, 3, 50)

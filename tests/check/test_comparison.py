@@ -23,6 +23,7 @@ class Off(NumpyBackend):
         return {"tanh_bwd": lambda y, dy: dy * (1 - y * y) * (1 + 1e-4)}
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_backends_agree(backend_name: str, dtype: str, rng: Any) -> None:
     told = compare_backends(everything(), *labelled(rng, 20), ("numpy", backend_name), dtype=dtype, steps=5)

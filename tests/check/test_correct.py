@@ -41,6 +41,7 @@ def test_layers_pass(layer: bp.Layer, rng: Any) -> None:
     assert "x" in {v.array for v in report.verdicts}
 
 
+@pytest.mark.thorough(keep=1)
 def test_every_kind_of_layer_at_once_on_every_backend(backend_name: str, rng: Any) -> None:
     report = check_gradients(bp.Model(everything(), backend_name), *labelled(rng, 12))
     assert report.passed, str(report)

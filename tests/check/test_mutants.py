@@ -40,6 +40,7 @@ def test_a_broken_kernel_is_caught(mutant: Mutant, record_property: Callable[...
     assert f"{mutant.kernel}_bwd" in str(report)
 
 
+@pytest.mark.thorough(keep=8)
 @pytest.mark.parametrize("mutant", TRAINED, ids=lambda m: m.id)
 def test_a_broken_kernel_in_a_network_is_caught(mutant: Mutant, record_property: Callable[..., None]) -> None:
     record_property("mutant", "in a network")
@@ -48,6 +49,7 @@ def test_a_broken_kernel_in_a_network_is_caught(mutant: Mutant, record_property:
     assert f"{mutant.kernel}_bwd" in str(report)
 
 
+@pytest.mark.thorough(keep=30)
 @pytest.mark.parametrize("mutant", FORGETFUL, ids=lambda m: m.id)
 def test_a_kernel_that_forgets_a_parameter_is_caught(mutant: Forgetful, record_property: Callable[..., None]) -> None:
     """At the point given the parameter has the value that it is taken for: nothing is wrong there."""
@@ -56,6 +58,7 @@ def test_a_kernel_that_forgets_a_parameter_is_caught(mutant: Forgetful, record_p
     assert mutant.escaped(report) is None, str(report)
 
 
+@pytest.mark.thorough(keep=8)
 @pytest.mark.parametrize("check", [check_forgets, check_forgets_in_network], ids=["alone", "in a network"])
 @pytest.mark.parametrize("layer", FORGETS, ids=lambda f: f"{type(f.layer).__name__}-{f.parameter}-{f.value:g}")
 def test_a_layer_that_forgets_a_parameter_is_caught(

@@ -146,6 +146,7 @@ def at_the_kink(kind: str, value: float) -> Any:
 SEEDS = range(20)
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("oracles", ["autodiff", "differences", "inner products"])
 @pytest.mark.parametrize(
     ("kind", "value", "right"),
@@ -165,6 +166,7 @@ def test_at_a_kink_the_interval_between_the_slopes_is_right_and_no_more(
         assert right or "at a kink, and not among the slopes beside it" in str(report.guilty)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("oracles", ["autodiff", "differences", "inner products"])
 @pytest.mark.parametrize("kernel", ["my_relu", "relu", "leaky_relu"])
 def test_both_sides_of_a_kink_are_judged_with_every_seed(kernel: str, oracles: str, jax: Any) -> None:
@@ -211,6 +213,7 @@ class Mixed(bp.Layer):
         return dz @ w.T, {"w": x.T @ dz, "v": dv}
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
 def test_kinks_that_share_their_inputs_raise_no_false_alarm(at: float, twice: bool, rng: Any, jax: Any) -> None:
@@ -250,6 +253,7 @@ def in_a_network(layer: bp.Layer, rng: Any, **options: Any) -> Report:
     return check_gradients(bp.Model(network, **options), x, np.array([0, 0, 1, 0, 1, 1]))
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("root", [False, True])
 def test_a_layer_of_ones_own_in_a_network(root: bool, dtype: str, rng: Any, jax: Any) -> None:

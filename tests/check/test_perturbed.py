@@ -57,6 +57,7 @@ def test_a_forgotten_factor_that_starts_at_1_is_caught_and_named(oracles: str, r
     assert check_gradients(Gain(), x, oracles=oracles, perturbed=False).passed
 
 
+@pytest.mark.thorough(keep=1)
 def test_in_a_network_on_every_backend(backend_name: str, rng: Any, jax: Any) -> None:
     rows = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
     model = bp.Model(network(), backend_name)
@@ -197,6 +198,7 @@ def test_a_bias_row_is_named(rng: Any) -> None:
     assert report.special == ("row 2 of weight is all 0",)
 
 
+@pytest.mark.thorough(keep=8)
 @pytest.mark.parametrize("name", ["mean_absolute_error", "huber", "mean_squared_error", "sum_squared_residuals"])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "selu", "tanh"])
 @pytest.mark.parametrize("kind", ["all zero", "a perfect fit"])

@@ -28,6 +28,7 @@ from tests.tolerances import agreement_rtol, oracle_rtol
 SAME = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.usefixtures("jax")
 @pytest.mark.parametrize("name", LOSSES)
 @settings(SAME, max_examples=3)
@@ -46,11 +47,15 @@ def test_the_bound_of_the_check_is_the_bound_of_the_tests() -> None:
     assert oracle_rtol() == judge.EXACT
 
 
-@settings(SAME, max_examples=40)
-@given(samples())
-def test_float32_raises_no_false_alarm(sample: Sample) -> None:
-    report = check_gradients(sample.model(dtype="float32"), *sample.data(), oracles="inner products")
-    assert not report.failures, str(report)
+@pytest.mark.parametrize("networks", [8, pytest.param(100, marks=pytest.mark.thorough)])
+def test_float32_raises_no_false_alarm(networks: int) -> None:
+    @settings(SAME, max_examples=networks)
+    @given(samples())
+    def look(sample: Sample) -> None:
+        report = check_gradients(sample.model(dtype="float32"), *sample.data(), oracles="inner products")
+        assert not report.failures, str(report)
+
+    look()
 
 
 @pytest.mark.usefixtures("jax")

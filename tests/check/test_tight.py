@@ -32,11 +32,12 @@ def one_row(backend: Any, seed: int) -> Report:
     return check_gradients(model, x, [[0.5]], oracles="autodiff", perturbed=False)
 
 
+@pytest.mark.thorough(keep=2)
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
-def test_a_rounding_of_autodiff_is_no_false_alarm(backend: str, jax: Any) -> None:
-    for seed in range(8):
-        report = one_row(backend, seed)
-        assert report.passed, str(report)
+def test_a_rounding_of_autodiff_is_no_false_alarm(backend: str, seed: int, jax: Any) -> None:
+    report = one_row(backend, seed)
+    assert report.passed, str(report)
 
 
 def test_it_excuses_nothing_elsewhere(jax: Any) -> None:
@@ -81,6 +82,7 @@ class Doubled(bp.Layer):
         return dy * gain, {"gain": 2.0 * ops.xp.sum(dy * x, axis=0)}
 
 
+@pytest.mark.thorough
 def test_a_vanishing_gradient_is_judged_by_its_own_size(rng: Any, jax: Any) -> None:
     """The more sigmoid layers lie behind it, the less of a gradient arrives: a part in 1e17 here."""
     layers = [Doubled(), *(bp.Dense(4, "sigmoid") for _ in range(24)), bp.Dense(1)]

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.backend import Availability, backend_class
+from bpengine.backend import Availability, CacheState, backend_class
 from bpengine.cli import _backends, _blas, _forced, _machine
 from tests.cli.conftest import process
 
@@ -122,3 +123,65 @@ def test_the_exit_code_follows_numpy(monkeypatch, cli):
     assert cli("doctor").code == 0
     monkeypatch.setattr(backend_class("numpy"), "availability", classmethod(lambda cls: state))
     assert cli("doctor").code == 1
+
+
+class FakeCache:
+    """A backend's cache with three files, which can be removed unless `trouble` says why not."""
+
+    def __init__(self, trouble=""):
+        self.trouble, self.files = trouble, 3
+
+    def state(self):
+        notes = (("threads", "one: the self-test failed"),)
+        return CacheState("/some/folder", self.files, 5 << 20, 256 << 20, self.trouble, "Make it so.", notes)
+
+    def clear(self):
+        if self.trouble:
+            raise OSError(self.trouble)
+        self.files = 0
+        return 3
+
+
+@pytest.fixture
+def cached(monkeypatch):
+    """Give the NumPy backend a cache, and the others none."""
+
+    def give(cache):
+        monkeypatch.setattr(_backends, "caches", lambda: {"numpy": cache})
+
+    return give
+
+
+def test_caches_are_shown(cli, cached):
+    cached(FakeCache())
+    ended = cli("doctor", "--json")
+    (cache,) = json.loads(ended.out)["caches"].values()
+    assert (cache["folder"], cache["files"], cache["size"], cache["trouble"]) == ("/some/folder", 3, 5 << 20, "")
+    assert "cleared" not in json.loads(ended.out)
+    text = " ".join(cli("doctor").out.split())
+    assert "3 files, 5.0 of at most 256 MiB, can be written: /some/folder" in text
+    assert "threads one: the self-test failed" in text
+
+
+def test_caches_are_emptied_when_that_is_asked_for(cli, cached):
+    cached(FakeCache())
+    assert "numpy, removed 3 files" in " ".join(cli("doctor", "--clear-cache").out.split())
+    found = json.loads(cli("doctor", "--clear-cache", "--json").out)
+    assert found["cleared"] == [{"backend": "numpy", "folder": "/some/folder", "files": 3, "trouble": ""}]
+    assert found["caches"]["numpy"]["files"] == 0
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning_with_its_cure_and_clearing_it_fails(cli, cached):
+    cached(FakeCache("Read-only file system"))
+    ended = cli("doctor", "--json")
+    (warning,) = json.loads(ended.out)["warnings"]
+    assert "every process compiles it again: Read-only file system. Cure: Make it so." in warning
+    assert ended.code == 0
+    ended = cli("doctor", "--clear-cache")
+    assert ended.code == 1
+    assert "not all: Read-only file system" in " ".join(ended.out.split())
+
+
+def test_the_caches_of_the_backends_are_found():
+    if find_spec("numba"):
+        assert _backends.caches()["numpy"].state().limit > 0

@@ -116,7 +116,7 @@ def test_features_name_their_argument():
 
 
 def test_places_are_right_across_blocks(monkeypatch, mapped):
-    monkeypatch.setattr(memory, "BLOCK_BYTES", 64)  # four rows of two float64
+    monkeypatch.setattr("bpengine.data.mapped.BLOCK_BYTES", 64)  # four rows of two float64
     x = np.ones((50, 2))
     x[41, 1] = x[47, 0] = NAN
     assert "nan in row 41, column 1 (2 such" in message_of(check_features, mapped(x), 2)

@@ -30,6 +30,7 @@ def put_together(gradients: Any, network: bp.Network, weights: Any) -> Any:
     return {name: np.average(g, axis=0, weights=weights) for name, g in gradients.items()}
 
 
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize(
     ("name", "dtype"), [*((name, "float64") for name in NETWORKS), ("layers", "float32"), ("own code", "float32")]
 )
@@ -59,6 +60,7 @@ def test_every_activation(bent: Any, jax: Any, rng: Any) -> None:
     assert_close(made.jacobian(x), told.jacobian(), derivative_rtol("float64"))
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("loss", REDUCED, ids=str)
 def test_every_loss(loss: Any, jax: Any, rng: Any) -> None:
     end = "softmax" if loss.kernel.output == "probabilities" else "identity"

@@ -82,7 +82,7 @@ def test_a_network_without_parameters() -> None:
 
 @pytest.mark.parametrize("only", ["0.weigth", ["0.bias", "9.*"], 3, [3]])
 def test_unknown_parameters(only: Any) -> None:
-    with pytest.raises(bp.ConfigError, match="unknown parameter|per_sample_gradients requires only to be a name"):
+    with pytest.raises(bp.ConfigError, match=r"unknown parameter|per_sample_gradients requires only to be a name"):
         MODEL.per_sample_gradients(X, Y, only=only)
 
 

@@ -41,6 +41,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
+@pytest.mark.thorough(keep=4)
 @EVERY_PAGE
 def test_what_a_guide_runs(page: Page, request: pytest.FixtureRequest) -> None:
     if any('"jax"' in example.source for example in page.examples):

@@ -475,6 +475,7 @@ def every(lang: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("lang", "number"), [("en", 0), ("pt", 1)])
 def test_labels_are_in_the_language(lang: str, number: int) -> None:
     expected = {
@@ -587,6 +588,7 @@ def test_draw_makes_each_kind_by_name() -> None:
 SUBJECT = ("explain", "2-3-1", "--data", "xor", "--activation", "sigmoid")
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     "options",
     [

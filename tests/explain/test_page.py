@@ -105,6 +105,7 @@ def test_numbers_are_the_engines(dtype: str) -> None:
 GUIDES = ("forward-and-backward.md", "forward-and-backward.pt-BR.md")
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("text", [HELP, *((ROOT / "docs" / "guides" / name).read_text("utf-8") for name in GUIDES)])
 def test_the_training_that_help_and_guides_offer_as_a_page_learns(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

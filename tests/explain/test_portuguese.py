@@ -121,6 +121,7 @@ def test_what_stopped_a_descent_is_told_in_portuguese(rule: str) -> None:
     assert f"parou por: {history.stopped_by}" not in swept.text("pt")
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("kind", ["xor", "nan", "dead"])
 def test_no_figure_has_an_english_word_left(kind: str) -> None:
     model, x, y = networks()[kind]

@@ -45,6 +45,7 @@ def penalized(weights: Any = None) -> Any:
     return model.trace(rng.normal(size=(5, 2)), np.array([0, 1, 1, 0, 1]), weights, optimizer="adam")
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_every_line_of_a_random_networks_step_follows(dtype: str) -> None:
     rules = sorted(OPTIMIZERS)

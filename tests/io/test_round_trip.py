@@ -62,6 +62,7 @@ def assert_same(ours: bp.Model, theirs: bp.Model) -> None:
             np.testing.assert_array_equal(value, other[name])
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_everything_comes_back(backend_name: str, dtype: str, data: Any, path: Path) -> None:
     model = trained(data, backend_name, dtype)

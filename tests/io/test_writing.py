@@ -328,14 +328,6 @@ def test_threads_that_write_one_file_leave_one_of_theirs(tmp_path: Path) -> None
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_of_several_first_writers_one_wins(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda byte: writing.write_once(tmp_path / "choice", bytes([byte])), range(8)))
-    assert won.count(True) == 1
-    assert (tmp_path / "choice").read_bytes() == bytes([won.index(True)])
-    assert [p.name for p in tmp_path.iterdir()] == ["choice"]
-
-
 def test_a_name_as_long_as_it_may_be(tmp_path: Path) -> None:
     for name in ("n" * 255, "\u00e9" * 127, "a b\n\udcff"):
         writing.write_whole(tmp_path / name, b"x")
@@ -345,8 +337,12 @@ def test_a_name_as_long_as_it_may_be(tmp_path: Path) -> None:
 
 
 WRITES = {"write_text", "write_bytes", "savefig", "mkstemp", "NamedTemporaryFile", "open_memmap", "savez"}
-ALLOWED = {  # what is no file of a user's: pipes and temporary files of a benchmark's own processes, and drafts
-    "bpengine/benchmark/resident.py": {"write_text"},
+# The cache of compiled code has a door of its own: it takes whatever lies under its names for damage, and replaces it; and
+# its checksums do what bringing to the disk does for files that nobody could make again.
+ALLOWED = {
+    "backends/bpengine_steps/disk.py": {"mkstemp", "open"},
+    "backends/bpengine_cupy/cuda_target/cublaslt/algorithms.py": {"link"},
+    "bpengine/benchmark/resident.py": {"write_text"},  # a counter of the system
     "bpengine/data/writing.py": {"open_memmap"},
     "bpengine/data/arrays.py": {"open_memmap"},  # to read
     "bpengine/explain/figures/saving.py": {"savefig"},

@@ -108,6 +108,7 @@ def wrong_backward(xp: Any, residual: Any, dy: Any) -> Any:
     return 2.0 * x * y * y * dy
 
 
+@pytest.mark.thorough(keep=1)
 def test_it_is_checked_and_named_when_guilty(backend_name: str, data: Any) -> None:
     for subject in (BUMP, NORM, bp.CustomActivation(*BUMP)):
         assert bp.check_gradients(subject).passed

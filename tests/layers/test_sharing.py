@@ -90,6 +90,7 @@ def test_the_gradient_is_the_sum_over_the_uses(make: Any, backend_name: str, rng
         np.testing.assert_allclose(gradients[name], g, rtol=0, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.thorough(keep=2)
 @EVERY
 def test_it_is_checked(make: Any, backend_name: str, rng: np.random.Generator) -> None:
     network = make()
@@ -106,6 +107,7 @@ def test_it_compiles_to_the_same_bits(make: Any, rng: np.random.Generator) -> No
     assert Both.steps == before + 6
 
 
+@pytest.mark.thorough(keep=1)
 @EVERY
 def test_backends_agree(make: Any, rng: np.random.Generator) -> None:
     network = make()

@@ -22,6 +22,7 @@ SUMMED = bp.Network(
 )
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("network", [PENALISED, SUMMED], ids=["mean", "sum"])

@@ -97,6 +97,7 @@ def raise_at_six(error: BaseException) -> Callable[[bp.Model, Epoch], Any]:
     return end
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize(
     ("end", "settings"),
     [
@@ -217,3 +218,23 @@ def test_the_setter_refuses_what_the_model_cannot_hold(value: Any, message: str,
     assert all((model.parameters[name] == kept).all() for name, kept in before.items())
     with pytest.raises(bp.BpError, match="number"):
         bp.Model(bp.Network(1, [bp.Dense(1, weight_init=value)], "mean_squared_error"), backend_name)
+
+
+@pytest.mark.parametrize("value", [1e30, np.nan])
+def test_rows_that_change_in_mid_training(value: float, backend_name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """Running steps again leads nowhere then: what comes back is a state that was kept, and the error says why."""
+    monkeypatch.setattr("bpengine.training.batching.RESIDENT_BYTES", 0)
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.normal(size=(64, 3)).astype(np.float32))
+    mapped, writable = (np.load(tmp_path / "x.npy", mmap_mode=mode) for mode in ("r", "r+"))
+
+    def spoil(model: bp.Model, epoch: Epoch) -> None:
+        if epoch.number == 2:
+            writable[:] *= value
+            writable.flush()
+
+    model = bp.Model(bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(1)], "mean_squared_error"), backend_name, seed=1)
+    told = r"data that stay as they are .*Step \d gives the loss (inf|nan) now and gave \d.*The model keeps (its initial|the)"
+    with pytest.raises(bp.NonFiniteError, match=told):
+        model.fit(mapped, rng.normal(size=(64, 1)), batch_size=16, epochs=9, callbacks=spoil)
+    assert all(np.isfinite(array).all() for array in model.parameters.values())

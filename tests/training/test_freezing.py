@@ -84,6 +84,7 @@ def test_refusals(settings: dict[str, Any], message: str, rng: np.random.Generat
     assert model.fits == 0
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(("rows", "batch_size", "steps"), [(33, 32, [33]), (65, 32, [32, 33]), (66, 32, [32, 32, 2])])
 def test_a_single_row_joins_the_batch_before_it(
     rows: int, batch_size: int, steps: list[int], backend_name: str, rng: np.random.Generator

@@ -31,6 +31,7 @@ def test_same_seed_same_backend_is_bit_identical(backend_name: str, rng: np.rand
     assert not np.array_equal(*losses)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_seed_other_backend_same_losses(dtype: str, backend_name: str, rng: np.random.Generator) -> None:
     """Same initial weights, shuffles and masks: after hundreds of steps the losses differ by rounding only."""
@@ -199,6 +200,7 @@ def test_a_second_fit_goes_on_in_another_order(rng: np.random.Generator) -> None
     assert np.mean(again.loss) == pytest.approx(np.mean(first.loss), rel=agreement_rtol("float32", 60))
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("batch_size", [None, 16])
 def test_a_loss_that_is_not_finite(batch_size: int | None, backend_name: str, rng: np.random.Generator) -> None:
     """The error names step, layer and array; the model has the parameters of the last step whose loss was finite."""

@@ -35,6 +35,44 @@ def test_a_file_is_never_in_memory_whole(tmp_path: Path) -> None:
     assert int(run.stdout) < 0.7 * size
 
 
+CUT_SHORT = """
+import os, sys
+import numpy as np, bpengine as bp
+from bpengine.training import batching
+rng, name, left, use = np.random.default_rng(0), sys.argv[1], int(sys.argv[2]), sys.argv[3]
+np.save(name, rng.normal(size=(5000, 3)).astype(np.float32))
+x, y = np.load(name, mmap_mode="r"), rng.normal(size=(5000, 3))
+if use == "y":
+    x, y = y, x
+model = bp.Model(bp.Network(3, [bp.Dense(3)], "mean_squared_error"))
+def shorten(*_):
+    os.truncate(name, left)
+try:
+    if use == "fit":
+        model.fit(x, y, batch_size=16, epochs=3, callbacks=shorten)
+    else:
+        shorten()
+        calls = {"full batch": lambda: model.fit(x, y, epochs=1), "y": lambda: model.fit(x, y, epochs=1),
+                 "predict": lambda: model.predict(x), "gradients": lambda: model.loss_and_gradients(x, y),
+                 "evaluate": lambda: model.evaluate(x, y), "jacobian": lambda: model.jacobian(x)}
+        calls[use]()
+except bp.DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.thorough(keep=4)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the file behind a map cannot be told")
+@pytest.mark.parametrize("left", [0, 100, 30_000])
+@pytest.mark.parametrize("use", ["fit", "full batch", "y", "predict", "gradients", "evaluate", "jacobian"])
+def test_a_file_cut_short_in_use_is_an_error(use: str, left: int, tmp_path: Path) -> None:
+    """Touching a page of the map behind the file's end would end the process by a signal."""
+    command = [sys.executable, "-c", CUT_SHORT, str(tmp_path / "x.npy"), str(left), use]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("a memory-mapped file ends at byte"), run.stdout
+
+
 MEASURE = """
 import ctypes, gc
 from pathlib import Path

@@ -47,6 +47,7 @@ def assert_same(got: Any, expected: Any, rtol: float = agreement_rtol(float, 8 *
         np.testing.assert_allclose(got[name], value, rtol=rtol, atol=atol, err_msg=name)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_weights_are_how_often_a_row_is_given(
     loss: str, backend_name: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
@@ -147,6 +148,7 @@ def test_weights_that_are_the_targets_themselves_change_no_dtype(backend_name: s
     assert same.evaluate(x, y, y) == copied.evaluate(x, y, y.astype(float))
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("where", BATCH_NORMS)
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
@@ -283,6 +285,7 @@ def shares_of_the_mean_only(right: Any, res: Any, dy: Any) -> Any:
     return (dy - res.share * dbeta - res.x_hat * dgamma / len(dy)) * (res.gamma * res.inverse_std), dgamma, dbeta
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("wrong", [equal_shares, weighted_twice, shares_of_the_mean_only])
 def test_a_backward_that_weighs_wrongly_is_caught(wrong: Any, rng: np.random.Generator) -> None:
     right = KERNELS["batch_norm"].backward

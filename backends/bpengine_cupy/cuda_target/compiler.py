@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bpengine_steps.disk import cache_folder, write_whole
+from bpengine_steps.disk import user_cache
 
 PRELUDE = Path(__file__).with_name("prelude.cuh")
 # no contraction, and denormals are zero: algebra in float32 is then equal to the bit with NumPy's epochs
@@ -63,19 +61,17 @@ def compile_text(
 
 def cubin(source: str, arch: int) -> bytes:
     """Return the cubin of generated text, from disk where it was compiled before."""
-    path = _path(source, arch)
-    try:
-        return path.read_bytes()
-    except OSError:
+    key = _key(source, arch)
+    binary = user_cache("cuda").get(key)
+    if binary is None:
         binary, _ = compile_cuda(source, arch)
-        with contextlib.suppress(OSError):  # a folder that cannot be written is no fault
-            write_whole(path, binary)
-        return binary
+        user_cache("cuda").put(key, binary)
+    return binary
 
 
 def compiled_before(source: str, arch: int) -> bool:
     """Say whether the cubin lies on disk."""
-    return _path(source, arch).exists()
+    return user_cache("cuda").has(_key(source, arch))
 
 
 def resources(log: str) -> dict[str, Resources]:
@@ -93,9 +89,8 @@ def resources(log: str) -> dict[str, Resources]:
     return found
 
 
-def _path(source: str, arch: int) -> Path:
-    text = f"{_compiler()}{OPTIONS}{arch}{full_source(source)}"
-    return cache_folder("cuda") / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.cubin"
+def _key(source: str, arch: int) -> str:
+    return f"{_compiler()}{OPTIONS}{arch}{full_source(source)}"
 
 
 @cache

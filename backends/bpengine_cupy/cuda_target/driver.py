@@ -88,7 +88,8 @@ class CupyDriver:
         self._workspaces = [cupy.empty(WORKSPACE, cupy.uint8) for _ in range(2)]
         self._lt = CublasLt(load_library()).open()
         name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode().replace(" ", "-")
-        self._chosen = ChosenAlgorithms(cache_folder("cuda") / f"{name}-cublaslt-{self._lt.version}")
+        folder = cache_folder("cuda-algorithms")  # apart from what may be made again: another choice gives other bits
+        self._chosen = ChosenAlgorithms(folder and folder / f"{name}-cublaslt-{self._lt.version}")
 
     def begin(self) -> None:
         """See `Driver`."""

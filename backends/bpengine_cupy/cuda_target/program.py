@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,12 @@ class CudaProgram:
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
         """Run len(lr) steps, or up to the first that reports "halt"; arrays are the device's, `order` and `lr` the host's."""
+        return self.bind(state, data, order, lr)()
+
+    def bind(
+        self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+    ) -> Callable[[], tuple[State, dict[str, HostArray]]]:
+        """Return what runs the steps, with these arrays in the device's memory."""
         if max(len(rows) for rows in data) > MOST_ROWS:
             raise Unrecordable(f"more than {MOST_ROWS} rows")
         self.compile()
@@ -71,12 +77,16 @@ class CudaProgram:
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
         brought = self._bring_arrays(pairs)
         told = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
-        held = self._start(data, order, lr, told)
-        self._drive(len(lr))
-        done = int(driver.download(self._run).view(RUN)["next"][0])
-        del held, brought  # the device read from them until now
-        reports = {k: self._report(told[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
-        return self._state_after(state, given), reports
+        held = [*self._start(data, order, lr, told), *brought, *data]  # the device reads from them until the end
+
+        def run() -> tuple[State, dict[str, HostArray]]:
+            self._drive(len(lr))
+            done = int(driver.download(self._run).view(RUN)["next"][0])
+            held.clear()
+            reports = {k: self._report(told[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
+            return self._state_after(state, given), reports
+
+        return run
 
     def _report(self, told: Array, node: Node, steps: int) -> HostArray:
         values: HostArray = self._driver.download(told).view(node.dtype).reshape(steps, *node.shape)

@@ -3,10 +3,15 @@
 fused       which operations are computed inside fused loops, and how they are written
 fusion      which operations share a pass over memory
 schedule    in what order, and where every array lies
-loops       a pass as code, compiled by Numba and kept on disk
+loops       a pass as code
 numpy_loops NumPy's own inner loops (matrix products, exp, log ...) by address
 threads     OpenBLAS's, which share the long passes
+openblas    the queue that they take their work from
+trial       a self-test of NumPy's loops and OpenBLAS's queue, in a process of its own (`trial_child`)
 machine     runs the list of native calls
+natives     its functions, `layout` their rows
+building    code to object code, by Numba
+objects     object code, kept on disk and brought into the process by LLVM
 program     the list, bound to memory
 
 What is recorded, and when it pays to compile, is `bpengine_steps`.
@@ -22,6 +27,7 @@ from typing import TYPE_CHECKING
 from bpengine_steps.adaptive import CompiledEpochs, EagerRun
 
 if TYPE_CHECKING:
+    from bpengine_steps.disk import Cache
     from bpengine_steps.signature import Signature
 
     from bpengine.backend import State, Step
@@ -31,6 +37,15 @@ if TYPE_CHECKING:
 def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
     """Return epochs that are compiled by Numba once that pays."""
     return CompiledEpochs(eager, patience, _program, "Numba")
+
+
+def disk_cache() -> Cache:
+    """Return what is kept on disk, with what was tested on this machine."""
+    from bpengine_steps.disk import LIMIT, Cache
+
+    from bpengine_numpy.compiled import objects, openblas
+
+    return Cache(objects.store().folder, LIMIT, openblas.notes)
 
 
 def _program(step: Step, state: State, signature: Signature) -> Program:

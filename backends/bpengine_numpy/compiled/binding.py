@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,16 @@ class Binding:
         self._program = program
         self._arena = _aligned(program.schedule.arena)
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
-        arrays = {node.number: state[p] for p, node in program.inputs.items()} | program.constants
+        given = [(node, state[p]) for p, node in program.inputs.items()]
         if order is None:
-            arrays |= {node.number: array for node, array in zip(program.rows, data, strict=True)}
+            given += zip(program.rows, data, strict=True)
+        for node, array in given:
+            _require_same(node, array)
+        arrays = {node.number: array for node, array in given} | program.constants
         self._team, self._environment, self._queues = threads.team(), environment(), list[HostArray]()
         self._rooms = list[HostArray]()
         self._order = None if order is None else np.ascontiguousarray(order)
+        _require_order([*arrays.values(), *data, lr])
         self._held = (arrays, data, lr, reports)  # the table knows only addresses
         self._addresses = {number: array.ctypes.data for number, array in arrays.items()}
         for p, node in program.changed.items():
@@ -110,7 +114,7 @@ class Binding:
             loop = self._program.loops[id(unit)]
             function, addresses = self._program.functions[id(unit)], [self._address(n) for n in loop.arrays]
             blocks = loop.blocks(self._team.size)
-            yield self._together([_call(function, *loop.arguments(block, addresses)) for block in blocks])
+            yield self._together([self._fused(function, loop.arguments(block, addresses)) for block in blocks])
         elif node.op == "matmul":
             yield self._matmul(node)
         elif node.op == "ufunc":
@@ -121,6 +125,13 @@ class Binding:
             yield self._reduction(node)
         else:
             yield from self._concatenation(node)
+
+    def _fused(self, function: int, arguments: list[int]) -> list[int]:
+        """Return the call of a pass; the arguments of one over many arrays lie elsewhere."""
+        if len(arguments) < machine.ROW:
+            return _call(function, *arguments)
+        self._rooms.append(np.array(arguments, np.int64))
+        return _call(machine.ELSEWHERE, function, self._rooms[-1].ctypes.data)
 
     def _matmul(self, node: Node) -> list[int]:
         a, b = node.inputs
@@ -168,6 +179,19 @@ class Binding:
             width = prod(part.shape[node.info :]) * item
             yield _call(machine.COPY_BLOCK, target, self._address(part), lines, width, pitch, width)
             target += width
+
+
+def _require_same(node: Node, array: HostArray) -> None:
+    """Raise Unrecordable for an array that is not what the step was recorded for."""
+    if (array.shape, array.dtype) != (node.shape, node.dtype):
+        raise Unrecordable(f"an array {array.dtype}{array.shape} in place of {node.dtype}{node.shape}")
+
+
+def _require_order(arrays: Iterable[HostArray]) -> None:
+    """Raise Unrecordable for an array that the program's calls would read in another order than its own."""
+    for array in arrays:
+        if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
+            raise Unrecordable(f"an array that does not lie in C order: shape {array.shape}, strides {array.strides}")
 
 
 def _call(function: int, *arguments: Any) -> list[int]:

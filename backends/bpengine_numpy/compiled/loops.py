@@ -1,45 +1,52 @@
 """Fused loops: a unit written out as one pass over memory, compiled by Numba and kept on disk.
 
-The code depends on the operations and on how each operand lies in memory, not on sizes or addresses, so that layers,
-networks and batch sizes share it.
+The code depends on the operations and on how each operand lies in memory, not on sizes, addresses or numbers such as a rate
+or 1 / batch, which it reads from a table: layers, networks, settings and batch sizes share it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from bpengine_steps.disk import cache_folder, write_whole
-from bpengine_steps.ir import DType, Node, Unrecordable, contiguous
+from bpengine_steps.ir import DType, HostArray, Node, Unrecordable, contiguous
 
 from bpengine_numpy.compiled import threads
 from bpengine_numpy.compiled.fused import template
 from bpengine_numpy.compiled.fusion import Unit
+from bpengine_numpy.compiled.layout import ITEM
+from bpengine_numpy.compiled.objects import addresses, on_disk
+
+__all__ = ["Block", "Loop", "compiled", "on_disk"]
 
 _HEAD = """import math
 
 import numpy as np
-from numba import carray, cfunc
+from numba import carray
 
-from bpengine_numpy.compiled.machine import SIGNATURE, address
+from bpengine_numpy.compiled.natives import address
 
 
-@cfunc(SIGNATURE, cache=True, error_model="numpy")
 def loop(p):
     R, C, N = p[0], p[1], p[2]
 """
-AHEAD = 3  # arguments before the arrays: rows of the block, length of a whole row, columns of the block
+_TAIL = """
+
+FUNCTIONS = (loop,)
+"""
+AHEAD = (
+    4  # arguments before the arrays: rows of the block, length of a whole row, columns of the block, the loop's numbers
+)
+_SHIFTS = ("right_shift", "left_shift")  # by a number that is known the code is faster; it is a part of the mathematics
 
 
 class Way(NamedTuple):
-    """How an array lies along the rows and columns of a pass: what one row or column further means, in elements."""
+    """How an array lies along the rows and columns of a pass: what one row or column further means, in elements.
+
+    For "steps" `element` is given the code of both.
+    """
 
     name: str  # "full", "row", "column", "one", or "steps"
     down: int = 0
@@ -50,11 +57,10 @@ class Way(NamedTuple):
         """The shape that the code gives the array."""
         return {"full": "(R, C)", "row": "C", "column": "R"}.get(self.name, "1")
 
-    @property
-    def element(self) -> str:
-        """The code of an element."""
+    def element(self, down: str, along: str) -> str:
+        """Return the code of an element, given that of the steps."""
         known = {"full": "[i, j]", "row": "[j]", "column": "[i]", "one": "[0]"}
-        return known.get(self.name) or f"[i * {self.down} + j * {self.along}]"
+        return known.get(self.name) or f"[i * {down} + j * {along}]"
 
 
 _FULL, _ROW, _COLUMN, _ONE = Way("full"), Way("row", 0, 1), Way("column", 1, 0), Way("one")
@@ -80,17 +86,24 @@ class Loop:
     columns: int = 1
     arrays: list[Node] = field(default_factory=list)
     source: str = ""
+    numbers: HostArray = field(init=False)  # what the code reads by the last of the arguments AHEAD
 
     def __post_init__(self) -> None:
         self.rows, self.columns = self._extent()
         self._names: dict[int, str] = {}
         self._ways: list[Way] = []
+        self._numbers: dict[tuple[str, bytes], str] = {}
         body = self._body()
-        before = [f"    {n} = {self._declaration(k)}" for k, n in enumerate(f"a{k}" for k in range(len(self.arrays)))]
+        before = [f"    a{k} = {self._declaration(k)}" for k in range(len(self.arrays))]
+        before += [
+            f"    {name} = carray(address(p[{AHEAD - 1}] + {k * ITEM}), 1, {kind})[0]"
+            for k, ((kind, _), name) in enumerate(self._numbers.items())
+        ]
+        self.numbers = np.frombuffer(b"".join(bits for _, bits in self._numbers) or bytes(ITEM), np.int64)
         zeros = [f"        {self._names[s.number]}[j] = 0" for s in self.unit.sums]
         first = ["    for j in range(N):", *zeros] if zeros else []
         lines = [*before, *first, "    for i in range(R):", "        for j in range(N):", *body]
-        self.source = _HEAD + "\n".join(lines) + "\n"
+        self.source = _HEAD + "\n".join(lines) + _TAIL
 
     def blocks(self, most: int) -> list[Block]:
         """Cut the pass into at most so many blocks of about equal size; sums over the rows keep theirs together."""
@@ -108,6 +121,7 @@ class Loop:
             block.rows,
             self.columns,
             block.columns,
+            self.numbers.ctypes.data,
             *(at + self._shift(way, block) * node.dtype.itemsize for node, way, at in given),
         ]
 
@@ -140,7 +154,8 @@ class Loop:
             array = self._array(node, way)
             self._names[node.number] = f"r{k}"
             self._array_of = {**getattr(self, "_array_of", {}), node.number: array}
-            lines.append(f"{pad}r{k} = {array}{way.element}")
+            element = way.element(self._step(way.down), self._step(way.along))
+            lines.append(f"{pad}r{k} = {array}{element}")
         for k, node in enumerate(self.unit.nodes):
             if node.op == "reduce":
                 self._names[node.number] = self._array(node, _ROW)
@@ -158,14 +173,24 @@ class Loop:
     def _expression(self, node: Node) -> str:
         form = template(node.info, node.dtype.kind, node.inputs[0].dtype.kind)
         assert form is not None, node.info
-        return form.format(*map(self._value, node.inputs), t=_type(node.dtype))
+        given = [self._value(n, known=node.info in _SHIFTS) for n in node.inputs]
+        return form.format(*given, t=_type(node.dtype))
 
-    def _value(self, node: Node) -> str:
+    def _value(self, node: Node, *, known: bool = False) -> str:
+        """Return the code of an operand; one that is the same for all elements is 0, `known`, or read from the table."""
         if node.number in self._names:
             return self._names[node.number]
         value = node.uniform
-        text = repr(value.item())
-        return f"{_type(node.dtype)}({text if text not in ('inf', '-inf', 'nan') else f'np.float64({text!r})'})"
+        if known or not value:
+            return f"{_type(node.dtype)}({value.item()!r})"
+        return self._number(_type(node.dtype), value.tobytes())
+
+    def _step(self, elements: int) -> str:
+        """Return the code of a step; with 0 and 1 known, several elements are read at once."""
+        return str(elements) if elements in (0, 1) else self._number("np.int64", np.int64(elements).tobytes())
+
+    def _number(self, kind: str, bits: bytes) -> str:
+        return self._numbers.setdefault((kind, bits.ljust(ITEM, b"\0")), f"k{len(self._numbers)}")
 
 
 def _way(node: Node, shape: tuple[int, ...]) -> Way:
@@ -191,26 +216,7 @@ def _type(dtype: DType) -> str:
     return "np.bool_" if dtype.kind == "b" else f"np.{dtype.name}"
 
 
-@cache
 def compiled(source: str) -> int:
-    """Return the address of the compiled loop of a source text; Numba keeps it beside the text, in the user's cache folder."""
-    path = _path(source)
-    if not on_disk(source):
-        write_whole(path, source.encode())
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # Numba's files refer to it by name
-    spec.loader.exec_module(module)
-    return int(module.loop.address)
-
-
-def on_disk(source: str) -> bool:
-    """Say whether a loop has been compiled here before."""
-    path = _path(source)
-    return path.exists() and path.read_text() == source
-
-
-def _path(source: str) -> Path:
-    return cache_folder("loops") / f"bpengine_loop_{hashlib.sha256(source.encode()).hexdigest()[:24]}.py"
+    """Return the address of the compiled loop of a source text."""
+    (loop,) = addresses(source)
+    return loop

@@ -2,7 +2,7 @@
 
 `ufunc._resolve_dtypes_and_context` and `_get_strided_loop` are NumPy's interface for compilers (NumPy 1.25 and later,
 https://numpy.org/neps/nep-0050-scalar-promotion.html and the release notes); the capsule's layout is part of it.
-A loop is called as loop(context, data pointers, dimensions, strides, auxiliary data).
+A loop is called as loop(context, data pointers, dimensions, strides, auxiliary data). A self-test confirms all that first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from bpengine_steps.ir import DType, Unrecordable
 
-_NAME = b"numpy_1.24_ufunc_call_info"
+from bpengine_numpy.compiled import openblas
+from bpengine_numpy.compiled.trial import CAPSULE
+
+_NAME = CAPSULE.encode()
 _KEPT: list[Any] = []  # a loop lives as long as its capsule
 
 
@@ -39,6 +42,9 @@ class StridedLoop(NamedTuple):
 @cache
 def strided_loop(ufunc: str, given: tuple[DType, ...]) -> StridedLoop:
     """Return NumPy's loop of a ufunc for operands of these dtypes; raise Unrecordable where there is none to be had."""
+    trouble = openblas.verdict().loops
+    if trouble:
+        raise Unrecordable(f"np.{ufunc}, whose loop cannot be called: {trouble}")
     function: Any = getattr(np, ufunc)
     try:
         _, capsule = function._resolve_dtypes_and_context((*given, None))

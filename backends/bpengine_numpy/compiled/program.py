@@ -56,14 +56,24 @@ class Program:
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[Tree, dict[str, HostArray]]:
         """Run len(lr) steps, or up to the first that reports "halt". Writes over `state`, which is donated."""
+        return self.bind(state, data, order, lr)()
+
+    def bind(
+        self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+    ) -> Callable[[], tuple[Tree, dict[str, HostArray]]]:
+        """Return what runs the steps, bound to the memory of these arrays."""
         self.compile()
         given = dict(leaves(state))
         changing = [given[p] for p in self.changed]
         fresh = {p: given[p] if _is_own(given[p], changing) else np.array(given[p], order="C") for p in self.changed}
         reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in self.reports.items()}
         binding = Binding(self, {**given, **fresh}, data, order, lr, reports)
-        done = _drive(binding, len(lr))
-        return rebuilt(state, {**given, **fresh}), {name: values[:done] for name, values in reports.items()}
+
+        def run() -> tuple[Tree, dict[str, HostArray]]:
+            done = _drive(binding, len(lr))
+            return rebuilt(state, {**given, **fresh}), {name: values[:done] for name, values in reports.items()}
+
+        return run
 
 
 def _is_own(array: HostArray, among: list[HostArray]) -> bool:

@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from pathlib import Path
 
-from bpengine.writing import write_once
+from bpengine_steps.disk import sealed, unsealed, write_draft
 
 
 class ChosenAlgorithms:
-    """Choices for one GPU and library, a file each. The first choice counts, also where two processes choose at once."""
+    """Choices for one GPU and library, a file each. The first choice counts, also where two processes choose at once.
 
-    def __init__(self, folder: Path) -> None:
+    A file that is damaged holds none, and is replaced. `folder` is None where there is none to keep them in.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self._folder, self._seen = folder, dict[str, bytes]()
-        with contextlib.suppress(OSError):  # what cannot be kept is known to this process alone
-            folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str) -> bytes | None:
         """Return the choice for a product, None when there is none yet."""
-        if key not in self._seen:
+        if key not in self._seen and self._folder:
             with contextlib.suppress(OSError):
-                self._seen[key] = self._path(key).read_bytes()
+                choice = unsealed(key, self._path(self._folder, key).read_bytes())
+                if choice is not None:
+                    self._seen[key] = choice
         return self._seen.get(key)
 
     def keep(self, key: str, choice: bytes) -> bytes:
         """Keep a choice unless there is one; return the one that counts."""
-        try:
-            write_once(self._path(key), choice)
-        except OSError:
-            self._seen[key] = choice
-        return self.get(key) or choice
+        known = self.get(key)
+        if known is not None:
+            return known
+        if self._folder:
+            with contextlib.suppress(OSError):  # what cannot be kept is known to this process alone
+                self._link(key, self._path(self._folder, key), sealed(key, choice))
+        return self.get(key) or self._seen.setdefault(key, choice)
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.algorithm"
+    def _link(self, key: str, path: Path, content: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = write_draft(path, content)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if unsealed(key, path.read_bytes()) is None:
+                    path.unlink()
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)  # unlike a rename, it never replaces
+        finally:
+            draft.unlink()
+
+    def _path(self, folder: Path, key: str) -> Path:
+        return folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.algorithm"

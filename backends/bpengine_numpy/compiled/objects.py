@@ -1,0 +1,176 @@
+"""Object code: kept on disk in files of our own, brought into the process by LLVM, without Numba where it is there already.
+
+LLVM trusts what it is given, so `bpengine_steps.disk` checks every file first. A file's key says all that its code depends
+on: the text, the versions that compiled it, the processor, and settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from threading import Lock
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+from bpengine_steps.disk import Cache, user_cache
+from bpengine_steps.ir import Unrecordable
+
+from bpengine_numpy.denormals import unflushed
+
+FORMAT = 1  # of what a file holds
+_IDLE = ("NUMBA_CACHE", "NUMBA_NUM_THREADS", "NUMBA_THREADING")  # settings of Numba's that change no code of ours
+_LENGTH = struct.Struct("<Q")
+
+
+class Code(NamedTuple):
+    """Machine code: the names of its functions, the names of what it calls, and the object file."""
+
+    symbols: tuple[str, ...]
+    needs: tuple[str, ...]
+    binary: bytes
+
+    def packed(self) -> bytes:
+        """Return it as it is kept."""
+        about = json.dumps({"symbols": self.symbols, "needs": self.needs}).encode()
+        return _LENGTH.pack(len(about)) + about + self.binary
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> Code:
+        """Return what was packed."""
+        (length,) = _LENGTH.unpack_from(content)
+        about = json.loads(content[_LENGTH.size : _LENGTH.size + length])
+        return cls(tuple(about["symbols"]), tuple(about["needs"]), content[_LENGTH.size + length :])
+
+
+def addresses(source: str) -> tuple[int, ...]:
+    """Return where the functions lie that a text names FUNCTIONS, compiled now unless that was done before."""
+    key = key_of(source)
+    with one_at_a_time(key):
+        if key not in _loaded:
+            _loaded[key] = _kept(key) or _built(source, key)
+        return _loaded[key]
+
+
+def on_disk(source: str) -> bool:
+    """Say whether a text has been compiled here before."""
+    key = key_of(source)
+    return key in _loaded or store().has(key)
+
+
+def store() -> Cache:
+    """Return the cache that object code is kept in."""
+    return user_cache("loops")
+
+
+def key_of(source: str) -> str:
+    """Return all that the code of a text depends on."""
+    return f"{_surroundings()}\n{source}"
+
+
+@cache
+def _surroundings() -> str:
+    libraries = {name: version(name) for name in ("numba", "llvmlite", "numpy")}
+    python = (platform.python_implementation(), platform.python_version())
+    processor = (platform.machine(), llvm.get_process_triple(), llvm.get_host_cpu_name(), _features())
+    settings = {k: v for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_") and not k.startswith(_IDLE)}
+    here = files("bpengine_numpy.compiled")
+    own = [
+        hashlib.sha256((here / name).read_bytes()).hexdigest() for name in ("natives.py", "building.py", "layout.py")
+    ]
+    return json.dumps([FORMAT, libraries, python, processor, settings, own])
+
+
+def _kept(key: str) -> tuple[int, ...] | None:
+    """Return the functions of what is on disk, None when that is nothing, damaged, or calls what is not there."""
+    content = store().get(key)
+    return None if content is None else _load(Code.unpacked(content))
+
+
+def _built(source: str, key: str) -> tuple[int, ...]:
+    with unflushed():  # NumPy warns of itself when Numba, imported, asks it for the smallest numbers
+        from bpengine_numpy.compiled.building import (
+            build,
+        )  # imports Numba, which takes a second: only once it is needed
+
+        code = build(source, f"bpengine_{hashlib.sha256(key.encode()).hexdigest()[:32]}")
+    store().put(key, code.packed())
+    found = _load(code)
+    if found is None:
+        raise Unrecordable(f"code that calls {code.needs}, which this process lacks")
+    return found
+
+
+def _load(code: Code) -> tuple[int, ...] | None:
+    """Bring code into the process; return None when what it calls is not there: LLVM would end the process."""
+    if sys.platform == "win32":
+        import numba  # noqa: F401  (names C's functions to LLVM, which finds them by itself elsewhere)
+    with _linking:
+        engine = _engine()
+        if any(llvm.address_of_symbol(name) is None for name in code.needs):
+            return None
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code.binary))
+        engine.finalize_object()
+        found = tuple(int(engine.get_function_address(symbol)) for symbol in code.symbols)
+    return found if all(found) else None
+
+
+@cache
+def _engine() -> Any:
+    return llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
+
+
+def target_machine() -> Any:
+    """Return LLVM's description of this processor, with the settings that Numba takes for code to run at once."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    relocation = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=_features(),
+        opt=3,
+        reloc=relocation,
+        codemodel="jitdefault",
+        jit=True,
+    )
+
+
+def _features() -> str:
+    try:
+        return str(llvm.get_host_cpu_features().flatten())
+    except RuntimeError:  # LLVM does not know them on this system
+        return ""
+
+
+_loaded: dict[str, tuple[int, ...]] = {}
+_locks: dict[str, Lock] = {}
+_linking, _registering = Lock(), Lock()
+
+
+@contextmanager
+def one_at_a_time(key: str) -> Iterator[None]:
+    """Let one thread at a time do what a key names, and the others that want it wait."""
+    with _registering:
+        lock = _locks.setdefault(key, Lock())
+    with lock:
+        yield
+
+
+def _unlock() -> None:
+    """Give a forked process locks of its own: those that other threads held would never be given back."""
+    global _linking, _registering
+    _locks.clear()
+    _linking, _registering = Lock(), Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)

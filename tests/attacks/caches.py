@@ -1,0 +1,201 @@
+"""Random damage to the cache of compiled loops, then a process that trains: the same bits as eager, no crash, all mended.
+
+`python -m tests.attacks.caches --seconds 600 --seed 1`. A case that fails is kept in the folder that is printed;
+`--cases N` with its seed comes to it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LIMIT = 300.0  # seconds for a process that takes two or three
+Draw = np.random.Generator
+
+
+class Trained(NamedTuple):
+    """What a training process prints: the digest of all numbers, and the files that it used or made."""
+
+    digest: str
+    files: list[str]
+
+
+def main() -> None:
+    """Attack until the time is up, or a case fails."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=sys.maxsize)
+    parser.add_argument(
+        "--train", choices=("eager", "compiled"), help="what the processes of an attack are called with"
+    )
+    given = parser.parse_args()
+    if given.train:
+        print(json.dumps(train(given.train)))
+        return
+    cases = attack(given.seconds, given.seed, given.cases)
+    print(f"{cases} damaged caches, seed {given.seed}: the numbers of eager training each time, no crash, all mended")
+
+
+def attack(seconds: float, seed: int, most: int = sys.maxsize) -> int:
+    """Damage caches for so many seconds, one case at least; return how many. Raises AssertionError for what is not mended."""
+    draw, until = np.random.default_rng(seed), time.monotonic() + seconds
+    expected, whole = run("eager"), run("compiled")
+    assert whole.digest == expected.digest
+    assert len(whole.files) > 3
+    home, cases = Path(tempfile.mkdtemp(prefix="bpengine-attack-")), 0
+    while cases < most and (cases == 0 or time.monotonic() < until):
+        folder = home / "bpengine" / "loops"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        copies = [Path(shutil.copy(file, folder)) for file in whole.files]
+        done = [damage(draw, folder, copies) for _ in range(int(draw.integers(1, 5)))]
+        what = f"seed {seed}, case {cases}, {done}, kept in {folder}"
+        assert run("compiled", home).digest == expected.digest, what
+        again = {Path(file) for file in run("compiled", home).files} if cases == 0 else set(copies)
+        assert again == set(copies), what
+        assert all(good(copy, Path(file)) for copy, file in zip(copies, whole.files, strict=True)), what
+        cases += 1
+    shutil.rmtree(home)
+    return cases
+
+
+def run(how: str, home: Path | None = None) -> Trained:
+    """Train in a process of its own, with warnings as errors, and another folder for caches if one is given."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    if home:
+        environment["XDG_CACHE_HOME"] = str(home)
+    command = [sys.executable, "-W", "error", "-m", "tests.attacks.caches", "--train", how]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert (ended.returncode, ended.stderr) == (0, ""), f"code {ended.returncode}, {home}: {ended.stderr}"
+    return Trained(*json.loads(ended.stdout))
+
+
+def train(how: str) -> Trained:
+    """Train a small network; return the digest of its numbers, and the files of the cache."""
+    import bpengine_numpy
+
+    import bpengine as bp
+
+    bpengine_numpy.NumpyBackend.patience = float("-inf" if how == "compiled" else "inf")
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(size=(40, 5)), draw.integers(0, 3, 40)
+    layers = [bp.Dense(6, "relu"), bp.Dropout(0.3), bp.Dense(3)]
+    model = bp.Model(bp.Network(5, layers, "softmax_cross_entropy"), seed=1)
+    history = model.fit(x, y, batch_size=10, epochs=3, optimizer="adam")
+    arrays = [history.loss, *(model.parameters[name] for name in sorted(model.parameters))]
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
+    if how == "eager":
+        return Trained(digest, [])
+    from bpengine_numpy.compiled import objects, openblas, trial
+
+    assert len(objects._loaded) > 3, "nothing was compiled"
+    keys = [*objects._loaded, trial.fingerprint(openblas._settings())]
+    return Trained(digest, [str(objects.store().path(key)) for key in keys])
+
+
+def good(copy: Path, original: Path) -> bool:
+    """Say whether a file is as it was, or holds what is good under its key: code is compiled to the same bytes."""
+    return copy.is_file() and copy.read_bytes() == original.read_bytes()
+
+
+def damage(draw: Draw, folder: Path, files: list[Path]) -> str:
+    """Damage the cache somehow; return what was done to which file."""
+    way, file = DAMAGES[draw.integers(len(DAMAGES))], files[draw.integers(len(files))]
+    if file.is_symlink() or not file.is_file():
+        file.unlink(missing_ok=True)
+        return f"remove {file.name}"
+    other = files[draw.integers(len(files))]
+    way(draw, file, other if other.is_file() and not other.is_symlink() else file)
+    return f"{way.__name__} {file.name}"
+
+
+def flip(draw: Draw, file: Path, other: Path) -> None:
+    """Flip one to eight bits anywhere, or in the header."""
+    data = bytearray(file.read_bytes())
+    for _ in range(draw.integers(1, 9) if data else 0):
+        place = draw.integers(min(len(data), 80) if draw.random() < 0.3 else len(data))
+        data[place] ^= 1 << int(draw.integers(8))
+    file.write_bytes(data)
+
+
+def cut(draw: Draw, file: Path, other: Path) -> None:
+    """Cut the file short."""
+    file.write_bytes(file.read_bytes()[: draw.integers(file.stat().st_size + 1)])
+
+
+def lengthen(draw: Draw, file: Path, other: Path) -> None:
+    """Append random bytes."""
+    file.write_bytes(file.read_bytes() + draw.bytes(int(draw.integers(1, 5000))))
+
+
+def fill(draw: Draw, file: Path, other: Path) -> None:
+    """Put random bytes, or zeros, in place of a part."""
+    data = bytearray(file.read_bytes())
+    first, last = sorted(draw.integers(0, len(data) + 1, 2))
+    data[first:last] = bytes(last - first) if draw.random() < 0.5 else draw.bytes(int(last - first))
+    file.write_bytes(data)
+
+
+def swap(draw: Draw, file: Path, other: Path) -> None:
+    """Put another key's file in its place, whole or behind its own header."""
+    own, foreign = file.read_bytes(), other.read_bytes()
+    file.write_bytes(foreign if draw.random() < 0.5 else own[:80] + foreign[80:])
+
+
+def forge(draw: Draw, file: Path, other: Path) -> None:
+    """Claim another length."""
+    data = bytearray(file.read_bytes())
+    data[40:48] = draw.bytes(8)
+    file.write_bytes(data)
+
+
+def remove(draw: Draw, file: Path, other: Path) -> None:
+    """Remove the file."""
+    file.unlink()
+
+
+def pipe(draw: Draw, file: Path, other: Path) -> None:
+    """Put a pipe in its place, which nobody writes to."""
+    file.unlink()
+    os.mkfifo(file)
+
+
+def loop(draw: Draw, file: Path, other: Path) -> None:
+    """Put a link to itself in its place."""
+    file.unlink()
+    file.symlink_to(file)
+
+
+def stretch(draw: Draw, file: Path, other: Path) -> None:
+    """Make it a terabyte long, of zeros that take no room."""
+    with file.open("r+b") as opened:
+        opened.truncate(1 << 40)
+
+
+def clutter(draw: Draw, file: Path, other: Path) -> None:
+    """Leave drafts and files of others behind."""
+    file.with_suffix(".draft").write_bytes(draw.bytes(100))
+    (file.parent / "__pycache__").mkdir(exist_ok=True)
+    (file.parent / "__pycache__" / f"{file.stem}.nbi").write_bytes(draw.bytes(100))
+
+
+DAMAGES: list[Callable[[Draw, Path, Path], Any]] = [
+    *(flip, cut, lengthen, fill, swap, forge, remove, clutter),
+    *([pipe, loop, stretch] if os.name == "posix" else []),
+]
+
+if __name__ == "__main__":
+    main()

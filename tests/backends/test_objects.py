@@ -1,0 +1,253 @@
+"""Object code: built once, checked before it is loaded, made again when it is damaged, shared by settings and batch sizes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+from bpengine_numpy import NumpyBackend
+from bpengine_numpy.compiled import building, objects
+from bpengine_numpy.compiled.program import Program
+from bpengine_numpy.denormals import flushed
+from bpengine_steps.disk import Cache
+from bpengine_steps.ir import Unrecordable
+from bpengine_steps.signature import Signature
+
+import bpengine as bp
+from tests.attacks import caches
+
+ADD_ONE = """
+from numba import carray
+
+def add_one(p):
+    p[0] += 1
+
+FUNCTIONS = (add_one,)
+"""
+
+
+class Fresh:
+    """A process's first use of object code, over and over: nothing loaded, an engine of its own, `built` texts so far."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
+        self.built: list[str] = []
+        self.flushed: list[bool] = []  # whether denormal numbers counted as zero then
+        self._patch, self._engine, self._build = monkeypatch, objects._engine.__wrapped__, building.build
+        monkeypatch.setattr(objects, "store", lambda: store)
+        monkeypatch.setattr(building, "build", self.build)
+        self.again()
+
+    def build(self, source: str, prefix: str) -> Any:
+        self.built.append(source)
+        self.flushed.append(not np.full(1, 1e-308) / 4)
+        return self._build(source, prefix)
+
+    def again(self) -> None:
+        """Forget what is loaded."""
+        self._patch.setattr(objects, "_loaded", {})
+        self._patch.setattr(objects, "_engine", cache(self._engine))
+
+    def call(self, source: str = ADD_ONE) -> int:
+        """Run the function on 41."""
+        self.again()
+        number = np.array([41], np.int64)
+        (address,) = objects.addresses(source)
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(number.ctypes.data)
+        return int(number[0])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "loops")
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, store: Cache) -> Fresh:
+    return Fresh(monkeypatch, store)
+
+
+def test_code_is_built_once_and_found_again(fresh: Fresh) -> None:
+    assert not objects.on_disk(ADD_ONE)
+    assert [fresh.call(), fresh.call(), fresh.call()] == [42, 42, 42]
+    assert fresh.built == [ADD_ONE]
+    assert objects.on_disk(ADD_ONE)
+
+
+def test_denormal_numbers_are_what_they_are_while_numba_works(fresh: Fresh) -> None:
+    """NumPy asked for its smallest number warns of itself otherwise, when Numba is imported."""
+    with flushed():
+        before = not np.full(1, 1e-308) / 4
+        assert fresh.call() == 42
+        assert (not np.full(1, 1e-308) / 4) == before
+    assert fresh.flushed == [False]
+
+
+def test_code_that_is_damaged_anywhere_is_built_again_and_replaced(
+    fresh: Fresh, store: Cache, rng: np.random.Generator
+) -> None:
+    fresh.call()
+    path = store.path(objects.key_of(ADD_ONE))
+    assert path is not None
+    whole = path.read_bytes()
+    regions = [0, 8, 40, 48, 80, 88, *(int(place) for place in np.linspace(100, len(whole) - 1, 4))]
+    for n, start in enumerate(regions, 1):  # each field of both headers, the names, the machine code
+        damaged = bytearray(whole)
+        damaged[min(start + int(rng.integers(8)), len(whole) - 1)] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        assert fresh.call() == 42
+        assert len(fresh.built) == 1 + n
+        assert path.read_bytes() == whole
+    path.write_bytes(whole[:-1])
+    assert fresh.call() == 42
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "changed", ["NUMBA_ENABLE_AVX", "numba", "numpy", "get_host_cpu_name", "get_host_cpu_features", "python", "FORMAT"]
+)
+def test_code_of_other_versions_processors_and_settings_is_not_taken(
+    changed: str, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.call()
+    monkeypatch.setattr(objects, "_surroundings", objects._surroundings.__wrapped__)
+    assert objects.on_disk(ADD_ONE)
+    version = objects.version
+    if changed.startswith("NUMBA"):
+        monkeypatch.setenv(changed, "0")
+    elif changed in ("numba", "numpy"):
+        monkeypatch.setattr(objects, "version", lambda name: "9" if name == changed else version(name))
+    elif changed == "get_host_cpu_name":
+        monkeypatch.setattr(llvm, changed, lambda: "another")
+    elif changed == "get_host_cpu_features":
+        monkeypatch.setattr(objects, "_features", lambda: "-avx")
+    elif changed == "python":
+        monkeypatch.setattr(objects.platform, "python_version", lambda: "3.99.0")
+    else:
+        monkeypatch.setattr(objects, changed, objects.FORMAT + 1)
+    fresh.again()
+    assert not objects.on_disk(ADD_ONE)
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_code_is_compiled_in_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    fresh = Fresh(monkeypatch, Cache(tmp_path / "file" / "loops"))
+    with pytest.warns(UserWarning, match=r"file.loops.*Make the folder writable"):
+        assert fresh.call() == 42
+    assert fresh.call() == 42
+    assert len(fresh.built) == 2
+
+
+def test_eight_threads_with_a_cold_cache_compile_once(fresh: Fresh) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(objects.addresses, [ADD_ONE] * 8))
+    assert len(found) == len(fresh.built) == 1
+
+
+def test_what_a_thread_held_does_not_stop_a_forked_process() -> None:
+    with objects.one_at_a_time("key"):
+        objects._unlock()
+        with objects.one_at_a_time("key"):
+            pass
+
+
+def test_code_that_calls_what_is_not_there_is_not_loaded(fresh: Fresh) -> None:
+    code = building.build(ADD_ONE, "bpengine_test")
+    assert objects._load(code._replace(needs=("bpengine_no_such_function",))) is None
+    assert objects._load(code) is not None
+
+
+def test_code_stands_by_itself(fresh: Fresh) -> None:
+    code = building.build("from bpengine_numpy.compiled.natives import FUNCTIONS", "bpengine_test")
+    assert len(code.symbols) == 10
+    assert not [name for name in code.needs if name.lower().startswith(("py", "numba", "nrt", "_py"))]
+
+
+def test_a_function_that_may_raise_is_refused(fresh: Fresh) -> None:
+    source = "def f(p):\n    if p[0] == 7:\n        raise ValueError('seven')\n\nFUNCTIONS = (f,)\n"
+    with pytest.raises(Unrecordable, match="that may raise"):
+        objects.addresses(source)
+
+
+def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> set[str]:
+    """Return the texts of all loops of a fit."""
+    found: set[str] = set()
+
+    class Recording(NumpyBackend):
+        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+            program = Program(step, state, Signature.of(state, data, order, lr))
+            found.update(loop.source for loop in program.loops.values())
+            return super().run_epoch(step, state, data, order, lr)
+
+    layers = [bp.Dense(5, "relu"), bp.Dropout(rate), bp.BatchNorm(), bp.Dense(2)]
+    net = bp.Network(3, layers, "mean_squared_error", [bp.L2(penalty)])
+    draw = np.random.default_rng(0)
+    model = bp.Model(net, Recording(), seed=1)
+    model.fit(
+        draw.normal(size=(120, 3)),
+        draw.normal(size=(120, 2)),
+        batch_size=batch,
+        epochs=1,
+        optimizer=bp.training.Momentum(momentum=momentum),
+    )
+    return found
+
+
+def test_another_rate_batch_or_penalty_is_no_other_code() -> None:
+    known = loops_of(0.1, 40, 0.01)
+    assert len(known) > 5
+    assert loops_of(0.3, 40, 0.01) == known
+    assert loops_of(0.1, 24, 0.01) == known
+    assert loops_of(0.1, 40, 0.002) == known
+    assert loops_of(0.25, 30, 0.02, 0.8) == known
+
+
+TRAIN = """
+import sys
+import bpengine_numpy, numpy as np
+import bpengine as bp
+bpengine_numpy.NumpyBackend.patience = float("-inf")
+model = bp.Model(bp.Network(2, [bp.Dense(2, "relu"), bp.Dense(1)], "mean_squared_error"), seed=1)
+started = []
+sys.addaudithook(lambda event, given: started.append(event) if event in ("subprocess.Popen", "os.posix_spawn") else None)
+model.fit(np.ones((4, 2)), np.ones(4), epochs=2)
+from bpengine_numpy.compiled import objects
+print(len(objects._loaded) > 1, len(started) > 0, "numba" in sys.modules)
+"""
+
+
+def test_a_cold_cache_is_filled_where_warnings_are_errors_and_a_warm_one_needs_neither_numba_nor_a_trial(
+    tmp_path: Path,
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(tmp_path)}
+    for expected in ("True True True", "True False False"):
+        command = [sys.executable, "-W", "error", "-c", TRAIN]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr, ended.stdout.strip()) == (0, "", expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="caches are moved by XDG_CACHE_HOME")
+def test_a_short_round_of_damaged_caches(rng: np.random.Generator) -> None:
+    assert caches.attack(seconds=1.0, seed=int(rng.integers(2**31))) >= 1
+
+
+@pytest.mark.parametrize("way", caches.DAMAGES, ids=lambda way: way.__name__)
+def test_no_damage_of_the_attack_passes_for_content(way: Any, store: Cache, rng: np.random.Generator) -> None:
+    contents = [rng.bytes(3000), rng.bytes(200)]
+    for _ in range(30):
+        files = []
+        for key, content in zip("ab", contents, strict=True):
+            store.put(key, content)
+            files.append(Path(str(store.path(key))))
+        way(rng, *files)
+        assert store.get("a") in (None, contents[0])
