@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ModelFileError,
         NonFiniteError,
         ShapeError,
+        WriteError,
     )
     from bpengine.explain import explain
     from bpengine.explain.sensitivity import sensitivity
@@ -64,7 +65,7 @@ _ROOMS = {
     "backend": "Backend backend_names get_backend",
     "check": "Comparison GradientError Report check_gradients compare_backends",
     "derivatives": "jvp",
-    "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError",
+    "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError WriteError",
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
     "layers": "Activation BatchNorm CustomActivation Dense Dropout Layer LayerNorm Residual initializers",
@@ -122,6 +123,7 @@ __all__ = [
     "StepDecay",
     "StepSizeBelow",
     "WarmUp",
+    "WriteError",
     "backend_names",
     "check",
     "check_gradients",

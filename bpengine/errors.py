@@ -35,6 +35,10 @@ class ModelFileError(BpError, ValueError):
     """A model file is corrupt, truncated, or belongs to another network."""
 
 
+class WriteError(BpError, OSError):
+    """A file cannot be written: a full disk, no permission, something there that is no regular file."""
+
+
 class NonFiniteError(BpError, ArithmeticError):
     """Training met a loss that is not finite; the model keeps its last good parameters.
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bpengine import data, io
 from bpengine.backend import Backend, HostArray, State, get_backend
-from bpengine.errors import BpError, ConfigError, ModelFileError, ShapeError, unknown, whole
+from bpengine.errors import ConfigError, ModelFileError, ShapeError, unknown, whole
 from bpengine.kernels._kernel import Array
-from bpengine.layers import Layer, initializers
+from bpengine.layers import Layer, Shapes
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.streams import derived, dropout_counter
@@ -310,13 +309,14 @@ class Model:
 
         Raises ModelFileError, naming the first difference, when the file is of another network; the model stays as it is.
         """
-        contents = io.read(path)
-        if different := io.difference(io.describe(self.network), contents.network):
-            raise ModelFileError(f"the model file {str(path)!r} is of another network. {different}.")
-        io.check_arrays(path, "parameter", self._params, contents.params)
-        io.check_arrays(path, "running statistic", self._running, contents.running)
-        self._params = self._bring({name: contents.params[name] for name in self._params})
-        self._running = self._bring({name: contents.running[name] for name in self._running})
+        with io.opened(path) as file:
+            if different := io.difference(io.describe(self.network), file.network):
+                raise ModelFileError(f"the model file {str(path)!r} is of another network. {io.one_line(different)}.")
+            _names_of(file, self.network)
+            arrays = file.arrays(Shapes(_shapes(self._params), _shapes(self._running)))
+        with file.judged("has numbers that this model cannot take over"):
+            params, running = ({n: held(repr(n), a, self.dtype) for n, a in part.items()} for part in arrays)
+        self._params, self._running = self._bring(params), self._bring(running)
 
     @classmethod
     def _restored(
@@ -486,21 +486,23 @@ def load(
     Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here; ConfigError for layers,
     losses or activations of another form.
     """
-    contents = io.read(path)
     own = io.own_code(layers, losses, activations)
-    try:
-        network = io.build(contents.network, own)
-        shapes = io.build(contents.network, replace(own, layers={**own.layers, "Explicit": initializers.Zeros})).init(0)
-    except (BpError, AttributeError, TypeError) as error:
-        raise ModelFileError(
-            f"the model file {str(path)!r} describes a network that cannot be built: {error}"
-        ) from None
-    io.check_arrays(path, "parameter", shapes[0], contents.params)
-    io.check_arrays(path, "running statistic", shapes[1], contents.running)
-    params = {name: contents.params[name] for name in shapes[0]}
-    running = {name: contents.running[name] for name in shapes[1]}
-    made = get_backend(backend, precision=contents.settings["dtype"])
-    return Model._restored(network, made, contents.settings, params, running)
+    with io.opened(path) as file:
+        network, shapes = file.build(own)
+        names = _names_of(file, network)
+        params, running = file.arrays(shapes)
+    made = get_backend(backend, precision=file.settings["dtype"])
+    return Model._restored(network, made, {**file.settings, "class_names": names}, params, running)
+
+
+def _names_of(file: io.ModelFile, network: Network) -> Sequence[data.ClassName] | None:
+    """Return the names of the classes; raise ModelFileError unless there is one for each, and each another."""
+    with file.judged("has class names that do not fit"):
+        return data.check_class_names(file.settings.get("class_names"), classes_of(network))
+
+
+def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(array.shape) for name, array in arrays.items()}
 
 
 __all__ = ["Model", "load"]

@@ -10,9 +10,17 @@ from bpengine.errors import ConfigError, whole
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._own import Pair
 from bpengine.layers.activation import Activation
-from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
+from bpengine.layers.chain import (
+    backward_chain,
+    check_layers,
+    forward_chain,
+    init_chain,
+    init_running_chain,
+    shapes_chain,
+    sizes,
+)
 from bpengine.layers.dense import Dense
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, Shapes
 from bpengine.layers.residual import neediest
 from bpengine.layers.sharing import Shared, gather, owned, shared_places, spread
 from bpengine.losses import Loss, make_loss
@@ -82,8 +90,16 @@ class Network:
     def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
         """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend."""
         streams = [stream("initial weights", seed, i) for i in range(len(self.layers))]
-        params = owned(self.shared, init_chain(self.layers, streams, self.inputs))
+        params = owned(self.shared, init_chain(self.layers, streams, self.inputs, set()))
         return params, init_running_chain(self.layers, self.inputs)
+
+    def shapes(self) -> Shapes:
+        """Return the shapes of parameters and running statistics, named as `init` names them; nothing is drawn for it.
+
+        A layer of one's own that has no `shapes` is asked to make its arrays.
+        """
+        found = shapes_chain(self.layers, self.inputs)
+        return Shapes(owned(self.shared, found.params), found.running)
 
     def smallest_batch(self, run: Run) -> int:
         """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1."""

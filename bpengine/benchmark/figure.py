@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from bpengine.errors import BackendUnavailable
+from bpengine.writing import write_whole
 
 Record = dict[str, Any]
 OWN, OTHERS = (
@@ -51,7 +53,9 @@ def draw(record: Record, path: Path) -> None:
     with import_module("matplotlib").rc_context(
         {"svg.hashsalt": "bpengine", "svg.fonttype": "none"}
     ):  # the same each time
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=150)
+        date = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(drawn := BytesIO(), format=path.suffix[1:], metadata=date, dpi=150)
+    write_whole(path, drawn.getvalue())
 
 
 def _styles(record: Record) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from bpengine.benchmark.results import Outcome, Result, Trial, disagreements, sp
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.runner import Plan
 from bpengine.benchmark.workloads import GROUP_OF, Workload
+from bpengine.writing import write_whole
 
 SCHEMA = 1
 YARDSTICKS = (
@@ -119,8 +120,8 @@ def _memory(trial: Trial, name: str, device: str) -> Record | None:
 
 
 def write(record: Record, path: Path) -> None:
-    """Write a record as JSON."""
-    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    """Write a record as JSON, whole or not at all; raise WriteError."""
+    write_whole(path, f"{json.dumps(record, indent=1, allow_nan=False)}\n".encode())
 
 
 def read(path: Path) -> Record:

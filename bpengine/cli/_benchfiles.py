@@ -15,6 +15,7 @@ import bpengine as bp
 from bpengine.benchmark import figure, record, report, smi
 from bpengine.cli import _blas, _forced, _machine
 from bpengine.cli._output import claim, say
+from bpengine.writing import write_whole
 
 
 def circumstances(device: str = "cpu", *, quick: bool) -> dict[str, Any]:
@@ -68,10 +69,8 @@ class Files:
 
     def keep(self, made: dict[str, Any]) -> None:
         """Write the record of what has been run so far, in place of the one before it."""
-        beside = self.json.with_suffix(".json.part")
-        record.write(made, beside)
-        beside.replace(self.json)
-        self.page.write_text(report.document(made), encoding="utf-8")
+        record.write(made, self.json)
+        write_whole(self.page, report.document(made).encode())
 
     def write(self, made: dict[str, Any]) -> None:
         """Write what can be written, and say where it is."""
@@ -80,6 +79,6 @@ class Files:
         if reason is None:
             figure.draw(made, self.figure)
             text += f"\n![Throughput and shares of the roofline]({self.figure.name})\n"
-        self.page.write_text(text, encoding="utf-8")
+        write_whole(self.page, text.encode())
         drawn = f"no figure: {reason}" if reason else str(self.figure)
         say(f"written: {self.json}, {self.page}, {drawn}", err=True)

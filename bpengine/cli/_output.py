@@ -6,7 +6,6 @@ Texts are made visible before a table is laid out: an escape is wider than the c
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bpengine.cli._guard import Guard
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, WriteError
 from bpengine.visible import visible, visible_json
+from bpengine.writing import check_target
 
 
 def show(*parts: Table | Text | str) -> None:
@@ -82,13 +82,9 @@ def claim(path: Path, *, force: bool, option: str = "--out") -> None:
     """
     if path.is_dir():
         raise ConfigError(f"{option} requires a file name, got the folder {str(path)!r}.")
-    if not path.parent.is_dir():
-        raise ConfigError(f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}. Create it first.")
     try:
-        if path.exists() and not force:
-            raise ConfigError(
-                f"{str(path)!r} exists already. Choose another {option}, or pass --force to overwrite it."
-            )
-        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
-    except OSError as error:
-        raise ConfigError(f"cannot write {str(path)!r}: {error.strerror}. Choose another {option}.") from None
+        check_target(path)
+    except WriteError as error:
+        raise ConfigError(f"{error} Choose another {option}.") from None
+    if path.exists() and not force:
+        raise ConfigError(f"{str(path)!r} exists already. Choose another {option}, or pass --force to overwrite it.")

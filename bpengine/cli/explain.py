@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 import bpengine as bp
-from bpengine import io
 from bpengine.cli import _build, _drawn, _names, _page, _source
 from bpengine.cli._explained import Subject, fresh, swept
 from bpengine.cli._numbers import number_or_name
@@ -21,6 +20,7 @@ from bpengine.explain.unit import explain_trace
 from bpengine.explain.verified import Verified
 from bpengine.explain.words import words
 from bpengine.visible import visible, visible_json
+from bpengine.writing import write_whole
 
 HELP = """\
 Take a training step apart: every gradient as a sum of terms, with the engine's own numbers.
@@ -201,7 +201,7 @@ def _put(text: str, out: Path | None) -> None:
     if out is None:
         say(text.rstrip("\n"))
     else:
-        io.write_whole(out, (visible(text).rstrip("\n") + "\n").encode())
+        write_whole(out, (visible(text).rstrip("\n") + "\n").encode())
         show(f"written: {out}")
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import typer
 
 import bpengine as bp
-from bpengine import io
 from bpengine.cli import _names, _source
 from bpengine.cli._output import claim, say, scores_text
 from bpengine.data.classnames import ClassName, name_text
 from bpengine.errors import ConfigError, DataError
 from bpengine.training.inputs import classes_of
+from bpengine.writing import write_whole
 
 HELP = """\
 Predict with a saved model.
@@ -104,11 +104,11 @@ def _write(out: Path | None, network: bp.Network, predicted: np.ndarray, names: 
     elif out.suffix == ".npy":
         file = text_io.BytesIO()
         np.save(file, predicted)
-        io.write_whole(out, file.getvalue())
+        write_whole(out, file.getvalue())
     else:
         text = text_io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(_table(network, predicted, names))
-        io.write_whole(out, text.getvalue().encode())
+        write_whole(out, text.getvalue().encode())
 
 
 def _table(network: bp.Network, predicted: np.ndarray, names: tuple[ClassName, ...] | None) -> Rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from bpengine.data.mapped import BLOCK_BYTES
 from bpengine.data.memory import release
 from bpengine.data.synthetic import BLOCK, bind, empty_arrays, floating, recipe
 from bpengine.errors import DataError
+from bpengine.writing import Draft, replacing
 
 Mapped = np.memmap[Any, Any]
 
@@ -44,18 +44,10 @@ def write(
     fill = bind(name, settings, whole("write", "seed", seed, 0))
     per_chunk = BLOCK_BYTES // (settings.features * kind.itemsize) // BLOCK * BLOCK  # whole blocks: none drawn twice
     chunk = max(BLOCK, per_chunk) if chunk_rows is None else whole("write", "chunk_rows", chunk_rows, 1)
-    x_file, y_file = targets = _names(Path(path), name)
-    parts = [target.with_name(f".{target.name}.{os.getpid()}.part") for target in targets]
-    try:
-        x_shape, y_shape, y_kind = empty_arrays(settings, rows, kind)
-        _fill_by_chunks(fill, _create(parts[0], x_shape, kind), _create(parts[1], y_shape, y_kind), chunk)
-        _rename(parts, targets)
-    except OSError as error:
-        raise DataError(f"write cannot store {rows:,} rows as {x_file} and {y_file.name}: {error}") from error
-    finally:
-        for part in parts:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+    targets = _names(Path(path), name)
+    x_shape, y_shape, y_kind = empty_arrays(settings, rows, kind)
+    with replacing(*targets, error=DataError) as (x_draft, y_draft):
+        _fill_by_chunks(fill, _create(x_draft, x_shape, kind), _create(y_draft, y_shape, y_kind), chunk)
     return targets
 
 
@@ -64,15 +56,14 @@ def _names(path: Path, name: str) -> tuple[Path, Path]:
     return prefix.with_name(f"{prefix.name}_x.npy"), prefix.with_name(f"{prefix.name}_y.npy")
 
 
-def _create(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Mapped:
-    """Open a new .npy file for writing, with its whole space reserved.
+def _create(draft: Draft, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Mapped:
+    """Make a draft a .npy file that can be written to, with its whole space reserved.
 
     Without the reservation a disk that fills up midway ends the process (SIGBUS) instead of raising OSError.
     """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    array = np.lib.format.open_memmap(draft.path, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        os.posix_fallocate(draft.file, 0, draft.path.stat().st_size)
     return array
 
 
@@ -84,13 +75,3 @@ def _fill_by_chunks(fill: Callable[[Array, Array, int], None], x: Mapped, y: Map
         release(y)
     x.flush()
     y.flush()
-
-
-def _rename(parts: list[Path], targets: tuple[Path, Path]) -> None:
-    """Give both files their names; when the second cannot get its name, neither stays."""
-    os.replace(parts[0], targets[0])
-    try:
-        os.replace(parts[1], targets[1])
-    except OSError:
-        targets[0].unlink()
-        raise

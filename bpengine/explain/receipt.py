@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bpengine import io
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.trace import Trace
 from bpengine.ops import Call, known
+from bpengine.writing import write_whole
 
 FORMAT = "bpengine training step 1"
 STATISTICS = {
@@ -59,7 +59,7 @@ def _require_known(traced: Trace) -> None:
 
 def write_receipt(traced: Trace, path: str | os.PathLike[str]) -> None:
     """Write a step's receipt to a file, whole or not at all."""
-    io.write_whole(path, ("\n".join(receipt(traced)) + "\n").encode())
+    write_whole(path, ("\n".join(receipt(traced)) + "\n").encode())
 
 
 def _head(traced: Trace) -> dict[str, Any]:

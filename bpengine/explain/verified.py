@@ -22,14 +22,14 @@ class Verified:
     @property
     def reason(self) -> str:
         """Why the line does not follow; "" where all do."""
-        return "" if self.why is None else self.why.told(words("en"))
+        return "" if self.why is None else _short(self.why.told(words("en")))
 
     def text(self, lang: str = "en") -> str:
         """Return the verdict in words, English or Portuguese."""
         say = words(lang)
         if self.why is None:
             return say("receipt_follows", lines=self.lines, values=self.values)
-        return say("receipt_fails", line=self.line, reason=self.why.told(say))
+        return say("receipt_fails", line=self.line, reason=_short(self.why.told(say)))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -37,3 +37,8 @@ class Verified:
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _short(text: str) -> str:
+    """Return a reason that is no longer than a few lines: it may quote the receipt."""
+    return text if len(text) <= 1000 else f"{text[:1000]} ..."

@@ -28,6 +28,7 @@ class Wiring:
         self.lines: dict[int, int] = {}  # call -> line
         self.calls: dict[int, dict[str, Any]] = {}
         self.maker: dict[int, int] = {}  # array -> call
+        self.uses: dict[int, list[tuple[int, str]]] = {}  # array -> (forward call, name of the argument)
         self.reverse: dict[int, list[int]] = {}  # forward call -> its backward calls
         self.roles: dict[int, str] = {}
         self.wrong: list[Wrong] = []
@@ -66,6 +67,9 @@ class Wiring:
             self.maker[output["array"]] = number
         if "of" in entry:
             self.reverse.setdefault(entry["of"], []).append(number)
+            return
+        for name, array in entry["inputs"].items():
+            self.uses.setdefault(array, []).append((number, name))
 
     def result(self, line: int, results: dict[str, Any]) -> None:
         """Take the result."""
@@ -128,7 +132,7 @@ class Wiring:
             if name == "dloss":
                 if self.roles.get(given) != "one":
                     yield self.lines[number], reason("begins")
-            elif sorted(self._leaves(given)) != sorted(self._contributions(made)):
+            elif not self._is_sum(given, self._contributions(made)):
                 yield self.lines[number], reason("cotangent", name=name, function=call["function"])
 
     def _named(self) -> Iterator[Wrong]:
@@ -138,7 +142,7 @@ class Wiring:
             n for n, c in self.calls.items() if _OWNER[c["function"]].kind in ("loss", "penalty") and "of" not in c
         ]
         wanted = sorted(self.calls[n]["outputs"]["loss"]["array"] for n in losses)
-        if sorted(self._leaves(results["loss"])) != wanted:
+        if not self._is_sum(results["loss"], wanted):
             yield line, reason("total")
         params = {role.removeprefix("parameter "): a for a, role in self.roles.items() if role.startswith("parameter ")}
         for kind in ("gradients", "updated"):
@@ -147,7 +151,7 @@ class Wiring:
                 return
         for name, array in params.items():
             gradient, new = results["gradients"][name], results["updated"][name]
-            if sorted(self._leaves(gradient)) != sorted(self._contributions(array)):
+            if not self._is_sum(gradient, self._contributions(array)):
                 yield line, reason("gradient", name=name)
             update = self.calls.get(self.maker.get(new, -1), {"function": "", "inputs": {}})
             given, rule = dict(update["inputs"]), self.rule["kernel"]
@@ -168,18 +172,23 @@ class Wiring:
     def _contributions(self, array: int) -> list[int]:
         """Return what comes back from all uses of an array."""
         found = []
-        for number, call in self.calls.items():
-            if "of" in call:
-                continue
-            for name, used in call["inputs"].items():
-                for back in self.reverse.get(number, []) if used == array else []:
-                    outputs = self.calls[back]["outputs"]
-                    found += [outputs[f"d{name}"]["array"]] if f"d{name}" in outputs else []
+        for number, name in self.uses.get(array, []):
+            for back in self.reverse.get(number, []):
+                outputs = self.calls[back]["outputs"]
+                found += [outputs[f"d{name}"]["array"]] if f"d{name}" in outputs else []
         return found
 
-    def _leaves(self, array: int) -> list[int]:
-        """Return what an array is the sum of: the arrays that bookkeeping additions put together, else itself."""
-        call = self.calls.get(self.maker.get(array, -1))
-        if call is None or call["function"] != "add_fwd" or self.reverse.get(call["call"]):
-            return [array]
-        return [leaf for part in call["inputs"].values() for leaf in self._leaves(part)]
+    def _is_sum(self, array: int, wanted: list[int]) -> bool:
+        """Tell whether an array is the sum of those wanted: taken apart as far as bookkeeping additions put it together.
+
+        A receipt may name the same sum many times over, so no more is taken apart than can be wanted.
+        """
+        found, rest = list[int](), [array]
+        while rest and len(found) + len(rest) <= len(wanted):
+            part = rest.pop()
+            call = self.calls.get(self.maker.get(part, -1))
+            if call is None or call["function"] != "add_fwd" or self.reverse.get(call["call"]):
+                found.append(part)
+            else:
+                rest += call["inputs"].values()
+        return not rest and sorted(found) == sorted(wanted)

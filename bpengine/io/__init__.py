@@ -1,7 +1,8 @@
 """Model files: what a model is made of, on disk."""
 
 from bpengine.io.descriptions import build, describe, difference
-from bpengine.io.modelfile import Contents, check_arrays, read, write, write_whole
+from bpengine.io.modelfile import Contents, ModelFile, opened, write
 from bpengine.io.own import own_code
+from bpengine.io.text import one_line
 
-__all__ = ["Contents", "build", "check_arrays", "describe", "difference", "own_code", "read", "write", "write_whole"]
+__all__ = ["Contents", "ModelFile", "build", "describe", "difference", "one_line", "opened", "own_code", "write"]

@@ -9,7 +9,9 @@ import numpy as np
 from bpengine.errors import ModelFileError, nearest
 from bpengine.io.own import Own
 from bpengine.io.settings import settings_of
-from bpengine.layers import LAYERS, Activation, CustomActivation, Dense, Layer, Residual, initializers
+from bpengine.layers import LAYERS, Activation, CustomActivation, Dense, Layer, Residual, contract, initializers
+from bpengine.layers.chain import extent
+from bpengine.layers.sharing import walk
 from bpengine.losses import CustomLoss, Loss
 from bpengine.network import Network
 from bpengine.penalties import L1, L2
@@ -20,6 +22,10 @@ _INITIALIZERS = {type(i).__name__: type(i) for i in initializers.INITIALIZERS.va
 _KNOWN: dict[str, type[Any]] = {**LAYERS, **_INITIALIZERS, "Loss": Loss, "L1": L1, "L2": L2, "Network": Network}
 
 NOTHING = Own()
+MOST_PLACES = 4096  # that a file's network may have; a shared layer counts at each of its places
+MOST_PARTS = 16 * MOST_PLACES  # a layer has an activation and initialisers
+SMALL = 4096  # inputs that any layer may be asked to make its arrays for
+QUOTES = "'\""
 
 
 def describe(value: Any) -> Any:
@@ -28,6 +34,8 @@ def describe(value: Any) -> Any:
     A layer that a network has met before is {"type": "Shared", "place": ...}, and a tie is the place of the layer tied to.
     Raises ModelFileError for a setting of a layer of one's own from which `build` could not make the same layer again.
     """
+    if isinstance(value, Network):
+        check_places(value.layers)
     return _described(value, "", {})
 
 
@@ -75,19 +83,24 @@ def _placed(layer: Layer, place: str, met: dict[int, str]) -> Any:
     return _described(layer, f"{place}.", met)
 
 
-def build(description: Any, own: Own = NOTHING) -> Any:
+def build(description: Any, own: Own = NOTHING, values: int | None = None) -> Any:
     """Return what `describe` described; `own` gives what is not the engine's.
 
-    Raises ModelFileError for what is not known, ConfigError for settings that its class refuses.
+    values: how many numbers there are for its parameters, where the description is a stranger's.
+    Raises ModelFileError for what is not known, for more layers than are read, and for sizes that the numbers cannot fill;
+    ConfigError for settings that its class refuses.
     """
-    return _Builder(own).value(description, "")
+    return _Builder(own, values).value(description, "")
 
 
 class _Builder:
     """Builds one description; `placed` are the layers built so far by place, which others share or are tied to."""
 
-    def __init__(self, own: Own) -> None:
-        self.own, self.placed = own, dict[str, Any]()
+    def __init__(self, own: Own, values: int | None) -> None:
+        self.own, self.values, self.placed = own, values, dict[str, Any]()
+        self.counted: dict[
+            int, tuple[Any, int]
+        ] = {}  # what was built, and of how many parts, those shared counted each time
 
     def value(self, description: Any, place: str) -> Any:
         if isinstance(description, list):
@@ -105,14 +118,30 @@ class _Builder:
         if kind == "CustomActivation":
             return self.own.activation(settings)
         if not isinstance(kind, str) or kind not in known:
+            shown = repr(kind)[:60]
             raise ModelFileError(
-                f"the file uses the layer {kind!r}, which is not known here. {nearest(kind, known)} "
-                f"Pass layers={{{kind!r}: ...}}."
+                f"the file uses the layer {shown}, which is not known here. {nearest(shown.strip(QUOTES), known)} "
+                f"Pass layers={{{shown}: ...}}."
+            )
+        if kind == "Network":
+            check_places(settings.get("layers"))
+            self._check_sizes(settings)
+        parts = 1 + self._parts(list(settings.values()))
+        if parts > MOST_PARTS:  # a short text may share what shares; whoever goes through all of it comes to no end
+            raise ModelFileError(
+                f"a model file describes at most {MOST_PARTS:,} parts, got {str(parts)[:30]} in {kind}."
             )
         try:
-            return known[kind](**settings)
+            made = known[kind](**settings)
+            self.counted[id(made)] = made, parts
+            return made
         except TypeError as error:
             raise ModelFileError(f"the file describes {kind} with settings it does not have: {error}.") from None
+
+    def _parts(self, value: Any) -> int:
+        if isinstance(value, list):
+            return sum(map(self._parts, value))
+        return self.counted.get(id(value), (None, 0))[1]
 
     def _setting(self, kind: Any, name: str, value: Any, place: str) -> Any:
         if kind == "Dense" and name == "tie":
@@ -128,12 +157,43 @@ class _Builder:
             layers.append(self.placed[f"{place}{i}"])
         return layers
 
+    def _check_sizes(self, settings: dict[str, Any]) -> None:
+        """Refuse a layer of one's own that would be asked to make arrays of sizes that no array of the file has."""
+        layers, inputs = settings.get("layers"), settings.get("inputs")
+        if self.values is None or not isinstance(layers, list) or not isinstance(inputs, int):
+            return
+        met: dict[int, int] = {}
+        for place, layer, size in walk(layers, inputs, "", met):
+            met[id(layer)] = size
+            if (
+                type(layer) not in contract.PROVEN
+                and not contract.says_shapes(layer)
+                and size > max(self.values, SMALL)
+            ):
+                raise ModelFileError(
+                    f"layer {place} ({type(layer).__name__}) is given {str(size)[:30]} inputs, and the file has "
+                    f"{self.values} numbers. If that is right, give the class a method shapes(inputs)."
+                )
+
     def _at(self, place: Any) -> Any:
-        if place not in self.placed:
+        if not isinstance(place, str) or place not in self.placed:
+            shown = repr(place)[:60]
             raise ModelFileError(
-                f"the file describes a layer that shares those of place {place!r}, where there is none yet."
+                f"the file describes a layer that shares those of place {shown}, where there is none yet."
             )
         return self.placed[place]
+
+
+def check_places(layers: Any) -> None:
+    """Raise ModelFileError for a network of more layers than are read from a file."""
+    if not isinstance(layers, (list, tuple)):
+        return
+    places = sum(extent(layer).places for layer in layers)
+    if places > MOST_PLACES:
+        raise ModelFileError(
+            f"a model file holds networks of at most {MOST_PLACES:,} layers, got {str(places)[:30]}; a shared layer counts "
+            "at each of its places."
+        )
 
 
 def difference(wanted: Any, found: Any, where: str = "network") -> str | None:

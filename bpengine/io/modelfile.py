@@ -1,17 +1,31 @@
-"""Model files: safetensors with a JSON header. Written whole or not at all; loading reads arrays and text, no code."""
+"""Model files: safetensors with a JSON header. Written whole or not at all; loading reads arrays and text, no code.
+
+A file is judged whole before anything is built from it: header, settings, description, then the shapes that the described
+network has against those of the file's arrays. Only then are the arrays read, and their numbers looked at. What `write`
+writes has passed the same judgement.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from bpengine.data.classnames import is_plain
-from bpengine.errors import ModelFileError
-from bpengine.layers.layer import HostArrays
+from bpengine.errors import BpError, ModelFileError
+from bpengine.io import container
+from bpengine.io.descriptions import build
+from bpengine.io.own import Own
+from bpengine.io.text import one_line
+from bpengine.layers import Shapes, initializers
+from bpengine.layers.layer import ArrayShapes, HostArrays
+from bpengine.network import Network
+from bpengine.writing import write_whole
 
 FORMAT = "bpengine model 1"
 
@@ -29,109 +43,158 @@ class Contents:
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write a model file; a file that was there stays as it was until the new one is complete.
 
-    Raises ModelFileError when the folder does not exist or cannot be written to.
+    Raises ModelFileError when it cannot be written, and for a model that could not be loaded again: with numbers that are not
+    finite, or a description beyond the limits of what is read.
     """
     from safetensors.numpy import save
 
     arrays = {f"params/{n}": a for n, a in contents.params.items()} | {
         f"running/{n}": a for n, a in contents.running.items()
     }
-    header = {"format": FORMAT, "network": json.dumps(contents.network), "settings": json.dumps(contents.settings)}
-    write_whole(path, save({name: array.copy(order="C") for name, array in arrays.items()}, metadata=header))
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write bytes to a file beside the target and move it there in one step; nothing is left behind on a failure."""
-    import tempfile
-
-    target, temporary = Path(path), None
+    for name, array in arrays.items():
+        _require_finite(f"cannot write {str(path)!r}", _kind(name), array)
     try:
-        if target.is_dir():
-            raise ModelFileError(f"cannot write {str(target)!r}: it is a folder. Give a file name: model.safetensors.")
-        if not target.parent.is_dir():
-            raise ModelFileError(
-                f"cannot write {str(target)!r}: there is no folder {str(target.parent)!r}. Create it first."
+        texts = {"network": json.dumps(contents.network), "settings": json.dumps(contents.settings)}
+        data = save(
+            {name: array.copy(order="C") for name, array in arrays.items()}, metadata={"format": FORMAT, **texts}
+        )
+        _require_readable(data, texts)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"cannot write {str(path)!r}: the model could not be loaded again: {error}. Nothing was changed."
+        ) from None
+    write_whole(path, data, error=ModelFileError)
+
+
+def _require_readable(data: bytes, texts: Mapping[str, str]) -> None:
+    length = int.from_bytes(data[:8], "little")
+    if length > container.HEADER_BYTES:
+        raise ValueError(f"its header is of {length:,} bytes, at most {container.HEADER_BYTES:,} are read")
+    container.judged_header(data[8 : 8 + length])
+    for name in texts:
+        container.read_json(texts, name)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file that is open: its description and settings, judged; its arrays, not yet read."""
+
+    path: str
+    network: dict[str, Any]
+    settings: dict[str, Any]
+    inside: container.Container
+
+    def build(self, own: Own) -> tuple[Network, Shapes]:
+        """Return the network that is described, and the shapes of its arrays.
+
+        `own` is code of one's own by name. Raises ModelFileError, whatever goes wrong: classes are given settings that nobody
+        knows.
+        """
+        values = sum(entry.end - entry.begin for entry in self.inside.entries.values()) // 4
+        with self.judged("describes a network that cannot be built"):
+            network = build(self.network, own, values)
+            zeros = replace(own, layers={**own.layers, "Explicit": initializers.Zeros})  # whose values the file has not
+            shapes = build(self.network, zeros, values).shapes()
+            if not isinstance(network, Network):
+                raise ModelFileError(f"it describes a {type(network).__name__} where a Network is wanted.")
+        return network, shapes
+
+    @contextmanager
+    def judged(self, what: str) -> Iterator[None]:
+        """Make any error one that names the file and says what is wrong."""
+        try:
+            yield
+        except Exception as error:
+            said = str(error) if isinstance(error, BpError) else f"{type(error).__name__}: {error}"
+            raise ModelFileError(f"the model file {self.path!r} {what}: {one_line(said)}") from (
+                None if isinstance(error, (BpError, MemoryError, RecursionError)) else error
             )
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, target.stat().st_mode if target.exists() else 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise ModelFileError(f"cannot write {str(target)!r}: {error.strerror or error}. Nothing was changed.") from None
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+
+    def arrays(self, wanted: Shapes) -> tuple[HostArrays, HostArrays]:
+        """Return parameters and running statistics in the order that is wanted, once names and shapes are those wanted.
+
+        Raises ModelFileError for other names or shapes, and for numbers that are not finite.
+        """
+        entries, every = self.inside.entries, (("params/", wanted.params), ("running/", wanted.running))
+        for start, shapes in every:
+            found = {n.removeprefix(start): entry.shape for n, entry in entries.items() if n.startswith(start)}
+            check_shapes(self.path, KINDS[start], shapes, found)
+        params, running = ({n: self._array(start + n) for n in shapes} for start, shapes in every)
+        return params, running
+
+    def _array(self, name: str) -> np.ndarray[Any, Any]:
+        try:
+            array = self.inside.read(name)
+        except (OSError, ValueError, MemoryError) as error:
+            raise container.damaged(self.path, error) from None
+        _require_finite(f"the model file {self.path!r} cannot be loaded", _kind(name), array)
+        return array
 
 
-def read(path: str | os.PathLike[str]) -> Contents:
-    """Read a model file.
+KINDS = {"params/": "parameter", "running/": "running statistic"}
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
+    """Open a model file and judge all but its arrays' numbers.
 
     Raises ModelFileError when it is missing, truncated, corrupt, or no model file of this format.
     """
-    from safetensors import SafetensorError, safe_open
-
-    shown = repr(str(path))
-    try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            header = file.metadata() or {}
-            names = file.keys()
-            arrays = {name: file.get_tensor(name) for name in names}
-    except FileNotFoundError:
-        raise ModelFileError(f"there is no model file {shown}.") from None
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as error:  # the last two: dtypes NumPy lacks
-        raise ModelFileError(
-            f"the model file {shown} is corrupt or truncated: {error}. Save the model again."
-        ) from None
-    if header.get("format") != FORMAT:
-        raise ModelFileError(f"{shown} is not a file of the format {FORMAT!r}, got {header.get('format')!r}.")
-    try:
-        network, settings = json.loads(header["network"]), json.loads(header["settings"])
-        _check_settings(network, settings)
-    except (KeyError, ValueError, RecursionError) as error:
-        raise ModelFileError(f"the header of the model file {shown} is damaged: {error}.") from None
-    return Contents(network, settings, _under("params/", arrays), _under("running/", arrays))
+    with container.opened(path, FORMAT) as inside:
+        try:
+            network, settings = (container.read_json(inside.texts, name) for name in ("network", "settings"))
+            _check_settings(network, settings)
+            _check_entries(inside.entries, settings["dtype"])
+        except ValueError as error:
+            raise ModelFileError(f"the header of the model file {str(path)!r} is damaged: {error}.") from None
+        yield ModelFile(str(path), network, settings, inside)
 
 
 def _check_settings(network: Any, settings: Any) -> None:
     if not isinstance(network, dict) or not isinstance(settings, dict):
         raise ValueError("network and settings must be objects")
     if settings.get("dtype") not in ("float32", "float64"):
-        raise ValueError(f"dtype must be float32 or float64, got {settings.get('dtype')!r}")
+        raise ValueError(f"dtype must be float32 or float64, got {_short(settings.get('dtype'))}")
     for name in ("seed", "fits"):
         value = settings.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ValueError(f"{name} must be a whole number of at least 0, got {value!r}")
+            raise ValueError(f"{name} must be a whole number of at least 0, got {_short(value)}")
     names = settings.get("class_names")
     if names is not None and not (isinstance(names, list) and all(map(is_plain, names))):
-        raise ValueError(f"class_names must be a list of text and finite numbers, got {names!r}")
+        raise ValueError(f"class_names must be a list of text and finite numbers, got {_short(names)}")
 
 
-def check_arrays(path: str | os.PathLike[str], kind: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def _check_entries(entries: Mapping[str, container.Entry], dtype: str) -> None:
+    for name, entry in entries.items():
+        if not name.startswith(tuple(KINDS)):
+            raise ValueError(f"the array {_short(name)} is neither a parameter nor a running statistic")
+        if entry.dtype != dtype:
+            raise ValueError(f"the array {_short(name)} is of the dtype {entry.dtype}, the model's is {dtype}")
+
+
+def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, found: ArrayShapes) -> None:
     """Raise ModelFileError when a file's arrays are not those that the network has, by name and shape."""
     for name in [*wanted, *(n for n in found if n not in wanted)]:
-        here = wanted[name].shape if name in wanted else None
-        there = found[name].shape if name in found else None
+        here, there = wanted.get(name), found.get(name)
         if here != there:
             raise ModelFileError(
-                f"the model file {str(path)!r} does not fit the network: {kind} {name!r} has the shape {here} in the network "
-                f"and {there} in the file (None: it is not there)."
+                f"the model file {str(path)!r} does not fit the network: {kind} {_short(name)} has the shape {here} in the "
+                f"network and {there} in the file (None: it is not there)."
             )
 
 
-def _under(prefix: str, arrays: HostArrays) -> HostArrays:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+def _require_finite(what: str, which: str, array: np.ndarray[Any, Any]) -> None:
+    if not (finite := np.isfinite(array)).all():
+        where = [int(i) for i in np.unravel_index(int(np.argmin(finite)), array.shape)]
+        raise ModelFileError(f"{what}: {which} requires finite numbers, got {array[tuple(where)]} at {where}.")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _kind(name: str) -> str:
+    """Return "parameter '0.weight'" for "params/0.weight"."""
+    start = name[: name.index("/") + 1]
+    return f"{KINDS[start]} {_short(name.removeprefix(start))}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]} ..."

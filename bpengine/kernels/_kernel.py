@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any, Literal, TypeAlias
 
@@ -107,7 +108,7 @@ class Kernel:
         keyword = inspect.Parameter.KEYWORD_ONLY
         return {n: p.default for n, p in self._parameters.items() if p.kind is keyword}
 
-    @property
+    @cached_property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.forward).parameters
 

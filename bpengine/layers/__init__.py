@@ -4,7 +4,7 @@ from bpengine.layers import contract, initializers
 from bpengine.layers.activation import Activation, CustomActivation
 from bpengine.layers.dense import Dense
 from bpengine.layers.dropout import Dropout
-from bpengine.layers.layer import Layer, Run
+from bpengine.layers.layer import Layer, Run, Shapes
 from bpengine.layers.normalization import BatchNorm, LayerNorm
 from bpengine.layers.residual import Residual
 
@@ -25,5 +25,6 @@ __all__ = [
     "LayerNorm",
     "Residual",
     "Run",
+    "Shapes",
     "initializers",
 ]

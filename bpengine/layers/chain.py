@@ -9,9 +9,38 @@ import numpy as np
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels._kernel import Array
-from bpengine.layers.contract import check_initial, check_penalized, outputs_of, run_backward, run_forward
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, local, qualified
+from bpengine.layers.contract import (
+    PROVEN,
+    check_initial,
+    check_penalized,
+    check_shapes,
+    outputs_of,
+    run_backward,
+    run_forward,
+    says_shapes,
+    shapes_of,
+)
+from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes, local, qualified
 from bpengine.ops import Ops
+
+MOST_NESTED = 64  # each level is some calls inside one another, of which Python allows a thousand
+
+
+class Chained(Layer):
+    """A layer whose parameters are those of layers in a row, numbered."""
+
+    layers: Sequence[Layer]
+
+    def streams(self, rng: np.random.Generator) -> list[np.random.Generator]:
+        """Return the streams that the layers draw from."""
+        return rng.spawn(len(self.layers))
+
+
+class Extent(NamedTuple):
+    """How deep layers are nested, and how many places there are: a shared layer counts at each of its places."""
+
+    depth: int
+    places: int
 
 
 def check_layers(given: Any, who: str) -> tuple[Layer, ...]:
@@ -30,6 +59,23 @@ def check_layers(given: Any, who: str) -> tuple[Layer, ...]:
     return layers
 
 
+def extent(layer: Layer) -> Extent:
+    """Return how far a layer goes in: 0 deep and one place, but for one that holds layers."""
+    found: Extent = getattr(layer, "_extent", Extent(0, 1))
+    return found
+
+
+def extent_of(layers: Sequence[Layer], who: str) -> Extent:
+    """Return the extent of what holds these layers; raise ConfigError where they are nested too deep to be run."""
+    inner = [extent(layer) for layer in layers]
+    depth = 1 + max(one.depth for one in inner)
+    if depth > MOST_NESTED:
+        raise ConfigError(
+            f"{who} requires layers nested at most {MOST_NESTED} deep, got {depth}. Put some one after another."
+        )
+    return Extent(depth, 1 + sum(one.places for one in inner))
+
+
 def sizes(layers: Sequence[Layer], inputs: int) -> list[int]:
     """Return the number of features before each layer and after the last."""
     result = [inputs]
@@ -38,23 +84,60 @@ def sizes(layers: Sequence[Layer], inputs: int) -> list[int]:
     return result
 
 
-def init_chain(layers: Sequence[Layer], streams: Sequence[np.random.Generator], inputs: int) -> HostArrays:
-    """Return initial parameters by full name; each layer draws from a stream of its own."""
+def init_chain(
+    layers: Sequence[Layer], streams: Sequence[np.random.Generator], inputs: int, met: set[int] | None = None
+) -> HostArrays:
+    """Return initial parameters by full name; each layer draws from a stream of its own.
+
+    met: the layers that have drawn already, by id; those draw no more, for their parameters are known by another name.
+    """
     params: HostArrays = {}
     for i, (layer, rng, size) in enumerate(zip(layers, streams, sizes(layers, inputs), strict=False)):
-        place, drawn = str(i), layer.init(rng, size)
-        params |= qualified(check_initial(layer, place, "its init to return the parameters", drawn), place)
-        check_penalized(layer, place, drawn)
+        if met is not None and id(layer) in met:
+            continue
+        params |= qualified(_init(layer, str(i), rng, size, met), str(i))
+        if met is not None:
+            met.add(id(layer))
     return params
+
+
+def _init(layer: Layer, place: str, rng: np.random.Generator, size: int, met: set[int] | None) -> HostArrays:
+    if type(layer) in PROVEN and isinstance(layer, Chained):
+        return init_chain(layer.layers, layer.streams(rng), size, met)
+    drawn = check_initial(layer, place, "its init to return the parameters", layer.init(rng, size))
+    check_penalized(layer, place, drawn)
+    if type(layer) not in PROVEN and says_shapes(layer):
+        check_shapes(layer, place, shapes_of(layer, size).params, drawn)
+    return drawn
 
 
 def init_running_chain(layers: Sequence[Layer], inputs: int) -> HostArrays:
     """Return initial running statistics by full name."""
     running: HostArrays = {}
+    made: dict[tuple[int, int], HostArrays] = {}  # of layers that stand here more than once
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
-        place, kept = str(i), layer.init_running(size)
-        running |= qualified(check_initial(layer, place, "its init_running to return the statistics", kept), place)
+        key = id(layer), size
+        again = {n: np.array(a) for n, a in made[key].items()} if key in made else None
+        made[key] = again if again is not None else _init_running(layer, str(i), size)
+        running |= qualified(made[key], str(i))
     return running
+
+
+def _init_running(layer: Layer, place: str, size: int) -> HostArrays:
+    kept = check_initial(layer, place, "its init_running to return the statistics", layer.init_running(size))
+    if type(layer) not in PROVEN and says_shapes(layer):
+        check_shapes(layer, place, shapes_of(layer, size).running, kept)
+    return kept
+
+
+def shapes_chain(layers: Sequence[Layer], inputs: int) -> Shapes:
+    """Return the shapes of parameters and running statistics by full name."""
+    params, running = ArrayShapes(), ArrayShapes()
+    for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
+        found = shapes_of(layer, size)
+        params |= qualified(found.params, str(i))
+        running |= qualified(found.running, str(i))
+    return Shapes(params, running)
 
 
 class Stage(NamedTuple):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ import numpy as np
 from bpengine.errors import ConfigError, DataError, ShapeError, whole
 from bpengine.kernels._contract import in_dtype, lent, told
 from bpengine.kernels._kernel import Array
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
 PROVEN: set[type[Layer]] = {Layer}  # the engine's own, filled where they are all known
 BIAS_ROWS = (None, "first", "last")
+_SHAPED = ("shapes", "init", "init_running")
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,44 @@ def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArray
                 f"{who} requires {name!r} of finite numbers, got NaN or infinity. Give other initial values."
             )
     return dict(arrays)
+
+
+def says_shapes(layer: Layer) -> bool:
+    """Tell whether a layer says the shapes of its arrays itself, and of just those that it makes.
+
+    A class that changes what `init` returns and inherits `shapes` does not.
+    """
+    kinds = type(layer).__mro__
+    first = {name: next(i for i, kind in enumerate(kinds) if name in vars(kind)) for name in _SHAPED}
+    return kinds[first["shapes"]] is not Layer and first["shapes"] == min(first.values())
+
+
+def shapes_of(layer: Layer, inputs: int) -> Shapes:
+    """Return the shapes of a layer's parameters and running statistics; of one that does not say them, by making them.
+
+    Raises ConfigError when it says something else than tuples of whole numbers by name.
+    """
+    if type(layer) in PROVEN:
+        return layer.shapes(inputs)
+    found = layer.shapes(inputs) if says_shapes(layer) else Layer.shapes(layer, inputs)
+    who = name_of(layer, "")
+    try:
+        params, running = ({n: tuple(shape) for n, shape in part.items()} for part in found)
+    except (TypeError, ValueError, AttributeError):
+        raise ConfigError(f"{who} requires its shapes to return Shapes(params, running), got {_kind(found)}.") from None
+    for name, shape in (params | running).items():
+        if not isinstance(name, str) or not all(isinstance(n, Integral) and n >= 0 for n in shape):
+            raise ConfigError(f"{who} requires the shape of {name!r} to be a tuple of whole numbers, got {shape!r}.")
+    return Shapes(params, running)
+
+
+def check_shapes(layer: Layer, place: str, said: ArrayShapes, arrays: HostArrays) -> None:
+    """Raise ShapeError when a layer of one's own says other shapes than those of the arrays that it makes."""
+    made = {name: np.shape(value) for name, value in arrays.items()}
+    if made != said:
+        raise ShapeError(
+            f"{name_of(layer, place)} requires its shapes to be those of the arrays that it makes, {made}, got {said}."
+        )
 
 
 def outputs_of(layer: Layer, inputs: int) -> int:

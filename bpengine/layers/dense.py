@@ -11,9 +11,10 @@ from bpengine.errors import ConfigError, whole
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._own import Pair
 from bpengine.layers.activation import Activation, make_activation
-from bpengine.layers.contract import run_backward, run_forward
+from bpengine.layers.chain import extent_of
+from bpengine.layers.contract import run_backward, run_forward, shapes_of
 from bpengine.layers.initializers import Explicit, Initializer, make_initializer
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, local, qualified
+from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes, local, qualified
 from bpengine.ops import Ops
 
 BENT = "activation"  # where the parameters of a layer given as the activation are
@@ -68,6 +69,8 @@ class Dense(Layer):
             )
         object.__setattr__(self, "units", whole(units, "Dense", "the number of units"))
         object.__setattr__(self, "activation", made)
+        if not isinstance(made, Activation):
+            object.__setattr__(self, "_extent", extent_of([made], "Dense"))
         object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "tie", tie)
         if tie is not None:
@@ -113,6 +116,14 @@ class Dense(Layer):
     def init_running(self, inputs: int) -> HostArrays:
         """Return the running statistics of the activation."""
         return qualified(self.activation.init_running(self.units), BENT)
+
+    def shapes(self, inputs: int) -> Shapes:
+        """Return the shapes of weight and bias, and of what the activation has."""
+        own: ArrayShapes = {} if self.tie is not None else {"weight": (inputs + bool(self._ones), self.units)}
+        if self.bias is True:
+            own["bias"] = (self.units,)
+        inner = shapes_of(self.activation, self.units)
+        return Shapes({**own, **qualified(inner.params, BENT)}, qualified(inner.running, BENT))
 
     def _init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
         if self.tie is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import as_host
-from bpengine.errors import ConfigError, DataError, ShapeError, unknown
+from bpengine.errors import ConfigError, DataError, ShapeError, number, unknown
 
 HostArray = np.ndarray[Any, Any]
 
@@ -42,6 +42,9 @@ class Normal(Initializer):
 
     std: float = 0.01
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "std", number(self.std, "Normal", "std"))
+
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw the values."""
         return self.std * rng.standard_normal(shape)
@@ -52,6 +55,9 @@ class Uniform(Initializer):
     """Uniform distribution between -limit and limit."""
 
     limit: float = 0.05
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limit", number(self.limit, "Uniform", "limit"))
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw the values."""
@@ -90,6 +96,9 @@ class Orthogonal(Initializer):
     """Orthonormal rows or columns, times `gain`. Source: Saxe, McClelland, Ganguli, ICLR 2014."""
 
     gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", number(self.gain, "Orthogonal", "gain"))
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw a normal matrix and keep the orthogonal factor of its QR decomposition, with the signs made unique."""

@@ -7,16 +7,27 @@ whatever is computed is a call of `ops`. To add one, subclass `Layer` and give t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
+from bpengine.streams import stream
 
+Value = TypeVar("Value")
 Arrays = dict[str, Array]
 HostArrays = dict[str, np.ndarray[Any, Any]]
+ArrayShapes = dict[str, tuple[int, ...]]
+
+
+class Shapes(NamedTuple):
+    """The shapes of a layer's parameters and of its running statistics, by name."""
+
+    params: ArrayShapes
+    running: ArrayShapes
 
 
 class Run(NamedTuple):
@@ -54,6 +65,19 @@ class Layer:
         """Return the initial running statistics by local name: kept by training, not trained."""
         return {}
 
+    def shapes(self, inputs: int) -> Shapes:
+        """Return the shapes of what `init` and `init_running` return.
+
+        Here they are found by calling both. A layer that says them without making an array can be loaded from a file of
+        which nobody knows yet whether its sizes are those of its arrays.
+
+        >>> import bpengine as bp
+        >>> bp.Dense(3).shapes(2)
+        Shapes(params={'weight': (2, 3), 'bias': (3,)}, running={})
+        """
+        drawn, kept = self.init(stream("shared shapes", 0), inputs), self.init_running(inputs)
+        return Shapes({n: np.shape(a) for n, a in drawn.items()}, {n: np.shape(a) for n, a in kept.items()})
+
     def smallest_batch(self, run: Run) -> int:
         """Return the number of rows that a step needs at least: 2 where it is run on statistics over them."""
         return 1
@@ -71,15 +95,15 @@ class Layer:
         return dy, {}
 
 
-def local(arrays: Arrays, place: str) -> Arrays:
+def local(arrays: Mapping[str, Value], place: str) -> dict[str, Value]:
     """Return the arrays of one layer under their local names: "0.weight" becomes "weight"."""
     start = place + "."
     return {name[len(start) :]: array for name, array in arrays.items() if name.startswith(start)}
 
 
-def qualified(arrays: Arrays, place: str) -> Arrays:
+def qualified(arrays: Mapping[str, Value], place: str) -> dict[str, Value]:
     """Return local arrays under their full names: "weight" becomes "0.weight"."""
     return {f"{place}.{name}": array for name, array in arrays.items()}
 
 
-__all__ = ["Arrays", "HostArrays", "Layer", "Run", "local", "qualified"]
+__all__ = ["Arrays", "HostArrays", "Layer", "Run", "Shapes", "local", "qualified"]

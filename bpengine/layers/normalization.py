@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.errors import number
 from bpengine.kernels._kernel import Array
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
 
@@ -23,6 +23,10 @@ class _Normalization(Layer):
     def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
         """Start as the plain normalisation: gamma 1, beta 0."""
         return {"gamma": np.ones(inputs), "beta": np.zeros(inputs)}
+
+    def shapes(self, inputs: int) -> Shapes:
+        """Return the shapes of gamma and beta."""
+        return Shapes({"gamma": (inputs,), "beta": (inputs,)}, {})
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,10 @@ class BatchNorm(_Normalization):
     def init_running(self, inputs: int) -> HostArrays:
         """Start from mean 0 and variance 1."""
         return {"mean": np.zeros(inputs), "variance": np.ones(inputs)}
+
+    def shapes(self, inputs: int) -> Shapes:
+        """Return the shapes of gamma and beta, mean and variance."""
+        return Shapes(super().shapes(inputs).params, {"mean": (inputs,), "variance": (inputs,)})
 
     def smallest_batch(self, run: Run) -> int:
         """Return 2 in training: one row has no variance, and its output would be beta whatever x is."""

@@ -10,14 +10,24 @@ import numpy as np
 
 from bpengine.errors import ShapeError, whole
 from bpengine.kernels._kernel import Array
-from bpengine.layers.chain import backward_chain, check_layers, forward_chain, init_chain, init_running_chain, sizes
+from bpengine.layers.chain import (
+    Chained,
+    backward_chain,
+    check_layers,
+    extent_of,
+    forward_chain,
+    init_chain,
+    init_running_chain,
+    shapes_chain,
+    sizes,
+)
 from bpengine.layers.contract import name_of
-from bpengine.layers.layer import Arrays, HostArrays, Layer, Run
+from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
 
 @dataclass(frozen=True)
-class Residual(Layer):
+class Residual(Chained):
     """Add the input to the output of the inner layers, which must have as many features.
 
     Parameters: those of the inner layers, numbered: "0.weight" ...
@@ -28,24 +38,32 @@ class Residual(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", check_layers(self.layers, "Residual"))
+        object.__setattr__(self, "_extent", extent_of(self.layers, "Residual"))
 
     def outputs(self, inputs: int) -> int:
         """Return `inputs`; raise ShapeError when the inner layers do not end with as many features."""
+        if inputs == getattr(self, "_fits", None):  # asked at every level around it: looked at once
+            return inputs
         inner = sizes(self.layers, inputs)[-1]
         if inner != inputs:
             raise ShapeError(
                 f"Residual requires its layers to end with as many features as go in, got {inputs} in and {inner} out. "
                 f"End them with Dense({inputs})."
             )
+        object.__setattr__(self, "_fits", inputs)
         return inputs
 
     def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
         """Initialise the inner layers; each draws from a stream of its own, spawned from `rng`."""
-        return init_chain(self.layers, rng.spawn(len(self.layers)), inputs)
+        return init_chain(self.layers, self.streams(rng), inputs)
 
     def init_running(self, inputs: int) -> HostArrays:
         """Return the running statistics of the inner layers."""
         return init_running_chain(self.layers, inputs)
+
+    def shapes(self, inputs: int) -> Shapes:
+        """Return the shapes of what the inner layers have."""
+        return shapes_chain(self.layers, inputs)
 
     def smallest_batch(self, run: Run) -> int:
         """Return what the most demanding of the inner layers needs."""

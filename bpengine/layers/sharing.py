@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
 from bpengine.errors import BpError, ConfigError
 from bpengine.layers.activation import Activation
 from bpengine.layers.chain import sizes
+from bpengine.layers.contract import shapes_of
 from bpengine.layers.dense import BENT, Dense
-from bpengine.layers.layer import Arrays, Layer
+from bpengine.layers.layer import Arrays, Layer, Shapes
 from bpengine.layers.residual import Residual
 from bpengine.ops import Ops
-from bpengine.streams import stream
 
 Value = TypeVar("Value")
 Shared = tuple[tuple[str, str], ...]  # (a place or a name, the place or name that its parameters are known by)
@@ -33,11 +31,12 @@ def shared_places(layers: Sequence[Layer], inputs: int) -> Shared:
     first: dict[int, tuple[str, int]] = {}
     ties: list[tuple[str, str]] = []
     places: list[tuple[str, str]] = []
-    for place, layer, size in _walk(layers, inputs, "", first):
+    known: dict[tuple[int, int], bool] = {}
+    for place, layer, size in walk(layers, inputs, "", first):
         if id(layer) in first:
             owner, there = first[id(layer)]
             _require_same(layer, place, size, owner, there)
-            places += [(place, owner)] * _has_parameters(layer, size)
+            places += [(place, owner)] * _has_parameters(layer, size, known)
             continue
         first[id(layer)] = place, size
         if isinstance(layer, Dense) and layer.tie is not None:
@@ -65,7 +64,8 @@ def gather(shared: Shared, ops: Ops, gradients: Arrays) -> Arrays:
 
 def owned(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:
     """Return parameters without those that are known by another name."""
-    return {name: value for name, value in values.items() if not any(_is_of(name, place) for place, _ in shared)}
+    places = {place for place, _ in shared}
+    return {name: value for name, value in values.items() if places.isdisjoint(_prefixes(name))}
 
 
 def known_name(shared: Shared, name: str) -> str:
@@ -76,19 +76,24 @@ def known_name(shared: Shared, name: str) -> str:
     return name
 
 
+def _prefixes(name: str) -> Iterator[str]:
+    """Yield a name and every place that it is in: "1.0.weight", "1.0", "1"."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]
+
+
 def _is_of(name: str, place: str) -> bool:
     return name == place or name.startswith(f"{place}.")
 
 
-def _walk(
-    layers: Sequence[Layer], inputs: int, start: str, seen: Mapping[int, Any]
-) -> Iterator[tuple[str, Layer, int]]:
+def walk(layers: Sequence[Layer], inputs: int, start: str, seen: Mapping[int, Any]) -> Iterator[tuple[str, Layer, int]]:
     """Yield every layer with its place and inputs; what is inside a layer that was met before is its own again."""
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
         again, place = id(layer) in seen, f"{start}{i}"
         yield place, layer, size
         if isinstance(layer, Residual) and not again:
-            yield from _walk(layer.layers, size, f"{place}.", seen)
+            yield from walk(layer.layers, size, f"{place}.", seen)
         if isinstance(layer, Dense) and not again and not isinstance(layer.activation, Activation):
             yield f"{place}.{BENT}", layer.activation, layer.units
 
@@ -104,18 +109,25 @@ def _require_same(layer: Layer, place: str, size: int, owner: str, there: int) -
     )
 
 
-def _has_parameters(layer: Layer, inputs: int) -> bool:
-    shapes = _shapes(layer, inputs)
-    return shapes is None or bool(shapes[0])
+def _has_parameters(layer: Layer, inputs: int, known: dict[tuple[int, int], bool]) -> bool:
+    """Tell whether a layer has parameters; `known` is what was found before."""
+    key = id(layer), inputs
+    if key not in known:
+        if type(layer) is Residual:
+            inner = zip(layer.layers, sizes(layer.layers, inputs), strict=False)
+            known[key] = any(_has_parameters(one, size, known) for one, size in inner)
+        else:
+            shapes = _shapes(layer, inputs)
+            known[key] = shapes is None or bool(shapes.params)
+    return known[key]
 
 
-def _shapes(layer: Layer, inputs: int) -> Any:
+def _shapes(layer: Layer, inputs: int) -> Shapes | None:
     """Return the shapes of a layer's parameters and statistics, or None when it has none for so many inputs."""
     try:
-        made = layer.init(stream("shared shapes", 0), inputs), layer.init_running(inputs)
+        return shapes_of(layer, inputs)
     except BpError:
         return None
-    return [{name: np.shape(value) for name, value in arrays.items()} for arrays in made]
 
 
 def _tied(layer: Dense, place: str, size: int, first: Mapping[int, tuple[str, int]]) -> str:

@@ -1,7 +1,9 @@
 """`train`: real sets, textbook sets and files; everything is refused before the work where it can be."""
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,3 +232,19 @@ def test_an_interrupted_fit_draws_what_it_has(cli, tmp_path, monkeypatch):
     ended = cli("train", "iris", "--figure", tmp_path / "loss.svg")
     assert f"interrupted after 7 steps; its loss is drawn in {tmp_path / 'loss.svg'}." in ended.err
     assert (tmp_path / "loss.svg").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX has devices and named pipes as files")
+@pytest.mark.usefixtures("no_training")
+def test_outputs_that_are_no_files_are_refused_before_the_work(mistake, tmp_path):
+    os.mkfifo(tmp_path / "pipe.svg")
+    os.mkfifo(tmp_path / "pipe.csv")
+    devices = [Path(os.devnull), tmp_path / "pipe.svg"]
+    for device in devices:
+        before = device.stat()
+        for option in ("--out", "--figure") if device.suffix else ("--out",):
+            said = mistake("train", "iris", option, device, "--force")
+            assert "Nothing was changed" in said
+            assert "to keep nothing, ask for no file" in said
+        assert (device.stat().st_mode, device.stat().st_ino) == (before.st_mode, before.st_ino)
+    assert "named pipe" in mistake("explain", "2-3-1", "--data", "xor", "--html", tmp_path / "pipe.csv", "--force")

@@ -38,7 +38,9 @@ def test_failure_midway_leaves_nothing(tmp_path, monkeypatch):
         real(array)
 
     monkeypatch.setattr(writing, "release", fail_late)
-    with pytest.raises(DataError, match=r"cannot store 9,000 rows .* no space left"):
+    with pytest.raises(
+        DataError, match=r"cannot write .*blobs_x.npy' and .*blobs_y.npy': no space left on device. Nothing was changed"
+    ):
         writing.write("blobs", 9000, tmp_path, chunk_rows=1000)
     assert calls == [2, 2, 2]
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -208,7 +210,7 @@ BROKEN: dict[str, tuple[Callable[[Lines], None], str]] = {
     "the rule": (other_rule, "the update rule is"),
     "the number of rows": (fewer_rows, "x has the shape [5, 2], the head says [4, 2]"),
     "what the rule remembers": (other_slots, "does not use what the rule remembers of it, in order"),
-    "a shape": (shape, "damaged"),
+    "a shape": (shape, "does not have the shape that its kernel says"),
     "an array that is not there": (from_the_future, "w is array 999, which no line before it holds"),
     "a dtype": (not_a_float32, "values that are no float32"),
     "the penalty": (penalty_left_out, "is not the sum of what came back from its uses"),
@@ -372,3 +374,117 @@ def test_a_layer_outside_of_kernels_gets_no_receipt() -> None:
     model = bp.Model(bp.Network(1, [Doubling(), bp.Dense(1)], "half_sum_squares"))
     with pytest.raises(bp.ConfigError, match="made by code outside of the kernels"):
         list(receipt(model.trace([[1.0]], [[0.0]])))
+
+
+HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
+    "a dtype of a billion bytes": (lambda ls: given(ls, "x").update(dtype="S1000000000"), "of the dtype 'S1000000000'"),
+    "a dtype of objects": (lambda ls: given(ls, "x").update(dtype="O"), "of the dtype 'O', which no receipt has"),
+    "a dtype that is no text": (lambda ls: given(ls, "x").update(dtype=["f4"]), "which no receipt has"),
+    "an empty array": (lambda ls: given(ls, "x").update(shape=[10**9, 0], values=[]), "has 0 values"),
+    "a shape below zero": (lambda ls: given(ls, "x").update(shape=[-5, -2]), "has 10 values"),
+    "a shape of many axes": (lambda ls: given(ls, "x").update(shape=[1] * 70 + [10]), "no list of whole numbers"),
+    "a number of an array that is a list": (lambda ls: given(ls, "x").update(array=[]), "a whole number"),
+    "a value that is a list": (lambda ls: given(ls, "x")["values"].__setitem__(0, [1]), "are no numbers"),
+    "a value in words": (lambda ls: given(ls, "x")["values"].__setitem__(0, "1_0"), "KeyError"),
+    "a whole number that is none": (
+        lambda ls: given(ls, "counter")["values"].__setitem__(0, 0.5),
+        "that are no uint32",
+    ),
+    "a whole number too large": (lambda ls: given(ls, "counter")["values"].__setitem__(0, 2**40), "uint32"),
+    "an argument by another name": (
+        lambda ls: ls[place(ls, "dense_fwd")]["inputs"].update(xp=ls[place(ls, "dense_fwd")]["inputs"]["x"]),
+        "dense_fwd is not given the arguments of its kernel",
+    ),
+    "an option by another name": (lambda ls: ls[place(ls, "dense_fwd")]["options"].update(real=1), "has none"),
+    "an option that is a list": (
+        lambda ls: ls[place(ls, "dropout_fwd")]["options"].update(rate=[0.5]),
+        "given options",
+    ),
+    "a place that is no line": (
+        lambda ls: ls[place(ls, "dense_fwd")].update(place="a\nb"),
+        "the place of a call is text",
+    ),
+    "a function that is a list": (lambda ls: ls[place(ls, "dense_fwd")].update(function=["x"]), "no kernel function"),
+    "a call that is a list": (lambda ls: ls[place(ls, "dense_fwd")].update(call=[1]), "the number of a call"),
+    "a result without a loss": (lambda ls: ls[-1]["result"].pop("loss"), "damaged: KeyError"),
+    "a result that is a list": (lambda ls: ls[-1].update(result=[1]), "damaged"),
+    "a head that is a list": (lambda ls: ls[0].update(network=[]), "damaged: IndexError"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_nobody_would_write_is_refused_in_one_line(name: str) -> None:
+    change, words = HOSTILE[name]
+    lines = written(penalized())
+    change(lines)
+    verdict = judged(lines)
+    assert not verdict.ok
+    for text in (str(verdict), verdict.text("pt")):
+        assert text.isprintable()
+        assert len(text) < 1100
+    assert words in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, "nested more than 16 deep"),
+        ('{"a":' * 1000 + "1" + "}" * 1000, "nested more than 16 deep"),
+        ('{"receipt": ' + "1" * 5000 + "}", "a whole number of 5,000 digits"),
+        ('{"receipt": 1, "receipt": 1}', "it has 'receipt' twice"),
+        ('{"receipt": "\\ud800"}', "no Unicode"),
+        ("5", "damaged"),
+        ("null", "damaged"),
+    ],
+)
+def test_text_that_nobody_would_write_is_refused_in_one_line(text: str, words: str) -> None:
+    verdict = verify_lines([text])
+    assert not verdict.ok
+    assert words in str(verdict)
+    assert str(verdict).isprintable()
+
+
+def outer_product(lines: Lines) -> None:
+    """Give columns and rows for a product of 10^10 numbers that are written nowhere."""
+    many = [0.0] * 100_000
+    call = lines[place(lines, "dense_fwd")]
+    by_number = {line["array"]: line for line in lines if "given" in line}
+    by_number[call["inputs"]["x"]].update(shape=[100_000, 1], values=many)
+    by_number[call["inputs"]["w"]].update(shape=[1, 100_000], values=many)
+
+
+def test_nothing_larger_than_what_is_written_is_derived() -> None:
+    lines = written(penalized())
+    outer_product(lines)
+    tracemalloc.start()
+    verdict = judged(lines)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "does not have the shape that its kernel says" in str(verdict)
+    assert peak < 50e6
+
+
+@pytest.mark.parametrize("count", [40, 3000])
+def test_a_sum_of_itself_over_and_over_is_not_taken_apart(count: int) -> None:
+    """2^count terms in so many lines."""
+    model, x, y = xor()
+    lines = written(model.trace(x, y))
+    loss = next(line["outputs"]["loss"] for line in lines if "loss" in line.get("outputs", {}))
+    last, more = {**loss, "values": [0.0]}, []
+    more.append({"given": "nothing", **last, "array": 10_000})
+    for i in range(count):
+        inputs = {"a": 10_000 + i, "b": 10_000 + i}
+        made = {**last, "array": 10_001 + i}
+        call = {"call": 10_000 + i, "place": "", "function": "add_fwd", "formula": {}, "options": {}}
+        more.append({**call, "inputs": inputs, "outputs": {"y": made}})
+    lines[-1]["result"]["loss"] = 10_000 + count
+    verdict = judged([*lines[:-1], *more, lines[-1]])
+    assert "the loss named is not the loss with all penalties" in str(verdict)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX has named pipes and devices as files")
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), f"{tmp_path}/a\0b"):
+        with pytest.raises(bp.DataError, match=r"cannot read the receipt .*: it is no regular file"):
+            verify(path)

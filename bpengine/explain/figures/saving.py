@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpengine import io
+from bpengine import writing
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain.figures import canvas
 from bpengine.visible import visible
@@ -34,7 +34,7 @@ def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -
         figure.savefig(
             buffer, format=kind, dpi=canvas.DPI if kind == "png" else SHADES, metadata=about, facecolor="white"
         )
-    io.write_whole(target, buffer.getvalue())
+    writing.write_whole(target, buffer.getvalue())
     return target
 
 
@@ -45,9 +45,7 @@ def check_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
         if not target.suffix:
             raise ConfigError(f"a figure requires a file name that ends in .png, .svg or .pdf, got {str(target)!r}.")
         raise unknown("figure format", target.suffix[1:], FORMATS)
-    if target.is_dir() or not target.parent.is_dir():
-        what = "it is a folder" if target.is_dir() else f"there is no folder {str(target.parent)!r}"
-        raise ConfigError(f"cannot write {str(target)!r}: {what}.")
+    writing.check_target(target, error=ConfigError)
     if target.exists() and not force:
         raise ConfigError(f"{str(target)!r} exists already. Choose another name, or pass force=True (--force).")
     return target

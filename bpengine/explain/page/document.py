@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from bpengine import io
 from bpengine.explain.page.words import page_words
 from bpengine.visible import visible, visible_json
+from bpengine.writing import write_whole
 
 SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", "training.js", "page.js")
 
@@ -42,7 +42,7 @@ class Page:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
-        io.write_whole(path, self.html().encode())
+        write_whole(path, self.html().encode())
 
     def _title(self) -> str:
         return " ".join(part for part in (self.title, self.about["sizes"]) if part) + " - backpropagation"

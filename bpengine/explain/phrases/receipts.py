@@ -32,6 +32,22 @@ RECEIPTS: dict[str, tuple[str, str]] = {
         "array {array} has values that are no {dtype}",
         "o array {array} tem valores que não são {dtype}",
     ),
+    "receipt_no_dtype": (
+        "array {array} is of the dtype {dtype}, which no receipt has",
+        "o array {array} é do tipo {dtype}, que nenhum recibo tem",
+    ),
+    "receipt_arguments": (
+        "{function} is not given the arguments of its kernel: {names}",
+        "{function} não recebe os argumentos do seu kernel: {names}",
+    ),
+    "receipt_options": (
+        "{function} is given options that its kernel does not have: it has {names}",
+        "{function} recebe opções que seu kernel não tem: ele tem {names}",
+    ),
+    "receipt_shapes": (
+        "an array of {function} does not have the shape that its kernel says",
+        "cada array de {function} deve ter a forma que seu kernel diz",
+    ),
     "receipt_missing": (
         "{name} is array {array}, which no line before it holds",
         "{name} é o array {array}, que nenhuma linha anterior contém",

@@ -1,0 +1,186 @@
+"""The container of a model file, safetensors: a header that says where each array lies, then the arrays, end to end.
+
+The header is read and judged by itself: kinds of numbers, shapes, places and sizes, against the bytes that are there.
+Arrays are read afterwards, into memory that the file has been found to fill.
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+
+from bpengine.errors import ModelFileError
+from bpengine.io.text import parse
+
+VALUES: Final = 250_000  # in a header: what Python makes of them takes about 100 bytes each
+HEADER_BYTES: Final = 4 << 20
+DTYPES: Final = MappingProxyType({"F32": "float32", "F64": "float64"})
+AXES: Final = 32
+HostArray = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An array of a file: its dtype, its shape, and the bytes that it lies in, counted from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Container:
+    """A file that is open, its texts by name, and its arrays by name, judged and not yet read."""
+
+    file: BinaryIO
+    start: int
+    texts: dict[str, str]
+    entries: dict[str, Entry]
+
+    def read(self, name: str) -> HostArray:
+        """Return an array; raise ValueError when the file has become shorter."""
+        entry = self.entries[name]
+        array = np.empty(entry.shape, np.dtype(entry.dtype).newbyteorder("<"))
+        self.file.seek(self.start + entry.begin)
+        rest = array.reshape(-1).view(np.uint8).data
+        while rest:
+            if not (count := self.file.readinto(rest)):  # type: ignore[attr-defined]
+                raise ValueError("it became shorter while it was read")
+            rest = rest[count:]
+        return array.astype(entry.dtype, copy=False)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str], format: str) -> Iterator[Container]:
+    """Open a model file and read its header.
+
+    Raises ModelFileError for a file that is not there or not regular, that is truncated or damaged, or of another format.
+    """
+    with _open(path) as file:
+        try:
+            start, header, size = _header(file)
+            texts = header.pop("__metadata__", {})
+            if isinstance(texts, dict) and texts.get("format") == format:
+                found = Container(file, start, texts, entries(header, size - start))
+            else:
+                given = texts.get("format") if isinstance(texts, dict) else texts
+                raise ModelFileError(f"{str(path)!r} is not a file of the format {format!r}, got {repr(given)[:60]}.")
+        except ModelFileError:
+            raise
+        except (ValueError, OSError) as error:
+            raise damaged(path, error) from None
+        yield found
+
+
+def damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
+    """Return the error that says what is wrong with a file's bytes."""
+    return ModelFileError(f"the model file {str(path)!r} is corrupt or truncated: {error}. Save the model again.")
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file; another kind is refused before it is opened, for opening a pipe waits for its other end."""
+    shown, mode = repr(str(path)), 0
+    try:
+        if "\0" not in str(path):
+            mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            return open(path, "rb", buffering=0, opener=_without_waiting)
+    except FileNotFoundError:
+        raise ModelFileError(f"there is no model file {shown}.") from None
+    except OSError as error:
+        raise ModelFileError(f"the model file {shown} cannot be read: {error.strerror or error}.") from None
+    what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+    raise ModelFileError(
+        f"the model file {shown} cannot be read: it is {what}. Give the name of a file that was saved."
+    )
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _header(file: BinaryIO) -> tuple[int, dict[str, Any], int]:
+    """Return where the arrays begin, the header, and the size of the file."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(first, "little") if len(first := file.read(8)) == 8 else -1
+    if not 0 <= length <= size - 8:
+        raise ValueError("it ends in its header")
+    if length > HEADER_BYTES:
+        raise ValueError(f"its header is of {length:,} bytes, at most {HEADER_BYTES:,} are read")
+    if len(content := file.read(length)) != length:
+        raise ValueError("it ends in its header")
+    header = judged_header(content)
+    return 8 + length, header, size
+
+
+def judged_header(content: bytes) -> dict[str, Any]:
+    """Return the header that some bytes are; raise ValueError for bytes that are none."""
+    try:
+        header = parse(content.decode(), VALUES)
+    except UnicodeDecodeError:
+        raise ValueError("its header is no text") from None
+    except ValueError as error:
+        raise ValueError(f"its header cannot be read: {error}") from None
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return header
+
+
+def entries(header: Mapping[str, Any], size: int) -> dict[str, Entry]:
+    """Return the arrays that a header names; raise ValueError unless they fill `size` bytes end to end."""
+    found = {name: _entry(name, value) for name, value in header.items()}
+    at = 0
+    for name, entry in sorted(found.items(), key=lambda pair: (pair[1].begin, pair[1].end)):
+        if entry.begin != at:
+            what = "overlaps another" if entry.begin < at else "leaves bytes unused before it"
+            raise ValueError(f"the array {name[:60]!r} {what}")
+        at = entry.end
+    if at != size:
+        raise ValueError(f"its arrays take {at:,} bytes, there are {size:,}")
+    return found
+
+
+def _entry(name: str, value: Any) -> Entry:
+    who = f"the array {name[:60]!r}"
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{who} requires dtype, shape and data_offsets")
+    shape, offsets = value["shape"], value["data_offsets"]
+    if not (isinstance(value["dtype"], str) and value["dtype"] in DTYPES):
+        raise ValueError(f"{who} requires the dtype F32 or F64, got {str(value['dtype'])[:30]!r}")
+    if not (_whole(shape) and _whole(offsets) and len(offsets) == 2 and len(shape) <= AXES):
+        raise ValueError(f"{who} requires whole numbers as shape and data_offsets")
+    dtype, (begin, end) = DTYPES[value["dtype"]], offsets
+    if end - begin != math.prod(shape) * np.dtype(dtype).itemsize:
+        raise ValueError(
+            f"{who} of shape {_shown(shape)} and dtype {dtype} does not take the {str(end - begin)[:30]} bytes that it has"
+        )
+    return Entry(dtype, tuple(shape), begin, end)
+
+
+def _whole(values: Any) -> bool:
+    return isinstance(values, list) and all(type(n) is int and n >= 0 for n in values)
+
+
+def _shown(shape: list[int]) -> str:
+    return str(shape)[:60]
+
+
+def read_json(texts: Mapping[str, Any], name: str) -> Any:
+    """Return the JSON text of a file's header by its name; raise ValueError for none, or for one that is damaged."""
+    text = texts.get(name)
+    if not isinstance(text, str):
+        raise ValueError(f"it has no {name!r}")
+    try:
+        return parse(text, VALUES)
+    except ValueError as error:
+        raise ValueError(f"{name!r} cannot be read: {error}") from None

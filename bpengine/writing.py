@@ -1,0 +1,264 @@
+"""Writing: the one door through which files are written, whole or not at all.
+
+A file is made as a draft beside its target and takes the target's name in one step (rename), after its bytes have reached
+the disk. What is there and is no regular file is refused; a symbolic link stays, and what it points to is replaced; a file
+that is replaced gives its mode, and where permitted its owner, to the new one. On a failure all is as it was.
+
+A killed process leaves its draft behind. Drafts are known by their names, and whoever writes the same target next removes
+those that no living process holds: a writer keeps a lock on its draft, and the lock ends with the process.
+Source: Pillai et al., "All file systems are not created equal", OSDI 2014 (what must reach the disk, and in which order).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from bpengine.errors import BpError, WriteError
+
+locks: ModuleType | None = None  # on Windows a file that is open cannot be removed: there the system locks
+with contextlib.suppress(ImportError):
+    locks = import_module("fcntl")
+
+ENDING: Final = ".draft"
+PathLike = str | os.PathLike[str]
+UNSUPPORTED: Final = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of folders that cannot be brought to the disk
+ONLY_FILES: Final = "Only regular files are written; to keep nothing, ask for no file"
+KINDS: Final = (
+    (stat.S_ISDIR, "a folder", "Give a file name: model.safetensors"),
+    (stat.S_ISCHR, "a device", ONLY_FILES),
+    (stat.S_ISBLK, "a device", ONLY_FILES),
+    (stat.S_ISFIFO, "a named pipe (FIFO)", ONLY_FILES),
+    (stat.S_ISSOCK, "a socket", ONLY_FILES),
+)
+
+
+def write_whole(path: PathLike, data: bytes, *, error: type[BpError] = WriteError) -> None:
+    """Write bytes to a file, in place of what was there, whole or not at all.
+
+    Raises `error` when it cannot be written; nothing is changed then.
+    """
+    with replacing(path, error=error) as (draft,):
+        draft.write(data)
+
+
+def check_target(path: PathLike, *, error: type[BpError] = WriteError) -> None:
+    """Raise `error` for a path that could not be written to: before long work, without touching what is there."""
+    with _told([Path(path)], error), contextlib.ExitStack() as stack:
+        _draft(Path(path), stack)
+
+
+class Draft:
+    """A file in the making: an open descriptor, the path it has for now, and the target that it will be."""
+
+    def __init__(self, file: int, path: Path, target: Path) -> None:
+        self.file, self.path, self.target = file, path, target
+        self.was_there = _found(target) is not None
+        self.kept: Path | None = None  # the old file under another name, until the new one is safe
+        self.placed = False
+
+    def write(self, data: bytes) -> None:
+        """Write all of the bytes at the end."""
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[os.write(self.file, rest) :]
+
+    def take_mode(self) -> None:
+        """Take the mode and, where permitted, the owner of the file that will be replaced."""
+        if (old := _found(self.target)) is None:
+            return
+        own = os.fstat(self.file)
+        if hasattr(os, "chown") and (own.st_uid, own.st_gid) != (old.st_uid, old.st_gid):
+            with contextlib.suppress(OSError):  # only the superuser may give a file away
+                os.chown(self.file, old.st_uid, old.st_gid)
+        if stat.S_IMODE(os.fstat(self.file).st_mode) != stat.S_IMODE(old.st_mode):
+            os.chmod(self.file if os.chmod in os.supports_fd else self.path, stat.S_IMODE(old.st_mode))
+
+    def place(self) -> None:
+        """Give the draft the name of its target, and keep the old file under another name until `settle`."""
+        _require_regular(self.target)
+        with contextlib.suppress(OSError):  # where there are no hard links, there is no way back
+            beside = _beside(self.target)
+            os.link(self.target, beside)
+            self.kept = beside
+        if locks is None:
+            os.close(self.file)
+            self.file = -1
+        os.replace(self.path, self.target)
+        self.placed = True
+
+    def undo(self) -> bool:
+        """Put the old file back; return False where that cannot be."""
+        if not self.placed:
+            return True
+        try:
+            if self.kept is not None:
+                os.replace(self.kept, self.target)
+            elif self.was_there:
+                return False
+            else:
+                os.unlink(self.target)
+        except OSError:
+            return False
+        self.placed = False
+        return True
+
+    def close(self) -> None:
+        """Remove whatever is left beside the target."""
+        for left in (self.path, self.kept):
+            if left is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(left)
+        if self.file >= 0:
+            os.close(self.file)
+
+
+@contextlib.contextmanager
+def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[tuple[Draft, ...]]:
+    """Give a draft for each path; after the block they take the names of their targets, all of them or none.
+
+    Raises `error` when they cannot be written; nothing is changed then, and nothing left behind, whatever the block raised.
+    (A process that is killed between two renames leaves the first file new and the second old.)
+    """
+    given = [Path(path) for path in paths]
+    with _told(given, error), contextlib.ExitStack() as stack:
+        drafts = tuple(_draft(path, stack) for path in given)
+        yield drafts
+        for draft in drafts:
+            draft.take_mode()
+            os.fsync(draft.file)
+        try:
+            for draft in drafts:
+                draft.place()
+            for folder in {draft.target.parent for draft in drafts}:
+                _bring_to_disk(folder)
+        except BaseException as failure:
+            changed = [draft for draft in drafts if not draft.undo()]
+            if changed and isinstance(failure, OSError):
+                names = ", ".join(repr(str(draft.target)) for draft in changed)
+                raise error(
+                    f"cannot finish writing: {failure.strerror or failure}. {names} is new already, the rest is as it was."
+                ) from None
+            raise
+
+
+@contextlib.contextmanager
+def _told(paths: list[Path], error: type[BpError]) -> Iterator[None]:
+    """Make an OSError one that says what could not be written and that nothing was changed."""
+    shown = " and ".join(repr(str(path)) for path in paths)
+    try:
+        yield
+    except _Refused as refused:
+        raise error(f"cannot write {shown}: {refused}. Nothing was changed.") from None
+    except OSError as failure:
+        if isinstance(failure, BpError):
+            raise
+        raise error(f"cannot write {shown}: {failure.strerror or failure}. Nothing was changed.") from None
+
+
+class _Refused(Exception):
+    """What is there must not be written to; the text is the rest of a sentence."""
+
+
+def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
+    """Make the draft of a file; the stack removes it."""
+    if "\0" in str(path):
+        raise _Refused("a file name has no zero bytes")
+    target = Path(os.path.realpath(path))
+    if missing := next((str(folder) for folder in (path.parent, target.parent) if not folder.is_dir()), None):
+        raise _Refused(f"there is no folder {missing!r}. Create it first")
+    _require_regular(path)
+    _clear(target)
+    while True:
+        draft = Draft(-1, _beside(target), target)
+        stack.callback(draft.close)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        draft.file = os.open(draft.path, flags, 0o600 if draft.was_there else 0o666)  # less the umask
+        if _held(draft.file):
+            return draft
+
+
+def _require_regular(path: Path) -> None:
+    """Refuse a path that is, or points to, something other than a regular file."""
+    found = _found(path)
+    for is_kind, what, hint in KINDS:
+        if found is not None and is_kind(found.st_mode):
+            raise _Refused(f"it is {what}. {hint}")
+
+
+def _found(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{_start(target)}{secrets.token_hex(8)}{ENDING}")
+
+
+def _start(target: Path) -> str:
+    """Return how the names of a target's drafts begin; a part of its name, for a name may be as long as it can be."""
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    return f".{target.name[:24]}.{digest}."
+
+
+def _clear(target: Path) -> None:
+    """Remove the drafts of this target that no living process holds."""
+    start = _start(target)
+    with contextlib.suppress(OSError):  # a folder that may be written to and not be listed
+        for name in [
+            entry for entry in os.listdir(target.parent) if entry.startswith(start) and entry.endswith(ENDING)
+        ]:
+            with contextlib.suppress(OSError):
+                _clear_one(target.parent / name)
+
+
+def _clear_one(draft: Path) -> None:
+    if locks is None:
+        os.unlink(draft)  # refused while it is open
+        return
+    file = os.open(draft, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if stat.S_ISREG(os.fstat(file).st_mode):
+            locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
+            os.unlink(draft)
+    finally:
+        os.close(file)
+
+
+def _held(file: int) -> bool:
+    """Lock a new draft; return False where another process took it for one that was left behind."""
+    if locks is None:
+        return True
+    try:
+        locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: nobody can take it, and nobody clears it
+        return True
+    return os.fstat(file).st_nlink > 0
+
+
+def _bring_to_disk(folder: Path) -> None:
+    """Bring a folder's names to the disk, where the system and the file system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
+        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as failure:
+        if failure.errno not in UNSUPPORTED:
+            raise
