@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench clean gpu-bench gpu-pack
+.PHONY: demo test test-all attack lint bench clean gpu-bench gpu-pack
 .PHONY: gpu-first gpu-first-correct gpu-first-memory gpu-first-bench
 .PHONY: gpu-check gpu-check-kernels gpu-check-engine gpu-check-jax
 
@@ -19,6 +19,11 @@ test: $(VENV)/test lint
 # All that `make test` runs, and the tests marked "thorough": more networks, more places, more backends of what is tested there.
 test-all: override PYTEST_OPTIONS += --thorough
 test-all: test
+
+# Random networks, files, command lines and damage to caches, drawn by a seed: `make attack MINUTES=30 SEED=0`.
+MINUTES ?= 8
+attack: $(VENV)/test
+	$(BIN)/python -m tests.attacks --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/test
 	$(BIN)/ruff format --check .

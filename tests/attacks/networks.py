@@ -1,0 +1,165 @@
+"""Random networks, trained as they are written and compiled, with random settings: the same bits, whatever they are.
+
+    python -m tests.attacks.networks --seconds 1800 --seed 0
+
+Prints the seed, how many fits were compared and what differed. A case is drawn by (seed, number) alone; `--number` runs it
+again. Exit code 1 where a number differs, or anything but a clear error is raised.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import hypothesis
+import numpy as np
+from bpengine_numpy import NumpyBackend
+from hypothesis import strategies as st
+
+import bpengine as bp
+from bpengine.errors import BpError
+from tests.check.random_networks import Sample, samples
+from tests.sweep import ONCE
+
+SLOWEST = 60.0  # seconds that a case may take; the first ones compile
+RULES: list[Callable[[], Any]] = [
+    *(lambda: bp.SGD(0.1), lambda: bp.Momentum(0.05), lambda: bp.Nesterov(0.05), lambda: bp.RMSProp(0.01)),
+    *(lambda: bp.Adam(0.01), lambda: bp.AdamW(0.01)),
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with its rows, and how it is trained."""
+
+    sample: Sample
+    dtype: str
+    rule: int
+    settings: dict[str, Any]
+    columns: bool  # parameters are given in column order
+
+    def fit(self, patience: float) -> tuple[dict[str, Any], str]:
+        """Train; return everything that training leaves, and what it raised."""
+        backend = NumpyBackend(self.dtype)
+        if backend._compiled:
+            backend._compiled._patience = patience
+        model = self.sample.model(backend, self.dtype)
+        if self.columns:
+            model.parameters = {name: np.asfortranarray(array) for name, array in model.parameters.items()}
+        x, y, weights = self.sample.data()
+        raised, losses = "", np.empty(0)
+        try:
+            losses = model.fit(x, y, optimizer=RULES[self.rule](), weights=weights, **self.settings).loss
+        except BpError as error:
+            raised = f"{type(error).__name__}: {error}"
+        return {"losses": losses, **model.parameters, **model.running}, raised
+
+
+@dataclass
+class Report:
+    """What came of an attack."""
+
+    seed: int
+    fits: int = 0
+    refused: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        told = f"{self.fits} fits, compiled and as written, seed {self.seed}: {len(self.failures)} failures"
+        return "\n".join([f"{told} ({self.refused} ended in the same error both ways)", *self.failures])
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a case; sequential updates where no parameters are shared."""
+    sample = draw(samples())
+    names = list(sample.model().parameters)
+    shared = len(sample.network.spread(dict.fromkeys(names))) > len(names)
+    settings: dict[str, Any] = {
+        "epochs": draw(st.integers(1, 3)),
+        "batch_size": draw(st.sampled_from([None, 1, 2, 5])),
+        "clip_norm": draw(st.sampled_from([None, None, 0.5])),
+        "shuffle": draw(st.booleans()),
+        "accumulate": draw(st.sampled_from([1, 1, 2])),
+        "track_step_size": draw(st.sampled_from([None, True])),
+    }
+    if settings["clip_norm"] is None and settings["accumulate"] == 1 and not shared and draw(st.booleans()):
+        settings["update"] = "sequential"
+    if names and draw(st.booleans()):
+        settings["only"] = draw(st.sampled_from(names))
+    if settings["batch_size"] is None:
+        del settings["accumulate"]
+    rule = draw(st.integers(0, len(RULES) - 1))
+    return Case(sample, draw(st.sampled_from(["float32", "float64"])), rule, settings, draw(st.booleans()))
+
+
+def drawn(seed: int, number: int) -> Case:
+    """Return the case of a seed."""
+    found: list[Case] = []
+
+    @hypothesis.seed(seed * 1_000_003 + number)
+    @hypothesis.settings(ONCE, max_examples=2)  # the first example is always the simplest
+    @hypothesis.given(cases())
+    def collect(case: Case) -> None:
+        found.append(case)
+
+    collect()
+    return found[-1]
+
+
+def problem(case: Case) -> str | None:
+    """Return what is wrong with a case, None when the two ways agree to the bit; an error that both raise is right."""
+    began = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a batch larger than the rows, a row that joins the batch before it
+        warnings.filterwarnings("error", message=".*cannot compile.*")
+        try:
+            (plain, why), (compiled, why_compiled) = case.fit(float("inf")), case.fit(float("-inf"))
+        except Exception:
+            return f"{case}\n{traceback.format_exc()}"
+    if why != why_compiled:
+        return f"{case}\nas written: {why or 'trains'}\ncompiled: {why_compiled or 'trains'}"
+    for name, expected in plain.items():
+        if compiled[name].tobytes() != expected.tobytes():
+            return f"{case}\n{name} differs:\n{expected}\n{compiled[name]}"
+    took = time.perf_counter() - began
+    return f"{case}\ntook {took:.0f} s" if took > SLOWEST else None
+
+
+def attack(seed: int, seconds: float, first: int = 0, most: int = sys.maxsize) -> Report:
+    """Compare for so many seconds, or so many cases."""
+    report, end, number = Report(seed), time.monotonic() + seconds, first
+    while time.monotonic() < end and report.fits < most:
+        case = drawn(seed, number)
+        wrong = problem(case)
+        report.fits += 1
+        if wrong:
+            report.failures.append(f"--seed {seed} --number {number}: {wrong}")
+        number += 1
+    return report
+
+
+def main() -> int:
+    """Run the attack from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.attacks.networks", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
+    parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
+    parser.add_argument("--number", type=int, default=None, help="only this case of the seed")
+    given = parser.parse_args()
+    seed = Random().randrange(10**6) if given.seed is None else given.seed
+    print(f"random networks, seed {seed}", flush=True)
+    one = {} if given.number is None else {"first": given.number, "most": 1}
+    report = attack(seed, given.seconds, **one)
+    print(report)
+    return 1 if report.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
