@@ -70,6 +70,12 @@ def insert(layer: Any) -> Edit:
     return described(lambda network: network["layers"].insert(1, layer))
 
 
+def bomb_as_tie(header: dict[str, Any]) -> None:
+    """Name what is shared 2^40 times in a setting whose refusal shows what it was given."""
+    layers = header["__metadata__"]["network"]["layers"]
+    layers[1:1] = [files._bomb(40, {"type": "Dropout", "rate": 0.5}, "1"), {"type": "Dense", "units": 2, "tie": "1"}]
+
+
 def long(header: dict[str, Any]) -> None:
     header["__metadata__"]["network"]["layers"][1:1] = [{"type": "Dropout", "rate": 0.5}] * 5000
 
@@ -97,6 +103,7 @@ def twice(header: dict[str, Any]) -> None:
         (insert(raw("[" * 600 + "]" * 600)), "nested more than 160 deep"),
         (insert(files._bomb(60, {"type": "Dropout", "rate": 0.5}, "1")), "at most"),
         (insert(files._bomb(13, {"type": "Dropout", "rate": 0.5}, "1")), "at most 4,096 layers, got"),
+        (bomb_as_tie, "at most 65,536 parts"),
         (long, "at most 4,096 layers, got 5003"),
         (insert({"type": "Shared", "place": ["0"]}), "shares those of place ['0']"),
         (insert({"type": "\x1b[2J\n", "x": 1}), "which is not known here"),

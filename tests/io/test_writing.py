@@ -151,6 +151,22 @@ def test_a_folder_that_cannot_be_brought_to_the_disk_gives_the_old_file_back(
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("fsync", "replace"):
+
+        def note(first: Any, *rest: Any, real: Any = getattr(os, name), name: str = name) -> None:
+            of = " of the folder" if name == "fsync" and stat.S_ISDIR(os.fstat(first).st_mode) else ""
+            done.append(name + of)
+            real(first, *rest)
+
+        monkeypatch.setattr(os, name, note)
+    bp.Model(NETWORK).save(path)
+    assert done == ["fsync", "replace", "fsync of the folder"]
+
+
 def test_where_nothing_can_be_undone_it_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)  # a file system without hard links
     monkeypatch.setattr(writing, "_bring_to_disk", refuse)
