@@ -155,14 +155,18 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    for name in ("fsync", "replace"):
+    fsync, replace = os.fsync, os.replace
 
-        def note(first: Any, *rest: Any, real: Any = getattr(os, name), name: str = name) -> None:
-            of = " of the folder" if name == "fsync" and stat.S_ISDIR(os.fstat(first).st_mode) else ""
-            done.append(name + of)
-            real(first, *rest)
+    def note_fsync(number: int) -> None:
+        done.append("fsync of the folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "fsync")
+        fsync(number)
 
-        monkeypatch.setattr(os, name, note)
+    def note_replace(draft: Any, target: Any) -> None:
+        done.append("replace")
+        replace(draft, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
     bp.Model(NETWORK).save(path)
     assert done == ["fsync", "replace", "fsync of the folder"]
 
