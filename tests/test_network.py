@@ -24,17 +24,20 @@ def check(network: bp.Network, x: np.ndarray, y: np.ndarray, weights: np.ndarray
     assert largest_difference(gradients, expected) <= oracle_rtol()
 
 
+@pytest.mark.thorough(keep=1)
 def test_every_kind_of_layer_at_once(backend_name: str, rng: np.random.Generator, jax: object) -> None:
     x, y = labelled(rng)
     check(everything(), x, y, rng.uniform(0.5, 2.0, len(x)), backend_name)
 
 
+@pytest.mark.thorough(keep=10)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation(activation: str, backend_name: str, rng: np.random.Generator, jax: object) -> None:
     network = bp.Network(4, [bp.Dense(6, activation), bp.Dense(5, activation), bp.Dense(2)], "mean_squared_error")
     check(network, rng.normal(size=(7, 4)), rng.normal(size=(7, 2)), None, backend_name)
 
 
+@pytest.mark.thorough(keep=25)
 @pytest.mark.parametrize(("loss", "reduction"), LOSSES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_every_loss(

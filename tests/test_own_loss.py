@@ -78,6 +78,7 @@ def data(rng: np.random.Generator) -> Any:
     return rng.normal(size=(30, 3)), rng.normal(size=(30, 2))
 
 
+@pytest.mark.thorough(keep=1)
 def test_a_loss_written_anew_is_the_built_in_one_everywhere(backend_name: str, data: Any) -> None:
     own, builtin = (model_of(loss, backend_name) for loss in (SQUARE, "mean_squared_error"))
     weights = np.arange(1.0, 31.0)
@@ -94,6 +95,7 @@ def test_a_loss_written_anew_is_the_built_in_one_everywhere(backend_name: str, d
         np.testing.assert_allclose(gradients[name], value, rtol=0, atol=1e-6 * np.max(np.abs(value)), err_msg=name)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_compiled_it_gives_the_same_bits(dtype: str, data: Any) -> None:
     for loss in (SQUARE, LOG_COSH):
@@ -144,6 +146,7 @@ def test_it_is_checked_like_a_kernel(data: Any) -> None:
     assert "the number of values, 15, is missing as a divisor" in report.guilty.words
 
 
+@pytest.mark.thorough(keep=1)
 def test_inside_a_network_it_is_checked_and_named_when_guilty(backend_name: str, data: Any) -> None:
     assert model_of(LOG_COSH, backend_name, "float32").check(*data).passed
     report = model_of((log_cosh_forward, too_large), backend_name, "float32").check(*data)

@@ -27,6 +27,7 @@ KERNEL = Kernel(
     shapes={"target": ("B", "O"), "y": ("B", "O"), "smoothed": ("B", "O")},
     outputs=("smoothed",),
     domain={"target": "distribution"},
+    target="classes",  # or a binary one per output, which has the same shape as y
     variants=({"smoothing": 0.1}, {"smoothing": 0.3, "binary": True}),
     formula={"smoothed": "(1 - smoothing) * target + smoothing / (2 if binary else y.shape[1])"},
     flops=lambda B, O, **_: (2 * B * O, 0),

@@ -9,7 +9,7 @@ import pytest
 from tests.attacks.command_lines import Line, attack, kept, prepared, problem, run_here
 from tests.attacks.hostile_files import make
 
-SECONDS = 10.0
+SECONDS = 6.0
 SEED = 20
 
 

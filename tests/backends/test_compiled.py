@@ -57,6 +57,7 @@ def one_after_another(count: int, jobs: Any) -> int:
     return 0
 
 
+@pytest.mark.thorough(keep=8)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FITS)
@@ -91,6 +92,7 @@ def test_same_bits_over_many_rows(
     assert Both.steps == before + 2
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.skipif(
     sys.platform != "linux" or "openblas" not in BLAS, reason="not OpenBLAS on Linux: no thread is lent"
 )
@@ -228,6 +230,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_array_functions_give_numpys_bits(name: str, rng: np.random.Generator) -> None:
     a, b = rng.normal(size=(2, 4, 3)).astype(np.float32)
@@ -371,6 +374,7 @@ def wide(dtype: str, backend: bp.Backend) -> bp.Model:
     return bp.Model(bp.Network(300, layers, "softmax_cross_entropy"), backend, dtype, seed=0)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("given", [None, "transposed"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_parameters_in_column_order_train_as_in_row_order(

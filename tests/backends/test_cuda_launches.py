@@ -227,6 +227,7 @@ def test_the_text_as_it_is_runs_alike_in_every_order_of_threads() -> None:
     assert noticed(halting()) == noticed(narrow()) == []
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.usefixtures("cpu_build")
 @pytest.mark.parametrize("fault", PLANTED)
 def test_a_planted_fault_is_noticed(fault: str) -> None:

@@ -48,6 +48,7 @@ assert codes == [0] * len(children), codes
 """
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.skipif(not hasattr(sys, "abiflags"), reason="the system has no fork")
 @pytest.mark.parametrize("when", ["before a fit", "in a callback", "in another thread"])
 def test_a_fork_leaves_threads_as_they_were(when: str) -> None:

@@ -88,6 +88,7 @@ def test_reduced_products_are_refused_on_a_cpu(jax: Any, precision: str) -> None
         bp.get_backend("jax", precision=precision, device="cpu")
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("default", ["enable_x64", "default_matmul_precision", "numpy_rank_promotion"])
 def test_the_oracle_works_in_float64_whatever_the_defaults_are(default: str, jax: Any) -> None:
     others = {"enable_x64": False, "default_matmul_precision": "bfloat16", "numpy_rank_promotion": "raise"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.backends.test_jax_backend import run_python
 
 OTHERS = {  # a setting of JAX that would get in the way, and the value that does
@@ -103,11 +105,13 @@ def test_float64_where_the_process_has_none(tmp_path: Path, jax: Any) -> None:
     assert run_python(code + "print(dtype, before[0])") == "float64 float32"
 
 
+@pytest.mark.thorough
 def test_float32_where_the_process_has_float64(jax: Any) -> None:
     code = START.format(settings={"jax_enable_x64": True}, others=list(OTHERS)) + TRAINING.format(dtypes=["float32"])
     assert run_python(code + "print(before[0])") == "float64"
 
 
+@pytest.mark.thorough
 def test_other_settings_of_the_process_change_nothing(jax: Any) -> None:
     code = START.format(settings=OTHERS, others=list(OTHERS)) + TRAINING.format(dtypes=["float32"])
     code += (

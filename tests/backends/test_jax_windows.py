@@ -75,7 +75,7 @@ def trained(plan: EpochPlan, step: Any, steps: int, with_order: bool, rng: np.ra
     return state, {name: backend.to_numpy(values) for name, values in end.items()}, reports
 
 
-@pytest.mark.thorough(keep=4)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("with_order", [True, False])
 @pytest.mark.parametrize("halt_at", [None, 1, 2, 4, 5, 7, 8, 9, 10, 11])  # of windows of 4, 4, 2 and 1
 def test_windows_do_what_the_loop_does(jax: Any, halt_at: int | None, with_order: bool) -> None:
@@ -94,6 +94,7 @@ def test_windows_do_what_the_loop_does(jax: Any, halt_at: int | None, with_order
         assert end["kept"].tolist() == [3.0]
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("halt_at", [1, 37, 64, 65, 100, 137])
 def test_the_windows_of_a_gpu_halt_where_the_loop_does(jax: Any, halt_at: int) -> None:
     seen = [trained(plan, descent(halt_at), 137, True, np.random.default_rng(5))[1:] for plan in (LOOP, WINDOWED)]
@@ -210,6 +211,7 @@ def count_to_a_constant(module: str) -> list[bool]:
     return found
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("small", [0, WINDOWED.small])
 @pytest.mark.parametrize("batch", [None, 4])
 def test_no_loop_of_a_window_depends_on_data(

@@ -71,6 +71,7 @@ def double():
         return made([tiny.DOUBLE], [*HONEST, *CROOKED, ABSENT, BROKEN], memory=frozenset([tiny.DOUBLE.name]))
 
 
+@pytest.mark.thorough
 def test_every_contender_that_is_installed_reaches_the_same_loss(whole):
     assert record.sound(whole), [(work["failures"], work["results"]) for work in whole["workloads"]]
     single, full = whole["workloads"]
@@ -114,6 +115,7 @@ def test_turns_have_whole_epochs_or_the_steps_that_were_fixed(whole):
     assert full["steps"] == tiny.WHOLE.steps
 
 
+@pytest.mark.thorough
 def test_memory_is_watched_where_it_is_asked_for(whole, double):
     (watched,) = double["workloads"]
     for result in watched["results"].values():

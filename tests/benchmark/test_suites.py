@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.thorough
 def test_the_suites_run():
     """All of them on NumPy, and on JAX as many as there is time for."""
     chosen = "(numpy and not cold) or (jax and (dense or softmax_cross_entropy or epoch))"

@@ -42,6 +42,7 @@ def point(network: Any, rng: Any) -> Any:
     return subjects.network_point(network, *rows(network, rng), 0)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_what_is_right_passes(network: bp.Network, jax: Any, rng: Any) -> None:
     note, verdicts = check_derivatives(point(network, rng))

@@ -213,7 +213,7 @@ class Mixed(bp.Layer):
         return dz @ w.T, {"w": x.T @ dz, "v": dv}
 
 
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
 def test_kinks_that_share_their_inputs_raise_no_false_alarm(at: float, twice: bool, rng: Any, jax: Any) -> None:
@@ -271,6 +271,7 @@ def test_its_wrong_backward_is_caught_and_named(rng: Any, jax: Any) -> None:
     assert "ratio 0.5: a factor 2 is missing" in str(report.guilty)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("inside", [False, True])
 def test_its_slope_at_the_kink_is_judged_in_a_network(inside: bool, rng: Any) -> None:
     for value, right in ((0.0, True), (1.5, False)):
@@ -290,6 +291,7 @@ def test_its_slope_at_the_kink_is_judged_in_a_network(inside: bool, rng: Any) ->
             assert report.guilty.place == ("1" if inside else place)
 
 
+@pytest.mark.thorough
 def test_kinks_that_cancel_along_a_line_raise_no_false_alarm(rng: Any) -> None:
     """Of |x0| - |x1| with equal steps the line through 0 is straight, and its slope is not that of any convention."""
     pair = elementwise(

@@ -28,7 +28,7 @@ from tests.tolerances import agreement_rtol, oracle_rtol
 SAME = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.usefixtures("jax")
 @pytest.mark.parametrize("name", LOSSES)
 @settings(SAME, max_examples=3)
@@ -116,6 +116,7 @@ def test_random_networks_have_every_kind_of_layer_and_kernel() -> None:
     assert watched.seen >= {f.__name__ for k in called for f in (k.forward, k.backward)}
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("kernel", "layers"), [("relu", 1), ("dense_bias_column", 2)])
 def test_a_network_that_breaks_a_property_is_shrunk(kernel: str, layers: int) -> None:
     mutant = Mutant(kernel, 0, "a factor 2")

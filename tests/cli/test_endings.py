@@ -176,6 +176,7 @@ def test_an_interruption_while_python_imports_is_one_line(name):
     assert interrupted_at(name, "train", "xor") == (130, "", "bpengine: interrupted.\n")
 
 
+@pytest.mark.thorough(keep=1)
 @POSIX
 @pytest.mark.parametrize("name", ["bpengine_numpy", "jax", "jaxlib"])
 def test_an_interruption_while_a_command_imports_is_one_line(name, tmp_path):
@@ -197,6 +198,7 @@ def test_an_interruption_while_a_command_imports_is_one_line(name, tmp_path):
     assert re.fullmatch(r"bpengine: interrupted.*\.\n", err)
 
 
+@pytest.mark.thorough(keep=1)
 @POSIX
 @pytest.mark.parametrize("body", [IN_A_CALLBACK, TURNED], ids=["lost in a callback", "turned into another error"])
 def test_an_interruption_is_heard_whatever_becomes_of_it(body):

@@ -27,6 +27,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("command", [PROGRAM, (sys.executable, "-m", "bpengine")], ids=["entry", "module"])
 def test_both_ways_in_print_the_version(command):
     assert process("--version", command=command) == (0, f"bpengine {bp.__version__}\n", "")

@@ -92,6 +92,7 @@ def test_explain_to_a_file_is_escaped_too(cli, tmp_path, table, model):
     assert not hidden(out.read_text(encoding="utf-8"))
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_every_encoding_of_stdout(table, model, encoding):
     how = {"PYTHONIOENCODING": encoding}
@@ -105,6 +106,7 @@ def test_every_encoding_of_stdout(table, model, encoding):
             assert json.loads(told)["class_names"] == [EVIL, "naïve"]
 
 
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("columns", ["0", "1", "-3", "9" * 5000, "\u00b2", "", "1000000000", "wide"])
 def test_widths_that_make_no_sense_are_not_taken(columns):
     ended = process("train", "xor", "--test-fraction", "0", "--epochs", "1", COLUMNS=columns, LINES=columns)

@@ -137,7 +137,7 @@ def eigenvalues(jax: Any, made: bp.Model, x: Any, y: Any, weights: Any = None) -
     return np.linalg.eigvalsh(References(jax, made, x, y, weights).hessian())
 
 
-@pytest.mark.thorough(keep=3)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", ["biases", "layers", "a sum", "own code"])
 def test_the_top_eigenvalue(name: str, backend_name: str, jax: Any, rng: Any) -> None:
     network = NETWORKS[name]

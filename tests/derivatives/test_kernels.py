@@ -35,7 +35,7 @@ def tangents(case: Case, arrays: Any, rng: Any) -> Any:
     return {n: np.asarray(rng.normal(size=arrays[n].shape)) for n in case.kernel.differentiable}
 
 
-@pytest.mark.thorough(keep=60)
+@pytest.mark.thorough(keep=2)
 @DIFFERENTIABLE
 def test_forward_mode_is_that_of_jax(case: Case, backend_name: str, jax: Any, rng: Any) -> None:
     arrays = case.arguments(rng, DIMENSIONS[0])

@@ -30,7 +30,7 @@ def put_together(gradients: Any, network: bp.Network, weights: Any) -> Any:
     return {name: np.average(g, axis=0, weights=weights) for name, g in gradients.items()}
 
 
-@pytest.mark.thorough(keep=5)
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("name", "dtype"), [*((name, "float64") for name in NETWORKS), ("layers", "float32"), ("own code", "float32")]
 )
@@ -51,6 +51,7 @@ def test_everything_agrees_with_jax(name: str, dtype: str, backend_name: str, ja
     assert list(found["per sample"][0]) == list(found["hvp"][0]) == list(made.parameters)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("bent", BENT, ids=str)
 def test_every_activation(bent: Any, jax: Any, rng: Any) -> None:
     network = bp.Network(INPUTS, [bp.Dense(4, bent), bp.Dense(2, "tanh")], "mean_squared_error")

@@ -15,7 +15,7 @@ NOT_COMPUTED = {
 }
 
 
-@pytest.mark.thorough(keep=9)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", COUNTS)
 def test_example(name: str, backend_name: str) -> None:
     """The judgement is made here once more, from the table itself, so that it does not rest on `Result` alone."""

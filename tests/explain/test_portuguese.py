@@ -81,6 +81,7 @@ def written(model: bp.Model, x: Any, y: Any, lang: str) -> str:
     return " ".join([picture, drawn.dot().split("rankdir")[0].removeprefix("digraph step"), drawn.title])
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("kind", list(networks()))
 def test_no_english_word_is_left(kind: str) -> None:
     model, x, y = networks()[kind]

@@ -42,6 +42,7 @@ def every_sum_adds_up(network: bp.Network, backend: Any, dtype: str, seed: int, 
     return checked
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_in_200_random_networks_every_sum_is_the_engines_number(dtype: str) -> None:
     checked = 0

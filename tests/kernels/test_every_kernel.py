@@ -90,6 +90,7 @@ def test_namespaces_agree(case: Case, xp: Any, rng: Any) -> None:
     assert_leaves_agree(got, expected, agreement_rtol(np.float64, longest_sum(case.kernel, dims)))
 
 
+@pytest.mark.thorough(keep=80)
 @LARGEST_AND_SMALLEST
 @every()
 def test_traced_by_jit_it_agrees(case: Case, dims: Any, jax: Any, rng: Any) -> None:
@@ -111,12 +112,14 @@ def assert_leaves_agree(got: Any, expected: Any, rtol: float) -> None:
             np.testing.assert_array_equal(as_host(mine), reference)
 
 
+@pytest.mark.thorough(keep=220)
 @DIMS
 @every(backward=True)
 def test_backward_is_the_derivative_of_the_forward(case: Case, dims: Any, jax: Any, rng: Any) -> None:
     assert_backward_agrees_with_vjp(case, case.arguments(rng, dims), jax, rng)
 
 
+@pytest.mark.thorough(keep=80)
 @LARGEST_AND_SMALLEST
 @every(backward=True, kink=False)
 def test_backward_is_right_at_exact_zeros(case: Case, dims: Any, jax: Any, rng: Any) -> None:

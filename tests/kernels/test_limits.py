@@ -107,6 +107,7 @@ def test_two_certain_classes_are_taken_for_equal(xp: Any) -> None:
     np.testing.assert_allclose(loss, np.log(2), rtol=value_rtol("float32"))
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("activation", ["sigmoid", "softplus", "gelu", "silu"])
 def test_numpys_own_settings_do_not_matter_and_stay(activation: str, tmp_path: Any) -> None:
     x, y = np.array([[200.0, 1e-30], [-200.0, 3e-30], [90.0, 2.0], [1e-38, 0.5]]), np.array([0, 1, 1, 0])

@@ -98,6 +98,7 @@ def model_with(layer: bp.Layer, backend: str, *, last: bool) -> bp.Model:
     return bp.Model(bp.Network(3, layers, "mean_squared_error"), backend)
 
 
+@pytest.mark.thorough(keep=150)
 @pytest.mark.parametrize(
     ("call", "last"),
     [("fit", True), *((call, False) for call in CALLS)],

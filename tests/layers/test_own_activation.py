@@ -143,6 +143,7 @@ def test_one_that_mixes_units_is_not_taken_for_one_that_does_not(data: Any) -> N
         paths(model, *data, "0.weight[0,0]")
 
 
+@pytest.mark.thorough(keep=1)
 def test_a_layer_bends_the_sums_and_has_parameters_of_its_own(backend_name: str, data: Any) -> None:
     model = model_of(Leaky(), backend_name)
     assert list(model.parameters) == ["0.weight", "0.bias", "0.activation.alpha", "1.weight", "1.bias"]

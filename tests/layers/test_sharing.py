@@ -90,7 +90,7 @@ def test_the_gradient_is_the_sum_over_the_uses(make: Any, backend_name: str, rng
         np.testing.assert_allclose(gradients[name], g, rtol=0, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 @EVERY
 def test_it_is_checked(make: Any, backend_name: str, rng: np.random.Generator) -> None:
     network = make()
@@ -100,6 +100,7 @@ def test_it_is_checked(make: Any, backend_name: str, rng: np.random.Generator) -
         assert report.passed, str(report)
 
 
+@pytest.mark.thorough(keep=1)
 @EVERY
 def test_it_compiles_to_the_same_bits(make: Any, rng: np.random.Generator) -> None:
     network, before = make(), Both.steps
@@ -221,6 +222,7 @@ def test_others_draw_what_they_drew() -> None:
         np.testing.assert_array_equal(plain.parameters[name], value)
 
 
+@pytest.mark.thorough(keep=1)
 def test_a_normalization_s_statistics_are_those_of_its_place(backend_name: str, rng: np.random.Generator) -> None:
     norm = bp.BatchNorm()
     network = bp.Network(2, [norm, bp.Dense(2), norm, bp.Dense(1)], "mean_squared_error")
@@ -249,6 +251,7 @@ class Scale(bp.Layer):
         return dy * factor, {"factor": ops.xp.reshape(ops.xp.sum(dy * x), (1,))}
 
 
+@pytest.mark.thorough(keep=1)
 def test_a_layer_of_one_s_own_is_shared_too(backend_name: str, rng: np.random.Generator) -> None:
     scale = Scale()
     network = bp.Network(3, [scale, bp.Dense(4, "tanh"), scale, bp.Dense(2)], "mean_squared_error")

@@ -102,6 +102,7 @@ def test_refusals(settings: dict[str, Any], message: str, rng: np.random.Generat
         bp.Model(PLAIN).fit(*labelled(rng), epochs=1, **settings)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("rule", [bp.SGD, bp.Momentum, bp.Adam])
 def test_a_loop_of_ones_own_is_a_fit(rule: Any, backend_name: str, rng: np.random.Generator) -> None:
     """Gradients and updates by hand, with a learning rate that changes: what `fit` does, moments and all."""

@@ -23,6 +23,7 @@ def trained(network: bp.Network, backend: str, rows: Any, **settings: Any) -> tu
     return {name for name, value in before.items() if (after[name] != value).any()}, model
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
 def test_statistics_are_frozen_with_the_layer(update: str, backend_name: str, rng: np.random.Generator) -> None:
     rows = labelled(rng)

@@ -21,6 +21,7 @@ def same_parameters(a: bp.Model, b: bp.Model) -> bool:
     return all(np.array_equal(a.parameters[name], b.parameters[name]) for name in a.parameters)
 
 
+@pytest.mark.thorough(keep=1)
 def test_same_seed_same_backend_is_bit_identical(backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng)
     models = [bp.Model(everything(), backend_name, seed=5) for _ in range(2)]
@@ -31,7 +32,7 @@ def test_same_seed_same_backend_is_bit_identical(backend_name: str, rng: np.rand
     assert not np.array_equal(*losses)
 
 
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_seed_other_backend_same_losses(dtype: str, backend_name: str, rng: np.random.Generator) -> None:
     """Same initial weights, shuffles and masks: after hundreds of steps the losses differ by rounding only."""
@@ -43,6 +44,7 @@ def test_same_seed_other_backend_same_losses(dtype: str, backend_name: str, rng:
     np.testing.assert_allclose(ours, theirs, rtol=training_rtol(dtype, len(ours)))
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
 def test_every_optimizer_lowers_the_loss(optimizer: str, backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng)
@@ -74,6 +76,7 @@ def test_a_weight_of_two_is_the_row_twice(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(value, twice.parameters[name], rtol=training_rtol(float, 20), atol=1e-14)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
 def test_only_trains_what_is_named(update: str, backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng)
@@ -141,6 +144,7 @@ def test_no_improvement_stops_and_goes_back_to_the_best(backend_name: str, rng: 
     )
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("batch_size", [None, 7])
 def test_a_number_of_steps_is_kept_exactly(batch_size: int | None, backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng)
@@ -304,6 +308,7 @@ def test_no_progress_bar_without_a_terminal(capfd: pytest.CaptureFixture[str], r
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("batch_size", [16, 1])
 def test_an_array_on_disk_trains_as_one_in_memory(
     batch_size: int, backend_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator

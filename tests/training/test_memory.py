@@ -26,6 +26,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted in other units elsewhere")
 def test_a_file_is_never_in_memory_whole(tmp_path: Path) -> None:
     """Two pieces of at most 64 MiB and a mapped stretch of 128 MiB are all that is held of a file of 449 MiB."""
@@ -61,7 +62,7 @@ except bp.DataError as error:
 """
 
 
-@pytest.mark.thorough(keep=4)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the file behind a map cannot be told")
 @pytest.mark.parametrize("left", [0, 100, 30_000])
 @pytest.mark.parametrize("use", ["fit", "full batch", "y", "predict", "gradients", "evaluate", "jacobian"])

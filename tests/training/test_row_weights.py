@@ -111,6 +111,7 @@ def test_sums_of_weights_are_exact_in_any_dtype(dtype: str, rng: np.random.Gener
     assert scores["rmse"] == pytest.approx(expected**0.5, rel=agreement_rtol(float, rows))
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("where", ["memory", "file", "full batch"])
 def test_the_loss_of_an_epoch_weighs_steps_by_their_rows(
     where: str, rng: np.random.Generator, tmp_path: Path, backend_name: str
@@ -174,6 +175,7 @@ def test_the_statistics_of_a_batch_count_rows_by_their_weights(
     assert_same(one.running, other.running, 8 * training_rtol(float, 6), 1.0)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("where", BATCH_NORMS)
 def test_eager_and_compiled_are_the_same_bits(where: str, rng: np.random.Generator) -> None:
     x, y, weights = rng.normal(size=(ROWS, 3)), rng.normal(size=(ROWS, 2)), rng.integers(0, 3, ROWS)
@@ -187,6 +189,7 @@ def test_eager_and_compiled_are_the_same_bits(where: str, rng: np.random.Generat
             np.testing.assert_array_equal(getattr(models[1], kind)[name], value)
 
 
+@pytest.mark.thorough(keep=1)
 def test_each_part_of_an_accumulated_batch_has_its_own_weights(backend_name: str, rng: np.random.Generator) -> None:
     """Two of the four rows of every part count twice, the others not at all: as parts of two rows, each given twice."""
     x, y = rng.normal(size=(24, 3)), rng.normal(size=(24, 2))
@@ -200,6 +203,7 @@ def test_each_part_of_an_accumulated_batch_has_its_own_weights(backend_name: str
     assert_same(one.running, other.running, 8 * training_rtol(float, 4), 1.0)
 
 
+@pytest.mark.thorough(keep=1)
 def test_a_batch_of_left_out_rows_leaves_the_running_statistics(backend_name: str, rng: np.random.Generator) -> None:
     """Nor does it make numbers grow from layer to layer, as a division by a spread of nothing would."""
     layers = [bp.BatchNorm() for _ in range(24)]
@@ -251,6 +255,7 @@ class Centred(bp.Layer):
         return (dy if residual is None else dy - residual * ops.xp.sum(dy, axis=0)), {}
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
 def test_a_layer_of_ones_own_is_given_the_weights(update: str, backend_name: str, rng: np.random.Generator) -> None:
     x, y, weights = rng.normal(size=(ROWS, 3)), rng.normal(size=(ROWS, 2)), rng.integers(0, 3, ROWS)
@@ -264,6 +269,7 @@ def test_a_layer_of_ones_own_is_given_the_weights(update: str, backend_name: str
     assert report.passed, str(report)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.usefixtures("jax")
 @pytest.mark.parametrize("where", BATCH_NORMS)
 def test_the_check_passes_with_weights_in_the_statistics(where: str, rng: np.random.Generator) -> None:

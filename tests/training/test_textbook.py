@@ -120,6 +120,7 @@ FULL = [
 ]
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, ONLINE), (None, FULL)])
 def test_online_and_full_batch_descent_end_elsewhere(
     batch_size: int | None, expected: list[float], backend_name: str
