@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import zlib
@@ -29,6 +30,9 @@ import numpy as np
 import pytest
 
 GOLDEN = 0.6180339887498949
+gc.set_threshold(
+    200_000, 20, 100
+)  # programs that JAX keeps are hundreds of thousands of objects to walk through each time
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
