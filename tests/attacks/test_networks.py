@@ -10,7 +10,7 @@ import pytest
 from tests.attacks import networks
 from tests.attacks.networks import attack, drawn, problem
 
-CASES = 5
+CASES = 2
 
 
 @pytest.mark.thorough(keep=1)

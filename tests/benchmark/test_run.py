@@ -123,6 +123,7 @@ def test_memory_is_watched_where_it_is_asked_for(whole, double):
     assert all(result["memory"] is None for work in whole["workloads"] for result in work["results"].values())
 
 
+@pytest.mark.thorough
 def test_float64(double):
     (work,) = double["workloads"]
     assert all(work["results"][contender.name]["valid"] for contender in HONEST)
