@@ -31,7 +31,7 @@ SAME = settings(derandomize=True, deadline=None, suppress_health_check=list(Heal
 @pytest.mark.thorough(keep=1)
 @pytest.mark.usefixtures("jax")
 @pytest.mark.parametrize("name", LOSSES)
-@settings(SAME, max_examples=3)
+@settings(SAME, max_examples=2)  # the simplest of all, and another
 @given(drawn=st.data())
 def test_hand_written_gradients_pass_every_oracle_on_numpy_and_on_jax(name: str, drawn: st.DataObject) -> None:
     sample = drawn.draw(samples(from_table(bp.Loss, [name])))

@@ -90,7 +90,7 @@ def test_namespaces_agree(case: Case, xp: Any, rng: Any) -> None:
     assert_leaves_agree(got, expected, agreement_rtol(np.float64, longest_sum(case.kernel, dims)))
 
 
-@pytest.mark.thorough(keep=80)
+@pytest.mark.thorough(keep=60)
 @LARGEST_AND_SMALLEST
 @every()
 def test_traced_by_jit_it_agrees(case: Case, dims: Any, jax: Any, rng: Any) -> None:
