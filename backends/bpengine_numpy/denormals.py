@@ -11,7 +11,7 @@ import ctypes
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -31,34 +31,26 @@ class Environment(NamedTuple):
     value: HostArray
 
 
-@contextmanager
-def flushed() -> Iterator[None]:
+def flushed() -> AbstractContextManager[None]:
     """Take denormal numbers for zero in this thread."""
-    library = _library()
-    if library is None:
-        yield
-        return
-    before = environment().value
-    flushing = before.copy()
-    flushing[_MXCSR] |= _FLUSH
-    library.fesetenv(flushing.ctypes)
-    try:
-        yield
-    finally:
-        library.fesetenv(before.ctypes)
+    return _with_flags(_FLUSH)
+
+
+def unflushed() -> AbstractContextManager[None]:
+    """Take denormal numbers for what they are, in this thread, also where that is otherwise around."""
+    return _with_flags(0)
 
 
 @contextmanager
-def unflushed() -> Iterator[None]:
-    """Take denormal numbers for what they are, in this thread, also where that is otherwise around."""
+def _with_flags(flags: int) -> Iterator[None]:
     library = _library()
     if library is None:
         yield
         return
     before = environment().value
-    plain = before.copy()
-    plain[_MXCSR] &= ~np.uint32(_FLUSH)
-    library.fesetenv(plain.ctypes)
+    within = before.copy()
+    within[_MXCSR] = within[_MXCSR] & ~np.uint32(_FLUSH) | np.uint32(flags)
+    library.fesetenv(within.ctypes)
     try:
         yield
     finally:

@@ -99,7 +99,7 @@ def blocks(array: Array) -> Iterator[tuple[int, Array]]:
     Raises DataError when the array is mapped from a file that has become shorter.
     """
     row_bytes = max(1, array.nbytes // max(1, len(array)))
-    step, file = max(1, BLOCK_BYTES // row_bytes), RowFile.behind(array) if owner_of(array) is not None else None
+    step, file = max(1, BLOCK_BYTES // row_bytes), RowFile.behind(array)
     buffer = np.empty((min(step, len(array)), *array.shape[1:]), array.dtype) if file else array
     for start in range(0, len(array), step):
         stop = min(start + step, len(array))
@@ -116,7 +116,7 @@ def in_memory(array: Array) -> Array:
 
     Raises DataError when the file has become shorter.
     """
-    file = RowFile.behind(array) if owner_of(array) is not None else None
+    file = RowFile.behind(array)
     if file is None:
         return array
     read = np.empty(array.shape, array.dtype)

@@ -13,8 +13,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from types import MappingProxyType
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Entry:
 class Container:
     """A file that is open, its texts by name, and its arrays by name, judged and not yet read."""
 
-    file: BinaryIO
+    file: FileIO
     start: int
     texts: dict[str, str]
     entries: dict[str, Entry]
@@ -54,7 +55,7 @@ class Container:
         self.file.seek(self.start + entry.begin)
         rest = array.reshape(-1).view(np.uint8).data
         while rest:
-            if not (count := self.file.readinto(rest)):  # type: ignore[attr-defined]
+            if not (count := self.file.readinto(rest)):
                 raise ValueError("it became shorter while it was read")
             rest = rest[count:]
         return array.astype(entry.dtype, copy=False)
@@ -87,7 +88,7 @@ def damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
     return ModelFileError(f"the model file {str(path)!r} is corrupt or truncated: {error}. Save the model again.")
 
 
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
+def _open(path: str | os.PathLike[str]) -> FileIO:
     """Open a regular file; another kind is refused before it is opened, for opening a pipe waits for its other end."""
     shown, mode = repr(str(path)), 0
     try:
@@ -109,7 +110,7 @@ def _without_waiting(name: str, flags: int) -> int:
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _header(file: BinaryIO) -> tuple[int, dict[str, Any], int]:
+def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:
     """Return where the arrays begin, the header, and the size of the file."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(first, "little") if len(first := file.read(8)) == 8 else -1

@@ -69,7 +69,7 @@ class History:
         ]
 
 
-class Column:
+class GrowingArray:
     """Numbers one after the other, in memory that doubles when it is full."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Epochs(Sequence[Epoch]):
     """The epochs of a fit, kept as columns: a million of them take some fifty megabytes."""
 
     def __init__(self) -> None:
-        self._columns = [Column() for _ in range(4)]
+        self._columns = [GrowingArray() for _ in range(4)]
         self._scores: list[dict[str, float] | None] = []
 
     def __len__(self) -> int:
@@ -150,7 +150,7 @@ class Recorder:
     """Collects the reports of segments and turns them into a History."""
 
     def __init__(self) -> None:
-        self._reports: dict[str, Column] = defaultdict(Column)  # what a step reports, and "rate"
+        self._reports: dict[str, GrowingArray] = defaultdict(GrowingArray)  # what a step reports, and "rate"
         self._open: list[
             tuple[int, HostArray]
         ] = []  # rows and shares of each run of steps of the epoch that is not closed

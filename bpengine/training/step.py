@@ -92,7 +92,7 @@ class _Parts:
         return loss, changed, {**state["slots"], **slots}, running
 
     def sequential(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
-        """BoundRule each layer, from the last to the first, before the gradient of the layer below is taken through it."""
+        """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
         x, target, *weights = rows
         network, ops, params, weight = self.network, self.ops, state["params"], weights[0] if weights else None
         run = self._run(state)._replace(weights=weight)

@@ -6,7 +6,6 @@ DataError) that names it, in less than 20 seconds and in memory in proportion to
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import faulthandler
 import json
@@ -20,6 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,6 +29,7 @@ import numpy as np
 import bpengine as bp
 from bpengine.explain import receipt, verify
 from tests.attacks.hostile import dumps, edit, raw, value
+from tests.attacks.running import run
 
 SECONDS, MEMORY, TIMES = 20.0, 50e6, 4.0  # that one file may take: time, bytes, and bytes for each of its own
 KEPT = Path(__file__).parent / "kept"
@@ -558,20 +559,5 @@ def _loaded(path: Path, sound: Sound, case: Case) -> None:
     model.save(path.with_name("again"))
 
 
-def main() -> int:
-    """Run the attack from the command line: exit code 1 where something broke."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks.files", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
-    parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
-    parser.add_argument("--number", type=int, default=None, help="only this case of the seed")
-    given = parser.parse_args()
-    seed = Random().randrange(10**6) if given.seed is None else given.seed
-    print(f"hostile files, seed {seed}", flush=True)
-    one = {} if given.number is None else {"first": given.number, "most": 1}
-    report = attack(given.seconds, seed, keep=KEPT, **one)
-    print(report)
-    return 1 if report.failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("files", __doc__, partial(attack, keep=KEPT)))

@@ -8,14 +8,12 @@ again. Exit code 1 where a number differs, or anything but a clear error is rais
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 import hypothesis
@@ -25,6 +23,7 @@ from hypothesis import strategies as st
 
 import bpengine as bp
 from bpengine.errors import BpError
+from tests.attacks.running import run
 from tests.check.random_networks import Sample, samples
 from tests.sweep import ONCE
 
@@ -133,7 +132,7 @@ def problem(case: Case) -> str | None:
     return f"{case}\ntook {took:.0f} s" if took > SLOWEST else None
 
 
-def attack(seed: int, seconds: float, first: int = 0, most: int = sys.maxsize) -> Report:
+def attack(seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -> Report:
     """Compare for so many seconds, or so many cases."""
     report, end, number = Report(seed), time.monotonic() + seconds, first
     while time.monotonic() < end and report.fits < most:
@@ -146,20 +145,5 @@ def attack(seed: int, seconds: float, first: int = 0, most: int = sys.maxsize) -
     return report
 
 
-def main() -> int:
-    """Run the attack from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.attacks.networks", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
-    parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
-    parser.add_argument("--number", type=int, default=None, help="only this case of the seed")
-    given = parser.parse_args()
-    seed = Random().randrange(10**6) if given.seed is None else given.seed
-    print(f"random networks, seed {seed}", flush=True)
-    one = {} if given.number is None else {"first": given.number, "most": 1}
-    report = attack(seed, given.seconds, **one)
-    print(report)
-    return 1 if report.failures else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("networks", __doc__, attack))

@@ -16,7 +16,7 @@ CASES = 2
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("seed", [7, 8, 9, 10])
 def test_random_networks_train_to_the_same_bits(seed: int) -> None:
-    report = attack(seed, float("inf"), most=CASES)
+    report = attack(float("inf"), seed, most=CASES)
     assert report.fits == CASES
     assert not report.failures, str(report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -49,7 +50,7 @@ assert codes == [0] * len(children), codes
 
 
 @pytest.mark.thorough(keep=2)
-@pytest.mark.skipif(not hasattr(sys, "abiflags"), reason="the system has no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.parametrize("when", ["before a fit", "in a callback", "in another thread"])
 def test_a_fork_leaves_threads_as_they_were(when: str) -> None:
     run = subprocess.run(

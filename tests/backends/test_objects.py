@@ -128,7 +128,7 @@ def test_code_of_other_versions_processors_and_settings_is_not_taken(
     elif changed == "get_host_cpu_name":
         monkeypatch.setattr(llvm, changed, lambda: "another")
     elif changed == "get_host_cpu_features":
-        monkeypatch.setattr(objects, "_features", lambda: "-avx")
+        monkeypatch.setattr(objects, "features", lambda: "-avx")
     elif changed == "python":
         monkeypatch.setattr(objects.platform, "python_version", lambda: "3.99.0")
     else:

@@ -11,6 +11,7 @@ trial       a self-test of NumPy's loops and OpenBLAS's queue, in a process of i
 machine     runs the list of native calls
 natives     its functions, `layout` their rows
 building    code to object code, by Numba
+machine_code  what is kept of a compiled text
 objects     object code, kept on disk and brought into the process by LLVM
 program     the list, bound to memory
 

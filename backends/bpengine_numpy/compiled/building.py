@@ -14,12 +14,12 @@ from bpengine_steps.ir import Unrecordable
 from llvmlite import ir
 from numba import cfunc
 
+from bpengine_numpy.compiled.machine_code import Code, target_machine
 from bpengine_numpy.compiled.natives import SIGNATURE
-from bpengine_numpy.compiled.objects import Code, target_machine
 
 _EXCEPTION = ".const.picklebuf"  # where Numba keeps an exception that a function may raise
 _CLEANING = (
-    1  # the optimiser's level: functions are inlined, what is not used is dropped; the loops have been through it
+    1  # the optimiser's level: functions are inlined, what is not used is dropped; the loops have been optimised
 )
 
 

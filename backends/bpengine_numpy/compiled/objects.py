@@ -10,45 +10,25 @@ import hashlib
 import json
 import os
 import platform
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import llvmlite.binding as llvm
 from bpengine_steps.disk import Cache, user_cache
 from bpengine_steps.ir import Unrecordable
 
+from bpengine_numpy.compiled.machine_code import Code, features, target_machine
 from bpengine_numpy.denormals import unflushed
 
 FORMAT = 1  # of what a file holds
 _IDLE = ("NUMBA_CACHE", "NUMBA_NUM_THREADS", "NUMBA_THREADING")  # settings of Numba's that change no code of ours
-_LENGTH = struct.Struct("<Q")
-
-
-class Code(NamedTuple):
-    """Machine code: the names of its functions, the names of what it calls, and the object file."""
-
-    symbols: tuple[str, ...]
-    needs: tuple[str, ...]
-    binary: bytes
-
-    def packed(self) -> bytes:
-        """Return it as it is kept."""
-        about = json.dumps({"symbols": self.symbols, "needs": self.needs}).encode()
-        return _LENGTH.pack(len(about)) + about + self.binary
-
-    @classmethod
-    def unpacked(cls, content: bytes) -> Code:
-        """Return what was packed."""
-        (length,) = _LENGTH.unpack_from(content)
-        about = json.loads(content[_LENGTH.size : _LENGTH.size + length])
-        return cls(tuple(about["symbols"]), tuple(about["needs"]), content[_LENGTH.size + length :])
 
 
 def addresses(source: str) -> tuple[int, ...]:
@@ -80,11 +60,12 @@ def key_of(source: str) -> str:
 def _surroundings() -> str:
     libraries = {name: version(name) for name in ("numba", "llvmlite", "numpy")}
     python = (platform.python_implementation(), platform.python_version())
-    processor = (platform.machine(), llvm.get_process_triple(), llvm.get_host_cpu_name(), _features())
+    processor = (platform.machine(), llvm.get_process_triple(), llvm.get_host_cpu_name(), features())
     settings = {k: v for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_") and not k.startswith(_IDLE)}
     here = files("bpengine_numpy.compiled")
     own = [
-        hashlib.sha256((here / name).read_bytes()).hexdigest() for name in ("natives.py", "building.py", "layout.py")
+        hashlib.sha256((here / name).read_bytes()).hexdigest()
+        for name in ("natives.py", "building.py", "layout.py", "machine_code.py")
     ]
     return json.dumps([FORMAT, libraries, python, processor, settings, own])
 
@@ -97,9 +78,8 @@ def _kept(key: str) -> tuple[int, ...] | None:
 
 def _built(source: str, key: str) -> tuple[int, ...]:
     with unflushed():  # NumPy warns of itself when Numba, imported, asks it for the smallest numbers
-        from bpengine_numpy.compiled.building import (
-            build,
-        )  # imports Numba, which takes a second: only once it is needed
+        # imports Numba, which takes a second: only once it is needed
+        from bpengine_numpy.compiled.building import build
 
         code = build(source, f"bpengine_{hashlib.sha256(key.encode()).hexdigest()[:32]}")
     store().put(key, code.packed())
@@ -112,7 +92,7 @@ def _built(source: str, key: str) -> tuple[int, ...]:
 def _load(code: Code) -> tuple[int, ...] | None:
     """Bring code into the process; return None when what it calls is not there: LLVM would end the process."""
     if sys.platform == "win32":
-        import numba  # noqa: F401  (names C's functions to LLVM, which finds them by itself elsewhere)
+        import_module("numba")  # names C's functions to LLVM, which finds them by itself elsewhere
     with _linking:
         engine = _engine()
         if any(llvm.address_of_symbol(name) is None for name in code.needs):
@@ -126,29 +106,6 @@ def _load(code: Code) -> tuple[int, ...] | None:
 @cache
 def _engine() -> Any:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
-
-
-def target_machine() -> Any:
-    """Return LLVM's description of this processor, with the settings that Numba takes for code to run at once."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_default_triple()
-    relocation = "static" if target.name.startswith("x86") else "default"
-    return target.create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=_features(),
-        opt=3,
-        reloc=relocation,
-        codemodel="jitdefault",
-        jit=True,
-    )
-
-
-def _features() -> str:
-    try:
-        return str(llvm.get_host_cpu_features().flatten())
-    except RuntimeError:  # LLVM does not know them on this system
-        return ""
 
 
 _loaded: dict[str, tuple[int, ...]] = {}

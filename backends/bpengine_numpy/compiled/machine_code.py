@@ -1,0 +1,55 @@
+"""Machine code: what is kept of a compiled text, and the processor that it is made for."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+
+_LENGTH = struct.Struct("<Q")
+
+
+class Code(NamedTuple):
+    """Machine code: the names of its functions, the names of what it calls, and the object file."""
+
+    symbols: tuple[str, ...]
+    needs: tuple[str, ...]
+    binary: bytes
+
+    def packed(self) -> bytes:
+        """Return it as it is kept."""
+        about = json.dumps({"symbols": self.symbols, "needs": self.needs}).encode()
+        return _LENGTH.pack(len(about)) + about + self.binary
+
+    @classmethod
+    def unpacked(cls, content: bytes) -> Code:
+        """Return what was packed."""
+        (length,) = _LENGTH.unpack_from(content)
+        about = json.loads(content[_LENGTH.size : _LENGTH.size + length])
+        return cls(tuple(about["symbols"]), tuple(about["needs"]), content[_LENGTH.size + length :])
+
+
+def target_machine() -> Any:
+    """Return LLVM's description of this processor, with the settings that Numba takes for code to run at once."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    relocation = "static" if target.name.startswith("x86") else "default"
+    return target.create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=features(),
+        opt=3,
+        reloc=relocation,
+        codemodel="jitdefault",
+        jit=True,
+    )
+
+
+def features() -> str:
+    """Return what this processor can do, "" where LLVM does not know."""
+    try:
+        return str(llvm.get_host_cpu_features().flatten())
+    except RuntimeError:
+        return ""

@@ -1,0 +1,24 @@
+"""The command line of an attack whose cases are numbered."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+
+def run(name: str, about: str | None, attack: Callable[..., Any]) -> int:
+    """Run attack(seconds, seed, first=, most=) with what the command line asks for; return 1 where it has failures."""
+    parser = argparse.ArgumentParser(prog=f"python -m tests.attacks.{name}", description=about)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
+    parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
+    parser.add_argument("--number", type=int, default=None, help="only this case of the seed")
+    given = parser.parse_args()
+    seed = Random().randrange(10**6) if given.seed is None else given.seed
+    print(f"{name}, seed {seed}", flush=True)
+    first, most = (0, sys.maxsize) if given.number is None else (given.number, 1)
+    report = attack(given.seconds, seed, first=first, most=most)
+    print(report)
+    return 1 if report.failures else 0
