@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 import bpengine as bp
 from bpengine.errors import BpError
+from bpengine.kernels._functions import LONGEST
 from tests.attacks.running import run
 from tests.check.random_networks import Sample, samples
 from tests.sweep import ONCE
@@ -43,6 +44,7 @@ class Case:
     rule: int
     settings: dict[str, Any]
     columns: bool  # parameters are given in column order
+    many: int  # rows that the sample's are repeated to, 0 for as many as it has
 
     def fit(self, patience: float) -> tuple[dict[str, Any], str]:
         """Train; return everything that training leaves, and what it raised."""
@@ -52,13 +54,16 @@ class Case:
         model = self.sample.model(backend, self.dtype)
         if self.columns:
             model.parameters = {name: np.asfortranarray(array) for name, array in model.parameters.items()}
-        x, y, weights = self.sample.data()
+        x, y, weights = (self._rows(array) for array in self.sample.data())
         raised, losses = "", np.empty(0)
         try:
             losses = model.fit(x, y, optimizer=RULES[self.rule](), weights=weights, **self.settings).loss
         except BpError as error:
             raised = f"{type(error).__name__}: {error}"
         return {"losses": losses, **model.parameters, **model.running}, raised
+
+    def _rows(self, array: Any) -> Any:
+        return np.resize(array, (self.many, *array.shape[1:])) if self.many and array is not None else array
 
 
 @dataclass
@@ -93,10 +98,13 @@ def cases(draw: st.DrawFn) -> Case:
         settings["update"] = "sequential"
     if names and draw(st.booleans()):
         settings["only"] = draw(st.sampled_from(names))
+    many = draw(st.sampled_from([0, 0, 0, 0, 0, LONGEST + 65, 20_001]))
+    if many:
+        settings["batch_size"] = draw(st.sampled_from([None, 2 * LONGEST + 1]))
     if settings["batch_size"] is None:
         del settings["accumulate"]
     rule = draw(st.integers(0, len(RULES) - 1))
-    return Case(sample, draw(st.sampled_from(["float32", "float64"])), rule, settings, draw(st.booleans()))
+    return Case(sample, draw(st.sampled_from(["float32", "float64"])), rule, settings, draw(st.booleans()), many)
 
 
 def drawn(seed: int, number: int) -> Case:

@@ -24,6 +24,7 @@ from numba import carray, cfunc, types
 import bpengine as bp
 from bpengine.backend import Backend
 from bpengine.kernels import KERNELS
+from bpengine.kernels._functions import LONGEST, row_product
 from bpengine.kernels._kernel import extent
 from tests.backends.fits import BATCH_NORM, FITS, rows_for
 
@@ -78,7 +79,7 @@ def test_same_bits_as_the_kernels(
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("rows", [4097, 4160, 8192, 12345])
+@pytest.mark.parametrize("rows", [4097, 4160, 8192, 20_001])
 def test_same_bits_over_many_rows(
     rows: int, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,21 @@ def test_same_bits_over_many_rows(
     before = Both.steps
     model.fit(rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2)), epochs=2)
     assert Both.steps == before + 2
+
+
+@pytest.mark.parametrize("width", [3, 80])
+def test_several_steps_of_many_products_in_one_run(width: int, rng: np.random.Generator) -> None:
+    """NumPy's loop of products moves the pointers it is given: each step needs them as they were."""
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        (x,) = rows
+        product = row_product(np, x, x + lr)
+        return {"sum": state["sum"] + product}, {"halt": ~np.isfinite(np.sum(product))}
+
+    many = 5 * LONGEST + 5
+    state, data = {"sum": np.zeros((width, width))}, (rng.normal(size=(3 * many, width)),)
+    order, lr = np.arange(3 * many).reshape(3, many), np.full((3, 1), 0.5)
+    Both(precision="float64").run_epoch(step, state, data, order, lr)
 
 
 @pytest.mark.thorough(keep=1)

@@ -105,7 +105,7 @@ def test_the_full_batch_and_one_row_at_a_time(batch_size: int | None, rng: np.ra
 
 
 @pytest.mark.usefixtures("played")
-@pytest.mark.parametrize("rows", [4160, 8192, 8200])
+@pytest.mark.parametrize("rows", [4160, 8192, 20_001])
 def test_blocks_of_rows_become_sums_in_two_stages(
     rows: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

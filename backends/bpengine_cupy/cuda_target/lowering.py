@@ -99,6 +99,8 @@ def _product(node: Node) -> tuple[Node, Node] | None:
     made = total.base
     if made.op == "reduce" and made.info in WHOLE:
         made = made.inputs[0].base
+        while found := _blocks(made):
+            made = found
     products = [made, *rest]
     if made.op != "matmul" or len(made.shape) != 3 or any(p.op != "matmul" for p in rest):
         return None

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from bpengine_numpy.compiled.layout import ITEM, NUMPY_LOOP, ROW
+from bpengine_numpy.compiled.layout import ITEM, MOVED, NUMPY_LOOP, POINTERS, ROW
 
 _INT, _BYTE = ir.IntType(64), ir.IntType(8)
 SIGNATURE = types.void(types.CPointer(types.int64))
@@ -94,8 +94,11 @@ def drive(p: Any) -> None:
         for k in range(rows):
             base = start + (k * ROW + 1) * ITEM
             if table[k, 0] == NUMPY_LOOP:
-                data = base + 3 * ITEM
-                call_strided(table[k, 1], table[k, 2], table[k, 3], data, data + 3 * ITEM, data + 7 * ITEM)
+                # np.matmul moves the pointers it is given from product to product; the next step needs them as they were
+                for operand in range(POINTERS):
+                    table[k, 1 + MOVED + operand] = table[k, 4 + operand]
+                dims = base + 6 * ITEM
+                call_strided(table[k, 1], table[k, 2], table[k, 3], base + MOVED * ITEM, dims, dims + 4 * ITEM)
             else:
                 call_row(table[k, 0], base)
         cell[0] += 1
@@ -126,9 +129,11 @@ def elsewhere(p: Any) -> None:
 
 
 def strided(p: Any) -> None:
-    """Run one of NumPy's loops: p = (loop, context, auxiliary, 3 data pointers, 4 dimensions, 9 strides)."""
-    data = place(p) + 3 * ITEM
-    call_strided(p[0], p[1], p[2], data, data + 3 * ITEM, data + 7 * ITEM)
+    """Run one of NumPy's loops: p = (loop, context, auxiliary, 3 data pointers, 4 dimensions, 9 strides, room for 3)."""
+    for operand in range(POINTERS):
+        p[MOVED + operand] = p[3 + operand]
+    dims = place(p) + 6 * ITEM
+    call_strided(p[0], p[1], p[2], place(p) + MOVED * ITEM, dims, dims + 4 * ITEM)
 
 
 def take_rows(p: Any) -> None:
