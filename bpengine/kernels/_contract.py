@@ -48,24 +48,32 @@ def in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> A
         return value.astype(like.dtype)
 
 
-@contextmanager
-def told(who: str, method: str) -> Iterator[None]:
+class told:  # noqa: N801 -- a context manager, and cheaper as a class than as a generator
     """Let whatever code of one's own raises say where it comes from; a write into an argument is refused."""
-    try:
-        yield
-    except Exception as error:
+
+    __slots__ = ("method", "who")
+
+    def __init__(self, who: str, method: str) -> None:
+        self.who, self.method = who, method
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Say where an error comes from."""
+        if not isinstance(error, Exception):
+            return
         if isinstance(error, ValueError) and "read-only" in str(error):
             raise ConfigError(
-                f"{who} requires its {method} to leave its arguments as they are, got a write into one of them ({error}). "
-                "Make a new array: y = 2 * x in place of x *= 2."
+                f"{self.who} requires its {self.method} to leave its arguments as they are, got a write into one of them "
+                f"({error}). Make a new array: y = 2 * x in place of x *= 2."
             ) from error
         if not isinstance(error, BpError):
-            error.add_note(f"this came from the {method} of {who}")
+            error.add_note(f"this came from the {self.method} of {self.who}")
             if any(kind.__name__ in NOT_TRACED for kind in type(error).__mro__):
                 error.add_note(
-                    f"The {method} needs the array functions of ops.xp, and no branches on values, to run on JAX."
+                    f"The {self.method} needs the array functions of ops.xp, and no branches on values, to run on JAX."
                 )
-        raise
 
 
 def _can_be_locked(array: Any) -> bool:

@@ -26,13 +26,17 @@ BIAS_ROWS = (None, "first", "last")
 _SHAPED = ("shapes", "init", "init_running")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Given:
-    """A residual, and what the layer was given in its forward: its name, the shapes of x and of the parameters."""
+    """A residual, and what the layer was given in its forward: its name, the shapes of x and of the parameters.
+
+    met: its backward is known to leave its arguments as they are (see `Run`).
+    """
 
     who: str
     residual: Any
     shapes: Mapping[str, tuple[int, ...]]
+    met: bool
 
 
 def run_forward(
@@ -45,11 +49,14 @@ def run_forward(
     if type(layer) in PROVEN:
         return layer.forward(ops, params, running, x, run)
     who = name_of(layer, run.place)
-    scope, (x, params, running, weights) = lent(ops.xp, (x, params, running, run.weights))
-    run = run._replace(weights=weights)
-    with told(who, "forward"), scope:
-        result = layer.forward(ops, params, running, x, run)
-    if not isinstance(result, tuple) or len(result) != 3 or not isinstance(result[2], Mapping):
+    if run.met:
+        with told(who, "forward"):
+            result = layer.forward(ops, params, running, x, run)
+    else:
+        scope, (x, params, running, weights) = lent(ops.xp, (x, params, running, run.weights))
+        with told(who, "forward"), scope:
+            result = layer.forward(ops, params, running, x, run._replace(weights=weights))
+    if not (isinstance(result, tuple) and len(result) == 3 and _is_mapping(result[2])):
         raise ShapeError(
             f"{who} requires its forward to return (y, residual, running statistics), got {_kind(result)}. "
             "A layer that keeps no statistics returns `running` as it came."
@@ -68,7 +75,7 @@ def run_forward(
     y = in_dtype(ops.xp, who, "y", y, x)
     seen = {name: _owned(in_dtype(ops.xp, who, name, seen[name], running[name])) for name in running}
     shapes = {"x": tuple(x.shape), **{name: tuple(value.shape) for name, value in params.items()}}
-    return y, Given(who, residual, shapes), seen
+    return y, Given(who, residual, shapes, run.met), seen
 
 
 def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Any, Arrays]:
@@ -79,10 +86,14 @@ def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: b
     if not isinstance(residual, Given):
         return layer.backward(ops, residual, dy, need_dx=need_dx)
     who, shapes = residual.who, dict(residual.shapes)
-    scope, (dy, inner) = lent(ops.xp, (dy, residual.residual))
-    with told(who, "backward"), scope:
-        result = layer.backward(ops, inner, dy, need_dx=need_dx)
-    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+    if residual.met:
+        with told(who, "backward"):
+            result = layer.backward(ops, residual.residual, dy, need_dx=need_dx)
+    else:
+        scope, (dy, inner) = lent(ops.xp, (dy, residual.residual))
+        with told(who, "backward"), scope:
+            result = layer.backward(ops, inner, dy, need_dx=need_dx)
+    if not (isinstance(result, tuple) and len(result) == 2 and _is_mapping(result[1])):
         raise ShapeError(
             f"{who} requires its backward to return (dx, gradients by parameter name), got {_kind(result)}. "
             "A layer without parameters returns (dx, {})."
@@ -231,6 +242,10 @@ def _forward_hint(got: Any, wanted: tuple[int, int]) -> str:
 
 def _list(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
+
+
+def _is_mapping(value: Any) -> bool:
+    return type(value) is dict or isinstance(value, Mapping)  # asked of every step; the first is ten times as fast
 
 
 def _kind(value: Any) -> str:

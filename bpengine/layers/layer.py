@@ -36,6 +36,8 @@ class Run(NamedTuple):
     frozen: the places of layers that run as outside training, by their running statistics, while the others train.
     weights: (batch,), how often each row of the batch counts in a training step, 0 for a row left out; None for once each.
     What a layer computes from several rows at once, it must weigh by them.
+    met: a training step has been run with rows of these shapes before, so layers of one's own are known to leave their
+    arguments as they are.
     """
 
     training: bool = False
@@ -43,10 +45,11 @@ class Run(NamedTuple):
     place: str = ""
     frozen: frozenset[str] = frozenset()
     weights: Array | None = None
+    met: bool = False
 
     def at(self, place: str) -> Run:
         """Return the same run inside another layer."""
-        return Run(self.training and place not in self.frozen, self.counter, place, self.frozen, self.weights)
+        return Run(self.training and place not in self.frozen, self.counter, place, self.frozen, self.weights, self.met)
 
 
 @dataclass(frozen=True)

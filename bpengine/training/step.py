@@ -57,6 +57,7 @@ def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = a
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
         loss, changed, slots, running = gradient_and_update(state, rows, lr)
+        parts.met.add(_shapes(rows))
         params, report = {**state["params"], **changed}, {"loss": loss}
         if plan.track_step_size:
             sizes = [ops.largest_change(state["params"][name], new) for name, new in changed.items()]
@@ -76,6 +77,7 @@ class _Parts:
     ops: Ops
     update: BoundRule
     alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
+    met: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)  # shapes of rows that a step has been run with
 
     def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
         """Take all gradients at the old parameters, then update."""
@@ -83,11 +85,13 @@ class _Parts:
         given = self.ops, state["params"], state["running"]
         if self.plan.part and x.shape[0] > self.plan.part:
             loss, gradients, running = accumulation.loss_and_gradients(
-                self.network, *given, rows, self._run(state), self.plan.part
+                self.network, *given, rows, self._run(state, rows), self.plan.part
             )
         else:
             weight = weights[0] if weights else None
-            loss, gradients, running = self.network.loss_and_gradients(*given, x, target, weight, self._run(state))
+            loss, gradients, running = self.network.loss_and_gradients(
+                *given, x, target, weight, self._run(state, rows)
+            )
         changed, slots = self._update(state, gradients, lr)
         return loss, changed, {**state["slots"], **slots}, running
 
@@ -95,7 +99,7 @@ class _Parts:
         """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
         x, target, *weights = rows
         network, ops, params, weight = self.network, self.ops, state["params"], weights[0] if weights else None
-        run = self._run(state)._replace(weights=weight)
+        run = self._run(state, rows)._replace(weights=weight)
         passed = list(stages(network.layers, ops, params, state["running"], x, run))
         loss, dy, terms = network.loss_and_cotangent(ops, params, passed[-1].y, target, weight)
         changed: Arrays = {}
@@ -118,8 +122,12 @@ class _Parts:
             self.alone[i] = of_parameters_alone(stage)
         return self.alone[i]
 
-    def _run(self, state: State) -> Run:
-        return Run(True, state["counter"], frozen=self.plan.frozen)
+    def _run(self, state: State, rows: tuple[Array, ...]) -> Run:
+        return Run(True, state["counter"], frozen=self.plan.frozen, met=_shapes(rows) in self.met)
 
     def _update(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, dict[str, list[Array]]]:
         return self.update(state, {name: dw for name, dw in gradients.items() if name in self.plan.trained}, lr)
+
+
+def _shapes(rows: tuple[Array, ...]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(array.shape) for array in rows)

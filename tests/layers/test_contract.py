@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
 from bpengine.layers import Run
@@ -376,3 +377,24 @@ def test_code_that_jax_cannot_trace_is_told_how_it_could(jax: Any, rng: np.rando
         assert f"this came from the forward of layer 1 ({type(layer).__name__})" in caught.value.__notes__
         told = "The forward needs the array functions of ops.xp, and no branches on values, to run on JAX."
         assert told in caught.value.__notes__
+
+
+def test_a_step_looks_at_its_arguments_once_for_each_shape() -> None:
+    """Locking them costs as much as a small layer itself; the shapes of all that comes back are looked at every time."""
+    locked = list[tuple[int, bool]]()
+
+    class Watched(bp.Layer):
+        def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
+            locked.append((x.shape[0], not x.flags.writeable))
+            return 2.0 * x, None, running
+
+        def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+            locked.append((dy.shape[0], not dy.flags.writeable))
+            return 2.0 * dy, {}
+
+    backend = NumpyBackend()
+    if backend._compiled:
+        backend._compiled._patience = float("inf")
+    network = bp.Network(1, [bp.Dense(1), Watched(), bp.Dense(1)], "mean_squared_error")
+    bp.Model(network, backend).fit(np.ones((5, 1)), np.ones((5, 1)), epochs=2, batch_size=2, shuffle=False)
+    assert locked == [(2, True)] * 2 + [(2, False)] * 2 + [(1, True)] * 2 + [(2, False)] * 4 + [(1, False)] * 2
