@@ -157,18 +157,27 @@ class Model:
         return float(self.backend.to_numpy(loss)), self._fetch(gradients)
 
     def check(
-        self, x: Any, y: Any, weights: Any = None, *, seed: int = 0, oracles: str | Sequence[str] | None = None
+        self,
+        x: Any,
+        y: Any,
+        weights: Any = None,
+        *,
+        seed: int = 0,
+        oracles: str | Sequence[str] | None = None,
+        perturbed: bool = True,
     ) -> Report:
         """Check the hand-written gradients at these rows before independent oracles: `bp.check_gradients(model, x, y)`.
 
         Return the Report: `passed`, `findings()` in words, `str()` as a table, `to_dict()` for JSON, `raise_if_failed()`.
         seed: draws sampled elements and directions. oracles: some of "autodiff", "differences", "complex step", "inner
-        products"; all by default. The model is left as it was.
+        products"; all by default. perturbed: judge at a perturbed point as well, away from 0, 1 and equal numbers. The model
+        is left as it was.
         """
         from bpengine.check import check_gradients
         from bpengine.check.oracles import NAMES
 
-        return check_gradients(self, x, y, weights, seed=seed, oracles=NAMES if oracles is None else oracles)
+        chosen = NAMES if oracles is None else oracles
+        return check_gradients(self, x, y, weights, seed=seed, oracles=chosen, perturbed=perturbed)
 
     def trace(self, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd") -> Trace:
         """Run the first training step of `optimizer` on all rows and return everything that happens in it.

@@ -170,10 +170,13 @@ class NetworkSubject(Examination):
             return OracleUse(f"own {self.dtype}", False, "", why), []
 
     def inner_sides(self, problem: Problem) -> list[Verdict]:
-        """Judge the layers of one's own at their kinks."""
+        """Judge the layers and the loss of one's own at their kinks."""
         if problem.foreign is None:
             return []
-        return ownlayers.verdicts(*self.point(problem).walked(), self.start.ops, self.seed)
+        point = self.point(problem)
+        walked, cotangents = point.walked()
+        of_loss = ownlayers.loss_verdicts(point.network.loss, walked[-1].y, point.rows, point.ops, self.seed)
+        return [*ownlayers.verdicts(walked, cotangents, point.ops, self.seed), *of_loss]
 
     def blame(self, problem: Problem, failures: Sequence[Verdict]) -> Guilty | None:
         """Find the kernel call, or else the layer; the model's own gradients may be wrong where these are right."""

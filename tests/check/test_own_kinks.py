@@ -315,3 +315,21 @@ class Half(bp.Layer):
 
     def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
         return self.kernel.backward(ops.xp, residual, dy), {}
+
+
+@pytest.mark.parametrize(("value", "right"), [(0.0, True), (0.7, True), (-3.0, False), (2.0, False)])
+def test_a_loss_of_ones_own_in_a_network_at_its_kink(value: float, right: bool) -> None:
+    """A perfect fit under |y - target|: what the backward says at 0 must lie between -1 and 1."""
+
+    def backward(xp: Any, diff: Any, dloss: Any) -> Any:
+        return xp.where(diff == 0, xp.asarray(value, dtype=diff.dtype), xp.sign(diff)) * (dloss / diff.size)
+
+    loss = bp.CustomLoss(lambda xp, y, target: (xp.mean(xp.abs(y - target)), y - target), backward, name="own_error")
+    model = bp.Model(bp.Network(2, [bp.Dense(1)], loss), dtype="float64", seed=0)
+    x = np.array([[1.0, 2.0], [2.0, 3.0], [3.0, -1.0]])
+    report = model.check(x, model.forward(x), perturbed=False)
+    assert report.passed == right, str(report)
+    if not right:
+        assert [verdict.array for verdict in report.failures] == ["loss.y"]
+        assert str(report.guilty).startswith("own_error_bwd in the loss")
+        assert "the loss, y, row " in str(report)
