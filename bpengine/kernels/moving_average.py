@@ -6,19 +6,21 @@ from bpengine.kernels._functions import mask
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
-def moving_average(xp: Namespace, old: Array, new: Array, weights: Array | None = None, *, momentum: float) -> Array:
+def moving_average(
+    xp: Namespace, old: Array, new: Array, weights: Array | None = None, *, momentum: float, least: int = 1
+) -> Array:
     """Return momentum * old + (1 - momentum) * new: `momentum` is the part of the old value that stays.
 
-    With the weights of the rows that `new` was seen in: where all of them are 0 no row is left, and the old value stays.
+    With the weights of the rows that `new` was seen in: where fewer than `least` rows are left, those with a weight above
+    0, the old value stays. A mean can be seen in one row, a variance in two.
     Shapes: old, new any one shape, weights (B,) or None -> the shape of old.
     Source: Roberts, "Control chart tests based on geometric moving averages", Technometrics 1, 1959.
     """
     average = momentum * old + (1.0 - momentum) * new
     if weights is None:
         return average
-    total = xp.sum(weights)
-    empty = mask(xp, total == 0, total)
-    return empty * old + (1.0 - empty) * average
+    few = mask(xp, xp.sum(mask(xp, weights > 0, weights)) < least, weights)
+    return few * old + (1.0 - few) * average
 
 
 KERNEL = Kernel(
@@ -29,9 +31,9 @@ KERNEL = Kernel(
     shapes={"old": ("O",), "new": ("O",), "weights": ("B",), "average": ("O",)},
     outputs=("average",),
     domain={"weights": "positive"},
-    variants=({"momentum": 0.9}, {"momentum": 0.0}),
+    variants=({"momentum": 0.9}, {"momentum": 0.0}, {"momentum": 0.5, "least": 2}),
     formula={
-        "average": "old if weights is not None and xp.sum(weights) == 0 else momentum * old + (1 - momentum) * new"
+        "average": "old if weights is not None and xp.sum(weights > 0) < least else momentum * old + (1 - momentum) * new"
     },
     flops=lambda O, **_: (3 * O, 0),
     source="Roberts, Technometrics 1 (1959)",

@@ -56,7 +56,7 @@ class BatchNorm(_Normalization):
     batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance. With
     `fit(freeze="0.*")` the layer's gamma, beta and statistics all stay as they are, and it normalises by the statistics.
     Rows count in them by the weights that `fit` is given: a row of weight 0 is left out, one of 2 is there twice; a batch
-    whose weights are all 0 leaves the running statistics as they are. Source: Ioffe, Szegedy, ICML 2015.
+    of which fewer than two rows count leaves the running statistics as they are. Source: Ioffe, Szegedy, ICML 2015.
     """
 
     momentum: float = 0.9
@@ -87,7 +87,8 @@ class BatchNorm(_Normalization):
         weights = () if run.weights is None else (run.weights,)
         y, residual = ops.batch_norm_fwd(x, gamma, beta, *weights, eps=self.eps)
         seen = {"mean": residual.mean, "variance": residual.variance}
-        averaged = {n: ops.moving_average(running[n], seen[n], *weights, momentum=self.momentum) for n in running}
+        how = {"momentum": self.momentum, "least": 2}  # the mean could do with one row, but belongs to the variance
+        averaged = {n: ops.moving_average(running[n], seen[n], *weights, **how) for n in running}
         return y, (True, residual), averaged
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:

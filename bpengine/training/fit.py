@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError, flag, number, unknown, whole
 from bpengine.layers import BatchNorm
@@ -112,7 +114,7 @@ class Fit:
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
         trained, stay = choose(network.names(subject.names), self.only, self.freeze, subject.running)
         frozen = frozen_layers(subject.running, stay)
-        least = self._least(network, len(rows.x), frozen)
+        least = self._least(network, rows, frozen)
         source = make_source(
             backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle,
             least=least,
@@ -152,10 +154,16 @@ class Fit:
             )
         return self.batch_size * self.accumulate
 
-    def _least(self, network: Network, rows: int, frozen: frozenset[str]) -> int:
+    def _least(self, network: Network, given: Rows, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
         least, layer = neediest(network.layers, Run(True, frozen=frozen))
-        kind = type(layer).__name__
+        kind, rows = type(layer).__name__, len(given.x)
+        counted = rows if given.weights is None or least == 1 else int(np.count_nonzero(given.weights))
+        if counted < min(least, rows):
+            raise ConfigError(
+                f"fit requires at least {least} rows with a weight above 0 with {kind}, got {counted}. A weight of 0 leaves a "
+                "row out. Give other weights."
+            )
         batch = min(rows, self.batch_size or rows)
         if batch >= least:
             if 0 < rows % batch < least:

@@ -128,5 +128,9 @@ def test_step_size_moving_average_and_advance() -> None:
     np.testing.assert_array_equal(change, [3.0])
     average = helper("moving_average", np.array([10.0, 0.0]), np.array([20.0, 1.0]), momentum=0.75)
     np.testing.assert_array_equal(average, [12.5, 0.25])
+    old, new, one_row = np.array([10.0]), np.array([20.0]), np.array([0.0, 3.0, 0.0])
+    for least, expected in ((1, 12.5), (2, 10.0)):
+        kept = helper("moving_average", old, new, one_row, momentum=0.75, least=least)
+        np.testing.assert_array_equal(kept, [expected])
     np.testing.assert_array_equal(helper("advance", np.array([7, 41], dtype=np.uint32)), [7, 42])
     np.testing.assert_array_equal(helper("advance", np.array([7, 2**32 - 1], dtype=np.uint32)), [7, 0])

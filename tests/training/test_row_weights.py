@@ -307,3 +307,24 @@ def test_a_backward_that_weighs_wrongly_is_caught(wrong: Any, rng: np.random.Gen
     assert not report.passed
     assert report.guilty is not None
     assert report.guilty.function == "batch_norm_bwd"
+
+
+@pytest.mark.parametrize("backend", ["numpy", "jax"])
+def test_a_batch_of_which_one_row_counts_moves_no_statistics(backend: str, rng: np.random.Generator) -> None:
+    """One row has no variance: 0 would be averaged into the running one."""
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 1))
+    network = bp.Network(3, [bp.BatchNorm(), bp.Dense(1)], "mean_squared_error")
+    both, second = (bp.Model(network, backend, seed=0) for _ in range(2))
+    both.fit(
+        x, y, weights=[0, 1, 0, 1, 1, 1], batch_size=3, epochs=1, shuffle=False, only="1.*", optimizer=bp.SGD(1e-30)
+    )
+    second.fit(x[3:], y[3:], epochs=1, only="1.*", optimizer=bp.SGD(1e-30))
+    for name, value in second.running.items():
+        np.testing.assert_allclose(both.running[name], value, rtol=agreement_rtol(value.dtype, 6))
+
+
+def test_with_batch_norm_two_rows_must_count(rng: np.random.Generator) -> None:
+    model = bp.Model(bp.Network(3, [bp.BatchNorm(), bp.Dense(1)], "mean_squared_error"), seed=0)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 1))
+    with pytest.raises(bp.ConfigError, match="at least 2 rows with a weight above 0 with BatchNorm, got 1"):
+        model.fit(x, y, weights=[0, 0, 1, 0, 0, 0], epochs=1)
