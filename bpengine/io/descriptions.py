@@ -26,6 +26,7 @@ MOST_PLACES = 4096  # that a file's network may have; a shared layer counts at e
 MOST_PARTS = 16 * MOST_PLACES  # a layer has an activation and initialisers
 SMALL = 4096  # inputs that any layer may be asked to make its arrays for
 QUOTES = "'\""
+TUPLE = "Tuple"
 
 
 def describe(value: Any) -> Any:
@@ -63,9 +64,18 @@ def _described(value: Any, place: str, met: dict[int, str]) -> Any:
             elif name == "tie" and isinstance(value, Dense):
                 told |= {} if value.tie is None else {"tie": met[id(value.tie)]}
             elif not _left_out(value, name):
-                told[name] = _described(part, place, met)
+                own = type(value).__name__ not in _KNOWN
+                told[name] = _of_own(part, place, met) if own else _described(part, place, met)
         return told
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _of_own(value: Any, place: str, met: dict[int, str]) -> Any:
+    """Return a setting of a class of one's own, tuples told apart from lists: the class may ask for either."""
+    if isinstance(value, (list, tuple)):
+        items = [_of_own(item, place, met) for item in value]
+        return {"type": TUPLE, "items": items} if isinstance(value, tuple) else items
+    return _described(value, place, met)
 
 
 def _left_out(value: Any, name: str) -> bool:
@@ -113,6 +123,8 @@ class _Builder:
         }
         if kind == "Shared":
             return self._at(settings.get("place"))
+        if kind == TUPLE:
+            return self._tuple(settings)
         if kind == "CustomLoss":
             return self.own.loss(settings)
         if kind == "CustomActivation":
@@ -138,8 +150,14 @@ class _Builder:
         except TypeError as error:
             raise ModelFileError(f"the file describes {kind} with settings it does not have: {error}.") from None
 
+    def _tuple(self, settings: dict[str, Any]) -> tuple[Any, ...]:
+        items = settings.get("items")
+        if list(settings) != ["items"] or not isinstance(items, list):
+            raise ModelFileError(f"a model file describes a {TUPLE} by its items, a list, got {repr(settings)[:60]}.")
+        return tuple(items)
+
     def _parts(self, value: Any) -> int:
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple)):
             return sum(map(self._parts, value))
         return self.counted.get(id(value), (None, 0))[1]
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.io.descriptions import build
+from bpengine.io.own import Own
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,30 @@ def test_a_setting_that_a_file_cannot_hold_is_refused(factor: Any, tmp_path: Pat
 def test_a_setting_that_is_no_field_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bp.ModelFileError, match=r"settings of Undeclared as fields .*got 'start' in its __init__"):
         model_with(Undeclared(3.0)).save(tmp_path / "model.safetensors")
+
+
+@dataclass(frozen=True)
+class Gates(bp.Layer):
+    """A layer whose settings must be hashable: tuples, within tuples, beside a list."""
+
+    spans: tuple[Any, ...] = ()
+    names: Any = ()
+
+    def outputs(self, inputs: int) -> int:
+        hash(self.spans)
+        return inputs
+
+
+def test_tuples_and_lists_come_back_as_they_were(tmp_path: Path) -> None:
+    layer = Gates(spans=((0, 2), (2, 3), ()), names=["a", ("b", None)])
+    bp.Model(bp.Network(3, [layer, bp.Dense(1)], "mean_squared_error")).save(path := tmp_path / "m.safetensors")
+    loaded = bp.load(path, layers={"Gates": Gates})
+    assert loaded.network.layers[0] == layer
+    loaded.load_parameters(path)
+
+
+@pytest.mark.parametrize("items", [{}, {"items": 3}, {"items": [], "more": 1}])
+def test_a_tuple_in_a_file_is_its_items(items: Any) -> None:
+    description = {"type": "Gates", "spans": {"type": "Tuple", **items}}
+    with pytest.raises(bp.ModelFileError, match="describes a Tuple by its items"):
+        build(description, Own(layers={"Gates": Gates}))
