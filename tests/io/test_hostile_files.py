@@ -297,6 +297,6 @@ def test_nothing_is_drawn_to_load(path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_short_round_of_hostile_files() -> None:
-    report = files.attack(float("inf"), 2026, most=300)
+    report = files.attack(float("inf"), 2026, most=60)
     assert not report.failures, str(report)
-    assert report.cases == 300
+    assert report.cases == 60
