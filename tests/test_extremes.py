@@ -140,7 +140,7 @@ def middle() -> list[bp.Layer]:
     return [*(bp.Activation(name) for name in ACTIVATIONS if KERNELS[name].backward), *norms]
 
 
-@pytest.mark.thorough(keep=40)
+@pytest.mark.thorough(keep=25)
 @DTYPES
 @pytest.mark.parametrize("layer", middle(), ids=lambda layer: getattr(layer, "name", type(layer).__name__))
 def test_layers_pass_extremes_on(layer: bp.Layer, dtype: str, backend_name: str) -> None:

@@ -32,7 +32,7 @@ ALONE, TRAINED, FORGETFUL = list(mutants()), list(mutants(trained=True)), list(f
 QUICKLY = pytest.mark.usefixtures("jax")
 
 
-@pytest.mark.thorough(keep=150)
+@pytest.mark.thorough(keep=100)
 @pytest.mark.parametrize("mutant", ALONE, ids=lambda m: m.id)
 def test_a_broken_kernel_is_caught(mutant: Mutant, record_property: Callable[..., None]) -> None:
     record_property("mutant", "alone")

@@ -49,6 +49,7 @@ def test_forward_mode_is_that_of_jax(case: Case, backend_name: str, jax: Any, rn
     assert relative_error(found.dy, dy) <= max(found.error, oracle_rtol())
 
 
+@pytest.mark.thorough(keep=45)
 @DIFFERENTIABLE
 def test_complex_steps_go_through_both_directions(case: Case, jax: Any, rng: Any) -> None:
     """What `hvp` on NumPy stands on: the derivative of forward and backward together."""
@@ -122,6 +123,7 @@ def test_a_kernel_that_cannot_be_stepped_falls_back(rng: Any) -> None:
     assert relative_error(found.dy, v / (1.0 + x * x)) <= stated_derivative_rtol()
 
 
+@pytest.mark.thorough(keep=60)
 @pytest.mark.parametrize("case", [c for c in cases(backward=True) if c.kernel.per_row], ids=lambda c: c.id)
 @pytest.mark.parametrize("dims", DIMENSIONS, ids="B{B}I{I}O{O}".format_map)
 def test_rows_kept_apart_are_the_backward_of_each_row(case: Case, dims: Any, xp: Any, rng: Any) -> None:

@@ -45,6 +45,7 @@ def gradients(case: Case, xp: Any, residual: Any, d_output: Any) -> dict[str, An
     return dict(zip(case.kernel.differentiable, values, strict=True))
 
 
+@pytest.mark.thorough(keep=360)
 @pytest.mark.parametrize(("dims", "dtype"), [(DIMENSIONS[0], np.float32), (DIMENSIONS[3], np.float64)])
 @every()
 def test_shapes_and_dtypes_are_as_stated(case: Case, dims: Any, dtype: Any, xp: Any, rng: Any) -> None:
@@ -90,7 +91,7 @@ def test_namespaces_agree(case: Case, xp: Any, rng: Any) -> None:
     assert_leaves_agree(got, expected, agreement_rtol(np.float64, longest_sum(case.kernel, dims)))
 
 
-@pytest.mark.thorough(keep=60)
+@pytest.mark.thorough(keep=40)
 @LARGEST_AND_SMALLEST
 @every()
 def test_traced_by_jit_it_agrees(case: Case, dims: Any, jax: Any, rng: Any) -> None:
@@ -112,7 +113,7 @@ def assert_leaves_agree(got: Any, expected: Any, rtol: float) -> None:
             np.testing.assert_array_equal(as_host(mine), reference)
 
 
-@pytest.mark.thorough(keep=220)
+@pytest.mark.thorough(keep=110)
 @DIMS
 @every(backward=True)
 def test_backward_is_the_derivative_of_the_forward(case: Case, dims: Any, jax: Any, rng: Any) -> None:

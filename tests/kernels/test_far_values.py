@@ -139,6 +139,7 @@ def sample(name: str, rng: Any, batch: int = 3) -> tuple[Any, Any]:
     return y, target
 
 
+@pytest.mark.thorough(keep=25)
 @pytest.mark.parametrize(("name", "reduction"), [(n, r) for n in LOSSES for r in KERNELS[n].reductions])
 def test_a_batch_without_weight_has_no_loss_and_no_gradient(
     name: str, reduction: str, xp: Any, jax: Any, rng: Any

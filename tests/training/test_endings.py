@@ -32,6 +32,7 @@ OVERFLOW = {
 }
 
 
+@pytest.mark.thorough(keep=18)
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("kind", OVERFLOW)
 @pytest.mark.parametrize(
