@@ -23,6 +23,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from random import Random
@@ -154,7 +155,7 @@ def _hidden(text: str) -> str | None:
 
 def _page_problem(names: Names, made: str) -> str | None:
     frame, title, told = _cut(made)
-    if frame != _cut(page_of(PLAIN).html())[0]:
+    if frame != _plain_frame():
         return "the page differs elsewhere than in its title and its data"
     if "<" in title or not html.unescape(title).startswith(visible(names["title"])):
         return f"the title is {title[:200]!r}"
@@ -236,6 +237,9 @@ def _mermaid_shows(quoted: str) -> str:
 
 def _flat(text: str) -> str:
     return re.sub(r"\s", " ", text)
+
+
+_plain_frame = cache(lambda: _cut(page_of(PLAIN).html())[0])
 
 
 # ---- in a browser

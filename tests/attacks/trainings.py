@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,17 +112,19 @@ class Surroundings:
         gc.collect()
         self.before = self._now()
 
-    def changed(self) -> str | None:
-        """Say what is other than it was; threads have a while to end."""
+    def changed(self, but: tuple[str, ...] = ()) -> str | None:
+        """Say what is other than it was, of all but some things; threads have a while to end."""
         gc.collect()
+        for name in but:
+            del self.before[name]
         until = time.monotonic() + THREADS_END
-        while (now := self._now()) != self.before and time.monotonic() < until:
+        while (now := self._now(self.before)) != self.before and time.monotonic() < until:
             time.sleep(0.005)
         different = [f"{name}: {self.before[name]} before, {now[name]} now" for name in now if now[name] != self.before[name]]
         return "; ".join(different) or None
 
-    def _now(self) -> dict[str, Any]:
-        return {
+    def _now(self, names: Iterable[str] = ()) -> dict[str, Any]:
+        found = {
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "floating-point environment": environment().value.tolist(),
             "NumPy's errors": np.geterr(),
@@ -130,6 +132,7 @@ class Surroundings:
             "locks held": [name for name, held in self._locks() if held()],
             "open files": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
         }
+        return {name: found[name] for name in names or found}
 
     @staticmethod
     def _locks() -> Iterator[tuple[str, Callable[[], bool]]]:
