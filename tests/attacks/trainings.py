@@ -53,6 +53,7 @@ class Training:
     compiled: bool = False
     mapped: bool = False
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
+    watched: bool = True  # whether callbacks are called
 
     def model(self, like: bp.Model | None = None) -> bp.Model:
         """Return a new model, with the parameters and the past of another where one is given."""
