@@ -123,7 +123,7 @@ class Aiming:
     def _called(self, frame: FrameType, event: str, arg: object) -> Any:
         if frame.f_code.co_qualname != self._place.function:
             return None
-        frame.f_trace_opcodes, before = True, [""]
+        frame.f_trace_opcodes, before = True, ["RESUME"]
 
         def step(frame: FrameType, event: str, arg: object) -> Any:
             if event == "opcode":
