@@ -252,7 +252,7 @@ class Model:
                 if left := trainer.left():
                     self._adopt(left)
                 elif not self._params:
-                    self._adopt(own.arrays())
+                    self._adopt(own.returned())
                 raise
         return history
 

@@ -62,13 +62,13 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def measured(kind: str, seed: int, seconds: float, most: int) -> Iterator[int]:
-    """Yield the memory before the first fit and after each hundred, for so many seconds or fits."""
+def measured(kind: str, seed: int, seconds: float, most: int, each: int = EACH) -> Iterator[int]:
+    """Yield the memory before the first fit and after each so many, for so many seconds or fits."""
     end = time.monotonic() + seconds
     yield resident()
     for number in range(most):
         train(kind, seed, number)
-        if number % EACH == EACH - 1:
+        if number % each == each - 1:
             gc.collect()
             yield resident()
         if time.monotonic() > end:
@@ -90,6 +90,7 @@ class Report:
     """What came of an attack: the memory of each kind, and what is beyond the bound."""
 
     seed: int
+    each: int = EACH
     sizes: dict[str, list[int]] = field(default_factory=dict)
     kept: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -98,32 +99,32 @@ class Report:
     def add(self, kind: str, sizes: Sequence[int], kept: dict[str, int], seconds: float) -> None:
         """Add a process's answer."""
         self.sizes[kind], self.kept[kind], self.seconds[kind] = list(sizes), kept, seconds
-        if (grown := growth(sizes)) is not None and grown > BOUND:
+        if (grown := growth(sizes, self.each)) is not None and grown > BOUND:
             self.failures.append(f"{kind}: {grown / 1e6:.1f} MB for 1,000 fits, at most {BOUND / 1e6:.0f}")
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}: {len(self.failures)} failures", *self.failures]
         for kind, sizes in self.sizes.items():
-            grown = growth(sizes)
+            grown = growth(sizes, self.each)
             rate = "too few to judge" if grown is None else f"{grown / 1e6:.1f} MB for 1,000 fits"
             row = " ".join(f"{size / 1e6:.0f}" for size in sizes)
-            lines.append(f"{kind}: {(len(sizes) - 1) * EACH} fits in {self.seconds[kind]:.0f} s, {rate}; {self.kept[kind]}")
-            lines.append(f"  MB before, and after each {EACH}: {row}")
+            lines.append(f"{kind}: {(len(sizes) - 1) * self.each} fits in {self.seconds[kind]:.0f} s, {rate}; {self.kept[kind]}")
+            lines.append(f"  MB before, and after each {self.each}: {row}")
         return "\n".join(lines)
 
 
-def growth(sizes: Sequence[int]) -> float | None:
-    """Return the growth for 1,000 fits after the first hundreds, None where there are too few."""
+def growth(sizes: Sequence[int], each: int = EACH) -> float | None:
+    """Return the growth for 1,000 fits after the first looks, None where there are too few."""
     counted = sizes[FIRST:]
-    return None if len(counted) < 3 else (counted[-1] - counted[0]) / (EACH * (len(counted) - 1)) * 1000
+    return None if len(counted) < 3 else (counted[-1] - counted[0]) / (each * (len(counted) - 1)) * 1000
 
 
-def attack(seconds: float, seed: int, kinds: Sequence[str] = KINDS, most: int = 2000) -> Report:
+def attack(seconds: float, seed: int, kinds: Sequence[str] = KINDS, most: int = 2000, each: int = EACH) -> Report:
     """Measure each kind in a process of its own, for a share of the seconds."""
-    report = Report(seed)
+    report = Report(seed, each)
     for kind in kinds:
         command = [sys.executable, "-m", "tests.attacks.growth", "--child", kind, "--seed", str(seed)]
-        command += ["--seconds", str(seconds / len(kinds)), "--models", str(most)]
+        command += ["--seconds", str(seconds / len(kinds)), "--models", str(most), "--each", str(each)]
         began = time.monotonic()
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
@@ -141,13 +142,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=KINDS, action="append", help="[all of them]")
     parser.add_argument("--models", type=int, default=2000, help="of each kind [2000]")
+    parser.add_argument("--each", type=int, default=EACH, help="fits between two looks [100]")
     parser.add_argument("--child", choices=KINDS, help="what the processes of an attack are called with")
     given = parser.parse_args()
     if given.child:
-        sizes = list(measured(given.child, given.seed, given.seconds, given.models))
+        sizes = list(measured(given.child, given.seed, given.seconds, given.models, given.each))
         print(json.dumps({"sizes": sizes, "held": held()}))
         return 0
-    report = attack(given.seconds, given.seed, given.kind or KINDS, given.models)
+    report = attack(given.seconds, given.seed, given.kind or KINDS, given.models, given.each)
     print(report)
     return 1 if report.failures else 0
 

@@ -22,9 +22,8 @@ def test_random_networks_train_to_the_same_bits(seed: int) -> None:
     assert not report.failures, str(report)
 
 
-@pytest.mark.parametrize("case", networks.kept(), ids=lambda case: repr(case.sample.network)[:60])
-def test_what_differed_once_is_equal(case: networks.Case) -> None:
-    assert problem(case) is None
+def test_what_differed_once_is_equal() -> None:
+    assert [told for case in networks.kept() if (told := problem(case))] == []
 
 
 def test_a_case_is_made_small_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
