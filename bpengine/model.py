@@ -357,7 +357,11 @@ class Model:
         names, others = self._names  # JAX sorts the names of a tree
         params = {name: state["params"][name] for name in names}
         running = {name: state["running"][name] for name in others}
-        self._applied, self._params, self._running = None, params, running  # all of them, or none where Ctrl-C comes before
+        self._applied, self._params, self._running = (
+            None,
+            params,
+            running,
+        )  # all of them, or none where Ctrl-C comes before
 
     def per_sample_gradients(
         self, x: Any, y: Any, weights: Any = None, *, only: str | Sequence[str] | None = None

@@ -78,7 +78,7 @@ def _dot_text(lines: list[str]) -> str:
 
 
 def _mermaid_text(lines: list[str]) -> str:
-    """Return a label. Mermaid reads HTML in it, codes of its own (#35;), Markdown after a `, and settings after %% anywhere."""
+    """Return a label. Mermaid reads HTML in it, codes of its own (#35;), Markdown after a `, and settings after %%."""
     return '"' + "<br/>".join(line.translate(MERMAID) for line in _cut(lines)) + '"'
 
 

@@ -166,7 +166,10 @@ class Recorder:
         taken = len(reports["loss"])
         self._open.append((batch * taken, shares[:taken]))
         self._reports["rate"].extend(rates[:taken])
-        for name in ("step_size", "loss"):  # the losses say how many steps there are: `cut` forgets one that was broken off
+        for name in (
+            "step_size",
+            "loss",
+        ):  # the losses say how many steps there are: `cut` forgets one that was broken off
             if name in reports:
                 self._reports[name].extend(reports[name].reshape(taken))
 

@@ -18,7 +18,6 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,7 +163,9 @@ class Load(Action):
 
     def look(self, raised: Raised) -> str | None:
         wanted = {self.before, state_of(bp.Model(WIDE, seed=7))}
-        return None if state_of(self.model) in wanted else "the model has neither its old parameters nor those of the file"
+        return (
+            None if state_of(self.model) in wanted else "the model has neither its old parameters nor those of the file"
+        )
 
 
 class Uses(Action):
@@ -270,7 +271,8 @@ class Keep(Action):
 
 
 ACTIONS: dict[str, type[Action]] = {
-    kind.__name__: kind for kind in (AsWritten, Compiled, Mapped, Normal, Parts, Save, Load, Uses, Read, WriteData, Keep)
+    kind.__name__: kind
+    for kind in (AsWritten, Compiled, Mapped, Normal, Parts, Save, Load, Uses, Read, WriteData, Keep)
 }
 
 
@@ -331,7 +333,11 @@ class Ground:
                 raise
             except BaseException:  # a library written in Rust panics with one
                 return traceback.format_exc()[-3000:], "failed"
-        other = [str(w.message) for w in heard if "cannot compile" not in str(w.message) and "cannot be kept" not in str(w.message)]
+        other = [
+            str(w.message)
+            for w in heard
+            if "cannot compile" not in str(w.message) and "cannot be kept" not in str(w.message)
+        ]
         return wrong or (f"a warning: {other}" if other else None), outcome
 
     def _failed(self, case: Case, action: Action) -> tuple[str, str | None]:
@@ -348,7 +354,9 @@ class Ground:
         if isinstance(raised, MemoryError) and case.kind in (WRITE, LENGTH):
             return "", f"no allocation failed, and this was raised: {raised!r}"
         left = [str(p) for p in action.folder.rglob(f"*{ENDING}") if case.kind in (ONE, ONWARD)]
-        return type(raised).__name__ if raised else "done", action.look(raised) or (f"left behind: {left}" if left else None)
+        return type(raised).__name__ if raised else "done", action.look(raised) or (
+            f"left behind: {left}" if left else None
+        )
 
     def _again(self, case: Case, action: Action) -> str | None:
         action.prepare()
@@ -359,7 +367,11 @@ class Ground:
 
 def smaller(ground: Ground, case: Case) -> Case:
     """Return the first number at which the same goes wrong."""
-    alike = (other for other in ground.cases if other[:2] == case[:2] and other.how == case.how and other.number < case.number)
+    alike = (
+        other
+        for other in ground.cases
+        if other[:2] == case[:2] and other.how == case.how and other.number < case.number
+    )
     return next((other for other in alike if ground.problem(other)[0]), case)
 
 

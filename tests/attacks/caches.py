@@ -48,7 +48,9 @@ def main() -> int:
         return 0
     first, most = (0, sys.maxsize) if given.number is None else (given.number, 1)
     cases, failures = attack(given.seconds, given.seed, most, first)
-    print(f"{cases} damaged caches, seed {given.seed}: {len(failures)} failures; the others gave the numbers of eager training")
+    print(
+        f"{cases} damaged caches, seed {given.seed}: {len(failures)} failures; the others gave the numbers of eager training"
+    )
     for case, text in failures.items():
         print(f"{case!r}: {text}")
     if failures:

@@ -108,7 +108,9 @@ class Report:
             grown = growth(sizes, self.each)
             rate = "too few to judge" if grown is None else f"{grown / 1e6:.1f} MB for 1,000 fits"
             row = " ".join(f"{size / 1e6:.0f}" for size in sizes)
-            lines.append(f"{kind}: {(len(sizes) - 1) * self.each} fits in {self.seconds[kind]:.0f} s, {rate}; {self.kept[kind]}")
+            lines.append(
+                f"{kind}: {(len(sizes) - 1) * self.each} fits in {self.seconds[kind]:.0f} s, {rate}; {self.kept[kind]}"
+            )
             lines.append(f"  MB before, and after each {self.each}: {row}")
         return "\n".join(lines)
 

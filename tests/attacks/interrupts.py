@@ -3,9 +3,9 @@
     python -m tests.attacks.interrupts --seconds 600 --seed 1
 
 A trace function counts bytecodes and then sends SIGINT, as Ctrl-C does: Python raises KeyboardInterrupt at the next place
-where it looks for signals, after a call, at the beginning of a function, at the end of a round of a loop. Afterwards the model has the state after some
-step, files are whole, threads, locks, open files and the processor's modes are as before, and the next fit gives the bits
-that a new model with the same parameters gives. What is found is kept in `kept_interrupts.json`.
+where it looks for signals, after a call, at the beginning of a function, at the end of a round of a loop. Afterwards the
+model has the state after some step, files are whole, threads, locks, open files and the processor's modes are as before, and
+the next fit gives the bits that a new model with the same parameters gives. What is found is kept in `kept_interrupts.json`.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Ground:
     def problem(self, name: str, breaker: AbstractContextManager[Any]) -> tuple[str | None, Place]:
         """Break a training off somewhere, and say what is wrong afterwards, None where nothing is, and where that was."""
         found = [Place(name, "", "", "")]
-        with warnings.catch_warnings(), in_folder(self.files), _quiet():
+        with warnings.catch_warnings(), in_folder(self.files), _Quiet():
             warnings.simplefilter("error")
             try:
                 wrong = self._problem(TRAININGS[name], breaker, found)
@@ -219,9 +219,9 @@ class Ground:
             return "the model has a state that is that after no step"
         if history is not None and (wrong := _inconsistent(history)):
             return wrong
-        if history is not None and history.stopped_by == "interrupted" and "stop" not in training.settings:
-            if history.steps != states[state]:
-                return f"the state is that after step {states[state]}, the history has {history.steps}"
+        best = "stop" in training.settings
+        if history is not None and history.stopped_by == "interrupted" and not best and history.steps != states[state]:
+            return f"the state is that after step {states[state]}, the history has {history.steps}"
         for name in ("checkpoint", "saved"):
             path = self.files / name
             if path.exists() and state_of(bp.load(path)) not in states:
@@ -242,7 +242,7 @@ def _inconsistent(history: Any) -> str | None:
     return None
 
 
-class _quiet:
+class _Quiet:
     """Keeps to itself that an interruption within a finalizer is lost, as Python has it."""
 
     def __enter__(self) -> None:

@@ -48,10 +48,12 @@ HOSTILE = (
     "&", "#lt;script#gt;", "#35;", "`**bold**`", "`", '%%{init: {"theme": "dark"}}%%', "%% gone", "\n%% gone", "a\nb", "a\tb",
     "\u2028", "\u2029", "\0", "\x1b[2J", "\x9b2J", "\x85", "\u202e", "\u2066x\u2069", "\ud800", "\udcff", "\ufeff", "\ufffe",
     "\uffff", "\U0001f600", "\U000e0001", "{{content}}", "{{script}}", "\\", "\\n", "\\N\\G\\l", '\\"', '"', '"]; evil ["',
-    "end", "|", "]", "])", "--> b", ";", "<%= 1 %>", "${1}", "{1}", "%s", "</title>", "</style>", "</svg>", "</text>", "<a href='x'>",
+    "end", "|", "]", "])", "--> b", ";", "<%= 1 %>", "${1}", "{1}", "%s", "</title>", "</style>", "</svg>", "</text>",
+    "<a href='x'>",
     "<!DOCTYPE x [<!ENTITY a 'b'>]>", "<?xml version='1.0'?>", "&a;", "x" * 3000, "<" * 500, "&" * 300, " ", "", "constructor",
     "__proto__", "toString", "0", "-1", "NaN",
-    f"<iframe src='javascript:{RUN}'></iframe>", "<link rel=stylesheet href=//example.org/x.css>", "<base href=//example.org/>",
+    f"<iframe src='javascript:{RUN}'></iframe>", "<link rel=stylesheet href=//example.org/x.css>",
+    "<base href=//example.org/>",
     "<meta http-equiv=refresh content='0;url=//example.org'>", "<details open ontoggle=alert(1)>", "url(//example.org/x.png)",
     *hostile_files.NAMES,
 )  # fmt: skip
@@ -99,7 +101,11 @@ def _layer(name: str) -> bp.Layer:
     def backward(self: Any, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
         return dy * (1.0 - residual * residual), {}
 
-    made: Any = type(name.replace("\0", " ").encode("utf-8", "replace").decode(), (bp.Layer,), {"forward": forward, "backward": backward})
+    made: Any = type(
+        name.replace("\0", " ").encode("utf-8", "replace").decode(),
+        (bp.Layer,),
+        {"forward": forward, "backward": backward},
+    )
     return made()  # type: ignore[no-any-return]
 
 
@@ -215,7 +221,9 @@ def _dot_problem(drawn_graph: Graph) -> str | None:
 
 def _dot_shows(quoted: str) -> str:
     """Return what Graphviz shows of a label: escapes, then entities of HTML."""
-    return html.unescape(re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], quoted[1:-1], flags=re.DOTALL))
+    return html.unescape(
+        re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], quoted[1:-1], flags=re.DOTALL)
+    )
 
 
 def _mermaid_problem(drawn_graph: Graph) -> str | None:
@@ -251,14 +259,19 @@ LOOK = """() => {
         speakLanguage();
         for (const option of byId("look-at").options) show({ kept: option.value, stage: 0, row: 0, at: 0 });
     }
-    return [window.hacked === undefined, document.body.textContent, document.querySelectorAll("img,iframe,base,meta[http-equiv=refresh]").length];
+    const loading = document.querySelectorAll("img,iframe,base,meta[http-equiv=refresh]");
+    return [window.hacked === undefined, document.body.textContent, loading.length];
 }"""
 
 
 def seen_in(browser: Any, names: Names, folder: Path) -> str | None:
     """Open a page and a picture of these names in a browser; say what is wrong, None for nothing."""
     heard: list[str] = []
-    files = {"page.html": page_of(names).html(), "graph.svg": next(iter(graphs_of(names))).svg(), "evil.svg": list(graphs_of(names))[1].svg()}
+    files = {
+        "page.html": page_of(names).html(),
+        "graph.svg": next(iter(graphs_of(names))).svg(),
+        "evil.svg": list(graphs_of(names))[1].svg(),
+    }
     context = browser.new_context(offline=True)
     try:
         tab = context.new_page()
@@ -293,9 +306,12 @@ def _page_seen(tab: Any, names: Names) -> str | None:
 
 def _svg_seen(tab: Any) -> str | None:
     root, scripts, untouched = tab.evaluate(
-        "[document.documentElement.nodeName, document.querySelectorAll('script,parsererror,image,a').length, window.hacked === undefined]"
+        "[document.documentElement.nodeName, document.querySelectorAll('script,parsererror,image,a').length, "
+        "window.hacked === undefined]"
     )
-    return None if (root, scripts, untouched) == ("svg", 0, True) else f"a picture of {root}, {scripts} elements that act"
+    return (
+        None if (root, scripts, untouched) == ("svg", 0, True) else f"a picture of {root}, {scripts} elements that act"
+    )
 
 
 @contextmanager
@@ -325,14 +341,19 @@ class Report:
     failures: list[tuple[Names, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        told = f"{self.cases} sets of names, {self.opened} of them in Chromium, seed {self.seed}: {len(self.failures)} failures"
+        told = f"{self.cases} sets of names, {self.opened} of them in Chromium, seed {self.seed}: "
+        told += f"{len(self.failures)} failures"
         return "\n".join([told, *(f"{text}\n  {names!a}" for names, text in self.failures)])
 
 
 def attack(seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -> Report:
     """Write pages and pictures for so many seconds, or so many sets of names, and open them where there is a browser."""
     report, end = Report(seed), time.monotonic() + seconds
-    with chromium() as browser, tempfile.TemporaryDirectory(prefix="bpengine-attack-") as folder, warnings.catch_warnings():
+    with (
+        chromium() as browser,
+        tempfile.TemporaryDirectory(prefix="bpengine-attack-") as folder,
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         number = first
         while time.monotonic() < end and report.cases < most:

@@ -12,7 +12,9 @@ from tests.attacks.interrupts import Aiming, Counting, Ground, Place, attack, ca
 from tests.attacks.trainings import Training
 
 SHORT = ("as written", "sequential", "lent, nobody looks")
-pytestmark = pytest.mark.skipif(not failing.possible(), reason="bytecodes are counted by CPython's own interface, on Linux")
+pytestmark = pytest.mark.skipif(
+    not failing.possible(), reason="bytecodes are counted by CPython's own interface, on Linux"
+)
 
 
 @pytest.mark.thorough(keep=1)

@@ -15,7 +15,9 @@ def test_hostile_names_are_shown_and_nothing_else() -> None:
     assert not wrong, str(wrong)
 
 
-@pytest.mark.parametrize("names", kept(), ids=lambda names: ascii("".join(n for p, n in names.items() if n != PLAIN[p]))[:40])
+@pytest.mark.parametrize(
+    "names", kept(), ids=lambda names: ascii("".join(n for p, n in names.items() if n != PLAIN[p]))[:40]
+)
 def test_what_was_wrong_once_is_right(names: Names) -> None:
     assert problem(names) is None
 

@@ -98,7 +98,9 @@ class Training:
         first, other = self.fit(model, x, y, epochs=1), self.fit(twin, x, y, epochs=1)
         if first.loss.tobytes() != other.loss.tobytes():
             return f"the next fit gives other losses, {first.loss}, than a new model does, {other.loss}"
-        return None if state_of(model) == state_of(twin) else "the next fit gives other parameters than a new model does"
+        return (
+            None if state_of(model) == state_of(twin) else "the next fit gives other parameters than a new model does"
+        )
 
 
 BEST = bp.NoImprovement(50, restore_best=True)
@@ -121,7 +123,9 @@ class Surroundings:
         until = time.monotonic() + THREADS_END
         while (now := self._now(self.before)) != self.before and time.monotonic() < until:
             time.sleep(0.005)
-        different = [f"{name}: {self.before[name]} before, {now[name]} now" for name in now if now[name] != self.before[name]]
+        different = [
+            f"{name}: {self.before[name]} before, {now[name]} now" for name in now if now[name] != self.before[name]
+        ]
         return "; ".join(different) or None
 
     def _now(self, names: Iterable[str] = ()) -> dict[str, Any]:

@@ -276,3 +276,9 @@ def test_no_damage_of_the_attack_passes_for_content(way: Any, store: Cache, rng:
             files.append(Path(str(store.path(key))))
         way(rng, *files)
         assert store.get("a") in (None, contents[0])
+
+
+def test_locks_are_kept_only_while_they_are_needed() -> None:
+    with objects.one_at_a_time("a key"):
+        assert objects._locks["a key"].locked()
+    assert "a key" not in objects._locks
