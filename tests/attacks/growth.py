@@ -2,8 +2,9 @@
 
     python -m tests.attacks.growth --seconds 600 --seed 1 [--kind "NumPy, same"] [--models 2000]
 
-Each kind runs in a process of its own. The bound is 10 MB for 1,000 fits, taken between the end of the first hundreds, which
-fill what has a limit (allocators, caches), and the last. It needs some hundreds to tell: fewer are measured, not judged.
+Each kind runs in a process of its own. The bound is 10 MB for 1,000 fits of the same shape, taken between the end of the first
+hundreds, which fill what has a limit (allocators, caches), and the last. It needs some hundreds to tell: fewer are measured,
+not judged. Nor are models of different shapes: each loop that none before had is compiled, and kept for the process.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Report:
     def add(self, kind: str, sizes: Sequence[int], kept: dict[str, int], seconds: float) -> None:
         """Add a process's answer."""
         self.sizes[kind], self.kept[kind], self.seconds[kind] = list(sizes), kept, seconds
-        if (grown := growth(sizes, self.each)) is not None and grown > BOUND:
+        if (grown := growth(sizes, self.each)) is not None and grown > BOUND and kind.endswith("same"):
             self.failures.append(f"{kind}: {grown / 1e6:.1f} MB for 1,000 fits, at most {BOUND / 1e6:.0f}")
 
     def __str__(self) -> str:
