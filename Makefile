@@ -20,7 +20,8 @@ test: $(VENV)/test lint
 test-all: override PYTEST_OPTIONS += --thorough
 test-all: test
 
-# Random networks, files, command lines and damage to caches, drawn by a seed: `make attack MINUTES=30 SEED=0`.
+# Random networks, files, command lines, damaged caches, failing memory and disks, Ctrl-C, names, growth; drawn by a seed:
+# `make attack MINUTES=30 SEED=0`.
 MINUTES ?= 8
 attack: $(VENV)/test
 	$(BIN)/python -m tests.attacks --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -248,20 +248,21 @@ class Model:
         with Shelf(self.backend) as shelf:
             own = Loan(self.backend, shelf, {"params": self._params, "running": self._running})
             trainer = fit.trainer(self._subject(own.arrays), rows, self._on_epoch(fit))
-            if own.moved:
-                self._params, self._running = {}, {}
+            before = self.fits
             try:
+                if own.moved:
+                    self._params, self._running = {}, {}
                 with fit.bar() as progress_bar:
                     state, history = trainer.run(progress_bar)
+                self._adopt(state)
+                self.fits = before + 1
             except BaseException:
-                self.fits += trainer.recorder.steps > 0
+                self.fits = before + (trainer.recorder.steps > 0)
                 if left := trainer.left():
                     self._adopt(left)
                 elif not self._params:
-                    self._adopt(own.arrays())
+                    self._adopt(own.returned())
                 raise
-        self._adopt(state)
-        self.fits += 1
         return history
 
     def apply_gradients(
@@ -325,7 +326,8 @@ class Model:
             arrays = file.arrays(Shapes(_shapes(self._params), _shapes(self._running)))
         with file.judged("has numbers that this model cannot take over"):
             params, running = ({n: held(repr(n), a, self.dtype) for n, a in part.items()} for part in arrays)
-        self._params, self._running = self._bring(params), self._bring(running)
+        brought = self._bring(params), self._bring(running)
+        self._params, self._running = brought  # both or, where there is no memory for them, none
 
     @classmethod
     def _restored(
@@ -361,10 +363,14 @@ class Model:
         return {name: np.array(self.backend.to_numpy(array)) for name, array in arrays.items()}
 
     def _adopt(self, state: Any) -> None:
-        self._applied = None
-        names, running = self._names  # JAX sorts the names of a tree
-        self._params = {name: state["params"][name] for name in names}
-        self._running = {name: state["running"][name] for name in running}
+        names, others = self._names  # JAX sorts the names of a tree
+        params = {name: state["params"][name] for name in names}
+        running = {name: state["running"][name] for name in others}
+        self._applied, self._params, self._running = (
+            None,
+            params,
+            running,
+        )  # all of them, or none where Ctrl-C comes before
 
     def per_sample_gradients(
         self, x: Any, y: Any, weights: Any = None, *, only: str | Sequence[str] | None = None

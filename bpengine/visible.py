@@ -5,7 +5,8 @@ follows, marks that turn the direction of writing. For people they are shown as 
 has escapes of its own, so that a document still stands for the very same text.
 
 Which they are, is said by Unicode's general categories: controls (Cc), format characters (Cf), surrogates (Cs), separators
-of lines and of paragraphs (Zl, Zp). Source: Unicode Standard Annex 44, "Unicode Character Database", table 12.
+of lines and of paragraphs (Zl, Zp). Source: Unicode Standard Annex 44, "Unicode Character Database", table 12. So are the 66
+codes that never will be characters, of which XML has not all. Source: The Unicode Standard, section 23.7.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import unicodedata
 from typing import Any, Final
 
 HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+NEVER: Final = range(0xFDD0, 0xFDF0)  # noncharacters, beside the last two codes of each plane
 NOT_PLAIN: Final = re.compile(r"[^ -~\n\t]")  # most texts hold none of these and are returned as they are
 
 
@@ -24,7 +26,7 @@ class _Visible(dict[int, int | str]):
 
     def __missing__(self, code: int) -> int | str:
         found: int | str = code
-        if unicodedata.category(chr(code)) in HIDDEN:
+        if _is_hidden(code):
             found = chr(code).encode("unicode_escape").decode("ascii")
         self[code] = found
         return found
@@ -35,10 +37,14 @@ class _InJson(dict[int, int | str]):
 
     def __missing__(self, code: int) -> int | str:
         found: int | str = code
-        if unicodedata.category(chr(code)) in HIDDEN:
+        if _is_hidden(code):
             found = json.dumps(chr(code))[1:-1] if code != 0x7F else "\\u007f"
         self[code] = found
         return found
+
+
+def _is_hidden(code: int) -> bool:
+    return unicodedata.category(chr(code)) in HIDDEN or code in NEVER or code & 0xFFFE == 0xFFFE
 
 
 _VISIBLE: Final = _Visible({ord(kept): kept for kept in "\n\t"})

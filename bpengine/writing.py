@@ -66,7 +66,7 @@ class Draft:
         self.kept: Path | None = None  # the old file under another name, until the new one is safe
         self.placed = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write all of the bytes at the end."""
         rest = memoryview(data).cast("B")
         while rest:

@@ -50,11 +50,15 @@ def _with_flags(flags: int) -> Iterator[None]:
     before = environment().value
     within = before.copy()
     within[_MXCSR] = within[_MXCSR] & ~np.uint32(_FLUSH) | np.uint32(flags)
-    library.fesetenv(within.ctypes)
+    set_to, inside, outside = library.fesetenv, within.ctypes, before.ctypes
     try:
-        yield
-    finally:
-        library.fesetenv(before.ctypes)
+        try:
+            set_to(inside)
+            yield
+        finally:
+            set_to(outside)
+    finally:  # also where Ctrl-C comes between the beginning of the other one and its call
+        set_to(outside)
 
 
 def environment() -> Environment:

@@ -39,21 +39,35 @@ class Forks:
     def epoch(self) -> Iterator[None]:
         """Run an epoch: forks of other threads wait for its end."""
         me = threading.get_ident()
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting or me in self._running)
-            self._running[me] = self._running.get(me, 0) + 1
-            if not self._started:
-                one = np.zeros((_LARGE, _LARGE), np.float32)
-                np.matmul(one, one)
-                self._started = True
+        around = self._running.get(me, 0)  # of this thread's epochs, which alone changes their number
         try:
+            with self._changed:
+                self._changed.wait_for(lambda: not self._waiting or me in self._running)
+                if not self._started:
+                    one = np.zeros((_LARGE, _LARGE), np.float32)
+                    np.matmul(one, one)
+                    self._started = True
+                self._running[me] = around + 1
             yield
         finally:
+            self._end(me, around)
+
+    def _end(self, me: int, around: int) -> None:
+        """Set the number of a thread's epochs back to what it was; Ctrl-C is heard once that is done."""
+        try:
             with self._changed:
-                self._running[me] -= 1
-                if not self._running[me]:
-                    del self._running[me]
-                self._changed.notify_all()
+                self._set(me, around)
+        finally:
+            if self._running.get(me, 0) != around:  # interrupted before
+                with self._changed:
+                    self._set(me, around)
+
+    def _set(self, me: int, count: int) -> None:
+        if count:
+            self._running[me] = count
+        else:
+            self._running.pop(me, None)
+        self._changed.notify_all()
 
     def _before(self) -> None:
         """Wait for the epochs of other threads; the lock is held over the fork, so that the child has it as it must be."""

@@ -57,14 +57,11 @@ class RowFile:
             descriptor = os.open(owner.filename, os.O_RDONLY)
         except OSError:
             return None
+        file = cls(descriptor, place.position, array.nbytes // len(array))  # which closes it, whatever comes
         size, same = os.fstat(descriptor).st_size, _mapped_as(descriptor) == place.file
         if size < place.position + array.nbytes and (same or not size):
-            os.close(descriptor)
             raise _shorter(size)
-        if not same or place.end < array.ctypes.data + array.nbytes:
-            os.close(descriptor)
-            return None
-        return cls(descriptor, place.position, array.nbytes // len(array))
+        return file if same and place.end >= array.ctypes.data + array.nbytes else None
 
     def announce(self, runs: Array) -> None:
         """Tell the system that these runs of rows (see `runs_of`) will be read soon: the disk may fetch them all."""

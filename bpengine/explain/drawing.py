@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from bpengine.explain.graph import Edge, Graph, Node
 
+MERMAID = str.maketrans({
+    "&": "&amp;", '"': "&quot;", "<": "&lt;", ">": "&gt;", "#": "#35;", "%": "#37;", "`": "#96;",
+})  # fmt: skip
 COLOURS = {"forward": "#dbeafe", "backward": "#fde2e2", "update": "#dcfce7", "given": "#f3f4f6"}
 
 
@@ -70,11 +73,14 @@ def _plain(text: str) -> str:
 
 
 def _dot_text(lines: list[str]) -> str:
-    return '"' + "\\n".join(_plain(line) for line in lines) + '"'
+    """Return a label; Graphviz reads the entities of HTML in labels, and cuts them at newlines."""
+    return '"' + "\\n".join(_plain(line.replace("&", "&amp;")) for line in _cut(lines)) + '"'
 
 
 def _mermaid_text(lines: list[str]) -> str:
-    escaped = "<br/>".join(
-        line.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;") for line in lines
-    )
-    return f'"{escaped}"'
+    """Return a label. Mermaid reads HTML in it, codes of its own (#35;), Markdown after a `, and settings after %%."""
+    return '"' + "<br/>".join(line.translate(MERMAID) for line in _cut(lines)) + '"'
+
+
+def _cut(lines: list[str]) -> list[str]:
+    return [piece for line in lines for piece in line.split("\n")]

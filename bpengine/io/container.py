@@ -7,6 +7,7 @@ Source: https://github.com/huggingface/safetensors#format
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import stat
@@ -24,6 +25,7 @@ from bpengine.io.text import parse
 
 VALUES: Final = 250_000  # in a header: what Python makes of them takes about 100 bytes each
 HEADER_BYTES: Final = 4 << 20
+LENGTH_BYTES: Final = 8  # at the beginning: the length of the header, which ends at a multiple of it
 DTYPES: Final = MappingProxyType({"F32": "float32", "F64": "float64"})
 AXES: Final = 32
 HostArray = np.ndarray[Any, Any]
@@ -59,6 +61,29 @@ class Container:
                 raise ValueError("it became shorter while it was read")
             rest = rest[count:]
         return array.astype(entry.dtype, copy=False)
+
+
+def header_of(arrays: Mapping[str, HostArray], texts: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    """Return the beginning of a file, up to its arrays, and the order in which they follow.
+
+    Raises ValueError for names that are no text.
+    """
+    kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(texts)}
+    at, names = 0, sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # so that each is aligned
+    for name in names:
+        array = arrays[name]
+        offsets = [at, at + array.nbytes]
+        header[name] = {"dtype": kinds[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets}
+        at += array.nbytes
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH_BYTES)
+    return len(text).to_bytes(LENGTH_BYTES, "little") + text, names
+
+
+def bytes_of(array: HostArray) -> memoryview:
+    """Return an array as a file has it: in C order, the lowest byte of each number first."""
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
 @contextmanager
@@ -113,15 +138,15 @@ def _without_waiting(name: str, flags: int) -> int:
 def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:
     """Return where the arrays begin, the header, and the size of the file."""
     size = os.fstat(file.fileno()).st_size
-    length = int.from_bytes(first, "little") if len(first := file.read(8)) == 8 else -1
-    if not 0 <= length <= size - 8:
+    length = int.from_bytes(first, "little") if len(first := file.read(LENGTH_BYTES)) == LENGTH_BYTES else -1
+    if not 0 <= length <= size - LENGTH_BYTES:
         raise ValueError("it ends in its header")
     if length > HEADER_BYTES:
         raise ValueError(f"its header is of {length:,} bytes, at most {HEADER_BYTES:,} are read")
     if len(content := file.read(length)) != length:
         raise ValueError("it ends in its header")
     header = judged_header(content)
-    return 8 + length, header, size
+    return LENGTH_BYTES + length, header, size
 
 
 def judged_header(content: bytes) -> dict[str, Any]:

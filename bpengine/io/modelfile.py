@@ -25,7 +25,7 @@ from bpengine.io.text import one_line
 from bpengine.layers import Shapes, initializers
 from bpengine.layers.layer import ArrayShapes, HostArrays
 from bpengine.network import Network
-from bpengine.writing import write_whole
+from bpengine.writing import replacing
 
 FORMAT = "bpengine model 1"
 
@@ -46,8 +46,6 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
     Raises ModelFileError when it cannot be written, and for a model that could not be loaded again: with numbers that are not
     finite, or a description beyond the limits of what is read.
     """
-    from safetensors.numpy import save
-
     arrays = {f"params/{n}": a for n, a in contents.params.items()} | {
         f"running/{n}": a for n, a in contents.running.items()
     }
@@ -55,22 +53,23 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
         _require_finite(f"cannot write {str(path)!r}", _kind(name), array)
     try:
         texts = {"network": json.dumps(contents.network), "settings": json.dumps(contents.settings)}
-        data = save(
-            {name: array.copy(order="C") for name, array in arrays.items()}, metadata={"format": FORMAT, **texts}
-        )
-        _require_readable(data, texts)
+        header, names = container.header_of(arrays, {"format": FORMAT, **texts})
+        _require_readable(header, texts)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
             f"cannot write {str(path)!r}: the model could not be loaded again: {error}. Nothing was changed."
         ) from None
-    write_whole(path, data, error=ModelFileError)
+    with replacing(path, error=ModelFileError) as (draft,):
+        draft.write(header)
+        for name in names:
+            draft.write(container.bytes_of(arrays[name]))
 
 
-def _require_readable(data: bytes, texts: Mapping[str, str]) -> None:
-    length = int.from_bytes(data[:8], "little")
+def _require_readable(header: bytes, texts: Mapping[str, str]) -> None:
+    length = len(header) - container.LENGTH_BYTES
     if length > container.HEADER_BYTES:
         raise ValueError(f"its header is of {length:,} bytes, at most {container.HEADER_BYTES:,} are read")
-    container.judged_header(data[8 : 8 + length])
+    container.judged_header(header[container.LENGTH_BYTES :])
     for name in texts:
         container.read_json(texts, name)
 
@@ -125,7 +124,9 @@ class ModelFile:
     def _array(self, name: str) -> np.ndarray[Any, Any]:
         try:
             array = self.inside.read(name)
-        except (OSError, ValueError, MemoryError) as error:
+        except MemoryError:
+            raise ModelFileError(f"the model file {self.path!r} cannot be loaded: there is no memory for it.") from None
+        except (OSError, ValueError) as error:
             raise container.damaged(self.path, error) from None
         _require_finite(f"the model file {self.path!r} cannot be loaded", _kind(name), array)
         return array

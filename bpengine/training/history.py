@@ -107,7 +107,7 @@ class Epochs(Sequence[Epoch]):
         self._scores: list[dict[str, float] | None] = []
 
     def __len__(self) -> int:
-        return len(self._columns[0])
+        return len(self._columns[-1])
 
     @overload
     def __getitem__(self, index: int) -> Epoch: ...
@@ -131,12 +131,12 @@ class Epochs(Sequence[Epoch]):
     ) -> None:
         """Add epochs of equal rate, seconds and scores, by the steps taken so far and their losses."""
         count = len(steps)
-        for column, values in zip(
+        if scores is not None:
+            self._scores += [scores] * count
+        for column, values in zip(  # the last one says how many there are: an addition that is broken off is none
             self._columns, (steps, losses, np.full(count, rate), np.full(count, seconds)), strict=True
         ):
             column.extend(values)
-        if scores is not None:
-            self._scores += [scores] * count
 
     def cut(self, steps: int) -> None:
         """Forget the epochs that end after so many steps."""
@@ -164,11 +164,14 @@ class Recorder:
     def add(self, reports: dict[str, HostArray], rates: HostArray, batch: int, shares: HostArray) -> None:
         """Add the reports of a run of steps, the rates they were given, their number of rows and `Segment.shares`."""
         taken = len(reports["loss"])
-        for name in ("loss", "step_size"):
+        self._open.append((batch * taken, shares[:taken]))
+        self._reports["rate"].extend(rates[:taken])
+        for name in (
+            "step_size",
+            "loss",
+        ):  # the losses say how many steps there are: `cut` forgets one that was broken off
             if name in reports:
                 self._reports[name].extend(reports[name].reshape(taken))
-        self._reports["rate"].extend(rates[:taken])
-        self._open.append((batch * taken, shares[:taken]))
 
     def cut(self, steps: int) -> None:
         """Forget the steps from `steps` on, and the epochs that end after it."""

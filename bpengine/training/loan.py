@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bpengine.backend import Backend, State
-from bpengine.training.shelf import Shelf
+from bpengine.training.shelf import Kept, Shelf
 
 
 class Loan:
@@ -17,7 +17,11 @@ class Loan:
     def __init__(self, backend: Backend, shelf: Shelf, own: State) -> None:
         self._backend, self._own = backend, own
         self.moved = shelf.is_large(own)
-        self._again: Callable[[], State] = shelf.keep(own, "lent") if self.moved else lambda: backend.copy(own)
+        self._again: Kept | Callable[[], State] = shelf.keep(own, "lent") if self.moved else lambda: backend.copy(own)
+
+    def returned(self) -> State:
+        """Return the arrays as they were, for the last time: to their owner, also where memory is short."""
+        return self._again.for_good() if isinstance(self._again, Kept) and not self._own else self.arrays()
 
     def arrays(self) -> State:
         """Return the arrays as they were, to be given away."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,10 +10,29 @@ from math import prod
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
-from bpengine.backend import Backend
+from bpengine.backend import Backend, HostArray
 
 SMALL = 2**20  # bytes that may be held twice more
+
+
+class Kept:
+    """A tree that a shelf keeps: a call gives it again, each time as arrays of its own."""
+
+    def __init__(self, load: Callable[[], Any], last: Callable[[], Any]) -> None:
+        self._load, self._last = load, last
+
+    def __call__(self) -> Any:
+        """Return the tree."""
+        return self._load()
+
+    def for_good(self) -> Any:
+        """Return the tree to who keeps it, for the last time; it needs no memory where there is none."""
+        try:
+            return self._load()
+        except MemoryError:
+            return self._last()
 
 
 class Shelf:
@@ -36,17 +56,17 @@ class Shelf:
         """Say whether the arrays of a tree would go to a file."""
         return _size(tree) * np.dtype(self._backend.dtype).itemsize > SMALL
 
-    def keep(self, tree: Any, place: str) -> Callable[[], Any]:
-        """Keep a tree in place of what was kept there; return what gives it again, each time as arrays of its own."""
+    def keep(self, tree: Any, place: str) -> Kept:
+        """Keep a tree in place of what was kept there; return what gives it again."""
         if self._on_disk and self.is_large(tree):
             try:
                 return self._write(tree, place)
             except OSError:  # a full disk, or none
                 self._on_disk = False
         held = self._backend.copy(tree)
-        return lambda: self._backend.copy(held)
+        return Kept(lambda: self._backend.copy(held), lambda: held)
 
-    def _write(self, tree: Any, place: str) -> Callable[[], Any]:
+    def _write(self, tree: Any, place: str) -> Kept:
         file = self._files[place] = self._files.get(place) or self._new_file()
         file.seek(0)
         form = _mapped(lambda leaf: np.save(file, self._backend.to_numpy(leaf), allow_pickle=False), tree)
@@ -55,10 +75,25 @@ class Shelf:
             file.seek(0)
             return _mapped(lambda _: self._backend.asarray(np.load(file, allow_pickle=False)), form)
 
-        return load
+        def map_in() -> Any:
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # which outlives the file
+            file.seek(0)
+            return _mapped(lambda _: self._backend.asarray(_array_in(memory, file), copy=False), form)
+
+        return Kept(load, map_in)
 
     def _new_file(self) -> IO[bytes]:
         return self._open.enter_context(tempfile.TemporaryFile(prefix="bpengine-", buffering=0))
+
+
+def _array_in(memory: mmap.mmap, file: IO[bytes]) -> HostArray:
+    """Return the array that begins where a .npy file is read, as a part of its memory map, and go on behind it."""
+    read_header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[read_magic(file)]
+    shape, in_columns, dtype = read_header(file)
+    start, count = file.tell(), prod(shape)
+    file.seek(start + count * dtype.itemsize)
+    flat = np.frombuffer(memory, dtype, count, start)
+    return flat.reshape(shape, order="F" if in_columns else "C")
 
 
 def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:

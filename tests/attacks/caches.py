@@ -1,7 +1,7 @@
 """Random damage to the cache of compiled loops, then a process that trains: the same bits as eager, no crash, all mended.
 
-`python -m tests.attacks.caches --seconds 600 --seed 1`. A case that fails is kept in the folder that is printed;
-`--cases N` with its seed comes to it again.
+`python -m tests.attacks.caches --seconds 600 --seed 1`. `--number` runs a case of a seed again; one that fails is kept
+in `kept_caches.json`, with no more damages than are needed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+KEPT = Path(__file__).with_name("kept_caches.json")
 LIMIT = 300.0  # seconds for a process that takes two or three
 Draw = np.random.Generator
 
@@ -32,44 +33,105 @@ class Trained(NamedTuple):
     files: list[str]
 
 
-def main() -> None:
-    """Attack until the time is up, or a case fails."""
+def main() -> int:
+    """Attack until the time is up; return 1 where a case failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, default=sys.maxsize)
+    parser.add_argument("--number", type=int, default=None, help="only this case of the seed")
     parser.add_argument(
         "--train", choices=("eager", "compiled"), help="what the processes of an attack are called with"
     )
     given = parser.parse_args()
     if given.train:
         print(json.dumps(train(given.train)))
-        return
-    cases = attack(given.seconds, given.seed, given.cases)
-    print(f"{cases} damaged caches, seed {given.seed}: the numbers of eager training each time, no crash, all mended")
+        return 0
+    first, most = (0, sys.maxsize) if given.number is None else (given.number, 1)
+    cases, failures = attack(given.seconds, given.seed, most, first)
+    print(
+        f"{cases} damaged caches, seed {given.seed}: {len(failures)} failures; the others gave the numbers of eager training"
+    )
+    for case, text in failures.items():
+        print(f"{case!r}: {text}")
+    if failures:
+        keep(list(failures))
+    return 1 if failures else 0
 
 
-def attack(seconds: float, seed: int, most: int = sys.maxsize) -> int:
-    """Damage caches for so many seconds, one case at least; return how many. Raises AssertionError for what is not mended."""
-    draw, until = np.random.default_rng(seed), time.monotonic() + seconds
-    expected, whole = run("eager"), run("compiled")
-    assert whole.digest == expected.digest
-    assert len(whole.files) > 3
-    home, cases = Path(tempfile.mkdtemp(prefix="bpengine-attack-")), 0
-    while cases < most and (cases == 0 or time.monotonic() < until):
+class Case(NamedTuple):
+    """A damaged cache: the damages of a seed and a number, all of them or those that are named."""
+
+    seed: int
+    number: int
+    damages: tuple[int, ...]
+
+    @classmethod
+    def of(cls, seed: int, number: int) -> Case:
+        """Return a case with all of its damages."""
+        return cls(seed, number, tuple(range(int(np.random.default_rng([seed, number]).integers(1, 5)))))
+
+
+class Sound:
+    """What training gives, and the files that it used or made."""
+
+    def __init__(self) -> None:
+        self.expected, self.whole = run("eager"), run("compiled")
+        assert self.whole.digest == self.expected.digest
+        assert len(self.whole.files) > 3
+
+    def problem(self, case: Case) -> str | None:
+        """Damage a copy of the cache and train with it; say what is wrong, None for nothing."""
+        home = Path(tempfile.mkdtemp(prefix="bpengine-attack-"))
+        try:
+            return self._problem(case, home)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+    def _problem(self, case: Case, home: Path) -> str | None:
         folder = home / "bpengine" / "loops"
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        copies = [Path(shutil.copy(file, folder)) for file in whole.files]
-        done = [damage(draw, folder, copies) for _ in range(int(draw.integers(1, 5)))]
-        what = f"seed {seed}, case {cases}, {done}, kept in {folder}"
-        assert run("compiled", home).digest == expected.digest, what
-        again = {Path(file) for file in run("compiled", home).files} if cases == 0 else set(copies)
-        assert again == set(copies), what
-        assert all(good(copy, Path(file)) for copy, file in zip(copies, whole.files, strict=True)), what
+        copies = [Path(shutil.copy(file, folder)) for file in self.whole.files]
+        done = [damage(np.random.default_rng([*case[:2], k]), folder, copies) for k in case.damages]
+        if run("compiled", home).digest != self.expected.digest:
+            return f"{done}: other numbers than those of eager training"
+        if not all(good(copy, Path(file)) for copy, file in zip(copies, self.whole.files, strict=True)):
+            return f"{done}: not mended"
+        again = {Path(file) for file in run("compiled", home).files} if case.number == 0 else set(copies)
+        return None if again == set(copies) else f"{done}: other files were used the second time"
+
+
+def attack(seconds: float, seed: int, most: int = sys.maxsize, first: int = 0) -> tuple[int, dict[Case, str]]:
+    """Damage caches for so many seconds, one case at least; return how many, and what is wrong with which."""
+    until, sound, cases, failures = time.monotonic() + seconds, Sound(), 0, dict[Case, str]()
+    while cases < most and (cases == 0 or time.monotonic() < until):
+        case = Case.of(seed, first + cases)
+        if wrong := sound.problem(case):
+            failures[smaller(sound, case)] = wrong
         cases += 1
-    shutil.rmtree(home)
-    return cases
+    return cases, failures
+
+
+def smaller(sound: Sound, case: Case) -> Case:
+    """Return a case of which every damage is needed."""
+    for k in case.damages:
+        fewer = case._replace(damages=tuple(other for other in case.damages if other != k))
+        if fewer.damages and sound.problem(fewer):
+            case = fewer
+    return case
+
+
+def kept() -> list[Case]:
+    """Return the cases that were found to be wrong once."""
+    found = json.loads(KEPT.read_text(encoding="ascii")) if KEPT.exists() else []
+    return [Case(seed, number, tuple(damages)) for seed, number, damages in found]
+
+
+def keep(cases: list[Case]) -> None:
+    """Add cases to those that are kept."""
+    every = dict.fromkeys([*kept(), *cases])
+    KEPT.write_text("[\n" + ",\n".join(f"  {json.dumps(case)}" for case in every) + "\n]\n", encoding="ascii")
 
 
 def run(how: str, home: Path | None = None) -> Trained:
@@ -198,4 +260,4 @@ DAMAGES: list[Callable[[Draw, Path, Path], Any]] = [
 ]
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

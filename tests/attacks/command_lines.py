@@ -17,6 +17,7 @@ import random
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -143,6 +144,7 @@ TEXT = (
         "o.csv",
         "o.npy",
     ),
+    *("/dev/null", "/dev/full", "/dev/stdin", "/dev/stdout", "/dev/zero", "pipe", "pipe.csv", "folder.csv", "link.csv"),
     *("o.safetensors", "o.jsonl", "\x1b.svg", "\u202e.html", "o\x9b.csv", "--layers", "--help", "--json", "--force"),
 )
 HIDDEN_FROM_IT = ("COLUMNS", "LINES", "FORCE_COLOR", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -378,7 +380,7 @@ def attack(
     seed: int, seconds: float, *, lines: int = sys.maxsize, processes: float = 0.01, megabytes: int = 3000
 ) -> Result:
     """Run command lines for some seconds, or so many, and return what they did; `processes` is the share of real ones."""
-    result, ends = Result(seed), time.perf_counter() + seconds
+    result, ends, before = Result(seed), time.perf_counter() + seconds, devices()
     draw = random.Random(seed + 1)
     with prepared():
         files = hostile_files.make(Path.cwd())
@@ -401,14 +403,24 @@ def attack(
             if result.memory > megabytes << 20:
                 result.failures.append((f"memory beyond {megabytes} MiB", line))
                 break
+            if devices() != before:
+                result.failures.append((f"the devices are now {devices()}, and were {before}", line))
+                break
     return result
 
 
 def _fresh() -> None:
     """Bring the folder back to what it was."""
     for path in Path.cwd().iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     hostile_files.make(Path.cwd())
+
+
+def devices() -> dict[str, tuple[int, int]]:
+    """Return the devices that command lines name, with what they are: the same after the attack as before."""
+    named = [Path(text) for text in TEXT if text.startswith("/dev/")]
+    found = {path: path.stat() for path in named if path.exists() and path.name not in ("stdin", "stdout")}
+    return {str(path): (stat.S_IFMT(there.st_mode), there.st_rdev) for path, there in found.items()}
 
 
 def _judge(result: Result, line: Line, ended: Ended, again: Callable[[Line], Ended] | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -34,6 +36,12 @@ def make(folder: Path) -> list[str]:
     _models(folder)
     _receipts(folder)
     (folder / "folder.csv").mkdir(exist_ok=True)
+    if hasattr(os, "mkfifo"):
+        for name in ("pipe", "pipe.csv", "pipe.safetensors"):
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(folder / name)
+    with contextlib.suppress(FileExistsError):
+        (folder / "link.csv").symlink_to(os.devnull)
     (folder / "empty.csv").touch()
     (folder / "empty.safetensors").touch()
     (folder / "binary.csv").write_bytes(bytes(range(256)))

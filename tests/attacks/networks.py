@@ -3,17 +3,21 @@
     python -m tests.attacks.networks --seconds 1800 --seed 0
 
 Prints the seed, how many fits were compared and what differed. A case is drawn by (seed, number) alone; `--number` runs it
-again. Exit code 1 where a number differs, or anything but a clear error is raised.
+again. Exit code 1 where a number differs, or anything but a clear error is raised; the case is then made as small as it goes
+and kept in `kept_networks.json`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -22,13 +26,15 @@ from bpengine_numpy import NumpyBackend
 from hypothesis import strategies as st
 
 import bpengine as bp
+from bpengine import io
 from bpengine.errors import BpError
 from bpengine.kernels._functions import LONGEST
 from tests.attacks.running import run
 from tests.check.random_networks import Sample, samples
 from tests.sweep import ONCE
 
-SLOWEST = 60.0  # seconds that a case may take; the first ones compile
+KEPT = Path(__file__).with_name("kept_networks.json")
+SLOWEST = 60.0, 600.0  # seconds of this process that a case may take, which may compile; and of the clock
 RULES: list[Callable[[], Any]] = [
     *(lambda: bp.SGD(0.1), lambda: bp.Momentum(0.05), lambda: bp.Nesterov(0.05), lambda: bp.RMSProp(0.01)),
     *(lambda: bp.Adam(0.01), lambda: bp.AdamW(0.01)),
@@ -62,6 +68,40 @@ class Case:
             raised = f"{type(error).__name__}: {error}"
         return {"losses": losses, **model.parameters, **model.running}, raised
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the case as plain values."""
+        sample = {**vars(self.sample), "network": io.describe(self.sample.network)}
+        return {**vars(self), "sample": sample}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Case:
+        """Return the case that some plain values are of."""
+        sample = Sample(**{**value["sample"], "network": io.build(value["sample"]["network"])})
+        return cls(**{**value, "sample": sample})
+
+    def simpler(self) -> Iterator[Case]:
+        """Yield cases that are simpler in one thing."""
+        network = self.sample.network
+        for k in range(len(network.layers) - 1):
+            with contextlib.suppress(BpError):
+                layers = [*network.layers[:k], *network.layers[k + 1 :]]
+                made = bp.Network(network.inputs, layers, network.loss, network.penalties)
+                yield replace(self, sample=replace(self.sample, network=made))
+        if network.penalties:
+            made = bp.Network(network.inputs, network.layers, network.loss)
+            yield replace(self, sample=replace(self.sample, network=made))
+        for name in self.settings.keys() - {"epochs"}:
+            yield replace(self, settings={key: value for key, value in self.settings.items() if key != name})
+        if self.settings["epochs"] > 1:
+            yield replace(self, settings={**self.settings, "epochs": 1})
+        if self.sample.rows > 1:
+            yield replace(self, sample=replace(self.sample, rows=self.sample.rows // 2))
+        plain = {"columns": False, "many": 0, "rule": 0}
+        yield from (replace(self, **{name: value}) for name, value in plain.items() if getattr(self, name) != value)
+        for name in ("weighted", "soft"):
+            if getattr(self.sample, name):
+                yield replace(self, sample=replace(self.sample, **{name: False}))
+
     def _rows(self, array: Any) -> Any:
         return np.resize(array, (self.many, *array.shape[1:])) if self.many and array is not None else array
 
@@ -74,6 +114,7 @@ class Report:
     fits: int = 0
     refused: int = 0
     failures: list[str] = field(default_factory=list)
+    smallest: list[Case] = field(default_factory=list)
 
     def __str__(self) -> str:
         told = f"{self.fits} fits, compiled and as written, seed {self.seed}: {len(self.failures)} failures"
@@ -123,7 +164,7 @@ def drawn(seed: int, number: int) -> Case:
 
 def problem(case: Case) -> str | None:
     """Return what is wrong with a case, None when the two ways agree to the bit; an error that both raise is right."""
-    began = time.perf_counter()
+    began = time.process_time(), time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a batch larger than the rows, a row that joins the batch before it
         warnings.filterwarnings("error", message=".*cannot compile.*")
@@ -136,8 +177,9 @@ def problem(case: Case) -> str | None:
     for name, expected in plain.items():
         if compiled[name].tobytes() != expected.tobytes():
             return f"{case}\n{name} differs:\n{expected}\n{compiled[name]}"
-    took = time.perf_counter() - began
-    return f"{case}\ntook {took:.0f} s" if took > SLOWEST else None
+    took = time.process_time() - began[0], time.perf_counter() - began[1]
+    slow = any(seconds > most for seconds, most in zip(took, SLOWEST, strict=True))
+    return f"{case}\ntook {took[0]:.0f} s, {took[1]:.0f} s by the clock" if slow else None
 
 
 def attack(seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -> Report:
@@ -149,9 +191,35 @@ def attack(seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -
         report.fits += 1
         if wrong:
             report.failures.append(f"--seed {seed} --number {number}: {wrong}")
+            report.smallest.append(smaller(case))
         number += 1
     return report
 
 
+def smaller(case: Case, most: int = 200) -> Case:
+    """Return a case that is as simple as it goes and as wrong, found in so many tries."""
+    tries = 0
+    while tries < most:
+        for simpler in case.simpler():
+            tries += 1
+            if problem(simpler):
+                case = simpler
+                break
+        else:
+            break
+    return case
+
+
+def kept() -> list[Case]:
+    """Return the cases that were found to be wrong once."""
+    return [Case.from_json(case) for case in json.loads(KEPT.read_text(encoding="ascii"))] if KEPT.exists() else []
+
+
+def keep(cases: list[Case]) -> None:
+    """Add cases to those that are kept."""
+    every = [json.dumps(case.to_json(), sort_keys=True) for case in [*kept(), *cases]]
+    KEPT.write_text("[\n" + ",\n".join(f"  {text}" for text in dict.fromkeys(every)) + "\n]\n", encoding="ascii")
+
+
 if __name__ == "__main__":
-    sys.exit(run("networks", __doc__, attack))
+    sys.exit(run("networks", __doc__, attack, lambda report: keep(report.smallest)))

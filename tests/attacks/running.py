@@ -9,8 +9,11 @@ from random import Random
 from typing import Any
 
 
-def run(name: str, about: str | None, attack: Callable[..., Any]) -> int:
-    """Run attack(seconds, seed, first=, most=) with what the command line asks for; return 1 where it has failures."""
+def run(name: str, about: str | None, attack: Callable[..., Any], keep: Callable[[Any], object] | None = None) -> int:
+    """Run attack(seconds, seed, first=, most=) with what the command line asks for; return 1 where it has failures.
+
+    keep: called with a report that has failures, to keep them for the tests.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m tests.attacks.{name}", description=about)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
     parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
@@ -21,4 +24,6 @@ def run(name: str, about: str | None, attack: Callable[..., Any]) -> int:
     first, most = (0, sys.maxsize) if given.number is None else (given.number, 1)
     report = attack(given.seconds, seed, first=first, most=most)
     print(report)
+    if report.failures and keep is not None:
+        keep(report)
     return 1 if report.failures else 0

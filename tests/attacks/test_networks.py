@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,22 @@ def test_random_networks_train_to_the_same_bits(seed: int) -> None:
     report = attack(float("inf"), seed, most=CASES)
     assert report.fits == CASES
     assert not report.failures, str(report)
+
+
+def test_what_differed_once_is_equal() -> None:
+    assert [told for case in networks.kept() if (told := problem(case))] == []
+
+
+def test_a_case_is_made_small_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(networks, "problem", lambda case: "wrong" if case.settings["epochs"] < 9 else None)
+    monkeypatch.setattr(networks, "KEPT", tmp_path / "kept")
+    small = networks.smaller(drawn(7, 3))
+    assert list(small.settings) == ["epochs"]
+    assert len(small.sample.network.layers) == 1
+    for _ in range(2):
+        networks.keep([small])
+    (again,) = networks.kept()
+    assert again.to_json() == small.to_json()
 
 
 def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

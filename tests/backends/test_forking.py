@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
+import numpy as np
 import pytest
 from bpengine_numpy.forking import Forks
 
@@ -96,4 +98,22 @@ def test_an_epoch_may_fork_and_run_within_another() -> None:
         with forks.epoch():
             pass
         forks._after()
+    assert not forks._running
+
+
+def test_an_epoch_that_is_broken_off_as_it_begins_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    forks = Forks()
+
+    def interrupt(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "matmul", interrupt)
+        with pytest.raises(KeyboardInterrupt), forks.epoch():
+            pass
+    assert not forks._running
+    with forks.epoch():
+        with forks.epoch():
+            assert list(forks._running.values()) == [2]
+        assert list(forks._running.values()) == [1]
     assert not forks._running

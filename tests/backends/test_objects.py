@@ -238,7 +238,32 @@ def test_a_cold_cache_is_filled_where_warnings_are_errors_and_a_warm_one_needs_n
 
 @pytest.mark.skipif(os.name != "posix", reason="caches are moved by XDG_CACHE_HOME")
 def test_a_short_round_of_damaged_caches(rng: np.random.Generator) -> None:
-    assert caches.attack(seconds=1.0, seed=int(rng.integers(2**31))) >= 1
+    cases, failures = caches.attack(seconds=1.0, seed=int(rng.integers(2**31)))
+    assert cases >= 1
+    assert not failures, str(failures)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="caches are moved by XDG_CACHE_HOME")
+def test_what_damaged_a_cache_once_does_no_longer() -> None:
+    sound = caches.Sound() if caches.kept() else None
+    assert [case for case in caches.kept() if sound and sound.problem(case)] == []
+
+
+def test_a_case_of_damaged_caches_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "KEPT", tmp_path / "kept")
+    case = caches.Case.of(3, 4)
+    for _ in range(2):
+        caches.keep([case])
+    assert caches.kept() == [case]
+
+    class Wrong(caches.Sound):
+        def __init__(self) -> None:
+            pass
+
+        def problem(self, case: caches.Case) -> str | None:
+            return "wrong" if 1 in case.damages else None
+
+    assert caches.smaller(Wrong(), case._replace(damages=(0, 1, 2))).damages == (1,)
 
 
 @pytest.mark.parametrize("way", caches.DAMAGES, ids=lambda way: way.__name__)
@@ -251,3 +276,9 @@ def test_no_damage_of_the_attack_passes_for_content(way: Any, store: Cache, rng:
             files.append(Path(str(store.path(key))))
         way(rng, *files)
         assert store.get("a") in (None, contents[0])
+
+
+def test_locks_are_kept_only_while_they_are_needed() -> None:
+    with objects.one_at_a_time("a key"):
+        assert objects._locks["a key"].locked()
+    assert "a key" not in objects._locks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -91,3 +92,19 @@ def test_only_the_bytes_of_announced_rows_are_asked_for(path: Path, monkeypatch:
     file.announce(runs_of(ROWS))
     wanted = ((0, 10), (700, 702), (2998, 3000))
     assert asked == [(128 + a * 28, (b - a) * 28, os.POSIX_FADV_WILLNEED) for a, b in wanted]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux lists the files that a process has open")
+def test_an_interruption_leaves_no_file_open(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", np.ones((10, 3)))
+    array = np.load(tmp_path / "x.npy", mmap_mode="r")
+
+    def interrupt(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mapped, "_mapped_as", interrupt)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(KeyboardInterrupt):
+        RowFile.behind(array)
+    gc.collect()
+    assert os.listdir("/proc/self/fd") == before

@@ -19,6 +19,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
 import llvmlite.binding as llvm
 from bpengine_steps.disk import Cache, user_cache
@@ -109,7 +110,7 @@ def _engine() -> Any:
 
 
 _loaded: dict[str, tuple[int, ...]] = {}
-_locks: dict[str, Lock] = {}
+_locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()  # as long as someone holds one, or waits for it
 _linking, _registering = Lock(), Lock()
 
 

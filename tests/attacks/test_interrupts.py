@@ -1,0 +1,67 @@
+"""A short round of interrupted trainings, and the places at which an interruption did harm once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.attacks import failing, interrupts
+from tests.attacks.interrupts import Aiming, Counting, Ground, Place, attack, case, kept
+from tests.attacks.trainings import Training
+
+SHORT = ("as written", "sequential", "lent, nobody looks")
+pytestmark = pytest.mark.skipif(
+    not failing.possible(), reason="bytecodes are counted by CPython's own interface, on Linux"
+)
+
+
+@pytest.mark.thorough(keep=1)
+@pytest.mark.parametrize(("names", "most"), [(SHORT, 12), (tuple(interrupts.TRAININGS), 120)], ids=["short", "long"])
+def test_interrupted_trainings_leave_what_is_promised(names: tuple[str, ...], most: int) -> None:
+    report = attack(float("inf"), 11, most=most, names=names)
+    assert report.interrupts == most
+    assert not report.failures, str(report)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return Ground(tmp_path_factory.mktemp("ground"), tuple(dict.fromkeys(place.training for place in kept())))
+
+
+@pytest.mark.parametrize("place", kept(), ids=lambda place: f"{place.training}-{place.function}-{place.time}")
+def test_where_it_did_harm_once_it_does_no_longer(place: Place, ground: Ground) -> None:
+    assert ground.problem(place.training, Aiming(place))[0] is None
+
+
+def test_an_interruption_comes_after_so_many_bytecodes() -> None:
+    def work() -> int:
+        return sum(abs(k) for k in range(1000))
+
+    with Counting() as counting:
+        work()
+    places = []
+    for count in (100, counting.count // 2):
+        with pytest.raises(KeyboardInterrupt), Counting(count):
+            work()
+        places.append(count)
+    assert counting.count > 1000
+    assert sys.gettrace() is None or "coverage" in sys.modules
+
+
+def test_every_bytecode_number_of_a_round_comes_once(tmp_path: Path) -> None:
+    ground = Ground.__new__(Ground)
+    ground.lengths = {"one": 2500, "other": 900}
+    drawn = [case(ground, 1, number) for number in range(4)]
+    assert sorted(name for name, _ in drawn) == ["one", "one", "one", "other"]
+    assert sorted(count // 1000 for name, count in drawn if name == "one") == [0, 1, 2]
+    assert [case(ground, 1, number) for number in range(4)] == drawn
+    assert [case(ground, 2, number) for number in range(4)] != drawn
+
+
+def test_a_model_that_is_left_otherwise_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = Training.states
+    monkeypatch.setattr(Training, "states", lambda self, folder: dict(list(states(self, folder).items())[-1:]))
+    report = attack(float("inf"), 3, most=4, names=("sequential",))
+    assert "a state that is that after no step" in str(report)

@@ -1,0 +1,35 @@
+"""A short round of hostile names in pages, pictures and graphs, and the names that were found to be wrong once."""
+
+from __future__ import annotations
+
+import pytest
+
+from bpengine.explain import drawing
+from tests.attacks.pages import PLAIN, Names, drawn, kept, problem, smaller
+
+ROUNDS = 12
+
+
+def test_hostile_names_are_shown_and_nothing_else() -> None:
+    wrong = {number: told for number in range(ROUNDS) if (told := problem(drawn(4, number)))}
+    assert not wrong, str(wrong)
+
+
+@pytest.mark.parametrize(
+    "names", kept(), ids=lambda names: ascii("".join(n for p, n in names.items() if n != PLAIN[p]))[:40]
+)
+def test_what_was_wrong_once_is_right(names: Names) -> None:
+    assert problem(names) is None
+
+
+def test_a_name_that_is_not_escaped_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "MERMAID", {})
+    told = problem({**PLAIN, "title": "plain", "layer": 'evil"]'})
+    assert told is not None
+    assert "no line of Mermaid" in told
+
+
+def test_a_case_is_made_small() -> None:
+    names = {**PLAIN, "title": "long before <b> and after", "class": "hostile"}
+    found = smaller(names, lambda tried: "wrong" if "<" in tried["title"] else None)
+    assert found == {**PLAIN, "title": "<"}
