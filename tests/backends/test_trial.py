@@ -172,6 +172,9 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
 def test_the_verdict_is_told_in_words(monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
     monkeypatch.setattr(openblas, "store", lambda: store)
     assert dict(openblas.notes())["self-test"].startswith("not run yet")
+    monkeypatch.setattr(openblas, "store", lambda: Cache(None))
+    assert "every process that compiles training runs it" in dict(openblas.notes())["self-test"]
+    monkeypatch.setattr(openblas, "store", lambda: store)
     key = trial.fingerprint(openblas._settings())
     store.put(key, b'["", ""]')
     assert dict(openblas.notes())["NumPy's loops"] == "used by address"

@@ -63,8 +63,10 @@ def verdict() -> Verdict:
 
 
 def notes() -> Notes:
-    """Return the verdict in words, of what was tested on this machine before."""
+    """Return the verdict in words, of what was tested on this machine before and is kept."""
     found, known = library(), trial.kept(trial.fingerprint(_settings()), store())
+    if known is None and store().state().trouble:
+        return (("self-test", "its verdict cannot be kept: every process that compiles training runs it"),)
     if known is None:
         return (("self-test", "not run yet: the first training that is compiled runs it"),)
     lent = "OpenBLAS's threads are used" if found else "one thread: NumPy multiplies with another library"
