@@ -37,8 +37,9 @@ def write(
 
     An existing folder receives name_x.npy and name_y.npy; any other `path` is a prefix: path_x.npy and path_y.npy.
     The files appear under their names only when both are complete. Both end with a stamp, behind their array, by which `load`
-    refuses two files that are not of one pair: a process that is killed may leave one of them new and one old. At most `chunk_rows` rows are in memory at once
-    (default: about 32 MiB of x); the values do not depend on it. Read back with `load(x_file, target=y_file)`.
+    refuses two files that are not of one pair: a process that is killed may leave one of them new and one old. At most
+    `chunk_rows` rows are in memory at once (default: about 32 MiB of x); the values do not depend on it. Read back with
+    `load(x_file, target=y_file)`.
     Raises: ConfigError as `generate` does; DataError when the files cannot be written, a full disk included.
     """
     settings = recipe(name, features, **options)

@@ -20,11 +20,9 @@ from bpengine_steps.ir import Unrecordable
 
 import bpengine as bp
 from bpengine.backend import Backend
+from tests.backends.beside import lends
 
-BLAS = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-LENT = pytest.mark.skipif(
-    sys.platform != "linux" or "openblas" not in BLAS, reason="not OpenBLAS on Linux: no thread is lent"
-)
+LENT = pytest.mark.skipif(not lends(), reason="no OpenBLAS on Linux with a queue for others: no thread is lent")
 C = {"library": None, "set_threads": ""}  # C's own functions in place of the library's
 
 
