@@ -36,7 +36,7 @@ class Library(NamedTuple):
 
 @cache
 def library() -> Library | None:
-    """Return what is needed of the OpenBLAS that NumPy multiplies with, None if it is another library or version, or hides it."""
+    """Return what is needed of the OpenBLAS that NumPy multiplies with, None if it is another library or hides it."""
     core = import_module("numpy._core._multiarray_umath").__file__
     loaded = ctypes.CDLL(core)  # a symbol is looked for in all that it was linked with
     configuration, parallel = _function(loaded, "get_config"), _function(loaded, "get_parallel")
