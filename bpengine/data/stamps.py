@@ -29,7 +29,7 @@ class Stamp:
     def add(self, *rows: Array) -> None:
         """Take in further rows of x and y."""
         for one, array in zip(self._sums, rows, strict=True):
-            one.update(memoryview(array).cast("B"))
+            one.update(array.data.cast("B"))
 
     def finished(self) -> bytes:
         """Return the bytes that both files end with."""
