@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all attack lint bench clean gpu-bench gpu-pack
+.PHONY: demo test test-all test-lowest attack lint audit bench clean gpu-bench gpu-pack
 .PHONY: gpu-first gpu-first-correct gpu-first-memory gpu-first-bench
 .PHONY: gpu-check gpu-check-kernels gpu-check-engine gpu-check-jax
 
@@ -18,7 +18,19 @@ test: $(VENV)/test lint
 
 # All that `make test` runs, and the tests marked "thorough": more networks, more places, more backends of what is tested there.
 test-all: override PYTEST_OPTIONS += --thorough
-test-all: test
+test-all: test test-lowest
+
+# The tests on the oldest version of everything that pyproject.toml names, all of which it must therefore support.
+LOWEST := .venv-lowest
+test-lowest: $(LOWEST)/test
+	$(LOWEST)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(LOWEST_TESTS)
+
+LOWEST_TESTS ?= tests --ignore tests/docs --ignore tests/browser --ignore tests/benchmark
+$(LOWEST)/test: pyproject.toml tests/lowest.py
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) -m tests.lowest > $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(LOWEST)/requirements.txt --editable .
+	touch $@
 
 # Random networks, files, command lines, damaged caches, failing memory and disks, Ctrl-C, names, growth; drawn by a seed:
 # `make attack MINUTES=30 SEED=0`.
@@ -31,6 +43,12 @@ lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bpengine backends
+
+# Known holes in what is installed in .venv; asks the network for them, so it is no part of the tests.
+audit: $(VENV)/test
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet pip-audit; }
+	$(VENV)/audit/bin/pip-audit --skip-editable --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 # On a machine with an NVIDIA GPU, in an environment that has CuPy and JAX for CUDA. Each of these stands by itself and fails where what
 # it needs is missing. JAX must not take the memory that CuPy needs beside it; it compiles each test anew, so its part is the slow one.
@@ -106,4 +124,4 @@ $(VENV)/demo $(VENV)/test $(VENV)/bench: pyproject.toml
 COMMA := ,
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -312,7 +312,8 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and running statistics to a safetensors file, whole or not at all."""
-        io.write(path, io.Contents(io.describe(self.network), self._settings(), self.parameters, self.running))
+        described = io.describe(self.network)
+        io.write(path, io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers))
 
     def load_parameters(self, path: str | os.PathLike[str]) -> None:
         """Take over the parameters of a file of the same network.
@@ -323,7 +324,8 @@ class Model:
             if different := io.difference(io.describe(self.network), file.network):
                 raise ModelFileError(f"the model file {str(path)!r} is of another network. {io.one_line(different)}.")
             _names_of(file, self.network)
-            arrays = file.arrays(Shapes(_shapes(self._params), _shapes(self._running)))
+            wanted = Shapes(_shapes(self._params), _shapes(self._running))
+            arrays = file.arrays(wanted, self.network.layers)
         with file.judged("has numbers that this model cannot take over"):
             params, running = ({n: held(repr(n), a, self.dtype) for n, a in part.items()} for part in arrays)
         brought = self._bring(params), self._bring(running)
@@ -505,7 +507,7 @@ def load(
     with io.opened(path) as file:
         network, shapes = file.build(own)
         names = _names_of(file, network)
-        params, running = file.arrays(shapes)
+        params, running = file.arrays(shapes, network.layers)
     made = get_backend(backend, precision=file.settings["dtype"])
     return Model._restored(network, made, {**file.settings, "class_names": names}, params, running)
 

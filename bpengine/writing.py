@@ -127,7 +127,8 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
     """Give a draft for each path; after the block they take the names of their targets, all of them or none.
 
     Raises `error` when they cannot be written; nothing is changed then, and nothing left behind, whatever the block raised.
-    (A process that is killed between two renames leaves the first file new and the second old.)
+    (A process that is killed between two renames leaves the first file new and the second old: who reads them must be able to
+    tell, as readers of data sets can by their stamps.)
     """
     given = [Path(path) for path in paths]
     with _told(given, error), contextlib.ExitStack() as stack:

@@ -19,6 +19,8 @@ import numpy as np
 
 from bpengine.backend import HostArray
 
+for _kind in (np.float32, np.float64):
+    np.finfo(_kind)  # which NumPy keeps; asked while denormal numbers count as zero, it warns of itself (until 2.3)
 SIZE, _MXCSR = 8, 7  # fenv_t on x86-64 with glibc or musl: so many 32-bit integers, the last of them MXCSR
 _FLUSH = 0x8040  # results that are denormal become zero, and so do operands (Intel's manual, volume 1, 10.2.3)
 

@@ -31,6 +31,7 @@ LARGEST = 64 << 20  # bytes of one file: a longer one is none of ours
 TIDY = 100  # files that are written between two looks at the folder's size
 STALE = 3600.0  # seconds after which a draft belongs to a process that was ended
 _SUFFIX, _DRAFT = ".bin", ".draft"
+_NO_FOLDER = "no cache folder is known, for the user has no home folder"
 
 
 def sealed(key: str, content: bytes) -> bytes:
@@ -95,7 +96,7 @@ class Cache:
         path = self.path(key)
         try:
             if path is None:
-                raise OSError("the user has no home folder")
+                raise OSError(_NO_FOLDER)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, sealed(key, content))
             if self._written % TIDY == 0:
@@ -116,7 +117,9 @@ class Cache:
         found = list(self._files())
         trouble = _trouble(self.folder)
         where = str(self.folder) if self.folder else ""
-        return CacheState(where, len(found), sum(f.size for f in found), self._limit, trouble, cure(), self._notes())
+        return CacheState(
+            where, len(found), sum(f.size for f in found), self._limit, trouble, cure(self.folder), self._notes()
+        )
 
     def _tidy(self) -> None:
         """Remove what is none of ours, and what was not used for longest when all takes more than the limit."""
@@ -148,11 +151,13 @@ class Cache:
         where = f"in {self.folder}" if self.folder else "on disk"
         text = f"compiled code cannot be kept {where}: {error}. It is kept for this process alone."
         with contextlib.suppress(UserWarning):  # where warnings are errors: training does not end for want of a cache
-            warnings.warn(f"{text} {cure()}", stacklevel=2)
+            warnings.warn(f"{text} {cure(self.folder)}", stacklevel=2)
 
 
-def cure() -> str:
+def cure(folder: Path | None) -> str:
     """Say how to come by a folder that can be written."""
+    if folder is None:
+        return "Set HOME to a folder that can be written, or XDG_CACHE_HOME to the absolute path of one."
     other = "" if sys.platform == "win32" else ", or set XDG_CACHE_HOME to a folder that can be written"
     return f"Make the folder writable and leave room on its disk{other}."
 
@@ -220,7 +225,7 @@ def _read(path: Path) -> bytes:
 def _trouble(folder: Path | None) -> str:
     """Return why the folder cannot be written, "" where it can."""
     if folder is None:
-        return "the user has no home folder"
+        return _NO_FOLDER
     try:
         there = next(
             path for path in (folder, *folder.parents) if path.exists()

@@ -42,7 +42,7 @@ class Process:
         self.contender = contender
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in `close`)
         began = time.perf_counter()
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # nosec B603 # this Python, a module of ours
             [sys.executable, "-m", "bpengine.benchmark.worker", contender.code, contender.argument, device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

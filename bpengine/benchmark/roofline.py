@@ -81,7 +81,7 @@ def measure(products: Iterable[Product], device: str, precision: str, without: I
     """
     large = [Product(n, n, n, "nn") for n in LARGE[device]]
     asked = list(dict.fromkeys([*large, *products]))
-    done = subprocess.run(
+    done = subprocess.run(  # nosec B603 # this Python, a module of ours
         [sys.executable, "-m", "bpengine.benchmark.peers.limits", device, precision],
         input=json.dumps({"products": asked, "copies": COPIES[device]}),
         env=environment(device, precision, without, ()),

@@ -14,7 +14,7 @@ def ask(fields: Sequence[str]) -> dict[str, str]:
     """Return the fields of the first GPU, by name; nothing where nvidia-smi is not there or does not answer."""
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)  # nosec B603 # fixed words
     except (OSError, subprocess.SubprocessError):
         return {}
     values = [value.strip() for value in next(iter(done.stdout.splitlines()), "").split(",")]

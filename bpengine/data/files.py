@@ -14,6 +14,7 @@ from bpengine.data.arrays import Arrays, existing, pair, read_npy, read_npz
 from bpengine.data.csvfile import read_csv
 from bpengine.data.dataset import Array
 from bpengine.data.idx import read_idx
+from bpengine.data.stamps import one_pair
 from bpengine.data.tables import read_parquet
 from bpengine.errors import ConfigError, DataError
 
@@ -58,12 +59,14 @@ def _column_of(file: Path, target: Target) -> str | int | bool | None:
 def _pair(file: Path, target: Target, options: dict[str, Any]) -> Arrays:
     """Read inputs from one file and targets from another."""
     check_options(str(file), _single, options)
-    x = _single(file, **options)
     if target is None or target is False:
-        return pair(file, x)
+        return pair(file, _single(file, **options))
     if not isinstance(target, (str, os.PathLike)):
         raise ConfigError(f"{file} holds one array; its target is the path of another file, got {target!r}.")
-    return pair(file, x, _single(existing(target), mmap=options.get("mmap", True)))
+    other = existing(target)
+    with one_pair(file, other):
+        x, y = _single(file, **options), _single(other, mmap=options.get("mmap", True))
+    return pair(file, x, y)
 
 
 def _single(path: Path, mmap: bool = True, scale: bool = False) -> Array:

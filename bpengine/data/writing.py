@@ -14,6 +14,7 @@ from bpengine.data._options import whole
 from bpengine.data.dataset import Array
 from bpengine.data.mapped import BLOCK_BYTES
 from bpengine.data.memory import release
+from bpengine.data.stamps import Stamp
 from bpengine.data.synthetic import BLOCK, bind, empty_arrays, floating, recipe
 from bpengine.errors import DataError
 from bpengine.writing import Draft, replacing
@@ -35,8 +36,10 @@ def write(
     """Write the rows of `generate(name, rows, seed, ...)` to disk and return the two files, x and y.
 
     An existing folder receives name_x.npy and name_y.npy; any other `path` is a prefix: path_x.npy and path_y.npy.
-    The files appear under their names only when both are complete. At most `chunk_rows` rows are in memory at once
-    (default: about 32 MiB of x); the values do not depend on it. Read back with `load(x_file, target=y_file)`.
+    The files appear under their names only when both are complete. Both end with a stamp, behind their array, by which `load`
+    refuses two files that are not of one pair: a process that is killed may leave one of them new and one old. At most
+    `chunk_rows` rows are in memory at once (default: about 32 MiB of x); the values do not depend on it. Read back with
+    `load(x_file, target=y_file)`.
     Raises: ConfigError as `generate` does; DataError when the files cannot be written, a full disk included.
     """
     settings = recipe(name, features, **options)
@@ -47,7 +50,10 @@ def write(
     targets = _names(Path(path), name)
     x_shape, y_shape, y_kind = empty_arrays(settings, rows, kind)
     with replacing(*targets, error=DataError) as (x_draft, y_draft):
-        _fill_by_chunks(fill, _create(x_draft, x_shape, kind), _create(y_draft, y_shape, y_kind), chunk)
+        stamp = _fill_by_chunks(fill, _create(x_draft, x_shape, kind), _create(y_draft, y_shape, y_kind), chunk)
+        for draft in (x_draft, y_draft):
+            os.lseek(draft.file, 0, os.SEEK_END)
+            draft.write(stamp)
     return targets
 
 
@@ -67,11 +73,15 @@ def _create(draft: Draft, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Mappe
     return array
 
 
-def _fill_by_chunks(fill: Callable[[Array, Array, int], None], x: Mapped, y: Mapped, chunk: int) -> None:
-    """Write the rows, giving back the pages of each portion, and bring both files to the disk."""
+def _fill_by_chunks(fill: Callable[[Array, Array, int], None], x: Mapped, y: Mapped, chunk: int) -> bytes:
+    """Write the rows, giving back the pages of each portion, and bring both files to the disk; return the pair's stamp."""
+    stamp = Stamp()
     for start in range(0, len(x), chunk):
-        fill(x[start : start + chunk], y[start : start + chunk], start)
+        rows = x[start : start + chunk], y[start : start + chunk]
+        fill(*rows, start)
+        stamp.add(*rows)
         release(x)
         release(y)
     x.flush()
     y.flush()
+    return stamp.finished()

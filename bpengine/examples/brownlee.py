@@ -14,7 +14,7 @@ from bpengine.examples.tools import Desk, fit, look
 
 def brownlee_212_and_222(desk: Desk) -> dict[str, Any]:
     """Compute the forward case, the deltas of the outputs that the tutorial feeds, and the training case."""
-    entry, draw = known("brownlee_212_and_222"), random.Random(1)
+    entry, draw = known("brownlee_212_and_222"), random.Random(1)  # nosec B311 # the tutorial's own numbers
     case, train = entry.network["forward_case"], entry.network["train_case"]
     network = _network(2, case["W_hidden"], case["W_output"])
     seen = look(desk.model(network), [entry.data["row"]], np.zeros((1, 2)))

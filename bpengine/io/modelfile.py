@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,8 @@ from bpengine.io import container
 from bpengine.io.descriptions import build
 from bpengine.io.own import Own
 from bpengine.io.text import one_line
-from bpengine.layers import Shapes, initializers
+from bpengine.layers import Layer, Shapes, initializers
+from bpengine.layers.chain import never_negative
 from bpengine.layers.layer import ArrayShapes, HostArrays
 from bpengine.network import Network
 from bpengine.writing import replacing
@@ -32,25 +33,26 @@ FORMAT = "bpengine model 1"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a model file holds: the network's description, settings, parameters and running statistics."""
+    """What a model file holds: the network's description, settings, parameters and running statistics, which `layers` have."""
 
     network: dict[str, Any]
     settings: dict[str, Any]
     params: HostArrays
     running: HostArrays
+    layers: Sequence[Layer] = ()
 
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
     """Write a model file; a file that was there stays as it was until the new one is complete.
 
     Raises ModelFileError when it cannot be written, and for a model that could not be loaded again: with numbers that are not
-    finite, or a description beyond the limits of what is read.
+    finite or cannot be, or a description beyond the limits of what is read.
     """
     arrays = {f"params/{n}": a for n, a in contents.params.items()} | {
         f"running/{n}": a for n, a in contents.running.items()
     }
     for name, array in arrays.items():
-        _require_finite(f"cannot write {str(path)!r}", _kind(name), array)
+        _require_possible(f"cannot write {str(path)!r}", name, array, contents.layers)
     try:
         texts = {"network": json.dumps(contents.network), "settings": json.dumps(contents.settings)}
         header, names = container.header_of(arrays, {"format": FORMAT, **texts})
@@ -109,26 +111,26 @@ class ModelFile:
                 None if isinstance(error, (BpError, MemoryError, RecursionError)) else error
             )
 
-    def arrays(self, wanted: Shapes) -> tuple[HostArrays, HostArrays]:
+    def arrays(self, wanted: Shapes, layers: Sequence[Layer]) -> tuple[HostArrays, HostArrays]:
         """Return parameters and running statistics in the order that is wanted, once names and shapes are those wanted.
 
-        Raises ModelFileError for other names or shapes, and for numbers that are not finite.
+        Raises ModelFileError for other names or shapes, for numbers that are not finite, and for a negative variance.
         """
         entries, every = self.inside.entries, (("params/", wanted.params), ("running/", wanted.running))
         for start, shapes in every:
             found = {n.removeprefix(start): entry.shape for n, entry in entries.items() if n.startswith(start)}
             check_shapes(self.path, KINDS[start], shapes, found)
-        params, running = ({n: self._array(start + n) for n in shapes} for start, shapes in every)
+        params, running = ({n: self._array(start + n, layers) for n in shapes} for start, shapes in every)
         return params, running
 
-    def _array(self, name: str) -> np.ndarray[Any, Any]:
+    def _array(self, name: str, layers: Sequence[Layer]) -> np.ndarray[Any, Any]:
         try:
             array = self.inside.read(name)
         except MemoryError:
             raise ModelFileError(f"the model file {self.path!r} cannot be loaded: there is no memory for it.") from None
         except (OSError, ValueError) as error:
             raise container.damaged(self.path, error) from None
-        _require_finite(f"the model file {self.path!r} cannot be loaded", _kind(name), array)
+        _require_possible(f"the model file {self.path!r} cannot be loaded", name, array, layers)
         return array
 
 
@@ -184,10 +186,17 @@ def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, f
             )
 
 
-def _require_finite(what: str, which: str, array: np.ndarray[Any, Any]) -> None:
-    if not (finite := np.isfinite(array)).all():
-        where = [int(i) for i in np.unravel_index(int(np.argmin(finite)), array.shape)]
-        raise ModelFileError(f"{what}: {which} requires finite numbers, got {array[tuple(where)]} at {where}.")
+def _require_possible(what: str, name: str, array: np.ndarray[Any, Any], layers: Sequence[Layer]) -> None:
+    """Raise ModelFileError for numbers that are not finite, or below 0 where no training makes them so."""
+    _require(np.isfinite(array), f"{what}: {_kind(name)} requires finite numbers", array)
+    if name.startswith("running/") and never_negative(layers, name.removeprefix("running/")):
+        _require(array >= 0, f"{what}: {_kind(name)} requires numbers of at least 0", array)
+
+
+def _require(possible: np.ndarray[Any, Any], what: str, array: np.ndarray[Any, Any]) -> None:
+    if not possible.all():
+        where = [int(i) for i in np.unravel_index(int(np.argmin(possible)), array.shape)]
+        raise ModelFileError(f"{what}, got {array[tuple(where)]} at {where}.")
 
 
 def _kind(name: str) -> str:

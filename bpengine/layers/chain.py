@@ -140,6 +140,16 @@ def shapes_chain(layers: Sequence[Layer], inputs: int) -> Shapes:
     return Shapes(params, running)
 
 
+def never_negative(layers: Sequence[Layer], name: str) -> bool:
+    """Tell whether the running statistic of this full name is one that no training makes negative."""
+    place, _, rest = name.partition(".")
+    if not place.isdecimal() or int(place) >= len(layers):
+        return False
+    layer = layers[int(place)]
+    inside = isinstance(layer, Chained) and never_negative(layer.layers, rest)
+    return inside or rest in layer._never_negative
+
+
 class Stage(NamedTuple):
     """One layer in a forward pass: what it was given and what it made."""
 

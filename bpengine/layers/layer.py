@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ class Run(NamedTuple):
 @dataclass(frozen=True)
 class Layer:
     """Base of all layers; also a correct layer itself: it has no parameters and passes everything through."""
+
+    _never_negative: ClassVar[tuple[str, ...]] = ()  # running statistics that no training makes negative
 
     def outputs(self, inputs: int) -> int:
         """Return the number of features that come out when `inputs` features go in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -60,6 +60,7 @@ class BatchNorm(_Normalization):
     """
 
     momentum: float = 0.9
+    _never_negative: ClassVar[tuple[str, ...]] = ("variance",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,10 +25,10 @@ from bpengine.backend import Backend
 from bpengine.kernels import KERNELS
 from bpengine.kernels._functions import LONGEST, row_product
 from bpengine.kernels._kernel import extent
+from tests.backends.beside import lends
 from tests.backends.fits import BATCH_NORM, FITS, rows_for
 
 AT_ONCE = float("-inf")  # patience
-BLAS = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
 
 
 class Both(NumpyBackend):
@@ -109,9 +108,7 @@ def test_several_steps_of_many_products_in_one_run(width: int, rng: np.random.Ge
 
 
 @pytest.mark.thorough(keep=1)
-@pytest.mark.skipif(
-    sys.platform != "linux" or "openblas" not in BLAS, reason="not OpenBLAS on Linux: no thread is lent"
-)
+@pytest.mark.skipif(not lends(), reason="no OpenBLAS on Linux with a queue for others: no thread is lent")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_bits_on_the_threads_of_openblas(
     dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch

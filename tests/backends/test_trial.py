@@ -20,11 +20,9 @@ from bpengine_steps.ir import Unrecordable
 
 import bpengine as bp
 from bpengine.backend import Backend
+from tests.backends.beside import lends
 
-BLAS = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-LENT = pytest.mark.skipif(
-    sys.platform != "linux" or "openblas" not in BLAS, reason="not OpenBLAS on Linux: no thread is lent"
-)
+LENT = pytest.mark.skipif(not lends(), reason="no OpenBLAS on Linux with a queue for others: no thread is lent")
 C = {"library": None, "set_threads": ""}  # C's own functions in place of the library's
 
 
@@ -172,6 +170,9 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
 def test_the_verdict_is_told_in_words(monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
     monkeypatch.setattr(openblas, "store", lambda: store)
     assert dict(openblas.notes())["self-test"].startswith("not run yet")
+    monkeypatch.setattr(openblas, "store", lambda: Cache(None))
+    assert "every process that compiles training runs it" in dict(openblas.notes())["self-test"]
+    monkeypatch.setattr(openblas, "store", lambda: store)
     key = trial.fingerprint(openblas._settings())
     store.put(key, b'["", ""]')
     assert dict(openblas.notes())["NumPy's loops"] == "used by address"

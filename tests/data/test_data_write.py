@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from bpengine.data import generate, load, writing
+from bpengine.data import files, generate, load, writing
 from bpengine.errors import ConfigError, DataError
 
 
@@ -114,3 +114,64 @@ def test_memory_stays_bounded_while_writing_and_checking(tmp_path):
     for file in tmp_path.iterdir():
         file.unlink()
     assert float(result.stdout) < 150, "MiB more than before"
+
+
+KILLED = """
+import os, sys
+from bpengine.data import write
+place = os.replace
+def between(draft, target):
+    if str(target).endswith("_y.npy"):
+        os._exit(9)
+    place(draft, target)
+os.replace = between
+write("blobs", 50, sys.argv[1], seed=2)
+"""
+
+
+def test_a_kill_between_the_two_files_is_seen_by_whoever_reads_them(tmp_path):
+    x_file, y_file = writing.write("blobs", 50, tmp_path, seed=1)
+    old = y_file.read_bytes()
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert ended.returncode == 9
+    assert y_file.read_bytes() == old
+    np.testing.assert_array_equal(np.load(x_file), generate("blobs", 50, seed=2).x)  # new, and as long as the old one
+    for mmap in (True, False):
+        with pytest.raises(
+            DataError, match=r"blobs_x.npy and .*blobs_y.npy were not written together.* write them again"
+        ):
+            load(str(x_file), target=str(y_file), mmap=mmap)
+    np.save(y_file, np.load(y_file))  # meant for each other
+    assert load(str(x_file), target=str(y_file)).x.shape[0] == 50
+    writing.write("blobs", 50, tmp_path, seed=2)
+    np.testing.assert_array_equal(load(str(x_file), target=str(y_file)).y, generate("blobs", 50, seed=2).y)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pair_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    x_file, y_file = writing.write("blobs", 50, tmp_path, seed=1)
+    read = files.read_npy
+
+    def written_in_between(path, mmap):
+        array = read(path, mmap)
+        if path == x_file:
+            writing.write("blobs", 50, tmp_path, seed=2)
+        return array
+
+    monkeypatch.setattr(files, "read_npy", written_in_between)
+    with pytest.raises(DataError, match="written anew while they were read"):
+        load(str(x_file), target=str(y_file))
+
+
+def test_the_same_set_gives_the_same_files_however_it_is_written(tmp_path):
+    one = writing.write("blobs", 9000, tmp_path / "one", chunk_rows=1000)
+    other = writing.write("blobs", 9000, tmp_path / "other")
+    assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
+    assert load(str(one[0]), target=str(other[1])).x.shape[0] == 9000
+    fewer = writing.write("blobs", 8000, tmp_path / "fewer")
+    with pytest.raises(DataError, match="not written together"):
+        load(str(one[0]), target=str(fewer[1]))
+    for short in (b"", b"\x93NUMPY"):
+        fewer[1].write_bytes(short)
+        with pytest.raises(DataError, match="cannot be read as"):
+            load(str(one[0]), target=str(fewer[1]))

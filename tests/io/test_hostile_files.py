@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import tracemalloc
 from collections.abc import Callable
@@ -164,6 +165,29 @@ def test_numbers_that_are_not_finite(path: Path, number: float) -> None:
         model.load_parameters(path)
     for name, value in before.items():
         np.testing.assert_array_equal(model.parameters[name], value)
+
+
+@pytest.mark.parametrize("name", ["1.variance", "2.0.variance"])
+def test_a_variance_below_0(name: str, tmp_path: Path) -> None:
+    layers = [bp.Dense(3), bp.BatchNorm(), bp.Residual([bp.BatchNorm()]), bp.Dense(1)]
+    model, path = bp.Model(bp.Network(2, layers, "mean_squared_error")), tmp_path / "model"
+    model._running = {
+        **model._running,
+        "1.mean": -model._running["1.variance"],
+        "1.variance": -0.0 * model._running["1.mean"],
+    }
+    model.save(path)
+    assert bp.load(path).running["1.mean"].tolist() == [-1, -1, -1]  # a mean may be negative, and -0 is 0
+    header, arrays = files.split(path.read_bytes())
+    begin, _ = header[f"running/{name}"]["data_offsets"]
+    change(path, lambda header: None, arrays[: begin + 4] + np.float32(-0.5).tobytes() + arrays[begin + 8 :])
+    expected = f"running statistic '{name}' requires numbers of at least 0, got -0.5 at [1]"
+    assert expected in refusal(path)
+    with pytest.raises(bp.ModelFileError, match=re.escape(expected)):
+        model.load_parameters(path)
+    model._running = {**model._running, name: -np.ones(3, np.float32)}
+    with pytest.raises(bp.ModelFileError, match=r"cannot write .*requires numbers of at least 0, got -1.0 at \[0\]"):
+        model.save(path)
 
 
 def test_numbers_that_a_model_cannot_hold_are_not_taken_over(path: Path) -> None:

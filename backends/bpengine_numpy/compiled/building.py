@@ -29,7 +29,8 @@ def build(source: str, prefix: str) -> Code:
     Raises Unrecordable for a function that may raise, and what Numba raises.
     """
     names: dict[str, Any] = {"__name__": prefix}
-    exec(compile(source, f"<{prefix}>", "exec"), names)
+    code = compile(source, f"<{prefix}>", "exec")
+    exec(code, names)  # nosec B102 # text that `loops` has made from a table
     machine = target_machine()
     symbols = tuple(f"{prefix}_{k}" for k in range(len(names["FUNCTIONS"])))
     module = llvm.parse_assembly("")

@@ -1,7 +1,8 @@
 """OpenBLAS's queue of jobs, where NumPy multiplies with OpenBLAS, and whether it may be used.
 
-It is not in OpenBLAS's manual, but its symbol is public in every build and its form the same in every 0.3 (common_thread.h
-and driver/others/blas_server.c of its source). That form is what a self-test confirms before the first use.
+It is not in OpenBLAS's manual, but its form is the same in every 0.3 (common_thread.h and driver/others/blas_server.c of its
+source). That form is what a self-test confirms before the first use. Its symbol is public unless a build hides it, as those in
+NumPy's wheels do from 2.5 on: there, as with any other library, compiled loops have one thread.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Library(NamedTuple):
 
 @cache
 def library() -> Library | None:
-    """Return what is needed of the OpenBLAS that NumPy multiplies with, None if it is another library or version."""
+    """Return what is needed of the OpenBLAS that NumPy multiplies with, None if it is another library or hides it."""
     core = import_module("numpy._core._multiarray_umath").__file__
     loaded = ctypes.CDLL(core)  # a symbol is looked for in all that it was linked with
     configuration, parallel = _function(loaded, "get_config"), _function(loaded, "get_parallel")
@@ -63,11 +64,14 @@ def verdict() -> Verdict:
 
 
 def notes() -> Notes:
-    """Return the verdict in words, of what was tested on this machine before."""
+    """Return the verdict in words, of what was tested on this machine before and is kept."""
     found, known = library(), trial.kept(trial.fingerprint(_settings()), store())
+    if known is None and store().state().trouble:
+        return (("self-test", "its verdict cannot be kept: every process that compiles training runs it"),)
     if known is None:
         return (("self-test", "not run yet: the first training that is compiled runs it"),)
-    lent = "OpenBLAS's threads are used" if found else "one thread: NumPy multiplies with another library"
+    lacking = "one: NumPy's BLAS is no OpenBLAS 0.3 that lets others use its queue"
+    lent = "OpenBLAS's threads are used" if found else lacking
     return (
         ("NumPy's loops", f"not used, so nothing is compiled: {known.loops}" if known.loops else "used by address"),
         ("threads", f"one: {known.queue}" if found and known.queue else lent),

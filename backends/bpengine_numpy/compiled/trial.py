@@ -82,7 +82,7 @@ def _run(settings: dict[str, Any]) -> Verdict:
         return _all("not tested: this process knows of no Python to start", lasting=False)
     command = [python, "-P", str(CHILD), json.dumps({"path": sys.path, **settings})]
     try:
-        ended = subprocess.run(
+        ended = subprocess.run(  # nosec B603 # this Python, a module of ours
             command,
             env={**os.environ, INSIDE: "1"},
             stdin=subprocess.DEVNULL,

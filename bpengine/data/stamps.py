@@ -1,0 +1,59 @@
+"""Stamps: what tells that two .npy files are of one data set, written behind the array, where no reader of .npy looks.
+
+Two files cannot take their names in one step: a process that is killed in between leaves one of them new and the other old,
+and so does a reader see them in that instant. So a pair that is written together carries one stamp, made of the contents of
+both, and a pair whose stamps differ is refused. Files without a stamp, which others write, are taken as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bpengine.data.dataset import Array
+from bpengine.errors import DataError
+
+MARK = b"bpengine pair 1 "
+_DIGEST = 32
+
+
+class Stamp:
+    """Grows with the rows that are written."""
+
+    def __init__(self) -> None:
+        self._sums = tuple(hashlib.blake2b(digest_size=_DIGEST) for _ in range(2))
+
+    def add(self, *rows: Array) -> None:
+        """Take in further rows of x and y."""
+        for one, array in zip(self._sums, rows, strict=True):
+            one.update(array.data.cast("B"))
+
+    def finished(self) -> bytes:
+        """Return the bytes that both files end with."""
+        return MARK + hashlib.blake2b(b"".join(one.digest() for one in self._sums), digest_size=_DIGEST).digest()
+
+
+@contextmanager
+def one_pair(x_file: Path, y_file: Path) -> Iterator[None]:
+    """Read two files in the block. Raises DataError where they turn out not to be of one pair, all the time."""
+    before = stamp_of(x_file), stamp_of(y_file)
+    yield
+    if before != (stamp_of(x_file), stamp_of(y_file)):
+        raise DataError(f"{x_file} and {y_file} were written anew while they were read. Read them again.")
+    if all(before) and before[0] != before[1]:
+        raise DataError(
+            f"{x_file} and {y_file} were not written together: x is of one data set and y of another. Who wrote them was "
+            "ended in between, or is at it: write them again. If they are meant for each other, save one anew with np.save."
+        )
+
+
+def stamp_of(path: Path) -> bytes | None:
+    """Return the stamp of a file, None where it has none."""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(-min(len(MARK) + _DIGEST, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        found = file.read(len(MARK) + _DIGEST)
+        return found if found.startswith(MARK) else None
+    return None

@@ -1,0 +1,66 @@
+"""What runs beside a compiled fit, in a program of its own: scripts that tests write to disk and run, for fear of hangs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+SECONDS = 500  # after which a program hangs
+FITS = """
+import sys, threading
+import numpy as np
+import bpengine as bp
+from bpengine_numpy import NumpyBackend
+from bpengine_numpy.compiled import objects
+
+TINY, ONE = np.full((512, 512), 1e-39, np.float32), np.eye(512, dtype=np.float32)
+
+class Compiled(NumpyBackend):
+    patience = float("-inf")
+
+class AsWritten(NumpyBackend):
+    patience = float("inf")
+
+def fit(seed, backend=Compiled, epochs=3):
+    layers = [bp.Dense(400, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
+    model = bp.Model(bp.Network(256, layers, "softmax_cross_entropy"), backend(), seed=seed)
+    draw = np.random.default_rng(seed)
+    x, y = draw.normal(size=(1024, 256)).astype(np.float32), draw.integers(0, 3, 1024)
+    losses = model.fit(x, y, batch_size=256, epochs=epochs, optimizer="adam").loss.tolist()
+    assert backend is AsWritten or objects._loaded, "not compiled"
+    return losses
+
+def denormals_are_what_they_are():
+    found = []
+    def look():
+        found.append(bool(((TINY @ ONE) > 0).all()) and bool((TINY * np.float32(0.5) > 0).all()))
+    look()
+    other = threading.Thread(target=look)
+    other.start()
+    other.join()
+    assert found == [True, True], found
+"""
+
+
+def lends() -> bool:
+    """Say whether NumPy multiplies with an OpenBLAS whose queue others can call: its wheels from 2.5 on hide it."""
+    core = import_module("numpy._core._multiarray_umath").__file__
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
+    return sys.platform == "linux" and "openblas" in blas and hasattr(ctypes.CDLL(core), "exec_blas")
+
+
+def run(script: str, folder: Path, *given: str, **environment: str) -> str:
+    """Run a program that begins with FITS; return what it prints. It must end well, in time."""
+    path = folder / "program.py"
+    path.write_text(FITS + script)
+    settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
+    command = [sys.executable, "-W", "ignore", str(path), *given]
+    ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
