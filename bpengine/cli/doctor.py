@@ -31,7 +31,7 @@ Examples:
   bpengine doctor --clear-cache
 """
 LIBRARIES: Final = (
-    *("numpy", "array-api-compat", "safetensors", "typer", "rich", "jax", "jaxlib", "cupy"),
+    *("numpy", "array-api-compat", "typer", "rich", "jax", "jaxlib", "cupy"),
     *("scikit-learn", "scipy", "numba", "pyarrow", "mlxtend", "optax", "matplotlib"),
 )
 
