@@ -11,7 +11,7 @@ import pytest
 from tests.attacks import networks
 from tests.attacks.networks import attack, drawn, problem
 
-CASES = 2
+CASES = 1
 
 
 @pytest.mark.thorough(keep=1)

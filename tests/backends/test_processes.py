@@ -50,7 +50,7 @@ def assert_sound(folder: Path) -> None:
         assert begin[-32:] == disk._digest(begin[:-32] + content)
 
 
-@pytest.mark.thorough(keep=1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["cold", "warm"])
 @pytest.mark.parametrize("method", METHODS)
 def test_parent_and_children_fit_at_once(method: str, when: str, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ if "pictures" in sys.argv:
 NONE, KEPT, NOT_KEPT = "no cache folder is known", "", "cannot be kept"
 
 
-@pytest.mark.thorough(keep=1)
+@pytest.mark.thorough
 @pytest.mark.skipif(os.name != "posix", reason="homes of POSIX")
 @pytest.mark.parametrize(
     ("user", "home", "cache", "said"),
