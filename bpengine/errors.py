@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Iterable
+from typing import Any
 
 
 class BpError(Exception):
@@ -93,6 +95,19 @@ def flag(value: object, who: str, what: str) -> bool:
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise ConfigError(f"{who} requires {what} to be True or False, got {value!r}.")
+
+
+def items(value: object, who: str, what: str) -> list[Any]:
+    """Return what `value` holds as a list, or raise ConfigError when nothing can be taken from it one by one."""
+    if isinstance(value, Iterable):
+        return list(value)
+    raise ConfigError(f"{who} requires {what} in a list, got {_told(value)}.")
+
+
+def check_path(value: object, who: str) -> None:
+    """Raise ConfigError for what is no path: a number would be taken for an open file."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise ConfigError(f"{who} requires a path, as text or pathlib.Path, got {_told(value)}.")
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

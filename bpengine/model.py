@@ -10,7 +10,7 @@ import numpy as np
 
 from bpengine import data, io
 from bpengine.backend import Backend, HostArray, State, get_backend
-from bpengine.errors import ConfigError, ModelFileError, ShapeError, unknown, whole
+from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, Shapes
 from bpengine.layers.layer import HostArrays
@@ -152,6 +152,7 @@ class Model:
         With `training`, dropout masks are those of the first step and BatchNorm uses the statistics of these rows.
         """
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        training = flag(training, "loss_and_gradients", "training")
         counter = self.backend.asarray(dropout_counter(self.seed))
         loss, gradients = self._evaluator.gradients(self._params, self._running, counter, rows, training=training)
         return float(self.backend.to_numpy(loss)), self._fetch(gradients)
@@ -416,7 +417,7 @@ class Model:
         """
         from bpengine.derivatives.jacobian import jacobian
 
-        x = data.check_features(x, self.network.inputs, dtype=self.dtype)
+        x, link = data.check_features(x, self.network.inputs, dtype=self.dtype), flag(link, "jacobian", "link")
         return jacobian(self._evaluator, self._params, self._running, x, link=link)
 
     def input_gradients(self, x: Any, y: Any, weights: Any = None) -> HostArray:
@@ -457,6 +458,8 @@ class Model:
         from bpengine.derivatives.hessian import check_direction, product
 
         direction = check_direction(v, self._params, self.network.names(self._params))
+        for name, array in direction.items():
+            held(f"hvp v[{name!r}]", array, self.dtype)
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         found = product(self._evaluator, self._params, self._running, rows)(direction)
         return {name: found[name].astype(self.dtype) for name in self._params}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bpengine.errors import number
+from bpengine.errors import flag, number
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 
@@ -24,6 +24,7 @@ class Penalty:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "strength", number(self.strength, type(self).__name__, "a strength", low=0))
+        object.__setattr__(self, "per_sample", flag(self.per_sample, type(self).__name__, "per_sample"))
 
     def forward(
         self, ops: Ops, w: Array, bias_row: str | None, samples: float, weights: Array | None = None

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from bpengine.errors import BpError, WriteError
+from bpengine.errors import BpError, WriteError, check_path
 
 locks: ModuleType | None = None  # on Windows a file that is open cannot be removed: there the system locks
 with contextlib.suppress(ImportError):
@@ -53,6 +53,7 @@ def write_whole(path: PathLike, data: bytes, *, error: type[BpError] = WriteErro
 
 def check_target(path: PathLike, *, error: type[BpError] = WriteError) -> None:
     """Raise `error` for a path that could not be written to: before long work, without touching what is there."""
+    check_path(path, "writing")
     with _told([Path(path)], error), contextlib.ExitStack() as stack:
         _draft(Path(path), stack)
 
@@ -130,6 +131,8 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
     (A process that is killed between two renames leaves the first file new and the second old: who reads them must be able to
     tell, as readers of data sets can by their stamps.)
     """
+    for path in paths:
+        check_path(path, "writing")
     given = [Path(path) for path in paths]
     with _told(given, error), contextlib.ExitStack() as stack:
         drafts = tuple(_draft(path, stack) for path in given)

@@ -16,6 +16,7 @@ from tests.training.networks import everything, labelled
 
 NETWORK = bp.Network(4, [bp.Dense(6, "relu"), bp.Dense(3)], "softmax_cross_entropy")
 REGRESSION = bp.Network(4, [bp.Dense(6, "tanh"), bp.Dense(2)], "mean_squared_error")
+SMALL = bp.Model(bp.Network(1, [bp.Dense(1)], "mean_squared_error"))
 
 
 def test_predict_is_forward_through_the_link(backend_name: str, rng: np.random.Generator) -> None:
@@ -218,6 +219,21 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
         (lambda: bp.StepSizeBelow(0), "tolerance above 0"),
         (lambda: bp.LossBelow(float("nan")), "LossBelow requires a value to be a finite number, got nan"),
         (lambda: bp.LossBelow("0.1"), "got '0.1'"),
+        (lambda: bp.L2(0.1, per_sample="no"), "L2 requires per_sample to be True or False"),
+        (lambda: bp.layers.initializers.Normal(-1), "Normal requires std of at least 0"),
+        (lambda: bp.Checkpoint(3), "Checkpoint requires a path"),
+        (lambda: bp.load(3), "load requires a path"),
+        (lambda: bp.data.load(3), "data.load requires a path"),
+        (lambda: SMALL.save(3), "writing requires a path"),
+        (lambda: SMALL.jacobian([[1.0]], link="no"), "jacobian requires link"),
+        (lambda: SMALL.loss_and_gradients([[1.0]], [1.0], training="no"), "loss_and_gradients requires training"),
+        (lambda: SMALL.check([[1.0]], [1.0], perturbed="no"), "check_gradients requires perturbed"),
+        (lambda: SMALL.check([[1.0]], [1.0], oracles=3), "check_gradients requires oracles in a list, got 3"),
+        (lambda: bp.compare_backends(SMALL.network, [[1.0]], [1.0], 3), "compare_backends requires backends in a list"),
+        (lambda: bp.sweep(SMALL, [[1.0]], [1.0], 3, [1.0]), "sweep requires a parameter by name, or two in a list"),
+        (lambda: bp.data.load("xor").split(test_fraction="a"), "split requires a test_fraction"),
+        (lambda: bp.data.load("xor").split(seed=-1), "split requires seed"),
+        (lambda: SMALL.hvp([[1.0]], [1.0], {"0.bias": [1e39]}), "finite numbers that float32 can hold, got 1e"),
         (lambda: bp.NoImprovement(2, float("nan")), "min_delta of at least 0, got nan"),
         (lambda: bp.NoImprovement(2, -1.0), r"min_delta of at least 0, got -1\.0"),
         (lambda: bp.NoImprovement(0), "epochs to be a whole number of at least 1, got 0"),

@@ -12,7 +12,7 @@ from bpengine.backend import Backend, backend_names, get_backend
 from bpengine.check import rounding
 from bpengine.check.comparison import Comparison, Difference
 from bpengine.check.measurement import Measured, Setup, measure
-from bpengine.errors import ConfigError, whole
+from bpengine.errors import ConfigError, items, whole
 from bpengine.network import Network
 from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer, make_optimizer
@@ -56,7 +56,7 @@ def compare_backends(
 def _made(network: Any, backends: Any, steps: Any, dtype: str) -> list[Backend]:
     if not isinstance(network, Network):
         raise ConfigError(f"compare_backends requires a bp.Network, got {network!r}.")
-    given = [backends] if isinstance(backends, (str, Backend)) else list(backends)
+    given = [backends] if isinstance(backends, (str, Backend)) else items(backends, "compare_backends", "backends")
     if len(given) < 2:
         raise ConfigError(
             f"compare_backends requires at least two backends, got {len(given)}. Known: {', '.join(backend_names())}."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import judge
+from bpengine.check import judge, walk
 from bpengine.check.kernelproblem import of_kernel
 from bpengine.check.oracles import NAMES, Oracles
 from bpengine.check.problem import Problem, of_layer
@@ -59,12 +59,17 @@ def guilty_subject(subject: Kernel | Layer, failures: Sequence[Verdict]) -> Guil
 
 
 def guilty_layer(walked: list[Stage], cotangents: list[Any], ops: Ops, names: Sequence[str]) -> Guilty | None:
-    """Judge each layer as a whole, from the last to the first: a layer of one's own may do more than call kernels."""
+    """Judge each layer as a whole, from the last to the first: a layer of one's own may do more than call kernels.
+
+    Of layers that hold layers, the innermost one that is wrong by itself is named.
+    """
     for stage, dy in reversed(list(zip(walked, cotangents, strict=True))):
         if np.issubdtype(stage.x.dtype, np.floating):
             problem = of_layer(stage.layer, ops, stage.x, stage.params, dy, stage.running, stage.run)
             if bad := first_failure(Oracles(problem), names):
-                return _layer(stage.run.place, stage.layer, bad)
+                inside = walk.inner(stage, ops, dy)
+                deeper = guilty_layer([inner for inner, _ in inside], [d for _, d in inside], ops, names)
+                return deeper or _layer(stage.run.place, stage.layer, bad)
     return None
 
 

@@ -12,7 +12,7 @@ from bpengine.check.gradientreport import Report
 from bpengine.check.kernelproblem import arguments, find_kernel, is_loss
 from bpengine.check.oracles import NAMES
 from bpengine.check.points import Alone, NetworkSubject
-from bpengine.errors import ConfigError, unknown, whole
+from bpengine.errors import ConfigError, flag, items, unknown, whole
 from bpengine.kernels import Kernel
 from bpengine.kernels._own import is_pair
 from bpengine.layers import CustomActivation, Layer
@@ -56,11 +56,12 @@ def check_gradients(
     gradients are then judged against that with the tolerance of its dtype.
     Raises ConfigError, DataError, ShapeError or NonFiniteError for what cannot be checked.
     """
-    names = [oracles] if isinstance(oracles, str) else list(oracles)
+    names = [oracles] if isinstance(oracles, str) else items(oracles, "check_gradients", "oracles")
     for name in names:
         if name not in NAMES:
             raise unknown("oracle", name, NAMES)
     seed = whole(seed, "check_gradients", "seed", low=0)
+    perturbed = flag(perturbed, "check_gradients", "perturbed")
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
     own = make_loss(subject) if is_loss(subject) else None

@@ -13,7 +13,6 @@ from bpengine.check.kernelproblem import of_kernel
 from bpengine.check.probes import Probes
 from bpengine.check.problem import Problem, foreign, of_layer
 from bpengine.check.verdict import Verdict
-from bpengine.layers import Residual, chain
 from bpengine.layers.chain import Stage
 from bpengine.losses import CustomLoss, Loss
 from bpengine.ops import Ops
@@ -44,9 +43,9 @@ def loss_verdicts(loss: Loss | CustomLoss, y: Any, rows: Rows, ops: Ops, seed: i
 def own_stages(walked: list[Stage], cotangents: list[Any], ops: Ops) -> Iterator[tuple[Stage, Any]]:
     """Yield the layers that are not the engine's own, also those inside of Residual, with the gradient of their output."""
     for stage, dy in zip(walked, cotangents, strict=True):
-        if isinstance(stage.layer, Residual):
-            inner = list(chain.stages(stage.layer.layers, ops, stage.params, stage.running, stage.x, stage.run))
-            yield from own_stages(inner, walk.backward(inner, ops, dy), ops)
+        inside = walk.inner(stage, ops, dy)
+        if inside:
+            yield from own_stages([inner for inner, _ in inside], [d for _, d in inside], ops)
         elif foreign([stage.layer]):
             yield stage, dy
 

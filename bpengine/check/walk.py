@@ -6,9 +6,10 @@ import numpy as np
 
 from bpengine.check.problem import counter
 from bpengine.kernels._kernel import Array
-from bpengine.layers import Run, chain
-from bpengine.layers.chain import Stage
-from bpengine.layers.contract import run_backward
+from bpengine.layers import Activation, Dense, Residual, Run, chain
+from bpengine.layers.chain import Stage, local
+from bpengine.layers.contract import run_backward, run_forward
+from bpengine.layers.dense import BENT
 from bpengine.layers.layer import Arrays
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -32,6 +33,20 @@ def backward(walked: list[Stage], ops: Ops, dy: Array) -> list[Array]:
         cotangents.append(dy)
         dy, _ = run_backward(stage.layer, ops.at(stage.run.place), stage.residual, dy)
     return cotangents[::-1]
+
+
+def inner(stage: Stage, ops: Ops, dy: Array) -> list[tuple[Stage, Array]]:
+    """Return the layers inside of a layer (a Residual, or a Dense's activation), each with the gradient of its output."""
+    layer, run = stage.layer, stage.run
+    if isinstance(layer, Residual):
+        inside = list(chain.stages(layer.layers, ops, stage.params, stage.running, stage.x, run))
+        return list(zip(inside, backward(inside, ops, dy), strict=True))
+    if isinstance(layer, Dense) and not isinstance(layer.activation, Activation):
+        z, here = layer.linear(ops, stage.params, stage.x)[0], run.at(f"{run.place}.{BENT}")
+        params, running = local(stage.params, BENT), local(stage.running, BENT)
+        y, residual, seen = run_forward(layer.activation, ops.at(here.place), params, running, z, here)
+        return [(Stage(layer.activation, params, running, here, z, y, residual, seen), dy)]
+    return []
 
 
 def cotangent(network: Network, ops: Ops, params: Arrays, y: Array, rows: Rows) -> Array:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bpengine.errors import ConfigError, DataError, ShapeError
+from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
 from bpengine.streams import stream
 
 Array = npt.NDArray[Any]
@@ -85,8 +85,8 @@ class Dataset:
         set, so a class of one or two rows may stay whole in the training set. The rows are copied into memory.
         Raises: ConfigError unless 0 < test_fraction < 1; DataError when one side would be empty.
         """
-        if not 0.0 < test_fraction < 1.0:
-            raise ConfigError(f"split requires 0 < test_fraction < 1, got {test_fraction}.")
+        test_fraction = number(test_fraction, "split", "a test_fraction", low=0, above=True, below=1)
+        seed = whole(seed, "split", "seed", low=0)
         groups = np.asarray(self.y) if self.task == "classification" else np.zeros(self.rows, np.int64)
         test = _stratified(groups, test_fraction, seed)
         if not 0 < np.count_nonzero(test) < self.rows:

@@ -15,7 +15,7 @@ from bpengine.data.files import Target, read_arrays
 from bpengine.data.real import REAL
 from bpengine.data.synthetic import SYNTHETIC, generate
 from bpengine.data.textbook import TEXTBOOK
-from bpengine.errors import ConfigError, DataError, unknown
+from bpengine.errors import ConfigError, DataError, check_path, unknown
 
 DEFAULT_ROWS = 1000
 
@@ -40,6 +40,7 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Dataset:
 
     Raises: ConfigError for an unknown name or option, with the nearest names; DataError naming the file.
     """
+    check_path(name_or_path, "data.load")
     name = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and name in SYNTHETIC:
         return generate(name, **{"rows": DEFAULT_ROWS, **options})

@@ -10,7 +10,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.check.report import finite
-from bpengine.errors import ConfigError, DataError
+from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.descent import Descent, Walk, descent_of
 from bpengine.explain.find import element_name
 from bpengine.explain.landscape import landscape
@@ -87,10 +87,10 @@ def sweep(
     The loss is the one that is trained, penalties included. The model is left as it was.
     Raises ConfigError for an unknown name, naming the nearest, and DataError for values that are not finite numbers.
     """
-    names = [parameter] if isinstance(parameter, str) else list(parameter)
+    names = [parameter] if isinstance(parameter, str) else items(parameter, "sweep", "a parameter by name, or two")
     if not 1 <= len(names) <= 2:
         raise ConfigError(f"sweep takes one parameter or two, got {len(names)}.")
-    given = [values] if isinstance(parameter, str) else list(values)
+    given = [values] if isinstance(parameter, str) else items(values, "sweep", "the values of two parameters")
     if len(given) != len(names):
         raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(given)} sequences.")
     grid = tuple(_checked(v, name) for v, name in zip(given, names, strict=True))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.classnames import is_plain
-from bpengine.errors import BpError, ModelFileError
+from bpengine.errors import BpError, ModelFileError, check_path
 from bpengine.io import container
 from bpengine.io.descriptions import build
 from bpengine.io.own import Own
@@ -143,6 +143,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
 
     Raises ModelFileError when it is missing, truncated, corrupt, or no model file of this format.
     """
+    check_path(path, "load")
     with container.opened(path, FORMAT) as inside:
         try:
             network, settings = (container.read_json(inside.texts, name) for name in ("network", "settings"))

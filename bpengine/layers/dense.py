@@ -150,12 +150,17 @@ class Dense(Layer):
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         """Return activation(x w + b)."""
-        own = [params["weight"], params["bias"]] if self.bias is True else [params["weight"]]
-        how = {"ones": self._ones} if self._ones else {}
-        z, linear = ops.forward(self._kernel)(x, *own, **how)
+        z, linear = self.linear(ops, params, x)
         inside = run.at(f"{run.place}.{BENT}")
         y, bent, seen = run_forward(self.activation, ops, local(params, BENT), local(running, BENT), z, inside)
         return y, (linear, bent), qualified(seen, BENT)
+
+    def linear(self, ops: Ops, params: Arrays, x: Array) -> tuple[Array, Any]:
+        """Return x w + b, and what its backward needs."""
+        own = [params["weight"], params["bias"]] if self.bias is True else [params["weight"]]
+        how = {"ones": self._ones} if self._ones else {}
+        y, residual = ops.forward(self._kernel)(x, *own, **how)
+        return y, residual
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return dx and the gradients of weight and bias."""

@@ -43,7 +43,7 @@ class Normal(Initializer):
     std: float = 0.01
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "std", number(self.std, "Normal", "std"))
+        object.__setattr__(self, "std", number(self.std, "Normal", "std", low=0))
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw the values."""
@@ -57,7 +57,7 @@ class Uniform(Initializer):
     limit: float = 0.05
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limit", number(self.limit, "Uniform", "limit"))
+        object.__setattr__(self, "limit", number(self.limit, "Uniform", "limit", low=0))
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         """Draw the values."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bpengine.errors import ConfigError, flag, whole
+from bpengine.errors import ConfigError, check_path, flag, whole
 from bpengine.training.history import Epoch
 
 Callback = Callable[[Any, Epoch], object]  # called with (model, epoch); a true result stops the fit
@@ -43,6 +43,7 @@ class Checkpoint:
     """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far."""
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1, *, best: bool = False) -> None:
+        check_path(path, "Checkpoint")
         self.path, self.every = path, whole(every, "Checkpoint", "every")
         self.best = flag(best, "Checkpoint", "best")
         self._lowest = float("inf")

@@ -133,6 +133,24 @@ def test_a_layer_of_ones_own_is_named_where_its_kernels_are_right(rng: Any, jax:
     assert "Wrong is not the engine's own" in str(check_gradients(Wrong(0.5), rng.normal(size=(4, 3))))
 
 
+@pytest.mark.parametrize("where", ["1.0", "1.activation", "1.0.0.activation"])
+def test_it_is_named_inside_of_others_too(where: str, rng: Any) -> None:
+    class Wrong(Gate):
+        def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
+            dx, gradients = super().backward(ops, residual, dy, need_dx=need_dx)
+            return 2 * dx, gradients
+
+    layer = {
+        "1.0": bp.Residual([Wrong(0.5)]),
+        "1.activation": bp.Dense(3, Wrong(0.5)),
+        "1.0.0.activation": bp.Residual([bp.Residual([bp.Dense(3, Wrong(0.5))])]),
+    }[where]
+    network = bp.Network(3, [bp.Dense(3), layer, bp.Dense(2)], "softmax_cross_entropy")
+    report = check_gradients(network, *labelled(rng, 5, 3, 2), oracles="differences", perturbed=False)
+    assert report.guilty
+    assert (report.guilty.place, report.guilty.function) == (where, "Wrong.backward")
+
+
 def test_a_layer_that_is_checked_alone_is_named(rng: Any) -> None:
     class Doubled(bp.Layer):
         def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:

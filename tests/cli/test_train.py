@@ -191,7 +191,7 @@ def test_force_overwrites(cli, tmp_path):
         (["--dtype", "float23"], "unknown dtype 'float23'"),
         (["--optimizer", "adma"], "unknown optimizer 'adma'. Did you mean 'adam'"),
         (["--learning-rate", "-1"], "requires a learning rate of at least 0, got -1.0"),
-        (["--test-fraction", "1"], "0 < test_fraction < 1"),
+        (["--test-fraction", "1"], "a test_fraction above 0 and below 1"),
         (["--dropout", "1"], "Dropout requires"),
         (["--dropout", "0.1", "--layers", ""], "requires hidden layers"),
         (["--l2", "-1"], "L2 requires"),

@@ -141,7 +141,7 @@ def test_split_keeps_the_number_of_classes():
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0, float("nan")])
 def test_split_refuses_fraction(fraction):
-    with pytest.raises(ConfigError, match="0 < test_fraction < 1"):
+    with pytest.raises(ConfigError, match="a test_fraction above 0 and below 1"):
         data.load("iris").split(fraction)
 
 
