@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 from tokenize import TokenError
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from bpengine.data.dataset import Array
-from bpengine.errors import DataError
+from bpengine.errors import BpError, DataError
 
 AnyPath = str | os.PathLike[str]
-UNREADABLE = (
-    ValueError,
-    OSError,
-    EOFError,
-    SyntaxError,
-    RecursionError,
-    TokenError,
-)  # NumPy's reader parses a header as code
+UNREADABLE = (  # what readers of other libraries raise at damaged bytes; NumPy's parses a header as code
+    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
+    *(OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, csv.Error),
+)
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
 
 
 class Arrays(NamedTuple):
@@ -33,6 +34,25 @@ class Arrays(NamedTuple):
     y: Array | None
     feature_names: tuple[str, ...] | None = None
     class_names: tuple[str, ...] | None = None
+
+
+def told_as(form: str) -> Callable[[Callable[Given, Returned]], Callable[Given, Returned]]:
+    """Let a reader of one file raise DataError naming it, whatever the libraries below raise at its bytes."""
+
+    def wrapped(read: Callable[Given, Returned]) -> Callable[Given, Returned]:
+        @wraps(read)
+        def run(*args: Given.args, **options: Given.kwargs) -> Returned:
+            try:
+                return read(*args, **options)
+            except BpError:
+                raise
+            except UNREADABLE as error:
+                path = args[0] if args else options["path"]
+                raise DataError(f"{path} cannot be read as {form}: {error or type(error).__name__}") from error
+
+        return run
+
+    return wrapped
 
 
 def existing(path: AnyPath) -> Path:
@@ -59,40 +79,32 @@ def home_known(path: Path) -> Path:
         raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
 
 
+@told_as(".npy")
 def read_npy(path: AnyPath, mmap: bool = True) -> Array:
     """Read one .npy file: memory-mapped and read-only, or into memory with `mmap=False`.
 
     Raises: DataError naming the file when it is corrupt, truncated, or holds Python objects (never unpickled).
     """
     path = existing(path)
-    try:
-        if mmap:
-            return numeric(np.lib.format.open_memmap(path, mode="r"), path)
-        with path.open("rb") as file:
-            return numeric(np.lib.format.read_array(file, allow_pickle=False), path)
-    except DataError:
-        raise
-    except UNREADABLE as error:
-        raise DataError(f"{path} cannot be read as .npy: {error}") from error
+    if mmap:
+        return numeric(np.lib.format.open_memmap(path, mode="r"), path)
+    with path.open("rb") as file:
+        return numeric(np.lib.format.read_array(file, allow_pickle=False), path)
 
 
+@told_as(".npz")
 def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y")) -> Arrays:
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 
     Raises: DataError naming the file and the arrays it holds.
     """
     path = existing(path)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in keys if key not in archive.files]
-            if missing:
-                found = ", ".join(archive.files) or "none"
-                raise DataError(f"{path} requires an array {missing[0]!r}, got {found}. Name yours with keys=(x, y).")
-            found_arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
-    except DataError:
-        raise
-    except (*UNREADABLE, AttributeError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as .npz: {error}") from error
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        missing = [key for key in keys if key not in archive.files]
+        if missing:
+            found = ", ".join(archive.files) or "none"
+            raise DataError(f"{path} requires an array {missing[0]!r}, got {found}. Name yours with keys=(x, y).")
+        found_arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
     return pair(path, *found_arrays)
 
 
@@ -103,9 +115,10 @@ def pair(path: Path, x: Array, y: Array | None = None) -> Arrays:
     """
     if len(np.atleast_1d(x)) == 0:
         raise DataError(f"{path} requires at least one row, got shape {x.shape}.")
-    if y is not None and (y.ndim == 0 or len(y) != len(x)):
+    rows = rows_of(x, path)
+    if y is not None and (y.ndim == 0 or len(y) != len(rows)):
         raise DataError(f"{path} requires as many targets as inputs, got x {x.shape} and y {y.shape}.")
-    return Arrays(rows_of(x, path), y)
+    return Arrays(rows, y)
 
 
 def numeric(array: Array, path: Path) -> Array:

@@ -12,10 +12,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from bpengine.data.arrays import AnyPath, Arrays, existing
+from bpengine.data.arrays import AnyPath, Arrays, existing, told_as
 from bpengine.data.dataset import Array
 from bpengine.data.tables import MISSING, class_numbers, column_index, missing_cell, require_cells, text_cell
-from bpengine.errors import DataError
+from bpengine.errors import ConfigError, DataError
 
 HEAD_LINES = 20
 DELIMITERS = ("\t", ";", ",")
@@ -31,6 +31,7 @@ class Layout(NamedTuple):
     names: tuple[str, ...]
 
 
+@told_as("CSV (text in UTF-8)")
 def read_csv(
     path: AnyPath, target: str | int | bool | None = None, header: bool | None = None, delimiter: str | None = None
 ) -> Arrays:
@@ -58,11 +59,10 @@ def read_csv(
 
 
 def _layout(path: Path, header: bool | None, delimiter: str | None) -> Layout:
-    try:
-        with _open(path) as file:
-            lines = [line for line in islice(file, HEAD_LINES) if line.strip()]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as CSV (text in UTF-8): {error}") from error
+    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in "\r\n"):
+        raise ConfigError(f"read_csv requires a delimiter of one character, got {delimiter!r}.")
+    with _open(path) as file:
+        lines = [line for line in islice(file, HEAD_LINES) if line.strip()]
     if not lines:
         raise DataError(f"{path} requires at least one row, got an empty file.")
     delimiter = delimiter or _sniff(lines)

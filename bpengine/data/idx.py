@@ -8,14 +8,13 @@ from __future__ import annotations
 import gzip
 import math
 import struct
-import zlib
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from bpengine.data.arrays import AnyPath, existing
+from bpengine.data.arrays import AnyPath, existing, told_as
 from bpengine.data.dataset import Array
 from bpengine.errors import DataError
 
@@ -35,6 +34,7 @@ class Header(NamedTuple):
         return math.prod(self.shape) * int(self.dtype[-1])
 
 
+@told_as("IDX")
 def read_idx(path: AnyPath) -> Array:
     """Read an IDX file, compressed with gzip or not.
 
@@ -43,21 +43,18 @@ def read_idx(path: AnyPath) -> Array:
     Raises: DataError naming the file for a wrong magic number, or with the expected and found byte counts.
     """
     path = existing(path)
-    try:
-        with path.open("rb") as file:
-            compressed = file.read(2) == b"\x1f\x8b"
-        if compressed:
-            with gzip.open(path) as unpacked:
-                return _read_values(path, cast(BinaryIO, unpacked))
-        with path.open("rb") as file:
-            header = read_header(path, file)
-            if header.dtype[-1] != "1" or header.payload == 0:
-                file.seek(0)
-                return _read_values(path, file)
-        _require_bytes(path, header, path.stat().st_size - header.offset)
-        return np.memmap(path, header.dtype[1:], "r", header.offset, header.shape)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read as IDX: {error}") from error
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    if compressed:
+        with gzip.open(path) as unpacked:
+            return _read_values(path, cast(BinaryIO, unpacked))
+    with path.open("rb") as file:
+        header = read_header(path, file)
+        if header.dtype[-1] != "1" or header.payload == 0:
+            file.seek(0)
+            return _read_values(path, file)
+    _require_bytes(path, header, path.stat().st_size - header.offset)
+    return np.memmap(path, header.dtype[1:], "r", header.offset, header.shape)
 
 
 def read_header(path: Path, file: BinaryIO) -> Header:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data._options import optional
-from bpengine.data.arrays import AnyPath, Arrays, existing
+from bpengine.data.arrays import AnyPath, Arrays, existing, told_as
 from bpengine.data.dataset import Array
 from bpengine.errors import ConfigError, DataError, unknown
 
@@ -73,6 +73,7 @@ def class_numbers(path: Path, text: Array, name: str, number: int) -> tuple[Arra
     return y.astype(np.int64), tuple(map(str, names))
 
 
+@told_as("Parquet")
 def read_parquet(path: AnyPath, target: str | int | bool | None = None) -> Arrays:
     """Read a Parquet table with pyarrow, by the rules of `read_csv`; x has the common dtype of its columns.
 
@@ -80,10 +81,7 @@ def read_parquet(path: AnyPath, target: str | int | bool | None = None) -> Array
     """
     path = existing(path)
     parquet = optional("pyarrow.parquet", f"reading {path}", "bpengine[parquet]")
-    try:
-        table = parquet.ParquetFile(path).read()
-    except (OSError, ValueError) as error:  # pyarrow's errors are kinds of these
-        raise DataError(f"{path} cannot be read as Parquet: {error}") from error
+    table = parquet.ParquetFile(path).read()
     names = tuple(map(str, table.column_names))
     at = column_index(path, names, target)
     if table.num_rows == 0:
