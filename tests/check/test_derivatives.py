@@ -159,3 +159,13 @@ def test_what_is_not_finite_in_jax_is_said(jax: Any, rng: Any) -> None:
     note, verdicts = check_derivatives(point(network, rng))
     assert note.endswith("not finite in JAX, and not judged: hvp")
     assert [v.name for v in verdicts] == [name for name in REFERENCES if name != "hvp"]
+
+
+def test_units_that_are_saturated_to_the_last_digit_are_no_false_alarm(jax: Any) -> None:
+    """1 - y^2 is 0 where a complex step still sees 1e-32."""
+    network = bp.Network(1, [bp.Dense(2, "tanh", weight_init=np.full((1, 2), 40.0)), bp.Dense(1)], "mean_squared_error")
+    report = bp.check_gradients(network, np.ones((3, 1)), np.zeros((3, 1)), perturbed=False)
+    assert report.passed, str(report)
+    layers = [bp.Dense(1, "tanh", weight_init=[[40.0]])]
+    alone = bp.check_gradients(bp.Network(1, layers, "huber"), np.ones((3, 1)), np.zeros((3, 1)), perturbed=False)
+    assert alone.passed, str(alone)

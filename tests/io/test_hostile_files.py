@@ -96,7 +96,7 @@ def twice(header: dict[str, Any]) -> None:
         (described(lambda n: n.update(inputs=10**9)), "'0.weight' has the shape (1000000000, 3)"),
         (described(lambda n: n["layers"][1].update(eps=raw("1e400"))), "eps above 0"),
         (described(lambda n: n["layers"][1].update(momentum=raw("NaN"))), "a momentum of at least 0 and below 1, got nan"),
-        (described(lambda n: n["layers"][0]["weight_init"].update(type="Normal", std="x")), "std to be a finite number"),
+        (described(lambda n: n["layers"][0]["weight_init"].update(type="Normal", std="x")), "std of at least 0, got 'x'"),
         (described(lambda n: n["layers"][0].update(units=raw('3, "units": 3'))), "it has 'units' twice"),
         (insert(nested(100)), "nested"),
         (insert(nested(300)), "nested more than 160 deep"),
