@@ -93,7 +93,9 @@ class Probes:
             found = Estimate(value, judge.EXACT * self.sizes[name] + self.rounding[name])
         else:
             told = self.differences.along({name: size * step}, size * self.sizes[name])
-            found = Estimate(told.value / size, told.error / size, told.rungs)
+            # what rounding does to the slope itself does not fall with the step, and no two steps show it
+            beside = min(self.rounding[name], EPS)
+            found = Estimate(told.value / size, told.error / size + beside, told.rungs)
         named = judge.named_element(self.problem, name, index)
         return Probe(named, float(self.hand[name][index]), found, self.sizes[name], size, index=index)
 

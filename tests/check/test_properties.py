@@ -128,3 +128,13 @@ def test_a_network_that_breaks_a_property_is_shrunk(kernel: str, layers: int) ->
     least = find(samples(), breaks, settings=settings(SAME, max_examples=500))
     assert least.network.sizes[1:] == [1] * layers, str(least)
     assert (least.rows, least.weighted, least.network.penalties) == (1, False, ())
+
+
+def test_a_perfect_fit_whose_residuals_round_is_no_false_alarm() -> None:
+    """Rounding inside of y moves r^2 by 2 r eps at every step h: the differences agree with each other, and not with 0."""
+    norms = [bp.LayerNorm(eps=0.001), bp.Dropout(0.3), bp.BatchNorm(), bp.BatchNorm(momentum=0.0)]
+    last = bp.Dense(4, "sigmoid", bias="column", weight_init="zeros", bias_init="zeros")
+    network = bp.Network(3, [*norms, last], "sum_squared_residuals")
+    sample = Sample(network, rows=3, weighted=True, soft=False, seed=1, special="a perfect fit")
+    report = check_gradients(sample.model("numpy", "float32"), *sample.data(), oracles="differences", perturbed=False)
+    assert report.passed, str(report)
