@@ -16,7 +16,7 @@ from bpengine.check.perturbed import moved_options
 from bpengine.check.problem import Problem, counter, of_layer, of_network
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
-from bpengine.kernels._contract import told
+from bpengine.kernels._contract import NamedErrors
 from bpengine.layers import Dense, Layer
 from bpengine.layers.chain import Stage
 from bpengine.layers.contract import of_shape, run_forward
@@ -126,10 +126,10 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
     for option in options:
         if option not in kernel.options:
             raise unknown(f"option of kernel {kernel.name!r}:", option, kernel.options or ["none"])
-    with told(f"kernel {kernel.name!r}", "forward"):
+    with NamedErrors(f"kernel {kernel.name!r}", "forward"):
         y, residual = bound(ops, kernel, "forward")(*arrays.values(), **options)
     dy = rng.standard_normal(np.shape(y))
-    with told(f"kernel {kernel.name!r}", "backward"):
+    with NamedErrors(f"kernel {kernel.name!r}", "backward"):
         result = bound(ops, kernel, "backward")(residual, dy)
     given = kernelproblem.named_gradients(kernel, result)
     for name, value in given.items():

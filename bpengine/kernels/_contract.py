@@ -48,8 +48,11 @@ def in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> A
         return value.astype(like.dtype)
 
 
-class told:  # noqa: N801 -- a context manager, and cheaper as a class than as a generator
-    """Let whatever code of one's own raises say where it comes from; a write into an argument is refused."""
+class NamedErrors:
+    """Let whatever code of one's own raises say where it comes from; a write into an argument is refused.
+
+    A class, since it is entered in every step of a layer of one's own, and a generator costs three times as much.
+    """
 
     __slots__ = ("method", "who")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bpengine.errors import ConfigError, ShapeError
-from bpengine.kernels._contract import in_dtype, lent, told
+from bpengine.kernels._contract import NamedErrors, in_dtype, lent
 from bpengine.kernels._functions import mask
 from bpengine.kernels._kernel import Array, Domain, Kernel, Namespace, Shape, Target, elementwise
 
@@ -91,7 +91,7 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
             empty = mask(xp, xp.sum(weights) == 0, weights)
             weights, left = weights + empty, 1.0 - empty
         scope, given = lent(xp, (y, target, weights) if weighted else (y, target))
-        with told(who, "forward"), scope:
+        with NamedErrors(who, "forward"), scope:
             result = forward(xp, *given)
         loss, residual = _two(result, who)
         loss = _like(xp, loss, (), y, who, "forward", "a loss", "Sum or average over all axes: xp.sum(...).")
@@ -100,7 +100,7 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
     def back(xp: Namespace, residual: Any, dloss: Array) -> Array:
         own, y, left = residual
         scope, (own, dloss) = lent(xp, (own, dloss))
-        with told(who, "backward"), scope:
+        with NamedErrors(who, "backward"), scope:
             dy = backward(xp, own, dloss)
         dy = _like(xp, dy, y.shape, y, who, "backward", "dy", "It has the shape of y, the network's outputs.")
         return dy if left is None else left * dy
@@ -139,14 +139,14 @@ def own_activation(name: str, forward: Function, backward: Function) -> Kernel:
 
     def fwd(xp: Namespace, x: Array) -> tuple[Array, Any]:
         scope, (x,) = lent(xp, (x,))
-        with told(who, "forward"), scope:
+        with NamedErrors(who, "forward"), scope:
             result = forward(xp, x)
         y, residual = _two(result, who)
         return _like(xp, y, x.shape, x, who, "forward", "y", "An activation keeps the shape of its input."), residual
 
     def bwd(xp: Namespace, residual: Any, dy: Array) -> Array:
         scope, (residual, dy) = lent(xp, (residual, dy))
-        with told(who, "backward"), scope:
+        with NamedErrors(who, "backward"), scope:
             dx = backward(xp, residual, dy)
         return _like(xp, dx, dy.shape, dy, who, "backward", "dx", "It has the shape of dy.")
 

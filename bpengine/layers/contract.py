@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.errors import ConfigError, DataError, ShapeError, whole
-from bpengine.kernels._contract import in_dtype, lent, told
+from bpengine.kernels._contract import NamedErrors, in_dtype, lent
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
@@ -50,11 +50,11 @@ def run_forward(
         return layer.forward(ops, params, running, x, run)
     who = name_of(layer, run.place)
     if run.met:
-        with told(who, "forward"):
+        with NamedErrors(who, "forward"):
             result = layer.forward(ops, params, running, x, run)
     else:
         scope, (x, params, running, weights) = lent(ops.xp, (x, params, running, run.weights))
-        with told(who, "forward"), scope:
+        with NamedErrors(who, "forward"), scope:
             result = layer.forward(ops, params, running, x, run._replace(weights=weights))
     if not (isinstance(result, tuple) and len(result) == 3 and _is_mapping(result[2])):
         raise ShapeError(
@@ -87,11 +87,11 @@ def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: b
         return layer.backward(ops, residual, dy, need_dx=need_dx)
     who, shapes = residual.who, dict(residual.shapes)
     if residual.met:
-        with told(who, "backward"):
+        with NamedErrors(who, "backward"):
             result = layer.backward(ops, residual.residual, dy, need_dx=need_dx)
     else:
         scope, (dy, inner) = lent(ops.xp, (dy, residual.residual))
-        with told(who, "backward"), scope:
+        with NamedErrors(who, "backward"), scope:
             result = layer.backward(ops, inner, dy, need_dx=need_dx)
     if not (isinstance(result, tuple) and len(result) == 2 and _is_mapping(result[1])):
         raise ShapeError(

@@ -11,12 +11,12 @@ left, and the action, done once more, gives what it should. What is found is kep
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from bpengine import data
 from bpengine.errors import BpError
 from bpengine.writing import ENDING
 from tests.attacks.failing import HOW, Writes, allocations, files_up_to
-from tests.attacks.running import run
+from tests.attacks.running import read_kept, run, write_kept
 from tests.attacks.trainings import BEST, Surroundings, Training, digest, state_of
 
 KEPT = Path(__file__).with_name("kept_allocations.json")
@@ -60,7 +60,7 @@ class Case(NamedTuple):
         return allocations(self.number, sys.maxsize if self.kind == ONWARD else self.number)
 
 
-class Action:
+class Action(ABC):
     """Something that may fail: `run` does it, `look` says what is wrong afterwards, None for nothing."""
 
     writes = True
@@ -68,16 +68,17 @@ class Action:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def prepare(self) -> None:
-        """Make what it starts from."""
+    def prepare(self) -> object:
+        """Make what it starts from, where it starts from something."""
+        return None
 
+    @abstractmethod
     def run(self) -> Any:
         """Do it; return what it gives as something that can be compared."""
-        raise NotImplementedError
 
+    @abstractmethod
     def look(self, raised: Raised) -> str | None:
         """Say what is wrong."""
-        raise NotImplementedError
 
 
 class Fit(Action):
@@ -399,13 +400,12 @@ def attack(
 
 def kept() -> list[Case]:
     """Return the cases that were found to be wrong once."""
-    return [Case(*found) for found in json.loads(KEPT.read_text(encoding="ascii"))] if KEPT.exists() else []
+    return [Case(*found) for found in read_kept(KEPT)]
 
 
 def keep(cases: list[Case]) -> None:
     """Add cases to those that are kept."""
-    every = dict.fromkeys([*kept(), *cases])
-    KEPT.write_text("[\n" + ",\n".join(f"  {json.dumps(case)}" for case in every) + "\n]\n", encoding="ascii")
+    write_kept(KEPT, [*kept(), *cases])
 
 
 if __name__ == "__main__":

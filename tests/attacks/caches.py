@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tests.attacks.running import read_kept, write_kept
+
 KEPT = Path(__file__).with_name("kept_caches.json")
 LIMIT = 300.0  # seconds for a process that takes two or three
 Draw = np.random.Generator
@@ -124,14 +126,12 @@ def smaller(sound: Sound, case: Case) -> Case:
 
 def kept() -> list[Case]:
     """Return the cases that were found to be wrong once."""
-    found = json.loads(KEPT.read_text(encoding="ascii")) if KEPT.exists() else []
-    return [Case(seed, number, tuple(damages)) for seed, number, damages in found]
+    return [Case(seed, number, tuple(damages)) for seed, number, damages in read_kept(KEPT)]
 
 
 def keep(cases: list[Case]) -> None:
     """Add cases to those that are kept."""
-    every = dict.fromkeys([*kept(), *cases])
-    KEPT.write_text("[\n" + ",\n".join(f"  {json.dumps(case)}" for case in every) + "\n]\n", encoding="ascii")
+    write_kept(KEPT, [*kept(), *cases])
 
 
 def run(how: str, home: Path | None = None) -> Trained:

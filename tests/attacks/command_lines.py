@@ -42,6 +42,7 @@ from bpengine.losses import LOSSES
 from bpengine.training import OPTIMIZERS
 from bpengine.visible import HIDDEN
 from tests.attacks import hostile_files
+from tests.attacks.running import read_kept, write_kept
 
 PATIENCE = 2.0  # seconds until a command is interrupted, as with Ctrl-C
 HANG = 20.0  # seconds that none may take
@@ -437,13 +438,12 @@ def _judge(result: Result, line: Line, ended: Ended, again: Callable[[Line], End
 
 def kept() -> list[Line]:
     """Return the lines that were found to be wrong once."""
-    return [Line(tuple(args), encoding) for args, encoding in json.loads(KEPT.read_text(encoding="ascii"))]
+    return [Line(tuple(args), encoding) for args, encoding in read_kept(KEPT)]
 
 
 def keep(lines: list[Line]) -> None:
     """Add lines to those that are kept."""
-    every = dict.fromkeys([*kept(), *lines])
-    KEPT.write_text("[\n" + ",\n".join(f"  {json.dumps(line)}" for line in every) + "\n]\n", encoding="ascii")
+    write_kept(KEPT, [*kept(), *lines])
 
 
 def _arguments() -> argparse.Namespace:

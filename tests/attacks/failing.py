@@ -67,13 +67,10 @@ def _tables() -> tuple[Table, Table]:
 @cache
 def _hooks(malloc: int, calloc: int, realloc: int, free: int = 0) -> tuple[int, int, int]:
     """Return functions that do as these three, or fail."""
-    one = lambda builder, given: given[1]  # noqa: E731
-    product = lambda builder, given: builder.mul(given[1], given[2])  # noqa: E731
-    last = lambda builder, given: given[2]  # noqa: E731
     return (
-        _hook(malloc, [BYTE, WHOLE], one),
-        _hook(calloc, [BYTE, WHOLE, WHOLE], product),
-        _hook(realloc, [BYTE, BYTE, WHOLE], last),
+        _hook(malloc, [BYTE, WHOLE], lambda builder, given: given[1]),
+        _hook(calloc, [BYTE, WHOLE, WHOLE], lambda builder, given: builder.mul(given[1], given[2])),
+        _hook(realloc, [BYTE, BYTE, WHOLE], lambda builder, given: given[2]),
     )
 
 

@@ -23,6 +23,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
 
@@ -34,13 +35,21 @@ RULES = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
 BENDS = ("tanh", "relu", "gelu", "sigmoid", "elu", "softplus")
 
 
+class Compiled(NumpyBackend):
+    """Compiles from the first step on."""
+
+    patience = float("-inf")
+
+
 def network(random: Random) -> bp.Network:
     """Return a network of random sizes and activations."""
-    inner = [bp.Dense(random.randrange(1, 40), random.choice(BENDS)) for _ in range(random.randrange(1, 4))]
+    inner: list[bp.Layer] = [
+        bp.Dense(random.randrange(1, 40), random.choice(BENDS)) for _ in range(random.randrange(1, 4))
+    ]
     if random.random() < 0.3:
-        inner.insert(1, bp.BatchNorm())  # type: ignore[arg-type]
+        inner.insert(1, bp.BatchNorm())
     if random.random() < 0.3:
-        inner.append(bp.Dropout(random.uniform(0.1, 0.5)))  # type: ignore[arg-type]
+        inner.append(bp.Dropout(random.uniform(0.1, 0.5)))
     return bp.Network(random.randrange(1, 30), [*inner, bp.Dense(random.randrange(2, 10))], "softmax_cross_entropy")
 
 
@@ -51,9 +60,7 @@ def train(kind: str, seed: int, number: int) -> None:
     net, rows = network(random), random.choice([8, 16, 32])
     draw = np.random.default_rng(0)
     x, y = draw.normal(size=(rows, net.inputs)), draw.integers(0, net.outputs, rows)
-    model = bp.Model(net, library.lower())
-    if library == "NumPy":
-        model.backend._compiled._patience = float("-inf")  # type: ignore[attr-defined]
+    model = bp.Model(net, Compiled() if library == "NumPy" else library.lower())
     model.fit(x, y, batch_size=rows // 2, epochs=2, optimizer=random.choice(RULES))
 
 

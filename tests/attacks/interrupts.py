@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import dis
-import json
 import linecache
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from llvmlite import ir
 import bpengine as bp
 from bpengine.writing import ENDING
 from tests.attacks.native import INT, WHOLE, address, call, counters, function, place
-from tests.attacks.running import run
+from tests.attacks.running import read_kept, run, write_kept
 from tests.attacks.trainings import BEST, LARGE, SMALL, Surroundings, Training, in_folder, state_of
 
 EVERY = 1000  # bytecodes
@@ -82,19 +81,18 @@ class Counting:
 
 
 COUNTS = counters(2)  # bytecodes so far, and after how many to interrupt
+ATTRIBUTE = ctypes.c_char_p(b"f_trace_opcodes")  # the traced code knows its address
 
 
 @cache
 def _tracer() -> Any:
     """Return a trace function of C: every frame is traced by bytecodes."""
     api = ctypes.pythonapi
-    name = ctypes.c_char_p(b"f_trace_opcodes")
-    _tracer.name = name  # type: ignore[attr-defined]  # must outlive the function
 
     def body(builder: ir.IRBuilder, given: Any) -> Any:
         _, frame, what, _ = given
         with builder.if_then(builder.icmp_signed("==", what, INT(CALL))):
-            text = WHOLE(ctypes.cast(name, ctypes.c_void_p).value or 0)
+            text = WHOLE(ctypes.cast(ATTRIBUTE, ctypes.c_void_p).value or 0)
             call(builder, address(api.PyObject_SetAttrString), INT, [frame, text, WHOLE(id(True))])
         with builder.if_then(builder.icmp_signed("==", what, INT(OPCODE))):
             count = builder.add(builder.load(place(builder, COUNTS, 0)), WHOLE(1))
@@ -298,13 +296,12 @@ def smallest(ground: Ground, there: Place) -> Place:
 
 def kept() -> list[Place]:
     """Return the places at which an interruption did harm once."""
-    return [Place(*found) for found in json.loads(KEPT.read_text(encoding="ascii"))] if KEPT.exists() else []
+    return [Place(*found) for found in read_kept(KEPT)]
 
 
 def keep(places: list[Place]) -> None:
     """Add places to those that are kept."""
-    every = dict.fromkeys([*kept(), *places])
-    KEPT.write_text("[\n" + ",\n".join(f"  {json.dumps(place)}" for place in every) + "\n]\n", encoding="ascii")
+    write_kept(KEPT, [*kept(), *places])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""The command line of an attack whose cases are numbered."""
+"""The command line of an attack whose cases are numbered, and the files of what it found."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -27,3 +29,15 @@ def run(name: str, about: str | None, attack: Callable[..., Any], keep: Callable
     if report.failures and keep is not None:
         keep(report)
     return 1 if report.failures else 0
+
+
+def read_kept(path: Path) -> list[Any]:
+    """Return the cases that a file of an attack keeps, each as JSON has it."""
+    found: list[Any] = json.loads(path.read_text(encoding="ascii")) if path.exists() else []
+    return found
+
+
+def write_kept(path: Path, cases: Iterable[Any]) -> None:
+    """Keep cases, each once and in a line of its own."""
+    lines = dict.fromkeys(f"  {json.dumps(case)}" for case in cases)
+    path.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="ascii")
