@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from bpengine.check.report import Outcome, finite
+from bpengine.check.report import Outcome
+from bpengine.json_values import json_object
 
 
 @dataclass(frozen=True)
@@ -77,5 +78,5 @@ class Comparison(Outcome):
         """
         told = [{**asdict(d), "agrees": d.agrees} for d in self.differences]
         first = next((row for row in told if not row["agrees"]), None)
-        cleaned: dict[str, Any] = finite({**asdict(self), "differences": told, "passed": self.passed, "first": first})
+        cleaned = json_object({**asdict(self), "differences": told, "passed": self.passed, "first": first})
         return cleaned

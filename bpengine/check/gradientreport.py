@@ -10,10 +10,11 @@ from bpengine.check.derivatives import DerivativeVerdict
 from bpengine.check.kinks import Counts
 from bpengine.check.oracles import OracleUse
 from bpengine.check.perturbed import NOT_ASKED_FOR, Perturbed
-from bpengine.check.report import Outcome, finite
+from bpengine.check.report import Outcome
 from bpengine.check.special import BLIND
 from bpengine.check.verdict import GIVEN, PERTURBED, Verdict
 from bpengine.errors import BpError
+from bpengine.json_values import json_object
 
 LISTED = 8  # special values in the text; the JSON has all of them
 SHORT = {"per_sample_gradients": "per row", "input_gradients": "inputs"}  # in a table of 80 columns
@@ -106,7 +107,7 @@ class Report(Outcome):
         told = {**asdict(self), "passed": self.passed, "findings": self.findings()}
         for verdict, row in zip(self.verdicts, told["verdicts"], strict=True):
             row["worst"] = {**row["worst"], "ratio": verdict.worst.ratio} if verdict.worst else None
-        cleaned: dict[str, Any] = finite(told)
+        cleaned = json_object(told)
         return cleaned
 
     def raise_if_failed(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from bpengine.text_table import text_table
 
 
 class Outcome(ABC):
@@ -40,21 +40,8 @@ class Outcome(ABC):
 
     def table(self) -> str:
         """Return the table as plain text."""
-        lines: list[Sequence[str]] = [self.heads, *self.rows()]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
-        return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+        return "\n".join(text_table(self.heads, self.rows()))
 
     def __str__(self) -> str:
         parts = [[self.verdict()], self.findings(), [self.table()], [f"{name}: {text}" for name, text in self.notes()]]
         return "\n\n".join("\n".join(part) for part in parts if part)
-
-
-def finite(value: Any) -> Any:
-    """Return a tree of plain values in which a number that is not finite is None."""
-    if isinstance(value, dict):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value.item() if hasattr(value, "item") else value

@@ -16,6 +16,7 @@ import bpengine as bp
 from bpengine import examples as room
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.examples import Result, Row
+from bpengine.json_values import json_object
 from bpengine.visible import visible
 
 HELP = """\
@@ -46,7 +47,7 @@ def examples(
     results = list(_run((name,) if name is not None else room.names(), backend))
     if as_json:
         entries = [{**asdict(result), **_counts([result])} for result in results]
-        print_json(_finite({**_counts(results), "backend": backend, "examples": entries}))
+        print_json(json_object({**_counts(results), "backend": backend, "examples": entries}))
     elif name is not None:
         _print_one(results[0])
     else:
@@ -136,12 +137,3 @@ def _lines(row: Row) -> Iterator[tuple[str, ...]]:
         off = abs(ours[place] - printed[place])
         cells = (f"{ours[place]:.12g}", f"{off:.1e}") if math.isfinite(off) else ("-", "-")
         yield f"{row.quantity}{spot}{worst}", row.reproduced, published, *cells
-
-
-def _finite(value: Any) -> Any:
-    """Return a value as JSON can hold it: tuples as lists, and None for what is not finite."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

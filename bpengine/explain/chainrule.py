@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.check.report import finite
 from bpengine.explain.cause import Cause
 from bpengine.explain.labels import back_label
 from bpengine.explain.sums import ULPS, Term, allowed
 from bpengine.explain.words import Words, factor, shown, words
+from bpengine.json_values import json_object
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Paths:
         """Return everything as plain values."""
         paths = [{"product": p.product, "factors": [vars(f) for f in p.factors]} for p in self.paths]
         bad = self.first_bad and str(self.first_bad)
-        told: dict[str, Any] = finite({**vars(self), "paths": paths, "agrees": self.agrees, "first_bad": bad})
+        told = json_object({**vars(self), "paths": paths, "agrees": self.agrees, "first_bad": bad})
         return told
 
     def __str__(self) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.check.report import finite
 from bpengine.errors import number
 from bpengine.explain.cause import Cause
 from bpengine.explain.find import check_row
@@ -17,6 +16,7 @@ from bpengine.explain.sums import Sums
 from bpengine.explain.trace import Trace
 from bpengine.explain.verdicts import Verdict, verdicts
 from bpengine.explain.words import Words, factor, shown, words
+from bpengine.json_values import json_object
 
 THRESHOLD = 0.5
 
@@ -59,7 +59,7 @@ class ForwardPass:
             {**row, "sum": None if unit.sums is None else unit.sums.terms(0).to_json()}
             for row, unit in zip(self.to_rows(), self.units, strict=True)
         ]
-        told: dict[str, Any] = finite(
+        told = json_object(
             {
                 "units": rows,
                 "verdicts": [vars(v) for v in self.verdicts],

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.check.report import finite
 from bpengine.explain.cause import Cause
 from bpengine.explain.passing import LayerSensitivity, UnitSensitivity, passing
 from bpengine.explain.trace import Trace
+from bpengine.json_values import json_object
 from bpengine.layers.layer import HostArrays
 
 
@@ -85,7 +85,7 @@ class Sensitivity:
 
     def to_json(self, largest: int | None = None) -> dict[str, Any]:
         """Return everything as plain values."""
-        told: dict[str, Any] = finite(
+        told = json_object(
             {
                 "loss": self.loss,
                 "parameters": self.to_rows(largest),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bpengine.explain.passing import EXPLODING, SATURATED, VANISHING, LayerSensitivity, UnitSensitivity
-from bpengine.explain.words import Words, aligned, shown, words
+from bpengine.explain.words import Words, indented_table, shown, words
 
 if TYPE_CHECKING:
     from bpengine.explain.sensitivity import Sensitivity
@@ -24,11 +24,11 @@ def _lines(told: Sensitivity, say: Words, largest: int) -> Iterator[str]:
         yield say("bad", cause=told.first_bad.told(say))
     yield f"\n{say('by_layer')}"
     heads = tuple(say(f"head_{h}") for h in ("layer", "norm", "rms", "ratio", "verdict"))
-    yield from aligned(heads, [_layer_cells(layer, say) for layer in told.layers])
+    yield from indented_table(heads, [_layer_cells(layer, say) for layer in told.layers])
     units = _ranked(told.units)
     yield f"\n{say('by_unit')}"
     heads = tuple(say(f"head_{h}") for h in ("unit", "norm", "verdict"))
-    yield from aligned(heads, [_unit_cells(unit, say) for unit in units[:largest]])
+    yield from indented_table(heads, [_unit_cells(unit, say) for unit in units[:largest]])
     if len(units) > largest:
         yield f"  ... {len(units) - largest}"
     yield f"\n{say('by_parameter')}"
@@ -37,7 +37,7 @@ def _lines(told: Sensitivity, say: Words, largest: int) -> Iterator[str]:
         (str(i + 1), p.label, shown(p.value, 6), shown(p.partial, 6), f"{p.share:.2%}")
         for i, p in enumerate(told.ranked(largest))
     ]
-    yield from aligned(heads, rows)
+    yield from indented_table(heads, rows)
     yield ""
     yield from (say("dead_means"), say("saturated_means", limit=SATURATED))
     yield say("vanishing_means", low=VANISHING, high=EXPLODING)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.check.report import finite
 from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.descent import Descent, Walk, descent_of
 from bpengine.explain.find import element_name
 from bpengine.explain.landscape import landscape
-from bpengine.explain.words import Words, aligned, rule_words, shown, words
+from bpengine.explain.words import Words, indented_table, rule_words, shown, words
+from bpengine.json_values import json_object
 from bpengine.training.history import History
 
 
@@ -61,7 +61,7 @@ class Sweep:
             "slopes": [s.tolist() for s in self.slopes], "at": list(self.at), "lowest": list(self.lowest),
             "descent": None if self.descent is None else self.descent.to_json(),
         }  # fmt: skip
-        told: dict[str, Any] = finite(plain)
+        told = json_object(plain)
         return told
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ def _lines(swept: Sweep, say: Words) -> list[str]:
     lines = [say("sweep_title", names=", ".join(swept.names))]
     heads = (*swept.names, say("head_loss"), *(f"{say('head_slope')} {n}" for n in swept.names))
     rows = [tuple(shown(v, 6) for v in row.values()) for row in swept.to_rows()]
-    lines += aligned(heads, rows)
+    lines += indented_table(heads, rows)
     if swept.descent is not None:
         lines += ["", say("descent"), *_descent_lines(swept.descent, say)]
     return lines
@@ -134,6 +134,6 @@ def _descent_lines(descent: Descent, say: Words) -> list[str]:
             first = (str(p.step), shown(value, 6), shown(p.loss, 6)) if k == 0 else ("", shown(value, 6), "")
             rows.append((*first, shown(slope, 6), shown(size, 6), shown(new, 6)))
     return [
-        *aligned(tuple(say(f"head_{h}") for h in heads), rows),
+        *indented_table(tuple(say(f"head_{h}") for h in heads), rows),
         say("stopped", rule=rule_words(descent.stopped_by, say)),
     ]

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from bpengine.check.report import finite
 from bpengine.explain.labels import back_label, forward_label
 from bpengine.explain.sums import Sums
 from bpengine.explain.telling import told_rows
 from bpengine.explain.words import Words, shown, words
+from bpengine.json_values import json_object
 
 if TYPE_CHECKING:
     from bpengine.explain.explanation import Explanation, ParameterSums
@@ -57,7 +57,7 @@ def explanation_json(e: Explanation, largest: int | None = None) -> dict[str, An
         plain[name] = None if sums is None else [sums.terms(r, largest).to_json() for r in range(len(e.rows))]
     plain["parameters"] = [entry for part in e.parameters for entry in _parameter_json(part, largest)]
     plain["first_bad"] = e.first_bad and str(e.first_bad)
-    told: dict[str, Any] = finite({**plain, "adds_up": e.adds_up, "worst_ulps": e.worst_ulps})
+    told = json_object({**plain, "adds_up": e.adds_up, "worst_ulps": e.worst_ulps})
     return told
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from bpengine.errors import unknown
 from bpengine.explain.phrases import PHRASES
 from bpengine.explain.phrases.causes import RULES
+from bpengine.text_table import text_table
 
 LANGUAGES = ("en", "pt")
 Words = Callable[..., str]
@@ -45,7 +46,6 @@ def factor(value: float, digits: int = 10) -> str:
     return f"({text})" if text.startswith("-") else text
 
 
-def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines, every column as wide as its widest cell."""
-    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
-    return ["  " + "  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in [heads, *rows]]
+def indented_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table of numbers, as they stand in a text."""
+    return [f"  {line}" for line in text_table(heads, rows, str.rjust)]

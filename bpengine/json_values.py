@@ -1,0 +1,27 @@
+"""Plain values for JSON: tuples become lists, NumPy's numbers Python's, and what is not finite None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a mapping as JSON can hold it, with all that is in it.
+
+    >>> json_object({"loss": float("inf"), "shape": (2, 3)})
+    {'loss': None, 'shape': [2, 3]}
+    """
+    return {str(key): json_value(value) for key, value in values.items()}
+
+
+def json_value(value: Any) -> Any:
+    """Return a value as JSON can hold it: a tree of dicts, lists, texts, finite numbers, booleans and None."""
+    if isinstance(value, dict):
+        return json_object(value)
+    if isinstance(value, (list, tuple)):
+        return [json_value(part) for part in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if hasattr(value, "item") else value
