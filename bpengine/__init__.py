@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         WriteError,
     )
     from bpengine.explain import explain
-    from bpengine.explain.sensitivity import sensitivity
-    from bpengine.explain.sweep import sweep
+    from bpengine.explain.gradient_flow.sensitivity import sensitivity
+    from bpengine.explain.sweeps.sweep import sweep
     from bpengine.kernels import KERNELS
     from bpengine.layers import (
         Activation,

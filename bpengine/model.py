@@ -33,8 +33,8 @@ from bpengine.training.updating import Applied, apply
 if TYPE_CHECKING:
     from bpengine.check import Report
     from bpengine.derivatives import Eigenvalue
-    from bpengine.explain.explanation import Explanation
-    from bpengine.explain.trace import Trace
+    from bpengine.explain.trace.trace import Trace
+    from bpengine.explain.units.explanation import Explanation
 
 
 class Model:
@@ -186,13 +186,13 @@ class Model:
         A `bpengine.explain.Trace`: every kernel call with what went in and came out, and for each layer z, a, dL/da, dL/dz
         and the gradients of its parameters. The model is left as it was.
         """
-        from bpengine.explain.steps import trace_steps
+        from bpengine.explain.trace.steps import trace_steps
 
         return next(trace_steps(self, x, y, weights, optimizer=optimizer, steps=1))
 
     def explain(self, x: Any, y: Any, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
         """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`."""
-        from bpengine.explain.unit import explain
+        from bpengine.explain.units.explain import explain
 
         return explain(self, x, y, layer=layer, unit=unit, **settings)
 

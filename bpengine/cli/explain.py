@@ -16,9 +16,9 @@ from bpengine.cli._output import claim, print_json, say, show
 from bpengine.cli.check import FAILED
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, verify, write_receipt
-from bpengine.explain.unit import explain_trace
-from bpengine.explain.verified import Verified
-from bpengine.explain.words import words
+from bpengine.explain.receipts.verified import Verified
+from bpengine.explain.units.explain import explain_trace
+from bpengine.i18n.translate import words
 from bpengine.visible import visible, visible_json
 from bpengine.writing import write_whole
 

@@ -11,22 +11,22 @@ from inspect import signature
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bpengine.explain.cause import Cause
-from bpengine.explain.chainrule import Paths
-from bpengine.explain.descent import Descent, Walk
-from bpengine.explain.explanation import Explanation
-from bpengine.explain.forward import ForwardPass, forward
-from bpengine.explain.graph import Graph, graph
-from bpengine.explain.layertrace import LayerTrace
-from bpengine.explain.paths import paths
-from bpengine.explain.receipt import receipt, write_receipt
-from bpengine.explain.sensitivity import Sensitivity, sensitivity
-from bpengine.explain.sums import Sums
-from bpengine.explain.sweep import Sweep, sweep
-from bpengine.explain.trace import Trace
-from bpengine.explain.unit import explain
-from bpengine.explain.verified import Verified
-from bpengine.explain.verify import verify
+from bpengine.explain.chain_rule.path_result import Paths
+from bpengine.explain.chain_rule.paths import paths
+from bpengine.explain.forward_pass import ForwardPass, forward
+from bpengine.explain.gradient_flow.sensitivity import Sensitivity, sensitivity
+from bpengine.explain.graphs.graph import Graph, graph
+from bpengine.explain.receipts.verified import Verified
+from bpengine.explain.receipts.verify import verify
+from bpengine.explain.receipts.write import receipt, write_receipt
+from bpengine.explain.sweeps.sweep import Sweep, sweep
+from bpengine.explain.sweeps.trajectory import Descent, Walk
+from bpengine.explain.terms.sums import Sums
+from bpengine.explain.trace.layers import LayerTrace
+from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.trace import Trace
+from bpengine.explain.units.explain import explain
+from bpengine.explain.units.explanation import Explanation
 
 if TYPE_CHECKING:
     from bpengine.explain import figures, page

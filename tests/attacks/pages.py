@@ -33,7 +33,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 import bpengine as bp
-from bpengine.explain.graph import Edge, Graph, Node, graph
+from bpengine.explain.graphs.graph import Edge, Graph, Node, graph
 from bpengine.explain.page import page
 from bpengine.visible import HIDDEN, visible
 from tests.attacks import hostile_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bpengine.explain import drawing
+from bpengine.explain.graphs import dot_mermaid
 from tests.attacks.pages import PLAIN, Names, drawn, kept, problem, smaller
 
 ROUNDS = 12
@@ -23,7 +23,7 @@ def test_what_was_wrong_once_is_right(names: Names) -> None:
 
 
 def test_a_name_that_is_not_escaped_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawing, "MERMAID", {})
+    monkeypatch.setattr(dot_mermaid, "MERMAID", {})
     told = problem({**PLAIN, "title": "plain", "layer": 'evil"]'})
     assert told is not None
     assert "no line of Mermaid" in told

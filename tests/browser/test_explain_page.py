@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.explain.explanation import Explanation
 from bpengine.explain.page import page
-from bpengine.explain.page.words import PAGE
-from bpengine.explain.words import shown
+from bpengine.explain.units.explanation import Explanation
+from bpengine.i18n.phrases.page import PAGE
+from bpengine.i18n.translate import shown
 from bpengine.visible import visible
 from tests.explain.portuguese import PROSE
 from tests.explain.portuguese import english as wrong_words

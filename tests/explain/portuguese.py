@@ -10,9 +10,9 @@ import html
 import re
 from collections.abc import Iterable
 
-from bpengine.explain.figures.labels import LABELS
-from bpengine.explain.page.words import PAGE
-from bpengine.explain.phrases import PHRASES
+from bpengine.i18n.phrases import PHRASES
+from bpengine.i18n.phrases.figures import LABELS
+from bpengine.i18n.phrases.page import PAGE
 from bpengine.kernels import KERNELS
 
 TABLES = {

@@ -16,11 +16,11 @@ import bpengine as bp
 from bpengine.cli import main
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from bpengine.explain import figures
-from bpengine.explain.descent import Walk
 from bpengine.explain.figures.canvas import number, write
-from bpengine.explain.figures.labels import LABELS
-from bpengine.explain.phrases.causes import RULES
-from bpengine.explain.words import rule_words, words
+from bpengine.explain.sweeps.trajectory import Walk
+from bpengine.i18n.phrases.causes import RULES
+from bpengine.i18n.phrases.figures import LABELS
+from bpengine.i18n.translate import rule_words, words
 from bpengine.training.history import Epoch
 from tests.explain.networks import dosage, xor
 from tests.not_finite import put
@@ -114,7 +114,7 @@ def test_network_joins_each_weight_to_its_own_circles(bias: Any) -> None:
     rows = len(model.parameters[name])
     weights = np.arange(1.0, 2 * rows + 1).reshape(rows, 2)
     model.parameters = {name: weights, **({"0.bias": [11.0, 12.0]} if bias is True else {})}
-    from bpengine.explain.figures.diagram import Weighted, diagram
+    from bpengine.explain.figures.network_layout import Weighted, diagram
 
     drawn = diagram(model.trace([[0.3, 0.4]], [[0.0, 1.0]]), 0)
     found = {(line.start.unit, line.end.unit): line.weight for line in drawn.lines if isinstance(line, Weighted)}

@@ -10,9 +10,9 @@ import pytest
 
 import bpengine as bp
 from bpengine.explain import graph
-from bpengine.explain.graph import Edge, Graph, Node
-from bpengine.explain.graphmaking import graph_of
-from bpengine.explain.svg import layout
+from bpengine.explain.graphs.build import graph_of
+from bpengine.explain.graphs.graph import Edge, Graph, Node
+from bpengine.explain.graphs.svg import layout
 from tests.explain.networks import random_case, xor
 
 

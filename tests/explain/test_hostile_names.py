@@ -14,7 +14,7 @@ import pytest
 import bpengine as bp
 from bpengine.cli import main
 from bpengine.explain import figures
-from bpengine.explain.graph import Edge, Graph, Node
+from bpengine.explain.graphs.graph import Edge, Graph, Node
 from bpengine.explain.page import page
 from bpengine.visible import HIDDEN, visible
 from tests.attacks.hostile_files import HALVES, NAMES

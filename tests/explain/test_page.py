@@ -19,9 +19,9 @@ from bpengine.cli.explain import HELP
 from bpengine.errors import ConfigError
 from bpengine.explain.page import Page, page
 from bpengine.explain.page.document import SCRIPTS
-from bpengine.explain.page.drawing import FEWER, spread
-from bpengine.explain.page.words import PAGE, ROOM, page_words
-from bpengine.explain.steps import trace_steps
+from bpengine.explain.page.network_columns import FEWER, spread
+from bpengine.explain.trace.steps import trace_steps
+from bpengine.i18n.phrases.page import PAGE, ROOM, page_words
 from bpengine.visible import visible
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +159,7 @@ def test_the_drawn_units_have_the_largest_gradients(large: Page) -> None:
 
 
 def test_many_steps_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bpengine.explain.page.recording.BYTES", 10_000)
+    monkeypatch.setattr("bpengine.explain.page.record_run.BYTES", 10_000)
     told = content(page(xor(), X, Y, steps=50))
     assert told["steps"][0] == 1
     assert told["steps"][-1] == 50

@@ -11,7 +11,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.explain import forward, paths
-from bpengine.explain.paths import paths_of
+from bpengine.explain.chain_rule.paths import paths_of
 from tests.explain.networks import dosage, random_case, xor
 from tests.not_finite import put
 from tests.tolerances import agreement_rtol, published_atol

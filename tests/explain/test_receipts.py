@@ -14,9 +14,9 @@ import pytest
 
 import bpengine as bp
 from bpengine.explain import receipt, verify, write_receipt
-from bpengine.explain.rederive import derive
-from bpengine.explain.verified import Verified
-from bpengine.explain.verify import verify_lines
+from bpengine.explain.receipts.evaluate import derive
+from bpengine.explain.receipts.verified import Verified
+from bpengine.explain.receipts.verify import verify_lines
 from bpengine.kernels import KERNELS
 from bpengine.training import OPTIMIZERS
 from tests.explain.networks import random_case, xor

@@ -15,9 +15,9 @@ import pytest
 from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
-from bpengine.explain.sums import ULPS
-from bpengine.explain.unit import explain_trace
-from bpengine.explain.words import factor
+from bpengine.explain.terms.sums import ULPS
+from bpengine.explain.units.explain import explain_trace
+from bpengine.i18n.translate import factor
 from bpengine.kernels.dense import dense_bwd
 from tests.explain.networks import random_case, xor
 from tests.not_finite import put

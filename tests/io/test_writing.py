@@ -366,7 +366,7 @@ ALLOWED = {
     "bpengine/cli/_errors.py": {"mkstemp"},  # the traceback of a fault, under a name that nobody has
     "bpengine/data/writing.py": {"open_memmap"},
     "bpengine/data/arrays.py": {"open_memmap"},  # to read
-    "bpengine/explain/figures/saving.py": {"savefig"},
+    "bpengine/explain/figures/save.py": {"savefig"},
     "bpengine/benchmark/figure.py": {"savefig"},
 }
 

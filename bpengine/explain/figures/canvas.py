@@ -15,7 +15,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
-from bpengine.explain.words import shown
+from bpengine.i18n.translate import shown
 from bpengine.visible import visible
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, ShapeError
 from bpengine.explain.figures import canvas
-from bpengine.explain.figures.labels import spoken
-from bpengine.explain.words import Words
+from bpengine.i18n.phrases.figures import spoken
+from bpengine.i18n.translate import Words
 from bpengine.training.inputs import check_rows
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
-from bpengine.explain.figures.labels import spoken
-from bpengine.explain.passing import LayerSensitivity
-from bpengine.explain.sensitivity import Sensitivity
-from bpengine.explain.words import Words
+from bpengine.explain.gradient_flow.health import LayerSensitivity
+from bpengine.explain.gradient_flow.sensitivity import Sensitivity
+from bpengine.i18n.phrases.figures import spoken
+from bpengine.i18n.translate import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

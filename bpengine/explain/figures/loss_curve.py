@@ -10,8 +10,8 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
-from bpengine.explain.figures.labels import spoken
-from bpengine.explain.words import Words, rule_words
+from bpengine.i18n.phrases.figures import spoken
+from bpengine.i18n.translate import Words, rule_words
 from bpengine.training.history import History
 
 MARKERS = 10  # of a line

@@ -9,14 +9,14 @@ import numpy as np
 
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
-from bpengine.explain.figures.diagram import Diagram, diagram
-from bpengine.explain.figures.labels import spoken
-from bpengine.explain.figures.placing import RADIUS
-from bpengine.explain.figures.strokes import draw_lines, draw_spots
-from bpengine.explain.figures.telling import told_sum
-from bpengine.explain.find import check_row, find_layer, find_unit
-from bpengine.explain.trace import Trace
-from bpengine.explain.words import Words
+from bpengine.explain.figures.label_placement import RADIUS
+from bpengine.explain.figures.network_artists import draw_lines, draw_spots
+from bpengine.explain.figures.network_layout import Diagram, diagram
+from bpengine.explain.figures.network_text import told_sum
+from bpengine.explain.lookup import check_row, find_layer, find_unit
+from bpengine.explain.trace.trace import Trace
+from bpengine.i18n.phrases.figures import spoken
+from bpengine.i18n.translate import Words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

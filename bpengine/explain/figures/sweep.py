@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bpengine.errors import ConfigError
-from bpengine.explain.descent import Descent
 from bpengine.explain.figures import canvas
-from bpengine.explain.figures.labels import spoken
-from bpengine.explain.figures.surface import surface
-from bpengine.explain.sweep import Sweep
-from bpengine.explain.words import Words, rule_words
+from bpengine.explain.figures.loss_contours import surface
+from bpengine.explain.sweeps.sweep import Sweep
+from bpengine.explain.sweeps.trajectory import Descent
+from bpengine.i18n.phrases.figures import spoken
+from bpengine.i18n.translate import Words, rule_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from bpengine.explain.page.words import page_words
+from bpengine.i18n.phrases.page import page_words
 from bpengine.visible import visible, visible_json
 from bpengine.writing import write_whole
 

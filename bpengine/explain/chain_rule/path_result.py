@@ -1,0 +1,112 @@
+"""The chain rule of one parameter, told: every path from the loss to it, factor by factor, and their sum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from bpengine.explain.terms.sums import ULPS, Term, allowed
+from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.units.labels import back_label
+from bpengine.i18n.translate import Words, factor, shown, words
+from bpengine.json_values import json_object
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One link of a path: the derivative of what `kernel` in layer `place` makes of it, at a unit and row."""
+
+    kernel: str
+    place: str
+    route: str
+    unit: int
+    row: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way from the loss to a weight: the factors, the loss first, and their product."""
+
+    factors: tuple[Factor, ...]
+    product: float
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The chain rule of one parameter: total = the paths' products + rest, and gradient is what the engine says.
+
+    rows: the rows of the batch it is taken over. count: how many paths there are; paths: the largest. all_paths: the sum of
+    all, found without the backward pass. gradient: the engine's, without penalty (of some rows only, input x dL/dz added
+    up here: the engine adds up the whole batch); penalty: what penalties add to it.
+    """
+
+    name: str
+    rows: tuple[int, ...]
+    count: int
+    paths: tuple[Path, ...]
+    rest: float
+    all_paths: float
+    gradient: float
+    penalty: float
+    magnitude: float
+    depth: int
+    eps: float
+    first_bad: Cause | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """True when the sum of all paths is the engine's gradient, but for rounding: one per factor and per sum."""
+        ulps = self.depth * max(ULPS, 0.5 * math.sqrt(min(self.count, 1e6))) + allowed(len(self.rows))
+        return bool(abs(self.all_paths - self.gradient) <= ulps * self.eps * self.magnitude)
+
+    def text(self, lang: str = "en") -> str:
+        """Return the paths in words, English or Portuguese."""
+        say = words(lang)
+        lines = [say("path_title", name=self.name, count=self.count)]
+        lines += [say("bad", cause=self.first_bad.told(say))] if self.first_bad else []
+        for path in self.paths:
+            text = " x ".join(factor(f.value, 6) for f in path.factors)
+            lines += [f"  {_route(path, say)}", f"    {text} = {shown(path.product)}"]
+        if self.count > len(self.paths):
+            lines.append(f"  {say('path_rest', count=self.count - len(self.paths))}: {shown(self.rest)}")
+        verdict = say("path_agree" if self.agrees else "path_differ")
+        lines.append(f"  {say('path_all')} = {shown(self.all_paths)}")
+        lines.append(
+            f"  {say('path_engine')} = {shown(self.gradient)}" + (f": {verdict}" if not self.first_bad else "")
+        )
+        if self.penalty:
+            lines.append(f"  ({say('path_penalty', value=shown(self.penalty))})")
+        return "\n".join(lines)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per factor: pandas.DataFrame(paths.to_rows())."""
+        return [
+            {"path": i, "link": k, **vars(f), "product": path.product}
+            for i, path in enumerate(self.paths)
+            for k, f in enumerate(path.factors)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        paths = [{"product": p.product, "factors": [vars(f) for f in p.factors]} for p in self.paths]
+        bad = self.first_bad and str(self.first_bad)
+        told = json_object({**vars(self), "paths": paths, "agrees": self.agrees, "first_bad": bad})
+        return told
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def _route(path: Path, say: Words) -> str:
+    """Name the stations of a path, from the loss to the weight."""
+    return " <- ".join(_station(f, say) for f in path.factors)
+
+
+def _station(f: Factor, say: Words) -> str:
+    if f.route == "loss":
+        return say("factor_loss", unit=f.unit, row=f.row)
+    if f.route == "input":
+        return say("factor_input", row=f.row)
+    return back_label(Term(f.kernel, f.place, f.route, f.unit, f.row, f.value, 1.0, f.value), say)

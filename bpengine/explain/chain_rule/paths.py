@@ -1,0 +1,93 @@
+"""The chain rule of one weight: every path from the loss to it, factor by factor, and their sum.
+
+dL/dw = sum over paths of dL/dy * slope * ... * slope * input. The number of paths grows with the product of the widths, so
+the largest are found best first, without walking the others; the sum of all comes out of a walk forward through the kernel
+calls, which uses no backward pass but the loss's, and what the largest leave of it is one term.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bpengine.errors import whole
+from bpengine.explain.chain_rule.accumulate import added_up, downstream, multiplied, uses_of
+from bpengine.explain.chain_rule.best_first import Search
+from bpengine.explain.chain_rule.path_result import Factor, Path, Paths
+from bpengine.explain.chain_rule.reach import start
+from bpengine.explain.lookup import Element, check_row, element_name, find_element
+from bpengine.explain.terms.dataflow import Flow, Use
+from bpengine.explain.terms.exact import exact_sum
+from bpengine.explain.trace.trace import Trace
+
+
+def paths(
+    model: Any, x: Any, y: Any, name: str, *, sample: int | None = None, largest: int = 10, weights: Any = None
+) -> Paths:
+    """Return the chain rule of one parameter, "0.weight[2,1]": the paths from the loss to it with the largest products.
+
+    sample: over this row of the batch only. Raises ConfigError for a name or a row that does not exist, or for a layer whose
+    backward pass is not made of kernels known here.
+    """
+    return paths_of(model.trace(x, y, weights), name, sample=sample, largest=largest)
+
+
+@np.errstate(all="ignore")  # numbers that are not finite are shown as they are
+def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: int = 10) -> Paths:
+    """Return the chain rule of one parameter of a step that was traced already."""
+    element, flow = find_element(traced.parameters, name), Flow(traced)
+    whole(largest, "paths", "largest")
+    rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
+    uses = uses_of(flow, element)
+    ways = [_through(flow, element, use, rows, largest) for use in uses]
+    gradient = exact_sum(np.array([way.gradient for way in ways]))
+    if sample is None and len(uses) == 1 and (given := flow.contribution(uses[0])) is not None:
+        gradient = float(given[element[1]])  # the engine's own sum over the batch
+    found = sorted((path for way in ways for path in way.found), key=lambda path: -abs(path.product))[:largest]
+    everything = exact_sum(np.array([way.whole for way in ways]))
+    return Paths(
+        element_name(element), tuple(rows), sum(way.paths for way in ways), tuple(found),
+        exact_sum(np.array([everything, *(-path.product for path in found)])), everything, gradient, _penalty(flow, element),
+        sum(way.magnitude for way in ways), max(way.steps for way in ways), flow.eps, traced.first_bad,
+    )  # fmt: skip
+
+
+class _Way(NamedTuple):
+    """The paths to one use of a parameter: their sum by a walk forward, and the engine's by its backward pass."""
+
+    whole: float
+    magnitude: float
+    paths: int
+    gradient: float
+    steps: int
+    found: list[Path]
+
+
+def _through(flow: Flow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
+    traced, (position, argument) = flow.trace, use
+    call = traced.calls[position]
+    inputs, unit = multiplied(call, argument, element)
+    arrays, edges = downstream(flow, call.result[0])
+    dy = np.asarray(traced.calls[traced.turn].result, dtype=float)
+    end = added_up(start(inputs, rows, unit, call.result[0].shape), arrays, edges, dy)
+    link = (call.kernel.name, call.place, "input", unit)
+    begin = [(float(inputs[r]), call.result[0], (*link, r, float(inputs[r]))) for r in rows]
+    found = [
+        Path(_factors(links), product) for product, links in islice(Search(arrays, edges, dy).largest(begin), largest)
+    ]
+    gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
+    everything, magnitude = float(end.total.sum()), float(end.magnitude.sum())
+    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, found)
+
+
+def _factors(links: list[Any]) -> tuple[Factor, ...]:
+    return tuple(Factor(*link) for link in reversed(links))
+
+
+def _penalty(flow: Flow, element: Element) -> float:
+    """Return what the penalties add to the gradient of a parameter."""
+    name, index = element
+    uses = [u for u in flow.uses[id(flow.trace.parameters[name])] if flow.trace.calls[u[0]].kernel.kind == "penalty"]
+    return sum(float(np.asarray(flow.contribution(use))[index]) for use in uses)

@@ -1,0 +1,60 @@
+"""Reached: what leads from one weight to the elements of an array: how many paths, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.terms.local_derivatives import Slopes
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What leads from a weight to every element of an array (rows, units).
+
+    total: the sum over all paths, which is the element's derivative with respect to the weight; magnitude: the sum of their
+    absolute values; count: their number.
+    """
+
+    total: HostArray
+    magnitude: HostArray
+    count: HostArray
+
+    def __add__(self, other: Reached) -> Reached:
+        return Reached(self.total + other.total, self.magnitude + other.magnitude, self.count + other.count)
+
+    def through(self, slopes: Sequence[Slopes]) -> Reached:
+        """Return what is reached through a kernel call, along all of its routes."""
+        steps = [
+            Reached(_sent(self.total, s, _same), _sent(self.magnitude, s, np.abs), _sent(self.count, s, _nonzero))
+            for s in slopes
+        ]
+        return sum(steps[1:], steps[0])
+
+
+def start(inputs: HostArray, rows: Sequence[int], unit: int, shape: tuple[int, ...]) -> Reached:
+    """Return what a weight reaches at once: its unit in each row, the derivative being the input it is multiplied by."""
+    total = np.zeros(shape)
+    total[rows, unit] = inputs[rows]
+    return Reached(total, np.abs(total), _nonzero(total))
+
+
+def _sent(values: HostArray, s: Slopes, of: Callable[[HostArray], HostArray]) -> HostArray:
+    """Send values (rows, inputs) forward through slopes, or through a function of them."""
+    if s.kind == "units":
+        return np.asarray(values @ of(s.p))
+    if s.q is None:
+        return np.asarray(values * of(s.p))
+    axis = 1 if s.kind == "row" else 0
+    return np.asarray(np.sum(values * of(s.p), axis=axis, keepdims=True) * of(s.q))
+
+
+def _same(a: HostArray) -> HostArray:
+    return a
+
+
+def _nonzero(a: HostArray) -> HostArray:
+    return np.asarray(a != 0, dtype=float)

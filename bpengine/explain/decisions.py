@@ -1,0 +1,65 @@
+"""Verdicts: what is made of each output: a step function's yes or no, the largest of several, or a residual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.trace.trace import Trace
+from bpengine.kernels import KERNELS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is made of one output of one row: `output` after the loss's link, `verdict`, the target, and whether they agree.
+
+    kind: "step" (a step function at the threshold), "class" (the largest output), "value" (compared by its residual).
+    """
+
+    row: int
+    unit: int
+    kind: str
+    output: float
+    verdict: float
+    target: float
+    right: bool | None
+
+
+def verdicts(traced: Trace, rows: list[int], threshold: float) -> Iterator[Verdict]:
+    """Yield what is made of every output of some rows; of one that is not a number nothing is made, and it is wrong."""
+    loss, y = traced.network.loss, np.asarray(traced.calls[traced.turn - 1].args[0])
+    outputs = _linked(y, loss.link)
+    makes = list(traced.layers.values())[-1].activation
+    probability = loss.target == "binary" or loss.link == "sigmoid" or makes == "sigmoid"
+    for row in rows:
+        if loss.target == "classes":
+            yield _largest(outputs, traced.target, row)
+        for unit in range(outputs.shape[1]) if loss.target != "classes" else ():
+            output, target = float(outputs[row, unit]), float(np.reshape(traced.target, outputs.shape)[row, unit])
+            verdict = _stepped(output, threshold)
+            right = None if target not in (0.0, 1.0) else verdict == target
+            made = (verdict, target, right) if probability else (output, target, None)
+            yield Verdict(row, unit, "step" if probability else "value", output, *made)
+
+
+def _stepped(output: float, threshold: float) -> float:
+    if np.isnan(output):
+        return output
+    return float(KERNELS["step"].forward(np, np.array([output]), threshold=threshold)[0][0])
+
+
+def _largest(outputs: HostArray, targets: HostArray, row: int) -> Verdict:
+    chosen = int(np.argmax(outputs[row]))  # nan, where there is one
+    target = int(targets[row]) if targets.ndim == 1 else int(np.argmax(targets[row]))
+    output = float(outputs[row, chosen])
+    verdict = output if np.isnan(output) else chosen
+    return Verdict(row, chosen, "class", output, verdict, target, verdict == target)
+
+
+def _linked(y: HostArray, link: str | None) -> HostArray:
+    """Return the outputs after the loss's link function."""
+    with np.errstate(all="ignore"):
+        return np.asarray(KERNELS[link].forward(np, y)[0] if link else y)

@@ -1,0 +1,66 @@
+"""Figures by name, as the command line asks for them: a model and rows are all they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError, unknown
+from bpengine.explain.figures.decision_boundary import decision_boundary
+from bpengine.explain.figures.fitted_curve import fitted_curve
+from bpengine.explain.figures.gradient_histograms import gradient_histograms
+from bpengine.explain.figures.network import network
+from bpengine.explain.figures.sweep import sweep
+from bpengine.explain.gradient_flow.sensitivity import sensitivity
+from bpengine.explain.lookup import find_element
+from bpengine.explain.sweeps.sweep import sweep as swept
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = ("boundary", "fit", "gradients", "network", "sweep")
+POINTS = 101  # of a sweep for which no values are given
+
+
+def draw(
+    kind: str,
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    parameter: str | Sequence[str] | None = None,
+    values: Any = None,
+    layer: int | str | None = None,
+    unit: int | None = None,
+    sample: int = 0,
+    lang: str = "en",
+) -> Figure:
+    """Return the figure of a kind: "boundary", "fit", "gradients", "network" or "sweep".
+
+    parameter, values: of a sweep, of one parameter or two; by default it goes as far to both sides of where the model stands
+    as that is from 0, and at least 1. layer, unit, sample: of a network. The loss curve is not among them: it draws a fit.
+    Raises ConfigError for another kind, or a sweep without a parameter.
+    """
+    if kind not in KINDS:
+        raise unknown("figure", kind, KINDS)
+    if kind == "network":
+        return network(model, x, y, sample=sample, layer=layer, unit=unit, lang=lang)
+    if kind == "gradients":
+        return gradient_histograms(sensitivity(model, x, y), lang=lang)
+    if kind == "sweep":
+        if parameter is None:
+            raise ConfigError("the sweep figure requires the name of a parameter, such as '0.weight[0,0]', got none.")
+        if values is None:
+            values = around(model, parameter) if isinstance(parameter, str) else [around(model, p) for p in parameter]
+        return sweep(swept(model, x, y, parameter, values), lang=lang)
+    return (decision_boundary if kind == "boundary" else fitted_curve)(model, x, y, lang=lang)
+
+
+def around(model: Any, parameter: str) -> np.ndarray:
+    """Return values on both sides of the one that a parameter has."""
+    name, index = find_element(model.parameters, parameter)
+    here = float(model.parameters[name][index])
+    reach = max(1.0, abs(here))
+    return np.linspace(here - reach, here + reach, POINTS)

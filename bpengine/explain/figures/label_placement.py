@@ -1,0 +1,69 @@
+"""Placing: where on its line each weight is written, so that the texts of a diagram keep clear of each other and of lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.figures.network_layout import Line, Weighted
+
+RADIUS = 0.4  # of a circle, in inches
+CLEAR, LONG, ENOUGH = 0.65, 0.34, 0.36  # room around a circle's middle, half a text's length, distance that is enough
+ROUNDS, CHOICES = 5, 41
+WORSE = 3.0  # how much worse it is to lie on a text than on a line
+
+
+def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
+    """Return the lines that have a weight, each with the middle of its text, (x, y) in inches.
+
+    Each text in turn moves along its line to where it has most room, a few times over.
+    """
+    written = [line for line in lines if isinstance(line, Weighted)]
+    spots = [_choices(line) for line in written]
+    clear = [_clearance(line, points, lines) for line, points in zip(written, spots, strict=True)]
+    chosen, middle = [CHOICES // 2] * len(written), np.abs(np.arange(CHOICES) - CHOICES // 2)
+    for _ in range(ROUNDS):
+        for i, (line, points) in enumerate(zip(written, spots, strict=True)):
+            near = [j for j, other in enumerate(written) if j != i and other.start.x == line.start.x]
+            taken = [_extent(written[j], spots[j][chosen[j]]) for j in near]
+            room = WORSE * _distance(line, points, taken) + clear[i]
+            chosen[i] = int(np.argmax(room - 1e-6 * middle))
+    middles = [points[k] for points, k in zip(spots, chosen, strict=True)]
+    return [(line, (float(x), float(y))) for line, (x, y) in zip(written, middles, strict=True)]
+
+
+def _choices(line: Line) -> HostArray:
+    """Return points (n, 2) along a line at which a text keeps clear of the circles."""
+    start, end = np.array([line.start.x, line.start.y]), np.array([line.end.x, line.end.y])
+    edge = min(0.45, (CLEAR + LONG * np.cos(line.angle)) / (end - start)[0])
+    return np.asarray(start + np.linspace(edge, 1 - edge, CHOICES)[:, None] * (end - start))
+
+
+def _extent(line: Line, point: HostArray) -> HostArray:
+    """Return five points (5, 2) along a text whose middle is at a point."""
+    along = np.array([np.cos(line.angle), np.sin(line.angle)])
+    return np.asarray(point + np.linspace(-LONG, LONG, 5)[:, None] * along)
+
+
+def _distance(line: Line, points: HostArray, taken: list[HostArray]) -> HostArray:
+    """Return how far a text at each of some points (n, 2) is from the texts that are written."""
+    if not taken:
+        return np.full(len(points), ENOUGH)
+    own, others = np.array([_extent(line, p) for p in points]), np.concatenate(taken)
+    away = np.linalg.norm(own[:, :, None] - others, axis=3).min(axis=(1, 2))
+    return np.asarray(np.minimum(away, ENOUGH))
+
+
+def _clearance(line: Line, points: HostArray, lines: Sequence[Line]) -> HostArray:
+    """Return how far a text at each point is from the other lines between the same columns."""
+    own = np.array([_extent(line, p) for p in points])
+    room = np.full(len(points), ENOUGH)
+    for other in lines:
+        if other is not line and other.start.x == line.start.x:
+            across = (own[..., 1] - other.start.y) * np.cos(other.angle) - (own[..., 0] - other.start.x) * np.sin(
+                other.angle
+            )
+            room = np.minimum(room, np.abs(across).min(axis=1))
+    return np.asarray(room)

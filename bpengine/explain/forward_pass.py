@@ -1,0 +1,146 @@
+"""Forward in words: each unit's sum with its numbers, its output, and what a step function makes of the network's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bpengine.errors import number
+from bpengine.explain.decisions import Verdict, verdicts
+from bpengine.explain.lookup import check_row
+from bpengine.explain.terms.dataflow import Flow
+from bpengine.explain.terms.forward_terms import own_forward
+from bpengine.explain.terms.sums import Sums
+from bpengine.explain.trace.layers import LayerTrace
+from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.trace import Trace
+from bpengine.i18n.translate import Words, factor, shown, words
+from bpengine.json_values import json_object
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class UnitForward:
+    """One unit in one row: z as a sum (None where it is the input of an activation that stands alone), and its output."""
+
+    place: str
+    unit: int
+    row: int
+    activation: str | None
+    sums: Sums | None
+    z: float
+    a: float
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """A forward pass unit by unit, and the verdict on each row."""
+
+    layers: tuple[tuple[str, str], ...]
+    units: tuple[UnitForward, ...]
+    verdicts: tuple[Verdict, ...]
+    threshold: float
+    first_bad: Cause | None
+
+    def text(self, lang: str = "en", largest: int = 12) -> str:
+        """Return the pass in words, English or Portuguese; sums show their `largest` terms."""
+        return "\n".join(_lines(self, words(lang), largest))
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per unit and row: pandas.DataFrame(passed.to_rows())."""
+        names = ("place", "unit", "row", "activation", "z", "a")
+        return [{name: getattr(unit, name) for name in names} for unit in self.units]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        rows = [
+            {**row, "sum": None if unit.sums is None else unit.sums.terms(0).to_json()}
+            for row, unit in zip(self.to_rows(), self.units, strict=True)
+        ]
+        told = json_object(
+            {
+                "units": rows,
+                "verdicts": [vars(v) for v in self.verdicts],
+                "first_bad": self.first_bad and str(self.first_bad),
+            }
+        )
+        return told
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def forward(model: Any, x: Any, y: Any, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:
+    """Write out the forward pass of a training step, for all rows or one of them, with the verdict on each.
+
+    An output that is a probability, alone or of several yes-or-no outputs, goes through a step function at `threshold`;
+    of several classes the largest output wins; values are compared with the target by their residual.
+    """
+    return forward_of(model.trace(x, y), sample=sample, threshold=threshold)
+
+
+def forward_of(traced: Trace, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:
+    """Write out the forward pass of a step that was traced already."""
+    threshold = number(threshold, "forward", "a threshold")
+    rows, flow = (list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]), Flow(traced)
+    units = [unit for layer in traced.layers.values() for unit in _units(flow, layer, rows)]
+    ordered = sorted(units, key=lambda unit: rows.index(unit.row))
+    kinds = tuple((place, _kind(layer)) for place, layer in traced.layers.items())
+    return ForwardPass(kinds, tuple(ordered), tuple(verdicts(traced, rows, threshold)), threshold, traced.first_bad)
+
+
+def _units(flow: Flow, layer: LayerTrace, rows: list[int]) -> Iterator[UnitForward]:
+    for unit in range(layer.units):
+        sums = own_forward(flow, layer, unit)
+        for row in rows:
+            one = None if sums is None else sums.only([row])
+            z, a = float(layer.z[row, unit]), float(layer.a[row, unit])
+            yield UnitForward(layer.place, unit, row, layer.activation, one, z, a)
+
+
+def _kind(layer: LayerTrace) -> str:
+    name = type(layer.layer).__name__
+    return f"{name}, {layer.activation}" if layer.activation and name != "Activation" else layer.activation or name
+
+
+def _lines(told: ForwardPass, say: Words, largest: int) -> Iterator[str]:
+    if told.first_bad:
+        yield say("bad", cause=told.first_bad.told(say))
+    kinds = dict(told.layers)
+    for row in dict.fromkeys(unit.row for unit in told.units):
+        yield say("row", row=row)
+        last = None
+        for unit in (u for u in told.units if u.row == row):
+            if unit.place != last:
+                yield f"  {say('layer', place=unit.place, kind=kinds[unit.place])}"
+            last = unit.place
+            yield f"    {say('next_unit', unit=unit.unit, place=unit.place)}: {_sum(unit, say, largest)}"
+        yield from (f"  {_judgement(v, told.threshold, say)}" for v in told.verdicts if v.row == row)
+
+
+def _sum(unit: UnitForward, say: Words, largest: int) -> str:
+    """Return "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.899..."."""
+    text = shown(unit.z, 6)
+    if unit.sums is not None:
+        terms = unit.sums.terms(0, largest)
+        parts = [f"({shown(t.left, 6)} x {factor(t.right, 6)})" for t in terms]
+        if terms.left_out:
+            parts.append(f"{shown(terms.rest, 6)} [{say('rest', count=terms.left_out)}]")
+        text = " + ".join(parts)
+    if unit.activation in (None, "identity"):
+        return f"{text} = {shown(unit.a)}"
+    middle = f" = {unit.activation}({shown(unit.z)})" if unit.sums is not None else ""
+    return f"{unit.activation}({text}){middle} = {shown(unit.a)}"
+
+
+def _judgement(v: Verdict, threshold: float, say: Words) -> str:
+    if v.kind == "value":
+        numbers = {"target": shown(v.target), "value": factor(v.output), "residual": shown(v.target - v.output)}
+        return say("residual", **numbers)
+    judged = "" if v.right is None else say("right" if v.right else "wrong")
+    numbers = {"verdict": f"{v.verdict:g}", "target": f"{v.target:g}", "value": shown(v.output), "judged": judged}
+    if v.kind == "class":
+        return say("chosen_judged", **numbers)
+    return say("verdict_alone" if v.right is None else "verdict", threshold=f"{threshold:g}", **numbers)

@@ -1,0 +1,123 @@
+"""Sensitivity: how much each parameter moves the loss, ranked; and the units and layers through which no gradient passes.
+
+The gradient is the list of every parameter's partial derivative: how much the loss changes per change of that parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.gradient_flow.health import LayerSensitivity, UnitSensitivity, passing
+from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.trace import Trace
+from bpengine.json_values import json_object
+from bpengine.layers.layer import HostArrays
+
+
+@dataclass(frozen=True)
+class Partial:
+    """One parameter: its value, the partial derivative of the loss with respect to it, and its share of the whole.
+
+    share: of the sum of all partials' squares.
+    """
+
+    name: str
+    index: tuple[int, ...]
+    value: float
+    partial: float
+    share: float
+
+    @property
+    def label(self) -> str:
+        """The parameter's name: "0.weight[2,1]"."""
+        return f"{self.name}[{','.join(map(str, self.index))}]"
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Every parameter's partial derivative, by parameter, unit and layer."""
+
+    loss: float
+    gradients: HostArrays
+    parameters: HostArrays
+    units: tuple[UnitSensitivity, ...]
+    layers: tuple[LayerSensitivity, ...]
+    first_bad: Cause | None
+
+    @cached_property
+    def order(self) -> HostArray:
+        """The places of all partials in one vector, largest first; one that is not finite comes before all."""
+        size = np.abs(np.concatenate([g.ravel() for g in self.gradients.values()]).astype(float))
+        return np.argsort(-np.where(np.isfinite(size), size, np.inf), kind="stable")
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return sum(g.size for g in self.gradients.values())
+
+    def ranked(self, largest: int | None = None) -> Iterator[Partial]:
+        """Yield the parameters, the one that moves the loss most first."""
+        names = list(self.gradients)
+        starts = np.cumsum([0, *(self.gradients[name].size for name in names)])
+        with np.errstate(all="ignore"):
+            whole = float(sum(np.sum(np.square(g.astype(float))) for g in self.gradients.values()))
+        for place in self.order[:largest]:
+            number = int(np.searchsorted(starts, place, side="right")) - 1
+            name = names[number]
+            index = tuple(int(i) for i in np.unravel_index(int(place - starts[number]), self.gradients[name].shape))
+            partial = float(self.gradients[name][index])
+            yield Partial(
+                name, index, float(self.parameters[name][index]), partial, partial**2 / whole if whole else 0.0
+            )
+
+    def to_rows(self, largest: int | None = None) -> list[dict[str, Any]]:
+        """Return one dict per parameter, ranked: pandas.DataFrame(sensitivity.to_rows())."""
+        return [
+            {"rank": i + 1, "parameter": p.label, "value": p.value, "partial": p.partial, "share": p.share}
+            for i, p in enumerate(self.ranked(largest))
+        ]
+
+    def to_json(self, largest: int | None = None) -> dict[str, Any]:
+        """Return everything as plain values."""
+        told = json_object(
+            {
+                "loss": self.loss,
+                "parameters": self.to_rows(largest),
+                "units": [vars(unit) for unit in self.units],
+                "layers": [vars(layer) for layer in self.layers],
+                "first_bad": self.first_bad and str(self.first_bad),
+            }
+        )
+        return told
+
+    def text(self, lang: str = "en", largest: int = 20) -> str:
+        """Return the ranking and the verdicts in words, English or Portuguese."""
+        from bpengine.explain.gradient_flow.text import sensitivity_text
+
+        return sensitivity_text(self, lang, largest)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def sensitivity(model: Any, x: Any, y: Any, *, weights: Any = None) -> Sensitivity:
+    """Return how much each parameter of a model moves the loss on x, y, and what stands in the gradient's way.
+
+    A unit is dead when f'(z) is 0 in every row: nothing reaches its weights. It is saturated when f'(z) stays below 5 % of
+    the activation's steepest slope in every row. A layer's gradient vanishes (explodes) when the root mean square of its
+    dL/dz is below 1e-3 (above 1e3) times the output layer's: initial weights are chosen to keep it equal.
+    Source: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+    """
+    return sensitivity_of(model.trace(x, y, weights))
+
+
+def sensitivity_of(traced: Trace) -> Sensitivity:
+    """Return the sensitivity of a step that was traced already."""
+    units, layers = passing(traced)
+    return Sensitivity(traced.loss, traced.gradients, traced.parameters, units, layers, traced.first_bad)

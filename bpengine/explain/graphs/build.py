@@ -1,0 +1,145 @@
+"""How a traced step becomes a graph: which calls and arrays are drawn, where each stands, and what is written there."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.graphs.graph import Edge, Graph, Node, Phase
+from bpengine.explain.trace.trace import Trace
+from bpengine.i18n.translate import Words, shown, words
+from bpengine.ops import Call
+
+SMALL = 9  # arrays of so many numbers are shown with their values
+
+
+def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
+    """Return the computational graph of a step that was traced already."""
+    say = words(lang)
+    chosen = [i for i, call in enumerate(traced.calls) if _drawn(call, update)]
+    columns = _columns(traced, chosen)
+    taken = {id(array) for i in chosen for _, array in _taken(traced, i, traced.calls[i])}
+    nodes = [_node(traced, i, columns[i], taken, say) for i in chosen]
+    by_id = {node.id: node for node in nodes}
+    parameters = {id(array) for array in traced.parameters.values()}
+    makers: dict[int, str] = {}
+    edges: list[Edge] = []
+    given: dict[str, Node] = {}
+    for i in chosen:
+        call, here = traced.calls[i], by_id[f"n{i}"]
+        if i in traced.partners and f"n{traced.partners[i]}" in by_id:
+            edges.append(Edge(f"n{traced.partners[i]}", here.id, "residual", (), "", kept=True))
+        for name, array in _taken(traced, i, call):
+            if here.row == 2 and id(array) in parameters:
+                continue  # the node says which parameter it is about
+            start = makers.get(id(array))
+            if start is None:
+                start = makers[id(array)] = f"g{len(given)}"
+                given[start] = _given(traced, array, name, here, start)
+            edges.append(Edge(start, here.id, name, array.shape, _values(array)))
+        for array in call.named_results().values():
+            makers[id(array)] = here.id
+    sizes, loss = "-".join(map(str, traced.network.sizes)), shown(traced.loss, 6)
+    title = say("graph_title", sizes=sizes, name=traced.network.loss.name, rows=traced.rows, loss=loss)
+    return Graph((*given.values(), *nodes), tuple(edges), title)
+
+
+def _drawn(call: Call, update: bool) -> bool:
+    return call.kernel.kind != "helper" and (update or call.kernel.kind != "update")
+
+
+def _taken(traced: Trace, position: int, call: Call) -> Iterator[tuple[str, HostArray]]:
+    """Yield the arrays that are drawn as going into a call: a backward's gradient; an update's parameter and gradient."""
+    names = call.kernel.arguments
+    if call.function.endswith("_bwd"):
+        if call.kernel.outputs != ("loss",):
+            yield "dy", call.args[1]
+        return
+    for name, array in zip(names, call.args, strict=False):
+        if (
+            array is not None
+            and name not in ("t", "lr", "counter")
+            and (call.kernel.kind != "update" or name in ("w", "dw"))
+        ):
+            yield name, array
+
+
+def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
+    """Return each call's column.
+
+    Forward calls follow each other; a backward call stands in its forward's column. The sum of two ways back has no
+    forward and gets a column left of the last way. What is done to a parameter (penalty, update) stands where it was used.
+    """
+    calls, partners = traced.calls, traced.partners
+    order = [i for i in chosen if i < traced.turn]
+    last = order[0]
+    for i in (i for i in chosen if i >= traced.turn):
+        if i in partners and partners[i] in order:
+            last = partners[i]
+        elif i not in partners and calls[i].place[:1].isdigit():
+            order.insert(order.index(last), i)
+            last = i
+    columns = {i: k for k, i in enumerate(order)}
+    makers = {id(a): i for i in chosen for a in calls[i].named_results().values()}
+    users = {id(a): i for i in reversed(order) for a in calls[i].args if hasattr(a, "shape")}
+    for i in (i for i in chosen if i not in columns):
+        if i in partners:
+            columns[i] = columns[partners[i]]
+            continue
+        first = calls[i].args[0]
+        columns[i] = columns[makers[id(first)] if id(first) in makers else users[id(first)]]
+    return columns
+
+
+def _node(traced: Trace, position: int, column: int, taken: Container[int], say: Words) -> Node:
+    call = traced.calls[position]
+    phase: Phase = "update" if not call.place else "forward" if _ahead(traced, position) else "backward"
+    aside = call.place in ("", "penalty", "sharing")
+    place = say(f"graph_{'layer' if call.place[:1].isdigit() else call.place or 'update'}", place=call.place)
+    about = next((n for n, a in traced.parameters.items() if any(a is arg for arg in call.args)), "")
+    if aside and about:
+        place = say("graph_of", what=place, parameter=about)
+    elif not call.place:
+        place = ""
+    row = 2 if aside else {"forward": 0, "backward": 1}[phase]
+    return Node(f"n{position}", "call", phase, call.function, place, tuple(_formula(call, taken)), column, row)
+
+
+def _formula(call: Call, taken: Container[int]) -> Iterator[str]:
+    """Yield what a call computes, and what comes of it where no edge says so: the loss, the gradients of parameters."""
+    for name, array in call.named_results().items():
+        if name in call.kernel.formula:
+            yield f"{name} = {call.kernel.formula[name]}"
+            if id(array) not in taken:
+                yield f"({_shape(array)}) {_values(array)}".rstrip()
+
+
+def _ahead(traced: Trace, position: int) -> bool:
+    call = traced.calls[position]
+    return position < traced.turn or (position not in traced.partners and np.shape(call.result[0]) == ())
+
+
+def _given(traced: Trace, array: HostArray, name: str, user: Node, number: str) -> Node:
+    """Return the node of an array that no call made: an input or a parameter, by its own name, with shape and values."""
+    known: Mapping[int, str] = {
+        id(traced.x): "x", id(traced.target): "target", id(traced.weights): "weights",
+        **{id(a): n for n, a in traced.parameters.items()},
+    }  # fmt: skip
+    title = known.get(id(array), name)
+    lines = (_shape(array), *([_values(array)] if _values(array) else []))
+    return Node(number, "given", user.phase, title, user.place, lines, user.column, -1)
+
+
+def _shape(array: HostArray) -> str:
+    return " x ".join(map(str, np.shape(array))) or "1"
+
+
+def _values(array: HostArray) -> str:
+    """Return a small array's values, "" for a larger one's."""
+    if array.size > SMALL or array.dtype.kind not in "fiu":
+        return ""
+    rows = np.atleast_2d(array).astype(float).tolist()
+    text = "; ".join(" ".join(shown(v, 3) for v in row) for row in rows)
+    return f"[{text}]"

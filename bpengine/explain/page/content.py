@@ -1,0 +1,125 @@
+"""Scene: what the page shows of one step, taken from the room's own explanations: units, weights, and their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.explain.page.network_columns import Column
+from bpengine.explain.page.packing import Sheet
+from bpengine.explain.terms.exact import exact_sum
+from bpengine.explain.terms.sums import Sums, Term, Terms
+from bpengine.explain.trace.trace import Trace
+from bpengine.explain.units.explain import explain_trace
+from bpengine.explain.units.explanation import Explanation, ParameterSums
+from bpengine.explain.units.labels import back_label, forward_label
+from bpengine.i18n.translate import LANGUAGES, Words, words
+
+Label = Callable[[Term, Words], str]
+
+
+@dataclass
+class Labels:
+    """The names of terms, each once and in every language."""
+
+    known: dict[tuple[str, ...], int] = field(default_factory=dict)
+    _seen: dict[Any, int] = field(default_factory=dict)
+
+    def number(self, term: Term, label: Label) -> int:
+        """Return the number of a term's name."""
+        key = (label, term.kernel, term.place, term.route, term.unit, term.row)
+        if key not in self._seen:
+            told = tuple(label(term, words(lang)) for lang in LANGUAGES)
+            self._seen[key] = self.known.setdefault(told, len(self.known))
+        return self._seen[key]
+
+    def texts(self) -> dict[str, list[str]]:
+        """Return all names by language, in the order of their numbers."""
+        return {lang: [told[i] for told in self.known] for i, lang in enumerate(LANGUAGES)}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is taken from every step: the units of `columns`, in the `rows` of the batch that are shown.
+
+    terms: of one sum that are written out; the others are added up. inputs: the names of the features, or None.
+    `take` puts the numbers of a step on a sheet and returns where each went.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[int]
+    terms: int
+    inputs: Sequence[str] | None
+    labels: Labels
+
+    def take(self, trace: Trace, sheet: Sheet) -> dict[str, Any]:
+        """Return the structure of one step, the same for every step of a run; its numbers are on the sheet."""
+        units: list[dict[str, Any]] = []
+        weights: list[dict[str, Any]] = []
+        for number, column in enumerate(self.columns[1:], start=1):
+            for unit in column.units:
+                told = explain_trace(trace, column.place, unit)
+                own = [w for part in told.parameters for w in self._weights(sheet, part, number, unit)]
+                joined = list(range(len(weights), len(weights) + len(own)))
+                label = self._input_label if column.sources == (0,) else forward_label
+                units.append({**self._unit(sheet, told, label), "column": number, "unit": unit, "weights": joined})
+                weights += own
+        x = [{"unit": j, "x": sheet.put_all(trace.x[self.rows, j])} for j in self.columns[0].units]
+        return {"inputs": x, "units": units, "weights": weights, "loss": sheet.put(trace.loss)}
+
+    def _unit(self, sheet: Sheet, e: Explanation, forward: Label) -> dict[str, Any]:
+        rows = list(self.rows)
+        told: dict[str, Any] = {n: sheet.put_all(getattr(e, n)[rows]) for n in ("z", "a", "da", "dz")}
+        with np.errstate(all="ignore"):
+            told |= {"mean": sheet.put(float(np.mean(e.a))), "total": sheet.put(exact_sum(e.dz))}
+        return {
+            **told, "activation": e.activation, "hidden": e.hidden,
+            "forward": self._sums(sheet, e.forward, forward),
+            "incoming": self._sums(sheet, e.incoming, back_label),
+            "through": self._sums(sheet, e.through, back_label),
+        }  # fmt: skip
+
+    def _input_label(self, term: Term, say: Words) -> str:
+        """Name a term of a unit that takes the network's inputs: by the feature's own name where there is one."""
+        plain = forward_label(term, say)
+        return self.inputs[term.unit] if self.inputs and plain == say("input", unit=term.unit) else plain
+
+    def _sums(self, sheet: Sheet, sums: Sums | None, label: Label) -> list[Any] | None:
+        return None if sums is None else [self._terms(sheet, sums.terms(r, self.terms), label) for r in self.rows]
+
+    def _terms(self, sheet: Sheet, terms: Terms, label: Label) -> dict[str, Any]:
+        told = [
+            [sheet.put(self.labels.number(t, label)), sheet.put(t.left), sheet.put(t.right), sheet.put(t.product)]
+            for t in terms
+        ]
+        rest = {"left_out": terms.left_out, "rest": sheet.put(terms.rest)} if terms.left_out else {}
+        return {"value": sheet.put(terms.value), "terms": told, "rounding": sheet.put(terms.rounding), **rest}
+
+    def _weights(self, sheet: Sheet, part: ParameterSums, column: int, unit: int) -> Iterator[dict[str, Any]]:
+        """Yield the parameters of a unit that lead to units drawn, and those that lead to none (biases)."""
+        source, update = self.columns[column].sources, part.update
+        first = 1 if part.bias[0] and len(part.bias) > 1 else 0  # a bias kept as the first row of the weights
+        for i, name in enumerate(part.labels()):
+            start = None if part.bias[i] or len(part.indices[i]) < 2 or not source else part.source(i) - first
+            if start is not None and start not in self.columns[source[0]].units:
+                continue
+            slots = {n: [sheet.put(a[i]), sheet.put(b[i])] for n, (a, b) in update.slots.items()}
+            told = {n: sheet.put(getattr(update, n)[i]) for n in ("old", "slope", "step_size", "new")}
+            yield {
+                "name": name, "column": column, "unit": unit, "from": start, "bias": part.bias[i], **told, "slots": slots,
+                "rate": sheet.put(update.learning_rate), "gradient": sheet.put(part.gradient[i]),
+                "data": self._terms(sheet, part.data.terms(i, self.terms), _use_label if len(part.uses) > 1 else _row_label),
+                "penalties": [[kernel, sheet.put(values[i])] for kernel, values in part.penalties],
+            }  # fmt: skip
+
+
+def _row_label(term: Term, say: Words) -> str:
+    return say("row", row=term.row)
+
+
+def _use_label(term: Term, say: Words) -> str:
+    """Name a term of a parameter that several layers share."""
+    return f"{_row_label(term, say)}, {say('use', place=term.place)}"

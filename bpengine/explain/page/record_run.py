@@ -1,0 +1,140 @@
+"""Recording: a training run as the page shows it, every step of it or an even selection of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from bpengine.explain.page.content import Labels, Scene
+from bpengine.explain.page.document import Page
+from bpengine.explain.page.network_columns import Column, columns, named, spread
+from bpengine.explain.page.packing import Sheet, distinct, packed, text
+from bpengine.explain.trace.steps import trace_steps
+from bpengine.explain.trace.trace import Trace
+from bpengine.i18n.translate import LANGUAGES, words
+from bpengine.kernels import KERNELS
+from bpengine.ops import known
+from bpengine.training.fit import Fit
+from bpengine.training.optimizers import Optimizer, make_optimizer
+
+ROWS, TERMS = 8, 10  # of the batch, and of one sum, that are shown
+FEW_ROWS, FEW_TERMS = 4, 6  # of a network that is too large to be drawn whole
+BYTES = 900_000  # of numbers in a page, about; more steps than fit are thinned out evenly
+BYTES_OF_A_NUMBER = 8 * 4 / 3  # float64 in base64
+
+
+def page(
+    model: Any,
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    *,
+    optimizer: str | Optimizer = "sgd",
+    steps: int = 200,
+    title: str = "",
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    lang: str = "en",
+) -> Page:
+    """Train on the full batch for some steps and return them as a page; the model is left as it was.
+
+    x (rows, inputs); y as the loss asks for; weights (rows,) or None. title: of the data. inputs, outputs: names of the
+    features and of the classes; by default the model's class names. lang: "en" or "pt", which the page opens in.
+    A step in which a number is not finite is the last one; the page names the first cause.
+    Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
+    """
+    words(lang)
+    Fit(optimizer=optimizer, steps=steps)  # checks both as a fit would
+    chosen = make_optimizer(optimizer)
+    run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
+    first = next(run)
+    scene = _scene(first, named(inputs, model.network.inputs))
+    taken = _Taken(scene)
+    wanted = set(spread(steps, max(2, int(BYTES / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
+    for step, trace in enumerate(chain([first], run)):
+        taken.losses.append(trace.loss)
+        if step in wanted or trace.first_bad:
+            taken.add(step + 1, trace)
+        if trace.first_bad:
+            taken.bad = (step + 1, {spoken: trace.first_bad.text(spoken) for spoken in LANGUAGES})
+            break
+    names = named(outputs or model.class_names, model.network.outputs)
+    return Page(title, lang, _about(first, model, steps), taken.content(first, names))
+
+
+def _scene(first: Trace, inputs: list[str] | None) -> Scene:
+    drawn = columns(first)
+    rows, terms = (ROWS, TERMS) if all(column.whole for column in drawn) else (FEW_ROWS, FEW_TERMS)
+    return Scene(drawn, spread(first.rows, rows), terms, inputs, Labels())
+
+
+class _Taken:
+    """The steps taken so far."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.steps: list[int] = []
+        self.sheets: list[Sheet] = []
+        self.losses: list[float] = []
+        self.bad: tuple[int, dict[str, str]] | None = None
+        self.structure: dict[str, Any] = {}
+
+    def look(self, trace: Trace) -> Sheet:
+        """Return the sheet of a step, without keeping it."""
+        sheet = Sheet()
+        self.structure = self.scene.take(trace, sheet)
+        return sheet
+
+    def add(self, step: int, trace: Trace) -> None:
+        """Take a step."""
+        self.steps.append(step)
+        self.sheets.append(self.look(trace))
+
+    def content(self, first: Trace, outputs: list[str] | None) -> dict[str, Any]:
+        """Return everything for the page, as plain values."""
+        numbers, structure = packed(self.sheets, self.structure)
+        return {
+            **structure, "numbers": numbers, "labels": self.scene.labels.texts(),
+            "columns": [_column(c) for c in self.scene.columns], "names": {"inputs": self.scene.inputs, "outputs": outputs},
+            "rows": list(self.scene.rows), "batch": first.rows, "targets": _targets(first, self.scene.rows, outputs),
+            "steps": self.steps, "losses": text(self.losses), "bad": self.bad, "left": list(_left(first, self)),
+        }  # fmt: skip
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {**vars(column), "whole": column.whole}
+
+
+def _targets(trace: Trace, rows: Sequence[int], outputs: list[str] | None) -> list[list[str]]:
+    """Return the targets of the rows shown as text."""
+    told = np.asarray(trace.target)[list(rows)]
+    if told.ndim == 1 and told.dtype.kind in "iu":
+        return [[outputs[label] if outputs else str(label)] for label in told]
+    return [[f"{value:.10g}" for value in row] for row in told.reshape(len(told), -1)]
+
+
+def _about(trace: Trace, model: Any, steps: int) -> dict[str, Any]:
+    loss, rule = trace.network.loss, KERNELS[trace.optimizer.kernel]
+    settings = ", ".join(f"{name} {value:g}" for name, value in trace.optimizer.options().items())
+    return {
+        "sizes": "-".join(map(str, trace.network.sizes)), "loss": loss.name, "reduction": loss.reduction,
+        "own_loss": not known(loss.kernel),
+        "optimizer": type(trace.optimizer).__name__, "settings": settings, "rate": f"{trace.learning_rate:g}",
+        "backend": trace.backend, "dtype": trace.dtype, "wanted": steps, "rule": rule.name, "formula": dict(rule.formula),
+    }  # fmt: skip
+
+
+def _left(trace: Trace, taken: _Taken) -> Iterator[str]:
+    """Name the layers whose joins cannot be drawn or written out: a layer takes part that calls no kernels known here."""
+    made = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
+    parameters = {w["name"].split("[")[0] for w in taken.structure["weights"]}
+    cut = {unit["column"] for unit in taken.structure["units"] if unit["incoming"] is None}
+    for number, column in enumerate(taken.scene.columns[1:], start=1):
+        layer = trace.layers[column.place]
+        own = {f"{column.place}.{name}" for name in layer.parameters}
+        unknown = id(layer.a) not in made or (own and not own & parameters)
+        if number in cut or not column.sources or unknown:
+            yield column.place

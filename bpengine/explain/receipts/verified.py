@@ -1,0 +1,44 @@
+"""Verified: the verdict on a receipt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bpengine.i18n.message import Reason
+from bpengine.i18n.translate import words
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of a receipt: whether all of it follows; the first line that does not, and why."""
+
+    ok: bool
+    lines: int
+    values: int
+    line: int | None = None
+    why: Reason | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why the line does not follow; "" where all do."""
+        return "" if self.why is None else _short(self.why.told(words("en")))
+
+    def text(self, lang: str = "en") -> str:
+        """Return the verdict in words, English or Portuguese."""
+        say = words(lang)
+        if self.why is None:
+            return say("receipt_follows", lines=self.lines, values=self.values)
+        return say("receipt_fails", line=self.line, reason=_short(self.why.told(say)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"ok": self.ok, "lines": self.lines, "values": self.values, "line": self.line, "reason": self.reason}
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def _short(text: str) -> str:
+    """Return a reason that is no longer than a few lines: it may quote the receipt."""
+    return text if len(text) <= 1000 else f"{text[:1000]} ..."

@@ -1,0 +1,54 @@
+"""Landscape: the loss of a model as a function of some numbers of its parameters, all others frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.errors import ConfigError
+from bpengine.explain.lookup import Element, find_element, require_target
+from bpengine.streams import dropout_counter
+from bpengine.training.evaluation import Evaluator
+from bpengine.training.inputs import Rows, check_rows
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """The loss of a model with some numbers of its parameters moved: at(point) -> (loss, its slope in each)."""
+
+    model: Any
+    rows: Rows
+    elements: tuple[Element, ...]
+    evaluator: Evaluator
+
+    def at(self, point: Sequence[float]) -> tuple[float, tuple[float, ...]]:
+        """Return the loss and its slopes where the parameters have these values; the model is left as it was."""
+        model, params = self.model, self.model.parameters
+        for (name, index), value in zip(self.elements, point, strict=True):
+            params[name][index] = value
+        backend = model.backend
+        new, running = (
+            {n: backend.asarray(a, model.dtype) for n, a in arrays.items()} for arrays in (params, model.running)
+        )
+        counter = backend.asarray(dropout_counter(model.seed))
+        with np.errstate(all="ignore"):
+            loss, gradients = self.evaluator.gradients(new, running, counter, self.rows, training=True)
+        slopes = (float(backend.to_numpy(gradients[name])[index]) for name, index in self.elements)
+        return float(backend.to_numpy(loss)), tuple(slopes)
+
+    def start(self) -> tuple[float, ...]:
+        """Return the values that the model has now."""
+        return tuple(float(self.model.parameters[name][index]) for name, index in self.elements)
+
+
+def landscape(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> Landscape:
+    """Return the loss on x, y as a function of the named numbers, in training mode with the first step's dropout masks."""
+    require_target(y)
+    elements = tuple(find_element(model.parameters, name) for name in names)
+    if len(set(elements)) < len(elements):
+        raise ConfigError(f"sweep requires different parameters, got {names[0]!r} twice.")
+    evaluator = Evaluator(model.network, model.backend, model.backend.ops())
+    return Landscape(model, check_rows(model.network, x, y, weights, dtype=model.dtype), elements, evaluator)

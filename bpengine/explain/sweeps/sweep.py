@@ -1,0 +1,139 @@
+"""Sweep: the loss as a function of one parameter or two, everything else frozen; and a descent laid on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.errors import ConfigError, DataError, items
+from bpengine.explain.lookup import element_name
+from bpengine.explain.sweeps.loss_function import landscape
+from bpengine.explain.sweeps.trajectory import Descent, Walk, descent_of
+from bpengine.i18n.translate import Words, indented_table, rule_words, shown, words
+from bpengine.json_values import json_object
+from bpengine.training.history import History
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The loss over a grid of one or two parameters.
+
+    names: of the parameters. values: one array (n,) each. loss: (n,), or (n, m) for two. slopes: the partial derivative of
+    the loss in each parameter, shaped like the loss. at: where the model stands. descent: a fit's steps, if one was given.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[HostArray, ...]
+    loss: HostArray
+    slopes: tuple[HostArray, ...]
+    at: tuple[float, ...]
+    descent: Descent | None = None
+
+    @property
+    def lowest(self) -> tuple[float, ...]:
+        """The point of the grid with the lowest loss."""
+        if np.all(np.isnan(self.loss)):
+            return (float("nan"),) * len(self.names)
+        place = np.unravel_index(int(np.nanargmin(self.loss)), self.loss.shape)
+        return tuple(float(v[i]) for v, i in zip(self.values, place, strict=True))
+
+    def to_rows(self) -> list[dict[str, float]]:
+        """Return one dict per point of the grid: pandas.DataFrame(sweep.to_rows())."""
+        rows = []
+        for place in np.ndindex(self.loss.shape):
+            point = {name: float(v[i]) for name, v, i in zip(self.names, self.values, place, strict=True)}
+            slopes = {f"slope of {n}": float(s[place]) for n, s in zip(self.names, self.slopes, strict=True)}
+            rows.append({**point, "loss": float(self.loss[place]), **slopes})
+        return rows
+
+    def text(self, lang: str = "en") -> str:
+        """Return the curve, or the surface's lowest point, and the descent, in words."""
+        return "\n".join(_lines(self, words(lang)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        plain = {
+            "names": list(self.names), "values": [v.tolist() for v in self.values], "loss": self.loss.tolist(),
+            "slopes": [s.tolist() for s in self.slopes], "at": list(self.at), "lowest": list(self.lowest),
+            "descent": None if self.descent is None else self.descent.to_json(),
+        }  # fmt: skip
+        told = json_object(plain)
+        return told
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def sweep(
+    model: Any,
+    x: Any,
+    y: Any,
+    parameter: str | Sequence[str],
+    values: Any,
+    *,
+    weights: Any = None,
+    history: History | None = None,
+    walk: Walk | None = None,
+) -> Sweep:
+    """Return the loss, and its slope, as one number of the parameters moves and all others stay.
+
+    parameter: "1.bias" where that is one number, "0.weight[2,1]" of several; two of them give a surface, with two sequences
+    of values. history: of the fit that brought the model where it is, with `only` this parameter and full batches: its steps
+    are laid on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for two parameters, for instance.
+    The loss is the one that is trained, penalties included. The model is left as it was.
+    Raises ConfigError for an unknown name, naming the nearest, and DataError for values that are not finite numbers.
+    """
+    names = [parameter] if isinstance(parameter, str) else items(parameter, "sweep", "a parameter by name, or two")
+    if not 1 <= len(names) <= 2:
+        raise ConfigError(f"sweep takes one parameter or two, got {len(names)}.")
+    given = [values] if isinstance(parameter, str) else items(values, "sweep", "the values of two parameters")
+    if len(given) != len(names):
+        raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(given)} sequences.")
+    grid = tuple(_checked(v, name) for v, name in zip(given, names, strict=True))
+    land = landscape(model, x, y, names, weights)
+    shape = tuple(len(v) for v in grid)
+    loss, slopes = np.empty(shape), tuple(np.empty(shape) for _ in names)
+    for place in np.ndindex(shape):
+        loss[place], found = land.at([v[i] for v, i in zip(grid, place, strict=True)])
+        for slope, value in zip(slopes, found, strict=True):
+            slope[place] = value
+    swept = Sweep(tuple(element_name(e) for e in land.elements), grid, loss, slopes, land.start())
+    return replace(swept, descent=descent_of(land, history, walk))
+
+
+def _checked(values: Any, name: str) -> HostArray:
+    try:
+        array = np.atleast_1d(np.asarray(values, dtype=float))
+    except (TypeError, ValueError):  # text, or rows of different lengths
+        array = np.empty(0)
+    if array.ndim != 1 or not array.size or not np.all(np.isfinite(array)):
+        raise DataError(f"sweep requires finite values (n,) for {name!r}, got {values!r}.")
+    return array
+
+
+def _lines(swept: Sweep, say: Words) -> list[str]:
+    lines = [say("sweep_title", names=", ".join(swept.names))]
+    heads = (*swept.names, say("head_loss"), *(f"{say('head_slope')} {n}" for n in swept.names))
+    rows = [tuple(shown(v, 6) for v in row.values()) for row in swept.to_rows()]
+    lines += indented_table(heads, rows)
+    if swept.descent is not None:
+        lines += ["", say("descent"), *_descent_lines(swept.descent, say)]
+    return lines
+
+
+def _descent_lines(descent: Descent, say: Words) -> list[str]:
+    heads = ("step", "old", "loss", "slope", "step_size", "new")
+    rows = []
+    for p in descent.points:
+        pairs = zip(p.value, p.slope, p.step_size, p.new, strict=True)
+        for k, (value, slope, size, new) in enumerate(pairs):
+            first = (str(p.step), shown(value, 6), shown(p.loss, 6)) if k == 0 else ("", shown(value, 6), "")
+            rows.append((*first, shown(slope, 6), shown(size, 6), shown(new, 6)))
+    return [
+        *indented_table(tuple(say(f"head_{h}") for h in heads), rows),
+        say("stopped", rule=rule_words(descent.stopped_by, say)),
+    ]

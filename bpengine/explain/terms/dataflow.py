@@ -1,0 +1,172 @@
+"""Flow: which calls of a step took which arrays, and the sums that a gradient came about by."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.check.problem import foreign
+from bpengine.explain.terms.local_derivatives import Slopes, is_transposed, parameter_factors, slopes
+from bpengine.explain.terms.sums import Sums, concatenated
+from bpengine.explain.trace.trace import Trace
+from bpengine.ops import Call, known
+
+Use = tuple[int, str]  # position of a forward call, name of its argument
+
+
+class Flow:
+    """The arrays of a trace as a graph: every array has one maker and any number of uses."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.eps = float(np.finfo(trace.dtype).eps)
+        self.backward_of = {forward: back for back, forward in trace.partners.items()}
+
+    @cached_property
+    def uses(self) -> dict[int, list[Use]]:
+        """The forward calls that took an array, by the array's id, the penalties' among them."""
+        found: dict[int, list[Use]] = {}
+        for position, call in enumerate(self.trace.calls):
+            if position in self.backward_of:
+                for name, array in zip(call.kernel.arguments, call.args, strict=False):
+                    if name in call.kernel.differentiable:
+                        found.setdefault(id(array), []).append((position, name))
+        return found
+
+    @cached_property
+    def makers(self) -> dict[int, int]:
+        """The position of the forward call that made an array, by the array's id."""
+        calls = self.trace.calls
+        return {id(calls[position].result[0]): position for position in self.backward_of}
+
+    def is_penalty(self, use: Use) -> bool:
+        """Tell whether a use is a penalty's."""
+        return self.trace.calls[use[0]].kernel.kind == "penalty"
+
+    def contribution(self, use: Use) -> HostArray | None:
+        """Return what the backward of a use gave as the gradient of the array used."""
+        results = self.trace.calls[self.backward_of[use[0]]].named_results()
+        return results.get(f"d{use[1]}")
+
+    def cotangent(self, position: int) -> HostArray:
+        """Return the gradient of the loss with respect to the output of a forward call."""
+        given: HostArray = self.trace.calls[self.backward_of[position]].args[1]
+        return given
+
+    def slopes(self, use: Use) -> list[Slopes] | None:
+        """Return the local slopes of a use, or None for a kernel whose slopes are not known.
+
+        An activation of one's own need not bend each number by itself: its slopes are known where they explain its gradient.
+        """
+        call, on_ones = self.trace.calls[use[0]], self.trace.slopes.get(use[0])
+        if not known(call.kernel) and on_ones is not None:
+            given, dy = self.contribution(use), self.cotangent(use[0])
+            if given is None or not np.allclose(given, dy * on_ones, rtol=8.0 * self.eps, atol=0.0):
+                return None
+        return slopes(call, use[1], on_ones)
+
+    def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
+        """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array.
+
+        Where a layer of one's own takes it in a kernel call and outside of kernels too, what is missing is a term.
+        """
+        parts = [part for use in self.uses.get(id(a), []) for part in self.parts(use, unit)]
+        if not parts:
+            return None
+        sums = concatenated(parts, value)
+        place = next((p for p, layer in self.trace.layers.items() if layer.x is a and foreign([layer.layer])), None)
+        return sums if place is None or sums.adds_up else concatenated([*parts, _outside(sums, place, unit)], value)
+
+    def parts(self, use: Use, unit: int) -> list[Sums]:
+        """Return what one use adds to the gradient of a unit, route by route."""
+        call = self.trace.calls[use[0]]
+        if call.kernel.kind == "loss":
+            return [self._from_loss(use[0], unit)]
+        found = self.slopes(use)
+        if found is None:
+            given = self.contribution(use)
+            whole = Slopes("element", np.ones(call.args[0].shape), route="whole")
+            return [] if given is None else [self._along(whole, call, given, unit)]
+        dy = self.cotangent(use[0])
+        return [self._along(s, call, dy, unit) for s in found]
+
+    def weights(self, use: Use, unit: int, value: HostArray, *, tied: bool = False) -> Sums | None:
+        """Return what one use gives for the gradient of a unit's parameters, as sums over the batch, one per parameter.
+
+        The terms are input times dL/dz. tied: the unit's weights are a row of the array and not a column of it.
+        """
+        call, dz = self.trace.calls[use[0]], np.asarray(self.cotangent(use[0]), dtype=float)
+        factors = parameter_factors(call)
+        if use[1] not in factors:
+            return None
+        factor, number = factors[use[1]], np.arange(len(dz))[np.newaxis]
+        if factor is not None and tied != is_transposed(
+            call, use[1]
+        ):  # these weights lead from the unit to all of the call's
+            left, right = np.asarray(factor, dtype=float)[:, unit][np.newaxis], dz.T
+            return self._sums(value, left, right, call, "input", np.arange(dz.shape[1])[:, np.newaxis], number)
+        if factor is None:
+            left = np.ones((1, len(dz)))
+        else:
+            left = np.asarray(factor, dtype=float).T
+            left = left if call.args[1].ndim == 2 else left[unit : unit + 1]
+        return self._sums(value, left, dz[:, unit][np.newaxis], call, "input", np.full((1, 1), unit), number)
+
+    def _along(self, slope: Slopes, call: Call, dy: HostArray, unit: int) -> Sums:
+        """Return the terms of one unit's gradient along one route: the gradients dy that come back, times the slopes."""
+        rows, units = dy.shape
+        each, value = np.arange(rows)[:, np.newaxis], np.zeros(rows)
+        p = slope.p[:, unit : unit + 1]
+        if slope.kind == "units":
+            return self._sums(
+                value, dy, slope.p[unit][np.newaxis], call, slope.route, np.arange(units)[np.newaxis], each
+            )
+        if slope.q is None:
+            return self._sums(value, dy[:, unit : unit + 1], p, call, slope.route, np.full((1, 1), unit), each)
+        if slope.kind == "row":
+            return self._sums(value, dy, p * slope.q, call, slope.route, np.arange(units)[np.newaxis], each)
+        left, right, row = dy[:, unit][np.newaxis], p * slope.q[:, unit][np.newaxis], np.arange(rows)[np.newaxis]
+        return self._sums(value, left, right, call, slope.route, np.full((1, rows), unit), row)
+
+    def _from_loss(self, position: int, unit: int) -> Sums:
+        """Return dL/dy of an output: the slope of the row's own loss, times the row's factor in the reduced loss."""
+        call = self.trace.calls[position]
+        if position not in self.trace.slopes:
+            return self._from_own_loss(position, unit)
+        slope = self.trace.slopes[position][:, unit : unit + 1]
+        factor = np.asarray(call.result[1].factor, dtype=float).reshape(-1, 1)
+        each = np.arange(len(slope))[:, np.newaxis]
+        return self._sums(np.zeros(len(slope)), slope, factor, call, "loss", np.full((1, 1), unit), each)
+
+    def _from_own_loss(self, position: int, unit: int) -> Sums:
+        """Return dL/dy of an output as a loss of one's own gives it: as a whole, for it need not be a sum over the rows."""
+        dy = self.trace.calls[self.backward_of[position]].result[:, unit : unit + 1]
+        each, one = np.arange(len(dy))[:, np.newaxis], np.ones((1, 1))
+        call = self.trace.calls[position]
+        return self._sums(np.zeros(len(dy)), dy, one, call, "own loss", np.full((1, 1), unit), each)
+
+    def _sums(
+        self,
+        value: HostArray,
+        left: HostArray,
+        right: HostArray,
+        call: Call,
+        route: str,
+        unit: HostArray,
+        row: HostArray,
+    ) -> Sums:
+        n = np.broadcast_shapes(left.shape, right.shape)[1]
+        return Sums(
+            np.asarray(value, dtype=float), np.asarray(left, dtype=float), np.asarray(right, dtype=float),
+            (call.kernel.name,) * n, (call.place,) * n, (route,) * n, unit, row, self.eps,
+        )  # fmt: skip
+
+
+def _outside(sums: Sums, place: str, unit: int) -> Sums:
+    """Return what sums lack, as one term each: what a layer of one's own gives back without a kernel."""
+    each = np.arange(len(sums.value))[:, np.newaxis]
+    one, number = np.ones((1, 1)), np.full((1, 1), unit)
+    missing = sums.rounding[:, np.newaxis]
+    return Sums(sums.value, missing, one, ("outside",), (place,), ("outside",), number, each, sums.eps)

@@ -1,0 +1,164 @@
+"""Sums: numbers of the engine written out as the terms they are made of, and whether the terms add up to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.terms.exact import exact_sum, exact_sums
+
+ULPS = 2.0
+
+
+@dataclass(frozen=True)
+class Sums:
+    """R sums of n terms each: value[r] = sum over n of left[r, n] * right[r, n].
+
+    value (R,): the engine's numbers. left, right: float64, of a shape that broadcasts to (R, n); for a sum of the
+    backward pass left holds gradients and right slopes or weights. kernel, place, route (n,): which kernel joins the two,
+    in which layer, and by which route; unit, row: what it belongs to, of a shape that broadcasts to (R, n).
+    eps: the distance from 1 to the next number of the dtype the engine computed in.
+    """
+
+    value: HostArray
+    left: HostArray
+    right: HostArray
+    kernel: tuple[str, ...]
+    place: tuple[str, ...]
+    route: tuple[str, ...]
+    unit: HostArray
+    row: HostArray
+    eps: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(sums, terms of each)."""
+        return len(self.value), len(self.place)
+
+    @property
+    def product(self) -> HostArray:
+        """The terms, (R, n)."""
+        with np.errstate(all="ignore"):
+            return np.asarray(np.broadcast_to(self.left * self.right, self.shape))
+
+    @property
+    def rounding(self) -> HostArray:
+        """What the engine's numbers differ from the exact sums of the terms, (R,): the rounding of its own summation."""
+        return exact_sums(np.column_stack([self.value, -self.product]))
+
+    @property
+    def magnitude(self) -> HostArray:
+        """The sums of the terms' absolute values, (R,): what rounding is measured by."""
+        with np.errstate(all="ignore"):
+            return np.asarray(np.sum(np.abs(self.product), axis=1))
+
+    @property
+    def ulps(self) -> HostArray:
+        """`rounding` in units of eps * magnitude, (R,)."""
+        scale = self.eps * np.maximum(self.magnitude, np.finfo(float).tiny)
+        with np.errstate(all="ignore"):
+            return np.abs(self.rounding) / scale
+
+    @property
+    def adds_up(self) -> bool:
+        """True when the terms add up to the engine's numbers, but for the rounding of sums of so many terms."""
+        return bool(np.all(self.ulps <= allowed(self.shape[1])))
+
+    def only(self, rows: Sequence[int]) -> Sums:
+        """Return some of the sums."""
+        chosen = np.asarray(rows, dtype=int)
+
+        def cut(array: HostArray) -> HostArray:
+            return array[chosen] if array.shape[0] > 1 or len(self.value) == 1 else array
+
+        parts = (self.left, self.right, self.unit, self.row)
+        left, right, unit, row = (cut(np.atleast_2d(part)) for part in parts)
+        return Sums(self.value[chosen], left, right, self.kernel, self.place, self.route, unit, row, self.eps)
+
+    def terms(self, r: int, largest: int | None = None) -> Terms:
+        """Return one sum, term by term; with `largest`, that many terms of greatest size and the rest as one number.
+
+        A rest of a single term is that term.
+        """
+        n = self.shape[1]
+        arrays = (self.left, self.right, self.unit, self.row)
+        left, right, unit, row = (np.broadcast_to(array, self.shape)[r] for array in arrays)
+        with np.errstate(all="ignore"):
+            product = left * right
+        chosen = np.arange(n)
+        if largest is not None and largest < n - 1:
+            size = np.where(np.isnan(product), np.inf, np.abs(product))
+            chosen = np.sort(np.argsort(-size, kind="stable")[:largest])
+        kept = [
+            Term(
+                self.kernel[i], self.place[i], self.route[i], int(unit[i]), int(row[i]),
+                float(left[i]), float(right[i]), float(product[i]),
+            )
+            for i in chosen
+        ]  # fmt: skip
+        left_out = np.delete(product, chosen)
+        rest, rounding = exact_sum(left_out), exact_sum(np.append(-product, self.value[r]))
+        return Terms(float(self.value[r]), tuple(kept), len(left_out), rest, rounding)
+
+
+def allowed(terms: int) -> float:
+    """Return how many units of eps times magnitude a sum of so many terms may be off: the engine adds in its own order.
+
+    2 covers what goes into a term. n roundings of half a unit each, for any order of adding; numbers of equal size, added one
+    by one, come near it. A missing term of the usual size is more than that up to 4,000 terms in float32.
+    Source: Higham, "Accuracy and stability of numerical algorithms", 2nd edition, 2002, section 3.1.
+    """
+    return max(ULPS, 0.5 * terms)
+
+
+@dataclass(frozen=True)
+class Term:
+    """left * right = product: in a backward sum the gradient of (place, unit, row) times the slope that leads there."""
+
+    kernel: str
+    place: str
+    route: str
+    unit: int
+    row: int
+    left: float
+    right: float
+    product: float
+
+
+@dataclass(frozen=True)
+class Terms:
+    """One number as a sum: value = the terms + rest (of `left_out` smaller terms) + rounding."""
+
+    value: float
+    terms: tuple[Term, ...]
+    left_out: int
+    rest: float
+    rounding: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        kept = [vars(term) for term in self.terms]
+        return {**vars(self), "terms": kept}
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.terms)
+
+
+def concatenated(parts: Sequence[Sums], value: HostArray) -> Sums:
+    """Return sums whose terms are those of several, side by side: contributions that add up."""
+    rows = len(value)
+
+    def side_by_side(name: str) -> HostArray:
+        return np.concatenate([np.broadcast_to(getattr(p, name), (rows, p.shape[1])) for p in parts], axis=1)
+
+    def in_order(name: str) -> tuple[str, ...]:
+        return tuple(v for p in parts for v in getattr(p, name))
+
+    return Sums(
+        value, side_by_side("left"), side_by_side("right"), in_order("kernel"), in_order("place"), in_order("route"),
+        side_by_side("unit"), side_by_side("row"), parts[0].eps,
+    )  # fmt: skip

@@ -1,0 +1,67 @@
+"""Cause: where the first number of a step that is not finite appears, told in either language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.i18n.translate import Words, words
+from bpengine.ops import Call
+
+AXES = {0: (), 1: ("element",), 2: ("row", "column")}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The first number that is not finite, `bad` of the `size` in its array.
+
+    name: of a parameter ("0.weight"), or of what `function` in layer `place` made ("y"); function is "" for a parameter.
+    index: its place in the array; value: nan, inf or -inf.
+    """
+
+    name: str
+    function: str
+    place: str
+    index: tuple[int, ...]
+    value: float
+    bad: int
+    size: int
+
+    def text(self, lang: str = "en") -> str:
+        """Return it in words: "y of dense_fwd in layer 0, row 3, column 5 = inf (1 of 8 values)"."""
+        return self.told(words(lang))
+
+    def told(self, say: Words) -> str:
+        """Return it as `say` speaks."""
+        kind = "layer" if self.place[:1].isdigit() else self.place
+        where = say(f"cause_{kind}", place=self.place) if self.place else ""
+        what = say("cause_result" if self.function else "cause_parameter", name=self.name, function=self.function)
+        axes = AXES.get(len(self.index), ("index",) * len(self.index))
+        spots = "".join(say(f"cause_{axis}", i=i) for axis, i in zip(axes, self.index, strict=True))
+        return what + where + spots + say("cause_value", value=self.value, bad=self.bad, size=self.size)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def first_cause(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> Cause | None:
+    """Return the first number that is not finite: in a parameter that was given, or in what a call made; None without one."""
+    for name, array in parameters.items():
+        if found := _found(array, name, "", ""):
+            return found
+    for call in calls:
+        for name, array in call.named_results().items():
+            if found := _found(np.asarray(array), name, call.function, call.place):
+                return found
+    return None
+
+
+def _found(array: HostArray, name: str, function: str, place: str) -> Cause | None:
+    if not np.issubdtype(array.dtype, np.floating) or np.all(np.isfinite(array)):
+        return None
+    bad = ~np.isfinite(array)
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
+    return Cause(name, function, place, index, float(array[index]), int(np.sum(bad)), array.size)

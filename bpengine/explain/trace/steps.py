@@ -1,0 +1,92 @@
+"""Steps: a training run laid open, one trace after another, each from where the one before left off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Backend, HostArray, State
+from bpengine.explain.lookup import require_target
+from bpengine.explain.trace.crossings import Crossings, watched
+from bpengine.explain.trace.recorder import kernel_ops, record
+from bpengine.explain.trace.trace import Trace
+from bpengine.kernels._kernel import Array
+from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.network import Network
+from bpengine.ops import Ops
+from bpengine.streams import dropout_counter
+from bpengine.training.inputs import check_rows
+from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.step import StepPlan, init_state, make_step
+
+
+def trace_steps(
+    model: Any, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd", steps: int
+) -> Iterator[Trace]:
+    """Return the traces of the steps that a model's first `fit(x, y, optimizer=..., steps=...)` on the full batch takes.
+
+    x (rows, inputs); y as the loss asks for; weights (rows,) or None. Slots, running statistics, dropout masks and the
+    learning rate's schedule go on from step to step. Each step is run when it is asked for; the model is left as it was.
+    Raises ConfigError without y, ShapeError or DataError for rows that do not fit, before the first step.
+    """
+    require_target(y)
+    rows, backend, network = check_rows(model.network, x, y, weights, dtype=model.dtype), model.backend, model.network
+    dtypes = rows.dtypes(backend.dtype)
+    arrays = tuple(backend.asarray(a, d, copy=False) for a, d in zip(rows.arrays, dtypes, strict=True))
+    chosen = make_optimizer(optimizer)
+    params, running = (_brought(backend, values) for values in (model.parameters, model.running))
+    plan = StepPlan(chosen, tuple(params), "simultaneous", None, None, None, track_step_size=False)
+    counter = backend.asarray(dropout_counter(model.seed))
+    start = init_state(backend.ops(), plan, params, running, counter)
+    rates = np.asarray(chosen.schedule(np.arange(steps)), dtype=backend.dtype)
+
+    def run() -> Iterator[Trace]:
+        state = start
+        for i in range(steps):
+            found, state = _traced(network, backend, plan, state, arrays, rates[i : i + 1])
+            yield found
+
+    return run()
+
+
+def _traced(
+    network: Network, backend: Backend, plan: StepPlan, state: State, arrays: tuple[Array, ...], rate: HostArray
+) -> tuple[Trace, State]:
+    """Run one step from a state, kernel by kernel; return its trace, and the state after it, still on the backend.
+
+    arrays: x, target and perhaps weights, on the backend. rate (1,): the learning rate.
+    """
+    left: list[State] = []
+
+    def step(ops: Ops) -> tuple[Any, Any, Arrays, Any, Any, Crossings]:
+        gradients: Arrays = {}
+        crossings: Crossings = {}
+
+        def keep(given: Arrays) -> Arrays:
+            gradients.update(given)
+            return given
+
+        after, report = make_step(watched(network, crossings), plan, ops, keep)(state, arrays, backend.asarray(rate))
+        left.append(after)
+        return after, report["loss"], gradients, state, arrays, crossings
+
+    tape, result = record(backend, kernel_ops(backend), step)
+    after, loss, gradients, before, given, crossings = result
+    x, target, *weights = given
+    names = list(state["params"])
+    made = Trace(
+        network, tuple(tape.calls), tape.partners, tape.slopes, crossings, x, target, weights[0] if weights else None,
+        float(loss), _ordered(gradients, names), _ordered(before["params"], names), _ordered(after["params"], names),
+        before["running"], before["slots"], plan.optimizer, float(rate[0]), before["counter"], backend.name, backend.dtype,
+    )  # fmt: skip
+    return made, left[0]
+
+
+def _brought(backend: Backend, values: HostArrays) -> Arrays:
+    return {name: backend.asarray(value, backend.dtype) for name, value in values.items()}
+
+
+def _ordered(arrays: Arrays, names: list[str]) -> HostArrays:
+    return {name: arrays[name] for name in names}

@@ -1,0 +1,116 @@
+"""Trace: one training step with every number in it, taken down by an observer while the engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bpengine.backend import HostArray
+from bpengine.explain.trace.layers import LayerTrace, layer_traces
+from bpengine.explain.trace.nonfinite import Cause, first_cause
+from bpengine.layers.layer import HostArrays
+from bpengine.network import Network
+from bpengine.ops import Call
+from bpengine.training.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One training step, the first of its optimizer, laid open; all arrays are NumPy arrays.
+
+    calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
+    partners: position of a backward call -> position of the forward call whose residual it was given.
+    slopes: position of a forward call -> f'(z) of an activation, or the slope of each row's own loss (rows, outputs).
+    crossings: place of a layer -> what went into it and came out, both ways: "x", "a", "da", "dx".
+    x (rows, inputs), target, weights (rows,) or None: what the step was given, as the backend saw it.
+    loss: before the update. gradients, parameters, updated: by full name ("0.weight"); gradients with penalties,
+    parameters before the update, updated after it. optimizer, learning_rate: the rule of the update.
+    """
+
+    network: Network
+    calls: tuple[Call, ...]
+    partners: Mapping[int, int]
+    slopes: Mapping[int, HostArray]
+    crossings: Mapping[str, Mapping[str, HostArray]]
+    x: HostArray
+    target: HostArray
+    weights: HostArray | None
+    loss: float
+    gradients: HostArrays
+    parameters: HostArrays
+    updated: HostArrays
+    running: HostArrays
+    slots: Mapping[str, list[HostArray]]
+    optimizer: Optimizer
+    learning_rate: float
+    counter: HostArray
+    backend: str
+    dtype: str
+
+    @property
+    def rows(self) -> int:
+        """The number of rows in the batch."""
+        return len(self.x)
+
+    @cached_property
+    def turn(self) -> int:
+        """The position of the loss's backward call, where the backward pass begins."""
+        found = [i for i, call in enumerate(self.calls) if call.place == "loss" and call.function.endswith("_bwd")]
+        return found[0]
+
+    @property
+    def forward(self) -> tuple[Call, ...]:
+        """The calls of the forward pass, the loss last."""
+        return self.calls[: self.turn]
+
+    @property
+    def backward(self) -> tuple[Call, ...]:
+        """The calls of the backward pass, the loss first, with those of the penalties."""
+        return tuple(call for call in self.calls[self.turn :] if call.place)
+
+    @property
+    def update(self) -> tuple[Call, ...]:
+        """The calls after the gradients: update rules and what the training loop asks for."""
+        return tuple(call for call in self.calls[self.turn :] if not call.place)
+
+    @cached_property
+    def layers(self) -> Mapping[str, LayerTrace]:
+        """Every layer by its place ("0", inside a Residual "1.0"): z, a, dL/da, dL/dz, and its parameters' gradients."""
+        return layer_traces(self.network, self.calls, self.turn, self.crossings, self.parameters, self.gradients)
+
+    @cached_property
+    def first_bad(self) -> Cause | None:
+        """Where the first number that is not finite appears ("y of dense_fwd in layer 0, row 3 ..."), or None."""
+        return first_cause(self.parameters, self.calls)
+
+    def inputs(self, call: Call) -> dict[str, HostArray]:
+        """Return the arrays that a call was given by name; a backward's are its residual's fields and "dy"."""
+        return named_inputs(call)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per number that went into or came out of a layer: pandas.DataFrame(trace.to_rows())."""
+        return [row for layer in self.layers.values() for row in layer.to_rows()]
+
+    def __repr__(self) -> str:
+        where = f"{self.backend}, {self.dtype}"
+        return f"Trace({len(self.calls)} kernel calls, {self.rows} rows, loss {self.loss:.6g}, {where})"
+
+
+def named_inputs(call: Call) -> dict[str, HostArray]:
+    """Return the arrays that a call was given, by name."""
+    if not call.function.endswith("_bwd"):
+        return {n: a for n, a in zip(_argument_names(call), call.args, strict=True) if a is not None}
+    residual, dy = call.args
+    fields = getattr(residual, "_fields", None)
+    kept = dict(zip(fields, residual, strict=True)) if fields else {"y": residual}
+    kept = {name: part for name, part in kept.items() if hasattr(part, "dtype") or isinstance(part, (int, float))}
+    return {**kept, ("dloss" if call.kernel.outputs == ("loss",) else "dy"): dy}
+
+
+def _argument_names(call: Call) -> Iterator[str]:
+    names = call.kernel.arguments
+    extra = len(call.args) - len(names)
+    yield from names[: len(call.args)]
+    yield from (f"{names[-1]}{i}" for i in range(1, extra + 1))  # global_norm takes any number of arrays

@@ -1,0 +1,131 @@
+"""explain: where one unit's gradient comes from, term by term, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.lookup import check_row, find_layer, find_unit
+from bpengine.explain.terms.dataflow import Flow, Use
+from bpengine.explain.terms.forward_terms import own_forward
+from bpengine.explain.terms.sums import Sums, concatenated
+from bpengine.explain.trace.layers import LayerTrace, is_tied
+from bpengine.explain.trace.trace import Trace
+from bpengine.explain.units.explanation import Explanation, ParameterSums
+from bpengine.explain.units.update import update_of
+from bpengine.training.optimizers import Optimizer
+
+Pick = tuple[Any, ...]  # the place in an array of a unit's own parameters
+
+
+def explain(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    layer: int | str,
+    unit: int,
+    sample: int | None = None,
+    weights: Any = None,
+    optimizer: str | Optimizer = "sgd",
+) -> Explanation:
+    """Explain one unit of a model in the training step on x, y: every gradient as a sum of terms, and the update.
+
+    layer: its number, or its place inside a Residual ("1.0"). unit: its number. sample: tell about this row of x only
+    (the gradients of the weights are always those of the whole batch). optimizer: makes the step, its first.
+    Raises ConfigError for a layer, unit or row that does not exist, naming the valid range.
+    """
+    traced: Trace = model.trace(x, y, weights, optimizer=optimizer)
+    return explain_trace(traced, layer, unit, sample)
+
+
+def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None = None) -> Explanation:
+    """Explain one unit of a step that was traced already."""
+    found = find_layer(traced, layer)
+    unit, flow = find_unit(found, unit), Flow(traced)
+    rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
+    forward = own_forward(flow, found, unit)
+    incoming = flow.incoming(found.a, unit, np.asarray(found.da[:, unit], dtype=float))
+    through = _through(flow, found, unit)
+    forward, incoming, through = (None if s is None else s.only(rows) for s in (forward, incoming, through))
+    loss = traced.network.loss
+    z, a, da, dz = (np.asarray(array[rows, unit], dtype=float) for array in (found.z, found.a, found.da, found.dz))
+    parameters = tuple(_parameters(flow, found, unit))
+    return Explanation(
+        found.place, unit, type(found.layer).__name__, found.activation, traced.rows, tuple(rows),
+        traced.loss, loss.name, loss.reduction, z, a, da, dz, forward, incoming, through, parameters,
+        found.a is not traced.forward[-1].args[0], traced.first_bad, traced.dtype,
+        tuple(_outside(flow, found, forward)),
+    )  # fmt: skip
+
+
+def _outside(flow: Flow, layer: LayerTrace, forward: Sums | None) -> Iterator[str]:
+    """Yield what no kernel call made or took: the output, the layer's own parameters."""
+    if forward is None and layer.a is not layer.x and id(layer.a) not in flow.makers:
+        yield "a"
+    for local in layer.parameters:
+        name = layer.names[local]
+        if all(flow.is_penalty(use) for use in flow.uses.get(id(flow.trace.parameters[name]), [])):
+            yield name
+
+
+def _through(flow: Flow, layer: LayerTrace, unit: int) -> Sums | None:
+    position = flow.makers.get(id(layer.a))
+    if layer.z is layer.a or position is None:
+        return None
+    parts: Sequence[Sums] = flow.parts((position, "x"), unit)
+    value = np.asarray(layer.dz[:, unit], dtype=float)
+    only = parts[0] if parts else None
+    if len(parts) == 1 and only is not None:
+        return Sums(value, only.left, only.right, only.kernel, only.place, only.route, only.unit, only.row, only.eps)
+    return concatenated(parts, value)
+
+
+def _parameters(flow: Flow, layer: LayerTrace, unit: int) -> Iterator[ParameterSums]:
+    """Yield the gradients of a unit's parameters; of one that several layers share, with the terms of all its uses."""
+    for local, shown in layer.parameters.items():
+        name = layer.names[local]
+        uses = [u for u in flow.uses.get(id(flow.trace.parameters[name]), []) if not flow.is_penalty(u)]
+        tied = local == "weight" and is_tied(layer.layer)
+        if not uses or unit >= shown.shape[-1]:
+            continue
+        pick: Pick = (
+            (slice(unit, unit + 1),) if shown.ndim == 1 else (unit, slice(None)) if tied else (slice(None), unit)
+        )
+        parts = [flow.weights(use, unit, picked(flow, use, pick), tied=tied) for use in uses]
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts):
+            yield _parameter(flow, layer, local, unit, known, pick)
+
+
+def picked(flow: Flow, use: Use, pick: Pick) -> HostArray:
+    """Return some elements of what one use gives for a gradient."""
+    return np.asarray(flow.contribution(use), dtype=float)[pick]
+
+
+def _parameter(flow: Flow, layer: LayerTrace, local: str, unit: int, parts: list[Sums], pick: Pick) -> ParameterSums:
+    trace, name, shown = flow.trace, layer.names[local], layer.parameters[local]
+    penalties = [
+        (trace.calls[use[0]].kernel.name, picked(flow, use, pick))
+        for use in flow.uses[id(trace.parameters[name])]
+        if flow.is_penalty(use)
+    ]
+    gradient = np.asarray(trace.gradients[name][pick], dtype=float)
+    data = parts[0]
+    if len(parts) > 1:
+        added = np.asarray(sum(part.value for part in parts), dtype=float)
+        data = concatenated(parts, added if penalties else gradient)
+    across = shown.ndim == 2 and pick[0] == unit
+    indices = tuple(
+        ((unit, i) if across else (i, unit)) if shown.ndim == 2 else (unit,) for i in range(len(data.value))
+    )
+    row = layer.layer.penalized().get(local)
+    bias_row = {None: None, "first": 0, "last": len(shown) - 1}[row]
+    bias = tuple(i[0] == bias_row if shown.ndim == 2 else local in ("bias", "beta") for i in indices)
+    return ParameterSums(
+        name, indices, bias, data, tuple(penalties), gradient, update_of(trace, name, pick), across=across,
+        uses=tuple((part.place[0], part.value) for part in parts),
+    )  # fmt: skip

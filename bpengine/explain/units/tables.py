@@ -1,0 +1,112 @@
+"""An explanation as rows for a data frame, as JSON, as a rich table: every term of every sum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from bpengine.explain.terms.sums import Sums
+from bpengine.explain.units.labels import back_label, forward_label
+from bpengine.explain.units.text import told_rows
+from bpengine.i18n.translate import Words, shown, words
+from bpengine.json_values import json_object
+
+if TYPE_CHECKING:
+    from bpengine.explain.units.explanation import Explanation, ParameterSums
+
+Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the total, sums, which of them
+
+
+def _parts(e: Explanation) -> Iterator[Part]:
+    """Yield every sum of an explanation with what it is."""
+    for quantity, sums in (("z", e.forward), ("dL/da", e.incoming), ("dL/dz", e.through)):
+        if sums is not None:
+            yield from ((quantity, f"{e.place}:{e.unit}", sums, r) for r in range(len(e.rows)))
+    for part in e.parameters:
+        yield from (("dL/dw", name, part.data, i) for i, name in enumerate(part.labels()))
+
+
+def explanation_rows(e: Explanation, largest: int | None = None) -> list[dict[str, Any]]:
+    """Return one dict per term, the rest of a sum as a term of its own."""
+    rows = []
+    for quantity, name, sums, r in _parts(e):
+        terms = sums.terms(r, largest)
+        row = e.rows[r] if quantity != "dL/dw" else None
+        about = {"quantity": quantity, "of": name, "row": row, "value": terms.value}
+        rows += [{**about, **_term_row(vars(term))} for term in terms]
+        for kind, number in (("rest", terms.rest if terms.left_out else 0.0), ("rounding", terms.rounding)):
+            if number:
+                rows.append({**about, **_term_row({"route": kind, "product": number})})
+    return rows
+
+
+def _term_row(term: dict[str, Any]) -> dict[str, Any]:
+    names = {"kernel": "kernel", "place": "from_layer", "unit": "from_unit", "row": "from_row", "route": "route"}
+    values = {new: term.get(old) for old, new in names.items()}
+    return {**values, **{name: term.get(name, math.nan) for name in ("left", "right", "product")}}
+
+
+def explanation_json(e: Explanation, largest: int | None = None) -> dict[str, Any]:
+    """Return everything as plain values."""
+    plain = {f.name: getattr(e, f.name) for f in fields(e) if f.name not in ("forward", "incoming", "through")}
+    plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in plain.items()}
+    for name in ("forward", "incoming", "through"):
+        sums: Sums | None = getattr(e, name)
+        plain[name] = None if sums is None else [sums.terms(r, largest).to_json() for r in range(len(e.rows))]
+    plain["parameters"] = [entry for part in e.parameters for entry in _parameter_json(part, largest)]
+    plain["first_bad"] = e.first_bad and str(e.first_bad)
+    told = json_object({**plain, "adds_up": e.adds_up, "worst_ulps": e.worst_ulps})
+    return told
+
+
+def _parameter_json(part: ParameterSums, largest: int | None) -> Iterator[dict[str, Any]]:
+    update = part.update
+    for i, name in enumerate(part.labels()):
+        numbers = {n: float(getattr(update, n)[i]) for n in ("old", "slope", "step_size", "new")}
+        slots = {n: {"old": float(a[i]), "new": float(b[i])} for n, (a, b) in update.slots.items()}
+        yield {
+            "name": name, "bias": part.bias[i], "gradient": float(part.gradient[i]),
+            "data": part.data.terms(i, largest).to_json(), "penalties": {n: float(v[i]) for n, v in part.penalties},
+            "update": {"rule": update.rule, "formula": dict(update.formula), "options": dict(update.options),
+                       "learning_rate": update.learning_rate, **numbers, "slots": slots},
+        }  # fmt: skip
+
+
+def explanation_table(e: Explanation, lang: str, largest: int) -> Any:
+    """Return a rich table: a line per term, and the total of each sum."""
+    from rich import box
+    from rich.table import Table
+
+    say = words(lang)
+    caption = say("bad", cause=e.first_bad.told(say)) if e.first_bad else None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption=caption)
+    for head in ("quantity", "term", "left", "right", "product"):
+        table.add_column(say(f"head_{head}"), justify="left" if head in ("quantity", "term") else "right")
+    told = set(told_rows(e))
+    for part in _parts(e):
+        if part[0] == "dL/dw" or part[3] in told:
+            *lines, total = _table_lines(e, part, say, largest)
+            for line in lines:
+                table.add_row("", *line)
+            table.add_row(*total, end_section=True)
+    return table
+
+
+def _table_lines(e: Explanation, part: Part, say: Words, largest: int) -> Iterator[tuple[str, ...]]:
+    """Yield a line per term and one for those left out, without the first column; and the total, with it."""
+    quantity, name, sums, r = part
+    weight, terms = quantity == "dL/dw", sums.terms(r, largest)
+    label = forward_label if quantity == "z" else back_label
+    for term in terms:
+        text = say("row", row=term.row) if weight else label(term, say)
+        if weight and len(set(sums.place)) > 1:
+            text += f", {say('use', place=term.place)}"
+        yield text, shown(term.left), shown(term.right), shown(term.product)
+    if terms.left_out:
+        yield say("rest", count=terms.left_out), "", "", shown(terms.rest)
+    head = f"dL/d {name}" if weight else quantity
+    if not weight and len(e.rows) > 1:
+        head += f", {say('row', row=e.rows[r]).lower()}"
+    yield head, "=", "", "", shown(terms.value)

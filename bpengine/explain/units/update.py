@@ -1,0 +1,55 @@
+"""The step of a parameter: slope x learning rate = step size, old value - step size = new value; or what the rule does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.explain.trace.trace import Trace
+from bpengine.kernels import KERNELS
+
+
+@dataclass(frozen=True)
+class Update:
+    """One step of P parameters: old (P,), slope (P,), step_size (P,) = old - new, new (P,).
+
+    rule: the update kernel; formula: its lines; options: its constants. slots: what it remembers, {"m": (old, new)}.
+    For plain descent step_size is learning_rate times slope.
+    """
+
+    rule: str
+    formula: Mapping[str, str]
+    options: Mapping[str, float]
+    learning_rate: float
+    old: HostArray
+    slope: HostArray
+    step_size: HostArray
+    new: HostArray
+    slots: Mapping[str, tuple[HostArray, HostArray]]
+
+    @property
+    def plain(self) -> bool:
+        """True for plain gradient descent."""
+        return self.rule == "sgd"
+
+
+def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
+    """Return the step of some elements of a parameter, from the call of the update kernel."""
+    call = next(c for c in trace.update if c.kernel.kind == "update" and c.args[0] is trace.parameters[name])
+    given = dict(zip(call.kernel.arguments, call.args, strict=True))
+    made = call.named_results()
+    old, slope, new = (np.asarray(a[pick], dtype=float) for a in (given["w"], given["dw"], made["new_w"]))
+    rate = trace.learning_rate
+    slots = {
+        slot: (np.asarray(given[slot][pick], dtype=float), np.asarray(made[f"new_{slot}"][pick], dtype=float))
+        for slot in given
+        if f"new_{slot}" in made and slot != "w"
+    }
+    step = rate * slope if call.kernel.name == "sgd" else old - new
+    return Update(
+        call.kernel.name, KERNELS[call.kernel.name].formula, dict(call.options), rate, old, slope, step, new, slots
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""The words of the page beside those of the room, in English and Brazilian Portuguese."""
+
+from __future__ import annotations
+
+from bpengine.i18n.phrases import PHRASES
+from bpengine.i18n.translate import LANGUAGES
+
+PAGE: dict[str, tuple[str, str]] = {
+    "heading": ("Backpropagation, step by step", "Backpropagation, passo a passo"),
+    "about": (
+        "{sizes}, loss {loss} ({reduction}), {optimizer}, learning rate {rate}, {batch} rows, {backend} {dtype}",
+        "{sizes}, função de perda {loss} ({reduction}), {optimizer}, taxa de aprendizado {rate}, {batch} amostras, "
+        "{backend} {dtype}",
+    ),
+    "language": ("Language", "Idioma"),
+    "dark": ("Dark", "Escuro"),
+    "stages": ("Where in the step", "Onde no passo"),
+    "stage_forward": ("Forward: layer {place}", "Para frente: camada {place}"),
+    "stage_loss": ("Loss", "Perda"),
+    "stage_backward": ("Backward: layer {place}", "Para trás: camada {place}"),
+    "stage_update": ("Update", "Atualização"),
+    "next_stage": ("Next", "Próximo"),
+    "previous_stage": ("Previous", "Anterior"),
+    "sample": ("Sample", "Amostra"),
+    "whole_batch": ("Whole batch ({count} rows)", "Lote inteiro ({count} amostras)"),
+    "sample_option": ("Row {row}: {x} → {target}", "Amostra {row}: {x} → {target}"),
+    "network": ("Network", "Rede neural"),
+    "network_help": (
+        "Point at a unit or a weight; arrow keys move between them.",
+        "Aponte para uma unidade ou um peso; as setas movem entre eles.",
+    ),
+    "inputs": ("Inputs", "Entradas"),
+    "column": ("Layer {place}", "Camada {place}"),
+    "drawn": ("{count} of {total} drawn", "{count} de {total} desenhadas"),
+    "forward_legend": ("In the circles: output a. Lines: weights.", "Nos círculos: saída a. Linhas: pesos."),
+    "backward_legend": (
+        "In the circles: dL/dz, the unit's gradient. Lines: gradient of each weight.",
+        "Nos círculos: dL/dz, o gradiente da unidade. Linhas: gradiente de cada peso.",
+    ),
+    "update_legend": (
+        "In the circles: dL/dz. Lines: step of each weight (old - new).",
+        "Nos círculos: dL/dz. Linhas: passo de cada peso (antigo - novo).",
+    ),
+    "batch_forward_legend": (
+        "In the circles: mean output over the batch. Lines: weights.",
+        "Nos círculos: saída média sobre o lote. Linhas: pesos.",
+    ),
+    "batch_backward_legend": (
+        "In the circles: sum of dL/dz over the batch. Lines: gradient of each weight.",
+        "Nos círculos: soma de dL/dz sobre o lote. Linhas: gradiente de cada peso.",
+    ),
+    "batch_update_legend": (
+        "In the circles: sum of dL/dz over the batch. Lines: step of each weight (old - new).",
+        "Nos círculos: soma de dL/dz sobre o lote. Linhas: passo de cada peso (antigo - novo).",
+    ),
+    "positive": ("positive (solid)", "positivo (linha cheia)"),
+    "negative": ("negative (dashed)", "negativo (tracejada)"),
+    "thickness": ("thicker: larger", "mais grossa: maior"),
+    "training": ("Training", "Treinamento"),
+    "play": ("Play", "Reproduzir"),
+    "pause": ("Pause", "Pausar"),
+    "step": ("Training step", "Passo de treinamento"),
+    "step_of": ("Step {step} of {total}", "Passo {step} de {total}"),
+    "loss_now": ("loss {loss}", "perda {loss}"),
+    "loss_curve": (
+        "Loss at each step, from {first} to {last}; the line marks step {step}: {loss}",
+        "Perda em cada passo, de {first} a {last}; a linha marca o passo {step}: {loss}",
+    ),
+    "log_scale": ("loss, logarithmic", "perda, escala logarítmica"),
+    "loss_axis": ("loss", "perda"),
+    "thinned": ("{count} of {total} steps are kept, evenly.", "{count} de {total} passos guardados, igualmente espaçados."),
+    "sum": ("The sum", "A soma"),
+    "look_at": ("Look at", "Observar"),
+    "units_of": ("Units of layer {place}", "Unidades da camada {place}"),
+    "weights_of": ("Weights of layer {place}", "Pesos da camada {place}"),
+    "target": ("target", "valor esperado"),
+    "unit_name": ("unit {unit}", "unidade {unit}"),
+    "input_note": (
+        "An input is given; no gradient is needed for it.",
+        "Uma entrada é dada; nenhum gradiente é necessário para ela.",
+    ),
+    "weight_joins": (
+        "{name}: from {start} to unit {unit} of layer {place}",
+        "{name}: de {start} à unidade {unit} da camada {place}",
+    ),
+    "weight_of": ("{name}: of unit {unit} of layer {place}", "{name}: da unidade {unit} da camada {place}"),
+    "value_now": ("value in this step", "valor neste passo"),
+    "sum_weight": ("gradient dL/dw", "gradiente dL/dw"),
+    "data_sum": ("sum over the batch", "soma sobre o lote"),
+    "its_weights": ("Its weights", "Seus pesos"),
+    "weight_aria": (
+        "{name}, from {start} to unit {unit} of layer {place}; value {value}, gradient {gradient}",
+        "{name}, de {start} à unidade {unit} da camada {place}; valor {value}, gradiente {gradient}",
+    ),
+    "said": ("Step {step}. {about}: {sum}", "Passo {step}. {about}: {sum}"),
+    "too_large": (
+        "This network is too large to draw whole: drawn are the units with the largest gradients in the first step (and the "
+        "largest inputs). Each sum shows its largest terms, and the others as one.",
+        "Esta rede é grande demais para ser desenhada inteira: estão desenhadas as unidades com os maiores gradientes no "
+        "primeiro passo (e as maiores entradas). Cada soma mostra seus maiores termos, e os outros como um só.",
+    ),
+    "not_drawn": (
+        "Layer {places}: what joins its units to others cannot be drawn or written out, for here a layer of a kind of its own "
+        "takes part.",
+        "Camada {places}: o que liga suas unidades a outras não pode ser desenhado nem escrito, pois aqui participa uma "
+        "camada de um tipo próprio.",
+    ),
+    "rows_shown": (
+        "{count} of {total} rows can be chosen, evenly; sums over the batch are over all of them.",
+        "{count} de {total} amostras podem ser escolhidas; as somas sobre o lote são sobre todas.",
+    ),
+    "not_finite": (
+        "Step {step}: a number is not finite, and the run ends here. First cause: {cause}.",
+        "Passo {step}: um número não é finito, e o treinamento termina aqui. Primeira causa: {cause}.",
+    ),
+    "needs_script": (
+        "This page needs JavaScript; it loads nothing from the network.",
+        "Esta página precisa de JavaScript; ela não carrega nada da rede.",
+    ),
+}  # fmt: skip
+
+ROOM = (
+    "unit", "hidden", "output", "loss", "row", "forward", "forward_other", "sum_z", "activation", "output_a",
+    "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz", "rest",
+    "rounding", "outside", "outside_slope",
+    "parameters", "averaged", "penalty", "gradient", "step_size", "new_value", "rule_does", "next_unit", "input", "bias",
+)  # fmt: skip
+
+
+def page_words() -> dict[str, dict[str, str]]:
+    """Return the words of the page by language."""
+    spoken = {**{f"room_{key}": PHRASES[key] for key in ROOM}, **PAGE}
+    return {lang: {key: told[i] for key, told in spoken.items()} for i, lang in enumerate(LANGUAGES)}
