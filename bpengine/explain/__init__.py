@@ -15,7 +15,8 @@ from bpengine.explain.chain_rule.path_result import Paths
 from bpengine.explain.chain_rule.paths import paths
 from bpengine.explain.forward_pass import ForwardPass, forward
 from bpengine.explain.gradient_flow.sensitivity import Sensitivity, sensitivity
-from bpengine.explain.graphs.graph import Graph, graph
+from bpengine.explain.graphs.build import graph
+from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.receipts.verified import Verified
 from bpengine.explain.receipts.verify import verify
 from bpengine.explain.receipts.write import receipt, write_receipt

@@ -9,13 +9,14 @@ from typing import Any
 from bpengine.errors import number
 from bpengine.explain.decisions import Verdict, verdicts
 from bpengine.explain.lookup import check_row
+from bpengine.explain.result import Result
 from bpengine.explain.terms.dataflow import Flow
 from bpengine.explain.terms.forward_terms import own_forward
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.nonfinite import Cause
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.translate import Words, factor, shown, words
+from bpengine.i18n.translate import Words, factor, shown, translator
 from bpengine.json_values import json_object
 
 THRESHOLD = 0.5
@@ -35,7 +36,7 @@ class UnitForward:
 
 
 @dataclass(frozen=True)
-class ForwardPass:
+class ForwardPass(Result):
     """A forward pass unit by unit, and the verdict on each row."""
 
     layers: tuple[tuple[str, str], ...]
@@ -46,30 +47,26 @@ class ForwardPass:
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the pass in words, English or Portuguese; sums show their `largest` terms."""
-        return "\n".join(_lines(self, words(lang), largest))
+        return "\n".join(_lines(self, translator(lang), largest))
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per unit and row: pandas.DataFrame(passed.to_rows())."""
         names = ("place", "unit", "row", "activation", "z", "a")
         return [{name: getattr(unit, name) for name in names} for unit in self.units]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         rows = [
             {**row, "sum": None if unit.sums is None else unit.sums.terms(0).to_json()}
             for row, unit in zip(self.to_rows(), self.units, strict=True)
         ]
-        told = json_object(
+        return json_object(
             {
                 "units": rows,
                 "verdicts": [vars(v) for v in self.verdicts],
                 "first_bad": self.first_bad and str(self.first_bad),
             }
         )
-        return told
-
-    def __str__(self) -> str:
-        return self.text()
 
 
 def forward(model: Any, x: Any, y: Any, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:

@@ -15,8 +15,8 @@ LANGUAGES = ("en", "pt")
 Words = Callable[..., str]
 
 
-def words(lang: str) -> Words:
-    """Return say(key, **values) in a language; raise ConfigError for one that is not spoken here."""
+def translator(lang: str) -> Words:
+    """Return translate(key, **values) for a language, "en" or "pt"; raise ConfigError for another."""
     if lang not in LANGUAGES:
         raise unknown("language", lang, LANGUAGES)
     number = LANGUAGES.index(lang)

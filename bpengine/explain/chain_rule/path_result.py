@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from bpengine.explain.result import Result
 from bpengine.explain.terms.sums import ULPS, Term, allowed
 from bpengine.explain.trace.nonfinite import Cause
 from bpengine.explain.units.labels import back_label
-from bpengine.i18n.translate import Words, factor, shown, words
+from bpengine.i18n.translate import Words, factor, shown, translator
 from bpengine.json_values import json_object
 
 
@@ -34,7 +35,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Paths:
+class Paths(Result):
     """The chain rule of one parameter: total = the paths' products + rest, and gradient is what the engine says.
 
     rows: the rows of the batch it is taken over. count: how many paths there are; paths: the largest. all_paths: the sum of
@@ -63,7 +64,7 @@ class Paths:
 
     def text(self, lang: str = "en") -> str:
         """Return the paths in words, English or Portuguese."""
-        say = words(lang)
+        say = translator(lang)
         lines = [say("path_title", name=self.name, count=self.count)]
         lines += [say("bad", cause=self.first_bad.told(say))] if self.first_bad else []
         for path in self.paths:
@@ -88,15 +89,11 @@ class Paths:
             for k, f in enumerate(path.factors)
         ]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         paths = [{"product": p.product, "factors": [vars(f) for f in p.factors]} for p in self.paths]
         bad = self.first_bad and str(self.first_bad)
-        told = json_object({**vars(self), "paths": paths, "agrees": self.agrees, "first_bad": bad})
-        return told
-
-    def __str__(self) -> str:
-        return self.text()
+        return json_object({**vars(self), "paths": paths, "agrees": self.agrees, "first_bad": bad})
 
 
 def _route(path: Path, say: Words) -> str:

@@ -1,4 +1,4 @@
-"""What a gradient passes and what stops it: each unit's activation, each layer's share of the gradient that arrives."""
+"""Gradient flow: dead and saturated units, vanishing and exploding layers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LayerSensitivity:
     saturated: tuple[int, ...]
 
 
-def passing(traced: Trace) -> tuple[tuple[UnitSensitivity, ...], tuple[LayerSensitivity, ...]]:
+def health_of(traced: Trace) -> tuple[tuple[UnitSensitivity, ...], tuple[LayerSensitivity, ...]]:
     """Return every unit and every layer of a step."""
     units = tuple(unit for layer in traced.layers.values() for unit in _units(traced, layer))
     last = _rms(list(traced.layers.values())[-1].dz)

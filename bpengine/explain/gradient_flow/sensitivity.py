@@ -5,7 +5,8 @@ The gradient is the list of every parameter's partial derivative: how much the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,9 +14,18 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.gradient_flow.health import LayerSensitivity, UnitSensitivity, passing
+from bpengine.explain.gradient_flow.health import (
+    EXPLODING,
+    SATURATED,
+    VANISHING,
+    LayerSensitivity,
+    UnitSensitivity,
+    health_of,
+)
+from bpengine.explain.result import Result
 from bpengine.explain.trace.nonfinite import Cause
 from bpengine.explain.trace.trace import Trace
+from bpengine.i18n.translate import Words, indented_table, shown, translator
 from bpengine.json_values import json_object
 from bpengine.layers.layer import HostArrays
 
@@ -40,7 +50,7 @@ class Partial:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(Result):
     """Every parameter's partial derivative, by parameter, unit and layer."""
 
     loss: float
@@ -83,9 +93,9 @@ class Sensitivity:
             for i, p in enumerate(self.ranked(largest))
         ]
 
-    def to_json(self, largest: int | None = None) -> dict[str, Any]:
+    def to_dict(self, largest: int | None = None) -> dict[str, Any]:
         """Return everything as plain values."""
-        told = json_object(
+        return json_object(
             {
                 "loss": self.loss,
                 "parameters": self.to_rows(largest),
@@ -94,16 +104,10 @@ class Sensitivity:
                 "first_bad": self.first_bad and str(self.first_bad),
             }
         )
-        return told
 
     def text(self, lang: str = "en", largest: int = 20) -> str:
         """Return the ranking and the verdicts in words, English or Portuguese."""
-        from bpengine.explain.gradient_flow.text import sensitivity_text
-
-        return sensitivity_text(self, lang, largest)
-
-    def __str__(self) -> str:
-        return self.text()
+        return "\n".join(_lines(self, translator(lang), largest))
 
 
 def sensitivity(model: Any, x: Any, y: Any, *, weights: Any = None) -> Sensitivity:
@@ -119,5 +123,53 @@ def sensitivity(model: Any, x: Any, y: Any, *, weights: Any = None) -> Sensitivi
 
 def sensitivity_of(traced: Trace) -> Sensitivity:
     """Return the sensitivity of a step that was traced already."""
-    units, layers = passing(traced)
+    units, layers = health_of(traced)
     return Sensitivity(traced.loss, traced.gradients, traced.parameters, units, layers, traced.first_bad)
+
+
+def _lines(result: Sensitivity, say: Words, largest: int) -> Iterator[str]:
+    yield say("sens_title", loss=shown(result.loss))
+    if result.first_bad:
+        yield say("bad", cause=result.first_bad.told(say))
+    yield f"\n{say('by_layer')}"
+    heads = tuple(say(f"head_{h}") for h in ("layer", "norm", "rms", "ratio", "verdict"))
+    yield from indented_table(heads, [_layer_cells(layer, say) for layer in result.layers])
+    units = _ranked(result.units)
+    yield f"\n{say('by_unit')}"
+    heads = tuple(say(f"head_{h}") for h in ("unit", "norm", "verdict"))
+    yield from indented_table(heads, [_unit_cells(unit, say) for unit in units[:largest]])
+    if len(units) > largest:
+        yield f"  ... {len(units) - largest}"
+    yield f"\n{say('by_parameter')}"
+    heads = ("#", *(say(f"head_{h}") for h in ("parameter", "value", "partial", "share")))
+    rows = [
+        (str(i + 1), p.label, shown(p.value, 6), shown(p.partial, 6), f"{p.share:.2%}")
+        for i, p in enumerate(result.ranked(largest))
+    ]
+    yield from indented_table(heads, rows)
+    yield ""
+    yield from (say("dead_means"), say("saturated_means", limit=SATURATED))
+    yield say("vanishing_means", low=VANISHING, high=EXPLODING)
+
+
+def _ranked(units: Sequence[UnitSensitivity]) -> list[UnitSensitivity]:
+    """Return the units that have parameters or a verdict: those with a verdict first, then by the norm of their gradient."""
+
+    def order(unit: UnitSensitivity) -> tuple[bool, float]:
+        norm = 0.0 if unit.norm is None else unit.norm
+        return not unit.verdict, -norm if math.isfinite(norm) else -math.inf
+
+    return sorted((u for u in units if u.verdict or u.norm is not None), key=order)
+
+
+def _unit_cells(unit: UnitSensitivity, say: Words) -> tuple[str, ...]:
+    norm = "-" if unit.norm is None else shown(unit.norm, 6)
+    return say("next_unit", unit=unit.unit, place=unit.place), norm, say(unit.verdict) if unit.verdict else "-"
+
+
+def _layer_cells(layer: LayerSensitivity, say: Words) -> tuple[str, ...]:
+    words_ = [say(layer.verdict)] if layer.verdict else []
+    for kind, units in (("dead", layer.dead), ("saturated", layer.saturated)):
+        words_ += [f"{say(kind)}: {len(units)}"] if units else []
+    norm = "-" if layer.norm is None else shown(layer.norm, 6)
+    return f"{layer.place} {layer.kind}", norm, shown(layer.rms, 6), shown(layer.ratio, 4), ", ".join(words_) or "-"

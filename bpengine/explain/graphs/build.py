@@ -1,23 +1,33 @@
-"""How a traced step becomes a graph: which calls and arrays are drawn, where each stands, and what is written there."""
+"""Build a graph from a traced step: which calls and arrays are drawn, where each stands, and what is written there."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.graphs.graph import Edge, Graph, Node, Phase
+from bpengine.explain.graphs.elements import Edge, Node, Phase
+from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.translate import Words, shown, words
+from bpengine.i18n.translate import Words, shown, translator
 from bpengine.ops import Call
 
 SMALL = 9  # arrays of so many numbers are shown with their values
 
 
+def graph(model: Any, x: Any, y: Any, *, weights: Any = None, update: bool = False, lang: str = "en") -> Graph:
+    """Return the computational graph of a training step, with `update` also that of the parameters' update.
+
+    lang: "en" or "pt", of the words in it; formulas and the names of kernels and parameters stay as they are.
+    """
+    return graph_of(model.trace(x, y, weights), update=update, lang=lang)
+
+
 def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
     """Return the computational graph of a step that was traced already."""
-    say = words(lang)
+    say = translator(lang)
     chosen = [i for i, call in enumerate(traced.calls) if _drawn(call, update)]
     columns = _columns(traced, chosen)
     taken = {id(array) for i in chosen for _, array in _taken(traced, i, traced.calls[i])}
@@ -30,7 +40,9 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
     for i in chosen:
         call, here = traced.calls[i], by_id[f"n{i}"]
         if i in traced.partners and f"n{traced.partners[i]}" in by_id:
-            edges.append(Edge(f"n{traced.partners[i]}", here.id, "residual", (), "", kept=True))
+            edges.append(
+                Edge(start=f"n{traced.partners[i]}", end=here.id, name="residual", shape=(), values="", kept=True)
+            )
         for name, array in _taken(traced, i, call):
             if here.row == 2 and id(array) in parameters:
                 continue  # the node says which parameter it is about
@@ -38,7 +50,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
             if start is None:
                 start = makers[id(array)] = f"g{len(given)}"
                 given[start] = _given(traced, array, name, here, start)
-            edges.append(Edge(start, here.id, name, array.shape, _values(array)))
+            edges.append(Edge(start=start, end=here.id, name=name, shape=array.shape, values=_values(array)))
         for array in call.named_results().values():
             makers[id(array)] = here.id
     sizes, loss = "-".join(map(str, traced.network.sizes)), shown(traced.loss, 6)
@@ -104,7 +116,10 @@ def _node(traced: Trace, position: int, column: int, taken: Container[int], say:
     elif not call.place:
         place = ""
     row = 2 if aside else {"forward": 0, "backward": 1}[phase]
-    return Node(f"n{position}", "call", phase, call.function, place, tuple(_formula(call, taken)), column, row)
+    return Node(
+        id=f"n{position}", kind="call", phase=phase, title=call.function, place=place,
+        formula=tuple(_formula(call, taken)), column=column, row=row,
+    )  # fmt: skip
 
 
 def _formula(call: Call, taken: Container[int]) -> Iterator[str]:
@@ -129,7 +144,10 @@ def _given(traced: Trace, array: HostArray, name: str, user: Node, number: str) 
     }  # fmt: skip
     title = known.get(id(array), name)
     lines = (_shape(array), *([_values(array)] if _values(array) else []))
-    return Node(number, "given", user.phase, title, user.place, lines, user.column, -1)
+    return Node(
+        id=number, kind="given", phase=user.phase, title=title, place=user.place, formula=lines,
+        column=user.column, row=-1,
+    )  # fmt: skip
 
 
 def _shape(array: HostArray) -> str:

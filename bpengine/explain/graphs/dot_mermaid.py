@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bpengine.explain.graphs.graph import Edge, Graph, Node
+from bpengine.explain.graphs.elements import Edge, GraphData, Node
 
 MERMAID = str.maketrans({
     "&": "&amp;", '"': "&quot;", "<": "&lt;", ">": "&gt;", "#": "#35;", "%": "#37;", "`": "#96;",
@@ -12,12 +12,12 @@ MERMAID = str.maketrans({
 COLOURS = {"forward": "#dbeafe", "backward": "#fde2e2", "update": "#dcfce7", "given": "#f3f4f6"}
 
 
-def dot(graph: Graph) -> str:
+def dot(graph: GraphData) -> str:
     """Return the graph in the DOT language: `dot -Tsvg`."""
     return "\n".join([*_dot_lines(graph), ""])
 
 
-def _dot_lines(graph: Graph) -> Iterator[str]:
+def _dot_lines(graph: GraphData) -> Iterator[str]:
     yield "digraph step {"
     yield f"  label={_dot_text([graph.title])}; rankdir=LR; node [shape=box, style=filled, fontname=Helvetica];"
     yield "  edge [fontname=Helvetica, fontsize=10];"
@@ -30,12 +30,12 @@ def _dot_lines(graph: Graph) -> Iterator[str]:
     yield "}"
 
 
-def mermaid(graph: Graph) -> str:
+def mermaid(graph: GraphData) -> str:
     """Return the graph as a Mermaid flowchart."""
     return "\n".join([*_mermaid_lines(graph), ""])
 
 
-def _mermaid_lines(graph: Graph) -> Iterator[str]:
+def _mermaid_lines(graph: GraphData) -> Iterator[str]:
     yield "flowchart LR"
     names = {node.id: f"v{i}" for i, node in enumerate(graph.nodes)}
     for node in graph.nodes:

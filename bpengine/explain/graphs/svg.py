@@ -7,7 +7,7 @@ from html import escape
 from itertools import pairwise
 
 from bpengine.explain.graphs.dot_mermaid import colour, edge_label
-from bpengine.explain.graphs.graph import Edge, Graph
+from bpengine.explain.graphs.elements import Edge, GraphData
 from bpengine.explain.graphs.svg_layout import CHARACTER, LINE, MARGIN, PAD, Box, Point, label_width, layout
 from bpengine.explain.graphs.svg_routes import along_side, beside_line, way_of
 
@@ -22,7 +22,7 @@ ARROW = (
 )
 
 
-def svg(graph: Graph) -> str:
+def svg(graph: GraphData) -> str:
     """Return a self-contained SVG document."""
     boxes = layout(graph)
     ways = [(edge, way_of(edge, number, boxes)) for number, edge in enumerate(graph.edges)]

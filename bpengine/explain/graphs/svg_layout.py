@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bpengine.explain.graphs.dot_mermaid import edge_label
-from bpengine.explain.graphs.graph import Edge, Graph, Node
+from bpengine.explain.graphs.elements import Edge, GraphData, Node
 
 CHARACTER, SMALL, LINE, PAD = 6.7, 6.1, 15.0, 8.0  # widths of a character of 11 and of 10 px, height of a line, padding
 MARGIN, GAP, WRAP = 24.0, 26.0, 34
@@ -40,7 +40,7 @@ class Box:
         return self.y + self.height
 
 
-def layout(graph: Graph) -> dict[str, Box]:
+def layout(graph: GraphData) -> dict[str, Box]:
     """Return a box for every node: columns as wide as their widest box, with room for labels between; rows below rows."""
     cells: dict[tuple[int, int], list[Box]] = {}
     for node in graph.nodes:
@@ -65,7 +65,7 @@ def _box(node: Node) -> Box:
     return Box(node, lines, 0.0, 0.0, max(map(len, lines)) * CHARACTER + 2 * PAD, len(lines) * LINE + 2 * PAD)
 
 
-def _columns(graph: Graph, cells: dict[tuple[int, int], list[Box]]) -> dict[int, tuple[float, float]]:
+def _columns(graph: GraphData, cells: dict[tuple[int, int], list[Box]]) -> dict[int, tuple[float, float]]:
     """Return where each column begins and how wide it is."""
     numbers = sorted({column for column, _ in cells})
     wide = dict.fromkeys(numbers, 0.0)

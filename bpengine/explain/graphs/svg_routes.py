@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bpengine.explain.graphs.graph import Edge
+from bpengine.explain.graphs.elements import Edge
 from bpengine.explain.graphs.svg_layout import Box, Point, label_width
 
 

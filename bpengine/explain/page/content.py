@@ -14,9 +14,10 @@ from bpengine.explain.terms.exact import exact_sum
 from bpengine.explain.terms.sums import Sums, Term, Terms
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explain import explain_trace
-from bpengine.explain.units.explanation import Explanation, ParameterSums
+from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.labels import back_label, forward_label
-from bpengine.i18n.translate import LANGUAGES, Words, words
+from bpengine.explain.units.unit_result import ParameterSums
+from bpengine.i18n.translate import LANGUAGES, Words, translator
 
 Label = Callable[[Term, Words], str]
 
@@ -32,7 +33,7 @@ class Labels:
         """Return the number of a term's name."""
         key = (label, term.kernel, term.place, term.route, term.unit, term.row)
         if key not in self._seen:
-            told = tuple(label(term, words(lang)) for lang in LANGUAGES)
+            told = tuple(label(term, translator(lang)) for lang in LANGUAGES)
             self._seen[key] = self.known.setdefault(told, len(self.known))
         return self._seen[key]
 

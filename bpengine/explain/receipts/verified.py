@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bpengine.explain.result import Result
 from bpengine.i18n.message import Reason
-from bpengine.i18n.translate import words
+from bpengine.i18n.translate import translator
 
 
 @dataclass(frozen=True)
-class Verified:
+class Verified(Result):
     """What became of a receipt: whether all of it follows; the first line that does not, and why."""
 
     ok: bool
@@ -22,21 +23,22 @@ class Verified:
     @property
     def reason(self) -> str:
         """Why the line does not follow; "" where all do."""
-        return "" if self.why is None else _short(self.why.told(words("en")))
+        return "" if self.why is None else _short(self.why.told(translator("en")))
 
     def text(self, lang: str = "en") -> str:
         """Return the verdict in words, English or Portuguese."""
-        say = words(lang)
+        say = translator(lang)
         if self.why is None:
             return say("receipt_follows", lines=self.lines, values=self.values)
         return say("receipt_fails", line=self.line, reason=_short(self.why.told(say)))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {"ok": self.ok, "lines": self.lines, "values": self.values, "line": self.line, "reason": self.reason}
 
-    def __str__(self) -> str:
-        return self.text()
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict: the verdict."""
+        return [self.to_dict()]
 
 
 def _short(text: str) -> str:

@@ -11,15 +11,16 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.lookup import element_name
+from bpengine.explain.result import Result
 from bpengine.explain.sweeps.loss_function import landscape
 from bpengine.explain.sweeps.trajectory import Descent, Walk, descent_of
-from bpengine.i18n.translate import Words, indented_table, rule_words, shown, words
+from bpengine.i18n.translate import Words, indented_table, rule_words, shown, translator
 from bpengine.json_values import json_object
 from bpengine.training.history import History
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Sweep(Result):
     """The loss over a grid of one or two parameters.
 
     names: of the parameters. values: one array (n,) each. loss: (n,), or (n, m) for two. slopes: the partial derivative of
@@ -52,20 +53,16 @@ class Sweep:
 
     def text(self, lang: str = "en") -> str:
         """Return the curve, or the surface's lowest point, and the descent, in words."""
-        return "\n".join(_lines(self, words(lang)))
+        return "\n".join(_lines(self, translator(lang)))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         plain = {
             "names": list(self.names), "values": [v.tolist() for v in self.values], "loss": self.loss.tolist(),
             "slopes": [s.tolist() for s in self.slopes], "at": list(self.at), "lowest": list(self.lowest),
             "descent": None if self.descent is None else self.descent.to_json(),
         }  # fmt: skip
-        told = json_object(plain)
-        return told
-
-    def __str__(self) -> str:
-        return self.text()
+        return json_object(plain)
 
 
 def sweep(

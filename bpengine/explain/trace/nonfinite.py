@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.i18n.translate import Words, words
+from bpengine.i18n.translate import Words, translator
 from bpengine.ops import Call
 
 AXES = {0: (), 1: ("element",), 2: ("row", "column")}
@@ -32,7 +32,7 @@ class Cause:
 
     def text(self, lang: str = "en") -> str:
         """Return it in words: "y of dense_fwd in layer 0, row 3, column 5 = inf (1 of 8 values)"."""
-        return self.told(words(lang))
+        return self.told(translator(lang))
 
     def told(self, say: Words) -> str:
         """Return it as `say` speaks."""

@@ -14,7 +14,8 @@ from bpengine.explain.terms.forward_terms import own_forward
 from bpengine.explain.terms.sums import Sums, concatenated
 from bpengine.explain.trace.layers import LayerTrace, is_tied
 from bpengine.explain.trace.trace import Trace
-from bpengine.explain.units.explanation import Explanation, ParameterSums
+from bpengine.explain.units.explanation import Explanation
+from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.explain.units.update import update_of
 from bpengine.training.optimizers import Optimizer
 
@@ -44,21 +45,25 @@ def explain(
 
 def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None = None) -> Explanation:
     """Explain one unit of a step that was traced already."""
-    found = find_layer(traced, layer)
-    unit, flow = find_unit(found, unit), Flow(traced)
+    traced_layer = find_layer(traced, layer)
+    unit, flow = find_unit(traced_layer, unit), Flow(traced)
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
-    forward = own_forward(flow, found, unit)
-    incoming = flow.incoming(found.a, unit, np.asarray(found.da[:, unit], dtype=float))
-    through = _through(flow, found, unit)
+    forward = own_forward(flow, traced_layer, unit)
+    incoming = flow.incoming(traced_layer.a, unit, np.asarray(traced_layer.da[:, unit], dtype=float))
+    through = _through(flow, traced_layer, unit)
     forward, incoming, through = (None if s is None else s.only(rows) for s in (forward, incoming, through))
     loss = traced.network.loss
-    z, a, da, dz = (np.asarray(array[rows, unit], dtype=float) for array in (found.z, found.a, found.da, found.dz))
-    parameters = tuple(_parameters(flow, found, unit))
+    z, a, da, dz = (
+        np.asarray(array[rows, unit], dtype=float)
+        for array in (traced_layer.z, traced_layer.a, traced_layer.da, traced_layer.dz)
+    )
+    parameters = tuple(_parameters(flow, traced_layer, unit))
     return Explanation(
-        found.place, unit, type(found.layer).__name__, found.activation, traced.rows, tuple(rows),
-        traced.loss, loss.name, loss.reduction, z, a, da, dz, forward, incoming, through, parameters,
-        found.a is not traced.forward[-1].args[0], traced.first_bad, traced.dtype,
-        tuple(_outside(flow, found, forward)),
+        place=traced_layer.place, unit=unit, kind=type(traced_layer.layer).__name__, activation=traced_layer.activation,
+        batch=traced.rows, rows=tuple(rows), loss=traced.loss, loss_name=loss.name, reduction=loss.reduction,
+        z=z, a=a, da=da, dz=dz, forward=forward, incoming=incoming, through=through, parameters=parameters,
+        hidden=traced_layer.a is not traced.forward[-1].args[0], first_bad=traced.first_bad, dtype=traced.dtype,
+        outside=tuple(_outside(flow, traced_layer, forward)),
     )  # fmt: skip
 
 
@@ -126,6 +131,6 @@ def _parameter(flow: Flow, layer: LayerTrace, local: str, unit: int, parts: list
     bias_row = {None: None, "first": 0, "last": len(shown) - 1}[row]
     bias = tuple(i[0] == bias_row if shown.ndim == 2 else local in ("bias", "beta") for i in indices)
     return ParameterSums(
-        name, indices, bias, data, tuple(penalties), gradient, update_of(trace, name, pick), across=across,
-        uses=tuple((part.place[0], part.value) for part in parts),
+        name=name, indices=indices, bias=bias, data=data, penalties=tuple(penalties), gradient=gradient,
+        update=update_of(trace, name, pick), across=across, uses=tuple((part.place[0], part.value) for part in parts),
     )  # fmt: skip

@@ -1,123 +1,43 @@
-"""Explanation: everything that happens to one unit in a training step, and whether its sums are the engine's numbers."""
+"""Explanation: everything that happens to one unit in a training step, as text, table, rows and JSON."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from bpengine.explain.result import Result
+from bpengine.explain.units.tables import explanation_dict, explanation_rows, explanation_table
+from bpengine.explain.units.text import explanation_lines
+from bpengine.explain.units.unit_result import UnitResult
+from bpengine.i18n.translate import translator
 
-from bpengine.backend import HostArray
-from bpengine.explain.terms.sums import Sums
-from bpengine.explain.trace.nonfinite import Cause
-from bpengine.explain.units.update import Update
 
+@dataclass(frozen=True, kw_only=True)
+class Explanation(UnitResult, Result):
+    """One unit in a training step; the fields are those of `UnitResult`, every gradient a sum of terms.
 
-@dataclass(frozen=True)
-class ParameterSums:
-    """The parameters of one unit that share a name, P of them: gradients as sums over the batch, and the step.
-
-    name: "0.weight". indices: each one's place in the array. data: input times dL/dz over the batch, one sum each.
-    penalties: (kernel, values (P,)) added to that. gradient (P,): the engine's, penalties included. across: they are a row of
-    the array, which is another layer's weight, used transposed here. uses: (place, values (P,)) for every layer that
-    shares the parameters: what each adds to `data`.
+    >>> import bpengine as bp
+    >>> xor = bp.data.load("xor")
+    >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "sigmoid"), bp.Dense(1)], "half_sum_squares"), dtype="float64")
+    >>> bp.explain(model, xor.x, xor.y, layer=0, unit=1).adds_up
+    True
     """
-
-    name: str
-    indices: tuple[tuple[int, ...], ...]
-    bias: tuple[bool, ...]
-    data: Sums
-    penalties: tuple[tuple[str, HostArray], ...]
-    gradient: HostArray
-    update: Update
-    across: bool = False
-    uses: tuple[tuple[str, HostArray], ...] = ()
-
-    def source(self, i: int) -> int:
-        """Return the number of the input that a weight leads from."""
-        return self.indices[i][1 if self.across else 0]
-
-    def labels(self) -> list[str]:
-        """Return the parameters' names: "0.weight[2,1]"."""
-        return [self.label(i) for i in range(len(self.indices))]
-
-    def label(self, i: int) -> str:
-        """Return the name of one of them."""
-        return f"{self.name}[{','.join(map(str, self.indices[i]))}]"
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Everything that happens to one unit in a training step.
-
-    rows: the rows of the batch that are told about; z, a, da, dz: (rows,), the unit's sum, output and gradients.
-    forward: z as inputs times weights, one sum per row; None for a layer that only bends. incoming: dL/da as the next
-    units' gradients times what joins them; through: dL/dz as dL/da times the activation's slope, None without one.
-    parameters: the unit's own, with sums over the whole batch. outside: what the layer computes outside of kernels, so that no
-    terms of it are known: "a", and the names of its parameters.
-    """
-
-    place: str
-    unit: int
-    kind: str
-    activation: str | None
-    batch: int
-    rows: tuple[int, ...]
-    loss: float
-    loss_name: str
-    reduction: str
-    z: HostArray
-    a: HostArray
-    da: HostArray
-    dz: HostArray
-    forward: Sums | None
-    incoming: Sums | None
-    through: Sums | None
-    parameters: tuple[ParameterSums, ...]
-    hidden: bool
-    first_bad: Cause | None
-    dtype: str
-    outside: tuple[str, ...] = ()
-
-    @property
-    def sums(self) -> list[Sums]:
-        """Every sum of the explanation."""
-        found = [self.forward, self.incoming, self.through, *(p.data for p in self.parameters)]
-        return [part for part in found if part is not None]
-
-    @property
-    def worst_ulps(self) -> float:
-        """The largest distance of a printed sum from the engine's number, in units of eps times the terms' magnitude."""
-        return max((float(np.max(part.ulps, initial=0.0)) for part in self.sums), default=0.0)
-
-    @property
-    def adds_up(self) -> bool:
-        """True when every sum of terms is the engine's number, but for the rounding of a sum of so many terms."""
-        return all(part.adds_up for part in self.sums)
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""
-        from bpengine.explain.units.text import explanation_text
-
-        return explanation_text(self, lang, largest)
+        return "\n".join(explanation_lines(self, translator(lang), largest))
 
     def table(self, lang: str = "en", largest: int = 12) -> Any:
         """Return a rich table of all terms (`rich.print(explanation.table())`)."""
-        from bpengine.explain.units.tables import explanation_table
-
-        return explanation_table(self, lang, largest)
+        return explanation_table(self, translator(lang), largest)
 
     def to_rows(self, largest: int | None = None) -> list[dict[str, Any]]:
-        """Return one dict per term: pandas.DataFrame(explanation.to_rows())."""
-        from bpengine.explain.units.tables import explanation_rows
-
+        """Return one dict per term."""
         return explanation_rows(self, largest)
 
-    def to_json(self, largest: int | None = None) -> dict[str, Any]:
+    def to_dict(self, largest: int | None = None) -> dict[str, Any]:
         """Return everything as plain values for JSON; a number that is not finite is None, and `first_bad` says why."""
-        from bpengine.explain.units.tables import explanation_json
-
-        return explanation_json(self, largest)
+        return explanation_dict(self, largest)
 
     def __str__(self) -> str:
         return self.text()

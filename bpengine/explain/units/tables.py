@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.units.labels import back_label, forward_label
-from bpengine.explain.units.text import told_rows
-from bpengine.i18n.translate import Words, shown, words
+from bpengine.explain.units.text import rows_in_full
+from bpengine.explain.units.unit_result import ParameterSums, UnitResult
+from bpengine.i18n.translate import Words, shown
 from bpengine.json_values import json_object
-
-if TYPE_CHECKING:
-    from bpengine.explain.units.explanation import Explanation, ParameterSums
 
 Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the total, sums, which of them
 
 
-def _parts(e: Explanation) -> Iterator[Part]:
+def _parts(e: UnitResult) -> Iterator[Part]:
     """Yield every sum of an explanation with what it is."""
     for quantity, sums in (("z", e.forward), ("dL/da", e.incoming), ("dL/dz", e.through)):
         if sums is not None:
@@ -28,7 +26,7 @@ def _parts(e: Explanation) -> Iterator[Part]:
         yield from (("dL/dw", name, part.data, i) for i, name in enumerate(part.labels()))
 
 
-def explanation_rows(e: Explanation, largest: int | None = None) -> list[dict[str, Any]]:
+def explanation_rows(e: UnitResult, largest: int | None = None) -> list[dict[str, Any]]:
     """Return one dict per term, the rest of a sum as a term of its own."""
     rows = []
     for quantity, name, sums, r in _parts(e):
@@ -48,20 +46,19 @@ def _term_row(term: dict[str, Any]) -> dict[str, Any]:
     return {**values, **{name: term.get(name, math.nan) for name in ("left", "right", "product")}}
 
 
-def explanation_json(e: Explanation, largest: int | None = None) -> dict[str, Any]:
+def explanation_dict(e: UnitResult, largest: int | None = None) -> dict[str, Any]:
     """Return everything as plain values."""
     plain = {f.name: getattr(e, f.name) for f in fields(e) if f.name not in ("forward", "incoming", "through")}
     plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in plain.items()}
     for name in ("forward", "incoming", "through"):
         sums: Sums | None = getattr(e, name)
         plain[name] = None if sums is None else [sums.terms(r, largest).to_json() for r in range(len(e.rows))]
-    plain["parameters"] = [entry for part in e.parameters for entry in _parameter_json(part, largest)]
+    plain["parameters"] = [entry for part in e.parameters for entry in _parameter_dict(part, largest)]
     plain["first_bad"] = e.first_bad and str(e.first_bad)
-    told = json_object({**plain, "adds_up": e.adds_up, "worst_ulps": e.worst_ulps})
-    return told
+    return json_object({**plain, "adds_up": e.adds_up, "worst_ulps": e.worst_ulps})
 
 
-def _parameter_json(part: ParameterSums, largest: int | None) -> Iterator[dict[str, Any]]:
+def _parameter_dict(part: ParameterSums, largest: int | None) -> Iterator[dict[str, Any]]:
     update = part.update
     for i, name in enumerate(part.labels()):
         numbers = {n: float(getattr(update, n)[i]) for n in ("old", "slope", "step_size", "new")}
@@ -74,19 +71,18 @@ def _parameter_json(part: ParameterSums, largest: int | None) -> Iterator[dict[s
         }  # fmt: skip
 
 
-def explanation_table(e: Explanation, lang: str, largest: int) -> Any:
+def explanation_table(e: UnitResult, say: Words, largest: int) -> Any:
     """Return a rich table: a line per term, and the total of each sum."""
     from rich import box
     from rich.table import Table
 
-    say = words(lang)
     caption = say("bad", cause=e.first_bad.told(say)) if e.first_bad else None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption=caption)
     for head in ("quantity", "term", "left", "right", "product"):
         table.add_column(say(f"head_{head}"), justify="left" if head in ("quantity", "term") else "right")
-    told = set(told_rows(e))
+    full = set(rows_in_full(e))
     for part in _parts(e):
-        if part[0] == "dL/dw" or part[3] in told:
+        if part[0] == "dL/dw" or part[3] in full:
             *lines, total = _table_lines(e, part, say, largest)
             for line in lines:
                 table.add_row("", *line)
@@ -94,7 +90,7 @@ def explanation_table(e: Explanation, lang: str, largest: int) -> Any:
     return table
 
 
-def _table_lines(e: Explanation, part: Part, say: Words, largest: int) -> Iterator[tuple[str, ...]]:
+def _table_lines(e: UnitResult, part: Part, say: Words, largest: int) -> Iterator[tuple[str, ...]]:
     """Yield a line per term and one for those left out, without the first column; and the total, with it."""
     quantity, name, sums, r = part
     weight, terms = quantity == "dL/dw", sums.terms(r, largest)

@@ -1,28 +1,22 @@
-"""How an explanation is told: line by line, each sum with its largest terms."""
+"""The text of an explanation, line by line; each sum shows its largest terms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bpengine.explain.terms.sums import Sums, Terms
 from bpengine.explain.units.labels import back_label, forward_label
-from bpengine.i18n.translate import Words, factor, shown, words
+from bpengine.explain.units.unit_result import ParameterSums, UnitResult
+from bpengine.i18n.translate import Words, factor, shown
 
-if TYPE_CHECKING:
-    from bpengine.explain.units.explanation import Explanation, ParameterSums
-
-FEW = 4  # rows of a batch that are told in full, and terms of a sum over it
+FEW = 4  # rows of a batch that are shown in full, and terms of a sum over it
 
 
-def explanation_text(e: Explanation, lang: str, largest: int) -> str:
-    """Return the explanation as text."""
-    return "\n".join(_lines(e, words(lang), largest))
-
-
-def _lines(e: Explanation, say: Words, largest: int) -> Iterator[str]:
+def explanation_lines(e: UnitResult, say: Words, largest: int) -> Iterator[str]:
+    """Yield the lines of an explanation; each sum shows its `largest` terms."""
     kind = ", ".join([e.kind, *([e.activation] if e.activation else [])])
     yield f"{say('unit', unit=e.unit, place=e.place, kind=kind)}, {say('hidden' if e.hidden else 'output')}"
     yield say("loss", name=e.loss_name, reduction=e.reduction, rows=e.batch, value=shown(e.loss))
@@ -30,13 +24,13 @@ def _lines(e: Explanation, say: Words, largest: int) -> Iterator[str]:
         yield say("bad", cause=e.first_bad.told(say))
     if not e.adds_up and not e.first_bad:
         yield say("off", ulps=f"{e.worst_ulps:.3g}")
-    told = told_rows(e)
-    for r in told:
+    full = rows_in_full(e)
+    for r in full:
         yield ""
         yield from _row_lines(e, r, say, largest)
-    if len(e.rows) > len(told):
+    if len(e.rows) > len(full):
         yield ""
-        yield say("rows_left", count=len(e.rows) - len(told))
+        yield say("rows_left", count=len(e.rows) - len(full))
     if e.parameters:
         yield ""
         yield from _parameter_lines(e, say, largest)
@@ -46,13 +40,13 @@ def _lines(e: Explanation, say: Words, largest: int) -> Iterator[str]:
             yield say("outside_parameter", name=name)
 
 
-def told_rows(e: Explanation) -> list[int]:
-    """Return which rows are told in full: those with the largest gradients, in their order."""
+def rows_in_full(e: UnitResult) -> list[int]:
+    """Return the rows that are shown in full: those with the largest gradients, in their order."""
     size = np.where(np.isfinite(e.dz), np.abs(e.dz), np.inf)
     return sorted(int(i) for i in np.argsort(-size, kind="stable")[:FEW])
 
 
-def _row_lines(e: Explanation, r: int, say: Words, largest: int) -> Iterator[str]:
+def _row_lines(e: UnitResult, r: int, say: Words, largest: int) -> Iterator[str]:
     yield f"{say('row', row=e.rows[r])}"
     if e.forward is not None:
         yield "  " + say("forward" if e.forward.kernel[0].startswith("dense") else "forward_other")
@@ -96,7 +90,7 @@ def _sum_lines(terms: Terms, say: Words, label: Any, total: str) -> Iterator[str
         yield f"    {name.ljust(width)}  {text}"
 
 
-def _parameter_lines(e: Explanation, say: Words, largest: int) -> Iterator[str]:
+def _parameter_lines(e: UnitResult, say: Words, largest: int) -> Iterator[str]:
     yield say("parameters")
     if e.reduction != "sum":
         yield say("averaged")
@@ -112,7 +106,7 @@ def _parameter_lines(e: Explanation, say: Words, largest: int) -> Iterator[str]:
         yield say("rule_does", formula="; ".join(f"{name} = {text}" for name, text in update.formula.items()))
 
 
-def _one_parameter(e: Explanation, part: ParameterSums, i: int, say: Words) -> Iterator[str]:
+def _one_parameter(e: UnitResult, part: ParameterSums, i: int, say: Words) -> Iterator[str]:
     terms, update = part.data.terms(i, FEW), part.update
     bias = f" ({say('bias')})" if part.bias[i] else ""
     text = " + ".join(f"{shown(t.left, 6)} x {factor(t.right, 6)}" for t in terms)

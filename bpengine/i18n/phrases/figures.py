@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpengine.i18n.translate import LANGUAGES, Words, words
+from bpengine.i18n.translate import LANGUAGES, Words, translator
 
 LABELS: dict[str, tuple[str, str]] = {
     "loss_curve": ("Loss while training", "Função de perda durante o treinamento"),
@@ -96,7 +96,7 @@ LABELS: dict[str, tuple[str, str]] = {
 
 def spoken(lang: str) -> Words:
     """Return say(key, **values) in a language; raise ConfigError for one that is not spoken here."""
-    room, number = words(lang), LANGUAGES.index(lang)
+    room, number = translator(lang), LANGUAGES.index(lang)
 
     def say(key: str, **values: object) -> str:
         return LABELS[key][number].format(**values) if key in LABELS else room(key, **values)

@@ -1,0 +1,42 @@
+"""What the results of this package share: a text in two languages, plain values for JSON, rows for a table."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from bpengine.errors import ConfigError
+
+
+class Result(ABC):
+    """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`) and put into a table (`to_rows`)."""
+
+    @abstractmethod
+    def text(self, lang: str = "en") -> str:
+        """Return the result in words, English ("en") or Portuguese ("pt"); raise ConfigError for another language."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON."""
+
+    @abstractmethod
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per line of a table."""
+
+    def to_json(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return `to_dict(...)`, which had this name before."""
+        return self.to_dict(*args, **options)
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        if find_spec("pandas") is None:
+            raise ConfigError(
+                f"{type(self).__name__}.to_frame requires pandas, which is not installed. Install it with: "
+                "pip install pandas, or take to_rows(), a list of dicts."
+            )
+        return import_module("pandas").DataFrame(self.to_rows())
+
+    def __str__(self) -> str:
+        return self.text()
