@@ -33,7 +33,7 @@ def verdicts(traced: Trace, rows: list[int], threshold: float) -> Iterator[Verdi
     loss, y = traced.network.loss, np.asarray(traced.calls[traced.turn - 1].args[0])
     outputs = _linked(y, loss.link)
     makes = list(traced.layers.values())[-1].activation
-    probability = loss.target == "binary" or loss.link == "sigmoid" or makes == "sigmoid"
+    probability = loss.target == "binary" or loss.link == "sigmoid" or _makes_probabilities(makes)
     for row in rows:
         if loss.target == "classes":
             yield _largest(outputs, traced.target, row)
@@ -43,6 +43,12 @@ def verdicts(traced: Trace, rows: list[int], threshold: float) -> Iterator[Verdi
             right = None if target not in (0.0, 1.0) else verdict == target
             made = (verdict, target, right) if probability else (output, target, None)
             yield Verdict(row, unit, "step" if probability else "value", output, *made)
+
+
+def _makes_probabilities(activation: str | None) -> bool:
+    """Tell whether each output is a probability by itself; those of a softmax are one distribution."""
+    kernel = KERNELS.get(activation or "")
+    return kernel is not None and kernel.output == "probabilities" and kernel.family == "elementwise"
 
 
 def _stepped(output: float, threshold: float) -> float:

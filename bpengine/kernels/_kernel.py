@@ -13,11 +13,11 @@ Kernels that are not differentiated (update rules, clipping, stopping) have a fo
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Array: TypeAlias = Any  # an array of whichever library the namespace belongs to
 Namespace: TypeAlias = Any  # numpy, jax.numpy, array_api_compat.cupy, array_api_strict ...
@@ -27,7 +27,9 @@ Domain = Literal[
     "real", "nonzero", "positive", "probability", "distribution", "class", "binary", "counter", "boolean"
 ]  # fmt: skip
 Target = Literal["values", "binary", "classes"]
+Family = Literal["linear", "batch normalization", "layer normalization", "mask", "sum", "elementwise", ""]
 Shape: TypeAlias = tuple[str | int, ...]
+Names: TypeAlias = dict[str, Any]  # what a formula may name: arrays, options, `real`, `tiny`
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,40 @@ class Cost:
         return self.elements * itemsize
 
 
-@dataclass(frozen=True)
+class LocalDerivative(NamedTuple):
+    """The derivative dy[s, k] / dx[b, j] of a kernel's output with respect to its input, along one route.
+
+    With b, s rows of the batch and j, k units:
+
+    kind "element": x[b, j] -> y[b, j], derivative p[b, j];
+    kind "units":   x[b, j] -> y[b, k], derivative p[j, k], the same in every row;
+    kind "row":     x[b, j] -> y[b, k], derivative p[b, j] q[b, k];
+    kind "batch":   x[b, j] -> y[s, j], derivative p[b, j] q[s, j].
+
+    Derivatives that come about in different ways (directly, through a mean, through a variance) are kept apart as routes:
+    added up first they would cancel, and the sum could not be followed.
+    """
+
+    kind: Literal["element", "units", "row", "batch"]
+    p: Array
+    q: Array | None = None
+    route: str = "direct"
+
+
+class ForwardTerms(NamedTuple):
+    """A unit's output as a sum over n terms: y[b] = sum over i of left[b, i] right[i].
+
+    left (B, n); right (n,), or (B, n) where it differs from row to row. routes: what each term is, "bias", "input", or for
+    a sum of two arrays "direct" and "inner". units: the number of the input that each term comes from.
+    """
+
+    left: Array
+    right: Array
+    routes: tuple[str, ...]
+    units: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kernel:
     """One row of the KERNELS table: the mathematics, the code, and what tests and the cost model need to know.
 
@@ -54,6 +89,20 @@ class Kernel:
     back as (B, *shape), a share for each row;
     `kink_at(xp, *arguments, **options)` gives the side whose derivative the backward takes at a kink, and each element's
     signed distance to the nearest one, growing with the first argument; None where the options leave no kink.
+
+    What explanations and receipts ask:
+
+    `family` says how inputs become outputs: "linear" (a weighted sum of the units before), "batch normalization"
+    (over the rows), "layer normalization" (over the units), "mask", "sum" (of arrays), "elementwise", or "";
+    `local_derivatives(xp, residual, y)` gives dy/dx route by route; an activation whose family is "elementwise" needs none,
+    its backward on ones is f'(x);
+    `parameter_factors(xp, residual)` gives, for every parameter, what it is multiplied by in the forward, (B, inputs), None
+    for ones; `transposed` names the parameters that are used transposed;
+    `forward_terms(xp, residual, unit, *arguments, **options)` gives one unit's output as a sum;
+    `saved_statistics` names fields of the residual that are rounded once and used twice, so that a receipt keeps them;
+    `formula_names(xp, names)` gives what formulas name besides arguments and options, in the precision of `names["real"]`,
+    computed in another way than the forward does; `formula_values` replaces formulas that leave something to the reader;
+    `opaque` says why a kernel gives no derivatives and terms; `initializer` is what "auto" draws before an activation.
     """
 
     name: str
@@ -69,10 +118,7 @@ class Kernel:
     domain: Mapping[str, Domain] = field(default_factory=dict)  # of arguments that are not just any real number
     variants: tuple[Mapping[str, Any], ...] = ({},)  # options worth testing beside the defaults
     kink: str | None = None  # where the function has no derivative, and the value the backward takes there
-    kink_at: Callable[..., tuple[Side, Array] | None] | None = (
-        None  # (xp, the forward's own arguments) -> that side, and
-    )
-    # each element's signed distance to the (nearest) kink, growing with the first argument; None where an option removes it
+    kink_at: Callable[..., tuple[Side, Array] | None] | None = None
     per_row: Callable[..., Any] | None = (
         None  # of kernels with parameters, but where the rows of a batch see each other
     )
@@ -82,6 +128,16 @@ class Kernel:
     link: str | None = None  # of a loss on logits: the activation that turns them into predictions
     target: Target = "values"  # what a loss is compared with
     reductions: tuple[str, ...] = ()  # of a loss: allowed reductions, default first
+    family: Family = ""
+    local_derivatives: Callable[[Namespace, Any, Array], Sequence[LocalDerivative]] | None = None
+    parameter_factors: Callable[[Namespace, Any], Mapping[str, Array | None]] | None = None
+    transposed: tuple[str, ...] = ()
+    forward_terms: Callable[..., ForwardTerms] | None = None
+    saved_statistics: tuple[str, ...] = ()
+    formula_names: Callable[[Namespace, Names], Names] | None = None
+    formula_values: Mapping[str, Callable[[Namespace, Names], Array]] = field(default_factory=dict)
+    opaque: str | None = None
+    initializer: Literal["glorot", "he", "lecun"] = "glorot"
 
     def cost(self, direction: Literal["forward", "backward"], /, **dims: int) -> Cost:
         """Return what one call costs for the given dimensions, say B=128, I=784, O=512."""
@@ -142,5 +198,6 @@ def elementwise(
         shapes={"x": ("B", "O"), "y": ("B", "O")},
         flops=lambda B, O, **_: (flops[0] * B * O, flops[1] * B * O),
         differentiable=("x",) if backward else (),
+        family="elementwise",
         **fields,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
 
 
 def add_fwd(xp: Namespace, a: Array, b: Array) -> tuple[Array, None]:
@@ -22,6 +22,12 @@ def add_bwd(xp: Namespace, res: None, dy: Array) -> tuple[Array, Array]:
     return dy, dy
 
 
+def _forward_terms(xp: Namespace, res: None, unit: int, a: Array, b: Array) -> ForwardTerms:
+    """Return one unit's output as a sum of two: what goes straight on, and what the inner layers give."""
+    left = xp.concat((a[:, unit : unit + 1], b[:, unit : unit + 1]), axis=1)
+    return ForwardTerms(left, xp.ones_like(left[0, :]), ("direct", "inner"), (unit, unit))
+
+
 KERNEL = Kernel(
     name="add",
     kind="layer",
@@ -33,4 +39,7 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (B * O, 0),
     source="He, Zhang, Ren, Sun, CVPR 2016",
     analytic=True,
+    family="sum",
+    local_derivatives=lambda xp, res, y: [LocalDerivative("element", xp.ones_like(y))],
+    forward_terms=_forward_terms,
 )

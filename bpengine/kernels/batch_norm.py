@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import normalized
 from bpengine.kernels._functions import row_mean, row_shares, row_sum, shared_mean
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Names, Namespace
 
 
 class BatchNormResidual(NamedTuple):
@@ -55,6 +56,41 @@ def batch_norm_bwd(xp: Namespace, res: BatchNormResidual, dy: Array) -> tuple[Ar
     return dx, dgamma, dbeta
 
 
+def _local_derivatives(xp: Namespace, res: BatchNormResidual, y: Array) -> list[LocalDerivative]:
+    """Return dy/dx: x_hat depends on x directly, through the mean and through the variance of the batch."""
+    scale, ones = res.gamma * res.inverse_std, xp.ones_like(res.x_hat)
+    return [
+        LocalDerivative("element", ones * scale),
+        LocalDerivative("batch", res.share * ones, ones * -scale, "mean"),
+        LocalDerivative("batch", res.share * res.x_hat, -res.x_hat * scale, "variance"),
+    ]
+
+
+def _forward_terms(
+    xp: Namespace,
+    res: BatchNormResidual,
+    unit: int,
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    *rest: Array,
+    **options: float,
+) -> ForwardTerms:
+    """Return one unit's output as a sum: the normalized input times gamma, and beta."""
+    normalized = res.x_hat[:, unit : unit + 1]
+    left = xp.concat((normalized, xp.ones_like(normalized)), axis=1)
+    return ForwardTerms(left, xp.stack((gamma[unit], beta[unit])), ("input", "bias"), (unit, unit))
+
+
+def _formula_names(xp: Namespace, names: Names) -> Names:
+    """Return each row's share in the statistics, and these; where all weights are 0, all rows have the same."""
+    x, weights = names["x"], names.get("weights")
+    given = xp.ones(len(x), dtype=names["real"]) if weights is None or not xp.any(weights != 0) else weights
+    share = (given / xp.sum(given))[:, None]
+    mean = xp.sum(share * x, axis=0)
+    return {"share": share, **normalized(xp, names, mean, xp.sum(share * (x - mean) ** 2, axis=0))}
+
+
 KERNEL = Kernel(
     name="batch_norm",
     kind="layer",
@@ -74,4 +110,10 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (8 * B * O, 8 * B * O),
     source="Ioffe, Szegedy, ICML 2015",
     analytic=True,
+    family="batch normalization",
+    local_derivatives=_local_derivatives,
+    parameter_factors=lambda xp, res: {"gamma": res.x_hat, "beta": None},
+    forward_terms=_forward_terms,
+    saved_statistics=("mean", "variance", "inverse_std", "x_hat"),
+    formula_names=_formula_names,
 )

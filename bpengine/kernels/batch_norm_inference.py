@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._functions import row_sum
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
 
 
 class BatchNormInferenceResidual(NamedTuple):
@@ -50,6 +50,27 @@ def batch_norm_inference_bwd_per_row(
     return dy * (res.gamma * res.inverse_std), dy * (res.centred * res.inverse_std), dy
 
 
+def _local_derivatives(xp: Namespace, res: BatchNormInferenceResidual, y: Array) -> list[LocalDerivative]:
+    """Return dy/dx = gamma / std; the statistics are given and do not depend on x."""
+    return [LocalDerivative("element", xp.ones_like(y) * (res.gamma * res.inverse_std))]
+
+
+def _forward_terms(
+    xp: Namespace,
+    res: BatchNormInferenceResidual,
+    unit: int,
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    *rest: Array,
+    **options: float,
+) -> ForwardTerms:
+    """Return one unit's output as a sum: the normalized input times gamma, and beta."""
+    normalized = (res.centred * res.inverse_std)[:, unit : unit + 1]
+    left = xp.concat((normalized, xp.ones_like(normalized)), axis=1)
+    return ForwardTerms(left, xp.stack((gamma[unit], beta[unit])), ("input", "bias"), (unit, unit))
+
+
 KERNEL = Kernel(
     name="batch_norm_inference",
     kind="layer",
@@ -76,4 +97,8 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (3 * B * O, 4 * B * O),
     source="Ioffe, Szegedy, ICML 2015, algorithm 2",
     analytic=True,
+    family="batch normalization",
+    local_derivatives=_local_derivatives,
+    parameter_factors=lambda xp, res: {"gamma": res.centred * res.inverse_std, "beta": None},
+    forward_terms=_forward_terms,
 )

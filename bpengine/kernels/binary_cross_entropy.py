@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import loss_factor
 from bpengine.kernels._functions import reduction_factor, tiny
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, Kernel, Names, Namespace
 
 
 class BinaryCrossEntropyResidual(NamedTuple):
@@ -43,6 +44,19 @@ def binary_cross_entropy_bwd(xp: Namespace, res: BinaryCrossEntropyResidual, dlo
     return ((1.0 - res.target) / res.no - res.target / res.yes) * (res.factor * dloss)
 
 
+def _loss(xp: Namespace, names: Names) -> Array:
+    """Return the loss with the smallest number that keeps a logarithm finite."""
+    y, target, tiny = names["y"], names["target"], names["tiny"]
+    yes, no = y + tiny, (1 - y) + tiny * y
+    return -xp.sum((target * xp.log(yes) + (1 - target) * xp.log(no)) * names["factor"])
+
+
+def _dy(xp: Namespace, names: Names) -> Array:
+    y, target, tiny = names["y"], names["target"], names["tiny"]
+    yes, no = y + tiny, (1 - y) + tiny * y
+    return ((1 - target) / no - target / yes) * names["factor"] * names["dloss"]
+
+
 KERNEL = Kernel(
     name="binary_cross_entropy",
     kind="loss",
@@ -63,4 +77,6 @@ KERNEL = Kernel(
     output="probabilities",
     target="binary",
     reductions=("mean", "batch_mean", "sum"),
+    formula_names=loss_factor,
+    formula_values={"loss": _loss, "dy": _dy},
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import class_loss_names
 from bpengine.kernels._functions import one_hot, reduction_factor, tiny
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, Kernel, Names, Namespace
 
 
 class CategoricalCrossEntropyResidual(NamedTuple):
@@ -41,6 +42,15 @@ def categorical_cross_entropy_bwd(xp: Namespace, res: CategoricalCrossEntropyRes
     return res.t / res.yes * (res.factor * -dloss)[:, None]
 
 
+def _loss(xp: Namespace, names: Names) -> Array:
+    """Return the loss with the smallest number that keeps a logarithm finite."""
+    return -xp.sum(xp.sum(names["target"] * xp.log(names["y"] + names["tiny"]), axis=1) * names["factor"])
+
+
+def _dy(xp: Namespace, names: Names) -> Array:
+    return -names["target"] / (names["y"] + names["tiny"]) * names["factor"][:, None] * names["dloss"]
+
+
 KERNEL = Kernel(
     name="categorical_cross_entropy",
     kind="loss",
@@ -61,4 +71,6 @@ KERNEL = Kernel(
     output="probabilities",
     target="classes",
     reductions=("mean", "sum"),
+    formula_names=class_loss_names,
+    formula_values={"loss": _loss, "dy": _dy},
 )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bpengine.errors import unknown
 from bpengine.kernels._functions import row_product
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Names, Namespace
 
 
 class DenseBiasColumnResidual(NamedTuple):
@@ -60,6 +60,23 @@ def dense_bias_column_bwd_per_row(
     return dx, res.x_ones[:, :, None] * dy[:, None, :]
 
 
+def _forward_terms(
+    xp: Namespace, res: DenseBiasColumnResidual, unit: int, x: Array, w: Array, *, ones: str = "last"
+) -> ForwardTerms:
+    """Return one unit's output as a sum: the inputs and the one times a column of w."""
+    n = x.shape[1]
+    if ones == "first":
+        return ForwardTerms(res.x_ones, w[:, unit], ("bias",) + ("input",) * n, tuple(range(-1, n)))
+    return ForwardTerms(res.x_ones, w[:, unit], ("input",) * n + ("bias",), tuple(range(n + 1)))
+
+
+def _formula_names(xp: Namespace, names: Names) -> Names:
+    """Return the input with its column of ones, and the rows of w that multiply the input."""
+    x, w, first = names["x"], names["w"], names["ones"] == "first"
+    ones = xp.ones((len(x), 1), dtype=names["real"])
+    return {"x_ones": xp.concat((ones, x) if first else (x, ones), axis=1), "w_x": w[1:] if first else w[:-1]}
+
+
 KERNEL = Kernel(
     name="dense_bias_column",
     kind="layer",
@@ -73,4 +90,9 @@ KERNEL = Kernel(
     flops=lambda B, I, O: (2 * B * (I + 1) * O, 4 * B * I * O + 2 * B * O),
     source="Bishop, Neural networks for pattern recognition (1995), section 4.1",
     analytic=True,
+    family="linear",
+    local_derivatives=lambda xp, res, y: [LocalDerivative("units", res.w_x)],
+    parameter_factors=lambda xp, res: {"w": res.x_ones},
+    forward_terms=_forward_terms,
+    formula_names=_formula_names,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._functions import row_product
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
 
 
 class DenseNoBiasResidual(NamedTuple):
@@ -49,6 +49,12 @@ def dense_no_bias_bwd_per_row(
     return dx, res.x[:, :, None] * dy[:, None, :]
 
 
+def _forward_terms(xp: Namespace, res: DenseNoBiasResidual, unit: int, x: Array, w: Array) -> ForwardTerms:
+    """Return x w of one unit as a sum: the inputs times its weights."""
+    n = x.shape[1]
+    return ForwardTerms(x, w[:, unit], ("input",) * n, tuple(range(n)))
+
+
 KERNEL = Kernel(
     name="dense_no_bias",
     kind="layer",
@@ -61,4 +67,8 @@ KERNEL = Kernel(
     flops=lambda B, I, O: (2 * B * I * O, 4 * B * I * O),
     source="Rumelhart, Hinton, Williams, Nature 323 (1986)",
     analytic=True,
+    family="linear",
+    local_derivatives=lambda xp, res, y: [LocalDerivative("units", res.w)],
+    parameter_factors=lambda xp, res: {"w": res.x},
+    forward_terms=_forward_terms,
 )

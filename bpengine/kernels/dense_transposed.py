@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._functions import row_product, row_sum
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
 
 
 class DenseTransposedResidual(NamedTuple):
@@ -50,6 +50,16 @@ def dense_transposed_bwd_per_row(
     return dx, dy[:, :, None] * res.x[:, None, :], dy
 
 
+def _forward_terms(
+    xp: Namespace, res: DenseTransposedResidual, unit: int, x: Array, w: Array, b: Array
+) -> ForwardTerms:
+    """Return x w + b of one unit as a sum: the inputs times its weights, and its bias."""
+    n = x.shape[1]
+    left = xp.concat((x, xp.ones_like(x[:, :1])), axis=1)
+    right = xp.concat((w[unit, :], b[unit : unit + 1]))
+    return ForwardTerms(left, right, ("input",) * n + ("bias",), tuple(range(n + 1)))
+
+
 KERNEL = Kernel(
     name="dense_transposed",
     kind="layer",
@@ -62,4 +72,9 @@ KERNEL = Kernel(
     flops=lambda B, I, O: (2 * B * I * O + B * O, 4 * B * I * O + B * O),
     source="Vincent, Larochelle, Lajoie, Bengio, Manzagol, JMLR 11 (2010), section 2.2",
     analytic=True,
+    family="linear",
+    local_derivatives=lambda xp, res, y: [LocalDerivative("units", res.w.T)],
+    parameter_factors=lambda xp, res: {"w": res.x, "b": None},
+    transposed=("w",),
+    forward_terms=_forward_terms,
 )

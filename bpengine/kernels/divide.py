@@ -45,4 +45,5 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (B * O, 3 * B * O),
     source="Leibniz, Nova methodus, Acta Eruditorum, 1684",
     analytic=True,
+    opaque="a quotient of two arrays, for a loss or a layer of one's own: neither is the other's parameter",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Names, Namespace
 
 
 class DropoutResidual(NamedTuple):
@@ -64,6 +64,33 @@ def _word(xp: Namespace, value: int) -> Array:
     return xp.full((1,), value % 2**32, dtype=xp.uint32)
 
 
+def _forward_terms(
+    xp: Namespace, res: DropoutResidual, unit: int, x: Array, counter: Array, **options: float
+) -> ForwardTerms:
+    """Return one unit's output as a sum of one term: the input times what the mask makes of it."""
+    return ForwardTerms(x[:, unit : unit + 1], res.kept[:, unit : unit + 1], ("input",), (unit,))
+
+
+def _formula_names(xp: Namespace, names: Names) -> Names:
+    """Return the mask: a hash of row, column, seed, step and layer, in unsigned arithmetic of 64 bits cut to 32."""
+    x, counter, rate = names["x"], names["counter"], names["rate"]
+    seed, step, layer = (xp.asarray(int(v), dtype=xp.uint64) for v in (*counter, names["salt"] % 2**32))
+    rows = _mixed(xp, _mixed(xp, _mixed(xp, layer ^ 0x9E3779B9) ^ seed) ^ step)
+    columns = _mixed(xp, _mixed(xp, _mixed(xp, layer ^ 0x7F4A7C15) ^ step) ^ seed)
+    row = _mixed(xp, _mixed(xp, xp.arange(x.shape[0], dtype=xp.uint64) ^ rows) ^ columns)
+    column = _mixed(xp, _mixed(xp, xp.arange(x.shape[1], dtype=xp.uint64) ^ columns) ^ rows)
+    bits = _mixed(xp, row[:, None] ^ column[None, :])
+    kept = xp.astype(bits >= min(round(rate * 2**32), 2**32 - 1), names["real"])
+    return {"kept": kept / names["real"](1 - rate)}
+
+
+def _mixed(xp: Namespace, h: Array) -> Array:
+    low = 2**32 - 1
+    h = ((h ^ (h >> 16)) * 0x7FEB352D) & low
+    h = ((h ^ (h >> 15)) * 0x846CA68B) & low
+    return h ^ (h >> 16)
+
+
 KERNEL = Kernel(
     name="dropout",
     kind="layer",
@@ -77,4 +104,8 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (12 * B * O, B * O),
     source="Srivastava et al., JMLR 15 (2014); the hash: Wellons, Prospecting for hash functions (2018)",
     analytic=True,
+    family="mask",
+    local_derivatives=lambda xp, res, y: [LocalDerivative("element", res.kept)],
+    forward_terms=_forward_terms,
+    formula_names=_formula_names,
 )

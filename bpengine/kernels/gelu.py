@@ -41,4 +41,5 @@ KERNEL = elementwise(
     flops=(78, 7),
     formula={"y": "x * Phi(x)", "dx": "dy * (Phi(x) + x * xp.exp(-x**2 / 2) / (2 * xp.pi)**0.5)"},
     source="Hendrycks, Gimpel, arXiv:1606.08415 (2016)",
+    initializer="he",
 )

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from bpengine.kernels._functions import sigmoid
-from bpengine.kernels._kernel import Array, Namespace, elementwise
+from bpengine.kernels._kernel import Array, Names, Namespace, elementwise
 
 _SLOPE = 2.0 * math.sqrt(2.0 / math.pi)
 _CUBIC = 0.044715
@@ -44,6 +44,12 @@ def gelu_tanh_bwd(xp: Namespace, res: GeluTanhResidual, dy: Array) -> Array:
     return dy * (res.gate + xp.clip(res.y, None, 40.0) * (1.0 - res.gate) * slope)
 
 
+def _formula_names(xp: Namespace, names: Names) -> Names:
+    """Return the factor that replaces Phi."""
+    x = names["x"]
+    return {"gate": (1 + xp.tanh(xp.sqrt(2 / names["real"](math.pi)) * (x + 0.044715 * x**3))) / 2}
+
+
 KERNEL = elementwise(
     "gelu_tanh",
     gelu_tanh_fwd,
@@ -54,4 +60,6 @@ KERNEL = elementwise(
         "dx": "dy * (gate + 2 * x * gate * (1 - gate) * (2 / xp.pi)**0.5 * (1 + 3 * 0.044715 * x**2))",
     },
     source="Hendrycks, Gimpel, arXiv:1606.08415 (2016), section 2",
+    formula_names=_formula_names,
+    initializer="he",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import loss_factor
 from bpengine.kernels._functions import reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -52,4 +53,5 @@ KERNEL = Kernel(
     source="Rumelhart, Hinton, Williams, Nature 323 (1986), equation 3",
     analytic=True,
     reductions=("sum", "batch_mean"),
+    formula_names=loss_factor,
 )

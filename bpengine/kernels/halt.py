@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, Kernel, Names, Namespace
 
 
 def halt(
@@ -25,6 +25,16 @@ def halt(
     return stop
 
 
+def _stop(xp: Namespace, names: Names) -> Array:
+    """Return whether to stop; a threshold that is not set stops nothing."""
+    stop = ~xp.isfinite(names["loss"])
+    if names["loss_below"] is not None:
+        stop = stop | (names["loss"] < names["loss_below"])
+    if names["step_below"] is not None:
+        stop = stop | (xp.max(names["step_size"]) < names["step_below"])
+    return stop
+
+
 KERNEL = Kernel(
     name="halt",
     kind="helper",
@@ -36,4 +46,5 @@ KERNEL = Kernel(
     formula={"stop": "~xp.isfinite(loss) | (loss < loss_below) | (xp.max(step_size) < step_below)"},
     flops=lambda **_: (4, 0),
     source="the engine's own",
+    formula_values={"stop": _stop},
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import loss_factor
 from bpengine.kernels._functions import reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -62,4 +63,6 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (7 * B * O, B * O),
     source="Huber, Annals of Mathematical Statistics 35 (1964)",
     reductions=("mean", "batch_mean", "sum"),
+    formula_names=loss_factor,
+    kink_at=lambda xp, y, target, *_, delta=1.0, **__: ("none", xp.abs(y - target) - delta),
 )

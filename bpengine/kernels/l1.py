@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import penalty_row_factor
 from bpengine.kernels._functions import penalty_factor
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, Kernel, Namespace, Side
 
 
 class L1Residual(NamedTuple):
@@ -37,6 +38,14 @@ def l1_bwd(xp: Namespace, res: L1Residual, dloss: Array) -> Array:
     return xp.sign(res.w) * (res.factor * dloss)
 
 
+def _kink_at(
+    xp: Namespace, w: Array, weights: Array | None = None, *, strength: float = 1.0, bias_row: str | None = None
+) -> tuple[Side, Array] | None:
+    """Return the distances of the weights from 0; a row of biases, which is not penalized, is far from every kink."""
+    kept = penalty_factor(xp, w, None, 1.0, bias_row)
+    return ("middle", w * kept + (1.0 - kept)) if strength != 0 else None
+
+
 KERNEL = Kernel(
     name="l1",
     kind="penalty",
@@ -51,4 +60,6 @@ KERNEL = Kernel(
     flops=lambda I, O, **_: (3 * I * O, 2 * I * O),
     kink="w = 0: the derivative is taken as 0",
     source="Tibshirani, Journal of the Royal Statistical Society B 58 (1996)",
+    formula_names=penalty_row_factor,
+    kink_at=_kink_at,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import penalty_row_factor
 from bpengine.kernels._functions import penalty_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -51,4 +52,5 @@ KERNEL = Kernel(
     flops=lambda I, O, **_: (3 * I * O, I * O),
     source="Krogh, Hertz, NIPS 1991",
     analytic=True,
+    formula_names=penalty_row_factor,
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import normalized
 from bpengine.kernels._functions import row_sum
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Names, Namespace
 
 
 class LayerNormResidual(NamedTuple):
@@ -53,6 +54,39 @@ def layer_norm_bwd_per_row(xp: Namespace, res: LayerNormResidual, dy: Array) -> 
     return layer_norm_bwd(xp, res, dy)[0], dy * res.x_hat, dy
 
 
+def _local_derivatives(xp: Namespace, res: LayerNormResidual, y: Array) -> list[LocalDerivative]:
+    """Return dy/dx: x_hat depends on x directly, through the mean and through the variance of the sample's features."""
+    share, ones = res.inverse_std / res.x_hat.shape[1], xp.ones_like(res.x_hat)
+    return [
+        LocalDerivative("element", res.inverse_std * res.gamma),
+        LocalDerivative("row", ones, -share * res.gamma * ones, "mean"),
+        LocalDerivative("row", res.x_hat, -share * res.gamma * res.x_hat, "variance"),
+    ]
+
+
+def _forward_terms(
+    xp: Namespace,
+    res: LayerNormResidual,
+    unit: int,
+    x: Array,
+    gamma: Array,
+    beta: Array,
+    *rest: Array,
+    **options: float,
+) -> ForwardTerms:
+    """Return one unit's output as a sum: the normalized input times gamma, and beta."""
+    normalized = res.x_hat[:, unit : unit + 1]
+    left = xp.concat((normalized, xp.ones_like(normalized)), axis=1)
+    return ForwardTerms(left, xp.stack((gamma[unit], beta[unit])), ("input", "bias"), (unit, unit))
+
+
+def _formula_names(xp: Namespace, names: Names) -> Names:
+    """Return the statistics of each row."""
+    x = names["x"]
+    mean = xp.mean(x, axis=1, keepdims=True)
+    return normalized(xp, names, mean, xp.mean((x - mean) ** 2, axis=1, keepdims=True))
+
+
 KERNEL = Kernel(
     name="layer_norm",
     kind="layer",
@@ -73,4 +107,10 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (8 * B * O, 11 * B * O),
     source="Ba, Kiros, Hinton, arXiv:1607.06450 (2016)",
     analytic=True,
+    family="layer normalization",
+    local_derivatives=_local_derivatives,
+    parameter_factors=lambda xp, res: {"gamma": res.x_hat, "beta": None},
+    forward_terms=_forward_terms,
+    saved_statistics=("inverse_std", "x_hat"),
+    formula_names=_formula_names,
 )

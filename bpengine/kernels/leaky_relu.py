@@ -33,4 +33,6 @@ KERNEL = elementwise(
     formula={"y": "xp.maximum(x, 0) + alpha * xp.minimum(x, 0)", "dx": "dy * ((x > 0) + alpha * (x <= 0))"},
     kink="x = 0: the derivative is taken from the left, alpha",
     source="Maas, Hannun, Ng, ICML 2013 workshop on deep learning for audio, speech and language processing",
+    initializer="he",
+    kink_at=lambda xp, x, **_: ("left", x),
 )

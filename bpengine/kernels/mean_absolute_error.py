@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import loss_factor
 from bpengine.kernels._functions import reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -50,4 +51,6 @@ KERNEL = Kernel(
     kink="y = target: the derivative is taken as 0",
     source="Laplace, 1774",
     reductions=("mean",),
+    formula_names=loss_factor,
+    kink_at=lambda xp, y, target, *_, **__: ("middle", y - target),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import loss_factor
 from bpengine.kernels._functions import reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -50,4 +51,5 @@ KERNEL = Kernel(
     source="Gauss, Theoria combinationis (1823)",
     analytic=True,
     reductions=("mean",),
+    formula_names=loss_factor,
 )

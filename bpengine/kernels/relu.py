@@ -33,4 +33,6 @@ KERNEL = elementwise(
     formula={"y": "xp.maximum(x, 0)", "dx": "dy * (x > 0)"},
     kink="x = 0: the derivative is taken as 0",
     source="Nair, Hinton, ICML 2010; the value at 0: Bertoin et al., NeurIPS 2021",
+    initializer="he",
+    kink_at=lambda xp, x: ("left", x),
 )

@@ -43,4 +43,6 @@ KERNEL = elementwise(
     },
     kink="x = 0: the derivative is taken from the left, scale * alpha = 1.7580993408473766",
     source="Klambauer, Unterthiner, Mayr, Hochreiter, NIPS 2017",
+    initializer="lecun",
+    kink_at=lambda xp, x: ("left", x),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import loss_factor
 from bpengine.kernels._functions import finite, reduction_factor, sigmoid
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -62,4 +63,5 @@ KERNEL = Kernel(
     link="sigmoid",
     target="binary",
     reductions=("mean", "batch_mean", "sum"),
+    formula_names=loss_factor,
 )

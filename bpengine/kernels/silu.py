@@ -43,4 +43,6 @@ KERNEL = elementwise(
     flops=(5, 4),
     formula={"y": "x / (1 + xp.exp(-x))", "dx": "dy * (gate + y * (1 - gate))"},
     source="Elfwing, Uchibe, Doya, Neural Networks 107 (2018)",
+    formula_names=lambda xp, names: {"gate": 1 / (1 + xp.exp(-names["x"]))},
+    initializer="he",
 )

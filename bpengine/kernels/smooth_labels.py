@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bpengine.kernels._formulas import class_targets
 from bpengine.kernels._functions import one_hot
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -32,4 +33,5 @@ KERNEL = Kernel(
     formula={"smoothed": "(1 - smoothing) * target + smoothing / (2 if binary else y.shape[1])"},
     flops=lambda B, O, **_: (2 * B * O, 0),
     source="Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, CVPR 2016, section 7",
+    formula_names=class_targets,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bpengine.kernels._kernel import Array, Kernel, Namespace
+from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
 
 
 def softmax_fwd(xp: Namespace, x: Array) -> tuple[Array, Array]:
@@ -27,6 +27,11 @@ def softmax_bwd(xp: Namespace, y: Array, dy: Array) -> Array:
     return y * (dy - xp.sum(dy * y, axis=1, keepdims=True))
 
 
+def _local_derivatives(xp: Namespace, res: Array, y: Array) -> list[LocalDerivative]:
+    """Return dy_k/dx_j = y_j [j = k] - y_j y_k: through the unit's own score, and through the sum that divides all."""
+    return [LocalDerivative("element", y), LocalDerivative("row", -y, y, "sum")]
+
+
 KERNEL = Kernel(
     name="softmax",
     kind="activation",
@@ -41,4 +46,5 @@ KERNEL = Kernel(
     flops=lambda B, O, **_: (5 * B * O, 4 * B * O),
     source="Bridle, NATO ASI F68 (1990)",
     output="probabilities",
+    local_derivatives=_local_derivatives,
 )

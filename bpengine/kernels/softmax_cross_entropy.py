@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import class_loss_names
 from bpengine.kernels._functions import one_hot, reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -87,4 +88,5 @@ KERNEL = Kernel(
     link="softmax",
     target="classes",
     reductions=("mean", "sum"),
+    formula_names=class_loss_names,
 )

@@ -31,4 +31,5 @@ KERNEL = elementwise(
     flops=(6, 4),
     formula={"y": "xp.log1p(xp.exp(x))", "dx": "dy / (1 + xp.exp(-x))"},
     source="Dugas, Bengio, Belisle, Nadeau, Garcia, NIPS 2000",
+    initializer="he",
 )

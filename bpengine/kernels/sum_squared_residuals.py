@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpengine.kernels._formulas import loss_factor
 from bpengine.kernels._functions import reduction_factor
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
@@ -51,4 +52,5 @@ KERNEL = Kernel(
     source="Legendre, 1805",
     analytic=True,
     reductions=("sum", "batch_mean"),
+    formula_names=loss_factor,
 )

@@ -14,6 +14,7 @@ import numpy as np
 
 from bpengine.backend import as_host
 from bpengine.errors import ConfigError, DataError, ShapeError, number, unknown
+from bpengine.kernels import KERNELS
 
 HostArray = np.ndarray[Any, Any]
 
@@ -140,7 +141,6 @@ INITIALIZERS: dict[str, Initializer] = {
     "lecun": LeCun(),
     "orthogonal": Orthogonal(),
 }
-_RECTIFIERS = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus")
 
 
 def make_initializer(spec: Any, activation: str = "identity") -> Initializer:
@@ -152,7 +152,7 @@ def make_initializer(spec: Any, activation: str = "identity") -> Initializer:
         return spec
     if isinstance(spec, str):
         if spec == "auto":
-            return He() if activation in _RECTIFIERS else LeCun() if activation == "selu" else Glorot()
+            return INITIALIZERS[KERNELS[activation].initializer if activation in KERNELS else "glorot"]
         if spec not in INITIALIZERS:
             raise unknown("initializer", spec, [*INITIALIZERS, "auto"])
         return INITIALIZERS[spec]

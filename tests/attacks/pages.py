@@ -33,7 +33,9 @@ from xml.etree import ElementTree
 import numpy as np
 
 import bpengine as bp
-from bpengine.explain.graphs.graph import Edge, Graph, Node, graph
+from bpengine.explain.graphs.build import graph
+from bpengine.explain.graphs.elements import Edge, Node
+from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.page import page
 from bpengine.visible import HIDDEN, visible
 from tests.attacks import hostile_files
@@ -129,10 +131,21 @@ def graphs_of(names: Names) -> Iterator[Graph]:
     yield graph(model_of(names), X, Y)
     evil, other = names["title"], names["place"]
     nodes = (
-        Node("a", "given", "forward", evil, "", (), 0, -1),
-        Node(other, "call", "forward", evil, names["layer"], (names["input"],), 0, 0),
+        Node(id="a", kind="given", phase="forward", title=evil, place="", formula=(), column=0, row=-1),
+        Node(
+            id=other,
+            kind="call",
+            phase="forward",
+            title=evil,
+            place=names["layer"],
+            formula=(names["input"],),
+            column=0,
+            row=0,
+        ),
     )
-    yield Graph(nodes, (Edge("a", other, names["class"], (1,), names["other class"]),), other)
+    yield Graph(
+        nodes, (Edge(start="a", end=other, name=names["class"], shape=(1,), values=names["other class"]),), other
+    )
 
 
 def problem(names: Names) -> str | None:

@@ -11,7 +11,8 @@ import pytest
 import bpengine as bp
 from bpengine.explain import graph
 from bpengine.explain.graphs.build import graph_of
-from bpengine.explain.graphs.graph import Edge, Graph, Node
+from bpengine.explain.graphs.elements import Edge, Node
+from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.graphs.svg import layout
 from tests.explain.networks import random_case, xor
 
@@ -30,7 +31,7 @@ def test_nodes_are_the_calls_and_edges_the_arrays() -> None:
     assert calls == [*forward, *(name.replace("_fwd", "_bwd") for name in reversed(forward))]
     assert {node.title for node in drawn.nodes if node.kind == "given"} == {"x", "target", "0.weight", "1.weight"}
     arrays = [edge for edge in drawn.edges if edge.end == "n7" and not edge.kept]
-    assert arrays == [Edge("n6", "n7", "dy", (1, 1), "[-0.123]")]
+    assert arrays == [Edge(start="n6", end="n7", name="dy", shape=(1, 1), values="[-0.123]")]
     assert "loss 0.121766" in drawn.title
     nodes = {node.id: node for node in drawn.nodes}
     assert nodes["n4"].formula[1] == "(1) [0.122]"
@@ -89,10 +90,10 @@ def test_the_picture_is_well_formed_and_no_box_lies_on_another(seed: int) -> Non
 def test_names_that_come_from_outside_are_escaped() -> None:
     evil = '<script>alert("x")</script>\\'
     nodes = (
-        Node("a", "given", "forward", evil, "", (), 0, -1),
-        Node("b", "call", "forward", evil, evil, (evil,), 0, 0),
+        Node(id="a", kind="given", phase="forward", title=evil, place="", formula=(), column=0, row=-1),
+        Node(id="b", kind="call", phase="forward", title=evil, place=evil, formula=(evil,), column=0, row=0),
     )
-    drawn = Graph(nodes, (Edge("a", "b", evil, (1,), ""),), evil)
+    drawn = Graph(nodes, (Edge(start="a", end="b", name=evil, shape=(1,), values=""),), evil)
     ElementTree.fromstring(drawn.svg())
     assert "<script" not in drawn.svg()
     assert "<script" not in drawn.mermaid()

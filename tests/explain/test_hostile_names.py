@@ -14,7 +14,8 @@ import pytest
 import bpengine as bp
 from bpengine.cli import main
 from bpengine.explain import figures
-from bpengine.explain.graphs.graph import Edge, Graph, Node
+from bpengine.explain.graphs.elements import Edge, Node
+from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.page import page
 from bpengine.visible import HIDDEN, visible
 from tests.attacks.hostile_files import HALVES, NAMES
@@ -40,10 +41,10 @@ ROWS = (np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0]]), np.array([0, 1, 0]))
 @pytest.mark.parametrize("evil", EVERY, ids=ascii)
 def test_a_graph_is_well_formed_and_shows_what_cannot_be_seen(evil: str) -> None:
     nodes = (
-        Node("a", "given", "forward", evil, "", (), 0, -1),
-        Node(evil, "call", "forward", evil, evil, (evil,), 0, 0),
+        Node(id="a", kind="given", phase="forward", title=evil, place="", formula=(), column=0, row=-1),
+        Node(id=evil, kind="call", phase="forward", title=evil, place=evil, formula=(evil,), column=0, row=0),
     )
-    drawn = Graph(nodes, (Edge("a", evil, evil, (1,), evil),), evil)
+    drawn = Graph(nodes, (Edge(start="a", end=evil, name=evil, shape=(1,), values=evil),), evil)
     for text in (drawn.svg(), drawn.dot(), drawn.mermaid()):
         text.encode()
         assert not hidden(text)

@@ -41,7 +41,7 @@ def downstream(flow: Flow, first: HostArray) -> tuple[list[HostArray], dict[int,
         edges[id(array)] = found = []
         for use in flow.uses.get(id(array), []):
             call = calls[use[0]]
-            slopes = None if call.kernel.kind == "loss" else flow.slopes(use)
+            slopes = None if call.kernel.kind == "loss" else flow.derivatives(use)
             if slopes is None and call.kernel.kind != "loss":
                 raise ConfigError(
                     f"the slopes of kernel {call.kernel.name!r} in layer {call.place} are not known here."

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.terms.local_derivatives import Slopes
+from bpengine.kernels._kernel import LocalDerivative
 from bpengine.ops import Call
 
 Link = tuple[str, str, str, int, int, float]  # kernel, place, route, unit, row, value
-Edges = Mapping[int, Sequence[tuple[Call, Sequence[Slopes] | None]]]  # id of an array -> its uses; None for the loss
+Edges = Mapping[
+    int, Sequence[tuple[Call, Sequence[LocalDerivative] | None]]
+]  # id of an array -> its uses; None for the loss
 
 
 class Search:
@@ -71,14 +73,14 @@ class Search:
                 for at, to, slope in _ends(s, row, unit):
                     yield slope, made, (call.kernel.name, call.place, s.route, to, at, slope)
 
-    def _bound(self, call: Call, slopes: Sequence[Slopes] | None) -> HostArray:
+    def _bound(self, call: Call, slopes: Sequence[LocalDerivative] | None) -> HostArray:
         if slopes is None:
             return np.asarray(np.abs(self.dy))
         ahead = self.bounds[id(call.result[0])]
         return np.asarray(np.max([_largest_way(s, ahead) for s in slopes], axis=0))
 
 
-def _largest_way(s: Slopes, ahead: HostArray) -> HostArray:
+def _largest_way(s: LocalDerivative, ahead: HostArray) -> HostArray:
     """Return, for each element, the largest |slope| * bound over what it leads to."""
     size = np.abs(s.p)
     if s.kind == "units":
@@ -88,7 +90,7 @@ def _largest_way(s: Slopes, ahead: HostArray) -> HostArray:
     return np.asarray(size * np.max(np.abs(s.q) * ahead, axis=1 if s.kind == "row" else 0, keepdims=True))
 
 
-def _ends(s: Slopes, row: int, unit: int) -> Iterator[tuple[int, int, float]]:
+def _ends(s: LocalDerivative, row: int, unit: int) -> Iterator[tuple[int, int, float]]:
     """Yield (row, unit, slope) of what an element leads to."""
     if s.kind == "units":
         yield from ((row, k, float(slope)) for k, slope in enumerate(s.p[unit]))

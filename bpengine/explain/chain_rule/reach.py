@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.terms.local_derivatives import Slopes
+from bpengine.kernels._kernel import LocalDerivative
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Reached:
     def __add__(self, other: Reached) -> Reached:
         return Reached(self.total + other.total, self.magnitude + other.magnitude, self.count + other.count)
 
-    def through(self, slopes: Sequence[Slopes]) -> Reached:
+    def through(self, slopes: Sequence[LocalDerivative]) -> Reached:
         """Return what is reached through a kernel call, along all of its routes."""
         steps = [
             Reached(_sent(self.total, s, _same), _sent(self.magnitude, s, np.abs), _sent(self.count, s, _nonzero))
@@ -42,7 +42,7 @@ def start(inputs: HostArray, rows: Sequence[int], unit: int, shape: tuple[int, .
     return Reached(total, np.abs(total), _nonzero(total))
 
 
-def _sent(values: HostArray, s: Slopes, of: Callable[[HostArray], HostArray]) -> HostArray:
+def _sent(values: HostArray, s: LocalDerivative, of: Callable[[HostArray], HostArray]) -> HostArray:
     """Send values (rows, inputs) forward through slopes, or through a function of them."""
     if s.kind == "units":
         return np.asarray(values @ of(s.p))

@@ -13,11 +13,12 @@ from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.trace import Trace
+from bpengine.kernels import KERNELS
 from bpengine.layers import Activation, BatchNorm, Dense, Dropout
 
 UNITS, LAYERS, WEIGHTS = 8, 5, 24  # what can be read on one page; weights, of one layer
 ROW = 1.3  # distance of the circles' middles, in inches
-ALONE = (Activation, BatchNorm, Dropout)  # layers whose every unit takes one input, softmax apart
+ALONE = (Activation, BatchNorm, Dropout)  # layers whose every unit takes one input
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,17 @@ def _lines(layer: LayerTrace, before: tuple[Spot, ...], after: tuple[Spot, ...])
             for end in ends:
                 yield Weighted(start, end, *(float(table[i, end.unit]) for table in tables))
         return
-    alone = isinstance(layer.layer, ALONE) and layer.activation != "softmax"
+    alone = isinstance(layer.layer, ALONE) and not _mixes_units(layer.activation)
     for start in before:
         for end in ends:
             if not alone or start.unit == end.unit:
                 yield Line(start, end)
+
+
+def _mixes_units(activation: str | None) -> bool:
+    """Tell whether each output of an activation depends on all inputs, as those of a softmax."""
+    kernel = KERNELS.get(activation or "")
+    return kernel is not None and kernel.local_derivatives is not None
 
 
 def _table(arrays: dict[str, Any], layer: Dense) -> HostArray:

@@ -6,6 +6,7 @@ from bpengine.explain.figures import canvas
 from bpengine.explain.terms.sums import Terms
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explain import explain_trace
+from bpengine.explain.units.labels import family_of
 from bpengine.i18n.translate import Words
 
 TERMS = 4  # of a sum, before the rest is one number
@@ -18,7 +19,7 @@ def told_sum(traced: Trace, place: str, unit: int, row: int, say: Words) -> list
     if told.incoming is None:
         lines = [say("outside"), f"dL/da = {canvas.number(float(told.da[0]))}"]
     else:
-        dense = all(kernel.startswith("dense") for kernel in told.incoming.kernel)
+        dense = all(family_of(kernel) == "linear" for kernel in told.incoming.kernel)
         lines = [say("sum_of_unit" if dense else "sum_other", unit=unit, place=place)]
         lines.append(f"dL/da = {_written(told.incoming.terms(0, TERMS), say)}")
     if told.through is not None:

@@ -80,7 +80,7 @@ def _relative_slopes(traced: Trace, layer: LayerTrace) -> HostArray | None:
     """Return each unit's largest |f'(z)| over the batch, relative to the steepest slope the activation has."""
     for position, slopes in traced.slopes.items():
         call = traced.calls[position]
-        if call.kernel.kind == "activation" and call.result[0] is layer.a and call.kernel.name != "softmax":
+        if call.kernel.kind == "activation" and call.result[0] is layer.a and call.kernel.local_derivatives is None:
             options = tuple(sorted(call.options.items()))
             largest = _steepest(call.kernel.name, options) if known(call.kernel) else _steepest_of(call.kernel, {})
             if not largest > 0:

@@ -17,7 +17,6 @@ from bpengine.i18n.message import Reason, reason
 from bpengine.kernels import KERNELS
 
 Wrong = tuple[int, Reason]
-_BY_ROWS = ("batch_norm", "moving_average")  # rows count in them as in the loss
 _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backward) if f}
 
 
@@ -101,7 +100,7 @@ class Wiring:
                 yield self.lines[turn], reason("role", name=name, role=role)
         for number, call in self.calls.items():
             row = _OWNER[call["function"]]
-            by_rows = row.name in _BY_ROWS and "of" not in call
+            by_rows = "weights" in row.arguments and row.kind in ("layer", "helper") and "of" not in call
             if by_rows and call["inputs"].get("weights") != loss["inputs"].get("weights"):
                 yield self.lines[number], reason("row_weights", function=call["function"])
             needed = (number <= turn and row.kind in ("layer", "activation", "loss")) or row.kind == "penalty"

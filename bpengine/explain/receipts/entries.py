@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.receipts.write import STATISTICS
 from bpengine.i18n.message import DoesNotFollow, reason
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Kernel
@@ -23,7 +22,7 @@ DTYPES: Final = frozenset({"bool", "float32", "float64"}) | WHOLE
 NOT_FINITE: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 AXES: Final = 32
 LONGEST: Final = 1000
-STATISTICS_KEPT: Final = frozenset(name for names in STATISTICS.values() for name in names)
+STATISTICS_KEPT: Final = frozenset(name for row in KERNELS.values() for name in row.saved_statistics)
 Shape = tuple[str | int, ...]
 FUNCTIONS: Final = {f.__name__: row for row in KERNELS.values() for f in (row.forward, row.backward) if f is not None}
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.receipts.formula_names import SPECIAL, Names, names_of
-from bpengine.explain.receipts.write import STATISTICS
+from bpengine.explain.receipts.formula_names import names_of
 from bpengine.i18n.message import DoesNotFollow, reason
 from bpengine.kernels import KERNELS
+from bpengine.kernels._kernel import Names
 
 WIDE = np.longdouble
 
@@ -40,11 +40,11 @@ def derive(
         if back and row.kind == "activation":
             names["y"] = _evaluated(row.formula["y"], names)
         for name in sorted(wanted, key=lambda n: n.startswith("new_w")):  # new_w is made of the other new ones
-            special = SPECIAL.get((row.name, name))
-            derived[name] = special(names) if special else _evaluated(row.formula[name], names)
+            special = row.formula_values.get(name)
+            derived[name] = special(np, names) if special else _evaluated(row.formula[name], names)
             names[name] = derived[name]
         if not back:
-            derived |= {name: names[name] for name in STATISTICS.get(row.name, ())}
+            derived |= {name: names[name] for name in row.saved_statistics}
     return {name: np.asarray(value) for name, value in derived.items()}
 
 

@@ -23,10 +23,6 @@ from bpengine.ops import Call, known
 from bpengine.writing import write_whole
 
 FORMAT = "bpengine training step 1"
-STATISTICS = {
-    "batch_norm": ("mean", "variance", "inverse_std", "x_hat"),
-    "layer_norm": ("inverse_std", "x_hat"),
-}  # of a normalization: rounded once, used twice
 
 
 def receipt(traced: Trace) -> Iterator[str]:
@@ -135,7 +131,7 @@ class _Book:
 
     def _kept(self, call: Call, names: dict[str, HostArray]) -> dict[str, HostArray]:
         """Return a call's outputs, and the statistics that a normalization leaves for its backward pass and for itself."""
-        kept = () if call.function.endswith("_bwd") else STATISTICS.get(call.kernel.name, ())
+        kept = () if call.function.endswith("_bwd") else call.kernel.saved_statistics
         return {**names, **{name: getattr(call.result[1], name) for name in kept}}
 
     def _array(self, array: HostArray) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.check.problem import foreign
-from bpengine.explain.terms.local_derivatives import Slopes, is_transposed, parameter_factors, slopes
+from bpengine.explain.terms.local_derivatives import is_transposed, local_derivatives, parameter_factors
 from bpengine.explain.terms.sums import Sums, concatenated
 from bpengine.explain.trace.trace import Trace
+from bpengine.kernels._kernel import LocalDerivative
 from bpengine.ops import Call, known
 
 Use = tuple[int, str]  # position of a forward call, name of its argument
@@ -55,17 +57,18 @@ class Flow:
         given: HostArray = self.trace.calls[self.backward_of[position]].args[1]
         return given
 
-    def slopes(self, use: Use) -> list[Slopes] | None:
-        """Return the local slopes of a use, or None for a kernel whose slopes are not known.
+    def derivatives(self, use: Use) -> Sequence[LocalDerivative] | None:
+        """Return the local derivatives of a use, or None for a kernel whose derivatives are not known.
 
-        An activation of one's own need not bend each number by itself: its slopes are known where they explain its gradient.
+        An activation of one's own need not work on each number by itself: its derivatives are known where they explain its
+        gradient.
         """
         call, on_ones = self.trace.calls[use[0]], self.trace.slopes.get(use[0])
         if not known(call.kernel) and on_ones is not None:
             given, dy = self.contribution(use), self.cotangent(use[0])
             if given is None or not np.allclose(given, dy * on_ones, rtol=8.0 * self.eps, atol=0.0):
                 return None
-        return slopes(call, use[1], on_ones)
+        return local_derivatives(call, on_ones)
 
     def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
         """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array.
@@ -84,10 +87,10 @@ class Flow:
         call = self.trace.calls[use[0]]
         if call.kernel.kind == "loss":
             return [self._from_loss(use[0], unit)]
-        found = self.slopes(use)
+        found = self.derivatives(use)
         if found is None:
             given = self.contribution(use)
-            whole = Slopes("element", np.ones(call.args[0].shape), route="whole")
+            whole = LocalDerivative("element", np.ones(call.args[0].shape), route="whole")
             return [] if given is None else [self._along(whole, call, given, unit)]
         dy = self.cotangent(use[0])
         return [self._along(s, call, dy, unit) for s in found]
@@ -114,7 +117,7 @@ class Flow:
             left = left if call.args[1].ndim == 2 else left[unit : unit + 1]
         return self._sums(value, left, dz[:, unit][np.newaxis], call, "input", np.full((1, 1), unit), number)
 
-    def _along(self, slope: Slopes, call: Call, dy: HostArray, unit: int) -> Sums:
+    def _along(self, slope: LocalDerivative, call: Call, dy: HostArray, unit: int) -> Sums:
         """Return the terms of one unit's gradient along one route: the gradients dy that come back, times the slopes."""
         rows, units = dy.shape
         each, value = np.arange(rows)[:, np.newaxis], np.zeros(rows)

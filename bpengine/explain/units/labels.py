@@ -1,20 +1,28 @@
-"""Names of terms: where a number in a sum comes from, in words."""
+"""Names of terms: where a number in a sum comes from, in words, by the family of the kernel that it went through."""
 
 from __future__ import annotations
 
 from bpengine.explain.terms.sums import Term
 from bpengine.i18n.translate import Words
+from bpengine.kernels import KERNELS
+from bpengine.kernels._kernel import Family
+
+
+def family_of(kernel: str) -> Family:
+    """Return the family of a kernel by name, "" for one of a user's own."""
+    return KERNELS[kernel].family if kernel in KERNELS else ""
 
 
 def forward_label(term: Term, say: Words) -> str:
     """Name a term of a unit's own sum."""
+    family = family_of(term.kernel)
     if term.route == "bias":
         return say("bias")
-    if term.kernel == "add":
+    if family == "sum":
         return say("straight" if term.route == "direct" else "inner")
-    if term.kernel.startswith(("batch_norm", "layer_norm")):
+    if family.endswith("normalization"):
         return say("normalized")
-    return say("input", unit=term.unit) if term.kernel.startswith("dense") else say("same_unit")
+    return say("input", unit=term.unit) if family == "linear" else say("same_unit")
 
 
 def back_label(term: Term, say: Words) -> str:
@@ -25,15 +33,15 @@ def back_label(term: Term, say: Words) -> str:
         return say("own_loss_label", name=term.kernel, row=term.row, unit=term.unit)
     if term.route == "outside":
         return say("outside_label", place=term.place)
-    where = say("next_unit", unit=term.unit, place=term.place)
-    if term.kernel.startswith("dense"):
+    family, where = family_of(term.kernel), say("next_unit", unit=term.unit, place=term.place)
+    if family == "linear":
         return where
-    if term.kernel == "dropout":
+    if family == "mask":
         return f"{where}, {say('kept')}"
-    if term.kernel == "add":
+    if family == "sum":
         return f"{where}, {say('inner_add')}"
-    if term.kernel.startswith("batch_norm"):
+    if family == "batch normalization":
         where = say("with_row", label=where, row=term.row)
-    if term.kernel in ("batch_norm", "layer_norm", "softmax") or term.route == "whole":
+    if term.route == "whole" or (term.kernel in KERNELS and KERNELS[term.kernel].local_derivatives):
         return f"{where}, {say(term.route)}"
     return say("activation_slope", name=term.kernel, unit=term.unit, place=term.place)

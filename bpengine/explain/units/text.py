@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.explain.terms.sums import Sums, Terms
-from bpengine.explain.units.labels import back_label, forward_label
+from bpengine.explain.units.labels import back_label, family_of, forward_label
 from bpengine.explain.units.unit_result import ParameterSums, UnitResult
 from bpengine.i18n.translate import Words, factor, shown
 
@@ -49,7 +49,7 @@ def rows_in_full(e: UnitResult) -> list[int]:
 def _row_lines(e: UnitResult, r: int, say: Words, largest: int) -> Iterator[str]:
     yield f"{say('row', row=e.rows[r])}"
     if e.forward is not None:
-        yield "  " + say("forward" if e.forward.kernel[0].startswith("dense") else "forward_other")
+        yield "  " + say("forward" if family_of(e.forward.kernel[0]) == "linear" else "forward_other")
         yield from _sum_lines(e.forward.terms(r, largest), say, forward_label, say("sum_z"))
     elif "a" in e.outside:
         yield "  " + say("outside_forward")
@@ -75,7 +75,7 @@ def _backward_head(incoming: Sums) -> str:
         return "from_loss"
     if set(incoming.route) == {"own loss"}:
         return "from_own_loss"
-    return "backward" if all(name.startswith("dense") for name in incoming.kernel) else "backward_other"
+    return "backward" if all(family_of(name) == "linear" for name in incoming.kernel) else "backward_other"
 
 
 def _sum_lines(terms: Terms, say: Words, label: Any, total: str) -> Iterator[str]:
