@@ -17,8 +17,8 @@ from bpengine.cli.check import FAILED
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, verify, write_receipt
 from bpengine.explain.receipts.verified import Verified
+from bpengine.explain.result import translator_for
 from bpengine.explain.units.explain import explain_trace
-from bpengine.i18n.translate import translator
 from bpengine.visible import visible, visible_json
 from bpengine.writing import write_whole
 
@@ -103,7 +103,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Explain and print."""
-    translator(lang)  # a language that is not spoken is refused before any work
+    translator_for(lang)  # a language that is not spoken is refused before any work
     if verify_ is not None:
         _verified(verify(verify_), lang, as_json=as_json)
         return

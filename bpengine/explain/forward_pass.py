@@ -9,14 +9,14 @@ from typing import Any
 from bpengine.errors import number
 from bpengine.explain.decisions import Verdict, verdicts
 from bpengine.explain.lookup import check_row
-from bpengine.explain.result import Result
+from bpengine.explain.result import Result, translator_for
 from bpengine.explain.terms.dataflow import Flow
 from bpengine.explain.terms.forward_terms import own_forward
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.nonfinite import Cause
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.translate import Words, factor, shown, translator
+from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.json_values import json_object
 
 THRESHOLD = 0.5
@@ -47,7 +47,7 @@ class ForwardPass(Result):
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the pass in words, English or Portuguese; sums show their `largest` terms."""
-        return "\n".join(_lines(self, translator(lang), largest))
+        return "\n".join(_lines(self, translator_for(lang), largest))
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per unit and row: pandas.DataFrame(passed.to_rows())."""
@@ -102,42 +102,51 @@ def _kind(layer: LayerTrace) -> str:
     return f"{name}, {layer.activation}" if layer.activation and name != "Activation" else layer.activation or name
 
 
-def _lines(told: ForwardPass, say: Words, largest: int) -> Iterator[str]:
+def _lines(told: ForwardPass, translate: Translate, largest: int) -> Iterator[str]:
     if told.first_bad:
-        yield say("bad", cause=told.first_bad.told(say))
+        yield translate("bad", cause=told.first_bad.translated(translate))
     kinds = dict(told.layers)
     for row in dict.fromkeys(unit.row for unit in told.units):
-        yield say("row", row=row)
+        yield translate("row", row=row)
         last = None
         for unit in (u for u in told.units if u.row == row):
             if unit.place != last:
-                yield f"  {say('layer', place=unit.place, kind=kinds[unit.place])}"
+                yield f"  {translate('layer', place=unit.place, kind=kinds[unit.place])}"
             last = unit.place
-            yield f"    {say('next_unit', unit=unit.unit, place=unit.place)}: {_sum(unit, say, largest)}"
-        yield from (f"  {_judgement(v, told.threshold, say)}" for v in told.verdicts if v.row == row)
+            yield f"    {translate('next_unit', unit=unit.unit, place=unit.place)}: {_sum(unit, translate, largest)}"
+        yield from (f"  {_judgement(v, told.threshold, translate)}" for v in told.verdicts if v.row == row)
 
 
-def _sum(unit: UnitForward, say: Words, largest: int) -> str:
+def _sum(unit: UnitForward, translate: Translate, largest: int) -> str:
     """Return "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.899..."."""
-    text = shown(unit.z, 6)
+    text = format_number(unit.z, 6)
     if unit.sums is not None:
         terms = unit.sums.terms(0, largest)
-        parts = [f"({shown(t.left, 6)} x {factor(t.right, 6)})" for t in terms]
+        parts = [f"({format_number(t.left, 6)} x {format_factor(t.right, 6)})" for t in terms]
         if terms.left_out:
-            parts.append(f"{shown(terms.rest, 6)} [{say('rest', count=terms.left_out)}]")
+            parts.append(f"{format_number(terms.rest, 6)} [{translate('rest', count=terms.left_out)}]")
         text = " + ".join(parts)
     if unit.activation in (None, "identity"):
-        return f"{text} = {shown(unit.a)}"
-    middle = f" = {unit.activation}({shown(unit.z)})" if unit.sums is not None else ""
-    return f"{unit.activation}({text}){middle} = {shown(unit.a)}"
+        return f"{text} = {format_number(unit.a)}"
+    middle = f" = {unit.activation}({format_number(unit.z)})" if unit.sums is not None else ""
+    return f"{unit.activation}({text}){middle} = {format_number(unit.a)}"
 
 
-def _judgement(v: Verdict, threshold: float, say: Words) -> str:
+def _judgement(v: Verdict, threshold: float, translate: Translate) -> str:
     if v.kind == "value":
-        numbers = {"target": shown(v.target), "value": factor(v.output), "residual": shown(v.target - v.output)}
-        return say("residual", **numbers)
-    judged = "" if v.right is None else say("right" if v.right else "wrong")
-    numbers = {"verdict": f"{v.verdict:g}", "target": f"{v.target:g}", "value": shown(v.output), "judged": judged}
+        numbers = {
+            "target": format_number(v.target),
+            "value": format_factor(v.output),
+            "residual": format_number(v.target - v.output),
+        }
+        return translate("residual", **numbers)
+    judged = "" if v.right is None else translate("right" if v.right else "wrong")
+    numbers = {
+        "verdict": f"{v.verdict:g}",
+        "target": f"{v.target:g}",
+        "value": format_number(v.output),
+        "judged": judged,
+    }
     if v.kind == "class":
-        return say("chosen_judged", **numbers)
-    return say("verdict_alone" if v.right is None else "verdict", threshold=f"{threshold:g}", **numbers)
+        return translate("chosen_judged", **numbers)
+    return translate("verdict_alone" if v.right is None else "verdict", threshold=f"{threshold:g}", **numbers)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, unknown
+from bpengine.i18n.translate import LANGUAGES, Translate, translator
+
+
+def translator_for(lang: str, more: Mapping[str, tuple[str, str]] | None = None) -> Translate:
+    """Return what translates into a language, with phrases beside the shared ones; raise ConfigError for another language."""
+    if lang not in LANGUAGES:
+        raise unknown("language", lang, LANGUAGES)
+    return translator(lang, more)
 
 
 class Result(ABC):

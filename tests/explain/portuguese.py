@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterable
 
 from bpengine.i18n.phrases import PHRASES
-from bpengine.i18n.phrases.figures import LABELS
+from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.phrases.page import PAGE
 from bpengine.kernels import KERNELS
 
 TABLES = {
     f"{name} {key}": both
-    for name, table in (("room", PHRASES), ("figure", LABELS), ("page", PAGE))
+    for name, table in (("room", PHRASES), ("figure", FIGURES), ("page", PAGE))
     for key, both in table.items()
 }
 # the field's English terms, which stand in brackets

@@ -20,7 +20,7 @@ from bpengine.explain.figures.canvas import number, write
 from bpengine.explain.sweeps.trajectory import Walk
 from bpengine.i18n.phrases.causes import RULES
 from bpengine.i18n.phrases.figures import LABELS
-from bpengine.i18n.translate import rule_words, words
+from bpengine.i18n.translate import translated_rule, translator
 from bpengine.training.history import Epoch
 from tests.explain.networks import dosage, xor
 from tests.not_finite import put
@@ -495,11 +495,11 @@ def test_labels_are_in_the_language(lang: str, number: int) -> None:
     [bp.StepSizeBelow(0.01), bp.LossBelow(0.5), bp.NoImprovement(3), "7 epochs", "9 steps", "interrupted", "callback"],
 )
 def test_every_rule_is_told_in_portuguese(rule: Any) -> None:
-    told = rule_words(str(rule), words("pt"))
+    told = translated_rule(str(rule), translator("pt"))
     assert told != str(rule)
     assert re.findall(r"[\d.]+", told) == re.findall(r"[\d.]+", str(rule))
-    assert rule_words(str(rule), words("en")) == str(rule)
-    assert rule_words("a rule of one's own", words("pt")) == "a rule of one's own"
+    assert translated_rule(str(rule), translator("en")) == str(rule)
+    assert translated_rule("a rule of one's own", translator("pt")) == "a rule of one's own"
     assert len(RULES) == 7
 
 

@@ -17,7 +17,7 @@ from bpengine_numpy import NumpyBackend
 import bpengine as bp
 from bpengine.explain.terms.sums import ULPS
 from bpengine.explain.units.explain import explain_trace
-from bpengine.i18n.translate import factor
+from bpengine.i18n.translate import format_factor
 from bpengine.kernels.dense import dense_bwd
 from tests.explain.networks import random_case, xor
 from tests.not_finite import put
@@ -167,8 +167,8 @@ def test_the_rest_is_one_term_and_still_adds_up() -> None:
     )
     line = next(line for line in many.text().splitlines() if line.startswith("  0.weight[2,1]: gradient = "))
     rows = many.parameters[0].data.terms(2, largest=4)
-    written = " + ".join(f"{t.left:.6g} x {factor(t.right, 6)}" for t in rows)
-    assert f"= {written} + {factor(rows.rest, 6)} [5 smaller terms] = " in line
+    written = " + ".join(f"{t.left:.6g} x {format_factor(t.right, 6)}" for t in rows)
+    assert f"= {written} + {format_factor(rows.rest, 6)} [5 smaller terms] = " in line
     assert [explained.incoming.terms(0, largest).left_out for largest in (38, 39, 40)] == [2, 0, 0]
 
 

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.explain.result import Result
+from bpengine.explain.result import Result, translator_for
 from bpengine.explain.terms.sums import ULPS, Term, allowed
 from bpengine.explain.trace.nonfinite import Cause
 from bpengine.explain.units.labels import back_label
-from bpengine.i18n.translate import Words, factor, shown, translator
+from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.json_values import json_object
 
 
@@ -64,21 +64,22 @@ class Paths(Result):
 
     def text(self, lang: str = "en") -> str:
         """Return the paths in words, English or Portuguese."""
-        say = translator(lang)
-        lines = [say("path_title", name=self.name, count=self.count)]
-        lines += [say("bad", cause=self.first_bad.told(say))] if self.first_bad else []
+        translate = translator_for(lang)
+        lines = [translate("path_title", name=self.name, count=self.count)]
+        lines += [translate("bad", cause=self.first_bad.translated(translate))] if self.first_bad else []
         for path in self.paths:
-            text = " x ".join(factor(f.value, 6) for f in path.factors)
-            lines += [f"  {_route(path, say)}", f"    {text} = {shown(path.product)}"]
+            text = " x ".join(format_factor(f.value, 6) for f in path.factors)
+            lines += [f"  {_route(path, translate)}", f"    {text} = {format_number(path.product)}"]
         if self.count > len(self.paths):
-            lines.append(f"  {say('path_rest', count=self.count - len(self.paths))}: {shown(self.rest)}")
-        verdict = say("path_agree" if self.agrees else "path_differ")
-        lines.append(f"  {say('path_all')} = {shown(self.all_paths)}")
+            lines.append(f"  {translate('path_rest', count=self.count - len(self.paths))}: {format_number(self.rest)}")
+        verdict = translate("path_agree" if self.agrees else "path_differ")
+        lines.append(f"  {translate('path_all')} = {format_number(self.all_paths)}")
         lines.append(
-            f"  {say('path_engine')} = {shown(self.gradient)}" + (f": {verdict}" if not self.first_bad else "")
+            f"  {translate('path_engine')} = {format_number(self.gradient)}"
+            + (f": {verdict}" if not self.first_bad else "")
         )
         if self.penalty:
-            lines.append(f"  ({say('path_penalty', value=shown(self.penalty))})")
+            lines.append(f"  ({translate('path_penalty', value=format_number(self.penalty))})")
         return "\n".join(lines)
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -96,14 +97,14 @@ class Paths(Result):
         return json_object({**vars(self), "paths": paths, "agrees": self.agrees, "first_bad": bad})
 
 
-def _route(path: Path, say: Words) -> str:
+def _route(path: Path, translate: Translate) -> str:
     """Name the stations of a path, from the loss to the weight."""
-    return " <- ".join(_station(f, say) for f in path.factors)
+    return " <- ".join(_station(f, translate) for f in path.factors)
 
 
-def _station(f: Factor, say: Words) -> str:
+def _station(f: Factor, translate: Translate) -> str:
     if f.route == "loss":
-        return say("factor_loss", unit=f.unit, row=f.row)
+        return translate("factor_loss", unit=f.unit, row=f.row)
     if f.route == "input":
-        return say("factor_input", row=f.row)
-    return back_label(Term(f.kernel, f.place, f.route, f.unit, f.row, f.value, 1.0, f.value), say)
+        return translate("factor_input", row=f.row)
+    return back_label(Term(f.kernel, f.place, f.route, f.unit, f.row, f.value, 1.0, f.value), translate)

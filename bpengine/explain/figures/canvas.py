@@ -15,7 +15,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
-from bpengine.i18n.translate import shown
+from bpengine.i18n.translate import format_number
 from bpengine.visible import visible
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
 
 def number(value: float, digits: int = 4) -> str:
     """Return a number for a figure, with a minus sign as wide as a plus; one that is not finite is marked."""
-    return shown(value, digits).replace("-", "\N{MINUS SIGN}")
+    return format_number(value, digits).replace("-", "\N{MINUS SIGN}")
 
 
 def spans_decades(values: HostArray) -> bool:

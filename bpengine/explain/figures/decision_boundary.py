@@ -10,8 +10,9 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.explain.figures import canvas
-from bpengine.i18n.phrases.figures import spoken
-from bpengine.i18n.translate import Words
+from bpengine.explain.result import translator_for
+from bpengine.i18n.phrases.figures import FIGURES
+from bpengine.i18n.translate import Translate
 from bpengine.streams import stream
 from bpengine.training.inputs import check_rows, classes_of
 
@@ -40,7 +41,7 @@ def decision_boundary(
     Raises ShapeError for a network that has not 2 inputs, DataError for more than two values of y with one output,
     ConfigError for more than five classes, an unknown language, or without matplotlib.
     """
-    say, network = spoken(lang), model.network
+    translate, network = translator_for(lang, FIGURES), model.network
     if network.inputs != 2:
         hint = " Use fitted_curve." if network.inputs == 1 else " Train on two of the features to draw it."
         raise ShapeError(f"decision_boundary requires a network with 2 inputs, got {network.inputs}.{hint}")
@@ -52,16 +53,16 @@ def decision_boundary(
     data = np.asarray(rows.x, dtype=float)
     labels, names = _labels(model, np.asarray(rows.target), threshold)
     figure = canvas.sheet(7.2, 6.2)
-    axes = canvas.frame(figure.subplots(), *(features or [say("feature", unit=i) for i in (0, 1)]), grid=False)
+    axes = canvas.frame(figure.subplots(), *(features or [translate("feature", unit=i) for i in (0, 1)]), grid=False)
     sides = [np.linspace(*canvas.margin(column.min(), column.max(), 0.15), POINTS) for column in data.T]
     plane = np.stack(np.meshgrid(*sides), axis=-1)
     output = _predict(model, plane.reshape(-1, 2)).reshape(POINTS, POINTS, -1)
-    (_one_output if network.outputs == 1 else _largest)(figure, axes, sides, output, threshold, say)
+    (_one_output if network.outputs == 1 else _largest)(figure, axes, sides, output, threshold, translate)
     verdicts = _verdicts(_predict(model, data), threshold)
-    _rows(axes, data, labels, verdicts != labels, names, say)
-    _not_finite(axes, plane[~np.isfinite(output).all(axis=2)], say)
+    _rows(axes, data, labels, verdicts != labels, names, translate)
+    _not_finite(axes, plane[~np.isfinite(output).all(axis=2)], translate)
     right = int(np.sum(verdicts == labels))
-    canvas.title(figure, say("boundary"), say("on_right_side", right=right, rows=len(data)))
+    canvas.title(figure, translate("boundary"), translate("on_right_side", right=right, rows=len(data)))
     canvas.legend(figure, axes)
     return figure
 
@@ -95,7 +96,7 @@ def _labels(model: Any, target: HostArray, threshold: float) -> tuple[HostArray,
 
 
 def _one_output(
-    figure: Figure, axes: Axes, sides: list[HostArray], output: HostArray, threshold: float, say: Words
+    figure: Figure, axes: Axes, sides: list[HostArray], output: HostArray, threshold: float, translate: Translate
 ) -> None:
     """Shade by the output, and draw the line where it is the threshold."""
     shown = np.ma.masked_invalid(output[:, :, 0])
@@ -106,19 +107,23 @@ def _one_output(
     norm = canvas.library("colors").Normalize(threshold - reach, threshold + reach)
     mesh = axes.pcolormesh(*sides, shown, cmap=shades, norm=norm, shading="gouraud", rasterized=True)
     bar = figure.colorbar(mesh, ax=axes, format=lambda v, _: canvas.number(v, 3))
-    bar.set_label(say("colourbar"), fontsize=canvas.LABEL, color=canvas.INK)
+    bar.set_label(translate("colourbar"), fontsize=canvas.LABEL, color=canvas.INK)
     bar.ax.tick_params(labelsize=canvas.TEXT, colors=canvas.INK)
     low, high = float(shown.min()), float(shown.max())
     bar.ax.set_ylim(low, high) if low < high else None
     if low < threshold < high:
         axes.contour(*sides, shown, levels=[threshold], colors=canvas.INK, linewidths=2.4)
         axes.plot(
-            [], [], color=canvas.INK, linewidth=2.4, label=say("boundary_line", threshold=canvas.number(threshold))
+            [],
+            [],
+            color=canvas.INK,
+            linewidth=2.4,
+            label=translate("boundary_line", threshold=canvas.number(threshold)),
         )
 
 
 def _largest(
-    figure: Figure, axes: Axes, sides: list[HostArray], output: HostArray, threshold: float, say: Words
+    figure: Figure, axes: Axes, sides: list[HostArray], output: HostArray, threshold: float, translate: Translate
 ) -> None:
     """Shade each point by the class of its largest output, and draw the lines between classes."""
     chosen = np.ma.masked_array(np.argmax(output, axis=2), ~np.isfinite(output).all(axis=2))
@@ -130,10 +135,12 @@ def _largest(
         ahead = np.ma.masked_invalid(output[:, :, k] - np.max(np.delete(output, k, axis=2), axis=2))
         if ahead.count() and ahead.min() < 0 < ahead.max():
             axes.contour(*sides, ahead, levels=[0.0], colors=canvas.INK, linewidths=1.4)
-    axes.plot([], [], color=canvas.INK, linewidth=1.4, label=say("boundary_argmax"))
+    axes.plot([], [], color=canvas.INK, linewidth=1.4, label=translate("boundary_argmax"))
 
 
-def _rows(axes: Axes, data: HostArray, labels: HostArray, wrong: HostArray, names: list[str], say: Words) -> None:
+def _rows(
+    axes: Axes, data: HostArray, labels: HostArray, wrong: HostArray, names: list[str], translate: Translate
+) -> None:
     size = 13 if len(data) <= 30 else 7 if len(data) <= 400 else 4
     for k, ((colour, marker), name) in enumerate(zip(CLASSES, names, strict=False)):
         own = data[labels == k]
@@ -144,7 +151,7 @@ def _rows(axes: Axes, data: HostArray, labels: HostArray, wrong: HostArray, name
             "clip_on": False,
         }
         axes.plot(
-            *own.T, marker=marker, markersize=size, linestyle="", label=say("class", name=name), zorder=4, **style
+            *own.T, marker=marker, markersize=size, linestyle="", label=translate("class", name=name), zorder=4, **style
         )
     if wrong.any():
         ring: canvas.Style = {
@@ -153,13 +160,13 @@ def _rows(axes: Axes, data: HostArray, labels: HostArray, wrong: HostArray, name
             "markeredgecolor": canvas.INK,
             "markeredgewidth": 1.3,
         }
-        axes.plot(*data[wrong].T, marker="o", linestyle="", label=say("wrong_side"), zorder=5, **ring)
+        axes.plot(*data[wrong].T, marker="o", linestyle="", label=translate("wrong_side"), zorder=5, **ring)
 
 
-def _not_finite(axes: Axes, points: HostArray, say: Words) -> None:
+def _not_finite(axes: Axes, points: HostArray, translate: Translate) -> None:
     """Mark the points of the plane for which the output is not finite, a few of them."""
     if len(points):
         where = ", ".join(canvas.number(v) for v in points[0])
         few = points[stream("figure points", 0).permutation(len(points))[:200]]  # every so many would lie on a line
-        label = say("not_finite", count=len(points), where=where)
+        label = translate("not_finite", count=len(points), where=where)
         axes.plot(*few.T, canvas.BAD, color=canvas.INK, markersize=5, label=label)

@@ -10,8 +10,9 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, ShapeError
 from bpengine.explain.figures import canvas
-from bpengine.i18n.phrases.figures import spoken
-from bpengine.i18n.translate import Words
+from bpengine.explain.result import translator_for
+from bpengine.i18n.phrases.figures import FIGURES
+from bpengine.i18n.translate import Translate
 from bpengine.training.inputs import check_rows
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def fitted_curve(
     Raises ShapeError for a network with more than one input, ConfigError for more than four curves, for class numbers as
     targets, an unknown language, or without matplotlib.
     """
-    say, also = spoken(lang), also or {}
+    translate, also = translator_for(lang, FIGURES), also or {}
     network = model.network
     if network.inputs != 1:
         hint = " Use decision_boundary." if network.inputs == 2 else " Sweep a parameter instead, or explain a unit."
@@ -53,13 +54,13 @@ def fitted_curve(
         )
     rows = check_rows(network, x, y, dtype=model.dtype)
     figure = canvas.sheet(8.0, 5.4)
-    axes = canvas.frame(figure.subplots(), feature or say("feature", unit=0), say("output_axis"))
+    axes = canvas.frame(figure.subplots(), feature or translate("feature", unit=0), translate("output_axis"))
     data, target = np.asarray(rows.x, dtype=float)[:, 0], np.asarray(rows.target, dtype=float).reshape(len(rows.x), -1)
     grid = np.linspace(*canvas.margin(data.min(), data.max(), 0.06), POINTS)
-    _others(axes, model, grid, also, say)
-    _curves(axes, grid, _finite_predict(model, grid), say)
-    below = _data(axes, data, target, _finite_predict(model, data), say)
-    canvas.title(figure, say("fitted"), below)
+    _others(axes, model, grid, also, translate)
+    _curves(axes, grid, _finite_predict(model, grid), translate)
+    below = _data(axes, data, target, _finite_predict(model, data), translate)
+    canvas.title(figure, translate("fitted"), below)
     canvas.legend(figure, axes)
     return figure
 
@@ -70,41 +71,49 @@ def _finite_predict(model: Any, values: HostArray) -> HostArray:
         return np.asarray(model.predict(values[:, np.newaxis]), dtype=float)
 
 
-def _others(axes: Axes, model: Any, grid: HostArray, also: Mapping[str, Mapping[str, Any]], say: Words) -> None:
+def _others(
+    axes: Axes, model: Any, grid: HostArray, also: Mapping[str, Mapping[str, Any]], translate: Translate
+) -> None:
     """Draw the curves of other parameters, thinner."""
     other = model.to(model.backend) if also else model
     kept = other.parameters
     for (name, values), (colour, line) in zip(also.items(), OTHERS, strict=False):
         other.parameters = {**kept, **values}
-        label = say("predicted_with", name=name)
+        label = translate("predicted_with", name=name)
         axes.plot(grid, _finite_predict(other, grid), color=colour, linestyle=line, linewidth=2.0, label=label)
 
 
-def _curves(axes: Axes, grid: HostArray, predicted: HostArray, say: Words) -> None:
+def _curves(axes: Axes, grid: HostArray, predicted: HostArray, translate: Translate) -> None:
     several = predicted.shape[1] > 1
     styles = canvas.SERIES if several else ((canvas.GREEN, "o", "-"),)
     for unit, (colour, _, line) in zip(range(predicted.shape[1]), styles, strict=False):
-        label = say("predicted_of", unit=unit) if several else say("predicted")
+        label = translate("predicted_of", unit=unit) if several else translate("predicted")
         axes.plot(grid, predicted[:, unit], color=colour, linestyle=line, linewidth=2.8, label=label, zorder=3)
     bad = grid[~np.isfinite(predicted).all(axis=1)]
     where = canvas.number(float(bad[0])) if bad.size else ""
-    canvas.mark_bad(axes, bad, say("not_finite", count=len(bad), where=where))
+    canvas.mark_bad(axes, bad, translate("not_finite", count=len(bad), where=where))
 
 
-def _data(axes: Axes, x: HostArray, target: HostArray, predicted: HostArray, say: Words) -> str:
+def _data(axes: Axes, x: HostArray, target: HostArray, predicted: HostArray, translate: Translate) -> str:
     """Draw the rows and their residuals; return the sum of squared residuals in words."""
     several = target.shape[1] > 1
     if len(x) <= FEW:
         places, observed = np.repeat(x, target.shape[1]), target.ravel()
         axes.vlines(
-            places, observed, predicted.ravel(), color=canvas.INK, linestyle=":", linewidth=1.6, label=say("residuals")
+            places,
+            observed,
+            predicted.ravel(),
+            color=canvas.INK,
+            linestyle=":",
+            linewidth=1.6,
+            label=translate("residuals"),
         )
     for unit, (colour, marker, _) in zip(range(target.shape[1]), canvas.SERIES, strict=False):
-        label = say("observed_of", unit=unit) if several else say("observed")
+        label = translate("observed_of", unit=unit) if several else translate("observed")
         style: canvas.Style = {
             "color": colour if several else canvas.INK,
             "marker": marker,
             "markersize": 10 if len(x) <= FEW else 4,
         }
         axes.plot(x, target[:, unit], linestyle="", markeredgecolor="white", label=label, zorder=4, **style)
-    return say("sum_squares", value=canvas.number(float(np.sum((target - predicted) ** 2))))
+    return translate("sum_squares", value=canvas.number(float(np.sum((target - predicted) ** 2))))

@@ -11,8 +11,9 @@ from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.gradient_flow.health import LayerSensitivity
 from bpengine.explain.gradient_flow.sensitivity import Sensitivity
-from bpengine.i18n.phrases.figures import spoken
-from bpengine.i18n.translate import Words
+from bpengine.explain.result import translator_for
+from bpengine.i18n.phrases.figures import FIGURES
+from bpengine.i18n.translate import Translate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def gradient_histograms(told: Sensitivity, *, lang: str = "en") -> Figure:
     Raises ConfigError for something that is no sensitivity, more than 12 layers with parameters, an unknown language, or
     without matplotlib.
     """
-    say = spoken(lang)
+    translate = translator_for(lang, FIGURES)
     if not isinstance(told, Sensitivity):
         raise ConfigError(f"gradient_histograms requires a Sensitivity, as bp.sensitivity returns it, got {told!r}.")
     layers = [(layer, _values(told, layer)) for layer in told.layers if layer.norm is not None]
@@ -43,12 +44,16 @@ def gradient_histograms(told: Sensitivity, *, lang: str = "en") -> Figure:
     edges = _edges(np.concatenate([values for _, values in layers]))
     for axes, (layer, values) in zip(every, layers, strict=True):
         _one(
-            axes, values, edges, say("layer_head", place=layer.place, kind=layer.kind), _notes(told, layer, values, say)
+            axes,
+            values,
+            edges,
+            translate("layer_head", place=layer.place, kind=layer.kind),
+            _notes(told, layer, values, translate),
         )
-    every[-1].set_xlabel(say("gradient_size"))
-    figure.supylabel(say("count"), fontsize=canvas.LABEL, color=canvas.INK)
-    below = say("gradients_below", loss=canvas.number(told.loss))
-    canvas.title(figure, say("gradients"), below)
+    every[-1].set_xlabel(translate("gradient_size"))
+    figure.supylabel(translate("count"), fontsize=canvas.LABEL, color=canvas.INK)
+    below = translate("gradients_below", loss=canvas.number(told.loss))
+    canvas.title(figure, translate("gradients"), below)
     return figure
 
 
@@ -68,7 +73,7 @@ def _edges(values: HostArray) -> HostArray:
 
 
 def _one(axes: Axes, values: HostArray, edges: HostArray, head: str, notes: list[str]) -> None:
-    """Draw one layer's histogram, with its median, and what there is to say about it on the right."""
+    """Draw one layer's histogram, with its median, and what there is to translate about it on the right."""
     canvas.frame(axes, "", "")
     size = np.abs(values[np.isfinite(values) & (values != 0)])
     axes.set_xscale("log")
@@ -82,27 +87,27 @@ def _one(axes: Axes, values: HostArray, edges: HostArray, head: str, notes: list
     canvas.write(axes, 1.02, 0.78, "\n".join(notes), fontsize=canvas.SMALL, linespacing=1.4, **style)
 
 
-def _notes(told: Sensitivity, layer: LayerSensitivity, values: HostArray, say: Words) -> list[str]:
+def _notes(told: Sensitivity, layer: LayerSensitivity, values: HostArray, translate: Translate) -> list[str]:
     """Return what is said beside a layer's histogram."""
     finite = np.abs(values[np.isfinite(values) & (values != 0)])
     notes = []
     if finite.size:
-        notes.append(f"- - {say('median')} {canvas.number(float(np.median(finite)), 3)}")
+        notes.append(f"- - {translate('median')} {canvas.number(float(np.median(finite)), 3)}")
     zeros, bad = int(np.sum(values == 0)), int(np.sum(~np.isfinite(values)))
     if zeros:
-        notes.append(say("zeros", count=zeros, size=values.size, share=zeros / values.size))
+        notes.append(translate("zeros", count=zeros, size=values.size, share=zeros / values.size))
     if bad:
-        notes.append(say("bad_count", count=bad, size=values.size))
+        notes.append(translate("bad_count", count=bad, size=values.size))
     units = sum(unit.place == layer.place for unit in told.units)
     notes += [
-        say(f"{kind}_units", units=_some(getattr(layer, kind), units, say))
+        translate(f"{kind}_units", units=_some(getattr(layer, kind), units, translate))
         for kind in ("dead", "saturated")
         if getattr(layer, kind)
     ]
-    return notes + ([say(layer.verdict)] if layer.verdict else [])
+    return notes + ([translate(layer.verdict)] if layer.verdict else [])
 
 
-def _some(chosen: tuple[int, ...], units: int, say: Words) -> str:
+def _some(chosen: tuple[int, ...], units: int, translate: Translate) -> str:
     """Return "2 of 8 (1, 5)"."""
     first = ", ".join(map(str, chosen[:NAMED])) + (", ..." if len(chosen) > NAMED else "")
-    return say("of_units", count=len(chosen), size=units, first=first)
+    return translate("of_units", count=len(chosen), size=units, first=first)

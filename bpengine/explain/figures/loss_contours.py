@@ -9,14 +9,14 @@ import numpy as np
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.sweeps.sweep import Sweep
-from bpengine.i18n.translate import Words
+from bpengine.i18n.translate import Translate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def surface(figure: Figure, axes: Axes, swept: Sweep, say: Words) -> None:
+def surface(figure: Figure, axes: Axes, swept: Sweep, translate: Translate) -> None:
     """Draw the losses of two parameters, with the way that a descent took, or the point where the model stands.
 
     Raises ConfigError for a single value of a parameter.
@@ -34,14 +34,14 @@ def surface(figure: Figure, axes: Axes, swept: Sweep, say: Words) -> None:
         filled = axes.contourf(x, y, shown, levels=levels, cmap="cividis", norm=_norm(loss))
         axes.contour(x, y, shown, levels=levels, colors="white", linewidths=0.6, norm=_norm(loss))
         bar = figure.colorbar(filled, ax=axes, format=lambda v, _: canvas.number(v, 3))
-        bar.set_label(say("loss_axis"), fontsize=canvas.LABEL, color=canvas.INK)
+        bar.set_label(translate("loss_axis"), fontsize=canvas.LABEL, color=canvas.INK)
         bar.ax.tick_params(labelsize=canvas.TEXT, colors=canvas.INK)
     bad = np.argwhere(~np.isfinite(loss))
     if bad.size:
         where = ", ".join(canvas.number(float(v)) for v in (x[bad[0, 1]], y[bad[0, 0]]))
-        label = say("not_finite", count=len(bad), where=where)
+        label = translate("not_finite", count=len(bad), where=where)
         axes.plot(x[bad[:, 1]], y[bad[:, 0]], canvas.BAD, color=canvas.INK, markersize=6, label=label)
-    _walk(axes, swept, say)
+    _walk(axes, swept, translate)
 
 
 def _levels(loss: Any) -> Any:
@@ -59,24 +59,29 @@ def _norm(loss: Any) -> Any:
     return canvas.library("colors").LogNorm() if canvas.spans_decades(loss) else None
 
 
-def _walk(axes: Axes, swept: Sweep, say: Words) -> None:
+def _walk(axes: Axes, swept: Sweep, translate: Translate) -> None:
     """Draw the way of two parameters, or the one point where the model stands."""
     descent = swept.descent
     style: canvas.Style = {"color": canvas.VERMILION, "markeredgecolor": "white", "zorder": 4}
     if descent is None or not descent.points:
         value = ", ".join(map(canvas.number, swept.at))
         axes.plot(
-            *([v] for v in swept.at), marker="*", markersize=17, linestyle="", label=say("here", value=value), **style
+            *([v] for v in swept.at),
+            marker="*",
+            markersize=17,
+            linestyle="",
+            label=translate("here", value=value),
+            **style,
         )
         return
     way = np.array([*(p.value for p in descent.points), descent.points[-1].new])
-    label = say("descent_any", count=len(descent.points))
+    label = translate("descent_any", count=len(descent.points))
     few = len(way) <= canvas.FEW_POINTS
     axes.plot(*way.T, color="white", linewidth=6, zorder=3)
     dots: canvas.Style = {"markersize": 8} if few else {"markersize": 4, "markeredgewidth": 0}
     axes.plot(*way.T, marker="o", linewidth=1.8, label=label, **{**style, **dots})
     for name, point, marker in (("start", way[0], "s"), ("end", way[-1], "*")):
-        text = say(name, value=", ".join(map(canvas.number, point)))
+        text = translate(name, value=", ".join(map(canvas.number, point)))
         axes.plot(
             *point[:, None], marker=marker, markersize=13 if marker == "s" else 19, linestyle="", label=text, **style
         )

@@ -10,8 +10,9 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
-from bpengine.i18n.phrases.figures import spoken
-from bpengine.i18n.translate import Words, rule_words
+from bpengine.explain.result import translator_for
+from bpengine.i18n.phrases.figures import FIGURES
+from bpengine.i18n.translate import Translate, translated_rule
 from bpengine.training.history import History
 
 MARKERS = 10  # of a line
@@ -46,18 +47,18 @@ def loss_curve(
     scale; by default where all losses are positive and the largest is at least 100 times the smallest.
     Raises ConfigError for a history without steps, more than four histories, an unknown language, or without matplotlib.
     """
-    say, runs = spoken(lang), _named(history)
+    translate, runs = translator_for(lang, FIGURES), _named(history)
     figure = canvas.sheet(8.0, 5.4)
-    axes = canvas.frame(figure.subplots(), say("steps"), say("loss_axis"))
+    axes = canvas.frame(figure.subplots(), translate("steps"), translate("loss_axis"))
     for (name, run), style in zip(runs.items(), canvas.SERIES, strict=False):
-        _draw(axes, run, style, _label(name, run, say))
-    _key(axes, runs.values(), say)
+        _draw(axes, run, style, _label(name, run, translate))
+    _key(axes, runs.values(), translate)
     everything = np.concatenate([np.append(run.loss, run.validation_loss) for run in runs.values()])
     if canvas.spans_decades(everything) if log is None else log:
         axes.set_yscale("log")
-        axes.set_ylabel(say("loss_log"))
-    canvas.mark_bad(axes, *_bad(runs, say))
-    canvas.title(figure, say("loss_curve"))
+        axes.set_ylabel(translate("loss_log"))
+    canvas.mark_bad(axes, *_bad(runs, translate))
+    canvas.title(figure, translate("loss_curve"))
     canvas.legend(figure, axes, columns=1)
     return figure
 
@@ -81,10 +82,10 @@ def _named(history: History | Sequence[History] | Mapping[str, History]) -> dict
     return runs
 
 
-def _label(name: str, run: History, say: Words) -> str:
-    name = name or say("training")
-    stopped = say("stopped_at", steps=run.steps, rule=rule_words(run.stopped_by, say))
-    return say("ended", name=name, stopped=stopped) if run.stopped_by else name
+def _label(name: str, run: History, translate: Translate) -> str:
+    name = name or translate("training")
+    stopped = translate("stopped_at", steps=run.steps, rule=translated_rule(run.stopped_by, translate))
+    return translate("ended", name=name, stopped=stopped) if run.stopped_by else name
 
 
 def _draw(axes: Axes, run: History, style: tuple[str, str, str], label: str) -> None:
@@ -118,18 +119,20 @@ def has_means(run: History) -> bool:
     return 0 < len(run.epochs) < run.steps
 
 
-def _key(axes: Axes, runs: Iterable[History], say: Words) -> None:
+def _key(axes: Axes, runs: Iterable[History], translate: Translate) -> None:
     """Add to the legend what the kinds of lines and markers mean, those that are there."""
     runs = list(runs)
     if any(map(has_means, runs)):
-        axes.plot([], [], color=canvas.GREY, linewidth=1, label=say("each_step"))
+        axes.plot([], [], color=canvas.GREY, linewidth=1, label=translate("each_step"))
     if any(run.validation_loss.size for run in runs):
-        axes.plot([], [], color=canvas.GREY, marker="o", markersize=7, label=say("validation"), **HOLLOW)
+        axes.plot([], [], color=canvas.GREY, marker="o", markersize=7, label=translate("validation"), **HOLLOW)
     if any(run.stopped_by for run in runs):
-        axes.plot([], [], color=canvas.GREY, label=say("the_end"), **RING)
+        axes.plot([], [], color=canvas.GREY, label=translate("the_end"), **RING)
 
 
-def _bad(runs: Mapping[str, History], say: Words) -> tuple[HostArray, str]:
-    """Return at which steps losses are not finite, and what to say of them."""
+def _bad(runs: Mapping[str, History], translate: Translate) -> tuple[HostArray, str]:
+    """Return at which steps losses are not finite, and what to translate of them."""
     bad = np.concatenate([np.flatnonzero(~np.isfinite(run.loss)) for run in runs.values()])
-    return bad, say("not_finite", count=len(bad), where=f"{say('head_step')} {bad.min() if bad.size else 0}")
+    return bad, translate(
+        "not_finite", count=len(bad), where=f"{translate('head_step')} {bad.min() if bad.size else 0}"
+    )

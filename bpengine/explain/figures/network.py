@@ -14,9 +14,10 @@ from bpengine.explain.figures.network_artists import draw_lines, draw_spots
 from bpengine.explain.figures.network_layout import Diagram, diagram
 from bpengine.explain.figures.network_text import told_sum
 from bpengine.explain.lookup import check_row, find_layer, find_unit
+from bpengine.explain.result import translator_for
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.phrases.figures import spoken
-from bpengine.i18n.translate import Words
+from bpengine.i18n.phrases.figures import FIGURES
+from bpengine.i18n.translate import Translate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def network(
     Raises ConfigError for a network too large to be read (more than 5 layers, 8 units or 24 parameters in one), a row, layer
     or unit that does not exist, an unknown language, or without matplotlib.
     """
-    say = spoken(lang)
+    translate = translator_for(lang, FIGURES)
     if (layer is None) != (unit is None):
         raise ConfigError(f"the network figure requires layer and unit together, got layer={layer!r}, unit={unit!r}.")
     traced: Trace = model.trace(x, y)
@@ -54,14 +55,14 @@ def network(
         found = find_layer(traced, layer)
         chosen = (found.place, find_unit(found, unit))
     width = max(drawn.width + LEFT + RIGHT, 9.0)
-    lines = [] if chosen is None else _wrapped(told_sum(traced, *chosen, row, say), width)
-    below = canvas.broken(_below(traced, row, say), width, canvas.TEXT)
+    lines = [] if chosen is None else _wrapped(told_sum(traced, *chosen, row, translate), width)
+    below = canvas.broken(_below(traced, row, translate), width, canvas.TEXT)
     figure, axes = _paper(drawn, width, HEAD + canvas.LINE * max(0, below.count("\n") - 1), FOOT + 0.3 * len(lines))
     draw_lines(axes, drawn, chosen)
-    draw_spots(axes, drawn, chosen, say)
-    _heads(axes, drawn, traced, row, say)
-    canvas.title(figure, say("network"), below)
-    _texts(figure, lines, say)
+    draw_spots(axes, drawn, chosen, translate)
+    _heads(axes, drawn, traced, row, translate)
+    canvas.title(figure, translate("network"), below)
+    _texts(figure, lines, translate)
     return figure
 
 
@@ -83,31 +84,31 @@ def _paper(drawn: Diagram, width: float, head: float, foot: float) -> tuple[Figu
     return figure, axes
 
 
-def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, say: Words) -> None:
+def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, translate: Translate) -> None:
     """Name the columns, and write what each output should have been."""
     top = drawn.height + 0.12
-    canvas.write(axes, 0.0, top, say("inputs"), fontweight="bold")
+    canvas.write(axes, 0.0, top, translate("inputs"), fontweight="bold")
     for column, layer in zip(drawn.columns[1:], drawn.layers, strict=True):
         kind = ", ".join([type(layer.layer).__name__, *([layer.activation] if layer.activation else [])])
-        canvas.write(axes, column[0].x, top, say("layer_head", place=layer.place, kind=kind), fontweight="bold")
+        canvas.write(axes, column[0].x, top, translate("layer_head", place=layer.place, kind=kind), fontweight="bold")
     target = traced.target[row]
     outputs = [spot for spot in drawn.columns[-1] if spot.unit is not None]
     for spot in outputs:
         value = float(int(target) == spot.unit if np.ndim(target) == 0 else target[spot.unit])
-        text = say("target", value=canvas.number(value))
+        text = translate("target", value=canvas.number(value))
         canvas.write(axes, spot.x + RADIUS + 0.12, spot.y, text, ha="left", color=canvas.GREEN)
 
 
-def _below(traced: Trace, row: int, say: Words) -> str:
+def _below(traced: Trace, row: int, translate: Translate) -> str:
     """Return what stands below the title."""
     loss = canvas.number(traced.loss)
-    below = say("network_one", loss=loss)
+    below = translate("network_one", loss=loss)
     if traced.rows > 1:
-        below = say("network_below", row=row, rows=traced.rows, loss=loss)
-    return below + ("\n" + say("bad", cause=traced.first_bad.told(say)) if traced.first_bad else "")
+        below = translate("network_below", row=row, rows=traced.rows, loss=loss)
+    return below + ("\n" + translate("bad", cause=traced.first_bad.translated(translate)) if traced.first_bad else "")
 
 
-def _texts(figure: Figure, lines: list[tuple[str, bool]], say: Words) -> None:
+def _texts(figure: Figure, lines: list[tuple[str, bool]], translate: Translate) -> None:
     """Write a unit's sum and the key below the network."""
     height = figure.get_figheight()
     style: canvas.Style = {"ha": "left", "va": "top", "parse_math": False}
@@ -117,4 +118,4 @@ def _texts(figure: Figure, lines: list[tuple[str, bool]], say: Words) -> None:
             left, (0.52 + 0.3 * (len(lines) - i)) / height, line, fontsize=canvas.LABEL, color=canvas.INK,
             fontweight="bold" if result else "normal", **style,
         )  # fmt: skip
-    figure.text(left, 0.45 / height, say("key"), fontsize=canvas.SMALL, color=canvas.GREY, **style)
+    figure.text(left, 0.45 / height, translate("key"), fontsize=canvas.SMALL, color=canvas.GREY, **style)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.label_placement import RADIUS, places
 from bpengine.explain.figures.network_layout import Diagram, Line, Spot, Weighted
-from bpengine.i18n.translate import Words
+from bpengine.i18n.translate import Translate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +26,10 @@ def draw_lines(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
     _weights(axes, drawn, chosen)
 
 
-def draw_spots(axes: Axes, drawn: Diagram, chosen: Chosen, say: Words) -> None:
+def draw_spots(axes: Axes, drawn: Diagram, chosen: Chosen, translate: Translate) -> None:
     """Draw every circle with its unit's name, output and gradient; the chosen one in bold."""
     for spot in drawn.spots:
-        _spot(axes, spot, chosen, say)
+        _spot(axes, spot, chosen, translate)
 
 
 def _fade(line: Line, chosen: Chosen) -> float:
@@ -68,7 +68,7 @@ def _weights(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
         canvas.write(axes, x - right, y - up, gradient, fontsize=canvas.SMALL, color=canvas.PURPLE, bbox=box, **style)
 
 
-def _spot(axes: Axes, spot: Spot, chosen: Chosen, say: Words) -> None:
+def _spot(axes: Axes, spot: Spot, chosen: Chosen, translate: Translate) -> None:
     patches = canvas.library("patches")
     bold = chosen is not None and (spot.place, spot.unit) == chosen
     style: canvas.Style = {
@@ -81,10 +81,10 @@ def _spot(axes: Axes, spot: Spot, chosen: Chosen, say: Words) -> None:
         style |= {"facecolor": canvas.PALE, "linewidth": 1.0}
         half = 0.62 * RADIUS
         axes.add_patch(patches.Rectangle((spot.x - half, spot.y - half), 2 * half, 2 * half, **style))
-        name = say("ones")
+        name = translate("ones")
     else:
         axes.add_patch(patches.Circle((spot.x, spot.y), RADIUS, **style))
-        name = say("unit_name" if spot.place else "input_name", unit=spot.unit)
+        name = translate("unit_name" if spot.place else "input_name", unit=spot.unit)
     value = canvas.number(spot.value, 3)
     canvas.write(axes, spot.x, spot.y, value, fontsize=min(canvas.TEXT, WIDE / len(value)), fontweight="bold", zorder=4)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}

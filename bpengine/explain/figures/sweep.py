@@ -9,10 +9,11 @@ import numpy as np
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.loss_contours import surface
+from bpengine.explain.result import translator_for
 from bpengine.explain.sweeps.sweep import Sweep
 from bpengine.explain.sweeps.trajectory import Descent
-from bpengine.i18n.phrases.figures import spoken
-from bpengine.i18n.translate import Words, rule_words
+from bpengine.i18n.phrases.figures import FIGURES
+from bpengine.i18n.translate import Translate, translated_rule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,55 +27,57 @@ def sweep(swept: Sweep, *, lang: str = "en") -> Figure:
     Raises ConfigError for something that is no sweep, two parameters with a single value, an unknown language, or without
     matplotlib.
     """
-    say = spoken(lang)
+    translate = translator_for(lang, FIGURES)
     if not isinstance(swept, Sweep):
         raise ConfigError(f"the sweep figure requires a Sweep, as bp.sweep returns it, got {swept!r}.")
     figure = canvas.sheet(8.0, 5.4)
     axes = figure.subplots()
     draw = _curve if len(swept.names) == 1 else surface
-    draw(figure, axes, swept, say)
+    draw(figure, axes, swept, translate)
     below = ""
     if swept.descent is not None and swept.descent.stopped_by:
-        below = say("stopped_at", steps=len(swept.descent.points), rule=rule_words(swept.descent.stopped_by, say))
-    canvas.title(figure, say("sweep", names=", ".join(swept.names)), below)
+        below = translate(
+            "stopped_at", steps=len(swept.descent.points), rule=translated_rule(swept.descent.stopped_by, translate)
+        )
+    canvas.title(figure, translate("sweep", names=", ".join(swept.names)), below)
     canvas.legend(figure, axes, columns=1)
     return figure
 
 
-def _curve(figure: Figure, axes: Axes, swept: Sweep, say: Words) -> None:
-    canvas.frame(axes, swept.names[0], say("loss_axis"))
+def _curve(figure: Figure, axes: Axes, swept: Sweep, translate: Translate) -> None:
+    canvas.frame(axes, swept.names[0], translate("loss_axis"))
     order = np.argsort(swept.values[0], kind="stable")
     values, loss = swept.values[0][order], swept.loss[order]
     marker: canvas.Style = {"marker": "o", "markersize": 5} if len(values) <= canvas.FEW_POINTS else {}
-    axes.plot(values, loss, color=canvas.BLUE, linewidth=2.4, label=say("curve"), **marker)
+    axes.plot(values, loss, color=canvas.BLUE, linewidth=2.4, label=translate("curve"), **marker)
     if swept.descent is not None and swept.descent.points:
-        _descent(axes, swept.descent, say)
+        _descent(axes, swept.descent, translate)
     else:
-        _here(axes, swept, say)
+        _here(axes, swept, translate)
     bad = values[~np.isfinite(loss)]
     where = canvas.number(float(bad[0])) if bad.size else ""
-    canvas.mark_bad(axes, bad, say("not_finite", count=len(bad), where=where))
+    canvas.mark_bad(axes, bad, translate("not_finite", count=len(bad), where=where))
 
 
-def _descent(axes: Axes, descent: Descent, say: Words) -> None:
+def _descent(axes: Axes, descent: Descent, translate: Translate) -> None:
     """Draw the points of a descent in one parameter: before each step, the loss that was."""
     at = np.array([p.value[0] for p in descent.points])
     loss, slope = np.array([p.loss for p in descent.points]), descent.points[0].slope[0]
     low, high = canvas.margin(*axes.get_ylim(), 0.08)  # room for the numbers
     style: canvas.Style = {"linewidth": 1.2, "marker": "o", "markersize": 9, "markeredgecolor": "white", "zorder": 4}
     plain = all(_plain(p.value[0], p.slope[0], p.learning_rate, p.new[0]) for p in descent.points)
-    label = say("descent_steps" if plain else "descent_any", count=len(at))
+    label = translate("descent_steps" if plain else "descent_any", count=len(at))
     axes.plot(at, loss, color=canvas.VERMILION, linestyle="--", label=label, **style)
     reach = 0.12 * (axes.get_xlim()[1] - axes.get_xlim()[0])
     line = at[0] + reach * np.array([-1.0, 1.0])
     axes.plot(
         line, loss[0] + slope * (line - at[0]), color=canvas.INK, linewidth=2, linestyle=":",
-        label=say("tangent", slope=canvas.number(slope)), zorder=3,
+        label=translate("tangent", slope=canvas.number(slope)), zorder=3,
     )  # fmt: skip
     axes.set_ylim(low, high)
     side = "left" if slope <= 0 else "right"  # where the curve is not
-    _name(axes, (at[0], loss[0]), say("start", value=canvas.number(at[0])), side)
-    label = say("descent_end", value=canvas.number(descent.points[-1].new[0]))
+    _name(axes, (at[0], loss[0]), translate("start", value=canvas.number(at[0])), side)
+    label = translate("descent_end", value=canvas.number(descent.points[-1].new[0]))
     axes.axvline(descent.points[-1].new[0], color=canvas.GREEN, linestyle="-.", label=label, zorder=1)
     _numbers(axes, at, loss)
 
@@ -98,11 +101,11 @@ def _numbers(axes: Axes, at: Any, loss: Any) -> None:
             last = point
 
 
-def _here(axes: Axes, swept: Sweep, say: Words) -> None:
+def _here(axes: Axes, swept: Sweep, translate: Translate) -> None:
     """Mark where the model stands, if that is on the curve."""
     at, values = swept.at[0], swept.values[0]
     if values.min() <= at <= values.max():
-        axes.axvline(at, color=canvas.GREEN, linestyle="-.", label=say("here", value=canvas.number(at)))
+        axes.axvline(at, color=canvas.GREEN, linestyle="-.", label=translate("here", value=canvas.number(at)))
 
 
 def _name(axes: Axes, point: tuple[float, float], text: str, side: str) -> None:

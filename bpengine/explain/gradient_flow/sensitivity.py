@@ -22,10 +22,10 @@ from bpengine.explain.gradient_flow.health import (
     UnitSensitivity,
     health_of,
 )
-from bpengine.explain.result import Result
+from bpengine.explain.result import Result, translator_for
 from bpengine.explain.trace.nonfinite import Cause
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.translate import Words, indented_table, shown, translator
+from bpengine.i18n.translate import Translate, format_number, indented_table
 from bpengine.json_values import json_object
 from bpengine.layers.layer import HostArrays
 
@@ -107,7 +107,7 @@ class Sensitivity(Result):
 
     def text(self, lang: str = "en", largest: int = 20) -> str:
         """Return the ranking and the verdicts in words, English or Portuguese."""
-        return "\n".join(_lines(self, translator(lang), largest))
+        return "\n".join(_lines(self, translator_for(lang), largest))
 
 
 def sensitivity(model: Any, x: Any, y: Any, *, weights: Any = None) -> Sensitivity:
@@ -127,29 +127,29 @@ def sensitivity_of(traced: Trace) -> Sensitivity:
     return Sensitivity(traced.loss, traced.gradients, traced.parameters, units, layers, traced.first_bad)
 
 
-def _lines(result: Sensitivity, say: Words, largest: int) -> Iterator[str]:
-    yield say("sens_title", loss=shown(result.loss))
+def _lines(result: Sensitivity, translate: Translate, largest: int) -> Iterator[str]:
+    yield translate("sens_title", loss=format_number(result.loss))
     if result.first_bad:
-        yield say("bad", cause=result.first_bad.told(say))
-    yield f"\n{say('by_layer')}"
-    heads = tuple(say(f"head_{h}") for h in ("layer", "norm", "rms", "ratio", "verdict"))
-    yield from indented_table(heads, [_layer_cells(layer, say) for layer in result.layers])
+        yield translate("bad", cause=result.first_bad.translated(translate))
+    yield f"\n{translate('by_layer')}"
+    heads = tuple(translate(f"head_{h}") for h in ("layer", "norm", "rms", "ratio", "verdict"))
+    yield from indented_table(heads, [_layer_cells(layer, translate) for layer in result.layers])
     units = _ranked(result.units)
-    yield f"\n{say('by_unit')}"
-    heads = tuple(say(f"head_{h}") for h in ("unit", "norm", "verdict"))
-    yield from indented_table(heads, [_unit_cells(unit, say) for unit in units[:largest]])
+    yield f"\n{translate('by_unit')}"
+    heads = tuple(translate(f"head_{h}") for h in ("unit", "norm", "verdict"))
+    yield from indented_table(heads, [_unit_cells(unit, translate) for unit in units[:largest]])
     if len(units) > largest:
         yield f"  ... {len(units) - largest}"
-    yield f"\n{say('by_parameter')}"
-    heads = ("#", *(say(f"head_{h}") for h in ("parameter", "value", "partial", "share")))
+    yield f"\n{translate('by_parameter')}"
+    heads = ("#", *(translate(f"head_{h}") for h in ("parameter", "value", "partial", "share")))
     rows = [
-        (str(i + 1), p.label, shown(p.value, 6), shown(p.partial, 6), f"{p.share:.2%}")
+        (str(i + 1), p.label, format_number(p.value, 6), format_number(p.partial, 6), f"{p.share:.2%}")
         for i, p in enumerate(result.ranked(largest))
     ]
     yield from indented_table(heads, rows)
     yield ""
-    yield from (say("dead_means"), say("saturated_means", limit=SATURATED))
-    yield say("vanishing_means", low=VANISHING, high=EXPLODING)
+    yield from (translate("dead_means"), translate("saturated_means", limit=SATURATED))
+    yield translate("vanishing_means", low=VANISHING, high=EXPLODING)
 
 
 def _ranked(units: Sequence[UnitSensitivity]) -> list[UnitSensitivity]:
@@ -162,14 +162,24 @@ def _ranked(units: Sequence[UnitSensitivity]) -> list[UnitSensitivity]:
     return sorted((u for u in units if u.verdict or u.norm is not None), key=order)
 
 
-def _unit_cells(unit: UnitSensitivity, say: Words) -> tuple[str, ...]:
-    norm = "-" if unit.norm is None else shown(unit.norm, 6)
-    return say("next_unit", unit=unit.unit, place=unit.place), norm, say(unit.verdict) if unit.verdict else "-"
+def _unit_cells(unit: UnitSensitivity, translate: Translate) -> tuple[str, ...]:
+    norm = "-" if unit.norm is None else format_number(unit.norm, 6)
+    return (
+        translate("next_unit", unit=unit.unit, place=unit.place),
+        norm,
+        translate(unit.verdict) if unit.verdict else "-",
+    )
 
 
-def _layer_cells(layer: LayerSensitivity, say: Words) -> tuple[str, ...]:
-    words_ = [say(layer.verdict)] if layer.verdict else []
+def _layer_cells(layer: LayerSensitivity, translate: Translate) -> tuple[str, ...]:
+    words_ = [translate(layer.verdict)] if layer.verdict else []
     for kind, units in (("dead", layer.dead), ("saturated", layer.saturated)):
-        words_ += [f"{say(kind)}: {len(units)}"] if units else []
-    norm = "-" if layer.norm is None else shown(layer.norm, 6)
-    return f"{layer.place} {layer.kind}", norm, shown(layer.rms, 6), shown(layer.ratio, 4), ", ".join(words_) or "-"
+        words_ += [f"{translate(kind)}: {len(units)}"] if units else []
+    norm = "-" if layer.norm is None else format_number(layer.norm, 6)
+    return (
+        f"{layer.place} {layer.kind}",
+        norm,
+        format_number(layer.rms, 6),
+        format_number(layer.ratio, 4),
+        ", ".join(words_) or "-",
+    )

@@ -10,8 +10,9 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.graphs.elements import Edge, Node, Phase
 from bpengine.explain.graphs.graph import Graph
+from bpengine.explain.result import translator_for
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.translate import Words, shown, translator
+from bpengine.i18n.translate import Translate, format_number
 from bpengine.ops import Call
 
 SMALL = 9  # arrays of so many numbers are shown with their values
@@ -27,11 +28,11 @@ def graph(model: Any, x: Any, y: Any, *, weights: Any = None, update: bool = Fal
 
 def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
     """Return the computational graph of a step that was traced already."""
-    say = translator(lang)
+    translate = translator_for(lang)
     chosen = [i for i, call in enumerate(traced.calls) if _drawn(call, update)]
     columns = _columns(traced, chosen)
     taken = {id(array) for i in chosen for _, array in _taken(traced, i, traced.calls[i])}
-    nodes = [_node(traced, i, columns[i], taken, say) for i in chosen]
+    nodes = [_node(traced, i, columns[i], taken, translate) for i in chosen]
     by_id = {node.id: node for node in nodes}
     parameters = {id(array) for array in traced.parameters.values()}
     makers: dict[int, str] = {}
@@ -53,8 +54,8 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
             edges.append(Edge(start=start, end=here.id, name=name, shape=array.shape, values=_values(array)))
         for array in call.named_results().values():
             makers[id(array)] = here.id
-    sizes, loss = "-".join(map(str, traced.network.sizes)), shown(traced.loss, 6)
-    title = say("graph_title", sizes=sizes, name=traced.network.loss.name, rows=traced.rows, loss=loss)
+    sizes, loss = "-".join(map(str, traced.network.sizes)), format_number(traced.loss, 6)
+    title = translate("graph_title", sizes=sizes, name=traced.network.loss.name, rows=traced.rows, loss=loss)
     return Graph((*given.values(), *nodes), tuple(edges), title)
 
 
@@ -105,14 +106,14 @@ def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
     return columns
 
 
-def _node(traced: Trace, position: int, column: int, taken: Container[int], say: Words) -> Node:
+def _node(traced: Trace, position: int, column: int, taken: Container[int], translate: Translate) -> Node:
     call = traced.calls[position]
     phase: Phase = "update" if not call.place else "forward" if _ahead(traced, position) else "backward"
     aside = call.place in ("", "penalty", "sharing")
-    place = say(f"graph_{'layer' if call.place[:1].isdigit() else call.place or 'update'}", place=call.place)
+    place = translate(f"graph_{'layer' if call.place[:1].isdigit() else call.place or 'update'}", place=call.place)
     about = next((n for n, a in traced.parameters.items() if any(a is arg for arg in call.args)), "")
     if aside and about:
-        place = say("graph_of", what=place, parameter=about)
+        place = translate("graph_of", what=place, parameter=about)
     elif not call.place:
         place = ""
     row = 2 if aside else {"forward": 0, "backward": 1}[phase]
@@ -159,5 +160,5 @@ def _values(array: HostArray) -> str:
     if array.size > SMALL or array.dtype.kind not in "fiu":
         return ""
     rows = np.atleast_2d(array).astype(float).tolist()
-    text = "; ".join(" ".join(shown(v, 3) for v in row) for row in rows)
+    text = "; ".join(" ".join(format_number(v, 3) for v in row) for row in rows)
     return f"[{text}]"

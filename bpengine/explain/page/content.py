@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.explain.page.network_columns import Column
 from bpengine.explain.page.packing import Sheet
+from bpengine.explain.result import translator_for
 from bpengine.explain.terms.exact import exact_sum
 from bpengine.explain.terms.sums import Sums, Term, Terms
 from bpengine.explain.trace.trace import Trace
@@ -17,9 +18,9 @@ from bpengine.explain.units.explain import explain_trace
 from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.labels import back_label, forward_label
 from bpengine.explain.units.unit_result import ParameterSums
-from bpengine.i18n.translate import LANGUAGES, Words, translator
+from bpengine.i18n.translate import LANGUAGES, Translate
 
-Label = Callable[[Term, Words], str]
+Label = Callable[[Term, Translate], str]
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Labels:
         """Return the number of a term's name."""
         key = (label, term.kernel, term.place, term.route, term.unit, term.row)
         if key not in self._seen:
-            told = tuple(label(term, translator(lang)) for lang in LANGUAGES)
+            told = tuple(label(term, translator_for(lang)) for lang in LANGUAGES)
             self._seen[key] = self.known.setdefault(told, len(self.known))
         return self._seen[key]
 
@@ -83,10 +84,10 @@ class Scene:
             "through": self._sums(sheet, e.through, back_label),
         }  # fmt: skip
 
-    def _input_label(self, term: Term, say: Words) -> str:
+    def _input_label(self, term: Term, translate: Translate) -> str:
         """Name a term of a unit that takes the network's inputs: by the feature's own name where there is one."""
-        plain = forward_label(term, say)
-        return self.inputs[term.unit] if self.inputs and plain == say("input", unit=term.unit) else plain
+        plain = forward_label(term, translate)
+        return self.inputs[term.unit] if self.inputs and plain == translate("input", unit=term.unit) else plain
 
     def _sums(self, sheet: Sheet, sums: Sums | None, label: Label) -> list[Any] | None:
         return None if sums is None else [self._terms(sheet, sums.terms(r, self.terms), label) for r in self.rows]
@@ -117,10 +118,10 @@ class Scene:
             }  # fmt: skip
 
 
-def _row_label(term: Term, say: Words) -> str:
-    return say("row", row=term.row)
+def _row_label(term: Term, translate: Translate) -> str:
+    return translate("row", row=term.row)
 
 
-def _use_label(term: Term, say: Words) -> str:
+def _use_label(term: Term, translate: Translate) -> str:
     """Name a term of a parameter that several layers share."""
-    return f"{_row_label(term, say)}, {say('use', place=term.place)}"
+    return f"{_row_label(term, translate)}, {translate('use', place=term.place)}"

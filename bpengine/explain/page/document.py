@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from bpengine.i18n.phrases.page import page_words
+from bpengine.i18n.phrases import PHRASES
+from bpengine.i18n.phrases.page import PAGE, SHARED
+from bpengine.i18n.translate import LANGUAGES
 from bpengine.visible import visible, visible_json
 from bpengine.writing import write_whole
 
@@ -36,7 +38,7 @@ class Page:
         parts = {
             "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(visible(self._title())), "style": style,
             "script": script, "content": self._json(), "style_hash": _hash(style), "script_hash": _hash(script),
-            "needs_script": html.escape(page_words()[self.lang]["needs_script"]),
+            "needs_script": html.escape(_page_phrases()[self.lang]["needs_script"]),
         }  # fmt: skip
         return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("template.html"))
 
@@ -49,7 +51,7 @@ class Page:
 
     def _json(self) -> str:
         """Return the content as JSON in which no "<" stands: no name in it can end the element it is in."""
-        told = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_words(), **self.content}
+        told = {"title": self.title, "lang": self.lang, "about": self.about, "words": _page_phrases(), **self.content}
         plain = visible_json(_seen(told), separators=(",", ":"))
         return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", plain)
 
@@ -70,3 +72,9 @@ def _asset(name: str) -> str:
 def _hash(text: str) -> str:
     """Return the hash by which a Content-Security-Policy lets this very text run."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _page_phrases() -> dict[str, dict[str, str]]:
+    """Return the phrases of the page by language."""
+    phrases = {**{f"room_{key}": PHRASES[key] for key in SHARED}, **PAGE}
+    return {lang: {key: both[i] for key, both in phrases.items()} for i, lang in enumerate(LANGUAGES)}

@@ -12,9 +12,10 @@ from bpengine.explain.page.content import Labels, Scene
 from bpengine.explain.page.document import Page
 from bpengine.explain.page.network_columns import Column, columns, named, spread
 from bpengine.explain.page.packing import Sheet, distinct, packed, text
+from bpengine.explain.result import translator_for
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.translate import LANGUAGES, translator
+from bpengine.i18n.translate import LANGUAGES
 from bpengine.kernels import KERNELS
 from bpengine.ops import known
 from bpengine.training.fit import Fit
@@ -46,7 +47,7 @@ def page(
     A step in which a number is not finite is the last one; the page names the first cause.
     Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
     """
-    translator(lang)
+    translator_for(lang)
     Fit(optimizer=optimizer, steps=steps)  # checks both as a fit would
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.i18n.message import Reason, reason
+from bpengine.explain.receipts.does_not_follow import reason
+from bpengine.i18n.message import Message
 from bpengine.kernels import KERNELS
 
-Wrong = tuple[int, Reason]
+Wrong = tuple[int, Message]
 _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backward) if f}
 
 
@@ -45,7 +46,7 @@ class Wiring:
         self.smoothing = entry.get("label_smoothing", 0.0)
 
     def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
-        """Take a given array; some roles say what its values must be."""
+        """Take a given array; some roles translate what its values must be."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):
             self.wrong.append((line, reason("one")))

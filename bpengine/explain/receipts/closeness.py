@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.i18n.message import Reason, reason
+from bpengine.explain.receipts.does_not_follow import reason
+from bpengine.i18n.message import Message
 from bpengine.streams import stream
 
 ROUNDINGS = 8.0  # times sqrt(length of the longest sum): what a dtype's rounding may do to a kernel's result
@@ -30,7 +31,7 @@ def shaken(inputs: Mapping[str, HostArray], draw: int) -> dict[str, HostArray]:
 
 def differs(
     got: HostArray, derived: HostArray, shaken: list[HostArray], inputs: Mapping[str, HostArray]
-) -> Reason | None:
+) -> Message | None:
     """Say how a recorded array differs from the derived one, or return None when it is within rounding."""
     if got.shape != derived.shape:
         return reason("shape", got=got.shape, derived=derived.shape)

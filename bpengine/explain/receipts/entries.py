@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.i18n.message import DoesNotFollow, reason
+from bpengine.explain.receipts.does_not_follow import DoesNotFollow, reason
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Kernel
 

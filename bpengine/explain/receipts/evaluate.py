@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.explain.receipts.does_not_follow import DoesNotFollow, reason
 from bpengine.explain.receipts.formula_names import names_of
-from bpengine.i18n.message import DoesNotFollow, reason
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Names
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.explain.result import Result
-from bpengine.i18n.message import Reason
-from bpengine.i18n.translate import translator
+from bpengine.explain.result import Result, translator_for
+from bpengine.i18n.message import Message
 
 
 @dataclass(frozen=True)
@@ -18,19 +17,19 @@ class Verified(Result):
     lines: int
     values: int
     line: int | None = None
-    why: Reason | None = None
+    why: Message | None = None
 
     @property
     def reason(self) -> str:
         """Why the line does not follow; "" where all do."""
-        return "" if self.why is None else _short(self.why.told(translator("en")))
+        return "" if self.why is None else _short(self.why.translated(translator_for("en")))
 
     def text(self, lang: str = "en") -> str:
         """Return the verdict in words, English or Portuguese."""
-        say = translator(lang)
+        translate = translator_for(lang)
         if self.why is None:
-            return say("receipt_follows", lines=self.lines, values=self.values)
-        return say("receipt_fails", line=self.line, reason=_short(self.why.told(say)))
+            return translate("receipt_follows", lines=self.lines, values=self.values)
+        return translate("receipt_fails", line=self.line, reason=_short(self.why.translated(translate)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -18,11 +18,12 @@ from bpengine.backend import HostArray
 from bpengine.errors import DataError
 from bpengine.explain.receipts.backward_check import Wiring
 from bpengine.explain.receipts.closeness import SHAKES, differs, shaken
+from bpengine.explain.receipts.does_not_follow import DoesNotFollow, reason
 from bpengine.explain.receipts.entries import LONGEST, STATISTICS_KEPT, array_of, check_call, fails, kernel_of
 from bpengine.explain.receipts.evaluate import derive
 from bpengine.explain.receipts.verified import Verified
 from bpengine.explain.receipts.write import FORMAT
-from bpengine.i18n.message import DoesNotFollow, Reason, reason
+from bpengine.i18n.message import Message
 from bpengine.io.text import one_line, parse
 from bpengine.kernels._kernel import Kernel
 
@@ -157,6 +158,6 @@ class _Reader:
                 raise fails("differs", name=name, function=function, where=_where(entry["place"]), why=why)
 
 
-def _where(place: str) -> Reason:
+def _where(place: str) -> Message:
     known = {"": "cause_update", "loss": "cause_loss", "penalty": "cause_penalty", "sharing": "cause_sharing"}
-    return Reason(known.get(place, "cause_layer"), {"place": place})
+    return Message(known.get(place, "cause_layer"), {"place": place})

@@ -11,10 +11,10 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.lookup import element_name
-from bpengine.explain.result import Result
+from bpengine.explain.result import Result, translator_for
 from bpengine.explain.sweeps.loss_function import landscape
 from bpengine.explain.sweeps.trajectory import Descent, Walk, descent_of
-from bpengine.i18n.translate import Words, indented_table, rule_words, shown, translator
+from bpengine.i18n.translate import Translate, format_number, indented_table, translated_rule
 from bpengine.json_values import json_object
 from bpengine.training.history import History
 
@@ -53,7 +53,7 @@ class Sweep(Result):
 
     def text(self, lang: str = "en") -> str:
         """Return the curve, or the surface's lowest point, and the descent, in words."""
-        return "\n".join(_lines(self, translator(lang)))
+        return "\n".join(_lines(self, translator_for(lang)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -112,25 +112,29 @@ def _checked(values: Any, name: str) -> HostArray:
     return array
 
 
-def _lines(swept: Sweep, say: Words) -> list[str]:
-    lines = [say("sweep_title", names=", ".join(swept.names))]
-    heads = (*swept.names, say("head_loss"), *(f"{say('head_slope')} {n}" for n in swept.names))
-    rows = [tuple(shown(v, 6) for v in row.values()) for row in swept.to_rows()]
+def _lines(swept: Sweep, translate: Translate) -> list[str]:
+    lines = [translate("sweep_title", names=", ".join(swept.names))]
+    heads = (*swept.names, translate("head_loss"), *(f"{translate('head_slope')} {n}" for n in swept.names))
+    rows = [tuple(format_number(v, 6) for v in row.values()) for row in swept.to_rows()]
     lines += indented_table(heads, rows)
     if swept.descent is not None:
-        lines += ["", say("descent"), *_descent_lines(swept.descent, say)]
+        lines += ["", translate("descent"), *_descent_lines(swept.descent, translate)]
     return lines
 
 
-def _descent_lines(descent: Descent, say: Words) -> list[str]:
+def _descent_lines(descent: Descent, translate: Translate) -> list[str]:
     heads = ("step", "old", "loss", "slope", "step_size", "new")
     rows = []
     for p in descent.points:
         pairs = zip(p.value, p.slope, p.step_size, p.new, strict=True)
         for k, (value, slope, size, new) in enumerate(pairs):
-            first = (str(p.step), shown(value, 6), shown(p.loss, 6)) if k == 0 else ("", shown(value, 6), "")
-            rows.append((*first, shown(slope, 6), shown(size, 6), shown(new, 6)))
+            first = (
+                (str(p.step), format_number(value, 6), format_number(p.loss, 6))
+                if k == 0
+                else ("", format_number(value, 6), "")
+            )
+            rows.append((*first, format_number(slope, 6), format_number(size, 6), format_number(new, 6)))
     return [
-        *indented_table(tuple(say(f"head_{h}") for h in heads), rows),
-        say("stopped", rule=rule_words(descent.stopped_by, say)),
+        *indented_table(tuple(translate(f"head_{h}") for h in heads), rows),
+        translate("stopped", rule=translated_rule(descent.stopped_by, translate)),
     ]

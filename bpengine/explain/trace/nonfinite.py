@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.i18n.translate import Words, translator
+from bpengine.explain.result import translator_for
+from bpengine.i18n.translate import Translate
 from bpengine.ops import Call
 
 AXES = {0: (), 1: ("element",), 2: ("row", "column")}
@@ -32,16 +33,16 @@ class Cause:
 
     def text(self, lang: str = "en") -> str:
         """Return it in words: "y of dense_fwd in layer 0, row 3, column 5 = inf (1 of 8 values)"."""
-        return self.told(translator(lang))
+        return self.translated(translator_for(lang))
 
-    def told(self, say: Words) -> str:
-        """Return it as `say` speaks."""
+    def translated(self, translate: Translate) -> str:
+        """Return it as `translate` speaks."""
         kind = "layer" if self.place[:1].isdigit() else self.place
-        where = say(f"cause_{kind}", place=self.place) if self.place else ""
-        what = say("cause_result" if self.function else "cause_parameter", name=self.name, function=self.function)
+        where = translate(f"cause_{kind}", place=self.place) if self.place else ""
+        what = translate("cause_result" if self.function else "cause_parameter", name=self.name, function=self.function)
         axes = AXES.get(len(self.index), ("index",) * len(self.index))
-        spots = "".join(say(f"cause_{axis}", i=i) for axis, i in zip(axes, self.index, strict=True))
-        return what + where + spots + say("cause_value", value=self.value, bad=self.bad, size=self.size)
+        spots = "".join(translate(f"cause_{axis}", i=i) for axis, i in zip(axes, self.index, strict=True))
+        return what + where + spots + translate("cause_value", value=self.value, bad=self.bad, size=self.size)
 
     def __str__(self) -> str:
         return self.text()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.explain.result import Result
+from bpengine.explain.result import Result, translator_for
 from bpengine.explain.units.tables import explanation_dict, explanation_rows, explanation_table
 from bpengine.explain.units.text import explanation_lines
 from bpengine.explain.units.unit_result import UnitResult
-from bpengine.i18n.translate import translator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +24,11 @@ class Explanation(UnitResult, Result):
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""
-        return "\n".join(explanation_lines(self, translator(lang), largest))
+        return "\n".join(explanation_lines(self, translator_for(lang), largest))
 
     def table(self, lang: str = "en", largest: int = 12) -> Any:
         """Return a rich table of all terms (`rich.print(explanation.table())`)."""
-        return explanation_table(self, translator(lang), largest)
+        return explanation_table(self, translator_for(lang), largest)
 
     def to_rows(self, largest: int | None = None) -> list[dict[str, Any]]:
         """Return one dict per term."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpengine.explain.terms.sums import Term
-from bpengine.i18n.translate import Words
+from bpengine.i18n.translate import Translate
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Family
 
@@ -13,35 +13,35 @@ def family_of(kernel: str) -> Family:
     return KERNELS[kernel].family if kernel in KERNELS else ""
 
 
-def forward_label(term: Term, say: Words) -> str:
+def forward_label(term: Term, translate: Translate) -> str:
     """Name a term of a unit's own sum."""
     family = family_of(term.kernel)
     if term.route == "bias":
-        return say("bias")
+        return translate("bias")
     if family == "sum":
-        return say("straight" if term.route == "direct" else "inner")
+        return translate("straight" if term.route == "direct" else "inner")
     if family.endswith("normalization"):
-        return say("normalized")
-    return say("input", unit=term.unit) if family == "linear" else say("same_unit")
+        return translate("normalized")
+    return translate("input", unit=term.unit) if family == "linear" else translate("same_unit")
 
 
-def back_label(term: Term, say: Words) -> str:
+def back_label(term: Term, translate: Translate) -> str:
     """Name a term of a gradient: the unit that it comes back from, and how."""
     if term.route == "loss":
-        return say("loss_label", row=term.row, unit=term.unit)
+        return translate("loss_label", row=term.row, unit=term.unit)
     if term.route == "own loss":
-        return say("own_loss_label", name=term.kernel, row=term.row, unit=term.unit)
+        return translate("own_loss_label", name=term.kernel, row=term.row, unit=term.unit)
     if term.route == "outside":
-        return say("outside_label", place=term.place)
-    family, where = family_of(term.kernel), say("next_unit", unit=term.unit, place=term.place)
+        return translate("outside_label", place=term.place)
+    family, where = family_of(term.kernel), translate("next_unit", unit=term.unit, place=term.place)
     if family == "linear":
         return where
     if family == "mask":
-        return f"{where}, {say('kept')}"
+        return f"{where}, {translate('kept')}"
     if family == "sum":
-        return f"{where}, {say('inner_add')}"
+        return f"{where}, {translate('inner_add')}"
     if family == "batch normalization":
-        where = say("with_row", label=where, row=term.row)
+        where = translate("with_row", label=where, row=term.row)
     if term.route == "whole" or (term.kernel in KERNELS and KERNELS[term.kernel].local_derivatives):
-        return f"{where}, {say(term.route)}"
-    return say("activation_slope", name=term.kernel, unit=term.unit, place=term.place)
+        return f"{where}, {translate(term.route)}"
+    return translate("activation_slope", name=term.kernel, unit=term.unit, place=term.place)

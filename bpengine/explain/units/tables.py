@@ -11,7 +11,7 @@ from bpengine.explain.terms.sums import Sums
 from bpengine.explain.units.labels import back_label, forward_label
 from bpengine.explain.units.text import rows_in_full
 from bpengine.explain.units.unit_result import ParameterSums, UnitResult
-from bpengine.i18n.translate import Words, shown
+from bpengine.i18n.translate import Translate, format_number
 from bpengine.json_values import json_object
 
 Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the total, sums, which of them
@@ -71,38 +71,38 @@ def _parameter_dict(part: ParameterSums, largest: int | None) -> Iterator[dict[s
         }  # fmt: skip
 
 
-def explanation_table(e: UnitResult, say: Words, largest: int) -> Any:
+def explanation_table(e: UnitResult, translate: Translate, largest: int) -> Any:
     """Return a rich table: a line per term, and the total of each sum."""
     from rich import box
     from rich.table import Table
 
-    caption = say("bad", cause=e.first_bad.told(say)) if e.first_bad else None
+    caption = translate("bad", cause=e.first_bad.translated(translate)) if e.first_bad else None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption=caption)
     for head in ("quantity", "term", "left", "right", "product"):
-        table.add_column(say(f"head_{head}"), justify="left" if head in ("quantity", "term") else "right")
+        table.add_column(translate(f"head_{head}"), justify="left" if head in ("quantity", "term") else "right")
     full = set(rows_in_full(e))
     for part in _parts(e):
         if part[0] == "dL/dw" or part[3] in full:
-            *lines, total = _table_lines(e, part, say, largest)
+            *lines, total = _table_lines(e, part, translate, largest)
             for line in lines:
                 table.add_row("", *line)
             table.add_row(*total, end_section=True)
     return table
 
 
-def _table_lines(e: UnitResult, part: Part, say: Words, largest: int) -> Iterator[tuple[str, ...]]:
+def _table_lines(e: UnitResult, part: Part, translate: Translate, largest: int) -> Iterator[tuple[str, ...]]:
     """Yield a line per term and one for those left out, without the first column; and the total, with it."""
     quantity, name, sums, r = part
     weight, terms = quantity == "dL/dw", sums.terms(r, largest)
     label = forward_label if quantity == "z" else back_label
     for term in terms:
-        text = say("row", row=term.row) if weight else label(term, say)
+        text = translate("row", row=term.row) if weight else label(term, translate)
         if weight and len(set(sums.place)) > 1:
-            text += f", {say('use', place=term.place)}"
-        yield text, shown(term.left), shown(term.right), shown(term.product)
+            text += f", {translate('use', place=term.place)}"
+        yield text, format_number(term.left), format_number(term.right), format_number(term.product)
     if terms.left_out:
-        yield say("rest", count=terms.left_out), "", "", shown(terms.rest)
+        yield translate("rest", count=terms.left_out), "", "", format_number(terms.rest)
     head = f"dL/d {name}" if weight else quantity
     if not weight and len(e.rows) > 1:
-        head += f", {say('row', row=e.rows[r]).lower()}"
-    yield head, "=", "", "", shown(terms.value)
+        head += f", {translate('row', row=e.rows[r]).lower()}"
+    yield head, "=", "", "", format_number(terms.value)

@@ -1,10 +1,8 @@
-"""The words in figures, English and Brazilian Portuguese; those that the room has already come from there."""
+"""Phrases of figures, in English and Brazilian Portuguese, beside those that all of `explain` uses."""
 
 from __future__ import annotations
 
-from bpengine.i18n.translate import LANGUAGES, Words, translator
-
-LABELS: dict[str, tuple[str, str]] = {
+FIGURES: dict[str, tuple[str, str]] = {
     "loss_curve": ("Loss while training", "Função de perda durante o treinamento"),
     "steps": ("steps taken", "passos dados"),
     "loss_axis": ("loss", "função de perda"),
@@ -92,13 +90,3 @@ LABELS: dict[str, tuple[str, str]] = {
         "Gradiente da unidade {unit} da camada {place} = soma de gradiente x inclinação:",
     ),
 }
-
-
-def spoken(lang: str) -> Words:
-    """Return say(key, **values) in a language; raise ConfigError for one that is not spoken here."""
-    room, number = translator(lang), LANGUAGES.index(lang)
-
-    def say(key: str, **values: object) -> str:
-        return LABELS[key][number].format(**values) if key in LABELS else room(key, **values)
-
-    return say

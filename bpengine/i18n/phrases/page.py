@@ -1,9 +1,6 @@
-"""The words of the page beside those of the room, in English and Brazilian Portuguese."""
+"""Phrases of the page, in English and Brazilian Portuguese, beside those that all of `explain` uses."""
 
 from __future__ import annotations
-
-from bpengine.i18n.phrases import PHRASES
-from bpengine.i18n.translate import LANGUAGES
 
 PAGE: dict[str, tuple[str, str]] = {
     "heading": ("Backpropagation, step by step", "Backpropagation, passo a passo"),
@@ -119,15 +116,10 @@ PAGE: dict[str, tuple[str, str]] = {
     ),
 }  # fmt: skip
 
-ROOM = (
+SHARED = (  # keys of the phrases that the page takes from there
+
     "unit", "hidden", "output", "loss", "row", "forward", "forward_other", "sum_z", "activation", "output_a",
     "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz", "rest",
     "rounding", "outside", "outside_slope",
     "parameters", "averaged", "penalty", "gradient", "step_size", "new_value", "rule_does", "next_unit", "input", "bias",
 )  # fmt: skip
-
-
-def page_words() -> dict[str, dict[str, str]]:
-    """Return the words of the page by language."""
-    spoken = {**{f"room_{key}": PHRASES[key] for key in ROOM}, **PAGE}
-    return {lang: {key: told[i] for key, told in spoken.items()} for i, lang in enumerate(LANGUAGES)}

@@ -57,7 +57,7 @@ RECEIPTS: dict[str, tuple[str, str]] = {
         "{function} diz ser o inverso da chamada {call}, que não é o passo para frente correspondente",
     ),
     "receipt_no_partner": (
-        "{function} does not say which forward call it is the reverse of",
+        "{function} does not translate which forward call it is the reverse of",
         "{function} não diz de qual chamada do passo para frente é o inverso",
     ),
     "receipt_no_kernel": ("there is no kernel function {function!r}", "não existe a função de kernel {function!r}"),
