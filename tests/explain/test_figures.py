@@ -19,7 +19,7 @@ from bpengine.explain import figures
 from bpengine.explain.figures.canvas import number, write
 from bpengine.explain.sweeps.trajectory import Walk
 from bpengine.i18n.phrases.causes import RULES
-from bpengine.i18n.phrases.figures import LABELS
+from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import translated_rule, translator
 from bpengine.training.history import Epoch
 from tests.explain.networks import dosage, xor
@@ -486,8 +486,8 @@ def test_labels_are_in_the_language(lang: str, number: int) -> None:
     for kind, figure in every(lang).items():
         told = set(texts(figure))
         for key in expected[kind]:
-            assert LABELS[key][number] in told, (kind, key)
-            assert LABELS[key][number] == LABELS[key][1 - number] or LABELS[key][1 - number] not in told
+            assert FIGURES[key][number] in told, (kind, key)
+            assert FIGURES[key][number] == FIGURES[key][1 - number] or FIGURES[key][1 - number] not in told
 
 
 @pytest.mark.parametrize(
@@ -578,7 +578,7 @@ def test_draw_makes_each_kind_by_name() -> None:
     flat, rows, labels = planes(np.random.default_rng(1), 2)
     made = [figures.draw(kind, model, x, y).get_label() for kind in ("fit", "gradients", "network")]
     made.append(figures.draw("boundary", flat, rows, labels, lang="pt").get_label())
-    assert made == [LABELS[key][0] for key in ("fitted", "gradients", "network")] + [LABELS["boundary"][1]]
+    assert made == [FIGURES[key][0] for key in ("fitted", "gradients", "network")] + [FIGURES["boundary"][1]]
     with pytest.raises(ConfigError, match="requires the name of a parameter"):
         figures.draw("sweep", model, x, y)
     with pytest.raises(ConfigError, match=r"unknown figure 'boundery'\. Did you mean 'boundary'"):

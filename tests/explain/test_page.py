@@ -18,10 +18,10 @@ from bpengine.cli import main
 from bpengine.cli.explain import HELP
 from bpengine.errors import ConfigError
 from bpengine.explain.page import Page, page
-from bpengine.explain.page.document import SCRIPTS
+from bpengine.explain.page.document import SCRIPTS, page_phrases
 from bpengine.explain.page.network_columns import FEWER, spread
 from bpengine.explain.trace.steps import trace_steps
-from bpengine.i18n.phrases.page import PAGE, ROOM, page_words
+from bpengine.i18n.phrases.page import PAGE, SHARED
 from bpengine.visible import visible
 
 ROOT = Path(__file__).parents[2]
@@ -206,10 +206,10 @@ def test_every_word_is_spoken_in_both_languages() -> None:
         assert len(told) == 2, key
         assert sorted(re.findall(r"\{\w+\}", told[0])) == sorted(re.findall(r"\{\w+\}", told[1])), key
     scripts = "".join((files("bpengine.explain.page") / name).read_text() for name in (*SCRIPTS, "template.html"))
-    spoken = page_words()["pt"]
+    spoken = page_phrases()["pt"]
     used = set(re.findall(r"(?:say\(|data-say=)\"(\w+)\"", scripts))
     assert used <= set(spoken)
-    for key in (*PAGE, *(f"room_{key}" for key in ROOM)):
+    for key in (*PAGE, *(f"room_{key}" for key in SHARED)):
         composed = key.startswith("stage_") or key.endswith("_legend") or key == "needs_script"
         assert composed or f'"{key}"' in scripts, f"{key} is never said"
 

@@ -38,7 +38,7 @@ class Page:
         parts = {
             "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(visible(self._title())), "style": style,
             "script": script, "content": self._json(), "style_hash": _hash(style), "script_hash": _hash(script),
-            "needs_script": html.escape(_page_phrases()[self.lang]["needs_script"]),
+            "needs_script": html.escape(page_phrases()[self.lang]["needs_script"]),
         }  # fmt: skip
         return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("template.html"))
 
@@ -51,7 +51,7 @@ class Page:
 
     def _json(self) -> str:
         """Return the content as JSON in which no "<" stands: no name in it can end the element it is in."""
-        told = {"title": self.title, "lang": self.lang, "about": self.about, "words": _page_phrases(), **self.content}
+        told = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_phrases(), **self.content}
         plain = visible_json(_seen(told), separators=(",", ":"))
         return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", plain)
 
@@ -74,7 +74,7 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _page_phrases() -> dict[str, dict[str, str]]:
+def page_phrases() -> dict[str, dict[str, str]]:
     """Return the phrases of the page by language."""
     phrases = {**{f"room_{key}": PHRASES[key] for key in SHARED}, **PAGE}
     return {lang: {key: both[i] for key, both in phrases.items()} for i, lang in enumerate(LANGUAGES)}
