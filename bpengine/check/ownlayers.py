@@ -11,9 +11,10 @@ import numpy as np
 from bpengine.check import sides, walk
 from bpengine.check.kernelproblem import of_kernel
 from bpengine.check.probes import Probes
-from bpengine.check.problem import Problem, foreign, of_layer
+from bpengine.check.problem import Problem, of_layer
 from bpengine.check.verdict import Verdict
 from bpengine.layers.chain import Stage
+from bpengine.layers.own import foreign
 from bpengine.losses import CustomLoss, Loss
 from bpengine.ops import Ops
 from bpengine.training.inputs import Rows

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from bpengine.kernels._kernel import Array
-from bpengine.layers import LAYERS, CustomActivation, Dense, Layer, Residual
+from bpengine.layers import Layer
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.contract import run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Run
+from bpengine.layers.own import foreign
 from bpengine.network import Network
 from bpengine.ops import Ops, known
 from bpengine.streams import dropout_counter
@@ -141,16 +142,3 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
     title, at, strange = f"layer {type(layer).__name__}", {**params, "x": x}, foreign([layer])
     unstated, rows = strange is not None, layer.penalized()
     return Problem(title, at, ops, scalar, hand, counts, rows, strange, unstated=unstated, terms=terms)
-
-
-def foreign(layers: Any) -> str | None:
-    """Return the name of the first layer that is not the engine's own, or None."""
-    for layer in layers:
-        if type(layer) is CustomActivation:
-            return f"activation {layer.name!r}"
-        if type(layer) not in (*LAYERS.values(), Layer):
-            return type(layer).__name__
-        within = layer.layers if isinstance(layer, Residual) else [layer.activation] if isinstance(layer, Dense) else []
-        if inner := foreign(within):
-            return inner
-    return None

@@ -24,7 +24,7 @@ from bpengine.explain.sweeps.sweep import Sweep, sweep
 from bpengine.explain.sweeps.trajectory import Descent, Walk
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.trace.layers import LayerTrace
-from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explain import explain
 from bpengine.explain.units.explanation import Explanation
@@ -39,6 +39,7 @@ __all__ = [
     "ForwardPass",
     "Graph",
     "LayerTrace",
+    "NonFiniteValue",
     "Paths",
     "Sensitivity",
     "Sums",
@@ -58,6 +59,9 @@ __all__ = [
     "verify",
     "write_receipt",
 ]
+
+
+Cause = NonFiniteValue  # its earlier name
 
 
 def __getattr__(name: str) -> ModuleType:

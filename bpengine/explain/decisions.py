@@ -1,4 +1,4 @@
-"""Verdicts: what is made of each output: a step function's yes or no, the largest of several, or a residual."""
+"""What each output decides: a step function's yes or no, the largest of several outputs, or a residual."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bpengine.kernels import KERNELS
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is made of one output of one row: `output` after the loss's link, `verdict`, the target, and whether they agree.
+class Decision:
+    """What one output of one row decides: `output` after the loss's link, `verdict`, the target, and whether they agree.
 
     kind: "step" (a step function at the threshold), "class" (the largest output), "value" (compared by its residual).
     """
@@ -28,9 +28,9 @@ class Verdict:
     right: bool | None
 
 
-def verdicts(traced: Trace, rows: list[int], threshold: float) -> Iterator[Verdict]:
-    """Yield what is made of every output of some rows; of one that is not a number nothing is made, and it is wrong."""
-    loss, y = traced.network.loss, np.asarray(traced.calls[traced.turn - 1].args[0])
+def decisions(traced: Trace, rows: list[int], threshold: float) -> Iterator[Decision]:
+    """Yield what every output of some rows decides; a NaN output decides nothing and counts as wrong."""
+    loss, y = traced.network.loss, np.asarray(traced.calls[traced.backward_start - 1].args[0])
     outputs = _linked(y, loss.link)
     makes = list(traced.layers.values())[-1].activation
     probability = loss.target == "binary" or loss.link == "sigmoid" or _makes_probabilities(makes)
@@ -42,7 +42,7 @@ def verdicts(traced: Trace, rows: list[int], threshold: float) -> Iterator[Verdi
             verdict = _stepped(output, threshold)
             right = None if target not in (0.0, 1.0) else verdict == target
             made = (verdict, target, right) if probability else (output, target, None)
-            yield Verdict(row, unit, "step" if probability else "value", output, *made)
+            yield Decision(row, unit, "step" if probability else "value", output, *made)
 
 
 def _makes_probabilities(activation: str | None) -> bool:
@@ -57,12 +57,12 @@ def _stepped(output: float, threshold: float) -> float:
     return float(KERNELS["step"].forward(np, np.array([output]), threshold=threshold)[0][0])
 
 
-def _largest(outputs: HostArray, targets: HostArray, row: int) -> Verdict:
+def _largest(outputs: HostArray, targets: HostArray, row: int) -> Decision:
     chosen = int(np.argmax(outputs[row]))  # nan, where there is one
     target = int(targets[row]) if targets.ndim == 1 else int(np.argmax(targets[row]))
     output = float(outputs[row, chosen])
     verdict = output if np.isnan(output) else chosen
-    return Verdict(row, chosen, "class", output, verdict, target, verdict == target)
+    return Decision(row, chosen, "class", output, verdict, target, verdict == target)
 
 
 def _linked(y: HostArray, link: str | None) -> HostArray:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpengine.errors import number
-from bpengine.explain.decisions import Verdict, verdicts
+from bpengine.explain.decisions import Decision, decisions
 from bpengine.explain.lookup import check_row
 from bpengine.explain.result import Result, translator_for
-from bpengine.explain.terms.dataflow import Flow
+from bpengine.explain.terms.dataflow import Dataflow
 from bpengine.explain.terms.forward_terms import own_forward
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.trace.layers import LayerTrace
-from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.json_values import json_object
@@ -37,13 +37,18 @@ class UnitForward:
 
 @dataclass(frozen=True)
 class ForwardPass(Result):
-    """A forward pass unit by unit, and the verdict on each row."""
+    """A forward pass unit by unit, and what each output decides."""
 
     layers: tuple[tuple[str, str], ...]
     units: tuple[UnitForward, ...]
-    verdicts: tuple[Verdict, ...]
+    decisions: tuple[Decision, ...]
     threshold: float
-    first_bad: Cause | None
+    first_bad: NonFiniteValue | None
+
+    @property
+    def verdicts(self) -> tuple[Decision, ...]:
+        """The earlier name of `decisions`."""
+        return self.decisions
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the pass in words, English or Portuguese; sums show their `largest` terms."""
@@ -63,7 +68,7 @@ class ForwardPass(Result):
         return json_object(
             {
                 "units": rows,
-                "verdicts": [vars(v) for v in self.verdicts],
+                "verdicts": [vars(v) for v in self.decisions],
                 "first_bad": self.first_bad and str(self.first_bad),
             }
         )
@@ -81,14 +86,14 @@ def forward(model: Any, x: Any, y: Any, *, sample: int | None = None, threshold:
 def forward_of(traced: Trace, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:
     """Write out the forward pass of a step that was traced already."""
     threshold = number(threshold, "forward", "a threshold")
-    rows, flow = (list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]), Flow(traced)
+    rows, flow = (list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]), Dataflow(traced)
     units = [unit for layer in traced.layers.values() for unit in _units(flow, layer, rows)]
     ordered = sorted(units, key=lambda unit: rows.index(unit.row))
     kinds = tuple((place, _kind(layer)) for place, layer in traced.layers.items())
-    return ForwardPass(kinds, tuple(ordered), tuple(verdicts(traced, rows, threshold)), threshold, traced.first_bad)
+    return ForwardPass(kinds, tuple(ordered), tuple(decisions(traced, rows, threshold)), threshold, traced.first_bad)
 
 
-def _units(flow: Flow, layer: LayerTrace, rows: list[int]) -> Iterator[UnitForward]:
+def _units(flow: Dataflow, layer: LayerTrace, rows: list[int]) -> Iterator[UnitForward]:
     for unit in range(layer.units):
         sums = own_forward(flow, layer, unit)
         for row in rows:
@@ -114,7 +119,7 @@ def _lines(told: ForwardPass, translate: Translate, largest: int) -> Iterator[st
                 yield f"  {translate('layer', place=unit.place, kind=kinds[unit.place])}"
             last = unit.place
             yield f"    {translate('next_unit', unit=unit.unit, place=unit.place)}: {_sum(unit, translate, largest)}"
-        yield from (f"  {_judgement(v, told.threshold, translate)}" for v in told.verdicts if v.row == row)
+        yield from (f"  {_judgement(v, told.threshold, translate)}" for v in told.decisions if v.row == row)
 
 
 def _sum(unit: UnitForward, translate: Translate, largest: int) -> str:
@@ -132,7 +137,7 @@ def _sum(unit: UnitForward, translate: Translate, largest: int) -> str:
     return f"{unit.activation}({text}){middle} = {format_number(unit.a)}"
 
 
-def _judgement(v: Verdict, threshold: float, translate: Translate) -> str:
+def _judgement(v: Decision, threshold: float, translate: Translate) -> str:
     if v.kind == "value":
         numbers = {
             "target": format_number(v.target),

@@ -14,7 +14,7 @@ import bpengine as bp
 from bpengine.explain.page import page
 from bpengine.explain.units.explanation import Explanation
 from bpengine.i18n.phrases.page import PAGE
-from bpengine.i18n.translate import shown
+from bpengine.i18n.translate import format_number
 from bpengine.visible import visible
 from tests.explain.portuguese import PROSE
 from tests.explain.portuguese import english as wrong_words
@@ -33,7 +33,7 @@ def html(lang: str = "en") -> str:
 def numbers(tab: Any, part: str) -> list[float]:
     """Return the numbers of a part of the sum, at full precision; what is shown of them must be the same."""
     found = tab.eval_on_selector_all(f"#told {part} b", "list => list.map((b) => [b.dataset.value, b.textContent])")
-    assert [text for _, text in found] == [shown(float(value)) for value, _ in found]
+    assert [text for _, text in found] == [format_number(float(value)) for value, _ in found]
     return [float(value) for value, _ in found]
 
 
@@ -75,8 +75,8 @@ def test_the_numbers_of_units_are_the_engines(opened: Opened, step: int) -> None
             assert [v for v in numbers(tab, ".part.backward") if abs(v) > 1e-15] == [*da, *dz]
             said = tab.locator(".part.backward .terms li").first.text_content()
             first = sums[1].terms[0]
-            assert shown(first.left) in said
-            assert shown(first.right) in said
+            assert format_number(first.left) in said
+            assert format_number(first.right) in said
 
 
 def test_the_numbers_of_weights_are_the_engines(opened: Opened) -> None:
@@ -93,7 +93,7 @@ def test_the_numbers_of_weights_are_the_engines(opened: Opened) -> None:
         assert float(tab.locator("#told .new").get_attribute("data-value")) == part.update.new[index]
         step = tab.locator(".part.update").text_content()
         for value in (part.update.slope, part.update.step_size, part.update.old, part.update.new):
-            assert shown(float(value[index])) in step
+            assert format_number(float(value[index])) in step
         assert tab.locator(".terms .marked .label").text_content() == "Row 1"
 
 
@@ -150,9 +150,9 @@ def test_everything_that_can_be_reached_has_a_name(opened: Opened) -> None:
 def test_the_slider_and_playing(opened: Opened, expect: Any) -> None:
     tab = opened(html())
     losses = [trace_loss(step) for step in (0, 9)]
-    assert tab.locator("#now").text_content() == f"Step 1 of 40, loss {shown(losses[0], 6)}"
+    assert tab.locator("#now").text_content() == f"Step 1 of 40, loss {format_number(losses[0], 6)}"
     to_step(tab, 9)
-    assert tab.locator("#now").text_content() == f"Step 10 of 40, loss {shown(losses[1], 6)}"
+    assert tab.locator("#now").text_content() == f"Step 10 of 40, loss {format_number(losses[1], 6)}"
     assert tab.locator("#step").get_attribute("aria-valuetext") == tab.locator("#now").text_content()
     tab.locator("#step").press("ArrowRight")
     assert tab.locator("#now").text_content().startswith("Step 11 of 40")
@@ -193,7 +193,7 @@ def test_stepping_forward_and_backward_through_the_network(opened: Opened) -> No
     ):  # fmt: skip
         tab.locator("#stages input").nth(stage).check(force=True)
         said = tab.locator(f"[data-id={unit}]").get_attribute("aria-label")
-        assert said.partition(": ")[2] == ("" if value is None else shown(float(value)))
+        assert said.partition(": ")[2] == ("" if value is None else format_number(float(value)))
 
 
 def test_the_whole_batch(opened: Opened) -> None:
@@ -203,7 +203,7 @@ def test_the_whole_batch(opened: Opened) -> None:
     wanted = np.stack([traced.layers["0"].da[:, 0], traced.layers["0"].dz[:, 0]], axis=1)
     assert numbers(tab, ".part.backward") == wanted.ravel().tolist()
     total = tab.locator("[data-id=u0]").get_attribute("aria-label").partition(": ")[2]
-    assert total == shown(float(traced.gradients["0.bias"][0]))
+    assert total == format_number(float(traced.gradients["0.bias"][0]))
     tab.locator(".part.backward button").nth(2).click()
     assert tab.locator("#sample").input_value() == "2"
 

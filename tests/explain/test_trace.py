@@ -77,8 +77,8 @@ def test_every_array_has_one_maker_and_every_backward_its_forward(rng: np.random
     made = [id(a) for call in traced.calls for a in call.named_results().values()]
     assert len(made) == len(set(made))
     backward = [i for i, call in enumerate(traced.calls) if call.function.endswith("_bwd")]
-    assert sorted(traced.partners) == backward
-    for back, ahead in traced.partners.items():
+    assert sorted(traced.forward_of) == backward
+    for back, ahead in traced.forward_of.items():
         assert traced.calls[back].kernel is traced.calls[ahead].kernel
         assert traced.calls[back].place == traced.calls[ahead].place
 

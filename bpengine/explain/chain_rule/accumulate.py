@@ -9,17 +9,17 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
-from bpengine.explain.chain_rule.reach import Reached
+from bpengine.explain.chain_rule.reach import PathSums
 from bpengine.explain.lookup import Element, element_name
-from bpengine.explain.terms.dataflow import Flow
+from bpengine.explain.terms.dataflow import Dataflow
 from bpengine.explain.terms.local_derivatives import is_transposed, parameter_factors
 from bpengine.ops import Call
 
 
-def uses_of(flow: Flow, element: Element) -> list[tuple[int, str]]:
+def uses_of(flow: Dataflow, element: Element) -> list[tuple[int, str]]:
     """Return the layers' calls that used a parameter: several where layers share it."""
     calls, array = flow.trace.calls, flow.trace.parameters[element[0]]
-    uses = [u for u in flow.uses.get(id(array), []) if not flow.is_penalty(u)]
+    uses = [u for u in flow.consumers.get(id(array), []) if not flow.is_penalty(u)]
     if not uses or any(use[1] not in parameter_factors(calls[use[0]]) for use in uses):
         raise ConfigError(f"parameter {element_name(element)!r} is used outside of the kernels that are known here.")
     return uses
@@ -34,12 +34,12 @@ def multiplied(call: Call, argument: str, element: Element) -> tuple[HostArray, 
     return np.asarray(given[:, index[0]], dtype=float), unit
 
 
-def downstream(flow: Flow, first: HostArray) -> tuple[list[HostArray], dict[int, Any]]:
+def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[int, Any]]:
     """Return the arrays that are made of `first`, in order, and each one's uses: (call, slopes), None for the loss's."""
     calls, arrays, edges = flow.trace.calls, [first], dict[int, Any]()
     for array in arrays:  # grows while it is walked
         edges[id(array)] = found = []
-        for use in flow.uses.get(id(array), []):
+        for use in flow.consumers.get(id(array), []):
             call = calls[use[0]]
             slopes = None if call.kernel.kind == "loss" else flow.derivatives(use)
             if slopes is None and call.kernel.kind != "loss":
@@ -53,18 +53,18 @@ def downstream(flow: Flow, first: HostArray) -> tuple[list[HostArray], dict[int,
             raise ConfigError(
                 "a layer on the way to the loss computes outside of kernels: its paths cannot be followed."
             )
-    return sorted(arrays, key=lambda array: flow.makers[id(array)]), edges
+    return sorted(arrays, key=lambda array: flow.producers[id(array)]), edges
 
 
-def added_up(begun: Reached, arrays: list[HostArray], edges: Mapping[int, Any], dy: HostArray) -> Reached:
+def accumulate(begun: PathSums, arrays: list[HostArray], edges: Mapping[int, Any], dy: HostArray) -> PathSums:
     """Return the sum over all paths at the loss."""
     reached = {id(arrays[0]): begun}
-    end = Reached(np.zeros(dy.shape), np.zeros(dy.shape), np.zeros(dy.shape))
+    end = PathSums(np.zeros(dy.shape), np.zeros(dy.shape), np.zeros(dy.shape))
     for array in arrays:
         here = reached[id(array)]
         for call, slopes in edges[id(array)]:
             if slopes is None:
-                end += Reached(here.total * dy, here.magnitude * np.abs(dy), here.count * (dy != 0))
+                end += PathSums(here.total * dy, here.magnitude * np.abs(dy), here.count * (dy != 0))
                 continue
             made, step = id(call.result[0]), here.through(slopes)
             reached[made] = reached[made] + step if made in reached else step

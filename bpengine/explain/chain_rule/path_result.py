@@ -8,7 +8,7 @@ from typing import Any
 
 from bpengine.explain.result import Result, translator_for
 from bpengine.explain.terms.sums import ULPS, Term, allowed
-from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.units.labels import back_label
 from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.json_values import json_object
@@ -54,7 +54,7 @@ class Paths(Result):
     magnitude: float
     depth: int
     eps: float
-    first_bad: Cause | None = None
+    first_bad: NonFiniteValue | None = None
 
     @property
     def agrees(self) -> bool:

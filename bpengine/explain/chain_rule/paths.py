@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpengine.errors import whole
-from bpengine.explain.chain_rule.accumulate import added_up, downstream, multiplied, uses_of
+from bpengine.explain.chain_rule.accumulate import accumulate, downstream, multiplied, uses_of
 from bpengine.explain.chain_rule.best_first import Search
 from bpengine.explain.chain_rule.path_result import Factor, Path, Paths
 from bpengine.explain.chain_rule.reach import start
 from bpengine.explain.lookup import Element, check_row, element_name, find_element
-from bpengine.explain.terms.dataflow import Flow, Use
+from bpengine.explain.terms.dataflow import Dataflow, Use
 from bpengine.explain.terms.exact import exact_sum
 from bpengine.explain.trace.trace import Trace
 
@@ -37,7 +37,7 @@ def paths(
 @np.errstate(all="ignore")  # numbers that are not finite are shown as they are
 def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: int = 10) -> Paths:
     """Return the chain rule of one parameter of a step that was traced already."""
-    element, flow = find_element(traced.parameters, name), Flow(traced)
+    element, flow = find_element(traced.parameters, name), Dataflow(traced)
     whole(largest, "paths", "largest")
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
     uses = uses_of(flow, element)
@@ -65,13 +65,13 @@ class _Way(NamedTuple):
     found: list[Path]
 
 
-def _through(flow: Flow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
+def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
     traced, (position, argument) = flow.trace, use
     call = traced.calls[position]
     inputs, unit = multiplied(call, argument, element)
     arrays, edges = downstream(flow, call.result[0])
-    dy = np.asarray(traced.calls[traced.turn].result, dtype=float)
-    end = added_up(start(inputs, rows, unit, call.result[0].shape), arrays, edges, dy)
+    dy = np.asarray(traced.calls[traced.backward_start].result, dtype=float)
+    end = accumulate(start(inputs, rows, unit, call.result[0].shape), arrays, edges, dy)
     link = (call.kernel.name, call.place, "input", unit)
     begin = [(float(inputs[r]), call.result[0], (*link, r, float(inputs[r]))) for r in rows]
     found = [
@@ -86,8 +86,10 @@ def _factors(links: list[Any]) -> tuple[Factor, ...]:
     return tuple(Factor(*link) for link in reversed(links))
 
 
-def _penalty(flow: Flow, element: Element) -> float:
+def _penalty(flow: Dataflow, element: Element) -> float:
     """Return what the penalties add to the gradient of a parameter."""
     name, index = element
-    uses = [u for u in flow.uses[id(flow.trace.parameters[name])] if flow.trace.calls[u[0]].kernel.kind == "penalty"]
+    uses = [
+        u for u in flow.consumers[id(flow.trace.parameters[name])] if flow.trace.calls[u[0]].kernel.kind == "penalty"
+    ]
     return sum(float(np.asarray(flow.contribution(use))[index]) for use in uses)

@@ -12,7 +12,7 @@ from bpengine.kernels._kernel import LocalDerivative
 
 
 @dataclass(frozen=True)
-class Reached:
+class PathSums:
     """What leads from a weight to every element of an array (rows, units).
 
     total: the sum over all paths, which is the element's derivative with respect to the weight; magnitude: the sum of their
@@ -23,23 +23,23 @@ class Reached:
     magnitude: HostArray
     count: HostArray
 
-    def __add__(self, other: Reached) -> Reached:
-        return Reached(self.total + other.total, self.magnitude + other.magnitude, self.count + other.count)
+    def __add__(self, other: PathSums) -> PathSums:
+        return PathSums(self.total + other.total, self.magnitude + other.magnitude, self.count + other.count)
 
-    def through(self, slopes: Sequence[LocalDerivative]) -> Reached:
+    def through(self, slopes: Sequence[LocalDerivative]) -> PathSums:
         """Return what is reached through a kernel call, along all of its routes."""
         steps = [
-            Reached(_sent(self.total, s, _same), _sent(self.magnitude, s, np.abs), _sent(self.count, s, _nonzero))
+            PathSums(_sent(self.total, s, _same), _sent(self.magnitude, s, np.abs), _sent(self.count, s, _nonzero))
             for s in slopes
         ]
         return sum(steps[1:], steps[0])
 
 
-def start(inputs: HostArray, rows: Sequence[int], unit: int, shape: tuple[int, ...]) -> Reached:
+def start(inputs: HostArray, rows: Sequence[int], unit: int, shape: tuple[int, ...]) -> PathSums:
     """Return what a weight reaches at once: its unit in each row, the derivative being the input it is multiplied by."""
     total = np.zeros(shape)
     total[rows, unit] = inputs[rows]
-    return Reached(total, np.abs(total), _nonzero(total))
+    return PathSums(total, np.abs(total), _nonzero(total))
 
 
 def _sent(values: HostArray, s: LocalDerivative, of: Callable[[HostArray], HostArray]) -> HostArray:

@@ -10,9 +10,9 @@ import numpy as np
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.label_placement import RADIUS
-from bpengine.explain.figures.network_artists import draw_lines, draw_spots
+from bpengine.explain.figures.network_artists import draw_lines, draw_marks
 from bpengine.explain.figures.network_layout import Diagram, diagram
-from bpengine.explain.figures.network_text import told_sum
+from bpengine.explain.figures.network_text import sum_lines
 from bpengine.explain.lookup import check_row, find_layer, find_unit
 from bpengine.explain.result import translator_for
 from bpengine.explain.trace.trace import Trace
@@ -55,11 +55,11 @@ def network(
         found = find_layer(traced, layer)
         chosen = (found.place, find_unit(found, unit))
     width = max(drawn.width + LEFT + RIGHT, 9.0)
-    lines = [] if chosen is None else _wrapped(told_sum(traced, *chosen, row, translate), width)
+    lines = [] if chosen is None else _wrapped(sum_lines(traced, *chosen, row, translate), width)
     below = canvas.broken(_below(traced, row, translate), width, canvas.TEXT)
     figure, axes = _paper(drawn, width, HEAD + canvas.LINE * max(0, below.count("\n") - 1), FOOT + 0.3 * len(lines))
     draw_lines(axes, drawn, chosen)
-    draw_spots(axes, drawn, chosen, translate)
+    draw_marks(axes, drawn, chosen, translate)
     _heads(axes, drawn, traced, row, translate)
     canvas.title(figure, translate("network"), below)
     _texts(figure, lines, translate)

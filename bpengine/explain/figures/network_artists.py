@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.label_placement import RADIUS, places
-from bpengine.explain.figures.network_layout import Diagram, Line, Spot, Weighted
+from bpengine.explain.figures.network_layout import Diagram, Line, UnitMark, Weighted
 from bpengine.i18n.translate import Translate
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def draw_lines(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
     _weights(axes, drawn, chosen)
 
 
-def draw_spots(axes: Axes, drawn: Diagram, chosen: Chosen, translate: Translate) -> None:
+def draw_marks(axes: Axes, drawn: Diagram, chosen: Chosen, translate: Translate) -> None:
     """Draw every circle with its unit's name, output and gradient; the chosen one in bold."""
     for spot in drawn.spots:
         _spot(axes, spot, chosen, translate)
@@ -68,7 +68,7 @@ def _weights(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
         canvas.write(axes, x - right, y - up, gradient, fontsize=canvas.SMALL, color=canvas.PURPLE, bbox=box, **style)
 
 
-def _spot(axes: Axes, spot: Spot, chosen: Chosen, translate: Translate) -> None:
+def _spot(axes: Axes, spot: UnitMark, chosen: Chosen, translate: Translate) -> None:
     patches = canvas.library("patches")
     bold = chosen is not None and (spot.place, spot.unit) == chosen
     style: canvas.Style = {

@@ -22,7 +22,7 @@ ALONE = (Activation, BatchNorm, Dropout)  # layers whose every unit takes one in
 
 
 @dataclass(frozen=True)
-class Spot:
+class UnitMark:
     """A circle: place of its layer ("" for inputs), unit (None for the constant 1 of a bias), output and dL/dz."""
 
     place: str
@@ -37,8 +37,8 @@ class Spot:
 class Line:
     """A connection of two circles."""
 
-    start: Spot
-    end: Spot
+    start: UnitMark
+    end: UnitMark
 
     @property
     def angle(self) -> float:
@@ -58,14 +58,14 @@ class Weighted(Line):
 class Diagram:
     """A network's circles by column, the inputs first, and its lines."""
 
-    columns: tuple[tuple[Spot, ...], ...]
+    columns: tuple[tuple[UnitMark, ...], ...]
     layers: tuple[LayerTrace, ...]
     lines: tuple[Line, ...]
     width: float
     height: float
 
     @property
-    def spots(self) -> Iterator[Spot]:
+    def spots(self) -> Iterator[UnitMark]:
         """Every circle."""
         return (spot for column in self.columns for spot in column)
 
@@ -110,7 +110,7 @@ def _constant(layer: LayerTrace) -> str | None:
 
 def _column(
     place: str, x: float, values: HostArray, gradients: HostArray | None, constant: str | None, height: float
-) -> tuple[Spot, ...]:
+) -> tuple[UnitMark, ...]:
     units: list[int | None] = list(range(len(values)))
     if constant is not None:
         units.insert(0 if constant == "first" else len(units), None)
@@ -119,11 +119,11 @@ def _column(
     for i, unit in enumerate(units):
         value = 1.0 if unit is None else float(values[unit])
         gradient = None if unit is None or gradients is None else float(gradients[unit])
-        found.append(Spot(place, unit, x, top - i * ROW, value, gradient))
+        found.append(UnitMark(place, unit, x, top - i * ROW, value, gradient))
     return tuple(found)
 
 
-def _lines(layer: LayerTrace, before: tuple[Spot, ...], after: tuple[Spot, ...]) -> Iterator[Line]:
+def _lines(layer: LayerTrace, before: tuple[UnitMark, ...], after: tuple[UnitMark, ...]) -> Iterator[Line]:
     ends = [spot for spot in after if spot.unit is not None]
     if isinstance(layer.layer, Dense):
         tables = [_table(arrays, layer.layer) for arrays in (layer.parameters, layer.gradients)]

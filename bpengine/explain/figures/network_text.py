@@ -13,7 +13,7 @@ TERMS = 4  # of a sum, before the rest is one number
 TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"  # a line ends between terms
 
 
-def told_sum(traced: Trace, place: str, unit: int, row: int, translate: Translate) -> list[str]:
+def sum_lines(traced: Trace, place: str, unit: int, row: int, translate: Translate) -> list[str]:
     """Return the lines: what is added up, dL/da as the sum of its terms, dL/dz as dL/da times the slope."""
     told = explain_trace(traced, place, unit, row)
     if told.incoming is None:

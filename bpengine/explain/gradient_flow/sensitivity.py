@@ -23,7 +23,7 @@ from bpengine.explain.gradient_flow.health import (
     health_of,
 )
 from bpengine.explain.result import Result, translator_for
-from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_number, indented_table
 from bpengine.json_values import json_object
@@ -58,7 +58,7 @@ class Sensitivity(Result):
     parameters: HostArrays
     units: tuple[UnitSensitivity, ...]
     layers: tuple[LayerSensitivity, ...]
-    first_bad: Cause | None
+    first_bad: NonFiniteValue | None
 
     @cached_property
     def order(self) -> HostArray:

@@ -40,9 +40,9 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
     given: dict[str, Node] = {}
     for i in chosen:
         call, here = traced.calls[i], by_id[f"n{i}"]
-        if i in traced.partners and f"n{traced.partners[i]}" in by_id:
+        if i in traced.forward_of and f"n{traced.forward_of[i]}" in by_id:
             edges.append(
-                Edge(start=f"n{traced.partners[i]}", end=here.id, name="residual", shape=(), values="", kept=True)
+                Edge(start=f"n{traced.forward_of[i]}", end=here.id, name="residual", shape=(), values="", kept=True)
             )
         for name, array in _taken(traced, i, call):
             if here.row == 2 and id(array) in parameters:
@@ -85,10 +85,10 @@ def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
     Forward calls follow each other; a backward call stands in its forward's column. The sum of two ways back has no
     forward and gets a column left of the last way. What is done to a parameter (penalty, update) stands where it was used.
     """
-    calls, partners = traced.calls, traced.partners
-    order = [i for i in chosen if i < traced.turn]
+    calls, partners = traced.calls, traced.forward_of
+    order = [i for i in chosen if i < traced.backward_start]
     last = order[0]
-    for i in (i for i in chosen if i >= traced.turn):
+    for i in (i for i in chosen if i >= traced.backward_start):
         if i in partners and partners[i] in order:
             last = partners[i]
         elif i not in partners and calls[i].place[:1].isdigit():
@@ -134,7 +134,7 @@ def _formula(call: Call, taken: Container[int]) -> Iterator[str]:
 
 def _ahead(traced: Trace, position: int) -> bool:
     call = traced.calls[position]
-    return position < traced.turn or (position not in traced.partners and np.shape(call.result[0]) == ())
+    return position < traced.backward_start or (position not in traced.forward_of and np.shape(call.result[0]) == ())
 
 
 def _given(traced: Trace, array: HostArray, name: str, user: Node, number: str) -> Node:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.explain.page.network_columns import Column
-from bpengine.explain.page.packing import Sheet
+from bpengine.explain.page.packing import NumberTable
 from bpengine.explain.result import translator_for
 from bpengine.explain.terms.exact import exact_sum
 from bpengine.explain.terms.sums import Sums, Term, Terms
@@ -44,7 +44,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Scene:
+class Content:
     """What is taken from every step: the units of `columns`, in the `rows` of the batch that are shown.
 
     terms: of one sum that are written out; the others are added up. inputs: the names of the features, or None.
@@ -57,7 +57,7 @@ class Scene:
     inputs: Sequence[str] | None
     labels: Labels
 
-    def take(self, trace: Trace, sheet: Sheet) -> dict[str, Any]:
+    def take(self, trace: Trace, sheet: NumberTable) -> dict[str, Any]:
         """Return the structure of one step, the same for every step of a run; its numbers are on the sheet."""
         units: list[dict[str, Any]] = []
         weights: list[dict[str, Any]] = []
@@ -72,7 +72,7 @@ class Scene:
         x = [{"unit": j, "x": sheet.put_all(trace.x[self.rows, j])} for j in self.columns[0].units]
         return {"inputs": x, "units": units, "weights": weights, "loss": sheet.put(trace.loss)}
 
-    def _unit(self, sheet: Sheet, e: Explanation, forward: Label) -> dict[str, Any]:
+    def _unit(self, sheet: NumberTable, e: Explanation, forward: Label) -> dict[str, Any]:
         rows = list(self.rows)
         told: dict[str, Any] = {n: sheet.put_all(getattr(e, n)[rows]) for n in ("z", "a", "da", "dz")}
         with np.errstate(all="ignore"):
@@ -89,10 +89,10 @@ class Scene:
         plain = forward_label(term, translate)
         return self.inputs[term.unit] if self.inputs and plain == translate("input", unit=term.unit) else plain
 
-    def _sums(self, sheet: Sheet, sums: Sums | None, label: Label) -> list[Any] | None:
+    def _sums(self, sheet: NumberTable, sums: Sums | None, label: Label) -> list[Any] | None:
         return None if sums is None else [self._terms(sheet, sums.terms(r, self.terms), label) for r in self.rows]
 
-    def _terms(self, sheet: Sheet, terms: Terms, label: Label) -> dict[str, Any]:
+    def _terms(self, sheet: NumberTable, terms: Terms, label: Label) -> dict[str, Any]:
         told = [
             [sheet.put(self.labels.number(t, label)), sheet.put(t.left), sheet.put(t.right), sheet.put(t.product)]
             for t in terms
@@ -100,7 +100,7 @@ class Scene:
         rest = {"left_out": terms.left_out, "rest": sheet.put(terms.rest)} if terms.left_out else {}
         return {"value": sheet.put(terms.value), "terms": told, "rounding": sheet.put(terms.rounding), **rest}
 
-    def _weights(self, sheet: Sheet, part: ParameterSums, column: int, unit: int) -> Iterator[dict[str, Any]]:
+    def _weights(self, sheet: NumberTable, part: ParameterSums, column: int, unit: int) -> Iterator[dict[str, Any]]:
         """Yield the parameters of a unit that lead to units drawn, and those that lead to none (biases)."""
         source, update = self.columns[column].sources, part.update
         first = 1 if part.bias[0] and len(part.bias) > 1 else 0  # a bias kept as the first row of the weights

@@ -11,33 +11,33 @@ import numpy as np
 from bpengine.backend import HostArray
 
 
-class Ref(int):
+class NumberRef(int):
     """The position of a number in a sheet; in a page's JSON it becomes the position of its column."""
 
 
-class Sheet:
+class NumberTable:
     """The numbers of one step, in the order they were put down."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
 
-    def put(self, value: float) -> Ref:
+    def put(self, value: float) -> NumberRef:
         """Put a number down and return where it is."""
         self.values.append(float(value))
-        return Ref(len(self.values) - 1)
+        return NumberRef(len(self.values) - 1)
 
-    def put_all(self, values: Any) -> list[Ref]:
+    def put_all(self, values: Any) -> list[NumberRef]:
         """Put several numbers down."""
         return [self.put(value) for value in values]
 
 
-def distinct(sheet: Sheet) -> int:
+def distinct(sheet: NumberTable) -> int:
     """Return how many different numbers a sheet holds: about how many columns it will need."""
     return len({np.float64(value).tobytes() for value in sheet.values})
 
 
-def packed(sheets: Sequence[Sheet], structure: Any) -> tuple[dict[str, str], Any]:
-    """Return the columns of several steps, packed, and the structure with each Ref replaced by its column's number.
+def packed(sheets: Sequence[NumberTable], structure: Any) -> tuple[dict[str, str], Any]:
+    """Return the columns of several steps, packed, and the structure with each NumberRef replaced by its column's number.
 
     Equal columns are kept once. `constants` come first, a number each; then `singles`, columns of float32, which hold
     their numbers exactly; then `doubles`. Little-endian, base64; a column's numbers, one per step, stand together.
@@ -80,7 +80,7 @@ def _text(array: HostArray) -> str:
 
 
 def _replaced(value: Any, refs: Sequence[int]) -> Any:
-    if isinstance(value, Ref):
+    if isinstance(value, NumberRef):
         return refs[value]
     if isinstance(value, dict):
         return {name: _replaced(part, refs) for name, part in value.items()}

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.explain.page.content import Labels, Scene
+from bpengine.explain.page.content import Content, Labels
 from bpengine.explain.page.document import Page
 from bpengine.explain.page.network_columns import Column, columns, named, spread
-from bpengine.explain.page.packing import Sheet, distinct, packed, text
+from bpengine.explain.page.packing import NumberTable, distinct, packed, text
 from bpengine.explain.result import translator_for
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.explain.trace.trace import Trace
@@ -66,26 +66,26 @@ def page(
     return Page(title, lang, _about(first, model, steps), taken.content(first, names))
 
 
-def _scene(first: Trace, inputs: list[str] | None) -> Scene:
+def _scene(first: Trace, inputs: list[str] | None) -> Content:
     drawn = columns(first)
     rows, terms = (ROWS, TERMS) if all(column.whole for column in drawn) else (FEW_ROWS, FEW_TERMS)
-    return Scene(drawn, spread(first.rows, rows), terms, inputs, Labels())
+    return Content(drawn, spread(first.rows, rows), terms, inputs, Labels())
 
 
 class _Taken:
     """The steps taken so far."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Content) -> None:
         self.scene = scene
         self.steps: list[int] = []
-        self.sheets: list[Sheet] = []
+        self.sheets: list[NumberTable] = []
         self.losses: list[float] = []
         self.bad: tuple[int, dict[str, str]] | None = None
         self.structure: dict[str, Any] = {}
 
-    def look(self, trace: Trace) -> Sheet:
+    def look(self, trace: Trace) -> NumberTable:
         """Return the sheet of a step, without keeping it."""
-        sheet = Sheet()
+        sheet = NumberTable()
         self.structure = self.scene.take(trace, sheet)
         return sheet
 

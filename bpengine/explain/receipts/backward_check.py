@@ -21,7 +21,7 @@ Wrong = tuple[int, Message]
 _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backward) if f}
 
 
-class Wiring:
+class BackwardCheck:
     """The calls of a receipt as they are read, and what is wrong between them."""
 
     def __init__(self) -> None:

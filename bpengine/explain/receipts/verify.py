@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from bpengine.backend import HostArray
 from bpengine.errors import DataError
-from bpengine.explain.receipts.backward_check import Wiring
+from bpengine.explain.receipts.backward_check import BackwardCheck
 from bpengine.explain.receipts.closeness import SHAKES, differs, shaken
 from bpengine.explain.receipts.does_not_follow import DoesNotFollow, reason
 from bpengine.explain.receipts.entries import LONGEST, STATISTICS_KEPT, array_of, check_call, fails, kernel_of
@@ -75,7 +75,7 @@ class _Reader:
     def __init__(self) -> None:
         self.arrays: dict[int, HostArray] = {}
         self.calls: dict[int, dict[str, Any]] = {}
-        self.wiring = Wiring()
+        self.wiring = BackwardCheck()
         self.dtype, self.values, self.finished = "", 0, False
 
     def read(self, number: int, line: str) -> None:

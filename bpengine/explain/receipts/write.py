@@ -70,8 +70,8 @@ def _head(traced: Trace) -> dict[str, Any]:
 
 def _total(traced: Trace) -> HostArray:
     """Return the array of the loss with penalties: what the last addition to it made."""
-    total: HostArray = traced.calls[traced.turn - 1].result[0]
-    for call in traced.calls[traced.turn :]:
+    total: HostArray = traced.calls[traced.backward_start - 1].result[0]
+    for call in traced.calls[traced.backward_start :]:
         if call.function == "add_fwd" and call.args[0] is total:
             total = call.result[0]
     return total
@@ -119,11 +119,11 @@ class _Book:
         entry: dict[str, Any] = {"call": position, "place": call.place, "function": call.function}
         names = call.named_results()
         if call.function.endswith("_bwd"):
-            if position not in self.traced.partners:
+            if position not in self.traced.forward_of:
                 raise ConfigError(
                     f"{call.function} in layer {call.place} was given a residual that no call left: no receipt can be given."
                 )
-            entry["of"] = self.traced.partners[position]
+            entry["of"] = self.traced.forward_of[position]
         formula = {name: text for name, text in call.kernel.formula.items() if name in names}
         options = {n: v for n, v in call.options.items() if n != "need_dx"}
         outputs = {name: self._array(np.asarray(array)) for name, array in self._kept(call, names).items()}

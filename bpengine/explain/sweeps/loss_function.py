@@ -16,7 +16,7 @@ from bpengine.training.inputs import Rows, check_rows
 
 
 @dataclass(frozen=True)
-class Landscape:
+class LossFunction:
     """The loss of a model with some numbers of its parameters moved: at(point) -> (loss, its slope in each)."""
 
     model: Any
@@ -44,11 +44,11 @@ class Landscape:
         return tuple(float(self.model.parameters[name][index]) for name, index in self.elements)
 
 
-def landscape(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> Landscape:
+def loss_function(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> LossFunction:
     """Return the loss on x, y as a function of the named numbers, in training mode with the first step's dropout masks."""
     require_target(y)
     elements = tuple(find_element(model.parameters, name) for name in names)
     if len(set(elements)) < len(elements):
         raise ConfigError(f"sweep requires different parameters, got {names[0]!r} twice.")
     evaluator = Evaluator(model.network, model.backend, model.backend.ops())
-    return Landscape(model, check_rows(model.network, x, y, weights, dtype=model.dtype), elements, evaluator)
+    return LossFunction(model, check_rows(model.network, x, y, weights, dtype=model.dtype), elements, evaluator)

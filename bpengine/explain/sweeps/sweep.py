@@ -12,7 +12,7 @@ from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.lookup import element_name
 from bpengine.explain.result import Result, translator_for
-from bpengine.explain.sweeps.loss_function import landscape
+from bpengine.explain.sweeps.loss_function import loss_function
 from bpengine.explain.sweeps.trajectory import Descent, Walk, descent_of
 from bpengine.i18n.translate import Translate, format_number, indented_table, translated_rule
 from bpengine.json_values import json_object
@@ -91,15 +91,15 @@ def sweep(
     if len(given) != len(names):
         raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(given)} sequences.")
     grid = tuple(_checked(v, name) for v, name in zip(given, names, strict=True))
-    land = landscape(model, x, y, names, weights)
+    function = loss_function(model, x, y, names, weights)
     shape = tuple(len(v) for v in grid)
     loss, slopes = np.empty(shape), tuple(np.empty(shape) for _ in names)
     for place in np.ndindex(shape):
-        loss[place], found = land.at([v[i] for v, i in zip(grid, place, strict=True)])
+        loss[place], found = function.at([v[i] for v, i in zip(grid, place, strict=True)])
         for slope, value in zip(slopes, found, strict=True):
             slope[place] = value
-    swept = Sweep(tuple(element_name(e) for e in land.elements), grid, loss, slopes, land.start())
-    return replace(swept, descent=descent_of(land, history, walk))
+    swept = Sweep(tuple(element_name(e) for e in function.elements), grid, loss, slopes, function.start())
+    return replace(swept, descent=descent_of(function, history, walk))
 
 
 def _checked(values: Any, name: str) -> HostArray:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
+from bpengine.explain.sweeps.loss_function import LossFunction
 from bpengine.training.history import Epoch, History
 
 CLOSE = 1e-3  # a loss that differs by more than this share is another one: another batch, another parameter
@@ -68,31 +69,17 @@ class Walk:
         self.visited.append(tuple(float(here[name][index]) for name, index in self.elements))
 
 
-class Land(Protocol):
-    """What a descent is laid on."""
-
-    @property
-    def elements(self) -> tuple[Any, ...]:
-        """The parameters that move."""
-
-    def at(self, point: Sequence[float]) -> tuple[float, tuple[float, ...]]:
-        """Return the loss and its slopes at a point."""
-
-    def start(self) -> tuple[float, ...]:
-        """Return where the model is."""
-
-
-def descent_of(land: Land, history: History | None, walk: Walk | None) -> Descent | None:
+def descent_of(function: LossFunction, history: History | None, walk: Walk | None) -> Descent | None:
     """Return the steps of a fit, from where a callback saw them or else from the history of one parameter."""
     if walk is None and history is None:
         return None
     if walk is not None:
-        if walk.elements != land.elements:
+        if walk.elements != function.elements:
             raise ConfigError(f"the walk is of {', '.join(walk.names)}, not of the parameters that are swept.")
         visited = walk.visited
     else:
         assert history is not None
-        visited = _visited(land, history)
+        visited = _visited(function, history)
     rates = [None] * len(visited) if history is None else [float(rate) for rate in history.learning_rate]
     if history is not None and len(visited) != history.steps + 1:
         raise ConfigError(
@@ -101,29 +88,32 @@ def descent_of(land: Land, history: History | None, walk: Walk | None) -> Descen
         )
     points = []
     for i, (old, new) in enumerate(pairwise(visited)):
-        loss, slope = land.at(old)
+        loss, slope = function.at(old)
         size = tuple(a - b for a, b in zip(old, new, strict=True))
         points.append(DescentPoint(i + 1, old, loss, slope, rates[i], size, new))
     return Descent(tuple(points), history.stopped_by if history else "")
 
 
-def _visited(land: Land, history: History) -> list[tuple[float, ...]]:
+def _visited(function: LossFunction, history: History) -> list[tuple[float, ...]]:
     """Return where one parameter was, reconstructed from where it is now and the size of each step.
 
     The history holds the size of a step, not its direction: of the two points it may have come from, the one whose loss
     is the recorded one is taken. Raises ConfigError when neither is.
     """
-    if len(land.elements) != 1:
+    if len(function.elements) != 1:
         raise ConfigError(
             "the history tells the way of one parameter; for two pass walk=Walk(model, names) to the fit."
         )
     if history.step_size is None:
         raise ConfigError("the history holds no step sizes. Train on full batches, or with track_step_size=True.")
-    visited, rounding = [land.start()[0]], float(np.finfo(np.float32).eps * np.max(np.abs(history.loss), initial=0.0))
+    visited, rounding = (
+        [function.start()[0]],
+        float(np.finfo(np.float32).eps * np.max(np.abs(history.loss), initial=0.0)),
+    )
     for loss, size in zip(history.loss[::-1], history.step_size[::-1], strict=True):
         here = visited[-1]
-        came_from = min((here + float(size), here - float(size)), key=lambda v: abs(land.at([v])[0] - float(loss)))
-        if not np.isclose(land.at([came_from])[0], float(loss), rtol=CLOSE, atol=rounding):
+        came_from = min((here + float(size), here - float(size)), key=lambda v: abs(function.at([v])[0] - float(loss)))
+        if not np.isclose(function.at([came_from])[0], float(loss), rtol=CLOSE, atol=rounding):
             raise ConfigError(
                 f"the history is not of a descent in this parameter that ended where the model is: no point has the loss "
                 f"{float(loss):g} of step {history.steps - len(visited) + 1}. Fit with only=[...] on the same full batch."

@@ -8,26 +8,26 @@ from functools import cached_property
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.check.problem import foreign
 from bpengine.explain.terms.local_derivatives import is_transposed, local_derivatives, parameter_factors
 from bpengine.explain.terms.sums import Sums, concatenated
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels._kernel import LocalDerivative
+from bpengine.layers.own import foreign
 from bpengine.ops import Call, known
 
 Use = tuple[int, str]  # position of a forward call, name of its argument
 
 
-class Flow:
+class Dataflow:
     """The arrays of a trace as a graph: every array has one maker and any number of uses."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.eps = float(np.finfo(trace.dtype).eps)
-        self.backward_of = {forward: back for back, forward in trace.partners.items()}
+        self.backward_of = {forward: back for back, forward in trace.forward_of.items()}
 
     @cached_property
-    def uses(self) -> dict[int, list[Use]]:
+    def consumers(self) -> dict[int, list[Use]]:
         """The forward calls that took an array, by the array's id, the penalties' among them."""
         found: dict[int, list[Use]] = {}
         for position, call in enumerate(self.trace.calls):
@@ -38,7 +38,7 @@ class Flow:
         return found
 
     @cached_property
-    def makers(self) -> dict[int, int]:
+    def producers(self) -> dict[int, int]:
         """The position of the forward call that made an array, by the array's id."""
         calls = self.trace.calls
         return {id(calls[position].result[0]): position for position in self.backward_of}
@@ -75,7 +75,7 @@ class Flow:
 
         Where a layer of one's own takes it in a kernel call and outside of kernels too, what is missing is a term.
         """
-        parts = [part for use in self.uses.get(id(a), []) for part in self.parts(use, unit)]
+        parts = [part for use in self.consumers.get(id(a), []) for part in self.parts(use, unit)]
         if not parts:
             return None
         sums = concatenated(parts, value)

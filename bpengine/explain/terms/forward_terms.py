@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from bpengine.explain.terms.dataflow import Flow
+from bpengine.explain.terms.dataflow import Dataflow
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.ops import Call
 
 
-def own_forward(flow: Flow, layer: LayerTrace, unit: int) -> Sums | None:
+def own_forward(flow: Dataflow, layer: LayerTrace, unit: int) -> Sums | None:
     """Return a unit's sum (z) written out, for a layer whose last sum is a kernel call known here."""
-    position = flow.makers.get(id(layer.z))
+    position = flow.producers.get(id(layer.z))
     if position is None or flow.trace.calls[position].place != layer.place:
         return None
     return _forward_sums(flow.trace.calls[position], unit, flow.eps)

@@ -68,14 +68,16 @@ class _Walk:
 def layer_traces(
     network: Network,
     calls: Sequence[Call],
-    turn: int,
+    backward_start: int,
     crossings: Mapping[str, Mapping[str, HostArray]],
     parameters: HostArrays,
     gradients: HostArrays,
 ) -> dict[str, LayerTrace]:
-    """Return every layer of a network by place; `turn` is where in `calls` the backward pass begins."""
+    """Return every layer of a network by place; `backward_start` is where in `calls` the backward pass begins."""
     given, found = network.spread(parameters), network.spread(gradients)
-    walk = _Walk(_grouped(calls[:turn]), _grouped(calls[turn + 1 :]), crossings, given, found, network.shared)
+    walk = _Walk(
+        _grouped(calls[:backward_start]), _grouped(calls[backward_start + 1 :]), crossings, given, found, network.shared
+    )
     return {layer.place: layer for layer in _chain(network.layers, "", walk)}
 
 

@@ -16,7 +16,7 @@ AXES = {0: (), 1: ("element",), 2: ("row", "column")}
 
 
 @dataclass(frozen=True)
-class Cause:
+class NonFiniteValue:
     """The first number that is not finite, `bad` of the `size` in its array.
 
     name: of a parameter ("0.weight"), or of what `function` in layer `place` made ("y"); function is "" for a parameter.
@@ -48,7 +48,7 @@ class Cause:
         return self.text()
 
 
-def first_cause(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> Cause | None:
+def first_nonfinite(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> NonFiniteValue | None:
     """Return the first number that is not finite: in a parameter that was given, or in what a call made; None without one."""
     for name, array in parameters.items():
         if found := _found(array, name, "", ""):
@@ -60,9 +60,9 @@ def first_cause(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> C
     return None
 
 
-def _found(array: HostArray, name: str, function: str, place: str) -> Cause | None:
+def _found(array: HostArray, name: str, function: str, place: str) -> NonFiniteValue | None:
     if not np.issubdtype(array.dtype, np.floating) or np.all(np.isfinite(array)):
         return None
     bad = ~np.isfinite(array)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
-    return Cause(name, function, place, index, float(array[index]), int(np.sum(bad)), array.size)
+    return NonFiniteValue(name, function, place, index, float(array[index]), int(np.sum(bad)), array.size)

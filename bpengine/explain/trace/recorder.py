@@ -1,4 +1,4 @@
-"""Tape: an observer that writes down every kernel call of a function, on any backend.
+"""CallRecorder: an observer that records every kernel call of a function, on any backend.
 
 Kernel by kernel: each is compiled on its own where the backend compiles, so that what is written down as the output of one
 call is what the next one was given. (A compiler that sees the whole step computes some numbers twice, rounded otherwise.)
@@ -18,8 +18,8 @@ from bpengine.kernels import KERNELS, Kernel
 from bpengine.ops import Call, Direction, ObservedOps, Ops, known
 
 
-class Tape:
-    """Calls in order; `partners` maps a backward call's position to that of the forward whose residual it was given.
+class CallRecorder:
+    """Calls in order; `forward_of` maps a backward call's position to that of the forward whose residual it was given.
 
     `slopes` holds, by the position of a forward call, its backward on ones: f'(z) of an activation, and the slope of each
     row's own loss, not yet averaged.
@@ -27,7 +27,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.partners: dict[int, int] = {}
+        self.forward_of: dict[int, int] = {}
         self.slopes: dict[int, Any] = {}
         self._waiting: dict[Any, list[int]] = {}
 
@@ -37,14 +37,14 @@ class Tape:
         if call.function.endswith("_bwd"):
             waiting = self._waiting.get(_residual_key(call, call.args[0]), [])
             if waiting:
-                self.partners[position] = waiting.pop()
+                self.forward_of[position] = waiting.pop()
         elif call.kernel.backward is not None:
             self._waiting.setdefault(_residual_key(call, call.result[1]), []).append(position)
         self.calls.append(call)
 
     def find_slopes(self, ops: Ops) -> None:
         """Run the backward of every activation and loss on ones, with the engine's own kernels."""
-        for position in self.partners.values():
+        for position in self.forward_of.values():
             call = self.calls[position]
             residual, one = call.result[1], ops.xp.ones_like(call.result[0])
             if call.kernel.kind == "loss" and known(call.kernel):  # one's own need not come from each row's alone
@@ -94,12 +94,12 @@ def kernel_ops(backend: Backend) -> KernelOps:
     return KernelOps(backend)
 
 
-def record(backend: Backend, ops: Ops, function: Callable[..., Any]) -> tuple[Tape, Any]:
+def record(backend: Backend, ops: Ops, function: Callable[..., Any]) -> tuple[CallRecorder, Any]:
     """Run function(observed ops) kernel by kernel; return the tape and the result.
 
     NumPy arrays stand in the tape's calls and in the result, the same object wherever it is the same array.
     """
-    tape = Tape()
+    tape = CallRecorder()
     with backend.scope():
         result = function(ObservedOps(ops, tape))
         tape.find_slopes(ops)

@@ -77,7 +77,7 @@ def _traced(
     x, target, *weights = given
     names = list(state["params"])
     made = Trace(
-        network, tuple(tape.calls), tape.partners, tape.slopes, crossings, x, target, weights[0] if weights else None,
+        network, tuple(tape.calls), tape.forward_of, tape.slopes, crossings, x, target, weights[0] if weights else None,
         float(loss), _ordered(gradients, names), _ordered(before["params"], names), _ordered(after["params"], names),
         before["running"], before["slots"], plan.optimizer, float(rate[0]), before["counter"], backend.name, backend.dtype,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 from bpengine.backend import HostArray
 from bpengine.explain.trace.layers import LayerTrace, layer_traces
-from bpengine.explain.trace.nonfinite import Cause, first_cause
+from bpengine.explain.trace.nonfinite import NonFiniteValue, first_nonfinite
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.ops import Call
@@ -21,7 +21,7 @@ class Trace:
     """One training step, the first of its optimizer, laid open; all arrays are NumPy arrays.
 
     calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
-    partners: position of a backward call -> position of the forward call whose residual it was given.
+    forward_of: position of a backward call -> position of the forward call whose residual it was given.
     slopes: position of a forward call -> f'(z) of an activation, or the slope of each row's own loss (rows, outputs).
     crossings: place of a layer -> what went into it and came out, both ways: "x", "a", "da", "dx".
     x (rows, inputs), target, weights (rows,) or None: what the step was given, as the backend saw it.
@@ -31,7 +31,7 @@ class Trace:
 
     network: Network
     calls: tuple[Call, ...]
-    partners: Mapping[int, int]
+    forward_of: Mapping[int, int]
     slopes: Mapping[int, HostArray]
     crossings: Mapping[str, Mapping[str, HostArray]]
     x: HostArray
@@ -54,8 +54,18 @@ class Trace:
         """The number of rows in the batch."""
         return len(self.x)
 
-    @cached_property
+    @property
+    def partners(self) -> Mapping[int, int]:
+        """The earlier name of `forward_of`."""
+        return self.forward_of
+
+    @property
     def turn(self) -> int:
+        """The earlier name of `backward_start`."""
+        return self.backward_start
+
+    @cached_property
+    def backward_start(self) -> int:
         """The position of the loss's backward call, where the backward pass begins."""
         found = [i for i, call in enumerate(self.calls) if call.place == "loss" and call.function.endswith("_bwd")]
         return found[0]
@@ -63,27 +73,29 @@ class Trace:
     @property
     def forward(self) -> tuple[Call, ...]:
         """The calls of the forward pass, the loss last."""
-        return self.calls[: self.turn]
+        return self.calls[: self.backward_start]
 
     @property
     def backward(self) -> tuple[Call, ...]:
         """The calls of the backward pass, the loss first, with those of the penalties."""
-        return tuple(call for call in self.calls[self.turn :] if call.place)
+        return tuple(call for call in self.calls[self.backward_start :] if call.place)
 
     @property
     def update(self) -> tuple[Call, ...]:
         """The calls after the gradients: update rules and what the training loop asks for."""
-        return tuple(call for call in self.calls[self.turn :] if not call.place)
+        return tuple(call for call in self.calls[self.backward_start :] if not call.place)
 
     @cached_property
     def layers(self) -> Mapping[str, LayerTrace]:
         """Every layer by its place ("0", inside a Residual "1.0"): z, a, dL/da, dL/dz, and its parameters' gradients."""
-        return layer_traces(self.network, self.calls, self.turn, self.crossings, self.parameters, self.gradients)
+        return layer_traces(
+            self.network, self.calls, self.backward_start, self.crossings, self.parameters, self.gradients
+        )
 
     @cached_property
-    def first_bad(self) -> Cause | None:
+    def first_bad(self) -> NonFiniteValue | None:
         """Where the first number that is not finite appears ("y of dense_fwd in layer 0, row 3 ..."), or None."""
-        return first_cause(self.parameters, self.calls)
+        return first_nonfinite(self.parameters, self.calls)
 
     def inputs(self, call: Call) -> dict[str, HostArray]:
         """Return the arrays that a call was given by name; a backward's are its residual's fields and "dy"."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.explain.lookup import check_row, find_layer, find_unit
-from bpengine.explain.terms.dataflow import Flow, Use
+from bpengine.explain.terms.dataflow import Dataflow, Use
 from bpengine.explain.terms.forward_terms import own_forward
 from bpengine.explain.terms.sums import Sums, concatenated
 from bpengine.explain.trace.layers import LayerTrace, is_tied
@@ -46,7 +46,7 @@ def explain(
 def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None = None) -> Explanation:
     """Explain one unit of a step that was traced already."""
     traced_layer = find_layer(traced, layer)
-    unit, flow = find_unit(traced_layer, unit), Flow(traced)
+    unit, flow = find_unit(traced_layer, unit), Dataflow(traced)
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
     forward = own_forward(flow, traced_layer, unit)
     incoming = flow.incoming(traced_layer.a, unit, np.asarray(traced_layer.da[:, unit], dtype=float))
@@ -67,18 +67,18 @@ def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None
     )  # fmt: skip
 
 
-def _outside(flow: Flow, layer: LayerTrace, forward: Sums | None) -> Iterator[str]:
+def _outside(flow: Dataflow, layer: LayerTrace, forward: Sums | None) -> Iterator[str]:
     """Yield what no kernel call made or took: the output, the layer's own parameters."""
-    if forward is None and layer.a is not layer.x and id(layer.a) not in flow.makers:
+    if forward is None and layer.a is not layer.x and id(layer.a) not in flow.producers:
         yield "a"
     for local in layer.parameters:
         name = layer.names[local]
-        if all(flow.is_penalty(use) for use in flow.uses.get(id(flow.trace.parameters[name]), [])):
+        if all(flow.is_penalty(use) for use in flow.consumers.get(id(flow.trace.parameters[name]), [])):
             yield name
 
 
-def _through(flow: Flow, layer: LayerTrace, unit: int) -> Sums | None:
-    position = flow.makers.get(id(layer.a))
+def _through(flow: Dataflow, layer: LayerTrace, unit: int) -> Sums | None:
+    position = flow.producers.get(id(layer.a))
     if layer.z is layer.a or position is None:
         return None
     parts: Sequence[Sums] = flow.parts((position, "x"), unit)
@@ -89,11 +89,11 @@ def _through(flow: Flow, layer: LayerTrace, unit: int) -> Sums | None:
     return concatenated(parts, value)
 
 
-def _parameters(flow: Flow, layer: LayerTrace, unit: int) -> Iterator[ParameterSums]:
+def _parameters(flow: Dataflow, layer: LayerTrace, unit: int) -> Iterator[ParameterSums]:
     """Yield the gradients of a unit's parameters; of one that several layers share, with the terms of all its uses."""
     for local, shown in layer.parameters.items():
         name = layer.names[local]
-        uses = [u for u in flow.uses.get(id(flow.trace.parameters[name]), []) if not flow.is_penalty(u)]
+        uses = [u for u in flow.consumers.get(id(flow.trace.parameters[name]), []) if not flow.is_penalty(u)]
         tied = local == "weight" and is_tied(layer.layer)
         if not uses or unit >= shown.shape[-1]:
             continue
@@ -106,16 +106,18 @@ def _parameters(flow: Flow, layer: LayerTrace, unit: int) -> Iterator[ParameterS
             yield _parameter(flow, layer, local, unit, known, pick)
 
 
-def picked(flow: Flow, use: Use, pick: Pick) -> HostArray:
+def picked(flow: Dataflow, use: Use, pick: Pick) -> HostArray:
     """Return some elements of what one use gives for a gradient."""
     return np.asarray(flow.contribution(use), dtype=float)[pick]
 
 
-def _parameter(flow: Flow, layer: LayerTrace, local: str, unit: int, parts: list[Sums], pick: Pick) -> ParameterSums:
+def _parameter(
+    flow: Dataflow, layer: LayerTrace, local: str, unit: int, parts: list[Sums], pick: Pick
+) -> ParameterSums:
     trace, name, shown = flow.trace, layer.names[local], layer.parameters[local]
     penalties = [
         (trace.calls[use[0]].kernel.name, picked(flow, use, pick))
-        for use in flow.uses[id(trace.parameters[name])]
+        for use in flow.consumers[id(trace.parameters[name])]
         if flow.is_penalty(use)
     ]
     gradient = np.asarray(trace.gradients[name][pick], dtype=float)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.explain.terms.sums import Sums
-from bpengine.explain.trace.nonfinite import Cause
+from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.units.update import Update
 
 
@@ -74,7 +74,7 @@ class UnitResult:
     through: Sums | None
     parameters: tuple[ParameterSums, ...]
     hidden: bool
-    first_bad: Cause | None
+    first_bad: NonFiniteValue | None
     dtype: str
     outside: tuple[str, ...] = ()
 
