@@ -45,7 +45,7 @@ class Availability:
         return self.reason == "ready"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CacheState:
     """What a backend keeps on disk between processes: `files` of `size` bytes together, `limit` at most.
 

@@ -118,7 +118,13 @@ class Cache:
         trouble = _trouble(self.folder)
         where = str(self.folder) if self.folder else ""
         return CacheState(
-            where, len(found), sum(f.size for f in found), self._limit, trouble, cure(self.folder), self._notes()
+            folder=where,
+            files=len(found),
+            size=sum(f.size for f in found),
+            limit=self._limit,
+            trouble=trouble,
+            cure=cure(self.folder),
+            notes=self._notes(),
         )
 
     def _tidy(self) -> None:

@@ -12,7 +12,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
     """What one output of one row decides: `output` after the loss's link, `verdict`, the target, and whether they agree.
 
@@ -41,8 +41,14 @@ def decisions(traced: Trace, rows: list[int], threshold: float) -> Iterator[Deci
             output, target = float(outputs[row, unit]), float(np.reshape(traced.target, outputs.shape)[row, unit])
             verdict = _stepped(output, threshold)
             right = None if target not in (0.0, 1.0) else verdict == target
-            made = (verdict, target, right) if probability else (output, target, None)
-            yield Decision(row, unit, "step" if probability else "value", output, *made)
+            if probability:
+                yield Decision(
+                    row=row, unit=unit, kind="step", output=output, verdict=verdict, target=target, right=right
+                )
+            else:
+                yield Decision(
+                    row=row, unit=unit, kind="value", output=output, verdict=output, target=target, right=None
+                )
 
 
 def _makes_probabilities(activation: str | None) -> bool:
@@ -62,7 +68,9 @@ def _largest(outputs: HostArray, targets: HostArray, row: int) -> Decision:
     target = int(targets[row]) if targets.ndim == 1 else int(np.argmax(targets[row]))
     output = float(outputs[row, chosen])
     verdict = output if np.isnan(output) else chosen
-    return Decision(row, chosen, "class", output, verdict, target, verdict == target)
+    return Decision(
+        row=row, unit=chosen, kind="class", output=output, verdict=verdict, target=target, right=verdict == target
+    )
 
 
 def _linked(y: HostArray, link: str | None) -> HostArray:

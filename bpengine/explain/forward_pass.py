@@ -22,7 +22,7 @@ from bpengine.json_values import json_object
 THRESHOLD = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UnitForward:
     """One unit in one row: z as a sum (None where it is the input of an activation that stands alone), and its output."""
 
@@ -99,7 +99,7 @@ def _units(flow: Dataflow, layer: LayerTrace, rows: list[int]) -> Iterator[UnitF
         for row in rows:
             one = None if sums is None else sums.only([row])
             z, a = float(layer.z[row, unit]), float(layer.a[row, unit])
-            yield UnitForward(layer.place, unit, row, layer.activation, one, z, a)
+            yield UnitForward(place=layer.place, unit=unit, row=row, activation=layer.activation, sums=one, z=z, a=a)
 
 
 def _kind(layer: LayerTrace) -> str:

@@ -133,7 +133,15 @@ class FakeCache:
 
     def state(self):
         notes = (("threads", "one: the self-test failed"),)
-        return CacheState("/some/folder", self.files, 5 << 20, 256 << 20, self.trouble, "Make it so.", notes)
+        return CacheState(
+            folder="/some/folder",
+            files=self.files,
+            size=5 << 20,
+            limit=256 << 20,
+            trouble=self.trouble,
+            cure="Make it so.",
+            notes=notes,
+        )
 
     def clear(self):
         if self.trouble:

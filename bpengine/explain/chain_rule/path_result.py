@@ -14,7 +14,7 @@ from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.json_values import json_object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Factor:
     """One link of a path: the derivative of what `kernel` in layer `place` makes of it, at a unit and row."""
 
@@ -34,7 +34,7 @@ class Path:
     product: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Paths(Result):
     """The chain rule of one parameter: total = the paths' products + rest, and gradient is what the engine says.
 
@@ -107,4 +107,16 @@ def _station(f: Factor, translate: Translate) -> str:
         return translate("factor_loss", unit=f.unit, row=f.row)
     if f.route == "input":
         return translate("factor_input", row=f.row)
-    return back_label(Term(f.kernel, f.place, f.route, f.unit, f.row, f.value, 1.0, f.value), translate)
+    return back_label(
+        Term(
+            kernel=f.kernel,
+            place=f.place,
+            route=f.route,
+            unit=f.unit,
+            row=f.row,
+            left=f.value,
+            right=1.0,
+            product=f.value,
+        ),
+        translate,
+    )

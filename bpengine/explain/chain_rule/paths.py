@@ -48,10 +48,19 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     found = sorted((path for way in ways for path in way.found), key=lambda path: -abs(path.product))[:largest]
     everything = exact_sum(np.array([way.whole for way in ways]))
     return Paths(
-        element_name(element), tuple(rows), sum(way.paths for way in ways), tuple(found),
-        exact_sum(np.array([everything, *(-path.product for path in found)])), everything, gradient, _penalty(flow, element),
-        sum(way.magnitude for way in ways), max(way.steps for way in ways), flow.eps, traced.first_bad,
-    )  # fmt: skip
+        name=element_name(element),
+        rows=tuple(rows),
+        count=sum(way.paths for way in ways),
+        paths=tuple(found),
+        rest=exact_sum(np.array([everything, *(-path.product for path in found)])),
+        all_paths=everything,
+        gradient=gradient,
+        penalty=_penalty(flow, element),
+        magnitude=sum(way.magnitude for way in ways),
+        depth=max(way.steps for way in ways),
+        eps=flow.eps,
+        first_bad=traced.first_bad,
+    )
 
 
 class _Way(NamedTuple):
@@ -83,7 +92,10 @@ def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], larges
 
 
 def _factors(links: list[Any]) -> tuple[Factor, ...]:
-    return tuple(Factor(*link) for link in reversed(links))
+    return tuple(
+        Factor(kernel=kernel, place=place, route=route, unit=unit, row=row, value=value)
+        for kernel, place, route, unit, row, value in reversed(links)
+    )
 
 
 def _penalty(flow: Dataflow, element: Element) -> float:

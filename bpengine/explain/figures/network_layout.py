@@ -21,7 +21,7 @@ ROW = 1.3  # distance of the circles' middles, in inches
 ALONE = (Activation, BatchNorm, Dropout)  # layers whose every unit takes one input
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UnitMark:
     """A circle: place of its layer ("" for inputs), unit (None for the constant 1 of a bias), output and dL/dz."""
 
@@ -119,7 +119,7 @@ def _column(
     for i, unit in enumerate(units):
         value = 1.0 if unit is None else float(values[unit])
         gradient = None if unit is None or gradients is None else float(gradients[unit])
-        found.append(UnitMark(place, unit, x, top - i * ROW, value, gradient))
+        found.append(UnitMark(place=place, unit=unit, x=x, y=top - i * ROW, value=value, gradient=gradient))
     return tuple(found)
 
 

@@ -34,7 +34,7 @@ class UnitSensitivity:
     verdict: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerSensitivity:
     """One layer: the norm of its parameters' partials (None without any), and how large the gradient is that arrives.
 
@@ -110,9 +110,17 @@ def _layer(layer: LayerTrace, units: Sequence[UnitSensitivity], last: float) -> 
     rms = _rms(layer.dz)
     ratio = rms / last if last else float("nan")
     verdict = "vanishing" if ratio < VANISHING else "exploding" if ratio > EXPLODING else ""
-    chosen = (tuple(u.unit for u in units if u.verdict == kind) for kind in ("dead", "saturated"))
-    norm = float(np.linalg.norm(norms)) if norms else None
-    return LayerSensitivity(layer.place, type(layer.layer).__name__, norm, rms, ratio, verdict, *chosen)
+    dead, saturated = (tuple(u.unit for u in units if u.verdict == kind) for kind in ("dead", "saturated"))
+    return LayerSensitivity(
+        place=layer.place,
+        kind=type(layer.layer).__name__,
+        norm=float(np.linalg.norm(norms)) if norms else None,
+        rms=rms,
+        ratio=ratio,
+        verdict=verdict,
+        dead=dead,
+        saturated=saturated,
+    )
 
 
 def _rms(dz: HostArray) -> float:

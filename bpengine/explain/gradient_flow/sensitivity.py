@@ -49,7 +49,7 @@ class Partial:
         return f"{self.name}[{','.join(map(str, self.index))}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sensitivity(Result):
     """Every parameter's partial derivative, by parameter, unit and layer."""
 
@@ -124,7 +124,14 @@ def sensitivity(model: Any, x: Any, y: Any, *, weights: Any = None) -> Sensitivi
 def sensitivity_of(traced: Trace) -> Sensitivity:
     """Return the sensitivity of a step that was traced already."""
     units, layers = health_of(traced)
-    return Sensitivity(traced.loss, traced.gradients, traced.parameters, units, layers, traced.first_bad)
+    return Sensitivity(
+        loss=traced.loss,
+        gradients=traced.gradients,
+        parameters=traced.parameters,
+        units=units,
+        layers=layers,
+        first_bad=traced.first_bad,
+    )
 
 
 def _lines(result: Sensitivity, translate: Translate, largest: int) -> Iterator[str]:

@@ -13,7 +13,7 @@ MARGIN, GAP, WRAP = 24.0, 26.0, 34
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Box:
     """A node with its lines, where it stands and how large it is."""
 
@@ -62,7 +62,8 @@ def layout(graph: GraphData) -> dict[str, Box]:
 def _box(node: Node) -> Box:
     """Return a node's box, as large as its lines need, not yet placed."""
     lines = _lines(node)
-    return Box(node, lines, 0.0, 0.0, max(map(len, lines)) * CHARACTER + 2 * PAD, len(lines) * LINE + 2 * PAD)
+    width, height = max(map(len, lines)) * CHARACTER + 2 * PAD, len(lines) * LINE + 2 * PAD
+    return Box(node=node, lines=lines, x=0.0, y=0.0, width=width, height=height)
 
 
 def _columns(graph: GraphData, cells: dict[tuple[int, int], list[Box]]) -> dict[int, tuple[float, float]]:

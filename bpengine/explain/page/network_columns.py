@@ -17,7 +17,7 @@ DRAWN = 60  # units in all; with more, no layer of more than FEWER is drawn whol
 FEWER = 6  # units of a layer that is not drawn whole
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """One layer as a column of units: `units` are drawn, of `total`; `sources` are the columns whose outputs it takes.
 
@@ -46,13 +46,22 @@ def columns(trace: Trace) -> list[Column]:
     """
     sizes = [trace.x.shape[1], *(layer.units for layer in trace.layers.values())]
     room = WHOLE if max(sizes) <= WHOLE and sum(sizes) <= DRAWN else FEWER
-    inputs = Column("", "", _largest(trace.x, room), trace.x.shape[1], (), joined=False)
+    inputs = Column(place="", kind="", units=_largest(trace.x, room), total=trace.x.shape[1], sources=(), joined=False)
     found, outputs = [inputs], {id(trace.x): 0}
     for layer in trace.layers.values():
         sources = _sources(layer, outputs, len(found) - 1)
         joined = isinstance(layer.layer, Dense) or layer.a.shape != layer.x.shape
         kind = ", ".join([type(layer.layer).__name__, *([layer.activation] if layer.activation else [])])
-        found.append(Column(layer.place, kind, _largest(layer.dz, room), layer.units, sources, joined))
+        found.append(
+            Column(
+                place=layer.place,
+                kind=kind,
+                units=_largest(layer.dz, room),
+                total=layer.units,
+                sources=sources,
+                joined=joined,
+            )
+        )
         outputs.setdefault(id(layer.a), len(found) - 1)
     return found
 

@@ -19,7 +19,7 @@ from bpengine.json_values import json_object
 from bpengine.training.history import History
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sweep(Result):
     """The loss over a grid of one or two parameters.
 
@@ -98,7 +98,13 @@ def sweep(
         loss[place], found = function.at([v[i] for v, i in zip(grid, place, strict=True)])
         for slope, value in zip(slopes, found, strict=True):
             slope[place] = value
-    swept = Sweep(tuple(element_name(e) for e in function.elements), grid, loss, slopes, function.start())
+    swept = Sweep(
+        names=tuple(element_name(e) for e in function.elements),
+        values=grid,
+        loss=loss,
+        slopes=slopes,
+        at=function.start(),
+    )
     return replace(swept, descent=descent_of(function, history, walk))
 
 

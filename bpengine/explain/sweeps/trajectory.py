@@ -17,7 +17,7 @@ from bpengine.training.history import Epoch, History
 CLOSE = 1e-3  # a loss that differs by more than this share is another one: another batch, another parameter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DescentPoint:
     """One step: the parameters before it, loss and slopes there, the step size (old - new), the parameters after it."""
 
@@ -90,7 +90,9 @@ def descent_of(function: LossFunction, history: History | None, walk: Walk | Non
     for i, (old, new) in enumerate(pairwise(visited)):
         loss, slope = function.at(old)
         size = tuple(a - b for a, b in zip(old, new, strict=True))
-        points.append(DescentPoint(i + 1, old, loss, slope, rates[i], size, new))
+        points.append(
+            DescentPoint(step=i + 1, value=old, loss=loss, slope=slope, learning_rate=rates[i], step_size=size, new=new)
+        )
     return Descent(tuple(points), history.stopped_by if history else "")
 
 

@@ -162,8 +162,8 @@ class Dataflow:
     ) -> Sums:
         n = np.broadcast_shapes(left.shape, right.shape)[1]
         return Sums(
-            np.asarray(value, dtype=float), np.asarray(left, dtype=float), np.asarray(right, dtype=float),
-            (call.kernel.name,) * n, (call.place,) * n, (route,) * n, unit, row, self.eps,
+            value=np.asarray(value, dtype=float), left=np.asarray(left, dtype=float), right=np.asarray(right, dtype=float),
+            kernel=(call.kernel.name,) * n, place=(call.place,) * n, route=(route,) * n, unit=unit, row=row, eps=self.eps,
         )  # fmt: skip
 
 
@@ -172,4 +172,14 @@ def _outside(sums: Sums, place: str, unit: int) -> Sums:
     each = np.arange(len(sums.value))[:, np.newaxis]
     one, number = np.ones((1, 1)), np.full((1, 1), unit)
     missing = sums.rounding[:, np.newaxis]
-    return Sums(sums.value, missing, one, ("outside",), (place,), ("outside",), number, each, sums.eps)
+    return Sums(
+        value=sums.value,
+        left=missing,
+        right=one,
+        kernel=("outside",),
+        place=(place,),
+        route=("outside",),
+        unit=number,
+        row=each,
+        eps=sums.eps,
+    )

@@ -27,6 +27,13 @@ def _forward_sums(call: Call, unit: int, eps: float) -> Sums | None:
     right = np.atleast_2d(np.asarray(terms.right, dtype=float))
     n, rows = len(terms.routes), np.arange(len(y))[:, np.newaxis]
     return Sums(
-        np.asarray(y[:, unit], dtype=float), np.asarray(terms.left, dtype=float), right,
-        (call.kernel.name,) * n, (call.place,) * n, terms.routes, np.array(terms.units)[np.newaxis], rows, eps,
-    )  # fmt: skip
+        value=np.asarray(y[:, unit], dtype=float),
+        left=np.asarray(terms.left, dtype=float),
+        right=right,
+        kernel=(call.kernel.name,) * n,
+        place=(call.place,) * n,
+        route=terms.routes,
+        unit=np.array(terms.units)[np.newaxis],
+        row=rows,
+        eps=eps,
+    )

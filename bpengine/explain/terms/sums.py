@@ -14,7 +14,7 @@ from bpengine.explain.terms.exact import exact_sum, exact_sums
 ULPS = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sums:
     """R sums of n terms each: value[r] = sum over n of left[r, n] * right[r, n].
 
@@ -77,7 +77,17 @@ class Sums:
 
         parts = (self.left, self.right, self.unit, self.row)
         left, right, unit, row = (cut(np.atleast_2d(part)) for part in parts)
-        return Sums(self.value[chosen], left, right, self.kernel, self.place, self.route, unit, row, self.eps)
+        return Sums(
+            value=self.value[chosen],
+            left=left,
+            right=right,
+            kernel=self.kernel,
+            place=self.place,
+            route=self.route,
+            unit=unit,
+            row=row,
+            eps=self.eps,
+        )
 
     def terms(self, r: int, largest: int | None = None) -> Terms:
         """Return one sum, term by term; with `largest`, that many terms of greatest size and the rest as one number.
@@ -95,8 +105,8 @@ class Sums:
             chosen = np.sort(np.argsort(-size, kind="stable")[:largest])
         kept = [
             Term(
-                self.kernel[i], self.place[i], self.route[i], int(unit[i]), int(row[i]),
-                float(left[i]), float(right[i]), float(product[i]),
+                kernel=self.kernel[i], place=self.place[i], route=self.route[i], unit=int(unit[i]), row=int(row[i]),
+                left=float(left[i]), right=float(right[i]), product=float(product[i]),
             )
             for i in chosen
         ]  # fmt: skip
@@ -115,7 +125,7 @@ def allowed(terms: int) -> float:
     return max(ULPS, 0.5 * terms)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Term:
     """left * right = product: in a backward sum the gradient of (place, unit, row) times the slope that leads there."""
 
@@ -159,6 +169,13 @@ def concatenated(parts: Sequence[Sums], value: HostArray) -> Sums:
         return tuple(v for p in parts for v in getattr(p, name))
 
     return Sums(
-        value, side_by_side("left"), side_by_side("right"), in_order("kernel"), in_order("place"), in_order("route"),
-        side_by_side("unit"), side_by_side("row"), parts[0].eps,
-    )  # fmt: skip
+        value=value,
+        left=side_by_side("left"),
+        right=side_by_side("right"),
+        kernel=in_order("kernel"),
+        place=in_order("place"),
+        route=in_order("route"),
+        unit=side_by_side("unit"),
+        row=side_by_side("row"),
+        eps=parts[0].eps,
+    )

@@ -17,7 +17,7 @@ from bpengine.network import Network
 from bpengine.ops import Call
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerTrace:
     """One layer in a step; arrays are (rows, units) unless said otherwise.
 
@@ -53,7 +53,7 @@ class LayerTrace:
             yield {"layer": self.place, "row": row, "unit": unit, **values}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Walk:
     """The calls of a step by place, forward and backward, and what crossed the layers' borders."""
 
@@ -76,7 +76,12 @@ def layer_traces(
     """Return every layer of a network by place; `backward_start` is where in `calls` the backward pass begins."""
     given, found = network.spread(parameters), network.spread(gradients)
     walk = _Walk(
-        _grouped(calls[:backward_start]), _grouped(calls[backward_start + 1 :]), crossings, given, found, network.shared
+        before=_grouped(calls[:backward_start]),
+        after=_grouped(calls[backward_start + 1 :]),
+        crossings=crossings,
+        parameters=given,
+        gradients=found,
+        shared=network.shared,
     )
     return {layer.place: layer for layer in _chain(network.layers, "", walk)}
 
@@ -112,7 +117,20 @@ def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
     names = {n: known_name(walk.shared, f"{place}.{n}") for n in own[0]}
     given, found = own
     x, a, da, dx = (crossed[part] for part in ("x", "a", "da", "dx"))
-    return LayerTrace(place, layer, name, x, z, a, da, dz, dx, given, found, names)
+    return LayerTrace(
+        place=place,
+        layer=layer,
+        activation=name,
+        x=x,
+        z=z,
+        a=a,
+        da=da,
+        dz=dz,
+        dx=dx,
+        parameters=given,
+        gradients=found,
+        names=names,
+    )
 
 
 def is_tied(layer: Layer) -> bool:

@@ -15,7 +15,7 @@ from bpengine.ops import Call
 AXES = {0: (), 1: ("element",), 2: ("row", "column")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteValue:
     """The first number that is not finite, `bad` of the `size` in its array.
 
@@ -65,4 +65,12 @@ def _found(array: HostArray, name: str, function: str, place: str) -> NonFiniteV
         return None
     bad = ~np.isfinite(array)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
-    return NonFiniteValue(name, function, place, index, float(array[index]), int(np.sum(bad)), array.size)
+    return NonFiniteValue(
+        name=name,
+        function=function,
+        place=place,
+        index=index,
+        value=float(array[index]),
+        bad=int(np.sum(bad)),
+        size=array.size,
+    )

@@ -77,10 +77,26 @@ def _traced(
     x, target, *weights = given
     names = list(state["params"])
     made = Trace(
-        network, tuple(tape.calls), tape.forward_of, tape.slopes, crossings, x, target, weights[0] if weights else None,
-        float(loss), _ordered(gradients, names), _ordered(before["params"], names), _ordered(after["params"], names),
-        before["running"], before["slots"], plan.optimizer, float(rate[0]), before["counter"], backend.name, backend.dtype,
-    )  # fmt: skip
+        network=network,
+        calls=tuple(tape.calls),
+        forward_of=tape.forward_of,
+        slopes=tape.slopes,
+        crossings=crossings,
+        x=x,
+        target=target,
+        weights=weights[0] if weights else None,
+        loss=float(loss),
+        gradients=_ordered(gradients, names),
+        parameters=_ordered(before["params"], names),
+        updated=_ordered(after["params"], names),
+        running=before["running"],
+        slots=before["slots"],
+        optimizer=plan.optimizer,
+        learning_rate=float(rate[0]),
+        counter=before["counter"],
+        backend=backend.name,
+        dtype=backend.dtype,
+    )
     return made, left[0]
 
 

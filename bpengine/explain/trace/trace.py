@@ -16,7 +16,7 @@ from bpengine.ops import Call
 from bpengine.training.optimizers import Optimizer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trace:
     """One training step, the first of its optimizer, laid open; all arrays are NumPy arrays.
 

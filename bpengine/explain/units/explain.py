@@ -85,7 +85,17 @@ def _through(flow: Dataflow, layer: LayerTrace, unit: int) -> Sums | None:
     value = np.asarray(layer.dz[:, unit], dtype=float)
     only = parts[0] if parts else None
     if len(parts) == 1 and only is not None:
-        return Sums(value, only.left, only.right, only.kernel, only.place, only.route, only.unit, only.row, only.eps)
+        return Sums(
+            value=value,
+            left=only.left,
+            right=only.right,
+            kernel=only.kernel,
+            place=only.place,
+            route=only.route,
+            unit=only.unit,
+            row=only.row,
+            eps=only.eps,
+        )
     return concatenated(parts, value)
 
 

@@ -13,7 +13,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Update:
     """One step of P parameters: old (P,), slope (P,), step_size (P,) = old - new, new (P,).
 
@@ -51,5 +51,13 @@ def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
     }
     step = rate * slope if call.kernel.name == "sgd" else old - new
     return Update(
-        call.kernel.name, KERNELS[call.kernel.name].formula, dict(call.options), rate, old, slope, step, new, slots
-    )  # fmt: skip
+        rule=call.kernel.name,
+        formula=KERNELS[call.kernel.name].formula,
+        options=dict(call.options),
+        learning_rate=rate,
+        old=old,
+        slope=slope,
+        step_size=step,
+        new=new,
+        slots=slots,
+    )
