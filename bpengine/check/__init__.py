@@ -1,10 +1,10 @@
 """Oracles: independent ways to the same gradient, and the reports that come of them."""
 
-from bpengine.check.autodiff import autodiff_gradients, largest_difference
-from bpengine.check.backends import compare_backends
-from bpengine.check.comparison import Comparison
-from bpengine.check.gradientreport import GradientError, Report
+from bpengine.check.backends.compare import compare_backends
 from bpengine.check.gradients import check_gradients
+from bpengine.check.oracles.autodiff import autodiff_gradients, largest_difference
+from bpengine.check.reports.backend_report import Comparison
+from bpengine.check.reports.gradient_report import GradientError, Report
 
 __all__ = [
     "Comparison",

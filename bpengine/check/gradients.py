@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import subjects
-from bpengine.check.gradientreport import Report
-from bpengine.check.kernelproblem import arguments, find_kernel, is_loss
-from bpengine.check.oracles import NAMES
-from bpengine.check.points import Alone, NetworkSubject
+from bpengine.check.oracles.run import NAMES
+from bpengine.check.points.subject_checks import Alone, NetworkSubject
+from bpengine.check.problems import subjects
+from bpengine.check.problems.kernel_calls import arguments, find_kernel, is_loss
+from bpengine.check.reports.gradient_report import Report
 from bpengine.errors import ConfigError, flag, items, unknown, whole
 from bpengine.kernels import Kernel
 from bpengine.kernels._own import is_pair

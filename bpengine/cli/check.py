@@ -9,9 +9,9 @@ import typer
 
 import bpengine as bp
 from bpengine import data
-from bpengine.check.gradientreport import Report
-from bpengine.check.report import Outcome
-from bpengine.check.verdict import GIVEN, PERTURBED
+from bpengine.check.reports.gradient_report import Report
+from bpengine.check.reports.outcome import Outcome
+from bpengine.check.reports.results import GIVEN, PERTURBED
 from bpengine.cli import _build, _names, _source
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.data import Dataset

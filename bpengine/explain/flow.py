@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.check.problem import foreign
+from bpengine.check.problems.problem import foreign
 from bpengine.explain.slopes import Slopes, is_transposed, parameter_factors, slopes
 from bpengine.explain.sums import Sums, concatenated
 from bpengine.explain.trace import Trace

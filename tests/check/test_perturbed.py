@@ -11,10 +11,10 @@ import pytest
 
 import bpengine as bp
 from bpengine.check import Report, check_gradients
-from bpengine.check.kernelproblem import arguments
-from bpengine.check.perturbed import moved_options, perturb
-from bpengine.check.special import special
-from bpengine.check.subjects import kernel_problem
+from bpengine.check.describe.special_values import special
+from bpengine.check.points.perturb import moved_options, perturb
+from bpengine.check.problems.kernel_calls import arguments
+from bpengine.check.problems.subjects import kernel_problem
 from bpengine.kernels import KERNELS
 from bpengine.streams import stream
 from tests.training.networks import everything, labelled

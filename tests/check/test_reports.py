@@ -13,9 +13,9 @@ import pytest
 import bpengine as bp
 from bpengine.backend import Availability, backend_class
 from bpengine.check import GradientError, check_gradients
-from bpengine.check.kinks import Counts
-from bpengine.check.oracles import OracleUse
-from bpengine.check.verdict import Verdict
+from bpengine.check.kinks.kinks import Counts
+from bpengine.check.oracles.run import OracleUse
+from bpengine.check.reports.results import Verdict
 from bpengine.kernels import KERNELS
 from tests.check.mutants import Mutant, data, model
 from tests.layers.test_own_layer import Gate

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.check import check_gradients, rounding
+from bpengine.check import check_gradients
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.kernels import KERNELS
 from bpengine.ops import Ops
 
@@ -123,7 +124,12 @@ def test_the_constants_are_the_quantiles_they_are_said_to_be(rng: Any) -> None:
 
 
 def test_units() -> None:
-    assert [rounding.unit(p) for p in ("float64", "float32", "tf32", "bfloat16")] == [2**-52, 2**-23, 2**-10, 2**-7]
+    assert [rounding.unit(p) for p in ("float64", "float32", "tf32", "bfloat16")] == [
+        2**-52,
+        2**-23,
+        2**-10,
+        2**-7,
+    ]
 
 
 def test_rounded_ops_round_once_and_keep_the_dtype(rng: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bpengine.check.differences import ENOUGH, Estimate
+from bpengine.check.oracles.finite_differences import ENOUGH, Estimate
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.binding import CallOps
-from bpengine.check.problem import Problem
+from bpengine.check.intercept import CallOps
+from bpengine.check.problems.problem import Problem
 from bpengine.kernels import Kernel
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Direction, Ops

@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import causes, complexstep, judge, kinks
-from bpengine.check.aside import aside, sizes
-from bpengine.check.differences import EPS, Differences, Estimate
-from bpengine.check.kinkops import Shifted, corrections, with_noise
-from bpengine.check.probe import Probe
-from bpengine.check.problem import Problem
-from bpengine.check.verdict import Verdict, Worst, off_the_kink
+from bpengine.check.describe import error_patterns
+from bpengine.check.kinks import kinks
+from bpengine.check.kinks.nearby import aside, sizes
+from bpengine.check.kinks.ops import Shifted, corrections, with_noise
+from bpengine.check.oracles import complex_step
+from bpengine.check.oracles.finite_differences import EPS, Differences, Estimate
+from bpengine.check.oracles.sample import Probe
+from bpengine.check.problems.problem import Problem
+from bpengine.check.reports.results import Verdict, Worst, off_the_kink
+from bpengine.check.tolerance import agreement
 from bpengine.ops import Ops
 from bpengine.streams import stream
 
@@ -35,11 +38,11 @@ class Probes:
         self.kinks = with_noise(problem, self.differences.kinks, EPS)
         self.loss, self.hand = problem.gradients()
         self.rounding = self._rounding()
-        self.sizes = judge.scales(problem, self.hand)
+        self.sizes = agreement.scales(problem, self.hand)
 
     def _rounding(self) -> dict[str, float]:
         """Return what rounding explains; at a kink that nobody states, what it explains on its sides as well."""
-        found = [judge.conditioning(self.problem, EPS, self._off_the_kinks, jumping=self.jumping)]
+        found = [agreement.conditioning(self.problem, EPS, self._off_the_kinks, jumping=self.jumping)]
         if self.jumping:
             found += [beside.rounding for beside in self.aside]
         return {name: max(one[name] for one in found) for name in found[0]}
@@ -89,14 +92,14 @@ class Probes:
         step[index] = 1.0
         size = float(sizes(array)[index])
         if oracle == "complex step":
-            value = complexstep.along(self.problem, {name: step})
-            found = Estimate(value, judge.EXACT * self.sizes[name] + self.rounding[name])
+            value = complex_step.along(self.problem, {name: step})
+            found = Estimate(value, agreement.EXACT * self.sizes[name] + self.rounding[name])
         else:
             told = self.differences.along({name: size * step}, size * self.sizes[name])
             # what rounding does to the slope itself does not fall with the step, and no two steps show it
             beside = min(self.rounding[name], EPS)
             found = Estimate(told.value / size, told.error / size + beside, told.rungs)
-        named = judge.named_element(self.problem, name, index)
+        named = agreement.named_element(self.problem, name, index)
         return Probe(named, float(self.hand[name][index]), found, self.sizes[name], size, index=index)
 
     def product(self, name: str, k: int, signs: Any) -> Probe:
@@ -161,17 +164,17 @@ class Probes:
         error, tolerance = (0.0, 0.0) if i is None else (errors[i], limits[i])
         aside = sum(not p.estimate.left_out for p in stopped)
         worst = None if i is None else self._worst(name, told, i, passed=error <= tolerance)
-        named, ill = tuple(p.element for p in stopped[: judge.NAMED]), len(made) - len(told)
+        named, ill = tuple(p.element for p in stopped[: agreement.NAMED]), len(made) - len(told)
         verdict = Verdict(
             name, oracle, error, error / EPS, tolerance, len(told), error <= tolerance, worst, None, len(stopped), ill, aside,
             named,
         )  # fmt: skip
-        return judge.worth(off_the_kink(verdict) if i is not None and told[i].left_out else verdict)
+        return agreement.worth(off_the_kink(verdict) if i is not None and told[i].left_out else verdict)
 
     def _worst(self, name: str, told: list[Probe], i: int, *, passed: bool) -> Worst:
         hand, reference = np.array([p.hand for p in told]), np.array([p.estimate.value for p in told])
         beside = {} if passed else self._beside(name, [p.index for p in told])
-        looks = "" if passed else causes.cause(hand, reference, (i,), self.problem.counts, name, beside)
+        looks = "" if passed else error_patterns.cause(hand, reference, (i,), self.problem.counts, name, beside)
         return Worst(told[i].element, told[i].hand, told[i].estimate.value, looks)
 
     def _beside(self, name: str, indices: list[tuple[int, ...] | None]) -> dict[str, Any]:
@@ -179,7 +182,7 @@ class Probes:
         shape, found = self.problem.at[name].shape, {}
         if None in indices:
             return {}
-        for other, array in causes.fitting(shape, self.problem.at):
+        for other, array in error_patterns.fitting(shape, self.problem.at):
             found[other] = np.array([array[index] for index in indices])
         return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Backend
-from bpengine.check.problem import counter
+from bpengine.check.problems.problem import counter
 from bpengine.errors import NonFiniteError
 from bpengine.layers.chain import stages
 from bpengine.layers.layer import Arrays, HostArrays, Run

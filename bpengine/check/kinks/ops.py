@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import numpy as np
 
-from bpengine.check import rounding
-from bpengine.check.binding import CallOps
-from bpengine.check.kinks import Kink
-from bpengine.check.problem import Problem
+from bpengine.check.intercept import CallOps
+from bpengine.check.kinks.kinks import Kink
+from bpengine.check.problems.problem import Problem
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.errors import ConfigError
 from bpengine.kernels import Kernel
 from bpengine.kernels._functions import penalty_factor

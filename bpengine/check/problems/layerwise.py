@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bpengine.check.problem import counter
+from bpengine.check.problems.problem import counter
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Activation, Dense, Residual, Run, chain
 from bpengine.layers.chain import Stage, local

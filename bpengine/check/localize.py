@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import judge, walk
-from bpengine.check.kernelproblem import of_kernel
-from bpengine.check.oracles import NAMES, Oracles
-from bpengine.check.problem import Problem, of_layer
-from bpengine.check.verdict import GIVEN, Verdict
+from bpengine.check.oracles.run import NAMES, Oracles
+from bpengine.check.problems import layerwise
+from bpengine.check.problems.kernel_calls import of_kernel
+from bpengine.check.problems.problem import Problem, of_layer
+from bpengine.check.reports.results import GIVEN, Verdict
+from bpengine.check.tolerance import agreement
 from bpengine.errors import BpError
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
@@ -67,7 +68,7 @@ def guilty_layer(walked: list[Stage], cotangents: list[Any], ops: Ops, names: Se
         if np.issubdtype(stage.x.dtype, np.floating):
             problem = of_layer(stage.layer, ops, stage.x, stage.params, dy, stage.running, stage.run)
             if bad := first_failure(Oracles(problem), names):
-                inside = walk.inner(stage, ops, dy)
+                inside = layerwise.inner(stage, ops, dy)
                 deeper = guilty_layer([inner for inner, _ in inside], [d for _, d in inside], ops, names)
                 return deeper or _layer(stage.run.place, stage.layer, bad)
     return None
@@ -90,7 +91,7 @@ def _forward(call: Call, before: list[Call], problem: Problem, names: Sequence[s
     for name, value in wanted.items():
         reference, ours = np.asarray(value, dtype=np.float64), np.asarray(got[name], dtype=np.float64)
         if ours.shape != reference.shape or not np.allclose(
-            ours, reference, rtol=0, atol=judge.EXACT * max(float(np.max(np.abs(reference), initial=0)), 1.0)
+            ours, reference, rtol=0, atol=agreement.EXACT * max(float(np.max(np.abs(reference), initial=0)), 1.0)
         ):
             return Guilty(call.place, call.function, name, "not what the kernel in the table computes")
     return None

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import rounding
-from bpengine.check.aside import sizes
-from bpengine.check.kinks import Counts
-from bpengine.check.problem import Problem
+from bpengine.check.kinks.kinks import Counts
+from bpengine.check.kinks.nearby import sizes
+from bpengine.check.problems.problem import Problem
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.ops import Ops
 from bpengine.streams import stream
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import get_oracle
-from bpengine.check import judge, kinks, rounding
-from bpengine.check.kinkops import Shifted, corrections
-from bpengine.check.kinks import Kink
-from bpengine.check.problem import Problem, counter
+from bpengine.check.kinks import kinks
+from bpengine.check.kinks.kinks import Kink
+from bpengine.check.kinks.ops import Shifted, corrections
+from bpengine.check.problems.problem import Problem, counter
+from bpengine.check.tolerance import agreement
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -52,7 +54,7 @@ def autodiff(problem: Problem, met: list[Kink], *, jumping: bool = False) -> Aut
         near = {n: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for n, a in problem.at.items()}
         other, found = _mean(run, moves, near, rng.uniform(1.0, 2.0))
         again.append(rounding.largest(found, gradients) | {rounding.VALUE: abs(other - value)})
-    return Autodiff(value, gradients, judge.explained(problem, again, gradients, jumping=jumping))
+    return Autodiff(value, gradients, agreement.explained(problem, again, gradients, jumping=jumping))
 
 
 def _compiled(problem: Problem, calls: int) -> Differentiated:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bpengine.check.problem import Problem
+from bpengine.check.problems.problem import Problem
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Call, ObservedOps, Ops
 

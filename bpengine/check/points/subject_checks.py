@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import blame, kinks, ownlayers, sides, subjects
-from bpengine.check.blame import Guilty
-from bpengine.check.derivatives import check_derivatives
-from bpengine.check.gradientreport import Report
-from bpengine.check.kinks import Counts
-from bpengine.check.oracles import Oracles, OracleUse
-from bpengine.check.own import own_gradients
-from bpengine.check.perturbed import Perturbed, perturb
-from bpengine.check.problem import Problem
-from bpengine.check.special import special
-from bpengine.check.subjects import Point
-from bpengine.check.verdict import PERTURBED, Verdict
+from bpengine.check import localize
+from bpengine.check.describe.special_values import special
+from bpengine.check.kinks import kinks
+from bpengine.check.kinks.kinks import Counts
+from bpengine.check.localize import Guilty
+from bpengine.check.model_gradients import own_gradients
+from bpengine.check.network_derivatives import check_derivatives
+from bpengine.check.oracles import custom_layers, unstated_kinks
+from bpengine.check.oracles.run import Oracles, OracleUse
+from bpengine.check.points.perturb import Perturbed, perturb
+from bpengine.check.problems import subjects
+from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.subjects import Point
+from bpengine.check.reports.gradient_report import Report
+from bpengine.check.reports.results import PERTURBED, Verdict
 from bpengine.errors import NonFiniteError
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
@@ -88,7 +91,9 @@ class Examination(ABC):
             verdicts += found
         beside = [*judged.sides(), *self.inner_sides(problem)]
         if beside:
-            uses.append(OracleUse(sides.ORACLE, True, "float64, differences to one side", sides.SCOPE))
+            uses.append(
+                OracleUse(unstated_kinks.ORACLE, True, "float64, differences to one side", unstated_kinks.SCOPE)
+            )
         return uses, [*verdicts, *beside], judged
 
     def inner_sides(self, problem: Problem) -> list[Verdict]:
@@ -119,8 +124,8 @@ class Alone(Examination):
 
     def blame(self, problem: Problem, failures: Sequence[Verdict]) -> Guilty | None:
         """Find the kernel inside of a layer, or blame the subject."""
-        inside = blame.guilty_call(problem, self.names) if isinstance(self.subject, Layer) else None
-        return inside or blame.guilty_subject(self.subject, failures)
+        inside = localize.guilty_call(problem, self.names) if isinstance(self.subject, Layer) else None
+        return inside or localize.guilty_subject(self.subject, failures)
 
 
 class NetworkSubject(Examination):
@@ -175,15 +180,15 @@ class NetworkSubject(Examination):
             return []
         point = self.point(problem)
         walked, cotangents = point.walked()
-        of_loss = ownlayers.loss_verdicts(point.network.loss, walked[-1].y, point.rows, point.ops, self.seed)
-        return [*ownlayers.verdicts(walked, cotangents, point.ops, self.seed), *of_loss]
+        of_loss = custom_layers.loss_verdicts(point.network.loss, walked[-1].y, point.rows, point.ops, self.seed)
+        return [*custom_layers.verdicts(walked, cotangents, point.ops, self.seed), *of_loss]
 
     def blame(self, problem: Problem, failures: Sequence[Verdict]) -> Guilty | None:
         """Find the kernel call, or else the layer; the model's own gradients may be wrong where these are right."""
         if all(v.oracle.startswith("own") for v in failures):
             return None
-        found = blame.guilty_call(problem, self.names)
-        return found or blame.guilty_layer(*self.point(problem).walked(), self.start.ops, self.names)
+        found = localize.guilty_call(problem, self.names)
+        return found or localize.guilty_layer(*self.point(problem).walked(), self.start.ops, self.names)
 
 
 def _counts(judged: Oracles, verdicts: list[Verdict]) -> Counts:

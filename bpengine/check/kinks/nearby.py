@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.problem import Problem
+from bpengine.check.problems.problem import Problem
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream

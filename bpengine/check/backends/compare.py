@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Backend, backend_names, get_backend
-from bpengine.check import rounding
-from bpengine.check.comparison import Comparison, Difference
-from bpengine.check.measurement import Measured, Setup, measure
+from bpengine.check.backends.measure import Measured, Setup, measure
+from bpengine.check.reports.backend_report import Comparison, Difference
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.errors import ConfigError, items, whole
 from bpengine.network import Network
 from bpengine.training.inputs import check_rows
@@ -67,7 +67,10 @@ def _made(network: Any, backends: Any, steps: Any, dtype: str) -> list[Backend]:
 
 def _limits(setup: Setup, made: list[Backend], reference: Measured, sizes: dict[Key, float]) -> dict[Key, float]:
     """Return the largest difference of each array that rounding explains."""
-    longest, eps = max(len(setup.rows.x), *setup.network.sizes), max(rounding.unit(b.precision) for b in made)
+    longest, eps = (
+        max(len(setup.rows.x), *setup.network.sizes),
+        max(rounding.unit(b.precision) for b in made),
+    )
     ops = made[0].ops()
     runs = [measure(setup, made[0], rounding.RoundedOps(ops, eps, draw)) for draw in range(rounding.DRAWS)]
     moved = {key: [_largest(run[key] - value) for run in runs] for key, value in reference.items()}

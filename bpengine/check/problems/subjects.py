@@ -10,10 +10,10 @@ import numpy as np
 
 from bpengine import data
 from bpengine.backend import Backend, get_backend
-from bpengine.check import kernelproblem, walk
-from bpengine.check.binding import bound
-from bpengine.check.perturbed import moved_options
-from bpengine.check.problem import Problem, counter, of_layer, of_network
+from bpengine.check.intercept import bound
+from bpengine.check.points.perturb import moved_options
+from bpengine.check.problems import kernel_calls, layerwise
+from bpengine.check.problems.problem import Problem, counter, of_layer, of_network
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
 from bpengine.kernels._contract import NamedErrors
@@ -46,9 +46,9 @@ class Point:
     def walked(self) -> tuple[list[Stage], list[Any]]:
         """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
         with np.errstate(all="ignore"):
-            stages = walk.stages(self.network, self.ops, self.params, self.running, self.rows, self.seed)
-            dy = walk.cotangent(self.network, self.ops, self.params, stages[-1].y, self.rows)
-            return stages, walk.backward(stages, self.ops, dy)
+            stages = layerwise.stages(self.network, self.ops, self.params, self.running, self.rows, self.seed)
+            dy = layerwise.cotangent(self.network, self.ops, self.params, stages[-1].y, self.rows)
+            return stages, layerwise.backward(stages, self.ops, dy)
 
 
 def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> Point:
@@ -75,7 +75,7 @@ def network_problem(point: Point, title: str) -> Problem:
     problem = of_network(network, ops, point.params, point.running, point.rows, point.seed, title)
     stages, _ = point.walked()
     if isinstance(network.loss, CustomLoss):
-        require_reduction(network.loss, stages[-1].y, walk.targets(point.rows)[0])
+        require_reduction(network.loss, stages[-1].y, layerwise.targets(point.rows)[0])
     if not np.isfinite(problem.value(Ops(np), problem.at)):
         raise NonFiniteError(
             f"{WHO} requires a finite loss at the point, got {_why(point)}. Scale the data or the weights."
@@ -99,7 +99,7 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
     with np.errstate(all="ignore"):
         y, residual, seen = run_forward(layer, ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
-        walk.backward([Stage(layer, params, running, run, features, y, residual, seen)], ops, dy)
+        layerwise.backward([Stage(layer, params, running, run, features, y, residual, seen)], ops, dy)
     return _finite(of_layer(layer, ops, features, params, dy, running, run))
 
 
@@ -121,8 +121,8 @@ def kernel_problems(
 
 def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], seed: int) -> Problem:
     """Return the problem of a kernel with the given or sampled arguments and a random cotangent."""
-    kernel, rng, ops = kernelproblem.find_kernel(subject), stream("check arguments", seed), Ops(np)
-    arrays = kernelproblem.arguments(kernel, x, rng)
+    kernel, rng, ops = kernel_calls.find_kernel(subject), stream("check arguments", seed), Ops(np)
+    arrays = kernel_calls.arguments(kernel, x, rng)
     for option in options:
         if option not in kernel.options:
             raise unknown(f"option of kernel {kernel.name!r}:", option, kernel.options or ["none"])
@@ -131,7 +131,7 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
     dy = rng.standard_normal(np.shape(y))
     with NamedErrors(f"kernel {kernel.name!r}", "backward"):
         result = bound(ops, kernel, "backward")(residual, dy)
-    given = kernelproblem.named_gradients(kernel, result)
+    given = kernel_calls.named_gradients(kernel, result)
     for name, value in given.items():
         if np.shape(value) != arrays[name].shape:
             wanted = of_shape(name, np.asarray(value), arrays[name].shape)
@@ -141,7 +141,7 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
 
 def of_kernel_named(kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: Any) -> Problem:
     """Return the problem of a kernel, its options in the title."""
-    problem = kernelproblem.of_kernel(kernel, ops, arrays, options, dy)
+    problem = kernel_calls.of_kernel(kernel, ops, arrays, options, dy)
     chosen = ", ".join(f"{name}={value!r}" for name, value in options.items())
     return replace(problem, title=f"{problem.title}({chosen})") if chosen else problem
 

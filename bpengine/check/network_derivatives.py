@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import get_backend, get_oracle
-from bpengine.check.subjects import Point
+from bpengine.check.problems.subjects import Point
 from bpengine.derivatives.hessian import product
 from bpengine.derivatives.inputs import input_gradients
 from bpengine.derivatives.jacobian import jacobian

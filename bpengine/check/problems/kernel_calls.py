@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.binding import bound
-from bpengine.check.problem import Problem
+from bpengine.check.intercept import bound
+from bpengine.check.problems.problem import Problem
 from bpengine.errors import ConfigError, ShapeError, unknown
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array, extent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from bpengine.check.report import Outcome
+from bpengine.check.reports.outcome import Outcome
 from bpengine.json_values import json_object
 
 

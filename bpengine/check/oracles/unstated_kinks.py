@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import judge
-from bpengine.check.aside import Slopes, sizes, slopes
-from bpengine.check.probes import Probes
-from bpengine.check.problem import Problem
-from bpengine.check.verdict import Verdict, Worst
+from bpengine.check.kinks.nearby import Slopes, sizes, slopes
+from bpengine.check.oracles.sampling import Probes
+from bpengine.check.problems.problem import Problem
+from bpengine.check.reports.results import Verdict, Worst
+from bpengine.check.tolerance import agreement
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -80,7 +80,7 @@ def _verdict(probes: Probes, name: str, around: Slopes, lines: Lines) -> Verdict
     error, allowed, index, found = max(told, key=lambda one: one[0] / one[1])
     value, passed = float(hand[index]), error <= allowed
     cause = "" if passed else f"{OUTSIDE}, {found.low:.4g} to {found.high:.4g}"
-    worst = Worst(judge.named_element(probes.problem, name, index), value, found.nearest(value), cause)
+    worst = Worst(agreement.named_element(probes.problem, name, index), value, found.nearest(value), cause)
     relative = error / scale, error / (EPS * scale), allowed / scale
     return Verdict(name, ORACLE, *relative, len(told), passed, worst)
 
@@ -88,7 +88,7 @@ def _verdict(probes: Probes, name: str, around: Slopes, lines: Lines) -> Verdict
 def _jumping(probes: Probes, name: str, around: Slopes) -> list[tuple[int, ...]]:
     """Return the elements whose value is another one a touch aside, those farthest from there first."""
     hand, low, high = probes.hand[name], around.least[name], around.largest[name]
-    limit = judge.JUMP * probes.sizes[name] + probes.rounding[name]
+    limit = agreement.JUMP * probes.sizes[name] + probes.rounding[name]
     jumps = ~((hand - low <= limit) & (high - hand <= limit))
     beyond = np.nan_to_num(np.maximum(low - hand, hand - high), nan=np.inf)
     order = np.argsort(np.where(jumps, -beyond, np.inf), axis=None, kind="stable")[: int(min(MOST, jumps.sum()))]

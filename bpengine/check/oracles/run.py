@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import get_oracle
-from bpengine.check import complexstep, judge, rounding, sides
-from bpengine.check.aside import slopes
-from bpengine.check.autodiff import Autodiff, autodiff
-from bpengine.check.probes import DIRECTIONS, Probes
-from bpengine.check.problem import Problem
-from bpengine.check.verdict import Verdict, Worst, off_the_kink
+from bpengine.check.kinks.nearby import slopes
+from bpengine.check.oracles import complex_step, unstated_kinks
+from bpengine.check.oracles.autodiff import Autodiff, autodiff
+from bpengine.check.oracles.sampling import DIRECTIONS, Probes
+from bpengine.check.problems.problem import Problem
+from bpengine.check.reports.results import Verdict, Worst, off_the_kink
+from bpengine.check.tolerance import agreement
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.errors import BackendUnavailable
 from bpengine.layers.layer import HostArrays
 
@@ -86,8 +88,8 @@ class Oracles:
         return [(beside, autodiff(beside.problem, beside.kinks)) for beside in self.probes.aside]
 
     def _whole(self, probes: Probes, found: Autodiff, apart: Mapping[str, Any] | None = None) -> list[Verdict]:
-        allowed = judge.exact_allowance(found.gradients, probes.rounding, found.explained)
-        return judge.compare(probes.problem, "autodiff", probes.hand, found.gradients, allowed, apart=apart)
+        allowed = agreement.exact_allowance(found.gradients, probes.rounding, found.explained)
+        return agreement.compare(probes.problem, "autodiff", probes.hand, found.gradients, allowed, apart=apart)
 
     def _at_unstated_kinks(self, verdicts: list[Verdict], found: Autodiff) -> list[Verdict]:
         """Leave out the elements where the gradient jumps and its value is a convention, once all are right aside.
@@ -98,7 +100,7 @@ class Oracles:
         if not self.probes.aside:
             return verdicts
         reference, around = found.gradients, slopes(self.problem, self.seed)
-        allowed = judge.exact_allowance(reference, self.probes.rounding, found.explained)
+        allowed = agreement.exact_allowance(reference, self.probes.rounding, found.explained)
         apart = {n: around.convention(n, hand, reference[n], allowed[n]) for n, hand in self.hand.items()}
         self.reference = {n: np.where(apart[n], hand, reference[n]) for n, hand in self.hand.items()}
         return self._with_both_sides(self._whole(self.probes, found, apart))
@@ -119,14 +121,14 @@ class Oracles:
 
     def sides(self) -> list[Verdict]:
         """Judge the values at kinks that nobody states, whichever oracles are asked for."""
-        return sides.verdicts(self.probes)
+        return unstated_kinks.verdicts(self.probes)
 
     def _value(self, value: float) -> Verdict:
         """Judge the number itself: the gradient returned must be the gradient of the number returned."""
-        size = max(abs(value), self.probes.differences.noise, judge.FLOOR)
+        size = max(abs(value), self.probes.differences.noise, agreement.FLOOR)
         wrong = abs(self.loss - value)
         rounded = self.probes.rounding[rounding.VALUE] + self.explained[rounding.VALUE]
-        allowed = judge.EXACT * size + self.probes.differences.noise + rounded
+        allowed = agreement.EXACT * size + self.probes.differences.noise + rounded
         worst = Worst("the value", self.loss, value, "the forward is not the kernel's" if wrong > allowed else "")
         passed = wrong <= allowed
         return Verdict("value", "autodiff", wrong / size, wrong / np.spacing(size), allowed / size, 1, passed, worst)
@@ -136,7 +138,7 @@ class Oracles:
         return OracleUse("differences", True, "float64, central, extrapolated", self.probes.scope()), verdicts
 
     def _complex_step(self) -> Said:
-        if why := complexstep.obstacle(self.problem):
+        if why := complex_step.obstacle(self.problem):
             return OracleUse("complex step", False, "", f"does not apply: {why}."), []
         verdicts = [self.probes.elements(name, "complex step") for name in self.problem.at]
         return OracleUse("complex step", True, "complex128, step 1e-100", self.probes.scope()), verdicts
@@ -151,7 +153,7 @@ def _either(new: Verdict, aside: list[Verdict], *, stated: bool) -> Verdict:
     """Return the verdict at a point without the elements at kinks, or one aside where it is the one that fails."""
     wrong = next((verdict for verdict in aside if not verdict.passed), None)
     if not (new.passed or wrong or stated) and new.worst and math.isfinite(new.worst.hand):
-        return replace(new, worst=replace(new.worst, cause=sides.OUTSIDE))
+        return replace(new, worst=replace(new.worst, cause=unstated_kinks.OUTSIDE))
     if new.passed and wrong is not None:
         return off_the_kink(wrong)
     if not new.passed or not new.left_out:

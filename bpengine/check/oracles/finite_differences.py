@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpengine.check.aside import sizes
-from bpengine.check.kinkops import Recording
-from bpengine.check.kinks import Kink
-from bpengine.check.problem import Problem
-from bpengine.check.rounding import RoundedOps
+from bpengine.check.kinks.kinks import Kink
+from bpengine.check.kinks.nearby import sizes
+from bpengine.check.kinks.ops import Recording
+from bpengine.check.problems.problem import Problem
+from bpengine.check.tolerance.stochastic_rounding import RoundedOps
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import sides, walk
-from bpengine.check.kernelproblem import of_kernel
-from bpengine.check.probes import Probes
-from bpengine.check.problem import Problem, foreign, of_layer
-from bpengine.check.verdict import Verdict
+from bpengine.check.oracles import unstated_kinks
+from bpengine.check.oracles.sampling import Probes
+from bpengine.check.problems import layerwise
+from bpengine.check.problems.kernel_calls import of_kernel
+from bpengine.check.problems.problem import Problem, foreign, of_layer
+from bpengine.check.reports.results import Verdict
 from bpengine.layers.chain import Stage
 from bpengine.losses import CustomLoss, Loss
 from bpengine.ops import Ops
@@ -43,7 +44,7 @@ def loss_verdicts(loss: Loss | CustomLoss, y: Any, rows: Rows, ops: Ops, seed: i
 def own_stages(walked: list[Stage], cotangents: list[Any], ops: Ops) -> Iterator[tuple[Stage, Any]]:
     """Yield the layers that are not the engine's own, also those inside of Residual, with the gradient of their output."""
     for stage, dy in zip(walked, cotangents, strict=True):
-        inside = walk.inner(stage, ops, dy)
+        inside = layerwise.inner(stage, ops, dy)
         if inside:
             yield from own_stages([inner for inner, _ in inside], [d for _, d in inside], ops)
         elif foreign([stage.layer]):
@@ -53,7 +54,7 @@ def own_stages(walked: list[Stage], cotangents: list[Any], ops: Ops) -> Iterator
 def _judged(problem: Problem, seed: int, place: str, told: str) -> list[Verdict]:
     """Judge what stands alone, and name its arrays and elements as those of its place in the network."""
     found = []
-    for verdict in sides.verdicts(Probes(problem, seed)):
+    for verdict in unstated_kinks.verdicts(Probes(problem, seed)):
         worst = verdict.worst and replace(verdict.worst, element=f"{told}, {verdict.worst.element}")
         found.append(replace(verdict, array=f"{place}.{verdict.array}", worst=worst))
     return found

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import causes, rounding, words
-from bpengine.check.problem import Problem
-from bpengine.check.verdict import Verdict, Worst
+from bpengine.check.describe import elements, error_patterns
+from bpengine.check.problems.problem import Problem
+from bpengine.check.reports.results import Verdict, Worst
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 
@@ -56,7 +57,10 @@ def explained(
     if jumping:
         sizes = scales(problem, gradients)
         runs = [run for run in runs if all(run[n] <= JUMP * sizes[n] for n in problem.at)]
-    return {rounding.VALUE: value, **{name: rounding.explained([run[name] for run in runs]) for name in problem.at}}
+    return {
+        rounding.VALUE: value,
+        **{name: rounding.explained([run[name] for run in runs]) for name in problem.at},
+    }
 
 
 def compare(
@@ -115,10 +119,10 @@ def worth(verdict: Verdict) -> Verdict:
 def named_element(problem: Problem, name: str, index: Any) -> str:
     """Return an element's name in words."""
     place = tuple(int(i) for i in index)
-    return words.element(name, place, problem.at[name].shape, problem.bias_rows.get(name))
+    return elements.element(name, place, problem.at[name].shape, problem.bias_rows.get(name))
 
 
 def _worst(problem: Problem, name: str, hand: Any, expected: Any, excess: Any, passed: bool) -> Worst:
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), hand.shape))
-    looks = "" if passed else causes.cause(hand, expected, index, problem.counts, name, problem.at)
+    looks = "" if passed else error_patterns.cause(hand, expected, index, problem.counts, name, problem.at)
     return Worst(named_element(problem, name, index), float(hand[index]), float(expected[index]), looks)

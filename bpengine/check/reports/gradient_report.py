@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from bpengine.check.blame import Guilty
-from bpengine.check.derivatives import DerivativeVerdict
-from bpengine.check.kinks import Counts
-from bpengine.check.oracles import OracleUse
-from bpengine.check.perturbed import NOT_ASKED_FOR, Perturbed
-from bpengine.check.report import Outcome
-from bpengine.check.special import BLIND
-from bpengine.check.verdict import GIVEN, PERTURBED, Verdict
+from bpengine.check.describe.special_values import BLIND
+from bpengine.check.kinks.kinks import Counts
+from bpengine.check.localize import Guilty
+from bpengine.check.network_derivatives import DerivativeVerdict
+from bpengine.check.oracles.run import OracleUse
+from bpengine.check.points.perturb import NOT_ASKED_FOR, Perturbed
+from bpengine.check.reports.outcome import Outcome
+from bpengine.check.reports.results import GIVEN, PERTURBED, Verdict
 from bpengine.errors import BpError
 from bpengine.json_values import json_object
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import judge, kinks, rounding
-from bpengine.check.kinkops import Shifted
-from bpengine.check.kinks import Kink
-from bpengine.check.oracles import OracleUse
-from bpengine.check.problem import Problem
-from bpengine.check.subjects import WHO, Point
-from bpengine.check.verdict import Verdict
+from bpengine.check.kinks import kinks
+from bpengine.check.kinks.kinks import Kink
+from bpengine.check.kinks.ops import Shifted
+from bpengine.check.oracles.run import OracleUse
+from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.subjects import WHO, Point
+from bpengine.check.reports.results import Verdict
+from bpengine.check.tolerance import agreement
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.errors import NonFiniteError
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
@@ -42,11 +44,11 @@ def own_gradients(
     hand = {n: np.asarray(gradients[n], dtype=np.float64) for n in problem.at if n in gradients}
     precision, name = model.backend.precision, f"own {model.dtype}"
     eps, longest = rounding.unit(precision), max(len(x), *point.network.sizes)
-    sizes, jumps = judge.scales(problem, reference), _jumps(problem, met, eps)
+    sizes, jumps = agreement.scales(problem, reference), _jumps(problem, met, eps)
     runs = rounding.deviations(problem, eps, model.dtype)
     moved = {n: rounding.allowance([run[n] for run in runs], sizes[n], longest, eps) for n in hand}
     allowed = {n: moved[n] + jumps.get(n, 0.0) + explained.get(n, 0.0) for n in hand}
-    verdicts = judge.compare(problem, name, hand, reference, allowed, dtype=model.dtype)
+    verdicts = agreement.compare(problem, name, hand, reference, allowed, dtype=model.dtype)
     note = (
         f"the model's own gradients against float64; the tolerance is what {rounding.DRAWS} runs in {precision} with random "
         f"rounding show, and what {precision} explains in sums of {longest} terms"
