@@ -8,31 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.kinks import kinks
-from bpengine.check.kinks.kinks import Kink
-from bpengine.check.kinks.ops import Shifted
-from bpengine.check.oracles.run import OracleUse
+from bpengine.check.kinks.kinks import Kink, any_undecided, off_kink_shifts
+from bpengine.check.kinks.ops import OffKinkOps
 from bpengine.check.problems.problem import Problem
-from bpengine.check.problems.subjects import WHO, Point
-from bpengine.check.reports.results import Verdict
+from bpengine.check.problems.subjects import WHO, NetworkPoint
+from bpengine.check.reports.results import ArrayResult, OracleUse
 from bpengine.check.tolerance import agreement
-from bpengine.check.tolerance import stochastic_rounding as rounding
+from bpengine.check.tolerance.stochastic_rounding import DRAWS, deviations, machine_epsilon, rounding_allowance
 from bpengine.errors import NonFiniteError
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 
 
-def own_gradients(
+def check_model_gradients(
     model: Any,
-    point: Point,
+    point: NetworkPoint,
     problem: Problem,
-    met: list[Kink],
+    kinks: list[Kink],
     reference: HostArrays,
-    explained: Mapping[str, float],
-) -> tuple[OracleUse, list[Verdict]]:
-    """Judge what `model.loss_and_gradients` returns: one gradient per parameter.
+    reference_rounding: Mapping[str, float],
+) -> tuple[OracleUse, list[ArrayResult]]:
+    """Compare what `model.loss_and_gradients` returns, one gradient per parameter, with the reference.
 
-    `explained` is how far its own rounding may have carried the reference.
+    `reference_rounding` is how far rounding may have carried the reference itself.
     """
     x, y, weights = point.rows
     loss, gradients = model.loss_and_gradients(x, y, weights)
@@ -43,23 +41,23 @@ def own_gradients(
         )
     hand = {n: np.asarray(gradients[n], dtype=np.float64) for n in problem.at if n in gradients}
     precision, name = model.backend.precision, f"own {model.dtype}"
-    eps, longest = rounding.unit(precision), max(len(x), *point.network.sizes)
-    sizes, jumps = agreement.scales(problem, reference), _jumps(problem, met, eps)
-    runs = rounding.deviations(problem, eps, model.dtype)
-    moved = {n: rounding.allowance([run[n] for run in runs], sizes[n], longest, eps) for n in hand}
-    allowed = {n: moved[n] + jumps.get(n, 0.0) + explained.get(n, 0.0) for n in hand}
-    verdicts = agreement.compare(problem, name, hand, reference, allowed, dtype=model.dtype)
+    eps, longest = machine_epsilon(precision), max(len(x), *point.network.sizes)
+    sizes, jumps = agreement.scales(problem, reference), _jumps(problem, kinks, eps)
+    runs = deviations(problem, eps, model.dtype)
+    moved = {n: rounding_allowance([run[n] for run in runs], sizes[n], longest, eps) for n in hand}
+    allowed = {n: moved[n] + jumps.get(n, 0.0) + reference_rounding.get(n, 0.0) for n in hand}
+    results = agreement.compare(problem, name, hand, reference, allowed, dtype=model.dtype)
     note = (
-        f"the model's own gradients against float64; the tolerance is what {rounding.DRAWS} runs in {precision} with random "
+        f"the model's own gradients against float64; the tolerance is what {DRAWS} runs in {precision} with random "
         f"rounding show, and what {precision} explains in sums of {longest} terms"
     )
-    return OracleUse(name, True, f"{precision} on {model.backend.name}", note), verdicts
+    return OracleUse(name, True, f"{precision} on {model.backend.name}", note), results
 
 
-def _jumps(problem: Problem, met: list[Kink], eps: float) -> HostArrays:
+def _jumps(problem: Problem, kinks: list[Kink], eps: float) -> HostArrays:
     """Return how far each element jumps where rounding in this dtype alone decides on the side of a kink."""
-    if not kinks.ambiguous(met, eps):
+    if not any_undecided(kinks, eps):
         return {}
-    amounts = [kinks.shifts(met, eps, side, all_to=side) for side in (-1.0, 1.0)]
-    sides = [problem.gradients(Shifted(np, amount))[1] for amount in amounts]
-    return {n: np.abs(sides[0][n] - sides[1][n]) for n in problem.at}
+    shifts = [off_kink_shifts(kinks, eps, side, all_to=side) for side in (-1.0, 1.0)]
+    left, right = (problem.gradients(OffKinkOps(np, shift))[1] for shift in shifts)
+    return {n: np.abs(left[n] - right[n]) for n in problem.at}

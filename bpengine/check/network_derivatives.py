@@ -1,8 +1,8 @@
-"""The other derivatives of a network, of which the gradient is only the first, beside their counterparts in JAX.
+"""Compare a network's other derivatives with JAX's: per-sample gradients, Jacobian, input gradients, product with the Hessian.
 
-Per-sample gradients, the Jacobian, the input gradients and a product with the Hessian are made as the model makes them, in
-float64 on NumPy and outside training, where layers may take another way than in training. JAX makes them of the forward
-kernels alone. A few rows are enough, at a point a little aside: on a kink neither side has a second derivative.
+They are computed as the model computes them, in float64 on NumPy and outside training, where layers may compute something
+else than in training. JAX derives them from the forward kernels alone. A few rows are enough, at a nearby point: on a kink
+there is no second derivative.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import get_backend, get_oracle
-from bpengine.check.problems.subjects import Point
+from bpengine.check.problems.subjects import NetworkPoint
+from bpengine.check.reports.results import DerivativeResult
 from bpengine.derivatives.hessian import product
 from bpengine.derivatives.inputs import input_gradients
 from bpengine.derivatives.jacobian import jacobian
@@ -31,8 +32,8 @@ from bpengine.training.inputs import Rows
 ROWS = 4  # rows that are taken
 LARGE = 10_000  # parameters, or numbers in the Jacobian of a row: with more, JAX would take too long
 STATED = 1e-6  # relative to the largest element: what is promised of each derivative
-APART = 1e-3  # how far aside, relative to the size of an array
-DRAWS = 3  # of points a rounding beside the point
+NEARBY = 1e-3  # how far the nearby point is, relative to the size of an array
+DRAWS = 3  # of points one rounding away
 EPS = float(np.finfo(np.float64).eps)
 REFERENCES = {
     "per_sample_gradients": "jax.vmap(jax.grad)",
@@ -43,25 +44,8 @@ REFERENCES = {
 
 
 @dataclass(frozen=True)
-class DerivativeVerdict:
-    """One derivative beside its counterpart: the largest difference, relative to the largest element, and what is allowed."""
-
-    name: str
-    reference: str
-    compared: int
-    error: float
-    tolerance: float
-    passed: bool
-
-    def text(self) -> str:
-        """Return the sentence of the report for one that fails."""
-        told = f"{self.name}: differs from {self.reference} by {self.error:.1e} of its largest element"
-        return f"{told}, {self.tolerance:.1e} is allowed. Outside training the backward is not that of the forward."
-
-
-@dataclass(frozen=True)
-class _Site:
-    """A network at a point aside, with the few rows that are taken."""
+class _NearbyNetwork:
+    """A network at a nearby point, with the few rows that are taken."""
 
     network: Network
     params: HostArrays
@@ -69,8 +53,8 @@ class _Site:
     rows: Rows
     v: HostArrays
 
-    def made(self) -> dict[str, Any]:
-        """Return the derivatives from the hand-written kernels."""
+    def hand_written(self) -> dict[str, Any]:
+        """Return the derivatives by the hand-written kernels."""
         backend = get_backend("numpy", precision="float64")
         run = Evaluator(self.network, backend, Ops(np))
         at = run, self.params, self.running
@@ -82,12 +66,12 @@ class _Site:
         }
 
     def reference(self) -> Callable[[HostArrays], dict[str, Any]]:
-        """Return the function of the parameters that gives JAX's."""
+        """Return JAX's derivatives, as a function of the parameters."""
         rows, run = self._arrays(), get_oracle().derivatives(self._loss, self._row_loss, self._outputs)
         return lambda params: run(params, rows, self.v)
 
     def rounding(self) -> float:
-        """Return one rounding of the loss: beside it a derivative that is smaller cannot be told from 0.
+        """Return one rounding of the loss: a smaller derivative cannot be told from 0.
 
         Where tanh is 1 to the last digit, autodiff's 1 - y^2 is 0, and a complex step still sees its 1e-32.
         """
@@ -99,8 +83,8 @@ class _Site:
         return dict(zip(names, (np.asarray(a, dtype=d) for a, d in pairs), strict=True))
 
     def _loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Any:
-        given = rows["x"], rows["target"], rows.get("weights"), INFERENCE
-        return self.network.total_loss(ops, params, self._kept(ops), *given)
+        rows_and_run = rows["x"], rows["target"], rows.get("weights"), INFERENCE
+        return self.network.total_loss(ops, params, self._running(ops), *rows_and_run)
 
     def _row_loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Any:
         """Return the loss of one row alone, with its share of the penalties of all rows."""
@@ -112,14 +96,14 @@ class _Site:
         return value + sum(term[2] for term in terms) / (every if sums else 1)
 
     def _outputs(self, ops: Ops, params: Arrays, x: Any) -> Any:
-        return self.network.forward(ops, params, self._kept(ops), x).y
+        return self.network.forward(ops, params, self._running(ops), x).y
 
-    def _kept(self, ops: Ops) -> Arrays:
+    def _running(self, ops: Ops) -> Arrays:
         return {name: ops.xp.asarray(value) for name, value in self.running.items()}
 
 
-def check_derivatives(point: Point) -> tuple[str, tuple[DerivativeVerdict, ...]]:
-    """Return in words how the derivatives of a network were judged, or why not, and a verdict on each."""
+def check_derivatives(point: NetworkPoint) -> tuple[str, tuple[DerivativeResult, ...]]:
+    """Return in words how the derivatives of a network were compared, or why not, and a result for each."""
     try:
         oracle = get_oracle()
     except BackendUnavailable as error:
@@ -127,53 +111,53 @@ def check_derivatives(point: Point) -> tuple[str, tuple[DerivativeVerdict, ...]]
     size = sum(a.size for a in point.params.values())
     cells = point.network.inputs * point.network.outputs
     if max(size, cells) > LARGE:
-        told = f"{size:,} parameters and a Jacobian of {cells:,} numbers a row; up to {LARGE:,} are"
-        return f"not taken: {told}", ()
-    site = _site(point)
+        return f"not taken: {size:,} parameters and a Jacobian of {cells:,} numbers a row; up to {LARGE:,} are", ()
+    nearby = _nearby(point)
     try:
-        made, run = site.made(), site.reference()
-        reference = run(site.params)
-        again = [run(_shaken(site.params, draw)) for draw in range(DRAWS)]
+        hand, run = nearby.hand_written(), nearby.reference()
+        reference = run(nearby.params)
+        rounded = [run(_rounded(nearby.params, draw)) for draw in range(DRAWS)]
     except Exception as error:
         if batched(point.network):
             raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
-    note = f"{oracle.precision}; {oracle.name}, outside training, {len(site.rows.x)} rows, a little aside"
-    least = np.nan_to_num(site.rounding(), nan=0.0, posinf=0.0)
-    verdicts = {n: _verdict(n, made[n], reference[n], [a[n] for a in again], least) for n in REFERENCES}
-    if silent := [name for name, verdict in verdicts.items() if verdict is None]:
-        note += f"; not finite in JAX, and not judged: {', '.join(silent)}"
-    return note, tuple(v for v in verdicts.values() if v)
+    note = f"{oracle.precision}; {oracle.name}, outside training, {len(nearby.rows.x)} rows, a little aside"
+    least = np.nan_to_num(nearby.rounding(), nan=0.0, posinf=0.0)
+    results = {n: _compare(n, hand[n], reference[n], [a[n] for a in rounded], least) for n in REFERENCES}
+    if not_finite := [name for name, result in results.items() if result is None]:
+        note += f"; not finite in JAX, and not judged: {', '.join(not_finite)}"
+    return note, tuple(result for result in results.values() if result)
 
 
-def _site(point: Point) -> _Site:
+def _nearby(point: NetworkPoint) -> _NearbyNetwork:
+    """Return the network with a few rows that count, its parameters and inputs moved off whatever kink they are on."""
     rng = stream("check derivatives", point.seed)
     weights = point.rows.weights
     counted = np.arange(len(point.rows.x)) if weights is None or not weights.any() else np.flatnonzero(weights)
     some = counted[np.linspace(0, len(counted) - 1, min(ROWS, len(counted))).astype(int)]
     x = np.asarray(point.rows.x[some], dtype=np.float64)
-    rows = Rows(_aside(x, rng), point.rows.target[some], None if weights is None else np.asarray(weights)[some])
-    params = {name: _aside(a, rng) for name, a in point.params.items()}
+    rows = Rows(_moved(x, rng), point.rows.target[some], None if weights is None else np.asarray(weights)[some])
+    params = {name: _moved(a, rng) for name, a in point.params.items()}
     v = {name: rng.standard_normal(a.shape) for name, a in params.items()}
-    return _Site(point.network, params, point.running, rows, v)
+    return _NearbyNetwork(point.network, params, point.running, rows, v)
 
 
-def _aside(array: Any, rng: np.random.Generator) -> Any:
+def _moved(array: Any, rng: np.random.Generator) -> Any:
     usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
     step = rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape)
-    return array + APART * (usual if usual > 0 else 1.0) * step
+    return array + NEARBY * (usual if usual > 0 else 1.0) * step
 
 
-def _shaken(arrays: HostArrays, draw: int) -> HostArrays:
-    """Return the arrays a rounding beside them: what that does to a derivative, rounding may do as well."""
+def _rounded(arrays: HostArrays, draw: int) -> HostArrays:
+    """Return the arrays changed by one rounding: what that does to a derivative, rounding may do as well."""
     rng = stream("check shaking", draw)
     return {name: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for name, a in arrays.items()}
 
 
-def _verdict(name: str, made: Any, reference: Any, again: list[Any], least: float) -> DerivativeVerdict | None:
-    """Judge one derivative, which may be off by `least` in any case; None where it is nowhere finite."""
-    ours, theirs, *others = (_flat(a) for a in (made, reference, *again))
+def _compare(name: str, hand: Any, reference: Any, rounded: list[Any], least: float) -> DerivativeResult | None:
+    """Compare one derivative, which may be off by `least` in any case; None where JAX's is not finite."""
+    ours, theirs, *others = (_flat(a) for a in (hand, reference, *rounded))
     if not np.all(np.isfinite(theirs)):
         return None
     largest = float(np.max(np.abs(theirs), initial=0.0))
@@ -181,7 +165,14 @@ def _verdict(name: str, made: Any, reference: Any, again: list[Any], least: floa
     allowed = STATED * largest + 64.0 * rounding + least + float(np.finfo(np.float64).tiny) / EPS
     wrong = float(np.max(np.nan_to_num(np.abs(ours - theirs), nan=np.inf), initial=0.0))
     size = max(largest, float(np.finfo(np.float64).tiny))
-    return DerivativeVerdict(name, REFERENCES[name], ours.size, wrong / size, allowed / size, wrong <= allowed)
+    return DerivativeResult(
+        name=name,
+        reference=REFERENCES[name],
+        compared=ours.size,
+        error=wrong / size,
+        tolerance=allowed / size,
+        passed=wrong <= allowed,
+    )
 
 
 def _flat(arrays: Any) -> Any:

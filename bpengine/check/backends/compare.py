@@ -1,4 +1,4 @@
-"""compare_backends: the same network on several backends, side by side, and the first place where they part."""
+"""compare_backends: run the same network on several backends and report where two of them first disagree."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Backend, backend_names, get_backend
-from bpengine.check.backends.measure import Measured, Setup, measure
+from bpengine.check.backends.measure import Measured, MeasureSetup, measure
 from bpengine.check.reports.backend_report import Comparison, Difference
-from bpengine.check.tolerance import stochastic_rounding as rounding
+from bpengine.check.tolerance.stochastic_rounding import (
+    DRAWS,
+    StochasticRoundingOps,
+    machine_epsilon,
+    rounding_allowance,
+)
 from bpengine.errors import ConfigError, items, whole
 from bpengine.network import Network
 from bpengine.training.inputs import check_rows
@@ -34,47 +39,65 @@ def compare_backends(
 ) -> Comparison:
     """Run a network on each backend and compare with the first of them: every layer's output, gradients, parameters.
 
-    All start from the same weights and see the same rows; `steps` steps of training take all rows each. The tolerance is
-    what rounding explains: that of sums as long as the longest, and what runs of the reference with random rounding show.
+    All start from the same weights and see the same rows; each of the `steps` steps of training takes all rows. The tolerance
+    is what rounding explains: in sums as long as the longest, and as randomly rounded runs of the reference show.
     Raises ConfigError, DataError or BackendUnavailable.
     """
-    made = _made(network, backends, steps, dtype)
+    compared = _backends(network, backends, steps, dtype)
     rows = check_rows(network, x, y, weights, dtype=dtype)
-    setup = Setup(network, rows, *network.init(seed), int(steps), seed, make_optimizer(optimizer))
-    reference, *others = [measure(setup, backend) for backend in made]
-    sizes, names = _sizes(reference), _distinct([b.name for b in made])
-    limits = _limits(setup, made, reference, sizes)
-    found = [
+    params, running = network.init(seed)
+    setup = MeasureSetup(
+        network=network,
+        rows=rows,
+        params=params,
+        running=running,
+        steps=int(steps),
+        seed=seed,
+        optimizer=make_optimizer(optimizer),
+    )
+    reference, *others = [measure(setup, backend) for backend in compared]
+    sizes, names = _sizes(reference), _distinct([b.name for b in compared])
+    limits = _limits(setup, compared, reference, sizes)
+    differences = [
         _difference(key, name, float(_largest(other[key] - reference[key])), sizes[key], limits[key], dtype)
         for key in reference
         for name, other in zip(names[1:], others, strict=True)
     ]
     shape = "-".join(map(str, network.sizes))
-    return Comparison(f"network {shape}", names[0], tuple(names[1:]), dtype, int(steps), tuple(found))
+    return Comparison(
+        network=f"network {shape}",
+        reference=names[0],
+        backends=tuple(names[1:]),
+        dtype=dtype,
+        steps=int(steps),
+        differences=tuple(differences),
+    )
 
 
-def _made(network: Any, backends: Any, steps: Any, dtype: str) -> list[Backend]:
+def _backends(network: Any, backends: Any, steps: Any, dtype: str) -> list[Backend]:
     if not isinstance(network, Network):
         raise ConfigError(f"compare_backends requires a bp.Network, got {network!r}.")
-    given = [backends] if isinstance(backends, (str, Backend)) else items(backends, "compare_backends", "backends")
-    if len(given) < 2:
+    several = [backends] if isinstance(backends, (str, Backend)) else items(backends, "compare_backends", "backends")
+    if len(several) < 2:
         raise ConfigError(
-            f"compare_backends requires at least two backends, got {len(given)}. Known: {', '.join(backend_names())}."
+            f"compare_backends requires at least two backends, got {len(several)}. Known: {', '.join(backend_names())}."
         )
     whole(steps, "compare_backends", "steps", low=0)
-    return [get_backend(b, precision=dtype) for b in given]
+    return [get_backend(b, precision=dtype) for b in several]
 
 
-def _limits(setup: Setup, made: list[Backend], reference: Measured, sizes: dict[Key, float]) -> dict[Key, float]:
+def _limits(
+    setup: MeasureSetup, compared: list[Backend], reference: Measured, sizes: dict[Key, float]
+) -> dict[Key, float]:
     """Return the largest difference of each array that rounding explains."""
     longest, eps = (
         max(len(setup.rows.x), *setup.network.sizes),
-        max(rounding.unit(b.precision) for b in made),
+        max(machine_epsilon(b.precision) for b in compared),
     )
-    ops = made[0].ops()
-    runs = [measure(setup, made[0], rounding.RoundedOps(ops, eps, draw)) for draw in range(rounding.DRAWS)]
+    ops = compared[0].ops()
+    runs = [measure(setup, compared[0], StochasticRoundingOps(ops, eps, draw)) for draw in range(DRAWS)]
     moved = {key: [_largest(run[key] - value) for run in runs] for key, value in reference.items()}
-    return {key: rounding.allowance(moved[key], sizes[key], longest, eps) for key in reference}
+    return {key: rounding_allowance(moved[key], sizes[key], longest, eps) for key in reference}
 
 
 def _sizes(reference: Measured) -> dict[Key, float]:
@@ -90,7 +113,10 @@ def _largest(values: Any) -> float:
 
 def _difference(key: Key, name: str, wrong: float, size: float, limit: float, dtype: str) -> Difference:
     unit = float(np.spacing(np.asarray(size, dtype=dtype)))
-    return Difference(*key, name, wrong / size, wrong / unit, limit / size)
+    part, array = key
+    return Difference(
+        part=part, array=array, backend=name, error=wrong / size, ulp=wrong / unit, tolerance=limit / size
+    )
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is measured on one backend: every layer's output, the loss, all gradients, the parameters after some training."""
+"""The arrays of one backend: every layer's output, the loss, all gradients, the parameters after some training."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from bpengine.training.optimizers import Optimizer
 Measured = dict[tuple[str, str], Any]  # (part, array) -> float64 array, in the order of the computation
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What every backend is given."""
+@dataclass(frozen=True, kw_only=True)
+class MeasureSetup:
+    """What every backend computes with."""
 
     network: Network
     rows: Rows
@@ -34,24 +34,24 @@ class Setup:
     optimizer: Optimizer
 
 
-def measure(setup: Setup, backend: Backend, ops: Ops | None = None) -> Measured:
+def measure(setup: MeasureSetup, backend: Backend, ops: Ops | None = None) -> Measured:
     """Return all arrays of one backend, computed by its own ops or by those given."""
     ops = ops or backend.ops()
     params = {n: backend.asarray(a, backend.dtype) for n, a in setup.params.items()}
     running = {n: backend.asarray(a, backend.dtype) for n, a in setup.running.items()}
     pairs = zip(setup.rows.arrays, setup.rows.dtypes(backend.dtype), strict=True)
     rows = [backend.asarray(a, d) for a, d in pairs]
-    here = _Place(setup, backend, ops, params, running)
+    run = _BackendRun(setup, backend, ops, params, running)
     with backend.scope():
-        found = {**here.forward(*rows), **here.gradients(rows), **(here.train() if setup.steps else {})}
-    return {key: np.asarray(backend.to_numpy(a), dtype=np.float64) for key, a in found.items()}
+        arrays = {**run.forward(*rows), **run.gradients(rows), **(run.train() if setup.steps else {})}
+    return {key: np.asarray(backend.to_numpy(a), dtype=np.float64) for key, a in arrays.items()}
 
 
 @dataclass(frozen=True)
-class _Place:
+class _BackendRun:
     """A backend with the network's arrays on it."""
 
-    setup: Setup
+    setup: MeasureSetup
     backend: Backend
     ops: Ops
     params: Arrays

@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like, in words: the mistakes that people make leave marks in its numbers."""
+"""What is wrong with a gradient, in words: usual mistakes leave patterns in its numbers, such as a constant ratio of 2."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 ALIKE = 1e-5  # a ratio is recognised when it is this near
 
 
-def cause(
+def error_pattern(
     hand: Any,
     reference: Any,
     index: tuple[int, ...],
@@ -18,7 +18,7 @@ def cause(
     name: str = "",
     at: Mapping[str, Any] | None = None,
 ) -> str:
-    """Say what is wrong with a gradient, as far as its numbers tell.
+    """Return what is wrong with a gradient, as far as its numbers show.
 
     hand, reference: the whole gradient, or as much of it as was compared; index: the worst element; counts: numbers that
     a forgotten mean would show as a factor; name, at: what it is the gradient of, and the values of all such arrays.
@@ -27,14 +27,14 @@ def cause(
         return "it is not finite"
     ratio = _ratio(hand, reference)
     if ratio is not None:
-        known = _factor(ratio, counts) or _argument(hand, reference, at or {})
-        return known or f"{'the sign and ' if ratio < 0 else ''}a constant factor is wrong"
+        pattern = _factor(ratio, counts) or _argument(hand, reference, at or {})
+        return pattern or f"{'the sign and ' if ratio < 0 else ''}a constant factor is wrong"
     if hand.ndim == 2 and hand.shape[0] == hand.shape[1] > 1 and _alike(hand.T, reference):
         return "it is transposed"
     if _alike(np.abs(hand), np.abs(reference)):
         return "the sign is wrong, in some elements"
-    if turned := _turned(hand, reference, at or {}):
-        return f"it would be right if {turned} were transposed in it"
+    if name_of_matrix := _untransposed(hand, reference, at or {}):
+        return f"it would be right if {name_of_matrix} were transposed in it"
     return (
         _argument(hand, reference, at or {})
         or _proportional(hand, reference, {n: p for n, p in (at or {}).items() if n != name})
@@ -44,8 +44,8 @@ def cause(
     )
 
 
-def _turned(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
-    """Return the square matrix w for which hand = d w where the reference is d w^T, whatever d is."""
+def _untransposed(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
+    """Return the name of the square matrix w for which hand = d w while the reference is d w^T, for some d."""
     if hand.ndim != 2:
         return None
     for name, w in at.items():
@@ -56,7 +56,7 @@ def _turned(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
 
 
 def _argument(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
-    """Return which argument is a factor that the gradient lacks, or has too often, in all of its elements or in some."""
+    """Return which argument is missing as a factor, or is one factor too many, in all elements or in some."""
     right = np.abs(hand - reference) <= ALIKE * float(np.max(np.abs(reference), initial=0.0))
     for name, p in fitting(hand.shape, at):
         for lacking, whole, what in ((hand, reference, "missing"), (reference, hand, "too many")):
@@ -76,7 +76,7 @@ def _proportional(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | Non
 
 
 def fitting(shape: tuple[int, ...], at: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the arrays that have a number beside every element of a gradient of that shape, brought to it."""
+    """Yield the arrays that can be broadcast to a gradient of that shape, with their names."""
     for name, p in at.items():
         if p.ndim <= len(shape) and all(a in (1, b) for a, b in zip(p.shape[::-1], shape[::-1], strict=False)):
             yield name, np.broadcast_to(p, shape)
@@ -131,20 +131,20 @@ def _ratio(hand: Any, reference: Any) -> float | None:
 
 
 def _factor(ratio: float, counts: Mapping[str, int]) -> str | None:
-    """Return the mistake that makes a gradient so many times as large, or None when none is known."""
+    """Return the mistake that multiplies a gradient by this ratio, or None when none is known."""
     size = abs(ratio)
     if size <= ALIKE**2:
         return "the whole gradient is missing"
-    found = ["the sign is wrong"] if _near(ratio, -1.0) else []
+    mistakes = ["the sign is wrong"] if _near(ratio, -1.0) else []
     for factor in (2, 4):
-        found += [f"a factor {factor} too many"] * _near(size, factor)
-        found += [f"a factor {factor} is missing"] * _near(size, 1 / factor)
+        mistakes += [f"a factor {factor} too many"] * _near(size, factor)
+        mistakes += [f"a factor {factor} is missing"] * _near(size, 1 / factor)
     for name, number in counts.items():
         if number > 1:
-            found += [f"the {name}, {number}, is missing as a divisor"] * _near(size, number)
-            found += [f"divided once too often by the {name}, {number}"] * _near(size, 1 / number)
+            mistakes += [f"the {name}, {number}, is missing as a divisor"] * _near(size, number)
+            mistakes += [f"divided once too often by the {name}, {number}"] * _near(size, 1 / number)
     sign = "the sign is wrong, and " if ratio < 0 and not _near(size, 1.0) else ""
-    return f"{sign}{' or '.join(found)}" if found else None
+    return f"{sign}{' or '.join(mistakes)}" if mistakes else None
 
 
 def _near(a: float, b: float) -> bool:

@@ -1,18 +1,15 @@
-"""Which kernels state a kink, and ops that meet it: to note where it is, or to step a little off it."""
+"""Which kernels state a kink, and ops that meet one: they record where it is, or move the elements at it off the kink."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import cycle
 from typing import Any, get_args
 
 import numpy as np
 
-from bpengine.check.intercept import CallOps
+from bpengine.check.intercept import InterceptedOps
 from bpengine.check.kinks.kinks import Kink
-from bpengine.check.problems.problem import Problem
-from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.errors import ConfigError
 from bpengine.kernels import Kernel
 from bpengine.kernels._functions import penalty_factor
@@ -44,7 +41,7 @@ def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[s
     return kink_at(xp, *args, **options) if kink_at else None
 
 
-class Recording(CallOps):
+class KinkRecorder(InterceptedOps):
     """NumPy ops that append every kink met to `log`."""
 
     def __init__(self, log: list[Kink]) -> None:
@@ -54,66 +51,53 @@ class Recording(CallOps):
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
-        if direction == "forward" and (found := stated(kernel, np, args, options)):
-            self._log.append(_checked(kernel, Kink(kernel.name, *found, args[0])))
+        if direction == "forward" and (side_and_distance := stated(kernel, np, args, options)):
+            self._log.append(_checked(kernel, Kink(kernel.name, *side_and_distance, args[0])))
         return function(*args, **options)
 
 
-def with_noise(problem: Problem, met: list[Kink], eps: float) -> list[Kink]:
-    """Return the kinks met at a problem's point with the noise of their distances, as runs with random rounding show."""
-    if all(kink.side == "none" for kink in met):
-        return met
-    noise = [np.zeros(np.shape(kink.distance)) for kink in met]
-    for draw in range(rounding.DRAWS):
-        log: list[Kink] = []
-        ops = rounding.RoundedOps(Recording(log), eps, draw)
-        problem.value(ops, {name: ops.rounded(a) for name, a in problem.at.items()})
-        for k, (kink, moved) in enumerate(zip(met, log, strict=True)):
-            noise[k] = np.maximum(noise[k], np.nan_to_num(np.abs(moved.distance - kink.distance)))
-    return [replace(kink, noise=most) for kink, most in zip(met, noise, strict=True)]
+class OffKinkOps(InterceptedOps):
+    """Ops in which the n-th call that may meet a kink has `shifts[n]` added to its first argument.
 
-
-class Shifted(CallOps):
-    """Ops in which the n-th call that may meet a kink has `amounts[n]` added to its first argument.
-
-    With `taken`, the change in value that this makes is taken from its output: the slope is that beside the kink, and the
-    value the one at it. After the last amount comes the first again: a backward may go through the forward more than once.
+    `changes[n]`, if given, is how much that shift changes the call's output; it is subtracted again. The slope is then that
+    beside the kink, and the value that at the kink. After the last shift comes the first again, since a backward may run the
+    forward more than once.
     """
 
-    def __init__(self, xp: Namespace, amounts: list[Any], taken: list[Any] | None = None) -> None:
+    def __init__(self, xp: Namespace, shifts: list[Any], changes: list[Any] | None = None) -> None:
         super().__init__(Ops(xp))
-        self._waiting: Iterator[Any] = cycle(zip(amounts, taken or [None] * len(amounts), strict=True))
+        self._waiting: Iterator[Any] = cycle(zip(shifts, changes or [None] * len(shifts), strict=True))
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
         if direction != "forward" or not stated(kernel, self.xp, args, options):
             return function(*args, **options)
-        amount, change = next(self._waiting)
-        y, residual = function(args[0] + self.xp.asarray(amount), *args[1:], **options)
+        shift, change = next(self._waiting)
+        y, residual = function(args[0] + self.xp.asarray(shift), *args[1:], **options)
         return (y if change is None else y - self.xp.asarray(change)), residual
 
 
-def corrections(run: Callable[[Ops], Any], amounts: list[Any]) -> list[Any]:
-    """Return by how much each of those calls' outputs changes under its shift, at the values that `run` gives them."""
-    found: list[Any] = []
-    run(_Measuring(amounts, found))
-    return found
+def output_changes(run: Callable[[Ops], Any], shifts: list[Any]) -> list[Any]:
+    """Return by how much the output of each of those calls changes under its shift, with the arguments that `run` gives."""
+    changes: list[Any] = []
+    run(_ChangeRecorder(shifts, changes))
+    return changes
 
 
-class _Measuring(CallOps):
-    """NumPy ops that note what a shift would change, and make every call as it is."""
+class _ChangeRecorder(InterceptedOps):
+    """NumPy ops that record what a shift would change, and make every call as it is."""
 
-    def __init__(self, amounts: list[Any], found: list[Any]) -> None:
+    def __init__(self, shifts: list[Any], changes: list[Any]) -> None:
         super().__init__(Ops(np))
-        self._waiting, self._found = iter(amounts), found
+        self._waiting, self._changes = iter(shifts), changes
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
         result = function(*args, **options)
         if direction == "forward" and stated(kernel, np, args, options):
-            self._found.append(function(args[0] + next(self._waiting), *args[1:], **options)[0] - result[0])
+            self._changes.append(function(args[0] + next(self._waiting), *args[1:], **options)[0] - result[0])
         return result
 
 

@@ -1,4 +1,4 @@
-"""The first oracle: JAX autodiff of the forward kernels in float64, independent of every hand-written backward."""
+"""The first oracle: JAX autodiff of the forward kernels in float64, which uses no hand-written backward."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import get_oracle
-from bpengine.check.kinks import kinks
-from bpengine.check.kinks.kinks import Kink
-from bpengine.check.kinks.ops import Shifted, corrections
+from bpengine.check.kinks.kinks import Kink, any_undecided, off_kink_shifts
+from bpengine.check.kinks.ops import OffKinkOps, output_changes
 from bpengine.check.problems.problem import Problem, counter
-from bpengine.check.tolerance import agreement
-from bpengine.check.tolerance import stochastic_rounding as rounding
+from bpengine.check.tolerance.agreement import likely_deviations
+from bpengine.check.tolerance.stochastic_rounding import DRAWS, SCALAR, largest_deviations
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -22,50 +21,50 @@ from bpengine.streams import stream
 from bpengine.training.inputs import check_rows
 
 EPS = float(np.finfo(np.float64).eps)
-FACTOR, SHIFT, TAKEN = "factor of the scalar", "shift of call", "change of call"  # no array has such a name
+FACTOR, SHIFT, CHANGE = "factor of the scalar", "shift of call", "change of call"  # no array has such a name
 
 Differentiated = Callable[[HostArrays], tuple[float, HostArrays]]
 
 
 @dataclass(frozen=True)
 class Autodiff:
-    """The scalar and its gradients by autodiff; and, for each of them, how far autodiff's own rounding may have carried it."""
+    """The scalar and its gradients by autodiff; `rounding`: how far its own rounding may have carried each of them."""
 
     value: float
     gradients: HostArrays
-    explained: dict[str, float]
+    rounding: dict[str, float]
 
 
-def autodiff(problem: Problem, met: list[Kink], *, jumping: bool = False) -> Autodiff:
-    """Return what autodiff says; elements on a kink are given the kernel's own convention.
+def autodiff(problem: Problem, kinks: list[Kink], *, jumping: bool = False) -> Autodiff:
+    """Return the gradients by autodiff; elements on a kink get the kernel's own convention.
 
-    What its rounding explains is measured: a derivative is linear, so autodiff of c f divided by c is the same gradient with
-    every cotangent rounded otherwise, whatever the compiler has fused. It is taken for several c, a rounding beside the point.
-    (Where the hand-written backward computes 400 - 400 = 0, autodiff may be left with a rounding of 400; that shows here, in
-    the arrays it comes to and in no other.)
-    `met` are the kinks of NumPy's forward at the point; `jumping` tells of one that nobody states.
+    The effect of its rounding is measured: a derivative is linear, so autodiff of c f divided by c is the same gradient with
+    every cotangent rounded otherwise, whatever the compiler has fused. It is taken for several c, one rounding away from the
+    point. (Where the hand-written backward computes 400 - 400 = 0, autodiff may be left with a rounding of 400; that shows
+    here, in the arrays that it reaches and in no other.)
+    `kinks` are those of NumPy's forward at the point; with `jumping` there is one that no kernel states.
     Raises BackendUnavailable when JAX cannot run here.
     """
-    run, moves = _compiled(problem, len(met)), _moves(problem, met)
+    run, moves = _compiled(problem, len(kinks)), _moves(problem, kinks)
     value, gradients = _mean(run, moves, problem.at, 1.0)
-    again = []
-    for draw in range(rounding.DRAWS):
+    runs = []
+    for draw in range(DRAWS):
         rng = stream("check autodiff", draw)
         near = {n: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for n, a in problem.at.items()}
-        other, found = _mean(run, moves, near, rng.uniform(1.0, 2.0))
-        again.append(rounding.largest(found, gradients) | {rounding.VALUE: abs(other - value)})
-    return Autodiff(value, gradients, agreement.explained(problem, again, gradients, jumping=jumping))
+        near_value, near_gradients = _mean(run, moves, near, rng.uniform(1.0, 2.0))
+        runs.append(largest_deviations(near_gradients, gradients) | {SCALAR: abs(near_value - value)})
+    return Autodiff(value, gradients, likely_deviations(problem, runs, gradients, jumping=jumping))
 
 
 def _compiled(problem: Problem, calls: int) -> Differentiated:
     """Return autodiff of the scalar times a factor, with a shift for each call that may meet a kink.
 
-    It is compiled once for a problem, wherever its point is, for the shifts are arguments as well.
+    It is compiled once for a problem, at whatever point, since the shifts are arguments as well.
     """
 
     def function(ops: Ops, at: Arrays) -> Any:
-        shifts, taken = ([at[f"{what} {k}"] for k in range(calls)] for what in (SHIFT, TAKEN))
-        return at[FACTOR] * problem.scalar(Shifted(ops.xp, shifts, taken) if calls else ops, at)
+        shifts, changes = ([at[f"{what} {k}"] for k in range(calls)] for what in (SHIFT, CHANGE))
+        return at[FACTOR] * problem.scalar(OffKinkOps(ops.xp, shifts, changes) if calls else ops, at)
 
     if "autodiff" not in problem.memo:
         problem.memo["autodiff"] = get_oracle().differentiated(function)
@@ -73,24 +72,25 @@ def _compiled(problem: Problem, calls: int) -> Differentiated:
     return run
 
 
-def _moves(problem: Problem, met: list[Kink]) -> list[HostArrays]:
+def _moves(problem: Problem, kinks: list[Kink]) -> list[HostArrays]:
     """Return the shifts off the kinks, by name: one set, or one for each side where a convention is the middle of a kink."""
-    sides = [[np.zeros(np.shape(kink.distance)) for kink in met]]
-    if kinks.ambiguous(met, EPS):
-        middle = any(k.side == "middle" and bool((k.distance == 0).any()) for k in met)
-        sides = [kinks.shifts(met, EPS, exact) for exact in ((-1.0, 1.0) if middle else (-1.0,))]
-    found = []
-    for amounts in sides:
-        taken = corrections(lambda ops: problem.value(ops, problem.at), amounts)
-        named = {f"{SHIFT} {k}": amount for k, amount in enumerate(amounts)}
-        found.append(named | {f"{TAKEN} {k}": change for k, change in enumerate(taken)})
-    return found
+    sides = [[np.zeros(np.shape(kink.distance)) for kink in kinks]]
+    if any_undecided(kinks, EPS):
+        # the middle of a kink is the mean of the gradients on its two sides; any other convention is one side
+        middle = any(k.side == "middle" and bool((k.distance == 0).any()) for k in kinks)
+        sides = [off_kink_shifts(kinks, EPS, exact) for exact in ((-1.0, 1.0) if middle else (-1.0,))]
+    moves = []
+    for shifts in sides:
+        changes = output_changes(lambda ops: problem.value(ops, problem.at), shifts)
+        named = {f"{SHIFT} {k}": shift for k, shift in enumerate(shifts)}
+        moves.append(named | {f"{CHANGE} {k}": change for k, change in enumerate(changes)})
+    return moves
 
 
 def _mean(run: Differentiated, moves: list[HostArrays], at: HostArrays, factor: float) -> tuple[float, HostArrays]:
-    found = [run({**at, **move, FACTOR: np.asarray(factor)}) for move in moves]
-    gradients = {n: np.mean([gradients[n] for _, gradients in found], axis=0) / factor for n in at}
-    return float(np.mean([value for value, _ in found])) / factor, gradients
+    sides = [run({**at, **move, FACTOR: np.asarray(factor)}) for move in moves]
+    gradients = {n: np.mean([gradients[n] for _, gradients in sides], axis=0) / factor for n in at}
+    return float(np.mean([value for value, _ in sides])) / factor, gradients
 
 
 def autodiff_gradients(

@@ -1,4 +1,4 @@
-"""The third oracle: the complex step, f'(p) = Im f(p + i h) / h. Nothing is subtracted, so it is exact to rounding.
+"""The third oracle: the complex step, f'(p) = Im f(p + i h) / h. It subtracts nothing, so it is exact to rounding.
 
 It applies where every kernel on the path is complex differentiable as written (`analytic` in its row).
 Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998.
@@ -17,12 +17,12 @@ STEP = 1e-100
 
 def obstacle(problem: Problem) -> str | None:
     """Return why the complex step does not apply, or None when it does."""
-    seen: list[Call] = []
-    problem.value(ObservedOps(Ops(np), seen.append), problem.at)
-    steps = [call.kernel for call in seen if call.kernel.kind not in ("helper", "update")]
-    rough = sorted({kernel.name for kernel in steps if not kernel.analytic})
-    if rough:
-        return f"not complex differentiable as written: {', '.join(rough)}"
+    calls: list[Call] = []
+    problem.value(ObservedOps(Ops(np), calls.append), problem.at)
+    steps = [call.kernel for call in calls if call.kernel.kind not in ("helper", "update")]
+    not_analytic = sorted({kernel.name for kernel in steps if not kernel.analytic})
+    if not_analytic:
+        return f"not complex differentiable as written: {', '.join(not_analytic)}"
     if problem.foreign:
         return f"{problem.foreign} is not the engine's own: nobody has vouched that it is complex differentiable"
     return None

@@ -1,4 +1,4 @@
-"""A subject at its two points: the point given and the perturbed one, before every oracle, and who is to blame."""
+"""Check a subject at the point given and at the perturbed point, with every oracle, and find the faulty call."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from typing import Any
 import numpy as np
 
 from bpengine.check import localize
-from bpengine.check.describe.special_values import special
-from bpengine.check.kinks import kinks
-from bpengine.check.kinks.kinks import Counts
-from bpengine.check.localize import Guilty
-from bpengine.check.model_gradients import own_gradients
+from bpengine.check.describe.elements import special_values
+from bpengine.check.kinks.kinks import count_kinks
+from bpengine.check.model_gradients import check_model_gradients
 from bpengine.check.network_derivatives import check_derivatives
-from bpengine.check.oracles import custom_layers, unstated_kinks
-from bpengine.check.oracles.run import Oracles, OracleUse
-from bpengine.check.points.perturb import Perturbed, perturb
-from bpengine.check.problems import subjects
+from bpengine.check.oracles import unstated_kinks
+from bpengine.check.oracles.run import Oracles
+from bpengine.check.points.perturb import perturb
 from bpengine.check.problems.problem import Problem
-from bpengine.check.problems.subjects import Point
+from bpengine.check.problems.subjects import NetworkPoint, network_problem
 from bpengine.check.reports.gradient_report import Report
-from bpengine.check.reports.results import PERTURBED, Verdict
+from bpengine.check.reports.results import PERTURBED, ArrayResult, FaultyCall, KinkCounts, OracleUse, PerturbedPoint
 from bpengine.errors import NonFiniteError
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
 from bpengine.network import Network
 
+PointResults = tuple[list[OracleUse], list[ArrayResult], Oracles]
 
-class Examination(ABC):
-    """What is checked, at the point given and at a perturbed one."""
+
+class SubjectCheck(ABC):
+    """A subject and how it is checked, at the point given and at a perturbed one."""
 
     precision = "float64 on numpy"
     dtype = "float64"
@@ -50,90 +49,97 @@ class Examination(ABC):
         self.domains, self.options = domains or {}, options or {}
 
     def report(self, perturbed: bool) -> Report:
-        """Return the report of both points, or of the one given."""
-        uses, verdicts, judged = self.judge(self.problem)
+        """Return the report of both points, or of the point given alone."""
+        uses, results, oracles = self.check_at(self.problem)
         report = Report(
-            self.problem.title, self.precision, judged.loss, tuple(verdicts), _counts(judged, verdicts), tuple(uses),
-            special=special(self.problem.at, self.options),
-        )  # fmt: skip
+            subject=self.problem.title,
+            precision=self.precision,
+            loss=oracles.loss,
+            verdicts=tuple(results),
+            kinks=_counts(oracles, results),
+            oracles=tuple(uses),
+            special=special_values(self.problem.at, self.options),
+        )
         moved = None
         if perturbed:
             moved, note = perturb(self.candidates, self.domains, self.seed, self.dtype)
-            report = replace(report, perturbed=Perturbed(note=note))
+            report = replace(report, perturbed=PerturbedPoint(note=note))
         try:
             report = self.with_perturbed(report, moved, note) if moved else report
-        except Exception as error:  # code of one's own may refuse what lies near the point
+        except Exception as error:  # a custom layer or kernel may refuse what lies near the point
             if self.problem.foreign is None:
                 raise
             refused = f"none: {self.problem.foreign} raises {type(error).__name__} near it: {error}"
-            report = replace(report, perturbed=Perturbed(note=refused))
+            report = replace(report, perturbed=PerturbedPoint(note=refused))
         if report.passed:
             return report
-        return replace(report, guilty=self.guilty(self.problem, moved, report.failures))
+        return replace(report, guilty=self.faulty_call(self.problem, moved, report.failures))
 
     def with_perturbed(self, report: Report, moved: Problem, note: str) -> Report:
-        """Return the report with the verdicts at the perturbed point."""
-        uses, verdicts, judged = self.judge(moved)
+        """Return the report with the results at the perturbed point."""
+        uses, results, oracles = self.check_at(moved)
         refused = [use.note for use in uses if not use.used and use.name.startswith("own")]
         title = [f"as {moved.title}"] * (moved.title != report.subject)
-        found = Perturbed(True, judged.loss, _counts(judged, verdicts), "; ".join([note, *title, *refused]))
-        told = (replace(verdict, point=PERTURBED) for verdict in verdicts)
-        return replace(report, verdicts=(*report.verdicts, *told), perturbed=found)
+        point = PerturbedPoint(True, oracles.loss, _counts(oracles, results), "; ".join([note, *title, *refused]))
+        at_point = (replace(result, point=PERTURBED) for result in results)
+        return replace(report, verdicts=(*report.verdicts, *at_point), perturbed=point)
 
-    def judge(self, problem: Problem) -> tuple[list[OracleUse], list[Verdict], Oracles]:
-        """Ask every oracle about the problem at its point."""
-        judged = Oracles(problem, self.seed)
+    def check_at(self, problem: Problem) -> PointResults:
+        """Run every oracle on the problem at its point."""
+        oracles = Oracles(problem, self.seed)
         uses: list[OracleUse] = []
-        verdicts: list[Verdict] = []
+        results: list[ArrayResult] = []
         for name in self.names:
-            use, found = judged.run(name)
+            use, of_oracle = oracles.run(name)
             uses.append(use)
-            verdicts += found
-        beside = [*judged.sides(), *self.inner_sides(problem)]
-        if beside:
+            results += of_oracle
+        at_kinks = [*oracles.at_unstated_kinks(), *self.inner_kinks(problem)]
+        if at_kinks:
             uses.append(
                 OracleUse(unstated_kinks.ORACLE, True, "float64, differences to one side", unstated_kinks.SCOPE)
             )
-        return uses, [*verdicts, *beside], judged
+        return uses, [*results, *at_kinks], oracles
 
-    def inner_sides(self, problem: Problem) -> list[Verdict]:
-        """Judge the values at kinks of what is inside."""
+    def inner_kinks(self, problem: Problem) -> list[ArrayResult]:
+        """Check the values at unstated kinks of the layers inside."""
         return []
 
-    def guilty(self, problem: Problem, moved: Problem | None, failures: Sequence[Verdict]) -> Guilty | None:
-        """Find who is to blame: at the point given, where it fails there, else at the perturbed point."""
+    def faulty_call(
+        self, problem: Problem, moved: Problem | None, failures: Sequence[ArrayResult]
+    ) -> FaultyCall | None:
+        """Find the faulty call: at the point given, where the check fails there, else at the perturbed point."""
         here = [v for v in failures if v.point != PERTURBED]
         there = [v for v in failures if v.point == PERTURBED]
-        found = self.blame(problem, here) if here else None
-        if found or not there or not moved:
-            return found
-        found = self.blame(moved, there)
-        return found and replace(found, point=PERTURBED)
+        faulty = self.localize(problem, here) if here else None
+        if faulty or not there or not moved:
+            return faulty
+        faulty = self.localize(moved, there)
+        return faulty and replace(faulty, point=PERTURBED)
 
     @abstractmethod
-    def blame(self, problem: Problem, failures: Sequence[Verdict]) -> Guilty | None:
-        """Find who is to blame at a point."""
+    def localize(self, problem: Problem, failures: Sequence[ArrayResult]) -> FaultyCall | None:
+        """Find the faulty call at a point."""
 
 
-class Alone(Examination):
-    """A layer or a kernel."""
+class SingleCheck(SubjectCheck):
+    """A layer or a kernel by itself."""
 
     def __init__(self, subject: Layer | Kernel, *args: Any) -> None:
         super().__init__(*args)
         self.subject = subject
 
-    def blame(self, problem: Problem, failures: Sequence[Verdict]) -> Guilty | None:
-        """Find the kernel inside of a layer, or blame the subject."""
-        inside = localize.guilty_call(problem, self.names) if isinstance(self.subject, Layer) else None
-        return inside or localize.guilty_subject(self.subject, failures)
+    def localize(self, problem: Problem, failures: Sequence[ArrayResult]) -> FaultyCall | None:
+        """Find the kernel inside of a layer, or name the subject."""
+        inside = localize.faulty_kernel_call(problem, self.names) if isinstance(self.subject, Layer) else None
+        return inside or localize.faulty_subject(self.subject, failures)
 
 
-class NetworkSubject(Examination):
+class NetworkCheck(SubjectCheck):
     """A network, or a model with its own gradients."""
 
-    def __init__(self, subject: Any, point: Point, seed: int, names: list[str]) -> None:
+    def __init__(self, subject: Any, point: NetworkPoint, seed: int, names: list[str]) -> None:
         shape = "-".join(map(str, point.network.sizes))
-        super().__init__([subjects.network_problem(point, f"network {shape}, {point.network.loss.name}")], seed, names)
+        super().__init__([network_problem(point, f"network {shape}, {point.network.loss.name}")], seed, names)
         self.start, model = point, None if isinstance(subject, Network) else subject
         self.model = model if model is not None and (model.dtype != "float64" or model.backend.xp is not np) else None
         if self.model is not None:
@@ -148,53 +154,55 @@ class NetworkSubject(Examination):
         note, derivatives = check_derivatives(self.start)
         return replace(report, derivatives=derivatives, derivatives_note=note)
 
-    def point(self, problem: Problem) -> Point:
+    def network_point(self, problem: Problem) -> NetworkPoint:
         """Return the network at the point of a problem."""
         params = {name: problem.at[name] for name in self.start.params}
         return replace(self.start, params=params, rows=self.start.rows._replace(x=problem.at["x"]))
 
-    def judge(self, problem: Problem) -> tuple[list[OracleUse], list[Verdict], Oracles]:
-        """Ask every oracle, and judge the model's own gradients."""
-        uses, verdicts, judged = super().judge(problem)
+    def check_at(self, problem: Problem) -> PointResults:
+        """Run every oracle, and compare the model's own gradients."""
+        uses, results, oracles = super().check_at(problem)
         if self.model is None:
-            return uses, verdicts, judged
-        use, found = self.own(problem, judged)
-        return [*uses, use], [*verdicts, *found], judged
+            return uses, results, oracles
+        use, of_model = self.model_results(problem, oracles)
+        return [*uses, use], [*results, *of_model], oracles
 
-    def own(self, problem: Problem, judged: Oracles) -> tuple[OracleUse, list[Verdict]]:
-        """Judge the model's own gradients; at the perturbed point its loss need not be finite."""
-        reference = judged.reference or judged.hand
+    def model_results(self, problem: Problem, oracles: Oracles) -> tuple[OracleUse, list[ArrayResult]]:
+        """Compare the model's own gradients; at the perturbed point its loss need not be finite."""
+        reference = oracles.reference or oracles.hand
+        from_oracles = problem, oracles.kinks, reference, oracles.reference_rounding
         if problem is self.problem:
-            return own_gradients(self.model, self.start, problem, judged.kinks, reference, judged.explained)
-        there: Any = copy.copy(self.model)
-        there.parameters = {name: problem.at[name] for name in self.start.params}
+            return check_model_gradients(self.model, self.start, *from_oracles)
+        moved: Any = copy.copy(self.model)
+        moved.parameters = {name: problem.at[name] for name in self.start.params}
         try:
-            return own_gradients(there, self.point(problem), problem, judged.kinks, reference, judged.explained)
+            return check_model_gradients(moved, self.network_point(problem), *from_oracles)
         except NonFiniteError:
             why = f"its own loss in {self.dtype} is not finite there"
             return OracleUse(f"own {self.dtype}", False, "", why), []
 
-    def inner_sides(self, problem: Problem) -> list[Verdict]:
-        """Judge the layers and the loss of one's own at their kinks."""
+    def inner_kinks(self, problem: Problem) -> list[ArrayResult]:
+        """Check the custom layers and the custom loss at their unstated kinks."""
         if problem.foreign is None:
             return []
-        point = self.point(problem)
-        walked, cotangents = point.walked()
-        of_loss = custom_layers.loss_verdicts(point.network.loss, walked[-1].y, point.rows, point.ops, self.seed)
-        return [*custom_layers.verdicts(walked, cotangents, point.ops, self.seed), *of_loss]
+        point = self.network_point(problem)
+        steps, cotangents = point.layer_steps()
+        loss, y = point.network.loss, steps[-1].y
+        of_loss = unstated_kinks.check_custom_loss(loss, y, point.rows, point.ops, self.seed)
+        return [*unstated_kinks.check_custom_layers(steps, cotangents, point.ops, self.seed), *of_loss]
 
-    def blame(self, problem: Problem, failures: Sequence[Verdict]) -> Guilty | None:
+    def localize(self, problem: Problem, failures: Sequence[ArrayResult]) -> FaultyCall | None:
         """Find the kernel call, or else the layer; the model's own gradients may be wrong where these are right."""
         if all(v.oracle.startswith("own") for v in failures):
             return None
-        found = localize.guilty_call(problem, self.names)
-        return found or localize.guilty_layer(*self.point(problem).walked(), self.start.ops, self.names)
+        call = localize.faulty_kernel_call(problem, self.names)
+        return call or localize.faulty_layer(*self.network_point(problem).layer_steps(), self.start.ops, self.names)
 
 
-def _counts(judged: Oracles, verdicts: list[Verdict]) -> Counts:
+def _counts(oracles: Oracles, results: list[ArrayResult]) -> KinkCounts:
     return replace(
-        kinks.count(judged.kinks),
-        left_out=sum(v.left_out for v in verdicts),
-        aside=sum(v.aside for v in verdicts),
-        elements=tuple(dict.fromkeys(e for v in verdicts for e in v.elements)),
+        count_kinks(oracles.kinks),
+        left_out=sum(v.left_out for v in results),
+        aside=sum(v.aside for v in results),
+        elements=tuple(dict.fromkeys(e for v in results for e in v.elements)),
     )

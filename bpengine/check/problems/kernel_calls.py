@@ -1,4 +1,4 @@
-"""A kernel as a Problem: its arguments given or sampled from its row, a cotangent, forward and backward as bound."""
+"""A kernel call as a Problem: its arguments, given or sampled as its row says, a cotangent, forward and backward as bound."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIMENSIONS = {"B": 5, "I": 4, "O": 3}  # of sampled arguments; any other letter 
 
 
 def is_loss(subject: Any) -> bool:
-    """Tell whether something is a loss of one's own, or a pair of functions that can only be one."""
+    """Tell whether something is a CustomLoss, or a pair of functions that can only be a loss."""
     return isinstance(subject, CustomLoss) or (is_pair(subject) and takes(subject[0], "a pair of functions") > 2)
 
 
@@ -40,23 +40,23 @@ def find_kernel(subject: str | Kernel) -> Kernel:
     return kernel
 
 
-def arguments(kernel: Kernel, given: Any, rng: np.random.Generator) -> HostArrays:
+def arguments(kernel: Kernel, values: Any, rng: np.random.Generator) -> HostArrays:
     """Return the arrays by argument name: from a dict, a sequence in order, one array, or sampled where None."""
-    if given is None:
+    if values is None:
         return {name: _sample(kernel, name, rng) for name in kernel.arguments}
-    if not isinstance(given, Mapping):
-        values = given if isinstance(given, (tuple, list)) and len(kernel.arguments) > 1 else (given,)
-        given = dict(zip(kernel.arguments, values, strict=False))
-    for name in given:
+    if not isinstance(values, Mapping):
+        in_order = values if isinstance(values, (tuple, list)) and len(kernel.arguments) > 1 else (values,)
+        values = dict(zip(kernel.arguments, in_order, strict=False))
+    for name in values:
         if name not in kernel.arguments:
             raise unknown(f"argument of kernel {kernel.name!r}:", name, kernel.arguments)
     wanted = [name for name in kernel.arguments if name not in kernel.optional]
-    if missing := [name for name in wanted if name not in given]:
+    if missing := [name for name in wanted if name not in values]:
         raise ConfigError(
             f"kernel {kernel.name!r} requires the arguments {', '.join(wanted)}, got none for {', '.join(missing)}. "
             "Give a dict of arrays by name, or x=None to have them sampled."
         )
-    return {name: _as_numbers(kernel, name, given[name]) for name in kernel.arguments if given.get(name) is not None}
+    return {name: _as_numbers(kernel, name, values[name]) for name in kernel.arguments if values.get(name) is not None}
 
 
 def of_kernel(
@@ -72,8 +72,8 @@ def of_kernel(
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
         terms, residual = forward(ops, at)
-        found = named_gradients(kernel, bound(ops, kernel, "backward")(residual, ops.xp.asarray(dy)))
-        return ops.xp.sum(terms), found
+        gradients = named_gradients(kernel, bound(ops, kernel, "backward")(residual, ops.xp.asarray(dy)))
+        return ops.xp.sum(terms), gradients
 
     def scalar(ops: Ops, at: Arrays) -> Array:
         return ops.xp.sum(forward(ops, at)[0])
@@ -87,13 +87,21 @@ def of_kernel(
     counts["number of outputs"] = at[next(iter(at))].shape[-1]
     if kernel.kind == "loss":
         counts["number of values"] = at[next(iter(at))].size
-    title = f"kernel {kernel.name}"
-    unstated = outside is not None and kernel.kink_at is None
-    return Problem(title, at, ops, scalar, hand, counts, {}, outside, unstated=unstated, terms=terms)
+    return Problem(
+        title=f"kernel {kernel.name}",
+        at=at,
+        ops=ops,
+        scalar=scalar,
+        hand=hand,
+        counts=counts,
+        foreign=outside,
+        unstated=outside is not None and kernel.kink_at is None,
+        terms=terms,
+    )
 
 
 def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:
-    """Return what a backward gave, by argument; raise ShapeError when it gave more or fewer arrays than it states."""
+    """Return a backward's gradients by argument; raise ShapeError where it returns more or fewer than the kernel states."""
     values = result if isinstance(result, tuple) else (result,)
     if len(values) != len(kernel.differentiable):
         raise ShapeError(

@@ -1,4 +1,4 @@
-"""Problem: what every oracle judges, a scalar function of named arrays together with its hand-written gradient."""
+"""Problem: what every oracle checks, a scalar function of named arrays together with its hand-written gradient."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from bpengine.training.inputs import Rows
 Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Problem:
     """A scalar function at a point, in float64.
 
     `at` holds the arrays it is differentiated by. `scalar(ops, at)` runs forward kernels alone, on any namespace;
-    `hand(ops, at)` returns the same number and its gradients by the backward under judgement, bound in `ops`.
-    `counts` names the numbers that a forgotten mean would show as a ratio. `foreign` names code that is not the
-    engine's own, whose analyticity nobody has vouched for; `unstated` says that it may have kinks that nobody states.
-    `inputs` names the arrays that are no parameters: a network's
-    parameters are judged among themselves, whatever the size of its inputs. `terms(ops, at)` returns the numbers that
+    `hand(ops, at)` returns the same number and its gradients by the backward under check, bound in `ops`.
+    `counts` names the numbers that a forgotten mean would show as a ratio. `bias_rows` says which row of a weight holds
+    the biases. `foreign` names code that is not the engine's own and is not declared complex-differentiable; `unstated`
+    says that it may have kinks that no kernel states. `inputs` names the arrays that are no parameters: a network's
+    parameters are compared among themselves, whatever the size of its inputs. `terms(ops, at)` returns the numbers that
     the scalar is the sum of, one for each output of a layer or kernel; a network has none. `memo` keeps what is compiled
-    for the problem, at whatever point.
+    for the problem, at any point.
     """
 
     title: str
@@ -49,18 +49,18 @@ class Problem:
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def value(self, ops: Ops, at: Arrays) -> Any:
-        """Return the scalar, real or complex; NumPy's warnings on the way are of no interest."""
+        """Return the scalar, real or complex, without NumPy's warnings."""
         with np.errstate(all="ignore"):
             return np.asarray(self.scalar(ops, at))[()]
 
     def gradients(self, ops: Ops | None = None, at: Arrays | None = None) -> tuple[float, HostArrays]:
         """Return the scalar and the hand-written gradient of every array of `at`, in float64."""
         with np.errstate(all="ignore"):
-            value, found = self.hand(ops or self.ops, self.at if at is None else at)
-        return float(value), {name: np.asarray(found[name], dtype=np.float64) for name in self.at}
+            value, gradients = self.hand(ops or self.ops, self.at if at is None else at)
+        return float(value), {name: np.asarray(gradients[name], dtype=np.float64) for name in self.at}
 
     def fellows(self, name: str) -> list[str]:
-        """Return the arrays that one is judged among: itself and those of its kind."""
+        """Return the arrays that one is compared among: itself and the others of its kind, inputs or parameters."""
         return [n for n in self.at if (n in self.inputs) == (name in self.inputs)]
 
 
@@ -74,8 +74,8 @@ def of_network(
 ) -> Problem:
     """Return the loss of a network, penalties included, in training mode at step 0 of `seed`.
 
-    It is differentiated by every parameter and by the network's input "x", for which the backward goes on to where training
-    stops: through the first layer.
+    It is differentiated by every parameter and by the network's input "x"; for the input, the backward goes on through the
+    first layer, where training stops.
     """
     fixed = {name: np.asarray(value, dtype=np.float64) for name, value in running.items()}
     x, *host = [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]
@@ -89,14 +89,24 @@ def of_network(
         return network.total_loss(ops, at, *arguments(ops.xp, at))
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
-        given = arguments(ops.xp, at)
-        loss, gradients, _ = network.loss_and_gradients(ops, at, *given)
-        return loss, {**gradients, "x": _input_gradient(network, ops, at, *given)}
+        running_and_rows = arguments(ops.xp, at)
+        loss, gradients, _ = network.loss_and_gradients(ops, at, *running_and_rows)
+        return loss, {**gradients, "x": _input_gradient(network, ops, at, *running_and_rows)}
 
     counts = {"batch size": len(rows.x), "number of outputs": network.outputs}
-    at = {**params, "x": x}
-    strange = foreign(network.layers) or (None if known(network.loss.kernel) else f"loss {network.loss.name!r}")
-    return Problem(title, at, ops, scalar, hand, counts, network.penalized(), strange, ("x",), strange is not None)
+    custom = foreign(network.layers) or (None if known(network.loss.kernel) else f"loss {network.loss.name!r}")
+    return Problem(
+        title=title,
+        at={**params, "x": x},
+        ops=ops,
+        scalar=scalar,
+        hand=hand,
+        counts=counts,
+        bias_rows=network.penalized(),
+        foreign=custom,
+        inputs=("x",),
+        unstated=custom is not None,
+    )
 
 
 def _input_gradient(
@@ -138,9 +148,19 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
         return forward(ops, at)[0]
 
     counts = {"batch size": len(x), "number of outputs": dy.shape[-1]}
-    title, at, strange = f"layer {type(layer).__name__}", {**params, "x": x}, foreign([layer])
-    unstated, rows = strange is not None, layer.penalized()
-    return Problem(title, at, ops, scalar, hand, counts, rows, strange, unstated=unstated, terms=terms)
+    custom = foreign([layer])
+    return Problem(
+        title=f"layer {type(layer).__name__}",
+        at={**params, "x": x},
+        ops=ops,
+        scalar=scalar,
+        hand=hand,
+        counts=counts,
+        bias_rows=layer.penalized(),
+        foreign=custom,
+        unstated=custom is not None,
+        terms=terms,
+    )
 
 
 def foreign(layers: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What may be checked, made into a Problem: a model, a network, a layer, a kernel; and what is refused, with the reason."""
+"""Turn what a user gives (a model, network, layer or kernel) into a Problem, or refuse it with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 from bpengine import data
 from bpengine.backend import Backend, get_backend
 from bpengine.check.intercept import bound
-from bpengine.check.points.perturb import moved_options
 from bpengine.check.problems import kernel_calls, layerwise
 from bpengine.check.problems.problem import Problem, counter, of_layer, of_network
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
@@ -32,9 +31,9 @@ from bpengine.training.reduction import require_reduction
 WHO = "check_gradients"
 
 
-@dataclass(frozen=True)
-class Point:
-    """A network at its parameters, and the rows of the check; what the layers and the model itself are judged on."""
+@dataclass(frozen=True, kw_only=True)
+class NetworkPoint:
+    """A network at its parameters and the rows of the check, for its layers and for the model itself."""
 
     network: Network
     params: HostArrays
@@ -43,16 +42,16 @@ class Point:
     seed: int
     ops: Ops
 
-    def walked(self) -> tuple[list[Stage], list[Any]]:
+    def layer_steps(self) -> tuple[list[Stage], list[Any]]:
         """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
         with np.errstate(all="ignore"):
-            stages = layerwise.stages(self.network, self.ops, self.params, self.running, self.rows, self.seed)
-            dy = layerwise.cotangent(self.network, self.ops, self.params, stages[-1].y, self.rows)
-            return stages, layerwise.backward(stages, self.ops, dy)
+            steps = layerwise.layer_steps(self.network, self.ops, self.params, self.running, self.rows, self.seed)
+            dy = layerwise.loss_cotangent(self.network, self.ops, self.params, steps[-1].y, self.rows)
+            return steps, layerwise.cotangents(steps, self.ops, dy)
 
 
-def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> Point:
-    """Return a model's or a network's point in float64; a float32 model sees its rows rounded to float32, as ever."""
+def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> NetworkPoint:
+    """Return a model's or a network's point in float64; a float32 model sees its rows rounded to float32, as in training."""
     network, model = (subject, None) if isinstance(subject, Network) else (subject.network, subject)
     if x is None or y is None:
         missing = "x, the inputs" if x is None else "y, the targets"
@@ -66,16 +65,23 @@ def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> Poin
     if model and model.dtype == "float32":
         rows = Rows(*(a if a is None or a.dtype.kind != "f" else np.asarray(a, dtype=np.float32) for a in rows))
     ops = _float64_ops(model.backend) if model else Ops(np)
-    return Point(network, _doubles(params), _doubles(running), rows, model.seed if model else seed, ops)
+    return NetworkPoint(
+        network=network,
+        params=_doubles(params),
+        running=_doubles(running),
+        rows=rows,
+        seed=model.seed if model else seed,
+        ops=ops,
+    )
 
 
-def network_problem(point: Point, title: str) -> Problem:
+def network_problem(point: NetworkPoint, title: str) -> Problem:
     """Return the problem of a network; raise NonFiniteError where the loss is not finite, naming the first such number."""
     network, ops = point.network, point.ops
     problem = of_network(network, ops, point.params, point.running, point.rows, point.seed, title)
-    stages, _ = point.walked()
+    steps, _ = point.layer_steps()
     if isinstance(network.loss, CustomLoss):
-        require_reduction(network.loss, stages[-1].y, layerwise.targets(point.rows)[0])
+        require_reduction(network.loss, steps[-1].y, layerwise.targets(point.rows)[0])
     if not np.isfinite(problem.value(Ops(np), problem.at)):
         raise NonFiniteError(
             f"{WHO} requires a finite loss at the point, got {_why(point)}. Scale the data or the weights."
@@ -90,16 +96,16 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
     features = np.asarray(x)
     features = np.asarray(data.check_features(x, features.shape[1] if features.ndim == 2 else 1), dtype=np.float64)
     rng, inputs = stream("check arguments", seed), features.shape[1]
-    given = layer.init(rng, inputs)
+    initial = layer.init(rng, inputs)
     if isinstance(layer, Dense) and layer.tie is not None:  # as in a network: the weight of the layer it is tied to
-        given = {"weight": layer.tie.init(rng, layer.units)["weight"], **given}
-    params = _doubles(given, f"layer {type(layer).__name__} requires")
+        initial = {"weight": layer.tie.init(rng, layer.units)["weight"], **initial}
+    params = _doubles(initial, f"layer {type(layer).__name__} requires")
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
     with np.errstate(all="ignore"):
         y, residual, seen = run_forward(layer, ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
-        layerwise.backward([Stage(layer, params, running, run, features, y, residual, seen)], ops, dy)
+        layerwise.cotangents([Stage(layer, params, running, run, features, y, residual, seen)], ops, dy)
     return _finite(of_layer(layer, ops, features, params, dy, running, run))
 
 
@@ -115,8 +121,13 @@ def kernel_problems(
     changed = {name: value for name, value in moved.items() if name in options or value != chosen[name]}
     try:
         return [problem, kernel_problem(kernel, x, changed, seed)]
-    except Exception:  # an option that must not be so small; the kernel is judged with those given
+    except Exception:  # an option that must not be so small; the kernel is checked with the options given alone
         return [problem]
+
+
+def moved_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a kernel's options with every number made smaller, and a 0 made a quarter."""
+    return {n: (0.7 * v if v else 0.25) if isinstance(v, float) else v for n, v in options.items()}
 
 
 def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], seed: int) -> Problem:
@@ -131,8 +142,7 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
     dy = rng.standard_normal(np.shape(y))
     with NamedErrors(f"kernel {kernel.name!r}", "backward"):
         result = bound(ops, kernel, "backward")(residual, dy)
-    given = kernel_calls.named_gradients(kernel, result)
-    for name, value in given.items():
+    for name, value in kernel_calls.named_gradients(kernel, result).items():
         if np.shape(value) != arrays[name].shape:
             wanted = of_shape(name, np.asarray(value), arrays[name].shape)
             raise ShapeError(f"kernel {kernel.name!r} requires {wanted}")
@@ -168,7 +178,7 @@ def _doubles(arrays: Mapping[str, Any], who: str = f"{WHO} requires") -> HostArr
     return {name: np.asarray(array, dtype=np.float64) for name, array in arrays.items()}
 
 
-def _why(point: Point) -> str:
+def _why(point: NetworkPoint) -> str:
     state = {"params": point.params, "running": point.running, "counter": counter(np, point.seed)}
     pairs = zip(point.rows.arrays, point.rows.dtypes("float64"), strict=True)
     rows = tuple(np.asarray(a, dtype=d) for a, d in pairs)

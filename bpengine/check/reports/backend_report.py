@@ -1,15 +1,15 @@
-"""The report of `compare_backends`: one difference per array and backend, and the first beyond what rounding explains."""
+"""The report of `compare_backends`: one difference per array and backend, and the first beyond its tolerance."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from bpengine.check.reports.outcome import Outcome
+from bpengine.check.reports.printable import PrintableReport
 from bpengine.json_values import json_object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """One array of one backend against the reference: the largest difference relative to the largest element, in ulp."""
 
@@ -26,9 +26,9 @@ class Difference:
         return self.error <= self.tolerance
 
 
-@dataclass(frozen=True)
-class Comparison(Outcome):
-    """What `compare_backends` found: forward by layer, gradients, parameters after training, in that order."""
+@dataclass(frozen=True, kw_only=True)
+class Comparison(PrintableReport):
+    """What `compare_backends` returns: forward by layer, gradients, parameters after training, in that order."""
 
     heads: ClassVar = ("part", "array", "backend", "error", "ulp", "tolerance", "agrees")
     network: str
@@ -56,7 +56,7 @@ class Comparison(Outcome):
         ]  # fmt: skip
 
     def verdict(self) -> str:
-        """Return the finding in a sentence."""
+        """Return in a sentence whether all agree, or the first difference beyond its tolerance."""
         if self.first is None:
             return f"passed: {self.reference} and {', '.join(self.backends)} agree in {self.dtype}, {self.network}"
         d = self.first
@@ -76,7 +76,6 @@ class Comparison(Outcome):
         network, reference, backends, dtype, steps, passed; differences: for each array and backend {part, array, backend,
         error, ulp, tolerance, agrees}; first: the first of them that does not agree, or None.
         """
-        told = [{**asdict(d), "agrees": d.agrees} for d in self.differences]
-        first = next((row for row in told if not row["agrees"]), None)
-        cleaned = json_object({**asdict(self), "differences": told, "passed": self.passed, "first": first})
-        return cleaned
+        rows = [{**asdict(d), "agrees": d.agrees} for d in self.differences]
+        first = next((row for row in rows if not row["agrees"]), None)
+        return json_object({**asdict(self), "differences": rows, "passed": self.passed, "first": first})

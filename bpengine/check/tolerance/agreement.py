@@ -1,4 +1,4 @@
-"""The judgement: a hand-written gradient against a reference, array by array, with the tolerance that rounding justifies."""
+"""Compare a hand-written gradient with a reference, array by array, within the tolerance that rounding justifies."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.describe import elements, error_patterns
+from bpengine.check.describe.elements import element_name
+from bpengine.check.describe.error_patterns import error_pattern
 from bpengine.check.problems.problem import Problem
-from bpengine.check.reports.results import Verdict, Worst
-from bpengine.check.tolerance import stochastic_rounding as rounding
+from bpengine.check.reports.results import ArrayResult, WorstElement
+from bpengine.check.tolerance.stochastic_rounding import SCALAR, deviations, likely_deviation
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 
@@ -20,14 +21,14 @@ SMALL = 1e-3  # an array this much smaller than the largest gradient is judged b
 FLOOR = float(np.finfo(np.float64).tiny)
 UNDERFLOW = FLOOR / float(np.finfo(np.float64).eps)  # below it digits are lost: compilers take less than FLOOR for 0
 JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing
-WORTHLESS = 0.5  # a tolerance that is so much of the largest element tells nothing of what stays below it
+UNINFORMATIVE = 0.5  # above this share of the largest element, a tolerance cannot reveal an error
 NAMED = 100  # elements at kinks that are named at most
 
 
 def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
     """Return what the error of each array is relative to: its largest element, or a part of the largest of all.
 
-    A network's inputs are held against everything, its parameters against parameters alone.
+    A network's inputs are compared with the largest gradient of all, its parameters with the largest of the parameters.
     """
     largest = {name: float(np.max(np.nan_to_num(np.abs(g)), initial=0.0)) for name, g in gradients.items()}
     of_all = max(largest.values(), default=0.0)
@@ -36,31 +37,28 @@ def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
     return {name: max(value, least[name], FLOOR) for name, value in largest.items()}
 
 
-def conditioning(problem: Problem, eps: float, base: Callable[[], Ops], *, jumping: bool) -> dict[str, float]:
-    """Return how far rounding carries each hand-written gradient, as runs with random rounding show.
+def hand_rounding(problem: Problem, eps: float, base: Callable[[], Ops], *, jumping: bool) -> dict[str, float]:
+    """Return how far rounding carries each hand-written gradient, as randomly rounded runs show.
 
-    `base` makes NumPy's ops, in which what lies on a kink is moved off it.
+    `base` makes NumPy's ops, in which elements at a kink are moved off it.
     """
-    runs = rounding.deviations(problem, eps, base=base)
-    return explained(problem, runs, problem.gradients(Ops(np))[1], jumping=jumping)
+    runs = deviations(problem, eps, base=base)
+    return likely_deviations(problem, runs, problem.gradients(Ops(np))[1], jumping=jumping)
 
 
-def explained(
+def likely_deviations(
     problem: Problem, runs: list[dict[str, float]], gradients: HostArrays, *, jumping: bool
 ) -> dict[str, float]:
-    """Return what rounding explains in each array, and in the scalar, given how far each has moved in some runs.
+    """Return how far rounding carries each array, and the scalar, from how far each has moved in some runs.
 
-    Where rounding decides on which side of a kink that nobody states an element lies, it is `jumping`: a run in which a
-    gradient has moved by more than `JUMP` says nothing of it.
+    With `jumping`, rounding decides on which side of a kink that no kernel states an element lies: a run in which a gradient
+    has moved by more than `JUMP` has changed sides, and shows no rounding.
     """
-    value = rounding.explained([run[rounding.VALUE] for run in runs])
+    value = likely_deviation([run[SCALAR] for run in runs])
     if jumping:
         sizes = scales(problem, gradients)
         runs = [run for run in runs if all(run[n] <= JUMP * sizes[n] for n in problem.at)]
-    return {
-        rounding.VALUE: value,
-        **{name: rounding.explained([run[name] for run in runs]) for name in problem.at},
-    }
+    return {SCALAR: value, **{name: likely_deviation([run[name] for run in runs]) for name in problem.at}}
 
 
 def compare(
@@ -71,37 +69,59 @@ def compare(
     allowed: Mapping[str, Any],
     *,
     dtype: Any = np.float64,
-    apart: Mapping[str, Any] | None = None,
-) -> list[Verdict]:
-    """Judge the whole arrays of `hand`; `allowed` is the largest difference of each array, or element, that rounding explains.
+    conventions: Mapping[str, Any] | None = None,
+) -> list[ArrayResult]:
+    """Compare the whole arrays of `hand`; `allowed` is the largest difference of each array, or element, by rounding.
 
-    `apart` marks elements whose value is a convention: where they do not agree they are left out, to be judged aside. The
-    tolerance told is that of the strictest element.
+    `conventions` marks elements whose value is a convention: where they do not agree they are left out, to be checked at a
+    nearby point. The tolerance reported is that of the strictest element.
     """
-    sizes, verdicts = scales(problem, {name: reference[name] for name in hand}), []
-    for name, ours in hand.items():
-        expected, limit = reference[name], np.broadcast_to(allowed[name], ours.shape)
-        difference = np.nan_to_num(np.abs(ours - expected), nan=np.inf)
-        left = (difference > limit) & (apart or {}).get(name, False)
-        difference = np.where(left, 0.0, difference)
-        wrong = float(np.max(difference, initial=0.0))
-        passed, out = bool(np.all(difference <= limit)), int(np.sum(left))
-        worst = (
-            _worst(problem, name, ours, expected, difference / np.maximum(limit, FLOOR), passed) if ours.size else None
+    sizes = scales(problem, {name: reference[name] for name in hand})
+    return [
+        _compare_array(
+            problem, oracle, name, (ours, reference[name]), np.broadcast_to(allowed[name], ours.shape), sizes[name],
+            dtype=dtype, convention=(conventions or {}).get(name, False),
         )
-        unit = float(np.spacing(np.asarray(sizes[name], dtype=dtype)))
-        ratio, tolerance = wrong / sizes[name], float(np.min(limit, initial=np.inf)) / sizes[name]
-        named = tuple(named_element(problem, name, i) for i in np.argwhere(left)[:NAMED])
-        verdicts.append(
-            worth(Verdict(
-                name, oracle, ratio, wrong / max(unit, FLOOR), tolerance, ours.size, passed, worst, None, out, 0, out, named
-            ))
-        )  # fmt: skip
-    return verdicts
+        for name, ours in hand.items()
+    ]  # fmt: skip
+
+
+def _compare_array(
+    problem: Problem,
+    oracle: str,
+    name: str,
+    arrays: tuple[Any, Any],
+    limit: Any,
+    size: float,
+    *,
+    dtype: Any,
+    convention: Any,
+) -> ArrayResult:
+    ours, expected = arrays
+    difference = np.nan_to_num(np.abs(ours - expected), nan=np.inf)
+    left_out = (difference > limit) & convention
+    difference = np.where(left_out, 0.0, difference)
+    passed, number = bool(np.all(difference <= limit)), int(np.sum(left_out))
+    error, unit = float(np.max(difference, initial=0.0)), float(np.spacing(np.asarray(size, dtype=dtype)))
+    excess = difference / np.maximum(limit, FLOOR)
+    result = ArrayResult(
+        array=name,
+        oracle=oracle,
+        error=error / size,
+        ulp=error / max(unit, FLOOR),
+        tolerance=float(np.min(limit, initial=np.inf)) / size,
+        compared=ours.size,
+        passed=passed,
+        worst=_worst(problem, name, ours, expected, excess, passed) if ours.size else None,
+        left_out=number,
+        aside=number,
+        elements=tuple(named_element(problem, name, i) for i in np.argwhere(left_out)[:NAMED]),
+    )
+    return mark_uninformative(result)
 
 
 def exact_allowance(reference: HostArrays, *rounded: Mapping[str, float]) -> dict[str, float]:
-    """Return the allowance of an oracle that only rounds: of each array's own size, and what rounding explains on each side.
+    """Return the allowance of an oracle that only rounds: of each array's own size, and for the rounding on each side.
 
     An array of very small gradients, as of the first layers of a deep network, is not excused by the large ones of others.
     """
@@ -109,20 +129,20 @@ def exact_allowance(reference: HostArrays, *rounded: Mapping[str, float]) -> dic
     return {name: EXACT * size + sum(side[name] for side in rounded) + UNDERFLOW for name, size in own.items()}
 
 
-def worth(verdict: Verdict) -> Verdict:
-    """Return a verdict; one that says so where a difference is seen, but no more than what may change all of the array."""
-    if not verdict.passed or verdict.error == 0 or verdict.tolerance <= WORTHLESS:
-        return verdict
-    return replace(verdict, compared=0, ill=verdict.ill + verdict.compared)
+def mark_uninformative(result: ArrayResult) -> ArrayResult:
+    """Mark a result as uninformative if its tolerance is as large as the array."""
+    if not result.passed or result.error == 0 or result.tolerance <= UNINFORMATIVE:
+        return result
+    return replace(result, compared=0, ill=result.ill + result.compared)
 
 
 def named_element(problem: Problem, name: str, index: Any) -> str:
     """Return an element's name in words."""
     place = tuple(int(i) for i in index)
-    return elements.element(name, place, problem.at[name].shape, problem.bias_rows.get(name))
+    return element_name(name, place, problem.at[name].shape, problem.bias_rows.get(name))
 
 
-def _worst(problem: Problem, name: str, hand: Any, expected: Any, excess: Any, passed: bool) -> Worst:
+def _worst(problem: Problem, name: str, hand: Any, expected: Any, excess: Any, passed: bool) -> WorstElement:
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), hand.shape))
-    looks = "" if passed else error_patterns.cause(hand, expected, index, problem.counts, name, problem.at)
-    return Worst(named_element(problem, name, index), float(hand[index]), float(expected[index]), looks)
+    pattern = "" if passed else error_pattern(hand, expected, index, problem.counts, name, problem.at)
+    return WorstElement(named_element(problem, name, index), float(hand[index]), float(expected[index]), pattern)

@@ -1,4 +1,4 @@
-"""What the reports of this room share: a verdict, a table, notes and JSON, told in the same way by Python and the command."""
+"""What both reports share: a verdict, findings, a table, notes and JSON, printed alike by Python and by the command line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from bpengine.text_table import text_table
 
 
-class Outcome(ABC):
-    """A finding that can be printed. `str()` gives all of it, `to_dict()` gives it as plain values for JSON."""
+class PrintableReport(ABC):
+    """A report as text and as JSON: `str()` returns all of it as text, `to_dict()` as plain values."""
 
     heads: ClassVar[tuple[str, ...]]
 
@@ -20,7 +20,7 @@ class Outcome(ABC):
 
     @abstractmethod
     def verdict(self) -> str:
-        """Return the finding in a line."""
+        """Return in a line whether the check passed, and of what."""
 
     @abstractmethod
     def rows(self) -> list[tuple[str, ...]]:
