@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bpengine.check.oracles.run import NAMES
-from bpengine.check.points.subject_checks import NetworkCheck, SingleCheck
+from bpengine.check.points.network_check import NetworkCheck
+from bpengine.check.points.subject_check import SingleCheck
 from bpengine.check.problems import subjects
 from bpengine.check.problems.kernel_calls import arguments, find_kernel, is_loss
 from bpengine.check.reports.gradient_report import Report
@@ -55,6 +56,10 @@ def check_gradients(
     The check is made in float64 on NumPy; a float32 model, or one on another backend, is checked on a copy, and its own
     gradients are then compared with the copy's, with the tolerance of its dtype.
     Raises ConfigError, DataError, ShapeError or NonFiniteError for what cannot be checked.
+
+    >>> report = check_gradients("tanh", [[0.5, -2.0]])
+    >>> report.verdict()
+    'passed: gradients of kernel tanh, value 1.38292'
     """
     names = [oracles] if isinstance(oracles, str) else items(oracles, "check_gradients", "oracles")
     for name in names:
@@ -64,13 +69,7 @@ def check_gradients(
     perturbed = flag(perturbed, "check_gradients", "perturbed")
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
-    own = make_loss(subject) if is_loss(subject) else None
-    if isinstance(own, CustomLoss):
-        arrays = arguments(own.kernel, x, stream("check arguments", seed))
-        require_reduction(own, arrays["y"], arrays["target"])
-        subject = own.kernel
-    elif isinstance(subject, CustomActivation) or is_pair(subject):
-        subject = getattr(make_activation(subject), "kernel", subject)
+    subject = _as_kernel(subject, x, seed)
     if options and not isinstance(subject, (str, Kernel)):
         raise ConfigError(
             f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
@@ -80,13 +79,32 @@ def check_gradients(
         return NetworkCheck(subject, point, seed, names).report(perturbed)
     if y is not None or weights is not None:
         raise ConfigError("check_gradients requires y and weights for a network only, got them for a layer or kernel.")
+    return _check_alone(subject, x, seed, names, options or {}, perturbed=perturbed)
+
+
+def _as_kernel(subject: Any, x: Any, seed: int) -> Any:
+    """Return the kernel of a CustomLoss, a CustomActivation or a pair of functions; anything else as it is."""
+    own = make_loss(subject) if is_loss(subject) else None
+    if isinstance(own, CustomLoss):
+        arrays = arguments(own.kernel, x, stream("check arguments", seed))
+        require_reduction(own, arrays["y"], arrays["target"])
+        return own.kernel
+    if isinstance(subject, CustomActivation) or is_pair(subject):
+        return getattr(make_activation(subject), "kernel", subject)
+    return subject
+
+
+def _check_alone(
+    subject: Any, x: Any, seed: int, names: list[str], options: Mapping[str, Any], *, perturbed: bool
+) -> Report:
+    """Return the report of a layer or a kernel."""
     if isinstance(subject, Layer):
         return SingleCheck(subject, [subjects.layer_problem(subject, x, seed)], seed, names).report(perturbed)
     if isinstance(subject, (str, Kernel)):
-        kernel, chosen = find_kernel(subject), options or {}
-        problems = subjects.kernel_problems(kernel, x, chosen, seed, perturbed=perturbed)
-        named = {**kernel.options, **chosen}
-        return SingleCheck(kernel, problems, seed, names, kernel.domain, named).report(perturbed)
+        kernel = find_kernel(subject)
+        problems = subjects.kernel_problems(kernel, x, options, seed, perturbed=perturbed)
+        every_option = {**kernel.options, **options}
+        return SingleCheck(kernel, problems, seed, names, kernel.domain, every_option).report(perturbed)
     raise ConfigError(
         "check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, CustomLoss, CustomActivation or "
         "pair of functions, "

@@ -42,6 +42,12 @@ def compare_backends(
     All start from the same weights and see the same rows; each of the `steps` steps of training takes all rows. The tolerance
     is what rounding explains: in sums as long as the longest, and as randomly rounded runs of the reference show.
     Raises ConfigError, DataError or BackendUnavailable.
+
+    >>> import bpengine as bp
+    >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error")
+    >>> comparison = compare_backends(network, [[0.0, 1.0], [1.0, 1.0]], [1.0, 0.0], ["numpy", "numpy"], steps=2)
+    >>> comparison.verdict()
+    'passed: numpy 1 and numpy 2 agree in float32, network 2-3-1'
     """
     compared = _backends(network, backends, steps, dtype)
     rows = check_rows(network, x, y, weights, dtype=dtype)

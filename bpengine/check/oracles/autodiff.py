@@ -99,6 +99,13 @@ def autodiff_gradients(
     """Return (loss, gradient of every parameter) in training mode at step 0 of `seed`, by JAX autodiff in float64.
 
     Only forward kernels take part. Raises BackendUnavailable when JAX cannot run here, DataError for unusable data.
+
+    >>> import bpengine as bp
+    >>> network = bp.Network(1, [bp.Dense(1)], "half_sum_squares")
+    >>> params = {"0.weight": np.array([[3.0]]), "0.bias": np.array([0.0])}
+    >>> loss, gradients = autodiff_gradients(network, params, {}, [[2.0]], [5.0])
+    >>> loss, gradients["0.weight"].item()
+    (0.5, 2.0)
     """
     rows = check_rows(network, x, y, weights, dtype="float64")
     oracle = get_oracle()
@@ -115,7 +122,11 @@ def autodiff_gradients(
 
 
 def largest_difference(ours: HostArrays, reference: HostArrays) -> float:
-    """Return the largest |ours - reference| of any parameter, relative to the largest |reference| of that parameter."""
+    """Return the largest |ours - reference| of any parameter, relative to the largest |reference| of that parameter.
+
+    >>> largest_difference({"w": np.array([1.0, 2.5])}, {"w": np.array([1.0, 2.0])})
+    0.25
+    """
     errors = [
         np.max(np.abs(ours[name] - reference[name])) / max(float(np.max(np.abs(reference[name]))), np.finfo(float).tiny)
         for name in reference

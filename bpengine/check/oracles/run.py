@@ -14,7 +14,7 @@ from bpengine.backend import get_oracle
 from bpengine.check.kinks.nearby import nearby_slopes
 from bpengine.check.oracles import complex_step
 from bpengine.check.oracles.autodiff import Autodiff, autodiff
-from bpengine.check.oracles.sample import DIRECTIONS, scope
+from bpengine.check.oracles.gradient_sample import DIRECTIONS, scope
 from bpengine.check.oracles.sampling import SampledChecks
 from bpengine.check.oracles.unstated_kinks import OUTSIDE, check_unstated_kinks
 from bpengine.check.problems.problem import Problem

@@ -16,7 +16,7 @@ from bpengine.check.kinks.nearby import nearby_points, step_sizes
 from bpengine.check.kinks.ops import OffKinkOps, output_changes
 from bpengine.check.oracles import complex_step
 from bpengine.check.oracles.finite_differences import EPS, Estimate, FiniteDifferences
-from bpengine.check.oracles.sample import Sample, random_signs, sampled_elements
+from bpengine.check.oracles.gradient_sample import GradientSample, random_signs, sampled_elements
 from bpengine.check.problems.problem import Problem
 from bpengine.check.reports.results import ArrayResult, WorstElement, note_nearby_point
 from bpengine.check.tolerance import agreement
@@ -72,7 +72,7 @@ class SampledChecks:
         samples = [self._or_nearby("product", name, k, signs) for k, signs in directions]
         return replace(self._collect(name, "inner products", samples), order=samples[0].order)
 
-    def element(self, name: str, index: tuple[int, ...], oracle: str) -> Sample:
+    def element(self, name: str, index: tuple[int, ...], oracle: str) -> GradientSample:
         """Return one element, by differences or the complex step."""
         step, array = np.zeros(self.hand[name].shape), self.problem.at[name]
         step[index] = 1.0
@@ -85,7 +85,7 @@ class SampledChecks:
             # what rounding does to the slope itself does not fall with the step, and no two steps show it
             rounded = min(self.rounding[name], EPS)
             estimate = Estimate(along.value / size, along.error / size + rounded, along.rungs)
-        return Sample(
+        return GradientSample(
             element=agreement.named_element(self.problem, name, index),
             hand=float(self.hand[name][index]),
             estimate=estimate,
@@ -94,7 +94,7 @@ class SampledChecks:
             index=index,
         )
 
-    def product(self, name: str, k: int, signs: Any) -> Sample:
+    def product(self, name: str, k: int, signs: Any) -> GradientSample:
         """Return the inner product with one direction; of the first, the order of the Taylor remainder."""
         unit, hand = step_sizes(self.problem.at[name]), self.hand[name]
         v = unit * signs
@@ -103,18 +103,18 @@ class SampledChecks:
         along = self.differences.along({name: v}, large, all_rungs=k == 0)
         order = self.differences.remainder_order(along, slope) if k == 0 and not along.left_out else None
         label = f"{name} along random direction {k}"
-        return Sample(element=label, hand=slope, estimate=along, large=large, unit=1.0, order=order)
+        return GradientSample(element=label, hand=slope, estimate=along, large=large, unit=1.0, order=order)
 
-    def _or_nearby(self, kind: str, *what: Any) -> Sample:
+    def _or_nearby(self, kind: str, *what: Any) -> GradientSample:
         """Check at the point; if a kink prevents that, at a nearby point. A non-finite gradient still fails.
 
         Kinks that happen to cancel along a line do not show there, yet no convention need agree with its slope.
         """
-        sample: Sample = getattr(self, kind)(*what)
+        sample: GradientSample = getattr(self, kind)(*what)
         stopped = sample.estimate.left_out
         if not stopped and (self._agrees(sample) or not self.at_a_kink):
             return sample
-        around: list[Sample] = [getattr(nearby, kind)(*what) for nearby in self.nearby]
+        around: list[GradientSample] = [getattr(nearby, kind)(*what) for nearby in self.nearby]
         taken = [s for s in around if not s.estimate.left_out]
         # a right backward agrees on both sides of the kink, so one side that disagrees decides
         moved = next((s for s in taken if not self._agrees(s)), (taken or around or [sample])[0])
@@ -129,7 +129,7 @@ class SampledChecks:
         across = {name: rng.uniform(-1.0, 1.0, a.shape) * step_sizes(a) for name, a in self.problem.at.items()}
         return self.differences.along(across).left_out
 
-    def _collect(self, name: str, oracle: str, samples: Iterable[Sample]) -> ArrayResult:
+    def _collect(self, name: str, oracle: str, samples: Iterable[GradientSample]) -> ArrayResult:
         """Collect samples into a result; those that are uninformative are counted, not compared."""
         every = list(samples)
         taken = [s for s in every if not s.estimate.left_out]
@@ -154,7 +154,7 @@ class SampledChecks:
         was_moved = i is not None and compared[i].left_out
         return agreement.mark_uninformative(note_nearby_point(result) if was_moved else result)
 
-    def _worst(self, name: str, compared: list[Sample], i: int, *, passed: bool) -> WorstElement:
+    def _worst(self, name: str, compared: list[GradientSample], i: int, *, passed: bool) -> WorstElement:
         hand, reference = np.array([s.hand for s in compared]), np.array([s.estimate.value for s in compared])
         arguments = {} if passed else self._arguments_at(name, [s.index for s in compared])
         pattern = "" if passed else error_pattern(hand, reference, (i,), self.problem.counts, name, arguments)
@@ -167,10 +167,10 @@ class SampledChecks:
         fitted = fitting(self.problem.at[name].shape, self.problem.at)
         return {other: np.array([array[index] for index in indices]) for other, array in fitted}
 
-    def _agrees(self, sample: Sample) -> bool:
+    def _agrees(self, sample: GradientSample) -> bool:
         return sample.error <= sample.limit or not self._informative(sample)
 
-    def _informative(self, sample: Sample) -> bool:
+    def _informative(self, sample: GradientSample) -> bool:
         """Tell whether an estimate can reveal an error: its own is small beside the gradients, or beside the value itself."""
         least = max(sample.scale, USELESS * abs(self.loss) / sample.unit)
         return sample.estimate.error <= USELESS * least or sample.estimate.value == sample.hand == 0.0

@@ -45,7 +45,10 @@ def inner_steps(step: Stage, ops: Ops, dy: Array) -> list[tuple[Stage, Array]]:
         z, here = layer.linear(ops, step.params, step.x)[0], run.at(f"{run.place}.{BENT}")
         params, running = local(step.params, BENT), local(step.running, BENT)
         y, residual, seen = run_forward(layer.activation, ops.at(here.place), params, running, z, here)
-        return [(Stage(layer.activation, params, running, here, z, y, residual, seen), dy)]
+        step = Stage(
+            layer=layer.activation, params=params, running=running, run=here, x=z, y=y, residual=residual, seen=seen
+        )
+        return [(step, dy)]
     return []
 
 

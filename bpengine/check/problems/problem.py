@@ -89,9 +89,11 @@ def of_network(
         return network.total_loss(ops, at, *arguments(ops.xp, at))
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
-        running_and_rows = arguments(ops.xp, at)
-        loss, gradients, _ = network.loss_and_gradients(ops, at, *running_and_rows)
-        return loss, {**gradients, "x": _input_gradient(network, ops, at, *running_and_rows)}
+        kept, x, target, weights, run = arguments(ops.xp, at)
+        loss, gradients, _ = network.loss_and_gradients(ops, at, kept, x, target, weights, run)
+        passed = network.forward(ops, at, kept, x, run._replace(weights=weights))
+        _, dy, _ = network.loss_and_cotangent(ops, at, passed.y, target, weights)
+        return loss, {**gradients, "x": backward_chain(network.layers, ops, passed.residuals, dy)[0]}
 
     counts = {"batch size": len(rows.x), "number of outputs": network.outputs}
     custom = foreign(network.layers) or (None if known(network.loss.kernel) else f"loss {network.loss.name!r}")
@@ -107,21 +109,6 @@ def of_network(
         inputs=("x",),
         unstated=custom is not None,
     )
-
-
-def _input_gradient(
-    network: Network,
-    ops: Ops,
-    params: Arrays,
-    running: Arrays,
-    x: Array,
-    target: Array,
-    weights: Array | None,
-    run: Run,
-) -> Array:
-    passed = network.forward(ops, params, running, x, run._replace(weights=weights))
-    _, dy, _ = network.loss_and_cotangent(ops, params, passed.y, target, weights)
-    return backward_chain(network.layers, ops, passed.residuals, dy)[0]
 
 
 def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, running: HostArrays, run: Run) -> Problem:

@@ -105,7 +105,10 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
     with np.errstate(all="ignore"):
         y, residual, seen = run_forward(layer, ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
-        layerwise.cotangents([Stage(layer, params, running, run, features, y, residual, seen)], ops, dy)
+        step = Stage(
+            layer=layer, params=params, running=running, run=run, x=features, y=y, residual=residual, seen=seen
+        )
+        layerwise.cotangents([step], ops, dy)  # raises where shapes are wrong
     return _finite(of_layer(layer, ops, features, params, dy, running, run))
 
 

@@ -52,7 +52,7 @@ class Report(PrintableReport):
     derivatives: tuple[DerivativeResult, ...] = ()  # of a network: per-sample gradients, Jacobian, and so on
     special: tuple[str, ...] = ()
     perturbed: PerturbedPoint = NOT_ASKED_FOR
-    derivatives_note: str = ""  # how they were judged, or why not
+    derivatives_note: str = ""  # how they were compared, or why not
 
     @property
     def passed(self) -> bool:
@@ -106,7 +106,7 @@ class Report(PrintableReport):
         verdicts: one for each array and oracle, the fields of `ArrayResult` with worst = {element, hand, reference, cause,
             ratio} or None.
         derivatives: one for each of per_sample_gradients, jacobian, input_gradients, hvp: the fields of
-            `DerivativeResult`; derivatives_note: how they were judged, or why not.
+            `DerivativeResult`; derivatives_note: how they were compared, or why not.
         kinks: the fields of `KinkCounts`; oracles: the fields of `OracleUse` for each; perturbed: {judged, value, kinks,
             note}.
         """

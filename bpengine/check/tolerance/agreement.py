@@ -17,7 +17,7 @@ from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 
 EXACT = 1e-12  # of an oracle that only rounds, in float64, relative to the largest element of the array
-SMALL = 1e-3  # an array this much smaller than the largest gradient is judged by that one's rounding
+SMALL = 1e-3  # an array this much smaller than the largest gradient is compared within that one's rounding
 FLOOR = float(np.finfo(np.float64).tiny)
 UNDERFLOW = FLOOR / float(np.finfo(np.float64).eps)  # below it digits are lost: compilers take less than FLOOR for 0
 JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing

@@ -1,4 +1,4 @@
-"""Sample: a single number of a gradient, an element or an inner product, with an estimate; and which numbers are sampled."""
+"""One number of a gradient, an element or an inner product, with its estimate; and which numbers are sampled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIRECTIONS = 3  # of the inner-product test, for each array: the cost does not d
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class GradientSample:
     """One number: its name, as written by hand, as estimated, what counts as large, and the size of a step.
 
     left_out: a kink made it impossible at the point; it was then taken at a nearby point, unless the estimate is left out as
