@@ -175,7 +175,7 @@ class Model:
         is left as it was.
         """
         from bpengine.check import check_gradients
-        from bpengine.check.oracles import NAMES
+        from bpengine.check.oracles.run import NAMES
 
         chosen = NAMES if oracles is None else oracles
         return check_gradients(self, x, y, weights, seed=seed, oracles=chosen, perturbed=perturbed)

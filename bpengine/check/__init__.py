@@ -1,10 +1,16 @@
-"""Oracles: independent ways to the same gradient, and the reports that come of them."""
+"""Checks of hand-written gradients against independent oracles, and of backends against each other.
 
-from bpengine.check.autodiff import autodiff_gradients, largest_difference
-from bpengine.check.backends import compare_backends
-from bpengine.check.comparison import Comparison
-from bpengine.check.gradientreport import GradientError, Report
+`gradients` is check_gradients, and `backends` is compare_backends. A check of gradients takes a subject to two `points`; there
+it is one of the `problems`, which each of the `oracles` differentiates. `kinks` and `tolerance` say which differences are no
+errors; `localize` finds the faulty call; `reports` holds the result, with words from `describe`. `model_gradients` and
+`network_derivatives` compare a model's own gradients and a network's other derivatives; `intercept` changes kernel calls.
+"""
+
+from bpengine.check.backends.compare import compare_backends
 from bpengine.check.gradients import check_gradients
+from bpengine.check.oracles.autodiff import autodiff_gradients, largest_difference
+from bpengine.check.reports.backend_report import Comparison
+from bpengine.check.reports.gradient_report import GradientError, Report
 
 __all__ = [
     "Comparison",

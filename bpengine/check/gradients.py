@@ -1,4 +1,4 @@
-"""check_gradients: a hand-written gradient before every oracle that applies to it."""
+"""check_gradients: compare a hand-written gradient with every oracle that applies to it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check import subjects
-from bpengine.check.gradientreport import Report
-from bpengine.check.kernelproblem import arguments, find_kernel, is_loss
-from bpengine.check.oracles import NAMES
-from bpengine.check.points import Alone, NetworkSubject
+from bpengine.check.oracles.run import NAMES
+from bpengine.check.points.network_check import NetworkCheck
+from bpengine.check.points.subject_check import SingleCheck
+from bpengine.check.problems import subjects
+from bpengine.check.problems.kernel_calls import arguments, find_kernel, is_loss
+from bpengine.check.reports.gradient_report import Report
 from bpengine.errors import ConfigError, flag, items, unknown, whole
 from bpengine.kernels import Kernel
 from bpengine.kernels._own import is_pair
@@ -23,7 +24,7 @@ from bpengine.streams import stream
 from bpengine.training.reduction import require_reduction
 
 
-@np.errstate(all="ignore")  # what is not finite is judged, not warned of
+@np.errstate(all="ignore")  # numbers that are not finite are reported, not warned of
 def check_gradients(
     subject: Any,
     x: Any = None,
@@ -45,16 +46,20 @@ def check_gradients(
     oracles: "autodiff" (JAX, float64), "differences", "complex step", "inner products"; all of them by default. With up
         to 256 numbers differences and complex steps are taken element by element, with more on 8 elements of each array;
         inner products cost the same for any number.
-    perturbed: judge a second time at a perturbed point, where every parameter and every input is moved by its own size at
-        random: what is forgotten does not show where a bias is 0 or a gain 1, and the report names such values. A kernel's
-        options are made smaller there; targets, weights and labels stay.
+    perturbed: check a second time at a perturbed point, where every parameter and every input is moved by its own size at
+        random: a forgotten term or factor does not show where a bias is 0 or a gain 1, and the report names such values. A
+        kernel's options are made smaller there; targets, weights and labels stay.
 
     With "autodiff", a network's per-sample gradients, Jacobian, input gradients and a product with the Hessian, outside
-    training, are held against JAX's as well: the part `derivatives` of the report.
+    training, are compared with JAX's as well: the part `derivatives` of the report.
 
     The check is made in float64 on NumPy; a float32 model, or one on another backend, is checked on a copy, and its own
-    gradients are then judged against that with the tolerance of its dtype.
+    gradients are then compared with the copy's, with the tolerance of its dtype.
     Raises ConfigError, DataError, ShapeError or NonFiniteError for what cannot be checked.
+
+    >>> report = check_gradients("tanh", [[0.5, -2.0]])
+    >>> report.verdict()
+    'passed: gradients of kernel tanh, value 1.38292'
     """
     names = [oracles] if isinstance(oracles, str) else items(oracles, "check_gradients", "oracles")
     for name in names:
@@ -64,30 +69,42 @@ def check_gradients(
     perturbed = flag(perturbed, "check_gradients", "perturbed")
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
-    own = make_loss(subject) if is_loss(subject) else None
-    if isinstance(own, CustomLoss):
-        given = arguments(own.kernel, x, stream("check arguments", seed))
-        require_reduction(own, given["y"], given["target"])
-        subject = own.kernel
-    elif isinstance(subject, CustomActivation) or is_pair(subject):
-        subject = getattr(make_activation(subject), "kernel", subject)
+    subject = _as_kernel(subject, x, seed)
     if options and not isinstance(subject, (str, Kernel)):
         raise ConfigError(
             f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
         )
     if isinstance(subject, Network) or _is_model(subject):
-        return NetworkSubject(subject, subjects.network_point(subject, x, y, weights, seed), seed, names).report(
-            perturbed
-        )
+        point = subjects.network_point(subject, x, y, weights, seed)
+        return NetworkCheck(subject, point, seed, names).report(perturbed)
     if y is not None or weights is not None:
         raise ConfigError("check_gradients requires y and weights for a network only, got them for a layer or kernel.")
+    return _check_alone(subject, x, seed, names, options or {}, perturbed=perturbed)
+
+
+def _as_kernel(subject: Any, x: Any, seed: int) -> Any:
+    """Return the kernel of a CustomLoss, a CustomActivation or a pair of functions; anything else as it is."""
+    own = make_loss(subject) if is_loss(subject) else None
+    if isinstance(own, CustomLoss):
+        arrays = arguments(own.kernel, x, stream("check arguments", seed))
+        require_reduction(own, arrays["y"], arrays["target"])
+        return own.kernel
+    if isinstance(subject, CustomActivation) or is_pair(subject):
+        return getattr(make_activation(subject), "kernel", subject)
+    return subject
+
+
+def _check_alone(
+    subject: Any, x: Any, seed: int, names: list[str], options: Mapping[str, Any], *, perturbed: bool
+) -> Report:
+    """Return the report of a layer or a kernel."""
     if isinstance(subject, Layer):
-        return Alone(subject, [subjects.layer_problem(subject, x, seed)], seed, names).report(perturbed)
+        return SingleCheck(subject, [subjects.layer_problem(subject, x, seed)], seed, names).report(perturbed)
     if isinstance(subject, (str, Kernel)):
-        kernel, chosen = find_kernel(subject), options or {}
-        problems = subjects.kernel_problems(kernel, x, chosen, seed, perturbed=perturbed)
-        named = {**kernel.options, **chosen}
-        return Alone(kernel, problems, seed, names, kernel.domain, named).report(perturbed)
+        kernel = find_kernel(subject)
+        problems = subjects.kernel_problems(kernel, x, options, seed, perturbed=perturbed)
+        every_option = {**kernel.options, **options}
+        return SingleCheck(kernel, problems, seed, names, kernel.domain, every_option).report(perturbed)
     raise ConfigError(
         "check_gradients requires a Model, Network, Layer, Kernel or the name of a kernel, CustomLoss, CustomActivation or "
         "pair of functions, "
@@ -102,5 +119,5 @@ def _hint(subject: Any) -> str:
 
 
 def _is_model(subject: Any) -> bool:
-    """Tell a Model by what it has: this room stands below it."""
+    """Tell a Model by its attributes: its module imports this package, so its class cannot be imported here."""
     return isinstance(getattr(subject, "network", None), Network) and hasattr(subject, "loss_and_gradients")

@@ -9,9 +9,9 @@ import typer
 
 import bpengine as bp
 from bpengine import data
-from bpengine.check.gradientreport import Report
-from bpengine.check.report import Outcome
-from bpengine.check.verdict import GIVEN, PERTURBED
+from bpengine.check.reports.gradient_report import Report
+from bpengine.check.reports.printable import PrintableReport
+from bpengine.check.reports.results import GIVEN, PERTURBED
 from bpengine.cli import _build, _names, _source
 from bpengine.cli._output import columns, pairs, print_json, show
 from bpengine.data import Dataset
@@ -95,7 +95,7 @@ def draw(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray
     return np.asarray(x[chosen]), np.asarray(y[chosen])
 
 
-def tables(found: Outcome) -> list[Any]:
+def tables(found: PrintableReport) -> list[Any]:
     """Return the table of an outcome; of gradients one for each point, which fits into a terminal."""
     if not isinstance(found, Report):
         return [columns(found.heads, found.rows()), ""]
@@ -107,7 +107,7 @@ def tables(found: Outcome) -> list[Any]:
     return parts
 
 
-def tell(found: Outcome, *, as_json: bool) -> None:
+def tell(found: PrintableReport, *, as_json: bool) -> None:
     """Print a report as text or JSON; end with exit code 1 where something does not agree."""
     if as_json:
         print_json(found.to_dict())

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpengine.check import causes, words
+from bpengine.check.describe.elements import element_name
+from bpengine.check.describe.error_patterns import error_pattern
 
 WEIGHT = np.array([[0.5, -1.0, 0.3], [0.2, 0.7, -0.4], [1.1, 0.1, 0.9]])
 REFERENCE = np.arange(1.0, 10.0).reshape(3, 3)
@@ -30,7 +31,7 @@ SAME = "a term that is the same in every {0}, as a sum or mean over the {0}s, is
     ],
 )
 def test_elements_have_names(array: str, index: Any, row: Any, expected: str) -> None:
-    assert words.element(array, index, (5, 3), row) == expected
+    assert element_name(array, index, (5, 3), row) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_elements_have_names(array: str, index: Any, row: Any, expected: str) ->
     ],
 )  # fmt: skip
 def test_causes(hand: Any, expected: str) -> None:
-    told = causes.cause(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "w", {"w": WEIGHT})
+    told = error_pattern(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "w", {"w": WEIGHT})
     assert told == expected
 
 
@@ -82,10 +83,10 @@ GAIN, SHIFT = np.array([0.5, 1.5, -2.0]), np.array([0.3, -0.7, 1.1])
 )
 def test_an_argument_that_is_forgotten_is_named(hand: Any, expected: str) -> None:
     at = {"x": WEIGHT, "gain": GAIN, "shift": SHIFT, "rate": np.array([1.7]), "other": np.ones((2, 5))}
-    assert causes.cause(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "x", at) == expected
+    assert error_pattern(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "x", at) == expected
 
 
 def test_one_that_is_1_is_not_blamed() -> None:
-    assert causes.cause(1.7 * REFERENCE, REFERENCE, (2, 2), COUNTS, "x", {"gain": np.ones(3)}) == (
+    assert error_pattern(1.7 * REFERENCE, REFERENCE, (2, 2), COUNTS, "x", {"gain": np.ones(3)}) == (
         "a constant factor is wrong"
     )

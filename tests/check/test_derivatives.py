@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.check import derivatives, subjects
-from bpengine.check.derivatives import REFERENCES, check_derivatives
+from bpengine.check import network_derivatives
+from bpengine.check.network_derivatives import REFERENCES, check_derivatives
+from bpengine.check.problems import subjects
 from bpengine.derivatives import per_sample
 from bpengine.derivatives.rows import batched
 from bpengine.errors import BackendUnavailable
@@ -117,7 +118,7 @@ def test_why_they_are_not_taken(jax: Any, rng: Any, monkeypatch: pytest.MonkeyPa
     def missing() -> Any:
         raise BackendUnavailable("the autodiff oracle needs JAX (not installed)")
 
-    monkeypatch.setattr(derivatives, "get_oracle", missing)
+    monkeypatch.setattr(network_derivatives, "get_oracle", missing)
     note, verdicts = check_derivatives(point(NETWORKS["layers"], rng))
     assert (note, verdicts) == ("not taken: the autodiff oracle needs JAX (not installed)", ())
 

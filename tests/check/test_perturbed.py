@@ -11,10 +11,10 @@ import pytest
 
 import bpengine as bp
 from bpengine.check import Report, check_gradients
-from bpengine.check.kernelproblem import arguments
-from bpengine.check.perturbed import moved_options, perturb
-from bpengine.check.special import special
-from bpengine.check.subjects import kernel_problem
+from bpengine.check.describe.elements import special_values
+from bpengine.check.points.perturb import perturb
+from bpengine.check.problems.kernel_calls import arguments
+from bpengine.check.problems.subjects import kernel_problem, moved_options
 from bpengine.kernels import KERNELS
 from bpengine.streams import stream
 from tests.training.networks import everything, labelled
@@ -180,17 +180,22 @@ def test_options_of_a_kernel_are_moved() -> None:
 
 def test_special_values_are_named() -> None:
     matrix = np.array([[0.5, 1.0, 0.0], [0.0, 0.0, 0.0], [2.0, 2.0, 2.0], [0.3, 1.0, 0.2]])
-    assert special({"a": np.zeros(3), "b": np.ones((2, 2)), "c": np.full(3, 0.7), "d": np.array([0.2, 0.3])}) == (
+    assert special_values({"a": np.zeros(3), "b": np.ones((2, 2)), "c": np.full(3, 0.7), "d": np.array([0.2, 0.3])}) == (
         "a is all 0", "b is all 1", "c is all 0.7",
     )  # fmt: skip
-    assert special({"w": matrix}) == ("row 1 of w is all 0", "row 2 of w is all equal")
-    assert special({"w": np.repeat([[1.0], [0.0]], 5, axis=1)}) == ("row 1 of w is all 0", "row 0 of w is all 1")
-    assert special({"x": np.vstack([np.zeros((5, 2)), [[1.0, 2.0]]])}) == ("rows 0, 1, 2 and 2 more of x are all 0",)
-    assert special({"x": np.array([[0.0, 2.0], [3.0, 1.0]])}) == (
+    assert special_values({"w": matrix}) == ("row 1 of w is all 0", "row 2 of w is all equal")
+    assert special_values({"w": np.repeat([[1.0], [0.0]], 5, axis=1)}) == ("row 1 of w is all 0", "row 0 of w is all 1")
+    assert special_values({"x": np.vstack([np.zeros((5, 2)), [[1.0, 2.0]]])}) == (
+        "rows 0, 1, 2 and 2 more of x are all 0",
+    )
+    assert special_values({"x": np.array([[0.0, 2.0], [3.0, 1.0]])}) == (
         "1 of 4 elements of x are 0",
         "1 of 4 elements of x are 1",
     )
-    assert special({"s": np.array(1.0), "e": np.zeros((0, 2))}, {"alpha": 1.0, "salt": 0}) == ("s is 1", "alpha is 1")
+    assert special_values({"s": np.array(1.0), "e": np.zeros((0, 2))}, {"alpha": 1.0, "salt": 0}) == (
+        "s is 1",
+        "alpha is 1",
+    )
 
 
 def test_a_bias_row_is_named(rng: Any) -> None:

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 import bpengine as bp
-from bpengine.check import check_gradients, compare_backends, judge
+from bpengine.check import check_gradients, compare_backends
+from bpengine.check.tolerance import agreement
 from bpengine.kernels import KERNELS
 from bpengine.layers import LAYERS
 from bpengine.losses import LOSSES
@@ -44,7 +45,7 @@ def test_hand_written_gradients_pass_every_oracle_on_numpy_and_on_jax(name: str,
 
 
 def test_the_bound_of_the_check_is_the_bound_of_the_tests() -> None:
-    assert oracle_rtol() == judge.EXACT
+    assert oracle_rtol() == agreement.EXACT
 
 
 @pytest.mark.parametrize("networks", [8, pytest.param(100, marks=pytest.mark.thorough)])

@@ -13,9 +13,7 @@ import pytest
 import bpengine as bp
 from bpengine.backend import Availability, backend_class
 from bpengine.check import GradientError, check_gradients
-from bpengine.check.kinks import Counts
-from bpengine.check.oracles import OracleUse
-from bpengine.check.verdict import Verdict
+from bpengine.check.reports.results import ArrayResult, KinkCounts, OracleUse
 from bpengine.kernels import KERNELS
 from tests.check.mutants import Mutant, data, model
 from tests.layers.test_own_layer import Gate
@@ -63,7 +61,7 @@ def test_json_is_complete(failed: Any) -> None:
     assert (told["passed"], told["precision"]) == (False, "float64 on numpy")
     assert told["guilty"].keys() == {"place", "function", "argument", "words", "point"}
     assert told["guilty"]["function"] == "dense_bwd"
-    for rows, kind in ((told["verdicts"], Verdict), ([told["kinks"]], Counts), (told["oracles"], OracleUse)):
+    for rows, kind in ((told["verdicts"], ArrayResult), ([told["kinks"]], KinkCounts), (told["oracles"], OracleUse)):
         assert {tuple(row) for row in rows} == {tuple(field.name for field in fields(kind))}
     assert {row["array"] for row in told["verdicts"]} == {"0.weight", "0.bias", "2.weight", "2.bias", "x", "value"}
     worst = next(row["worst"] for row in told["verdicts"] if row["array"] == "2.weight")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.check import check_gradients, rounding
+from bpengine.check import check_gradients
+from bpengine.check.tolerance import stochastic_rounding as rounding
 from bpengine.kernels import KERNELS
 from bpengine.ops import Ops
 
@@ -107,11 +108,11 @@ def test_a_loss_that_overflows_in_float32_alone(rng: Any) -> None:
 
 
 def test_the_allowance() -> None:
-    eps = rounding.unit("float32")
+    eps = rounding.machine_epsilon("float32")
     spread, sums = rounding.STUDENT * math.sqrt((9 + 16) / 2), rounding.SUMS * math.sqrt(100) * eps / 2 * 7
-    assert rounding.allowance([3.0, 4.0], 7.0, 100, eps) == pytest.approx(spread + sums)
-    assert rounding.allowance([3.0, math.inf, 4.0, math.nan], 7.0, 100, eps) == pytest.approx(spread + sums)
-    assert rounding.allowance([math.nan], 7.0, 100, eps) == pytest.approx(sums)
+    assert rounding.rounding_allowance([3.0, 4.0], 7.0, 100, eps) == pytest.approx(spread + sums)
+    assert rounding.rounding_allowance([3.0, math.inf, 4.0, math.nan], 7.0, 100, eps) == pytest.approx(spread + sums)
+    assert rounding.rounding_allowance([math.nan], 7.0, 100, eps) == pytest.approx(sums)
 
 
 def test_the_constants_are_the_quantiles_they_are_said_to_be(rng: Any) -> None:
@@ -123,12 +124,17 @@ def test_the_constants_are_the_quantiles_they_are_said_to_be(rng: Any) -> None:
 
 
 def test_units() -> None:
-    assert [rounding.unit(p) for p in ("float64", "float32", "tf32", "bfloat16")] == [2**-52, 2**-23, 2**-10, 2**-7]
+    assert [rounding.machine_epsilon(p) for p in ("float64", "float32", "tf32", "bfloat16")] == [
+        2**-52,
+        2**-23,
+        2**-10,
+        2**-7,
+    ]
 
 
 def test_rounded_ops_round_once_and_keep_the_dtype(rng: Any) -> None:
     x = rng.normal(size=(400, 3))
-    ops = rounding.RoundedOps(Ops(np), 2.0**-23, 0, "float32")
+    ops = rounding.StochasticRoundingOps(Ops(np), 2.0**-23, 0, "float32")
     y, _ = ops.identity_fwd(x)
     assert y.dtype == np.float32
     error = np.abs(y - x) / np.abs(x)

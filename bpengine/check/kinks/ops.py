@@ -1,0 +1,90 @@
+"""Which kernels state a kink, and ops that meet one: they record where it is, or move the elements at it off the kink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any, get_args
+
+import numpy as np
+
+from bpengine.check.intercept import InterceptedOps
+from bpengine.check.kinks.kinks import Kink
+from bpengine.errors import ConfigError
+from bpengine.kernels import Kernel
+from bpengine.kernels._kernel import Array, Namespace, Side
+from bpengine.ops import Direction, Ops
+
+
+def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Side, Array] | None:
+    """Return (side, distances) of one call of a forward, or None when it has no kink."""
+    return kernel.kink_at(xp, *args, **options) if kernel.kink_at else None
+
+
+class KinkRecorder(InterceptedOps):
+    """NumPy ops that append every kink met to `log`."""
+
+    def __init__(self, log: list[Kink]) -> None:
+        super().__init__(Ops(np))
+        self._log = log
+
+    def _call(
+        self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
+    ) -> Any:
+        if direction == "forward" and (side_and_distance := stated(kernel, np, args, options)):
+            self._log.append(_checked(kernel, Kink(kernel.name, *side_and_distance, args[0])))
+        return function(*args, **options)
+
+
+class OffKinkOps(InterceptedOps):
+    """Ops in which the n-th call that may meet a kink has `shifts[n]` added to its first argument.
+
+    `changes[n]`, if given, is how much that shift changes the call's output; it is subtracted again. The slope is then that
+    beside the kink, and the value that at the kink. After the last shift comes the first again, since a backward may run the
+    forward more than once.
+    """
+
+    def __init__(self, xp: Namespace, shifts: list[Any], changes: list[Any] | None = None) -> None:
+        super().__init__(Ops(xp))
+        self._waiting: Iterator[Any] = cycle(zip(shifts, changes or [None] * len(shifts), strict=True))
+
+    def _call(
+        self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
+    ) -> Any:
+        if direction != "forward" or not stated(kernel, self.xp, args, options):
+            return function(*args, **options)
+        shift, change = next(self._waiting)
+        y, residual = function(args[0] + self.xp.asarray(shift), *args[1:], **options)
+        return (y if change is None else y - self.xp.asarray(change)), residual
+
+
+def output_changes(run: Callable[[Ops], Any], shifts: list[Any]) -> list[Any]:
+    """Return by how much the output of each of those calls changes under its shift, with the arguments that `run` gives."""
+    changes: list[Any] = []
+    run(_ChangeRecorder(shifts, changes))
+    return changes
+
+
+class _ChangeRecorder(InterceptedOps):
+    """NumPy ops that record what a shift would change, and make every call as it is."""
+
+    def __init__(self, shifts: list[Any], changes: list[Any]) -> None:
+        super().__init__(Ops(np))
+        self._waiting, self._changes = iter(shifts), changes
+
+    def _call(
+        self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
+    ) -> Any:
+        result = function(*args, **options)
+        if direction == "forward" and stated(kernel, np, args, options):
+            self._changes.append(function(args[0] + next(self._waiting), *args[1:], **options)[0] - result[0])
+        return result
+
+
+def _checked(kernel: Kernel, kink: Kink) -> Kink:
+    if kink.side not in get_args(Side) or np.shape(kink.distance) != np.shape(kink.x):
+        raise ConfigError(
+            f"kernel {kernel.name!r} requires kink_at to return a side ({', '.join(get_args(Side))}) and distances of "
+            f"shape {np.shape(kink.x)}, got {kink.side!r} and {np.shape(kink.distance)}."
+        )
+    return kink

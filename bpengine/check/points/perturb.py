@@ -1,0 +1,91 @@
+"""The perturbed point: every parameter and input moved by its own size, away from 0, 1 and equal numbers.
+
+At the point where training starts, biases are 0 and gains 1, so a backward that forgets them is right there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bpengine.check.kinks.nearby import step_sizes
+from bpengine.check.problems.problem import Problem
+from bpengine.check.tolerance.stochastic_rounding import StochasticRoundingOps
+from bpengine.ops import Ops
+from bpengine.streams import stream
+
+AMOUNTS = (1.0, 0.5, 0.25, 0.0625, 0.00390625)  # parts of an element's size, until the function is finite
+
+WELL = 1e-12  # of the scalar: no more than this is lost to rounding at a good point
+RUNS = 3  # with random rounding, to see how much is lost
+EPS, FLOOR = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
+INSIDE = 0.05  # a probability of 0 or 1 is moved from here
+
+
+def perturb(
+    problems: Sequence[Problem], domains: Mapping[str, str], seed: int, dtype: str = "float64"
+) -> tuple[Problem | None, str]:
+    """Return the first of the problems that is finite at a perturbed point, there, and a note of how far it was moved.
+
+    An element moves by half to twice its own size, or its array's usual size, which is 1 for zeros. Where the function is not
+    finite, or is mostly rounding, as behind a saturated softmax, every element keeps its sign, then smaller moves are tried;
+    of several bad points the one with the least rounding is taken. Arguments stay in their domains.
+    `dtype` is what the numbers are rounded to. The problem is None where no point was found, and the note says so.
+    """
+    tried, least = 0, np.inf
+    best: tuple[Problem | None, str] = None, ""
+    for problem in problems:
+        # large moves with new signs first: they hide least; each later way changes less
+        for amount, keep_signs in _ways():
+            rng = stream("check perturbed", seed, tried)
+            arrays = {n: _moved(a, domains.get(n, "real"), amount, rng, keep_signs) for n, a in problem.at.items()}
+            moved = replace(problem, at={n: a.astype(dtype).astype(np.float64) for n, a in arrays.items()})
+            tried += 1
+            if (lost := _rounding(moved)) < least:
+                least, best = lost, (moved, f"everything moved by {_size(amount)} its own size, seed {seed}")
+            if least <= WELL:
+                return best
+    if best[0]:
+        return best
+    return None, f"none: the function is finite at none of {tried} points around, so the point given was judged alone"
+
+
+def _ways() -> Iterator[tuple[float, bool]]:
+    return ((amount, keep_signs) for amount in AMOUNTS for keep_signs in (False, True))
+
+
+def _size(amount: float) -> str:
+    return "half to twice" if amount == 1.0 else f"{amount / 2:.2g} to {2 * amount:.2g} of"
+
+
+def _moved(array: Any, domain: str, amount: float, rng: np.random.Generator, keep_signs: bool) -> Any:
+    """Return an array at the perturbed point, still in its domain: probabilities move on the scale of their logits."""
+    # by more than its size at times, so that what is positive turns negative
+    step = amount * rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 2.0, array.shape)
+    with np.errstate(all="ignore"):
+        if domain == "probability":
+            return 1.0 / (1.0 + (1.0 / np.clip(array, INSIDE, 1.0 - INSIDE) - 1.0) * np.exp(step))
+        if domain == "distribution":
+            shares = np.maximum(array, INSIDE) * np.exp(step)
+            return shares / np.sum(shares, axis=-1, keepdims=True)
+        if domain in ("positive", "nonzero") or (keep_signs and np.any(array)):
+            return array * np.exp(step)
+    return array + (np.abs(step) if keep_signs else step * step_sizes(array))
+
+
+def _rounding(problem: Problem) -> float:
+    """Return what part of the scalar is rounding at a problem's point; infinity where it is not finite."""
+    try:
+        value = problem.value(Ops(np), problem.at)
+        runs = [StochasticRoundingOps(Ops(np), EPS, draw) for draw in range(RUNS)]
+        others = [problem.value(ops, ops.rounded_arrays(problem.at)) for ops in runs]
+    except Exception:  # a custom layer or kernel may refuse what it cannot compute
+        if problem.foreign is None:
+            raise
+        return np.inf
+    if not np.all(np.isfinite([value, *others])):
+        return np.inf
+    return float(np.max(np.abs(np.subtract(others, value)))) / max(abs(float(value)), FLOOR)

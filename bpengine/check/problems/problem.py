@@ -1,0 +1,151 @@
+"""Problem: what every oracle checks, a scalar function of named arrays together with its hand-written gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.kernels._kernel import Array
+from bpengine.layers import Layer
+from bpengine.layers.chain import backward_chain
+from bpengine.layers.contract import run_backward, run_forward
+from bpengine.layers.layer import Arrays, HostArrays, Run
+from bpengine.layers.own import foreign
+from bpengine.network import Network
+from bpengine.ops import Ops, known
+from bpengine.streams import dropout_counter
+from bpengine.training.inputs import Rows
+
+Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A scalar function at a point, in float64.
+
+    `at` holds the arrays it is differentiated by. `scalar(ops, at)` runs forward kernels alone, on any namespace;
+    `hand(ops, at)` returns the same number and its gradients by the backward under check, bound in `ops`.
+    `counts` names the numbers that a forgotten mean would show as a ratio. `bias_rows` says which row of a weight holds
+    the biases. `foreign` names code that is not the engine's own and is not declared complex-differentiable; `unstated`
+    says that it may have kinks that no kernel states. `inputs` names the arrays that are no parameters: a network's
+    parameters are compared among themselves, whatever the size of its inputs. `terms(ops, at)` returns the numbers that
+    the scalar is the sum of, one for each output of a layer or kernel; a network has none. `memo` keeps what is compiled
+    for the problem, at any point.
+    """
+
+    title: str
+    at: HostArrays
+    ops: Ops
+    scalar: Callable[[Ops, Arrays], Array]
+    hand: Hand
+    counts: Mapping[str, int] = field(default_factory=dict)
+    bias_rows: Mapping[str, str | None] = field(default_factory=dict)
+    foreign: str | None = None
+    inputs: tuple[str, ...] = ()
+    unstated: bool = False
+    terms: Callable[[Ops, Arrays], Array] | None = None
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def value(self, ops: Ops, at: Arrays) -> Any:
+        """Return the scalar, real or complex, without NumPy's warnings."""
+        with np.errstate(all="ignore"):
+            return np.asarray(self.scalar(ops, at))[()]
+
+    def gradients(self, ops: Ops | None = None, at: Arrays | None = None) -> tuple[float, HostArrays]:
+        """Return the scalar and the hand-written gradient of every array of `at`, in float64."""
+        with np.errstate(all="ignore"):
+            value, gradients = self.hand(ops or self.ops, self.at if at is None else at)
+        return float(value), {name: np.asarray(gradients[name], dtype=np.float64) for name in self.at}
+
+    def fellows(self, name: str) -> list[str]:
+        """Return the arrays that one is compared among: itself and the others of its kind, inputs or parameters."""
+        return [n for n in self.at if (n in self.inputs) == (name in self.inputs)]
+
+
+def counter(xp: Any, seed: int) -> Array:
+    """Return the counter of the first step, from which dropout masks are drawn."""
+    return xp.asarray(dropout_counter(seed))
+
+
+def of_network(
+    network: Network, ops: Ops, params: HostArrays, running: HostArrays, rows: Rows, seed: int, title: str
+) -> Problem:
+    """Return the loss of a network, penalties included, in training mode at step 0 of `seed`.
+
+    It is differentiated by every parameter and by the network's input "x"; for the input, the backward goes on through the
+    first layer, where training stops.
+    """
+    fixed = {name: np.asarray(value, dtype=np.float64) for name, value in running.items()}
+    x, *host = [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]
+
+    def arguments(xp: Any, at: Arrays) -> tuple[Any, ...]:
+        target, *weights = [xp.asarray(a) for a in host]
+        kept = {name: xp.asarray(value) for name, value in fixed.items()}
+        return kept, at["x"], target, (weights[0] if weights else None), Run(True, counter(xp, seed))
+
+    def scalar(ops: Ops, at: Arrays) -> Array:
+        return network.total_loss(ops, at, *arguments(ops.xp, at))
+
+    def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
+        kept, x, target, weights, run = arguments(ops.xp, at)
+        loss, gradients, _ = network.loss_and_gradients(ops, at, kept, x, target, weights, run)
+        passed = network.forward(ops, at, kept, x, run._replace(weights=weights))
+        _, dy, _ = network.loss_and_cotangent(ops, at, passed.y, target, weights)
+        return loss, {**gradients, "x": backward_chain(network.layers, ops, passed.residuals, dy)[0]}
+
+    counts = {"batch size": len(rows.x), "number of outputs": network.outputs}
+    custom = foreign(network.layers) or (None if known(network.loss.kernel) else f"loss {network.loss.name!r}")
+    return Problem(
+        title=title,
+        at={**params, "x": x},
+        ops=ops,
+        scalar=scalar,
+        hand=hand,
+        counts=counts,
+        bias_rows=network.penalized(),
+        foreign=custom,
+        inputs=("x",),
+        unstated=custom is not None,
+    )
+
+
+def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, running: HostArrays, run: Run) -> Problem:
+    """Return <dy, y> of one layer as a function of its input "x" and its parameters."""
+
+    def forward(ops: Ops, at: Arrays) -> tuple[Array, Any]:
+        xp = ops.xp
+        kept = {name: xp.asarray(value) for name, value in running.items()}
+        weights = None if run.weights is None else xp.asarray(run.weights)
+        here = run._replace(counter=xp.asarray(run.counter), weights=weights)
+        own = {name: at[name] for name in params}
+        y, residual, _ = run_forward(layer, ops.at(run.place), own, kept, at["x"], here)
+        return xp.asarray(dy) * y, residual
+
+    def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
+        terms, residual = forward(ops, at)
+        dx, gradients = run_backward(layer, ops.at(run.place), residual, ops.xp.asarray(dy))
+        return ops.xp.sum(terms), {**gradients, "x": dx}
+
+    def scalar(ops: Ops, at: Arrays) -> Array:
+        return ops.xp.sum(forward(ops, at)[0])
+
+    def terms(ops: Ops, at: Arrays) -> Array:
+        return forward(ops, at)[0]
+
+    counts = {"batch size": len(x), "number of outputs": dy.shape[-1]}
+    custom = foreign([layer])
+    return Problem(
+        title=f"layer {type(layer).__name__}",
+        at={**params, "x": x},
+        ops=ops,
+        scalar=scalar,
+        hand=hand,
+        counts=counts,
+        bias_rows=layer.penalized(),
+        foreign=custom,
+        unstated=custom is not None,
+        terms=terms,
+    )

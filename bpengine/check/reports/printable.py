@@ -1,0 +1,47 @@
+"""What both reports share: a verdict, findings, a table, notes and JSON, printed alike by Python and by the command line."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from bpengine.text_table import text_table
+
+
+class PrintableReport(ABC):
+    """A report as text and as JSON: `str()` returns all of it as text, `to_dict()` as plain values."""
+
+    heads: ClassVar[tuple[str, ...]]
+
+    @property
+    @abstractmethod
+    def passed(self) -> bool:
+        """True when nothing disagrees."""
+
+    @abstractmethod
+    def verdict(self) -> str:
+        """Return in a line whether the check passed, and of what."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return the cells of the table, under `heads`."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON."""
+
+    def findings(self) -> list[str]:
+        """Return a sentence for everything that is wrong."""
+        return []
+
+    def notes(self) -> list[tuple[str, str]]:
+        """Return what the table does not say, by name."""
+        return []
+
+    def table(self) -> str:
+        """Return the table as plain text."""
+        return "\n".join(text_table(self.heads, self.rows()))
+
+    def __str__(self) -> str:
+        parts = [[self.verdict()], self.findings(), [self.table()], [f"{name}: {text}" for name, text in self.notes()]]
+        return "\n\n".join("\n".join(part) for part in parts if part)
