@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -75,11 +74,3 @@ def element_name(element: Element) -> str:
     """Return "0.weight[2,1]"."""
     name, index = element
     return f"{name}[{','.join(map(str, index))}]"
-
-
-def require_target(y: Any) -> None:
-    """Raise ConfigError when no target is given: without one there is no loss, and no gradient."""
-    if y is None:
-        raise ConfigError(
-            "a gradient requires y, the targets: without them there is no loss. Pass y, one row per row of x."
-        )

@@ -1,1 +1,1 @@
-"""TODO: what this room holds."""
+"""English and Brazilian Portuguese: phrases by key (`phrases`), their translation (`translate`), messages (`message`)."""

@@ -1,1 +1,5 @@
-"""TODO: what this room holds."""
+"""How gradients flow through a network.
+
+sensitivity  every parameter's partial derivative, ranked
+health       dead and saturated units, vanishing and exploding layers
+"""

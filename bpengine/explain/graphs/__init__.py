@@ -1,1 +1,8 @@
-"""TODO: what this room holds."""
+"""The computational graph of a step.
+
+build        graph(): from a trace
+elements     nodes and edges
+graph        Graph: DOT, Mermaid, SVG
+dot_mermaid  the two text formats
+svg, svg_layout, svg_routes  the picture: boxes, their places, the edges' ways
+"""

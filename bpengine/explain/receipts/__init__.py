@@ -1,1 +1,8 @@
-"""TODO: what this room holds."""
+"""Receipts: a training step as JSON lines, and their verification with plain NumPy.
+
+write           a step as lines
+verify          every line derived again; verified: the result
+entries         one line taken apart, and what it must hold
+evaluate        a kernel's formula in extended precision, and whether a recorded array agrees with it
+backward_check  is the written backward pass the reverse of the forward pass?
+"""

@@ -17,10 +17,9 @@ from typing import Any, Final, TypeVar
 from bpengine.backend import HostArray
 from bpengine.errors import DataError
 from bpengine.explain.receipts.backward_check import BackwardCheck
-from bpengine.explain.receipts.closeness import SHAKES, differs, shaken
 from bpengine.explain.receipts.does_not_follow import DoesNotFollow, reason
 from bpengine.explain.receipts.entries import LONGEST, STATISTICS_KEPT, array_of, check_call, fails, kernel_of
-from bpengine.explain.receipts.evaluate import derive
+from bpengine.explain.receipts.evaluate import SHAKES, derive, differs, shaken
 from bpengine.explain.receipts.verified import Verified
 from bpengine.explain.receipts.write import FORMAT
 from bpengine.i18n.message import Message

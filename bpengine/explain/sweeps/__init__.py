@@ -1,1 +1,6 @@
-"""TODO: what this room holds."""
+"""The loss as a function of one or two parameters, and a fit's steps on it.
+
+sweep          sweep(): the curve or surface
+loss_function  the loss and its slopes at a point, all else frozen
+trajectory     the steps of a fit
+"""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bpengine.errors import ConfigError
-from bpengine.explain.lookup import Element, find_element, require_target
+from bpengine.explain.lookup import Element, find_element
+from bpengine.explain.trace.steps import require_target
 from bpengine.streams import dropout_counter
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.inputs import Rows, check_rows

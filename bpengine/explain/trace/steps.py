@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State
-from bpengine.explain.lookup import require_target
+from bpengine.errors import ConfigError
 from bpengine.explain.trace.crossings import Crossings, watched
 from bpengine.explain.trace.recorder import kernel_ops, record
 from bpengine.explain.trace.trace import Trace
@@ -49,6 +49,14 @@ def trace_steps(
             yield found
 
     return run()
+
+
+def require_target(y: Any) -> None:
+    """Raise ConfigError when no target is given: without one there is no loss, and no gradient."""
+    if y is None:
+        raise ConfigError(
+            "a gradient requires y, the targets: without them there is no loss. Pass y, one row per row of x."
+        )
 
 
 def _traced(

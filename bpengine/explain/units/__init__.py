@@ -1,1 +1,8 @@
-"""TODO: what this room holds."""
+"""One unit in one step: its sum, its gradient, its parameters and their update.
+
+explain      explain(): finds the numbers
+unit_result  UnitResult: the numbers
+explanation  Explanation: text, table, rows, JSON
+text, tables, labels  how they are written
+update       old value, slope, step, new value
+"""
