@@ -1,0 +1,157 @@
+"""The shape of the code in numbers: packages, files, functions, names, comments, and the ways through the files.
+
+    python -m tests.shape
+
+Files opened and moves between files are those of four routes that a reader follows call by call: fit, explain, check, and
+train from a file; a move is a call from one file of the project into another that goes on in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import statistics
+import sys
+import tempfile
+import tokenize
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [p for part in ("bpengine", "backends") for p in sorted((ROOT / part).rglob("*.py"))]
+SIBLINGS = ("figures", "examples", "peers", "benchmark", "training")  # files of one kind: up to 16 of them
+MANY, FEW = 16, 12
+POSITIONAL = 7
+
+
+def trees() -> dict[Path, ast.Module]:
+    """Return each source file as a tree."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+
+
+def class_names(files: dict[Path, ast.Module]) -> Counter[str]:
+    """Return how often each class name stands in the sources."""
+    return Counter(n.name for tree in files.values() for n in ast.walk(tree) if isinstance(n, ast.ClassDef))
+
+
+def file_names() -> Counter[str]:
+    """Return how often each file name stands in the sources."""
+    return Counter(path.name for path in SOURCES if path.name != "__init__.py")
+
+
+def files_in_rooms() -> dict[str, int]:
+    """Return how many files each package holds beside its own packages."""
+    rooms = {path.parent for path in SOURCES}
+    return {str(r.relative_to(ROOT)): sum(p.parent == r and p.name != "__init__.py" for p in SOURCES) for r in rooms}
+
+
+def crowded() -> dict[str, int]:
+    """Return the packages that hold more files than one can look over; kernels apart, where one file is one kernel."""
+    limits = {room: MANY if room.rsplit("/", 1)[-1] in SIBLINGS else FEW for room in files_in_rooms()}
+    return {room: n for room, n in files_in_rooms().items() if n > limits[room] and not room.endswith("kernels")}
+
+
+def functions(files: dict[Path, ast.Module]) -> list[tuple[int, str]]:
+    """Return the length of every function, and where it stands."""
+    return [
+        ((n.end_lineno or n.lineno) - n.lineno + 1, f"{path.relative_to(ROOT)}:{n.name}")
+        for path, tree in files.items()
+        for n in ast.walk(tree)
+        if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+
+
+def positional_calls(files: dict[Path, ast.Module]) -> list[str]:
+    """Return the calls that pass more values by position than one can tell apart."""
+    return [
+        f"{path.relative_to(ROOT)}:{n.lineno}"
+        for path, tree in files.items()
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and sum(not isinstance(a, ast.Starred) for a in n.args) > POSITIONAL
+    ]
+
+
+def comment_lines() -> tuple[int, int]:
+    """Return how many lines hold nothing but a comment, and how many lines there are."""
+    comments = lines = 0
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        lines += text.count("\n")
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        comments += sum(t.type == tokenize.COMMENT and not t.line[: t.start[1]].strip() for t in tokens)
+    return comments, lines
+
+
+def route(run: Callable[[], Any]) -> tuple[int, int]:
+    """Return how many files of the project a call goes through, and how many moves from one to another it makes at first.
+
+    A move counts once, however often it is made: a reader follows it once.
+    """
+    seen: set[str] = set()
+    moves: set[tuple[str, str]] = set()
+
+    def look(frame: Any, event: str, _: Any) -> None:
+        name = frame.f_code.co_filename
+        if event != "call" or not name.startswith(str(ROOT)) or name.startswith(str(ROOT / "tests")):
+            return
+        seen.add(name)
+        before = frame.f_back.f_code.co_filename if frame.f_back else name
+        if before != name and before.startswith(str(ROOT)):
+            moves.add((before, name))
+
+    sys.setprofile(look)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return len(seen), len(moves)
+
+
+def routes() -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the four routes: files opened, moves between files."""
+    import bpengine as bp
+    from bpengine.cli import main
+
+    xor = bp.data.load("xor")
+
+    def model() -> bp.Model:
+        return bp.Model(bp.Network(2, [bp.Dense(2, "sigmoid"), bp.Dense(1)], "half_sum_squares"), dtype="float64")
+
+    warm = model()  # imports are no calls
+    warm.fit(xor.x, xor.y, steps=1)
+    bp.explain(warm, xor.x, xor.y, layer=0, unit=0).text()
+    warm.check(xor.x, xor.y)
+    yield "fit", route(lambda: model().fit(xor.x, xor.y, steps=2))
+    yield "explain", route(lambda: bp.explain(warm, xor.x, xor.y, layer=0, unit=0).text())
+    yield "check", route(lambda: str(warm.check(xor.x, xor.y)))
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        rows = Path(folder) / "rows.csv"
+        rows.write_text("a,b,label\n" + "".join(f"{i},{i % 3},{'xy'[i % 2]}\n" for i in range(20)), encoding="utf-8")
+        line = ["train", str(rows), "--epochs", "2", "--layers", "3", "--out", str(Path(folder) / "m.safetensors"), "--force"]
+        main(line)
+        yield "train from a file", route(lambda: main(line))
+
+
+def report() -> Iterator[str]:
+    """Yield the numbers, a line each."""
+    files = trees()
+    sizes = [p.read_text(encoding="utf-8").count("\n") for p in SOURCES]
+    lengths = functions(files)
+    rooms = sorted(files_in_rooms().items(), key=lambda item: -item[1])
+    comments, lines = comment_lines()
+    yield f"files {len(SOURCES)}, lines {lines}; median file {statistics.median(sizes):.0f}, longest {max(sizes)}"
+    yield f"files in the fullest packages: {', '.join(f'{room} {n}' for room, n in rooms[:8])}; too many: {crowded() or 'none'}"
+    yield f"functions {len(lengths)}, median {statistics.median(n for n, _ in lengths):.0f} lines, longest {max(lengths)}"
+    yield f"class names that stand twice: {sorted(n for n, k in class_names(files).items() if k > 1) or 'none'}"
+    yield f"file names that stand twice: {sorted(n for n, k in file_names().items() if k > 1) or 'none'}"
+    yield f"lines that are a comment alone: {comments} ({comments / lines:.2%})"
+    yield f"calls with more than {POSITIONAL} values by position: {len(positional_calls(files))}"
+    for name, (opened, moves) in routes():
+        yield f"route of {name}: {opened} files, {moves} moves between files"
+
+
+if __name__ == "__main__":
+    print("\n".join(report()))
