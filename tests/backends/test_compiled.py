@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import compiled_epochs, openblas
-from bpengine_numpy.compiled.fused import inline
-from bpengine_numpy.compiled.natives import address, call_row, place
-from bpengine_numpy.compiled.program import Program
-from bpengine_numpy.compiled.threads import LEAST, Team, jobs, pieces, team
+from bpengine_numpy.numba_target import compiled_epochs
+from bpengine_numpy.numba_target.blas_threads import LEAST, Team, jobs, pieces, team
+from bpengine_numpy.numba_target.executable import Program
+from bpengine_numpy.numba_target.expressions import inline
+from bpengine_numpy.numba_target.native_functions import address, call_row, place
+from bpengine_numpy.numba_target.self_test import openblas
 from bpengine_steps.ir import Graph, Unrecordable
 from bpengine_steps.signature import Signature, leaves
 from bpengine_steps.tracing import Recorded
@@ -64,9 +65,11 @@ def one_after_another(count: int, jobs: Any) -> int:
 def test_same_bits_as_the_kernels(
     name: str, dtype: str, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.GRAIN", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.GRAIN", 1)
+    monkeypatch.setattr(
+        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+    )
     layers, loss, settings = FITS[name]
     penalties = [bp.L2(0.01), bp.L1(0.01), bp.L2(0.1, per_sample=True)] if "clip_norm" in settings else []
     model = bp.Model(bp.Network(4, layers, loss, penalties), Both(precision=dtype), dtype=dtype, seed=1)
@@ -83,8 +86,10 @@ def test_same_bits_over_many_rows(
     rows: int, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums and products over more rows than usual come in blocks, and are recorded so."""
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr(
+        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+    )
     layers = [bp.Dense(5, "tanh"), bp.BatchNorm(), bp.Dense(1, bias="column"), bp.Dense(2, bias=False), bp.LayerNorm()]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error"), Both(), seed=1)
     before = Both.steps
@@ -121,7 +126,7 @@ def test_same_bits_on_the_threads_of_openblas(
     lent: list[int] = []
     queue = jobs
     monkeypatch.setattr(
-        "bpengine_numpy.compiled.threads.jobs", lambda calls, e: lent.append(len(calls)) or queue(calls, e)
+        "bpengine_numpy.numba_target.blas_threads.jobs", lambda calls, e: lent.append(len(calls)) or queue(calls, e)
     )
     layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
     model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), Both(precision=dtype), dtype=dtype, seed=1)
@@ -365,7 +370,7 @@ def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch
     def broken(source: str) -> int:
         raise ImportError("no such compiler")
 
-    monkeypatch.setattr("bpengine_numpy.compiled.program.compiled", broken)
+    monkeypatch.setattr("bpengine_numpy.numba_target.executable.compiled", broken)
     epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     with pytest.warns(UserWarning, match="goes on without.*no such compiler"):
         state, _ = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(2))
@@ -427,8 +432,10 @@ def test_state_in_column_order_is_read_as_it_lies() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr(
+        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+    )
     layers = [*(bp.Dense(4, "tanh") for _ in range(26)), bp.Dense(2)]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error", [bp.L2(0.1)]), Both(), seed=0)
     before = Both.steps
@@ -441,7 +448,7 @@ def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypat
     def broken(*given: Any) -> Any:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(f"bpengine_numpy.compiled.program.{where}", broken)
+    monkeypatch.setattr(f"bpengine_numpy.numba_target.executable.{where}", broken)
     monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
     x = np.random.default_rng(0).normal(size=(40, 3))
     network = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "mean_squared_error")

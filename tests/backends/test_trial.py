@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import compiled_epochs, numpy_loops, openblas, threads, trial
-from bpengine_numpy.compiled.threads import Team
-from bpengine_numpy.compiled.trial import Verdict
+from bpengine_numpy.numba_target import blas_threads, compiled_epochs, ufunc_loops
+from bpengine_numpy.numba_target.blas_threads import Team
+from bpengine_numpy.numba_target.self_test import openblas, trial
+from bpengine_numpy.numba_target.self_test.trial import Verdict
 from bpengine_steps.disk import Cache
 from bpengine_steps.ir import Unrecordable
 
@@ -85,7 +86,7 @@ def test_loops_of_another_form_fail(changed: dict[str, Any], trouble: str, store
 
 
 def test_loops_with_other_numbers_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bpengine_numpy.compiled import trial_child
+    from bpengine_numpy.numba_target.self_test import trial_child
 
     assert trial_child.loops(trial.LOOPS) == ""
     call = trial_child._call
@@ -147,7 +148,7 @@ def test_a_queue_that_failed_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(openblas, "library", lambda: library._replace(threads=lambda: 4))
     for trouble, expected in (("", Team(library.execute, 4)), ("it crashed", Team(0, 1))):
         monkeypatch.setattr(openblas, "verdict", lambda trouble=trouble: Verdict("", trouble))
-        assert threads.team() == expected
+        assert blas_threads.team() == expected
 
 
 def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +161,10 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
 
     expected = losses()
     monkeypatch.setattr(openblas, "verdict", lambda: Verdict("it crashed", ""))
-    monkeypatch.setattr(numpy_loops, "strided_loop", cache(numpy_loops.strided_loop.__wrapped__))
-    monkeypatch.setattr("bpengine_numpy.compiled.binding.strided_loop", numpy_loops.strided_loop)
+    monkeypatch.setattr(ufunc_loops, "strided_loop", cache(ufunc_loops.strided_loop.__wrapped__))
+    monkeypatch.setattr("bpengine_numpy.numba_target.call_table.strided_loop", ufunc_loops.strided_loop)
     with pytest.raises(Unrecordable, match="it crashed"):
-        numpy_loops.strided_loop("exp", (np.dtype("f"), np.dtype("f")))
+        ufunc_loops.strided_loop("exp", (np.dtype("f"), np.dtype("f")))
     assert losses() == expected
 
 
@@ -186,7 +187,7 @@ def test_importing_and_building_a_model_starts_no_process() -> None:
     code = """
 import sys
 sys.addaudithook(lambda event, given: event == "subprocess.Popen" and print("started", given))
-import bpengine_numpy.compiled.openblas, bpengine_numpy.compiled.trial
+import bpengine_numpy.numba_target.self_test.openblas, bpengine_numpy.numba_target.self_test.trial
 import numpy as np, bpengine as bp
 model = bp.Model(bp.Network(2, [bp.Dense(2), bp.Dense(1)], "mean_squared_error"))
 model.fit(np.ones((4, 2)), np.ones(4), epochs=1)

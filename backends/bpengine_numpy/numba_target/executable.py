@@ -11,11 +11,11 @@ from bpengine_steps.ir import HostArray, needed
 from bpengine_steps.recorded import record
 from bpengine_steps.signature import Signature, Tree, leaves, rebuilt
 
-from bpengine_numpy.compiled.binding import Binding
-from bpengine_numpy.compiled.fused import inline
-from bpengine_numpy.compiled.loops import Loop, compiled, on_disk
-from bpengine_numpy.compiled.machine import drive
-from bpengine_numpy.compiled.schedule import make_schedule
+from bpengine_numpy.numba_target.call_table import Binding
+from bpengine_numpy.numba_target.codegen import Loop, compiled, on_disk
+from bpengine_numpy.numba_target.expressions import inline
+from bpengine_numpy.numba_target.interpreter import drive
+from bpengine_numpy.numba_target.schedule import make_schedule
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
 

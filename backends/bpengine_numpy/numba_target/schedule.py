@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bpengine_steps.ir import Node, needed
 
-from bpengine_numpy.compiled.fusion import Unit, is_elementwise, units
+from bpengine_numpy.numba_target.fusion import Unit, is_elementwise, units
 
 ALIGN = 64  # bytes: a cache line, and the widest vector
 

@@ -14,8 +14,8 @@ from bpengine_steps.ir import Unrecordable
 from llvmlite import ir
 from numba import cfunc
 
-from bpengine_numpy.compiled.machine_code import Code, target_machine
-from bpengine_numpy.compiled.natives import SIGNATURE
+from bpengine_numpy.numba_target.native_functions import SIGNATURE
+from bpengine_numpy.numba_target.object_code.machine_code import Code, target_machine
 
 _EXCEPTION = ".const.picklebuf"  # where Numba keeps an exception that a function may raise
 _CLEANING = (
@@ -30,7 +30,7 @@ def build(source: str, prefix: str) -> Code:
     """
     names: dict[str, Any] = {"__name__": prefix}
     code = compile(source, f"<{prefix}>", "exec")
-    exec(code, names)  # nosec B102 # text that `loops` has made from a table
+    exec(code, names)  # nosec B102 # text that `codegen` has made from a table
     machine = target_machine()
     symbols = tuple(f"{prefix}_{k}" for k in range(len(names["FUNCTIONS"])))
     module = llvm.parse_assembly("")

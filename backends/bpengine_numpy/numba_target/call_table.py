@@ -10,14 +10,14 @@ import numpy as np
 from bpengine_steps.ir import HostArray, Node, Unrecordable
 from bpengine_steps.signature import Path
 
-from bpengine_numpy.compiled import machine, threads
-from bpengine_numpy.compiled.fusion import Unit
-from bpengine_numpy.compiled.numpy_loops import strided_loop
-from bpengine_numpy.compiled.schedule import ALIGN
 from bpengine_numpy.denormals import environment
+from bpengine_numpy.numba_target import blas_threads, interpreter
+from bpengine_numpy.numba_target.fusion import Unit
+from bpengine_numpy.numba_target.schedule import ALIGN
+from bpengine_numpy.numba_target.ufunc_loops import strided_loop
 
 if TYPE_CHECKING:
-    from bpengine_numpy.compiled.program import Program
+    from bpengine_numpy.numba_target.executable import Program
 
 
 class Binding:
@@ -41,7 +41,7 @@ class Binding:
         for node, array in given:
             _require_same(node, array)
         arrays = {node.number: array for node, array in given} | program.constants
-        self._team, self._environment, self._queues = threads.team(), environment(), list[HostArray]()
+        self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
         self._rooms = list[HostArray]()
         self._order = None if order is None else np.ascontiguousarray(order)
         _require_order([*arrays.values(), *data, lr])
@@ -76,21 +76,21 @@ class Binding:
             for node, array in zip(self._program.rows, data, strict=True):
                 yield self._together([*self._taken(node, array.ctypes.data, order)])
         rate = self._address(self._program.rate)
-        yield _call(machine.TAKE_ROWS, rate, lr.ctypes.data, 0, cell, 1, lr.itemsize, 0, 1, 0)
+        yield _call(interpreter.TAKE_ROWS, rate, lr.ctypes.data, 0, cell, 1, lr.itemsize, 0, 1, 0)
 
     def _taken(self, node: Node, source: int, order: HostArray) -> Iterator[list[int]]:
         """Take the step's rows of an array, a part of them on each thread."""
         batch, width = node.shape[0], node.dtype.itemsize * prod(node.shape[1:])
-        for first, rows in threads.pieces(batch, batch * width, self._team.size):
+        for first, rows in blas_threads.pieces(batch, batch * width, self._team.size):
             where = (self._address(node) + first * width, source, order.ctypes.data, self.cell.ctypes.data)
-            yield _call(machine.TAKE_ROWS, *where, rows, width, order.itemsize, batch, first)
+            yield _call(interpreter.TAKE_ROWS, *where, rows, width, order.itemsize, batch, first)
 
     def _together(self, calls: list[list[int]]) -> list[int]:
         """Return one call that makes several at the same time, each on a thread."""
         if len(calls) == 1:
             return calls[0]
-        self._queues.append(threads.jobs(calls, self._environment))
-        return _call(machine.TOGETHER, self._team.execute, len(calls), self._queues[-1].ctypes.data)
+        self._queues.append(blas_threads.jobs(calls, self._environment))
+        return _call(interpreter.TOGETHER, self._team.execute, len(calls), self._queues[-1].ctypes.data)
 
     def _work(self) -> Iterator[list[int]]:
         for unit in self._program.schedule.order:
@@ -101,11 +101,11 @@ class Binding:
         for p, node in self._program.changed.items():
             if node.number not in self._program.schedule.in_place:
                 target, width = self._address(self._program.inputs[p]), node.size * node.dtype.itemsize
-                yield _call(machine.COPY_BLOCK, target, self._address(node), 1, width, 0, 0)
+                yield _call(interpreter.COPY_BLOCK, target, self._address(node), 1, width, 0, 0)
         for name, node in self._program.reports.items():
             width = node.size * node.dtype.itemsize
             where = (reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
-            yield _call(machine.PUT_REPORT, *where)
+            yield _call(interpreter.PUT_REPORT, *where)
 
     def _calls(self, unit: Unit) -> Iterator[list[int]]:
         node = unit.nodes[0]
@@ -128,10 +128,10 @@ class Binding:
 
     def _fused(self, function: int, arguments: list[int]) -> list[int]:
         """Return the call of a pass; the arguments of one over many arrays lie elsewhere."""
-        if len(arguments) < machine.ROW:
+        if len(arguments) < interpreter.ROW:
             return _call(function, *arguments)
         self._rooms.append(np.array(arguments, np.int64))
-        return _call(machine.ELSEWHERE, function, self._rooms[-1].ctypes.data)
+        return _call(interpreter.ELSEWHERE, function, self._rooms[-1].ctypes.data)
 
     def _matmul(self, node: Node) -> list[int]:
         a, b = node.inputs
@@ -142,14 +142,14 @@ class Binding:
 
     def _elementwise(self, node: Node) -> Iterator[list[int]]:
         steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]
-        for first, size in threads.pieces(node.size, node.size * sum(steps), self._team.size, threads.GRAIN):
+        for first, size in blas_threads.pieces(node.size, node.size * sum(steps), self._team.size, blas_threads.GRAIN):
             yield self._strided(node.info, node, [size], steps, first)
 
     def _strided(self, ufunc: str, node: Node, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
         """Call NumPy's loop from the first element on, or from another."""
         loop = strided_loop(ufunc, tuple(n.dtype for n in node.inputs))
         data = [self._address(n) + first * step for n, step in zip((*node.inputs, node), steps, strict=False)]
-        return _call(machine.NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
+        return _call(interpreter.NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
 
     def _reduction(self, node: Node) -> list[int]:
         (given,) = node.inputs
@@ -158,18 +158,18 @@ class Binding:
         loop = strided_loop(ufunc, (given.dtype, given.dtype))
         what = (lines, given.size // lines, node.dtype.itemsize, int(ufunc != "add"))
         where = (self._address(node), self._address(given))
-        return _call(machine.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
+        return _call(interpreter.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
 
     def _block_sums(self, node: Node) -> Iterator[list[int]]:
         """Reduce the rows of each block, some blocks on each thread."""
         (given,) = node.inputs
         loop, item = strided_loop(node.info[0], (given.dtype, given.dtype)), node.dtype.itemsize
         blocks, rows, columns = given.shape
-        for first, count in threads.pieces(blocks, given.size * item, self._team.size):
+        for first, count in blas_threads.pieces(blocks, given.size * item, self._team.size):
             self._rooms.append(np.zeros(7, np.int64))
             where = self._address(node) + first * columns * item, self._address(given) + first * rows * columns * item
             what = (count, rows, columns, item, int(node.info[0] != "add"))
-            yield _call(machine.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
+            yield _call(interpreter.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
     def _concatenation(self, node: Node) -> Iterator[list[int]]:
         """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""
@@ -177,7 +177,7 @@ class Binding:
         lines, pitch = prod(node.shape[: node.info]), prod(node.shape[node.info :]) * item
         for part in node.inputs:
             width = prod(part.shape[node.info :]) * item
-            yield _call(machine.COPY_BLOCK, target, self._address(part), lines, width, pitch, width)
+            yield _call(interpreter.COPY_BLOCK, target, self._address(part), lines, width, pitch, width)
             target += width
 
 
@@ -195,7 +195,7 @@ def _require_order(arrays: Iterable[HostArray]) -> None:
 
 
 def _call(function: int, *arguments: Any) -> list[int]:
-    return _padded([function, *arguments], machine.ROW)
+    return _padded([function, *arguments], interpreter.ROW)
 
 
 def _padded(values: list[int], length: int) -> list[int]:

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from bpengine_numpy.compiled.layout import ITEM, MOVED, NUMPY_LOOP, POINTERS, ROW
+from bpengine_numpy.numba_target.table_layout import ITEM, MOVED, NUMPY_LOOP, POINTERS, ROW
 
 _INT, _BYTE = ir.IntType(64), ir.IntType(8)
 SIGNATURE = types.void(types.CPointer(types.int64))

@@ -1,19 +1,15 @@
 """Compiled epochs for the NumPy backend: the training step recorded once, then run without Python between its kernels.
 
-fused       which operations are computed inside fused loops, and how they are written
-fusion      which operations share a pass over memory
-schedule    in what order, and where every array lies
-loops       a pass as code
-numpy_loops NumPy's own inner loops (matrix products, exp, log ...) by address
-threads     OpenBLAS's, which share the long passes
-openblas    the queue that they take their work from
-trial       a self-test of NumPy's loops and OpenBLAS's queue, in a process of its own (`trial_child`)
-machine     runs the list of native calls
-natives     its functions, `layout` their rows
-building    code to object code, by Numba
-machine_code  what is kept of a compiled text
-objects     object code, kept on disk and brought into the process by LLVM
-program     the list, bound to memory
+expressions      which operations are computed inside fused loops, and how they are written
+codegen          a pass as code
+ufunc_loops      NumPy's own inner loops (matrix products, exp, log ...) by address
+blas_threads     OpenBLAS's, which share the long passes
+call_table       the calls of a step with the addresses of one run's arrays
+interpreter      runs that table
+native_functions its functions, `table_layout` their rows
+executable       a plan compiled, and run
+object_code      code to object code by Numba, kept on disk and brought into the process by LLVM
+self_test        of NumPy's loops and OpenBLAS's queue, in a process of its own
 
 What is recorded, and when it pays to compile, is `bpengine_steps`.
 
@@ -32,7 +28,7 @@ if TYPE_CHECKING:
     from bpengine_steps.signature import Signature
 
     from bpengine.backend import State, Step
-    from bpengine_numpy.compiled.program import Program
+    from bpengine_numpy.numba_target.executable import Program
 
 
 def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
@@ -44,12 +40,15 @@ def disk_cache() -> Cache:
     """Return what is kept on disk, with what was tested on this machine."""
     from bpengine_steps.disk import LIMIT, Cache
 
-    from bpengine_numpy.compiled import objects, openblas
+    from bpengine_numpy.numba_target.object_code import loop_cache
+    from bpengine_numpy.numba_target.self_test import openblas
 
-    return Cache(objects.store().folder, LIMIT, openblas.notes)
+    return Cache(loop_cache.store().folder, LIMIT, openblas.notes)
 
 
 def _program(step: Step, state: State, signature: Signature) -> Program:
-    from bpengine_numpy.compiled.program import Program  # imports Numba, which takes a second: only once it is needed
+    from bpengine_numpy.numba_target.executable import (
+        Program,  # imports Numba, which takes a second: only once it is needed
+    )
 
     return Program(step, state, signature)

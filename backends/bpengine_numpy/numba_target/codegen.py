@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from bpengine_steps.ir import DType, HostArray, Node, Unrecordable, contiguous
 
-from bpengine_numpy.compiled import threads
-from bpengine_numpy.compiled.fused import template
-from bpengine_numpy.compiled.fusion import Unit
-from bpengine_numpy.compiled.layout import ITEM
-from bpengine_numpy.compiled.objects import addresses, on_disk
+from bpengine_numpy.numba_target import blas_threads
+from bpengine_numpy.numba_target.expressions import template
+from bpengine_numpy.numba_target.fusion import Unit
+from bpengine_numpy.numba_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.numba_target.table_layout import ITEM
 
 __all__ = ["Block", "Loop", "compiled", "on_disk"]
 
@@ -26,7 +26,7 @@ _HEAD = """import math
 import numpy as np
 from numba import carray
 
-from bpengine_numpy.compiled.natives import address
+from bpengine_numpy.numba_target.native_functions import address
 
 
 def loop(p):
@@ -110,9 +110,9 @@ class Loop:
         sizes = (n.dtype.itemsize for n, way in zip(self.arrays, self._ways, strict=True) if way is _FULL)
         moved = self.rows * self.columns * sum(sizes)
         if self.rows == 1 or self.unit.sums:
-            found = threads.pieces(self.columns, moved, most, threads.GRAIN)
+            found = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
             return [Block(0, self.rows, first, length) for first, length in found]
-        return [Block(first, length, 0, self.columns) for first, length in threads.pieces(self.rows, moved, most)]
+        return [Block(first, length, 0, self.columns) for first, length in blas_threads.pieces(self.rows, moved, most)]
 
     def arguments(self, block: Block, addresses: Sequence[int]) -> list[int]:
         """Return what the code is called with for a block, given where the arrays begin."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from bpengine_steps.grouping import merged
 from bpengine_steps.ir import Node
 
-from bpengine_numpy.compiled.fused import template
+from bpengine_numpy.numba_target.expressions import template
 
 
 @dataclass(eq=False)

@@ -12,8 +12,8 @@ import ctypes
 import numpy as np
 from bpengine_steps.ir import HostArray
 
-from bpengine_numpy.compiled.layout import ITEM, NUMPY_LOOP, ROW
-from bpengine_numpy.compiled.objects import addresses
+from bpengine_numpy.numba_target.object_code.loop_cache import addresses
+from bpengine_numpy.numba_target.table_layout import ITEM, NUMPY_LOOP, ROW
 
 __all__ = ["ITEM", "NUMPY_LOOP", "ROW", "drive"]
 
@@ -28,7 +28,7 @@ __all__ = ["ITEM", "NUMPY_LOOP", "ROW", "drive"]
     COPY_BLOCK,
     REDUCE_LINES,
     REDUCE_BLOCKS,
-) = addresses("from bpengine_numpy.compiled.natives import FUNCTIONS")  # in this order
+) = addresses("from bpengine_numpy.numba_target.native_functions import FUNCTIONS")  # in this order
 
 _drive = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(DRIVE)  # other threads of Python run meanwhile
 
