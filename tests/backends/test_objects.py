@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed
-from bpengine_numpy.numba_target.executable import Program
+from bpengine_numpy.numba_target import compiled_step
 from bpengine_numpy.numba_target.object_code import loop_cache, numba_build
 from bpengine_steps.disk import Cache
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature
 
 import bpengine as bp
@@ -175,7 +175,7 @@ def test_code_stands_by_itself(fresh: Fresh) -> None:
 
 def test_a_function_that_may_raise_is_refused(fresh: Fresh) -> None:
     source = "def f(p):\n    if p[0] == 7:\n        raise ValueError('seven')\n\nFUNCTIONS = (f,)\n"
-    with pytest.raises(Unrecordable, match="that may raise"):
+    with pytest.raises(Untraceable, match="that may raise"):
         loop_cache.addresses(source)
 
 
@@ -185,7 +185,7 @@ def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> 
 
     class Recording(NumpyBackend):
         def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
-            program = Program(step, state, Signature.of(state, data, order, lr))
+            program = compiled_step(step, state, Signature.of(state, data, order, lr))
             found.update(loop.source for loop in program.loops.values())
             return super().run_epoch(step, state, data, order, lr)
 

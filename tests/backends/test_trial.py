@@ -17,7 +17,7 @@ from bpengine_numpy.numba_target.blas_threads import Team
 from bpengine_numpy.numba_target.self_test import openblas, trial
 from bpengine_numpy.numba_target.self_test.trial import Verdict
 from bpengine_steps.disk import Cache
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 
 import bpengine as bp
 from bpengine.backend import Backend
@@ -163,7 +163,7 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
     monkeypatch.setattr(openblas, "verdict", lambda: Verdict("it crashed", ""))
     monkeypatch.setattr(ufunc_loops, "strided_loop", cache(ufunc_loops.strided_loop.__wrapped__))
     monkeypatch.setattr("bpengine_numpy.numba_target.call_table.strided_loop", ufunc_loops.strided_loop)
-    with pytest.raises(Unrecordable, match="it crashed"):
+    with pytest.raises(Untraceable, match="it crashed"):
         ufunc_loops.strided_loop("exp", (np.dtype("f"), np.dtype("f")))
     assert losses() == expected
 

@@ -1,63 +1,82 @@
-"""Binding: a program's calls with the addresses of one run's arrays, as the table the machine works through."""
+"""The call table: a plan's calls with the addresses of one run's arrays, as the interpreter works through it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from bpengine_steps.ir import HostArray, Node, Unrecordable
-from bpengine_steps.signature import Path
+from bpengine_steps.ir import FusionGroup, HostArray, Node, Path, Untraceable
+from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_numpy.denormals import environment
 from bpengine_numpy.numba_target import blas_threads, interpreter
-from bpengine_numpy.numba_target.fusion import Unit
-from bpengine_numpy.numba_target.schedule import ALIGN
+from bpengine_numpy.numba_target.codegen import Loop
+from bpengine_numpy.numba_target.target import NumbaTarget
 from bpengine_numpy.numba_target.ufunc_loops import strided_loop
 
-if TYPE_CHECKING:
-    from bpengine_numpy.numba_target.executable import Program
+
+@dataclass(frozen=True, eq=False)
+class CompiledLoop:
+    """A pass as code, and the address of its machine code."""
+
+    loop: Loop
+    address: int
 
 
-class Binding:
-    """One run's memory: `table` is what the machine runs, `cell` counts steps, `halted` is what it looks at after each."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunArrays:
+    """What one run works on: the state by path, the data, its rows by step, the rates, and where reports go."""
 
-    def __init__(
-        self,
-        program: Program,
-        state: Mapping[Path, HostArray],
-        data: tuple[HostArray, ...],
-        order: HostArray | None,
-        lr: HostArray,
-        reports: Mapping[str, HostArray],
-    ) -> None:
-        self._program = program
-        self._arena = _aligned(program.schedule.arena)
+    state: Mapping[Path, HostArray]
+    data: tuple[HostArray, ...]
+    order: HostArray | None
+    lr: HostArray
+    reports: Mapping[str, HostArray]
+
+
+class CallTable:
+    """One run's calls: `table` is what the interpreter runs, `cell` counts steps, `halted` is what it looks at after each.
+
+    Raises Untraceable for arrays that the calls cannot take.
+    """
+
+    def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, CompiledLoop], arrays: RunArrays) -> None:
+        self._plan, self._loops, self._memory = plan, loops, plan.memory
+        self._run = arrays  # held: the table knows only addresses
+        step = plan.step
+        self._arena = _aligned(self._memory.size)
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
-        given = [(node, state[p]) for p, node in program.inputs.items()]
-        if order is None:
-            given += zip(program.rows, data, strict=True)
+        given = [(node, arrays.state[p]) for p, node in step.inputs.items()]
+        if arrays.order is None:
+            given += zip(step.rows, arrays.data, strict=True)
         for node, array in given:
             _require_same(node, array)
-        arrays = {node.number: array for node, array in given} | program.constants
+        told = (node.base for node in step.reports.values())  # which the tail reads from memory, constants as well
+        self._constants = self._memory.constants | {
+            node.number: np.ascontiguousarray(node.info) for node in told if node.op == "constant"
+        }
+        held = {node.number: array for node, array in given} | self._constants
+        _require_order([*held.values(), *arrays.data, arrays.lr])
         self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
         self._rooms = list[HostArray]()
-        self._order = None if order is None else np.ascontiguousarray(order)
-        _require_order([*arrays.values(), *data, lr])
-        self._held = (arrays, data, lr, reports)  # the table knows only addresses
-        self._addresses = {number: array.ctypes.data for number, array in arrays.items()}
-        for p, node in program.changed.items():
-            if node.number in program.schedule.in_place:
-                self._addresses[node.number] = self._addresses[program.inputs[p].number]
-        self.table = np.array([*self._fetch(data, lr), *self._work(), *self._keep(reports)], np.int64)
+        self._order = None if arrays.order is None else np.ascontiguousarray(arrays.order)
+        self._addresses = {number: array.ctypes.data for number, array in held.items()}
+        for p, node in step.changed.items():
+            if node.number in self._memory.in_place:
+                self._addresses[node.number] = self._addresses[step.inputs[p].number]
+        self.table = np.array(
+            [*self._fetch(), *(call for group in plan.groups for call in self._calls(group))], np.int64
+        )
         self.halted = self._halted()
 
     def _halted(self) -> HostArray:
-        node = self._program.reports.get("halt")
+        node = self._plan.step.reports.get("halt")
         if node is None or node.op == "constant":
             return np.zeros(1, bool)
-        place = self._program.schedule.places[node.base.number]
+        place = self._memory.places[node.base.number]
         halted = self._arena[place : place + 1].view(bool)
         halted[0] = False
         return halted
@@ -66,16 +85,16 @@ class Binding:
         """Return where a node's first element lies."""
         home = self._addresses.get(node.base.number)
         if home is None:
-            home = self._arena.ctypes.data + self._program.schedule.places[node.base.number]
+            home = self._arena.ctypes.data + self._memory.places[node.base.number]
         return int(home + node.offset * node.dtype.itemsize)
 
-    def _fetch(self, data: tuple[HostArray, ...], lr: HostArray) -> Iterator[list[int]]:
+    def _fetch(self) -> Iterator[list[int]]:
         """Bring the step's rows and its learning rate."""
-        cell, order = self.cell.ctypes.data, self._order
-        if order is not None:
-            for node, array in zip(self._program.rows, data, strict=True):
-                yield self._together([*self._taken(node, array.ctypes.data, order)])
-        rate = self._address(self._program.rate)
+        cell, lr = self.cell.ctypes.data, self._run.lr
+        if self._order is not None:
+            for node, array in zip(self._plan.step.rows, self._run.data, strict=True):
+                yield self._together([*self._taken(node, array.ctypes.data, self._order)])
+        rate = self._address(self._plan.step.rate)
         yield _call(interpreter.TAKE_ROWS, rate, lr.ctypes.data, 0, cell, 1, lr.itemsize, 0, 1, 0)
 
     def _taken(self, node: Node, source: int, order: HostArray) -> Iterator[list[int]]:
@@ -92,30 +111,34 @@ class Binding:
         self._queues.append(blas_threads.jobs(calls, self._environment))
         return _call(interpreter.TOGETHER, self._team.execute, len(calls), self._queues[-1].ctypes.data)
 
-    def _work(self) -> Iterator[list[int]]:
-        for unit in self._program.schedule.order:
-            yield from self._calls(unit)
+    def _calls(self, group: FusionGroup) -> Iterator[list[int]]:
+        if group.kind == "pass":
+            compiled = self._loops[group]
+            addresses = [self._address(node) for node in compiled.loop.arrays]
+            blocks = compiled.loop.blocks(self._team.size)
+            yield self._together([self._fused(compiled.address, compiled.loop.arguments(b, addresses)) for b in blocks])
+        elif group.kind == "copy":
+            yield self._copy(group)
+        elif group.kind == "tail":
+            yield from self._append_reports()
+        else:
+            yield from self._single(group.nodes[0])
 
-    def _keep(self, reports: Mapping[str, HostArray]) -> Iterator[list[int]]:
-        """Copy new state that could not be written in place, and append the reports."""
-        for p, node in self._program.changed.items():
-            if node.number not in self._program.schedule.in_place:
-                target, width = self._address(self._program.inputs[p]), node.size * node.dtype.itemsize
-                yield _call(interpreter.COPY_BLOCK, target, self._address(node), 1, width, 0, 0)
-        for name, node in self._program.reports.items():
+    def _copy(self, group: FusionGroup) -> list[int]:
+        """Copy a new state that could not be written in place."""
+        (new,), old = group.nodes, group.replaced
+        assert old is not None  # a copy has one
+        width = new.size * new.dtype.itemsize
+        return _call(interpreter.COPY_BLOCK, self._address(old), self._address(new), 1, width, 0, 0)
+
+    def _append_reports(self) -> Iterator[list[int]]:
+        for name, node in self._plan.step.reports.items():
             width = node.size * node.dtype.itemsize
-            where = (reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
+            where = (self._run.reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
             yield _call(interpreter.PUT_REPORT, *where)
 
-    def _calls(self, unit: Unit) -> Iterator[list[int]]:
-        node = unit.nodes[0]
-        if unit.fused:
-            assert self._program.functions is not None
-            loop = self._program.loops[id(unit)]
-            function, addresses = self._program.functions[id(unit)], [self._address(n) for n in loop.arrays]
-            blocks = loop.blocks(self._team.size)
-            yield self._together([self._fused(function, loop.arguments(block, addresses)) for block in blocks])
-        elif node.op == "matmul":
+    def _single(self, node: Node) -> Iterator[list[int]]:
+        if node.op == "matmul":
             yield self._matmul(node)
         elif node.op == "ufunc":
             yield self._together([*self._elementwise(node)])
@@ -182,16 +205,16 @@ class Binding:
 
 
 def _require_same(node: Node, array: HostArray) -> None:
-    """Raise Unrecordable for an array that is not what the step was recorded for."""
+    """Raise Untraceable for an array that is not what the step was recorded for."""
     if (array.shape, array.dtype) != (node.shape, node.dtype):
-        raise Unrecordable(f"an array {array.dtype}{array.shape} in place of {node.dtype}{node.shape}")
+        raise Untraceable(f"an array {array.dtype}{array.shape} in place of {node.dtype}{node.shape}")
 
 
 def _require_order(arrays: Iterable[HostArray]) -> None:
-    """Raise Unrecordable for an array that the program's calls would read in another order than its own."""
+    """Raise Untraceable for an array that the calls would read in another order than its own."""
     for array in arrays:
         if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
-            raise Unrecordable(f"an array that does not lie in C order: shape {array.shape}, strides {array.strides}")
+            raise Untraceable(f"an array that does not lie in C order: shape {array.shape}, strides {array.strides}")
 
 
 def _call(function: int, *arguments: Any) -> list[int]:
@@ -200,12 +223,12 @@ def _call(function: int, *arguments: Any) -> list[int]:
 
 def _padded(values: list[int], length: int) -> list[int]:
     if len(values) > length:
-        raise Unrecordable(f"a pass over {len(values)} arrays and numbers, of {length} at most")
+        raise Untraceable(f"a pass over {len(values)} arrays and numbers, of {length} at most")
     return values + [0] * (length - len(values))
 
 
 def _aligned(size: int) -> HostArray:
     """Return bytes that begin at a cache line, whatever is in them: zeros would come in small pages, each a fault."""
-    raw = np.empty(size + ALIGN, np.uint8)
-    start = -raw.ctypes.data % ALIGN
+    raw = np.empty(size + NumbaTarget.alignment, np.uint8)
+    start = -raw.ctypes.data % NumbaTarget.alignment
     return raw[start : start + size]

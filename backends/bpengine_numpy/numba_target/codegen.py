@@ -1,4 +1,4 @@
-"""Fused loops: a unit written out as one pass over memory, compiled by Numba and kept on disk.
+"""Fused loops: a pass over memory written out as code, compiled by Numba and kept on disk.
 
 The code depends on the operations and on how each operand lies in memory, not on sizes, addresses or numbers such as a rate
 or 1 / batch, which it reads from a table: layers, networks, settings and batch sizes share it.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from bpengine_steps.ir import DType, HostArray, Node, Unrecordable, contiguous
+from bpengine_steps.access import FULL, ONE, ROW, AccessPattern, access
+from bpengine_steps.ir import DType, FusionGroup, HostArray, Node, Untraceable, axes
+from bpengine_steps.memory_plan import MemoryPlan
 
 from bpengine_numpy.numba_target import blas_threads
 from bpengine_numpy.numba_target.expressions import template
-from bpengine_numpy.numba_target.fusion import Unit
 from bpengine_numpy.numba_target.object_code.loop_cache import addresses, on_disk
 from bpengine_numpy.numba_target.table_layout import ITEM
 
@@ -42,30 +44,6 @@ AHEAD = (
 _SHIFTS = ("right_shift", "left_shift")  # by a number that is known the code is faster; it is a part of the mathematics
 
 
-class Way(NamedTuple):
-    """How an array lies along the rows and columns of a pass: what one row or column further means, in elements.
-
-    For "steps" `element` is given the code of both.
-    """
-
-    name: str  # "full", "row", "column", "one", or "steps"
-    down: int = 0
-    along: int = 0
-
-    @property
-    def extent(self) -> str:
-        """The shape that the code gives the array."""
-        return {"full": "(R, C)", "row": "C", "column": "R"}.get(self.name, "1")
-
-    def element(self, down: str, along: str) -> str:
-        """Return the code of an element, given that of the steps."""
-        known = {"full": "[i, j]", "row": "[j]", "column": "[i]", "one": "[0]"}
-        return known.get(self.name) or f"[i * {down} + j * {along}]"
-
-
-_FULL, _ROW, _COLUMN, _ONE = Way("full"), Way("row", 0, 1), Way("column", 1, 0), Way("one")
-
-
 class Block(NamedTuple):
     """A part of a pass that is computed by itself."""
 
@@ -75,13 +53,12 @@ class Block(NamedTuple):
     columns: int
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Loop:
-    """A unit's code, and what its arguments are: see AHEAD, then the memory of each node in `arrays`."""
+    """A pass as code, and what its arguments are: see AHEAD, then the memory of each node in `arrays`."""
 
-    unit: Unit
-    stored: set[int]  # numbers of the nodes that others need in memory
-    shares: dict[int, Node]  # number of a stored node -> the operand whose memory it takes over
+    group: FusionGroup
+    memory: MemoryPlan
     rows: int = 1
     columns: int = 1
     arrays: list[Node] = field(default_factory=list)
@@ -89,9 +66,12 @@ class Loop:
     numbers: HostArray = field(init=False)  # what the code reads by the last of the arguments AHEAD
 
     def __post_init__(self) -> None:
-        self.rows, self.columns = self._extent()
+        self._sums = [node for node in self.group.nodes if node.op == "reduce"]
+        whole = (n.shape for n in self.group.nodes if n.op == "ufunc")
+        self._shape = next(whole, self.group.nodes[0].inputs[0].shape)
+        self.rows, self.columns = self._lines()
         self._names: dict[int, str] = {}
-        self._ways: list[Way] = []
+        self._patterns: list[AccessPattern] = []
         self._numbers: dict[tuple[str, bytes], str] = {}
         body = self._body()
         before = [f"    a{k} = {self._declaration(k)}" for k in range(len(self.arrays))]
@@ -100,74 +80,73 @@ class Loop:
             for k, ((kind, _), name) in enumerate(self._numbers.items())
         ]
         self.numbers = np.frombuffer(b"".join(bits for _, bits in self._numbers) or bytes(ITEM), np.int64)
-        zeros = [f"        {self._names[s.number]}[j] = 0" for s in self.unit.sums]
+        zeros = [f"        {self._names[s.number]}[j] = 0" for s in self._sums]
         first = ["    for j in range(N):", *zeros] if zeros else []
         lines = [*before, *first, "    for i in range(R):", "        for j in range(N):", *body]
         self.source = _HEAD + "\n".join(lines) + _TAIL
 
     def blocks(self, most: int) -> list[Block]:
         """Cut the pass into at most so many blocks of about equal size; sums over the rows keep theirs together."""
-        sizes = (n.dtype.itemsize for n, way in zip(self.arrays, self._ways, strict=True) if way is _FULL)
+        sizes = (n.dtype.itemsize for n, pattern in zip(self.arrays, self._patterns, strict=True) if pattern == FULL)
         moved = self.rows * self.columns * sum(sizes)
-        if self.rows == 1 or self.unit.sums:
+        if self.rows == 1 or self._sums:
             found = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
             return [Block(0, self.rows, first, length) for first, length in found]
         return [Block(first, length, 0, self.columns) for first, length in blas_threads.pieces(self.rows, moved, most)]
 
     def arguments(self, block: Block, addresses: Sequence[int]) -> list[int]:
         """Return what the code is called with for a block, given where the arrays begin."""
-        given = zip(self.arrays, self._ways, addresses, strict=True)
+        given = zip(self.arrays, self._patterns, addresses, strict=True)
         return [
             block.rows,
             self.columns,
             block.columns,
             self.numbers.ctypes.data,
-            *(at + self._shift(way, block) * node.dtype.itemsize for node, way, at in given),
+            *(at + self._shift(pattern, block) * node.dtype.itemsize for node, pattern, at in given),
         ]
 
-    def _shift(self, way: Way, block: Block) -> int:
-        if way is _FULL:
+    def _shift(self, pattern: AccessPattern, block: Block) -> int:
+        if pattern == FULL:
             return block.row * self.columns + block.column
-        return block.row * way.down + block.column * way.along
+        return block.row * pattern.down + block.column * pattern.along
 
-    def _extent(self) -> tuple[int, int]:
-        shape = self.unit.shape
-        size = int(np.prod(shape))
-        if not self.unit.sums and all(_way(n, shape) in (_FULL, _ONE) for n in self.unit.reads):
-            return 1, size  # nothing depends on the row: one long line
-        if len(shape) > 2:
-            raise Unrecordable(f"broadcasting in {len(shape)} dimensions")
-        return (shape[0], shape[1]) if len(shape) == 2 else (1, size)
+    def _lines(self) -> tuple[int, int]:
+        """Return the rows and columns that the pass runs over; where nothing depends on the row, one long line."""
+        lengths = axes(self._shape)
+        if not self._sums and all(access(n, self._shape) in (FULL, ONE) for n in self.group.reads):
+            return 1, prod(lengths)
+        if len(lengths) > 2:
+            raise Untraceable(f"broadcasting in {len(lengths)} dimensions")
+        return (lengths[0], lengths[1]) if len(lengths) == 2 else (1, prod(lengths))
 
     def _declaration(self, k: int) -> str:
-        return f"carray(address(p[{k + AHEAD}]), {self._ways[k].extent}, {_type(self.arrays[k].dtype)})"
+        return f"carray(address(p[{k + AHEAD}]), {_extent(self._patterns[k])}, {_type(self.arrays[k].dtype)})"
 
-    def _array(self, node: Node, way: Way) -> str:
+    def _array(self, node: Node, pattern: AccessPattern) -> str:
         self.arrays.append(node)
-        self._ways.append(way)
+        self._patterns.append(pattern)
         return f"a{len(self.arrays) - 1}"
 
     def _body(self) -> list[str]:
-        lines, pad = [], " " * 12
-        for k, node in enumerate(self.unit.reads):
-            way = _way(node, self.unit.shape)
-            array = self._array(node, way)
+        lines, pad, elements = [], " " * 12, dict[int, str]()
+        for k, node in enumerate(self.group.reads):
+            pattern = access(node, self._shape)
+            array, steps = self._array(node, pattern), [self._step(s) for s in (pattern.down, pattern.along)]
+            elements[node.number] = f"{array}{_element(pattern, *steps)}"
             self._names[node.number] = f"r{k}"
-            self._array_of = {**getattr(self, "_array_of", {}), node.number: array}
-            element = way.element(self._step(way.down), self._step(way.along))
-            lines.append(f"{pad}r{k} = {array}{element}")
-        for k, node in enumerate(self.unit.nodes):
+            lines.append(f"{pad}r{k} = {elements[node.number]}")
+        for k, node in enumerate(self.group.nodes):
             if node.op == "reduce":
-                self._names[node.number] = self._array(node, _ROW)
+                self._names[node.number] = self._array(node, ROW)
                 lines.append(f"{pad}{self._names[node.number]}[j] += {self._value(node.inputs[0])}")
                 continue
             self._names[node.number] = f"v{k}"
             lines.append(f"{pad}v{k} = {_type(node.dtype)}({self._expression(node)})")
-        for node in self.unit.nodes:
-            if node.op == "ufunc" and node.number in self.stored:
-                taken = self.shares.get(node.number)
-                array = self._array_of[taken.number] if taken else self._array(node, _FULL)
-                lines.append(f"{pad}{array}[i, j] = {self._names[node.number]}")
+        for node in self.group.nodes:
+            if node.op == "ufunc" and node.number in self.memory.stored:
+                taken = self.memory.shares.get(node.number)
+                element = elements[taken.number] if taken else f"{self._array(node, FULL)}[i, j]"
+                lines.append(f"{pad}{element} = {self._names[node.number]}")
         return lines
 
     def _expression(self, node: Node) -> str:
@@ -193,23 +172,15 @@ class Loop:
         return self._numbers.setdefault((kind, bits.ljust(ITEM, b"\0")), f"k{len(self._numbers)}")
 
 
-def _way(node: Node, shape: tuple[int, ...]) -> Way:
-    """Say how an operand lies along rows and columns."""
-    missing = len(shape) - len(node.shape)
-    steps = (0,) * missing + _moving(node.shape, node.strides)
-    if steps == _moving(shape, contiguous(shape)):
-        return _FULL
-    if not any(steps):
-        return _ONE
-    if len(shape) != 2:
-        raise Unrecordable(f"broadcasting to {shape}")
-    down, along = steps
-    return {(0, 1): _ROW, (1, 0): _COLUMN}.get((down, along)) or Way("steps", down, along)
+def _extent(pattern: AccessPattern) -> str:
+    """Return the shape that the code gives an array."""
+    return {"full": "(R, C)", "row": "C", "column": "R"}.get(pattern.name, "1")
 
 
-def _moving(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the strides, 0 along axes of length 1: nothing moves there."""
-    return tuple(0 if n == 1 else s for n, s in zip(shape, strides, strict=True))
+def _element(pattern: AccessPattern, down: str, along: str) -> str:
+    """Return the code of an element, given that of the steps."""
+    known = {"full": "[i, j]", "row": "[j]", "column": "[i]", "one": "[0]"}
+    return known.get(pattern.name) or f"[i * {down} + j * {along}]"
 
 
 def _type(dtype: DType) -> str:

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, StepCall
-from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.codegen.program_text import CudaText, StepCall
 from bpengine_cupy.cuda_target.program import RUN
-from bpengine_steps.ir import Node
+from bpengine_steps.ir import FusionGroup, Node
+from bpengine_steps.plan import ExecutionPlan
 
 from tests.backends.cuda_host.player import IN_TURN, Player
 
@@ -49,9 +49,9 @@ def rounds(node: Node) -> bool:
 class Oracle(Player):
     """Plays a plan's calls and checks each. `exact` and `close` count comparisons; `checked` are the nodes compared."""
 
-    def __init__(self, plan: CudaPlan, order: int = IN_TURN, change: Callable[[str], str] = lambda text: text) -> None:
+    def __init__(self, text: CudaText, order: int = IN_TURN, change: Callable[[str], str] = lambda text: text) -> None:
         super().__init__(order, change)
-        self.plan = plan
+        self.plan = plan = text.plan
         self.checked: set[int] = set()
         self.exact = self.close = self.idle = 0
         self.worst = 0.0  # eps
@@ -64,7 +64,7 @@ class Oracle(Player):
         return self.plan.memory.places.keys() - self._given - self.checked
 
     def _do(self, call: StepCall, made: Any, memory: int, run: int) -> None:
-        if call.launch.head:
+        if call.stage.head:
             self._poison(memory)
         watch = _Watch(self.plan, memory, run)
         super()._do(call, made, memory, run)
@@ -87,7 +87,7 @@ class Oracle(Player):
 class _Watch:
     """The bytes that a launch could reach, before it runs; `touch` says which of them it should write."""
 
-    def __init__(self, plan: CudaPlan, memory: int, run: int) -> None:
+    def __init__(self, plan: ExecutionPlan, memory: int, run: int) -> None:
         self.memory, self.run = at(memory, plan.memory.size), at(run, RUN.itemsize)
         fields = self.run.view(RUN)[0]
         steps = int(fields["steps"])
@@ -116,14 +116,14 @@ class _Check:
 
     def __init__(self, oracle: Oracle, call: StepCall, watch: _Watch) -> None:
         self.oracle, self.plan, self.call, self.watch = oracle, oracle.plan, call, watch
-        self.head = call.launch.head
+        self.head = call.stage.head
         self.fields = watch.run.view(RUN)[0].copy()
         self.values: dict[int, Array] = {}
         self.rounded: set[int] = set()  # values not known to the bit
 
     def all(self) -> None:
         live = self._head() if self.head else bool(self.fields["live"])
-        for group in self.call.launch.groups if live or self.head else ():
+        for group in self.call.stage.groups if live or self.head else ():
             self.values, self.rounded = {}, set()
             if live:
                 self._group(group)
@@ -165,9 +165,9 @@ class _Check:
             self._touch(node)
         return True
 
-    def _group(self, group: Group) -> None:
+    def _group(self, group: FusionGroup) -> None:
         if group.kind == "copy":
-            (new,), old = group.nodes, group.target
+            (new,), old = group.nodes, group.replaced
             assert old is not None  # a copy has one
             self._same(old, self._read(new, self.watch.before), self._read(old, self.watch.memory))
             self._touch(old)
@@ -177,7 +177,7 @@ class _Check:
         if group.kind == "tail":
             self._tail(group)
 
-    def _tail(self, group: Group) -> None:
+    def _tail(self, group: FusionGroup) -> None:
         """Check the numbers reported, and whether the step ends the run."""
         step = int(self.fields["now"])
         for node, name, area in zip(
@@ -211,7 +211,7 @@ class _Check:
         if rounds(node) or any(given.base.number in self.rounded for given in node.inputs):
             self.rounded.add(node.number)
         self.values[node.number] = value
-        own = {n.number for group in self.call.launch.groups for n in group.nodes}
+        own = {n.number for group in self.call.stage.groups for n in group.nodes}
         if node.number not in self.plan.memory.places or node.number not in own:
             return
         got = self._read(node, self.watch.memory)

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 import llvmlite.binding as llvm
 from bpengine_steps.disk import Cache, user_cache
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 
 from bpengine_numpy.denormals import unflushed
 from bpengine_numpy.numba_target.object_code.machine_code import Code, features, target_machine
@@ -89,7 +89,7 @@ def _built(source: str, key: str) -> tuple[int, ...]:
     store().put(key, code.packed())
     found = _load(code)
     if found is None:
-        raise Unrecordable(f"code that calls {code.needs}, which this process lacks")
+        raise Untraceable(f"code that calls {code.needs}, which this process lacks")
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 from llvmlite import ir
 from numba import cfunc
 
@@ -26,7 +26,7 @@ _CLEANING = (
 def build(source: str, prefix: str) -> Code:
     """Compile the functions that a text names FUNCTIONS; their symbols begin with `prefix`.
 
-    Raises Unrecordable for a function that may raise, and what Numba raises.
+    Raises Untraceable for a function that may raise, and what Numba raises.
     """
     names: dict[str, Any] = {"__name__": prefix}
     code = compile(source, f"<{prefix}>", "exec")
@@ -51,7 +51,7 @@ def _compiled(function: Callable[..., Any], symbol: str) -> Any:
     made = cfunc(SIGNATURE, error_model="numpy")(function)
     module = llvm.parse_assembly(made.inspect_llvm())
     if any(value.name.startswith(_EXCEPTION) for value in module.global_variables):
-        raise Unrecordable(f"a native function, {function.__name__!r}, that may raise")
+        raise Untraceable(f"a native function, {function.__name__!r}, that may raise")
     module.link_in(llvm.parse_assembly(_entry(made.native_name.removeprefix("cfunc."), symbol)))
     return module
 
