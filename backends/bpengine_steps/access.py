@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine_steps.ir import Node, Untraceable, contiguous
+from bpengine_steps.ir import StepNode, Untraceable, contiguous
 
 
 class AccessPattern(NamedTuple):
@@ -22,7 +22,7 @@ FULL, ROW, COLUMN = AccessPattern("full"), AccessPattern("row", 0, 1), AccessPat
 ONE = AccessPattern("one")
 
 
-def access(node: Node, shape: tuple[int, ...]) -> AccessPattern:
+def access(node: StepNode, shape: tuple[int, ...]) -> AccessPattern:
     """Return how `node` lies under a consumer of this shape, axes of length 1 left out.
 
     Raises Untraceable for what has no such pattern: broadcasting over three axes or more.

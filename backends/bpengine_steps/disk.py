@@ -115,10 +115,14 @@ class Cache:
     def state(self) -> CacheState:
         """Return what there is to say about the folder."""
         found = list(self._files())
-        trouble = _trouble(self.folder)
-        where = str(self.folder) if self.folder else ""
         return CacheState(
-            where, len(found), sum(f.size for f in found), self._limit, trouble, cure(self.folder), self._notes()
+            folder=str(self.folder) if self.folder else "",
+            files=len(found),
+            size=sum(file.size for file in found),
+            limit=self._limit,
+            trouble=_trouble(self.folder),
+            cure=cure(self.folder),
+            notes=self._notes(),
         )
 
     def _tidy(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from bpengine_steps.ir import FusionGroup, Node, RecordedStep, needed
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, needed
 from bpengine_steps.target import Target
 
 GIVEN = ("input", "constant", "view")  # what no group has to make
@@ -61,9 +61,9 @@ def makers(groups: Sequence[FusionGroup]) -> dict[FusionGroup, set[FusionGroup]]
     return {g: {home[n.base.number] for n in g.reads if n.base.number in home} - {g} for g in groups}
 
 
-def _users(nodes: Sequence[Node]) -> dict[int, list[Node]]:
+def _users(nodes: Sequence[StepNode]) -> dict[int, list[StepNode]]:
     """Return for each node, and for the array a view looks at, what uses it."""
-    users: dict[int, list[Node]] = defaultdict(list)
+    users: dict[int, list[StepNode]] = defaultdict(list)
     for node in nodes:
         for given in node.inputs:
             users[given.number].append(node)
@@ -72,7 +72,7 @@ def _users(nodes: Sequence[Node]) -> dict[int, list[Node]]:
     return users
 
 
-def _tail(step: RecordedStep, nodes: Sequence[Node], users: dict[int, list[Node]], target: Target) -> set[int]:
+def _tail(step: RecordedStep, nodes: Sequence[StepNode], users: dict[int, list[StepNode]], target: Target) -> set[int]:
     """Return the single numbers that only reports are made of, and that the target works out last of all."""
     reports = {node.number for node in step.reports.values()}
     changed = {node.number for node in step.changed.values()}
@@ -85,7 +85,7 @@ def _tail(step: RecordedStep, nodes: Sequence[Node], users: dict[int, list[Node]
 
 
 def _levels(
-    nodes: Sequence[Node], users: dict[int, list[Node]], tail: Collection[int], target: Target
+    nodes: Sequence[StepNode], users: dict[int, list[StepNode]], tail: Collection[int], target: Target
 ) -> dict[int, int]:
     level = {node.number: 0 for node in nodes}
     for node in reversed(nodes):

@@ -21,7 +21,7 @@ class Untraceable(Exception):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Node:
+class StepNode:
     """One array of the step and how it is made.
 
     `info` says what `inputs` do not: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
@@ -32,7 +32,7 @@ class Node:
 
     number: int  # the order in which the step made them
     op: Op
-    inputs: tuple[Node, ...] = field(repr=False)  # their own would write out every path through the graph
+    inputs: tuple[StepNode, ...] = field(repr=False)  # their own would write out every path through the graph
     shape: tuple[int, ...]
     dtype: DType
     info: Any = None
@@ -43,7 +43,7 @@ class Node:
         return prod(self.shape)
 
     @property
-    def base(self) -> Node:
+    def base(self) -> StepNode:
         """The array whose memory this one is: itself, unless it is a view."""
         return self.inputs[0] if self.op == "view" else self
 
@@ -68,20 +68,20 @@ class Node:
 class StepGraph:
     """All nodes in the order they were made; asking for the same operation on the same arrays returns the first node."""
 
-    nodes: list[Node] = field(default_factory=list)
-    _known: dict[Any, Node] = field(default_factory=dict)
+    nodes: list[StepNode] = field(default_factory=list)
+    _known: dict[Any, StepNode] = field(default_factory=dict)
 
-    def add(self, op: Op, inputs: Iterable[Node], shape: tuple[int, ...], dtype: Any, info: Any = None) -> Node:
+    def add(self, op: Op, inputs: Iterable[StepNode], shape: tuple[int, ...], dtype: Any, info: Any = None) -> StepNode:
         """Return the node of this operation, made now unless it exists."""
         inputs, dtype = tuple(inputs), np.dtype(dtype)
         key = (op, tuple(node.number for node in inputs), shape, dtype.str, _hashable(info))
         if key not in self._known:
-            node = Node(number=len(self.nodes), op=op, inputs=inputs, shape=shape, dtype=dtype, info=info)
+            node = StepNode(number=len(self.nodes), op=op, inputs=inputs, shape=shape, dtype=dtype, info=info)
             self._known[key] = node
             self.nodes.append(node)
         return self._known[key]
 
-    def constant(self, value: Any, dtype: Any = None) -> Node:
+    def constant(self, value: Any, dtype: Any = None) -> StepNode:
         """Return the node of a constant array; one whose elements are all the same, to the bit, is held as one element."""
         array = np.array(value, dtype=dtype, order="C")
         bits = array.reshape(array.size, 1).view(np.uint8)
@@ -89,7 +89,7 @@ class StepGraph:
             array = np.broadcast_to(array.flat[0], array.shape)
         return self.add("constant", (), array.shape, array.dtype, array)
 
-    def copied(self, node: Node, shape: tuple[int, ...]) -> Node:
+    def copied(self, node: StepNode, shape: tuple[int, ...]) -> StepNode:
         """Return a copy in C order, broadcast to `shape`; the array itself where it lies so already."""
         if node.shape == shape and in_order(node):
             return node
@@ -104,14 +104,14 @@ class RecordedStep:
     outputs lie in C order, and none of them in the memory of the old state.
     """
 
-    inputs: dict[Path, Node]
-    rows: tuple[Node, ...]
-    rate: Node
-    changed: dict[Path, Node]
-    reports: dict[str, Node]
+    inputs: dict[Path, StepNode]
+    rows: tuple[StepNode, ...]
+    rate: StepNode
+    changed: dict[Path, StepNode]
+    reports: dict[str, StepNode]
 
     @property
-    def outputs(self) -> list[Node]:
+    def outputs(self) -> list[StepNode]:
         """The nodes that the step is run for."""
         return [*self.changed.values(), *self.reports.values()]
 
@@ -126,9 +126,9 @@ class FusionGroup:
     """
 
     kind: Kind = "pass"
-    nodes: list[Node] = field(default_factory=list)
-    replaced: Node | None = None
-    loaded: list[Node] = field(default_factory=list)
+    nodes: list[StepNode] = field(default_factory=list)
+    replaced: StepNode | None = None
+    loaded: list[StepNode] = field(default_factory=list)
 
     @property
     def own(self) -> set[int]:
@@ -136,7 +136,7 @@ class FusionGroup:
         return set() if self.kind == "copy" else {node.number for node in self.nodes}
 
     @property
-    def reads(self) -> list[Node]:
+    def reads(self) -> list[StepNode]:
         """Arrays that the group needs in memory, views as they are; in a pass or the tail one value is part of the code."""
         if self.kind == "copy":
             return list(self.nodes)
@@ -168,14 +168,14 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def in_order(node: Node) -> bool:
+def in_order(node: StepNode) -> bool:
     """Say whether the elements lie in C order, one behind the other."""
     return node.strides == contiguous(node.shape)
 
 
-def needed(outputs: Iterable[Node]) -> list[Node]:
+def needed(outputs: Iterable[StepNode]) -> list[StepNode]:
     """Return the nodes that the outputs depend on, themselves included, in the order they were made."""
-    seen: dict[int, Node] = {}
+    seen: dict[int, StepNode] = {}
     todo = list(outputs)
     while todo:
         node = todo.pop()

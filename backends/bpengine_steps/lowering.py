@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bpengine_steps.ir import Node, RecordedStep, StepGraph, axes, needed
+from bpengine_steps.ir import RecordedStep, StepGraph, StepNode, axes, needed
 from bpengine_steps.target import Target
 
 WHOLE = (("add", "first"), ("add", "all"))  # sums over all rows, of several columns or of one
@@ -18,7 +18,7 @@ WHOLE = (("add", "first"), ("add", "all"))  # sums over all rows, of several col
 
 def lower(step: RecordedStep, target: Target) -> RecordedStep:
     """Return the step as `target` computes it; raise Untraceable for what it has no form for."""
-    graph, new, nodes = StepGraph(), dict[int, Node](), needed(step.outputs)
+    graph, new, nodes = StepGraph(), dict[int, StepNode](), needed(step.outputs)
     stages = _TwoStageSums(graph, nodes, target) if target.two_stage_sums else None
     for node in [*step.inputs.values(), *step.rows, step.rate]:
         new[node.number] = graph.add("input", (), node.shape, node.dtype, node.info)
@@ -28,7 +28,7 @@ def lower(step: RecordedStep, target: Target) -> RecordedStep:
             rewritten = (stages and stages.lower(node, new)) or target.lower(graph, node, inputs)
             new[node.number] = rewritten or _same(graph, node, inputs)
 
-    def moved(nodes: dict[Any, Node]) -> dict[Any, Node]:
+    def moved(nodes: dict[Any, StepNode]) -> dict[Any, StepNode]:
         return {key: new[node.number] for key, node in nodes.items()}
 
     rows = tuple(new[node.number] for node in step.rows)
@@ -41,7 +41,7 @@ def lower(step: RecordedStep, target: Target) -> RecordedStep:
     return lowered
 
 
-def product_of_one_term(graph: StepGraph, left: Node, right: Node) -> Node:
+def product_of_one_term(graph: StepGraph, left: StepNode, right: StepNode) -> StepNode:
     """Return a product of inner length 1, for targets that do it in a pass: one term each.
 
     A product adds it to 0, which makes 0 of -0.
@@ -51,7 +51,7 @@ def product_of_one_term(graph: StepGraph, left: Node, right: Node) -> Node:
     return graph.add("ufunc", [terms, graph.constant(dtype.type(0))], shape, dtype, "add")
 
 
-def _same(graph: StepGraph, node: Node, inputs: Sequence[Node]) -> Node:
+def _same(graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode:
     if node.op == "constant":
         return graph.constant(node.info, node.dtype)
     return graph.add(node.op, inputs, node.shape, node.dtype, node.info)
@@ -64,7 +64,7 @@ class _TwoStageSums:
     their own, so those are taken apart again: a sum of sums of blocks becomes the sum of all their rows.
     """
 
-    def __init__(self, graph: StepGraph, nodes: Sequence[Node], target: Target) -> None:
+    def __init__(self, graph: StepGraph, nodes: Sequence[StepNode], target: Target) -> None:
         self._graph, self._target = graph, target
         # the widest array for each number of rows decides, so that all sums of a pass agree on their lines
         self._widest: dict[int, int] = {}
@@ -72,7 +72,7 @@ class _TwoStageSums:
             if len(axes(node.shape)) == 2 and node.op in ("ufunc", "reduce"):
                 self._widest[node.shape[0]] = max(node.shape[-1], self._widest.get(node.shape[0], 1))
 
-    def lower(self, node: Node, new: dict[int, Node]) -> Node | None:
+    def lower(self, node: StepNode, new: dict[int, StepNode]) -> StepNode | None:
         """Return what stands for a node, `new` being what stands for those before it; None where it is none of ours."""
         if product := _product_of_blocks(node):
             x, dy = product
@@ -84,7 +84,7 @@ class _TwoStageSums:
             return self._split(node, new[node.inputs[0].number])
         return None
 
-    def _split(self, node: Node, summands: Node) -> Node:
+    def _split(self, node: StepNode, summands: StepNode) -> StepNode:
         ufunc, how = node.info
         rows, width = summands.shape[0], 1
         if how == "first":
@@ -98,7 +98,7 @@ class _TwoStageSums:
         return self._graph.add("finish", [partial], node.shape, node.dtype, ufunc)
 
 
-def _sum_of_blocks(node: Node) -> Node | None:
+def _sum_of_blocks(node: StepNode) -> StepNode | None:
     """Return the rows that a sum of sums of blocks of rows adds up; None for any other node."""
     if node.op != "reduce" or node.info not in WHOLE:
         return None
@@ -108,14 +108,14 @@ def _sum_of_blocks(node: Node) -> Node | None:
     return rows
 
 
-def _blocks(lines: Node) -> Node | None:
+def _blocks(lines: StepNode) -> StepNode | None:
     """Return the array whose blocks of rows were summed to these lines, the last of which may be of fewer rows."""
     looks = [_summands(part) for part in (lines.inputs if lines.op == "concat" and lines.info == 0 else (lines,))]
     rows = looks[0].base
     return rows if rows is not lines and _covers(looks, rows) else None
 
 
-def _summands(line: Node) -> Node:
+def _summands(line: StepNode) -> StepNode:
     """Return the block of rows that a line, or several, is the sum of; a line that is no sum stands for itself."""
     made = line.base
     if made.op != "reduce" or made.info[0] != "add" or made.size != line.size:
@@ -124,7 +124,7 @@ def _summands(line: Node) -> Node:
     return line if made.info[1] == "last" and given.base is given else given  # that is a sum along a row
 
 
-def _product_of_blocks(node: Node) -> tuple[Node, Node] | None:
+def _product_of_blocks(node: StepNode) -> tuple[StepNode, StepNode] | None:
     """Return x and dy of a node that is x.T @ dy, added up over blocks of rows; None where it is something else."""
     total, *rest = node.inputs if node.op == "ufunc" and node.info == "add" else (node,)
     if total.op != "view" or total.size != node.size:
@@ -143,7 +143,7 @@ def _product_of_blocks(node: Node) -> tuple[Node, Node] | None:
     return (x, dy) if complete and len(x.shape) == len(dy.shape) == 2 else None
 
 
-def _covers(parts: Sequence[Node], whole: Node) -> bool:
+def _covers(parts: Sequence[StepNode], whole: StepNode) -> bool:
     """Say whether looks at an array, one behind the other, take in all of it."""
     begins = [sum(part.size for part in parts[:k]) for k in range(len(parts))]
     own = all(part.base is whole and part.offset == begin for part, begin in zip(parts, begins, strict=True))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bpengine_steps.ir import FusionGroup, HostArray, Node, RecordedStep
-from bpengine_steps.ordering import Stage
+from bpengine_steps.ir import FusionGroup, HostArray, RecordedStep, StepNode
+from bpengine_steps.ordering import PlanStage
 from bpengine_steps.target import Target
 
 
@@ -27,19 +27,19 @@ class MemoryPlan:
 
     stored: set[int] = field(default_factory=set)
     in_place: set[int] = field(default_factory=set)
-    shares: dict[int, Node] = field(default_factory=dict)
+    shares: dict[int, StepNode] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
     constants: dict[int, HostArray] = field(default_factory=dict)
     state_size: int = 0
     size: int = 0
 
-    def at(self, node: Node) -> int:
+    def at(self, node: StepNode) -> int:
         """Return where the first element of a node lies."""
         return self.places[node.base.number] + node.offset * node.dtype.itemsize
 
 
 def plan_memory(
-    step: RecordedStep, stages: Sequence[Stage], in_place: set[int], target: Target, *, ordered: bool
+    step: RecordedStep, stages: Sequence[PlanStage], in_place: set[int], target: Target, *, ordered: bool
 ) -> MemoryPlan:
     """Return where the arrays of a step lie; `ordered` says whether its rows are brought in each step, by number."""
     groups = [group for stage in stages for group in stage.groups]
@@ -57,7 +57,7 @@ def plan_memory(
     return memory
 
 
-def _for_good(memory: MemoryPlan, given: Iterable[Node], constants: Iterable[Node], target: Target) -> None:
+def _for_good(memory: MemoryPlan, given: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
     """Give places that nothing else takes: state, rows and constants stay from step to step."""
     for node in (*given, *constants):
         memory.places[node.number] = memory.size
@@ -77,7 +77,7 @@ def _write_over(memory: MemoryPlan, step: RecordedStep, groups: Sequence[FusionG
             memory.shares[new.number] = old
 
 
-def _by_lifetime(memory: MemoryPlan, stages: Sequence[Stage], brought: Sequence[Node], target: Target) -> None:
+def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Sequence[StepNode], target: Target) -> None:
     """Place what lives for some stages only: what the head brings, and what the stages make."""
     last = _last_stages(memory, stages)
     arena = _Arena(memory.size, target)
@@ -97,7 +97,7 @@ def _by_lifetime(memory: MemoryPlan, stages: Sequence[Stage], brought: Sequence[
     memory.size = arena.size
 
 
-def _last_stages(memory: MemoryPlan, stages: Sequence[Stage]) -> dict[int, int]:
+def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, int]:
     """Return for each array the last stage that needs it."""
     last: dict[int, int] = {}
     for k, stage in enumerate(stages):
@@ -110,7 +110,7 @@ def _last_stages(memory: MemoryPlan, stages: Sequence[Stage]) -> dict[int, int]:
     return last
 
 
-def _dying_operand(node: Node, stage: Stage, k: int, last: dict[int, int], arena: _Arena) -> Node | None:
+def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int], arena: _Arena) -> StepNode | None:
     """Return an operand that `node` can be written over: read here for the last time, element by element, in this form."""
     if len(stage.groups) != 1:
         return None
@@ -125,7 +125,7 @@ def _dying_operand(node: Node, stage: Stage, k: int, last: dict[int, int], arena
     return None
 
 
-def _room(node: Node, target: Target) -> int:
+def _room(node: StepNode, target: Target) -> int:
     """Return the bytes that are set aside for an array."""
     return -(-max(node.size * node.dtype.itemsize, 1) // target.alignment) * target.alignment
 
@@ -141,7 +141,7 @@ class _Arena:
         """Take back what no stage from this one on needs."""
         self._live = {number: entry for number, entry in self._live.items() if entry[2] >= stage}
 
-    def place(self, node: Node, until: int) -> int:
+    def place(self, node: StepNode, until: int) -> int:
         """Return the first place with room for an array that lives until a stage."""
         where, room = self._start, _room(node, self.target)
         for begin, end, _ in sorted(self._live.values()):
@@ -152,11 +152,11 @@ class _Arena:
         self.size = max(self.size, where + room)
         return where
 
-    def holds(self, node: Node) -> bool:
+    def holds(self, node: StepNode) -> bool:
         """Say whether a node was given a place here that has not been passed on."""
         return node.number in self._live
 
-    def pass_on(self, node: Node, heir: Node, until: int) -> int:
+    def pass_on(self, node: StepNode, heir: StepNode, until: int) -> int:
         """Give one array's place to another, and return it."""
         begin, end, _ = self._live.pop(node.number)
         self._live[heir.number] = begin, end, until

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bpengine_steps.fusion import makers, waits
-from bpengine_steps.ir import FusionGroup, Node, RecordedStep, Untraceable
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, Untraceable
 from bpengine_steps.target import Target
 
 Before = dict[FusionGroup, set[FusionGroup]]
 
 
 @dataclass(eq=False)
-class Stage:
+class PlanStage:
     """Groups that run at the same time: one call, or a few.
 
     The first stage, the `head`, brings the step's rows and its rate, and holds what is known before them; it may hold nothing
@@ -32,7 +32,7 @@ class Stage:
         return bool(self.groups) and self.groups[0].kind == "single" and self.groups[0].nodes[0].op == "matmul"
 
 
-def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -> tuple[list[Stage], set[int]]:
+def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -> tuple[list[PlanStage], set[int]]:
     """Return the stages of a step in order, and the numbers of the new states that are written over the old ones.
 
     New states that are not get a copy, a group of its own.
@@ -45,7 +45,7 @@ def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -
     later = {n.base.number for group in groups if group not in early for n in group.reads}
     head = [group for group in groups if group in early and group.own & later]  # the others are worked out where needed
     order = _ordered([g for g in groups if g not in early], before, early, changed)
-    stages = [Stage(head, head=True), *_moved_back(order, before, target)]
+    stages = [PlanStage(head, head=True), *_moved_back(order, before, target)]
     if target.queues > 1:
         _mark_beside(stages)
     return stages, in_place
@@ -72,7 +72,7 @@ def _write_over(step: RecordedStep, groups: Sequence[FusionGroup], before: Befor
     return in_place
 
 
-def _may_write(writer: FusionGroup, old: Node, new: Node, target: Target) -> bool:
+def _may_write(writer: FusionGroup, old: StepNode, new: StepNode, target: Target) -> bool:
     """Say whether what the writer itself reads of the old state lets it write the new one there meanwhile."""
     looks = [n for n in writer.reads if n.base is old]
     if (
@@ -142,9 +142,9 @@ def _ordered(
     return order
 
 
-def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) -> list[Stage]:
+def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) -> list[PlanStage]:
     """Let each group move into the last stage that its users allow and that it may share: all updates end in one call."""
-    stages = [Stage([group]) for group in order]
+    stages = [PlanStage([group]) for group in order]
     where = {group: k for k, group in enumerate(order)}
     after: dict[FusionGroup, set[FusionGroup]] = defaultdict(set)
     for group in order:
@@ -164,7 +164,7 @@ def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) ->
     return [stage for stage in stages if stage.groups]
 
 
-def _mark_beside(stages: Sequence[Stage]) -> None:
+def _mark_beside(stages: Sequence[PlanStage]) -> None:
     """Mark the products whose results only the last stage reads: they may run on a second queue."""
     *earlier, _ = stages
     read = {n.base.number for stage in earlier for group in stage.groups for n in group.reads}

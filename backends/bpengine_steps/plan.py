@@ -9,7 +9,7 @@ from bpengine_steps.fusion import fuse
 from bpengine_steps.ir import FusionGroup, RecordedStep
 from bpengine_steps.lowering import lower
 from bpengine_steps.memory_plan import MemoryPlan, plan_memory
-from bpengine_steps.ordering import Stage, make_stages
+from bpengine_steps.ordering import PlanStage, make_stages
 from bpengine_steps.target import Target
 
 
@@ -21,7 +21,7 @@ class ExecutionPlan:
     """
 
     step: RecordedStep
-    stages: list[Stage]
+    stages: list[PlanStage]
     memory: MemoryPlan
     ordered: bool
 

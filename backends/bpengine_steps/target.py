@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from bpengine_steps.ir import FusionGroup, Node, StepGraph
+from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
 
 
 class Target(Protocol):
@@ -28,10 +28,10 @@ class Target(Protocol):
     @property
     def queues(self) -> int: ...  # noqa: D102
 
-    def lower(self, graph: StepGraph, node: Node, inputs: Sequence[Node]) -> Node | None:
+    def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Return what stands for a recorded `node` in `graph`, made of these inputs; None for the same operation."""
 
-    def require(self, node: Node) -> None:
+    def require(self, node: StepNode) -> None:
         """Raise Untraceable for a node of a lowered step that there is no form for."""
 
     def sum_lines(self, rows: int, width: int) -> int:
@@ -40,19 +40,19 @@ class Target(Protocol):
         `width` is that of the widest array with so many rows. Asked where sums have two stages.
         """
 
-    def elementwise(self, node: Node) -> bool:
+    def elementwise(self, node: StepNode) -> bool:
         """Say whether the node is computed element by element inside of a pass."""
 
-    def fuses(self, node: Node) -> bool:
+    def fuses(self, node: StepNode) -> bool:
         """Say whether the node is a part of a pass at all: elementwise, or a reduction that a pass takes on its way."""
 
-    def fuses_sum(self, node: Node) -> bool:
+    def fuses_sum(self, node: StepNode) -> bool:
         """Say whether the node is a sum over rows that a pass takes on its way, for others to use when it is over."""
 
-    def joins(self, given: Node, node: Node) -> bool:
+    def joins(self, given: StepNode, node: StepNode) -> bool:
         """Say whether `node` can take the numbers of `given`, or of the array it is a view of, from registers."""
 
-    def at_end(self, node: Node) -> bool:
+    def at_end(self, node: StepNode) -> bool:
         """Say whether a single number that only reports need can be worked out in the tail."""
 
     def early(self, group: FusionGroup) -> bool:
@@ -61,7 +61,7 @@ class Target(Protocol):
     def shares(self, groups: Sequence[FusionGroup]) -> bool:
         """Say whether these groups may be one call, in which they run at the same time."""
 
-    def writes_over(self, group: FusionGroup, new: Node) -> bool:
+    def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
         """Say whether the group can write `new` over the old state while it runs.
 
         A pass reads the old one there element by element, if at all; any other group does not read it.

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine_steps.ir import Node, Path, RecordedStep, StepGraph, Untraceable, contiguous
+from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable, contiguous
 from bpengine_steps.signature import Signature, Tree, leaves, rebuilt
 
 REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
@@ -40,21 +40,21 @@ def record(step: Callable[..., Any], state: Tree, signature: Signature) -> Recor
     )
 
 
-def _require_form(before: Mapping[Path, Node], after: Mapping[Path, Node]) -> None:
-    def forms(nodes: Mapping[Path, Node]) -> dict[Path, Any]:
+def _require_form(before: Mapping[Path, StepNode], after: Mapping[Path, StepNode]) -> None:
+    def forms(nodes: Mapping[Path, StepNode]) -> dict[Path, Any]:
         return {path: (node.shape, node.dtype) for path, node in nodes.items()}
 
     if forms(before) != forms(after):
         raise Untraceable("a step that changes the form of its state")
 
 
-def _in_order(graph: StepGraph, leaf: Any) -> Node:
+def _in_order(graph: StepGraph, leaf: Any) -> StepNode:
     """Return the node of an output, in C order."""
     node = as_node(graph, leaf)
     return graph.copied(node, node.shape)
 
 
-def _apart(graph: StepGraph, node: Node) -> Node:
+def _apart(graph: StepGraph, node: StepNode) -> StepNode:
     """Return an output's node; a copy of what lies in the state's memory, which the step may have written over by then."""
     state = node.base.op == "input" and node.base.info[0] == "state"
     return graph.add("ufunc", [node], node.shape, node.dtype, "cast") if state else node
@@ -65,7 +65,7 @@ class TracedArray(NDArrayOperatorsMixin):
 
     __array_priority__ = 1000
 
-    def __init__(self, graph: StepGraph, node: Node) -> None:
+    def __init__(self, graph: StepGraph, node: StepNode) -> None:
         self._graph, self.node = graph, node
         self.shape, self.dtype = node.shape, node.dtype
         self.ndim, self.size = len(node.shape), node.size
@@ -116,16 +116,16 @@ class TracedArray(NDArrayOperatorsMixin):
             raise Untraceable(f"the attribute {name!r} of an array")
         raise AttributeError(name)
 
-    def _note(self, node: Node) -> TracedArray:
+    def _note(self, node: StepNode) -> TracedArray:
         return TracedArray(self._graph, node)
 
 
-def as_node(graph: StepGraph, value: Any, dtype: Any = None) -> Node:
+def as_node(graph: StepGraph, value: Any, dtype: Any = None) -> StepNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, TracedArray) else graph.constant(value, dtype)
 
 
-def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Node:
+def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> StepNode:
     """Note a ufunc, in the dtype NumPy would choose (Python numbers are weak: NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, made = ufunc.resolve_dtypes((*kinds, None))
@@ -139,7 +139,7 @@ def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Nod
     return graph.add("ufunc", nodes, shape, made, ufunc.__name__)
 
 
-def cast(graph: StepGraph, node: Node, dtype: Any) -> Node:
+def cast(graph: StepGraph, node: StepNode, dtype: Any) -> StepNode:
     """Note a change of dtype, if it is one."""
     if node.dtype == dtype:
         return node
@@ -158,7 +158,7 @@ def _matmul(graph: StepGraph, a: Any, b: Any) -> TracedArray:
     return TracedArray(graph, graph.add("matmul", [left, right], (left.shape[0], right.shape[1]), left.dtype))
 
 
-def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> Node:
+def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:
     node = x.node
     axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     gone = {a % x.ndim for a in axes}
@@ -195,14 +195,14 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, k
     return _reshape(graph, made, tuple(1 if a in gone else n for a, n in enumerate(node.shape)) if keepdims else kept)
 
 
-def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> Node:
+def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:
     """Note a mean as NumPy computes it: the sum, divided by the count."""
     total = _reduce(graph, "add", x, axis, keepdims=keepdims)
     count = x.size // max(total.size, 1)
     return elementwise(graph, np.true_divide, [TracedArray(graph, total), x.dtype.type(count)])
 
 
-def _view(graph: StepGraph, node: Node, look: Callable[[Any], Any]) -> Node:
+def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepNode:
     """Note another look at the same memory: NumPy itself works out offset and strides, on bytes that are never touched."""
     memory = np.empty(node.base.size, dtype=np.int8)
     before = np.ndarray(node.shape, np.int8, memory, node.offset, node.strides)
@@ -215,7 +215,7 @@ def _view(graph: StepGraph, node: Node, look: Callable[[Any], Any]) -> Node:
     return graph.add("view", [node.base], after.shape, node.dtype, (offset, after.strides))
 
 
-def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> Node:
+def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> StepNode:
     node = x.node if isinstance(x, TracedArray) else x
     if options.get("copy") is not None:
         raise Untraceable("reshape with copy=")
@@ -223,38 +223,38 @@ def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> Node:
     return _view(graph, node, lambda array: array.reshape(shape))
 
 
-def _astype(graph: StepGraph, x: TracedArray, dtype: Any, /, *, copy: bool = True) -> Node:
+def _astype(graph: StepGraph, x: TracedArray, dtype: Any, /, *, copy: bool = True) -> StepNode:
     return cast(graph, x.node, dtype)
 
 
-def _like(value: float) -> Callable[..., Node]:
-    def filled(graph: StepGraph, x: TracedArray, dtype: Any = None) -> Node:
+def _like(value: float) -> Callable[..., StepNode]:
+    def filled(graph: StepGraph, x: TracedArray, dtype: Any = None) -> StepNode:
         return graph.constant(np.full(x.shape, value, dtype or x.dtype))
 
     return filled
 
 
-def _clip(graph: StepGraph, x: Any, low: Any = None, high: Any = None) -> Node:
+def _clip(graph: StepGraph, x: Any, low: Any = None, high: Any = None) -> StepNode:
     for ufunc, limit in ((np.maximum, low), (np.minimum, high)):
         if limit is not None:
             x = TracedArray(graph, elementwise(graph, ufunc, [x, limit]))
-    node: Node = x.node
+    node: StepNode = x.node
     return node
 
 
-def _round(graph: StepGraph, x: TracedArray, decimals: int = 0) -> Node:
+def _round(graph: StepGraph, x: TracedArray, decimals: int = 0) -> StepNode:
     if decimals:
         raise Untraceable("np.round with decimals")
     return elementwise(graph, np.rint, [x])
 
 
-def _where(graph: StepGraph, condition: Any, x: Any, y: Any) -> Node:
+def _where(graph: StepGraph, condition: Any, x: Any, y: Any) -> StepNode:
     kind = np.result_type(*(v.dtype if isinstance(v, TracedArray) else v for v in (x, y)))
     nodes = [cast(graph, as_node(graph, v), d) for v, d in ((condition, np.dtype(bool)), (x, kind), (y, kind))]
     return graph.add("ufunc", nodes, np.broadcast_shapes(*(n.shape for n in nodes)), kind, "where")
 
 
-def _concat(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> Node:
+def _concat(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> StepNode:
     nodes = [as_node(graph, a) for a in arrays]
     kind = np.result_type(*(n.dtype for n in nodes))
     nodes = [graph.copied(cast(graph, n, kind), n.shape) for n in nodes]
@@ -264,12 +264,12 @@ def _concat(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> Node:
     return graph.add("concat", nodes, tuple(shape), kind, axis)
 
 
-def _stack(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> Node:
+def _stack(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> StepNode:
     places = [_view(graph, as_node(graph, a), lambda array: np.expand_dims(array, axis)) for a in arrays]
     return _concat(graph, [TracedArray(graph, place) for place in places], axis)
 
 
-FUNCTIONS: dict[Any, Callable[..., Node]] = {
+FUNCTIONS: dict[Any, Callable[..., StepNode]] = {
     np.mean: _mean,
     np.reshape: _reshape,
     np.astype: _astype,

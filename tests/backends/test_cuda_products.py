@@ -150,7 +150,7 @@ class FakeLibrary:
 
 def test_descriptions_go_with_their_product() -> None:
     library: Any = FakeLibrary()
-    described = MatrixProduct(3, 4, 5, Operand(0, False, 3), Operand(1024, True, 4), 2048, "f4")
+    described = MatrixProduct(m=3, n=4, k=5, a=Operand(0, False, 3), b=Operand(1024, True, 4), d=2048, dtype="f4")
     product = DescribedProduct(CublasLt(library), described, 1 << 20, "float32")
     assert library.calls["MatmulDescDestroy"] == 0
     del product

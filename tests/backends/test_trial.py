@@ -15,7 +15,7 @@ from bpengine_numpy import NumpyBackend
 from bpengine_numpy.numba_target import blas_threads, compiled_epochs, ufunc_loops
 from bpengine_numpy.numba_target.blas_threads import Team
 from bpengine_numpy.numba_target.self_test import openblas, trial
-from bpengine_numpy.numba_target.self_test.trial import Verdict
+from bpengine_numpy.numba_target.self_test.trial import TrialVerdict
 from bpengine_steps.disk import Cache
 from bpengine_steps.ir import Untraceable
 
@@ -44,7 +44,7 @@ def settings(queue: dict[str, Any] | None = None, **loops: Any) -> dict[str, Any
 
 @LENT
 def test_this_machines_libraries_pass(store: Cache) -> None:
-    assert trial.tried(settings({"jobs": 5}), store) == Verdict("", "")
+    assert trial.tried(settings({"jobs": 5}), store) == TrialVerdict("", "")
 
 
 @LENT
@@ -74,7 +74,7 @@ def test_a_queue_that_crashes_or_leaves_work_undone_fails(
 def test_a_queue_that_hangs_fails(store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "SECONDS", 5.0)
     verdict = trial.tried(settings({**C, "execute": "pause"}), store)
-    assert verdict == Verdict("", "the self-test failed: no answer within 5 s")
+    assert verdict == TrialVerdict("", "the self-test failed: no answer within 5 s")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_where_no_python_can_be_started_nothing_is_called_and_the_next_process_t
 
 def test_what_other_modules_print_is_no_verdict() -> None:
     said = b'hello\n["started", ""]\n[1]\n["loops", ""]\n{"a": 1}\n["queue", "bad"]\n'
-    assert trial._judged(said, "no answer") == Verdict("", "bad")
+    assert trial._judged(said, "no answer") == TrialVerdict("", "bad")
     assert not trial._judged(b"hello", "no answer").lasting
 
 
@@ -147,7 +147,7 @@ def test_a_queue_that_failed_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert library is not None
     monkeypatch.setattr(openblas, "library", lambda: library._replace(threads=lambda: 4))
     for trouble, expected in (("", Team(library.execute, 4)), ("it crashed", Team(0, 1))):
-        monkeypatch.setattr(openblas, "verdict", lambda trouble=trouble: Verdict("", trouble))
+        monkeypatch.setattr(openblas, "verdict", lambda trouble=trouble: TrialVerdict("", trouble))
         assert blas_threads.team() == expected
 
 
@@ -160,7 +160,7 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
         return found
 
     expected = losses()
-    monkeypatch.setattr(openblas, "verdict", lambda: Verdict("it crashed", ""))
+    monkeypatch.setattr(openblas, "verdict", lambda: TrialVerdict("it crashed", ""))
     monkeypatch.setattr(ufunc_loops, "strided_loop", cache(ufunc_loops.strided_loop.__wrapped__))
     monkeypatch.setattr("bpengine_numpy.numba_target.call_table.strided_loop", ufunc_loops.strided_loop)
     with pytest.raises(Untraceable, match="it crashed"):

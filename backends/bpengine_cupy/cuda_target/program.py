@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from bpengine_steps.ir import Node, Untraceable
+from bpengine_steps.ir import StepNode, Untraceable
 from bpengine_steps.signature import leaves, rebuilt
 
 from bpengine.backend import HostArray, State
@@ -90,7 +90,7 @@ class CudaProgram:
 
         return run
 
-    def _report(self, told: Array, node: Node, steps: int) -> HostArray:
+    def _report(self, told: Array, node: StepNode, steps: int) -> HostArray:
         values: HostArray = self._driver.download(told).view(node.dtype).reshape(steps, *node.shape)
         return values
 
@@ -98,7 +98,7 @@ class CudaProgram:
         self._driver.copy(self._driver.address(self._memory) + place, self._driver.address(array), size)
         self._driver.wait()  # the array may be gone when the stream comes to it
 
-    def _bring_arrays(self, pairs: list[tuple[Node, Array]]) -> list[Array]:
+    def _bring_arrays(self, pairs: list[tuple[StepNode, Array]]) -> list[Array]:
         """Put copies of arrays into the stream; return what must be held until they have run."""
         held = [array if array.flags.c_contiguous else array.copy(order="C") for _, array in pairs]
         self._driver.begin()  # what made them may still run

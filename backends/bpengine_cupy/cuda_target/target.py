@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bpengine_steps.access import COLUMN, FULL, access
-from bpengine_steps.ir import FusionGroup, Node, StepGraph, Untraceable, axes, in_order
+from bpengine_steps.ir import FusionGroup, StepGraph, StepNode, Untraceable, axes, in_order
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_cupy.cuda_target.expressions import elementwise, typed
@@ -24,13 +24,13 @@ class CudaTarget:
     alignment = 256  # bytes: what cuBLASLt asks for by default
     queues = 2
 
-    def lower(self, graph: StepGraph, node: Node, inputs: Sequence[Node]) -> Node | None:
+    def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Do products of one term each in a pass: a launch less."""
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
         return None
 
-    def require(self, node: Node) -> None:
+    def require(self, node: StepNode) -> None:
         """Refuse operations and dtypes that have no CUDA C, and arrays in blocks."""
         if (node.op == "reduce" and node.info[1] == "middle") or (node.op == "matmul" and len(node.shape) > 2):
             raise Untraceable(f"a {node.op} of {node.inputs[0].shape} in blocks")
@@ -48,19 +48,19 @@ class CudaTarget:
         """Return the lines of partial results: blocks of at least 8 rows, or 2 where a row takes a whole block."""
         return max(1, min(-(-rows // (2 if width > WIDE else 8)), LINES))
 
-    def elementwise(self, node: Node) -> bool:
+    def elementwise(self, node: StepNode) -> bool:
         """Say whether the node is computed element by element inside of a pass."""
         return elementwise(node)
 
-    def fuses(self, node: Node) -> bool:
+    def fuses(self, node: StepNode) -> bool:
         """Say that all but products and joinings are parts of a pass."""
         return node.op in ("ufunc", "reduce", "partial", "finish")
 
-    def fuses_sum(self, node: Node) -> bool:
+    def fuses_sum(self, node: StepNode) -> bool:
         """Say whether the node is the first stage of a sum over rows."""
         return node.op == "partial"
 
-    def joins(self, given: Node, node: Node) -> bool:
+    def joins(self, given: StepNode, node: StepNode) -> bool:
         """Say whether `node` takes the numbers of `given`, or of the array it is a view of, from registers.
 
         Numbers of a row join the rows that they come from or go to; so does a reduction over the row.
@@ -80,7 +80,7 @@ class CudaTarget:
         of_rows = len(domain) == 2 and len(source) == 1 and source[0] == domain[0]
         return of_rows and access(given, node.shape) == COLUMN
 
-    def at_end(self, node: Node) -> bool:
+    def at_end(self, node: StepNode) -> bool:
         """Say whether one warp works out this single number in the last launch."""
         return node.size == 1 and (elementwise(node) or node.op == "finish")
 
@@ -94,12 +94,12 @@ class CudaTarget:
         """Say whether these groups may be one launch: flat ones, that is."""
         return flat_call(groups)
 
-    def writes_over(self, group: FusionGroup, new: Node) -> bool:
+    def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
         """Say whether a thread writes what no other reads: not a product, nor a number of a row, read by all its threads."""
         return group.kind == "pass" and not (form(group) == "rows" and len(axes(new.shape)) < 2)
 
 
-def _early(node: Node) -> bool:
+def _early(node: StepNode) -> bool:
     """Say whether a number is known before the step's rows are: from the counter, the rate and constants alone."""
     if node.op == "input":
         return bool(node.info == ("rate",) or node.info[1] == ("counter",))

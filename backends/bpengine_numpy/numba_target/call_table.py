@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from bpengine_steps.ir import FusionGroup, HostArray, Node, Path, Untraceable
+from bpengine_steps.ir import FusionGroup, HostArray, Path, StepNode, Untraceable
 from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_numpy.denormals import environment
@@ -81,7 +81,7 @@ class CallTable:
         halted[0] = False
         return halted
 
-    def _address(self, node: Node) -> int:
+    def _address(self, node: StepNode) -> int:
         """Return where a node's first element lies."""
         home = self._addresses.get(node.base.number)
         if home is None:
@@ -94,10 +94,10 @@ class CallTable:
         if self._order is not None:
             for node, array in zip(self._plan.step.rows, self._run.data, strict=True):
                 yield self._together([*self._taken(node, array.ctypes.data, self._order)])
-        rate = self._address(self._plan.step.rate)
-        yield _call(interpreter.TAKE_ROWS, rate, lr.ctypes.data, 0, cell, 1, lr.itemsize, 0, 1, 0)
+        where = (self._address(self._plan.step.rate), lr.ctypes.data, 0, cell)
+        yield _call(interpreter.TAKE_ROWS, *where, 1, lr.itemsize, 0, 1, 0)
 
-    def _taken(self, node: Node, source: int, order: HostArray) -> Iterator[list[int]]:
+    def _taken(self, node: StepNode, source: int, order: HostArray) -> Iterator[list[int]]:
         """Take the step's rows of an array, a part of them on each thread."""
         batch, width = node.shape[0], node.dtype.itemsize * prod(node.shape[1:])
         for first, rows in blas_threads.pieces(batch, batch * width, self._team.size):
@@ -137,7 +137,7 @@ class CallTable:
             where = (self._run.reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
             yield _call(interpreter.PUT_REPORT, *where)
 
-    def _single(self, node: Node) -> Iterator[list[int]]:
+    def _single(self, node: StepNode) -> Iterator[list[int]]:
         if node.op == "matmul":
             yield self._matmul(node)
         elif node.op == "ufunc":
@@ -156,25 +156,25 @@ class CallTable:
         self._rooms.append(np.array(arguments, np.int64))
         return _call(interpreter.ELSEWHERE, function, self._rooms[-1].ctypes.data)
 
-    def _matmul(self, node: Node) -> list[int]:
+    def _matmul(self, node: StepNode) -> list[int]:
         a, b = node.inputs
         products, arrays = (a.shape[0] if len(a.shape) == 3 else 1), (a, b, node)
         outer = [x.strides[0] if len(x.shape) == 3 else 0 for x in arrays]
         steps = [s * node.dtype.itemsize for s in (*outer, *(s for x in arrays for s in x.strides[-2:]))]
         return self._strided("matmul", node, [products, *a.shape[-2:], b.shape[-1]], steps)
 
-    def _elementwise(self, node: Node) -> Iterator[list[int]]:
+    def _elementwise(self, node: StepNode) -> Iterator[list[int]]:
         steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]
         for first, size in blas_threads.pieces(node.size, node.size * sum(steps), self._team.size, blas_threads.GRAIN):
             yield self._strided(node.info, node, [size], steps, first)
 
-    def _strided(self, ufunc: str, node: Node, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
+    def _strided(self, ufunc: str, node: StepNode, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
         """Call NumPy's loop from the first element on, or from another."""
         loop = strided_loop(ufunc, tuple(n.dtype for n in node.inputs))
         data = [self._address(n) + first * step for n, step in zip((*node.inputs, node), steps, strict=False)]
         return _call(interpreter.NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
 
-    def _reduction(self, node: Node) -> list[int]:
+    def _reduction(self, node: StepNode) -> list[int]:
         (given,) = node.inputs
         ufunc, how = node.info
         lines = 1 if how == "all" else given.shape[0]
@@ -183,7 +183,7 @@ class CallTable:
         where = (self._address(node), self._address(given))
         return _call(interpreter.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
 
-    def _block_sums(self, node: Node) -> Iterator[list[int]]:
+    def _block_sums(self, node: StepNode) -> Iterator[list[int]]:
         """Reduce the rows of each block, some blocks on each thread."""
         (given,) = node.inputs
         loop, item = strided_loop(node.info[0], (given.dtype, given.dtype)), node.dtype.itemsize
@@ -194,7 +194,7 @@ class CallTable:
             what = (count, rows, columns, item, int(node.info[0] != "add"))
             yield _call(interpreter.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
-    def _concatenation(self, node: Node) -> Iterator[list[int]]:
+    def _concatenation(self, node: StepNode) -> Iterator[list[int]]:
         """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""
         target, item = self._address(node), node.dtype.itemsize
         lines, pitch = prod(node.shape[: node.info]), prod(node.shape[node.info :]) * item
@@ -204,7 +204,7 @@ class CallTable:
             target += width
 
 
-def _require_same(node: Node, array: HostArray) -> None:
+def _require_same(node: StepNode, array: HostArray) -> None:
     """Raise Untraceable for an array that is not what the step was recorded for."""
     if (array.shape, array.dtype) != (node.shape, node.dtype):
         raise Untraceable(f"an array {array.dtype}{array.shape} in place of {node.dtype}{node.shape}")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from bpengine_steps.access import FULL, ONE, ROW, AccessPattern, access
-from bpengine_steps.ir import DType, FusionGroup, HostArray, Node, Untraceable, axes
+from bpengine_steps.ir import DType, FusionGroup, HostArray, StepNode, Untraceable, axes
 from bpengine_steps.memory_plan import MemoryPlan
 
 from bpengine_numpy.numba_target import blas_threads
@@ -61,7 +61,7 @@ class Loop:
     memory: MemoryPlan
     rows: int = 1
     columns: int = 1
-    arrays: list[Node] = field(default_factory=list)
+    arrays: list[StepNode] = field(default_factory=list)
     source: str = ""
     numbers: HostArray = field(init=False)  # what the code reads by the last of the arguments AHEAD
 
@@ -122,7 +122,7 @@ class Loop:
     def _declaration(self, k: int) -> str:
         return f"carray(address(p[{k + AHEAD}]), {_extent(self._patterns[k])}, {_type(self.arrays[k].dtype)})"
 
-    def _array(self, node: Node, pattern: AccessPattern) -> str:
+    def _array(self, node: StepNode, pattern: AccessPattern) -> str:
         self.arrays.append(node)
         self._patterns.append(pattern)
         return f"a{len(self.arrays) - 1}"
@@ -149,13 +149,13 @@ class Loop:
                 lines.append(f"{pad}{element} = {self._names[node.number]}")
         return lines
 
-    def _expression(self, node: Node) -> str:
+    def _expression(self, node: StepNode) -> str:
         form = template(node.info, node.dtype.kind, node.inputs[0].dtype.kind)
         assert form is not None, node.info
         given = [self._value(n, known=node.info in _SHIFTS) for n in node.inputs]
         return form.format(*given, t=_type(node.dtype))
 
-    def _value(self, node: Node, *, known: bool = False) -> str:
+    def _value(self, node: StepNode, *, known: bool = False) -> str:
         """Return the code of an operand; one that is the same for all elements is 0, `known`, or read from the table."""
         if node.number in self._names:
             return self._names[node.number]

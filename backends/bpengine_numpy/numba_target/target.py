@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bpengine_steps.ir import FusionGroup, Node, StepGraph
+from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_numpy.numba_target.expressions import template
@@ -19,7 +19,7 @@ class NumbaTarget:
     alignment = 64  # bytes: a cache line, and the widest vector
     queues = 1
 
-    def lower(self, graph: StepGraph, node: Node, inputs: Sequence[Node]) -> Node | None:
+    def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Give NumPy's loops operands that lie in one piece; do products of one term each in a pass."""
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
@@ -28,32 +28,32 @@ class NumbaTarget:
             return graph.add("ufunc", whole, node.shape, node.dtype, node.info)
         return None
 
-    def require(self, node: Node) -> None:
+    def require(self, node: StepNode) -> None:
         """Refuse nothing: what NumPy has no loop for is found when the loop is looked up."""
 
     def sum_lines(self, rows: int, width: int) -> int:
         """Return 1: sums have one stage."""
         return 1
 
-    def elementwise(self, node: Node) -> bool:
+    def elementwise(self, node: StepNode) -> bool:
         """Say whether fused loops compute the node: algebra that IEEE arithmetic rounds exactly."""
         return node.op == "ufunc" and template(node.info, node.dtype.kind, node.inputs[0].dtype.kind) is not None
 
-    def fuses(self, node: Node) -> bool:
+    def fuses(self, node: StepNode) -> bool:
         """Say whether the node is computed in a fused loop."""
         return self.elementwise(node) or self.fuses_sum(node)
 
-    def fuses_sum(self, node: Node) -> bool:
+    def fuses_sum(self, node: StepNode) -> bool:
         """Say whether the node is a sum over the first of two axes: NumPy adds it row after row, as a loop does."""
         return node.op == "reduce" and node.info == ("add", "first")
 
-    def joins(self, given: Node, node: Node) -> bool:
+    def joins(self, given: StepNode, node: StepNode) -> bool:
         """Say whether `node` can take the elements of `given` one by one, as they are computed."""
         if not self.elementwise(given):
             return False
         return self.fuses_sum(node) or (self.elementwise(node) and node.shape == given.shape)
 
-    def at_end(self, node: Node) -> bool:
+    def at_end(self, node: StepNode) -> bool:
         """Say no: reports are read from memory."""
         return False
 
@@ -65,12 +65,12 @@ class NumbaTarget:
         """Say no: a call has all threads for itself."""
         return False
 
-    def writes_over(self, group: FusionGroup, new: Node) -> bool:
+    def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
         """Say yes: a loop that does not read the old state, or reads it element by element, can write over it."""
         return True
 
 
-def _whole(graph: StepGraph, node: Node, shape: tuple[int, ...]) -> Node:
+def _whole(graph: StepGraph, node: StepNode, shape: tuple[int, ...]) -> StepNode:
     """Return an operand of NumPy's loop: in C order, of the result's shape, or one number for all elements."""
     if node.size == 1 or (node.op == "constant" and node.shape == shape):
         return node

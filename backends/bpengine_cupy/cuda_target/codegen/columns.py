@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpengine_steps.access import AccessPattern
-from bpengine_steps.ir import FusionGroup, Node, Untraceable
+from bpengine_steps.ir import FusionGroup, StepNode, Untraceable
 from bpengine_steps.memory_plan import MemoryPlan
 
 from bpengine_cupy.cuda_target.codegen.passes import (
@@ -44,7 +44,7 @@ class ColumnsWriter:
         """Blocks across and down: a line of partial sums for each of the latter."""
         return -(-self.columns // (ACROSS * self.vector)), self.sums[0].shape[0]
 
-    def _read(self, node: Node, how: AccessPattern) -> None:
+    def _read(self, node: StepNode, how: AccessPattern) -> None:
         pointer = f"AT(const {c_type(node.dtype)}, {self.memory.at(node)})"
         read = load(node, how, self.vector, pointer)
         self.names[node.number] = read.name

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from bpengine_steps.access import COLUMN, ROW, AccessPattern
-from bpengine_steps.ir import FusionGroup, Node, Untraceable
+from bpengine_steps.ir import FusionGroup, StepNode, Untraceable
 from bpengine_steps.memory_plan import MemoryPlan
 
 from bpengine_cupy.cuda_target.codegen.passes import (
@@ -79,13 +79,13 @@ class FlatWriter:
         self.out.code = "\n    ".join(self._after_sums(first) if self.finished else self._loop())
         return self.out
 
-    def _read(self, node: Node, how: AccessPattern) -> None:
+    def _read(self, node: StepNode, how: AccessPattern) -> None:
         pointer = f"AT(const {c_type(node.dtype)}, {self.out.place(self.memory.at(node))})"
         read = load(node, how, self.vector, pointer)
         self.names[node.number] = read.name
         (self.before if read.early else self.loads).append(read.line)
 
-    def _store(self, node: Node) -> None:
+    def _store(self, node: StepNode) -> None:
         kind, number = c_type(node.dtype), node.number
         self.loads.append(f"Vec<{kind}, {self.vector}> w{number};")
         self.body.append(f"w{number}.v[u] = v{number};")
@@ -159,7 +159,7 @@ class FlatWriter:
         """Work out the single numbers that an early pass needs, from the step counter and the learning rate."""
         own, seen = self.group.own, set[int]()
 
-        def visit(node: Node) -> None:
+        def visit(node: StepNode) -> None:
             if node.number in seen or node.number in own or node.size != 1 or node.base.op == "constant":
                 return
             seen.add(node.number)

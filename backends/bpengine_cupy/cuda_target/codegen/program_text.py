@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from bpengine_steps.ir import FusionGroup, Node, Untraceable
-from bpengine_steps.ordering import Stage
+from bpengine_steps.ir import FusionGroup, StepNode, Untraceable
+from bpengine_steps.ordering import PlanStage
 from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_cupy.cuda_target.codegen.columns import ACROSS, DOWN, ColumnsWriter
@@ -28,7 +28,7 @@ class StepCall:
     """One entry of a step: a kernel of the text, or a matrix product. `meets`: threads of a block wait for each other."""
 
     name: str
-    stage: Stage
+    stage: PlanStage
     grid: tuple[int, int] = (1, 1)
     block: tuple[int, int] = (1, 1)
     product: MatrixProduct | None = None
@@ -86,7 +86,7 @@ class _SourceWriter:
     def __init__(self, plan: ExecutionPlan) -> None:
         self.step, self.memory, self.ordered = plan.step, plan.memory, plan.ordered
 
-    def launch(self, number: int, stage: Stage) -> tuple[str, StepCall]:
+    def launch(self, number: int, stage: PlanStage) -> tuple[str, StepCall]:
         """Return a launch's text, empty for a product, and its call."""
         name = f"k{number}"
         if stage.product:
@@ -106,7 +106,7 @@ class _SourceWriter:
     def _kernel(self, name: str, threads: int, body: str) -> str:
         return f"KERNEL({name}, {threads}, 1) {{ {body}\n}}"
 
-    def _flat_launch(self, name: str, number: int, stage: Stage) -> tuple[str, StepCall]:
+    def _flat_launch(self, name: str, number: int, stage: PlanStage) -> tuple[str, StepCall]:
         segments = self._head() if stage.head else []
         tables: list[str] = []
         alike: dict[str, list[FlatPass]] = {}
@@ -221,7 +221,7 @@ class _SourceWriter:
         inner = "\n      ".join([*writes, end])
         return "\n    ".join(["if (threadIdx.x < 32) {", *lines, f"if (threadIdx.x == 0) {{\n      {inner}\n    }} }}"])
 
-    def _tail_sum(self, node: Node) -> list[str]:
+    def _tail_sum(self, node: StepNode) -> list[str]:
         (given,) = node.inputs
         kind, name, number = c_type(node.dtype), node.info, node.number
         summand = f"AT(const {kind}, {self.memory.at(given)})[s]"
