@@ -100,7 +100,7 @@ def agrees(name: str, dtype: str, batch: int | None) -> str:
     runs, run = [], CudaProgram.run
 
     def noted(self: CudaProgram, *given: Any) -> Any:
-        runs.append(len(self.plan.calls))
+        runs.append(len(self.text.calls))
         return run(self, *given)
 
     with patch.object(CudaProgram, "run", noted), warnings.catch_warnings():
@@ -153,7 +153,7 @@ def speed(name: str, precision: str) -> str:
 
     def timed(self: CudaProgram, *given: Any) -> Any:
         nonlocal calls
-        calls, began = len(self.plan.calls), time.perf_counter()
+        calls, began = len(self.text.calls), time.perf_counter()
         result = run(self, *given)
         runs.append(time.perf_counter() - began)
         return result

@@ -130,7 +130,17 @@ def routes() -> Iterator[tuple[str, tuple[int, int]]]:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         rows = Path(folder) / "rows.csv"
         rows.write_text("a,b,label\n" + "".join(f"{i},{i % 3},{'xy'[i % 2]}\n" for i in range(20)), encoding="utf-8")
-        line = ["train", str(rows), "--epochs", "2", "--layers", "3", "--out", str(Path(folder) / "m.safetensors"), "--force"]
+        line = [
+            "train",
+            str(rows),
+            "--epochs",
+            "2",
+            "--layers",
+            "3",
+            "--out",
+            str(Path(folder) / "m.safetensors"),
+            "--force",
+        ]
         main(line)
         yield "train from a file", route(lambda: main(line))
 

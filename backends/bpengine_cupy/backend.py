@@ -91,15 +91,17 @@ class CupyBackend(Backend):
         return self._epochs.run(step, state, data, order, lr)
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
-        from bpengine_steps.recorded import record
+        from bpengine_steps.plan import make_plan
+        from bpengine_steps.tracing import record
 
-        from bpengine_cupy.cuda_target.codegen.program_text import make_plan
-        from bpengine_cupy.cuda_target.expressions import inline
+        from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
         from bpengine_cupy.cuda_target.program import CudaProgram
+        from bpengine_cupy.cuda_target.target import CudaTarget
 
         with self.xp.recording():
-            recorded = record(step, state, signature, inline)
-        return CudaProgram(make_plan(recorded, signature.ordered), self._driver)
+            recorded = record(step, state, signature)
+        plan = make_plan(recorded, CudaTarget(), ordered=signature.ordered)
+        return CudaProgram(write_cuda(plan), self._driver)
 
     @cached_property
     def _driver(self) -> CupyDriver:

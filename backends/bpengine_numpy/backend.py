@@ -13,9 +13,9 @@ from bpengine_steps.signature import leaves, rebuilt
 
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
-from bpengine_numpy.compiled import compiled_epochs, disk_cache
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
+from bpengine_numpy.numba_target import compiled_epochs, disk_cache
 
 
 @cache

@@ -1,12 +1,18 @@
-"""Steps recorded for any target: the graph of a step's array operations, how it is made, and when compiling it pays.
+"""The step compiler, for any target: a training step recorded as a graph, lowered, fused, ordered and laid out in memory.
 
-ir         nodes and their graph
-tracing    arrays that note what kernels do to them
-recorded   a step as one graph
-signature  what a program is made for
-grouping   operations gathered into passes
-adaptive   when compiling pays
-disk       what is compiled is kept
+ir           the intermediate representation: nodes, their graph, and groups of them
+tracing      a step run once on arrays that note what kernels do to them
+signature    what a plan is made for: the form of state and data
+target       what planning asks of a target
+lowering     the graph rewritten for a target; sums over rows in two stages
+access       how an operand lies under a pass
+fusion       which operations share a pass over memory
+ordering     in what order, which share a call, and which new state is written over the old
+memory_plan  where every array lies, and for how long
+plan         all of that for one step
+adaptive     when compiling pays
+disk         what is compiled is kept
 
-This room knows NumPy and the engine's `backend` and `errors`, nothing of Numba, CUDA or JAX.
+This room knows NumPy and the engine's `backend` and `errors`, nothing of Numba, CUDA or JAX. A target answers for its own
+bits: how it computes single operations, what may join a pass, and how much may run at the same time.
 """

@@ -13,7 +13,7 @@ import numpy as np
 
 from bpengine.backend import HostArray, State, Step
 from bpengine.errors import ConfigError
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature
 
 EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
@@ -37,7 +37,7 @@ class CompiledStep(Protocol):
     def bind(self, state: State, data: Any, order: HostArray | None, lr: HostArray) -> Bound:
         """Return what runs len(lr) steps, or up to the first that reports "halt"; once it is called, `state` is donated.
 
-        Raises Unrecordable for arrays that it cannot take. Until what it returns is called, nothing is changed.
+        Raises Untraceable for arrays that it cannot take. Until what it returns is called, nothing is changed.
         """
 
 
@@ -58,7 +58,7 @@ class _Known:
 class CompiledEpochs:
     """Runs epochs, first through `eager`, then compiled; `patience` is the least time in seconds before that.
 
-    `make` records a step for a signature; it raises Unrecordable for a step that runs as it is written. `compiler` is
+    `make` records a step for a signature; it raises Untraceable for a step that runs as it is written. `compiler` is
     its name in the one warning that is given when anything else is raised. Where it is `required`, for want of an eager
     form, a step that cannot be compiled raises ConfigError.
     """
@@ -76,7 +76,7 @@ class CompiledEpochs:
         """Run an epoch (see `Backend.run_epoch`)."""
         try:
             signature = Signature.of(state, data, order, lr)
-        except Unrecordable as error:
+        except Untraceable as error:
             self._refuse(error)
             return self._eager(step, state, data, order, lr)
         known = self._known.setdefault(step, {}).setdefault(signature, _Known())
@@ -118,7 +118,7 @@ class CompiledEpochs:
         """Return what is made; None where it is not, and never will be: the step itself runs without it."""
         try:
             return make(*given)
-        except Unrecordable as error:
+        except Untraceable as error:
             known.refused = True
             self._refuse(error)
         except Exception as error:  # whatever recording, compiling and binding may raise
@@ -128,7 +128,7 @@ class CompiledEpochs:
             )
         return None
 
-    def _refuse(self, error: Unrecordable) -> None:
+    def _refuse(self, error: Untraceable) -> None:
         if self._required:
             raise ConfigError(
                 f"training in this precision requires a step that {self._compiler} can compile, got one with {error}. "

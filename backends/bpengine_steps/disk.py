@@ -115,14 +115,12 @@ class Cache:
     def state(self) -> CacheState:
         """Return what there is to say about the folder."""
         found = list(self._files())
-        trouble = _trouble(self.folder)
-        where = str(self.folder) if self.folder else ""
         return CacheState(
-            folder=where,
+            folder=str(self.folder) if self.folder else "",
             files=len(found),
-            size=sum(f.size for f in found),
+            size=sum(file.size for file in found),
             limit=self._limit,
-            trouble=trouble,
+            trouble=_trouble(self.folder),
             cure=cure(self.folder),
             notes=self._notes(),
         )

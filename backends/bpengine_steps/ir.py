@@ -1,8 +1,8 @@
-"""The record of a step: a graph of array operations, each noted once."""
+"""The intermediate representation: a step as a graph of array operations, and the groups that a target does together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal, TypeAlias
@@ -11,28 +11,28 @@ import numpy as np
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 DType: TypeAlias = np.dtype[Any]
+Path: TypeAlias = tuple[Any, ...]
 Op = Literal["input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish"]
+Kind = Literal["pass", "single", "copy", "tail"]
 
 
-Inline = Callable[[str, str, str], bool]
+class Untraceable(Exception):
+    """The step does something that cannot be recorded, or that a target has no form for; it then runs as it is written."""
 
 
-class Unrecordable(Exception):
-    """The step does something that cannot be recorded; it then runs as it is written."""
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepNode:
     """One array of the step and how it is made.
 
     `info` says what `inputs` do not: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
-    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value. A target may
-    split a reduction into "partial", a line of results per block of rows, and "finish", which reduces the lines.
+    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value. Where a target
+    adds up in two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which
+    reduces the lines. What is reduced or joined, and every output of the step, lies in C order.
     """
 
     number: int  # the order in which the step made them
     op: Op
-    inputs: tuple[Node, ...] = field(repr=False)  # their own would write out every path through the graph
+    inputs: tuple[StepNode, ...] = field(repr=False)  # their own would write out every path through the graph
     shape: tuple[int, ...]
     dtype: DType
     info: Any = None
@@ -43,7 +43,7 @@ class Node:
         return prod(self.shape)
 
     @property
-    def base(self) -> Node:
+    def base(self) -> StepNode:
         """The array whose memory this one is: itself, unless it is a view."""
         return self.inputs[0] if self.op == "view" else self
 
@@ -65,27 +65,23 @@ class Node:
 
 
 @dataclass
-class Graph:
-    """All nodes in the order they were made; asking for the same operation on the same arrays returns the first node.
+class StepGraph:
+    """All nodes in the order they were made; asking for the same operation on the same arrays returns the first node."""
 
-    `inline(ufunc, result kind, operand kind)` says whether the target computes a ufunc element by element inside its own
-    code; what it leaves to a library's loop gets operands that lie in one piece.
-    """
+    nodes: list[StepNode] = field(default_factory=list)
+    _known: dict[Any, StepNode] = field(default_factory=dict)
 
-    inline: Inline
-    nodes: list[Node] = field(default_factory=list)
-    _known: dict[Any, Node] = field(default_factory=dict)
-
-    def add(self, op: Op, inputs: Iterable[Node], shape: tuple[int, ...], dtype: Any, info: Any = None) -> Node:
+    def add(self, op: Op, inputs: Iterable[StepNode], shape: tuple[int, ...], dtype: Any, info: Any = None) -> StepNode:
         """Return the node of this operation, made now unless it exists."""
         inputs, dtype = tuple(inputs), np.dtype(dtype)
         key = (op, tuple(node.number for node in inputs), shape, dtype.str, _hashable(info))
         if key not in self._known:
-            self._known[key] = Node(len(self.nodes), op, inputs, shape, dtype, info)
-            self.nodes.append(self._known[key])
+            node = StepNode(number=len(self.nodes), op=op, inputs=inputs, shape=shape, dtype=dtype, info=info)
+            self._known[key] = node
+            self.nodes.append(node)
         return self._known[key]
 
-    def constant(self, value: Any, dtype: Any = None) -> Node:
+    def constant(self, value: Any, dtype: Any = None) -> StepNode:
         """Return the node of a constant array; one whose elements are all the same, to the bit, is held as one element."""
         array = np.array(value, dtype=dtype, order="C")
         bits = array.reshape(array.size, 1).view(np.uint8)
@@ -93,15 +89,93 @@ class Graph:
             array = np.broadcast_to(array.flat[0], array.shape)
         return self.add("constant", (), array.shape, array.dtype, array)
 
+    def copied(self, node: StepNode, shape: tuple[int, ...]) -> StepNode:
+        """Return a copy in C order, broadcast to `shape`; the array itself where it lies so already."""
+        if node.shape == shape and in_order(node):
+            return node
+        return self.add("ufunc", [node], shape, node.dtype, "cast")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RecordedStep:
+    """The nodes of a step: `inputs` is the state it is given by path, `rows` and `rate` what each step sees anew.
+
+    `changed` is the new state where it differs from the old; `reports` the numbers that are read after each step. All
+    outputs lie in C order, and none of them in the memory of the old state.
+    """
+
+    inputs: dict[Path, StepNode]
+    rows: tuple[StepNode, ...]
+    rate: StepNode
+    changed: dict[Path, StepNode]
+    reports: dict[str, StepNode]
+
+    @property
+    def outputs(self) -> list[StepNode]:
+        """The nodes that the step is run for."""
+        return [*self.changed.values(), *self.reports.values()]
+
+
+@dataclass(eq=False)
+class FusionGroup:
+    """Operations that are done together.
+
+    A "pass" goes over memory once, for all of its `nodes`. A "single" node is any other operation: a product, a joining, a
+    library's loop. A "copy" writes a new state over the old one, `replaced`. The "tail" ends the step: it gives its reports,
+    of which it makes some and finds others, `loaded`, in memory.
+    """
+
+    kind: Kind = "pass"
+    nodes: list[StepNode] = field(default_factory=list)
+    replaced: StepNode | None = None
+    loaded: list[StepNode] = field(default_factory=list)
+
+    @property
+    def own(self) -> set[int]:
+        """The numbers of the nodes made here."""
+        return set() if self.kind == "copy" else {node.number for node in self.nodes}
+
+    @property
+    def reads(self) -> list[StepNode]:
+        """Arrays that the group needs in memory, views as they are; in a pass or the tail one value is part of the code."""
+        if self.kind == "copy":
+            return list(self.nodes)
+        own = self.own
+        found = {n.number: n for node in self.nodes for n in node.inputs if n.base.number not in own}
+        found |= {n.number: n for n in self.loaded}
+        return [n for n in found.values() if self.kind == "single" or n.uniform is None]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What a pass runs over, axes of length 1 left out: (rows, columns) or (elements,) as a rule."""
+        found = {axes(n.shape) for n in self.nodes if n.op in ("ufunc", "finish")}
+        found |= {axes(n.inputs[0].base.shape) for n in self.nodes if n.op in ("reduce", "partial")}
+        most = max(map(len, found))
+        shape = next(s for s in found if len(s) == most)
+        fits = ({shape[0], prod(shape)} if shape else set()) | {1}  # a number for each row, or for each element
+        if any(s != shape and (len(s) == most or len(s) > 1 or prod(s) not in fits) for s in found):
+            raise Untraceable(f"a pass over arrays of {sorted(found)}")
+        return shape or (1,)
+
+
+def axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the lengths that are not 1."""
+    return tuple(n for n in shape if n != 1)
+
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the strides, in elements, of an array in C order."""
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def needed(outputs: Iterable[Node]) -> list[Node]:
+def in_order(node: StepNode) -> bool:
+    """Say whether the elements lie in C order, one behind the other."""
+    return node.strides == contiguous(node.shape)
+
+
+def needed(outputs: Iterable[StepNode]) -> list[StepNode]:
     """Return the nodes that the outputs depend on, themselves included, in the order they were made."""
-    seen: dict[int, Node] = {}
+    seen: dict[int, StepNode] = {}
     todo = list(outputs)
     while todo:
         node = todo.pop()

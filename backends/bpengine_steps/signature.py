@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine_steps.ir import HostArray, Unrecordable
+from bpengine_steps.ir import HostArray, Path, Untraceable
 
 Tree = Any
-Path = tuple[Any, ...]
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -45,9 +44,9 @@ class Signature:
 
     @classmethod
     def of(cls, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray) -> Signature:
-        """Return the signature of a run; raise Unrecordable for data that are not in one piece."""
+        """Return the signature of a run; raise Untraceable for data that are not in one piece."""
         if any(not a.flags.c_contiguous or a.dtype.hasobject for a in data):
-            raise Unrecordable("data that do not lie in one piece")
+            raise Untraceable("data that do not lie in one piece")
         count = None if order is None else order.shape[1]
         rows = tuple(((count or len(a), *a.shape[1:]), a.dtype.str) for a in data)
         found = list(leaves(state))

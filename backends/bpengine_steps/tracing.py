@@ -1,4 +1,4 @@
-"""Recording: a step is run once on arrays that only note what is done to them.
+"""Tracing: a step is run once on arrays that only note what is done to them.
 
 NumPy hands every function called on such an array to the array itself (NEP 13 for ufuncs, NEP 18 for the rest), so
 kernels are recorded as they stand, bound to NumPy. What has no entry here cannot be recorded, and says so.
@@ -6,53 +6,96 @@ kernels are recorded as they stand, bound to NumPy. What has no entry here canno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine_steps.ir import Graph, Node, Unrecordable, contiguous
+from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable, contiguous
+from bpengine_steps.signature import Signature, Tree, leaves, rebuilt
 
 REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
 
 
-class Recorded(NDArrayOperatorsMixin):
+def record(step: Callable[..., Any], state: Tree, signature: Signature) -> RecordedStep:
+    """Run the step once on arrays that note what is done to them.
+
+    Raises Untraceable when the step does something that has no node, or changes the form of its state.
+    """
+    graph = StepGraph()
+    inputs = {p: graph.add("input", (), s, d, ("state", p)) for p, s, d in signature.state}
+    rows = tuple(graph.add("input", (), s, d, ("rows", k)) for k, (s, d) in enumerate(signature.rows))
+    rate = graph.add("input", (), (1,), signature.dtype, ("rate",))
+    traced = rebuilt(state, {p: TracedArray(graph, node) for p, node in inputs.items()})
+    after, report = step(traced, tuple(TracedArray(graph, n) for n in rows), TracedArray(graph, rate))
+    outputs = {p: _in_order(graph, leaf) for p, leaf in leaves(after)}
+    _require_form(inputs, outputs)
+    return RecordedStep(
+        inputs=inputs,
+        rows=rows,
+        rate=rate,
+        changed={p: _apart(graph, node) for p, node in outputs.items() if node is not inputs[p]},
+        reports={name: _apart(graph, _in_order(graph, value)) for name, value in report.items()},
+    )
+
+
+def _require_form(before: Mapping[Path, StepNode], after: Mapping[Path, StepNode]) -> None:
+    def forms(nodes: Mapping[Path, StepNode]) -> dict[Path, Any]:
+        return {path: (node.shape, node.dtype) for path, node in nodes.items()}
+
+    if forms(before) != forms(after):
+        raise Untraceable("a step that changes the form of its state")
+
+
+def _in_order(graph: StepGraph, leaf: Any) -> StepNode:
+    """Return the node of an output, in C order."""
+    node = as_node(graph, leaf)
+    return graph.copied(node, node.shape)
+
+
+def _apart(graph: StepGraph, node: StepNode) -> StepNode:
+    """Return an output's node; a copy of what lies in the state's memory, which the step may have written over by then."""
+    state = node.base.op == "input" and node.base.info[0] == "state"
+    return graph.add("ufunc", [node], node.shape, node.dtype, "cast") if state else node
+
+
+class TracedArray(NDArrayOperatorsMixin):
     """An array of known shape and dtype without values; operations on it go into a graph."""
 
     __array_priority__ = 1000
 
-    def __init__(self, graph: Graph, node: Node) -> None:
+    def __init__(self, graph: StepGraph, node: StepNode) -> None:
         self._graph, self.node = graph, node
         self.shape, self.dtype = node.shape, node.dtype
         self.ndim, self.size = len(node.shape), node.size
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Recorded:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> TracedArray:
         """Note an elementwise operation or a matrix product."""
         if method != "__call__" or options or ufunc.nout != 1:
-            raise Unrecordable(f"np.{ufunc.__name__} with {method} {sorted(options)}")
+            raise Untraceable(f"np.{ufunc.__name__} with {method} {sorted(options)}")
         if ufunc is np.matmul:
             return _matmul(self._graph, *inputs)
         return self._note(elementwise(self._graph, ufunc, inputs))
 
-    def __array_function__(self, function: Any, types: Any, args: Sequence[Any], kwargs: Any) -> Recorded:
+    def __array_function__(self, function: Any, types: Any, args: Sequence[Any], kwargs: Any) -> TracedArray:
         """Note any other function of NumPy."""
         if function in REDUCTIONS:
             return self._note(_reduce(self._graph, REDUCTIONS[function], *args, **kwargs))
         if function not in FUNCTIONS:
-            raise Unrecordable(f"np.{function.__name__}")
+            raise Untraceable(f"np.{function.__name__}")
         return self._note(FUNCTIONS[function](self._graph, *args, **kwargs))
 
-    def __getitem__(self, key: Any) -> Recorded:
+    def __getitem__(self, key: Any) -> TracedArray:
         """Note a slice; picking elements by arrays is not recorded."""
         keys = key if isinstance(key, tuple) else (key,)
-        if any(isinstance(k, (Recorded, np.ndarray, list)) for k in keys):
-            raise Unrecordable("indexing by an array")
+        if any(isinstance(k, (TracedArray, np.ndarray, list)) for k in keys):
+            raise Untraceable("indexing by an array")
         places = keys if Ellipsis in keys else (*keys, Ellipsis)  # with it, one element is a view as well
         return self._note(_view(self._graph, self.node, lambda array: array[places]))
 
     @property
-    def T(self) -> Recorded:  # noqa: N802 - the name in the array API standard
+    def T(self) -> TracedArray:  # noqa: N802 - the name in the array API standard
         """The transposed array."""
         return self._note(_view(self._graph, self.node, lambda array: array.T))
 
@@ -60,29 +103,29 @@ class Recorded(NDArrayOperatorsMixin):
         return self.shape[0]
 
     def __bool__(self) -> bool:
-        raise Unrecordable("a branch on a value")
+        raise Untraceable("a branch on a value")
 
     __float__ = __int__ = __index__ = __bool__
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise Unrecordable("a value read on the host")
+        raise Untraceable("a value read on the host")
 
     def __getattr__(self, name: str) -> Any:
         """Refuse NumPy's own methods and attributes (`x.sum()`), which no function of the standard stands for."""
         if name in dir(np.ndarray) and not name.startswith("__"):
-            raise Unrecordable(f"the attribute {name!r} of an array")
+            raise Untraceable(f"the attribute {name!r} of an array")
         raise AttributeError(name)
 
-    def _note(self, node: Node) -> Recorded:
-        return Recorded(self._graph, node)
+    def _note(self, node: StepNode) -> TracedArray:
+        return TracedArray(self._graph, node)
 
 
-def as_node(graph: Graph, value: Any, dtype: Any = None) -> Node:
+def as_node(graph: StepGraph, value: Any, dtype: Any = None) -> StepNode:
     """Return the node of a recorded array, or a constant's."""
-    return value.node if isinstance(value, Recorded) else graph.constant(value, dtype)
+    return value.node if isinstance(value, TracedArray) else graph.constant(value, dtype)
 
 
-def elementwise(graph: Graph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Node:
+def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> StepNode:
     """Note a ufunc, in the dtype NumPy would choose (Python numbers are weak: NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, made = ufunc.resolve_dtypes((*kinds, None))
@@ -91,16 +134,12 @@ def elementwise(graph: Graph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Node:
         for x, d in zip(inputs, wanted, strict=True)
     ]
     shape = np.broadcast_shapes(*(node.shape for node in nodes))
-    if not graph.inline(
-        ufunc.__name__, made.kind, nodes[0].dtype.kind
-    ):  # a library's loop wants its operands in one piece
-        nodes = [n if n.size == 1 or n.op == "constant" else contiguous_to(graph, n, shape) for n in nodes]
     if all(node.op == "constant" for node in nodes):
         return graph.constant(ufunc(*(node.info for node in nodes)), made)
     return graph.add("ufunc", nodes, shape, made, ufunc.__name__)
 
 
-def cast(graph: Graph, node: Node, dtype: Any) -> Node:
+def cast(graph: StepGraph, node: StepNode, dtype: Any) -> StepNode:
     """Note a change of dtype, if it is one."""
     if node.dtype == dtype:
         return node
@@ -109,37 +148,27 @@ def cast(graph: Graph, node: Node, dtype: Any) -> Node:
     return graph.add("ufunc", [node], node.shape, dtype, "cast")
 
 
-def contiguous_to(graph: Graph, node: Node, shape: tuple[int, ...]) -> Node:
-    """Note a copy in C order, broadcast to `shape`, unless the array lies so already."""
-    if node.shape == shape and node.strides == contiguous(shape):
-        return node
-    return graph.add("ufunc", [node], shape, node.dtype, "cast")
-
-
-def _matmul(graph: Graph, a: Any, b: Any) -> Recorded:
+def _matmul(graph: StepGraph, a: Any, b: Any) -> TracedArray:
     left, right = as_node(graph, a), as_node(graph, b)
     fits = len(left.shape) == len(right.shape) in (2, 3) and left.shape[:-2] == right.shape[:-2]
     if not fits or left.shape[-1] != right.shape[-2] or left.dtype != right.dtype:
-        raise Unrecordable(f"a product of {left.shape} {left.dtype} and {right.shape} {right.dtype}")
+        raise Untraceable(f"a product of {left.shape} {left.dtype} and {right.shape} {right.dtype}")
     if len(left.shape) == 3:  # one product per block of rows
-        return Recorded(graph, graph.add("matmul", [left, right], (*left.shape[:-1], right.shape[-1]), left.dtype))
-    if left.shape[1] == 1:  # one term each, so it joins a pass; BLAS adds it to 0, which makes 0 of -0
-        terms = Recorded(graph, elementwise(graph, np.multiply, (a, b)))
-        return Recorded(graph, elementwise(graph, np.add, (terms, left.dtype.type(0))))
-    return Recorded(graph, graph.add("matmul", [left, right], (left.shape[0], right.shape[1]), left.dtype))
+        return TracedArray(graph, graph.add("matmul", [left, right], (*left.shape[:-1], right.shape[-1]), left.dtype))
+    return TracedArray(graph, graph.add("matmul", [left, right], (left.shape[0], right.shape[1]), left.dtype))
 
 
-def _reduce(graph: Graph, ufunc: str, x: Recorded, axis: Any = None, *, keepdims: bool = False) -> Node:
+def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:
     node = x.node
     axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     gone = {a % x.ndim for a in axes}
     kept = tuple(n for a, n in enumerate(node.shape) if a not in gone)
     if node.dtype.kind != "f":
-        raise Unrecordable(f"a reduction of {node.dtype}")
+        raise Untraceable(f"a reduction of {node.dtype}")
     # axes of length 1 change nothing; what is left must be all of the array, one end of it, or the middle one of three
     long = [a for a, n in enumerate(node.shape) if n != 1]
     if not node.size or [a for a in long if a in gone] not in (long, long[:1], long[1:], long[1:-1], []):
-        raise Unrecordable(f"a reduction of {node.shape} over {sorted(gone)}")
+        raise Untraceable(f"a reduction of {node.shape} over {sorted(gone)}")
     lengths = [node.shape[a] for a in long]
     if len(lengths) == 3 and gone.intersection(long) == {long[0]}:
         lengths = [lengths[0], lengths[1] * lengths[2]]
@@ -155,7 +184,7 @@ def _reduce(graph: Graph, ufunc: str, x: Recorded, axis: Any = None, *, keepdims
         else "none"
     )
     if len(lengths) > 2 + (how == "middle"):
-        raise Unrecordable(f"a reduction of {node.shape}")
+        raise Untraceable(f"a reduction of {node.shape}")
     if how == "none":
         made = node
     else:
@@ -166,81 +195,81 @@ def _reduce(graph: Graph, ufunc: str, x: Recorded, axis: Any = None, *, keepdims
     return _reshape(graph, made, tuple(1 if a in gone else n for a, n in enumerate(node.shape)) if keepdims else kept)
 
 
-def _mean(graph: Graph, x: Recorded, axis: Any = None, *, keepdims: bool = False) -> Node:
+def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:
     """Note a mean as NumPy computes it: the sum, divided by the count."""
     total = _reduce(graph, "add", x, axis, keepdims=keepdims)
     count = x.size // max(total.size, 1)
-    return elementwise(graph, np.true_divide, [Recorded(graph, total), x.dtype.type(count)])
+    return elementwise(graph, np.true_divide, [TracedArray(graph, total), x.dtype.type(count)])
 
 
-def _view(graph: Graph, node: Node, look: Callable[[Any], Any]) -> Node:
+def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepNode:
     """Note another look at the same memory: NumPy itself works out offset and strides, on bytes that are never touched."""
     memory = np.empty(node.base.size, dtype=np.int8)
     before = np.ndarray(node.shape, np.int8, memory, node.offset, node.strides)
     after = look(before)
     offset = int(after.__array_interface__["data"][0] - memory.__array_interface__["data"][0])
     if after.size and not (0 <= offset < memory.size and np.may_share_memory(after, memory)):
-        raise Unrecordable("a view that copies")
+        raise Untraceable("a view that copies")
     if after.shape == node.base.shape and not offset and after.strides == contiguous(after.shape):
         return node.base
     return graph.add("view", [node.base], after.shape, node.dtype, (offset, after.strides))
 
 
-def _reshape(graph: Graph, x: Any, shape: Any, **options: Any) -> Node:
-    node = x.node if isinstance(x, Recorded) else x
+def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> StepNode:
+    node = x.node if isinstance(x, TracedArray) else x
     if options.get("copy") is not None:
-        raise Unrecordable("reshape with copy=")
-    node = contiguous_to(graph, node, node.shape)
+        raise Untraceable("reshape with copy=")
+    node = graph.copied(node, node.shape)
     return _view(graph, node, lambda array: array.reshape(shape))
 
 
-def _astype(graph: Graph, x: Recorded, dtype: Any, /, *, copy: bool = True) -> Node:
+def _astype(graph: StepGraph, x: TracedArray, dtype: Any, /, *, copy: bool = True) -> StepNode:
     return cast(graph, x.node, dtype)
 
 
-def _like(value: float) -> Callable[..., Node]:
-    def filled(graph: Graph, x: Recorded, dtype: Any = None) -> Node:
+def _like(value: float) -> Callable[..., StepNode]:
+    def filled(graph: StepGraph, x: TracedArray, dtype: Any = None) -> StepNode:
         return graph.constant(np.full(x.shape, value, dtype or x.dtype))
 
     return filled
 
 
-def _clip(graph: Graph, x: Any, low: Any = None, high: Any = None) -> Node:
+def _clip(graph: StepGraph, x: Any, low: Any = None, high: Any = None) -> StepNode:
     for ufunc, limit in ((np.maximum, low), (np.minimum, high)):
         if limit is not None:
-            x = Recorded(graph, elementwise(graph, ufunc, [x, limit]))
-    node: Node = x.node
+            x = TracedArray(graph, elementwise(graph, ufunc, [x, limit]))
+    node: StepNode = x.node
     return node
 
 
-def _round(graph: Graph, x: Recorded, decimals: int = 0) -> Node:
+def _round(graph: StepGraph, x: TracedArray, decimals: int = 0) -> StepNode:
     if decimals:
-        raise Unrecordable("np.round with decimals")
+        raise Untraceable("np.round with decimals")
     return elementwise(graph, np.rint, [x])
 
 
-def _where(graph: Graph, condition: Any, x: Any, y: Any) -> Node:
-    kind = np.result_type(*(v.dtype if isinstance(v, Recorded) else v for v in (x, y)))
+def _where(graph: StepGraph, condition: Any, x: Any, y: Any) -> StepNode:
+    kind = np.result_type(*(v.dtype if isinstance(v, TracedArray) else v for v in (x, y)))
     nodes = [cast(graph, as_node(graph, v), d) for v, d in ((condition, np.dtype(bool)), (x, kind), (y, kind))]
     return graph.add("ufunc", nodes, np.broadcast_shapes(*(n.shape for n in nodes)), kind, "where")
 
 
-def _concat(graph: Graph, arrays: Sequence[Any], axis: int = 0) -> Node:
+def _concat(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> StepNode:
     nodes = [as_node(graph, a) for a in arrays]
     kind = np.result_type(*(n.dtype for n in nodes))
-    nodes = [contiguous_to(graph, cast(graph, n, kind), n.shape) for n in nodes]
+    nodes = [graph.copied(cast(graph, n, kind), n.shape) for n in nodes]
     shape = list(nodes[0].shape)
     axis %= len(shape)
     shape[axis] = sum(n.shape[axis] for n in nodes)
     return graph.add("concat", nodes, tuple(shape), kind, axis)
 
 
-def _stack(graph: Graph, arrays: Sequence[Any], axis: int = 0) -> Node:
+def _stack(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> StepNode:
     places = [_view(graph, as_node(graph, a), lambda array: np.expand_dims(array, axis)) for a in arrays]
-    return _concat(graph, [Recorded(graph, place) for place in places], axis)
+    return _concat(graph, [TracedArray(graph, place) for place in places], axis)
 
 
-FUNCTIONS: dict[Any, Callable[..., Node]] = {
+FUNCTIONS: dict[Any, Callable[..., StepNode]] = {
     np.mean: _mean,
     np.reshape: _reshape,
     np.astype: _astype,

@@ -161,11 +161,12 @@ def train(how: str) -> Trained:
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
     if how == "eager":
         return Trained(digest, [])
-    from bpengine_numpy.compiled import objects, openblas, trial
+    from bpengine_numpy.numba_target.object_code import loop_cache
+    from bpengine_numpy.numba_target.self_test import openblas, trial
 
-    assert len(objects._loaded) > 3, "nothing was compiled"
-    keys = [*objects._loaded, trial.fingerprint(openblas._settings())]
-    return Trained(digest, [str(objects.store().path(key)) for key in keys])
+    assert len(loop_cache._loaded) > 3, "nothing was compiled"
+    keys = [*loop_cache._loaded, trial.fingerprint(openblas._settings())]
+    return Trained(digest, [str(loop_cache.store().path(key)) for key in keys])
 
 
 def good(copy: Path, original: Path) -> bool:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import objects
 from bpengine_numpy.denormals import environment
 from bpengine_numpy.forking import FORKS
+from bpengine_numpy.numba_target.object_code import loop_cache
 
 import bpengine as bp
 
@@ -142,9 +142,9 @@ class Surroundings:
     @staticmethod
     def _locks() -> Iterator[tuple[str, Callable[[], bool]]]:
         yield "forks", FORKS._changed._is_owned  # type: ignore[attr-defined]
-        yield "linking", objects._linking.locked
-        yield "registering", objects._registering.locked
-        yield from ((key[-80:], lock.locked) for key, lock in objects._locks.items())
+        yield "linking", loop_cache._linking.locked
+        yield "registering", loop_cache._registering.locked
+        yield from ((key[-80:], lock.locked) for key, lock in loop_cache._locks.items())
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import sys, threading
 import numpy as np
 import bpengine as bp
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import objects
+from bpengine_numpy.numba_target.object_code import loop_cache
 
 TINY, ONE = np.full((512, 512), 1e-39, np.float32), np.eye(512, dtype=np.float32)
 
@@ -33,7 +33,7 @@ def fit(seed, backend=Compiled, epochs=3):
     draw = np.random.default_rng(seed)
     x, y = draw.normal(size=(1024, 256)).astype(np.float32), draw.integers(0, 3, 1024)
     losses = model.fit(x, y, batch_size=256, epochs=epochs, optimizer="adam").loss.tolist()
-    assert backend is AsWritten or objects._loaded, "not compiled"
+    assert backend is AsWritten or loop_cache._loaded, "not compiled"
     return losses
 
 def denormals_are_what_they_are():

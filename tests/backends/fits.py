@@ -1,7 +1,8 @@
-"""Fits that every form of a compiled epoch is held against: layers, loss, and what `fit` is given."""
+"""What every form of a compiled epoch is compared with: fits (layers, loss, what `fit` is given), and single steps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,30 @@ def rows_for(loss: str, n: int, outputs: int, rng: np.random.Generator) -> Any:
         "binary": (rng.random((n, outputs)) < 0.5).astype(float),
         "classes": rng.integers(0, outputs, n),
     }[KERNELS[loss].target]
+
+
+# What a step makes of its states "a" and "b", two rows of three, and what it reports.
+STEPS: dict[str, Callable[[Any, Any], tuple[dict[str, Any], dict[str, Any]]]] = {
+    "the old state kept as another": lambda a, b: ({"a": b, "b": b + 1.0}, {}),
+    "states exchanged": lambda a, b: ({"a": b, "b": a}, {}),
+    "states exchanged and changed": lambda a, b: ({"a": b * 1.0, "b": a * 2.0}, {}),
+    "one array for two states": lambda a, b: (dict.fromkeys("ab", a + b), {}),
+    "a report of the old state": lambda a, b: ({"a": a, "b": b + 1.0}, {"old": b[0, 0]}),
+    "reports of the old and of the new": lambda a, b: ({"a": a + b, "b": b}, {"old": a[1, 2], "new": (a + b)[1, 2]}),
+    "constants": lambda a, b: ({"a": np.zeros_like(a), "b": b + a}, {"one": np.asarray(1.0)}),
+    "a row of powers": lambda a, b: ({"a": np.power(abs(a) + 1.0, np.array([1.0, 0.5, 2.0])), "b": b}, {}),
+    "the same powers in a row": lambda a, b: ({"a": np.power(abs(a) + 1.0, np.array([0.5, 0.5, 0.5])), "b": b}, {}),
+    "an axis of one between": lambda a, b: ({"a": np.reshape(a[:, None, :] + b[:, None, :1], (2, 3)), "b": b}, {}),
+    "a line in steps": lambda a, b: ({"a": a, "b": b + np.reshape(a, (6,))[::2] * 2.0 * b}, {}),
+    "read out of step": lambda a, b: ({"a": a - a[:1, :], "b": b - np.sum(a)}, {}),
+}
+
+
+def step_of(name: str) -> Any:
+    """Return one of STEPS as a step, which never halts."""
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        new, reports = STEPS[name](state["a"], state["b"])
+        return new, {**reports, "halt": lr[0] != lr[0]}
+
+    return step

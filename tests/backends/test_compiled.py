@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import compiled_epochs, openblas
-from bpengine_numpy.compiled.fused import inline
-from bpengine_numpy.compiled.natives import address, call_row, place
-from bpengine_numpy.compiled.program import Program
-from bpengine_numpy.compiled.threads import LEAST, Team, jobs, pieces, team
-from bpengine_steps.ir import Graph, Unrecordable
+from bpengine_numpy.numba_target import compiled_epochs, compiled_step
+from bpengine_numpy.numba_target.blas_threads import LEAST, Team, jobs, pieces, team
+from bpengine_numpy.numba_target.executable import Executable
+from bpengine_numpy.numba_target.native_functions import address, call_row, place
+from bpengine_numpy.numba_target.self_test import openblas
+from bpengine_steps.ir import StepGraph, Untraceable
 from bpengine_steps.signature import Signature, leaves
-from bpengine_steps.tracing import Recorded
+from bpengine_steps.tracing import TracedArray
 from numba import carray, cfunc, types
 
 import bpengine as bp
@@ -26,7 +26,7 @@ from bpengine.kernels import KERNELS
 from bpengine.kernels._functions import LONGEST, row_product
 from bpengine.kernels._kernel import extent
 from tests.backends.beside import lends
-from tests.backends.fits import BATCH_NORM, FITS, rows_for
+from tests.backends.fits import BATCH_NORM, FITS, STEPS, rows_for, step_of
 
 AT_ONCE = float("-inf")  # patience
 
@@ -37,8 +37,8 @@ class Both(NumpyBackend):
     steps = 0
 
     def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
-        plain = Backend.run_epoch(self, step, state, data, order, lr)
-        compiled = Program(step, state, Signature.of(state, data, order, lr)).run(state, data, order, lr)
+        plain = Backend.run_epoch(self, step, self.copy(state), data, order, lr)
+        compiled = compiled_step(step, state, Signature.of(state, data, order, lr)).run(state, data, order, lr)
         assert dict(leaves(plain)).keys() == dict(leaves(compiled)).keys()
         for (path, expected), (_, got) in zip(leaves(plain), leaves(compiled), strict=True):
             np.testing.assert_array_equal(got, expected, strict=True, err_msg=str(path))
@@ -64,9 +64,11 @@ def one_after_another(count: int, jobs: Any) -> int:
 def test_same_bits_as_the_kernels(
     name: str, dtype: str, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.GRAIN", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.GRAIN", 1)
+    monkeypatch.setattr(
+        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+    )
     layers, loss, settings = FITS[name]
     penalties = [bp.L2(0.01), bp.L1(0.01), bp.L2(0.1, per_sample=True)] if "clip_norm" in settings else []
     model = bp.Model(bp.Network(4, layers, loss, penalties), Both(precision=dtype), dtype=dtype, seed=1)
@@ -83,8 +85,10 @@ def test_same_bits_over_many_rows(
     rows: int, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums and products over more rows than usual come in blocks, and are recorded so."""
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr(
+        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+    )
     layers = [bp.Dense(5, "tanh"), bp.BatchNorm(), bp.Dense(1, bias="column"), bp.Dense(2, bias=False), bp.LayerNorm()]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error"), Both(), seed=1)
     before = Both.steps
@@ -121,7 +125,7 @@ def test_same_bits_on_the_threads_of_openblas(
     lent: list[int] = []
     queue = jobs
     monkeypatch.setattr(
-        "bpengine_numpy.compiled.threads.jobs", lambda calls, e: lent.append(len(calls)) or queue(calls, e)
+        "bpengine_numpy.numba_target.blas_threads.jobs", lambda calls, e: lent.append(len(calls)) or queue(calls, e)
     )
     layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
     model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), Both(precision=dtype), dtype=dtype, seed=1)
@@ -171,12 +175,12 @@ def test_no_threads_are_lent_by_an_unknown_library(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_constant_of_one_value_is_held_as_one_element(rng: np.random.Generator) -> None:
-    graph, held = Graph(inline), []
+    graph, held = StepGraph(), []
 
     class Holding(NumpyBackend):
         def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
-            program = Program(step, state, Signature.of(state, data, order, lr))
-            held.append(sum(array.nbytes for array in program.constants.values()))
+            program = compiled_step(step, state, Signature.of(state, data, order, lr))
+            held.append(sum(array.nbytes for array in program.plan.memory.constants.values()))
             return program.run(state, data, order, lr)
 
     node = graph.constant(np.full((30, 20), 0.5, np.float32))
@@ -194,11 +198,11 @@ def test_a_constant_of_one_value_is_held_as_one_element(rng: np.random.Generator
 
 @pytest.mark.parametrize("name", KERNELS)
 def test_every_kernel_can_be_recorded(name: str) -> None:
-    kernel, graph = KERNELS[name], Graph(inline)
+    kernel, graph = KERNELS[name], StepGraph()
     dims = {"B": 5, "I": 3, "O": 4}
 
-    def recorded(shape: Any, kind: str = "f4") -> Recorded:
-        return Recorded(graph, graph.add("input", (), shape, kind, len(graph.nodes)))
+    def recorded(shape: Any, kind: str = "f4") -> TracedArray:
+        return TracedArray(graph, graph.add("input", (), shape, kind, len(graph.nodes)))
 
     kinds = {"counter": "u4", "boolean": "?"}
     given = [
@@ -221,7 +225,7 @@ def run(function: Callable[..., Any], *arrays: Any) -> Any:
 
     arrays = tuple(map(np.ascontiguousarray, arrays))
     state, lr = {"result": np.zeros_like(function(*arrays))}, np.ones(1, arrays[0].dtype)
-    return Program(step, state, Signature.of(state, arrays, None, lr)).run(state, arrays, None, lr)[0]["result"]
+    return compiled_step(step, state, Signature.of(state, arrays, None, lr)).run(state, arrays, None, lr)[0]["result"]
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -273,7 +277,7 @@ def test_only_state_with_memory_of_its_own_is_written_over(kind: str, rng: np.ra
     w, x, lr = (rng.normal(size=n) for n in (3, 3, 1))
     w.flags.writeable = kind != "read-only"
     before, state = w.copy(), {"w": w, "v": w} if kind == "twice" else {"w": w[:] if kind == "part of another" else w}
-    after, _ = Program(descending, state, Signature.of(state, (x,), None, lr)).run(state, (x,), None, lr)
+    after, _ = compiled_step(descending, state, Signature.of(state, (x,), None, lr)).run(state, (x,), None, lr)
     assert (after["w"] is w) == (kind == "own")
     np.testing.assert_array_equal(w, before - lr * x if kind == "own" else before)
     for name in state:
@@ -287,7 +291,7 @@ def swap(state: Any, rows: Any, lr: Any) -> Any:
 
 def test_state_that_cannot_be_written_in_place_is_copied() -> None:
     state, lr = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])}, np.ones(2)
-    after, _ = Program(swap, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
+    after, _ = compiled_step(swap, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
     np.testing.assert_array_equal(after["a"], [2.0, 4.0])
     np.testing.assert_array_equal(after["b"], [6.0, 8.0])
 
@@ -300,7 +304,7 @@ def centring(state: Any, rows: Any, lr: Any) -> Any:
 def test_state_that_is_read_out_of_step_is_not_written_in_place(rng: np.random.Generator) -> None:
     w, lr = rng.normal(size=(5, 3)), np.ones(1)
     expected, state = w - w[:1], {"w": w}
-    after, _ = Program(centring, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
+    after, _ = compiled_step(centring, state, Signature.of(state, (), None, lr)).run(state, (), None, lr)
     np.testing.assert_array_equal(after["w"], expected)
 
 
@@ -322,50 +326,50 @@ def branching(state: Any, rows: Any, lr: Any) -> Any:
 
 
 def test_a_step_that_cannot_be_recorded_runs_as_it_is_written() -> None:
-    with pytest.raises(Unrecordable, match="branch"):
-        Program(branching, {"n": np.zeros(1)}, Signature.of({"n": np.zeros(1)}, (), None, np.ones(1)))
+    with pytest.raises(Untraceable, match="branch"):
+        compiled_step(branching, {"n": np.zeros(1)}, Signature.of({"n": np.zeros(1)}, (), None, np.ones(1)))
     epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     state, _ = epochs.run(branching, {"n": np.zeros(1)}, (), None, np.ones(4))
     assert state["n"] == 6.0
 
 
 def test_arrays_that_live_together_never_share_memory(rng: np.random.Generator) -> None:
-    made: list[Program] = []
+    made: list[Executable] = []
 
     class Keep(NumpyBackend):
         def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
-            made.append(Program(step, state, Signature.of(state, data, order, lr)))
+            made.append(compiled_step(step, state, Signature.of(state, data, order, lr)))
             return Backend.run_epoch(self, step, state, data, order, lr)
 
     model = bp.Model(
         bp.Network(9, [bp.Dense(8, "gelu"), *BATCH_NORM, bp.Dense(3)], "softmax_cross_entropy"), Keep(), seed=0
     )
     model.fit(rng.normal(size=(16, 9)), rng.integers(0, 3, 16), steps=1)
-    schedule = made[0].schedule
-    last = {n.base.number: k for k, unit in enumerate(schedule.order) for n in unit.reads}
-    sizes = {n.number: n.size * n.dtype.itemsize for unit in schedule.order for n in (*unit.nodes, *unit.reads)}
+    plan = made[0].plan
+    memory, groups = plan.memory, list(plan.groups)
+    last = {n.base.number: k for k, group in enumerate(groups) for n in group.reads}
+    sizes = {n.number: n.size * n.dtype.itemsize for group in groups for n in (*group.nodes, *group.reads)}
     live: dict[int, tuple[int, int]] = {}
-    for k, unit in enumerate(schedule.order):
-        for node in unit.nodes:
-            if node.number in schedule.places and node.number not in schedule.shares:
-                start = schedule.places[node.number]
+    for k, group in enumerate(groups):
+        made_here = [n for n in group.nodes if n.number in group.own and n.number in memory.places]
+        for node in made_here:
+            if node.number not in memory.shares:
+                start = memory.places[node.number]
                 stop = start + sizes[node.number]
-                assert stop <= schedule.arena
+                assert stop <= memory.size
                 assert all(stop <= a or b <= start for a, b in live.values())
-        live.update(
-            {n.number: (p, p + sizes[n.number]) for n in unit.nodes if (p := schedule.places.get(n.number)) is not None}
-        )
+        live.update({n.number: (p := memory.places[n.number], p + sizes[n.number]) for n in made_here})
         live = {number: span for number, span in live.items() if last.get(number, k) > k}
-    assert schedule.shares
-    trained = [node.number for path, node in made[0].changed.items() if path[0] in ("params", "slots")]
-    assert schedule.in_place >= set(trained)
+    assert memory.shares
+    trained = [node.number for path, node in plan.step.changed.items() if path[0] in ("params", "slots")]
+    assert memory.in_place >= set(trained)
 
 
 def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(source: str) -> int:
         raise ImportError("no such compiler")
 
-    monkeypatch.setattr("bpengine_numpy.compiled.program.compiled", broken)
+    monkeypatch.setattr("bpengine_numpy.numba_target.executable.compiled", broken)
     epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     with pytest.warns(UserWarning, match="goes on without.*no such compiler"):
         state, _ = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(2))
@@ -374,8 +378,8 @@ def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch
 
 def test_rows_that_do_not_lie_in_one_piece_are_compiled_too(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
-    bind = Program.bind
-    monkeypatch.setattr(Program, "bind", lambda program, *args: runs.append(1) or bind(program, *args))
+    bind = Executable.bind
+    monkeypatch.setattr(Executable, "bind", lambda program, *args: runs.append(1) or bind(program, *args))
     monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
     x, y = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)[:, ::2], np.arange(40) % 2
     model = bp.Model(bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "softmax_cross_entropy"))
@@ -416,19 +420,21 @@ def test_state_in_column_order_is_read_as_it_lies() -> None:
     epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     state, _ = epochs.run(doubling, {"n": n, "m": np.zeros((2, 3))}, (), None, np.ones(2))
     np.testing.assert_array_equal(state["m"], 2.0 * n)
-    plain = Program(
+    plain = compiled_step(
         doubling, {"n": n.copy(), "m": n.copy()}, Signature.of({"n": n.copy(), "m": n.copy()}, (), None, n[0])
     )
-    with pytest.raises(Unrecordable, match=r"does not lie in C order: shape \(2, 3\), strides \(8, 16\)"):
+    with pytest.raises(Untraceable, match=r"does not lie in C order: shape \(2, 3\), strides \(8, 16\)"):
         plain.bind({"n": n, "m": n.copy()}, (), None, np.ones(2))
-    with pytest.raises(Unrecordable, match=r"an array float64\(3, 2\) in place of float64\(2, 3\)"):
+    with pytest.raises(Untraceable, match=r"an array float64\(3, 2\) in place of float64\(2, 3\)"):
         plain.bind({"n": np.ones((3, 2)), "m": n.copy()}, (), None, np.ones(2))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.team", lambda: Team(one_after_another.address, threads))
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr(
+        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+    )
     layers = [*(bp.Dense(4, "tanh") for _ in range(26)), bp.Dense(2)]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error", [bp.L2(0.1)]), Both(), seed=0)
     before = Both.steps
@@ -436,12 +442,13 @@ def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeyp
     assert Both.steps == before + 4
 
 
-@pytest.mark.parametrize("where", ["record", "make_schedule", "Binding"])
+@pytest.mark.parametrize("where", ["tracing.record", "plan.make_plan", "CallTable"])
 def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*given: Any) -> Any:
+    def broken(*given: Any, **options: Any) -> Any:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(f"bpengine_numpy.compiled.program.{where}", broken)
+    room = "bpengine_numpy.numba_target.executable" if where == "CallTable" else "bpengine_steps"
+    monkeypatch.setattr(f"{room}.{where}", broken)
     monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
     x = np.random.default_rng(0).normal(size=(40, 3))
     network = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "mean_squared_error")
@@ -471,8 +478,29 @@ def test_a_product_of_one_term_each_is_that_of_blas_and_0_is_not_minus_0(rng: np
     x, y = rng.normal(size=(1, 40)), rng.normal(size=(1, 30))
     x[0, ::3], y[0, ::2] = 0.0, -0.0
     state = {"w": np.zeros((40, 30))}
-    program = Program(outer, state, Signature.of(state, (x, y), None, np.ones(1)))
-    assert all(unit.fused for unit in program.schedule.order)
+    program = compiled_step(outer, state, Signature.of(state, (x, y), None, np.ones(1)))
+    assert {group.kind for group in program.plan.groups} == {"pass", "tail"}
     got, expected = program.run(state, (x, y), None, np.ones(1))[0]["w"], x.T @ y
     np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_may_do_with_its_states_what_it_likes(name: str, rng: np.random.Generator) -> None:
+    state = {"a": rng.normal(size=(2, 3)), "b": rng.normal(size=(2, 3))}
+    Both("float64").run_epoch(step_of(name), state, (), None, np.ones(3))
+
+
+def widening(state: Any, rows: Any, lr: Any) -> Any:
+    return {"n": np.astype(state["n"], np.dtype("float64"))}, {"halt": np.asarray(False)}
+
+
+def growing(state: Any, rows: Any, lr: Any) -> Any:
+    return {"n": np.concat([state["n"], state["n"]])}, {"halt": np.asarray(False)}
+
+
+@pytest.mark.parametrize("step", [widening, growing])
+def test_a_step_that_changes_the_form_of_its_state_runs_as_it_is_written(step: Any) -> None:
+    epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
+    state, _ = epochs.run(step, {"n": np.ones(2, np.float32)}, (), None, np.ones(2))
+    assert (state["n"].dtype, state["n"].size) == {widening: ("f8", 2), growing: ("f4", 8)}[step]

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, make_plan
-from bpengine_cupy.cuda_target.expressions import inline
+from bpengine_cupy.cuda_target.codegen.program_text import CudaText, write_cuda
 from bpengine_cupy.cuda_target.program import CudaProgram
+from bpengine_cupy.cuda_target.target import CudaTarget
 from bpengine_numpy.denormals import flushed
-from bpengine_steps.recorded import record
+from bpengine_steps.plan import make_plan
 from bpengine_steps.signature import Signature, leaves
+from bpengine_steps.tracing import record
 
 import bpengine as bp
 from bpengine.backend import Backend
@@ -94,9 +95,9 @@ WIDE = Network(
 
 @dataclass(repr=False)  # a graph's repr writes every path through it
 class Training:
-    """A training step with all that it is run on, and its plan."""
+    """A training step with all that it is run on, and its plan as CUDA C."""
 
-    plan: CudaPlan
+    text: CudaText
     step: Any
     state: Any
     data: tuple[Any, ...]
@@ -106,7 +107,7 @@ class Training:
 
     def play(self, player: Player) -> tuple[dict[Any, Any], dict[str, Any]]:
         """Run the plan on a player; the new state's arrays and the reports."""
-        program = CudaProgram(self.plan, player)
+        program = CudaProgram(self.text, player)
         with np.errstate(all="ignore"), flushed():
             state, reports = program.run(self.state, self.data, self.order, self.lr)
         return dict(leaves(state)), reports
@@ -143,8 +144,9 @@ def training(given: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2)
         y = rng.integers(0, given.classes, ROWS).astype(np.int32)
     order = np.stack([rng.permutation(ROWS)[: given.batch] for _ in range(steps)]).astype(np.int32)
     lr = np.linspace(rate, rate / 2, steps).astype(dtype)
-    recorded = record(step, state, Signature.of(state, (x, y), order, lr), inline)
-    return Training(make_plan(recorded, True), step, state, (x, y), order, lr, backend)
+    recorded = record(step, state, Signature.of(state, (x, y), order, lr))
+    written = write_cuda(make_plan(recorded, CudaTarget(), ordered=True))
+    return Training(written, step, state, (x, y), order, lr, backend)
 
 
 @pytest.mark.usefixtures("cpu_build")
@@ -152,7 +154,7 @@ def training(given: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_launch_writes_what_numpy_makes_of_its_operands(name: str, dtype: str) -> None:
     made = training(NETWORKS[name], dtype)
-    oracle = Oracle(made.plan)
+    oracle = Oracle(made.text)
     try:
         made.play(oracle)
     except Disagreement as error:  # without the frames: a call's repr writes every path through its graph

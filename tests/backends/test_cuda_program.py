@@ -7,45 +7,51 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, make_plan
+from bpengine_cupy.cuda_target.codegen.program_text import CudaText, write_cuda
 from bpengine_cupy.cuda_target.compiler import compile_cuda, resources
 from bpengine_cupy.cuda_target.expressions import EXPRESSIONS, inline
 from bpengine_cupy.cuda_target.program import RUN, WINDOWS, CudaProgram
+from bpengine_cupy.cuda_target.target import CudaTarget
 from bpengine_cupy.namespace import SwitchingNamespace
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed
 from bpengine_steps.adaptive import CompiledEpochs
-from bpengine_steps.ir import Unrecordable
-from bpengine_steps.recorded import record
+from bpengine_steps.ir import Untraceable
+from bpengine_steps.plan import make_plan
 from bpengine_steps.signature import Signature, leaves
+from bpengine_steps.tracing import record
 
 import bpengine as bp
 from bpengine.backend import Backend
 from bpengine.errors import ConfigError
 from tests.backends.cuda_host.player import ORDERS, Player, WouldNotRun
-from tests.backends.fits import FITS, rows_for
+from tests.backends.fits import FITS, STEPS, rows_for, step_of
 from tests.tolerances import agreement_rtol, compiled_state_rtol
 
 AT_ONCE = float("-inf")  # patience
 
 
-def plan_of(step: Any, state: Any, data: Any, order: Any, lr: Any) -> CudaPlan:
-    return make_plan(record(step, state, Signature.of(state, data, order, lr), inline), order is not None)
+def written(step: Any, state: Any, signature: Signature) -> CudaText:
+    return write_cuda(make_plan(record(step, state, signature), CudaTarget(), ordered=signature.ordered))
+
+
+def text_of(step: Any, state: Any, data: Any, order: Any, lr: Any) -> CudaText:
+    return written(step, state, Signature.of(state, data, order, lr))
 
 
 class Played(NumpyBackend):
     """Runs every epoch on the played device in each order of threads, and on NumPy, and compares."""
 
     players: list[Player]
-    plans: list[CudaPlan]
+    texts: list[CudaText]
 
     def __init__(self, dtype: str) -> None:
         super().__init__(precision=dtype)
-        self.players, self.plans = [], []
+        self.players, self.texts = [], []
 
     def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
-        plan = plan_of(step, state, data, order, lr)
-        self.plans.append(plan)
+        plan = text_of(step, state, data, order, lr)
+        self.texts.append(plan)
         with np.errstate(all="ignore"), flushed():
             results = [self._played(plan, threads, state, data, order, lr) for threads in ORDERS.values()]
             expected = Backend.run_epoch(self, step, state, data, order, lr)
@@ -54,7 +60,7 @@ class Played(NumpyBackend):
         assert_close(results[0], expected, lr)
         return results[0]
 
-    def _played(self, plan: CudaPlan, threads: int, state: Any, data: Any, order: Any, lr: Any) -> Any:
+    def _played(self, plan: CudaText, threads: int, state: Any, data: Any, order: Any, lr: Any) -> Any:
         self.players.append(Player(threads))
         return CudaProgram(plan, self.players[-1]).run(state, data, order, lr)
 
@@ -115,7 +121,7 @@ def test_blocks_of_rows_become_sums_in_two_stages(
     backend = Played("float64")
     model = bp.Model(bp.Network(2, layers, "mean_squared_error"), backend, dtype="float64", seed=1)
     model.fit(rng.uniform(1, 2, (rows, 2)), rng.uniform(1, 2, (rows, 1)), optimizer="sgd", steps=1)
-    assert backend.plans
+    assert backend.texts
 
 
 def counting(halt_after: int) -> Callable[..., Any]:
@@ -135,7 +141,7 @@ def counted(halt_after: int, steps: int, player: Player) -> Any:
     data = (np.arange(24.0).reshape(12, 2),)
     order, lr = np.arange(steps * 3).reshape(steps, 3) % 12, (1 + np.arange(steps)) / 64
     step = counting(halt_after)
-    program = CudaProgram(plan_of(step, state, data, order, lr), player)
+    program = CudaProgram(text_of(step, state, data, order, lr), player)
     return program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr)
 
 
@@ -173,7 +179,7 @@ def test_an_old_state_that_is_read_after_the_new_one_is_made_is_not_written_over
 
     state = {"w": rng.normal(size=(6, 6)), "v": np.zeros((6, 6))}
     data, order, lr = (rng.normal(size=(9, 6)),), np.arange(9).reshape(3, 3), np.full(3, 0.25)
-    program = CudaProgram(plan_of(step, state, data, order, lr), Player())
+    program = CudaProgram(text_of(step, state, data, order, lr), Player())
     assert_close(
         program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr), lr
     )
@@ -211,7 +217,7 @@ def test_a_state_that_does_not_lie_in_c_order_is_read_rightly(rng: np.random.Gen
 
     state = {"w": np.asfortranarray(rng.normal(size=(5, 7))), "kept": np.asfortranarray(rng.normal(size=(5, 7)))}
     data, order, lr = (rng.normal(size=(9, 2)),), np.arange(9).reshape(3, 3), np.full(3, 0.25)
-    program = CudaProgram(plan_of(step, state, data, order, lr), Player())
+    program = CudaProgram(text_of(step, state, data, order, lr), Player())
     assert_close(
         program.run(state, data, order, lr), Backend.run_epoch(NumpyBackend(), step, state, data, order, lr), lr
     )
@@ -222,7 +228,7 @@ def test_a_step_that_cuda_cannot_compile_is_an_error_where_nothing_else_can_run_
         return state, {"halt": bool(state["w"][0] > 0)}
 
     def make(step: Any, state: Any, signature: Any) -> Any:
-        return record(step, state, signature, inline)
+        return written(step, state, signature)
 
     epochs = CompiledEpochs(lambda *given: pytest.fail("it ran eagerly"), AT_ONCE, make, "CUDA", required=True)
     state, data = {"w": np.zeros(1, np.float32)}, (np.zeros((2, 1), np.float32),)
@@ -243,8 +249,8 @@ NETWORKS: dict[str, tuple[int, list[bp.Layer], int]] = {
 }  # fmt: skip
 
 
-def training_plan(name: str, dtype: str, xp: Any = np) -> CudaPlan:
-    """Return the plan of one of the networks, with Adam, as `fit` would make it."""
+def training_text(name: str, dtype: str, xp: Any = np) -> CudaText:
+    """Return the text of one of the networks, with Adam, as `fit` would make it."""
     from bpengine.ops import Ops
     from bpengine.training.optimizers import make_optimizer
     from bpengine.training.step import StepPlan, init_state, make_step
@@ -256,15 +262,15 @@ def training_plan(name: str, dtype: str, xp: Any = np) -> CudaPlan:
     state = init_state(Ops(np), plan, model._params, model._running, np.array([3, 0], np.uint32))
     data = (np.zeros((2 * batch, inputs), dtype), np.zeros(2 * batch, np.int32))
     order, lr = np.zeros((4, batch), np.int32), np.zeros(4, dtype)
-    return plan_of(make_step(network, plan, Ops(xp)), state, data, order, lr)
+    return text_of(make_step(network, plan, Ops(xp)), state, data, order, lr)
 
 
 def test_five_launches_for_a_layer() -> None:
-    assert len(training_plan("mlp", "float32").calls) == 5 * 3
+    assert len(training_text("mlp", "float32").calls) == 5 * 3
 
 
 def test_weight_gradients_may_run_beside_the_rest() -> None:
-    calls = training_plan("mlp", "float32").calls
+    calls = training_text("mlp", "float32").calls
     assert [call.name for call in calls if call.beside] == [c.name for c in calls if c.product and c.product.k == 128]
 
 
@@ -274,7 +280,7 @@ def test_weight_gradients_may_run_beside_the_rest() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_it_compiles_within_a_threads_registers(name: str, dtype: str, arch: int) -> None:
-    plan = training_plan(name, dtype)
+    plan = training_text(name, dtype)
     binary, log = compile_cuda(plan.source, arch)
     found = resources(log)
     assert binary[:4] == b"\x7fELF"
@@ -285,7 +291,7 @@ def test_it_compiles_within_a_threads_registers(name: str, dtype: str, arch: int
 
 @pytest.mark.usefixtures("nvrtc")
 def test_no_product_and_sum_are_contracted() -> None:
-    ptx, _ = compile_cuda(training_plan("mlp", "float32").source, 90, ptx=True)
+    ptx, _ = compile_cuda(training_text("mlp", "float32").source, 90, ptx=True)
     tail = ptx.decode().split(".entry")[-1]  # Adam: algebra alone
     assert "mul" in tail
     assert "fma" not in tail
@@ -297,8 +303,8 @@ def test_a_step_bound_to_another_namespace_is_recorded_alike(name: str) -> None:
 
     xp = SwitchingNamespace(array_api_strict)
     with xp.recording():
-        ours = training_plan(name, "float32", xp)
-    assert ours.source == training_plan(name, "float32").source
+        ours = training_text(name, "float32", xp)
+    assert ours.source == training_text(name, "float32").source
 
 
 def test_rows_that_no_block_holds_are_refused() -> None:
@@ -308,8 +314,8 @@ def test_rows_that_no_block_holds_are_refused() -> None:
         return {"w": state["w"] + np.sum(y, axis=0)}, {"halt": np.sum(y) != np.sum(y)}
 
     state, data = {"w": np.zeros(9000)}, (np.zeros((4, 9000)),)
-    with pytest.raises(Unrecordable, match="rows of 9000 numbers"):
-        plan_of(step, state, data, np.zeros((1, 2), np.int32), np.zeros(1))
+    with pytest.raises(Untraceable, match="rows of 9000 numbers"):
+        text_of(step, state, data, np.zeros((1, 2), np.int32), np.zeros(1))
 
 
 VALUES = np.array([-np.inf, -700.25, -1.5, -1.0, -0.0, 0.0, 1e-30, 0.3, 1.0, 2.5, 90.0, np.inf, np.nan])
@@ -339,7 +345,7 @@ def test_every_operation_gives_numpys_values(ufunc: str, dtype: str) -> None:
         want = function(*(a for a, _ in zip((left, right), names, strict=False)))
         state = {"left": left, "right": right, "out": np.zeros_like(want)}
         data, order, lr = (np.zeros((2, 1), dtype),), np.zeros((1, 1), np.int32), np.zeros(1, dtype)
-        got, _ = CudaProgram(plan_of(step, state, data, order, lr), Player()).run(state, data, order, lr)
+        got, _ = CudaProgram(text_of(step, state, data, order, lr), Player()).run(state, data, order, lr)
     if want.dtype.kind == "f":
         np.testing.assert_allclose(got["out"], want, rtol=compiled_state_rtol(dtype, 1))
     else:
@@ -357,7 +363,7 @@ def test_many_column_sums_of_one_pass_share_a_blocks_memory() -> None:
         return {name: state[name] - lr * total for name, total in sums.items()}, {"halt": np.sum(y) != np.sum(y)}
 
     state, data = {name: np.zeros(256) for name in "abcd"}, (np.ones((64, 256)),)
-    plan = plan_of(step, state, data, np.zeros((1, 32), np.int32), np.zeros(1))
+    plan = text_of(step, state, data, np.zeros((1, 32), np.int32), np.zeros(1))
     needs = resources(compile_cuda(plan.source)[1])
     assert max(need.shared for need in needs.values()) <= 48 * 1024
 
@@ -380,7 +386,7 @@ def test_rows_on_an_odd_boundary_are_taken_rightly() -> None:
     odd = np.arange(33, dtype=np.float32)[1:].reshape(8, 4)
     assert odd.ctypes.data % 16
     state, order, lr = {"w": np.zeros(4, np.float32)}, np.array([[5, 2]]), np.zeros(1, np.float32)
-    program = CudaProgram(plan_of(step, state, (odd,), order, lr), Watched())
+    program = CudaProgram(text_of(step, state, (odd,), order, lr), Watched())
     got, _ = program.run(state, (odd,), order, lr)
     np.testing.assert_array_equal(got["w"], odd[5] + odd[2])
     assert [address % 16 for address in seen] == [0]
@@ -397,7 +403,7 @@ def test_a_program_that_refuses_a_run_leaves_it_to_the_step_as_it_is_written(mon
         return Backend.run_epoch(backend, *given)
 
     def make(step: Any, state: Any, signature: Any) -> Any:
-        return CudaProgram(make_plan(record(step, state, signature, inline)), Player())
+        return CudaProgram(written(step, state, signature), Player())
 
     state = {"count": np.zeros(1, np.int32), "sum": np.zeros(1, np.float64)}
     data, order, lr = (np.arange(24.0).reshape(12, 2),), np.arange(12).reshape(4, 3), np.ones(4)
@@ -409,3 +415,13 @@ def test_a_program_that_refuses_a_run_leaves_it_to_the_step_as_it_is_written(mon
 def test_a_reciprocal_of_whole_numbers_is_left_to_numpy() -> None:
     assert inline("reciprocal", "f", "f")
     assert not inline("reciprocal", "i", "i")
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_may_do_with_its_states_what_it_likes(name: str, rng: np.random.Generator) -> None:
+    state, lr = {"a": rng.normal(size=(2, 3)), "b": rng.normal(size=(2, 3))}, np.ones(3)
+    expected = Backend.run_epoch(NumpyBackend("float64"), step_of(name), state, (), None, lr)
+    text = text_of(step_of(name), state, (), None, lr)
+    for order in ORDERS.values():
+        assert_close(CudaProgram(text, Player(order)).run(state, (), None, lr), expected, lr)

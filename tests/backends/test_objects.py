@@ -15,11 +15,11 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import building, objects
-from bpengine_numpy.compiled.program import Program
 from bpengine_numpy.denormals import flushed
+from bpengine_numpy.numba_target import compiled_step
+from bpengine_numpy.numba_target.object_code import loop_cache, numba_build
 from bpengine_steps.disk import Cache
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature
 
 import bpengine as bp
@@ -41,9 +41,9 @@ class Fresh:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
         self.built: list[str] = []
         self.flushed: list[bool] = []  # whether denormal numbers counted as zero then
-        self._patch, self._engine, self._build = monkeypatch, objects._engine.__wrapped__, building.build
-        monkeypatch.setattr(objects, "store", lambda: store)
-        monkeypatch.setattr(building, "build", self.build)
+        self._patch, self._engine, self._build = monkeypatch, loop_cache._engine.__wrapped__, numba_build.build
+        monkeypatch.setattr(loop_cache, "store", lambda: store)
+        monkeypatch.setattr(numba_build, "build", self.build)
         self.again()
 
     def build(self, source: str, prefix: str) -> Any:
@@ -53,14 +53,14 @@ class Fresh:
 
     def again(self) -> None:
         """Forget what is loaded."""
-        self._patch.setattr(objects, "_loaded", {})
-        self._patch.setattr(objects, "_engine", cache(self._engine))
+        self._patch.setattr(loop_cache, "_loaded", {})
+        self._patch.setattr(loop_cache, "_engine", cache(self._engine))
 
     def call(self, source: str = ADD_ONE) -> int:
         """Run the function on 41."""
         self.again()
         number = np.array([41], np.int64)
-        (address,) = objects.addresses(source)
+        (address,) = loop_cache.addresses(source)
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(number.ctypes.data)
         return int(number[0])
 
@@ -76,10 +76,10 @@ def fresh(monkeypatch: pytest.MonkeyPatch, store: Cache) -> Fresh:
 
 
 def test_code_is_built_once_and_found_again(fresh: Fresh) -> None:
-    assert not objects.on_disk(ADD_ONE)
+    assert not loop_cache.on_disk(ADD_ONE)
     assert [fresh.call(), fresh.call(), fresh.call()] == [42, 42, 42]
     assert fresh.built == [ADD_ONE]
-    assert objects.on_disk(ADD_ONE)
+    assert loop_cache.on_disk(ADD_ONE)
 
 
 def test_denormal_numbers_are_what_they_are_while_numba_works(fresh: Fresh) -> None:
@@ -95,7 +95,7 @@ def test_code_that_is_damaged_anywhere_is_built_again_and_replaced(
     fresh: Fresh, store: Cache, rng: np.random.Generator
 ) -> None:
     fresh.call()
-    path = store.path(objects.key_of(ADD_ONE))
+    path = store.path(loop_cache.key_of(ADD_ONE))
     assert path is not None
     whole = path.read_bytes()
     regions = [0, 8, 40, 48, 80, 88, *(int(place) for place in np.linspace(100, len(whole) - 1, 4))]
@@ -118,23 +118,23 @@ def test_code_of_other_versions_processors_and_settings_is_not_taken(
     changed: str, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh.call()
-    monkeypatch.setattr(objects, "_surroundings", objects._surroundings.__wrapped__)
-    assert objects.on_disk(ADD_ONE)
-    version = objects.version
+    monkeypatch.setattr(loop_cache, "_surroundings", loop_cache._surroundings.__wrapped__)
+    assert loop_cache.on_disk(ADD_ONE)
+    version = loop_cache.version
     if changed.startswith("NUMBA"):
         monkeypatch.setenv(changed, "0")
     elif changed in ("numba", "numpy"):
-        monkeypatch.setattr(objects, "version", lambda name: "9" if name == changed else version(name))
+        monkeypatch.setattr(loop_cache, "version", lambda name: "9" if name == changed else version(name))
     elif changed == "get_host_cpu_name":
         monkeypatch.setattr(llvm, changed, lambda: "another")
     elif changed == "get_host_cpu_features":
-        monkeypatch.setattr(objects, "features", lambda: "-avx")
+        monkeypatch.setattr(loop_cache, "features", lambda: "-avx")
     elif changed == "python":
-        monkeypatch.setattr(objects.platform, "python_version", lambda: "3.99.0")
+        monkeypatch.setattr(loop_cache.platform, "python_version", lambda: "3.99.0")
     else:
-        monkeypatch.setattr(objects, changed, objects.FORMAT + 1)
+        monkeypatch.setattr(loop_cache, changed, loop_cache.FORMAT + 1)
     fresh.again()
-    assert not objects.on_disk(ADD_ONE)
+    assert not loop_cache.on_disk(ADD_ONE)
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_code_is_compiled_in_memory(
@@ -150,33 +150,33 @@ def test_a_folder_that_cannot_be_written_is_told_and_code_is_compiled_in_memory(
 
 def test_eight_threads_with_a_cold_cache_compile_once(fresh: Fresh) -> None:
     with ThreadPoolExecutor(8) as threads:
-        found = set(threads.map(objects.addresses, [ADD_ONE] * 8))
+        found = set(threads.map(loop_cache.addresses, [ADD_ONE] * 8))
     assert len(found) == len(fresh.built) == 1
 
 
 def test_what_a_thread_held_does_not_stop_a_forked_process() -> None:
-    with objects.one_at_a_time("key"):
-        objects._unlock()
-        with objects.one_at_a_time("key"):
+    with loop_cache.one_at_a_time("key"):
+        loop_cache._unlock()
+        with loop_cache.one_at_a_time("key"):
             pass
 
 
 def test_code_that_calls_what_is_not_there_is_not_loaded(fresh: Fresh) -> None:
-    code = building.build(ADD_ONE, "bpengine_test")
-    assert objects._load(code._replace(needs=("bpengine_no_such_function",))) is None
-    assert objects._load(code) is not None
+    code = numba_build.build(ADD_ONE, "bpengine_test")
+    assert loop_cache._load(code._replace(needs=("bpengine_no_such_function",))) is None
+    assert loop_cache._load(code) is not None
 
 
 def test_code_stands_by_itself(fresh: Fresh) -> None:
-    code = building.build("from bpengine_numpy.compiled.natives import FUNCTIONS", "bpengine_test")
+    code = numba_build.build("from bpengine_numpy.numba_target.native_functions import FUNCTIONS", "bpengine_test")
     assert len(code.symbols) == 10
     assert not [name for name in code.needs if name.lower().startswith(("py", "numba", "nrt", "_py"))]
 
 
 def test_a_function_that_may_raise_is_refused(fresh: Fresh) -> None:
     source = "def f(p):\n    if p[0] == 7:\n        raise ValueError('seven')\n\nFUNCTIONS = (f,)\n"
-    with pytest.raises(Unrecordable, match="that may raise"):
-        objects.addresses(source)
+    with pytest.raises(Untraceable, match="that may raise"):
+        loop_cache.addresses(source)
 
 
 def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> set[str]:
@@ -185,7 +185,7 @@ def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> 
 
     class Recording(NumpyBackend):
         def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
-            program = Program(step, state, Signature.of(state, data, order, lr))
+            program = compiled_step(step, state, Signature.of(state, data, order, lr))
             found.update(loop.source for loop in program.loops.values())
             return super().run_epoch(step, state, data, order, lr)
 
@@ -221,8 +221,8 @@ model = bp.Model(bp.Network(2, [bp.Dense(2, "relu"), bp.Dense(1)], "mean_squared
 started = []
 sys.addaudithook(lambda event, given: started.append(event) if event in ("subprocess.Popen", "os.posix_spawn") else None)
 model.fit(np.ones((4, 2)), np.ones(4), epochs=2)
-from bpengine_numpy.compiled import objects
-print(len(objects._loaded) > 1, len(started) > 0, "numba" in sys.modules)
+from bpengine_numpy.numba_target.object_code import loop_cache
+print(len(loop_cache._loaded) > 1, len(started) > 0, "numba" in sys.modules)
 """
 
 
@@ -279,6 +279,6 @@ def test_no_damage_of_the_attack_passes_for_content(way: Any, store: Cache, rng:
 
 
 def test_locks_are_kept_only_while_they_are_needed() -> None:
-    with objects.one_at_a_time("a key"):
-        assert objects._locks["a key"].locked()
-    assert "a key" not in objects._locks
+    with loop_cache.one_at_a_time("a key"):
+        assert loop_cache._locks["a key"].locked()
+    assert "a key" not in loop_cache._locks

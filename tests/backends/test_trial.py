@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import compiled_epochs, numpy_loops, openblas, threads, trial
-from bpengine_numpy.compiled.threads import Team
-from bpengine_numpy.compiled.trial import Verdict
+from bpengine_numpy.numba_target import blas_threads, compiled_epochs, ufunc_loops
+from bpengine_numpy.numba_target.blas_threads import Team
+from bpengine_numpy.numba_target.self_test import openblas, trial
+from bpengine_numpy.numba_target.self_test.trial import TrialVerdict
 from bpengine_steps.disk import Cache
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 
 import bpengine as bp
 from bpengine.backend import Backend
@@ -43,7 +44,7 @@ def settings(queue: dict[str, Any] | None = None, **loops: Any) -> dict[str, Any
 
 @LENT
 def test_this_machines_libraries_pass(store: Cache) -> None:
-    assert trial.tried(settings({"jobs": 5}), store) == Verdict("", "")
+    assert trial.tried(settings({"jobs": 5}), store) == TrialVerdict("", "")
 
 
 @LENT
@@ -73,7 +74,7 @@ def test_a_queue_that_crashes_or_leaves_work_undone_fails(
 def test_a_queue_that_hangs_fails(store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "SECONDS", 5.0)
     verdict = trial.tried(settings({**C, "execute": "pause"}), store)
-    assert verdict == Verdict("", "the self-test failed: no answer within 5 s")
+    assert verdict == TrialVerdict("", "the self-test failed: no answer within 5 s")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_loops_of_another_form_fail(changed: dict[str, Any], trouble: str, store
 
 
 def test_loops_with_other_numbers_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bpengine_numpy.compiled import trial_child
+    from bpengine_numpy.numba_target.self_test import trial_child
 
     assert trial_child.loops(trial.LOOPS) == ""
     call = trial_child._call
@@ -136,7 +137,7 @@ def test_where_no_python_can_be_started_nothing_is_called_and_the_next_process_t
 
 def test_what_other_modules_print_is_no_verdict() -> None:
     said = b'hello\n["started", ""]\n[1]\n["loops", ""]\n{"a": 1}\n["queue", "bad"]\n'
-    assert trial._judged(said, "no answer") == Verdict("", "bad")
+    assert trial._judged(said, "no answer") == TrialVerdict("", "bad")
     assert not trial._judged(b"hello", "no answer").lasting
 
 
@@ -146,8 +147,8 @@ def test_a_queue_that_failed_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert library is not None
     monkeypatch.setattr(openblas, "library", lambda: library._replace(threads=lambda: 4))
     for trouble, expected in (("", Team(library.execute, 4)), ("it crashed", Team(0, 1))):
-        monkeypatch.setattr(openblas, "verdict", lambda trouble=trouble: Verdict("", trouble))
-        assert threads.team() == expected
+        monkeypatch.setattr(openblas, "verdict", lambda trouble=trouble: TrialVerdict("", trouble))
+        assert blas_threads.team() == expected
 
 
 def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,11 +160,11 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
         return found
 
     expected = losses()
-    monkeypatch.setattr(openblas, "verdict", lambda: Verdict("it crashed", ""))
-    monkeypatch.setattr(numpy_loops, "strided_loop", cache(numpy_loops.strided_loop.__wrapped__))
-    monkeypatch.setattr("bpengine_numpy.compiled.binding.strided_loop", numpy_loops.strided_loop)
-    with pytest.raises(Unrecordable, match="it crashed"):
-        numpy_loops.strided_loop("exp", (np.dtype("f"), np.dtype("f")))
+    monkeypatch.setattr(openblas, "verdict", lambda: TrialVerdict("it crashed", ""))
+    monkeypatch.setattr(ufunc_loops, "strided_loop", cache(ufunc_loops.strided_loop.__wrapped__))
+    monkeypatch.setattr("bpengine_numpy.numba_target.call_table.strided_loop", ufunc_loops.strided_loop)
+    with pytest.raises(Untraceable, match="it crashed"):
+        ufunc_loops.strided_loop("exp", (np.dtype("f"), np.dtype("f")))
     assert losses() == expected
 
 
@@ -186,7 +187,7 @@ def test_importing_and_building_a_model_starts_no_process() -> None:
     code = """
 import sys
 sys.addaudithook(lambda event, given: event == "subprocess.Popen" and print("started", given))
-import bpengine_numpy.compiled.openblas, bpengine_numpy.compiled.trial
+import bpengine_numpy.numba_target.self_test.openblas, bpengine_numpy.numba_target.self_test.trial
 import numpy as np, bpengine as bp
 model = bp.Model(bp.Network(2, [bp.Dense(2), bp.Dense(1)], "mean_squared_error"))
 model.fit(np.ones((4, 2)), np.ones(4), epochs=1)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.compiled import openblas, threads
-from bpengine_numpy.compiled.threads import Team
+from bpengine_numpy.numba_target import blas_threads
+from bpengine_numpy.numba_target.blas_threads import Team
+from bpengine_numpy.numba_target.self_test import openblas
 from bpengine_steps.disk import Cache
 
 import bpengine as bp
@@ -64,7 +65,7 @@ def test_no_threads_are_lent_by_one_that_lacks_something(
     symbols = {name: value for name, value in {**SOUND, **changed}.items() if value != "missing"}
     pretend(monkeypatch, symbols, queue=queue)
     assert openblas.library() is None
-    assert threads.team() == Team(0, 1)
+    assert blas_threads.team() == Team(0, 1)
 
 
 def test_without_it_epochs_are_compiled_for_one_thread_with_the_same_bits(
@@ -74,17 +75,17 @@ def test_without_it_epochs_are_compiled_for_one_thread_with_the_same_bits(
     pretend(monkeypatch, {}, queue=False)
     monkeypatch.setattr(openblas, "store", lambda: Cache(tmp_path))
     monkeypatch.setattr(openblas, "verdict", cache(openblas.verdict.__wrapped__))
-    monkeypatch.setattr("bpengine_numpy.compiled.threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
     bound: list[int] = []
-    program = "bpengine_numpy.compiled.program.Binding"
+    program = "bpengine_numpy.numba_target.executable.CallTable"
 
     def note(real: Any, *arguments: Any) -> Any:
-        bound.append(threads.team().size)
+        bound.append(blas_threads.team().size)
         return real(*arguments)
 
-    from bpengine_numpy.compiled.binding import Binding
+    from bpengine_numpy.numba_target.call_table import CallTable
 
-    monkeypatch.setattr(program, lambda *arguments: note(Binding, *arguments))
+    monkeypatch.setattr(program, lambda *arguments: note(CallTable, *arguments))
 
     def losses(patience: float) -> list[float]:
         monkeypatch.setattr(NumpyBackend, "patience", patience)

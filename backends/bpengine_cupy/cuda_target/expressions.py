@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
-from bpengine_steps.ir import DType, Node
+from bpengine_steps.ir import DType, StepNode
 
 EXPRESSIONS = {
     "cast": "{t}({0})",
@@ -82,12 +82,12 @@ def inline(ufunc: str, kind: str, given: str) -> bool:
     return ufunc in EXPRESSIONS and (given == "f" or ufunc not in FLOATS_ONLY)
 
 
-def elementwise(node: Node) -> bool:
+def elementwise(node: StepNode) -> bool:
     """Say whether the node is computed element by element inside a pass."""
     return node.op == "ufunc" and inline(node.info, node.dtype.kind, node.inputs[0].dtype.kind) and typed(node)
 
 
-def typed(node: Node) -> bool:
+def typed(node: StepNode) -> bool:
     """Say whether CUDA has a type for the node's and its operands' elements."""
     return all(n.dtype.str[1:] in TYPES for n in (node, *node.inputs))
 
@@ -97,7 +97,7 @@ def c_type(dtype: DType) -> str:
     return dtype.str[1:]
 
 
-def expression(node: Node, operands: list[str]) -> str:
+def expression(node: StepNode, operands: list[str]) -> str:
     """Return the node's value in CUDA C, of its own type."""
     template = EXPRESSIONS.get(node.info, "")
     if node.info == "invert":

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from bpengine_steps.ir import Node, Unrecordable
+from bpengine_steps.ir import StepNode, Untraceable
 from bpengine_steps.signature import leaves, rebuilt
 
 from bpengine.backend import HostArray, State
 from bpengine.kernels._kernel import Array
-from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaPlan
+from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText
 from bpengine_cupy.cuda_target.driver import Driver, Look
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
@@ -29,8 +29,8 @@ MOST_ROWS = 2**31 - 1  # row numbers travel as 32-bit integers
 class CudaProgram:
     """A step for one signature. Compiles and takes memory when it is first needed."""
 
-    def __init__(self, plan: CudaPlan, driver: Driver) -> None:
-        self.plan, self._driver = plan, driver
+    def __init__(self, text: CudaText, driver: Driver) -> None:
+        self.plan, self.text, self._driver = text.plan, text, driver
         self._made: list[Any] = []
         self._graphs: dict[int, Any] = {}
         self._call_by_call = False
@@ -40,7 +40,7 @@ class CudaProgram:
     @property
     def missing(self) -> int:
         """1 where the text has never been compiled on this machine."""
-        return 0 if self._made or self._driver.known(self.plan.source) else 1
+        return 0 if self._made or self._driver.known(self.text.source) else 1
 
     def compile(self) -> None:
         """Load the kernels, take memory, bring the constants there, and choose the products' algorithms."""
@@ -48,12 +48,14 @@ class CudaProgram:
             return
         driver, plan = self._driver, self.plan
         driver.begin()
-        kernels = driver.kernels(plan.source)
+        kernels = driver.kernels(self.text.source)
         self._memory, self._run = driver.empty(plan.memory.size), driver.empty(RUN.itemsize)
         base = driver.address(self._memory)
         for number, value in plan.memory.constants.items():
             self._bring(plan.memory.places[number], driver.upload(value.reshape(-1).view(np.uint8)), value.nbytes)
-        self._made = [kernels[c.name] if c.product is None else driver.product(c.product, base) for c in plan.calls]
+        self._made = [
+            kernels[c.name] if c.product is None else driver.product(c.product, base) for c in self.text.calls
+        ]
         driver.wait()
 
     def run(
@@ -66,8 +68,8 @@ class CudaProgram:
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[State, dict[str, HostArray]]]:
         """Return what runs the steps, with these arrays in the device's memory."""
-        if max(len(rows) for rows in data) > MOST_ROWS:
-            raise Unrecordable(f"more than {MOST_ROWS} rows")
+        if max(map(len, data), default=0) > MOST_ROWS:
+            raise Untraceable(f"more than {MOST_ROWS} rows")
         self.compile()
         driver, plan = self._driver, self.plan
         given = dict(leaves(state))
@@ -88,7 +90,7 @@ class CudaProgram:
 
         return run
 
-    def _report(self, told: Array, node: Node, steps: int) -> HostArray:
+    def _report(self, told: Array, node: StepNode, steps: int) -> HostArray:
         values: HostArray = self._driver.download(told).view(node.dtype).reshape(steps, *node.shape)
         return values
 
@@ -96,7 +98,7 @@ class CudaProgram:
         self._driver.copy(self._driver.address(self._memory) + place, self._driver.address(array), size)
         self._driver.wait()  # the array may be gone when the stream comes to it
 
-    def _bring_arrays(self, pairs: list[tuple[Node, Array]]) -> list[Array]:
+    def _bring_arrays(self, pairs: list[tuple[StepNode, Array]]) -> list[Array]:
         """Put copies of arrays into the stream; return what must be held until they have run."""
         held = [array if array.flags.c_contiguous else array.copy(order="C") for _, array in pairs]
         self._driver.begin()  # what made them may still run
@@ -145,10 +147,10 @@ class CudaProgram:
 
     def _steps(self, count: int) -> None:
         driver, memory, run = self._driver, self._driver.address(self._memory), self._driver.address(self._run)
-        last = self.plan.calls[-1]
+        last = self.text.calls[-1]
         for _ in range(count):
             forked = False
-            for call, made in zip(self.plan.calls, self._made, strict=True):
+            for call, made in zip(self.text.calls, self._made, strict=True):
                 if call.beside:
                     driver.fork()
                     forked = True

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bpengine_cupy.cuda_target.codegen.program_text import CudaPlan, StepCall
-from bpengine_cupy.cuda_target.fusion import Group
+from bpengine_cupy.cuda_target.codegen.program_text import CudaText, StepCall
 from bpengine_cupy.cuda_target.program import RUN
-from bpengine_steps.ir import Node
+from bpengine_steps.ir import FusionGroup, StepNode
+from bpengine_steps.plan import ExecutionPlan
 
 from tests.backends.cuda_host.player import IN_TURN, Player
 
@@ -33,13 +33,13 @@ def at(address: int, size: int) -> Array:
     return np.frombuffer((ctypes.c_char * size).from_address(address), np.uint8)
 
 
-def seen_as(base: Array, node: Node) -> Array:
+def seen_as(base: Array, node: StepNode) -> Array:
     """Return a node's elements in the memory of its base, given flat."""
     strides = [s * node.dtype.itemsize for s in node.strides]
     return np.lib.stride_tricks.as_strided(base[node.offset :], node.shape, strides)
 
 
-def rounds(node: Node) -> bool:
+def rounds(node: StepNode) -> bool:
     """Say whether a node's last places depend on a library, or on the order of a sum."""
     if node.op == "ufunc":
         return node.info in ROUNDED
@@ -49,9 +49,9 @@ def rounds(node: Node) -> bool:
 class Oracle(Player):
     """Plays a plan's calls and checks each. `exact` and `close` count comparisons; `checked` are the nodes compared."""
 
-    def __init__(self, plan: CudaPlan, order: int = IN_TURN, change: Callable[[str], str] = lambda text: text) -> None:
+    def __init__(self, text: CudaText, order: int = IN_TURN, change: Callable[[str], str] = lambda text: text) -> None:
         super().__init__(order, change)
-        self.plan = plan
+        self.plan = plan = text.plan
         self.checked: set[int] = set()
         self.exact = self.close = self.idle = 0
         self.worst = 0.0  # eps
@@ -64,7 +64,7 @@ class Oracle(Player):
         return self.plan.memory.places.keys() - self._given - self.checked
 
     def _do(self, call: StepCall, made: Any, memory: int, run: int) -> None:
-        if call.launch.head:
+        if call.stage.head:
             self._poison(memory)
         watch = _Watch(self.plan, memory, run)
         super()._do(call, made, memory, run)
@@ -87,7 +87,7 @@ class Oracle(Player):
 class _Watch:
     """The bytes that a launch could reach, before it runs; `touch` says which of them it should write."""
 
-    def __init__(self, plan: CudaPlan, memory: int, run: int) -> None:
+    def __init__(self, plan: ExecutionPlan, memory: int, run: int) -> None:
         self.memory, self.run = at(memory, plan.memory.size), at(run, RUN.itemsize)
         fields = self.run.view(RUN)[0]
         steps = int(fields["steps"])
@@ -116,14 +116,14 @@ class _Check:
 
     def __init__(self, oracle: Oracle, call: StepCall, watch: _Watch) -> None:
         self.oracle, self.plan, self.call, self.watch = oracle, oracle.plan, call, watch
-        self.head = call.launch.head
+        self.head = call.stage.head
         self.fields = watch.run.view(RUN)[0].copy()
         self.values: dict[int, Array] = {}
         self.rounded: set[int] = set()  # values not known to the bit
 
     def all(self) -> None:
         live = self._head() if self.head else bool(self.fields["live"])
-        for group in self.call.launch.groups if live or self.head else ():
+        for group in self.call.stage.groups if live or self.head else ():
             self.values, self.rounded = {}, set()
             if live:
                 self._group(group)
@@ -133,10 +133,10 @@ class _Check:
         self.oracle.idle += not live
         self.watch.compare()
 
-    def _touch(self, node: Node) -> None:
+    def _touch(self, node: StepNode) -> None:
         self.watch.touch("memory", self.plan.memory.places[node.number], node.size * node.dtype.itemsize)
 
-    def _read(self, node: Node, memory: Array) -> Array:
+    def _read(self, node: StepNode, memory: Array) -> Array:
         base = node.base
         if base.op == "constant":
             return seen_as(np.ascontiguousarray(base.info).reshape(-1), node)
@@ -165,9 +165,9 @@ class _Check:
             self._touch(node)
         return True
 
-    def _group(self, group: Group) -> None:
+    def _group(self, group: FusionGroup) -> None:
         if group.kind == "copy":
-            (new,), old = group.nodes, group.target
+            (new,), old = group.nodes, group.replaced
             assert old is not None  # a copy has one
             self._same(old, self._read(new, self.watch.before), self._read(old, self.watch.memory))
             self._touch(old)
@@ -177,7 +177,7 @@ class _Check:
         if group.kind == "tail":
             self._tail(group)
 
-    def _tail(self, group: Group) -> None:
+    def _tail(self, group: FusionGroup) -> None:
         """Check the numbers reported, and whether the step ends the run."""
         step = int(self.fields["now"])
         for node, name, area in zip(
@@ -192,7 +192,7 @@ class _Check:
         for field in ("next", "stop"):
             self.watch.touch("run", RUN.fields[field][1], 8)
 
-    def _value(self, node: Node) -> Array:
+    def _value(self, node: StepNode) -> Array:
         """Return an operand: made by this group, or worked out early in the head, or read from memory."""
         base = node.base
         early = self.head and base.op not in ("input", "constant")
@@ -203,7 +203,7 @@ class _Check:
         # in the head, all that is read is the state's counter, and the rate, which it brings there itself
         return self._read(node, self.watch.memory if self.head else self.watch.before)
 
-    def _made(self, node: Node) -> None:
+    def _made(self, node: StepNode) -> None:
         """Work out a node, compare it where it is stored, and keep it for what follows."""
         if node.op == "view":
             return
@@ -211,7 +211,7 @@ class _Check:
         if rounds(node) or any(given.base.number in self.rounded for given in node.inputs):
             self.rounded.add(node.number)
         self.values[node.number] = value
-        own = {n.number for group in self.call.launch.groups for n in group.nodes}
+        own = {n.number for group in self.call.stage.groups for n in group.nodes}
         if node.number not in self.plan.memory.places or node.number not in own:
             return
         got = self._read(node, self.watch.memory)
@@ -223,7 +223,7 @@ class _Check:
         self.values[node.number] = got.copy()
         self.rounded.discard(node.number)
 
-    def _computed(self, node: Node) -> Array:
+    def _computed(self, node: StepNode) -> Array:
         given = [self._value(i) for i in node.inputs]
         made: Any
         if node.op == "ufunc":
@@ -241,7 +241,7 @@ class _Check:
             made = getattr(np, name).reduce(accurate, axis=axis)
         return np.asarray(made, node.dtype).reshape(node.shape)
 
-    def _lines(self, node: Node, summands: Array) -> Array:
+    def _lines(self, node: StepNode, summands: Array) -> Array:
         """Return the lines of a partial sum; where only their total is known, the first line holds it."""
         name, how = node.info
         ufunc, lines = getattr(np, name), node.shape[0]
@@ -250,11 +250,11 @@ class _Check:
             return np.stack([ufunc.reduce(summands[k * rows : (k + 1) * rows], axis=0) for k in range(lines)])
         return np.asarray(ufunc.reduce(summands, axis=None))
 
-    def _same(self, node: Node, wanted: Array, got: Array) -> None:
+    def _same(self, node: StepNode, wanted: Array, got: Array) -> None:
         self.rounded.discard(node.number)
         self._stored(node, wanted, got)
 
-    def _stored(self, node: Node, wanted: Any, got: Any) -> None:
+    def _stored(self, node: StepNode, wanted: Any, got: Any) -> None:
         """Compare what was stored."""
         oracle, what = self.oracle, f"node {node.number}, {node.op} {node.info if node.op != 'constant' else ''}"
         oracle.checked.add(node.number)

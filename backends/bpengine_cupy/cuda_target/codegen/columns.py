@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bpengine_steps.ir import Node, Unrecordable
+from bpengine_steps.access import AccessPattern
+from bpengine_steps.ir import FusionGroup, StepNode, Untraceable
+from bpengine_steps.memory_plan import MemoryPlan
 
-from bpengine_cupy.cuda_target.access import Access
 from bpengine_cupy.cuda_target.codegen.passes import (
     Names,
     accumulated,
@@ -15,8 +16,6 @@ from bpengine_cupy.cuda_target.codegen.passes import (
     vector_length,
 )
 from bpengine_cupy.cuda_target.expressions import c_type
-from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.memory import MemoryPlan
 
 ACROSS, DOWN = 32, 8  # threads of a block
 
@@ -24,12 +23,12 @@ ACROSS, DOWN = 32, 8  # threads of a block
 class ColumnsWriter:
     """Writes one pass over (rows, columns) with sums over the rows; block (x, y) has its columns of its rows."""
 
-    def __init__(self, group: Group, memory: MemoryPlan) -> None:
+    def __init__(self, group: FusionGroup, memory: MemoryPlan) -> None:
         self.group, self.memory = group, memory
         self.rows, self.columns = group.shape
         self.sums = [n for n in group.nodes if n.op == "partial"]
         if any(n.info != ("add", "first") for n in self.sums):
-            raise Unrecordable("extremes of columns, or one number of all, in a pass that sums columns")
+            raise Untraceable("extremes of columns, or one number of all, in a pass that sums columns")
         read = list(operands(group).values())
         self.vector = vector_length(
             group, read, memory.stored, lambda n: not self.columns % n and self.columns >= 32 * n
@@ -45,7 +44,7 @@ class ColumnsWriter:
         """Blocks across and down: a line of partial sums for each of the latter."""
         return -(-self.columns // (ACROSS * self.vector)), self.sums[0].shape[0]
 
-    def _read(self, node: Node, how: Access) -> None:
+    def _read(self, node: StepNode, how: AccessPattern) -> None:
         pointer = f"AT(const {c_type(node.dtype)}, {self.memory.at(node)})"
         read = load(node, how, self.vector, pointer)
         self.names[node.number] = read.name

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
-from bpengine_steps.ir import Node, Unrecordable
+from bpengine_steps.access import COLUMN, ROW, AccessPattern
+from bpengine_steps.ir import FusionGroup, StepNode, Untraceable
+from bpengine_steps.memory_plan import MemoryPlan
 
-from bpengine_cupy.cuda_target.access import COLUMN, ROW, Access
 from bpengine_cupy.cuda_target.codegen.passes import (
     MULTIPROCESSORS,
     THREADS,
@@ -21,8 +22,6 @@ from bpengine_cupy.cuda_target.codegen.passes import (
     vector_length,
 )
 from bpengine_cupy.cuda_target.expressions import c_type, identity
-from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.memory import MemoryPlan
 
 
 @dataclass
@@ -42,7 +41,7 @@ class FlatPass:
 class FlatWriter:
     """Writes one flat pass. In the head, single numbers are worked out by each thread, for none has been stored yet."""
 
-    def __init__(self, group: Group, memory: MemoryPlan, head: bool) -> None:
+    def __init__(self, group: FusionGroup, memory: MemoryPlan, head: bool) -> None:
         self.group, self.memory, self.out = group, memory, FlatPass()
         self.elements = prod(group.shape)
         self.columns = group.shape[-1] if len(group.shape) == 2 else self.elements
@@ -68,7 +67,7 @@ class FlatWriter:
     def write(self) -> FlatPass:
         """Return the pass."""
         if self.finished and self.broadcast:
-            raise Unrecordable("a finished sum under broadcasting")
+            raise Untraceable("a finished sum under broadcasting")
         first = self._finish() if self.finished else []
         for node in self.group.nodes:
             if node.op == "partial":
@@ -80,13 +79,13 @@ class FlatWriter:
         self.out.code = "\n    ".join(self._after_sums(first) if self.finished else self._loop())
         return self.out
 
-    def _read(self, node: Node, how: Access) -> None:
+    def _read(self, node: StepNode, how: AccessPattern) -> None:
         pointer = f"AT(const {c_type(node.dtype)}, {self.out.place(self.memory.at(node))})"
         read = load(node, how, self.vector, pointer)
         self.names[node.number] = read.name
         (self.before if read.early else self.loads).append(read.line)
 
-    def _store(self, node: Node) -> None:
+    def _store(self, node: StepNode) -> None:
         kind, number = c_type(node.dtype), node.number
         self.loads.append(f"Vec<{kind}, {self.vector}> w{number};")
         self.body.append(f"w{number}.v[u] = v{number};")
@@ -160,7 +159,7 @@ class FlatWriter:
         """Work out the single numbers that an early pass needs, from the step counter and the learning rate."""
         own, seen = self.group.own, set[int]()
 
-        def visit(node: Node) -> None:
+        def visit(node: StepNode) -> None:
             if node.number in seen or node.number in own or node.size != 1 or node.base.op == "constant":
                 return
             seen.add(node.number)

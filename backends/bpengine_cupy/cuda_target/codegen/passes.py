@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bpengine_steps.ir import Node
+from bpengine_steps.access import COLUMN, FULL, ONE, ROW, AccessPattern, access
+from bpengine_steps.ir import FusionGroup, StepNode
 
-from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, ROW, Access, access
 from bpengine_cupy.cuda_target.expressions import c_type, expression, literal
-from bpengine_cupy.cuda_target.fusion import Group
 
 THREADS = 256
 MULTIPROCESSORS = 132  # of a Hopper GPU: grids are a few blocks for each
@@ -20,7 +19,7 @@ VECTOR = 16  # bytes that a thread reads at once
 Names = dict[int, str]
 
 
-def operands(group: Group) -> dict[int, tuple[Node, Access]]:
+def operands(group: FusionGroup) -> dict[int, tuple[StepNode, AccessPattern]]:
     """Return the arrays that a pass reads element by element, and how each lies under it.
 
     Partial sums are not among them: "finish" reads them in its own way.
@@ -34,20 +33,23 @@ def operands(group: Group) -> dict[int, tuple[Node, Access]]:
     return found
 
 
-def value(node: Node, names: Names) -> str:
-    """Return the name of a node's value, or of the array it is a view of, or a constant's literal."""
-    for number in (node.base.number, node.number):
+def value(node: StepNode, names: Names) -> str:
+    """Return the name of a node's value, or of the array it is a view of, or a constant's literal.
+
+    A view that the pass reads from memory has a name of its own, beside that of its array.
+    """
+    for number in (node.number, node.base.number):
         if number in names:
             return names[number]
     return literal(node.uniform)
 
 
-def computed(node: Node, names: Names) -> str:
+def computed(node: StepNode, names: Names) -> str:
     """Return a node's value as an expression of its operands' names."""
     return expression(node, [value(given, names) for given in node.inputs])
 
 
-def declared(node: Node, names: Names) -> str:
+def declared(node: StepNode, names: Names) -> str:
     """Return the declaration of a node's value, and give it its name."""
     line = f"const {c_type(node.dtype)} v{node.number} = {computed(node, names)};"
     names[node.number] = f"v{node.number}"
@@ -63,7 +65,7 @@ class Load:
     early: bool = False
 
 
-def load(node: Node, how: Access, vector: int, pointer: str) -> Load:
+def load(node: StepNode, how: AccessPattern, vector: int, pointer: str) -> Load:
     """Return how a pass over elements k, at row i and column j, reads an operand, `vector` elements at a time."""
     kind, name = c_type(node.dtype), f"r{node.number}"
     if how == ONE:
@@ -75,13 +77,13 @@ def load(node: Node, how: Access, vector: int, pointer: str) -> Load:
     return Load(f"const {kind} {name} = {pointer}[{place}];", name)
 
 
-def accumulated(target: str, node: Node, names: Names) -> str:
+def accumulated(target: str, node: StepNode, names: Names) -> str:
     """Return the statement that adds a summand of a partial sum to `target`."""
     return f"{target} = {node.info[0]}({target}, {value(node.inputs[0], names)});"
 
 
 def vector_length(
-    group: Group, read: Sequence[tuple[Node, Access]], stored: set[int], fits: Callable[[int], bool]
+    group: FusionGroup, read: Sequence[tuple[StepNode, AccessPattern]], stored: set[int], fits: Callable[[int], bool]
 ) -> int:
     """Return how many elements a thread takes at once: 16 bytes of the widest, or 1 where sizes or places forbid it."""
     sizes = [node.dtype.itemsize for node, how in read if how.name in ("full", "row")]

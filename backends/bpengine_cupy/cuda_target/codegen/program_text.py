@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from bpengine_steps.ir import Node, Unrecordable
-from bpengine_steps.recorded import RecordedStep
+from bpengine_steps.ir import FusionGroup, StepNode, Untraceable
+from bpengine_steps.ordering import PlanStage
+from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_cupy.cuda_target.codegen.columns import ACROSS, DOWN, ColumnsWriter
 from bpengine_cupy.cuda_target.codegen.flat import FlatPass, FlatWriter
@@ -16,21 +17,18 @@ from bpengine_cupy.cuda_target.codegen.passes import MULTIPROCESSORS, THREADS, N
 from bpengine_cupy.cuda_target.codegen.rows import RowsWriter
 from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, product_of
 from bpengine_cupy.cuda_target.expressions import c_type, identity
-from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.launches import Launch, make_launches
-from bpengine_cupy.cuda_target.lowering import lower
-from bpengine_cupy.cuda_target.memory import MemoryPlan, make_memory
+from bpengine_cupy.cuda_target.pass_form import flat_call, form
 
 SLOTS = 8  # arrays of rows, and reports, that `struct Run` has room for
 WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class StepCall:
     """One entry of a step: a kernel of the text, or a matrix product. `meets`: threads of a block wait for each other."""
 
     name: str
-    launch: Launch
+    stage: PlanStage
     grid: tuple[int, int] = (1, 1)
     block: tuple[int, int] = (1, 1)
     product: MatrixProduct | None = None
@@ -39,33 +37,26 @@ class StepCall:
     @property
     def beside(self) -> bool:
         """Whether the call may run on the second stream."""
-        return self.launch.beside
+        return self.stage.beside
 
 
-@dataclass
-class CudaPlan:
-    """All that is known of a step before a device is seen."""
+@dataclass(frozen=True, eq=False)
+class CudaText:
+    """A plan written as CUDA C: the text, and its calls in order. All that is known of a step before a device is seen."""
 
-    step: RecordedStep
+    plan: ExecutionPlan
     source: str
     calls: list[StepCall]
-    memory: MemoryPlan
 
 
-def make_plan(recorded: RecordedStep, ordered: bool = True) -> CudaPlan:
-    """Write a recorded step as CUDA C; `ordered` says whether its rows are taken by number in each step.
-
-    Raises Unrecordable for what the target has no form for.
-    """
-    step = lower(recorded)
-    if len(step.rows) > SLOTS or len(step.reports) > SLOTS:
-        raise Unrecordable(f"a step with more than {SLOTS} arrays of rows or reports")
-    launches, in_place = make_launches(step)
-    memory = make_memory(step, launches, in_place)
-    writer = _SourceWriter(step, memory, ordered)
-    pieces = [writer.launch(k, launch) for k, launch in enumerate(launches)]
+def write_cuda(plan: ExecutionPlan) -> CudaText:
+    """Write a plan as CUDA C. Raises Untraceable for what the target has no form for."""
+    if len(plan.step.rows) > SLOTS or len(plan.step.reports) > SLOTS:
+        raise Untraceable(f"a step with more than {SLOTS} arrays of rows or reports")
+    writer = _SourceWriter(plan)
+    pieces = [writer.launch(k, stage) for k, stage in enumerate(plan.stages)]
     source = "\n".join(text for text, _ in pieces if text)
-    return CudaPlan(step, source, [call for _, call in pieces], memory)
+    return CudaText(plan, source, [call for _, call in pieces])
 
 
 def canonical(code: str) -> str:
@@ -92,42 +83,42 @@ class _Segment:
 
 
 class _SourceWriter:
-    def __init__(self, step: RecordedStep, memory: MemoryPlan, ordered: bool) -> None:
-        self.step, self.memory, self.ordered = step, memory, ordered
+    def __init__(self, plan: ExecutionPlan) -> None:
+        self.step, self.memory, self.ordered = plan.step, plan.memory, plan.ordered
 
-    def launch(self, number: int, launch: Launch) -> tuple[str, StepCall]:
+    def launch(self, number: int, stage: PlanStage) -> tuple[str, StepCall]:
         """Return a launch's text, empty for a product, and its call."""
         name = f"k{number}"
-        if launch.product:
-            node = launch.groups[0].nodes[0]
-            return "", StepCall(f"product{number}", launch, product=product_of(node, self.memory))
-        if launch.head or launch.flat:
-            return self._flat_launch(name, number, launch)
-        (group,) = launch.groups
-        if group.layout == "rows":
+        if stage.product:
+            node = stage.groups[0].nodes[0]
+            return "", StepCall(name=f"product{number}", stage=stage, product=product_of(node, self.memory))
+        if stage.head or flat_call(stage.groups):
+            return self._flat_launch(name, number, stage)
+        (group,) = stage.groups
+        if form(group) == "rows":
             rows = RowsWriter(group, self.memory)
             text = self._kernel(name, rows.threads * rows.together, "BODY (void)step;\n  " + rows.write())
-            return text, StepCall(name, launch, (rows.blocks, 1), rows.block, meets=True)
+            return text, StepCall(name=name, stage=stage, grid=(rows.blocks, 1), block=rows.block, meets=True)
         columns = ColumnsWriter(group, self.memory)
         text = self._kernel(name, ACROSS * DOWN, "BODY (void)step;\n  " + columns.write())
-        return text, StepCall(name, launch, columns.grid, (ACROSS, DOWN), meets=True)
+        return text, StepCall(name=name, stage=stage, grid=columns.grid, block=(ACROSS, DOWN), meets=True)
 
     def _kernel(self, name: str, threads: int, body: str) -> str:
         return f"KERNEL({name}, {threads}, 1) {{ {body}\n}}"
 
-    def _flat_launch(self, name: str, number: int, launch: Launch) -> tuple[str, StepCall]:
-        segments = self._head() if launch.head else []
+    def _flat_launch(self, name: str, number: int, stage: PlanStage) -> tuple[str, StepCall]:
+        segments = self._head() if stage.head else []
         tables: list[str] = []
         alike: dict[str, list[FlatPass]] = {}
-        for group in launch.groups:
+        for group in stage.groups:
             if group.kind == "tail":
                 segments.append(_Segment(1, self._tail(group)))
             elif group.kind == "copy":
                 segments.append(self._copy(group))
-            elif group.kind == "concat":
+            elif group.kind == "single":
                 segments += self._concat(group)
             else:
-                made = FlatWriter(group, self.memory, launch.head).write()
+                made = FlatWriter(group, self.memory, stage.head).write()
                 alike.setdefault(canonical(made.code), []).append(made)
         for code, passes in alike.items():
             segments.append(self._shared(code, passes, f"T{number}_{len(segments)}", tables))
@@ -140,10 +131,10 @@ class _SourceWriter:
             )
             start += segment.blocks
         code = "\n".join(lines)
-        body = f"{'HEAD' if launch.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{code}"
+        body = f"{'HEAD' if stage.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{code}"
         meets = any(word in code for word in ("row_", "block_", "warp_"))
         text = "".join(f"{table}\n" for table in tables) + self._kernel(name, THREADS, body)
-        return text, StepCall(name, launch, (max(start, 1), 1), (THREADS, 1), meets=meets)
+        return text, StepCall(name=name, stage=stage, grid=(max(start, 1), 1), block=(THREADS, 1), meets=meets)
 
     def _shared(self, code: str, passes: Sequence[FlatPass], table: str, tables: list[str]) -> _Segment:
         """Write passes with the same code once, with a table of their places."""
@@ -178,15 +169,15 @@ class _SourceWriter:
         code = f"if (threadIdx.x == 0) {{ run->now = step; run->live = live; if (live) {take}; }}"
         return [*segments, _Segment(1, code)]
 
-    def _copy(self, group: Group) -> _Segment:
+    def _copy(self, group: FusionGroup) -> _Segment:
         """Copy a new state over the old one."""
-        (node,), old = group.nodes, group.target
+        (node,), old = group.nodes, group.replaced
         assert old is not None  # a copy has one
         kind, words = words_of(node.size * node.dtype.itemsize)
         places = f"AT({kind}, {self.memory.at(old)})[k] = AT({kind}, {self.memory.at(node)})[k]"
         return _Segment(_blocks(words, 4), f"{self._each(words)} {places};")
 
-    def _concat(self, group: Group) -> list[_Segment]:
+    def _concat(self, group: FusionGroup) -> list[_Segment]:
         (node,) = group.nodes
         kind, target, segments = c_type(node.dtype), self.memory.at(node), []
         pitch = prod(node.shape[node.info :])
@@ -202,7 +193,7 @@ class _SourceWriter:
     def _each(self, count: int) -> str:
         return f"for (i8 k = i8(b) * {THREADS} + threadIdx.x; k < {count}; k += i8(nb) * {THREADS})"
 
-    def _tail(self, group: Group) -> str:
+    def _tail(self, group: FusionGroup) -> str:
         """Write numbers that only reports need, and the step's end: one warp, whose first thread writes."""
         names: Names = {}
         given = {
@@ -230,7 +221,7 @@ class _SourceWriter:
         inner = "\n      ".join([*writes, end])
         return "\n    ".join(["if (threadIdx.x < 32) {", *lines, f"if (threadIdx.x == 0) {{\n      {inner}\n    }} }}"])
 
-    def _tail_sum(self, node: Node) -> list[str]:
+    def _tail_sum(self, node: StepNode) -> list[str]:
         (given,) = node.inputs
         kind, name, number = c_type(node.dtype), node.info, node.number
         summand = f"AT(const {kind}, {self.memory.at(given)})[s]"

@@ -6,9 +6,10 @@ which have a row), because shuffles and barriers need the whole warp or block.
 
 from __future__ import annotations
 
-from bpengine_steps.ir import Node, Unrecordable
+from bpengine_steps.access import COLUMN, FULL, ONE, AccessPattern, access
+from bpengine_steps.ir import FusionGroup, StepNode, Untraceable, axes
+from bpengine_steps.memory_plan import MemoryPlan
 
-from bpengine_cupy.cuda_target.access import COLUMN, FULL, ONE, Access, access
 from bpengine_cupy.cuda_target.codegen.passes import (
     MULTIPROCESSORS,
     THREADS,
@@ -18,23 +19,20 @@ from bpengine_cupy.cuda_target.codegen.passes import (
     indented,
 )
 from bpengine_cupy.cuda_target.expressions import c_type, identity
-from bpengine_cupy.cuda_target.fusion import Group
-from bpengine_cupy.cuda_target.lowering import axes
-from bpengine_cupy.cuda_target.memory import MemoryPlan
 
 WIDEST = 8192  # numbers of a row: 1024 threads with 8 each
 
 
 def threads_of_row(columns: int) -> int:
-    """Return how many threads hold a row; raise Unrecordable for rows that no block can hold."""
+    """Return how many threads hold a row; raise Untraceable for rows that no block can hold."""
     if columns > WIDEST:
-        raise Unrecordable(f"rows of {columns} numbers")
+        raise Untraceable(f"rows of {columns} numbers")
     few = (t for t in (4, 8, 16, 32) if columns <= t)
     many = (t for t in (32, 128, 256, 512, 1024) if columns <= 8 * t)
     return next(few, None) or next(many)
 
 
-def flat_like(node: Node) -> bool:
+def flat_like(node: StepNode) -> bool:
     """Say whether the node has one number for each row, or only one."""
     return len(axes(node.shape)) < 2
 
@@ -42,7 +40,7 @@ def flat_like(node: Node) -> bool:
 class RowsWriter:
     """Writes one pass over (rows, columns) that looks at rows as a whole."""
 
-    def __init__(self, group: Group, memory: MemoryPlan) -> None:
+    def __init__(self, group: FusionGroup, memory: MemoryPlan) -> None:
         self.group, self.memory = group, memory
         self.rows, self.columns = group.shape
         self.threads = threads_of_row(self.columns)
@@ -77,19 +75,19 @@ class RowsWriter:
             phase[node.number] = max((phase[i.number] + (i.op == "reduce") for i in made), default=0)
         return phase
 
-    def _reads(self) -> tuple[dict[int, tuple[Node, Access]], dict[int, int]]:
-        own, found, first = self.group.own, dict[int, tuple[Node, Access]](), dict[int, int]()
+    def _reads(self) -> tuple[dict[int, tuple[StepNode, AccessPattern]], dict[int, int]]:
+        own, found, first = self.group.own, dict[int, tuple[StepNode, AccessPattern]](), dict[int, int]()
         for node in self.group.nodes:
             for given in node.inputs:
                 if given.base.number in own or given.uniform is not None or node.op == "finish":
                     continue
                 how = self._access(node, given)
                 if found.setdefault(given.number, (given, how))[1] != how:
-                    raise Unrecordable("an array read in two ways by one pass over rows")
+                    raise Untraceable("an array read in two ways by one pass over rows")
                 first[given.number] = min(first.get(given.number, len(self.phase)), self.phase[node.number])
         return found, first
 
-    def _access(self, node: Node, given: Node) -> Access:
+    def _access(self, node: StepNode, given: StepNode) -> AccessPattern:
         two = node.number in self.full or node.op == "reduce" or (node.op == "partial" and not flat_like(given.base))
         if two:
             return access(given, node.shape) if node.op == "ufunc" else FULL
@@ -123,12 +121,12 @@ class RowsWriter:
             f"__shared__ {kind} s_{kind}[{self.together * size}];" for kind, size in sizes.items() if self.together > 1
         ]
 
-    def _accumulator(self, node: Node) -> str:
+    def _accumulator(self, node: StepNode) -> str:
         kind = c_type(node.dtype)
         if node.info[1] != "first":
             return f"{kind} a{node.number} = {identity(node.info[0], kind)};"
         if node.info[0] != "add":
-            raise Unrecordable("extremes of columns in a pass over rows")
+            raise Untraceable("extremes of columns in a pass over rows")
         return f"{kind} a{node.number}[{self.each}] = {{}};"
 
     def _phase(self, phase: int) -> list[str]:
@@ -161,20 +159,20 @@ class RowsWriter:
             lines += self._stored(node)
         return lines
 
-    def _column(self, node: Node) -> str:
+    def _column(self, node: StepNode) -> str:
         kind = c_type(node.dtype)
         return f"const {kind} r{node.number} = ok ? AT(const {kind}, {self.memory.at(node)})[i] : {kind}();"
 
-    def _element(self, node: Node, how: Access) -> str:
+    def _element(self, node: StepNode, how: AccessPattern) -> str:
         place = {"full": f"i * {self.columns} + j", "row": "j"}.get(how.name, f"i * {how.down} + i8(j) * {how.along}")
         return f"r{node.number}[u] = AT(const {c_type(node.dtype)}, {self.memory.at(node)})[{place}];"
 
-    def _stored(self, node: Node) -> list[str]:
+    def _stored(self, node: StepNode) -> list[str]:
         if node.number not in self.memory.stored:
             return []
         return [f"if (ok && lane == 0) AT({c_type(node.dtype)}, {self.memory.at(node)})[i] = v{node.number};"]
 
-    def _number_of_row(self, node: Node) -> list[str]:
+    def _number_of_row(self, node: StepNode) -> list[str]:
         """Write what has one number for each row."""
         kind, number = c_type(node.dtype), node.number
         if node.op == "finish":
@@ -188,7 +186,7 @@ class RowsWriter:
             return [f"if (ok && lane == 0) {accumulated(f'a{number}', node, self.names)}"]
         return []
 
-    def _number_of_element(self, node: Node) -> list[str]:
+    def _number_of_element(self, node: StepNode) -> list[str]:
         """Write what has a number for each element of the row."""
         number = node.number
         if number in self.full:
@@ -205,7 +203,7 @@ class RowsWriter:
             return [accumulated(f"a{number}", node, self.names)]
         return []
 
-    def _meet(self, node: Node) -> list[str]:
+    def _meet(self, node: StepNode) -> list[str]:
         """Write a block's line of a partial sum: what its threads have, added up in a fixed order."""
         kind, number, place = c_type(node.dtype), node.number, self.memory.at(node)
         threads, together, columns = self.threads, self.together, self.columns

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bpengine_steps.ir import Node, Unrecordable
-
-from bpengine_cupy.cuda_target.memory import MemoryPlan
+from bpengine_steps.ir import StepNode, Untraceable
+from bpengine_steps.memory_plan import MemoryPlan
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Operand:
     leading: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MatrixProduct:
     """D (m, n) = A (m, k) B (k, n), column-major; `dtype` is "f4" or "f8"."""
 
@@ -34,22 +33,22 @@ class MatrixProduct:
     dtype: str
 
 
-def product_of(node: Node, memory: MemoryPlan) -> MatrixProduct:
-    """Return a recorded product in cuBLASLt's terms; raise Unrecordable for operands that it cannot read."""
+def product_of(node: StepNode, memory: MemoryPlan) -> MatrixProduct:
+    """Return a recorded product in cuBLASLt's terms; raise Untraceable for operands that it cannot read."""
     left, right = node.inputs
     (rows, inner), columns = left.shape, right.shape[1]
     if node.dtype.str[1:] not in ("f4", "f8"):
-        raise Unrecordable(f"a product of {node.dtype} in CUDA")
+        raise Untraceable(f"a product of {node.dtype} in CUDA")
     a, b = _operand(right, memory), _operand(left, memory)
-    return MatrixProduct(columns, rows, inner, a, b, memory.at(node), node.dtype.str[1:])
+    return MatrixProduct(m=columns, n=rows, k=inner, a=a, b=b, d=memory.at(node), dtype=node.dtype.str[1:])
 
 
-def _operand(node: Node, memory: MemoryPlan) -> Operand:
+def _operand(node: StepNode, memory: MemoryPlan) -> Operand:
     (rows, columns), (down, along) = node.shape, node.strides
     if (rows > 1 and down < 1) or (columns > 1 and along < 1):
-        raise Unrecordable("a product of an array that repeats its elements or runs backwards")
+        raise Untraceable("a product of an array that repeats its elements or runs backwards")
     if along == 1 or columns == 1:
         return Operand(memory.at(node), False, max(down, columns))
     if down == 1 or rows == 1:
         return Operand(memory.at(node), True, max(along, rows))
-    raise Unrecordable("a product of an array whose elements are apart both ways")
+    raise Untraceable("a product of an array whose elements are apart both ways")

@@ -48,8 +48,3 @@ def template(ufunc: str, kind: str, given: str) -> str | None:
     if ufunc in FLOATS_ONLY and given != "f":
         return None
     return FUSED.get(ufunc)
-
-
-def inline(ufunc: str, kind: str, given: str) -> bool:
-    """Say whether fused loops compute a ufunc themselves, for results and first operand of these dtype kinds."""
-    return template(ufunc, kind, given) is not None

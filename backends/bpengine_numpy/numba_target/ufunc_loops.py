@@ -12,10 +12,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from bpengine_steps.ir import DType, Unrecordable
+from bpengine_steps.ir import DType, Untraceable
 
-from bpengine_numpy.compiled import openblas
-from bpengine_numpy.compiled.trial import CAPSULE
+from bpengine_numpy.numba_target.self_test import openblas
+from bpengine_numpy.numba_target.self_test.trial import CAPSULE
 
 _NAME = CAPSULE.encode()
 _KEPT: list[Any] = []  # a loop lives as long as its capsule
@@ -41,20 +41,20 @@ class StridedLoop(NamedTuple):
 
 @cache
 def strided_loop(ufunc: str, given: tuple[DType, ...]) -> StridedLoop:
-    """Return NumPy's loop of a ufunc for operands of these dtypes; raise Unrecordable where there is none to be had."""
+    """Return NumPy's loop of a ufunc for operands of these dtypes; raise Untraceable where there is none to be had."""
     trouble = openblas.verdict().loops
     if trouble:
-        raise Unrecordable(f"np.{ufunc}, whose loop cannot be called: {trouble}")
+        raise Untraceable(f"np.{ufunc}, whose loop cannot be called: {trouble}")
     function: Any = getattr(np, ufunc)
     try:
         _, capsule = function._resolve_dtypes_and_context((*given, None))
         function._get_strided_loop(capsule)
     except (AttributeError, TypeError, ValueError) as error:
-        raise Unrecordable(f"np.{ufunc}: {error}") from None
+        raise Untraceable(f"np.{ufunc}: {error}") from None
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     info = _CallInfo.from_address(pointer(capsule, _NAME))
     if info.needs_python:
-        raise Unrecordable(f"np.{ufunc}, which needs Python")
+        raise Untraceable(f"np.{ufunc}, which needs Python")
     _KEPT.append(capsule)
     return StridedLoop(info.loop, info.context, info.auxiliary or 0)

@@ -1,7 +1,7 @@
-"""The machine's functions as Numba compiles them, and what fused loops are written with.
+"""The interpreter's functions as Numba compiles them, and what fused loops are written with.
 
 Each takes the address of its arguments, 64-bit integers. None may raise: nobody is there to hear it. This module imports
-Numba, so it is loaded only to compile (see `building`); `machine` gives the compiled functions by address.
+Numba, so it is loaded only to compile (see `object_code`); `interpreter` gives the compiled functions by address.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from bpengine_numpy.compiled.layout import ITEM, MOVED, NUMPY_LOOP, POINTERS, ROW
+from bpengine_numpy.numba_target.table_layout import ITEM, MOVED, NUMPY_LOOP, POINTERS, ROW
 
 _INT, _BYTE = ir.IntType(64), ir.IntType(8)
 SIGNATURE = types.void(types.CPointer(types.int64))
@@ -80,10 +80,10 @@ def call_team(typingctx: Any, execute: Any, count: Any, jobs: Any) -> Any:
     return types.int32(execute, count, jobs), generate
 
 
-def drive(p: Any) -> None:
-    """Run steps of a program.
+def run_table(p: Any) -> None:
+    """Run steps of a table of calls.
 
-    p = (the program, its rows, steps, the step's cell, what says "halt", where to say how many were run).
+    p = (the table, its rows, steps, the step's cell, what says "halt", where to say how many were run).
     """
     start, rows, steps = p[0], p[1], p[2]
     table = carray(address(start), (rows, ROW), np.int64)
@@ -218,7 +218,7 @@ def reduce_blocks(p: Any) -> None:
 
 
 FUNCTIONS = (
-    drive,
+    run_table,
     together,
     as_given,
     elsewhere,

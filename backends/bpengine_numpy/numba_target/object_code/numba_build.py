@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
-from bpengine_steps.ir import Unrecordable
+from bpengine_steps.ir import Untraceable
 from llvmlite import ir
 from numba import cfunc
 
-from bpengine_numpy.compiled.machine_code import Code, target_machine
-from bpengine_numpy.compiled.natives import SIGNATURE
+from bpengine_numpy.numba_target.native_functions import SIGNATURE
+from bpengine_numpy.numba_target.object_code.machine_code import Code, target_machine
 
 _EXCEPTION = ".const.picklebuf"  # where Numba keeps an exception that a function may raise
 _CLEANING = (
@@ -26,11 +26,11 @@ _CLEANING = (
 def build(source: str, prefix: str) -> Code:
     """Compile the functions that a text names FUNCTIONS; their symbols begin with `prefix`.
 
-    Raises Unrecordable for a function that may raise, and what Numba raises.
+    Raises Untraceable for a function that may raise, and what Numba raises.
     """
     names: dict[str, Any] = {"__name__": prefix}
     code = compile(source, f"<{prefix}>", "exec")
-    exec(code, names)  # nosec B102 # text that `loops` has made from a table
+    exec(code, names)  # nosec B102 # text that `codegen` has made from a table
     machine = target_machine()
     symbols = tuple(f"{prefix}_{k}" for k in range(len(names["FUNCTIONS"])))
     module = llvm.parse_assembly("")
@@ -51,7 +51,7 @@ def _compiled(function: Callable[..., Any], symbol: str) -> Any:
     made = cfunc(SIGNATURE, error_model="numpy")(function)
     module = llvm.parse_assembly(made.inspect_llvm())
     if any(value.name.startswith(_EXCEPTION) for value in module.global_variables):
-        raise Unrecordable(f"a native function, {function.__name__!r}, that may raise")
+        raise Untraceable(f"a native function, {function.__name__!r}, that may raise")
     module.link_in(llvm.parse_assembly(_entry(made.native_name.removeprefix("cfunc."), symbol)))
     return module
 

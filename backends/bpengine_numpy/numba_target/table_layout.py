@@ -1,4 +1,4 @@
-"""How a program lies in memory: rows of 64-bit integers."""
+"""How a table of calls lies in memory: rows of 64-bit integers."""
 
 ROW = 24  # integers per call: the function, then its arguments
 ITEM = 8  # bytes per integer

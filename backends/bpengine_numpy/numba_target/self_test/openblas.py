@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from bpengine_steps.disk import Notes
 
-from bpengine_numpy.compiled import trial
-from bpengine_numpy.compiled.objects import one_at_a_time, store
-from bpengine_numpy.compiled.trial import Verdict
+from bpengine_numpy.numba_target.object_code.loop_cache import one_at_a_time, store
+from bpengine_numpy.numba_target.self_test import trial
+from bpengine_numpy.numba_target.self_test.trial import TrialVerdict
 
 KNOWN = "OpenBLAS 0.3."
 JOB = 32  # integers per job: room for its lock, condition, mode and status, which OpenBLAS fills in
@@ -57,7 +57,7 @@ def library() -> Library | None:
 
 
 @cache
-def verdict() -> Verdict:
+def verdict() -> TrialVerdict:
     """Return the verdict of the self-test, which is run unless it was before."""
     with one_at_a_time("trial"):
         return trial.tried(_settings(), store())

@@ -33,7 +33,7 @@ LOOPS = {
 }
 
 
-class Verdict(NamedTuple):
+class TrialVerdict(NamedTuple):
     """What is wrong with the loops and with the queue, "" for nothing; `lasting` where trying again would say the same."""
 
     loops: str
@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
     lasting: bool = True
 
 
-def tried(settings: dict[str, Any], cache: Cache) -> Verdict:
+def tried(settings: dict[str, Any], cache: Cache) -> TrialVerdict:
     """Return the verdict on the libraries that `settings` name, from disk where it was found before."""
     key = fingerprint(settings)
     known = kept(key, cache)
@@ -53,10 +53,10 @@ def tried(settings: dict[str, Any], cache: Cache) -> Verdict:
     return found
 
 
-def kept(key: str, cache: Cache) -> Verdict | None:
+def kept(key: str, cache: Cache) -> TrialVerdict | None:
     """Return the verdict that is on disk, None when there is none."""
     content = cache.get(key)
-    return None if content is None else Verdict(*json.loads(content))
+    return None if content is None else TrialVerdict(*json.loads(content))
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -76,7 +76,7 @@ def _file(path: str) -> tuple[str, int, int]:
     return path, found.st_size, found.st_mtime_ns
 
 
-def _run(settings: dict[str, Any]) -> Verdict:
+def _run(settings: dict[str, Any]) -> TrialVerdict:
     python = interpreter()
     if python is None:
         return _all("not tested: this process knows of no Python to start", lasting=False)
@@ -99,7 +99,7 @@ def _run(settings: dict[str, Any]) -> Verdict:
     return _judged(said, how)
 
 
-def _judged(said: bytes, how: str) -> Verdict:
+def _judged(said: bytes, how: str) -> TrialVerdict:
     answers: dict[str, str] = {}
     for line in said.decode(errors="replace").splitlines():
         try:
@@ -110,11 +110,11 @@ def _judged(said: bytes, how: str) -> Verdict:
     if "started" not in answers:
         return _all(f"not tested: {how}", lasting=False)
     loops, queue = (answers.get(part, f"the self-test failed: {how}") for part in PARTS)
-    return Verdict(loops, queue)
+    return TrialVerdict(loops, queue)
 
 
-def _all(trouble: str, *, lasting: bool) -> Verdict:
-    return Verdict(trouble, trouble, lasting)
+def _all(trouble: str, *, lasting: bool) -> TrialVerdict:
+    return TrialVerdict(trouble, trouble, lasting)
 
 
 def interpreter() -> str | None:

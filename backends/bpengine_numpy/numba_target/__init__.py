@@ -1,0 +1,59 @@
+"""Compiled epochs for the NumPy backend: a step planned once, then run without Python between its kernels.
+
+target           the CPU as a target: what joins a pass, and what NumPy's own loops do
+expressions      which operations are computed inside fused loops, and how they are written
+codegen          a pass as code
+ufunc_loops      NumPy's own inner loops (matrix products, exp, log ...) by address
+blas_threads     OpenBLAS's, which share the long passes
+call_table       the calls of a step with the addresses of one run's arrays
+interpreter      runs that table
+native_functions its functions, `table_layout` their rows
+executable       a plan compiled, and run
+object_code      code to object code by Numba, kept on disk and brought into the process by LLVM
+self_test        of NumPy's loops and OpenBLAS's queue, in a process of its own
+
+How a step is recorded and planned, and when it pays to compile, is `bpengine_steps`.
+
+Every number comes out as the kernels on NumPy give it, to the last bit: algebra is exact in IEEE arithmetic, and all
+else is done by the very loops that NumPy runs, in the same order. So nothing depends on when compilation sets in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpengine_steps.adaptive import CompiledEpochs, EagerRun
+
+if TYPE_CHECKING:
+    from bpengine_steps.disk import Cache
+    from bpengine_steps.signature import Signature
+
+    from bpengine.backend import State, Step
+    from bpengine_numpy.numba_target.executable import Executable
+
+
+def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
+    """Return epochs that are compiled by Numba once that pays."""
+    return CompiledEpochs(eager, patience, compiled_step, "Numba")
+
+
+def disk_cache() -> Cache:
+    """Return what is kept on disk, with what was tested on this machine."""
+    from bpengine_steps.disk import LIMIT, Cache
+
+    from bpengine_numpy.numba_target.object_code import loop_cache
+    from bpengine_numpy.numba_target.self_test import openblas
+
+    return Cache(loop_cache.store().folder, LIMIT, openblas.notes)
+
+
+def compiled_step(step: Step, state: State, signature: Signature) -> Executable:
+    """Return a step recorded and planned for the CPU; raise Untraceable where it cannot be."""
+    from bpengine_steps.plan import make_plan
+    from bpengine_steps.tracing import record
+
+    # imports llvmlite, and Numba where a loop is not on disk, which takes a second: only once it is needed
+    from bpengine_numpy.numba_target.executable import Executable
+    from bpengine_numpy.numba_target.target import NumbaTarget
+
+    return Executable(make_plan(record(step, state, signature), NumbaTarget(), ordered=signature.ordered))

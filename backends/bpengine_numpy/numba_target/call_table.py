@@ -1,0 +1,234 @@
+"""The call table: a plan's calls with the addresses of one run's arrays, as the interpreter works through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from bpengine_steps.ir import FusionGroup, HostArray, Path, StepNode, Untraceable
+from bpengine_steps.plan import ExecutionPlan
+
+from bpengine_numpy.denormals import environment
+from bpengine_numpy.numba_target import blas_threads, interpreter
+from bpengine_numpy.numba_target.codegen import Loop
+from bpengine_numpy.numba_target.target import NumbaTarget
+from bpengine_numpy.numba_target.ufunc_loops import strided_loop
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledLoop:
+    """A pass as code, and the address of its machine code."""
+
+    loop: Loop
+    address: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RunArrays:
+    """What one run works on: the state by path, the data, its rows by step, the rates, and where reports go."""
+
+    state: Mapping[Path, HostArray]
+    data: tuple[HostArray, ...]
+    order: HostArray | None
+    lr: HostArray
+    reports: Mapping[str, HostArray]
+
+
+class CallTable:
+    """One run's calls: `table` is what the interpreter runs, `cell` counts steps, `halted` is what it looks at after each.
+
+    Raises Untraceable for arrays that the calls cannot take.
+    """
+
+    def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, CompiledLoop], arrays: RunArrays) -> None:
+        self._plan, self._loops, self._memory = plan, loops, plan.memory
+        self._run = arrays  # held: the table knows only addresses
+        step = plan.step
+        self._arena = _aligned(self._memory.size)
+        self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
+        given = [(node, arrays.state[p]) for p, node in step.inputs.items()]
+        if arrays.order is None:
+            given += zip(step.rows, arrays.data, strict=True)
+        for node, array in given:
+            _require_same(node, array)
+        told = (node.base for node in step.reports.values())  # which the tail reads from memory, constants as well
+        self._constants = self._memory.constants | {
+            node.number: np.ascontiguousarray(node.info) for node in told if node.op == "constant"
+        }
+        held = {node.number: array for node, array in given} | self._constants
+        _require_order([*held.values(), *arrays.data, arrays.lr])
+        self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
+        self._rooms = list[HostArray]()
+        self._order = None if arrays.order is None else np.ascontiguousarray(arrays.order)
+        self._addresses = {number: array.ctypes.data for number, array in held.items()}
+        for p, node in step.changed.items():
+            if node.number in self._memory.in_place:
+                self._addresses[node.number] = self._addresses[step.inputs[p].number]
+        self.table = np.array(
+            [*self._fetch(), *(call for group in plan.groups for call in self._calls(group))], np.int64
+        )
+        self.halted = self._halted()
+
+    def _halted(self) -> HostArray:
+        node = self._plan.step.reports.get("halt")
+        if node is None or node.op == "constant":
+            return np.zeros(1, bool)
+        place = self._memory.places[node.base.number]
+        halted = self._arena[place : place + 1].view(bool)
+        halted[0] = False
+        return halted
+
+    def _address(self, node: StepNode) -> int:
+        """Return where a node's first element lies."""
+        home = self._addresses.get(node.base.number)
+        if home is None:
+            home = self._arena.ctypes.data + self._memory.places[node.base.number]
+        return int(home + node.offset * node.dtype.itemsize)
+
+    def _fetch(self) -> Iterator[list[int]]:
+        """Bring the step's rows and its learning rate."""
+        cell, lr = self.cell.ctypes.data, self._run.lr
+        if self._order is not None:
+            for node, array in zip(self._plan.step.rows, self._run.data, strict=True):
+                yield self._together([*self._taken(node, array.ctypes.data, self._order)])
+        where = (self._address(self._plan.step.rate), lr.ctypes.data, 0, cell)
+        yield _call(interpreter.TAKE_ROWS, *where, 1, lr.itemsize, 0, 1, 0)
+
+    def _taken(self, node: StepNode, source: int, order: HostArray) -> Iterator[list[int]]:
+        """Take the step's rows of an array, a part of them on each thread."""
+        batch, width = node.shape[0], node.dtype.itemsize * prod(node.shape[1:])
+        for first, rows in blas_threads.pieces(batch, batch * width, self._team.size):
+            where = (self._address(node) + first * width, source, order.ctypes.data, self.cell.ctypes.data)
+            yield _call(interpreter.TAKE_ROWS, *where, rows, width, order.itemsize, batch, first)
+
+    def _together(self, calls: list[list[int]]) -> list[int]:
+        """Return one call that makes several at the same time, each on a thread."""
+        if len(calls) == 1:
+            return calls[0]
+        self._queues.append(blas_threads.jobs(calls, self._environment))
+        return _call(interpreter.TOGETHER, self._team.execute, len(calls), self._queues[-1].ctypes.data)
+
+    def _calls(self, group: FusionGroup) -> Iterator[list[int]]:
+        if group.kind == "pass":
+            compiled = self._loops[group]
+            addresses = [self._address(node) for node in compiled.loop.arrays]
+            blocks = compiled.loop.blocks(self._team.size)
+            yield self._together([self._fused(compiled.address, compiled.loop.arguments(b, addresses)) for b in blocks])
+        elif group.kind == "copy":
+            yield self._copy(group)
+        elif group.kind == "tail":
+            yield from self._append_reports()
+        else:
+            yield from self._single(group.nodes[0])
+
+    def _copy(self, group: FusionGroup) -> list[int]:
+        """Copy a new state that could not be written in place."""
+        (new,), old = group.nodes, group.replaced
+        assert old is not None  # a copy has one
+        width = new.size * new.dtype.itemsize
+        return _call(interpreter.COPY_BLOCK, self._address(old), self._address(new), 1, width, 0, 0)
+
+    def _append_reports(self) -> Iterator[list[int]]:
+        for name, node in self._plan.step.reports.items():
+            width = node.size * node.dtype.itemsize
+            where = (self._run.reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
+            yield _call(interpreter.PUT_REPORT, *where)
+
+    def _single(self, node: StepNode) -> Iterator[list[int]]:
+        if node.op == "matmul":
+            yield self._matmul(node)
+        elif node.op == "ufunc":
+            yield self._together([*self._elementwise(node)])
+        elif node.op == "reduce" and node.info[1] == "middle":
+            yield self._together([*self._block_sums(node)])
+        elif node.op == "reduce":
+            yield self._reduction(node)
+        else:
+            yield from self._concatenation(node)
+
+    def _fused(self, function: int, arguments: list[int]) -> list[int]:
+        """Return the call of a pass; the arguments of one over many arrays lie elsewhere."""
+        if len(arguments) < interpreter.ROW:
+            return _call(function, *arguments)
+        self._rooms.append(np.array(arguments, np.int64))
+        return _call(interpreter.ELSEWHERE, function, self._rooms[-1].ctypes.data)
+
+    def _matmul(self, node: StepNode) -> list[int]:
+        a, b = node.inputs
+        products, arrays = (a.shape[0] if len(a.shape) == 3 else 1), (a, b, node)
+        outer = [x.strides[0] if len(x.shape) == 3 else 0 for x in arrays]
+        steps = [s * node.dtype.itemsize for s in (*outer, *(s for x in arrays for s in x.strides[-2:]))]
+        return self._strided("matmul", node, [products, *a.shape[-2:], b.shape[-1]], steps)
+
+    def _elementwise(self, node: StepNode) -> Iterator[list[int]]:
+        steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]
+        for first, size in blas_threads.pieces(node.size, node.size * sum(steps), self._team.size, blas_threads.GRAIN):
+            yield self._strided(node.info, node, [size], steps, first)
+
+    def _strided(self, ufunc: str, node: StepNode, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
+        """Call NumPy's loop from the first element on, or from another."""
+        loop = strided_loop(ufunc, tuple(n.dtype for n in node.inputs))
+        data = [self._address(n) + first * step for n, step in zip((*node.inputs, node), steps, strict=False)]
+        return _call(interpreter.NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
+
+    def _reduction(self, node: StepNode) -> list[int]:
+        (given,) = node.inputs
+        ufunc, how = node.info
+        lines = 1 if how == "all" else given.shape[0]
+        loop = strided_loop(ufunc, (given.dtype, given.dtype))
+        what = (lines, given.size // lines, node.dtype.itemsize, int(ufunc != "add"))
+        where = (self._address(node), self._address(given))
+        return _call(interpreter.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
+
+    def _block_sums(self, node: StepNode) -> Iterator[list[int]]:
+        """Reduce the rows of each block, some blocks on each thread."""
+        (given,) = node.inputs
+        loop, item = strided_loop(node.info[0], (given.dtype, given.dtype)), node.dtype.itemsize
+        blocks, rows, columns = given.shape
+        for first, count in blas_threads.pieces(blocks, given.size * item, self._team.size):
+            self._rooms.append(np.zeros(7, np.int64))
+            where = self._address(node) + first * columns * item, self._address(given) + first * rows * columns * item
+            what = (count, rows, columns, item, int(node.info[0] != "add"))
+            yield _call(interpreter.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
+
+    def _concatenation(self, node: StepNode) -> Iterator[list[int]]:
+        """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""
+        target, item = self._address(node), node.dtype.itemsize
+        lines, pitch = prod(node.shape[: node.info]), prod(node.shape[node.info :]) * item
+        for part in node.inputs:
+            width = prod(part.shape[node.info :]) * item
+            yield _call(interpreter.COPY_BLOCK, target, self._address(part), lines, width, pitch, width)
+            target += width
+
+
+def _require_same(node: StepNode, array: HostArray) -> None:
+    """Raise Untraceable for an array that is not what the step was recorded for."""
+    if (array.shape, array.dtype) != (node.shape, node.dtype):
+        raise Untraceable(f"an array {array.dtype}{array.shape} in place of {node.dtype}{node.shape}")
+
+
+def _require_order(arrays: Iterable[HostArray]) -> None:
+    """Raise Untraceable for an array that the calls would read in another order than its own."""
+    for array in arrays:
+        if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
+            raise Untraceable(f"an array that does not lie in C order: shape {array.shape}, strides {array.strides}")
+
+
+def _call(function: int, *arguments: Any) -> list[int]:
+    return _padded([function, *arguments], interpreter.ROW)
+
+
+def _padded(values: list[int], length: int) -> list[int]:
+    if len(values) > length:
+        raise Untraceable(f"a pass over {len(values)} arrays and numbers, of {length} at most")
+    return values + [0] * (length - len(values))
+
+
+def _aligned(size: int) -> HostArray:
+    """Return bytes that begin at a cache line, whatever is in them: zeros would come in small pages, each a fault."""
+    raw = np.empty(size + NumbaTarget.alignment, np.uint8)
+    start = -raw.ctypes.data % NumbaTarget.alignment
+    return raw[start : start + size]

@@ -1,0 +1,42 @@
+"""The interpreter: runs a table of native calls, step after step, without Python in between.
+
+A step is a table of 64-bit integers, one row per call: the address of a function, a fused loop or one of those below,
+and its arguments; or 0, and one of NumPy's loops, which small networks cannot afford to reach through another function.
+The functions are compiled once on each machine and kept on disk; only fused loops are compiled for a network.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+from bpengine_steps.ir import HostArray
+
+from bpengine_numpy.numba_target.object_code.loop_cache import addresses
+from bpengine_numpy.numba_target.table_layout import ITEM, NUMPY_LOOP, ROW
+
+__all__ = ["ITEM", "NUMPY_LOOP", "ROW", "run_table"]
+
+(
+    RUN_TABLE,
+    TOGETHER,
+    AS_GIVEN,
+    ELSEWHERE,
+    STRIDED,
+    TAKE_ROWS,
+    PUT_REPORT,
+    COPY_BLOCK,
+    REDUCE_LINES,
+    REDUCE_BLOCKS,
+) = addresses("from bpengine_numpy.numba_target.native_functions import FUNCTIONS")  # in this order
+
+_run_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(RUN_TABLE)  # other threads of Python run meanwhile
+
+
+def run_table(table: HostArray, start: int, rows: int, steps: int, cell: HostArray, halted: HostArray) -> int:
+    """Run `steps` steps of the table at address `start`; `cell[0]` is the step's number. Return how many were run."""
+    done = np.zeros(1, np.int64)
+    given = (start, rows, steps, cell.ctypes.data, halted.ctypes.data, done.ctypes.data)
+    arguments = np.array(given, np.int64)
+    _run_table(arguments.ctypes.data)
+    return int(done[0])

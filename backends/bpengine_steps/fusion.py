@@ -1,0 +1,148 @@
+"""Fusion: which operations share a pass over memory.
+
+A node's level counts, backwards from the end of the step, the groups that must come after it. Operations that feed each
+other inside of a pass share a level; whatever needs a finished array (a product, a sum, another shape) lies on the next.
+Levels grow along every path that leaves a pass, so passes of one level can never wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, needed
+from bpengine_steps.target import Target
+
+GIVEN = ("input", "constant", "view")  # what no group has to make
+
+
+def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
+    """Cut a lowered step into groups; the tail comes last."""
+    nodes = needed(step.outputs)
+    users = _users(nodes)
+    tail = _tail(step, nodes, users, target)
+    level = _levels(nodes, users, tail, target)
+    last, home = FusionGroup("tail"), dict[int, FusionGroup]()
+    for node in nodes:
+        if node.op in GIVEN:
+            continue
+        if node.number in tail:
+            group = last
+        elif target.fuses(node):
+            # neighbours by data on one level are one pass: the node may be what brings several of them together
+            near = [i.base for i in node.inputs if target.joins(i, node) and level[i.base.number] == level[node.number]]
+            passes = (home[base.number] for base in near if base.number in home)
+            group = _merged((g for g in passes if g.kind == "pass"), home) or FusionGroup("pass")
+        else:
+            group = FusionGroup("single")
+        group.nodes.append(node)
+        home[node.number] = group
+    last.loaded = [node for node in step.reports.values() if node.number not in tail]
+    groups = [group for group in dict.fromkeys(home.values()) if group is not last]
+    return [*(_reading_once(groups) if target.two_stage_sums else groups), last]
+
+
+def waits(group: FusionGroup, other: FusionGroup, before: dict[FusionGroup, set[FusionGroup]]) -> bool:
+    """Say whether `group` is, or comes by way of others after, the other one."""
+    seen, todo = set[FusionGroup](), [group]
+    while todo:
+        now = todo.pop()
+        if now is other:
+            return True
+        if now not in seen:
+            seen.add(now)
+            todo += before[now]
+    return False
+
+
+def makers(groups: Sequence[FusionGroup]) -> dict[FusionGroup, set[FusionGroup]]:
+    """Return for each group those that make what it reads."""
+    home = {number: group for group in groups for number in group.own}
+    return {g: {home[n.base.number] for n in g.reads if n.base.number in home} - {g} for g in groups}
+
+
+def _users(nodes: Sequence[StepNode]) -> dict[int, list[StepNode]]:
+    """Return for each node, and for the array a view looks at, what uses it."""
+    users: dict[int, list[StepNode]] = defaultdict(list)
+    for node in nodes:
+        for given in node.inputs:
+            users[given.number].append(node)
+            if given.op == "view":
+                users[given.base.number].append(node)
+    return users
+
+
+def _tail(step: RecordedStep, nodes: Sequence[StepNode], users: dict[int, list[StepNode]], target: Target) -> set[int]:
+    """Return the single numbers that only reports are made of, and that the target works out last of all."""
+    reports = {node.number for node in step.reports.values()}
+    changed = {node.number for node in step.changed.values()}
+    tail: set[int] = set()
+    for node in reversed(nodes):
+        wanted = (users[node.number] or node.number in reports) and node.number not in changed
+        if wanted and all(user.number in tail for user in users[node.number]) and target.at_end(node):
+            tail.add(node.number)
+    return tail
+
+
+def _levels(
+    nodes: Sequence[StepNode], users: dict[int, list[StepNode]], tail: Collection[int], target: Target
+) -> dict[int, int]:
+    level = {node.number: 0 for node in nodes}
+    for node in reversed(nodes):
+        for given in node.inputs:
+            free = node.op == "view" or (node.number not in tail and target.joins(given, node))
+            level[given.number] = min(level[given.number], level[node.number] - (0 if free else 1))
+    # Counted back, a sum comes as late as its user allows, and so do the numbers that only sums are made of: a pass of
+    # their own would read again what an earlier pass had in registers. So both move up to where their operands are made.
+    # No circle can come of it: a level only falls, never below those of a node's operands, and all users are sums as well.
+    summed: set[int] = set()
+    for node in reversed(nodes):
+        between = node.op in ("ufunc", "reduce", "view") and users[node.number]
+        if target.fuses_sum(node) or (between and all(user.number in summed for user in users[node.number])):
+            summed.add(node.number)
+    for node in nodes:
+        if node.number in summed and node.op != "view":
+            made = [given for given in node.inputs if given.base.op not in ("input", "constant")]
+            earliest = [level[given.base.number] + (not target.joins(given, node)) for given in made]
+            level[node.number] = min(level[node.number], max(earliest, default=level[node.number]))
+    return level
+
+
+def _merged(passes: Iterable[FusionGroup], home: dict[int, FusionGroup]) -> FusionGroup | None:
+    """Return one pass with the nodes of all the given ones, which `home` names as theirs, None when there is none."""
+    distinct = list(dict.fromkeys(passes))
+    if not distinct:
+        return None
+    first = distinct[0]
+    for other in distinct[1:]:
+        first.nodes = sorted(first.nodes + other.nodes, key=lambda node: node.number)
+        home.update({node.number: first for node in other.nodes})
+    return first
+
+
+def _reading_once(groups: list[FusionGroup]) -> list[FusionGroup]:
+    """Let a pass that only adds up an array join another that reads it anyway, where neither waits for the other.
+
+    It pays where a sum has two stages: in one stage, a pass that adds up rows cannot be cut between them.
+    """
+    for group in list(groups):
+        if group.kind != "pass" or len(group.shape) != 2 or not _only_sums(group, groups):
+            continue
+        rows, columns = group.shape
+        read = {n.number for n in group.reads if n.size == rows * columns}
+        before = makers(groups)
+        for other in groups:
+            if other is group or other.kind != "pass" or other.shape != group.shape:
+                continue
+            common = read & {n.number for n in other.reads}
+            if common and not waits(other, group, before) and not waits(group, other, before):
+                other.nodes = sorted(other.nodes + group.nodes, key=lambda node: node.number)
+                groups.remove(group)
+                break
+    return groups
+
+
+def _only_sums(group: FusionGroup, groups: Sequence[FusionGroup]) -> bool:
+    outside = {n.base.number for other in groups if other is not group for n in other.reads}
+    sums = any(n.op == "partial" and n.info == ("add", "first") for n in group.nodes)
+    return sums and not any(n.number in outside for n in group.nodes if n.op != "partial")

@@ -1,0 +1,163 @@
+"""MemoryPlan: where every array lies, in one piece of memory, and for how long.
+
+An array lives from the stage that makes it to the last one that reads it. The groups of a stage run at the same time, so
+arrays share memory only when they never live in the same stage; each takes the first gap that is long enough. A pass may
+also write its result over an operand that nothing reads later, where the target allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bpengine_steps.ir import FusionGroup, HostArray, RecordedStep, StepNode
+from bpengine_steps.ordering import PlanStage
+from bpengine_steps.target import Target
+
+
+@dataclass(kw_only=True)
+class MemoryPlan:
+    """`places` gives each array of the piece its offset in bytes, `stored` the nodes that lie in memory at all.
+
+    `shares` names the operand that a result is written over, `in_place` the new states that are written over the old ones.
+    The first `state_size` bytes are the state, its arrays in order, where the piece holds it.
+    """
+
+    stored: set[int] = field(default_factory=set)
+    in_place: set[int] = field(default_factory=set)
+    shares: dict[int, StepNode] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
+    constants: dict[int, HostArray] = field(default_factory=dict)
+    state_size: int = 0
+    size: int = 0
+
+    def at(self, node: StepNode) -> int:
+        """Return where the first element of a node lies."""
+        return self.places[node.base.number] + node.offset * node.dtype.itemsize
+
+
+def plan_memory(
+    step: RecordedStep, stages: Sequence[PlanStage], in_place: set[int], target: Target, *, ordered: bool
+) -> MemoryPlan:
+    """Return where the arrays of a step lie; `ordered` says whether its rows are brought in each step, by number."""
+    groups = [group for stage in stages for group in stage.groups]
+    read = {n.base.number: n.base for group in groups for n in group.reads}
+    stored = read.keys() | {node.base.number for node in step.changed.values()}
+    constants = {number: np.ascontiguousarray(n.info) for number, n in read.items() if n.op == "constant"}
+    memory = MemoryPlan(stored=set(stored), in_place=in_place, constants=constants)
+    brought = [*(step.rows if ordered else ()), step.rate]  # what the head writes, anew in each step
+    if target.resident:
+        _for_good(memory, [*step.inputs.values(), *step.rows, step.rate], [read[n] for n in constants], target)
+        memory.state_size = sum(_room(node, target) for node in step.inputs.values())
+        brought = []
+    _write_over(memory, step, groups, target)
+    _by_lifetime(memory, stages, brought, target)
+    return memory
+
+
+def _for_good(memory: MemoryPlan, given: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
+    """Give places that nothing else takes: state, rows and constants stay from step to step."""
+    for node in (*given, *constants):
+        memory.places[node.number] = memory.size
+        memory.size += _room(node, target)
+
+
+def _write_over(memory: MemoryPlan, step: RecordedStep, groups: Sequence[FusionGroup], target: Target) -> None:
+    """Let each new state that is written in place have the old one's place."""
+    home = {number: group for group in groups for number in group.own}
+    for path, new in step.changed.items():
+        if new.number not in memory.in_place:
+            continue
+        old = step.inputs[path]
+        if target.resident:
+            memory.places[new.number] = memory.places[old.number]
+        if any(node is old for node in home[new.number].reads):
+            memory.shares[new.number] = old
+
+
+def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Sequence[StepNode], target: Target) -> None:
+    """Place what lives for some stages only: what the head brings, and what the stages make."""
+    last = _last_stages(memory, stages)
+    arena = _Arena(memory.size, target)
+    for k, stage in enumerate(stages):
+        arena.free_before(k)
+        wanted = memory.stored - memory.places.keys() - memory.in_place
+        made = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
+        made.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps
+        for node in [*(brought if stage.head else ()), *made]:
+            until = last.get(node.number, k)
+            heir = _dying_operand(node, stage, k, last, arena) if target.reuses_operands and node in made else None
+            if heir is None:
+                memory.places[node.number] = arena.place(node, until)
+            else:
+                memory.shares[node.number] = heir
+                memory.places[node.number] = arena.pass_on(heir, node, until)
+    memory.size = arena.size
+
+
+def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, int]:
+    """Return for each array the last stage that needs it."""
+    last: dict[int, int] = {}
+    for k, stage in enumerate(stages):
+        # what a product beside the others reads stays until the queues meet, in the last stage
+        until = len(stages) - 1 if stage.beside else k
+        for group in stage.groups:
+            last.update({number: max(k, last.get(number, 0)) for number in group.own & memory.stored})
+            for number in {node.base.number for node in group.reads}:
+                last[number] = max(last.get(number, 0), until)
+    return last
+
+
+def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int], arena: _Arena) -> StepNode | None:
+    """Return an operand that `node` can be written over: read here for the last time, element by element, in this form."""
+    if len(stage.groups) != 1:
+        return None
+    (group,) = stage.groups
+    if group.kind != "pass" or not arena.target.elementwise(node):
+        return None
+    for given in group.reads:
+        alone = all(n is given or n.base is not given for n in group.reads)  # no other look at the same memory
+        alike = given.op != "view" and (given.shape, given.dtype) == (node.shape, node.dtype)
+        if alone and alike and last[given.number] == k and arena.holds(given):
+            return given
+    return None
+
+
+def _room(node: StepNode, target: Target) -> int:
+    """Return the bytes that are set aside for an array."""
+    return -(-max(node.size * node.dtype.itemsize, 1) // target.alignment) * target.alignment
+
+
+class _Arena:
+    """The memory behind `start`, given out by lifetime; `size` is where what was ever given out ends."""
+
+    def __init__(self, start: int, target: Target) -> None:
+        self.target, self.size, self._start = target, start, start
+        self._live: dict[int, tuple[int, int, int]] = {}  # by node: where it begins, where it ends, its last stage
+
+    def free_before(self, stage: int) -> None:
+        """Take back what no stage from this one on needs."""
+        self._live = {number: entry for number, entry in self._live.items() if entry[2] >= stage}
+
+    def place(self, node: StepNode, until: int) -> int:
+        """Return the first place with room for an array that lives until a stage."""
+        where, room = self._start, _room(node, self.target)
+        for begin, end, _ in sorted(self._live.values()):
+            if where + room <= begin:
+                break
+            where = max(where, end)
+        self._live[node.number] = where, where + room, until
+        self.size = max(self.size, where + room)
+        return where
+
+    def holds(self, node: StepNode) -> bool:
+        """Say whether a node was given a place here that has not been passed on."""
+        return node.number in self._live
+
+    def pass_on(self, node: StepNode, heir: StepNode, until: int) -> int:
+        """Give one array's place to another, and return it."""
+        begin, end, _ = self._live.pop(node.number)
+        self._live[heir.number] = begin, end, until
+        return begin

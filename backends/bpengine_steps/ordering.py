@@ -1,0 +1,172 @@
+"""Ordering: in which order groups run, which of them share a stage, and which new state is written over the old one."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bpengine_steps.fusion import makers, waits
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, Untraceable
+from bpengine_steps.target import Target
+
+Before = dict[FusionGroup, set[FusionGroup]]
+
+
+@dataclass(eq=False)
+class PlanStage:
+    """Groups that run at the same time: one call, or a few.
+
+    The first stage, the `head`, brings the step's rows and its rate, and holds what is known before them; it may hold nothing
+    else. `beside`: a product that nobody waits for before the last stage.
+    """
+
+    groups: list[FusionGroup]
+    head: bool = False
+    beside: bool = False
+
+    @property
+    def product(self) -> bool:
+        """Whether this is a matrix product."""
+        return bool(self.groups) and self.groups[0].kind == "single" and self.groups[0].nodes[0].op == "matmul"
+
+
+def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -> tuple[list[PlanStage], set[int]]:
+    """Return the stages of a step in order, and the numbers of the new states that are written over the old ones.
+
+    New states that are not get a copy, a group of its own.
+    """
+    before = makers(groups)
+    in_place = _write_over(step, groups, before, target)
+    groups = _with_copies(step, groups, before, in_place)
+    changed = {node.base.number for node in step.changed.values()}
+    early = {g for g in groups if g.kind == "pass" and not g.own & changed and target.early(g)}
+    later = {n.base.number for group in groups if group not in early for n in group.reads}
+    head = [group for group in groups if group in early and group.own & later]  # the others are worked out where needed
+    order = _ordered([g for g in groups if g not in early], before, early, changed)
+    stages = [PlanStage(head, head=True), *_moved_back(order, before, target)]
+    if target.queues > 1:
+        _mark_beside(stages)
+    return stages, in_place
+
+
+def _write_over(step: RecordedStep, groups: Sequence[FusionGroup], before: Before, target: Target) -> set[int]:
+    """Decide which new states are written over the old ones, and let those writers wait for all readers of the old.
+
+    A reader that waits for the writer, by its operands or by what was decided before, would read the new state.
+    """
+    home = {number: group for group in groups for number in group.own}
+    news = [node.number for node in step.changed.values()]
+    readers = _readers(groups)
+    in_place: set[int] = set()
+    for path, new in step.changed.items():
+        old, writer = step.inputs[path], home.get(new.number)
+        if writer is None or news.count(new.number) > 1:
+            continue
+        others = [reader for reader in readers[old.number] if reader is not writer]
+        late = any(waits(reader, writer, before) for reader in others)
+        if not late and _may_write(writer, old, new, target):
+            before[writer].update(others)
+            in_place.add(new.number)
+    return in_place
+
+
+def _may_write(writer: FusionGroup, old: StepNode, new: StepNode, target: Target) -> bool:
+    """Say whether what the writer itself reads of the old state lets it write the new one there meanwhile."""
+    looks = [n for n in writer.reads if n.base is old]
+    if (
+        writer.kind == "pass"
+    ):  # element by element: no other look at the old state, and no sum, which is stored at the end
+        return new.op == "ufunc" and all(n is old for n in looks) and target.writes_over(writer, new)
+    return writer.kind == "single" and not looks and target.writes_over(writer, new)
+
+
+def _with_copies(
+    step: RecordedStep, groups: list[FusionGroup], before: Before, in_place: set[int]
+) -> list[FusionGroup]:
+    """Return the groups, with copies of what is not written in place, before the tail; each waits for the old's readers."""
+    home = {number: group for group in groups for number in group.own}
+    copies = [
+        FusionGroup("copy", [new], step.inputs[p]) for p, new in step.changed.items() if new.number not in in_place
+    ]
+    every = [*groups[:-1], *copies, groups[-1]]
+    readers = _readers(every)
+    for copy in copies:
+        (new,), old = copy.nodes, copy.replaced
+        assert old is not None  # a copy has one
+        before[copy] = {home[new.base.number]} if new.base.number in home else set()
+        before[copy].update(reader for reader in readers[old.number] if reader is not copy)
+    return every
+
+
+def _readers(groups: Sequence[FusionGroup]) -> dict[int, list[FusionGroup]]:
+    readers: dict[int, list[FusionGroup]] = defaultdict(list)
+    for group in groups:
+        for number in dict.fromkeys(node.base.number for node in group.reads):
+            readers[number].append(group)
+    return readers
+
+
+def _ordered(
+    groups: Sequence[FusionGroup], before: Before, done: set[FusionGroup], changed: set[int]
+) -> list[FusionGroup]:
+    """Put groups in the order in which the step made them, updates of the state as early as they can be.
+
+    An update that comes early finds the gradient in the cache, and its memory is free again at once. Copies come when all
+    is computed, the tail last.
+    """
+
+    def rank(group: FusionGroup) -> tuple[bool, bool, bool, int]:
+        update = bool(group.own & changed)
+        return group.kind == "tail", group.kind == "copy", not update, group.nodes[-1].number if group.nodes else 0
+
+    after, waiting = defaultdict[FusionGroup, list[FusionGroup]](list), dict[FusionGroup, int]()
+    for group in groups:
+        waiting[group] = len(before[group] - done)
+        for earlier in before[group] - done:
+            after[earlier].append(group)
+    place = {group: k for k, group in enumerate(groups)}
+    ready = [(rank(group), place[group]) for group in groups if not waiting[group]]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        group = groups[heapq.heappop(ready)[1]]
+        order.append(group)
+        for later in after[group]:
+            waiting[later] -= 1
+            if not waiting[later]:
+                heapq.heappush(ready, (rank(later), place[later]))
+    if len(order) < len(groups):
+        raise Untraceable("passes that wait for each other")
+    return order
+
+
+def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) -> list[PlanStage]:
+    """Let each group move into the last stage that its users allow and that it may share: all updates end in one call."""
+    stages = [PlanStage([group]) for group in order]
+    where = {group: k for k, group in enumerate(order)}
+    after: dict[FusionGroup, set[FusionGroup]] = defaultdict(set)
+    for group in order:
+        for earlier in before[group]:
+            after[earlier].add(group)
+    for group in reversed(order):
+        if not target.shares([group]):
+            continue
+        at = where[group]
+        latest = min((where[user] for user in after[group]), default=len(stages)) - 1
+        later = (k for k in range(latest, at, -1) if stages[k].groups)
+        to = next((k for k in later if target.shares([*stages[k].groups, group])), None)
+        if to is not None:
+            stages[at].groups.remove(group)
+            stages[to].groups.append(group)
+            where[group] = to
+    return [stage for stage in stages if stage.groups]
+
+
+def _mark_beside(stages: Sequence[PlanStage]) -> None:
+    """Mark the products whose results only the last stage reads: they may run on a second queue."""
+    *earlier, _ = stages
+    read = {n.base.number for stage in earlier for group in stage.groups for n in group.reads}
+    for stage in earlier:
+        stage.beside = stage.product and not stage.groups[0].own & read

@@ -1,0 +1,68 @@
+"""What planning asks of a target: the machine, and the code written for it, that a step is compiled for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
+
+
+class Target(Protocol):
+    """Answers about single nodes and groups; what follows from them for a step is worked out here, once for all targets.
+
+    `two_stage_sums`: sums over rows are taken by many blocks at once, as "partial" and "finish". `resident`: state, rows and
+    constants lie in the plan's own memory (a device's), else in arrays of their own. `reuses_operands`: a pass may write a
+    result over an operand of the same form that nothing reads later. `alignment`: of places in memory, in bytes. `queues`: 2
+    where a product may run beside other calls.
+    """
+
+    @property
+    def two_stage_sums(self) -> bool: ...  # noqa: D102 - see above
+    @property
+    def resident(self) -> bool: ...  # noqa: D102
+    @property
+    def reuses_operands(self) -> bool: ...  # noqa: D102
+    @property
+    def alignment(self) -> int: ...  # noqa: D102
+    @property
+    def queues(self) -> int: ...  # noqa: D102
+
+    def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
+        """Return what stands for a recorded `node` in `graph`, made of these inputs; None for the same operation."""
+
+    def require(self, node: StepNode) -> None:
+        """Raise Untraceable for a node of a lowered step that there is no form for."""
+
+    def sum_lines(self, rows: int, width: int) -> int:
+        """Return in how many lines the first stage of sums over so many rows gives its results.
+
+        `width` is that of the widest array with so many rows. Asked where sums have two stages.
+        """
+
+    def elementwise(self, node: StepNode) -> bool:
+        """Say whether the node is computed element by element inside of a pass."""
+
+    def fuses(self, node: StepNode) -> bool:
+        """Say whether the node is a part of a pass at all: elementwise, or a reduction that a pass takes on its way."""
+
+    def fuses_sum(self, node: StepNode) -> bool:
+        """Say whether the node is a sum over rows that a pass takes on its way, for others to use when it is over."""
+
+    def joins(self, given: StepNode, node: StepNode) -> bool:
+        """Say whether `node` can take the numbers of `given`, or of the array it is a view of, from registers."""
+
+    def at_end(self, node: StepNode) -> bool:
+        """Say whether a single number that only reports need can be worked out in the tail."""
+
+    def early(self, group: FusionGroup) -> bool:
+        """Say whether a pass can run in the head, beside what brings the step's rows and rate."""
+
+    def shares(self, groups: Sequence[FusionGroup]) -> bool:
+        """Say whether these groups may be one call, in which they run at the same time."""
+
+    def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
+        """Say whether the group can write `new` over the old state while it runs.
+
+        A pass reads the old one there element by element, if at all; any other group does not read it.
+        """
