@@ -10,8 +10,8 @@ import pytest
 
 from bpengine.backend import Backend
 from bpengine.benchmark import GROUPS, Workload
+from bpengine.benchmark.inputs import Sample, make_sample
 from bpengine.benchmark.peers.engine import Engine
-from bpengine.benchmark.sample import Sample, make_sample
 from bpengine.training.step import StepPlan, init_state, make_step
 
 STEPS = [*GROUPS["xor"], *GROUPS["main"], *GROUPS["batches"], *GROUPS["widths"]]

@@ -20,15 +20,15 @@ from bpengine.training.callbacks import Callback
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import Fit, Subject
 from bpengine.training.history import Epoch, History
-from bpengine.training.inputs import check_rows, classes_of, held
 from bpengine.training.loan import Loan
 from bpengine.training.loop import OnEpoch
+from bpengine.training.lru_cache import Recent
+from bpengine.training.memory.spill import Shelf
 from bpengine.training.optimizers import Optimizer, make_optimizer
-from bpengine.training.recent import Recent
+from bpengine.training.rows import check_rows, classes_of, held
 from bpengine.training.selection import known, require_some, select
-from bpengine.training.shelf import Shelf
 from bpengine.training.stopping import Rule
-from bpengine.training.updating import Applied, apply
+from bpengine.training.updates.update import Applied, apply
 
 if TYPE_CHECKING:
     from bpengine.check import Report

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.benchmark.sample import Sample
+from bpengine.benchmark.inputs import Sample
 from bpengine.benchmark.workloads import Workload
 from bpengine.kernels import Kernel
 from bpengine.ops import Call, ObservedOps, Ops

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bpengine.benchmark.results import Outcome, Result, Trial, disagreements, speed_ratio
+from bpengine.benchmark.measurements import Outcome, Result, Trial, disagreements, speed_ratio
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.runner import Plan
 from bpengine.benchmark.workloads import GROUP_OF, Workload

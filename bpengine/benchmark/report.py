@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bpengine.benchmark import smi
+from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
 
@@ -53,7 +53,7 @@ def notes(work: Record) -> list[str]:
     wrong = [
         f"{name} is not valid: {found['why_not']}" for name, found in work["results"].items() if not found["valid"]
     ]
-    clocks = [f"After the turns: {smi.words(work['clocks'])}."] if work.get("clocks") else []
+    clocks = [f"After the turns: {nvidia_smi.words(work['clocks'])}."] if work.get("clocks") else []
     return clocks + wrong + [f"{name} failed: {why}" for name, why in work["failures"].items()]
 
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bpengine.benchmark import smi
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.cost import StepCost, step_cost
+from bpengine.benchmark.inputs import make_sample
+from bpengine.benchmark.measurements import Outcome, Trial
+from bpengine.benchmark.peak_memory import watch_memory
 from bpengine.benchmark.pool import Pool
 from bpengine.benchmark.process import WorkerFailed
-from bpengine.benchmark.results import Outcome, Trial
 from bpengine.benchmark.roofline import measure
-from bpengine.benchmark.sample import make_sample
-from bpengine.benchmark.turns import Turns
-from bpengine.benchmark.watch import watch_memory
+from bpengine.benchmark.rounds import Turns
 from bpengine.benchmark.workloads import Workload
+from bpengine.system import nvidia_smi
 
 Say = Callable[[str, str, float], None]  # what is run, what is being done for it, and the share of all that is done
 
@@ -127,5 +127,5 @@ def _trial(
         plan.budget_seconds,
         lambda number: tell(f"round {number + 1} {told}", 0.3 + 0.6 * number / plan.rounds),
     )
-    clocks = smi.ask(smi.STATE) if plan.device == "gpu" else {}
+    clocks = nvidia_smi.ask(nvidia_smi.STATE) if plan.device == "gpu" else {}
     return Trial(workload, steps, cost, turns.results, turns.failures, {}, clocks)

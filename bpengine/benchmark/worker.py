@@ -20,10 +20,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from bpengine.benchmark import resident
+from bpengine.benchmark import rss
+from bpengine.benchmark.inputs import Sample, load_sample
 from bpengine.benchmark.peers import launches
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Sample, load_sample
 from bpengine.benchmark.workloads import Workload
 
 GLANCE, SETTLED_AFTER = 0.01, 1.0  # seconds
@@ -61,7 +61,7 @@ class Worker:
         gc.collect()
         seconds = self._peer.timed(steps)
         told = {"seconds": seconds, "device_seconds": self._peer.device_seconds()}
-        return {**told, "loss": self._peer.loss(), "resident": resident.now()}
+        return {**told, "loss": self._peer.loss(), "resident": rss.now()}
 
     def launches(self, warm: float) -> dict[str, Any]:
         """Train an epoch of what is loaded; return what a step of it has the device and the host do.
@@ -87,11 +87,11 @@ class Worker:
         sample = load_sample(Workload.from_dict(workload), Path(folder))
         self._warm(sample, warm)
         self._peer = None
-        before = resident.settled()
+        before = rss.settled()
         peer = self._peer = self._warm(sample, warm)
         peer.reset()
-        resident.settled()
-        with resident.Watch() as watch:
+        rss.settled()
+        with rss.Watch() as watch:
             peer.timed(sample.workload.epoch_steps)
         growth = None if watch.peak is None or before is None else watch.peak - before
         return {"growth": growth, "device": peer.device_memory()}

@@ -15,8 +15,8 @@ from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.fit import Fit, Subject
-from bpengine.training.inputs import Rows
 from bpengine.training.optimizers import Optimizer
+from bpengine.training.rows import Rows
 
 Measured = dict[tuple[str, str], Any]  # (part, array) -> float64 array, in the order of the computation
 

@@ -16,7 +16,7 @@ from bpengine.check.verdict import Verdict
 from bpengine.layers.chain import Stage
 from bpengine.losses import CustomLoss, Loss
 from bpengine.ops import Ops
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 
 @np.errstate(all="ignore")

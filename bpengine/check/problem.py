@@ -16,7 +16,7 @@ from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops, known
 from bpengine.streams import dropout_counter
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
 

@@ -14,7 +14,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Python still imports, and after the command is done.
     """
     try:
-        from bpengine.cli._start import start
+        from bpengine.cli.start import start
 
         return start(args)
     except KeyboardInterrupt:  # a second one, or one before `start` could look after it

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data._options import check_options
-from bpengine.data.arrays import Arrays
 from bpengine.data.dataset import TASKS, Array, Dataset, Task, as_targets, column_names
-from bpengine.data.files import Target, read_arrays
-from bpengine.data.real import REAL
-from bpengine.data.synthetic import SYNTHETIC, generate
-from bpengine.data.textbook import TEXTBOOK
+from bpengine.data.files.npy import Arrays
+from bpengine.data.files.read_arrays import Target, read_arrays
+from bpengine.data.named.real import REAL
+from bpengine.data.named.textbook import TEXTBOOK
+from bpengine.data.synthetic.generate import SYNTHETIC, generate
+from bpengine.data.validation.options import check_options
 from bpengine.errors import ConfigError, DataError, check_path, unknown
 
 DEFAULT_ROWS = 1000

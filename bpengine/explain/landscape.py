@@ -12,7 +12,7 @@ from bpengine.errors import ConfigError
 from bpengine.explain.find import Element, find_element, require_target
 from bpengine.streams import dropout_counter
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.inputs import Rows, check_rows
+from bpengine.training.rows import Rows, check_rows
 
 
 @dataclass(frozen=True)

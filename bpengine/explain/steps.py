@@ -17,8 +17,8 @@ from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
-from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.rows import check_rows
 from bpengine.training.step import StepPlan, init_state, make_step
 
 

@@ -14,8 +14,8 @@ from bpengine.backend import Backend, HostArray
 from bpengine.data import in_memory, runs_of
 from bpengine.kernels._kernel import Array
 from bpengine.streams import stream
-from bpengine.training.ahead import one_ahead
-from bpengine.training.reading import Reader
+from bpengine.training.memory.prefetch import one_ahead
+from bpengine.training.memory.row_reader import Reader
 
 WINDOW = 2**17  # rows that are shuffled among themselves
 BLOCK = 256  # neighbouring rows that come into the same window

@@ -14,8 +14,8 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.inputs import Rows, scores
-from bpengine.training.reading import Reader
+from bpengine.training.memory.row_reader import Reader
+from bpengine.training.rows import Rows, scores
 
 CHUNK = 8192  # rows held at a time
 

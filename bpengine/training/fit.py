@@ -20,15 +20,15 @@ from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
 from bpengine.training.batching import make_source
 from bpengine.training.callbacks import Callback, make_callbacks
-from bpengine.training.inputs import Rows, check_rows
 from bpengine.training.loop import OnEpoch, Trainer
+from bpengine.training.lru_cache import Recent
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
-from bpengine.training.recent import Recent
+from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, init_state, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
-from bpengine.training.updating import all_finite
+from bpengine.training.updates.update import all_finite
 
 UPDATES = ("simultaneous", "sequential")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bpengine.backend import Backend, State
-from bpengine.training.shelf import Kept, Shelf
+from bpengine.training.memory.spill import Kept, Shelf
 
 
 class Loan:

@@ -14,9 +14,9 @@ from bpengine.errors import NonFiniteError
 from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
-from bpengine.training.diagnosis import first_bad
 from bpengine.training.history import Epoch, History, Recorder
-from bpengine.training.past import Past
+from bpengine.training.memory.snapshots import Past
+from bpengine.training.nonfinite import first_bad
 from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules

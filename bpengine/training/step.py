@@ -12,10 +12,10 @@ from bpengine.layers.contract import run_backward
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training import accumulation
-from bpengine.training.in_turn import of_parameters_alone, renewed
 from bpengine.training.optimizers import Optimizer
-from bpengine.training.updating import BoundRule, Exchange, alone, init_slots
+from bpengine.training.updates import accumulation
+from bpengine.training.updates.sequential import of_parameters_alone, renewed
+from bpengine.training.updates.update import BoundRule, Exchange, alone, init_slots
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import pytest
 
 from bpengine.benchmark import SUITES, Workload, report
 from bpengine.benchmark.cost import step_cost
-from bpengine.benchmark.results import Outcome, Result, Trial
-from bpengine.benchmark.sample import make_sample
-from bpengine.cli import _forced, bench
+from bpengine.benchmark.inputs import make_sample
+from bpengine.benchmark.measurements import Outcome, Result, Trial
+from bpengine.cli.commands import bench
+from bpengine.system import blas_overrides
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = Workload("tiny", (3, 4, 3), 4, epoch_steps=4)
@@ -67,8 +68,8 @@ def ran(monkeypatch):
 
 @pytest.mark.usefixtures("ran")
 def test_what_was_forced_is_recorded(cli, monkeypatch):
-    cost = _forced.Cost({"OPENBLAS_CORETYPE": "Prescott"}, "Prescott", "Haswell", 2.0, 1.0)
-    monkeypatch.setattr(_forced, "cost", lambda: cost)
+    cost = blas_overrides.Cost({"OPENBLAS_CORETYPE": "Prescott"}, "Prescott", "Haswell", 2.0, 1.0)
+    monkeypatch.setattr(blas_overrides, "cost", lambda: cost)
     told = json.loads(cli("bench", "--no-files", "--json").out)
     assert told["machine"]["kept from the contenders"].startswith("OPENBLAS_CORETYPE=Prescott")
     assert "kernel Haswell" in told["machine"]["BLAS of NumPy"]
@@ -76,7 +77,7 @@ def test_what_was_forced_is_recorded(cli, monkeypatch):
 
 @pytest.mark.usefixtures("ran")
 def test_nothing_forced_and_a_missing_contender(cli, monkeypatch):
-    monkeypatch.setattr(_forced, "cost", lambda: None)
+    monkeypatch.setattr(blas_overrides, "cost", lambda: None)
     ended = cli("bench", "--no-files")
     assert ended.code == 0
     assert "not run: keras: keras not installed. Install it." in ended.out
@@ -122,7 +123,7 @@ def test_results_are_written_as_they_come(cli, ran, monkeypatch, tmp_path):
 @pytest.mark.usefixtures("ran")
 def test_the_gpu_is_in_the_record_and_in_the_names_of_the_files(cli, monkeypatch, tmp_path):
     told = {"name": "NVIDIA H200", "driver_version": "580.1", "clocks.sm": "1980 MHz"}
-    monkeypatch.setattr("bpengine.benchmark.smi.ask", lambda fields: {k: v for k, v in told.items() if k in fields})
+    monkeypatch.setattr("bpengine.system.nvidia_smi.ask", lambda fields: {k: v for k, v in told.items() if k in fields})
     ended = cli("bench", "--device", "gpu", "--out", tmp_path)
     assert ended.code == 0, ended.err
     (path,) = tmp_path.glob("*.json")
@@ -184,7 +185,7 @@ def test_gpu_bench_is_all_of_its_parts():
 def test_results_are_not_overwritten(mistake, monkeypatch, tmp_path):
     made = bench.Files(tmp_path, "a cpu", "cpu", quick=True, force=False)
     made.page.write_text("precious")
-    monkeypatch.setattr("bpengine.cli._machine.cpu", lambda: {"model": "A CPU", "cores": 1, "usable": 1})
+    monkeypatch.setattr("bpengine.system.hardware.cpu", lambda: {"model": "A CPU", "cores": 1, "usable": 1})
     assert "exists already" in mistake("bench", "--quick", "--out", tmp_path)
     assert "--force" in mistake("bench", "--quick", "--out", tmp_path)
     assert made.page.read_text() == "precious"

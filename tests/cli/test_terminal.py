@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.cli._guard import Guard
-from bpengine.cli._output import columns, pairs, show
+from bpengine.cli.output import columns, pairs, show
+from bpengine.cli.visible_streams import Guard
 from bpengine.visible import HIDDEN
 from tests.cli.conftest import PROGRAM, process
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpengine.data import RowFile, mapped, runs_of
+from bpengine.data import RowFile, runs_of
+from bpengine.data.mmap import row_file
 from bpengine.errors import DataError
 
 X = np.random.default_rng(0).normal(size=(3000, 7)).astype(np.float32)
@@ -69,7 +70,7 @@ def test_another_file_of_the_same_name_is_not_taken_for_it(path: Path) -> None:
 
 
 def test_where_the_system_does_not_say_what_is_mapped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapped, "MAPS", path.with_name("nothing"))
+    monkeypatch.setattr(row_file, "MAPS", path.with_name("nothing"))
     assert RowFile.behind(np.load(path, mmap_mode="r")) is None
 
 
@@ -86,7 +87,7 @@ def test_a_file_that_was_cut_is_an_error(path: Path) -> None:
 def test_only_the_bytes_of_announced_rows_are_asked_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int, int]] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda _, *advice: asked.append(advice))
-    monkeypatch.setattr(mapped, "NEAR_BYTES", 6 * 28)
+    monkeypatch.setattr(row_file, "NEAR_BYTES", 6 * 28)
     file = RowFile.behind(np.load(path, mmap_mode="r"))
     assert file is not None
     file.announce(runs_of(ROWS))
@@ -102,7 +103,7 @@ def test_an_interruption_leaves_no_file_open(tmp_path, monkeypatch):
     def interrupt(descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mapped, "_mapped_as", interrupt)
+    monkeypatch.setattr(row_file, "_mapped_as", interrupt)
     gc.collect()  # files of other tests that nobody has closed yet
     before = os.listdir("/proc/self/fd")
     with pytest.raises(KeyboardInterrupt):

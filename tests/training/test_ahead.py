@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from bpengine.training.ahead import one_ahead
+from bpengine.training.memory.prefetch import one_ahead
 
 
 def threads() -> int:

@@ -13,7 +13,7 @@ import bpengine as bp
 from bpengine.backend import as_host
 from bpengine.streams import stream
 from bpengine.training import batching
-from bpengine.training.reading import Reader
+from bpengine.training.memory.row_reader import Reader
 
 
 @pytest.fixture
@@ -115,9 +115,9 @@ def test_a_piece_is_read_in_ascending_order(shape: tuple[int, int], kind: Any, r
 @pytest.fixture(params=["memory", "file", "map"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give an array in memory, on disk and read from its file, and on disk and read through the map."""
-    monkeypatch.setattr("bpengine.training.reading.STRETCH_BYTES", 1000)
+    monkeypatch.setattr("bpengine.training.memory.row_reader.STRETCH_BYTES", 1000)
     if request.param == "map":
-        monkeypatch.setattr("bpengine.data.mapped.MAPS", tmp_path / "nothing")
+        monkeypatch.setattr("bpengine.data.mmap.row_file.MAPS", tmp_path / "nothing")
     np.save(tmp_path / "x.npy", NUMBERS)
     return NUMBERS if request.param == "memory" else np.load(tmp_path / "x.npy", mmap_mode="r")
 

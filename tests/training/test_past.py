@@ -15,7 +15,8 @@ import pytest
 
 import bpengine as bp
 from bpengine.backend import Backend, get_backend
-from bpengine.training import batching, past, shelf
+from bpengine.training import batching
+from bpengine.training.memory import snapshots, spill
 from tests.training.test_loop import PLAIN, same_parameters
 
 Files = list[IO[bytes]]
@@ -32,16 +33,16 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Files:
         opened.extend([file] if settings.get("prefix") == "bpengine-" else [])  # libraries open others
         return file
 
-    monkeypatch.setattr(shelf, "SMALL", 0)
-    monkeypatch.setattr(past, "time", SimpleNamespace(perf_counter=itertools.count(step=60.0).__next__))
-    monkeypatch.setattr(past, "SHARE", 1.0)
+    monkeypatch.setattr(spill, "SMALL", 0)
+    monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=itertools.count(step=60.0).__next__))
+    monkeypatch.setattr(snapshots, "SHARE", 1.0)
     monkeypatch.setattr(tempfile, "TemporaryFile", noted)
     return opened
 
 
 def keep_every(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
     """Let a state be due every n-th time only."""
-    monkeypatch.setattr(past, "SHARE", 1 / n)
+    monkeypatch.setattr(snapshots, "SHARE", 1 / n)
 
 
 def diverging(rng: np.random.Generator, folder: Path, *, mapped: bool) -> tuple[Any, dict[str, Any]]:
@@ -177,10 +178,10 @@ def test_without_a_disk_states_are_kept_in_memory(
 def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that ticks a second a look: a write takes one second, so the next is due a hundred seconds later."""
     clock = itertools.count().__next__
-    monkeypatch.setattr(past, "time", SimpleNamespace(perf_counter=clock))
-    monkeypatch.setattr(shelf, "SMALL", 0)
+    monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(spill, "SMALL", 0)
     state, kept = {"w": np.zeros(3, np.float32)}, []
-    with past.Past(get_backend("numpy"), dict, lambda state, start, stop: state) as way_back:
+    with snapshots.Past(get_backend("numpy"), dict, lambda state, start, stop: state) as way_back:
         for step in range(400):
             way_back.note(step, state)
             kept.append(way_back.last(step)[0])

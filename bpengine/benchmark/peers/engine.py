@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any
 
 from bpengine.backend import Backend, backend_class, get_backend
+from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer, installed
-from bpengine.benchmark.sample import Sample, Weights
 from bpengine.model import Model
 
 JAX = ("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cuda-runtime")

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers import adam_rule
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Sample, Weights
 
 MATMUL = {"full": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
-from bpengine.benchmark.sample import Sample, Weights
+from bpengine.benchmark.inputs import Sample, Weights
 
 
 class Peer(ABC):

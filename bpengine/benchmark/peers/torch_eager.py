@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bpengine.backend import HostArray
+from bpengine.benchmark.inputs import Epoch, Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Epoch, Sample, Weights
 from bpengine.benchmark.workloads import EPS
 
 MATMUL = {"full": "highest", "tf32": "high", "bfloat16": "highest"}  # "high" stands for TF32 on a GPU

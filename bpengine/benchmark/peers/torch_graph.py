@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from bpengine.benchmark.inputs import Epoch
 from bpengine.benchmark.peers.torch_eager import TorchEager
-from bpengine.benchmark.sample import Epoch
 from bpengine.benchmark.workloads import EPS
 
 TOGETHER = 16  # steps in one graph; what is left of an epoch is replayed step by step

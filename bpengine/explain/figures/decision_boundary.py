@@ -13,7 +13,7 @@ from bpengine.explain.figures import canvas
 from bpengine.explain.figures.labels import spoken
 from bpengine.explain.words import Words
 from bpengine.streams import stream
-from bpengine.training.inputs import check_rows, classes_of
+from bpengine.training.rows import check_rows, classes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

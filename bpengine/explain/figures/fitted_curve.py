@@ -12,7 +12,7 @@ from bpengine.errors import ConfigError, ShapeError
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.labels import spoken
 from bpengine.explain.words import Words
-from bpengine.training.inputs import check_rows
+from bpengine.training.rows import check_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

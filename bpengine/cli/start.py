@@ -1,0 +1,106 @@
+"""From the first line of the program to its exit code: the streams are guarded, Ctrl-C is heard, the commands are loaded.
+
+Nothing heavy is imported at the top of this file.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, Final
+
+from bpengine.cli import exit_codes
+from bpengine.cli.visible_streams import guarded
+from bpengine.errors import ConfigError
+
+LINE: Final = b"bpengine: interrupted.\n"
+SOON: Final = 0.02  # seconds until an interruption that came during an import is tried again
+
+
+def start(args: Sequence[str] | None) -> int:
+    """Load the commands, run one and return the exit code; `args` None stands for those of the process, which is then ours."""
+    ours = args is None and _listens()
+    given = sys.argv[1:] if args is None else list(args)
+    if not ours:
+        return _guarded(given, ours=False)
+    hook = sys.unraisablehook
+    signal.signal(signal.SIGINT, _leave)
+    sys.unraisablehook = not_lost(hook)
+    try:
+        return _guarded(given, ours=True)
+    finally:
+        signal.signal(signal.SIGINT, _leave)  # all is said and done
+        _later(0)
+        sys.unraisablehook = hook
+
+
+def _guarded(args: list[str], *, ours: bool) -> int:
+    with guarded():
+        return exit_codes.exit_code(lambda: _run(args, ours=ours))
+
+
+def _run(args: list[str], *, ours: bool) -> int:
+    """Import what commands stand on, and run the one that is asked for."""
+    if any("\0" in arg for arg in args):
+        raise ConfigError("bpengine requires arguments of text, got one with the character NUL in it.")
+    from bpengine.cli.app import run
+
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+    return run(args)
+
+
+def _listens() -> bool:
+    """Say whether Ctrl-C is Python's to handle here: not where it is ignored (nohup), and not outside the main thread."""
+    main = threading.current_thread() is threading.main_thread()
+    return main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing has been done yet, or all is done.
+
+    An exception would not do: an import in C may turn it into another one, and an import half done may not be repeated.
+    """
+    os.write(2, LINE)
+    os._exit(exit_codes.INTERRUPTED)
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, and remember it: a library may turn it into an exception of another kind.
+
+    Libraries in C lose it while they are imported; it is raised once they are, or when Ctrl-C comes a second time.
+    """
+    again = number == signal.SIGINT and exit_codes.heard.is_set()
+    exit_codes.heard.set()
+    if not again and _in_an_import(frame) and _later(SOON):
+        return
+    signal.default_int_handler(number, frame)
+
+
+def _later(seconds: float) -> bool:
+    """Have the interruption raised in some seconds, 0 for never; return False where the system has no such alarm."""
+    if not hasattr(signal, "setitimer"):
+        return False
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    return True
+
+
+def _in_an_import(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
+
+
+def not_lost(hook: Any) -> Any:
+    """Return a hook for exceptions that Python cannot raise: an interruption is raised later, others are told as before."""
+
+    def told(unraisable: Any) -> None:
+        if not (isinstance(unraisable.exc_value, KeyboardInterrupt) and _later(SOON)):
+            hook(unraisable)
+
+    return told
