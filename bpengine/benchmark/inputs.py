@@ -18,7 +18,7 @@ JUDGED_ROWS = 512
 Weights = list[tuple[HostArray, HostArray]]  # weight (inputs, units) and bias (units,) of each layer
 
 
-class Epoch(NamedTuple):
+class EpochOrder(NamedTuple):
     """Some steps: the rows that each sees, (steps, batch), or None when each sees all rows."""
 
     order: HostArray | None
@@ -44,14 +44,14 @@ class Sample:
         for array in (array for layer in self.initial for array in layer):
             array.flags.writeable = False
 
-    def epochs(self, steps: int) -> Iterator[Epoch]:
+    def epochs(self, steps: int) -> Iterator[EpochOrder]:
         """Yield the epochs that make up so many steps; the order of rows is the one the engine's own loop takes."""
         if self.workload.whole:
-            yield Epoch(None, steps)
+            yield EpochOrder(None, steps)
             return
         for epoch in range(steps // self.workload.epoch_steps):
             order = self._order(epoch)
-            yield Epoch(order, len(order))
+            yield EpochOrder(order, len(order))
 
     def _order(self, epoch: int) -> HostArray:
         if epoch not in self._orders:

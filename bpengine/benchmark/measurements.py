@@ -21,7 +21,7 @@ REDUCED_EPS = 2.0**-18
 
 
 @dataclass
-class Result:
+class ContenderResult:
     """One contender on one workload: the seconds of each turn, the loss it reached and the memory it held then.
 
     device_seconds: the same by the device's own events, None where the library has none.
@@ -80,14 +80,14 @@ class Trial:
     workload: Workload
     steps: int
     cost: StepCost
-    results: dict[str, Result]
+    results: dict[str, ContenderResult]
     failures: dict[str, str]
     memory: dict[str, dict[str, Any]]
     clocks: dict[str, str] = field(default_factory=dict)  # of the GPU, right after the turns
 
 
 @dataclass
-class Outcome:
+class RunMeasurements:
     """What a run found out. `about` and `missing` name contenders; `trials` and `left_out` workloads; `limits` precisions."""
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Outcome:
         return self.limits.setdefault(precision, Limits())
 
 
-def speed_ratio(result: Result, reference: Result) -> float:
+def speed_ratio(result: ContenderResult, reference: ContenderResult) -> float:
     """Return how many times as many samples per second as the reference: the median over the rounds."""
     return statistics.median(theirs / ours for ours, theirs in zip(result.seconds, reference.seconds, strict=True))
 
@@ -112,7 +112,7 @@ def loss_tolerance(dtype: str, steps: int, precision: str = "full") -> float:
     return 64.0 * eps * math.sqrt(steps)
 
 
-def disagreements(results: Sequence[Result], dtype: str) -> dict[str, str]:
+def disagreements(results: Sequence[ContenderResult], dtype: str) -> dict[str, str]:
     """Return the contenders whose loss is not the median loss, with both numbers: their times say nothing.
 
     The median is that of the contenders that multiply as the dtype says, where there are any; the others may be farther

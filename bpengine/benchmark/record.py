@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bpengine.benchmark.measurements import Outcome, Result, Trial, disagreements, speed_ratio
+from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial, disagreements, speed_ratio
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.runner import Plan
 from bpengine.benchmark.workloads import GROUP_OF, Workload
@@ -25,7 +25,7 @@ YARDSTICKS = (
 Record = dict[str, Any]
 
 
-def make(plan: Plan, outcome: Outcome, about: Mapping[str, Any]) -> Record:
+def make(plan: Plan, outcome: RunMeasurements, about: Mapping[str, Any]) -> Record:
     """Return the record of a run; `about` says what only the caller knows: machine, command, what was forced."""
     return {
         "schema": SCHEMA,
@@ -86,11 +86,11 @@ def _workload(trial: Trial, limits: Mapping[str, Limits], device: str) -> Record
     }
 
 
-def _multiplies_in(result: Result, work: Workload) -> str:
+def _multiplies_in(result: ContenderResult, work: Workload) -> str:
     return work.dtype if result.precision == "full" else result.precision
 
 
-def _result(result: Result, batch: int) -> Record:
+def _result(result: ContenderResult, batch: int) -> Record:
     seconds, held = result.step_seconds, [size for size in result.resident if size is not None]
     by_events = result.device_step_seconds
     return {

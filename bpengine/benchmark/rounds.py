@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bpengine.benchmark.measurements import Result
+from bpengine.benchmark.measurements import ContenderResult
 from bpengine.benchmark.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import Workload
 
@@ -17,12 +17,12 @@ FEWEST = 3  # rounds that are played whatever they take
 
 
 @dataclass
-class Turns:
+class Rounds:
     """Who takes part in a workload, what came of each, who failed and why."""
 
     workload: Workload
     processes: dict[str, Process]
-    results: dict[str, Result] = field(default_factory=dict)
+    results: dict[str, ContenderResult] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     def load(self, folder: str, say: Callable[[str], None]) -> None:
@@ -31,7 +31,9 @@ class Turns:
             say(f"first steps of {process.contender.title}")
             try:
                 first = process.ask(do="load", workload=self.workload.to_dict(), folder=folder)
-                self.results[name] = Result(name, first["first_seconds"], precision=process.contender.precision)
+                self.results[name] = ContenderResult(
+                    name, first["first_seconds"], precision=process.contender.precision
+                )
             except WorkerFailed as error:
                 self._fail(name, error)
 

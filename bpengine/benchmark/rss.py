@@ -23,12 +23,12 @@ def settled() -> int | None:
     return now()
 
 
-class Watch:
+class PeakMemory:
     """Watches what happens inside a `with` block: `peak` is the most bytes held, None where the system does not tell."""
 
     peak: int | None = None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> PeakMemory:
         try:
             RESET.write_text("5")  # the kernel's peak counts from here
             self._watching = True

@@ -13,12 +13,12 @@ from pathlib import Path
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.cost import StepCost, step_cost
 from bpengine.benchmark.inputs import make_sample
-from bpengine.benchmark.measurements import Outcome, Trial
+from bpengine.benchmark.measurements import RunMeasurements, Trial
 from bpengine.benchmark.peak_memory import watch_memory
 from bpengine.benchmark.pool import Pool
 from bpengine.benchmark.process import WorkerFailed
 from bpengine.benchmark.roofline import measure
-from bpengine.benchmark.rounds import Turns
+from bpengine.benchmark.rounds import Rounds
 from bpengine.benchmark.workloads import Workload
 from bpengine.system import nvidia_smi
 
@@ -53,8 +53,10 @@ class Plan:
 
 
 def run(
-    plan: Plan, say: Say = lambda what, doing, share: None, keep: Callable[[Outcome], object] = lambda outcome: None
-) -> Outcome:
+    plan: Plan,
+    say: Say = lambda what, doing, share: None,
+    keep: Callable[[RunMeasurements], object] = lambda outcome: None,
+) -> RunMeasurements:
     """Run the plan; what cannot run is recorded with the reason, and the rest goes on.
 
     `keep` is given what there is so far whenever a workload is done: a run that is cut off has not been in vain.
@@ -68,7 +70,7 @@ def run(
         return time.perf_counter() - began > plan.limit_seconds
 
     with Pool(list(plan.contenders), plan.device, plan.without) as pool:
-        outcome = Outcome(about=pool.about, missing=pool.missing)
+        outcome = RunMeasurements(about=pool.about, missing=pool.missing)
         pool.ready(workloads[0], lambda doing: say("start", doing, 0.0))
         say("roofline", "counting operations", 0.0)
         costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None))) for w in workloads}
@@ -100,7 +102,7 @@ def _watch(plan: Plan, trial: Trial, pool: Pool, folder: str, tell: Callable[[st
     trial.memory |= watch_memory(pool, trial.workload, contenders, folder, lambda doing: tell(doing, 0.9))
 
 
-def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCost], outcome: Outcome) -> None:
+def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCost], outcome: RunMeasurements) -> None:
     """Measure the limits in each precision, before and after the turns: the better measurement is the limit."""
     for precision in plan.precisions:
         dtype = "float64" if precision == "float64" else "float32"
@@ -115,17 +117,17 @@ def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCos
 def _trial(
     plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: str, tell: Callable[[str, float], None]
 ) -> Trial:
-    turns = Turns(workload, pool.ready(workload, lambda doing: tell(doing, 0.0)))
+    rounds = Rounds(workload, pool.ready(workload, lambda doing: tell(doing, 0.0)))
     tell("drawing the data", 0.05)
     make_sample(workload).save(Path(folder))
-    turns.load(folder, lambda doing: tell(doing, 0.1))
-    steps = turns.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
+    rounds.load(folder, lambda doing: tell(doing, 0.1))
+    steps = rounds.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
     told = f"of {plan.rounds}, {steps} steps each"
-    turns.play(
+    rounds.play(
         steps,
         plan.rounds,
         plan.budget_seconds,
         lambda number: tell(f"round {number + 1} {told}", 0.3 + 0.6 * number / plan.rounds),
     )
     clocks = nvidia_smi.ask(nvidia_smi.STATE) if plan.device == "gpu" else {}
-    return Trial(workload, steps, cost, turns.results, turns.failures, {}, clocks)
+    return Trial(workload, steps, cost, rounds.results, rounds.failures, {}, clocks)

@@ -91,7 +91,7 @@ class Worker:
         peer = self._peer = self._warm(sample, warm)
         peer.reset()
         rss.settled()
-        with rss.Watch() as watch:
+        with rss.PeakMemory() as watch:
             peer.timed(sample.workload.epoch_steps)
         growth = None if watch.peak is None or before is None else watch.peak - before
         return {"growth": growth, "device": peer.device_memory()}

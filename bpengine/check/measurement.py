@@ -14,7 +14,7 @@ from bpengine.layers.chain import stages
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.fit import Fit, Subject
+from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.rows import Rows
 
@@ -82,9 +82,9 @@ class _Place:
         part = f"after {setup.steps} steps"
         if not self.params:
             return {}
-        fit = Fit(setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
+        fit = FitSettings(setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
         own = {"params": self.params, "running": self.running}
-        subject = Subject(
+        subject = Trainable(
             setup.network, backend, self.ops, tuple(self.params), lambda: backend.copy(own), setup.seed, lambda *_: {}
         )
         trainer = fit.trainer(subject, setup.rows, None)

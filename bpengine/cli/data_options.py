@@ -11,7 +11,7 @@ import typer
 from bpengine import data
 from bpengine.cli.whole_numbers import number_or_name
 from bpengine.data import Dataset
-from bpengine.data.files.npy import home_known
+from bpengine.data.files.npy import expand_home
 from bpengine.errors import ConfigError, DataError
 from bpengine.losses import Loss
 from bpengine.system import hardware
@@ -70,6 +70,6 @@ def split(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset 
 
 def inputs(source: str, target: str | None, *, no_target: bool) -> np.ndarray:
     """Return the inputs alone; of array files no targets are needed."""
-    if source in data.names() or not home_known(Path(source)).exists():  # `load` tells a wrong name from a lost file
+    if source in data.names() or not expand_home(Path(source)).exists():  # `load` tells a wrong name from a lost file
         return load(source, target, None).x
     return data.read_arrays(source, False if no_target else None if target is None else column(target)).x

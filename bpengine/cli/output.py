@@ -50,7 +50,7 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
     return table
 
 
-def pairs(rows: Iterable[Sequence[str]]) -> Table:
+def key_value_table(rows: Iterable[Sequence[str]]) -> Table:
     """Return lines of a name and what there is to say about it, aligned."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
@@ -75,7 +75,7 @@ def scores_text(scores: dict[str, float]) -> str:
     )
 
 
-def claim(path: Path, *, force: bool, option: str = "--out") -> None:
+def require_writable(path: Path, *, force: bool, option: str = "--out") -> None:
     """Refuse, before any work, an output file (of the option named) that could not be written or that exists already.
 
     Raises ConfigError that says what to do instead.

@@ -10,13 +10,15 @@ from bpengine.data.files.read_arrays import read_arrays
 from bpengine.data.files.table_columns import read_parquet
 from bpengine.data.files.write_synthetic import write
 from bpengine.data.loading import load, names
-from bpengine.data.mmap.pages import announce, release
+from bpengine.data.mmap.pages import drop_pages, prefetch_rows
 from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
 from bpengine.data.synthetic.generate import generate
 from bpengine.data.validation.class_names import ClassName, check_class_names
 from bpengine.data.validation.features import check_features, check_same_length, check_weights
 from bpengine.data.validation.scans import real_array
 from bpengine.data.validation.targets import check_binary_targets, check_class_labels, check_targets
+
+announce, release = prefetch_rows, drop_pages  # their earlier names
 
 __all__ = [
     "Arrays",
@@ -31,10 +33,12 @@ __all__ = [
     "check_same_length",
     "check_targets",
     "check_weights",
+    "drop_pages",
     "generate",
     "in_memory",
     "load",
     "names",
+    "prefetch_rows",
     "read_arrays",
     "read_csv",
     "read_idx",

@@ -44,10 +44,10 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Dataset:
     name = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and name in SYNTHETIC:
         return generate(name, **{"rows": DEFAULT_ROWS, **options})
-    for shelf in (TEXTBOOK, REAL):
-        if isinstance(name_or_path, str) and name in shelf:
-            check_options(f"data set {name!r}", shelf[name], options)
-            return shelf[name](**options)
+    for sets in (TEXTBOOK, REAL):
+        if isinstance(name_or_path, str) and name in sets:
+            check_options(f"data set {name!r}", sets[name], options)
+            return sets[name](**options)
     if isinstance(name_or_path, str) and not _looks_like_path(name):
         raise unknown("data set", name, names())
     return _from_file(name_or_path, **options)

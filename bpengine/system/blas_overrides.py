@@ -17,7 +17,7 @@ NOTICEABLE: Final = 1.1  # a ratio nearer to 1 is within what two runs of the sa
 
 
 @dataclass(frozen=True)
-class Cost:
+class OverrideCost:
     """Matrix products with the forced settings and with OpenBLAS's own choice; `failure` when the former crashed."""
 
     forced: dict[str, str]
@@ -57,7 +57,7 @@ class Cost:
         return f"a float32 matrix product takes {self.ratio:.2f} times as long {times}."
 
 
-def cost() -> Cost | None:
+def cost() -> OverrideCost | None:
     """Measure the forced settings against OpenBLAS's own choice, each in processes of its own; None if none is set."""
     forced = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if not forced:
@@ -68,7 +68,7 @@ def cost() -> Cost | None:
     ]  # alternating: both meet the same load
     with_them, without = zip(*runs, strict=True)
     failure = next((run["failure"] for run in with_them if "failure" in run), None)
-    return Cost(
+    return OverrideCost(
         forced, _kernel(with_them), _kernel(without), _shortest(with_them), _shortest(without), failure
     )  # fmt: skip
 

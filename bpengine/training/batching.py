@@ -14,8 +14,8 @@ from bpengine.backend import Backend, HostArray
 from bpengine.data import in_memory, runs_of
 from bpengine.kernels._kernel import Array
 from bpengine.streams import stream
-from bpengine.training.memory.prefetch import one_ahead
-from bpengine.training.memory.row_reader import Reader
+from bpengine.training.memory.prefetch import prefetch
+from bpengine.training.memory.row_reader import RowReader
 
 WINDOW = 2**17  # rows that are shuffled among themselves
 BLOCK = 256  # neighbouring rows that come into the same window
@@ -125,7 +125,7 @@ class Source:
             for order in self._orders(start, stop):
                 yield Segment(self.resident, order, len(order), self._weights(self.arrays))
         else:
-            with closing(one_ahead(self._read(self._orders(start, stop)))) as pieces:
+            with closing(prefetch(self._read(self._orders(start, stop)))) as pieces:
                 for arrays, order in pieces:
                     yield Segment(self._bring(arrays), order, len(order), self._weights(arrays))
 
@@ -154,13 +154,13 @@ class Source:
 
     def _read(self, orders: Iterator[HostArray]) -> Iterator[tuple[list[HostArray], HostArray]]:
         """Read piece after piece as they lie on disk, each with its order there; the next one is announced before."""
-        readers = [Reader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
+        readers = [RowReader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
         coming = None
         for order in chain(orders, [None]):
             piece, coming = coming, None if order is None else _ascending(order)
             if coming:
                 for reader in readers:
-                    reader.announce(coming.rows, coming.runs)
+                    reader.prefetch_rows(coming.rows, coming.runs)
             if piece:
                 yield [reader.read(piece.rows, piece.runs) for reader in readers], piece.order
 

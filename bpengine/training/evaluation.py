@@ -14,7 +14,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.memory.row_reader import Reader
+from bpengine.training.memory.row_reader import RowReader
 from bpengine.training.rows import Rows, scores
 
 CHUNK = 8192  # rows held at a time
@@ -38,7 +38,7 @@ class Evaluator:
             return self.ops.forward(activation)(y)[0] if activation else y
 
         run = self.compile(("outputs", activation), run)
-        reader, done = Reader(x), []
+        reader, done = RowReader(x), []
         for numbers in pieces(len(x)):
             y = run(params, running, *self.bring(Rows(reader.read(numbers), None, None)))
             done.append(np.array(self.backend.to_numpy(y)))  # at once: what was read is gone when the next but one is
@@ -50,7 +50,7 @@ class Evaluator:
         Rows count by their weights in each number; the weights are added up in float64.
         """
         sums, total = {"loss": 0.0}, 0.0
-        readers = [None if a is None else Reader(a) for a in rows]
+        readers = [None if a is None else RowReader(a) for a in rows]
         for numbers in pieces(len(rows.x)):
             piece = Rows._make(None if r is None else r.read(numbers) for r in readers)
             share = float(len(numbers) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))

@@ -21,7 +21,7 @@ from bpengine.streams import dropout_counter
 from bpengine.training.batching import make_source
 from bpengine.training.callbacks import Callback, make_callbacks
 from bpengine.training.loop import OnEpoch, Trainer
-from bpengine.training.lru_cache import Recent
+from bpengine.training.lru_cache import LruCache
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
 from bpengine.training.rows import Rows, check_rows
@@ -34,7 +34,7 @@ UPDATES = ("simultaneous", "sequential")
 
 
 @dataclass(frozen=True)
-class Subject:
+class Trainable:
     """What is trained: a network with its parameters on a backend, and the steps compiled for it so far.
 
     names, running: of the parameters and of the running statistics. arrays() gives {"params", "running"} before the fit,
@@ -48,12 +48,12 @@ class Subject:
     arrays: Callable[[], State]
     seed: int
     evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
-    steps: Recent[Any] = field(default_factory=Recent)
+    steps: LruCache[Any] = field(default_factory=LruCache)
     running: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitSettings:
     """The settings of `Model.fit`; raises ConfigError for one that makes no sense, before anything is touched."""
 
     optimizer: str | Optimizer = "adam"
@@ -106,32 +106,32 @@ class Fit:
                 got = f"{len(self.validation)} arrays" if several else type(self.validation).__name__
                 raise ConfigError(f"fit requires validation=(x, y) or (x, y, weights), got {got}.")
 
-    def trainer(self, subject: Subject, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
+    def trainer(self, trainable: Trainable, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
         """Return the trainer."""
-        network, backend = subject.network, subject.backend
+        network, backend = trainable.network, trainable.backend
         if self.update == "sequential":
-            _require_unshared(network, subject.names)
+            _require_unshared(network, trainable.names)
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
-        trained, stay = choose(network.names(subject.names), self.only, self.freeze, subject.running)
-        frozen = frozen_layers(subject.running, stay)
+        trained, stay = choose(network.names(trainable.names), self.only, self.freeze, trainable.running)
+        frozen = frozen_layers(trainable.running, stay)
         least = self._least(network, rows, frozen)
         source = make_source(
-            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle,
+            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), trainable.seed, shuffle=self.shuffle,
             least=least,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
         return Trainer(
             network=network,
             backend=backend,
-            all_finite=_finite_test(subject),
-            step=subject.steps.get(plan.key, lambda: make_step(network, plan, subject.ops)),
-            start=lambda: _first_state(subject, plan),
+            all_finite=_finite_test(trainable),
+            step=trainable.steps.get(plan.key, lambda: make_step(network, plan, trainable.ops)),
+            start=lambda: _first_state(trainable, plan),
             source=source,
             schedule=optimizer.schedule,
             rules=rules,
             epochs=self.epochs,
             steps=self.steps,
-            validate=self._validation(subject),
+            validate=self._validation(trainable),
             on_epoch=on_epoch if self.called else None,
         )
 
@@ -198,11 +198,11 @@ class Fit:
             part=self.batch_size if self.accumulate > 1 else None,
         )
 
-    def _validation(self, subject: Subject) -> Callable[[State], dict[str, float]] | None:
+    def _validation(self, trainable: Trainable) -> Callable[[State], dict[str, float]] | None:
         if self.validation is None:
             return None
-        held_out = check_rows(subject.network, *self.validation, dtype=subject.backend.dtype, who="validation x")
-        evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
+        held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
+        evaluate = trainable.evaluate  # without the parameters beside it, which would be held on to
         return lambda state: evaluate(state["params"], state["running"], held_out)
 
 
@@ -215,17 +215,17 @@ def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
         )
 
 
-def _first_state(subject: Subject, plan: StepPlan) -> State:
+def _first_state(trainable: Trainable, plan: StepPlan) -> State:
     """Return the state before the first step, as arrays of its own."""
-    counter = subject.backend.asarray(dropout_counter(subject.seed))
-    own = subject.arrays()
-    return init_state(subject.ops, plan, own["params"], own["running"], counter)
+    counter = trainable.backend.asarray(dropout_counter(trainable.seed))
+    own = trainable.arrays()
+    return init_state(trainable.ops, plan, own["params"], own["running"], counter)
 
 
-def _finite_test(subject: Subject) -> Callable[[Any], bool]:
+def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
     """Return a test whether all numbers of parameters and statistics are finite; compiled once per model."""
-    backend = subject.backend
-    test = subject.steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
+    backend = trainable.backend
+    test = trainable.steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
     return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
 
 

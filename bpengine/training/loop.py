@@ -15,7 +15,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
 from bpengine.training.history import Epoch, History, Recorder
-from bpengine.training.memory.snapshots import Past
+from bpengine.training.memory.snapshots import Snapshots
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
@@ -53,7 +53,7 @@ class Trainer:
     stopped_by: str = ""
 
     def __post_init__(self, start: Callable[[], State]) -> None:
-        self._past = Past(self.backend, start, self._replay)
+        self._snapshots = Snapshots(self.backend, start, self._replay)
         self._best: tuple[float, int, State | None] = (float("inf"), 0, None)
         self._span, self._rows, self._seconds = 1, 0, 0.0
         self._state: State = {}  # empty while the backend has it
@@ -66,7 +66,7 @@ class Trainer:
 
         Raises NonFiniteError, and what a callback or a file raises; `left` then tells the state that remains.
         """
-        with self._past:
+        with self._snapshots:
             try:
                 self._run_epochs(progress)
             except KeyboardInterrupt:
@@ -84,7 +84,7 @@ class Trainer:
         return self._best[2] or (None if self._shown else self._state or None)
 
     def _run_epochs(self, progress: Progress) -> None:
-        self._state = self._past.state_before(0)
+        self._state = self._snapshots.state_before(0)
         while not self.stopped_by:
             began, first = time.perf_counter(), self.recorder.steps
             self._run_steps(first, self._until(first))
@@ -110,7 +110,7 @@ class Trainer:
 
     def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
-        self._past.note(done, self._state, self._require_finite)
+        self._snapshots.note(done, self._state, self._require_finite)
         given, self._state = self._state, {}  # dead after the run
         state, reports, rates = self._run(segment, given, done)
         self.recorder.add(reports, rates, segment.batch, segment.shares)
@@ -143,8 +143,8 @@ class Trainer:
 
     def _state_before(self, step: int) -> tuple[int, State]:
         """Return the state before a step, and its number; of an earlier step where the rows are not what they were."""
-        state = self._past.state_before(step)
-        return self._past.last(step) if self._changed else (step, state)
+        state = self._snapshots.state_before(step)
+        return self._snapshots.last(step) if self._changed else (step, state)
 
     def _recovered(self) -> State:
         """Return the state after the steps that were recorded; for who cannot wait for that, the last one kept.
@@ -154,7 +154,7 @@ class Trainer:
         try:
             step, state = self._state_before(self.recorder.steps)
         except KeyboardInterrupt:
-            step, state = self._past.last(self.recorder.steps)
+            step, state = self._snapshots.last(self.recorder.steps)
         self.recorder.cut(step)
         return state
 
@@ -197,7 +197,7 @@ class Trainer:
         self._shown = False
         if state is not self._state:
             self._state = state
-            self._past.keep(self.recorder.steps, state)  # running the steps again does not lead here
+            self._snapshots.keep(self.recorder.steps, state)  # running the steps again does not lead here
         return stop
 
     def _no_improvement(self, state: State, loss: float, number: int) -> bool:
@@ -246,15 +246,15 @@ class Trainer:
         What is not finite stays so, whatever is added to it: so that step is found by halving.
         """
         self._state = {}
-        good, bad = self._past.first, step
+        good, bad = self._snapshots.first, step
         while bad - good > 1:
             middle = (good + bad) // 2
-            good, bad = (middle, bad) if self.all_finite(self._past.state_before(middle)) else (good, middle)
+            good, bad = (middle, bad) if self.all_finite(self._snapshots.state_before(middle)) else (good, middle)
         good, state = self._state_before(good)
         if self._changed:
             return self._data_changed(good, state)
         cause = self._first_bad(state, good)
-        array = self._first_bad(self._past.state_before(bad), good)
+        array = self._first_bad(self._snapshots.state_before(bad), good)
         history = self.recorder.history("parameters not finite")
         told = f"First bad array: {cause}" if cause else "The gradient was finite, the update was not"
         problem = (

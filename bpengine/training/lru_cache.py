@@ -10,7 +10,7 @@ Made = TypeVar("Made")
 MOST = 64  # what is compiled for more fits of one model, each with other settings, is compiled anew
 
 
-class Recent(Generic[Made]):
+class LruCache(Generic[Made]):
     """Keeps what is made for up to `most` keys; beyond that, what was not asked for longest goes."""
 
     def __init__(self, most: int = MOST) -> None:

@@ -15,7 +15,7 @@ from bpengine.ops import Ops
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.updates import accumulation
 from bpengine.training.updates.sequential import of_parameters_alone, renewed
-from bpengine.training.updates.update import BoundRule, Exchange, alone, init_slots
+from bpengine.training.updates.update import BoundRule, Exchange, init_slots, no_exchange
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def init_state(ops: Ops, plan: StepPlan, params: Arrays, running: Arrays, counte
     return {"params": dict(params), "running": dict(running), "slots": slots, "counter": counter}
 
 
-def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = alone) -> Step:
+def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = no_exchange) -> Step:
     """Return step(state, rows, lr) -> (state, report).
 
     rows: x, target and, when samples are weighted, weights. lr: (1,). report: "loss" () before the update, "halt" (),

@@ -2,11 +2,11 @@
 
 import pytest
 
-from bpengine.benchmark.measurements import Result, disagreements, loss_tolerance, speed_ratio
+from bpengine.benchmark.measurements import ContenderResult, disagreements, loss_tolerance, speed_ratio
 
 
 def result(name, seconds, loss=1.0, steps=4):
-    made = Result(name, 0.5)
+    made = ContenderResult(name, 0.5)
     for taken in seconds:
         made.add(steps, {"seconds": taken, "loss": loss, "resident": None, "idle_cpu_seconds": 0.25})
     return made

@@ -30,7 +30,7 @@ def test_a_prefix_names_the_files(tmp_path):
 
 
 def test_failure_midway_leaves_nothing(tmp_path, monkeypatch):
-    real, calls = write_synthetic.release, []
+    real, calls = write_synthetic.drop_pages, []
 
     def fail_late(array):
         calls.append(len(list(tmp_path.iterdir())))
@@ -38,7 +38,7 @@ def test_failure_midway_leaves_nothing(tmp_path, monkeypatch):
             raise OSError("no space left on device")
         real(array)
 
-    monkeypatch.setattr(write_synthetic, "release", fail_late)
+    monkeypatch.setattr(write_synthetic, "drop_pages", fail_late)
     with pytest.raises(
         DataError, match=r"cannot write .*blobs_x.npy' and .*blobs_y.npy': no space left on device. Nothing was changed"
     ):
@@ -54,7 +54,7 @@ def test_interruption_leaves_the_old_files(tmp_path, monkeypatch):
     def interrupt(array):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(write_synthetic, "release", interrupt)
+    monkeypatch.setattr(write_synthetic, "drop_pages", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_synthetic.write("blobs", 200, tmp_path)
     assert [file.read_bytes() for file in old] == before

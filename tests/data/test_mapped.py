@@ -90,7 +90,7 @@ def test_only_the_bytes_of_announced_rows_are_asked_for(path: Path, monkeypatch:
     monkeypatch.setattr(row_file, "NEAR_BYTES", 6 * 28)
     file = RowFile.behind(np.load(path, mmap_mode="r"))
     assert file is not None
-    file.announce(runs_of(ROWS))
+    file.prefetch_rows(runs_of(ROWS))
     wanted = ((0, 10), (700, 702), (2998, 3000))
     assert asked == [(128 + a * 28, (b - a) * 28, os.POSIX_FADV_WILLNEED) for a, b in wanted]
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from bpengine.training.memory.prefetch import one_ahead
+from bpengine.training.memory.prefetch import prefetch
 
 
 def threads() -> int:
@@ -33,7 +33,7 @@ class Items:
 
 def test_items_come_in_their_order_from_another_thread() -> None:
     items = Items()
-    assert list(one_ahead(items)) == list(range(10))
+    assert list(prefetch(items)) == list(range(10))
     assert len(items.makers) == 1
     assert threading.get_ident() not in items.makers
     assert not threads()
@@ -41,7 +41,7 @@ def test_items_come_in_their_order_from_another_thread() -> None:
 
 def test_the_next_item_is_made_meanwhile_and_no_more_than_that() -> None:
     items = Items()
-    with closing(one_ahead(items)) as coming:
+    with closing(prefetch(items)) as coming:
         for i in coming:
             if i < 9:
                 assert items.made[i + 1].wait(10)
@@ -51,13 +51,13 @@ def test_the_next_item_is_made_meanwhile_and_no_more_than_that() -> None:
 def test_what_goes_wrong_in_the_thread_is_raised_in_its_turn() -> None:
     seen = []
     with pytest.raises(OSError, match="the disk is gone"):
-        seen += one_ahead(Items(fails_at=3))
+        seen += prefetch(Items(fails_at=3))
     assert seen == [0, 1, 2]
     assert not threads()
 
 
 def test_no_thread_is_left_when_the_reader_stops() -> None:
-    coming = one_ahead(Items())
+    coming = prefetch(Items())
     next(coming)
     assert threads() == 1
     coming.close()

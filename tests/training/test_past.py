@@ -181,7 +181,7 @@ def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.Mon
     monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(spill, "SMALL", 0)
     state, kept = {"w": np.zeros(3, np.float32)}, []
-    with snapshots.Past(get_backend("numpy"), dict, lambda state, start, stop: state) as way_back:
+    with snapshots.Snapshots(get_backend("numpy"), dict, lambda state, start, stop: state) as way_back:
         for step in range(400):
             way_back.note(step, state)
             kept.append(way_back.last(step)[0])

@@ -26,7 +26,7 @@ TOGETHER, MOST = 0.001, 64  # calls between two waits take about so many seconds
 CUPY_TF32 = 7  # cupy._core.COMPUTE_TYPE_TF32, which has no public name
 
 
-class Limits:
+class NumpyLimits:
     """The two measurements, with NumPy."""
 
     def __init__(self, device: str, precision: str) -> None:
@@ -103,7 +103,7 @@ class Limits:
         """Wait until what was begun has been done."""
 
 
-class CupyLimits(Limits):
+class CupyLimits(NumpyLimits):
     """The same with CuPy; in tf32 by a switch that CuPy keeps to itself."""
 
     def _library(self) -> Any:
@@ -117,7 +117,7 @@ class CupyLimits(Limits):
         self.xp.cuda.get_current_stream().synchronize()
 
 
-class TorchLimits(Limits):
+class TorchLimits(NumpyLimits):
     """The same with PyTorch; on a GPU all calls between two waits are one CUDA graph, so that launching them costs nothing."""
 
     def _library(self) -> Any:
@@ -153,10 +153,10 @@ class TorchLimits(Limits):
             self.xp.cuda.synchronize()
 
 
-def measuring(device: str, precision: str) -> Limits:
+def measuring(device: str, precision: str) -> NumpyLimits:
     """Return what measures on a device."""
     if device == "cpu":
-        return Limits(device, precision)
+        return NumpyLimits(device, precision)
     return (TorchLimits if find_spec("torch") else CupyLimits)(device, precision)
 
 

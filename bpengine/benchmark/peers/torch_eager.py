@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bpengine.backend import HostArray
-from bpengine.benchmark.inputs import Epoch, Sample, Weights
+from bpengine.benchmark.inputs import EpochOrder, Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import EPS
 
@@ -65,7 +65,7 @@ class TorchEager(Peer):
             event.record()
         self._synchronize()
 
-    def launch(self, epoch: Epoch) -> None:
+    def launch(self, epoch: EpochOrder) -> None:
         """Take each batch, and step."""
         order = None if epoch.order is None else self.brought(epoch.order)
         for i in range(epoch.steps):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from bpengine.benchmark.inputs import Epoch
+from bpengine.benchmark.inputs import EpochOrder
 from bpengine.benchmark.peers.torch_eager import TorchEager
 from bpengine.benchmark.workloads import EPS
 
@@ -42,7 +42,7 @@ class TorchGraph(TorchEager):
                         slot.zero_()
         self._synchronize()
 
-    def launch(self, epoch: Epoch) -> None:
+    def launch(self, epoch: EpochOrder) -> None:
         """Bring the order to the device, and replay; the losses of these steps are then in `losses`."""
         if epoch.order is not None:
             self._order.copy_(self.brought(epoch.order))

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
-from bpengine.benchmark.measurements import Outcome
+from bpengine.benchmark.measurements import RunMeasurements
 from bpengine.cli.commands.bench_files import Files, circumstances
-from bpengine.cli.output import columns, pairs, print_json, say, show
+from bpengine.cli.output import columns, key_value_table, print_json, say, show
 from bpengine.errors import ConfigError, unknown
 from bpengine.system import blas_overrides
 
@@ -72,7 +72,7 @@ def bench(
     processor = about["machine"]["GPU" if device == "gpu" else "CPU"]
     written = Files(out, processor, device, quick=quick, force=force, part=part) if files else None
 
-    def keep(outcome: Outcome) -> None:
+    def keep(outcome: RunMeasurements) -> None:
         if written:
             written.keep(record.make(plan, outcome, about))
 
@@ -140,7 +140,7 @@ def _print(made: dict[str, Any]) -> None:
         show(columns(report.heads(work), report.rows(work), left=1), *report.notes(work), "")
     show(columns(*report.starts(made), left=1), "", columns(*report.summary(made), left=1), "")
     absent = {**made["missing"], **made["left_out"]}
-    show(*(f"not run: {name}: {why}" for name, why in absent.items()), "", pairs(report.machine(made)))
+    show(*(f"not run: {name}: {why}" for name, why in absent.items()), "", key_value_table(report.machine(made)))
 
 
 class _Bar:

@@ -13,7 +13,7 @@ from typing import Any
 
 import bpengine as bp
 from bpengine.benchmark import figure, record, report
-from bpengine.cli.output import claim, say
+from bpengine.cli.output import require_writable, say
 from bpengine.system import blas, blas_overrides, hardware, nvidia_smi
 from bpengine.writing import write_whole
 
@@ -65,7 +65,7 @@ class Files:
         stem = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
         self.json, self.page, self.figure = (folder / f"{stem}{ending}" for ending in (".json", ".md", ".svg"))
         for path in (self.json, self.page, self.figure):
-            claim(path, force=force)
+            require_writable(path, force=force)
 
     def keep(self, made: dict[str, Any]) -> None:
         """Write the record of what has been run so far, in place of the one before it."""

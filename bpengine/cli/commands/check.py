@@ -13,7 +13,7 @@ from bpengine.check.gradientreport import Report
 from bpengine.check.report import Outcome
 from bpengine.check.verdict import GIVEN, PERTURBED
 from bpengine.cli import class_names, data_options, network_options
-from bpengine.cli.output import columns, pairs, print_json, show
+from bpengine.cli.output import columns, key_value_table, print_json, show
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
 from bpengine.streams import stream
@@ -113,6 +113,6 @@ def tell(found: Outcome, *, as_json: bool) -> None:
         print_json(found.to_dict())
     else:
         wrong = ["", *found.findings()] if found.findings() else []
-        show(found.verdict(), *wrong, "", *tables(found), pairs(found.notes()))
+        show(found.verdict(), *wrong, "", *tables(found), key_value_table(found.notes()))
     if not found.passed:
         raise typer.Exit(FAILED)

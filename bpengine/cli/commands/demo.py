@@ -11,7 +11,7 @@ from bpengine.backend import Availability
 from bpengine.check import autodiff_gradients, largest_difference
 from bpengine.cli import backend_status
 from bpengine.cli.exit_codes import Interrupted
-from bpengine.cli.output import columns, pairs, show
+from bpengine.cli.output import columns, key_value_table, show
 from bpengine.data import Dataset
 from bpengine.layers.layer import HostArrays
 
@@ -116,7 +116,7 @@ def _missing(states: dict[str, Availability]) -> list[tuple[str, str, str]]:
 
 def _print(digits: Digits, rows: list[tuple[str, ...]], missing: list[tuple[str, str, str]]) -> None:
     table = columns(HEADS, [*rows, *((name, reason, *"----") for name, reason, _ in missing)])
-    reasons = ("", pairs([(name, text) for name, _, text in missing])) if missing else ()
+    reasons = ("", key_value_table([(name, text) for name, _, text in missing])) if missing else ()
     facts = {"test": digits.test.rows, "train": digits.train.rows, "epochs": digits.epochs}
-    explained = pairs([(name, text.format(**facts)) for name, text in EXPLANATION])
+    explained = key_value_table([(name, text.format(**facts)) for name, text in EXPLANATION])
     show(table, *reasons, "", explained)

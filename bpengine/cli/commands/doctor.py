@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bpengine.backend import Availability
 from bpengine.cli import backend_status
-from bpengine.cli.output import pairs, print_json, show
+from bpengine.cli.output import key_value_table, print_json, show
 from bpengine.system import blas, blas_overrides, hardware
 
 HELP = """\
@@ -99,7 +99,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _warnings(cost: blas_overrides.Cost | None) -> list[str]:
+def _warnings(cost: blas_overrides.OverrideCost | None) -> list[str]:
     forced = [] if cost is None or cost.harmless else [cost.warning()]
     usable = int(hardware.cpu()["usable"])
     limits = [
@@ -121,10 +121,10 @@ def _cache_warnings(caches: Mapping[str, dict[str, Any]], states: Mapping[str, A
 
 def _print(found: dict[str, Any]) -> None:
     for title, rows in _sections(found).items():
-        show(Text(title, style="bold"), pairs([(f"  {name}", *cells) for name, *cells in rows]), "")
+        show(Text(title, style="bold"), key_value_table([(f"  {name}", *cells) for name, *cells in rows]), "")
     show(Text("Warnings" if found["warnings"] else "No warnings.", style="bold"))
     for warning in found["warnings"]:
-        show(pairs([("  !", warning)]))
+        show(key_value_table([("  !", warning)]))
 
 
 def _sections(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:

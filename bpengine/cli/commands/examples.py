@@ -14,7 +14,7 @@ import typer
 
 import bpengine as bp
 from bpengine import examples as room
-from bpengine.cli.output import columns, pairs, print_json, show
+from bpengine.cli.output import columns, key_value_table, print_json, show
 from bpengine.examples import Result, Row
 from bpengine.json_values import json_object
 from bpengine.visible import visible
@@ -86,9 +86,9 @@ def _print_all(results: list[Result]) -> None:
     notes = [(result.name, result.reason) for result in results if result.reason]
     failures = [(r.name, f"{row.quantity}: {row.note or 'differs'}") for r in results for row in r.failures]
     total = _counts(results)
-    show(columns(HEADS, [*rows, ("all", "differs" if failures else "", *_cells(total))]), "", pairs(notes))
+    show(columns(HEADS, [*rows, ("all", "differs" if failures else "", *_cells(total))]), "", key_value_table(notes))
     if failures:
-        show("", "Neither reproduced nor explained:", pairs([(f"  {name}", text) for name, text in failures]))
+        show("", "Neither reproduced nor explained:", key_value_table([(f"  {name}", text) for name, text in failures]))
 
 
 def _cells(counts: dict[str, int]) -> tuple[str, ...]:
@@ -108,14 +108,14 @@ def _print_one(result: Result) -> None:
     shown = [row for row in result.rows if row.published is not None or row.reproduced == "no"]
     notes = [(row.quantity, row.note) for row in result.rows if row.note]
     agreeing = sum(row.published is None and row.reproduced == "yes" for row in result.rows)
-    show(pairs([*facts, ("backend", f"{result.backend}, float64")]), "")
+    show(key_value_table([*facts, ("backend", f"{result.backend}, float64")]), "")
     if shown:
         show(columns(NUMBER_HEADS, [line for row in shown for line in _lines(row)]), "")
     if agreeing:
         show(f"{agreeing} quantities that were not published agree with an independent float64 computation.", "")
     for title, rows in (("Notes", notes), ("Errata", [("-", text) for text in result.errata])):
         if rows:
-            show(title, pairs([(f"  {head}", text) for head, text in rows]), "")
+            show(title, key_value_table([(f"  {head}", text) for head, text in rows]), "")
     if result.reason:
         show(f"Not reproducible: {result.reason}")
 

@@ -15,7 +15,7 @@ import typer
 
 import bpengine as bp
 from bpengine.cli import class_names, data_options
-from bpengine.cli.output import claim, say, scores_text
+from bpengine.cli.output import require_writable, say, scores_text
 from bpengine.data.validation.class_names import ClassName, name_text
 from bpengine.errors import ConfigError, DataError
 from bpengine.training.rows import classes_of
@@ -73,7 +73,7 @@ def _check(out: Path | None, *, force: bool, clash: bool) -> None:
     if out is not None:
         if out.suffix not in (".csv", ".npy"):
             raise ConfigError(f"--out requires a file that ends in .csv or .npy, got {str(out)!r}.")
-        claim(out, force=force)
+        require_writable(out, force=force)
 
 
 def _read(

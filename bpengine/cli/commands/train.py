@@ -13,7 +13,7 @@ import bpengine as bp
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands import train_figure
 from bpengine.cli.exit_codes import Interrupted
-from bpengine.cli.output import claim, pairs, print_json, scores_text, show
+from bpengine.cli.output import key_value_table, print_json, require_writable, scores_text, show
 from bpengine.cli.size_limits import copies
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
@@ -73,7 +73,7 @@ def train(
 ) -> None:
     """Train a network and print a summary."""
     if out is not None:
-        claim(out, force=force)
+        require_writable(out, force=force)
     if figure is not None:
         train_figure.check(figure, out, force=force)
     if patience is not None and test_fraction == 0:
@@ -89,15 +89,15 @@ def train(
         network_options.network(whole, hidden, named_loss, l2), backend, dtype, seed, copies=copies(update)
     )
     model.class_names = whole.class_names
-    run = Run(whole, rows, held_out, model, min(batch_size, rows.rows), out, figure)
+    run = TrainingRun(whole, rows, held_out, model, min(batch_size, rows.rows), out, figure)
     history, seconds = run.fit(epochs, optimizer=update, clip_norm=clip_norm, patience=patience)
     run.save(history)
     summary = run.summary(history, seconds)
-    print_json(summary) if as_json else show(pairs(_lines(summary)))
+    print_json(summary) if as_json else show(key_value_table(_lines(summary)))
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """One training run: the data, whole and split, the model, the rows per step, where it is saved and drawn."""
 
     whole: Dataset

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import bpengine as bp
-from bpengine.cli.output import claim
+from bpengine.cli.output import require_writable
 from bpengine.explain import figures
 
 File = Annotated[
@@ -25,7 +25,7 @@ def check(path: Path, out: Path | None, *, force: bool) -> None:
     """Refuse, before any work, a picture that could not be drawn or written; raise ConfigError that says why."""
     figures.require_matplotlib()
     figures.check_target(path, force=True)
-    claim(path, force=force, option="--figure")
+    require_writable(path, force=force, option="--figure")
     if out is not None and path.resolve() == out.resolve():
         raise bp.ConfigError(f"--figure and --out require two files, got {str(path)!r} for both.")
 

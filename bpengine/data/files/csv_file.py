@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from bpengine.data.dataset import Array
-from bpengine.data.files.npy import AnyPath, Arrays, existing, told_as
+from bpengine.data.files.npy import AnyPath, Arrays, as_data_error, existing
 from bpengine.data.files.table_columns import (
     MISSING,
     class_numbers,
@@ -38,7 +38,7 @@ class Layout(NamedTuple):
     names: tuple[str, ...]
 
 
-@told_as("CSV (text in UTF-8)")
+@as_data_error("CSV (text in UTF-8)")
 def read_csv(
     path: AnyPath, target: str | int | bool | None = None, header: bool | None = None, delimiter: str | None = None
 ) -> Arrays:

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 
 from bpengine.data.dataset import Array
-from bpengine.data.files.npy import AnyPath, existing, told_as
+from bpengine.data.files.npy import AnyPath, as_data_error, existing
 from bpengine.errors import DataError
 
 DTYPES = MappingProxyType({0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"})
@@ -34,7 +34,7 @@ class Header(NamedTuple):
         return math.prod(self.shape) * int(self.dtype[-1])
 
 
-@told_as("IDX")
+@as_data_error("IDX")
 def read_idx(path: AnyPath) -> Array:
     """Read an IDX file, compressed with gzip or not.
 

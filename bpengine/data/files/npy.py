@@ -36,7 +36,7 @@ class Arrays(NamedTuple):
     class_names: tuple[str, ...] | None = None
 
 
-def told_as(form: str) -> Callable[[Callable[Given, Returned]], Callable[Given, Returned]]:
+def as_data_error(form: str) -> Callable[[Callable[Given, Returned]], Callable[Given, Returned]]:
     """Let a reader of one file raise DataError naming it, whatever the libraries below raise at its bytes."""
 
     def wrapped(read: Callable[Given, Returned]) -> Callable[Given, Returned]:
@@ -60,14 +60,14 @@ def existing(path: AnyPath) -> Path:
 
     Raises: DataError when there is no such file.
     """
-    found = home_known(Path(path))
+    found = expand_home(Path(path))
     if found.is_file():
         return found
     kind = "is a folder" if found.is_dir() else "is no regular file" if found.exists() else "does not exist"
     raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
 
 
-def home_known(path: Path) -> Path:
+def expand_home(path: Path) -> Path:
     """Return the path with "~" and "~user" replaced by the folder they stand for.
 
     Raises: DataError when there is no such user, or the home of this one is not known.
@@ -79,7 +79,7 @@ def home_known(path: Path) -> Path:
         raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
 
 
-@told_as(".npy")
+@as_data_error(".npy")
 def read_npy(path: AnyPath, mmap: bool = True) -> Array:
     """Read one .npy file: memory-mapped and read-only, or into memory with `mmap=False`.
 
@@ -92,7 +92,7 @@ def read_npy(path: AnyPath, mmap: bool = True) -> Array:
         return numeric(np.lib.format.read_array(file, allow_pickle=False), path)
 
 
-@told_as(".npz")
+@as_data_error(".npz")
 def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y")) -> Arrays:
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 

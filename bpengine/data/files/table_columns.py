@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.dataset import Array
-from bpengine.data.files.npy import AnyPath, Arrays, existing, told_as
+from bpengine.data.files.npy import AnyPath, Arrays, as_data_error, existing
 from bpengine.data.validation.options import optional
 from bpengine.errors import ConfigError, DataError, unknown
 
@@ -73,7 +73,7 @@ def class_numbers(path: Path, text: Array, name: str, number: int) -> tuple[Arra
     return y.astype(np.int64), tuple(map(str, names))
 
 
-@told_as("Parquet")
+@as_data_error("Parquet")
 def read_parquet(path: AnyPath, target: str | int | bool | None = None) -> Arrays:
     """Read a Parquet table with pyarrow, by the rules of `read_csv`; x has the common dtype of its columns.
 

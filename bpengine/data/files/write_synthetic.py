@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bpengine.data.dataset import Array
 from bpengine.data.files.pair_stamps import Stamp
-from bpengine.data.mmap.pages import release
+from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.mmap.row_file import BLOCK_BYTES
 from bpengine.data.synthetic.generate import BLOCK, bind, empty_arrays, floating, recipe
 from bpengine.data.validation.options import whole
@@ -80,8 +80,8 @@ def _fill_by_chunks(fill: Callable[[Array, Array, int], None], x: Mapped, y: Map
         rows = x[start : start + chunk], y[start : start + chunk]
         fill(*rows, start)
         stamp.add(*rows)
-        release(x)
-        release(y)
+        drop_pages(x)
+        drop_pages(y)
     x.flush()
     y.flush()
     return stamp.finished()

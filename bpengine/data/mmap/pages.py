@@ -1,4 +1,4 @@
-"""The pages of arrays larger than memory: asked for before they are read, given back afterwards."""
+"""Memory pages of arrays mapped from files: fetched before they are read, dropped afterwards."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from bpengine.data.dataset import Array
 
-NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are read in one go
+NEAR_BYTES = 64 * 2**10  # rows no further apart are fetched together
 
 
-def release(array: Array) -> None:
-    """Give the memory pages of a memory-mapped array back to the system; the file keeps its contents.
+def drop_pages(array: Array) -> None:
+    """Drop the memory pages of a memory-mapped array; the file keeps its contents.
 
     Pages read from or written to a mapped file count as memory of this process until then. Does nothing for arrays in
     memory, for private copy-on-write maps (mode "c": their changes live only in these pages), and where the system
@@ -25,11 +25,11 @@ def release(array: Array) -> None:
         pages.madvise(mmap.MADV_DONTNEED)
 
 
-def announce(array: Array, rows: Array) -> None:
+def prefetch_rows(array: Array, rows: Array) -> None:
     """Tell the system which rows of a memory-mapped array will be read soon; `rows` are their numbers, ascending.
 
-    It then reads them all at once, and nothing else: left to itself it reads up to megabytes around each page that is
-    touched, one after the other. Does nothing where `release` does nothing.
+    It then fetches these rows together and nothing else; without this it fetches up to megabytes around each page that is
+    touched, one after the other. Does nothing where `drop_pages` does nothing.
     """
     pages = _pages(array)
     if pages is None or not len(rows) or array.strides[0] <= 0 or not hasattr(mmap, "MADV_WILLNEED"):
@@ -45,7 +45,7 @@ def announce(array: Array, rows: Array) -> None:
 
 
 def owner_of(array: Array) -> np.memmap[Any, Any] | None:
-    """Return the memory-mapped array that an array looks into; None for arrays in memory and private copy-on-write maps."""
+    """Return the memory-mapped array that an array is a view of; None for arrays in memory and private copy-on-write maps."""
     owner: object = array
     while owner is not None and not isinstance(owner, np.memmap):
         owner = getattr(owner, "base", None)
@@ -53,6 +53,6 @@ def owner_of(array: Array) -> np.memmap[Any, Any] | None:
 
 
 def _pages(array: Array) -> mmap.mmap | None:
-    """Return the map an array looks into, None where it has no owner."""
+    """Return the map that holds an array, None for an array in memory."""
     pages = getattr(owner_of(array), "_mmap", None)
     return pages if isinstance(pages, mmap.mmap) else None

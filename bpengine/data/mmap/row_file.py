@@ -1,7 +1,7 @@
-"""The file behind a memory map, so that rows can be read from it without touching a page of the map.
+"""Rows read from the file behind a memory map, without touching a page of the map.
 
-Through the map, every few pages cost a fault beside the copy, up to megabytes around each count as memory of this process,
-and all of it is to be given back.
+Reading through the map costs a page fault every few pages beside the copy, and up to megabytes around each page count as
+memory of this process until they are dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bpengine.data.dataset import Array
-from bpengine.data.mmap.pages import owner_of, release
+from bpengine.data.mmap.pages import drop_pages, owner_of
 from bpengine.errors import DataError
 
 MAPS = Path("/proc/self/maps")  # Linux: which file lies at which address
@@ -26,7 +26,7 @@ NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are asked for in one g
 
 
 class Place(NamedTuple):
-    """Where an address lies in a file: the file's identity (device, inode), the position, and the end of the mapped part."""
+    """The file behind an address: its identity (device, inode), the position in it, and the address where the map ends."""
 
     file: tuple[str, str]
     position: int
@@ -42,10 +42,10 @@ class RowFile:
 
     @classmethod
     def behind(cls, array: Array) -> RowFile | None:
-        """Return the file of a memory-mapped array, None where it cannot be told or is not read row by row.
+        """Return the file of a memory-mapped array; None where the system does not say which, or rows are not contiguous.
 
-        The file of that name may be another by now. It is taken only if it is the very one that is mapped.
-        Raises DataError when it has become shorter: to touch the pages that it lacks would end the process.
+        The file of that name may have been replaced since. It is used only if it is the very one that is mapped.
+        Raises DataError when it has become shorter: touching a page that it lacks would end the process.
         """
         owner = owner_of(array)
         if owner is None or not owner.filename or not array.ndim or not array.nbytes or not array.flags.c_contiguous:
@@ -57,20 +57,22 @@ class RowFile:
             descriptor = os.open(owner.filename, os.O_RDONLY)
         except OSError:
             return None
-        file = cls(descriptor, place.position, array.nbytes // len(array))  # which closes it, whatever comes
+        file = cls(descriptor, place.position, array.nbytes // len(array))  # it closes the descriptor, also on an error
         size, same = os.fstat(descriptor).st_size, _mapped_as(descriptor) == place.file
         if size < place.position + array.nbytes and (same or not size):
             raise _shorter(size)
         return file if same and place.end >= array.ctypes.data + array.nbytes else None
 
-    def announce(self, runs: Array) -> None:
-        """Tell the system that these runs of rows (see `runs_of`) will be read soon: the disk may fetch them all."""
+    def prefetch_rows(self, runs: Array) -> None:
+        """Tell the system that these runs of rows (see `runs_of`) will be read soon, so that the disk fetches them all."""
         bytes_ = self._bytes(runs)
         apart = np.flatnonzero(bytes_[1:, 0] - bytes_[:-1, 1] > NEAR_BYTES)
         starts, stops = bytes_[np.append(0, apart + 1), 0], bytes_[np.append(apart, len(runs) - 1), 1]
         with suppress(OSError):  # it is only advice
             for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
                 os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
+
+    announce = prefetch_rows  # its earlier name
 
     def read(self, runs: Array, target: Array) -> None:
         """Copy these runs of rows (see `runs_of`) into `target` (rows, ...), one after the other.
@@ -86,12 +88,12 @@ class RowFile:
                 start, filled = start + count, filled + count
 
     def _bytes(self, runs: Array) -> Array:
-        """Return the parts (start, stop) of the file in which runs of rows lie."""
+        """Return (start, stop) in bytes of the file for each run of rows."""
         return runs.astype(np.int64) * self._row_bytes + self._position
 
 
 def blocks(array: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (first row, rows) for consecutive pieces of at most 32 MiB (at least one row), each gone when the next comes.
+    """Yield (first row, rows) for consecutive pieces of at most 32 MiB (at least one row), each valid until the next.
 
     Raises DataError when the array is mapped from a file that has become shorter.
     """
@@ -105,11 +107,11 @@ def blocks(array: Array) -> Iterator[tuple[int, Array]]:
             yield start, buffer[: stop - start]
         else:
             yield start, array[start:stop]
-            release(array)
+            drop_pages(array)
 
 
 def in_memory(array: Array) -> Array:
-    """Return an array that is mapped from a file as one in memory; any other as it is.
+    """Return a memory-mapped array as a copy in memory; any other array itself.
 
     Raises DataError when the file has become shorter.
     """
@@ -129,13 +131,13 @@ def _shorter(end: int) -> DataError:
 
 
 def runs_of(rows: Array) -> Array:
-    """Return the runs (n, 2) of consecutive numbers among row numbers that ascend: the first, and the one after the last."""
+    """Return (start, stop) of each run of consecutive numbers (n, 2) in ascending row numbers; `stop` is excluded."""
     ends = np.flatnonzero(np.diff(rows) != 1)
     return np.stack([rows[np.append(0, ends + 1)], rows[np.append(ends, len(rows) - 1)] + 1], axis=1)
 
 
 def _place_of(address: int) -> Place | None:
-    """Look up what is mapped at an address; None where the system does not say, or when it is no file."""
+    """Return which file is mapped at an address; None where the system does not say, or no file is."""
     try:
         lines = MAPS.read_text().splitlines()
     except OSError:
@@ -149,7 +151,7 @@ def _place_of(address: int) -> Place | None:
 
 
 def _mapped_as(descriptor: int) -> tuple[str, str] | None:
-    """Return the identity under which an open file is mapped: a layered file system may call it otherwise in `fstat`."""
+    """Return the identity under which an open file is mapped: on a layered file system `fstat` may report another."""
     try:
         first = np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8, 1)
     except (OSError, ValueError):  # no file that can be mapped, or an empty one

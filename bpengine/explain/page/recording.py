@@ -17,7 +17,7 @@ from bpengine.explain.trace import Trace
 from bpengine.explain.words import LANGUAGES, words
 from bpengine.kernels import KERNELS
 from bpengine.ops import known
-from bpengine.training.fit import Fit
+from bpengine.training.fit import FitSettings
 from bpengine.training.optimizers import Optimizer, make_optimizer
 
 ROWS, TERMS = 8, 10  # of the batch, and of one sum, that are shown
@@ -47,7 +47,7 @@ def page(
     Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
     """
     words(lang)
-    Fit(optimizer=optimizer, steps=steps)  # checks both as a fit would
+    FitSettings(optimizer=optimizer, steps=steps)  # checks both as a fit would
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
     first = next(run)

@@ -1,4 +1,4 @@
-"""One ahead: the next item is made in a thread while the current one is in use."""
+"""Prefetch: a thread makes the next item while the current one is in use. A file of its own: it knows nothing of batches."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def one_ahead(items: Iterable[Item]) -> Generator[Item]:
-    """Yield the items; a thread makes one while the one before it is in use, so two are there at a time and no more.
+def prefetch(items: Iterable[Item]) -> Generator[Item]:
+    """Yield the items; a thread makes each one while the one before it is in use, so at most two exist at a time.
 
-    What goes wrong in the thread is raised here, in its turn. The thread is gone when the last item has been used, and
-    after `close()`, which waits for an item that is being made.
+    An exception in the thread is re-raised when its item is due. The thread ends after the last item, or with `close()`,
+    which waits for an item that is being made.
     """
     source = iter(items)
 
@@ -23,6 +23,6 @@ def one_ahead(items: Iterable[Item]) -> Generator[Item]:
 
     with ThreadPoolExecutor(1, "bpengine-ahead") as thread:
         coming = thread.submit(make)
-        while made := coming.result():
+        while item := coming.result():
             coming = thread.submit(make)
-            yield made.pop()
+            yield item.pop()

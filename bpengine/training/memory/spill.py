@@ -1,4 +1,4 @@
-"""A shelf for arrays: small ones are kept in memory, large ones in files without a name."""
+"""Spill: arrays stored for later, small ones in memory, large ones in temporary files without a name."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_
 
 from bpengine.backend import Backend, HostArray
 
-SMALL = 2**20  # bytes that may be held twice more
+SMALL = 2**20  # bytes up to which copies in memory cost little
 
 
-class Kept:
-    """A tree that a shelf keeps: a call gives it again, each time as arrays of its own."""
+class StoredTree:
+    """A stored tree: a call loads a fresh copy of it."""
 
     def __init__(self, load: Callable[[], Any], last: Callable[[], Any]) -> None:
         self._load, self._last = load, last
@@ -28,17 +28,17 @@ class Kept:
         return self._load()
 
     def for_good(self) -> Any:
-        """Return the tree to who keeps it, for the last time; it needs no memory where there is none."""
+        """Return the tree for the last time; where memory is short, as a map of its file, which needs none."""
         try:
             return self._load()
         except MemoryError:
             return self._last()
 
 
-class Shelf:
-    """Keeps trees of arrays of one backend, until the end of the `with` block.
+class SpillStore:
+    """Stores trees of arrays of one backend until the end of the `with` block.
 
-    The files vanish at the end of the block, or with the process. Where files cannot be written, memory is used.
+    The files are deleted at the end of the block, or with the process. Where files cannot be written, memory is used.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -46,27 +46,27 @@ class Shelf:
         self._files: dict[str, IO[bytes]] = {}
         self._on_disk = True
 
-    def __enter__(self) -> Shelf:
+    def __enter__(self) -> SpillStore:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def is_large(self, tree: Any) -> bool:
-        """Say whether the arrays of a tree would go to a file."""
+        """Say whether the arrays of a tree are large enough to be spilled to a file."""
         return _size(tree) * np.dtype(self._backend.dtype).itemsize > SMALL
 
-    def keep(self, tree: Any, place: str) -> Kept:
-        """Keep a tree in place of what was kept there; return what gives it again."""
+    def keep(self, tree: Any, place: str) -> StoredTree:
+        """Store a tree under `place`, replacing the last one; return a function that loads a fresh copy."""
         if self._on_disk and self.is_large(tree):
             try:
                 return self._write(tree, place)
-            except OSError:  # a full disk, or none
+            except OSError:  # the disk is full, or files cannot be written: use memory from now on
                 self._on_disk = False
         held = self._backend.copy(tree)
-        return Kept(lambda: self._backend.copy(held), lambda: held)
+        return StoredTree(lambda: self._backend.copy(held), lambda: held)
 
-    def _write(self, tree: Any, place: str) -> Kept:
+    def _write(self, tree: Any, place: str) -> StoredTree:
         file = self._files[place] = self._files.get(place) or self._new_file()
         file.seek(0)
         form = _mapped(lambda leaf: np.save(file, self._backend.to_numpy(leaf), allow_pickle=False), tree)
@@ -76,18 +76,18 @@ class Shelf:
             return _mapped(lambda _: self._backend.asarray(np.load(file, allow_pickle=False)), form)
 
         def map_in() -> Any:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # which outlives the file
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # stays valid when the file is closed
             file.seek(0)
             return _mapped(lambda _: self._backend.asarray(_array_in(memory, file), copy=False), form)
 
-        return Kept(load, map_in)
+        return StoredTree(load, map_in)
 
     def _new_file(self) -> IO[bytes]:
         return self._open.enter_context(tempfile.TemporaryFile(prefix="bpengine-", buffering=0))
 
 
 def _array_in(memory: mmap.mmap, file: IO[bytes]) -> HostArray:
-    """Return the array that begins where a .npy file is read, as a part of its memory map, and go on behind it."""
+    """Return the next array of a .npy file as a part of its memory map, and move the file's position behind it."""
     read_header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[read_magic(file)]
     shape, in_columns, dtype = read_header(file)
     start, count = file.tell(), prod(shape)
@@ -97,7 +97,7 @@ def _array_in(memory: mmap.mmap, file: IO[bytes]) -> HostArray:
 
 
 def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """Return a tree of the same form with the results for its leaves."""
+    """Return a tree of the same form with function(leaf) in place of each leaf."""
     if isinstance(tree, dict):
         return {key: _mapped(function, value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):

@@ -14,14 +14,14 @@ from bpengine.errors import NonFiniteError, number
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
-from bpengine.training.lru_cache import Recent
+from bpengine.training.lru_cache import LruCache
 from bpengine.training.optimizers import Optimizer
 
 Exchange = Callable[[Arrays], Arrays]
 Slots = dict[str, list[Array]]
 
 
-def alone(gradients: Arrays) -> Arrays:
+def no_exchange(gradients: Arrays) -> Arrays:
     """Return the gradients as they are: one process has nobody to exchange them with."""
     return gradients
 
@@ -39,7 +39,7 @@ class BoundRule:
     optimizer: Optimizer
     ops: Ops
     clip_norm: float | None = None
-    exchange: Exchange = alone
+    exchange: Exchange = no_exchange
     _rule: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Applied:
     slots: Slots
     counter: Array
     count: int
-    compiled: Recent[Callable[..., Any]]
+    compiled: LruCache[Callable[..., Any]]
 
 
 def apply(
@@ -91,7 +91,7 @@ def apply(
         number(clip_norm, "apply_gradients", "clip_norm", low=0, above=True)
     if before is None or before.rule != optimizer.rule:
         counter = backend.asarray(np.zeros(2, np.uint32))
-        before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0, Recent())
+        before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0, LruCache())
     run = before.compiled.get(clip_norm, lambda: backend.compile(_counted(BoundRule(optimizer, ops, clip_norm))))
     rate = backend.asarray(optimizer.schedule(np.array([before.count])), backend.dtype)
     state = {"params": params, "slots": before.slots, "counter": before.counter}

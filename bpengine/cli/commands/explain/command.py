@@ -14,7 +14,7 @@ from bpengine.cli.commands.check import FAILED
 from bpengine.cli.commands.explain import figure as drawn_figure
 from bpengine.cli.commands.explain import html_page
 from bpengine.cli.commands.explain.subject import Subject, fresh, swept
-from bpengine.cli.output import claim, print_json, say, show
+from bpengine.cli.output import print_json, require_writable, say, show
 from bpengine.cli.whole_numbers import number_or_name
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, verify, write_receipt
@@ -113,7 +113,7 @@ def explain(
     picture = None if figure is None else drawn_figure.check(figure, wanted, out)
     for path, option in ((receipt, "--receipt"), (out, "--out"), (html, "--html")):
         if path is not None:
-            claim(path, force=force, option=option)
+            require_writable(path, force=force, option=option)
     subject = _subject(sources or [], data, target, layers, activation, loss, backend, dtype, rows, seed)
     model, x, y, _ = subject
     told: Any
