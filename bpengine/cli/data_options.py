@@ -1,4 +1,4 @@
-"""Where rows come from: FILE_OR_NAME and --target, as `train` and `predict` understand them."""
+"""Options for data: FILE_OR_NAME and --target, and the rows they stand for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bpengine.data import Dataset
 from bpengine.data.files.npy import expand_home
 from bpengine.errors import ConfigError, DataError
 from bpengine.losses import Loss
+from bpengine.streams import stream
 from bpengine.system import hardware
 
 TASKS = {"classes": "classification", "values": "regression"}
@@ -68,8 +69,16 @@ def split(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset 
         raise DataError(f"{error} --test-fraction 0 trains on all rows.") from None
 
 
+def draw_rows(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most `rows` rows of inputs and targets, drawn at random, in their order."""
+    chosen = np.sort(stream("check rows", seed).permutation(len(x))[:rows])
+    return np.asarray(x[chosen]), np.asarray(y[chosen])
+
+
 def inputs(source: str, target: str | None, *, no_target: bool) -> np.ndarray:
     """Return the inputs alone; of array files no targets are needed."""
-    if source in data.names() or not expand_home(Path(source)).exists():  # `load` tells a wrong name from a lost file
+    if (
+        source in data.names() or not expand_home(Path(source)).exists()
+    ):  # `load` says whether the name or the file is wrong
         return load(source, target, None).x
     return data.read_arrays(source, False if no_target else None if target is None else column(target)).x

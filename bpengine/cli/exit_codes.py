@@ -21,6 +21,7 @@ from bpengine.cli.visible_streams import Gone
 from bpengine.errors import BpError, nearest
 from bpengine.visible import visible
 
+FAILED: Final = 1
 MISTAKE: Final = 2
 FAULT: Final = 3
 INTERRUPTED: Final = 130

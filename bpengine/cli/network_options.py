@@ -1,4 +1,4 @@
-"""From options to a network: the options that several commands share, and what is made of them."""
+"""Options for networks, shared by several commands, and the network, model and optimizer they stand for."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ def network(data: Dataset, hidden: list[Layer], loss: bp.Loss | None, l2: float)
         last = "softmax"
     penalties = [bp.L2(l2)] if l2 != 0 else []
     return bp.Network(data.features, [*hidden, bp.Dense(outputs, last)], loss, penalties)
+
+
+def fresh_network(data: Dataset, layers: str, activation: str, loss: bp.Loss | None) -> bp.Network:
+    """Return a network for a data set, not trained, without dropout and penalties."""
+    return network(data, hidden_layers(layers, activation, 0.0), loss, 0.0)
 
 
 def model(network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2) -> bp.Model:

@@ -1,1 +1,4 @@
-"""The commands of `bpengine`, one file each; bench_files, train_figure and explain/ hold what only one of them needs."""
+"""The commands of `bpengine`: one file each, and explain/, which is larger.
+
+bench_files: what `bench` writes. check_report: how `check` and `compare` print. training_run: one run of `train`.
+"""

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
 from bpengine.benchmark.measurements import RunMeasurements
 from bpengine.cli.commands.bench_files import Files, circumstances
+from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, say, show
 from bpengine.errors import ConfigError, unknown
 from bpengine.system import blas_overrides
@@ -82,7 +83,7 @@ def bench(
     if written:
         written.write(made)
     if not record.sound(made):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def make_plan(

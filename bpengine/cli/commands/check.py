@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
 import bpengine as bp
 from bpengine import data
-from bpengine.check.gradientreport import Report
-from bpengine.check.report import Outcome
-from bpengine.check.verdict import GIVEN, PERTURBED
 from bpengine.cli import class_names, data_options, network_options
-from bpengine.cli.output import columns, key_value_table, print_json, show
-from bpengine.data import Dataset
+from bpengine.cli.commands.check_report import print_report
 from bpengine.errors import ConfigError
-from bpengine.streams import stream
 
 HELP = """\
 Check the hand-written gradients of a network, or of one kernel, against independent oracles.
@@ -33,7 +27,6 @@ Examples:
   bpengine check model.safetensors people.csv --target income --json
   bpengine check --kernel softmax_cross_entropy
 """
-FAILED = 1
 
 
 def check(
@@ -59,60 +52,32 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check and print the report."""
-    given = sources or []
+    names = sources or []
     if kernel is not None:
-        if given:
+        if names:
             raise ConfigError(
-                f"--kernel checks a kernel without data, got {' '.join(given)} as well. Drop one of them."
+                f"--kernel checks a kernel without data, got {' '.join(names)} as well. Drop one of them."
             )
-        tell(bp.check_gradients(kernel, seed=seed), as_json=as_json)
+        print_report(bp.check_gradients(kernel, seed=seed), as_json=as_json)
         return
-    if not 1 <= len(given) <= 2:
-        got = f"{len(given)} names: {' '.join(given)}" if given else "none"
-        raise ConfigError(f"check requires [MODEL] FILE_OR_NAME, got {got}. For example: bpengine check iris.")
-    if len(given) == 1 and given[0].endswith(".safetensors"):
-        raise ConfigError(f"check requires rows beside the model {given[0]}: bpengine check {given[0]} FILE_OR_NAME.")
+    _require_rows(names)
     named = bp.Loss(loss) if loss else None
-    if len(given) == 2:
-        model = bp.load(given[0], backend)
-        found = data_options.load(given[1], target, model.network.loss)
-        x, y = draw(found.x, class_names.renumbered(found, model.class_names), rows, seed)
+    if len(names) == 2:
+        model = bp.load(names[0], backend)
+        dataset = data_options.load(names[1], target, model.network.loss)
+        y = class_names.renumbered(dataset, model.class_names)
     else:
-        found = data_options.load(given[0], target, named)
-        model = network_options.model(fresh(found, layers, activation, named), backend, dtype, seed)
-        x, y = draw(found.x, found.y, rows, seed)
-    tell(model.check(x, y, seed=seed), as_json=as_json)
+        dataset = data_options.load(names[0], target, named)
+        network = network_options.fresh_network(dataset, layers, activation, named)
+        model, y = network_options.model(network, backend, dtype, seed), dataset.y
+    x, y = data_options.draw_rows(dataset.x, y, rows, seed)
+    print_report(model.check(x, y, seed=seed), as_json=as_json)
 
 
-def fresh(found: Dataset, layers: str, activation: str, loss: bp.Loss | None) -> bp.Network:
-    """Return a network for a data set, not trained."""
-    return network_options.network(found, network_options.hidden_layers(layers, activation, 0.0), loss, 0.0)
-
-
-def draw(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return some rows, drawn at random, in their order."""
-    chosen = np.sort(stream("check rows", seed).permutation(len(x))[:rows])
-    return np.asarray(x[chosen]), np.asarray(y[chosen])
-
-
-def tables(found: Outcome) -> list[Any]:
-    """Return the table of an outcome; of gradients one for each point, which fits into a terminal."""
-    if not isinstance(found, Report):
-        return [columns(found.heads, found.rows()), ""]
-    heads, parts = [head for head in found.heads if head != "point"], []
-    for point in (GIVEN, PERTURBED):
-        if rows := found.rows_at(point):
-            named = [f"at the {point} point:"] if point == PERTURBED else []
-            parts += [*named, columns(heads, rows), ""]
-    return parts
-
-
-def tell(found: Outcome, *, as_json: bool) -> None:
-    """Print a report as text or JSON; end with exit code 1 where something does not agree."""
-    if as_json:
-        print_json(found.to_dict())
-    else:
-        wrong = ["", *found.findings()] if found.findings() else []
-        show(found.verdict(), *wrong, "", *tables(found), key_value_table(found.notes()))
-    if not found.passed:
-        raise typer.Exit(FAILED)
+def _require_rows(names: list[str]) -> None:
+    """Raise ConfigError unless one name says where the rows are, after that of a model file if there is one."""
+    if not 1 <= len(names) <= 2:
+        got = f"{len(names)} names: {' '.join(names)}" if names else "none"
+        raise ConfigError(f"check requires [MODEL] FILE_OR_NAME, got {got}. For example: bpengine check iris.")
+    if len(names) == 1 and names[0].endswith(".safetensors"):
+        raise ConfigError(f"check requires rows beside the model {names[0]}: bpengine check {names[0]} FILE_OR_NAME.")

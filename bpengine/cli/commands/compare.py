@@ -8,7 +8,7 @@ import typer
 
 import bpengine as bp
 from bpengine.cli import data_options, network_options
-from bpengine.cli.commands.check import draw, fresh, tell
+from bpengine.cli.commands.check_report import print_report
 from bpengine.cli.size_limits import copies, require_room
 
 HELP = """\
@@ -43,9 +43,9 @@ def compare(
     """Compare and print the table."""
     names = [name.strip() for name in backends.split(",")]
     named, update = bp.Loss(loss) if loss else None, network_options.optimizer(optimizer, learning_rate)
-    found = data_options.load(source, target, named)
-    network = fresh(found, layers, activation, named)
+    dataset = data_options.load(source, target, named)
+    network = network_options.fresh_network(dataset, layers, activation, named)
     require_room(network, dtype, copies=copies(update))
-    x, y = draw(found.x, found.y, rows, seed)
-    told = bp.compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
-    tell(told, as_json=as_json)
+    x, y = data_options.draw_rows(dataset.x, dataset.y, rows, seed)
+    report = bp.compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
+    print_report(report, as_json=as_json)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from bpengine.backend import Availability
 from bpengine.cli import backend_status
+from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
 from bpengine.system import blas, blas_overrides, hardware
 
@@ -51,7 +52,7 @@ def doctor(
     else:
         _print(found)
     if not found["backends"]["numpy"]["ready"] or any(one["trouble"] for one in cleared):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _clear() -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ import typer
 
 import bpengine as bp
 from bpengine import examples as room
+from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, show
 from bpengine.examples import Result, Row
 from bpengine.json_values import json_object
@@ -53,7 +54,7 @@ def examples(
     else:
         _print_all(results)
     if any(result.failures for result in results):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _run(names: tuple[str, ...], backend: str) -> Iterator[Result]:
