@@ -3,6 +3,7 @@
 import json
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,12 +103,20 @@ def test_a_process_that_fails_is_described(monkeypatch):
     assert cost.ratio is None
 
 
-def test_openblas_is_asked_without_threadpoolctl_too(monkeypatch, blas):
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    asked = room.library()
-    assert asked["name"] == blas["name"]
-    if "openblas" in str(blas["name"]):
-        assert (asked["kernel"], asked["threads"]) == (blas["kernel"], blas["threads"])
+def test_the_blas_of_numpy_is_the_loaded_one(blas):
+    assert blas["name"]
+    if "openblas" in str(blas["name"]) and sys.platform == "linux":
+        assert blas["threads"] >= 1
+        assert blas["kernel"]
+        assert blas["file"] in Path("/proc/self/maps").read_text()
+
+
+def test_what_is_not_known_of_a_blas_is_unknown(cli, monkeypatch):
+    """Accelerate, say, of which threadpoolctl knows nothing."""
+    monkeypatch.setattr(room, "threadpool_info", lambda: [{"user_api": "openmp", "num_threads": 3, "filepath": "x"}])
+    known = room.library()
+    assert (known["kernel"], known["threads"], known["file"]) == (None, None, None)
+    assert "unknown, unknown threads" in cli("doctor").out
 
 
 def test_a_broken_plug_in_breaks_nothing(monkeypatch, cli):
