@@ -44,7 +44,7 @@ def test_step(benchmark: Any, sample: Sample, backend: Backend) -> None:
         for i, layer in enumerate(sample.initial)
         for n, a in zip(names, layer, strict=True)
     }
-    plan = StepPlan(work.rule(), tuple(params), "simultaneous", None, None, None, track_step_size=False)
+    plan = StepPlan(optimizer=work.rule(), trained=tuple(params), update="simultaneous", track_step_size=False)
     state = init_state(ops, plan, params, {}, backend.asarray(np.array([0, 0], np.uint32)))
     rows = backend.asarray(sample.x[: work.batch]), backend.asarray(sample.y[: work.batch])
     rate = backend.asarray(np.array([work.rate], work.dtype))

@@ -242,8 +242,9 @@ class Model:
         parameter is not finite: the model then keeps its last good parameters.
         """
         fit = FitSettings(
-            optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
-            track_step_size, freeze, accumulate,
+            optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, validation=validation, only=only,
+            update=update, clip_norm=clip_norm, stop=stop, shuffle=shuffle, callbacks=callbacks, progress=progress,
+            track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
         )  # fmt: skip
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         with SpillStore(self.backend) as store:
@@ -290,9 +291,10 @@ class Model:
 
     def _subject(self, arrays: Callable[[], State]) -> Trainable:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
-        names, evaluate = tuple(self._params), self._evaluator.evaluate
-        running = tuple(self._running)
-        return Trainable(self.network, self.backend, self._ops, names, arrays, seed, evaluate, self._steps, running)
+        return Trainable(
+            network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
+            running=tuple(self._running), arrays=arrays, seed=seed, evaluate=self._evaluator.evaluate, steps=self._steps,
+        )  # fmt: skip
 
     def _on_epoch(self, fit: FitSettings) -> OnEpoch:
         def on_epoch(state: State, epoch: Epoch) -> tuple[bool, State]:

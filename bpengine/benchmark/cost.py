@@ -123,7 +123,7 @@ def step_cost(sample: Sample) -> StepCost:
 
 def _plan(work: Workload) -> StepPlan:
     names = tuple(f"{i}.{name}" for i in range(len(work.sizes) - 1) for name in ("weight", "bias"))
-    return StepPlan(work.rule(), names, "simultaneous", None, None, None, track_step_size=False)
+    return StepPlan(optimizer=work.rule(), trained=names, update="simultaneous", track_step_size=False)
 
 
 def _costs(calls: Iterable[Call]) -> Iterator[CallCost]:

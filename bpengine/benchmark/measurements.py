@@ -20,7 +20,7 @@ from bpengine.benchmark.workloads import Workload
 REDUCED_EPS = 2.0**-18
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ContenderResult:
     """One contender on one workload: the seconds of each turn, the loss it reached and the memory it held then.
 
@@ -73,7 +73,7 @@ class ContenderResult:
         return max(self.losses, key=lambda loss: abs(loss - self.losses[0]))
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trial:
     """One workload: what a step of it costs, what came of each contender, who failed and why, and the memory watched."""
 

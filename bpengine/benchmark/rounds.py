@@ -32,7 +32,7 @@ class Rounds:
             try:
                 first = process.ask(do="load", workload=self.workload.to_dict(), folder=folder)
                 self.results[name] = ContenderResult(
-                    name, first["first_seconds"], precision=process.contender.precision
+                    name=name, first_seconds=first["first_seconds"], precision=process.contender.precision
                 )
             except WorkerFailed as error:
                 self._fail(name, error)

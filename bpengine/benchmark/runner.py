@@ -130,4 +130,12 @@ def _trial(
         lambda number: tell(f"round {number + 1} {told}", 0.3 + 0.6 * number / plan.rounds),
     )
     clocks = nvidia_smi.ask(nvidia_smi.STATE) if plan.device == "gpu" else {}
-    return Trial(workload, steps, cost, rounds.results, rounds.failures, {}, clocks)
+    return Trial(
+        workload=workload,
+        steps=steps,
+        cost=cost,
+        results=rounds.results,
+        failures=rounds.failures,
+        memory={},
+        clocks=clocks,
+    )

@@ -82,11 +82,12 @@ class _Place:
         part = f"after {setup.steps} steps"
         if not self.params:
             return {}
-        fit = FitSettings(setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
+        fit = FitSettings(optimizer=setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
         own = {"params": self.params, "running": self.running}
         subject = Trainable(
-            setup.network, backend, self.ops, tuple(self.params), lambda: backend.copy(own), setup.seed, lambda *_: {}
-        )
+            network=setup.network, backend=backend, ops=self.ops, names=tuple(self.params),
+            arrays=lambda: backend.copy(own), seed=setup.seed, evaluate=lambda *_: {},
+        )  # fmt: skip
         trainer = fit.trainer(subject, setup.rows, None)
         try:
             with fit.bar() as bar:

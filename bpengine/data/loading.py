@@ -62,24 +62,27 @@ def _from_file(
 ) -> Dataset:
     if task is not None and task not in TASKS:
         raise unknown("task", task, TASKS)
-    found = read_arrays(path, target, **options)
-    if found.y is None:
+    arrays = read_arrays(path, target, **options)
+    if arrays.y is None:
         hint = 'Give the targets: target="y.npy", or a column. Without targets use read_arrays.'
         raise DataError(f"load requires targets, got only inputs from {os.fspath(path)}. {hint}")
-    flat = found.y[:, 0] if found.y.ndim == 2 and found.y.shape[1] == 1 and task == "classification" else found.y
-    y, class_names, task = _targets(found, flat, task)
-    features = column_names(found.feature_names, found.x.shape[1])
-    return Dataset(Path(path).name, found.x, as_targets(y, task), features, class_names, task, os.fspath(path))
+    flat = arrays.y[:, 0] if arrays.y.ndim == 2 and arrays.y.shape[1] == 1 and task == "classification" else arrays.y
+    y, class_names, task = _targets(arrays, flat, task)
+    features = column_names(arrays.feature_names, arrays.x.shape[1])
+    return Dataset(
+        name=Path(path).name, x=arrays.x, y=as_targets(y, task), feature_names=features, class_names=class_names,
+        task=task, source=os.fspath(path),
+    )  # fmt: skip
 
 
-def _targets(found: Arrays, y: Array, task: Task | None) -> tuple[Array, tuple[str, ...] | None, Task]:
+def _targets(arrays: Arrays, y: Array, task: Task | None) -> tuple[Array, tuple[str, ...] | None, Task]:
     """Decide the task; number the classes from 0 where they are not."""
-    if found.class_names:
+    if arrays.class_names:
         if task == "regression":
             raise ConfigError("task='regression' requires a target of numbers, got text. Choose another target column.")
-        return y, found.class_names, "classification"
+        return y, arrays.class_names, "classification"
     if task is None:
-        labels = _are_labels(y) if found.feature_names else y.dtype.kind in "biu"
+        labels = _are_labels(y) if arrays.feature_names else y.dtype.kind in "biu"
         task = "classification" if labels and y.ndim == 1 else "regression"
     if task == "regression" or y.ndim != 1:
         return y, None, task

@@ -16,7 +16,7 @@ ROUNDS: Final = 3
 NOTICEABLE: Final = 1.1  # a ratio nearer to 1 is within what two runs of the same differ by
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OverrideCost:
     """Matrix products with the forced settings and with OpenBLAS's own choice; `failure` when the former crashed."""
 
@@ -69,7 +69,8 @@ def cost() -> OverrideCost | None:
     with_them, without = zip(*runs, strict=True)
     failure = next((run["failure"] for run in with_them if "failure" in run), None)
     return OverrideCost(
-        forced, _kernel(with_them), _kernel(without), _shortest(with_them), _shortest(without), failure
+        forced=forced, kernel=_kernel(with_them), own_kernel=_kernel(without), seconds=_shortest(with_them),
+        own_seconds=_shortest(without), failure=failure,
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def batches(order: HostArray, batch: int, least: int = 1) -> list[HostArray]:
     return [part for part in cut if part.size]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """The training arrays of one fit, x, target and perhaps weights.
 
@@ -213,4 +213,13 @@ def make_source(
     stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
     resident = None if stay else tuple(_brought(backend, a, d) for a, d in zip(arrays, dtypes, strict=True))
     backend.synchronize(*resident or ())  # or the first steps would seem to take the time of the way there
-    return Source(backend, arrays, dtypes, batch, seed, shuffle, resident, least)
+    return Source(
+        backend=backend,
+        arrays=arrays,
+        dtypes=dtypes,
+        batch=batch,
+        seed=seed,
+        shuffle=shuffle,
+        resident=resident,
+        least=least,
+    )

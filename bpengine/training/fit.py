@@ -33,7 +33,7 @@ from bpengine.training.updates.update import all_finite
 UPDATES = ("simultaneous", "sequential")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trainable:
     """What is trained: a network with its parameters on a backend, and the steps compiled for it so far.
 
@@ -52,7 +52,7 @@ class Trainable:
     running: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FitSettings:
     """The settings of `Model.fit`; raises ConfigError for one that makes no sense, before anything is touched."""
 
@@ -187,10 +187,10 @@ class FitSettings:
     ) -> StepPlan:
         wanted = self.track_step_size if self.track_step_size is not None else full
         return StepPlan(
-            optimizer,
-            trained,
-            self.update,
-            self.clip_norm,
+            optimizer=optimizer,
+            trained=trained,
+            update=self.update,
+            clip_norm=self.clip_norm,
             loss_below=rules.loss.value if rules.loss else None,
             step_below=rules.step_size.tolerance if rules.step_size else None,
             track_step_size=wanted or rules.step_size is not None,

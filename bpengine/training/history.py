@@ -118,7 +118,14 @@ class Epochs(Sequence[Epoch]):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = range(len(self))[index]
         steps, loss, rate, seconds = (column.values[at].item() for column in self._columns)
-        return Epoch(at + 1, steps, loss, rate, seconds, self._scores[at] if self._scores else None)
+        return Epoch(
+            number=at + 1,
+            steps=steps,
+            loss=loss,
+            learning_rate=rate,
+            seconds=seconds,
+            validation=self._scores[at] if self._scores else None,
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -205,4 +212,11 @@ class Recorder:
         """Return everything recorded so far."""
         loss, rates, sizes = (self._reports[name].values.copy() for name in ("loss", "rate", "step_size"))
         tracked = sizes if self._reports["step_size"] else None
-        return History(loss, rates, tracked, deepcopy(self.epochs), stopped_by, rows_per_second)
+        return History(
+            loss=loss,
+            learning_rate=rates,
+            step_size=tracked,
+            epochs=deepcopy(self.epochs),
+            stopped_by=stopped_by,
+            rows_per_second=rows_per_second,
+        )

@@ -27,7 +27,7 @@ REPEATS = 1e-3  # relative: a step run again gives its loss again, on every devi
 LONG_ENOUGH = 0.2  # seconds after which such a run of steps is not made longer
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trainer:
     """Runs a fit: limits, rules, records, validation, and the way back when a loss is not finite.
 

@@ -18,17 +18,17 @@ from bpengine.training.updates.sequential import of_parameters_alone, renewed
 from bpengine.training.updates.update import BoundRule, Exchange, init_slots, no_exchange
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepPlan:
     """Everything a compiled step depends on, beside the network: two equal plans share a compilation."""
 
     optimizer: Optimizer
     trained: tuple[str, ...]
     update: str  # "simultaneous" or "sequential"
-    clip_norm: float | None
-    loss_below: float | None
-    step_below: float | None
     track_step_size: bool
+    clip_norm: float | None = None
+    loss_below: float | None = None
+    step_below: float | None = None
     frozen: frozenset[str] = frozenset()  # places of layers that run by their running statistics
     part: int | None = None  # rows that are run at a time, where a step is to have more
 
@@ -52,7 +52,7 @@ def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = n
     and "step_size" (1,) if it is tracked. `exchange` sees every gradient between its computation and its use: several
     machines average theirs here.
     """
-    parts = _Parts(network, plan, ops, BoundRule(plan.optimizer, ops, plan.clip_norm, exchange))
+    parts = _Parts(network=network, plan=plan, ops=ops, update=BoundRule(plan.optimizer, ops, plan.clip_norm, exchange))
     gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
@@ -70,7 +70,7 @@ def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = n
     return step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Parts:
     network: Network
     plan: StepPlan

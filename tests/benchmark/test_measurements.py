@@ -6,7 +6,7 @@ from bpengine.benchmark.measurements import ContenderResult, disagreements, loss
 
 
 def result(name, seconds, loss=1.0, steps=4):
-    made = ContenderResult(name, 0.5)
+    made = ContenderResult(name=name, first_seconds=0.5)
     for taken in seconds:
         made.add(steps, {"seconds": taken, "loss": loss, "resident": None, "idle_cpu_seconds": 0.25})
     return made

@@ -55,20 +55,28 @@ def test_the_tables_and_the_files(cli, quickly, tmp_path):
     assert "tiny" in ended.err
 
 
+def _result(name):
+    return ContenderResult(name=name, first_seconds=0.5, steps=4, seconds=[1.0], losses=[2.0], resident=[None])
+
+
 @pytest.fixture
 def ran(monkeypatch):
     """Have the run found two contenders that agree, without running anything; give what was found."""
-    results = {name: ContenderResult(name, 0.5, 4, [1.0], [2.0], [None]) for name in ("numpy", "sklearn")}
+    results = {name: _result(name) for name in ("numpy", "sklearn")}
     about = {"title": "a title", "versions": {}, "note": "a note", "start_seconds": 0.1}
     found = RunMeasurements(dict.fromkeys(results, about), {"keras": "keras not installed. Install it."})
-    found.trials["tiny"] = Trial(TINY, 4, step_cost(make_sample(TINY)), results, {}, {})
+    found.trials["tiny"] = Trial(
+        workload=TINY, steps=4, cost=step_cost(make_sample(TINY)), results=results, failures={}, memory={}
+    )
     monkeypatch.setattr(bench, "run", lambda plan, say, keep: found)
     return found
 
 
 @pytest.mark.usefixtures("ran")
 def test_what_was_forced_is_recorded(cli, monkeypatch):
-    cost = blas_overrides.OverrideCost({"OPENBLAS_CORETYPE": "Prescott"}, "Prescott", "Haswell", 2.0, 1.0)
+    cost = blas_overrides.OverrideCost(
+        forced={"OPENBLAS_CORETYPE": "Prescott"}, kernel="Prescott", own_kernel="Haswell", seconds=2.0, own_seconds=1.0
+    )
     monkeypatch.setattr(blas_overrides, "cost", lambda: cost)
     told = json.loads(cli("bench", "--no-files", "--json").out)
     assert told["machine"]["kept from the contenders"].startswith("OPENBLAS_CORETYPE=Prescott")
@@ -86,7 +94,7 @@ def test_nothing_forced_and_a_missing_contender(cli, monkeypatch):
 
 def test_a_contender_that_is_not_valid_is_code_1_and_has_no_figures(cli, ran):
     ran.trials["tiny"].results["sklearn"].losses = [1.0]
-    ran.trials["tiny"].results["third"] = ContenderResult("third", 0.5, 4, [1.0], [2.0], [None])
+    ran.trials["tiny"].results["third"] = _result("third")
     ran.about["third"] = ran.about["numpy"]
     ended = cli("bench", "--no-files")
     assert ended.code == 1

@@ -24,6 +24,17 @@ def plain(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def cost_of(forced, kernel, own_kernel, seconds, own_seconds, failure=None):
+    return blas_overrides.OverrideCost(
+        forced=forced,
+        kernel=kernel,
+        own_kernel=own_kernel,
+        seconds=seconds,
+        own_seconds=own_seconds,
+        failure=failure,
+    )
+
+
 @pytest.fixture
 def blas():
     """Give what is known of BLAS."""
@@ -77,22 +88,22 @@ def test_a_forced_kernel_is_a_warning_with_its_cost(blas):
 
 
 def test_forcing_what_is_chosen_anyway_is_no_warning():
-    cost = blas_overrides.OverrideCost({"OPENBLAS_CORETYPE": "Haswell"}, "Haswell", "Haswell", 1.0, 1.0)
+    cost = cost_of({"OPENBLAS_CORETYPE": "Haswell"}, "Haswell", "Haswell", 1.0, 1.0)
     assert cost.harmless
-    assert not blas_overrides.OverrideCost({"OPENBLAS_L2_SIZE": "1"}, "Haswell", "Haswell", 1.0, 1.0).harmless
+    assert not cost_of({"OPENBLAS_L2_SIZE": "1"}, "Haswell", "Haswell", 1.0, 1.0).harmless
 
 
 def test_the_words_of_a_cost():
     forced = {"OPENBLAS_CORETYPE": "Prescott"}
-    slow = blas_overrides.OverrideCost(forced, "Prescott", "Zen", 0.004, 0.001)
+    slow = cost_of(forced, "Prescott", "Zen", 0.004, 0.001)
     assert slow.warning() == (
         "OPENBLAS_CORETYPE=Prescott (kernel Prescott; this CPU's own is Zen): a float32 matrix product takes 4.00 times "
         "as long (4.00 ms, 1.00 ms without). Cure: unset OPENBLAS_CORETYPE"
     )
-    assert "no noticeable cost" in blas_overrides.OverrideCost(forced, "Prescott", "Zen", 0.001, 0.001).warning()
-    crashed = blas_overrides.OverrideCost(forced, None, "Zen", None, 0.001, "the process is ended by SIGILL")
+    assert "no noticeable cost" in cost_of(forced, "Prescott", "Zen", 0.001, 0.001).warning()
+    crashed = cost_of(forced, None, "Zen", None, 0.001, "the process is ended by SIGILL")
     assert "makes matrix products fail: the process is ended by SIGILL" in crashed.warning()
-    assert "could not be measured" in blas_overrides.OverrideCost(forced, None, None, None, None).warning()
+    assert "could not be measured" in cost_of(forced, None, None, None, None).warning()
 
 
 def test_a_process_that_fails_is_described(monkeypatch):

