@@ -1,4 +1,4 @@
-"""What every contender is given: rows, initial weights, the order of rows; and the one measure of what they make of it."""
+"""The inputs of every contender: rows, initial weights, the order of rows; and the loss that judges their results."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class EpochOrder(NamedTuple):
 class Sample:
     """Rows x (rows, features) with targets y, and the weights that training starts from.
 
-    y is (rows,) class numbers, or (rows, 1) of x's dtype for a network with one output. The weights cannot be written to:
-    a contender that trained them where they lie would start its next turn from what it had learned. The order of an
-    epoch's rows is drawn once and kept: on a GPU a step may take less time than the host needs to shuffle its rows.
+    y is (rows,) class numbers, or (rows, 1) of x's dtype for a network with one output. The weights are read-only: a
+    contender that trained them in place would start its next turn from the trained ones. The order of an epoch's rows is
+    drawn once and kept: on a GPU a step may take less time than the host needs to shuffle its rows.
     """
 
     workload: Workload

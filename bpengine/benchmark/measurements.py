@@ -1,4 +1,4 @@
-"""Results: what the contenders' turns were like, and whether their losses agree."""
+"""Measurements: the times, losses and memory of the contenders' turns, and whether their losses agree."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from bpengine.benchmark.cost import StepCost
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.workloads import Workload
 
-# What operands of products in tf32 or bfloat16 do to a loss: their roundings average out over rows and units. Measured with
-# operands rounded so, 64-64-64-10 and 784-512-256-10 with Adam, 16 to 16,384 steps: at most 1.8e-5 sqrt(steps), relative;
-# a learning rate twice as large: at least 6e-4 sqrt(steps).
+# How far rounding the operands of products to tf32 or bfloat16 changes a loss; it averages out over rows and units. Measured
+# on 64-64-64-10 and 784-512-256-10, Adam, 16 to 16,384 steps: at most 1.8e-5 sqrt(steps), relative. A learning rate twice as
+# large: at least 6e-4 sqrt(steps).
 REDUCED_EPS = 2.0**-18
 
 
@@ -47,7 +47,7 @@ class ContenderResult:
         self.idle_cpu_seconds += float(answer["idle_cpu_seconds"])
 
     def forget(self) -> None:
-        """Drop the turns so far: they warmed up."""
+        """Drop the turns so far: they were the warm-up."""
         self.seconds, self.losses, self.resident, self.device_seconds = [], [], [], []
         self.idle_cpu_seconds = 0.0
 
@@ -64,7 +64,7 @@ class ContenderResult:
 
     @property
     def shortest_step(self) -> float:
-        """The seconds of a step in the fastest turn: what floors, made of shortest times too, are held against."""
+        """The seconds of a step in the fastest turn, to compare with floors, which are shortest times as well."""
         return min(self.seconds) / self.steps
 
     @property
@@ -75,7 +75,7 @@ class ContenderResult:
 
 @dataclass(kw_only=True)
 class Trial:
-    """One workload: what a step of it costs, what came of each contender, who failed and why, and the memory watched."""
+    """One workload: the cost of a step, each contender's result, failure and memory."""
 
     workload: Workload
     steps: int
@@ -88,7 +88,7 @@ class Trial:
 
 @dataclass
 class RunMeasurements:
-    """What a run found out. `about` and `missing` name contenders; `trials` and `left_out` workloads; `limits` precisions."""
+    """The measurements of a run by contender (`about`, `missing`), workload (`trials`, `left_out`), precision (`limits`)."""
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -113,10 +113,10 @@ def loss_tolerance(dtype: str, steps: int, precision: str = "full") -> float:
 
 
 def disagreements(results: Sequence[ContenderResult], dtype: str) -> dict[str, str]:
-    """Return the contenders whose loss is not the median loss, with both numbers: their times say nothing.
+    """Return the contenders whose loss differs from the median loss, with both numbers: their times mean nothing.
 
-    The median is that of the contenders that multiply as the dtype says, where there are any; the others may be farther
-    from it, by what fewer bits do.
+    The median is that of the contenders that multiply in the full precision of the dtype, where there are any; the others
+    have a larger tolerance, as they compute with fewer bits.
     """
     if not results:
         return {}

@@ -1,4 +1,7 @@
-"""Peak memory of training, and on a GPU the launches of a step, each contender in a new process."""
+"""Peak memory of training, and on a GPU the launches of a step.
+
+A file of its own: unlike the rounds it starts a new process for each contender, for memory that earlier work does not blur.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from bpengine.benchmark.pool import Pool
 from bpengine.benchmark.process import WorkerFailed
 from bpengine.benchmark.workloads import Workload
 
-WARM = 2.0  # seconds of training after which what is compiled late has been compiled
-EPOCH = 2  # batches that the rows are drawn from: as few as training in batches can have
+WARM = 2.0  # seconds of training after which a contender that compiles while it trains has compiled
+EPOCH = 2  # batches of an epoch: the fewest that training in batches can have
 
 
 def watch_memory(
@@ -23,11 +26,11 @@ def watch_memory(
 ) -> dict[str, dict[str, Any]]:
     """Return, for each contender, by how many bytes its process grows when it trains; see `Worker.memory`.
 
-    On a GPU also the launches of a step, counted last: a profiler may slow down what comes after it. `folder` has the
-    sample that the turns were played with.
+    On a GPU also the launches of a step, counted last because a profiler may slow down what comes after it. `folder` holds
+    the sample of the rounds.
     """
     real = workload if workload.whole else replace(workload, epoch_steps=EPOCH, steps=None)
-    found: dict[str, dict[str, Any]] = {}
+    measured: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as short:
         make_sample(real).save(Path(short))
         for contender in contenders:
@@ -35,15 +38,15 @@ def watch_memory(
             try:
                 process = pool.fresh(contender, workload.dtype)
             except WorkerFailed as error:
-                found[contender.name] = {"growth": None, "device": {}, "failure": str(error)}
+                measured[contender.name] = {"growth": None, "device": {}, "failure": str(error)}
                 continue
             try:
-                found[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=short, warm=WARM)
+                measured[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=short, warm=WARM)
                 if pool.device == "gpu":
                     process.ask(do="load", workload=workload.to_dict(), folder=folder)
-                    found[contender.name] |= process.ask(do="launches", warm=WARM)
+                    measured[contender.name] |= process.ask(do="launches", warm=WARM)
             except WorkerFailed as error:
-                found.setdefault(contender.name, {"growth": None, "device": {}})["failure"] = str(error)
+                measured.setdefault(contender.name, {"growth": None, "device": {}})["failure"] = str(error)
             finally:
                 process.close()
-    return found
+    return measured

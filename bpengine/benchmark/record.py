@@ -1,4 +1,4 @@
-"""The record of a run: everything a reader needs to trust or repeat it, as JSON can hold it."""
+"""The record of a run: all that is needed to check or repeat it, as JSON values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Record = dict[str, Any]
 
 
 def make(plan: Plan, outcome: RunMeasurements, about: Mapping[str, Any]) -> Record:
-    """Return the record of a run; `about` says what only the caller knows: machine, command, what was forced."""
+    """Return the record of a run; `about` holds what only the caller knows: machine, command, variables that force BLAS."""
     return {
         "schema": SCHEMA,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,7 +43,7 @@ def make(plan: Plan, outcome: RunMeasurements, about: Mapping[str, Any]) -> Reco
 
 
 def sound(record: Record) -> bool:
-    """Say whether every contender that ran did what it was asked, and reached the loss of the others."""
+    """Return whether no contender failed, and all reached the same loss."""
     return all(
         not work["failures"] and all(result["valid"] for result in work["results"].values())
         for work in record["workloads"]
@@ -126,5 +126,5 @@ def write(record: Record, path: Path) -> None:
 
 def read(path: Path) -> Record:
     """Read a record."""
-    found: Record = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    record: Record = json.loads(path.read_text(encoding="utf-8"))
+    return record

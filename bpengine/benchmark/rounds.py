@@ -1,4 +1,4 @@
-"""The turns of one workload: everyone loads it, warms up, and trains when its turn comes."""
+"""The rounds of one workload: each contender loads it, warms up, and trains once in each round."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bpengine.benchmark.measurements import ContenderResult
 from bpengine.benchmark.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import Workload
 
-LONGEST = 6  # turns of the slowest contender are kept to about so many times the length asked for
-LAZY_SECONDS, LAZY_TURNS = 2.0, 3  # at least what a contender that compiles while it trains does before it is timed
-FEWEST = 3  # rounds that are played whatever they take
+LONGEST = 6  # the slowest contender's turn takes at most about so many times the length asked for
+LAZY_SECONDS, LAZY_TURNS = 2.0, 3  # the least warm-up of a contender that compiles while it trains
+FEWEST = 3  # rounds that are always run, whatever the budget
 
 
 @dataclass
 class Rounds:
-    """Who takes part in a workload, what came of each, who failed and why."""
+    """The contenders of a workload, their results, and the reasons of those that failed."""
 
     workload: Workload
     processes: dict[str, Process]
@@ -38,7 +38,7 @@ class Rounds:
                 self._fail(name, error)
 
     def warm_up(self, turn_seconds: float, say: Callable[[str], None]) -> int:
-        """Have everyone train before anything is timed; return how many steps make a turn of about so many seconds."""
+        """Have each contender train untimed; return the number of steps that take about `turn_seconds`."""
         trial, seconds = self.workload.steps or self.workload.epoch_steps, []
         for name in list(self.results):
             contender = self.processes[name].contender
@@ -55,7 +55,7 @@ class Rounds:
         return trial * max(1, epochs)
 
     def play(self, steps: int, rounds: int, budget_seconds: float, say: Callable[[int], None]) -> None:
-        """Play rounds, in rotating order, until they are done or the budget is spent."""
+        """Run the rounds, in rotating order, until all are done or the budget is spent."""
         names, began = list(self.results), time.perf_counter()
         for number in range(rounds):
             if number >= FEWEST and time.perf_counter() - began > budget_seconds:

@@ -1,4 +1,4 @@
-"""Resident memory of this process, now and at its peak; only Linux tells both."""
+"""Resident set size of this process, now and at its peak, from Linux's /proc. A file of its own: it knows no benchmark."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def now() -> int | None:
-    """Return the bytes this process holds in memory now, None where the system does not tell."""
+    """Return the bytes this process holds in memory now, None where the system does not say."""
     return _field("VmRSS")
 
 
 def settled() -> int | None:
-    """Return the same after garbage has been collected and free memory given back, where the C library does that."""
+    """Return the same after collecting garbage and, where the C library can, returning free memory to the system."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
@@ -24,20 +24,20 @@ def settled() -> int | None:
 
 
 class PeakMemory:
-    """Watches what happens inside a `with` block: `peak` is the most bytes held, None where the system does not tell."""
+    """Measures a `with` block: afterwards `peak` is the largest number of bytes held in it, None if unknown."""
 
     peak: int | None = None
 
     def __enter__(self) -> PeakMemory:
         try:
-            RESET.write_text("5")  # the kernel's peak counts from here
-            self._watching = True
+            RESET.write_text("5")  # the kernel measures the peak from here on
+            self._measuring = True
         except OSError:
-            self._watching = False
+            self._measuring = False
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.peak = _field("VmHWM") if self._watching else None
+        self.peak = _field("VmHWM") if self._measuring else None
 
 
 def _field(name: str) -> int | None:

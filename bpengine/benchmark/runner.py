@@ -1,4 +1,4 @@
-"""The runner: what steps cost, what the machine can do, then the contenders' turns, workload by workload."""
+"""The runner: counts the cost of steps, measures the machine, then times the contenders, workload by workload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from bpengine.benchmark.rounds import Rounds
 from bpengine.benchmark.workloads import Workload
 from bpengine.system import nvidia_smi
 
-Say = Callable[[str, str, float], None]  # what is run, what is being done for it, and the share of all that is done
+Say = Callable[
+    [str, str, float], None
+]  # the workload, what is being done for it, and the share of the whole run that is done
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ def run(
     say: Say = lambda what, doing, share: None,
     keep: Callable[[RunMeasurements], object] = lambda outcome: None,
 ) -> RunMeasurements:
-    """Run the plan; what cannot run is recorded with the reason, and the rest goes on.
+    """Run the plan; what cannot run is recorded with the reason.
 
-    `keep` is given what there is so far whenever a workload is done: a run that is cut off has not been in vain.
+    `keep` is called with the measurements so far after each workload, so that a run that is cut off leaves them.
 
     Raises BackendUnavailable when no contender can run at all.
     """
@@ -122,12 +124,12 @@ def _trial(
     make_sample(workload).save(Path(folder))
     rounds.load(folder, lambda doing: tell(doing, 0.1))
     steps = rounds.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
-    told = f"of {plan.rounds}, {steps} steps each"
+    total = f"of {plan.rounds}, {steps} steps each"
     rounds.play(
         steps,
         plan.rounds,
         plan.budget_seconds,
-        lambda number: tell(f"round {number + 1} {told}", 0.3 + 0.6 * number / plan.rounds),
+        lambda number: tell(f"round {number + 1} {total}", 0.3 + 0.6 * number / plan.rounds),
     )
     clocks = nvidia_smi.ask(nvidia_smi.STATE) if plan.device == "gpu" else {}
     return Trial(

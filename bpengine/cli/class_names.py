@@ -1,4 +1,4 @@
-"""Names of classes: those of a model, and those of data that may number them otherwise."""
+"""Class numbers of data translated into those of a model, by the names of the classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bpengine.errors import DataError
 
 
 def renumbered(data: Dataset, names: tuple[ClassName, ...] | None) -> np.ndarray:
-    """Return the targets in the model's own class numbers; a file numbers its classes by those that occur in it.
+    """Return the targets in the model's class numbers; a file numbers only the classes that occur in it.
 
     Raises DataError for a class that the model does not know.
     """

@@ -38,7 +38,7 @@ Target = Annotated[
 
 
 def load(source: str, target: str | None, loss: Loss | None) -> Dataset:
-    """Return the data with targets; a loss that was named decides whether a file's targets are classes or values."""
+    """Return the data with targets; a loss, if one was named, decides whether a file's targets are classes or values."""
     options: dict[str, Any] = {} if target is None else {"target": column(target)}
     if loss is not None and loss.target in TASKS and source not in data.names():
         options["task"] = TASKS[loss.target]

@@ -1,8 +1,8 @@
-"""How a run ends: a mistake or an interruption is one line on stderr and an exit code, never a traceback.
+"""Exit codes: a mistake or an interruption becomes one line on stderr and an exit code, never a traceback.
 
-A mistake is what a person can cure: what was asked for, a file, too little memory. Everything else is a fault of bpengine: it
-is one line as well, and its traceback is in a file that the line names. Nothing heavy is imported here: errors while Python
-imports the commands end here, too.
+A mistake is what the user can correct: an argument, a file, too little memory. Everything else is a fault of bpengine: one
+line as well, which names a file with the traceback. Nothing heavy is imported here, because errors while Python imports the
+commands are handled here, too.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ FAULT: Final = 3
 INTERRUPTED: Final = 130
 NOT_READ: Final = 141  # as of a program that is ended by SIGPIPE
 LONGEST: Final = 2_000  # characters of a line; a longer one is cut in the middle
-heard = threading.Event()  # Ctrl-C was heard, whatever has become of it
+heard = threading.Event()  # Ctrl-C was pressed, even if its exception was lost
 
 
 class Interrupted(Exception):
-    """A run that was interrupted after it had done something worth telling."""
+    """An interruption with a message about what was done until then."""
 
 
 def exit_code(command: Callable[[], Any]) -> int:
-    """Run a command and return its exit code; whatever goes wrong becomes one line."""
+    """Run a command and return its exit code; an exception becomes one line on stderr."""
     heard.clear()
     try:
         code = command() or 0
@@ -58,7 +58,7 @@ def show_warning(
 
 
 def _ended(error: BaseException) -> int:
-    """Say in one line how a run ended, and return the exit code."""
+    """Print one line about the exception that ended a run; return the exit code."""
     if isinstance(error, Gone):
         return NOT_READ
     if isinstance(error, Interrupted):
@@ -74,7 +74,7 @@ def _ended(error: BaseException) -> int:
 
 
 def _mistake(error: BaseException) -> str | None:
-    """Return what is to be said about a mistake, and None for what is none."""
+    """Return the message for a mistake of the user, None for any other exception."""
     if hasattr(error, "format_message"):  # a usage error, wherever this typer keeps click
         return _usage(error)
     if isinstance(error, (BpError, Warning)):
@@ -93,29 +93,29 @@ def _mistake(error: BaseException) -> str | None:
 
 
 def _too_many_digits(error: BaseException) -> bool:
-    """Say whether Python refuses to read or print a whole number for its length."""
+    """Return whether Python refused to read or print a whole number because of its length."""
     return isinstance(error, ValueError) and str(error).startswith("Exceeds the limit (")
 
 
 def _with(what: str, error: BaseException, hint: str) -> str:
-    told = str(error).partition("; use sys.")[0].rstrip(".")
-    return f"{what}{': ' if told else ''}{told}. {hint}"
+    reason = str(error).partition("; use sys.")[0].rstrip(".")
+    return f"{what}{': ' if reason else ''}{reason}. {hint}"
 
 
 def _fault(error: BaseException) -> int:
-    """Say that this is no mistake of whoever asked, keep the traceback in a file, and return the exit code."""
+    """Print that this is a fault of bpengine, write the traceback to a file, and return the exit code."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
-    told = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
-    kept = _kept("".join(traceback.format_exception(error)))
-    file = f" with {kept}, which holds the traceback" if kept else ""
+    problem = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+    path = _write_traceback("".join(traceback.format_exception(error)))
+    file = f" with {path}, which holds the traceback" if path else ""
     return _end(
-        FAULT, f"fault: {told}{where}. This is a fault of bpengine, not of what was asked: please report it{file}."
+        FAULT, f"fault: {problem}{where}. This is a fault of bpengine, not of what was asked: please report it{file}."
     )
 
 
-def _kept(text: str) -> str | None:
-    """Write a traceback into a file for temporary files; return its path, or None where it cannot be written."""
+def _write_traceback(text: str) -> str | None:
+    """Write a traceback to a temporary file; return its path, or None where it cannot be written."""
     try:
         number, path = tempfile.mkstemp(prefix="bpengine-fault-", suffix=".txt")
         with os.fdopen(number, "w", encoding="utf-8") as file:
@@ -126,7 +126,7 @@ def _kept(text: str) -> str | None:
 
 
 def _end(code: int, text: str) -> int:
-    """Print one line on stderr, if there is anybody to read it, and return the code."""
+    """Print one line on stderr, if it is still open, and return the code."""
     line = " ".join(visible(text).split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"

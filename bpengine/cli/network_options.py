@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import bpengine as bp
-from bpengine.cli.size_limits import require_room
+from bpengine.cli.size_limits import require_memory
 from bpengine.cli.whole_numbers import whole
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError, unknown
@@ -55,7 +55,7 @@ def hidden_layers(text: str, activation: str, dropout: float) -> list[Layer]:
 
 
 def network(data: Dataset, hidden: list[Layer], loss: bp.Loss | None, l2: float) -> bp.Network:
-    """Return the network for a data set; a loss on yes or no gives two classes a single output."""
+    """Return the network for a data set; with a binary loss, two classes have a single output."""
     loss = loss or bp.Loss(LOSS_OF_TASK[data.task])
     outputs = 1 if loss.target == "binary" and data.classes == 2 else data.outputs
     last = "sigmoid" if loss.kernel.output == "probabilities" else "identity"
@@ -71,8 +71,8 @@ def fresh_network(data: Dataset, layers: str, activation: str, loss: bp.Loss | N
 
 
 def model(network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2) -> bp.Model:
-    """Return a model that is not trained; refuse one that has no room in memory for `copies` of its parameters."""
-    require_room(network, dtype, copies=copies)
+    """Return an untrained model; raise ConfigError where `copies` of its parameters do not fit into memory."""
+    require_memory(network, dtype, copies=copies)
     return bp.Model(network, backend, dtype, seed)
 
 

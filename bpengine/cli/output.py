@@ -1,6 +1,6 @@
-"""What is printed and written: tables without colour codes outside a terminal, JSON, files checked before the work.
+"""Output: tables without colour codes outside a terminal, JSON, and the check of output files before the work.
 
-Texts are made visible before a table is laid out: an escape is wider than the character that it stands for.
+Texts are escaped before a table is laid out: an escape is wider than the character that it stands for.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
 
 
 def key_value_table(rows: Iterable[Sequence[str]]) -> Table:
-    """Return lines of a name and what there is to say about it, aligned."""
+    """Return a table of names and values without a head."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(*map(visible, row))
@@ -76,7 +76,7 @@ def scores_text(scores: dict[str, float]) -> str:
 
 
 def require_writable(path: Path, *, force: bool, option: str = "--out") -> None:
-    """Refuse, before any work, an output file (of the option named) that could not be written or that exists already.
+    """Check, before any work, that an output file can be written and does not exist already, unless `force` is given.
 
     Raises ConfigError that says what to do instead.
     """

@@ -1,4 +1,4 @@
-"""Whether what is asked for has room in memory: judged from its size, before any of it is made."""
+"""Limits on sizes: networks that do not fit into memory and sweeps of too many points are refused before any work."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from bpengine.system import hardware
 from bpengine.training import Optimizer
 
 DRAWN: Final = 8  # bytes of an initial weight: they are drawn in float64
-POINTS: Final = 1_000_000  # of a sweep: each is a line, and a pass over the batch
+POINTS: Final = 1_000_000  # of a sweep: each is a line of output and a pass over the batch
 
 
-def require_room(network: bp.Network, dtype: str, *, copies: int) -> None:
-    """Refuse a network whose parameters have no room in memory.
+def require_memory(network: bp.Network, dtype: str, *, copies: int) -> None:
+    """Raise ConfigError, naming the bytes, for a network whose parameters do not fit into memory.
 
-    copies: of the parameters in `dtype` that are needed together, such as themselves, their gradient and its averages; the
-    least is asked for, so that what is refused could not have run.
-    Raises ConfigError that names the bytes.
+    copies: how many arrays of the parameters' size in `dtype` are needed together, such as the parameters, their gradient and
+    its averages. It is a lower bound, so that whatever is refused could not have run.
     """
-    free, count = hardware.room(), parameters(network)
+    free, count = hardware.allocatable(), parameters(network)
     itemsize = np.dtype(dtype).itemsize if dtype in ("float32", "float64") else 4
     needed = count * max(DRAWN + itemsize, copies * itemsize)
     if free is not None and needed > free:
@@ -34,7 +33,7 @@ def require_room(network: bp.Network, dtype: str, *, copies: int) -> None:
 
 
 def copies(update: Optimizer) -> int:
-    """Return how often training holds the parameters: themselves, their gradient, the rule's averages."""
+    """Return how many arrays of the parameters' size training needs: parameters, gradient, the rule's averages."""
     return len(bp.KERNELS[update.kernel].arguments) - 2  # all but the number of the step and the step size
 
 
@@ -45,7 +44,7 @@ def parameters(network: bp.Network) -> int:
 
 
 def require_points(counts: list[int]) -> None:
-    """Refuse a sweep of more points than can be told; raise ConfigError that names the number."""
+    """Raise ConfigError, naming the number, for a sweep of more than a million points."""
     points = 1
     for count in counts:
         points *= count

@@ -1,4 +1,4 @@
-"""From the first line of the program to its exit code: the streams are guarded, Ctrl-C is heard, the commands are loaded.
+"""The start of the program: guards the streams, handles Ctrl-C, loads the commands, runs one, returns the exit code.
 
 Nothing heavy is imported at the top of this file.
 """
@@ -18,22 +18,25 @@ from bpengine.cli.visible_streams import guarded
 from bpengine.errors import ConfigError
 
 LINE: Final = b"bpengine: interrupted.\n"
-SOON: Final = 0.02  # seconds until an interruption that came during an import is tried again
+SOON: Final = 0.02  # seconds until an interruption during an import is raised again
 
 
 def start(args: Sequence[str] | None) -> int:
-    """Load the commands, run one and return the exit code; `args` None stands for those of the process, which is then ours."""
-    ours = args is None and _listens()
-    given = sys.argv[1:] if args is None else list(args)
+    """Load the commands, run one and return the exit code.
+
+    args: None for those of the process, whose handling of Ctrl-C is then changed as well.
+    """
+    ours = args is None and _handles_interrupts()
+    arguments = sys.argv[1:] if args is None else list(args)
     if not ours:
-        return _guarded(given, ours=False)
+        return _guarded(arguments, ours=False)
     hook = sys.unraisablehook
     signal.signal(signal.SIGINT, _leave)
     sys.unraisablehook = not_lost(hook)
     try:
-        return _guarded(given, ours=True)
+        return _guarded(arguments, ours=True)
     finally:
-        signal.signal(signal.SIGINT, _leave)  # all is said and done
+        signal.signal(signal.SIGINT, _leave)  # the command is done
         _later(0)
         sys.unraisablehook = hook
 
@@ -44,7 +47,7 @@ def _guarded(args: list[str], *, ours: bool) -> int:
 
 
 def _run(args: list[str], *, ours: bool) -> int:
-    """Import what commands stand on, and run the one that is asked for."""
+    """Import the commands and run one."""
     if any("\0" in arg for arg in args):
         raise ConfigError("bpengine requires arguments of text, got one with the character NUL in it.")
     from bpengine.cli.app import run
@@ -54,25 +57,25 @@ def _run(args: list[str], *, ours: bool) -> int:
     return run(args)
 
 
-def _listens() -> bool:
-    """Say whether Ctrl-C is Python's to handle here: not where it is ignored (nohup), and not outside the main thread."""
+def _handles_interrupts() -> bool:
+    """Return whether Python handles Ctrl-C here: not where it is ignored (nohup), and not outside the main thread."""
     main = threading.current_thread() is threading.main_thread()
     return main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End at once: nothing has been done yet, or all is done.
+    """End the process at once: nothing has been done yet, or all is done.
 
-    An exception would not do: an import in C may turn it into another one, and an import half done may not be repeated.
+    An exception would be lost: an import in C may turn it into another one, and a failed import may not be repeated.
     """
     os.write(2, LINE)
     os._exit(exit_codes.INTERRUPTED)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, and remember it: a library may turn it into an exception of another kind.
+    """Raise KeyboardInterrupt, and note it: a library may turn it into another exception.
 
-    Libraries in C lose it while they are imported; it is raised once they are, or when Ctrl-C comes a second time.
+    An import in C would lose it, so during an import it is raised afterwards, or when Ctrl-C is pressed a second time.
     """
     again = number == signal.SIGINT and exit_codes.heard.is_set()
     exit_codes.heard.set()
@@ -82,7 +85,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _later(seconds: float) -> bool:
-    """Have the interruption raised in some seconds, 0 for never; return False where the system has no such alarm."""
+    """Set an alarm that raises the interruption, 0 for none; return False where the system has no such alarm."""
     if not hasattr(signal, "setitimer"):
         return False
     signal.signal(signal.SIGALRM, interrupt)
@@ -97,10 +100,10 @@ def _in_an_import(frame: FrameType | None) -> bool:
 
 
 def not_lost(hook: Any) -> Any:
-    """Return a hook for exceptions that Python cannot raise: an interruption is raised later, others are told as before."""
+    """Return a hook for exceptions that Python cannot raise: an interruption is raised later, others go to `hook`."""
 
-    def told(unraisable: Any) -> None:
+    def report(unraisable: Any) -> None:
         if not (isinstance(unraisable.exc_value, KeyboardInterrupt) and _later(SOON)):
             hook(unraisable)
 
-    return told
+    return report

@@ -1,4 +1,4 @@
-"""Whole numbers in options that are text: columns, places, units of layers."""
+"""Whole numbers in the text of options: columns, places of layers, units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Data: textbook, real and synthetic sets, files, and the checks a model makes before it trains."""
+"""Data: textbook, real and synthetic sets, files, and the checks a model makes before it trains.
+
+dataset: a data set. loading: `load`, by name or from a file. named/ and synthetic/: the sets. files/: readers and a writer.
+validation/: the checks. mmap/: arrays larger than memory.
+"""
 
 from __future__ import annotations
 

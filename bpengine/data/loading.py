@@ -103,7 +103,7 @@ def _numbered(y: Array) -> tuple[Array, tuple[str, ...] | None]:
 
 
 def _are_labels(y: Array) -> bool:
-    """Tell whether y (rows,) looks like class numbers: 0..k or 1..k without gaps, each twice on average."""
+    """Return whether y (rows,) looks like class numbers: 0..k or 1..k without gaps, each twice on average."""
     low, high = float(y.min()), float(y.max())
     if low not in (0.0, 1.0) or high - low < 1 or 2 * (high - low + 1) > len(y):
         return False

@@ -1,4 +1,4 @@
-"""Variables that force OpenBLAS to something else than it would choose for this processor, and what they cost here."""
+"""Environment variables that override OpenBLAS's choice of kernel for this processor, and what that costs here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, Final
 
 VARIABLES: Final = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 ROUNDS: Final = 3
-NOTICEABLE: Final = 1.1  # a ratio nearer to 1 is within what two runs of the same differ by
+NOTICEABLE: Final = 1.1  # two runs with the same settings differ by less
 
 
 @dataclass(frozen=True, kw_only=True)
 class OverrideCost:
-    """Matrix products with the forced settings and with OpenBLAS's own choice; `failure` when the former crashed."""
+    """Times of a matrix product with the forced settings and with OpenBLAS's own choice; `failure` if the former crashed."""
 
     forced: dict[str, str]
     kernel: str | None
@@ -29,7 +29,7 @@ class OverrideCost:
 
     @property
     def ratio(self) -> float | None:
-        """How many times as long a product takes with the forced settings."""
+        """Time with the forced settings over time without; None if one is not known."""
         return self.seconds / self.own_seconds if self.seconds and self.own_seconds else None
 
     @property
@@ -46,9 +46,9 @@ class OverrideCost:
         choice = (
             f" (kernel {self.kernel}; this CPU's own is {self.own_kernel})" if self.kernel != self.own_kernel else ""
         )
-        return f"{settings}{choice}: {self._verdict()} {cure}"
+        return f"{settings}{choice}: {self._measured()} {cure}"
 
-    def _verdict(self) -> str:
+    def _measured(self) -> str:
         if self.ratio is None or self.seconds is None or self.own_seconds is None:
             return "its cost could not be measured."
         times = f"({self.seconds * 1e3:.2f} ms, {self.own_seconds * 1e3:.2f} ms without)"
@@ -58,14 +58,14 @@ class OverrideCost:
 
 
 def cost() -> OverrideCost | None:
-    """Measure the forced settings against OpenBLAS's own choice, each in processes of its own; None if none is set."""
+    """Time a matrix product with and without the forced settings, in new processes each time; None if none is set."""
     forced = {name: os.environ[name] for name in VARIABLES if os.environ.get(name)}
     if not forced:
         return None
     own_environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     runs = [
         (_run(dict(os.environ)), _run(own_environment)) for _ in range(ROUNDS)
-    ]  # alternating: both meet the same load
+    ]  # alternating, so that both meet the same load
     with_them, without = zip(*runs, strict=True)
     failure = next((run["failure"] for run in with_them if "failure" in run), None)
     return OverrideCost(

@@ -1,4 +1,4 @@
-"""The machine: processor, cores, memory, and the variables that limit what may be used of them."""
+"""Hardware: processor, cores, memory, and the limits set on them by the environment and the system."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def cpu() -> dict[str, str | int]:
 
 
 def memory() -> dict[str, int | None]:
-    """Return the bytes of memory, "total" and "available", None where the system does not tell."""
-    told = _fields(Path("/proc/meminfo"))
-    sizes = {name: _bytes(told.get(field)) for name, field in (("total", "MemTotal"), ("available", "MemAvailable"))}
+    """Return the bytes of memory, "total" and "available", None where the system does not say."""
+    fields = _fields(Path("/proc/meminfo"))
+    sizes = {name: _bytes(fields.get(field)) for name, field in (("total", "MemTotal"), ("available", "MemAvailable"))}
     if sizes["total"] is None and "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
         sizes["total"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return sizes
 
 
-def room() -> int | None:
-    """Return the bytes that this process may take at most: memory and swap that are free, or its group's limit.
+def allocatable() -> int | None:
+    """Return the bytes this process can still allocate: free memory and swap, or the limit of its control group if lower.
 
-    None where the system does not tell.
+    None where the system does not say.
     """
-    told = _fields(Path("/proc/meminfo"))
-    free, swap = _bytes(told.get("MemAvailable")), _bytes(told.get("SwapFree")) or 0
+    fields = _fields(Path("/proc/meminfo"))
+    free, swap = _bytes(fields.get("MemAvailable")), _bytes(fields.get("SwapFree")) or 0
     known = [memory()["total"] if free is None else free + swap, *map(_number, GROUPS)]
     return min((size for size in known if size is not None), default=None)
 

@@ -1,4 +1,4 @@
-"""A matrix product timed in a process of its own: `python -m bpengine.system.matmul_probe` prints kernel and seconds."""
+"""A matrix product timed in a new process: `python -m bpengine.system.matmul_probe` prints BLAS kernel and seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What nvidia-smi tells of the GPU: asked only, nothing is set."""
+"""The GPU's name, clocks and power, read from nvidia-smi; nothing is set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PATIENCE = 10.0  # seconds
 
 
 def ask(fields: Sequence[str]) -> dict[str, str]:
-    """Return the fields of the first GPU, by name; nothing where nvidia-smi is not there or does not answer."""
+    """Return the named fields of the first GPU; an empty dict where nvidia-smi is missing or does not answer."""
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)  # nosec B603 # fixed words
@@ -21,6 +21,6 @@ def ask(fields: Sequence[str]) -> dict[str, str]:
     return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else {}
 
 
-def words(told: dict[str, str]) -> str:
-    """Return what was told in one line."""
-    return ", ".join(f"{name} {value}" for name, value in told.items()) or "unknown"
+def words(fields: dict[str, str]) -> str:
+    """Return the fields in one line."""
+    return ", ".join(f"{name} {value}" for name, value in fields.items()) or "unknown"

@@ -1,4 +1,4 @@
-"""Fit: the settings of one training run, checked, and the trainer they make."""
+"""The settings of a fit, checked, and the trainer made from them."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ UPDATES = ("simultaneous", "sequential")
 
 @dataclass(frozen=True, kw_only=True)
 class Trainable:
-    """What is trained: a network with its parameters on a backend, and the steps compiled for it so far.
+    """A network with its parameters on a backend, ready to be trained, and the steps compiled for it so far.
 
-    names, running: of the parameters and of the running statistics. arrays() gives {"params", "running"} before the fit,
-    each time as arrays to be given away.
+    names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
+    the fit, each time as arrays that the fit may write into.
     """
 
     network: Network
@@ -154,11 +154,11 @@ class FitSettings:
             )
         return self.batch_size * self.accumulate
 
-    def _least(self, network: Network, given: Rows, frozen: frozenset[str]) -> int:
+    def _least(self, network: Network, data: Rows, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
         least, layer = neediest(network.layers, Run(True, frozen=frozen))
-        kind, rows = type(layer).__name__, len(given.x)
-        counted = rows if given.weights is None or least == 1 else int(np.count_nonzero(given.weights))
+        kind, rows = type(layer).__name__, len(data.x)
+        counted = rows if data.weights is None or least == 1 else int(np.count_nonzero(data.weights))
         if counted < min(least, rows):
             raise ConfigError(
                 f"fit requires at least {least} rows with a weight above 0 with {kind}, got {counted}. A weight of 0 leaves a "
@@ -202,7 +202,7 @@ class FitSettings:
         if self.validation is None:
             return None
         held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
-        evaluate = trainable.evaluate  # without the parameters beside it, which would be held on to
+        evaluate = trainable.evaluate  # alone: the lambda must not keep `trainable` and its arrays alive
         return lambda state: evaluate(state["params"], state["running"], held_out)
 
 
@@ -216,7 +216,7 @@ def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
 
 
 def _first_state(trainable: Trainable, plan: StepPlan) -> State:
-    """Return the state before the first step, as arrays of its own."""
+    """Return the state before the first step, in arrays of its own."""
     counter = trainable.backend.asarray(dropout_counter(trainable.seed))
     own = trainable.arrays()
     return init_state(trainable.ops, plan, own["params"], own["running"], counter)
@@ -234,7 +234,7 @@ def choose(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the parameters to train, and the parameters and running statistics that match a pattern of `freeze`.
 
-    Trained are all parameters, or those named in `only`, where "*.bias" stands for every bias, without those that are frozen.
+    All parameters are trained, or those that match `only` ("*.bias" matches every bias), without those that match `freeze`.
     Raises ConfigError with the nearest names for one that does not exist, and when nothing is left to train.
     """
     require_some("fit", tuple(names))
@@ -251,7 +251,7 @@ def choose(
 
 
 def frozen_layers(running: tuple[str, ...], stay: tuple[str, ...]) -> frozenset[str]:
-    """Return the places of the layers whose running statistics stay: all of a layer's, or none of them.
+    """Return the places of the layers whose running statistics are frozen: all of a layer's, or none of them.
 
     Raises ConfigError for a layer of which only some are frozen.
     """

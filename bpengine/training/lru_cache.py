@@ -1,29 +1,29 @@
-"""Recent: what was made for a key, as long as it is among those that were asked for last."""
+"""A cache of the most recently used values, such as compiled steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
-MOST = 64  # what is compiled for more fits of one model, each with other settings, is compiled anew
+MOST = 64  # compiled steps of one model that are kept, one for each combination of settings
 
 
-class LruCache(Generic[Made]):
-    """Keeps what is made for up to `most` keys; beyond that, what was not asked for longest goes."""
+class LruCache(Generic[Value]):
+    """Keeps the values of at most `most` keys; the least recently used one is dropped first."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._made: dict[Hashable, Made] = {}
+        self._values: dict[Hashable, Value] = {}
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self._values)
 
-    def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what was made for `key`, or make it."""
-        found = self._made.pop(key) if key in self._made else make()
-        self._made[key] = found  # the last one of the dict
-        while len(self._made) > self._most:
-            del self._made[next(iter(self._made))]
-        return found
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value of `key`, made now if it is not kept."""
+        value = self._values.pop(key) if key in self._values else make()
+        self._values[key] = value  # now the last of the dict
+        while len(self._values) > self._most:
+            del self._values[next(iter(self._values))]
+        return value

@@ -1,4 +1,4 @@
-"""Diagnosis: where the first number that is not finite appeared, found by an observer over one step."""
+"""The first number of a step that is not finite: which array of which kernel call, found by observing one step."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from bpengine.ops import Call, ObservedOps
 def first_bad(network: Network, backend: Backend, state: State, rows: tuple[Array, ...]) -> str | None:
     """Run one step's forward and backward kernel by kernel and describe the first array that is not finite, or None."""
     for name, array in state["params"].items():
-        if found := locate(backend.to_numpy(array)):
-            return f"parameter {name!r}{found}"
+        if place := locate(backend.to_numpy(array)):
+            return f"parameter {name!r}{place}"
     finder = _Finder(backend.to_numpy)
     x, target, *weights = rows
     network.loss_and_gradients(
         ObservedOps(backend.ops(), finder), state["params"], state["running"], x, target,
         weights[0] if weights else None, Run(True, state["counter"]),
     )  # fmt: skip
-    return finder.found
+    return finder.first
 
 
 class _Finder:
     def __init__(self, to_numpy: Callable[[Array], HostArray]) -> None:
         self.to_numpy = to_numpy
-        self.found: str | None = None
+        self.first: str | None = None
 
     def __call__(self, call: Call) -> None:
-        """Look at the results of a call until one is found that is not finite."""
-        if self.found:
+        """Look at the results of a call, until one of a call was not finite."""
+        if self.first:
             return
         for name, array in call.named_results().items():
-            if found := locate(self.to_numpy(array)):
+            if element := locate(self.to_numpy(array)):
                 place = f"layer {call.place}" if call.place[:1].isdigit() else f"the {call.place}"
-                self.found = f"{name} of {call.function} in {place}{found}"
+                self.first = f"{name} of {call.function} in {place}{element}"
                 return
 
 

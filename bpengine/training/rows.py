@@ -1,4 +1,4 @@
-"""Inputs: training and evaluation data checked against a network, before anything is touched."""
+"""Rows of data checked against a network before training or evaluation, and the scores of predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bpengine.network import Network
 from bpengine.streams import stream
 from bpengine.training.reduction import require_reduction
 
-ROWS = 4  # of which a loss of one's own is asked whether it is a mean
+ROWS = 4  # a user's loss is run on so many to see whether it is a mean
 
 
 class Rows(NamedTuple):
@@ -26,11 +26,11 @@ class Rows(NamedTuple):
 
     @property
     def arrays(self) -> tuple[HostArray, ...]:
-        """The arrays that are there, in the order a training step takes them."""
+        """The arrays that are not None, in the order a training step takes them."""
         return tuple(a for a in self if a is not None)
 
     def dtypes(self, dtype: str) -> tuple[str, ...]:
-        """Return the dtypes they are brought to the device in: labels stay whole numbers."""
+        """Return the dtypes of `arrays` on the device: labels stay whole numbers."""
         labels = self.target is not None and self.target.dtype.kind in "iu" and self.target.ndim == 1
         dtypes = (dtype, "int32" if labels else dtype, dtype)
         return tuple(kind for array, kind in zip(self, dtypes, strict=True) if array is not None)
@@ -57,7 +57,7 @@ def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: 
 
 
 def _require_reduction(network: Network, target: HostArray) -> None:
-    """Refuse a loss of one's own that is a sum and says mean, wherever parts of a batch may have to be put together."""
+    """Raise ConfigError for a user's loss that is a sum and says mean: losses of parts of a batch would add up wrongly."""
     some = np.asarray(target[:ROWS])
     y = stream("own loss", 0).uniform(0.1, 0.9, (len(some), network.outputs))
     assert isinstance(network.loss, CustomLoss)
@@ -66,12 +66,12 @@ def _require_reduction(network: Network, target: HostArray) -> None:
 
 
 def classes_of(network: Network) -> int:
-    """Return the number of classes that may have names: a single output that says yes or no stands for two."""
+    """Return the number of classes that may have names: a single binary output stands for two."""
     return 2 if network.loss.target == "binary" and network.outputs == 1 else network.outputs
 
 
 def check_target(network: Network, y: Any, dtype: str) -> HostArray:
-    """Return targets of the kind that the network's loss is compared with, in numbers that `dtype` can hold."""
+    """Return targets of the kind that the network's loss takes; raise DataError for numbers that `dtype` cannot hold."""
     kind = network.loss.target
     if kind == "classes":
         return data.check_class_labels(y, network.outputs)
@@ -85,8 +85,8 @@ def scores(
 ) -> dict[str, float]:
     """Return sums over the rows: "accuracy" for classes, "squared_error" for values.
 
-    They are to be divided by the number of rows or, where rows have weights (rows,), by the sum of these. A row of binary
-    targets counts as right when every output is on the right side of 1/2.
+    To be divided by the number of rows or, where rows have weights (rows,), by the sum of these. A row of binary targets
+    counts as right when every output is on the right side of 1/2.
     """
     kind = network.loss.target
     if kind == "classes":
@@ -103,17 +103,17 @@ def _total(values: HostArray, weights: HostArray | None) -> float:
 
 
 def held(what: str, value: Any, dtype: str) -> HostArray:
-    """Return given numbers as an array of a model's dtype, every one of them finite there.
+    """Return numbers as an array of a model's dtype.
 
-    Raises DataError naming the first that is not: "`what` requires finite numbers that float32 can hold, got 1e+60 ...".
+    Raises DataError naming the first that is not finite there: "`what` requires finite numbers that float32 can hold, ...".
     """
-    given = data.real_array(value, what)
+    numbers = data.real_array(value, what)
     with np.errstate(all="ignore"):
-        array: HostArray = np.asarray(given, dtype=dtype)
+        array: HostArray = np.asarray(numbers, dtype=dtype)
     if (bad := ~np.isfinite(array)).any():
         where = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))
-        hint = "Use dtype='float64', or smaller numbers." if np.isfinite(given[where]) else "Give other numbers."
+        hint = "Use dtype='float64', or smaller numbers." if np.isfinite(numbers[where]) else "Give other numbers."
         raise DataError(
-            f"{what} requires finite numbers that {dtype} can hold, got {given[where]} at {list(where)}. {hint}"
+            f"{what} requires finite numbers that {dtype} can hold, got {numbers[where]} at {list(where)}. {hint}"
         )
     return array

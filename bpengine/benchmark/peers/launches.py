@@ -1,6 +1,6 @@
-"""Kernels that a step runs on a GPU and launches that the host makes for it, counted by PyTorch's profiler.
+"""Kernels that a step runs on a GPU and launches by the host, counted by PyTorch's profiler, hence a file beside the peers.
 
-It sees what every library of its process does on the GPU, CuPy's and XLA's kernels too, and those inside a CUDA graph.
+The profiler sees what every library of its process does on the GPU, CuPy's and XLA's kernels too, also in a CUDA graph.
 """
 
 from __future__ import annotations

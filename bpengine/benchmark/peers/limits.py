@@ -132,8 +132,8 @@ class TorchLimits(NumpyLimits):
         return target.copy_(source)
 
     def _factor(self, rows: int, columns: int) -> Any:
-        made = self._random((rows, columns))
-        return made.bfloat16() if self.precision == "bfloat16" else made
+        matrix = self._random((rows, columns))
+        return matrix.bfloat16() if self.precision == "bfloat16" else matrix
 
     def _random(self, shape: tuple[int, ...]) -> Any:
         return self.xp.randn(shape, device=self._place, dtype=getattr(self.xp, self.dtype))
@@ -163,7 +163,7 @@ def measuring(device: str, precision: str) -> NumpyLimits:
 def main(device: str, precision: str) -> None:
     """Measure and print."""
     limits, asked = measuring(device, precision), json.load(sys.stdin)
-    products = [limits.product(*given) for given in asked["products"]]
+    products = [limits.product(*product) for product in asked["products"]]
     copies = [limits.copy(size) for size in asked["copies"]]
     print(json.dumps({"library": limits.library, "products": products, "copies": copies}))
 

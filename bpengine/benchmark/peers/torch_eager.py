@@ -38,10 +38,10 @@ class TorchEager(Peer):
     def about(cls, argument: str, device: str) -> dict[str, Any]:
         """Return versions, threads and the device."""
         place = torch.cuda.get_device_name() if device == "gpu" else "cpu"
-        told = super().about(argument, device)
+        about = super().about(argument, device)
         if device == "gpu":
-            told["versions"] |= {"CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}
-        return {**told, "threads": torch.get_num_threads(), "device": place}
+            about["versions"] |= {"CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}
+        return {**about, "threads": torch.get_num_threads(), "device": place}
 
     def compiled(self, loss: Any) -> Any:
         """Return the loss function in the form that is called."""
@@ -76,8 +76,8 @@ class TorchEager(Peer):
 
     def brought(self, order: HostArray) -> torch.Tensor:
         """Return the order of rows on the device; the host does not wait for it to arrive."""
-        given = torch.from_numpy(order)
-        return given.pin_memory().to(self._place, non_blocking=True) if self._place.type == "cuda" else given
+        rows = torch.from_numpy(order)
+        return rows.pin_memory().to(self._place, non_blocking=True) if self._place.type == "cuda" else rows
 
     def device_seconds(self) -> float | None:
         """Return the seconds between the two events of the last turn."""
@@ -111,10 +111,10 @@ class TorchEager(Peer):
     def _layers(self) -> list[nn.Module]:
         sizes, dtype = self.workload.sizes, getattr(torch, self.workload.dtype)
         activation = nn.ReLU if self.workload.activation == "relu" else nn.Sigmoid
-        made: list[nn.Module] = []
+        modules: list[nn.Module] = []
         for inputs, units in pairwise(sizes):
-            made += [nn.Linear(inputs, units, dtype=dtype), activation()]
-        return made[:-1]
+            modules += [nn.Linear(inputs, units, dtype=dtype), activation()]
+        return modules[:-1]
 
     def _linear(self) -> list[nn.Linear]:
         return [module for module in self._model if isinstance(module, nn.Linear)]

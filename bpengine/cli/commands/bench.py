@@ -78,11 +78,11 @@ def bench(
             written.keep(record.make(plan, outcome, about))
 
     with _Bar() as bar:
-        made = record.make(plan, run(plan, bar.say, keep), about)
-    print_json(made) if as_json else _print(made)
+        results = record.make(plan, run(plan, bar.say, keep), about)
+    print_json(results) if as_json else _print(results)
     if written:
-        written.write(made)
-    if not record.sound(made):
+        written.write(results)
+    if not record.sound(results):
         raise typer.Exit(FAILED)
 
 
@@ -126,22 +126,22 @@ def names(text: str | None) -> list[str] | None:
 
 def chosen_workloads(chosen: list[str]) -> list[Workload]:
     """Return workloads by their names or the names of their groups; raise ConfigError for one that does not exist."""
-    found: dict[str, Workload] = {}
+    workloads: dict[str, Workload] = {}
     for name in chosen:
         together = {**GROUPS, **SUITES}
         if name not in together and name not in WORKLOADS:
             raise unknown("workload", name, [*together, *WORKLOADS])
-        found |= {w.name: w for w in (together[name] if name in together else (WORKLOADS[name],))}
-    return list(found.values())
+        workloads |= {w.name: w for w in (together[name] if name in together else (WORKLOADS[name],))}
+    return list(workloads.values())
 
 
-def _print(made: dict[str, Any]) -> None:
-    for work in made["workloads"]:
+def _print(results: dict[str, Any]) -> None:
+    for work in results["workloads"]:
         show(f"{report.title(work)}; {work['steps']} steps a turn", report.costs(work))
         show(columns(report.heads(work), report.rows(work), left=1), *report.notes(work), "")
-    show(columns(*report.starts(made), left=1), "", columns(*report.summary(made), left=1), "")
-    absent = {**made["missing"], **made["left_out"]}
-    show(*(f"not run: {name}: {why}" for name, why in absent.items()), "", key_value_table(report.machine(made)))
+    show(columns(*report.starts(results), left=1), "", columns(*report.summary(results), left=1), "")
+    absent = {**results["missing"], **results["left_out"]}
+    show(*(f"not run: {name}: {why}" for name, why in absent.items()), "", key_value_table(report.machine(results)))
 
 
 class _Bar:

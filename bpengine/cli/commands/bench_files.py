@@ -1,4 +1,4 @@
-"""Where a benchmark was run, and the files it leaves: the record, the same as a page, and the figure."""
+"""The files of `bpengine bench`: the record with the machine it was made on, the same as a page, and the figure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bpengine.writing import write_whole
 
 
 def circumstances(device: str = "cpu", *, quick: bool) -> dict[str, Any]:
-    """Return what a record says of the machine and its GPU, of variables that would have forced BLAS, and of the command."""
+    """Return the record's description of the command, the machine, its GPU, and variables that force BLAS."""
     cost, library, cpu = blas_overrides.cost(), blas.library(), hardware.cpu()
     kernel = cost.own_kernel if cost else library["kernel"]
     limits = hardware.thread_limits()
@@ -54,7 +54,7 @@ def _gpu() -> dict[str, str]:
 
 
 class Files:
-    """The results of a run: DATE-PROCESSOR-DEVICE-PART with the endings .json, .md and .svg, in one folder.
+    """The files of a run: DATE-PROCESSOR-DEVICE-PART with the endings .json, .md and .svg, in one folder.
 
     Raises ConfigError when the folder cannot be made, or one of the files is there already and `force` is not given.
     """
@@ -67,17 +67,17 @@ class Files:
         for path in (self.json, self.page, self.figure):
             require_writable(path, force=force)
 
-    def keep(self, made: dict[str, Any]) -> None:
-        """Write the record of what has been run so far, in place of the one before it."""
-        record.write(made, self.json)
-        write_whole(self.page, report.document(made).encode())
+    def keep(self, results: dict[str, Any]) -> None:
+        """Write the record so far, in place of the last one."""
+        record.write(results, self.json)
+        write_whole(self.page, report.document(results).encode())
 
-    def write(self, made: dict[str, Any]) -> None:
-        """Write what can be written, and say where it is."""
-        record.write(made, self.json)
-        text, reason = report.document(made), figure.available()
+    def write(self, results: dict[str, Any]) -> None:
+        """Write record, page and, with matplotlib, figure; print where they are."""
+        record.write(results, self.json)
+        text, reason = report.document(results), figure.available()
         if reason is None:
-            figure.draw(made, self.figure)
+            figure.draw(results, self.figure)
             text += f"\n![Throughput and shares of the roofline]({self.figure.name})\n"
         write_whole(self.page, text.encode())
         drawn = f"no figure: {reason}" if reason else str(self.figure)

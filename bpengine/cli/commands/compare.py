@@ -9,7 +9,7 @@ import typer
 import bpengine as bp
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.check_report import print_report
-from bpengine.cli.size_limits import copies, require_room
+from bpengine.cli.size_limits import copies, require_memory
 
 HELP = """\
 Run one network on several backends and compare: every layer's output, every gradient, the parameters after training.
@@ -45,7 +45,7 @@ def compare(
     named, update = bp.Loss(loss) if loss else None, network_options.optimizer(optimizer, learning_rate)
     dataset = data_options.load(source, target, named)
     network = network_options.fresh_network(dataset, layers, activation, named)
-    require_room(network, dtype, copies=copies(update))
+    require_memory(network, dtype, copies=copies(update))
     x, y = data_options.draw_rows(dataset.x, dataset.y, rows, seed)
     report = bp.compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
     print_report(report, as_json=as_json)

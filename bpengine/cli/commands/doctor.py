@@ -44,14 +44,14 @@ def doctor(
 ) -> None:
     """Print the report."""
     cleared = _clear() if clear_cache else []
-    found = report()
+    facts = report()
     if clear_cache:
-        found["cleared"] = cleared
+        facts["cleared"] = cleared
     if as_json:
-        print_json(found)
+        print_json(facts)
     else:
-        _print(found)
-    if not found["backends"]["numpy"]["ready"] or any(one["trouble"] for one in cleared):
+        _print(facts)
+    if not facts["backends"]["numpy"]["ready"] or any(one["trouble"] for one in cleared):
         raise typer.Exit(FAILED)
 
 
@@ -69,7 +69,7 @@ def _clear() -> list[dict[str, Any]]:
 
 def report() -> dict[str, Any]:
     """Return everything there is to say, ready for JSON."""
-    states = backend_status.all_of_them()
+    states = backend_status.availabilities()
     cost = blas_overrides.cost()
     caches = {name: asdict(cache.state()) for name, cache in backend_status.caches().items()}
     return {
@@ -120,36 +120,36 @@ def _cache_warnings(caches: Mapping[str, dict[str, Any]], states: Mapping[str, A
     ]
 
 
-def _print(found: dict[str, Any]) -> None:
-    for title, rows in _sections(found).items():
+def _print(facts: dict[str, Any]) -> None:
+    for title, rows in _sections(facts).items():
         show(Text(title, style="bold"), key_value_table([(f"  {name}", *cells) for name, *cells in rows]), "")
-    show(Text("Warnings" if found["warnings"] else "No warnings.", style="bold"))
-    for warning in found["warnings"]:
+    show(Text("Warnings" if facts["warnings"] else "No warnings.", style="bold"))
+    for warning in facts["warnings"]:
         show(key_value_table([("  !", warning)]))
 
 
-def _sections(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
-    installed = [f"{name} {number}" for name, number in found["libraries"].items() if number]
-    missing = [name for name, number in found["libraries"].items() if not number]
+def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    installed = [f"{name} {number}" for name, number in facts["libraries"].items() if number]
+    missing = [name for name, number in facts["libraries"].items() if not number]
     return {
-        f"bpengine {found['bpengine']}": [
-            ("Python", found["python"]),
-            ("system", found["system"]),
+        f"bpengine {facts['bpengine']}": [
+            ("Python", facts["python"]),
+            ("system", facts["system"]),
             ("installed", ", ".join(installed)),
             ("not installed", ", ".join(missing) or "-"),
         ],
         "Backends": [
             (name, state["reason"], f"{state['detail']} {state['cure']}".strip())
-            for name, state in found["backends"].items()
+            for name, state in facts["backends"].items()
         ],
-        "Machine": _machine_rows(found),
-        "Compiled steps on disk": [*_cache_rows(found), *_cleared_rows(found)],
+        "Machine": _machine_rows(facts),
+        "Compiled steps on disk": [*_cache_rows(facts), *_cleared_rows(facts)],
     }
 
 
-def _cache_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def _cache_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for name, cache in found["caches"].items():
+    for name, cache in facts["caches"].items():
         size = f"{cache['files']} files, {cache['size'] / 2**20:.1f} of at most {cache['limit'] >> 20} MiB"
         state = "cannot be written" if cache["trouble"] else "can be written"
         rows.append((name, f"{size}, {state}: {cache['folder'] or 'no folder'}"))
@@ -157,16 +157,16 @@ def _cache_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _cleared_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     return [
         (f"{one['backend']}, removed", f"not all: {one['trouble']}" if one["trouble"] else f"{one['files']} files")
-        for one in found.get("cleared", [])
+        for one in facts.get("cleared", [])
     ]
 
 
-def _machine_rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
-    cpu, memory, blas = found["cpu"], found["memory"], found["blas"]
-    limits = ", ".join(f"{name}={value}" for name, value in found["thread_limits"].items())
+def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    cpu, memory, blas = facts["cpu"], facts["memory"], facts["blas"]
+    limits = ", ".join(f"{name}={value}" for name, value in facts["thread_limits"].items())
     return [
         ("CPU", f"{cpu['model']}, {cpu['cores']} cores, {cpu['usable']} usable"),
         ("memory", f"{hardware.gib(memory['total'])}, {hardware.gib(memory['available'])} available"),

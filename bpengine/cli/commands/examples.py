@@ -83,7 +83,7 @@ def _counts(results: list[Result]) -> dict[str, int]:
 
 def _print_all(results: list[Result]) -> None:
     counts = [_counts([result]) for result in results]
-    rows = [(r.name, _verdict(r), *_cells(found)) for r, found in zip(results, counts, strict=True)]
+    rows = [(r.name, _verdict(r), *_cells(numbers)) for r, numbers in zip(results, counts, strict=True)]
     notes = [(result.name, result.reason) for result in results if result.reason]
     failures = [(r.name, f"{row.quantity}: {row.note or 'differs'}") for r in results for row in r.failures]
     total = _counts(results)

@@ -87,8 +87,8 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return inputs, and targets when they are asked for."""
     if evaluate:
-        found = data_options.load(source, target, model.network.loss)
-        return found.x, class_names.renumbered(found, names)
+        data = data_options.load(source, target, model.network.loss)
+        return data.x, class_names.renumbered(data, names)
     x = data_options.inputs(source, target, no_target=no_target)
     wanted, got = model.network.inputs, x.shape[1]
     if got != wanted:

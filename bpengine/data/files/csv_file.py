@@ -30,7 +30,7 @@ FAILED_CELL = re.compile(r"could not convert string (.*) to \S+ at row (\d+), co
 
 
 class Layout(NamedTuple):
-    """What the first lines tell: the delimiter, whether they begin with names, and one name per column."""
+    """The layout of a table, from its first lines: the delimiter, whether they begin with names, one name per column."""
 
     path: Path
     delimiter: str
@@ -89,7 +89,7 @@ def _names(fields: Sequence[str]) -> tuple[str, ...]:
 
 
 def _sniff(lines: list[str]) -> str:
-    """Return the delimiter that cuts all lines into one number of fields (above 1), else the first one in line 0."""
+    """Return the delimiter that cuts all lines into the same number of fields, at least 2; else the first one in line 0."""
     for delimiter in DELIMITERS:
         widths = {len(fields) for fields in csv.reader(lines, delimiter=delimiter)}
         if len(widths) == 1 and widths != {1}:

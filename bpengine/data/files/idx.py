@@ -83,9 +83,9 @@ def _read_values(path: Path, file: BinaryIO) -> Array:
     return array.astype(array.dtype.newbyteorder("="))
 
 
-def _require_bytes(path: Path, header: Header, found: int) -> None:
-    if found != header.payload:
-        state = "truncated" if found < header.payload else "longer than its header says"
+def _require_bytes(path: Path, header: Header, size: int) -> None:
+    if size != header.payload:
+        state = "truncated" if size < header.payload else "longer than its header says"
         wanted = f"{header.payload:,} bytes of values for shape {header.shape}"
-        more = "" if found < header.payload else " or more"
-        raise DataError(f"{path} is {state}: expected {wanted}, found {found:,}{more}.")
+        more = "" if size < header.payload else " or more"
+        raise DataError(f"{path} is {state}: expected {wanted}, found {size:,}{more}.")

@@ -1,4 +1,4 @@
-"""What a file reader returns, and the array files of NumPy: .npy (memory-mapped) and .npz."""
+"""Array files of NumPy, .npy (memory-mapped) and .npz, and what every reader of a file shares: `Arrays`, paths, errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bpengine.data.dataset import Array
 from bpengine.errors import BpError, DataError
 
 AnyPath = str | os.PathLike[str]
-UNREADABLE = (  # what readers of other libraries raise at damaged bytes; NumPy's parses a header as code
+UNREADABLE = (  # what other libraries raise for damaged bytes; NumPy parses a header as code, hence SyntaxError
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
     *(OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, csv.Error),
 )
@@ -28,7 +28,7 @@ Returned = TypeVar("Returned")
 
 
 class Arrays(NamedTuple):
-    """Inputs x (rows, features), targets y or None, and the names the file gives, None where it gives none."""
+    """Inputs x (rows, features), targets y or None, and the names in the file, None where it has none."""
 
     x: Array
     y: Array | None
@@ -37,7 +37,7 @@ class Arrays(NamedTuple):
 
 
 def as_data_error(form: str) -> Callable[[Callable[Given, Returned]], Callable[Given, Returned]]:
-    """Let a reader of one file raise DataError naming it, whatever the libraries below raise at its bytes."""
+    """Decorate a reader of one file: whatever the libraries it calls raise becomes a DataError that names the file."""
 
     def wrapped(read: Callable[Given, Returned]) -> Callable[Given, Returned]:
         @wraps(read)
@@ -56,21 +56,21 @@ def as_data_error(form: str) -> Callable[[Callable[Given, Returned]], Callable[G
 
 
 def existing(path: AnyPath) -> Path:
-    """Return the path.
+    """Return the path, with "~" expanded.
 
     Raises: DataError when there is no such file.
     """
-    found = expand_home(Path(path))
-    if found.is_file():
-        return found
-    kind = "is a folder" if found.is_dir() else "is no regular file" if found.exists() else "does not exist"
+    file = expand_home(Path(path))
+    if file.is_file():
+        return file
+    kind = "is a folder" if file.is_dir() else "is no regular file" if file.exists() else "does not exist"
     raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
 
 
 def expand_home(path: Path) -> Path:
     """Return the path with "~" and "~user" replaced by the folder they stand for.
 
-    Raises: DataError when there is no such user, or the home of this one is not known.
+    Raises: DataError when there is no such user, or the user's home folder is not known.
     """
     try:
         return path.expanduser()
@@ -102,10 +102,10 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y")) -> Arrays:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         missing = [key for key in keys if key not in archive.files]
         if missing:
-            found = ", ".join(archive.files) or "none"
-            raise DataError(f"{path} requires an array {missing[0]!r}, got {found}. Name yours with keys=(x, y).")
-        found_arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
-    return pair(path, *found_arrays)
+            names = ", ".join(archive.files) or "none"
+            raise DataError(f"{path} requires an array {missing[0]!r}, got {names}. Name yours with keys=(x, y).")
+        arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
+    return pair(path, *arrays)
 
 
 def pair(path: Path, x: Array, y: Array | None = None) -> Arrays:

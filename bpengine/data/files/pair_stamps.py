@@ -1,8 +1,8 @@
-"""Stamps: what tells that two .npy files are of one data set, written behind the array, where no reader of .npy looks.
+"""Stamps: a hash at the end of two .npy files, behind the array, that says whether they were written together.
 
-Two files cannot take their names in one step: a process that is killed in between leaves one of them new and the other old,
-and so does a reader see them in that instant. So a pair that is written together carries one stamp, made of the contents of
-both, and a pair whose stamps differ is refused. Files without a stamp, which others write, are taken as they are.
+Two files cannot be renamed in one step: a process that is killed in between leaves one of them new and the other old, and a
+reader at that moment sees the same. So both files of a pair end with one hash of the contents of both, and files with
+different stamps are refused. Files without a stamp, from other programs, are accepted.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _DIGEST = 32
 
 
 class Stamp:
-    """Grows with the rows that are written."""
+    """The stamp of a pair, computed while its rows are written."""
 
     def __init__(self) -> None:
         self._sums = tuple(hashlib.blake2b(digest_size=_DIGEST) for _ in range(2))
 
     def add(self, *rows: Array) -> None:
-        """Take in further rows of x and y."""
+        """Add further rows of x and y."""
         for one, array in zip(self._sums, rows, strict=True):
             one.update(array.data.cast("B"))
 
@@ -38,7 +38,7 @@ class Stamp:
 
 @contextmanager
 def one_pair(x_file: Path, y_file: Path) -> Iterator[None]:
-    """Read two files in the block. Raises DataError where they turn out not to be of one pair, all the time."""
+    """Raise DataError unless two files are a pair before and after the block that reads them."""
     before = stamp_of(x_file), stamp_of(y_file)
     yield
     if before != (stamp_of(x_file), stamp_of(y_file)):
@@ -54,6 +54,6 @@ def stamp_of(path: Path) -> bytes | None:
     """Return the stamp of a file, None where it has none."""
     with suppress(OSError), path.open("rb") as file:
         file.seek(-min(len(MARK) + _DIGEST, os.fstat(file.fileno()).st_size), os.SEEK_END)
-        found = file.read(len(MARK) + _DIGEST)
-        return found if found.startswith(MARK) else None
+        end = file.read(len(MARK) + _DIGEST)
+        return end if end.startswith(MARK) else None
     return None

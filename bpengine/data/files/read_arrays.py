@@ -1,4 +1,4 @@
-"""One door to all file formats: the ending of the name chooses the reader. No file's contents are ever executed."""
+"""`read_arrays`: a data file of any format; the ending of its name chooses the reader. No file's contents are executed."""
 
 from __future__ import annotations
 

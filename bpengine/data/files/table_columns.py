@@ -1,4 +1,4 @@
-"""Rules every table file obeys: which column is the target, text as classes, no missing cells. Parquet tables."""
+"""Rules for every table: which column is the target, text as classes, no missing cells. Also the reader of Parquet."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def text_cell(path: Path, row: int, name: str, number: int, value: str) -> DataE
 
 
 def require_cells(path: Path, table: Array, names: tuple[str, ...]) -> None:
-    """Look for NaN in a table (rows, columns).
+    """Require a table (rows, columns) without NaN.
 
     Raises: DataError naming row and column of the first.
     """

@@ -1,4 +1,4 @@
-"""Synthetic sets larger than memory: written to .npy files portion by portion, whole or not at all."""
+"""`write`: synthetic sets larger than memory, written to .npy files in chunks, whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def write(
     """Write the rows of `generate(name, rows, seed, ...)` to disk and return the two files, x and y.
 
     An existing folder receives name_x.npy and name_y.npy; any other `path` is a prefix: path_x.npy and path_y.npy.
-    The files appear under their names only when both are complete. Both end with a stamp, behind their array, by which `load`
-    refuses two files that are not of one pair: a process that is killed may leave one of them new and one old. At most
+    The files appear under their names only when both are complete. Both end with a stamp behind their array, so
+    that `load` can refuse files that were not written together: a killed process may leave one of them new, one old. At most
     `chunk_rows` rows are in memory at once (default: about 32 MiB of x); the values do not depend on it. Read back with
     `load(x_file, target=y_file)`.
     Raises: ConfigError as `generate` does; DataError when the files cannot be written, a full disk included.
@@ -63,7 +63,7 @@ def _names(path: Path, name: str) -> tuple[Path, Path]:
 
 
 def _create(draft: Draft, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Mapped:
-    """Make a draft a .npy file that can be written to, with its whole space reserved.
+    """Create a .npy file that can be written to, with its whole space reserved on the disk.
 
     Without the reservation a disk that fills up midway ends the process (SIGBUS) instead of raising OSError.
     """
@@ -74,7 +74,7 @@ def _create(draft: Draft, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Mappe
 
 
 def _fill_by_chunks(fill: Callable[[Array, Array, int], None], x: Mapped, y: Mapped, chunk: int) -> bytes:
-    """Write the rows, giving back the pages of each portion, and bring both files to the disk; return the pair's stamp."""
+    """Write the rows in chunks, drop the pages of each, flush both files to the disk, and return the pair's stamp."""
     stamp = Stamp()
     for start in range(0, len(x), chunk):
         rows = x[start : start + chunk], y[start : start + chunk]

@@ -1,4 +1,4 @@
-"""Sets small enough to work through on paper."""
+"""Sets small enough to work through on paper; a file of its own, as sets from other sources are beside it."""
 
 from __future__ import annotations
 

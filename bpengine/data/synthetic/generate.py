@@ -1,8 +1,8 @@
 """Synthetic sets of any size, drawn block by block.
 
 Rows come in blocks of 4,096. Block i of a set is drawn by `stream("synthetic rows", seed, crc32(name), i)`, always whole,
-and then cut. So a row depends on the name, the seed, the options and its own number, never on how many rows are asked for
-or in which portions: rows 0..n-1 of a larger set are the smaller set. x is rounded once to the dtype asked for.
+and then cut. So a row depends on the name, the seed, the options and its own number, and not on the number of rows or chunks:
+rows 0..n-1 of a larger set are the smaller set. x is rounded once to the dtype asked for.
 """
 
 from __future__ import annotations
@@ -84,12 +84,12 @@ def floating(dtype: npt.DTypeLike) -> np.dtype[Any]:
     Raises: ConfigError unless it is float16, float32 or float64.
     """
     try:
-        found = np.dtype(dtype)
+        kind = np.dtype(dtype)
     except TypeError:
-        found = np.dtype(object)
-    if found not in (np.float16, np.float32, np.float64):
+        kind = np.dtype(object)
+    if kind not in (np.float16, np.float32, np.float64):
         raise ConfigError(f"generate requires dtype float16, float32 or float64, got {dtype!r}.")
-    return found
+    return kind
 
 
 def generate(

@@ -1,7 +1,7 @@
-"""What a synthetic set is: a few settings, and a sampler that draws one block of rows from a seeded generator.
+"""Recipes of synthetic sets: a few settings, and a sampler that draws one block of rows from a seeded generator.
 
-A recipe is a frozen dataclass. Its `sampler(fixed)` draws whatever all rows share (a teacher's weights, the centres
-of blobs) from `fixed` and returns a function that draws one block of rows from the block's own generator.
+A recipe is a frozen dataclass. Its `sampler(fixed)` draws what all rows share (a teacher's weights, the centres of blobs)
+from `fixed` and returns a function that draws one block of rows from the block's own generator.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Names of classes: plain values that a model keeps, in the order of the classes' numbers."""
+"""Checks of class names: plain values, in the order of the class numbers."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def check_class_names(names: Any, classes: int) -> tuple[ClassName, ...] | None:
     ):
         hint = "The order says which class each name belongs to."
         raise ConfigError(f"class_names requires a sequence of {classes} names, got {names!r}. {hint}")
-    found = tuple(_plain(name) for name in names)
-    if len(found) != classes:
+    plain = tuple(_plain(name) for name in names)
+    if len(plain) != classes:
         raise ConfigError(
-            f"class_names requires {classes} names, one for each class, got {len(found)}: {_listed(found)}."
+            f"class_names requires {classes} names, one for each class, got {len(plain)}: {_listed(plain)}."
         )
-    twice = [name for i, name in enumerate(found) if name in found[:i] or str(name) in map(str, found[:i])]
+    twice = [name for i, name in enumerate(plain) if name in plain[:i] or str(name) in map(str, plain[:i])]
     if twice:
-        raise ConfigError(f"class_names requires different names, got {twice[0]!r} twice: {_listed(found)}.")
-    return found
+        raise ConfigError(f"class_names requires different names, got {twice[0]!r} twice: {_listed(plain)}.")
+    return plain
 
 
 def is_plain(name: object) -> bool:
-    """Tell whether a name is one that a model file can keep."""
+    """Return whether a model file can hold a name."""
     return isinstance(name, (str, int)) or (isinstance(name, float) and math.isfinite(name))  # a bool is an int
 
 
 def name_text(name: ClassName) -> str:
-    """Return a name as tables of data give it: whole numbers without a point."""
+    """Return a name as text; floats without a fraction as whole numbers, as tables of data have them."""
     return f"{name:g}" if isinstance(name, float) and float(f"{name:g}") == name else str(name)
 
 

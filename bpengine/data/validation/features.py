@@ -1,6 +1,6 @@
-"""What a model asks of its inputs and row weights before training. Nothing is copied, cast or changed.
+"""Checks of inputs and row weights before training. Nothing is copied, cast or changed.
 
-Memory-mapped arrays are walked through block by block, so arrays larger than memory can be checked.
+Memory-mapped arrays are read block by block, so arrays larger than memory can be checked.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bpengine.errors import DataError, ShapeError
 def check_features(x: Any, features: int, *, what: str = "x", dtype: str | None = None) -> Array:
     """Return x as an array (rows, features) of finite real numbers; an array is returned itself, memory-mapped or not.
 
-    Accepts lists, tables and DLPack producers as well; `what` is x's name in the messages, `dtype` ("float32",
-    "float64") the one that will be computed in; without it that of x.
+    Accepts lists, tables and DLPack producers as well; `what` is x's name in messages; `dtype` is "float32"
+    or "float64", the one that will be computed in, by default that of x.
     Raises: ShapeError for another number of axes or columns; DataError for text, no rows, NaN, infinity, and numbers that
     are infinite in `dtype`.
     """
@@ -52,7 +52,7 @@ def check_same_length(x: Any, y: Any) -> None:
 def check_weights(w: Any, rows: int, *, dtype: str | None = None, outputs: int = 1) -> Array:
     """Return the row weights as an array (rows,): finite, not negative, not all 0.
 
-    With `dtype`, the one that will be computed in, they must keep their meaning there: the largest is at least the
+    With `dtype`, the one that will be computed in, they must not underflow or overflow there: the largest is at least the
     smallest normal number, and rows x outputs times the largest is finite, so that a sum of losses can be divided by it.
     Raises: ShapeError for another shape; DataError naming the row and the value.
     """
@@ -71,7 +71,7 @@ def check_weights(w: Any, rows: int, *, dtype: str | None = None, outputs: int =
 
 
 def _require_scale(weights: Array, high: float, dtype: str, count: int) -> None:
-    """Refuse weights that are lost in `dtype`, or whose sum may be infinite there."""
+    """Raise DataError for weights that underflow in `dtype`, or whose sum may overflow there."""
     info = np.finfo(dtype)
     least, most = float(info.smallest_normal), float(info.max) / count
     if not least <= high <= most:

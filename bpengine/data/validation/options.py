@@ -1,4 +1,4 @@
-"""Small checks shared by the data room: options by name, optional libraries, whole numbers."""
+"""Checks of options of data sets and files: their names and ranges, and the optional libraries they need."""
 
 from __future__ import annotations
 

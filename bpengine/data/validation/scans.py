@@ -1,4 +1,4 @@
-"""Is this an array of finite real numbers? If not: which row, which column, which value."""
+"""Scans for values that are not finite real numbers, and the errors that name the row, the column and the value."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _converted(values: Any, what: str) -> Array:
 
 
 def _text_error(array: Array, what: str, text_hint: str) -> DataError:
-    """Name the first cell that is no number; when all are numbers in disguise, name the first cell."""
+    """Name the first cell that is no number; if all cells are numbers written as text, name the first cell."""
     cells = np.asarray(np.frompyfunc(_is_number, 1, 1)(array), np.bool_)
     text = np.argwhere(~cells)
     if array.size == 0 or (len(text) == 0 and array.dtype.kind == "O"):
@@ -72,22 +72,22 @@ def _parses(text: str | bytes) -> bool:
 
 
 def _place(at: Any) -> str:
-    """Say where: "row 3, column 1", "row 3" for one axis. Rows and columns are counted from 0, as NumPy does."""
+    """Return a place in words: "row 3, column 1", or "row 3" for one axis, counted from 0."""
     names = ("row", "column") + ("axis",) * max(0, len(at) - 2)
     return ", ".join(f"{name} {int(index)}" for name, index in zip(names, at, strict=False)) or "row 0"
 
 
 def require_finite(array: Array, what: str, dtype: str | None = None) -> None:
-    """Look for NaN, infinity, and numbers that become infinite in `dtype`, the one that will be computed in.
+    """Require numbers without NaN and infinity that stay finite in `dtype`, the one that will be computed in.
 
     Raises: DataError with the number of bad values and the place of the first.
     """
-    if array.dtype.kind not in "biu":  # the largest whole number, 2^64, is far below the limits of floats
+    if array.dtype.kind not in "biu":  # whole numbers are below 2^64 and fit every float
         finite_range(array, what, dtype)
 
 
 def finite_range(array: Array, what: str, dtype: str | None = None) -> tuple[float, float]:
-    """Return the smallest and the largest value, in one walk block by block; array must not be empty.
+    """Return the smallest and the largest value, in one pass block by block; array must not be empty.
 
     Raises: DataError as `require_finite` does.
     """
@@ -101,14 +101,14 @@ def finite_range(array: Array, what: str, dtype: str | None = None) -> tuple[flo
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def _limit(given: np.dtype[Any], used: str | None) -> Any:
-    """Return the least number of the dtype given that is infinite in the one used; all finite ones are below it."""
-    if used is None or given.kind != "f" or given.itemsize <= np.dtype(used).itemsize:
+def _limit(stored: np.dtype[Any], used: str | None) -> Any:
+    """Return the smallest number of `stored` that rounds to infinity in `used`."""
+    if used is None or stored.kind != "f" or stored.itemsize <= np.dtype(used).itemsize:
         return math.inf
-    info, kind = np.finfo(used), given.type
+    info, kind = np.finfo(used), stored.type
     return kind(info.max) + kind(2) ** (
         info.maxexp - info.nmant - 2
-    )  # half a last place more: rounded to even, upwards
+    )  # the largest number and half a last place: halfway cases round to even, here upwards
 
 
 def _not_finite(array: Array, what: str, limit: Any, dtype: str | None) -> DataError:

@@ -1,4 +1,4 @@
-"""What a loss asks of its targets: class numbers, finite numbers, or numbers from 0 to 1."""
+"""Checks of targets by the kind of loss: class numbers, finite numbers, or numbers from 0 to 1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bpengine.data.mmap.row_file import blocks
 from bpengine.data.validation.scans import finite_range, first_row, real_array, require_finite
 from bpengine.errors import DataError, ShapeError
 
-ROUNDED = 1e-6  # how far from 1 a sum of probabilities may be that were float32 once
+ROUNDED = 1e-6  # how far from 1 a sum of probabilities may be that were rounded to float32
 NAMES_HINT = "Class names become numbers with: names, y = np.unique(y, return_inverse=True)"
 
 

@@ -1,4 +1,7 @@
-"""Gradient accumulation: a batch in parts, one after another, whose loss and gradients add up to those of the whole."""
+"""Gradient accumulation: a batch in parts whose loss and gradients add up to those of the whole.
+
+A file of its own, though the step alone uses it: it is a technique by itself, with tests of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ def loss_and_gradients(
     run: Run,
     size: int,
 ) -> tuple[Array, Arrays, Arrays]:
-    """Return what `Network.loss_and_gradients` does, with parts of `size` rows in memory at a time.
+    """Return what `Network.loss_and_gradients` does, running `size` rows at a time.
 
-    Penalties are added once, for the whole. BatchNorm normalises each part by its own statistics and renews the running
-    ones part after part; dropout draws a mask for each part. Without these layers the result is that of the whole batch.
+    Penalties are added once, for the whole batch. BatchNorm normalises each part by its own statistics and updates the
+    running ones after each part; dropout draws a mask for each part. Without these layers the result is that of the
+    whole batch.
     """
     bare = Network(network.inputs, network.layers, network.loss)
     averages = network.loss.reduction != "sum"
@@ -32,19 +36,19 @@ def loss_and_gradients(
         x, target, *own = (array[start:stop] for array in rows)
         here = run._replace(counter=ops.part_counter(run.counter, part=number))
         weight = own[0] if own else None
-        found, new, running = bare.loss_and_gradients(ops, params, running, x, target, weight, here)
-        given = (weight, weights) if averages and own else ()
+        part_loss, part_gradients, running = bare.loss_and_gradients(ops, params, running, x, target, weight, here)
+        shared = (weight, weights) if averages and own else ()  # a weighted mean counts each part by its weights
         share = (stop - start) / count if averages else 1.0
-        loss = ops.accumulate(ops.xp.zeros_like(found) if loss is None else loss, found, *given, share=share)
-        for name, dw in new.items():
+        loss = ops.accumulate(ops.xp.zeros_like(part_loss) if loss is None else loss, part_loss, *shared, share=share)
+        for name, dw in part_gradients.items():
             total = gradients[name] if name in gradients else ops.xp.zeros_like(dw)
-            gradients[name] = ops.accumulate(total, dw, *given, share=share)
+            gradients[name] = ops.accumulate(total, dw, *shared, share=share)
     terms = network.penalty_terms(ops, params, count, weights)
     return add_up(ops, loss, terms), {**gradients, **network.add_penalties(ops, terms, gradients)}, running
 
 
 def parts(rows: int, size: int, least: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of each part: `size` rows each, and the rest, which joins the part before it below `least`."""
+    """Return (start, stop) of each part of `size` rows; a remainder of fewer than `least` rows joins the part before it."""
     full, rest = cut_epoch(rows, size, least)
     stops = [size * (i + 1) for i in range(full)] + ([rows] if rest else [])
     return list(zip([0, *stops[:-1]], stops, strict=True))

@@ -1,9 +1,9 @@
-"""Sequential updates: the gradient goes down through weights that have just been updated.
+"""Sequential updates: each layer is updated before the gradient is taken through it. A file of its own, for its derivation.
 
-A residual holds what depends on the layer's input (x itself, masks, normalised values) and what depends on the parameters
-alone (w, or its transpose, or a slice of it). The first is kept as it was, the second is taken from a forward with the new
-parameters. Which is which is found out once per layer, by runs on random numbers: what is the same for every input
-depends on the parameters alone.
+A residual holds parts that depend on the layer's input (x itself, masks, normalised values) and parts that depend on the
+parameters alone (w, its transpose, a slice of it). The former are kept, the latter are taken from a forward pass with the new
+parameters. Which is which is tested once per layer, by forward passes on random inputs: a part that is the same for every
+input depends on the parameters alone.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from bpengine.streams import stream
 ROWS, DRAWS = 7, 3  # of random input
 
 
-def renewed(stage: Stage, ops: Ops, new: dict[str, Any], of_parameters: tuple[bool, ...]) -> Any:
-    """Return the residual of a layer with new parameters where it depends on them alone."""
+def renewed_residual(stage: Stage, ops: Ops, new: dict[str, Any], of_parameters: tuple[bool, ...]) -> Any:
+    """Return a layer's residual with those parts that depend on the parameters alone recomputed for `new` parameters."""
     _, again, _ = run_forward(stage.layer, ops, {**stage.params, **new}, stage.running, stage.x, stage.run)
     pairs = zip(leaves(stage.residual), leaves(again), of_parameters, strict=True)
     return rebuilt(stage.residual, iter([fresh if own else old for old, fresh, own in pairs]))
 
 
 def of_parameters_alone(stage: Stage) -> tuple[bool, ...]:
-    """Return, for each leaf of a layer's residual, whether it is the same whatever the layer's input is.
+    """Return, for each leaf of a layer's residual, whether it is the same for every input of the layer.
 
-    Raises ConfigError for a residual that holds something else than arrays, numbers and text: nobody can look into it.
+    Raises ConfigError for a residual that holds anything but arrays, numbers and text, whose leaves cannot be compared.
     """
     who = name_of(stage.layer, stage.run.place)
     for leaf in leaves(stage.residual):
@@ -44,14 +44,14 @@ def of_parameters_alone(stage: Stage) -> tuple[bool, ...]:
     rng = stream("in turn", 0)
     params = {name: rng.standard_normal(tuple(a.shape)) for name, a in stage.params.items()}
     running = {name: rng.uniform(0.5, 2.0, tuple(a.shape)) for name, a in stage.running.items()}
-    found = []
+    draws = []
     with np.errstate(all="ignore"):
         for _ in range(DRAWS):
             x = 3.0 * rng.standard_normal((ROWS, stage.x.shape[1]))
             weights = None if stage.run.weights is None else rng.uniform(0.5, 2.0, ROWS)
             run = stage.run._replace(counter=np.zeros(2, np.uint32), weights=weights)
-            found.append(list(leaves(run_forward(stage.layer, Ops(np), params, running, x, run)[1])))
-    return tuple(all(_equal(leaf, other) for other in others) for leaf, *others in zip(*found, strict=True))
+            draws.append(list(leaves(run_forward(stage.layer, Ops(np), params, running, x, run)[1])))
+    return tuple(all(_equal(leaf, other) for other in others) for leaf, *others in zip(*draws, strict=True))
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The update: gradients on their way through the exchange and the limit on their norm into the rule of an optimizer."""
+"""The update: gradients are exchanged between processes, clipped by norm, and given to the optimizer's rule."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Slots = dict[str, list[Array]]
 
 
 def no_exchange(gradients: Arrays) -> Arrays:
-    """Return the gradients as they are: one process has nobody to exchange them with."""
+    """Return the gradients unchanged, for a single process."""
     return gradients
 
 
 def init_slots(optimizer: Optimizer, ops: Ops, params: Arrays, names: Iterable[str]) -> Slots:
-    """Return what the rule keeps for each of the named parameters before the first update."""
+    """Return the slots (moments and the like) of the named parameters before the first update."""
     with ops.scope():
         return optimizer.init(ops.xp, {name: params[name] for name in names})
 
 
 @dataclass(frozen=True)
 class BoundRule:
-    """A rule bound to ops. `exchange` sees every gradient between its computation and its use."""
+    """A rule bound to ops. `exchange` is given every gradient between its computation and its use."""
 
     optimizer: Optimizer
     ops: Ops
@@ -48,7 +48,7 @@ class BoundRule:
     def __call__(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, Slots]:
         """Return the parameters that have a gradient, updated, and their slots.
 
-        state: "params", "slots" and "counter", uint32 (2,), whose second number is that of the updates before. lr: (1,).
+        state: "params", "slots" and "counter", uint32 (2,), whose second number counts the updates so far. lr: (1,).
         """
         gradients = self.exchange(gradients)
         if self.clip_norm is not None and gradients:
@@ -65,7 +65,7 @@ class BoundRule:
 
 @dataclass(frozen=True)
 class Applied:
-    """The updates of a loop of one's own so far: the rule, its slots, the counter, and the compiled update by clip norm."""
+    """The state of a user's own loop of updates: rule, slots, counter, number of updates, compiled updates by clip norm."""
 
     rule: tuple[Any, ...]
     slots: Slots
@@ -83,7 +83,7 @@ def apply(
     clip_norm: float | None,
     before: Applied | None,
 ) -> tuple[Arrays, Applied]:
-    """Return the parameters that have a gradient, updated, and what the next update goes on from.
+    """Return the parameters that have a gradient, updated, and the state for the next update.
 
     Raises NonFiniteError naming the parameter that would not be finite.
     """
@@ -114,5 +114,5 @@ def _counted(update: BoundRule) -> Callable[..., Any]:
 
 
 def all_finite(xp: Namespace, arrays: Arrays) -> Array:
-    """Tell whether all numbers of all arrays are finite: () of bool, true where there are none."""
+    """Return whether all numbers of all arrays are finite, a bool array (); true for no arrays."""
     return reduce(xp.logical_and, [xp.all(xp.isfinite(array)) for array in arrays.values()], xp.asarray(True))
