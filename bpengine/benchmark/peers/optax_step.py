@@ -76,7 +76,7 @@ class OptaxStep(Peer):
         return [(np.asarray(w), np.asarray(b)) for w, b in self._state[0]]
 
     def device_memory(self) -> dict[str, int]:
-        """Return what JAX counts on a GPU."""
+        """Return the bytes that JAX reports on a GPU."""
         stats = jax.devices()[0].memory_stats() or {}
         return {ours: int(stats[theirs]) for ours, theirs in (("in_use", "bytes_in_use"), ("peak", "peak_bytes_in_use"))
                 if theirs in stats}  # fmt: skip

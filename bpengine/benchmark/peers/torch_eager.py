@@ -67,15 +67,15 @@ class TorchEager(Peer):
 
     def launch(self, epoch: EpochOrder) -> None:
         """Take each batch, and step."""
-        order = None if epoch.order is None else self.brought(epoch.order)
+        order = None if epoch.order is None else self.on_device(epoch.order)
         for i in range(epoch.steps):
             if order is None:
                 self.step(self._x, self._y)
             else:
                 self.step(self._x.index_select(0, order[i]), self._y.index_select(0, order[i]))
 
-    def brought(self, order: HostArray) -> torch.Tensor:
-        """Return the order of rows on the device; the host does not wait for it to arrive."""
+    def on_device(self, order: HostArray) -> torch.Tensor:
+        """Return the order of rows on the device, copied asynchronously."""
         rows = torch.from_numpy(order)
         return rows.pin_memory().to(self._place, non_blocking=True) if self._place.type == "cuda" else rows
 
@@ -94,7 +94,7 @@ class TorchEager(Peer):
         return [(m.weight.detach().cpu().numpy().T, m.bias.detach().cpu().numpy()) for m in self._linear()]
 
     def device_memory(self) -> dict[str, int]:
-        """Return what PyTorch's allocator counts on a GPU."""
+        """Return the bytes that PyTorch's allocator reports on a GPU."""
         if self._place.type != "cuda":
             return {}
         return {"in_use": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}

@@ -1,4 +1,4 @@
-"""`bpengine check`: the gradients of a network, a saved model or a kernel before every oracle."""
+"""`bpengine check`: the gradients of a network, a saved model or a kernel compared with every oracle."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check(
 
 
 def _require_rows(names: list[str]) -> None:
-    """Raise ConfigError unless one name says where the rows are, after that of a model file if there is one."""
+    """Raise ConfigError unless there is one name for the rows, and at most one before it for a model file."""
     if not 1 <= len(names) <= 2:
         got = f"{len(names)} names: {' '.join(names)}" if names else "none"
         raise ConfigError(f"check requires [MODEL] FILE_OR_NAME, got {got}. For example: bpengine check iris.")

@@ -1,4 +1,4 @@
-"""`bpengine compare`: one network on several backends, side by side, and the first place where they part."""
+"""`bpengine compare`: one network on several backends, side by side, and the first place where they disagree."""
 
 from __future__ import annotations
 

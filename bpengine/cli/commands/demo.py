@@ -1,4 +1,4 @@
-"""`bpengine demo`: one small network on every backend, with its gradients held against NumPy and autodiff."""
+"""`bpengine demo`: one small network on every backend, with its gradients compared with NumPy's and autodiff's."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HEADS = ("backend", "device", "test accuracy", "samples/s", "vs NumPy", "vs auto
 
 
 class Digits(NamedTuple):
-    """What every backend is given: training and test rows, the network, the seed and the number of epochs."""
+    """The inputs of every backend: training and test rows, the network, the seed and the number of epochs."""
 
     train: Dataset
     test: Dataset

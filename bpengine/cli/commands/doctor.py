@@ -68,7 +68,7 @@ def _clear() -> list[dict[str, Any]]:
 
 
 def report() -> dict[str, Any]:
-    """Return everything there is to say, ready for JSON."""
+    """Return the report as JSON values."""
     states = backend_status.availabilities()
     cost = blas_overrides.cost()
     caches = {name: asdict(cache.state()) for name, cache in backend_status.caches().items()}

@@ -29,6 +29,14 @@ Examples:
   bpengine train x.npy --target y.npy --test-fraction 0 --backend jax --batch-size 1024
   bpengine train xor --test-fraction 0 --activation tanh --learning-rate 0.05 --epochs 500
 """
+Figure = Annotated[
+    Path | None,
+    typer.Option(
+        "--figure",
+        metavar="FILE",
+        help="Draw the loss while training into this file (.png, .svg, .pdf).  [default: not drawn]",
+    ),
+]
 
 
 def train(
@@ -63,14 +71,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Save the model here (safetensors).  [default: not saved]")
     ] = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure",
-            metavar="FILE",
-            help="Draw the loss while training into this file (.png, .svg, .pdf).  [default: not drawn]",
-        ),
-    ] = None,
+    figure: Figure = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

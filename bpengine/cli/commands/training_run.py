@@ -16,7 +16,7 @@ from bpengine.training import Optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One training run: the data, whole and split, the model, the rows per step, where it is saved and drawn."""
+    """One training run: the data, whole and split, the model, the rows per step, the files to save and draw into."""
 
     whole: Dataset
     rows: Dataset
@@ -63,7 +63,7 @@ class TrainingRun:
         return f"interrupted after {history.steps} steps; {', '.join(kept)}."
 
     def summary(self, history: bp.History, seconds: float) -> dict[str, Any]:
-        """Return everything worth telling; scores are those of the held-out rows, or of all rows without any."""
+        """Return the summary as JSON values; scores are those of the held-out rows, or of all rows where none are held out."""
         scored = self.held_out or self.rows
         network = self.model.network
         return {
