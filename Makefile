@@ -79,7 +79,7 @@ gpu-check-jax:
 gpu-pack: $(VENV)/test
 	rm -rf dist/gpu
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist/gpu .
-	$(BIN)/python -m pip download --quiet --no-deps --dest dist/gpu array-api-compat array-api-strict platformdirs typer
+	$(BIN)/python -m pip download --quiet --no-deps --dest dist/gpu array-api-compat array-api-strict platformdirs threadpoolctl typer
 
 # the engine and its peers side by side, about forty minutes; `.venv/bin/bpengine bench --quick` takes four minutes
 bench: $(VENV)/bench

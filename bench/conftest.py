@@ -10,7 +10,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.backend import Backend, backend_class
-from bpengine.cli import _blas, _machine
+from bpengine.system import blas, hardware
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,9 +21,9 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     """Add what decides the speed: the BLAS kernel and its threads, and what limits threads."""
     machine_info["bpengine"] = {
         "versions": {"bpengine": bp.__version__, "numpy": np.__version__, "python": platform.python_version()},
-        "cpu": _machine.cpu(),
-        "blas": _blas.library(),
-        "thread_limits": _machine.thread_limits(),
+        "cpu": hardware.cpu(),
+        "blas": blas.library(),
+        "thread_limits": hardware.thread_limits(),
     }
 
 

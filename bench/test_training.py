@@ -10,8 +10,8 @@ import pytest
 
 from bpengine.backend import Backend
 from bpengine.benchmark import GROUPS, Workload
+from bpengine.benchmark.inputs import Sample, make_sample
 from bpengine.benchmark.peers.engine import Engine
-from bpengine.benchmark.sample import Sample, make_sample
 from bpengine.training.step import StepPlan, init_state, make_step
 
 STEPS = [*GROUPS["xor"], *GROUPS["main"], *GROUPS["batches"], *GROUPS["widths"]]
@@ -44,7 +44,7 @@ def test_step(benchmark: Any, sample: Sample, backend: Backend) -> None:
         for i, layer in enumerate(sample.initial)
         for n, a in zip(names, layer, strict=True)
     }
-    plan = StepPlan(work.rule(), tuple(params), "simultaneous", None, None, None, track_step_size=False)
+    plan = StepPlan(optimizer=work.rule(), trained=tuple(params), update="simultaneous", track_step_size=False)
     state = init_state(ops, plan, params, {}, backend.asarray(np.array([0, 0], np.uint32)))
     rows = backend.asarray(sample.x[: work.batch]), backend.asarray(sample.y[: work.batch])
     rate = backend.asarray(np.array([work.rate], work.dtype))

@@ -18,17 +18,17 @@ from bpengine.network import Network
 from bpengine.streams import derived, dropout_counter
 from bpengine.training.callbacks import Callback
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.fit import Fit, Subject
+from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
-from bpengine.training.inputs import check_rows, classes_of, held
-from bpengine.training.loan import Loan
 from bpengine.training.loop import OnEpoch
+from bpengine.training.lru_cache import LruCache
+from bpengine.training.memory.snapshots import Rollback
+from bpengine.training.memory.spill import SpillStore
 from bpengine.training.optimizers import Optimizer, make_optimizer
-from bpengine.training.recent import Recent
+from bpengine.training.rows import check_rows, classes_of, held
 from bpengine.training.selection import known, require_some, select
-from bpengine.training.shelf import Shelf
 from bpengine.training.stopping import Rule
-from bpengine.training.updating import Applied, apply
+from bpengine.training.updates.update import Applied, apply
 
 if TYPE_CHECKING:
     from bpengine.check import Report
@@ -76,7 +76,7 @@ class Model:
         self._class_names: tuple[data.ClassName, ...] | None = None
         self._ops = backend.ops()
         self._evaluator = Evaluator(network, backend, self._ops)
-        self._steps = Recent[Any]()
+        self._steps = LruCache[Any]()
         self._params, self._running = self._bring(params), self._bring(running)
         self._applied: Applied | None = None  # what apply_gradients goes on from
         self._names = tuple(params), tuple(running)
@@ -241,13 +241,14 @@ class Model:
         Raises ShapeError, DataError or ConfigError before anything is changed, and NonFiniteError when the loss or a
         parameter is not finite: the model then keeps its last good parameters.
         """
-        fit = Fit(
-            optimizer, batch_size, epochs, steps, validation, only, update, clip_norm, stop, shuffle, callbacks, progress,
-            track_step_size, freeze, accumulate,
+        fit = FitSettings(
+            optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, validation=validation, only=only,
+            update=update, clip_norm=clip_norm, stop=stop, shuffle=shuffle, callbacks=callbacks, progress=progress,
+            track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
         )  # fmt: skip
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
-        with Shelf(self.backend) as shelf:
-            own = Loan(self.backend, shelf, {"params": self._params, "running": self._running})
+        with SpillStore(self.backend) as store:
+            own = Rollback(self.backend, store, {"params": self._params, "running": self._running})
             trainer = fit.trainer(self._subject(own.arrays), rows, self._on_epoch(fit))
             before = self.fits
             try:
@@ -288,13 +289,14 @@ class Model:
         )
         self._params = {**self._params, **changed}
 
-    def _subject(self, arrays: Callable[[], State]) -> Subject:
+    def _subject(self, arrays: Callable[[], State]) -> Trainable:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
-        names, evaluate = tuple(self._params), self._evaluator.evaluate
-        running = tuple(self._running)
-        return Subject(self.network, self.backend, self._ops, names, arrays, seed, evaluate, self._steps, running)
+        return Trainable(
+            network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
+            running=tuple(self._running), arrays=arrays, seed=seed, evaluate=self._evaluator.evaluate, steps=self._steps,
+        )  # fmt: skip
 
-    def _on_epoch(self, fit: Fit) -> OnEpoch:
+    def _on_epoch(self, fit: FitSettings) -> OnEpoch:
         def on_epoch(state: State, epoch: Epoch) -> tuple[bool, State]:
             self._adopt(self.backend.copy(state))
             shown = self._params, self._running

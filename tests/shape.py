@@ -153,7 +153,8 @@ def report() -> Iterator[str]:
     rooms = sorted(files_in_rooms().items(), key=lambda item: -item[1])
     comments, lines = comment_lines()
     yield f"files {len(SOURCES)}, lines {lines}; median file {statistics.median(sizes):.0f}, longest {max(sizes)}"
-    yield f"files in the fullest packages: {', '.join(f'{room} {n}' for room, n in rooms[:8])}; too many: {crowded() or 'none'}"
+    fullest = ", ".join(f"{room} {n}" for room, n in rooms[:8])
+    yield f"files in the fullest packages: {fullest}; too many: {crowded() or 'none'}"
     yield f"functions {len(lengths)}, median {statistics.median(n for n, _ in lengths):.0f} lines, longest {max(lengths)}"
     yield f"class names that stand twice: {sorted(n for n, k in class_names(files).items() if k > 1) or 'none'}"
     yield f"file names that stand twice: {sorted(n for n, k in file_names().items() if k > 1) or 'none'}"

@@ -64,7 +64,7 @@ def test_every_extra_that_is_named_exists(project: Any) -> None:
 
 def test_what_the_engine_needs_is_a_dependency(project: Any) -> None:
     needed = [re.split(r"[<>=!~\[; ]", requirement)[0] for requirement in project["project"]["dependencies"]]
-    assert {"numpy", "rich", "typer", "array-api-compat"} <= set(needed)
+    assert {"numpy", "rich", "threadpoolctl", "typer", "array-api-compat"} <= set(needed)
     assert not {"jax", "cupy", "torch", "matplotlib", "scikit-learn"} & set(needed)
 
 

@@ -1,6 +1,7 @@
-"""The benchmark house: the engine and its peers, side by side, each in a process of its own, and the machine's limits.
+"""The benchmark: the engine and its peers side by side, each in a process of its own, and the limits of the machine.
 
-`run` takes workloads and the names of contenders and returns a record that JSON can hold; `bpengine bench` is its face.
+`run` takes a plan of workloads and contenders and returns measurements; record turns them into JSON, report into
+tables, figure into a picture. `bpengine bench` is the command for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The contenders by name: what each is, where its code is, what it needs, and where it can run."""
+"""The contenders by name: title, code, packages, devices."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ PRECISIONS = ("full", "tf32", "bfloat16")
 class Contender:
     """One way to train the workloads.
 
-    code: "module:class", a `Peer`, the module relative to the room of peers; argument: what its class is told beside the
-    sample. precision: how matrices are multiplied, "full" as the dtype says. needs: the packages it imports. cure: what
-    installs them. devices: where it runs. dtypes: what it computes in.
-    quick: takes part in a quick run unasked. lazy: compiles while it trains. sweeps: compiles fast enough for the sweeps
-    over sizes. own: the engine itself.
+    code: "module:class" of a `Peer`, relative to bpengine.benchmark.peers. argument: the second argument of that class.
+    precision: of matrix products, "full" for that of the dtype. needs: the packages it imports. cure: how to install them.
+    devices, dtypes: where it runs, and in what. quick: takes part in a quick run by default. lazy: compiles while it trains.
+    sweeps: compiles fast enough for the sweeps over sizes. own: the engine itself.
     """
 
     name: str
@@ -89,7 +88,7 @@ def _reduced(row: Contender, precision: str) -> Contender:
     )
 
 
-# like is compared with like: whoever can run on a GPU has a row for each precision
+# one contender for each precision, so that only equal precisions are compared
 _ALL = [*_ROWS, *(_reduced(row, name) for name in PRECISIONS[1:] for row in _ROWS if "gpu" in row.devices)]
 CONTENDERS: Mapping[str, Contender] = MappingProxyType({row.name: row for row in _ALL})
 

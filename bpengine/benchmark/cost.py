@@ -1,7 +1,7 @@
-"""What one training step costs, kernel call by kernel call: operations, matrix products, bytes moved, memory held.
+"""The cost of one training step, kernel call by kernel call: operations, matrix products, bytes moved, memory.
 
-One step is run on NumPy with an observer. Operations come from the KERNELS table, bytes from the arrays that each call is
-given and gives back, every one counted once.
+One step is run on NumPy and observed. Operations come from the KERNELS table, bytes from the arguments and results of each
+call, each array counted once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.benchmark.sample import Sample
+from bpengine.benchmark.inputs import Sample
 from bpengine.benchmark.workloads import Workload
 from bpengine.kernels import Kernel
 from bpengine.ops import Call, ObservedOps, Ops
@@ -54,7 +54,7 @@ class CallCost:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a step cannot do without; activations are what the forward pass keeps for the backward pass."""
+    """Bytes that a step needs at least; activations are what the forward pass keeps for the backward pass."""
 
     parameters: int
     optimizer_state: int
@@ -110,12 +110,12 @@ def step_cost(sample: Sample) -> StepCost:
     make_step(network, plan, ops)(state, rows, np.array([work.rate], work.dtype))
     slots = [slot for group in state["slots"].values() for slot in group]
     kept = _unique(call.result[1] for call in calls if call.function.endswith("_fwd"))
-    given = {id(array) for array in (*params.values(), *rows)}
+    inputs = {id(array) for array in (*params.values(), *rows)}
     held = Memory(
         _bytes(params.values()),
         _bytes(slots),
         _bytes(params.values()),
-        _bytes(array for array in kept if id(array) not in given),
+        _bytes(array for array in kept if id(array) not in inputs),
         _bytes(rows),
     )
     return StepCost(tuple(_costs(calls)), held)
@@ -123,11 +123,11 @@ def step_cost(sample: Sample) -> StepCost:
 
 def _plan(work: Workload) -> StepPlan:
     names = tuple(f"{i}.{name}" for i in range(len(work.sizes) - 1) for name in ("weight", "bias"))
-    return StepPlan(work.rule(), names, "simultaneous", None, None, None, track_step_size=False)
+    return StepPlan(optimizer=work.rule(), trained=names, update="simultaneous", track_step_size=False)
 
 
 def _costs(calls: Iterable[Call]) -> Iterator[CallCost]:
-    """Yield the cost of each call; a backward has the dimensions of the forward that was called at the same place."""
+    """Yield the cost of each call; a backward call has the dimensions of the forward call at the same place."""
     known: dict[tuple[str, str], dict[str, int]] = {}
     for call in calls:
         backward = call.function.endswith("_bwd")
@@ -136,14 +136,14 @@ def _costs(calls: Iterable[Call]) -> Iterator[CallCost]:
             known[key] = _dimensions(call.kernel, call.args)
         dims = known[key]
         whole = call.kernel.cost("backward" if backward else "forward", **dims).flops
-        made, left_out = _products(call, dims)
-        yield CallCost(call.place, call.function, whole - left_out, made, _moved(call))
+        products, left_out = _products(call, dims)
+        yield CallCost(call.place, call.function, whole - left_out, products, _moved(call))
 
 
 def _moved(call: Call) -> int:
-    """Return the bytes of every array that goes in or comes out; a call that gives back what it was given moves none."""
-    given, everything = _unique(call.args), _unique((call.args, call.result))
-    return _bytes(everything) if len(everything) > len(given) else 0
+    """Return the bytes of all arguments and results; a call that returns its arguments moves none."""
+    arguments, everything = _unique(call.args), _unique((call.args, call.result))
+    return _bytes(everything) if len(everything) > len(arguments) else 0
 
 
 def _dimensions(kernel: Kernel, args: tuple[Any, ...]) -> dict[str, int]:
@@ -161,15 +161,15 @@ def _dimensions(kernel: Kernel, args: tuple[Any, ...]) -> dict[str, int]:
 
 
 def _products(call: Call, dims: Mapping[str, int]) -> tuple[tuple[Product, ...], int]:
-    """Return the matrix products of a call, and the operations of those that its options left out."""
+    """Return the matrix products of a call, and the operations of products that its options left out."""
     backward = call.function.endswith("_bwd")
     names = [f"d{name}" for name in call.kernel.differentiable] if backward else list(call.kernel.outputs)
     written = [name for name in names if "@" in call.kernel.formula.get(name, "")]
-    made = call.named_results() if written else {}
+    results = call.named_results() if written else {}
     products = {name: _product(name, dims) for name in written}
     return (
-        tuple(product for name, product in products.items() if name in made),
-        sum(product.flops for name, product in products.items() if name not in made),
+        tuple(product for name, product in products.items() if name in results),
+        sum(product.flops for name, product in products.items() if name not in results),
     )
 
 

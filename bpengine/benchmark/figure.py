@@ -75,8 +75,8 @@ def _works(record: Record, group: str) -> list[Record]:
 
 def _sweep(axis: Any, works: list[Record], group: str, styles: dict[str, dict[str, Any]]) -> None:
     for name, style in styles.items():
-        found = [(work, work["results"][name]) for work in works if name in work["results"]]
-        points = [_point(group, work, result) for work, result in found if result["valid"]]
+        results = [(work, work["results"][name]) for work in works if name in work["results"]]
+        points = [_point(group, work, result) for work, result in results if result["valid"]]
         if points:
             axis.plot(*zip(*sorted(points), strict=True), **style)
     label, unit = SWEEPS[group]
@@ -95,8 +95,8 @@ def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> Non
     """Draw one group of points for every other workload: the share of the matrix products' floor that is reached."""
     works = [w for w in record["workloads"] if w["floor_ms"] and w["group"] not in SWEEPS]
     for name, style in styles.items():
-        found = [(i, work["results"].get(name)) for i, work in enumerate(works)]
-        shares = [(i, result["share_of_floor"]) for i, result in found if result and result["valid"]]
+        results = [(i, work["results"].get(name)) for i, work in enumerate(works)]
+        shares = [(i, result["share_of_floor"]) for i, result in results if result and result["valid"]]
         points = [(i, share["products"]) for i, share in shares if share]
         if points:
             axis.plot(*zip(*points, strict=True), **{**style, "linestyle": "none"})

@@ -1,4 +1,4 @@
-"""The processes of a run: one for each contender and dtype, started when it is first needed, ended at the end."""
+"""The processes of a run: one for each contender and dtype, started when first needed, ended with the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bpengine.errors import BackendUnavailable
 class Pool:
     """Contenders' processes; used in a `with` block, which ends them all.
 
-    about: what each contender said of itself. missing: why a contender does not take part.
+    about: what each contender reports of itself. missing: why a contender does not take part.
     """
 
     def __init__(self, contenders: list[Contender], device: str, without: tuple[str, ...]) -> None:
@@ -66,8 +66,8 @@ class Pool:
             self.missing[contender.name] = str(error)
             return
         self._running[contender.name] = process
-        told = {"title": contender.title, **process.about, "start_seconds": process.start_seconds}
-        self.about.setdefault(contender.name, told)
+        about = {"title": contender.title, **process.about, "start_seconds": process.start_seconds}
+        self.about.setdefault(contender.name, about)
 
     def _close(self) -> None:
         for process in self._running.values():

@@ -1,4 +1,4 @@
-"""The runner's side of the contenders' processes: one request, one answer, one at a time."""
+"""A contender's process, as the runner sees it: one request, one answer, one at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEVICES: Mapping[str, Mapping[str, str]] = {
 
 
 class WorkerFailed(BpError, RuntimeError):
-    """A contender could not do what it was asked, ended, or gave no answer in time; the message says which."""
+    """A contender failed, ended, or did not answer in time; the message says which."""
 
 
 def environment(
@@ -36,7 +36,7 @@ def environment(
 
 
 class Process:
-    """A contender in a process of its own; `about` is what it said of itself, `start_seconds` how long it took to."""
+    """A contender in a process of its own; `about` is what it reports of itself, `start_seconds` how long it took to start."""
 
     def __init__(self, contender: Contender, device: str, dtype: str, without: Iterable[str] = ()) -> None:
         self.contender = contender

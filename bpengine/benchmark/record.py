@@ -1,4 +1,4 @@
-"""The record of a run: everything a reader needs to trust or repeat it, as JSON can hold it."""
+"""The record of a run: all that is needed to check or repeat it, as JSON values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bpengine.benchmark.results import Outcome, Result, Trial, disagreements, speed_ratio
+from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial, disagreements, speed_ratio
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.runner import Plan
 from bpengine.benchmark.workloads import GROUP_OF, Workload
@@ -25,8 +25,8 @@ YARDSTICKS = (
 Record = dict[str, Any]
 
 
-def make(plan: Plan, outcome: Outcome, about: Mapping[str, Any]) -> Record:
-    """Return the record of a run; `about` says what only the caller knows: machine, command, what was forced."""
+def make(plan: Plan, outcome: RunMeasurements, about: Mapping[str, Any]) -> Record:
+    """Return the record of a run; `about` holds what only the caller knows: machine, command, variables that force BLAS."""
     return {
         "schema": SCHEMA,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,7 +43,7 @@ def make(plan: Plan, outcome: Outcome, about: Mapping[str, Any]) -> Record:
 
 
 def sound(record: Record) -> bool:
-    """Say whether every contender that ran did what it was asked, and reached the loss of the others."""
+    """Return whether no contender failed, and all reached the same loss."""
     return all(
         not work["failures"] and all(result["valid"] for result in work["results"].values())
         for work in record["workloads"]
@@ -86,11 +86,11 @@ def _workload(trial: Trial, limits: Mapping[str, Limits], device: str) -> Record
     }
 
 
-def _multiplies_in(result: Result, work: Workload) -> str:
+def _multiplies_in(result: ContenderResult, work: Workload) -> str:
     return work.dtype if result.precision == "full" else result.precision
 
 
-def _result(result: Result, batch: int) -> Record:
+def _result(result: ContenderResult, batch: int) -> Record:
     seconds, held = result.step_seconds, [size for size in result.resident if size is not None]
     by_events = result.device_step_seconds
     return {
@@ -126,5 +126,5 @@ def write(record: Record, path: Path) -> None:
 
 def read(path: Path) -> Record:
     """Read a record."""
-    found: Record = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    record: Record = json.loads(path.read_text(encoding="utf-8"))
+    return record

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bpengine.benchmark import smi
+from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
 
@@ -44,49 +44,51 @@ def rows(work: Record) -> list[list[str]]:
     """Return the rows of a workload's table, the fastest first; a contender that disagrees has no figures."""
     results = sorted(work["results"].items(), key=lambda item: float(item[1]["ms_per_step"]))
     blank = [""] * (len(heads(work)) - 2)
-    made = [[name, *(_figures(work, found) if found["valid"] else ["not valid", *blank])] for name, found in results]
-    return made + [[name, "failed", *blank] for name in work["failures"]]
+    lines = [
+        [name, *(_figures(work, result) if result["valid"] else ["not valid", *blank])] for name, result in results
+    ]
+    return lines + [[name, "failed", *blank] for name in work["failures"]]
 
 
 def notes(work: Record) -> list[str]:
     """Return the clocks, and a line for every contender whose figures are missing from a workload's table."""
     wrong = [
-        f"{name} is not valid: {found['why_not']}" for name, found in work["results"].items() if not found["valid"]
+        f"{name} is not valid: {result['why_not']}" for name, result in work["results"].items() if not result["valid"]
     ]
-    clocks = [f"After the turns: {smi.words(work['clocks'])}."] if work.get("clocks") else []
+    clocks = [f"After the turns: {nvidia_smi.words(work['clocks'])}."] if work.get("clocks") else []
     return clocks + wrong + [f"{name} failed: {why}" for name, why in work["failures"].items()]
 
 
-def _figures(work: Record, found: Record) -> list[str]:
-    cells = [figures(found["ms_per_step"])]
+def _figures(work: Record, result: Record) -> list[str]:
+    cells = [figures(result["ms_per_step"])]
     if _by_events(work):
-        by_events = found["device_us_per_step"]
-        cells = [figures(1e3 * found["ms_per_step"]), "-" if by_events is None else figures(by_events)]
-    cells.append(f"{found['samples_per_second']:,.0f}")
+        by_events = result["device_us_per_step"]
+        cells = [figures(1e3 * result["ms_per_step"]), "-" if by_events is None else figures(by_events)]
+    cells.append(f"{result['samples_per_second']:,.0f}")
     if work["yardstick"]:
-        cells.append(f"{found['times_yardstick']:.2f}")
+        cells.append(f"{result['times_yardstick']:.2f}")
     if work["floor_ms"]:
-        shares = found["share_of_floor"]
+        shares = result["share_of_floor"]
         cells += [f"{shares[floor]:.0%}" if floor in shares else "-" for floor in ("products", "calls")]
     if _watched(work):
-        times = (found["memory"] or {}).get("times_needed")
+        times = (result["memory"] or {}).get("times_needed")
         cells.append("-" if times is None else f"{times:.2f}")
     if _counted(work):
-        counts = found["launches"] or {}
+        counts = result["launches"] or {}
         cells += [figures(counts[name]) if name in counts else "-" for name in ("kernels", "launches")]
-    return [*cells, f"{found['spread']:.0%}"]
+    return [*cells, f"{result['spread']:.0%}"]
 
 
 def _by_events(work: Record) -> bool:
-    return any(found.get("device_us_per_step") is not None for found in work["results"].values())
+    return any(result.get("device_us_per_step") is not None for result in work["results"].values())
 
 
 def _counted(work: Record) -> bool:
-    return any(found.get("launches") for found in work["results"].values())
+    return any(result.get("launches") for result in work["results"].values())
 
 
 def _watched(work: Record) -> bool:
-    return any(found["memory"] for found in work["results"].values())
+    return any(result["memory"] for result in work["results"].values())
 
 
 def summary(record: Record) -> tuple[list[str], list[list[str]]]:
@@ -95,30 +97,29 @@ def summary(record: Record) -> tuple[list[str], list[list[str]]]:
     A contender that is not valid on a workload, or did not take part, has a dash there.
     """
     works = [work for work in record["workloads"] if work["group"] in ("main", "xor", "huge", "large")]
-    made = []
+    lines = []
     for name, about in record["contenders"].items():
-        found = [work["results"].get(name) for work in works]
-        cells = [figures(result["ms_per_step"]) if result and result["valid"] else "-" for result in found]
-        made.append([about["title"], *cells])
-    return ["ms per step", *(work["name"] for work in works)], made
+        results = [work["results"].get(name) for work in works]
+        cells = [figures(result["ms_per_step"]) if result and result["valid"] else "-" for result in results]
+        lines.append([about["title"], *cells])
+    return ["ms per step", *(work["name"] for work in works)], lines
 
 
 def starts(record: Record) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of the cold start: the process with its imports, and the first epoch of the first workload."""
     first: Record = next(iter(record["workloads"]), {"results": {}, "name": ""})
-    made = [
+    lines = [
         [name, f"{about['start_seconds']:.2f}", f"{first['results'][name]['first_seconds']:.2f}"]
         for name, about in record["contenders"].items()
         if name in first["results"]
     ]
-    return ["contender", "start and imports, s", f"first epoch of {first['name']}, s"], made
+    return ["contender", "start and imports, s", f"first epoch of {first['name']}, s"], lines
 
 
 def machine(record: Record) -> list[tuple[str, str]]:
     """Return where and how the run was made, as names and values."""
-    told = record.get("machine", {})
     lines = [("date", record["date"]), ("command", record.get("command", ""))]
-    lines += [(name, str(value)) for name, value in told.items()]
+    lines += [(name, str(value)) for name, value in record.get("machine", {}).items()]
     for dtype, limits in record["limits"].items():
         best, copies = limits["best_product_flops_per_second"], limits["copy_bytes_per_second"]
         largest = copies[max(copies, key=int)]

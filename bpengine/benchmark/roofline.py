@@ -1,4 +1,4 @@
-"""The roofline: how fast this machine multiplies matrices and moves memory, and the floor that this sets to a step.
+"""The roofline: how fast this machine multiplies matrices and moves memory, and the least time of a step that follows.
 
 Three floors, in seconds per step:
 - products: the operations of all matrix products over the best rate of any product measured;
@@ -43,7 +43,7 @@ class Limits:
         return 2 * size / self.copies[size]
 
     def add(self, measured: Limits) -> None:
-        """Take over what was measured another time, where it was faster."""
+        """Merge another measurement: keep the shorter time of each product and copy."""
         self.library = measured.library
         self.products = _faster(self.products, measured.products)
         self.copies = _faster(self.copies, measured.copies)

@@ -1,4 +1,4 @@
-"""The runner: what steps cost, what the machine can do, then the contenders' turns, workload by workload."""
+"""The runner: counts the cost of steps, measures the machine, then times the contenders, workload by workload."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from bpengine.benchmark import smi
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.cost import StepCost, step_cost
+from bpengine.benchmark.inputs import make_sample
+from bpengine.benchmark.measurements import RunMeasurements, Trial
+from bpengine.benchmark.peak_memory import watch_memory
 from bpengine.benchmark.pool import Pool
 from bpengine.benchmark.process import WorkerFailed
-from bpengine.benchmark.results import Outcome, Trial
 from bpengine.benchmark.roofline import measure
-from bpengine.benchmark.sample import make_sample
-from bpengine.benchmark.turns import Turns
-from bpengine.benchmark.watch import watch_memory
+from bpengine.benchmark.rounds import Rounds
 from bpengine.benchmark.workloads import Workload
+from bpengine.system import nvidia_smi
 
-Say = Callable[[str, str, float], None]  # what is run, what is being done for it, and the share of all that is done
+Say = Callable[
+    [str, str, float], None
+]  # the workload, what is being done for it, and the share of the whole run that is done
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,13 @@ class Plan:
 
 
 def run(
-    plan: Plan, say: Say = lambda what, doing, share: None, keep: Callable[[Outcome], object] = lambda outcome: None
-) -> Outcome:
-    """Run the plan; what cannot run is recorded with the reason, and the rest goes on.
+    plan: Plan,
+    say: Say = lambda what, doing, share: None,
+    keep: Callable[[RunMeasurements], object] = lambda outcome: None,
+) -> RunMeasurements:
+    """Run the plan; what cannot run is recorded with the reason.
 
-    `keep` is given what there is so far whenever a workload is done: a run that is cut off has not been in vain.
+    `keep` is called with the measurements so far after each workload, so that a run that is cut off leaves them.
 
     Raises BackendUnavailable when no contender can run at all.
     """
@@ -68,7 +72,7 @@ def run(
         return time.perf_counter() - began > plan.limit_seconds
 
     with Pool(list(plan.contenders), plan.device, plan.without) as pool:
-        outcome = Outcome(about=pool.about, missing=pool.missing)
+        outcome = RunMeasurements(about=pool.about, missing=pool.missing)
         pool.ready(workloads[0], lambda doing: say("start", doing, 0.0))
         say("roofline", "counting operations", 0.0)
         costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None))) for w in workloads}
@@ -100,7 +104,7 @@ def _watch(plan: Plan, trial: Trial, pool: Pool, folder: str, tell: Callable[[st
     trial.memory |= watch_memory(pool, trial.workload, contenders, folder, lambda doing: tell(doing, 0.9))
 
 
-def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCost], outcome: Outcome) -> None:
+def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCost], outcome: RunMeasurements) -> None:
     """Measure the limits in each precision, before and after the turns: the better measurement is the limit."""
     for precision in plan.precisions:
         dtype = "float64" if precision == "float64" else "float32"
@@ -115,17 +119,25 @@ def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCos
 def _trial(
     plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: str, tell: Callable[[str, float], None]
 ) -> Trial:
-    turns = Turns(workload, pool.ready(workload, lambda doing: tell(doing, 0.0)))
+    rounds = Rounds(workload, pool.ready(workload, lambda doing: tell(doing, 0.0)))
     tell("drawing the data", 0.05)
     make_sample(workload).save(Path(folder))
-    turns.load(folder, lambda doing: tell(doing, 0.1))
-    steps = turns.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
-    told = f"of {plan.rounds}, {steps} steps each"
-    turns.play(
+    rounds.load(folder, lambda doing: tell(doing, 0.1))
+    steps = rounds.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
+    total = f"of {plan.rounds}, {steps} steps each"
+    rounds.play(
         steps,
         plan.rounds,
         plan.budget_seconds,
-        lambda number: tell(f"round {number + 1} {told}", 0.3 + 0.6 * number / plan.rounds),
+        lambda number: tell(f"round {number + 1} {total}", 0.3 + 0.6 * number / plan.rounds),
     )
-    clocks = smi.ask(smi.STATE) if plan.device == "gpu" else {}
-    return Trial(workload, steps, cost, turns.results, turns.failures, {}, clocks)
+    clocks = nvidia_smi.ask(nvidia_smi.STATE) if plan.device == "gpu" else {}
+    return Trial(
+        workload=workload,
+        steps=steps,
+        cost=cost,
+        results=rounds.results,
+        failures=rounds.failures,
+        memory={},
+        clocks=clocks,
+    )

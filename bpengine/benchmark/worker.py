@@ -1,11 +1,11 @@
 """A contender's process: `python -m bpengine.benchmark.worker MODULE:CLASS ARGUMENT DEVICE` answers JSON lines.
 
     {"do": "load", "workload": {...}, "folder": "..."}              read the sample, build, train an epoch
-    {"do": "turn", "steps": 128}                                    start anew, train, judge
+    {"do": "turn", "steps": 128}                                    start from the initial weights, train, compute the loss
     {"do": "launches", "warm": 2}                                   count kernels and launches of a step, on a GPU
-    {"do": "memory", "workload": {...}, "folder": "...", "warm": 2} watch how much memory training takes
+    {"do": "memory", "workload": {...}, "folder": "...", "warm": 2} measure how much memory training takes
 
-What goes wrong is answered as {"error": "..."}. Between two requests the process waits for a line and does nothing.
+An exception is answered as {"error": "..."}. Between two requests the process waits for a line and does nothing.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from bpengine.benchmark import resident
+from bpengine.benchmark import rss
+from bpengine.benchmark.inputs import Sample, load_sample
 from bpengine.benchmark.peers import launches
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Sample, load_sample
 from bpengine.benchmark.workloads import Workload
 
 GLANCE, SETTLED_AFTER = 0.01, 1.0  # seconds
@@ -60,13 +60,13 @@ class Worker:
         self._peer.reset()
         gc.collect()
         seconds = self._peer.timed(steps)
-        told = {"seconds": seconds, "device_seconds": self._peer.device_seconds()}
-        return {**told, "loss": self._peer.loss(), "resident": resident.now()}
+        times = {"seconds": seconds, "device_seconds": self._peer.device_seconds()}
+        return {**times, "loss": self._peer.loss(), "resident": rss.now()}
 
     def launches(self, warm: float) -> dict[str, Any]:
-        """Train an epoch of what is loaded; return what a step of it has the device and the host do.
+        """Train an epoch of the loaded workload; return the kernels and launches of a step.
 
-        Before that it is trained for so many seconds, after which what is compiled late has been compiled.
+        It is trained for `warm` seconds before, so that a contender that compiles while it trains has compiled.
         """
         if self._peer is None:
             raise RuntimeError("no workload is loaded")
@@ -79,25 +79,25 @@ class Worker:
         return {"launches": launches.count(lambda: peer.timed(steps), steps)}
 
     def memory(self, workload: dict[str, Any], folder: str, warm: float) -> dict[str, Any]:
-        """Return by how much resident memory grows, at its peak, when a workload is trained, all but the compiler's.
+        """Return by how much resident memory grows, at its peak, when a workload is trained, without the compiler's share.
 
-        It is trained twice. The first time starts the library's threads, fills its caches of compiled code and the buffers
-        of its matrix products; all that belongs to the library, and what belonged to the training is let go.
+        It is trained twice. The first time starts the library's threads and fills its caches of compiled code and the
+        buffers of its matrix products, which stay; the memory of the training itself is freed.
         """
         sample = load_sample(Workload.from_dict(workload), Path(folder))
         self._warm(sample, warm)
         self._peer = None
-        before = resident.settled()
+        before = rss.settled()
         peer = self._peer = self._warm(sample, warm)
         peer.reset()
-        resident.settled()
-        with resident.Watch() as watch:
+        rss.settled()
+        with rss.PeakMemory() as memory:
             peer.timed(sample.workload.epoch_steps)
-        growth = None if watch.peak is None or before is None else watch.peak - before
+        growth = None if memory.peak is None or before is None else memory.peak - before
         return {"growth": growth, "device": peer.device_memory()}
 
     def _warm(self, sample: Sample, seconds: float) -> Peer:
-        """Return a peer that has trained for so many seconds, after which what is compiled late has been compiled."""
+        """Return a peer that has trained for `seconds`, so that what it compiles while it trains has been compiled."""
         peer, steps = self._kind(sample, self._argument, self._device), sample.workload.epoch_steps
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
@@ -127,7 +127,7 @@ def main(code: str, argument: str, device: str) -> None:
     _say(replies, {"about": worker.about()})
     used = time.process_time()
     for line in sys.stdin:
-        idle = time.process_time() - used  # what this process computed while others had their turn
+        idle = time.process_time() - used  # CPU time of this process between two requests
         answer = worker.answer(**json.loads(line))
         settle()
         _say(replies, {**answer, "idle_cpu_seconds": idle})
@@ -135,7 +135,7 @@ def main(code: str, argument: str, device: str) -> None:
 
 
 def settle() -> None:
-    """Wait until this process's threads have fallen asleep: those of OpenBLAS spin for a tenth of a second."""
+    """Wait until this process's threads are idle: those of OpenBLAS spin for a tenth of a second."""
     end = time.perf_counter() + SETTLED_AFTER
     while time.perf_counter() < end:
         used = time.process_time()
@@ -145,7 +145,7 @@ def settle() -> None:
 
 
 def _private_output() -> TextIO:
-    """Keep standard output for answers: what a library prints goes to standard error."""
+    """Reserve standard output for answers: what a library prints goes to standard error."""
     kept = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return kept

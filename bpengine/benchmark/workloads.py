@@ -16,9 +16,11 @@ from bpengine.training import SGD, Adam, Optimizer
 # section 2. So it lies far below every gradient, where its place does not matter, and above 3e-18, whose square (1 - beta2)
 # times float32 cannot hold: from there down v is 0, and eps alone keeps the step from growing beyond the learning rate.
 EPS = 1e-16
-RATES = MappingProxyType({"adam": 1e-4, "sgd": 1e-2})  # slow enough that roundings do not grow into other losses
+RATES = MappingProxyType(
+    {"adam": 1e-4, "sgd": 1e-2}
+)  # small enough that rounding errors do not grow into different losses
 RESIDENT = 2**30  # bytes of rows that a workload has on a GPU at most
-VERY_WIDE_RATE = 1e-5  # with 4096 units a layer: at 1e-4 two steps overshoot, and roundings do grow
+VERY_WIDE_RATE = 1e-5  # with 4096 units a layer: at 1e-4 two steps overshoot, and rounding errors grow
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Workload:
 
     @property
     def binary(self) -> bool:
-        """True when the network has one output, a logit of yes or no."""
+        """True when the network has one output, the logit of a binary target."""
         return self.sizes[-1] == 1
 
     def network(self) -> Network:
@@ -87,9 +89,9 @@ class Workload:
         return cls(**{**fields, "sizes": tuple(fields["sizes"])})
 
     def on(self, device: str) -> Workload:
-        """Return the workload as it is run on a device: epochs on a GPU are longer, for its steps are shorter.
+        """Return the workload as it is run on a device: on a GPU steps are shorter, so epochs have more of them.
 
-        They are eight times as long, or as long as the rows stay on the device: the engine leaves larger ones on the host.
+        Eight times as many, or as many as keep the rows on the device: the engine leaves larger arrays on the host.
         """
         if device != "gpu" or self.whole:
             return self

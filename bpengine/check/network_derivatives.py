@@ -27,7 +27,7 @@ from bpengine.network import INFERENCE, Network
 from bpengine.ops import Ops
 from bpengine.streams import stream
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 ROWS = 4  # rows that are taken
 LARGE = 10_000  # parameters, or numbers in the Jacobian of a row: with more, JAX would take too long

@@ -1,8 +1,12 @@
-"""The command line: one file per command, no mathematics. Typer and rich are loaded here and nowhere else."""
+"""The command line: commands/ holds the commands, no mathematics. Typer and rich are loaded here and nowhere else.
+
+start: from the first line to the exit code. app: the commands by name. exit_codes, visible_streams, output: how a run ends
+and prints. *_options: options that commands share.
+"""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # nothing is imported before `main` runs: only from there on an interruption can be caught
+TYPE_CHECKING = False  # nothing is imported before `main` runs, which catches interruptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -10,14 +14,14 @@ if TYPE_CHECKING:
 def main(args: Sequence[str] | None = None) -> int:
     """Run `bpengine` with the given arguments (default: those of the process) and return the exit code.
 
-    Without arguments the process is taken to be the program's own: Ctrl-C ends it with one line and code 130, also while
-    Python still imports, and after the command is done.
+    Without arguments the process is the program's own: Ctrl-C ends it with one line and exit code 130, also during imports
+    and after the command is done.
     """
     try:
-        from bpengine.cli._start import start
+        from bpengine.cli.start import start
 
         return start(args)
-    except KeyboardInterrupt:  # a second one, or one before `start` could look after it
+    except KeyboardInterrupt:  # a second one, or one before `start` could handle it
         import os
 
         os.write(2, b"bpengine: interrupted.\n")

@@ -11,9 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 import bpengine as bp
-from bpengine.cli import bench, check, compare, demo, doctor, examples, explain, predict, train
-from bpengine.cli._errors import show_warning
-from bpengine.cli._output import say
+from bpengine.cli.commands import bench, check, compare, demo, doctor, examples, explain, predict, train
+from bpengine.cli.exit_codes import show_warning
+from bpengine.cli.output import say
 from bpengine.errors import unknown
 
 HELP = """\

@@ -1,22 +1,28 @@
-"""Data: textbook, real and synthetic sets, files, and the checks a model makes before it trains."""
+"""Data: textbook, real and synthetic sets, files, and the checks a model makes before it trains.
+
+dataset: a data set. loading: `load`, by name or from a file. named/ and synthetic/: the sets. files/: readers and a writer.
+validation/: the checks. mmap/: arrays larger than memory.
+"""
 
 from __future__ import annotations
 
-from bpengine.data._numbers import real_array
-from bpengine.data.arrays import Arrays, read_npy, read_npz
-from bpengine.data.checks import check_features, check_same_length, check_weights
-from bpengine.data.classnames import ClassName, check_class_names
-from bpengine.data.csvfile import read_csv
 from bpengine.data.dataset import Dataset
-from bpengine.data.files import read_arrays
-from bpengine.data.idx import read_idx
+from bpengine.data.files.csv_file import read_csv
+from bpengine.data.files.idx import read_idx
+from bpengine.data.files.npy import Arrays, read_npy, read_npz
+from bpengine.data.files.read_arrays import read_arrays
+from bpengine.data.files.table_columns import read_parquet
+from bpengine.data.files.write_synthetic import write
 from bpengine.data.loading import load, names
-from bpengine.data.mapped import RowFile, in_memory, runs_of
-from bpengine.data.memory import announce, release
-from bpengine.data.synthetic import generate
-from bpengine.data.tables import read_parquet
-from bpengine.data.targets import check_binary_targets, check_class_labels, check_targets
-from bpengine.data.writing import write
+from bpengine.data.mmap.pages import drop_pages, prefetch_rows
+from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
+from bpengine.data.synthetic.generate import generate
+from bpengine.data.validation.class_names import ClassName, check_class_names
+from bpengine.data.validation.features import check_features, check_same_length, check_weights
+from bpengine.data.validation.scans import real_array
+from bpengine.data.validation.targets import check_binary_targets, check_class_labels, check_targets
+
+announce, release = prefetch_rows, drop_pages  # their earlier names
 
 __all__ = [
     "Arrays",
@@ -31,10 +37,12 @@ __all__ = [
     "check_same_length",
     "check_targets",
     "check_weights",
+    "drop_pages",
     "generate",
     "in_memory",
     "load",
     "names",
+    "prefetch_rows",
     "read_arrays",
     "read_csv",
     "read_idx",

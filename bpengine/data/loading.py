@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data._options import check_options
-from bpengine.data.arrays import Arrays
 from bpengine.data.dataset import TASKS, Array, Dataset, Task, as_targets, column_names
-from bpengine.data.files import Target, read_arrays
-from bpengine.data.real import REAL
-from bpengine.data.synthetic import SYNTHETIC, generate
-from bpengine.data.textbook import TEXTBOOK
+from bpengine.data.files.npy import Arrays
+from bpengine.data.files.read_arrays import Target, read_arrays
+from bpengine.data.named.real import REAL
+from bpengine.data.named.textbook import TEXTBOOK
+from bpengine.data.synthetic.generate import SYNTHETIC, generate
+from bpengine.data.validation.options import check_options
 from bpengine.errors import ConfigError, DataError, check_path, unknown
 
 DEFAULT_ROWS = 1000
@@ -44,10 +44,10 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Dataset:
     name = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and name in SYNTHETIC:
         return generate(name, **{"rows": DEFAULT_ROWS, **options})
-    for shelf in (TEXTBOOK, REAL):
-        if isinstance(name_or_path, str) and name in shelf:
-            check_options(f"data set {name!r}", shelf[name], options)
-            return shelf[name](**options)
+    for sets in (TEXTBOOK, REAL):
+        if isinstance(name_or_path, str) and name in sets:
+            check_options(f"data set {name!r}", sets[name], options)
+            return sets[name](**options)
     if isinstance(name_or_path, str) and not _looks_like_path(name):
         raise unknown("data set", name, names())
     return _from_file(name_or_path, **options)
@@ -62,24 +62,27 @@ def _from_file(
 ) -> Dataset:
     if task is not None and task not in TASKS:
         raise unknown("task", task, TASKS)
-    found = read_arrays(path, target, **options)
-    if found.y is None:
+    arrays = read_arrays(path, target, **options)
+    if arrays.y is None:
         hint = 'Give the targets: target="y.npy", or a column. Without targets use read_arrays.'
         raise DataError(f"load requires targets, got only inputs from {os.fspath(path)}. {hint}")
-    flat = found.y[:, 0] if found.y.ndim == 2 and found.y.shape[1] == 1 and task == "classification" else found.y
-    y, class_names, task = _targets(found, flat, task)
-    features = column_names(found.feature_names, found.x.shape[1])
-    return Dataset(Path(path).name, found.x, as_targets(y, task), features, class_names, task, os.fspath(path))
+    flat = arrays.y[:, 0] if arrays.y.ndim == 2 and arrays.y.shape[1] == 1 and task == "classification" else arrays.y
+    y, class_names, task = _targets(arrays, flat, task)
+    features = column_names(arrays.feature_names, arrays.x.shape[1])
+    return Dataset(
+        name=Path(path).name, x=arrays.x, y=as_targets(y, task), feature_names=features, class_names=class_names,
+        task=task, source=os.fspath(path),
+    )  # fmt: skip
 
 
-def _targets(found: Arrays, y: Array, task: Task | None) -> tuple[Array, tuple[str, ...] | None, Task]:
+def _targets(arrays: Arrays, y: Array, task: Task | None) -> tuple[Array, tuple[str, ...] | None, Task]:
     """Decide the task; number the classes from 0 where they are not."""
-    if found.class_names:
+    if arrays.class_names:
         if task == "regression":
             raise ConfigError("task='regression' requires a target of numbers, got text. Choose another target column.")
-        return y, found.class_names, "classification"
+        return y, arrays.class_names, "classification"
     if task is None:
-        labels = _are_labels(y) if found.feature_names else y.dtype.kind in "biu"
+        labels = _are_labels(y) if arrays.feature_names else y.dtype.kind in "biu"
         task = "classification" if labels and y.ndim == 1 else "regression"
     if task == "regression" or y.ndim != 1:
         return y, None, task
@@ -100,7 +103,7 @@ def _numbered(y: Array) -> tuple[Array, tuple[str, ...] | None]:
 
 
 def _are_labels(y: Array) -> bool:
-    """Tell whether y (rows,) looks like class numbers: 0..k or 1..k without gaps, each twice on average."""
+    """Return whether y (rows,) looks like class numbers: 0..k or 1..k without gaps, each twice on average."""
     low, high = float(y.min()), float(y.max())
     if low not in (0.0, 1.0) or high - low < 1 or 2 * (high - low + 1) > len(y):
         return False

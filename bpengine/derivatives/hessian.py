@@ -22,7 +22,7 @@ from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE
 from bpengine.ops import Ops
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 from bpengine.training.selection import known
 
 DIFFERENCE_ERROR = 1e-6  # of an estimate by differences, relative to the largest element of H v: more is refused

@@ -11,7 +11,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.layer import Arrays
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 
 def input_gradients(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> HostArray:

@@ -12,7 +12,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.layer import Arrays
 from bpengine.training.evaluation import CHUNK, Evaluator
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 
 def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:

@@ -13,7 +13,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE, Network
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 
 def per_sample_gradients(

@@ -14,7 +14,7 @@ from bpengine.losses import Loss
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.evaluation import CHUNK
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 BUDGET = 2**24  # numbers of a result that are on the device at a time
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.classnames import is_plain
+from bpengine.data.validation.class_names import is_plain
 from bpengine.errors import BpError, ModelFileError, check_path
 from bpengine.io import container
 from bpengine.io.descriptions import build

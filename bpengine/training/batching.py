@@ -1,4 +1,4 @@
-"""Batching: which rows each step sees, as a pure function of (seed, epoch), and how rows reach the device."""
+"""Batching: the rows of each step, a pure function of (seed, epoch), and how rows are brought to the device."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bpengine.backend import Backend, HostArray
 from bpengine.data import in_memory, runs_of
 from bpengine.kernels._kernel import Array
 from bpengine.streams import stream
-from bpengine.training.ahead import one_ahead
-from bpengine.training.reading import Reader
+from bpengine.training.memory.prefetch import prefetch
+from bpengine.training.memory.row_reader import RowReader
 
-WINDOW = 2**17  # rows that are shuffled among themselves
-BLOCK = 256  # neighbouring rows that come into the same window
-STREAM_BYTES = 64 * 2**20  # how much of arrays on disk is a piece at most; two pieces are in memory at a time
-RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are brought to the device whole
+WINDOW = 2**17  # rows shuffled together
+BLOCK = 256  # neighbouring rows that stay in the same window
+STREAM_BYTES = 64 * 2**20  # the largest piece of arrays on disk; two pieces are in memory at a time
+RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are kept on the device whole
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Segment:
 
     @property
     def shares(self) -> HostArray:
-        """How much each step counts in a mean over rows (steps,): the sum of its rows' weights, or their number."""
+        """The weight of each step in a mean over rows (steps,): the sum of its rows' weights, or their number."""
         if self.weights is None:
             return np.full(self.steps, float(self.batch))
         if self.order is None:
@@ -53,9 +53,9 @@ class Segment:
 def epoch_order(seed: int, epoch: int, rows: int, *, shuffle: bool) -> HostArray:
     """Return the row numbers (rows,) of one epoch, in the order they are seen.
 
-    Up to `WINDOW` rows every order is as likely as any other. Of more rows, blocks of `BLOCK` neighbours are put in a
-    random order, and then all rows within each window: so a window holds rows from 512 places, and reading them from a
-    disk takes 512 short walks instead of 131,072 leaps.
+    Up to `WINDOW` rows every order is equally likely. More rows are shuffled in two passes: blocks of `BLOCK` neighbours, then
+    the rows within each window. A window then holds rows from 512 places, so reading it from a disk takes 512 short reads
+    instead of 131,072.
     """
     kind = np.int32 if rows < 2**31 else np.int64
     if not shuffle:
@@ -72,36 +72,36 @@ def epoch_order(seed: int, epoch: int, rows: int, *, shuffle: bool) -> HostArray
 
 
 def cut_epoch(rows: int, batch: int, least: int) -> tuple[int, int]:
-    """Return how many steps of `batch` rows an epoch has, and how many rows the last step has beside them, or 0.
+    """Return the number of steps of `batch` rows in an epoch, and the rows of a last step of another size, or 0.
 
-    Fewer left-over rows than `least`, the smallest batch of the network, join the batch before them.
+    A remainder of fewer rows than `least`, the smallest batch of the network, joins the batch before it.
     """
     full, rest = divmod(rows, batch)
     return (full - 1, batch + rest) if 0 < rest < least and full else (full, rest)
 
 
 def batches(order: HostArray, batch: int, least: int = 1) -> list[HostArray]:
-    """Cut an epoch's order into (steps, batch), and the rows that are left over into a last step of their own."""
+    """Cut an epoch's order into (steps, batch), and its remainder into a last step (1, rows)."""
     full, _ = cut_epoch(len(order), batch, least)
     cut = [order[: full * batch].reshape(full, batch), order[full * batch :].reshape(1, -1)]
     return [part for part in cut if part.size]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """The training arrays of one fit, x, target and perhaps weights.
+    """The training arrays of one fit: x, target and, where rows are weighted, weights.
 
-    They are on the device whole, or on disk and brought there piece by piece.
+    `resident` are the arrays on the device, or None when they are read from disk and brought there piece by piece.
     """
 
     backend: Backend
     arrays: tuple[HostArray, ...]
     dtypes: tuple[str, ...]
-    batch: int  # the number of rows for a full batch
+    batch: int  # the number of rows of a step; all of them for a full batch
     seed: int
     shuffle: bool
     resident: tuple[Array, ...] | None
-    least: int = 1  # rows that a step needs
+    least: int = 1  # the fewest rows a step may have
 
     @property
     def rows(self) -> int:
@@ -125,7 +125,7 @@ class Source:
             for order in self._orders(start, stop):
                 yield Segment(self.resident, order, len(order), self._weights(self.arrays))
         else:
-            with closing(one_ahead(self._read(self._orders(start, stop)))) as pieces:
+            with closing(prefetch(self._read(self._orders(start, stop)))) as pieces:
                 for arrays, order in pieces:
                     yield Segment(self._bring(arrays), order, len(order), self._weights(arrays))
 
@@ -143,7 +143,7 @@ class Source:
                         yield part
 
     def _pieces(self, order: HostArray) -> list[HostArray]:
-        """Cut an order into what is held in memory at a time: a window, or a half, a quarter ... of one."""
+        """Cut an order into pieces that are held in memory at a time: windows, halves, quarters ... of windows."""
         if self.resident:
             return [order]
         rows, row_bytes = WINDOW, sum(a[:1].nbytes for a in self.arrays)
@@ -153,20 +153,20 @@ class Source:
         return [order[a:b] for a, b in pairwise(np.unique(cuts))]
 
     def _read(self, orders: Iterator[HostArray]) -> Iterator[tuple[list[HostArray], HostArray]]:
-        """Read piece after piece as they lie on disk, each with its order there; the next one is announced before."""
-        readers = [Reader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
+        """Yield each piece's rows in the order of the disk, and their order of use; the next piece is prefetched meanwhile."""
+        readers = [RowReader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
         coming = None
         for order in chain(orders, [None]):
             piece, coming = coming, None if order is None else _ascending(order)
             if coming:
                 for reader in readers:
-                    reader.announce(coming.rows, coming.runs)
+                    reader.prefetch_rows(coming.rows, coming.runs)
             if piece:
                 yield [reader.read(piece.rows, piece.runs) for reader in readers], piece.order
 
     @staticmethod
     def _weights(arrays: Sequence[HostArray]) -> HostArray | None:
-        """Return the third array, where there is one: x, target, weights."""
+        """Return the weights, the third array, or None."""
         return arrays[2] if len(arrays) > 2 else None
 
     def _bring(self, arrays: list[HostArray]) -> tuple[Array, ...]:
@@ -174,7 +174,7 @@ class Source:
 
 
 class _Piece(NamedTuple):
-    """Row numbers as they ascend, their runs, and the place of each row of an order among them."""
+    """The row numbers of an order, ascending; their runs; and the order as positions in them."""
 
     rows: HostArray
     runs: HostArray
@@ -182,7 +182,7 @@ class _Piece(NamedTuple):
 
 
 def _ascending(order: HostArray) -> _Piece:
-    """Sort the row numbers of a piece."""
+    """Sort the row numbers of an order (steps, batch)."""
     bits = max(order.size - 1, 1).bit_length()
     numbered = np.sort(order.ravel().astype(np.int64) << bits | np.arange(order.size))  # faster than argsort
     places = np.empty(order.size, np.int32)
@@ -212,5 +212,14 @@ def make_source(
     on_disk = any(isinstance(a, np.memmap) for a in arrays)
     stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
     resident = None if stay else tuple(_brought(backend, a, d) for a, d in zip(arrays, dtypes, strict=True))
-    backend.synchronize(*resident or ())  # or the first steps would seem to take the time of the way there
-    return Source(backend, arrays, dtypes, batch, seed, shuffle, resident, least)
+    backend.synchronize(*resident or ())  # else the copy would count as time of the first steps
+    return Source(
+        backend=backend,
+        arrays=arrays,
+        dtypes=dtypes,
+        batch=batch,
+        seed=seed,
+        shuffle=shuffle,
+        resident=resident,
+        least=least,
+    )

@@ -1,11 +1,11 @@
-"""Callbacks: functions called after each epoch, and one that keeps the model on disk."""
+"""Callbacks: functions called after each epoch, and one that saves the model."""
 
 from __future__ import annotations
 
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from bpengine.errors import ConfigError, check_path, flag, whole
 from bpengine.training.history import Epoch
@@ -13,9 +13,10 @@ from bpengine.training.history import Epoch
 Callback = Callable[[Any, Epoch], object]  # called with (model, epoch); a true result stops the fit
 
 
-def make_callbacks(given: Callback | Sequence[Callback] | None) -> tuple[Callback, ...]:
+def make_callbacks(callbacks: Callback | Sequence[Callback] | None) -> tuple[Callback, ...]:
     """Return the callbacks as a tuple; raise ConfigError for something that cannot be called."""
-    several: list[Any] = list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
+    single = [] if callbacks is None else [callbacks]
+    several: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else single
     for callback in several:
         if isinstance(callback, type) or not callable(callback):
             raise ConfigError(
@@ -39,6 +40,14 @@ def _takes_two(callback: Callback) -> bool:
     return True
 
 
+class Savable(Protocol):
+    """What `Checkpoint` needs of a model."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file."""
+        ...
+
+
 class Checkpoint:
     """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far."""
 
@@ -48,7 +57,7 @@ class Checkpoint:
         self.best = flag(best, "Checkpoint", "best")
         self._lowest = float("inf")
 
-    def __call__(self, model: Any, epoch: Epoch) -> None:
+    def __call__(self, model: Savable, epoch: Epoch) -> None:
         """Save when it is time to."""
         if self.best:
             loss = (epoch.validation or {}).get("loss", epoch.loss)

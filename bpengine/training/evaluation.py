@@ -1,4 +1,4 @@
-"""Evaluation: predictions, loss and scores over any number of rows, piece by piece, so that a file is never held whole."""
+"""Evaluation: predictions, loss and scores over any number of rows, piece by piece: a file need not fit into memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.inputs import Rows, scores
-from bpengine.training.reading import Reader
+from bpengine.training.memory.row_reader import RowReader
+from bpengine.training.rows import Rows, scores
 
 CHUNK = 8192  # rows held at a time
 
@@ -38,28 +38,30 @@ class Evaluator:
             return self.ops.forward(activation)(y)[0] if activation else y
 
         run = self.compile(("outputs", activation), run)
-        reader, done = Reader(x), []
+        reader, done = RowReader(x), []
         for numbers in pieces(len(x)):
             y = run(params, running, *self.bring(Rows(reader.read(numbers), None, None)))
-            done.append(np.array(self.backend.to_numpy(y)))  # at once: what was read is gone when the next but one is
+            done.append(
+                np.array(self.backend.to_numpy(y))
+            )  # at once: the rows that were read are valid until the second read after them
         return np.concatenate(done)
 
     def evaluate(self, params: Arrays, running: Arrays, rows: Rows) -> dict[str, float]:
         """Return the loss over all rows, penalties included, and the scores that fit the kind of target.
 
-        Rows count by their weights in each number; the weights are added up in float64.
+        Every number is a mean weighted by the rows' weights, which are added up in float64.
         """
         sums, total = {"loss": 0.0}, 0.0
-        readers = [None if a is None else Reader(a) for a in rows]
+        readers = [None if a is None else RowReader(a) for a in rows]
         for numbers in pieces(len(rows.x)):
             piece = Rows._make(None if r is None else r.read(numbers) for r in readers)
             share = float(len(numbers) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
             if share == 0:
                 continue  # every row of the piece is left out
             loss, predicted = self._scored(params, running, piece)
-            found = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights)
-            found["loss"] = float(self.backend.to_numpy(loss)) * (share if self._averages else 1.0)
-            sums = {name: sums.get(name, 0.0) + value for name, value in found.items()}
+            piece_sums = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights)
+            piece_sums["loss"] = float(self.backend.to_numpy(loss)) * (share if self._averages else 1.0)
+            sums = {name: sums.get(name, 0.0) + value for name, value in piece_sums.items()}
             total += share
         loss = sums.pop("loss") / (total if self._averages else 1.0) + self._penalty(params, total)
         means = {name: value / total for name, value in sums.items()}
@@ -79,7 +81,7 @@ class Evaluator:
         return loss, gradients
 
     def compile(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the compiled form of a function that is known by `key`."""
+        """Return the compiled function of `key`, compiled now if it has not been."""
         if key not in self.compiled:
             self.compiled[key] = self.backend.compile(function)
         return self.compiled[key]
@@ -110,6 +112,6 @@ class Evaluator:
 
 
 def pieces(rows: int) -> Iterator[HostArray]:
-    """Yield the row numbers of one piece after the other."""
+    """Yield the row numbers of each piece of `CHUNK` rows."""
     for start in range(0, rows, CHUNK):
         yield np.arange(start, min(start + CHUNK, rows))

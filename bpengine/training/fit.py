@@ -1,4 +1,4 @@
-"""Fit: the settings of one training run, checked, and the trainer they make."""
+"""The settings of a fit, checked, and the trainer made from them."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
 from bpengine.training.batching import make_source
 from bpengine.training.callbacks import Callback, make_callbacks
-from bpengine.training.inputs import Rows, check_rows
 from bpengine.training.loop import OnEpoch, Trainer
+from bpengine.training.lru_cache import LruCache
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
-from bpengine.training.recent import Recent
+from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, init_state, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
-from bpengine.training.updating import all_finite
+from bpengine.training.updates.update import all_finite
 
 UPDATES = ("simultaneous", "sequential")
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is trained: a network with its parameters on a backend, and the steps compiled for it so far.
+@dataclass(frozen=True, kw_only=True)
+class Trainable:
+    """A network with its parameters on a backend, ready to be trained, and the steps compiled for it so far.
 
-    names, running: of the parameters and of the running statistics. arrays() gives {"params", "running"} before the fit,
-    each time as arrays to be given away.
+    names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
+    the fit, each time as arrays that the fit may write into.
     """
 
     network: Network
@@ -48,12 +48,12 @@ class Subject:
     arrays: Callable[[], State]
     seed: int
     evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
-    steps: Recent[Any] = field(default_factory=Recent)
+    steps: LruCache[Any] = field(default_factory=LruCache)
     running: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Fit:
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
     """The settings of `Model.fit`; raises ConfigError for one that makes no sense, before anything is touched."""
 
     optimizer: str | Optimizer = "adam"
@@ -106,32 +106,32 @@ class Fit:
                 got = f"{len(self.validation)} arrays" if several else type(self.validation).__name__
                 raise ConfigError(f"fit requires validation=(x, y) or (x, y, weights), got {got}.")
 
-    def trainer(self, subject: Subject, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
+    def trainer(self, trainable: Trainable, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
         """Return the trainer."""
-        network, backend = subject.network, subject.backend
+        network, backend = trainable.network, trainable.backend
         if self.update == "sequential":
-            _require_unshared(network, subject.names)
+            _require_unshared(network, trainable.names)
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
-        trained, stay = choose(network.names(subject.names), self.only, self.freeze, subject.running)
-        frozen = frozen_layers(subject.running, stay)
+        trained, stay = choose(network.names(trainable.names), self.only, self.freeze, trainable.running)
+        frozen = frozen_layers(trainable.running, stay)
         least = self._least(network, rows, frozen)
         source = make_source(
-            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), subject.seed, shuffle=self.shuffle,
+            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), trainable.seed, shuffle=self.shuffle,
             least=least,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
         return Trainer(
             network=network,
             backend=backend,
-            all_finite=_finite_test(subject),
-            step=subject.steps.get(plan.key, lambda: make_step(network, plan, subject.ops)),
-            start=lambda: _first_state(subject, plan),
+            all_finite=_finite_test(trainable),
+            step=trainable.steps.get(plan.key, lambda: make_step(network, plan, trainable.ops)),
+            start=lambda: _first_state(trainable, plan),
             source=source,
             schedule=optimizer.schedule,
             rules=rules,
             epochs=self.epochs,
             steps=self.steps,
-            validate=self._validation(subject),
+            validate=self._validation(trainable),
             on_epoch=on_epoch if self.called else None,
         )
 
@@ -154,11 +154,11 @@ class Fit:
             )
         return self.batch_size * self.accumulate
 
-    def _least(self, network: Network, given: Rows, frozen: frozenset[str]) -> int:
+    def _least(self, network: Network, data: Rows, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
         least, layer = neediest(network.layers, Run(True, frozen=frozen))
-        kind, rows = type(layer).__name__, len(given.x)
-        counted = rows if given.weights is None or least == 1 else int(np.count_nonzero(given.weights))
+        kind, rows = type(layer).__name__, len(data.x)
+        counted = rows if data.weights is None or least == 1 else int(np.count_nonzero(data.weights))
         if counted < min(least, rows):
             raise ConfigError(
                 f"fit requires at least {least} rows with a weight above 0 with {kind}, got {counted}. A weight of 0 leaves a "
@@ -187,10 +187,10 @@ class Fit:
     ) -> StepPlan:
         wanted = self.track_step_size if self.track_step_size is not None else full
         return StepPlan(
-            optimizer,
-            trained,
-            self.update,
-            self.clip_norm,
+            optimizer=optimizer,
+            trained=trained,
+            update=self.update,
+            clip_norm=self.clip_norm,
             loss_below=rules.loss.value if rules.loss else None,
             step_below=rules.step_size.tolerance if rules.step_size else None,
             track_step_size=wanted or rules.step_size is not None,
@@ -198,11 +198,11 @@ class Fit:
             part=self.batch_size if self.accumulate > 1 else None,
         )
 
-    def _validation(self, subject: Subject) -> Callable[[State], dict[str, float]] | None:
+    def _validation(self, trainable: Trainable) -> Callable[[State], dict[str, float]] | None:
         if self.validation is None:
             return None
-        held_out = check_rows(subject.network, *self.validation, dtype=subject.backend.dtype, who="validation x")
-        evaluate = subject.evaluate  # without the parameters beside it, which would be held on to
+        held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
+        evaluate = trainable.evaluate  # alone: the lambda must not keep `trainable` and its arrays alive
         return lambda state: evaluate(state["params"], state["running"], held_out)
 
 
@@ -215,17 +215,17 @@ def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
         )
 
 
-def _first_state(subject: Subject, plan: StepPlan) -> State:
-    """Return the state before the first step, as arrays of its own."""
-    counter = subject.backend.asarray(dropout_counter(subject.seed))
-    own = subject.arrays()
-    return init_state(subject.ops, plan, own["params"], own["running"], counter)
+def _first_state(trainable: Trainable, plan: StepPlan) -> State:
+    """Return the state before the first step, in arrays of its own."""
+    counter = trainable.backend.asarray(dropout_counter(trainable.seed))
+    own = trainable.arrays()
+    return init_state(trainable.ops, plan, own["params"], own["running"], counter)
 
 
-def _finite_test(subject: Subject) -> Callable[[Any], bool]:
+def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
     """Return a test whether all numbers of parameters and statistics are finite; compiled once per model."""
-    backend = subject.backend
-    test = subject.steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
+    backend = trainable.backend
+    test = trainable.steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
     return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
 
 
@@ -234,7 +234,7 @@ def choose(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the parameters to train, and the parameters and running statistics that match a pattern of `freeze`.
 
-    Trained are all parameters, or those named in `only`, where "*.bias" stands for every bias, without those that are frozen.
+    All parameters are trained, or those that match `only` ("*.bias" matches every bias), without those that match `freeze`.
     Raises ConfigError with the nearest names for one that does not exist, and when nothing is left to train.
     """
     require_some("fit", tuple(names))
@@ -251,7 +251,7 @@ def choose(
 
 
 def frozen_layers(running: tuple[str, ...], stay: tuple[str, ...]) -> frozenset[str]:
-    """Return the places of the layers whose running statistics stay: all of a layer's, or none of them.
+    """Return the places of the layers whose running statistics are frozen: all of a layer's, or none of them.
 
     Raises ConfigError for a layer of which only some are frozen.
     """

@@ -1,4 +1,4 @@
-"""History: what a fit recorded, step by step and epoch by epoch, and why it ended."""
+"""History: losses, learning rates and scores that a fit recorded by step and by epoch, and why it ended."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class History:
 
 
 class GrowingArray:
-    """Numbers one after the other, in memory that doubles when it is full."""
+    """A growing array of numbers; its memory doubles when it is full."""
 
     def __init__(self) -> None:
         self._memory: HostArray = np.empty(0)
@@ -81,7 +81,7 @@ class GrowingArray:
 
     @property
     def values(self) -> HostArray:
-        """The numbers, as a view that later ones do not reach."""
+        """The numbers so far, as a view."""
         return self._memory[: self._count]
 
     def extend(self, values: HostArray) -> None:
@@ -95,7 +95,7 @@ class GrowingArray:
         self._count = count
 
     def cut(self, count: int) -> None:
-        """Forget all but the first `count` numbers."""
+        """Drop all but the first `count` numbers."""
         self._count = min(self._count, count)
 
 
@@ -118,7 +118,14 @@ class Epochs(Sequence[Epoch]):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = range(len(self))[index]
         steps, loss, rate, seconds = (column.values[at].item() for column in self._columns)
-        return Epoch(at + 1, steps, loss, rate, seconds, self._scores[at] if self._scores else None)
+        return Epoch(
+            number=at + 1,
+            steps=steps,
+            loss=loss,
+            learning_rate=rate,
+            seconds=seconds,
+            validation=self._scores[at] if self._scores else None,
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -139,7 +146,7 @@ class Epochs(Sequence[Epoch]):
             column.extend(values)
 
     def cut(self, steps: int) -> None:
-        """Forget the epochs that end after so many steps."""
+        """Drop the epochs that end after step `steps`."""
         count = int(np.searchsorted(self._columns[0].values, steps, side="right"))
         for column in self._columns:
             column.cut(count)
@@ -174,7 +181,7 @@ class Recorder:
                 self._reports[name].extend(reports[name].reshape(taken))
 
     def cut(self, steps: int) -> None:
-        """Forget the steps from `steps` on, and the epochs that end after it."""
+        """Drop the steps from `steps` on, and the epochs that end after it."""
         for column in self._reports.values():
             column.cut(steps)
         self.epochs.cut(steps)
@@ -205,4 +212,11 @@ class Recorder:
         """Return everything recorded so far."""
         loss, rates, sizes = (self._reports[name].values.copy() for name in ("loss", "rate", "step_size"))
         tracked = sizes if self._reports["step_size"] else None
-        return History(loss, rates, tracked, deepcopy(self.epochs), stopped_by, rows_per_second)
+        return History(
+            loss=loss,
+            learning_rate=rates,
+            step_size=tracked,
+            epochs=deepcopy(self.epochs),
+            stopped_by=stopped_by,
+            rows_per_second=rows_per_second,
+        )

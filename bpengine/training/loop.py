@@ -1,4 +1,4 @@
-"""The training loop: segments of steps handed to the backend, rules checked between them, nothing lost on a failure."""
+"""The training loop: segments of steps go to the backend; rules are checked between them; a failure restores a good state."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from bpengine.errors import NonFiniteError
 from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
-from bpengine.training.diagnosis import first_bad
 from bpengine.training.history import Epoch, History, Recorder
-from bpengine.training.past import Past
+from bpengine.training.memory.snapshots import Snapshots
+from bpengine.training.nonfinite import first_bad
 from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
 
 OnEpoch = Callable[[State, Epoch], tuple[bool, State]]  # whether to stop, and the state to go on with
-LONGEST = 2**14  # steps in one go when a step is a whole epoch
-REPEATS = 1e-3  # relative: a step run again gives its loss again, on every device to within this
-LONG_ENOUGH = 0.2  # seconds after which such a run of steps is not made longer
+LONGEST = 2**14  # steps in one segment when a step is a whole epoch
+REPEATS = 1e-3  # relative: a replayed step gives the same loss to within this on every device
+LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Trainer:
-    """Runs a fit: limits, rules, records, validation, and the way back when a loss is not finite.
+    """Runs a fit: limits, rules, records, validation, and the return to a good state when a loss is not finite.
 
     start() makes the state before the first step, anew each time. validate(state) returns scores with a "loss";
-    on_epoch(state, epoch) returns whether to stop, and the state to go on with. Either of these may be None.
-    all_finite(state) tells whether every parameter and statistic is finite: whatever is shown, validated, kept or returned
-    has passed it.
+    on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
+    all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
+    validated, saved or returned has passed it.
     """
 
     network: Network
@@ -53,20 +53,20 @@ class Trainer:
     stopped_by: str = ""
 
     def __post_init__(self, start: Callable[[], State]) -> None:
-        self._past = Past(self.backend, start, self._replay)
+        self._snapshots = Snapshots(self.backend, start, self._replay)
         self._best: tuple[float, int, State | None] = (float("inf"), 0, None)
         self._span, self._rows, self._seconds = 1, 0, 0.0
         self._state: State = {}  # empty while the backend has it
         self._checked = 0  # steps after which the state was found finite
-        self._changed = ""  # how it was seen that the rows are not what they were
-        self._shown = False  # whether a callback has the state in its hands
+        self._changed = ""  # the evidence that the rows have been changed since they were first read
+        self._shown = False  # whether a callback is running with the state
 
     def run(self, progress: Progress) -> tuple[State, History]:
-        """Train until a limit or a rule ends it, or Ctrl-C; return the final state and the history.
+        """Train until a limit, a rule or Ctrl-C; return the final state and the history.
 
-        Raises NonFiniteError, and what a callback or a file raises; `left` then tells the state that remains.
+        Raises NonFiniteError, and what a callback or a file raises; `left` then returns the state that remains.
         """
-        with self._past:
+        with self._snapshots:
             try:
                 self._run_epochs(progress)
             except KeyboardInterrupt:
@@ -77,14 +77,14 @@ class Trainer:
         return self._best[2] or self._state, self.recorder.history(self.stopped_by, speed)
 
     def left(self) -> State | None:
-        """Return the state that remains when the run was broken off: the best one where it is to be restored.
+        """Return the state that remains after `run` raised: that of the best epoch where a rule restores it, else the last.
 
-        None when nothing better is known than what the model has: a callback has it, or it has never been given away.
+        None when the model already has it: a callback was running, or no step was taken.
         """
         return self._best[2] or (None if self._shown else self._state or None)
 
     def _run_epochs(self, progress: Progress) -> None:
-        self._state = self._past.state_before(0)
+        self._state = self._snapshots.state_before(0)
         while not self.stopped_by:
             began, first = time.perf_counter(), self.recorder.steps
             self._run_steps(first, self._until(first))
@@ -95,7 +95,7 @@ class Trainer:
             self._close_epochs(first, elapsed, progress)
 
     def _until(self, first: int) -> int:
-        """Return where the next epoch ends, or many epochs when a step is a whole epoch and nobody looks in between."""
+        """Return the step at which to stop next: the end of an epoch, or of many one-step epochs with nothing in between."""
         left = LONGEST if self.epochs is None else self.epochs - len(self.recorder.epochs)
         together = self.source.epoch_steps == 1 and not self.validate and not self.on_epoch
         stop = first + self.source.epoch_steps * (min(self._span, left) if together else 1)
@@ -110,9 +110,9 @@ class Trainer:
 
     def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
-        self._past.note(done, self._state, self._require_finite)
-        given, self._state = self._state, {}  # dead after the run
-        state, reports, rates = self._run(segment, given, done)
+        self._snapshots.note(done, self._state, self._require_finite)
+        before, self._state = self._state, {}  # the backend may reuse its memory
+        state, reports, rates = self._run(segment, before, done)
         self.recorder.add(reports, rates, segment.batch, segment.shares)
         self._state = state
         if not np.isfinite(reports["loss"][-1]):
@@ -121,11 +121,11 @@ class Trainer:
 
     def _run(self, segment: Segment, state: State, first: int) -> tuple[State, dict[str, HostArray], HostArray]:
         rates = self.schedule(np.arange(first, first + segment.steps))
-        given = rates.astype(self.backend.dtype)
-        return *self.backend.run_epoch(self.step, state, segment.data, segment.order, given), rates
+        cast = rates.astype(self.backend.dtype)
+        return *self.backend.run_epoch(self.step, state, segment.data, segment.order, cast), rates
 
     def _replay(self, state: State, start: int, stop: int) -> State:
-        """Run steps again that were run before; take note of the first whose loss is another now."""
+        """Run the steps from start to stop once more; note the first one whose loss differs now."""
         if start < stop:
             with closing(self.source.segments(start, stop)) as segments:
                 for segment in segments:
@@ -142,19 +142,19 @@ class Trainer:
             self._changed = f"Step {start + k + 1} gives the loss {now[k]:.6g} now and gave {then[k]:.6g}"
 
     def _state_before(self, step: int) -> tuple[int, State]:
-        """Return the state before a step, and its number; of an earlier step where the rows are not what they were."""
-        state = self._past.state_before(step)
-        return self._past.last(step) if self._changed else (step, state)
+        """Return a step's number and the state before it; those of the last snapshot if the rows have been changed."""
+        state = self._snapshots.state_before(step)
+        return self._snapshots.last(step) if self._changed else (step, state)
 
     def _recovered(self) -> State:
-        """Return the state after the steps that were recorded; for who cannot wait for that, the last one kept.
+        """Return the state after the recorded steps; on a second Ctrl-C, return the last snapshot instead.
 
-        Also the last one kept where running steps again does not lead there; the record then ends with it.
+        Also the last snapshot if the rows have been changed, so that a replay leads elsewhere. The record then ends with it.
         """
         try:
             step, state = self._state_before(self.recorder.steps)
         except KeyboardInterrupt:
-            step, state = self._past.last(self.recorder.steps)
+            step, state = self._snapshots.last(self.recorder.steps)
         self.recorder.cut(step)
         return state
 
@@ -166,7 +166,7 @@ class Trainer:
         return f"{self.steps} steps" if self.recorder.steps == self.steps else ""
 
     def _close_epochs(self, first: int, seconds: float, progress: Progress) -> None:
-        """Record the epochs that have just run, validate, and let callbacks and rules have their say."""
+        """Record the epochs that have just run, validate, call callbacks and check rules."""
         count = self.recorder.steps - first if self.source.epoch_steps == 1 else 1
         if not count:
             return
@@ -189,7 +189,7 @@ class Trainer:
             self.stopped_by = f"{self.epochs} epochs"
 
     def _show(self, epoch: Epoch) -> bool:
-        """Let callbacks see the state, and go on with what they make of it."""
+        """Call the callbacks, and continue with the state they leave; return whether one of them stops the fit."""
         if self.on_epoch is None:
             return False
         self._shown = True
@@ -197,7 +197,9 @@ class Trainer:
         self._shown = False
         if state is not self._state:
             self._state = state
-            self._past.keep(self.recorder.steps, state)  # running the steps again does not lead here
+            self._snapshots.keep(
+                self.recorder.steps, state
+            )  # a replay would not lead to a state that a callback changed
         return stop
 
     def _no_improvement(self, state: State, loss: float, number: int) -> bool:
@@ -217,7 +219,7 @@ class Trainer:
         raise self._bad_update(self.recorder.steps)
 
     def _failure(self) -> NonFiniteError:
-        """Go back to the last step with a finite loss, and run the failing one kernel by kernel to name the cause."""
+        """Restore the state before the last step with a finite loss, and name the first bad array of the failing step."""
         bad = self.recorder.steps - 1
         good = max(bad - 1, 0)
         self._state = {}
@@ -241,31 +243,31 @@ class Trainer:
         return self._error(problem, kept, history, bad, state)
 
     def _bad_update(self, step: int) -> NonFiniteError:
-        """Go back to the last step before which all numbers were finite; before `step` they are not.
+        """Restore the last state whose numbers are all finite; those before `step` are not.
 
-        What is not finite stays so, whatever is added to it: so that step is found by halving.
+        A number that is not finite stays so, whatever is added to it: bisection finds the step that made it.
         """
         self._state = {}
-        good, bad = self._past.first, step
+        good, bad = self._snapshots.first, step
         while bad - good > 1:
             middle = (good + bad) // 2
-            good, bad = (middle, bad) if self.all_finite(self._past.state_before(middle)) else (good, middle)
+            good, bad = (middle, bad) if self.all_finite(self._snapshots.state_before(middle)) else (good, middle)
         good, state = self._state_before(good)
         if self._changed:
             return self._data_changed(good, state)
         cause = self._first_bad(state, good)
-        array = self._first_bad(self._past.state_before(bad), good)
+        array = self._first_bad(self._snapshots.state_before(bad), good)
         history = self.recorder.history("parameters not finite")
-        told = f"First bad array: {cause}" if cause else "The gradient was finite, the update was not"
+        origin = f"First bad array: {cause}" if cause else "The gradient was finite, the update was not"
         problem = (
             f"finite parameters, got {array or 'a number that is not finite'} after step {good + 1}, whose loss was "
-            f"{history.loss[good]:.6g}. {told}"
+            f"{history.loss[good]:.6g}. {origin}"
         )
         kept = f"the parameters it had before step {good + 1}" if good else "its initial parameters"
         return self._error(problem, kept, history, good, state)
 
     def _data_changed(self, step: int, state: State) -> NonFiniteError:
-        """Return the error for rows that are not what they were: the last state that was kept is all that is certain."""
+        """Return the error for rows that were changed during the fit; only the last snapshot is certain."""
         history = self.recorder.history("loss not finite")
         problem = (
             f"data that stay as they are and finite numbers, got neither. {self._changed}: the rows have changed since. "
@@ -275,7 +277,7 @@ class Trainer:
         return self._error(problem, kept, history, step, state)
 
     def _error(self, problem: str, kept: str, history: History, step: int, state: State) -> NonFiniteError:
-        """Return the error with its hint; `left` is from now on the state that is kept."""
+        """Return the error with its hint; from now on `left` returns `state`, or that of the best epoch."""
         if self._best[2]:
             kept = f"the parameters of its best epoch, {self._best[1]}"
         error = NonFiniteError(

@@ -45,14 +45,14 @@ class Optimizer:
     def rule(self) -> tuple[Any, ...]:
         """What a compiled step depends on: the rule and its options, not the learning rate.
 
-        A class of one's own may bind any rule, and may hold what no option tells: it is told apart by itself.
+        A user's subclass may bind any rule and hold values that are no options: it is compared as a whole.
         """
         if type(self) in OPTIMIZERS.values():
             return self.kernel, tuple(self.options().items())
         held = tuple((name, value) for name, value in vars(self).items() if name != "learning_rate")
         try:
             hash(held)
-        except TypeError:  # nobody can tell whether two of these are equal
+        except TypeError:  # without a hash, equal rules cannot be recognised
             return type(self), object()
         return type(self), held
 
@@ -132,7 +132,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def make_optimizer(spec: str | Optimizer) -> Optimizer:
-    """Return an optimizer from a name, with its default learning rate, or from one made already."""
+    """Return the optimizer of a name, with its default learning rate, or the given optimizer itself."""
     if isinstance(spec, Optimizer):
         return spec
     if isinstance(spec, type) and issubclass(spec, Optimizer):

@@ -1,4 +1,4 @@
-"""Whether a loss of one's own is the mean or the sum over the rows that it says it is."""
+"""Checks that a user's loss is the mean or the sum over rows that it says it is."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NEAR = 1e-6
 
 
 def require_reduction(loss: CustomLoss, y: Any, target: Any) -> None:
-    """Raise ConfigError when giving every row twice shows that a loss is a sum and says mean, or the other way round.
+    """Raise ConfigError for a loss that says mean and is a sum, or the other way round.
 
-    A loss that is neither, as a largest error is, passes.
+    Every row is given twice: a mean stays the same, a sum doubles. A loss that is neither, such as a largest error, passes.
     """
     forward = Ops(np).forward(loss.kernel)
     once = float(forward(y, target)[0])

@@ -65,7 +65,7 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """initial * factor^(step / every), without stairs."""
+    """initial * factor^(step / every), as a smooth curve."""
 
     initial: float
     every: int

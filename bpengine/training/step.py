@@ -1,4 +1,4 @@
-"""The training step: gradients, the one place they pass through, and the update. A pure function of state and rows."""
+"""The training step, a pure function of state and rows: loss, gradients, their exchange between processes, the update."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from bpengine.layers.contract import run_backward
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training import accumulation
-from bpengine.training.in_turn import of_parameters_alone, renewed
 from bpengine.training.optimizers import Optimizer
-from bpengine.training.updating import BoundRule, Exchange, alone, init_slots
+from bpengine.training.updates import accumulation
+from bpengine.training.updates.sequential import of_parameters_alone, renewed_residual
+from bpengine.training.updates.update import BoundRule, Exchange, init_slots, no_exchange
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """Everything a compiled step depends on, beside the network: two equal plans share a compilation."""
+    """Everything a compiled step depends on beside the network; equal plans share one compilation."""
 
     optimizer: Optimizer
     trained: tuple[str, ...]
     update: str  # "simultaneous" or "sequential"
-    clip_norm: float | None
-    loss_below: float | None
-    step_below: float | None
     track_step_size: bool
-    frozen: frozenset[str] = frozenset()  # places of layers that run by their running statistics
-    part: int | None = None  # rows that are run at a time, where a step is to have more
+    clip_norm: float | None = None
+    loss_below: float | None = None
+    step_below: float | None = None
+    frozen: frozenset[str] = frozenset()  # places of layers that use their running statistics
+    part: int | None = None  # rows run at a time, where a step has more; None runs all at once
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What tells two plans apart; the learning rate is not part of it, it is an argument of the step."""
+        """The value that is equal for equal plans; the learning rate is no part of it, but an argument of the step."""
         rest = (getattr(self, f.name) for f in fields(self) if f.name != "optimizer")
         return (self.optimizer.rule, *rest)
 
@@ -45,19 +45,19 @@ def init_state(ops: Ops, plan: StepPlan, params: Arrays, running: Arrays, counte
     return {"params": dict(params), "running": dict(running), "slots": slots, "counter": counter}
 
 
-def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = alone) -> Step:
+def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = no_exchange) -> Step:
     """Return step(state, rows, lr) -> (state, report).
 
     rows: x, target and, when samples are weighted, weights. lr: (1,). report: "loss" () before the update, "halt" (),
-    and "step_size" (1,) if it is tracked. `exchange` sees every gradient between its computation and its use: several
-    machines average theirs here.
+    and "step_size" (1,) if it is tracked. `exchange` is given every gradient between its computation and its use:
+    several processes average theirs there.
     """
-    parts = _Parts(network, plan, ops, BoundRule(plan.optimizer, ops, plan.clip_norm, exchange))
+    parts = _Parts(network=network, plan=plan, ops=ops, update=BoundRule(plan.optimizer, ops, plan.clip_norm, exchange))
     gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
         loss, changed, slots, running = gradient_and_update(state, rows, lr)
-        parts.met.add(_shapes(rows))
+        parts.seen.add(_shapes(rows))
         params, report = {**state["params"], **changed}, {"loss": loss}
         if plan.track_step_size:
             sizes = [ops.largest_change(state["params"][name], new) for name, new in changed.items()]
@@ -70,27 +70,27 @@ def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = a
     return step
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Parts:
     network: Network
     plan: StepPlan
     ops: Ops
     update: BoundRule
-    alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
-    met: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)  # shapes of rows that a step has been run with
+    parameters_alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
+    seen: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)  # shapes of rows of the steps so far
 
     def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
         """Take all gradients at the old parameters, then update."""
         x, target, *weights = rows
-        given = self.ops, state["params"], state["running"]
+        model = self.ops, state["params"], state["running"]
         if self.plan.part and x.shape[0] > self.plan.part:
             loss, gradients, running = accumulation.loss_and_gradients(
-                self.network, *given, rows, self._run(state, rows), self.plan.part
+                self.network, *model, rows, self._run(state, rows), self.plan.part
             )
         else:
             weight = weights[0] if weights else None
             loss, gradients, running = self.network.loss_and_gradients(
-                *given, x, target, weight, self._run(state, rows)
+                *model, x, target, weight, self._run(state, rows)
             )
         changed, slots = self._update(state, gradients, lr)
         return loss, changed, {**state["slots"], **slots}, running
@@ -110,20 +110,20 @@ class _Parts:
             own = qualified(own, place)
             new, moved = self._update(state, {**own, **network.add_penalties(ops, terms, own)}, lr)
             if new:
-                residual = renewed(stage, here, local(new, place), self._of_parameters(i, stage))
+                residual = renewed_residual(stage, here, local(new, place), self._of_parameters(i, stage))
                 dx, _ = run_backward(stage.layer, here, residual, dy)
             dy, changed, slots = dx, {**changed, **new}, {**slots, **moved}
         running = {f"{i}.{name}": value for i, stage in enumerate(passed) for name, value in stage.seen.items()}
         return loss, changed, slots, running
 
     def _of_parameters(self, i: int, stage: Stage) -> tuple[bool, ...]:
-        """Return which parts of a layer's residual depend on its parameters alone; found once."""
-        if i not in self.alone:
-            self.alone[i] = of_parameters_alone(stage)
-        return self.alone[i]
+        """Return which leaves of a layer's residual depend on its parameters alone; tested once per layer."""
+        if i not in self.parameters_alone:
+            self.parameters_alone[i] = of_parameters_alone(stage)
+        return self.parameters_alone[i]
 
     def _run(self, state: State, rows: tuple[Array, ...]) -> Run:
-        return Run(True, state["counter"], frozen=self.plan.frozen, met=_shapes(rows) in self.met)
+        return Run(True, state["counter"], frozen=self.plan.frozen, met=_shapes(rows) in self.seen)
 
     def _update(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, dict[str, list[Array]]]:
         return self.update(state, {name: dw for name, dw in gradients.items() if name in self.plan.trained}, lr)

@@ -79,10 +79,10 @@ def make_rules(stop: Rule | Sequence[Rule] | None, *, validation: bool) -> Rules
             )
         if sum(type(other) is type(rule) for other in rules) > 1:
             raise ConfigError(f"fit takes one rule of each kind, got two {type(rule).__name__}.")
-    found = Rules(_one(rules, StepSizeBelow), _one(rules, LossBelow), _one(rules, NoImprovement))
-    if found.validation and not validation:
+    sorted_rules = Rules(_one(rules, StepSizeBelow), _one(rules, LossBelow), _one(rules, NoImprovement))
+    if sorted_rules.validation and not validation:
         raise ConfigError("the rule NoImprovement requires validation data, got none. Pass validation=(x, y) to fit.")
-    return found
+    return sorted_rules
 
 
 def _one(rules: Sequence[Rule], kind: type[Kind]) -> Kind | None:

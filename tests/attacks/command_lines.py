@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from bpengine.cli import _start, main
+from bpengine.cli import main, start
 from bpengine.cli.app import app
 from bpengine.data import load, names
 from bpengine.kernels import KERNELS
@@ -360,8 +360,8 @@ def shortened(line: Line, wrong: Callable[[Line], bool]) -> Line:
 def prepared() -> Iterator[None]:
     """Run in a new folder, with commands interrupted by an alarm as by Ctrl-C, and warnings as a user has them."""
     here, sizes = Path.cwd(), {name: os.environ.pop(name) for name in HIDDEN_FROM_IT if name in os.environ}
-    heard = signal.signal(signal.SIGALRM, _start.interrupt)
-    unraisable, sys.unraisablehook = sys.unraisablehook, _start.not_lost(sys.unraisablehook)
+    heard = signal.signal(signal.SIGALRM, start.interrupt)
+    unraisable, sys.unraisablehook = sys.unraisablehook, start.not_lost(sys.unraisablehook)
     folder = Path(tempfile.mkdtemp(prefix="bpengine-lines-"))
     os.chdir(folder)
     try:

@@ -127,13 +127,12 @@ def training(given: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2)
     model = bp.Model(network, backend, dtype=dtype, seed=3)
     names = tuple(model._params)
     plan = StepPlan(
-        make_optimizer(given.optimizer),
-        names,
-        "simultaneous",
-        given.clip_norm,
-        given.loss_below,
-        None,
-        given.track,
+        optimizer=make_optimizer(given.optimizer),
+        trained=names,
+        update="simultaneous",
+        clip_norm=given.clip_norm,
+        loss_below=given.loss_below,
+        track_step_size=given.track,
     )
     params, running = ({k: v.copy() for k, v in tree.items()} for tree in (model._params, model._running))
     state = init_state(model._ops, plan, params, running, np.array([3, 0], np.uint32))

@@ -258,7 +258,9 @@ def training_text(name: str, dtype: str, xp: Any = np) -> CudaText:
     inputs, layers, batch = NETWORKS[name]
     network = bp.Network(inputs, layers, "softmax_cross_entropy")
     model = bp.Model(network, NumpyBackend(precision=dtype), dtype=dtype, seed=3)
-    plan = StepPlan(make_optimizer("adam"), tuple(model._params), "simultaneous", None, None, None, False)
+    plan = StepPlan(
+        optimizer=make_optimizer("adam"), trained=tuple(model._params), update="simultaneous", track_step_size=False
+    )
     state = init_state(Ops(np), plan, model._params, model._running, np.array([3, 0], np.uint32))
     data = (np.zeros((2 * batch, inputs), dtype), np.zeros(2 * batch, np.int32))
     order, lr = np.zeros((4, batch), np.int32), np.zeros(4, dtype)

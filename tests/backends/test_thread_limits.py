@@ -12,7 +12,7 @@ from tests.backends.beside import run
 SHARED = """
 import os
 from concurrent.futures import ThreadPoolExecutor
-from threadpoolctl import threadpool_limits  # scikit-learn's
+from threadpoolctl import threadpool_limits
 
 LIMITS, rounds, done = [1, 3, 2, None, 1, 2], int(sys.argv[1]), threading.Event()
 alone = {seed: fit(seed) for seed in (1, 2)}

@@ -14,5 +14,5 @@ def small() -> Iterator[None]:
         patch.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0")
         patch.setattr("bpengine.benchmark.roofline.LARGE", {"cpu": (64,), "gpu": (64,)})
         patch.setattr("bpengine.benchmark.roofline.COPIES", {"cpu": (2**16, 2**20), "gpu": (2**20,)})
-        patch.setattr("bpengine.benchmark.turns.LAZY_SECONDS", 0.0)
+        patch.setattr("bpengine.benchmark.rounds.LAZY_SECONDS", 0.0)
         yield

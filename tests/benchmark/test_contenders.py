@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bpengine.benchmark import CONTENDERS, DEFAULT, GROUPS, SUITES, WORKLOADS, choose
+from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.peers.engine import CupyEvents, Engine
-from bpengine.benchmark.sample import make_sample
 from bpengine.benchmark.workloads import RESIDENT
 from bpengine.errors import ConfigError
 from tests.benchmark import tiny
@@ -102,7 +102,7 @@ def test_xla_is_told_how_to_multiply(name, told):
 def test_an_epochs_order_is_drawn_once(monkeypatch):
     given = make_sample(tiny.SMALL)
     first = [epoch.order for epoch in given.epochs(16)]
-    monkeypatch.setattr("bpengine.benchmark.sample.epoch_order", None)
+    monkeypatch.setattr("bpengine.benchmark.inputs.epoch_order", None)
     again = [epoch.order for epoch in given.epochs(16)]
     assert all(a is b for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], first[1])

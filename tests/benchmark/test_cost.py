@@ -7,7 +7,7 @@ import pytest
 
 from bpengine.benchmark import MAIN, Workload
 from bpengine.benchmark.cost import Product, step_cost
-from bpengine.benchmark.sample import make_sample
+from bpengine.benchmark.inputs import make_sample
 from bpengine.kernels import KERNELS
 
 B, I, H, O = 5, 3, 4, 2

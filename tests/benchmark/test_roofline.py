@@ -64,7 +64,7 @@ def test_a_machine_without_a_gpu_says_so(monkeypatch):
 def measuring(request):
     """Give the measurements in this process, so that the arrays can be looked at: NumPy's, and PyTorch's on the CPU."""
     if request.param == "numpy":
-        return limits_of.Limits("cpu", "float64")
+        return limits_of.NumpyLimits("cpu", "float64")
     needs_torch(request)
     return limits_of.TorchLimits("cpu", "float64")
 
@@ -107,7 +107,7 @@ def test_a_copy_copies_so_many_bytes(measuring, monkeypatch):
 @pytest.mark.parametrize(("seconds", "calls"), [(1e-6, 64), (1e-4, 10), (1e-2, 1)])
 def test_several_calls_are_made_for_each_wait(monkeypatch, seconds, calls):
     """Were each call waited for, a small product would take as long as the wait."""
-    measuring, clock = limits_of.Limits("cpu", "float32"), [0.0]
+    measuring, clock = limits_of.NumpyLimits("cpu", "float32"), [0.0]
     waits = []
 
     def work():

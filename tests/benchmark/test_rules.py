@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bpengine.benchmark import CONTENDERS, Workload
-from bpengine.benchmark.sample import make_sample
+from bpengine.benchmark.inputs import make_sample
 from tests.benchmark import tiny
 from tests.tolerances import training_rtol
 

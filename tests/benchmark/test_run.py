@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from bpengine.benchmark import CONTENDERS, Plan, choose, record, run, runner, smi, watch
+from bpengine.benchmark import CONTENDERS, Plan, choose, peak_memory, record, run, runner
 from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.peers import launches
 from bpengine.benchmark.process import Process, WorkerFailed, environment
-from bpengine.benchmark.sample import make_sample
 from bpengine.benchmark.worker import Worker
 from bpengine.errors import BackendUnavailable, ConfigError
+from bpengine.system import nvidia_smi
 from tests.benchmark import tiny
 
 QUICKLY = {"rounds": 2, "turn_seconds": 0.001, "budget_seconds": 1.0}
@@ -67,7 +68,7 @@ BROKEN = Contender("broken", "Broken", "no_such_module:Peer", (), "", ("cpu",))
 def double():
     """Give the record of a run in float64, with memory watched: some contenders misbehave, two cannot start."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(watch, "WARM", 0.1)
+        patch.setattr(peak_memory, "WARM", 0.1)
         return made([tiny.DOUBLE], [*HONEST, *CROOKED, ABSENT, BROKEN], memory=frozenset([tiny.DOUBLE.name]))
 
 
@@ -190,9 +191,9 @@ def test_launches_are_counted_with_the_workload_of_the_turns(monkeypatch, tmp_pa
             asked.append("closed")
 
     pool = SimpleNamespace(device="gpu", fresh=lambda contender, dtype: Fake())
-    found = watch.watch_memory(pool, tiny.SMALL, [CONTENDERS["numpy"]], str(tmp_path), print)
+    found = peak_memory.watch_memory(pool, tiny.SMALL, [CONTENDERS["numpy"]], str(tmp_path), print)
     assert found["numpy"] == {"growth": 1, "device": {"peak": 2}, "launches": {"kernels": 11.0}}
-    assert [call[:2] for call in asked[:3]] == [("memory", watch.EPOCH), ("load", 8), ("launches", None)]
+    assert [call[:2] for call in asked[:3]] == [("memory", peak_memory.EPOCH), ("load", 8), ("launches", None)]
     assert asked[1][2] == str(tmp_path) != asked[0][2]
     assert asked[3:] == ["closed"]
 
@@ -239,17 +240,17 @@ def test_nvidia_smi_is_asked_and_never_told(monkeypatch):
         asked.append(command)
         return SimpleNamespace(stdout="NVIDIA H200, 580.1\nNVIDIA H200, 580.1\n")
 
-    monkeypatch.setattr(smi.subprocess, "run", answer)
-    assert smi.ask(("name", "driver_version")) == {"name": "NVIDIA H200", "driver_version": "580.1"}
+    monkeypatch.setattr(nvidia_smi.subprocess, "run", answer)
+    assert nvidia_smi.ask(("name", "driver_version")) == {"name": "NVIDIA H200", "driver_version": "580.1"}
     assert asked == [["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]]
-    assert smi.ask(("name",)) == {}, "an answer of another length is none"
-    assert smi.words({"a": "1", "b": "2"}) == "a 1, b 2"
+    assert nvidia_smi.ask(("name",)) == {}, "an answer of another length is none"
+    assert nvidia_smi.words({"a": "1", "b": "2"}) == "a 1, b 2"
 
 
 def test_without_nvidia_smi_nothing_is_told(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert smi.ask(smi.CARD) == {}
-    assert smi.words({}) == "unknown"
+    assert nvidia_smi.ask(nvidia_smi.CARD) == {}
+    assert nvidia_smi.words({}) == "unknown"
 
 
 def test_a_contender_that_never_answers_is_ended(monkeypatch, tmp_path):

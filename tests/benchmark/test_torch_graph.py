@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bpengine.benchmark import CONTENDERS, Workload
-from bpengine.benchmark.sample import make_sample
+from bpengine.benchmark.inputs import make_sample
 from tests.benchmark import tiny
 
 ADAM = Workload("graph-test", (6, 8, 5, 3), 4, epoch_steps=37, learning_rate=0.01)

@@ -12,8 +12,8 @@ import typer
 
 import bpengine as bp
 from bpengine.backend import Availability, backend_class
-from bpengine.cli import check, compare
-from bpengine.cli._errors import exit_code
+from bpengine.cli.commands import check, compare
+from bpengine.cli.exit_codes import exit_code
 from bpengine.kernels import KERNELS
 
 

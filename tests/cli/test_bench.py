@@ -11,9 +11,10 @@ import pytest
 
 from bpengine.benchmark import SUITES, Workload, report
 from bpengine.benchmark.cost import step_cost
-from bpengine.benchmark.results import Outcome, Result, Trial
-from bpengine.benchmark.sample import make_sample
-from bpengine.cli import _forced, bench
+from bpengine.benchmark.inputs import make_sample
+from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial
+from bpengine.cli.commands import bench
+from bpengine.system import blas_overrides
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = Workload("tiny", (3, 4, 3), 4, epoch_steps=4)
@@ -54,21 +55,29 @@ def test_the_tables_and_the_files(cli, quickly, tmp_path):
     assert "tiny" in ended.err
 
 
+def _result(name):
+    return ContenderResult(name=name, first_seconds=0.5, steps=4, seconds=[1.0], losses=[2.0], resident=[None])
+
+
 @pytest.fixture
 def ran(monkeypatch):
     """Have the run found two contenders that agree, without running anything; give what was found."""
-    results = {name: Result(name, 0.5, 4, [1.0], [2.0], [None]) for name in ("numpy", "sklearn")}
+    results = {name: _result(name) for name in ("numpy", "sklearn")}
     about = {"title": "a title", "versions": {}, "note": "a note", "start_seconds": 0.1}
-    found = Outcome(dict.fromkeys(results, about), {"keras": "keras not installed. Install it."})
-    found.trials["tiny"] = Trial(TINY, 4, step_cost(make_sample(TINY)), results, {}, {})
+    found = RunMeasurements(dict.fromkeys(results, about), {"keras": "keras not installed. Install it."})
+    found.trials["tiny"] = Trial(
+        workload=TINY, steps=4, cost=step_cost(make_sample(TINY)), results=results, failures={}, memory={}
+    )
     monkeypatch.setattr(bench, "run", lambda plan, say, keep: found)
     return found
 
 
 @pytest.mark.usefixtures("ran")
 def test_what_was_forced_is_recorded(cli, monkeypatch):
-    cost = _forced.Cost({"OPENBLAS_CORETYPE": "Prescott"}, "Prescott", "Haswell", 2.0, 1.0)
-    monkeypatch.setattr(_forced, "cost", lambda: cost)
+    cost = blas_overrides.OverrideCost(
+        forced={"OPENBLAS_CORETYPE": "Prescott"}, kernel="Prescott", own_kernel="Haswell", seconds=2.0, own_seconds=1.0
+    )
+    monkeypatch.setattr(blas_overrides, "cost", lambda: cost)
     told = json.loads(cli("bench", "--no-files", "--json").out)
     assert told["machine"]["kept from the contenders"].startswith("OPENBLAS_CORETYPE=Prescott")
     assert "kernel Haswell" in told["machine"]["BLAS of NumPy"]
@@ -76,7 +85,7 @@ def test_what_was_forced_is_recorded(cli, monkeypatch):
 
 @pytest.mark.usefixtures("ran")
 def test_nothing_forced_and_a_missing_contender(cli, monkeypatch):
-    monkeypatch.setattr(_forced, "cost", lambda: None)
+    monkeypatch.setattr(blas_overrides, "cost", lambda: None)
     ended = cli("bench", "--no-files")
     assert ended.code == 0
     assert "not run: keras: keras not installed. Install it." in ended.out
@@ -85,7 +94,7 @@ def test_nothing_forced_and_a_missing_contender(cli, monkeypatch):
 
 def test_a_contender_that_is_not_valid_is_code_1_and_has_no_figures(cli, ran):
     ran.trials["tiny"].results["sklearn"].losses = [1.0]
-    ran.trials["tiny"].results["third"] = Result("third", 0.5, 4, [1.0], [2.0], [None])
+    ran.trials["tiny"].results["third"] = _result("third")
     ran.about["third"] = ran.about["numpy"]
     ended = cli("bench", "--no-files")
     assert ended.code == 1
@@ -122,7 +131,7 @@ def test_results_are_written_as_they_come(cli, ran, monkeypatch, tmp_path):
 @pytest.mark.usefixtures("ran")
 def test_the_gpu_is_in_the_record_and_in_the_names_of_the_files(cli, monkeypatch, tmp_path):
     told = {"name": "NVIDIA H200", "driver_version": "580.1", "clocks.sm": "1980 MHz"}
-    monkeypatch.setattr("bpengine.benchmark.smi.ask", lambda fields: {k: v for k, v in told.items() if k in fields})
+    monkeypatch.setattr("bpengine.system.nvidia_smi.ask", lambda fields: {k: v for k, v in told.items() if k in fields})
     ended = cli("bench", "--device", "gpu", "--out", tmp_path)
     assert ended.code == 0, ended.err
     (path,) = tmp_path.glob("*.json")
@@ -184,7 +193,7 @@ def test_gpu_bench_is_all_of_its_parts():
 def test_results_are_not_overwritten(mistake, monkeypatch, tmp_path):
     made = bench.Files(tmp_path, "a cpu", "cpu", quick=True, force=False)
     made.page.write_text("precious")
-    monkeypatch.setattr("bpengine.cli._machine.cpu", lambda: {"model": "A CPU", "cores": 1, "usable": 1})
+    monkeypatch.setattr("bpengine.system.hardware.cpu", lambda: {"model": "A CPU", "cores": 1, "usable": 1})
     assert "exists already" in mistake("bench", "--quick", "--out", tmp_path)
     assert "--force" in mistake("bench", "--quick", "--out", tmp_path)
     assert made.page.read_text() == "precious"

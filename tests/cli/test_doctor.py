@@ -3,16 +3,19 @@
 import json
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import bpengine as bp
 from bpengine.backend import Availability, CacheState, backend_class
-from bpengine.cli import _backends, _blas, _forced, _machine
+from bpengine.cli import backend_status
+from bpengine.system import blas as room
+from bpengine.system import blas_overrides, hardware
 from tests.cli.conftest import process
 
-FORCING = (*_forced.VARIABLES, *_machine.THREAD_LIMITS)
+FORCING = (*blas_overrides.VARIABLES, *hardware.THREAD_LIMITS)
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +24,21 @@ def plain(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def cost_of(forced, kernel, own_kernel, seconds, own_seconds, failure=None):
+    return blas_overrides.OverrideCost(
+        forced=forced,
+        kernel=kernel,
+        own_kernel=own_kernel,
+        seconds=seconds,
+        own_seconds=own_seconds,
+        failure=failure,
+    )
+
+
 @pytest.fixture
 def blas():
     """Give what is known of BLAS."""
-    return _blas.library()
+    return room.library()
 
 
 def test_the_report_as_json():
@@ -55,7 +69,7 @@ def test_the_report_for_a_person(cli, monkeypatch, width):
 
 def test_a_thread_limit_is_a_warning(cli, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(_machine, "cpu", lambda: {"model": "a", "cores": 4, "usable": 4})
+    monkeypatch.setattr(hardware, "cpu", lambda: {"model": "a", "cores": 4, "usable": 4})
     (warning,) = json.loads(cli("doctor", "--json").out)["warnings"]
     assert (
         warning == "OMP_NUM_THREADS=1 keeps libraries to 1 of 4 cores. Cure, unless it is meant: unset OMP_NUM_THREADS"
@@ -74,46 +88,54 @@ def test_a_forced_kernel_is_a_warning_with_its_cost(blas):
 
 
 def test_forcing_what_is_chosen_anyway_is_no_warning():
-    cost = _forced.Cost({"OPENBLAS_CORETYPE": "Haswell"}, "Haswell", "Haswell", 1.0, 1.0)
+    cost = cost_of({"OPENBLAS_CORETYPE": "Haswell"}, "Haswell", "Haswell", 1.0, 1.0)
     assert cost.harmless
-    assert not _forced.Cost({"OPENBLAS_L2_SIZE": "1"}, "Haswell", "Haswell", 1.0, 1.0).harmless
+    assert not cost_of({"OPENBLAS_L2_SIZE": "1"}, "Haswell", "Haswell", 1.0, 1.0).harmless
 
 
 def test_the_words_of_a_cost():
     forced = {"OPENBLAS_CORETYPE": "Prescott"}
-    slow = _forced.Cost(forced, "Prescott", "Zen", 0.004, 0.001)
+    slow = cost_of(forced, "Prescott", "Zen", 0.004, 0.001)
     assert slow.warning() == (
         "OPENBLAS_CORETYPE=Prescott (kernel Prescott; this CPU's own is Zen): a float32 matrix product takes 4.00 times "
         "as long (4.00 ms, 1.00 ms without). Cure: unset OPENBLAS_CORETYPE"
     )
-    assert "no noticeable cost" in _forced.Cost(forced, "Prescott", "Zen", 0.001, 0.001).warning()
-    crashed = _forced.Cost(forced, None, "Zen", None, 0.001, "the process is ended by SIGILL")
+    assert "no noticeable cost" in cost_of(forced, "Prescott", "Zen", 0.001, 0.001).warning()
+    crashed = cost_of(forced, None, "Zen", None, 0.001, "the process is ended by SIGILL")
     assert "makes matrix products fail: the process is ended by SIGILL" in crashed.warning()
-    assert "could not be measured" in _forced.Cost(forced, None, None, None, None).warning()
+    assert "could not be measured" in cost_of(forced, None, None, None, None).warning()
 
 
 def test_a_process_that_fails_is_described(monkeypatch):
-    monkeypatch.setattr(_forced, "sys", type("", (), {"executable": "false"}))
+    monkeypatch.setattr(blas_overrides, "sys", type("", (), {"executable": "false"}))
     monkeypatch.setenv("OPENBLAS_L2_SIZE", "64")
-    cost = _forced.cost()
+    cost = blas_overrides.cost()
     assert cost.failure == "no message"
     assert cost.ratio is None
 
 
-def test_openblas_is_asked_without_threadpoolctl_too(monkeypatch, blas):
-    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    asked = _blas.library()
-    assert asked["name"] == blas["name"]
-    if "openblas" in str(blas["name"]):
-        assert (asked["kernel"], asked["threads"]) == (blas["kernel"], blas["threads"])
+def test_the_blas_of_numpy_is_the_loaded_one(blas):
+    assert blas["name"]
+    if "openblas" in str(blas["name"]) and sys.platform == "linux":
+        assert blas["threads"] >= 1
+        assert blas["kernel"]
+        assert blas["file"] in Path("/proc/self/maps").read_text()
+
+
+def test_what_is_not_known_of_a_blas_is_unknown(cli, monkeypatch):
+    """Accelerate, say, of which threadpoolctl knows nothing."""
+    monkeypatch.setattr(room, "threadpool_info", lambda: [{"user_api": "openmp", "num_threads": 3, "filepath": "x"}])
+    known = room.library()
+    assert (known["kernel"], known["threads"], known["file"]) == (None, None, None)
+    assert "unknown, unknown threads" in cli("doctor").out
 
 
 def test_a_broken_plug_in_breaks_nothing(monkeypatch, cli):
     def fail(name):
         raise ImportError("no such symbol")
 
-    monkeypatch.setattr(_backends, "backend_class", fail)
-    assert "the plug-in cannot be imported: no such symbol" in _backends.availability("numpy").detail
+    monkeypatch.setattr(backend_status, "backend_class", fail)
+    assert "the plug-in cannot be imported: no such symbol" in backend_status.availability("numpy").detail
     assert cli("doctor").code == 1
 
 
@@ -155,7 +177,7 @@ def cached(monkeypatch):
     """Give the NumPy backend a cache, and the others none."""
 
     def give(cache):
-        monkeypatch.setattr(_backends, "caches", lambda: {"numpy": cache})
+        monkeypatch.setattr(backend_status, "caches", lambda: {"numpy": cache})
 
     return give
 
@@ -192,4 +214,4 @@ def test_a_cache_that_cannot_be_written_is_a_warning_with_its_cure_and_clearing_
 
 def test_the_caches_of_the_backends_are_found():
     if find_spec("numba"):
-        assert _backends.caches()["numpy"].state().limit > 0
+        assert backend_status.caches()["numpy"].state().limit > 0

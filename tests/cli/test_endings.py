@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import bpengine as bp
-from bpengine.cli import _machine
+from bpengine.system import hardware
 from tests.cli.conftest import process
 
 MANY = "9" * 5000
@@ -70,7 +70,7 @@ TURNED = "try: Closing().__del__()\n    except KeyboardInterrupt: raise ValueErr
     ],
 )  # fmt: skip
 def test_mistakes_are_judged_before_the_work(mistake, monkeypatch, args, text):
-    monkeypatch.setattr(_machine, "room", lambda: 20 << 30)
+    monkeypatch.setattr(hardware, "allocatable", lambda: 20 << 30)
     assert text in mistake(*args)
 
 
@@ -87,24 +87,24 @@ def test_a_queue_is_no_data_file(mistake, tmp_path):
 
 
 def test_what_a_network_needs_is_compared_with_what_there_is(cli, monkeypatch):
-    monkeypatch.setattr(_machine, "room", lambda: None)
+    monkeypatch.setattr(hardware, "allocatable", lambda: None)
     assert cli("train", "xor", "--test-fraction", "0", "--epochs", "1").code == 0
     monkeypatch.setattr(
-        _machine, "room", lambda: 17 * 16
+        hardware, "allocatable", lambda: 17 * 16
     )  # xor with 4 units: 4 * 3 + 5 parameters, adam holds four of each
     fits = ["train", "xor", "--test-fraction", "0", "--epochs", "1", "--layers", "4", "--loss", "sigmoid_cross_entropy"]
     assert cli(*fits).code == 0
-    monkeypatch.setattr(_machine, "room", lambda: 17 * 16 - 1)
+    monkeypatch.setattr(hardware, "allocatable", lambda: 17 * 16 - 1)
     assert "requires 272 bytes (0.0 GiB) for its 17 parameters" in cli(*fits).err
 
 
 def test_memory_of_the_machine_and_of_a_group(monkeypatch, tmp_path):
-    assert _machine.room() is None or _machine.room() > 1 << 20
+    assert hardware.allocatable() is None or hardware.allocatable() > 1 << 20
     (tmp_path / "limit").write_text("1000\n")
-    monkeypatch.setattr(_machine, "GROUPS", (tmp_path / "limit", tmp_path / "none"))
-    assert _machine.room() == 1000
+    monkeypatch.setattr(hardware, "GROUPS", (tmp_path / "limit", tmp_path / "none"))
+    assert hardware.allocatable() == 1000
     (tmp_path / "limit").write_text("max\n")
-    assert _machine.room() != 1000
+    assert hardware.allocatable() != 1000
 
 
 def recursion() -> None:
@@ -163,13 +163,13 @@ def interrupted_at(name: str, *args: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     "name",
     [
-        "bpengine.cli._start",
+        "bpengine.cli.start",
         "bpengine.errors",
-        "bpengine.cli._guard",
+        "bpengine.cli.visible_streams",
         "typer",
         "numpy",
         "rich.table",
-        "bpengine.cli.train",
+        "bpengine.cli.commands.train",
     ],
 )
 def test_an_interruption_while_python_imports_is_one_line(name):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.cli._guard import Guard
-from bpengine.cli._output import columns, pairs, show
+from bpengine.cli.output import columns, key_value_table, show
+from bpengine.cli.visible_streams import Guard
 from bpengine.visible import HIDDEN
 from tests.cli.conftest import PROGRAM, process
 
@@ -165,7 +165,7 @@ def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch,
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     beneath = Terminal()
     monkeypatch.setattr(sys, "stdout", Guard(beneath, "stdout"))
-    show(columns([f"head{EVIL}"], [[f"cell{EVIL}"]]), pairs([(f"name{EVIL}", "x")]), f"text{EVIL}")
+    show(columns([f"head{EVIL}"], [[f"cell{EVIL}"]]), key_value_table([(f"name{EVIL}", "x")]), f"text{EVIL}")
     told = beneath.getvalue()
     assert ("\x1b[1m" in told) is terminal
     assert told.count(SHOWN) == 4

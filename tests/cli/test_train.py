@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.cli import _machine
+from bpengine.system import hardware
 
 
 def trained(cli, *args):
@@ -114,14 +114,14 @@ def test_a_loss_on_values_makes_whole_numbers_values(cli, tmp_path):
 
 def test_mapped_files_are_trained_without_a_copy(cli, tmp_path, monkeypatch):
     x, y = bp.data.write("blobs", 5000, tmp_path)
-    monkeypatch.setattr(_machine, "memory", lambda: {"total": 1000, "available": 1000})
+    monkeypatch.setattr(hardware, "memory", lambda: {"total": 1000, "available": 1000})
     told = trained(cli, x, "--target", y, "--test-fraction", "0", "--epochs", "1")
     assert (told["rows"], told["held_out_rows"]) == (5000, 0)
 
 
 def test_files_too_large_to_split_are_refused(mistake, tmp_path, monkeypatch):
     x, y = bp.data.write("blobs", 5000, tmp_path)
-    monkeypatch.setattr(_machine, "memory", lambda: {"total": 1000, "available": 1000})
+    monkeypatch.setattr(hardware, "memory", lambda: {"total": 1000, "available": 1000})
     assert "Pass --test-fraction 0 to train from the file." in mistake("train", x, "--target", y)
 
 

@@ -71,4 +71,4 @@ def test_a_delimiter_is_one_character(tmp_path: Path) -> None:
 
 def test_readers_take_their_path_by_name_too(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((2, 3)))
-    assert bp.data.arrays.read_npy(path=tmp_path / "x.npy").shape == (2, 3)
+    assert bp.data.read_npy(path=tmp_path / "x.npy").shape == (2, 3)

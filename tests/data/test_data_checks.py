@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 
 from bpengine.data import (
-    announce,
     check_binary_targets,
     check_class_labels,
     check_features,
     check_same_length,
     check_targets,
     check_weights,
-    memory,
-    release,
+    drop_pages,
+    prefetch_rows,
 )
+from bpengine.data.mmap import pages
 from bpengine.errors import BpError, DataError, ShapeError
 
 NAN, INF = float("nan"), float("inf")
@@ -116,7 +116,7 @@ def test_features_name_their_argument():
 
 
 def test_places_are_right_across_blocks(monkeypatch, mapped):
-    monkeypatch.setattr("bpengine.data.mapped.BLOCK_BYTES", 64)  # four rows of two float64
+    monkeypatch.setattr("bpengine.data.mmap.row_file.BLOCK_BYTES", 64)  # four rows of two float64
     x = np.ones((50, 2))
     x[41, 1] = x[47, 0] = NAN
     assert "nan in row 41, column 1 (2 such" in message_of(check_features, mapped(x), 2)
@@ -132,9 +132,9 @@ def test_release_keeps_written_and_private_values(mapped):
     for mode in ("r+", "c"):
         x = mapped(np.zeros((5000, 4)), mode)
         x[:] = 7.0
-        release(np.asarray(x)[10:])
+        drop_pages(np.asarray(x)[10:])
         np.testing.assert_array_equal(x, np.full((5000, 4), 7.0))
-    release(np.zeros(3))
+    drop_pages(np.zeros(3))
 
 
 class Advised(mmap.mmap):
@@ -148,22 +148,22 @@ def test_only_the_pages_of_announced_rows_are_asked_for(tmp_path, monkeypatch):
     """Rows of 16 KiB behind a header of 128 bytes: those at most 64 KiB apart are asked for together."""
     np.save(tmp_path / "x.npy", np.zeros((100, 4096), np.float32))
     with open(tmp_path / "x.npy", "rb") as file:
-        pages = Advised(file.fileno(), 0, access=mmap.ACCESS_READ)
-    x = np.frombuffer(pages, np.float32, offset=128).reshape(100, 4096)
-    monkeypatch.setattr(memory, "_pages", lambda array: pages)
-    announce(x[10:], np.array([0, 4, 9, 20, 21, 89], np.int32))
-    announce(x, np.array([], np.int32))
-    announce(x[::-1], np.array([1], np.int32))
+        opened = Advised(file.fileno(), 0, access=mmap.ACCESS_READ)
+    x = np.frombuffer(opened, np.float32, offset=128).reshape(100, 4096)
+    monkeypatch.setattr(pages, "_pages", lambda array: opened)
+    prefetch_rows(x[10:], np.array([0, 4, 9, 20, 21, 89], np.int32))
+    prefetch_rows(x, np.array([], np.int32))
+    prefetch_rows(x[::-1], np.array([1], np.int32))
     row, want = 16384, ((10, 15), (19, 20), (30, 32), (99, 100))
-    assert pages.advice == [(mmap.MADV_WILLNEED, first * row, (last - first) * row + 128) for first, last in want]
+    assert opened.advice == [(mmap.MADV_WILLNEED, first * row, (last - first) * row + 128) for first, last in want]
 
 
 def test_announced_rows_change_nothing(mapped):
     for mode in ("r", "c"):
         x = mapped(np.arange(20_000.0).reshape(5000, 4), mode)
-        announce(x[7:], np.array([0, 1, 4000, 4992], np.int32))
+        prefetch_rows(x[7:], np.array([0, 1, 4000, 4992], np.int32))
         np.testing.assert_array_equal(x, np.arange(20_000.0).reshape(5000, 4))
-    announce(np.zeros(3), np.array([1]))
+    prefetch_rows(np.zeros(3), np.array([1]))
 
 
 def test_same_length():

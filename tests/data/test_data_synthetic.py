@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bpengine.data import generate, load
-from bpengine.data.synthetic import BLOCK, SYNTHETIC
-from bpengine.data.teacher import CALIBRATION_ROWS
+from bpengine.data.synthetic.generate import BLOCK, SYNTHETIC
+from bpengine.data.synthetic.teacher import CALIBRATION_ROWS
 from bpengine.errors import ConfigError
 from tests.tolerances import correlation_atol, value_rtol
 

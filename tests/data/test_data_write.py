@@ -6,14 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from bpengine.data import files, generate, load, writing
+from bpengine.data import generate, load
+from bpengine.data.files import read_arrays, write_synthetic
 from bpengine.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize("chunk_rows", [None, 1000, 4096, 100_000])
 @pytest.mark.parametrize("name", ["blobs", "teacher_regression"])
 def test_written_rows_are_the_generated_rows(tmp_path, name, chunk_rows):
-    x_file, y_file = writing.write(name, 9000, tmp_path, seed=2, chunk_rows=chunk_rows)
+    x_file, y_file = write_synthetic.write(name, 9000, tmp_path, seed=2, chunk_rows=chunk_rows)
     assert [file.name for file in (x_file, y_file)] == [f"{name}_x.npy", f"{name}_y.npy"]
     expected, found = generate(name, 9000, seed=2), load(str(x_file), target=str(y_file))
     np.testing.assert_array_equal(found.x, expected.x)
@@ -24,12 +25,12 @@ def test_written_rows_are_the_generated_rows(tmp_path, name, chunk_rows):
 
 
 def test_a_prefix_names_the_files(tmp_path):
-    files = writing.write("parity", 10, tmp_path / "train")
+    files = write_synthetic.write("parity", 10, tmp_path / "train")
     assert [file.name for file in files] == ["train_x.npy", "train_y.npy"]
 
 
 def test_failure_midway_leaves_nothing(tmp_path, monkeypatch):
-    real, calls = writing.release, []
+    real, calls = write_synthetic.drop_pages, []
 
     def fail_late(array):
         calls.append(len(list(tmp_path.iterdir())))
@@ -37,25 +38,25 @@ def test_failure_midway_leaves_nothing(tmp_path, monkeypatch):
             raise OSError("no space left on device")
         real(array)
 
-    monkeypatch.setattr(writing, "release", fail_late)
+    monkeypatch.setattr(write_synthetic, "drop_pages", fail_late)
     with pytest.raises(
         DataError, match=r"cannot write .*blobs_x.npy' and .*blobs_y.npy': no space left on device. Nothing was changed"
     ):
-        writing.write("blobs", 9000, tmp_path, chunk_rows=1000)
+        write_synthetic.write("blobs", 9000, tmp_path, chunk_rows=1000)
     assert calls == [2, 2, 2]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_interruption_leaves_the_old_files(tmp_path, monkeypatch):
-    old = writing.write("blobs", 100, tmp_path)
+    old = write_synthetic.write("blobs", 100, tmp_path)
     before = [file.read_bytes() for file in old]
 
     def interrupt(array):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing, "release", interrupt)
+    monkeypatch.setattr(write_synthetic, "drop_pages", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        writing.write("blobs", 200, tmp_path)
+        write_synthetic.write("blobs", 200, tmp_path)
     assert [file.read_bytes() for file in old] == before
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -63,18 +64,18 @@ def test_interruption_leaves_the_old_files(tmp_path, monkeypatch):
 def test_second_name_refused_takes_the_first_away(tmp_path):
     (tmp_path / "set_y.npy").mkdir()
     with pytest.raises(DataError):
-        writing.write("blobs", 100, tmp_path / "set")
+        write_synthetic.write("blobs", 100, tmp_path / "set")
     assert [file.name for file in tmp_path.iterdir()] == ["set_y.npy"]
 
 
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(DataError, match="nowhere"):
-        writing.write("blobs", 10, tmp_path / "nowhere" / "set")
+        write_synthetic.write("blobs", 10, tmp_path / "nowhere" / "set")
 
 
 def test_settings_are_checked_before_anything_is_written(tmp_path):
     with pytest.raises(ConfigError, match="dtype float16, float32 or float64"):
-        writing.write("blobs", 10, tmp_path, dtype="int8")
+        write_synthetic.write("blobs", 10, tmp_path, dtype="int8")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,7 +131,7 @@ write("blobs", 50, sys.argv[1], seed=2)
 
 
 def test_a_kill_between_the_two_files_is_seen_by_whoever_reads_them(tmp_path):
-    x_file, y_file = writing.write("blobs", 50, tmp_path, seed=1)
+    x_file, y_file = write_synthetic.write("blobs", 50, tmp_path, seed=1)
     old = y_file.read_bytes()
     ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert ended.returncode == 9
@@ -143,32 +144,32 @@ def test_a_kill_between_the_two_files_is_seen_by_whoever_reads_them(tmp_path):
             load(str(x_file), target=str(y_file), mmap=mmap)
     np.save(y_file, np.load(y_file))  # meant for each other
     assert load(str(x_file), target=str(y_file)).x.shape[0] == 50
-    writing.write("blobs", 50, tmp_path, seed=2)
+    write_synthetic.write("blobs", 50, tmp_path, seed=2)
     np.testing.assert_array_equal(load(str(x_file), target=str(y_file)).y, generate("blobs", 50, seed=2).y)
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_pair_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatch):
-    x_file, y_file = writing.write("blobs", 50, tmp_path, seed=1)
-    read = files.read_npy
+    x_file, y_file = write_synthetic.write("blobs", 50, tmp_path, seed=1)
+    read = read_arrays.read_npy
 
     def written_in_between(path, mmap):
         array = read(path, mmap)
         if path == x_file:
-            writing.write("blobs", 50, tmp_path, seed=2)
+            write_synthetic.write("blobs", 50, tmp_path, seed=2)
         return array
 
-    monkeypatch.setattr(files, "read_npy", written_in_between)
+    monkeypatch.setattr(read_arrays, "read_npy", written_in_between)
     with pytest.raises(DataError, match="written anew while they were read"):
         load(str(x_file), target=str(y_file))
 
 
 def test_the_same_set_gives_the_same_files_however_it_is_written(tmp_path):
-    one = writing.write("blobs", 9000, tmp_path / "one", chunk_rows=1000)
-    other = writing.write("blobs", 9000, tmp_path / "other")
+    one = write_synthetic.write("blobs", 9000, tmp_path / "one", chunk_rows=1000)
+    other = write_synthetic.write("blobs", 9000, tmp_path / "other")
     assert [file.read_bytes() for file in one] == [file.read_bytes() for file in other]
     assert load(str(one[0]), target=str(other[1])).x.shape[0] == 9000
-    fewer = writing.write("blobs", 8000, tmp_path / "fewer")
+    fewer = write_synthetic.write("blobs", 8000, tmp_path / "fewer")
     with pytest.raises(DataError, match="not written together"):
         load(str(one[0]), target=str(fewer[1]))
     for short in (b"", b"\x93NUMPY"):

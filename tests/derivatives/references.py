@@ -9,7 +9,7 @@ import numpy as np
 import bpengine as bp
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.inputs import check_rows
+from bpengine.training.rows import check_rows
 
 
 class References:

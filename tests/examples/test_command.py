@@ -12,8 +12,8 @@ import typer
 
 import bpengine as bp
 from bpengine import examples
-from bpengine.cli import examples as command
-from bpengine.cli._errors import exit_code
+from bpengine.cli.commands import examples as command
+from bpengine.cli.exit_codes import exit_code
 from bpengine.examples import Result
 
 QUICK = ("colah_computational_graph", "tf_playground_semantics", "ng_ex4_digits_cost")

@@ -15,7 +15,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.cli import main
-from bpengine.cli.explain import HELP
+from bpengine.cli.commands.explain import HELP
 from bpengine.errors import ConfigError
 from bpengine.explain.page import Page, page
 from bpengine.explain.page.document import SCRIPTS, page_phrases

@@ -362,10 +362,10 @@ WRITES = {"write_text", "write_bytes", "savefig", "mkstemp", "NamedTemporaryFile
 ALLOWED = {
     "backends/bpengine_steps/disk.py": {"mkstemp", "open"},
     "backends/bpengine_cupy/cuda_target/cublaslt/algorithms.py": {"link"},
-    "bpengine/benchmark/resident.py": {"write_text"},  # a counter of the system
-    "bpengine/cli/_errors.py": {"mkstemp"},  # the traceback of a fault, under a name that nobody has
-    "bpengine/data/writing.py": {"open_memmap"},
-    "bpengine/data/arrays.py": {"open_memmap"},  # to read
+    "bpengine/benchmark/rss.py": {"write_text"},  # a counter of the system
+    "bpengine/cli/exit_codes.py": {"mkstemp"},  # the traceback of a fault, under a name that nobody has
+    "bpengine/data/files/write_synthetic.py": {"open_memmap"},
+    "bpengine/data/files/npy.py": {"open_memmap"},  # to read
     "bpengine/explain/figures/save.py": {"savefig"},
     "bpengine/benchmark/figure.py": {"savefig"},
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.training.accumulation import parts
+from bpengine.training.updates.accumulation import parts
 from tests.tolerances import training_rtol
 from tests.training.networks import labelled
 from tests.training.test_loop import PLAIN, same_parameters

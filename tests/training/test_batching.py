@@ -13,7 +13,7 @@ import bpengine as bp
 from bpengine.backend import as_host
 from bpengine.streams import stream
 from bpengine.training import batching
-from bpengine.training.reading import Reader
+from bpengine.training.memory.row_reader import RowReader
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def test_any_run_of_steps_is_a_part_of_all_of_them(
 def test_only_what_is_asked_for_is_read(numbered: Any, small_windows: None, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
 
-    class Noted(Reader):
+    class Noted(RowReader):
         def read(self, rows: Any, runs: Any = None) -> Any:
             assert threading.current_thread() is not threading.main_thread()
             read.append(len(rows))
             return super().read(rows, runs)
 
-    monkeypatch.setattr(batching, "Reader", Noted)
+    monkeypatch.setattr(batching, "RowReader", Noted)
     monkeypatch.setattr(batching, "STREAM_BYTES", 32 * 16)  # a window
     made = source(np.asarray(numbered).view(np.memmap), 8)
     rows_of(made, 5, 9)
@@ -115,9 +115,9 @@ def test_a_piece_is_read_in_ascending_order(shape: tuple[int, int], kind: Any, r
 @pytest.fixture(params=["memory", "file", "map"])
 def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give an array in memory, on disk and read from its file, and on disk and read through the map."""
-    monkeypatch.setattr("bpengine.training.reading.STRETCH_BYTES", 1000)
+    monkeypatch.setattr("bpengine.training.memory.row_reader.STRETCH_BYTES", 1000)
     if request.param == "map":
-        monkeypatch.setattr("bpengine.data.mapped.MAPS", tmp_path / "nothing")
+        monkeypatch.setattr("bpengine.data.mmap.row_file.MAPS", tmp_path / "nothing")
     np.save(tmp_path / "x.npy", NUMBERS)
     return NUMBERS if request.param == "memory" else np.load(tmp_path / "x.npy", mmap_mode="r")
 
@@ -127,7 +127,7 @@ ROWS = np.array([0, 3, 4, 250, 251, 252, 499], np.int32)
 
 
 def test_rows_are_copied_in_their_order(stored: Any) -> None:
-    picked = Reader(stored).read(ROWS)
+    picked = RowReader(stored).read(ROWS)
     np.testing.assert_array_equal(picked, NUMBERS[ROWS], strict=True)
     assert picked.ctypes.data % 64 == 0
     assert not isinstance(picked, np.memmap)
@@ -135,11 +135,11 @@ def test_rows_are_copied_in_their_order(stored: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_piece_stays_until_the_next_but_one_is_read(stored: Any, dtype: str) -> None:
-    reader = Reader(stored, dtype)
+    reader = RowReader(stored, dtype)
     pieces = [ROWS[:3], ROWS, ROWS[2:4], ROWS[4:]]
     before: list[Any] = []
     for rows in pieces:
-        reader.announce(rows)
+        reader.prefetch_rows(rows)
         read = reader.read(rows)
         np.testing.assert_array_equal(read, NUMBERS[rows].astype(dtype), strict=True)
         for earlier, its_rows in before[-1:]:

@@ -130,7 +130,7 @@ def test_an_exception_of_a_callback_leaves_what_it_saw(
 ) -> None:
     """The state of that epoch, with what the callback had set itself; the fit counts, so the next one shuffles anew."""
     if large:
-        monkeypatch.setattr("bpengine.training.shelf.SMALL", 0)
+        monkeypatch.setattr("bpengine.training.memory.spill.SMALL", 0)
     x, y = labelled(rng)
 
     def end(model: bp.Model, epoch: Epoch) -> None:

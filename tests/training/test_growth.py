@@ -11,7 +11,7 @@ import pytest
 import bpengine as bp
 from bpengine.training import Epoch
 from bpengine.training.history import Recorder
-from bpengine.training.recent import Recent
+from bpengine.training.lru_cache import LruCache
 
 EPOCHS = """
 import resource
@@ -54,7 +54,7 @@ def test_epochs_are_a_sequence() -> None:
 
 def test_steps_are_kept_for_the_last_settings_only() -> None:
     made = list[int]()
-    recent = Recent[int](3)
+    recent = LruCache[int](3)
     for key in (1, 2, 3, 1, 4, 1, 2):
         recent.get(key, lambda key=key: made.append(key) or key)
     assert made == [1, 2, 3, 4, 2]
@@ -63,7 +63,7 @@ def test_steps_are_kept_for_the_last_settings_only() -> None:
 
 def test_fits_with_other_settings_do_not_pile_up() -> None:
     model = bp.Model(bp.Network(1, [bp.Dense(1)], "mean_squared_error"))
-    model._steps = Recent(4)
+    model._steps = LruCache(4)
     for k in range(8):
         model.fit([[1.0]], [1.0], steps=1, clip_norm=1.0 + k)
     assert len(model._steps) == 4

@@ -111,7 +111,7 @@ def test_the_gradient_passes_through_one_place(rng: np.random.Generator) -> None
     x, y = labelled(rng)
     backend = bp.get_backend("numpy", precision="float64")
     ops, (params, running) = backend.ops(), PLAIN.init(0)
-    plan = StepPlan(bp.SGD(0.1), tuple(params), "simultaneous", None, None, None, track_step_size=True)
+    plan = StepPlan(optimizer=bp.SGD(0.1), trained=tuple(params), update="simultaneous", track_step_size=True)
     state = init_state(ops, plan, params, running, np.array([0, 0], dtype=np.uint32))
 
     def halve(gradients: Any) -> Any:

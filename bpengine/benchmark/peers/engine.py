@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any
 
 from bpengine.backend import Backend, backend_class, get_backend
+from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer, installed
-from bpengine.benchmark.sample import Sample, Weights
 from bpengine.model import Model
 
 JAX = ("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cuda-runtime")
@@ -43,7 +43,7 @@ class Engine(Peer):
 
     @classmethod
     def backend(cls, argument: str, dtype: str) -> Backend:
-        """Return the backend; the argument is its name, with a precision behind it where that is not the dtype's own."""
+        """Return the backend; the argument is "NAME", or "NAME:PRECISION" for another precision than the dtype's."""
         name, _, precision = argument.partition(":")
         return get_backend(name, precision=precision or dtype)
 
@@ -77,20 +77,20 @@ class Engine(Peer):
         return [(named[f"{i}.weight"], named[f"{i}.bias"]) for i in range(len(self.sample.initial))]
 
     def device_seconds(self) -> float | None:
-        """Return the seconds from the first epoch's begin to the last one's end, by CuPy's events."""
+        """Return the seconds from the start of the first epoch to the end of the last one, by CuPy's events."""
         return self._events.seconds() if self._events else None
 
     def device_memory(self) -> dict[str, int]:
-        """Return what the backend counts."""
+        """Return the bytes that the backend reports."""
         return self._model.backend.memory()
 
 
 class PlainNumpy(Engine):
-    """The NumPy backend as it is without the extra "fast", installed or not."""
+    """The NumPy backend without compiled epochs, whether the extra "fast" is installed or not."""
 
     @classmethod
     def backend(cls, argument: str, dtype: str) -> Backend:
-        """Return a NumPy backend that waits for ever before it compiles."""
+        """Return a NumPy backend that never compiles."""
         plain: type[Backend] = type("PlainNumpyBackend", (backend_class(argument),), {"patience": math.inf})
         return plain(dtype)
 
@@ -119,7 +119,7 @@ class CupyEvents:
         vars(backend)["run_epoch"] = watched
 
     def start(self) -> None:
-        """Have the next epoch be the first."""
+        """Discard the events: the next epoch is the first of a fit."""
         self._started = False
 
     def seconds(self) -> float:

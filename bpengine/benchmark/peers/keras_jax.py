@@ -7,11 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Sample, Weights
 from bpengine.benchmark.workloads import EPS
 
-PASSES = 1000  # full batches laid end to end, so that one call trains so many steps
+PASSES = 1000  # copies of the full batch, one after another: one call trains so many steps
 
 
 class KerasJax(Peer):

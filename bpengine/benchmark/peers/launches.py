@@ -1,6 +1,6 @@
-"""Kernels that a step runs on a GPU and launches that the host makes for it, counted by PyTorch's profiler.
+"""Kernels that a step runs on a GPU and launches by the host, counted by PyTorch's profiler, hence a file beside the peers.
 
-It sees what every library of its process does on the GPU, CuPy's and XLA's kernels too, and those inside a CUDA graph.
+The profiler sees what every library of its process does on the GPU, CuPy's and XLA's kernels too, also in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from typing import Any
 
 LAUNCHES = ("LaunchKernel", "GraphLaunch", "Memcpy", "Memset")  # parts of the names of the runtime's functions
-COPIES = ("Memcpy", "Memset")  # begins of the names of what runs on the device and is no kernel
+COPIES = ("Memcpy", "Memset")  # how names of device events that are no kernels begin
 
 
 def count(work: Callable[[], object], steps: int) -> dict[str, float] | None:
-    """Do some work of so many steps; return what a step has, None where nothing can count it."""
+    """Run `work`, which takes `steps` steps; return the counts of one step, None where the profiler cannot count."""
     if find_spec("torch") is None:
         return None
     profiler: Any = import_module("torch.profiler")

@@ -5,7 +5,7 @@ seconds of each. NumPy on the CPU, where all usable cores copy together; on a GP
 else CuPy.
 
 The operands are random: products of constants flip few bits, draw less power and run at a higher clock. Several calls
-are made for each wait, so that a small one is not a measurement of the wait.
+are made between two waits for the device; otherwise a short call would measure the wait.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-SECONDS, REPEATS = 0.03, 4  # calls are repeated for at least so long, and waited for at least so often
-TOGETHER, MOST = 0.001, 64  # calls between two waits take about so many seconds, and are so many at most
+SECONDS, REPEATS = 0.03, 4  # the least time of all repetitions, and the least number of waits
+TOGETHER, MOST = 0.001, 64  # calls between two waits: about so many seconds of them, at most so many
 CUPY_TF32 = 7  # cupy._core.COMPUTE_TYPE_TF32, which has no public name
 
 
-class Limits:
+class NumpyLimits:
     """The two measurements, with NumPy."""
 
     def __init__(self, device: str, precision: str) -> None:
@@ -38,7 +38,7 @@ class Limits:
 
     @property
     def library(self) -> str:
-        """Name and version of what is measured with."""
+        """Name and version of the library that is measured."""
         return f"{self.xp.__name__} {self.xp.__version__}"
 
     def product(self, rows: int, inner: int, columns: int, form: str) -> float:
@@ -58,7 +58,7 @@ class Limits:
         return min(alone, self._shortest(lambda: list(self._pool.map(lambda pair: self._copy(*pair), parts))))
 
     def _library(self) -> Any:
-        """Import what is measured with, and have it multiply in the precision; raise ValueError where it cannot."""
+        """Import the library and set the precision of its products; raise ValueError where it has none such."""
         if self.precision != self.dtype:
             raise ValueError(f"NumPy multiplies in float32 or float64, not in {self.precision}")
         return import_module("numpy")
@@ -67,14 +67,14 @@ class Limits:
         target[...] = source
 
     def _factor(self, rows: int, columns: int) -> Any:
-        """Return a matrix as products take it."""
+        """Return a random matrix in the dtype of the products."""
         return self._random((rows, columns))
 
     def _random(self, shape: tuple[int, ...]) -> Any:
         return self.xp.random.default_rng(0).standard_normal(shape, self.dtype)
 
     def _shortest(self, work: Callable[[], Any]) -> float:
-        """Return the shortest seconds of a call, several of which are made for each wait."""
+        """Return the shortest seconds of a call; several calls are made between two waits."""
         self._timed(work)
         calls = max(1, min(MOST, math.ceil(TOGETHER / self._timed(work))))
         together = self._together(work, calls)
@@ -91,7 +91,7 @@ class Limits:
         return time.perf_counter() - began
 
     def _together(self, work: Callable[[], Any], calls: int) -> Callable[[], Any]:
-        """Return a function that makes so many calls."""
+        """Return a function that makes so many calls in a row."""
 
         def run() -> None:
             for _ in range(calls):
@@ -100,11 +100,11 @@ class Limits:
         return run
 
     def _wait(self) -> None:
-        """Wait until what was begun has been done."""
+        """Wait until the device has finished all calls."""
 
 
-class CupyLimits(Limits):
-    """The same with CuPy; in tf32 by a switch that CuPy keeps to itself."""
+class CupyLimits(NumpyLimits):
+    """The same with CuPy; in tf32 by a setting that CuPy does not document."""
 
     def _library(self) -> Any:
         if self.precision == "bfloat16":
@@ -117,7 +117,7 @@ class CupyLimits(Limits):
         self.xp.cuda.get_current_stream().synchronize()
 
 
-class TorchLimits(Limits):
+class TorchLimits(NumpyLimits):
     """The same with PyTorch; on a GPU all calls between two waits are one CUDA graph, so that launching them costs nothing."""
 
     def _library(self) -> Any:
@@ -132,8 +132,8 @@ class TorchLimits(Limits):
         return target.copy_(source)
 
     def _factor(self, rows: int, columns: int) -> Any:
-        made = self._random((rows, columns))
-        return made.bfloat16() if self.precision == "bfloat16" else made
+        matrix = self._random((rows, columns))
+        return matrix.bfloat16() if self.precision == "bfloat16" else matrix
 
     def _random(self, shape: tuple[int, ...]) -> Any:
         return self.xp.randn(shape, device=self._place, dtype=getattr(self.xp, self.dtype))
@@ -153,17 +153,17 @@ class TorchLimits(Limits):
             self.xp.cuda.synchronize()
 
 
-def measuring(device: str, precision: str) -> Limits:
-    """Return what measures on a device."""
+def measuring(device: str, precision: str) -> NumpyLimits:
+    """Return the measurements for a device and precision."""
     if device == "cpu":
-        return Limits(device, precision)
+        return NumpyLimits(device, precision)
     return (TorchLimits if find_spec("torch") else CupyLimits)(device, precision)
 
 
 def main(device: str, precision: str) -> None:
     """Measure and print."""
     limits, asked = measuring(device, precision), json.load(sys.stdin)
-    products = [limits.product(*given) for given in asked["products"]]
+    products = [limits.product(*product) for product in asked["products"]]
     copies = [limits.copy(size) for size in asked["copies"]]
     print(json.dumps({"library": limits.library, "products": products, "copies": copies}))
 

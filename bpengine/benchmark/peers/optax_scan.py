@@ -10,16 +10,18 @@ import jax
 from bpengine.benchmark.peers import adam_rule
 from bpengine.benchmark.peers.optax_step import OptaxStep
 
-UNROLLED = 8  # steps between two looks at the loop's condition, which on a GPU is the host's work
-SMALL_BYTES = 2**18  # batches below this are faster taken all at once before the scan (measured: up to 1.8 times)
+UNROLLED = 8  # steps between two tests of the loop's condition, which on a GPU the host makes
+SMALL_BYTES = (
+    2**18
+)  # rows of smaller batches are gathered faster all at once before the scan (measured: up to 1.8 times)
 
 
 class OptaxScan(OptaxStep):
     """The same step under `lax.scan` over an epoch, state donated.
 
-    XLA takes rows slowly inside a loop on the CPU. So where batches are small the epoch's rows are taken, in their order,
-    before the scan; where they are large that costs more than it brings, and each step takes its own. On a GPU each step
-    takes its own, and eight steps are one iteration.
+    On the CPU, XLA gathers rows slowly inside a loop. With small batches the epoch's rows are therefore gathered before the
+    scan; with large ones that costs more than it saves, and each step gathers its own. On a GPU each step gathers its own, and
+    eight steps are one iteration.
     """
 
     note = (

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers import adam_rule
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Sample, Weights
 
 MATMUL = {"full": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 
@@ -76,7 +76,7 @@ class OptaxStep(Peer):
         return [(np.asarray(w), np.asarray(b)) for w, b in self._state[0]]
 
     def device_memory(self) -> dict[str, int]:
-        """Return what JAX counts on a GPU."""
+        """Return the bytes that JAX reports on a GPU."""
         stats = jax.devices()[0].memory_stats() or {}
         return {ours: int(stats[theirs]) for ours, theirs in (("in_use", "bytes_in_use"), ("peak", "peak_bytes_in_use"))
                 if theirs in stats}  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a peer is: something that trains a sample from its initial weights, and gives its weights back."""
+"""The base of all peers: a peer trains a sample from its initial weights, and returns its weights."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from abc import ABC, abstractmethod
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
-from bpengine.benchmark.sample import Sample, Weights
+from bpengine.benchmark.inputs import Sample, Weights
 
 
 class Peer(ABC):
-    """One library's way to train a sample. The arrays are brought to its device when it is made.
+    """One library's way to train a sample. The constructor copies the arrays to its device.
 
     packages: the distributions whose versions a record names. note: how the library is used, where there is a choice.
-    argument: what the contender's row says, "NAME:PRECISION"; either may be left out.
+    argument: that of the contender, "NAME:PRECISION"; either may be left out.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
@@ -26,7 +26,7 @@ class Peer(ABC):
 
     @classmethod
     def about(cls, argument: str, device: str) -> dict[str, Any]:
-        """Return versions and note, and whatever else decides the speed."""
+        """Return versions, note, and other facts that decide the speed."""
         return {"versions": {name: installed(name) for name in cls.packages}, "note": cls.note}
 
     @abstractmethod
@@ -56,7 +56,7 @@ class Peer(ABC):
         return self.sample.loss(self.weights())
 
     def device_memory(self) -> dict[str, int]:
-        """Return the bytes on the device, "in_use" and "peak", where the library can tell."""
+        """Return the bytes on the device, "in_use" and "peak", where the library reports them."""
         return {}
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from thinc.api import SGD, Adam, Linear, NumpyOps, Relu, Sigmoid, chain, set_current_ops
 
+from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Sample, Weights
 from bpengine.benchmark.workloads import EPS
 
 

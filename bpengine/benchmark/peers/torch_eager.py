@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bpengine.backend import HostArray
+from bpengine.benchmark.inputs import EpochOrder, Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
-from bpengine.benchmark.sample import Epoch, Sample, Weights
 from bpengine.benchmark.workloads import EPS
 
 MATMUL = {"full": "highest", "tf32": "high", "bfloat16": "highest"}  # "high" stands for TF32 on a GPU
@@ -38,10 +38,10 @@ class TorchEager(Peer):
     def about(cls, argument: str, device: str) -> dict[str, Any]:
         """Return versions, threads and the device."""
         place = torch.cuda.get_device_name() if device == "gpu" else "cpu"
-        told = super().about(argument, device)
+        about = super().about(argument, device)
         if device == "gpu":
-            told["versions"] |= {"CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}
-        return {**told, "threads": torch.get_num_threads(), "device": place}
+            about["versions"] |= {"CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}
+        return {**about, "threads": torch.get_num_threads(), "device": place}
 
     def compiled(self, loss: Any) -> Any:
         """Return the loss function in the form that is called."""
@@ -65,19 +65,19 @@ class TorchEager(Peer):
             event.record()
         self._synchronize()
 
-    def launch(self, epoch: Epoch) -> None:
+    def launch(self, epoch: EpochOrder) -> None:
         """Take each batch, and step."""
-        order = None if epoch.order is None else self.brought(epoch.order)
+        order = None if epoch.order is None else self.on_device(epoch.order)
         for i in range(epoch.steps):
             if order is None:
                 self.step(self._x, self._y)
             else:
                 self.step(self._x.index_select(0, order[i]), self._y.index_select(0, order[i]))
 
-    def brought(self, order: HostArray) -> torch.Tensor:
-        """Return the order of rows on the device; the host does not wait for it to arrive."""
-        given = torch.from_numpy(order)
-        return given.pin_memory().to(self._place, non_blocking=True) if self._place.type == "cuda" else given
+    def on_device(self, order: HostArray) -> torch.Tensor:
+        """Return the order of rows on the device, copied asynchronously."""
+        rows = torch.from_numpy(order)
+        return rows.pin_memory().to(self._place, non_blocking=True) if self._place.type == "cuda" else rows
 
     def device_seconds(self) -> float | None:
         """Return the seconds between the two events of the last turn."""
@@ -94,7 +94,7 @@ class TorchEager(Peer):
         return [(m.weight.detach().cpu().numpy().T, m.bias.detach().cpu().numpy()) for m in self._linear()]
 
     def device_memory(self) -> dict[str, int]:
-        """Return what PyTorch's allocator counts on a GPU."""
+        """Return the bytes that PyTorch's allocator reports on a GPU."""
         if self._place.type != "cuda":
             return {}
         return {"in_use": torch.cuda.memory_allocated(), "peak": torch.cuda.max_memory_allocated()}
@@ -111,10 +111,10 @@ class TorchEager(Peer):
     def _layers(self) -> list[nn.Module]:
         sizes, dtype = self.workload.sizes, getattr(torch, self.workload.dtype)
         activation = nn.ReLU if self.workload.activation == "relu" else nn.Sigmoid
-        made: list[nn.Module] = []
+        modules: list[nn.Module] = []
         for inputs, units in pairwise(sizes):
-            made += [nn.Linear(inputs, units, dtype=dtype), activation()]
-        return made[:-1]
+            modules += [nn.Linear(inputs, units, dtype=dtype), activation()]
+        return modules[:-1]
 
     def _linear(self) -> list[nn.Linear]:
         return [module for module in self._model if isinstance(module, nn.Linear)]

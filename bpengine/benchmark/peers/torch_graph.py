@@ -6,21 +6,21 @@ from typing import Any
 
 import torch
 
+from bpengine.benchmark.inputs import EpochOrder
 from bpengine.benchmark.peers.torch_eager import TorchEager
-from bpengine.benchmark.sample import Epoch
 from bpengine.benchmark.workloads import EPS
 
-TOGETHER = 16  # steps in one graph; what is left of an epoch is replayed step by step
+TOGETHER = 16  # steps in one graph; the remainder of an epoch is replayed step by step
 WARM = 3  # steps outside the graph, on a side stream, which make the gradients and the optimiser's slots
 LOSSES = 2**16  # steps on the full batch whose losses the device holds
 
 
 class TorchGraph(TorchEager):
-    """Everything a step does in the graph: the host brings an epoch's order, and replays.
+    """Whole steps in a graph: the host copies an epoch's order to the device and replays.
 
-    The rows' numbers of an epoch lie on the device, (steps, batch), and beside them the number of the next step. A graph
-    reads it, takes the rows of its steps, trains them, writes their losses and counts on. On a CPU the same is called
-    step by step.
+    The device holds the row numbers of an epoch, (steps, batch), and the number of the next step. A graph reads that number,
+    gathers the rows of its steps, trains, writes the losses and advances the number. On a CPU the same is called step by
+    step.
     """
 
     note = (
@@ -42,10 +42,10 @@ class TorchGraph(TorchEager):
                         slot.zero_()
         self._synchronize()
 
-    def launch(self, epoch: Epoch) -> None:
-        """Bring the order to the device, and replay; the losses of these steps are then in `losses`."""
+    def launch(self, epoch: EpochOrder) -> None:
+        """Copy the order to the device, and replay; the losses of these steps are then in `losses`."""
         if epoch.order is not None:
-            self._order.copy_(self.brought(epoch.order))
+            self._order.copy_(self.on_device(epoch.order))
         left = epoch.steps
         while left:
             self._next.zero_()

@@ -19,8 +19,8 @@ from bpengine.check.tolerance.stochastic_rounding import (
 )
 from bpengine.errors import ConfigError, items, whole
 from bpengine.network import Network
-from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.rows import check_rows
 
 Key = tuple[str, str]  # part, array
 

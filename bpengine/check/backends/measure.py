@@ -14,9 +14,9 @@ from bpengine.layers.chain import stages
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.fit import Fit, Subject
-from bpengine.training.inputs import Rows
+from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.optimizers import Optimizer
+from bpengine.training.rows import Rows
 
 Measured = dict[tuple[str, str], Any]  # (part, array) -> float64 array, in the order of the computation
 
@@ -82,11 +82,12 @@ class _BackendRun:
         part = f"after {setup.steps} steps"
         if not self.params:
             return {}
-        fit = Fit(setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
+        fit = FitSettings(optimizer=setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)
         own = {"params": self.params, "running": self.running}
-        subject = Subject(
-            setup.network, backend, self.ops, tuple(self.params), lambda: backend.copy(own), setup.seed, lambda *_: {}
-        )
+        subject = Trainable(
+            network=setup.network, backend=backend, ops=self.ops, names=tuple(self.params),
+            arrays=lambda: backend.copy(own), seed=setup.seed, evaluate=lambda *_: {},
+        )  # fmt: skip
         trainer = fit.trainer(subject, setup.rows, None)
         try:
             with fit.bar() as bar:

@@ -18,7 +18,7 @@ from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import stream
-from bpengine.training.inputs import check_rows
+from bpengine.training.rows import check_rows
 
 EPS = float(np.finfo(np.float64).eps)
 FACTOR, SHIFT, CHANGE = "factor of the scalar", "shift of call", "change of call"  # no array has such a name

@@ -24,7 +24,7 @@ from bpengine.layers.chain import Stage
 from bpengine.layers.own import foreign
 from bpengine.losses import CustomLoss, Loss
 from bpengine.ops import Ops
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 ORACLE = "one-sided slopes"
 SCOPE = "elements whose value jumps at a kink that nobody states"

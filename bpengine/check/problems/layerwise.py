@@ -13,7 +13,7 @@ from bpengine.layers.dense import BENT
 from bpengine.layers.layer import Arrays
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 
 def layer_steps(network: Network, ops: Ops, params: Arrays, running: Arrays, rows: Rows, seed: int) -> list[Stage]:

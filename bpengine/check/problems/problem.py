@@ -17,7 +17,7 @@ from bpengine.layers.own import foreign
 from bpengine.network import Network
 from bpengine.ops import Ops, known
 from bpengine.streams import dropout_counter
-from bpengine.training.inputs import Rows
+from bpengine.training.rows import Rows
 
 Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
 

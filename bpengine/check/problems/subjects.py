@@ -24,9 +24,9 @@ from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import stream
-from bpengine.training.diagnosis import first_bad
-from bpengine.training.inputs import Rows, check_rows
+from bpengine.training.nonfinite import first_bad
 from bpengine.training.reduction import require_reduction
+from bpengine.training.rows import Rows, check_rows
 
 WHO = "check_gradients"
 

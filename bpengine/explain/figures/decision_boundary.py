@@ -14,7 +14,7 @@ from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
 from bpengine.streams import stream
-from bpengine.training.inputs import check_rows, classes_of
+from bpengine.training.rows import check_rows, classes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from bpengine.explain.figures import canvas
 from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
-from bpengine.training.inputs import check_rows
+from bpengine.training.rows import check_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

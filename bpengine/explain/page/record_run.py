@@ -18,7 +18,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import LANGUAGES
 from bpengine.kernels import KERNELS
 from bpengine.ops import known
-from bpengine.training.fit import Fit
+from bpengine.training.fit import FitSettings
 from bpengine.training.optimizers import Optimizer, make_optimizer
 
 ROWS, TERMS = 8, 10  # of the batch, and of one sum, that are shown
@@ -48,7 +48,7 @@ def page(
     Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
     """
     translator_for(lang)
-    Fit(optimizer=optimizer, steps=steps)  # checks both as a fit would
+    FitSettings(optimizer=optimizer, steps=steps)  # checks both as a fit would
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
     first = next(run)

@@ -13,7 +13,7 @@ from bpengine.explain.lookup import Element, find_element
 from bpengine.explain.trace.steps import require_target
 from bpengine.streams import dropout_counter
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.inputs import Rows, check_rows
+from bpengine.training.rows import Rows, check_rows
 
 
 @dataclass(frozen=True)

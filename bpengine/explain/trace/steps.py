@@ -17,8 +17,8 @@ from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
-from bpengine.training.inputs import check_rows
 from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.rows import check_rows
 from bpengine.training.step import StepPlan, init_state, make_step
 
 
@@ -37,7 +37,7 @@ def trace_steps(
     arrays = tuple(backend.asarray(a, d, copy=False) for a, d in zip(rows.arrays, dtypes, strict=True))
     chosen = make_optimizer(optimizer)
     params, running = (_brought(backend, values) for values in (model.parameters, model.running))
-    plan = StepPlan(chosen, tuple(params), "simultaneous", None, None, None, track_step_size=False)
+    plan = StepPlan(optimizer=chosen, trained=tuple(params), update="simultaneous", track_step_size=False)
     counter = backend.asarray(dropout_counter(model.seed))
     start = init_state(backend.ops(), plan, params, running, counter)
     rates = np.asarray(chosen.schedule(np.arange(steps)), dtype=backend.dtype)

@@ -1,0 +1,52 @@
+"""Peak memory of training, and on a GPU the launches of a step.
+
+A file of its own: unlike the rounds it starts a new process for each contender, for memory that earlier work does not blur.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.inputs import make_sample
+from bpengine.benchmark.pool import Pool
+from bpengine.benchmark.process import WorkerFailed
+from bpengine.benchmark.workloads import Workload
+
+WARM = 2.0  # seconds of training after which a contender that compiles while it trains has compiled
+EPOCH = 2  # batches of an epoch: the fewest that training in batches can have
+
+
+def watch_memory(
+    pool: Pool, workload: Workload, contenders: list[Contender], folder: str, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Return, for each contender, by how many bytes its process grows when it trains; see `Worker.memory`.
+
+    On a GPU also the launches of a step, counted last because a profiler may slow down what comes after it. `folder` holds
+    the sample of the rounds.
+    """
+    real = workload if workload.whole else replace(workload, epoch_steps=EPOCH, steps=None)
+    measured: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as short:
+        make_sample(real).save(Path(short))
+        for contender in contenders:
+            say(f"memory of {contender.title}")
+            try:
+                process = pool.fresh(contender, workload.dtype)
+            except WorkerFailed as error:
+                measured[contender.name] = {"growth": None, "device": {}, "failure": str(error)}
+                continue
+            try:
+                measured[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=short, warm=WARM)
+                if pool.device == "gpu":
+                    process.ask(do="load", workload=workload.to_dict(), folder=folder)
+                    measured[contender.name] |= process.ask(do="launches", warm=WARM)
+            except WorkerFailed as error:
+                measured.setdefault(contender.name, {"growth": None, "device": {}})["failure"] = str(error)
+            finally:
+                process.close()
+    return measured

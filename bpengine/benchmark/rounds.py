@@ -1,0 +1,82 @@
+"""The rounds of one workload: each contender loads it, warms up, and trains once in each round."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bpengine.benchmark.measurements import ContenderResult
+from bpengine.benchmark.process import Process, WorkerFailed
+from bpengine.benchmark.workloads import Workload
+
+LONGEST = 6  # the slowest contender's turn takes at most about so many times the length asked for
+LAZY_SECONDS, LAZY_TURNS = 2.0, 3  # the least warm-up of a contender that compiles while it trains
+FEWEST = 3  # rounds that are always run, whatever the budget
+
+
+@dataclass
+class Rounds:
+    """The contenders of a workload, their results, and the reasons of those that failed."""
+
+    workload: Workload
+    processes: dict[str, Process]
+    results: dict[str, ContenderResult] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def load(self, folder: str, say: Callable[[str], None]) -> None:
+        """Have every contender read the sample and train an epoch."""
+        for name, process in self.processes.items():
+            say(f"first steps of {process.contender.title}")
+            try:
+                first = process.ask(do="load", workload=self.workload.to_dict(), folder=folder)
+                self.results[name] = ContenderResult(
+                    name=name, first_seconds=first["first_seconds"], precision=process.contender.precision
+                )
+            except WorkerFailed as error:
+                self._fail(name, error)
+
+    def warm_up(self, turn_seconds: float, say: Callable[[str], None]) -> int:
+        """Have each contender train untimed; return the number of steps that take about `turn_seconds`."""
+        trial, seconds = self.workload.steps or self.workload.epoch_steps, []
+        for name in list(self.results):
+            contender = self.processes[name].contender
+            say(f"warming up {contender.title}")
+            spent = [self.take(name, trial)]
+            while contender.lazy and (sum(spent) < LAZY_SECONDS or len(spent) < LAZY_TURNS):
+                spent.append(self.take(name, trial))
+            seconds += [s for s in spent[-1:] if not math.isnan(s)]
+        for result in self.results.values():
+            result.forget()
+        if self.workload.steps or not seconds:
+            return trial
+        epochs = min(math.ceil(turn_seconds / min(seconds)), math.floor(LONGEST * turn_seconds / max(seconds)))
+        return trial * max(1, epochs)
+
+    def play(self, steps: int, rounds: int, budget_seconds: float, say: Callable[[int], None]) -> None:
+        """Run the rounds, in rotating order, until all are done or the budget is spent."""
+        names, began = list(self.results), time.perf_counter()
+        for number in range(rounds):
+            if number >= FEWEST and time.perf_counter() - began > budget_seconds:
+                break
+            say(number)
+            first = number % max(1, len(names))
+            for name in names[first:] + names[:first]:
+                self.take(name, steps)
+
+    def take(self, name: str, steps: int) -> float:
+        """Let one contender train; return its seconds, or nan when it fails or has failed before."""
+        if name in self.failures:
+            return math.nan
+        try:
+            answer = self.processes[name].ask(do="turn", steps=steps)
+        except WorkerFailed as error:
+            self._fail(name, error)
+            return math.nan
+        self.results[name].add(steps, answer)
+        return float(answer["seconds"])
+
+    def _fail(self, name: str, error: WorkerFailed) -> None:
+        self.failures[name] = str(error)
+        self.results.pop(name, None)

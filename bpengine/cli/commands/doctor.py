@@ -1,0 +1,176 @@
+"""`bpengine doctor`: what works on this machine, what does not, and the cure."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from typing import Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from bpengine.backend import Availability
+from bpengine.cli import backend_status
+from bpengine.cli.exit_codes import FAILED
+from bpengine.cli.output import key_value_table, print_json, show
+from bpengine.system import blas, blas_overrides, hardware
+
+HELP = """\
+Report what works on this machine, what does not, and the cure.
+
+Every backend with the reason why it cannot run; library versions; the processor, its memory, and the BLAS library
+behind NumPy with the kernel it chose. Warns of variables that force BLAS to another kernel than it would choose
+(OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and of thread limits.
+Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
+is needed. The exit code is 0 when the NumPy backend works.
+
+\b
+Examples:
+  bpengine doctor
+  bpengine doctor --json > machine.json
+  bpengine doctor --clear-cache
+"""
+LIBRARIES: Final = (
+    *("numpy", "array-api-compat", "typer", "rich", "jax", "jaxlib", "cupy"),
+    *("scikit-learn", "scipy", "numba", "pyarrow", "mlxtend", "optax", "matplotlib"),
+)
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove compiled training steps first.")] = False,
+) -> None:
+    """Print the report."""
+    cleared = _clear() if clear_cache else []
+    facts = report()
+    if clear_cache:
+        facts["cleared"] = cleared
+    if as_json:
+        print_json(facts)
+    else:
+        _print(facts)
+    if not facts["backends"]["numpy"]["ready"] or any(one["trouble"] for one in cleared):
+        raise typer.Exit(FAILED)
+
+
+def _clear() -> list[dict[str, Any]]:
+    """Empty every cache, and return what was removed of each, or why it was not."""
+    cleared = []
+    for name, cache in backend_status.caches().items():
+        folder = cache.state().folder
+        try:
+            cleared.append({"backend": name, "folder": folder, "files": cache.clear(), "trouble": ""})
+        except OSError as error:
+            cleared.append({"backend": name, "folder": folder, "files": 0, "trouble": str(error)})
+    return cleared
+
+
+def report() -> dict[str, Any]:
+    """Return the report as JSON values."""
+    states = backend_status.availabilities()
+    cost = blas_overrides.cost()
+    caches = {name: asdict(cache.state()) for name, cache in backend_status.caches().items()}
+    return {
+        "bpengine": version("bpengine"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "backends": {
+            name: {"ready": state.ready, "reason": state.reason, "detail": state.detail, "cure": state.cure}
+            for name, state in states.items()
+        },
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "cpu": hardware.cpu(),
+        "memory": hardware.memory(),
+        "blas": blas.library(),
+        "forced": None if cost is None else {"variables": cost.forced, "ratio": cost.ratio, "failure": cost.failure},
+        "thread_limits": hardware.thread_limits(),
+        "caches": caches,
+        "warnings": _warnings(cost) + _cache_warnings(caches, states),
+    }
+
+
+def _version(name: str) -> str | None:
+    """Return the version of an installed library without importing it; CuPy's wheels have other names."""
+    distributions = packages_distributions().get("cupy", [name]) if name == "cupy" else [name]
+    try:
+        return version(distributions[0])
+    except PackageNotFoundError:
+        return None
+
+
+def _warnings(cost: blas_overrides.OverrideCost | None) -> list[str]:
+    forced = [] if cost is None or cost.harmless else [cost.warning()]
+    usable = int(hardware.cpu()["usable"])
+    limits = [
+        f"{name}={value} keeps libraries to {value} of {usable} cores. Cure, unless it is meant: unset {name}"
+        for name, value in hardware.thread_limits().items()
+        if value.isdecimal() and int(value) < usable
+    ]
+    return forced + limits
+
+
+def _cache_warnings(caches: Mapping[str, dict[str, Any]], states: Mapping[str, Availability]) -> list[str]:
+    return [
+        f"backend {name!r} keeps nothing of what it compiles, so every process compiles it again: {cache['trouble']}. "
+        f"Cure: {cache['cure']}"
+        for name, cache in caches.items()
+        if cache["trouble"] and states[name].ready
+    ]
+
+
+def _print(facts: dict[str, Any]) -> None:
+    for title, rows in _sections(facts).items():
+        show(Text(title, style="bold"), key_value_table([(f"  {name}", *cells) for name, *cells in rows]), "")
+    show(Text("Warnings" if facts["warnings"] else "No warnings.", style="bold"))
+    for warning in facts["warnings"]:
+        show(key_value_table([("  !", warning)]))
+
+
+def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    installed = [f"{name} {number}" for name, number in facts["libraries"].items() if number]
+    missing = [name for name, number in facts["libraries"].items() if not number]
+    return {
+        f"bpengine {facts['bpengine']}": [
+            ("Python", facts["python"]),
+            ("system", facts["system"]),
+            ("installed", ", ".join(installed)),
+            ("not installed", ", ".join(missing) or "-"),
+        ],
+        "Backends": [
+            (name, state["reason"], f"{state['detail']} {state['cure']}".strip())
+            for name, state in facts["backends"].items()
+        ],
+        "Machine": _machine_rows(facts),
+        "Compiled steps on disk": [*_cache_rows(facts), *_cleared_rows(facts)],
+    }
+
+
+def _cache_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, cache in facts["caches"].items():
+        size = f"{cache['files']} files, {cache['size'] / 2**20:.1f} of at most {cache['limit'] >> 20} MiB"
+        state = "cannot be written" if cache["trouble"] else "can be written"
+        rows.append((name, f"{size}, {state}: {cache['folder'] or 'no folder'}"))
+        rows += [(f"{name}, {subject}", verdict) for subject, verdict in cache["notes"]]
+    return rows
+
+
+def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (f"{one['backend']}, removed", f"not all: {one['trouble']}" if one["trouble"] else f"{one['files']} files")
+        for one in facts.get("cleared", [])
+    ]
+
+
+def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
+    cpu, memory, blas = facts["cpu"], facts["memory"], facts["blas"]
+    limits = ", ".join(f"{name}={value}" for name, value in facts["thread_limits"].items())
+    return [
+        ("CPU", f"{cpu['model']}, {cpu['cores']} cores, {cpu['usable']} usable"),
+        ("memory", f"{hardware.gib(memory['total'])}, {hardware.gib(memory['available'])} available"),
+        ("BLAS", f"{blas['name']} {blas['version']}"),
+        ("BLAS kernel", f"{blas['kernel'] or 'unknown'}, {blas['threads'] or 'unknown'} threads"),
+        ("thread limits", limits or f"none set ({', '.join(hardware.THREAD_LIMITS)})"),
+    ]

@@ -1,0 +1,94 @@
+"""What `bpengine explain` explains: a model and rows, made from names, sizes and options; the values of a sweep."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import bpengine as bp
+from bpengine.cli import class_names, data_options, network_options
+from bpengine.cli.size_limits import require_points
+from bpengine.cli.whole_numbers import whole
+from bpengine.data import Dataset
+from bpengine.errors import ConfigError
+
+
+class Subject(NamedTuple):
+    """What is explained: a model, the rows of the batch, and the data they are from."""
+
+    model: bp.Model
+    x: Any
+    y: Any
+    data: Dataset
+
+
+def make_subject(
+    names: list[str], *, target: str | None, layers: str, activation: str, loss: str | None, backend: str, dtype: str,
+    rows: int, seed: int,
+) -> Subject:  # fmt: skip
+    """Return the model and the rows that are explained; `names` are those of the network, if one is given, and the rows.
+
+    Raises ConfigError for no name or more than two.
+    """
+    if not 1 <= len(names) <= 2:
+        raise ConfigError(
+            f"explain requires [NET|MODEL] FILE_OR_NAME, got {len(names)} names{': ' if names else ''}{' '.join(names)}. "
+            "For example: bpengine explain 2-3-1 --data xor."
+        )
+    named = bp.Loss(loss) if loss else None
+    if len(names) == 2 and not _is_sizes(names[0]):
+        model = bp.load(names[0], backend)
+        data = data_options.load(names[1], target, model.network.loss)
+        return Subject(model, data.x[:rows], class_names.renumbered(data, model.class_names)[:rows], data)
+    data = data_options.load(names[-1], target, named)
+    if len(names) == 2:
+        network = _of_sizes(data, names[0], activation, named)
+    else:
+        network = network_options.fresh_network(data, layers, activation, named)
+    return Subject(network_options.model(network, backend, dtype, seed), data.x[:rows], data.y[:rows], data)
+
+
+def _is_sizes(text: str) -> bool:
+    return "-" in text and all(part.isdecimal() for part in text.split("-"))
+
+
+def _of_sizes(data: Dataset, sizes: str, activation: str, loss: bp.Loss | None) -> bp.Network:
+    """Return a network of the sizes "2-3-1", not trained; raise ConfigError when data and loss require others."""
+    numbers = [whole(part, "the network's sizes") for part in sizes.split("-")]
+    network = network_options.fresh_network(data, ",".join(map(str, numbers[1:-1])), activation, loss)
+    if network.sizes != numbers:
+        wanted = "-".join(map(str, network.sizes))
+        raise ConfigError(f"{data.name} with {network.loss.name} requires the sizes {wanted}, got {sizes}.")
+    return network
+
+
+def swept(texts: list[str]) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
+    """Return the parameters and their values from "1.bias=0,1,2" or "1.bias=FROM:TO:COUNT"."""
+    names, values = [], []
+    for text in texts:
+        name, sign, numbers = text.rpartition("=")
+        if not sign:
+            raise ConfigError(f"--sweep requires NAME=VALUES, such as 1.bias=0:3:13, got {text!r}.")
+        names.append(name)
+        values.append(_numbers(numbers, text))
+    require_points([len(points) for points in values])
+    return names, values
+
+
+def _numbers(text: str, option: str) -> np.ndarray[Any, Any]:
+    try:
+        if ":" in text:
+            first, last, count = text.split(":")
+            points = whole(count, "the COUNT of --sweep")
+            if points < 1:
+                raise ValueError
+            require_points([points])
+            return np.linspace(float(first), float(last), points)
+        return np.array([float(part) for part in text.split(",")])
+    except ConfigError:
+        raise
+    except ValueError:
+        raise ConfigError(
+            f"--sweep requires values as 0,1,2 or FROM:TO:COUNT with a COUNT of at least 1, got {option!r}."
+        ) from None

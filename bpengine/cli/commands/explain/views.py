@@ -1,0 +1,154 @@
+"""The views of `bpengine explain`: a table of what can be shown, the option that asks for each, and how it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bpengine.cli import network_options
+from bpengine.cli.commands.explain.options import GRAPHS
+from bpengine.cli.commands.explain.subject import Subject, swept
+from bpengine.cli.output import print_json, say, show
+from bpengine.cli.whole_numbers import number_or_name
+from bpengine.data.validation.class_names import name_text
+from bpengine.errors import ConfigError, unknown
+from bpengine.explain import forward, graph, paths, sensitivity, sweep, write_receipt
+from bpengine.explain.page import page
+from bpengine.explain.units.explain import explain_trace
+from bpengine.training import Optimizer
+from bpengine.visible import visible, visible_json
+from bpengine.writing import write_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options that choose a view and say how it is shown; None, False or [] for an option that was not given."""
+
+    layer: str | None
+    unit: int | None
+    weight: str | None
+    sweep: list[str] | None
+    sensitivity: bool
+    graph: str | None
+    receipt: Path | None
+    html: Path | None
+    sample: int | None
+    optimizer: str
+    learning_rate: float
+    steps: int
+    terms: int
+    lang: str
+    out: Path | None
+    as_json: bool
+
+    @property
+    def update(self) -> Optimizer:
+        """The optimizer; raises ConfigError with the nearest names for an unknown one."""
+        return network_options.optimizer(self.optimizer, self.learning_rate)
+
+
+class View(NamedTuple):
+    """Something to show: its name, the field of a Request whose option asks for it, and the function that shows it."""
+
+    name: str
+    option: str
+    run: Callable[[Request, Subject], None]
+
+
+def choose(request: Request) -> View:
+    """Return the view that is asked for, the forward pass when none is.
+
+    Raises ConfigError for two views at once, a unit without its layer, or an unknown kind of graph.
+    """
+    if (request.layer is None) != (request.unit is None):
+        raise ConfigError("--layer and --unit go together: name the layer and the unit in it.")
+    if request.graph is not None and request.graph not in GRAPHS:
+        raise unknown("kind of graph", request.graph, GRAPHS)
+    asked = [view for view in VIEWS if getattr(request, view.option) not in (None, False, [])]
+    if len(asked) > 1:
+        names = ", ".join(view.name for view in asked)
+        raise ConfigError(f"explain shows one thing at a time, got {names}. Drop all but one.")
+    return asked[0] if asked else FORWARD
+
+
+def _unit(request: Request, subject: Subject) -> None:
+    trace = subject.model.trace(subject.x, subject.y, optimizer=request.update)
+    place = number_or_name(str(request.layer), "--layer")
+    _print(explain_trace(trace, place, int(request.unit or 0), request.sample), request)
+
+
+def _weight(request: Request, subject: Subject) -> None:
+    name = str(request.weight)
+    _print(paths(subject.model, subject.x, subject.y, name, sample=request.sample, largest=request.terms), request)
+
+
+def _sweep(request: Request, subject: Subject) -> None:
+    _print(sweep(subject.model, subject.x, subject.y, *swept(request.sweep or [])), request)
+
+
+def _sensitivity(request: Request, subject: Subject) -> None:
+    _print(sensitivity(subject.model, subject.x, subject.y), request)
+
+
+def _forward(request: Request, subject: Subject) -> None:
+    _print(forward(subject.model, subject.x, subject.y, sample=request.sample), request)
+
+
+def _graph(request: Request, subject: Subject) -> None:
+    drawn = graph(subject.model, subject.x, subject.y, lang=request.lang)
+    _put({"dot": drawn.dot, "mermaid": drawn.mermaid, "svg": drawn.svg}[str(request.graph)](), request.out)
+
+
+def _receipt(request: Request, subject: Subject) -> None:
+    assert request.receipt is not None
+    write_receipt(subject.model.trace(subject.x, subject.y, optimizer=request.update), request.receipt)
+    show(f"written: {request.receipt}")
+
+
+def _html(request: Request, subject: Subject) -> None:
+    """Train a copy of the model for some steps, and write them as a page for the browser."""
+    assert request.html is not None
+    data = subject.data
+    classes = subject.model.class_names or data.class_names or ()
+    document = page(
+        subject.model, subject.x, subject.y, optimizer=request.update, steps=request.steps, title=data.name,
+        inputs=data.feature_names, outputs=tuple(map(name_text, classes)), lang=request.lang,
+    )  # fmt: skip
+    document.save(request.html)
+    show(f"written: {request.html}")
+
+
+VIEWS = (
+    View("unit", "layer", _unit),
+    View("weight", "weight", _weight),
+    View("sweep", "sweep", _sweep),
+    View("sensitivity", "sensitivity", _sensitivity),
+    View("graph", "graph", _graph),
+    View("receipt", "receipt", _receipt),
+    View("html", "html", _html),
+)
+FORWARD = View("forward", "", _forward)
+
+
+def _print(result: Any, request: Request) -> None:
+    """Print a result as text or JSON, or write it to --out."""
+    if request.as_json and request.out is None:
+        print_json(result.to_json())
+    elif request.as_json:
+        _put(visible_json(result.to_json(), indent=2), request.out)
+    elif "largest" in signature(result.text).parameters:
+        _put(result.text(request.lang, request.terms), request.out)
+    else:
+        _put(result.text(request.lang), request.out)
+
+
+def _put(text: str, out: Path | None) -> None:
+    """Print text, not wrapped, or write it to a file, whole or not at all; what cannot be seen in it is escaped."""
+    if out is None:
+        say(text.rstrip("\n"))
+    else:
+        write_whole(out, (visible(text).rstrip("\n") + "\n").encode())
+        show(f"written: {out}")

@@ -1,0 +1,83 @@
+"""Options for networks, shared by several commands, and the network, model and optimizer they stand for."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import bpengine as bp
+from bpengine.cli.size_limits import require_memory
+from bpengine.cli.whole_numbers import whole
+from bpengine.data import Dataset
+from bpengine.errors import ConfigError, unknown
+from bpengine.layers import Layer
+from bpengine.layers.activation import ACTIVATIONS
+from bpengine.losses import LOSSES
+from bpengine.training import OPTIMIZERS, Optimizer
+
+Layers = Annotated[str, typer.Option(metavar="UNITS", help="Hidden layers, first to last; '' for none.")]
+Activation = Annotated[str, typer.Option(metavar="NAME", help=f"Of hidden layers: {', '.join(ACTIVATIONS)}.")]
+LossName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"One of {', '.join(LOSSES)}.  [default: softmax_cross_entropy for classes, "
+        "mean_squared_error for values]",
+    ),
+]
+BackendName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")]
+Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
+OptimizerName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")]
+LearningRate = Annotated[float, typer.Option(help="Step size of the optimizer.")]
+LOSS_OF_TASK = {"classification": "softmax_cross_entropy", "regression": "mean_squared_error"}
+
+
+def units(text: str) -> list[int]:
+    """Return the units of the hidden layers from "64,32"; nothing for an empty text."""
+    try:
+        return [whole(part, "--layers") for part in text.split(",")] if text.strip() else []
+    except ConfigError:
+        raise
+    except ValueError:
+        raise ConfigError(
+            f"--layers requires whole numbers separated by commas, such as 64,32, got {text!r}."
+        ) from None
+
+
+def hidden_layers(text: str, activation: str, dropout: float) -> list[Layer]:
+    """Return the hidden layers, each followed by dropout if there is any."""
+    after: list[Layer] = [bp.Dropout(dropout)] if dropout != 0 else []
+    counts = units(text)
+    if after and not counts:
+        raise ConfigError(f"--dropout {dropout} requires hidden layers to drop from, got --layers ''.")
+    return [layer for count in counts for layer in (bp.Dense(count, activation), *after)]
+
+
+def network(data: Dataset, hidden: list[Layer], loss: bp.Loss | None, l2: float) -> bp.Network:
+    """Return the network for a data set; with a binary loss, two classes have a single output."""
+    loss = loss or bp.Loss(LOSS_OF_TASK[data.task])
+    outputs = 1 if loss.target == "binary" and data.classes == 2 else data.outputs
+    last = "sigmoid" if loss.kernel.output == "probabilities" else "identity"
+    if last == "sigmoid" and loss.target == "classes":
+        last = "softmax"
+    penalties = [bp.L2(l2)] if l2 != 0 else []
+    return bp.Network(data.features, [*hidden, bp.Dense(outputs, last)], loss, penalties)
+
+
+def fresh_network(data: Dataset, layers: str, activation: str, loss: bp.Loss | None) -> bp.Network:
+    """Return a network for a data set, not trained, without dropout and penalties."""
+    return network(data, hidden_layers(layers, activation, 0.0), loss, 0.0)
+
+
+def model(network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2) -> bp.Model:
+    """Return an untrained model; raise ConfigError where `copies` of its parameters do not fit into memory."""
+    require_memory(network, dtype, copies=copies)
+    return bp.Model(network, backend, dtype, seed)
+
+
+def optimizer(name: str, learning_rate: float) -> Optimizer:
+    """Return an optimizer by name; raise ConfigError with the nearest names."""
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name](learning_rate)

@@ -1,0 +1,90 @@
+"""Output: tables without colour codes outside a terminal, JSON, and the check of output files before the work.
+
+Texts are escaped before a table is laid out: an escape is wider than the character that it stands for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bpengine.cli.visible_streams import Guard
+from bpengine.errors import ConfigError, WriteError
+from bpengine.visible import visible, visible_json
+from bpengine.writing import check_target
+
+
+def show(*parts: Table | Text | str) -> None:
+    """Print tables and text on stdout; in a file or pipe without colours and trailing blanks."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(visible(part) if isinstance(part, str) else part)
+    text = captured.get()
+    if not console.is_terminal:
+        text = "\n".join(line.rstrip() for line in text.split("\n"))
+    stream: Any = sys.stdout.own if isinstance(sys.stdout, Guard) else sys.stdout
+    typer.echo(text, file=stream, nl=False, color=True)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print text and the end of its line on stdout or stderr, as it is."""
+    print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 2) -> Table:
+    """Return a table with a head; all but the first `left` columns hold numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(visible(head), justify="left" if number < left else "right", header_style="bold")
+    for row in rows:
+        table.add_row(*map(visible, row))
+    return table
+
+
+def key_value_table(rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table of names and values without a head."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*map(visible, row))
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    if table.columns:
+        table.columns[0].style = "bold"
+        table.columns[-1].overflow = "fold"
+    return table
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object; nothing else goes to stdout."""
+    say(visible_json(value, sys.stdout.encoding or "utf-8", indent=2))
+
+
+def scores_text(scores: dict[str, float]) -> str:
+    """Return scores as text: "loss 0.1234, accuracy 0.9750"."""
+    return ", ".join(
+        f"{name} {value:.4f}" if name == "accuracy" else f"{name} {value:.6g}" for name, value in scores.items()
+    )
+
+
+def require_writable(path: Path, *, force: bool, option: str = "--out") -> None:
+    """Check, before any work, that an output file can be written and does not exist already, unless `force` is given.
+
+    Raises ConfigError that says what to do instead.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{option} requires a file name, got the folder {str(path)!r}.")
+    try:
+        check_target(path)
+    except WriteError as error:
+        raise ConfigError(f"{error} Choose another {option}.") from None
+    if path.exists() and not force:
+        raise ConfigError(f"{str(path)!r} exists already. Choose another {option}, or pass --force to overwrite it.")

@@ -1,0 +1,27 @@
+"""Whole numbers in the text of options: columns, places of layers, units."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bpengine.errors import ConfigError
+
+DIGITS: Final = 18  # whole numbers of so many digits fit 64 bits
+
+
+def whole(text: str, who: str) -> int:
+    """Return the whole number that a text is.
+
+    Raises ValueError for another text, and ConfigError, in the name of the option `who`, for a number of more than 18 digits.
+    """
+    if len(text.strip()) > DIGITS and text.strip().lstrip("+-").isdecimal():
+        raise ConfigError(f"{who} requires whole numbers of at most {DIGITS} digits, got one of {len(text.strip())}.")
+    return int(text)
+
+
+def number_or_name(text: str, who: str) -> int | str:
+    """Return the whole number where a text is one, written in digits with at most one minus sign, else the text.
+
+    Raises ConfigError as `whole` does.
+    """
+    return whole(text, who) if text.removeprefix("-").isdecimal() else text

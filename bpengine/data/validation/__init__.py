@@ -1,0 +1,1 @@
+"""Checks of data before anything is trained: features, targets, class names, options, and the scans for bad numbers."""

@@ -1,0 +1,145 @@
+"""Scans for values that are not finite real numbers, and the errors that name the row, the column and the value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import as_host
+from bpengine.data.dataset import Array
+from bpengine.data.mmap.row_file import blocks
+from bpengine.errors import DataError
+
+FLOATS_HINT = "Convert the array with astype('float32')."
+TEXT_HINT = "Encode text as numbers, or leave the column out."
+
+
+def real_array(values: Any, what: str, text_hint: str = TEXT_HINT) -> Array:
+    """Return `values` as an array of real numbers; an array that is one already is returned itself.
+
+    Accepts arrays, lists, tables (through np.asarray) and DLPack producers; those on a GPU are copied to the host.
+    Raises: DataError naming the column and a value for text, missing values or objects; rows of different lengths.
+    """
+    array = values if type(values) in (np.ndarray, np.memmap) else _converted(values, what)
+    if array.dtype.kind in "biuf" or array.dtype.name.startswith(("bfloat", "float8")):
+        return array
+    if array.dtype.kind in "OSUT":
+        raise _text_error(array, what, text_hint)
+    raise DataError(f"{what} requires real numbers, got dtype {array.dtype}.")
+
+
+def _converted(values: Any, what: str) -> Array:
+    if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
+        at = np.argwhere(np.ma.getmaskarray(values))[0]
+        raise DataError(f"{what} requires a value in every cell, got a masked one in {_place(at)}. Fill or drop it.")
+    try:
+        array = as_host(values)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        hint = "Rows must have equal lengths; arrays on another device must be copied to the host first."
+        raise DataError(f"{what} requires an array of numbers, got {type(values).__name__}: {error}. {hint}") from error
+    if array.dtype.kind == "U" and isinstance(values, (list, tuple)):
+        return np.asarray(values, dtype=object)  # np.asarray turned the numbers into text as well
+    return array
+
+
+def _text_error(array: Array, what: str, text_hint: str) -> DataError:
+    """Name the first cell that is no number; if all cells are numbers written as text, name the first cell."""
+    cells = np.asarray(np.frompyfunc(_is_number, 1, 1)(array), np.bool_)
+    text = np.argwhere(~cells)
+    if array.size == 0 or (len(text) == 0 and array.dtype.kind == "O"):
+        return DataError(f"{what} requires numbers, got an array of Python objects (dtype object). {FLOATS_HINT}")
+    at = tuple(int(i) for i in (text[0] if len(text) else np.zeros(array.ndim)))
+    value = array[at]
+    if isinstance(value, (str, bytes)):
+        hint = FLOATS_HINT if _parses(value) else text_hint
+        return DataError(f"{what} requires numbers, got the text {str(value)!r} in {_place(at)}. {hint}")
+    return DataError(f"{what} requires numbers, got {value!r} in {_place(at)}. Fill or drop missing values.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number, np.bool_))
+
+
+def _parses(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _place(at: Any) -> str:
+    """Return a place in words: "row 3, column 1", or "row 3" for one axis, counted from 0."""
+    names = ("row", "column") + ("axis",) * max(0, len(at) - 2)
+    return ", ".join(f"{name} {int(index)}" for name, index in zip(names, at, strict=False)) or "row 0"
+
+
+def require_finite(array: Array, what: str, dtype: str | None = None) -> None:
+    """Require numbers without NaN and infinity that stay finite in `dtype`, the one that will be computed in.
+
+    Raises: DataError with the number of bad values and the place of the first.
+    """
+    if array.dtype.kind not in "biu":  # whole numbers are below 2^64 and fit every float
+        finite_range(array, what, dtype)
+
+
+def finite_range(array: Array, what: str, dtype: str | None = None) -> tuple[float, float]:
+    """Return the smallest and the largest value, in one pass block by block; array must not be empty.
+
+    Raises: DataError as `require_finite` does.
+    """
+    limit, ends = _limit(array.dtype, dtype), []
+    with np.errstate(invalid="ignore"):
+        for _, block in blocks(array):
+            low, high = block.min(), block.max()
+            if not (-limit < low and high < limit):  # a NaN fails as well
+                raise _not_finite(array, what, limit, dtype)
+            ends.append((low, high))
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def _limit(stored: np.dtype[Any], used: str | None) -> Any:
+    """Return the smallest number of `stored` that rounds to infinity in `used`."""
+    if used is None or stored.kind != "f" or stored.itemsize <= np.dtype(used).itemsize:
+        return math.inf
+    info, kind = np.finfo(used), stored.type
+    return kind(info.max) + kind(2) ** (
+        info.maxexp - info.nmant - 2
+    )  # the largest number and half a last place: halfway cases round to even, here upwards
+
+
+def _not_finite(array: Array, what: str, limit: Any, dtype: str | None) -> DataError:
+    """Count the values that are not finite, or where there are none, those that `dtype` cannot hold; place the first."""
+    bad, first = _count(array, lambda block: ~np.isfinite(block))
+    if bad:
+        hint = "Fill or drop such rows before training."
+        return DataError(f"{what} requires finite numbers, got {first} ({bad:,} such values in all). {hint}")
+    bad, first = _count(array, lambda block: np.abs(block) >= limit)
+    most = f"{dtype}, up to {np.finfo(str(dtype)).max:.3g} in size"
+    hint = f"Scale {what}" + (', or make the model with dtype="float64".' if dtype == "float32" else ".")
+    return DataError(f"{what} requires numbers of {most}, got {first} ({bad:,} such values in all). {hint}")
+
+
+def _count(array: Array, bad: Callable[[Array], Array]) -> tuple[int, str]:
+    """Return how many values are bad, and the first of them with its place."""
+    count, first = 0, ""
+    for start, block in blocks(array):
+        wrong = bad(block)
+        if wrong.any():
+            at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            first = first or f"{block[at]!s} in {_place((start + at[0], *at[1:]))}"
+            count += int(np.count_nonzero(wrong))
+    return count, first
+
+
+def first_row(array: Array, bad: Any) -> tuple[int, Any]:
+    """Return (row, value) of the first element for which `bad(block)` is true; there must be one."""
+    for start, block in blocks(array):
+        wrong = bad(block)
+        if wrong.any():
+            at = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+            return start + int(at[0]), block[at].item()
+    raise AssertionError("first_row found nothing; the caller had seen a bad value")

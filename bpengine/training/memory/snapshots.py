@@ -1,0 +1,102 @@
+"""Snapshots: restore the state before a recent step by replaying from a saved one. Rollback: restore a failed fit's model."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bpengine.backend import Backend, State
+from bpengine.training.memory.spill import SpillStore, StoredTree
+
+SHARE = 0.01  # the largest share of the time that is spent on saving states
+
+
+class _Snapshot(NamedTuple):
+    """A saved state: the step it comes before, and a function that loads a fresh copy of it."""
+
+    step: int
+    load: Callable[[], State]
+
+
+class Snapshots:
+    """Saves states from time to time and replays the steps since: a step is a pure function of state and rows.
+
+    To be used in a `with` block. Saving takes at most `SHARE` of the time. start() makes the first state, anew each time;
+    replay(state, a, b) runs the steps from a to b.
+    """
+
+    def __init__(
+        self, backend: Backend, start: Callable[[], State], replay: Callable[[State, int, int], State]
+    ) -> None:
+        self._replay, self._store = replay, SpillStore(backend)
+        self._saved: deque[_Snapshot] = deque([_Snapshot(0, start)], maxlen=2)
+        self._due, self._place = time.perf_counter() + 1.0, "even"
+
+    def __enter__(self) -> Snapshots:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._store.__exit__()
+
+    @property
+    def first(self) -> int:
+        """The first step whose state can be restored."""
+        return self._saved[0].step
+
+    def note(self, step: int, state: State, check: Callable[[], None] = lambda: None) -> None:
+        """Save the state before `step` if the next snapshot is due; check() first raises for a state not worth saving."""
+        began = time.perf_counter()
+        if step == self._saved[-1].step or began < self._due:
+            return
+        check()
+        self.keep(step, state)
+        done = time.perf_counter()
+        self._due = done + (done - began) / SHARE
+
+    def keep(self, step: int, state: State) -> None:
+        """Save the state before `step`, due or not."""
+        self._place = (
+            "odd" if self._place == "even" else "even"
+        )  # the newer snapshot stays whole if this is interrupted
+        self._saved.append(_Snapshot(step, self._store.keep(state, self._place)))
+
+    def last(self, step: int) -> tuple[int, State]:
+        """Return the newest saved step up to `step`, and its state."""
+        saved = self._before(step)
+        return saved.step, saved.load()
+
+    def state_before(self, step: int) -> State:
+        """Return the state before a step; it must not come before the older of the two snapshots."""
+        saved = self._before(step)
+        return self._replay(saved.load(), saved.step, step)
+
+    def _before(self, step: int) -> _Snapshot:
+        return next(saved for saved in reversed(self._saved) if saved.step <= step)
+
+
+class Rollback:
+    """A model's arrays, handed to a fit and restored if it fails.
+
+    Small arrays are copied. Large ones are spilled to `store`, and the fit gets the arrays themselves, without a second copy.
+    moved: whether the owner must drop its arrays, because the fit has them.
+    """
+
+    def __init__(self, backend: Backend, store: SpillStore, own: State) -> None:
+        self._own = own
+        self.moved = store.is_large(own)
+        self._restore: StoredTree | Callable[[], State] = (
+            store.keep(own, "lent") if self.moved else lambda: backend.copy(own)
+        )
+
+    def returned(self) -> State:
+        """Return the arrays as they were, to their owner and for the last time; this works where memory is short, too."""
+        return self._restore.for_good() if isinstance(self._restore, StoredTree) and not self._own else self.arrays()
+
+    def arrays(self) -> State:
+        """Return the arrays as they were, for a fit that may write into them."""
+        if not self.moved or not self._own:
+            return self._restore()
+        own, self._own = self._own, {}
+        return own
