@@ -38,10 +38,11 @@ KINKS: dict[str, Callable[..., tuple[Side, Array] | None]] = {
 }
 
 
-def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Side, Array] | None:
-    """Return (side, distances) of one call of a forward, or None when it has no kink."""
+def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> list[tuple[Side, Array]]:
+    """Return (side, distances) for each kink of one call of a forward."""
     kink_at = kernel.kink_at or KINKS.get(kernel.name)
-    return kink_at(xp, *args, **options) if kink_at else None
+    found = kink_at(xp, *args, **options) if kink_at else None
+    return [] if found is None else found if isinstance(found, list) else [found]
 
 
 class Recording(CallOps):
@@ -54,8 +55,9 @@ class Recording(CallOps):
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
-        if direction == "forward" and (found := stated(kernel, np, args, options)):
-            self._log.append(_checked(kernel, Kink(kernel.name, *found, args[0])))
+        if direction == "forward":
+            kinks = (Kink(kernel.name, *found, args[0]) for found in stated(kernel, np, args, options))
+            self._log += [_checked(kernel, kink) for kink in kinks]
         return function(*args, **options)
 
 
@@ -74,7 +76,7 @@ def with_noise(problem: Problem, met: list[Kink], eps: float) -> list[Kink]:
 
 
 class Shifted(CallOps):
-    """Ops in which the n-th call that may meet a kink has `amounts[n]` added to its first argument.
+    """Ops in which calls that may meet kinks have amounts added to their first argument, one for each kink in the order met.
 
     With `taken`, the change in value that this makes is taken from its output: the slope is that beside the kink, and the
     value the one at it. After the last amount comes the first again: a backward may go through the forward more than once.
@@ -87,15 +89,16 @@ class Shifted(CallOps):
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
-        if direction != "forward" or not stated(kernel, self.xp, args, options):
+        kinks = stated(kernel, self.xp, args, options) if direction == "forward" else []
+        if not kinks:
             return function(*args, **options)
-        amount, change = next(self._waiting)
-        y, residual = function(args[0] + self.xp.asarray(amount), *args[1:], **options)
-        return (y if change is None else y - self.xp.asarray(change)), residual
+        amounts, changes = zip(*(next(self._waiting) for _ in kinks), strict=True)
+        y, residual = function(args[0] + self.xp.asarray(sum(amounts)), *args[1:], **options)
+        return (y if changes[0] is None else y - self.xp.asarray(sum(changes))), residual
 
 
 def corrections(run: Callable[[Ops], Any], amounts: list[Any]) -> list[Any]:
-    """Return by how much each of those calls' outputs changes under its shift, at the values that `run` gives them."""
+    """Return by how much each amount changes the output of its call, at the values that `run` gives."""
     found: list[Any] = []
     run(_Measuring(amounts, found))
     return found
@@ -112,8 +115,11 @@ class _Measuring(CallOps):
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
         result = function(*args, **options)
-        if direction == "forward" and stated(kernel, np, args, options):
-            self._found.append(function(args[0] + next(self._waiting), *args[1:], **options)[0] - result[0])
+        at = args[0]
+        for _ in stated(kernel, np, args, options) if direction == "forward" else []:
+            before, at = at, at + next(self._waiting)
+            first, second = (function(x, *args[1:], **options)[0] for x in (before, at))
+            self._found.append(second - first)
         return result
 
 
