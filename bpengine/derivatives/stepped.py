@@ -67,14 +67,14 @@ class Stepped(np.ndarray[Any, Any]):
         total = self.sum(axis=axis, **settings)
         return total * (max(total.size, 1) / self.size)
 
-    def clip(self, low: Any = None, high: Any = None, out: Any = None, **settings: Any) -> Any:
+    def clip(self, min: Any = None, max: Any = None, out: Any = None, **settings: Any) -> Any:
         """Return the numbers cut to the limits that are given, as `np.clip` does it."""
         if out is not None or settings:
             raise NotSteppable("clip with settings of its own")
-        if low is None or high is None:
-            above = self if low is None else np.maximum(self, low)
-            return above if high is None else np.minimum(above, high)
-        return _stepped(_cut(*map(_plain, (self, low, high))))
+        if min is None or max is None:
+            above = self if min is None else np.maximum(self, min)
+            return above if max is None else np.minimum(above, max)
+        return _stepped(_cut(*map(_plain, (self, min, max))))
 
     def round(self, decimals: Any = 0, out: Any = None) -> Any:
         """Return the rounded real part, which is constant between its jumps."""
