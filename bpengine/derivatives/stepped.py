@@ -4,8 +4,8 @@ f'(p) v = Im f(p + i h v) / h. Nothing is subtracted, so with h = 1e-100 this is
 complex differentiable as written. Kernels also compare, cut and take the larger of two, which complex numbers cannot do: here
 such an operation looks at the real part, which the step does not change, and passes on the step of what it chose. So every
 kernel can be stepped, forward and backward. At a kink the step takes the side the kernels' own backwards take: max(x, 0)
-is flat at 0, min(x, 0) is not, |x| has slope 0. An operation that is neither complex differentiable nor one of these raises
-NotSteppable.
+is flat at 0, min(x, 0) is not, |x| has slope 0, and what is cut on two sides is flat at both. An operation that is neither
+complex differentiable nor one of these raises NotSteppable.
 
 Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998; Martins,
 Sturdza, Alonso, "The complex-step derivative approximation", ACM Transactions on Mathematical Software 29, 2003 (section 3:
@@ -66,6 +66,15 @@ class Stepped(np.ndarray[Any, Any]):
         """Return the sum over its length: NumPy's own way writes into a real array."""
         total = self.sum(axis=axis, **settings)
         return total * (max(total.size, 1) / self.size)
+
+    def clip(self, min: Any = None, max: Any = None, out: Any = None, **settings: Any) -> Any:
+        """Return the numbers cut to the limits that are given, as `np.clip` does it."""
+        if out is not None or settings:
+            raise NotSteppable("clip with settings of its own")
+        if min is None or max is None:
+            above = self if min is None else np.maximum(self, min)
+            return above if max is None else np.minimum(above, max)
+        return _stepped(_cut(*map(_plain, (self, min, max))))
 
     def round(self, decimals: Any = 0, out: Any = None) -> Any:
         """Return the rounded real part, which is constant between its jumps."""
@@ -136,8 +145,10 @@ def _smaller(ufunc: Any, a: Any, b: Any) -> Any:
     return np.where((_real(a) <= _real(b)) | np.isnan(_real(a)), a, b)
 
 
-def _cut(ufunc: Any, x: Any, low: Any, high: Any) -> Any:
-    return _smaller(None, _larger(None, x, low), high)
+def _cut(x: Any, low: Any, high: Any) -> Any:
+    """Return x between two limits; of x equal to a limit, the limit."""
+    above = _larger(None, x, low)
+    return np.where((_real(above) < _real(high)) | np.isnan(_real(above)), above, high)
 
 
 def _absolute(ufunc: Any, x: Any) -> Any:
@@ -176,7 +187,6 @@ _RULES: dict[tuple[Any, str], Callable[..., Any]] = {
     (np.power, "__call__"): _power,
     (np.maximum, "__call__"): _larger,
     (np.minimum, "__call__"): _smaller,
-    (np.clip, "__call__"): _cut,
     (np.absolute, "__call__"): _absolute,
     (np.add, "reduce"): lambda ufunc, *inputs, **settings: ufunc.reduce(*inputs, **settings),
     (np.maximum, "reduce"): _extreme(np.argmax),

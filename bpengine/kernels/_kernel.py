@@ -88,7 +88,9 @@ class Kernel:
     `per_row(xp, residual, d_output, ...)` is the backward before its sums over the batch: the gradient of a parameter comes
     back as (B, *shape), a share for each row;
     `kink_at(xp, *arguments, **options)` gives the side whose derivative the backward takes at a kink, and each element's
-    signed distance to the nearest one, growing with the first argument; None where the options leave no kink.
+    signed distance to it, growing with the first argument; a list of such pairs for several kinks, None where the options
+    leave none;
+    `option_limits` gives the range of an option that not every number may be, as `errors.number` takes it: {"low": 0.0}.
 
     What explanations and receipts ask:
 
@@ -117,8 +119,9 @@ class Kernel:
     outputs: tuple[str, ...] = ("y",)
     domain: Mapping[str, Domain] = field(default_factory=dict)  # of arguments that are not just any real number
     variants: tuple[Mapping[str, Any], ...] = ({},)  # options worth testing beside the defaults
+    option_limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kink: str | None = None  # where the function has no derivative, and the value the backward takes there
-    kink_at: Callable[..., tuple[Side, Array] | None] | None = None
+    kink_at: Callable[..., tuple[Side, Array] | list[tuple[Side, Array]] | None] | None = None
     per_row: Callable[..., Any] | None = (
         None  # of kernels with parameters, but where the rows of a batch see each other
     )

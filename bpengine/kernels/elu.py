@@ -50,5 +50,6 @@ KERNEL = elementwise(
     kink="x = 0 unless alpha = 1: the derivative is taken from the left, alpha",
     source="Clevert, Unterthiner, Hochreiter, ICLR 2016",
     initializer="he",
+    option_limits={"alpha": {"low": 0.0}},
     kink_at=lambda xp, x, *, alpha=1.0: ("none" if alpha == 1.0 else "left", x),
 )

@@ -19,7 +19,7 @@ ACTIVATIONS = tuple(name for name, kernel in KERNELS.items() if kernel.kind == "
 class Activation(Layer):
     """Apply an activation: `Activation("relu")`, `Activation("leaky_relu", alpha=0.2)`.
 
-    Raises ConfigError for an unknown name or option.
+    Raises ConfigError for an unknown name or option, or an option out of its range.
     """
 
     name: str
@@ -28,11 +28,11 @@ class Activation(Layer):
     def __init__(self, name: str, **options: float) -> None:
         if name not in ACTIVATIONS:
             raise unknown("activation", name, ACTIVATIONS)
-        known = KERNELS[name].options
+        known, limits = KERNELS[name].options, KERNELS[name].option_limits
         for option, value in options.items():
             if option not in known:
                 raise unknown(f"option of activation {name!r}:", option, known or ["none"])
-            options[option] = number(value, f"activation {name!r}", option)
+            options[option] = number(value, f"activation {name!r}", option, **limits.get(option, {}))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", options)
 

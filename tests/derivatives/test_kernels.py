@@ -70,6 +70,8 @@ def test_complex_steps_go_through_both_directions(case: Case, jax: Any, rng: Any
 
 
 KINKS = [("relu", {}, 0.0), ("leaky_relu", {"alpha": 0.3}, 0.0), ("elu", {"alpha": 0.3}, 0.0), ("selu", {}, 0.0)]
+KINKS += [("relu6", {}, 0.0), ("relu6", {}, 6.0), ("hard_tanh", {}, -1.0), ("hard_tanh", {}, 1.0)]
+KINKS += [("hard_sigmoid", {}, -3.0), ("hard_sigmoid", {}, 3.0), ("celu", {"alpha": 0.3}, 0.0), ("softsign", {}, 0.0)]
 
 
 @pytest.mark.parametrize(("name", "options", "kink"), KINKS)
@@ -166,6 +168,7 @@ def _shares(kernel: Kernel) -> bool:
         (lambda x: np.abs(x), [-1.0, 0.0, 1.0]),
         (lambda x: np.sign(x) * x, [-1.0, 0.0, 1.0]),
         (lambda x: np.clip(x, -1.0, 1.0), [0.0, 1.0, 0.0]),
+        (lambda x: np.clip(x, -2.0, 2.0), [0.0, 1.0, 0.0]),
         (lambda x: x**3, [12.0, 0.0, 12.0]),
         (lambda x: np.mean(x) + 0.0 * x, [1.0, 1.0, 1.0]),
         (lambda x: np.round(x) + x, [1.0, 1.0, 1.0]),

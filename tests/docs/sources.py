@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
@@ -12,11 +13,12 @@ from bpengine import kernels
 
 
 def kernel_functions() -> dict[str, str]:
-    """Return every function of `bpengine.kernels` by name."""
+    """Return every function of `bpengine.kernels` by name; of the private ones those whose name is in one file only."""
     modules = [import_module(f"{kernels.__name__}.{m.name}") for m in iter_modules(kernels.__path__)]
     defined = [pair for module in modules for pair in functions(inspect.getsource(module))]
-    assert len(dict(defined)) == len(defined), "two kernel files define functions of one name"
-    return dict(defined)
+    times = Counter(name for name, _ in defined)
+    assert all(n == 1 or name.startswith("_") for name, n in times.items()), "two kernel files define one public name"
+    return {name: lines for name, lines in defined if times[name] == 1}
 
 
 def functions(code: str) -> Iterator[tuple[str, str]]:

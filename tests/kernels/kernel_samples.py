@@ -14,6 +14,7 @@ from bpengine.kernels._kernel import extent
 
 DIMENSIONS = ({"B": 5, "I": 4, "O": 3}, {"B": 1, "I": 3, "O": 4}, {"B": 4, "I": 2, "O": 1}, {"B": 1, "I": 1, "O": 1})
 LARGE = {"B": 259, "I": 131, "O": 67}  # beyond any block or vector length, and a multiple of none
+AWAY = 0.04  # from a kink at least: beyond any step of a difference
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,18 @@ class Case:
                 arrays[name] = sample(rng, domain, shape, dtype)
         if "target" in arrays and self.kernel.target == "values":
             arrays["target"] = arrays["target"] + arrays["y"]  # away from a kink at y = target
+        if self.kernel.kind == "activation":
+            arrays["x"] = self._off_kinks(arrays["x"])
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
+
+    def _off_kinks(self, x: Any) -> Any:
+        """Move what is near a kink that the row states a little further away from it."""
+        found = self.kernel.kink_at(np, x, **self.options) if self.kernel.kink_at else []
+        for _, distance in found if isinstance(found, list) else [found]:
+            x = x + np.where(np.abs(distance) < AWAY, np.copysign(AWAY, distance), 0.0).astype(x.dtype)
+        return x
 
 
 def sample(rng: np.random.Generator, domain: str, shape: tuple[int, ...], dtype: Any) -> Any:

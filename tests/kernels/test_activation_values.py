@@ -35,6 +35,12 @@ CLOSED_FORMS: dict[str, Any] = {
     "gelu": lambda x: x * cdf(x),
     "gelu_tanh": lambda x: x * logistic(math.sqrt(8.0 / math.pi) * (x + 0.044715 * x**3)),  # 1 + tanh(u) would cancel
     "silu": lambda x: x * logistic(x),
+    "mish": lambda x: x * math.tanh(math.log1p(math.exp(x))),
+    "celu": lambda x: x if x > 0 else math.expm1(x),
+    "softsign": lambda x: x / (1.0 + abs(x)),
+    "hard_sigmoid": lambda x: min(max((x + 3.0) / 6.0, 0.0), 1.0),
+    "hard_tanh": lambda x: min(max(x, -1.0), 1.0),
+    "relu6": lambda x: min(max(x, 0.0), 6.0),
     "step": lambda x: 1.0 if x > 0 else 0.0,
 }
 POINTS = np.array([[-4.0, -1.0, -0.5, -1e-3, -1e-8], [0.0, 1e-8, 0.25, 1.0, 6.0]])
@@ -51,7 +57,7 @@ def slope(name: str, x: Any, **options: Any) -> Any:
 
 def test_every_activation_has_a_closed_form_here() -> None:
     names = {k.name for k in KERNELS.values() if k.kind == "activation"}
-    assert names == CLOSED_FORMS.keys() | {"softmax"}
+    assert names == CLOSED_FORMS.keys() | {"softmax", "log_softmax"}
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
@@ -77,8 +83,90 @@ def test_values_at_kinks() -> None:
     assert np.all(slope("elu", zero, alpha=0.3) == 0.3)
     assert np.all(slope("elu", zero) == 1.0)
     assert np.all(slope("selu", zero) == SCALE * ALPHA)
+    for name, ends in (("relu6", [0.0, -0.0, 6.0]), ("hard_tanh", [-1.0, 1.0]), ("hard_sigmoid", [-3.0, 3.0])):
+        assert np.all(slope(name, [ends]) == 0.0), name
     assert np.all(apply("step", zero) == 0.0)
     np.testing.assert_array_equal(apply("step", [[0.4, 0.5, 0.6]], threshold=0.5), [[0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("name", "low", "high", "steep"),
+    [("relu6", 0.0, 6.0, 1.0), ("hard_tanh", -1.0, 1.0, 1.0), ("hard_sigmoid", -3.0, 3.0, 1 / 6)],
+)
+def test_the_slope_of_a_cut_line_changes_at_the_very_next_number(
+    name: str, low: float, high: float, steep: float, dtype: Any
+) -> None:
+    ends = np.array([low, high], dtype)
+    outside = np.nextafter(ends, np.array([-np.inf, np.inf], dtype))
+    inside = np.nextafter(ends, np.array([np.inf, -np.inf], dtype))
+    np.testing.assert_array_equal(slope(name, [ends]), [[0.0, 0.0]])
+    np.testing.assert_array_equal(slope(name, [outside]), [[0.0, 0.0]])
+    np.testing.assert_array_equal(slope(name, [inside]), np.full((1, 2), steep, dtype))
+    np.testing.assert_array_equal(apply(name, [outside]), apply(name, [ends]))
+
+
+def test_hard_sigmoid_keeps_its_digits_near_zero() -> None:
+    x = np.float64(-3.0) + np.array([[2.0**-40, 2.0**-20, 0.5]])
+    np.testing.assert_array_equal(apply("hard_sigmoid", x), (x + 3.0) / 6.0)
+    assert np.all(x + 3.0 == [[2.0**-40, 2.0**-20, 0.5]])
+
+
+# mish and its derivative from mpmath with 60 digits
+MISH = {
+    -700.0: (-6.9017735806318395997e-302, -6.8919139040880798288e-302),
+    -80.0: (-1.4438811102763321378e-33, -1.4258325963978779861e-33),
+    -30.0: (-2.8072868906519210338e-12, -2.7137106609633923184e-12),
+    -5.0: (-0.033576237730161705396, -0.026747498019901933504),
+    -1.0: (-0.30340146137410891807, 0.059216755877394948006),
+    -1e-20: (-5.9999999999999996709e-21, 0.59999999999999999999),
+    0.5: (0.37524521130489510482, 0.88642437535772725845),
+    3.0: (2.9865350049679573191, 1.0211069109294437727),
+    17.0: (16.999999999999941727, 1.0000000000001131179),
+    30.0: (30.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mish_keeps_its_relative_precision(dtype: Any) -> None:
+    x = np.array([[x for x in MISH if np.exp(dtype(x)) > np.finfo(dtype).smallest_normal]], dtype)
+    values, slopes = zip(*(MISH[v] for v in MISH if np.exp(dtype(v)) > np.finfo(dtype).smallest_normal), strict=True)
+    np.testing.assert_allclose(apply("mish", x)[0], values, rtol=value_rtol(dtype))
+    np.testing.assert_allclose(slope("mish", x)[0], slopes, rtol=value_rtol(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("alpha", [0.25, 1.0, 4.0])  # exact in binary, and so are their quotients
+def test_celu_keeps_its_relative_precision(alpha: float, dtype: Any) -> None:
+    x = np.array([[-60.0, -10.0, -1.0, -1e-6, 0.0, -0.0, 1e-6, 2.0]], dtype) * dtype(min(alpha, 1.0))
+    wide = [float(v) for v in x[0]]
+    np.testing.assert_allclose(
+        apply("celu", x, alpha=alpha)[0],
+        [v if v > 0 else alpha * math.expm1(v / alpha) for v in wide],
+        rtol=value_rtol(dtype),
+    )
+    slopes = [1.0 if v > 0 else math.exp(v / alpha) for v in wide]
+    np.testing.assert_allclose(slope("celu", x, alpha=alpha)[0], slopes, rtol=value_rtol(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softsign_at_any_distance(dtype: Any) -> None:
+    largest = np.finfo(dtype).max
+    np.testing.assert_array_equal(apply("softsign", np.array([[-largest, largest]], dtype)), [[-1.0, 1.0]])
+    x = np.array([[-1e18, -100.0, -3.0, -0.0, 0.0, 0.25, 1e10]], dtype)
+    wide = x[0].astype(float)
+    np.testing.assert_allclose(slope("softsign", x)[0], 1.0 / (1.0 + np.abs(wide)) ** 2, rtol=value_rtol(dtype))
+    assert list(np.signbit(apply("softsign", x)[0])) == [True] * 4 + [False] * 3
+
+
+@pytest.mark.parametrize(("name", "options", "at_zero"), [
+    ("mish", {}, 0.6), ("celu", {}, 1.0), ("celu", {"alpha": 0.3}, 1.0), ("softsign", {}, 1.0),
+])  # fmt: skip
+def test_what_is_smooth_is_smooth_at_zero_for_the_oracle(name: str, options: Any, at_zero: float, jax: Any) -> None:
+    zero = np.array([[0.0, -0.0]])
+    gradient = jax.grad(lambda x: jax.numpy.sum(KERNELS[name].forward(jax.numpy, x, **options)[0]))(zero)
+    np.testing.assert_allclose(gradient, [[at_zero] * 2], rtol=oracle_rtol())
+    np.testing.assert_allclose(slope(name, zero, **options), [[at_zero] * 2], rtol=oracle_rtol())
 
 
 def test_elu_with_alpha_one_is_smooth_at_zero_for_the_oracle(jax: Any) -> None:
@@ -88,9 +176,9 @@ def test_elu_with_alpha_one_is_smooth_at_zero_for_the_oracle(jax: Any) -> None:
 
 def test_saturated_slopes() -> None:
     x = np.array([[-1e4, 1e4]])
-    for name in ("relu", "elu", "softplus", "gelu", "gelu_tanh", "silu"):
+    for name in ("relu", "elu", "celu", "softplus", "gelu", "gelu_tanh", "silu", "mish"):
         np.testing.assert_allclose(slope(name, x), [[0.0, 1.0]], atol=1e-280, err_msg=name)
-    for name in ("sigmoid", "tanh"):
+    for name in ("sigmoid", "tanh", "hard_sigmoid", "hard_tanh", "relu6"):
         np.testing.assert_allclose(slope(name, x), [[0.0, 0.0]], atol=1e-280, err_msg=name)
 
 
@@ -112,6 +200,45 @@ def test_softmax_extremes(dtype: Any) -> None:
     y = apply("softmax", np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]], dtype=dtype))
     np.testing.assert_allclose(y, [[1.0, 0.0, 0.0], [1 / 3] * 3], rtol=value_rtol(dtype))
     np.testing.assert_array_equal(apply("softmax", np.array([[7.0]], dtype=dtype)), [[1.0]])
+
+
+def test_log_softmax_by_hand() -> None:
+    x = np.log([[1.0, 2.0, 5.0]])
+    np.testing.assert_allclose(apply("log_softmax", x), np.log([[1 / 8, 2 / 8, 5 / 8]]), rtol=value_rtol(np.float64))
+    _, residual = KERNELS["log_softmax"].forward(np, x)
+    dx = KERNELS["log_softmax"].backward(np, residual, np.array([[1.0, 0.0, -3.0]]))
+    np.testing.assert_allclose(dx, [[1 + 2 / 8, 4 / 8, -3 + 10 / 8]], rtol=value_rtol(np.float64))
+
+
+def test_log_softmax_backward_is_the_whole_jacobian(rng: Any) -> None:
+    x, dy = rng.normal(size=(1, 4)), rng.normal(size=(1, 4))
+    _, residual = KERNELS["log_softmax"].forward(np, x)
+    p = np.exp(x[0]) / np.sum(np.exp(x[0]))
+    dx = KERNELS["log_softmax"].backward(np, residual, dy)
+    expected = (np.eye(4) - np.outer(p, np.ones(4))) @ dy[0]
+    np.testing.assert_allclose(dx[0], expected, rtol=value_rtol(np.float64), atol=value_rtol(np.float64))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_log_softmax_extremes(dtype: Any) -> None:
+    """A loser keeps its distance where its probability is 0, a winner what little the others leave."""
+    y = apply("log_softmax", np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]], dtype=dtype))
+    np.testing.assert_allclose(y, [[0.0, -2e4, -1e4], [-math.log(3.0)] * 3], rtol=value_rtol(dtype))
+    np.testing.assert_array_equal(apply("log_softmax", np.array([[7.0]], dtype=dtype)), [[0.0]])
+    third = float(np.finfo(dtype).max) / 3.0
+    np.testing.assert_allclose(apply("log_softmax", np.array([[-third, third]], dtype)), [[-2.0 * third, 0.0]])
+    for gap in (5.0, 20.0, 40.0, 80.0):
+        y = apply("log_softmax", np.array([[3.0, 3.0 - gap, 2.0 - gap]], dtype=dtype))
+        expected = -math.log1p(math.exp(-gap) + math.exp(-gap - 1.0))
+        np.testing.assert_allclose(y, [[expected, expected - gap, expected - gap - 1.0]], rtol=value_rtol(dtype))
+
+
+def test_log_softmax_is_smooth_where_scores_tie(jax: Any, rng: Any) -> None:
+    for x in (np.zeros((1, 3)), np.array([[1.0, 1.0, -2.0]]), np.array([[900.0, -900.0, 900.0]])):
+        dy = rng.normal(size=x.shape)
+        _, residual = KERNELS["log_softmax"].forward(np, x)
+        _, vjp = jax.vjp(lambda x: KERNELS["log_softmax"].forward(jax.numpy, x)[0], x)
+        np.testing.assert_allclose(KERNELS["log_softmax"].backward(np, residual, dy), vjp(dy)[0], atol=oracle_rtol())
 
 
 # Phi(x) from mpmath with 60 digits: in the far tail even erfc(-x / sqrt(2)) rounds its argument away.

@@ -17,7 +17,7 @@ from bpengine.kernels import KERNELS
 from tests.tolerances import agreement_rtol, oracle_rtol, training_rtol, value_rtol
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
-GATED = ("gelu", "gelu_tanh", "silu")
+GATED = ("gelu", "gelu_tanh", "silu", "mish")
 LOSSES = [k.name for k in KERNELS.values() if k.kind == "loss"]
 
 
@@ -38,7 +38,7 @@ def far(dtype: str) -> Any:
 @pytest.mark.parametrize("name", GATED)
 def test_a_closed_gate_is_closed_at_any_distance(name: str, dtype: str, xp: Any) -> None:
     x = far(dtype)
-    below = x > 800.0 if name == "silu" else x > 0  # the true silu is still a number of its own before
+    below = x > 800.0 if name in ("silu", "mish") else x > 0  # these are still numbers of their own before
     y, dx = pair(name, xp, xp.asarray(-x))
     np.testing.assert_array_equal(y[below], 0.0)
     np.testing.assert_array_equal(dx[below], 0.0)

@@ -26,6 +26,12 @@ LIMITS = {  # (y at -inf, y at inf), (slope at -inf, slope at inf); the step has
     "gelu": ((0, INF), (0, 1)),
     "gelu_tanh": ((0, INF), (0, 1)),
     "silu": ((0, INF), (0, 1)),
+    "mish": ((0, INF), (0, 1)),
+    "celu": ((-1, INF), (0, 1)),
+    "softsign": ((-1, 1), (0, 0)),
+    "hard_sigmoid": ((0, 1), (0, 0)),
+    "hard_tanh": ((-1, 1), (0, 0)),
+    "relu6": ((0, 6), (0, 0)),
     "step": ((0, 1), None),
 }
 LOSSES = [  # loss, y, target, value, dy; a class of score inf is certain, one of -inf is ruled out
@@ -65,7 +71,7 @@ def passed(xp: Any, name: str, dtype: str, *given: Any, dy: Any = None) -> tuple
 def test_every_activation_and_loss_of_real_numbers_is_here() -> None:
     activations = {name for name, kernel in KERNELS.items() if kernel.kind == "activation"}
     losses = {n for n, k in KERNELS.items() if k.kind == "loss" and k.domain.get("y", "real") == "real"}
-    assert activations == {*LIMITS, "softmax"}
+    assert activations == {*LIMITS, "softmax", "log_softmax"}
     assert losses == {name for name, *_ in LOSSES}
 
 
@@ -88,6 +94,18 @@ def test_softmax(xp: Any, dtype: str) -> None:
     y, dx = passed(xp, "softmax", dtype, rows, dy=np.array([[1, 2, 3]] * 4, dtype))
     np.testing.assert_allclose(y, [[1, 0, 0], [0, 0.5, 0.5], [1, 0, 0], [NAN] * 3], rtol=value_rtol(dtype))
     np.testing.assert_allclose(dx, [[0, 0, 0], [0, -0.25, 0.25], [0, 0, 0], [NAN] * 3], rtol=value_rtol(dtype))
+
+
+@DTYPES
+def test_log_softmax(xp: Any, dtype: str) -> None:
+    """It is the logarithm of softmax: of two certain classes each has a half, of three ruled out each a third."""
+    rows = [[INF, 1, 2], [-INF, 1, 1], [INF, -INF, 0], [INF, INF, 0], [-INF] * 3, [NAN, 1, 2]]
+    y, dx = passed(xp, "log_softmax", dtype, rows, dy=np.array([[1, 2, 3]] * 6, dtype))
+    half, third = -np.log(2), -np.log(3)
+    expected = [[0, -INF, -INF], [-INF, half, half], [0, -INF, -INF], [half, half, -INF], [third] * 3, [NAN] * 3]
+    np.testing.assert_allclose(y, expected, rtol=value_rtol(dtype))
+    slopes = [[-5, 2, 3], [1, -1, 0], [-5, 2, 3], [-2, -1, 3], [-1, 0, 1], [NAN] * 3]
+    np.testing.assert_allclose(dx, slopes, rtol=value_rtol(dtype), atol=value_rtol(dtype))
 
 
 @DTYPES

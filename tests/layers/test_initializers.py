@@ -91,9 +91,13 @@ def test_a_name_an_object_and_its_class_draw_the_same(name: str) -> None:
 @pytest.mark.parametrize(
     ("activation", "chosen"),
     [
-        *[(name, "he") for name in ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus")],
+        *[
+            (name, "he")
+            for name in ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus", "mish", "celu", "relu6")
+        ],
         ("selu", "lecun"),
-        *[(name, "glorot") for name in ("identity", "sigmoid", "tanh", "softmax")],
+        *[(name, "glorot") for name in ("identity", "sigmoid", "tanh", "softmax", "softsign")],
+        *[(name, "glorot") for name in ("hard_sigmoid", "hard_tanh", "log_softmax")],
     ],
 )
 def test_auto_chooses_by_the_activation(activation: str, chosen: str) -> None:

@@ -16,9 +16,10 @@ from bpengine.kernels._kernel import Array, Namespace, Side
 from bpengine.ops import Direction, Ops
 
 
-def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Side, Array] | None:
-    """Return (side, distances) of one call of a forward, or None when it has no kink."""
-    return kernel.kink_at(xp, *args, **options) if kernel.kink_at else None
+def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[str, Any]) -> list[tuple[Side, Array]]:
+    """Return (side, distances) for each kink of one call of a forward."""
+    kinks = kernel.kink_at(xp, *args, **options) if kernel.kink_at else None
+    return [] if kinks is None else kinks if isinstance(kinks, list) else [kinks]
 
 
 class KinkRecorder(InterceptedOps):
@@ -31,15 +32,16 @@ class KinkRecorder(InterceptedOps):
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
-        if direction == "forward" and (side_and_distance := stated(kernel, np, args, options)):
-            self._log.append(_checked(kernel, Kink(kernel.name, *side_and_distance, args[0])))
+        if direction == "forward":
+            kinks = (Kink(kernel.name, side, distance, args[0]) for side, distance in stated(kernel, np, args, options))
+            self._log += [_checked(kernel, kink) for kink in kinks]
         return function(*args, **options)
 
 
 class OffKinkOps(InterceptedOps):
-    """Ops in which the n-th call that may meet a kink has `shifts[n]` added to its first argument.
+    """Ops in which calls that may meet kinks have shifts added to their first argument, one for each kink in the order met.
 
-    `changes[n]`, if given, is how much that shift changes the call's output; it is subtracted again. The slope is then that
+    `changes`, if given, are how much each shift changes its call's output; they are subtracted again. The slope is then that
     beside the kink, and the value that at the kink. After the last shift comes the first again, since a backward may run the
     forward more than once.
     """
@@ -51,15 +53,16 @@ class OffKinkOps(InterceptedOps):
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
-        if direction != "forward" or not stated(kernel, self.xp, args, options):
+        kinks = stated(kernel, self.xp, args, options) if direction == "forward" else []
+        if not kinks:
             return function(*args, **options)
-        shift, change = next(self._waiting)
-        y, residual = function(args[0] + self.xp.asarray(shift), *args[1:], **options)
-        return (y if change is None else y - self.xp.asarray(change)), residual
+        shifts, changes = zip(*(next(self._waiting) for _ in kinks), strict=True)
+        y, residual = function(args[0] + self.xp.asarray(sum(shifts)), *args[1:], **options)
+        return (y if changes[0] is None else y - self.xp.asarray(sum(changes))), residual
 
 
 def output_changes(run: Callable[[Ops], Any], shifts: list[Any]) -> list[Any]:
-    """Return by how much the output of each of those calls changes under its shift, with the arguments that `run` gives."""
+    """Return by how much each shift changes the output of its call, with the arguments that `run` gives."""
     changes: list[Any] = []
     run(_ChangeRecorder(shifts, changes))
     return changes
@@ -76,8 +79,11 @@ class _ChangeRecorder(InterceptedOps):
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Any:
         result = function(*args, **options)
-        if direction == "forward" and stated(kernel, np, args, options):
-            self._changes.append(function(args[0] + next(self._waiting), *args[1:], **options)[0] - result[0])
+        at = args[0]
+        for _ in stated(kernel, np, args, options) if direction == "forward" else []:
+            before, at = at, at + next(self._waiting)
+            first, second = (function(x, *args[1:], **options)[0] for x in (before, at))
+            self._changes.append(second - first)
         return result
 
 
