@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from bpengine.visible import HIDDEN, visible, visible_json
+from bpengine.output.visible import HIDDEN, visible, visible_json
 
 OBEYED = [
     *range(0x20),

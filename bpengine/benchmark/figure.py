@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bpengine.errors import BackendUnavailable
-from bpengine.writing import write_whole
+from bpengine.output.writing import write_whole
 
 Record = dict[str, Any]
 OWN, OTHERS = (

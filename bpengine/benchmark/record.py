@@ -13,7 +13,7 @@ from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Tr
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.runner import Plan
 from bpengine.benchmark.workloads import GROUP_OF, Workload
-from bpengine.writing import write_whole
+from bpengine.output.writing import write_whole
 
 SCHEMA = 1
 YARDSTICKS = (

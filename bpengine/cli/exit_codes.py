@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 
 from bpengine.cli.visible_streams import Gone
 from bpengine.errors import BpError, nearest
-from bpengine.visible import visible
+from bpengine.output.visible import visible
 
 FAILED: Final = 1
 MISTAKE: Final = 2

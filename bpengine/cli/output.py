@@ -18,8 +18,8 @@ from rich.text import Text
 
 from bpengine.cli.visible_streams import Guard
 from bpengine.errors import ConfigError, WriteError
-from bpengine.visible import visible, visible_json
-from bpengine.writing import check_target
+from bpengine.output.visible import visible, visible_json
+from bpengine.output.writing import check_target
 
 
 def show(*parts: Table | Text | str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
-from bpengine.visible import visible
+from bpengine.output.visible import visible
 
 NARROWEST, WIDEST = 20, 10_000  # columns of a table
 SIZES: Final = {"COLUMNS": (NARROWEST, WIDEST), "LINES": (1, WIDEST)}  # what rich and typer take from the environment

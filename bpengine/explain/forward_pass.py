@@ -9,7 +9,7 @@ from typing import Any
 from bpengine.errors import number
 from bpengine.explain.decisions import Decision, decisions
 from bpengine.explain.lookup import check_row
-from bpengine.explain.result import Result, translator_for
+from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.terms.dataflow import Dataflow
 from bpengine.explain.terms.forward_terms import own_forward
 from bpengine.explain.terms.sums import Sums
@@ -17,7 +17,7 @@ from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_factor, format_number
-from bpengine.json_values import json_object
+from bpengine.output.json_values import json_object
 
 THRESHOLD = 0.5
 
@@ -36,7 +36,7 @@ class UnitForward:
 
 
 @dataclass(frozen=True)
-class ForwardPass(Result):
+class ForwardPass(ExplainResult):
     """A forward pass unit by unit, and what each output decides."""
 
     layers: tuple[tuple[str, str], ...]

@@ -19,7 +19,7 @@ def translator_for(lang: str, more: Mapping[str, tuple[str, str]] | None = None)
     return translator(lang, more)
 
 
-class Result(ABC):
+class ExplainResult(ABC):
     """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`) and put into a table (`to_rows`)."""
 
     @abstractmethod

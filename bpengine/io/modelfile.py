@@ -26,7 +26,7 @@ from bpengine.layers import Layer, Shapes, initializers
 from bpengine.layers.chain import never_negative
 from bpengine.layers.layer import ArrayShapes, HostArrays
 from bpengine.network import Network
-from bpengine.writing import replacing
+from bpengine.output.writing import replacing
 
 FORMAT = "bpengine model 1"
 

@@ -30,7 +30,7 @@ from bpengine_steps.disk import Cache
 import bpengine as bp
 from bpengine import data
 from bpengine.errors import BpError
-from bpengine.writing import ENDING
+from bpengine.output.writing import ENDING
 from tests.attacks.failing import HOW, Writes, allocations, files_up_to
 from tests.attacks.running import read_kept, run, write_kept
 from tests.attacks.trainings import BEST, Surroundings, Training, digest, state_of

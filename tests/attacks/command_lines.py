@@ -39,8 +39,8 @@ from bpengine.data import load, names
 from bpengine.kernels import KERNELS
 from bpengine.layers.activation import ACTIVATIONS
 from bpengine.losses import LOSSES
+from bpengine.output.visible import HIDDEN
 from bpengine.training import OPTIMIZERS
-from bpengine.visible import HIDDEN
 from tests.attacks import hostile_files
 from tests.attacks.running import read_kept, write_kept
 

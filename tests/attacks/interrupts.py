@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 import bpengine as bp
-from bpengine.writing import ENDING
+from bpengine.output.writing import ENDING
 from tests.attacks.native import INT, WHOLE, address, call, counters, function, place
 from tests.attacks.running import read_kept, run, write_kept
 from tests.attacks.trainings import BEST, LARGE, SMALL, Surroundings, Training, in_folder, state_of

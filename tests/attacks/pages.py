@@ -37,7 +37,7 @@ from bpengine.explain.graphs.build import graph
 from bpengine.explain.graphs.elements import Edge, Node
 from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.page import page
-from bpengine.visible import HIDDEN, visible
+from bpengine.output.visible import HIDDEN, visible
 from tests.attacks import hostile_files
 from tests.attacks.running import run
 from tests.browser.conftest import FLAGS, NAMES

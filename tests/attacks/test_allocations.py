@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.writing import write_whole
+from bpengine.output.writing import write_whole
 from tests.attacks import allocations, failing
 from tests.attacks.allocations import ACTIONS, Case, Ground, attack, kept
 from tests.attacks.trainings import state_of

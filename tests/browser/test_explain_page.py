@@ -15,7 +15,7 @@ from bpengine.explain.page import page
 from bpengine.explain.units.explanation import Explanation
 from bpengine.i18n.phrases.page import PAGE
 from bpengine.i18n.translate import format_number
-from bpengine.visible import visible
+from bpengine.output.visible import visible
 from tests.explain.portuguese import PROSE
 from tests.explain.portuguese import english as wrong_words
 from tests.explain.test_page import NASTY, Doubling, X, Y, xor

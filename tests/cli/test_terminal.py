@@ -16,7 +16,7 @@ import pytest
 import bpengine as bp
 from bpengine.cli.output import columns, key_value_table, show
 from bpengine.cli.visible_streams import Guard
-from bpengine.visible import HIDDEN
+from bpengine.output.visible import HIDDEN
 from tests.cli.conftest import PROGRAM, process
 
 EVIL = "\x1b[8mred\x9b2J\u2028\u202egnp"

@@ -17,7 +17,7 @@ from bpengine.explain import figures
 from bpengine.explain.graphs.elements import Edge, Node
 from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.page import page
-from bpengine.visible import HIDDEN, visible
+from bpengine.output.visible import HIDDEN, visible
 from tests.attacks.hostile_files import HALVES, NAMES
 
 EVERY = [*NAMES, *HALVES, "".join(map(chr, range(1, 0xA0)))]

@@ -22,7 +22,7 @@ from bpengine.explain.page.document import SCRIPTS, page_phrases
 from bpengine.explain.page.network_columns import FEWER, spread
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.i18n.phrases.page import PAGE, SHARED
-from bpengine.visible import visible
+from bpengine.output.visible import visible
 
 ROOT = Path(__file__).parents[2]
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], float)

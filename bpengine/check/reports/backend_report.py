@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from bpengine.check.reports.printable import PrintableReport
-from bpengine.json_values import json_object
+from bpengine.output.json_values import json_object
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from bpengine.check.reports.results import (
     PerturbedPoint,
 )
 from bpengine.errors import BpError
-from bpengine.json_values import json_object
+from bpengine.output.json_values import json_object
 
 LISTED = 8  # special values in the text; the JSON has all of them
 BLIND = "a missing term or factor cannot be seen there"

@@ -14,8 +14,8 @@ from typing import Any
 import bpengine as bp
 from bpengine.benchmark import figure, record, report
 from bpengine.cli.output import require_writable, say
+from bpengine.output.writing import write_whole
 from bpengine.system import blas, blas_overrides, hardware, nvidia_smi
-from bpengine.writing import write_whole
 
 
 def circumstances(device: str = "cpu", *, quick: bool) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from bpengine import examples as room
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, show
 from bpengine.examples import Result, Row
-from bpengine.json_values import json_object
-from bpengine.visible import visible
+from bpengine.output.json_values import json_object
+from bpengine.output.visible import visible
 
 HELP = """\
 Recompute worked examples of the literature and compare with the numbers they print.

@@ -18,8 +18,8 @@ from bpengine.cli import class_names, data_options
 from bpengine.cli.output import require_writable, say, scores_text
 from bpengine.data.validation.class_names import ClassName, name_text
 from bpengine.errors import ConfigError, DataError
+from bpengine.output.writing import write_whole
 from bpengine.training.rows import classes_of
-from bpengine.writing import write_whole
 
 HELP = """\
 Predict with a saved model.

@@ -17,7 +17,7 @@ from bpengine.data.mmap.row_file import BLOCK_BYTES
 from bpengine.data.synthetic.generate import BLOCK, bind, empty_arrays, floating, recipe
 from bpengine.data.validation.options import whole
 from bpengine.errors import DataError
-from bpengine.writing import Draft, replacing
+from bpengine.output.writing import Draft, replacing
 
 Mapped = np.memmap[Any, Any]
 

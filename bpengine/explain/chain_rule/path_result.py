@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.explain.result import Result, translator_for
+from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.terms.sums import ULPS, Term, allowed
 from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.units.labels import back_label
 from bpengine.i18n.translate import Translate, format_factor, format_number
-from bpengine.json_values import json_object
+from bpengine.output.json_values import json_object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paths(Result):
+class Paths(ExplainResult):
     """The chain rule of one parameter: total = the paths' products + rest, and gradient is what the engine says.
 
     rows: the rows of the batch it is taken over. count: how many paths there are; paths: the largest. all_paths: the sum of

@@ -16,7 +16,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.i18n.translate import format_number
-from bpengine.visible import visible
+from bpengine.output.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

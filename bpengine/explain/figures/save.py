@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bpengine import writing
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain.figures import canvas
-from bpengine.visible import visible
+from bpengine.output import writing
+from bpengine.output.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,12 +22,12 @@ from bpengine.explain.gradient_flow.health import (
     UnitSensitivity,
     health_of,
 )
-from bpengine.explain.result import Result, translator_for
+from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_number, indented_table
-from bpengine.json_values import json_object
 from bpengine.layers.layer import HostArrays
+from bpengine.output.json_values import json_object
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Partial:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sensitivity(Result):
+class Sensitivity(ExplainResult):
     """Every parameter's partial derivative, by parameter, unit and layer."""
 
     loss: float

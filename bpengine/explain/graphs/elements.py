@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bpengine.visible import visible
+from bpengine.output.visible import visible
 
 Phase = Literal["forward", "backward", "update"]
 

@@ -8,11 +8,11 @@ from typing import Any
 from bpengine.explain.graphs import dot_mermaid
 from bpengine.explain.graphs.elements import GraphData
 from bpengine.explain.graphs.svg import svg
-from bpengine.explain.result import Result
+from bpengine.explain.result import ExplainResult
 
 
 @dataclass(frozen=True)
-class Graph(GraphData, Result):
+class Graph(GraphData, ExplainResult):
     """The computational graph of one training step."""
 
     def dot(self) -> str:

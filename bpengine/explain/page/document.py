@@ -14,8 +14,8 @@ from typing import Any
 from bpengine.i18n.phrases import PHRASES
 from bpengine.i18n.phrases.page import PAGE, SHARED
 from bpengine.i18n.translate import LANGUAGES
-from bpengine.visible import visible, visible_json
-from bpengine.writing import write_whole
+from bpengine.output.visible import visible, visible_json
+from bpengine.output.writing import write_whole
 
 SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", "training.js", "page.js")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.explain.result import Result, translator_for
+from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.i18n.message import Message
 
 
 @dataclass(frozen=True)
-class Verified(Result):
+class Verified(ExplainResult):
     """What became of a receipt: whether all of it follows; the first line that does not, and why."""
 
     ok: bool

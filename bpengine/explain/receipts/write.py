@@ -20,7 +20,7 @@ from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.trace.trace import Trace
 from bpengine.ops import Call, known
-from bpengine.writing import write_whole
+from bpengine.output.writing import write_whole
 
 FORMAT = "bpengine training step 1"
 

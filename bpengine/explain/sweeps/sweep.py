@@ -11,16 +11,16 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.lookup import element_name
-from bpengine.explain.result import Result, translator_for
+from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.sweeps.loss_function import loss_function
 from bpengine.explain.sweeps.trajectory import Descent, Walk, descent_of
 from bpengine.i18n.translate import Translate, format_number, indented_table, translated_rule
-from bpengine.json_values import json_object
+from bpengine.output.json_values import json_object
 from bpengine.training.history import History
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep(Result):
+class Sweep(ExplainResult):
     """The loss over a grid of one or two parameters.
 
     names: of the parameters. values: one array (n,) each. loss: (n,), or (n, m) for two. slopes: the partial derivative of

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bpengine.explain.result import Result, translator_for
+from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.units.tables import explanation_dict, explanation_rows, explanation_table
 from bpengine.explain.units.text import explanation_lines
 from bpengine.explain.units.unit_result import UnitResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explanation(UnitResult, Result):
+class Explanation(UnitResult, ExplainResult):
     """One unit in a training step; the fields are those of `UnitResult`, every gradient a sum of terms.
 
     >>> import bpengine as bp

@@ -12,7 +12,7 @@ from bpengine.explain.units.labels import back_label, forward_label
 from bpengine.explain.units.text import rows_in_full
 from bpengine.explain.units.unit_result import ParameterSums, UnitResult
 from bpengine.i18n.translate import Translate, format_number
-from bpengine.json_values import json_object
+from bpengine.output.json_values import json_object
 
 Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the total, sums, which of them
 

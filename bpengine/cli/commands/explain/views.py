@@ -18,9 +18,9 @@ from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, write_receipt
 from bpengine.explain.page import page
 from bpengine.explain.units.explain import explain_trace
+from bpengine.output.visible import visible, visible_json
+from bpengine.output.writing import write_whole
 from bpengine.training import Optimizer
-from bpengine.visible import visible, visible_json
-from bpengine.writing import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
