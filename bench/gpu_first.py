@@ -221,17 +221,22 @@ def device() -> str:
     return f"{card['name'].decode()}, {versions}"
 
 
+def correct() -> None:
+    """Hold every network against NumPy, a halt, and repeated runs against each other."""
+    for name in NETWORKS:
+        for dtype in ("float32", "float64"):
+            for batch in (64, None):
+                attempt(f"{name}, {dtype}, batch {batch}", agrees, name, dtype, batch)
+    attempt("halt", halts)
+    for dtype in ("float32", "float64"):
+        attempt(f"repeated, {dtype}", repeats, dtype)
+
+
 def main(part: str) -> None:
     """Run one part."""
     attempt("device", device)
     if part == "correct":
-        for name in NETWORKS:
-            for dtype in ("float32", "float64"):
-                for batch in (64, None):
-                    attempt(f"{name}, {dtype}, batch {batch}", agrees, name, dtype, batch)
-        attempt("halt", halts)
-        for dtype in ("float32", "float64"):
-            attempt(f"repeated, {dtype}", repeats, dtype)
+        correct()
     if part == "bench":
         for name in SIZES:
             for precision in ("float32", "tf32"):

@@ -13,7 +13,7 @@ import numpy as np
 from bpengine.errors import unknown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantity:
     """One quantity: the reference value, what is published and how closely, and why it is not reproduced, if so."""
 
@@ -26,7 +26,7 @@ class Quantity:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Known:
     """One example of the table: `network` and `data` hold its weights (outputs, inputs) and rows as lists."""
 
@@ -52,16 +52,22 @@ def known(name: str) -> Known:
     entry = _table()[name]
     quantities = tuple(_quantity(key, row, entry["tolerance"]) for key, row in entry["expected"].items())
     return Known(
-        name, entry["source"], entry["summary"], entry["network"], entry["data"], quantities, tuple(entry["errata"]),
-        entry.get("reason"),
-    )  # fmt: skip
+        name=name,
+        source=entry["source"],
+        summary=entry["summary"],
+        network=entry["network"],
+        data=entry["data"],
+        quantities=quantities,
+        errata=tuple(entry["errata"]),
+        reason=entry.get("reason"),
+    )
 
 
 def _quantity(name: str, row: dict[str, Any], general: dict[str, float]) -> Quantity:
     size = float(np.max(np.abs(np.asarray(row["value"], dtype=float)), initial=0.0))
     tolerance = row.get("atol", general["atol"]) + row.get("rtol", general["rtol"]) * size
     kept = ("published", "tol_published", "explained", "note")
-    return Quantity(name, row["value"], tolerance, **{key: row[key] for key in kept if key in row})
+    return Quantity(name=name, value=row["value"], tolerance=tolerance, **{key: row[key] for key in kept if key in row})
 
 
 @cache

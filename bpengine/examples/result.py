@@ -12,7 +12,7 @@ from bpengine.examples.known import Known, Quantity
 Verdict = Literal["yes", "no", "explained"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One quantity of an example; numbers are floats or nested lists of floats.
 
@@ -77,8 +77,22 @@ def judge(known: Known, backend: str, ours: dict[str, Any]) -> Result:
     """
     rows = [_row(quantity, ours.get(quantity.name)) for quantity in known.quantities]
     strange = ours.keys() - {quantity.name for quantity in known.quantities}
-    rows += [Row(name, None, _plain(ours[name]), None, None, None, "no", "unknown") for name in sorted(strange)]
-    return Result(known.name, backend, known.source, known.summary, tuple(rows), known.errata, known.reason)
+    rows += [
+        Row(
+            quantity=name,
+            published=None,
+            ours=_plain(ours[name]),
+            reference=None,
+            difference=None,
+            tolerance=None,
+            reproduced="no",
+            note="unknown",
+        )
+        for name in sorted(strange)
+    ]
+    return Result(
+        known.name, backend, known.source, known.summary, rows=tuple(rows), errata=known.errata, reason=known.reason
+    )
 
 
 def _row(quantity: Quantity, value: Any) -> Row:
@@ -94,7 +108,16 @@ def _row(quantity: Quantity, value: Any) -> Row:
     elif agrees and as_printed:
         verdict = "yes"
     ours, note = _plain(value), quantity.explained or quantity.note
-    return Row(quantity.name, quantity.published, ours, quantity.value, difference, limit, verdict, note)
+    return Row(
+        quantity=quantity.name,
+        published=quantity.published,
+        ours=ours,
+        reference=quantity.value,
+        difference=difference,
+        tolerance=limit,
+        reproduced=verdict,
+        note=note,
+    )
 
 
 def largest_difference(a: Any, b: Any) -> float:

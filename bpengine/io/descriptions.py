@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,19 +56,24 @@ def _described(value: Any, place: str, met: dict[int, str]) -> Any:
     if isinstance(value, initializers.Explicit):
         return {"type": "Explicit"}
     if hasattr(value, "__dataclass_fields__"):
-        told: dict[str, Any] = {"type": type(value).__name__}
-        for name, part in settings_of(value).items():
-            if name == "layers" and isinstance(value, (Network, Residual)):
-                told[name] = [_placed(layer, f"{place}{i}", met) for i, layer in enumerate(value.layers)]
-            elif name == "activation" and isinstance(value, Dense) and not isinstance(part, Activation):
-                told[name] = _placed(part, f"{place}activation", met)
-            elif name == "tie" and isinstance(value, Dense):
-                told |= {} if value.tie is None else {"tie": met[id(value.tie)]}
-            elif not _left_out(value, name):
-                own = type(value).__name__ not in _KNOWN
-                told[name] = _of_own(part, place, met) if own else _described(part, place, met)
-        return told
+        return _dataclass_described(value, place, met)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _dataclass_described(value: Any, place: str, met: dict[int, str]) -> dict[str, Any]:
+    """Return the type and the settings of a network, a layer or another dataclass; a shared layer by its first place."""
+    description: dict[str, Any] = {"type": type(value).__name__}
+    for name, part in settings_of(value).items():
+        if name == "layers" and isinstance(value, (Network, Residual)):
+            description[name] = [_placed(layer, f"{place}{i}", met) for i, layer in enumerate(value.layers)]
+        elif name == "activation" and isinstance(value, Dense) and not isinstance(part, Activation):
+            description[name] = _placed(part, f"{place}activation", met)
+        elif name == "tie" and isinstance(value, Dense):
+            description |= {} if value.tie is None else {"tie": met[id(value.tie)]}
+        elif not _left_out(value, name):
+            own = type(value).__name__ not in _KNOWN
+            description[name] = _of_own(part, place, met) if own else _described(part, place, met)
+    return description
 
 
 def _of_own(value: Any, place: str, met: dict[int, str]) -> Any:
@@ -121,14 +127,14 @@ class _Builder:
         settings = {
             name: self._setting(kind, name, value, place) for name, value in description.items() if name != "type"
         }
-        if kind == "Shared":
-            return self._at(settings.get("place"))
-        if kind == TUPLE:
-            return self._tuple(settings)
-        if kind == "CustomLoss":
-            return self.own.loss(settings)
-        if kind == "CustomActivation":
-            return self.own.activation(settings)
+        special: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "Shared": lambda given: self._at(given.get("place")),
+            TUPLE: self._tuple,
+            "CustomLoss": self.own.loss,
+            "CustomActivation": self.own.activation,
+        }
+        if isinstance(kind, str) and kind in special:
+            return special[kind](settings)
         if not isinstance(kind, str) or kind not in known:
             shown = repr(kind)[:60]
             raise ModelFileError(

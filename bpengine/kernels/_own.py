@@ -94,7 +94,9 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
         with NamedErrors(who, "forward"), scope:
             result = forward(xp, *given)
         loss, residual = _two(result, who)
-        loss = _like(xp, loss, (), y, who, "forward", "a loss", "Sum or average over all axes: xp.sum(...).")
+        loss = _like(
+            xp, loss, (), y, who=who, where="forward", what="a loss", hint="Sum or average over all axes: xp.sum(...)."
+        )
         return loss if left is None else left * loss, OwnLossResidual(residual, y, left)
 
     def back(xp: Namespace, residual: Any, dloss: Array) -> Array:
@@ -102,7 +104,16 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
         scope, (own, dloss) = lent(xp, (own, dloss))
         with NamedErrors(who, "backward"), scope:
             dy = backward(xp, own, dloss)
-        dy = _like(xp, dy, y.shape, y, who, "backward", "dy", "It has the shape of y, the network's outputs.")
+        dy = _like(
+            xp,
+            dy,
+            y.shape,
+            y,
+            who=who,
+            where="backward",
+            what="dy",
+            hint="It has the shape of y, the network's outputs.",
+        )
         return dy if left is None else left * dy
 
     def with_weights(xp: Namespace, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
@@ -142,13 +153,15 @@ def own_activation(name: str, forward: Function, backward: Function) -> Kernel:
         with NamedErrors(who, "forward"), scope:
             result = forward(xp, x)
         y, residual = _two(result, who)
-        return _like(xp, y, x.shape, x, who, "forward", "y", "An activation keeps the shape of its input."), residual
+        return _like(
+            xp, y, x.shape, x, who=who, where="forward", what="y", hint="An activation keeps the shape of its input."
+        ), residual
 
     def bwd(xp: Namespace, residual: Any, dy: Array) -> Array:
         scope, (residual, dy) = lent(xp, (residual, dy))
         with NamedErrors(who, "backward"), scope:
             dx = backward(xp, residual, dy)
-        return _like(xp, dx, dy.shape, dy, who, "backward", "dx", "It has the shape of dy.")
+        return _like(xp, dx, dy.shape, dy, who=who, where="backward", what="dx", hint="It has the shape of dy.")
 
     fwd.__name__, bwd.__name__ = f"{name}_fwd", f"{name}_bwd"
     return elementwise(name, fwd, bwd, flops=(0, 0), formula={}, source="one's own")
@@ -162,7 +175,7 @@ def _two(result: Any, who: str) -> tuple[Array, Any]:
 
 
 def _like(
-    xp: Namespace, value: Any, shape: tuple[int, ...], array: Array, who: str, where: str, what: str, hint: str
+    xp: Namespace, value: Any, shape: tuple[int, ...], array: Array, *, who: str, where: str, what: str, hint: str
 ) -> Array:
     """Return a result in the dtype of an array; raise ShapeError for one of another shape than it must have."""
     got = getattr(value, "shape", None)

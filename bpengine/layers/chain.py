@@ -170,7 +170,7 @@ def stages(layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x
         here, own = run.at(prefix + str(i)), local(params, str(i))
         kept = local(running, str(i)) if running else running
         y, residual, seen = run_forward(layer, ops.at(here.place), own, kept, x, here)
-        yield Stage(layer, own, kept, here, x, y, residual, seen)
+        yield Stage(layer=layer, params=own, running=kept, run=here, x=x, y=y, residual=residual, seen=seen)
         x = y
 
 

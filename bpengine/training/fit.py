@@ -88,6 +88,10 @@ class FitSettings:
             raise unknown("update", self.update, UPDATES)
         if self.clip_norm is not None:
             number(self.clip_norm, "fit", "clip_norm", low=0, above=True)
+        self._require_agreement()
+
+    def _require_agreement(self) -> None:
+        """Raise ConfigError for settings that exclude each other, and for validation data that are no pair."""
         if self.clip_norm is not None and self.update == "sequential":
             raise ConfigError(
                 "clip_norm requires all gradients at once; update='sequential' takes them one by one. Drop one."

@@ -60,15 +60,21 @@ def test_a_number_that_the_table_does_not_know_fails() -> None:
 
 def test_an_explanation_does_not_excuse_another_number() -> None:
     """What is explained is that the printed number differs from the reference, not that ours does."""
-    quantity = Quantity("q", 1.0, 1e-12, published=2.0, explained="A misprint.")
-    entry = Known("n", "s", "w", {}, {}, (quantity,), (), None)
+    quantity = Quantity(name="q", value=1.0, tolerance=1e-12, published=2.0, explained="A misprint.")
+    entry = Known(
+        name="n", source="s", summary="w", network={}, data={}, quantities=(quantity,), errata=(), reason=None
+    )
     verdicts = {value: judge(entry, "numpy", {"q": value}).rows[0].reproduced for value in (1.0, 2.0, 3.0)}
     assert verdicts == {1.0: "explained", 2.0: "no", 3.0: "no"}
 
 
 def test_a_reference_alone_does_not_make_a_published_number_reproduced() -> None:
-    quantity = Quantity("q", 1.0, 1e-12, published=2.0, tol_published=0.1)
-    (row,) = judge(Known("n", "s", "w", {}, {}, (quantity,), (), None), "numpy", {"q": 1.0}).rows
+    quantity = Quantity(name="q", value=1.0, tolerance=1e-12, published=2.0, tol_published=0.1)
+    (row,) = judge(
+        Known(name="n", source="s", summary="w", network={}, data={}, quantities=(quantity,), errata=(), reason=None),
+        "numpy",
+        {"q": 1.0},
+    ).rows
     assert (row.reproduced, row.difference, row.tolerance) == ("no", 1.0, 0.1)
 
 

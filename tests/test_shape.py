@@ -1,0 +1,58 @@
+"""The shape of the code: one name for one thing, packages that can be looked over, calls that say what they pass."""
+
+from __future__ import annotations
+
+from tests import shape
+
+FILES = shape.trees()
+
+# One file name in two packages is one concept in two rooms: a layer and its kernel, a command and what it calls.
+SAME_CONCEPT = {
+    "accumulate.py": "the kernel that adds gradients of batches; the sum over all paths of the chain rule",
+    "backend.py": "the interface, and each backend's own",
+    "class_names.py": "of data sets, and how the command line reads them",
+    "compare.py": "the comparison of backends and its command",
+    "dense.py": "kernel and layer",
+    "dropout.py": "kernel and layer",
+    "elements.py": "of an array, and of a graph",
+    "expressions.py": "each compiler's code of an operation",
+    "figure.py": "of the benchmark, and of the command explain",
+    "graph.py": "the computational graph, and the example that builds one",
+    "inputs.py": "gradients with respect to inputs, and the benchmark's inputs",
+    "network.py": "a network, and its figure",
+    "nonfinite.py": "the first number of a step that is not finite, while training and in a trace",
+    "ops.py": "the bound kernels, and those that note kinks",
+    "options.py": "of data sets, and of the command explain",
+    "own.py": "of a user's own: layers, and what model files hold of them",
+    "result.py": "of an example, and what the results of explain share",
+    "rows.py": "of a batch: as a fit takes them, for derivatives, and the CUDA code that works row by row",
+    "step.py": "a training step, and the step function",
+    "sweep.py": "a sweep and its figure",
+    "target.py": "what a compiler answers, and each compiler's answers",
+    "text.py": "of an explanation, and of model files",
+    "update.py": "of a parameter, as it is trained and as it is explained",
+    "views.py": "ways to look at an array, and at a step",
+}
+
+
+def test_a_class_name_stands_once() -> None:
+    assert {name for name, times in shape.class_names(FILES).items() if times > 1} == set()
+
+
+def test_a_file_name_stands_twice_only_for_one_concept_in_two_packages() -> None:
+    assert {name for name, times in shape.file_names().items() if times > 1} == set(SAME_CONCEPT)
+
+
+def test_a_package_can_be_looked_over() -> None:
+    assert shape.crowded() == {}
+
+
+def test_a_call_of_many_values_names_them() -> None:
+    assert shape.positional_calls(FILES) == []
+
+
+def test_the_numbers_of_the_report_come_from_the_sources() -> None:
+    comments, lines = shape.comment_lines()
+    assert 0 < comments < lines
+    assert len(shape.functions(FILES)) > len(FILES)
+    assert shape.route(lambda: None) == (0, 0)
