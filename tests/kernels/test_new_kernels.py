@@ -5,6 +5,7 @@ Here for activations, of the kind that is added most: training in compiled epoch
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -82,12 +83,23 @@ def test_the_check_finds_its_gradients_right(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "ends"), [("hard_sigmoid", (-3, 3)), ("hard_tanh", (-1, 1)), ("relu6", (0, 6))])
-def test_at_both_kinks_the_stated_derivative_is_right_and_another_one_wrong(name: str, ends: Any, jax: Any) -> None:
-    """Each kink by itself: the derivative is taken from the left at the lower one, from the right at the upper one."""
-    x = np.array([[*ends, 0.5], [ends[1], ends[0], 0.25]], float)
-    report = bp.check_gradients(KERNELS[name], [x])
+def test_at_each_of_two_kinks_the_stated_derivative_is_right_and_another_one_wrong(
+    name: str, ends: Any, jax: Any
+) -> None:
+    """The derivative is taken from the left at the lower kink, from the right at the upper one."""
+    (low, high), row = ends, KERNELS[name]
+    x = np.array([[low, high, 0.5], [high, low, 0.25]], float)
+    report = bp.check_gradients(row, [x])
     assert report.passed, str(report)
     assert report.kinks.exact == 4
+    line = replace(row, forward=lambda xp, x: (xp.minimum(xp.maximum(x, low), high), x))  # autodiff takes 1/2 at both
+    for inside, right in (
+        (lambda x: (x > low) & (x < high), True),
+        (lambda x: (x >= low) & (x < high), False),
+        (lambda x: (x > low) & (x <= high), False),
+    ):
+        taken = replace(line, backward=lambda xp, x, dy, inside=inside: dy * xp.astype(inside(x), dy.dtype))
+        assert bp.check_gradients(taken, [x]).passed == right
 
 
 @EVERY
