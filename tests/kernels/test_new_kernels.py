@@ -62,6 +62,7 @@ def model(name: str) -> bp.Model:
     return trained(name, Eager("float64"))[0]
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @EVERY
 def test_it_trains_and_compiled_from_the_first_step_on_it_has_the_same_bits(name: str, dtype: str) -> None:
@@ -75,6 +76,7 @@ def test_it_trains_and_compiled_from_the_first_step_on_it_has_the_same_bits(name
         np.testing.assert_array_equal(compiled.parameters[parameter], value, strict=True)
 
 
+@pytest.mark.thorough(keep=2)
 @EVERY
 def test_the_check_finds_its_gradients_right(name: str) -> None:
     x, y = rows()
@@ -82,6 +84,7 @@ def test_the_check_finds_its_gradients_right(name: str) -> None:
     assert report.passed, str(report)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("name", "ends"), [("hard_sigmoid", (-3, 3)), ("hard_tanh", (-1, 1)), ("relu6", (0, 6))])
 def test_at_each_of_two_kinks_the_stated_derivative_is_right_and_another_one_wrong(
     name: str, ends: Any, jax: Any
@@ -102,6 +105,7 @@ def test_at_each_of_two_kinks_the_stated_derivative_is_right_and_another_one_wro
         assert bp.check_gradients(taken, [x]).passed == right
 
 
+@pytest.mark.thorough(keep=3)
 @EVERY
 def test_a_unit_is_explained_in_both_languages(name: str) -> None:
     x, y = rows()
@@ -117,6 +121,7 @@ def test_a_unit_is_explained_in_both_languages(name: str) -> None:
     assert slopes == [alone] * 5 + [True] * 4 + [alone] * 4 + [True] * 3
 
 
+@pytest.mark.thorough(keep=3)
 @EVERY
 def test_a_receipt_of_a_step_is_verified(name: str) -> None:
     x, y = rows()
@@ -126,6 +131,7 @@ def test_a_receipt_of_a_step_is_verified(name: str) -> None:
     assert sum(f'"{name}_bwd"' in line or f'"{name}"' in line for line in lines) == 2
 
 
+@pytest.mark.thorough(keep=3)
 @EVERY
 def test_a_page_a_graph_and_a_figure_are_made(name: str) -> None:
     x, y = rows()
