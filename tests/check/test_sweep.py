@@ -57,7 +57,7 @@ def test_a_perfect_fit_is_one(jax: Any) -> None:
 
 
 def test_what_fails_or_breaks_down_is_an_alarm() -> None:
-    samples = sweep.draw(40, 0)
+    samples = sweep.draw(160, 0)
     sample = next(s for s in samples if "relu" in {layer.activation.name for layer in s.network.layers[-1:]})
     found = sweep.network(sample, backend(RELU), "float64")
     assert "relu_bwd" in str(found.wrong)

@@ -51,17 +51,22 @@ class Case:
         if "target" in arrays and self.kernel.target == "values":
             arrays["target"] = arrays["target"] + arrays["y"]  # away from a kink at y = target
         if self.kernel.kind == "activation":
-            arrays["x"] = self._off_kinks(arrays["x"])
+            arrays["x"] = self._around_kinks(arrays["x"])
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
 
-    def _off_kinks(self, x: Any) -> Any:
-        """Move what is near a kink that the row states a little further away from it."""
-        found = self.kernel.kink_at(np, x, **self.options) if self.kernel.kink_at else []
-        for _, distance in found if isinstance(found, list) else [found]:
+    def _around_kinks(self, x: Any) -> Any:
+        """Stretch x until it reaches beyond every kink that the row states, and move what is near one away from it."""
+        farthest = max((float(abs(distance[0])) for distance in self._distances(np.zeros(1, x.dtype))), default=0.0)
+        x = x * x.dtype.type(max(1.0, farthest))
+        for distance in self._distances(x):
             x = x + np.where(np.abs(distance) < AWAY, np.copysign(AWAY, distance), 0.0).astype(x.dtype)
         return x
+
+    def _distances(self, x: Any) -> list[Any]:
+        found = self.kernel.kink_at(np, x, **self.options) if self.kernel.kink_at else []
+        return [distance for _, distance in (found if isinstance(found, list) else [found])]
 
 
 def sample(rng: np.random.Generator, domain: str, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -5,6 +5,7 @@ Here for activations, of the kind that is added most: training in compiled epoch
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -61,6 +62,7 @@ def model(name: str) -> bp.Model:
     return trained(name, Eager("float64"))[0]
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @EVERY
 def test_it_trains_and_compiled_from_the_first_step_on_it_has_the_same_bits(name: str, dtype: str) -> None:
@@ -74,6 +76,7 @@ def test_it_trains_and_compiled_from_the_first_step_on_it_has_the_same_bits(name
         np.testing.assert_array_equal(compiled.parameters[parameter], value, strict=True)
 
 
+@pytest.mark.thorough(keep=2)
 @EVERY
 def test_the_check_finds_its_gradients_right(name: str) -> None:
     x, y = rows()
@@ -81,15 +84,28 @@ def test_the_check_finds_its_gradients_right(name: str) -> None:
     assert report.passed, str(report)
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("name", "ends"), [("hard_sigmoid", (-3, 3)), ("hard_tanh", (-1, 1)), ("relu6", (0, 6))])
-def test_at_both_kinks_the_stated_derivative_is_right_and_another_one_wrong(name: str, ends: Any, jax: Any) -> None:
-    """Each kink by itself: the derivative is taken from the left at the lower one, from the right at the upper one."""
-    x = np.array([[*ends, 0.5], [ends[1], ends[0], 0.25]], float)
-    report = bp.check_gradients(KERNELS[name], [x])
+def test_at_each_of_two_kinks_the_stated_derivative_is_right_and_another_one_wrong(
+    name: str, ends: Any, jax: Any
+) -> None:
+    """The derivative is taken from the left at the lower kink, from the right at the upper one."""
+    (low, high), row = ends, KERNELS[name]
+    x = np.array([[low, high, 0.5], [high, low, 0.25]], float)
+    report = bp.check_gradients(row, [x])
     assert report.passed, str(report)
     assert report.kinks.exact == 4
+    line = replace(row, forward=lambda xp, x: (xp.minimum(xp.maximum(x, low), high), x))  # autodiff takes 1/2 at both
+    for inside, right in (
+        (lambda x: (x > low) & (x < high), True),
+        (lambda x: (x >= low) & (x < high), False),
+        (lambda x: (x > low) & (x <= high), False),
+    ):
+        taken = replace(line, backward=lambda xp, x, dy, inside=inside: dy * xp.astype(inside(x), dy.dtype))
+        assert bp.check_gradients(taken, [x]).passed == right
 
 
+@pytest.mark.thorough(keep=3)
 @EVERY
 def test_a_unit_is_explained_in_both_languages(name: str) -> None:
     x, y = rows()
@@ -105,6 +121,7 @@ def test_a_unit_is_explained_in_both_languages(name: str) -> None:
     assert slopes == [alone] * 5 + [True] * 4 + [alone] * 4 + [True] * 3
 
 
+@pytest.mark.thorough(keep=3)
 @EVERY
 def test_a_receipt_of_a_step_is_verified(name: str) -> None:
     x, y = rows()
@@ -114,6 +131,7 @@ def test_a_receipt_of_a_step_is_verified(name: str) -> None:
     assert sum(f'"{name}_bwd"' in line or f'"{name}"' in line for line in lines) == 2
 
 
+@pytest.mark.thorough(keep=3)
 @EVERY
 def test_a_page_a_graph_and_a_figure_are_made(name: str) -> None:
     x, y = rows()

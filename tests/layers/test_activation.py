@@ -67,3 +67,12 @@ def test_an_option_that_is_no_number_is_refused(alpha: Any) -> None:
 def test_an_activation_is_a_value() -> None:
     assert bp.Activation("elu", alpha=0.5) == bp.Activation("elu", alpha=0.5) != bp.Activation("elu", alpha=0.6)
     assert hash(bp.Activation("elu", alpha=0.5)) == hash(bp.Activation("elu", alpha=0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "alpha", "limit"), [("celu", 0.0, "above 0"), ("celu", -1.0, "above 0"), ("elu", -0.5, "of at least 0")]
+)
+def test_an_option_out_of_its_range_is_refused(name: str, alpha: float, limit: str) -> None:
+    with pytest.raises(bp.ConfigError, match=f"activation '{name}' requires alpha {limit}, got {alpha:g}"):
+        bp.Activation(name, alpha=alpha)
+    assert bp.Activation("elu", alpha=0.0).options == {"alpha": 0.0}
