@@ -53,7 +53,8 @@ class BatchNorm(_Normalization):
 
     momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
     Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
-    batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance. With
+    batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance. What trains
+    nothing (a gradient, a trace, a check) takes one row as well: its dx is 0 then. With
     `fit(freeze="0.*")` the layer's gamma, beta and statistics all stay as they are, and it normalises by the statistics.
     Rows count in them by the weights that `fit` is given: a row of weight 0 is left out, one of 2 is there twice; a batch
     of which fewer than two rows count leaves the running statistics as they are. Source: Ioffe, Szegedy, ICML 2015.
