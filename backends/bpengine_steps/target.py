@@ -9,24 +9,27 @@ from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
 
 
 class Target(Protocol):
-    """Answers about single nodes and groups; what follows from them for a step is worked out here, once for all targets.
-
-    `two_stage_sums`: sums over rows are taken by many blocks at once, as "partial" and "finish". `resident`: state, rows and
-    constants lie in the plan's own memory (a device's), else in arrays of their own. `reuses_operands`: a pass may write a
-    result over an operand of the same form that nothing reads later. `alignment`: of places in memory, in bytes. `queues`: 2
-    where a product may run beside other calls.
-    """
+    """Answers about single nodes and groups; what follows from them for a step is worked out here, once for all targets."""
 
     @property
-    def two_stage_sums(self) -> bool: ...  # noqa: D102 - see above
+    def two_stage_sums(self) -> bool:
+        """Whether sums over rows are taken by many blocks at once, as "partial" and "finish"."""
+
     @property
-    def resident(self) -> bool: ...  # noqa: D102
+    def resident(self) -> bool:
+        """Whether state, rows and constants lie in the plan's own memory (a device's), or in arrays of their own."""
+
     @property
-    def reuses_operands(self) -> bool: ...  # noqa: D102
+    def reuses_operands(self) -> bool:
+        """Whether a pass may write a result over an operand of the same form that nothing reads later."""
+
     @property
-    def alignment(self) -> int: ...  # noqa: D102
+    def alignment(self) -> int:
+        """The alignment of places in memory, in bytes."""
+
     @property
-    def queues(self) -> int: ...  # noqa: D102
+    def queues(self) -> int:
+        """The number of queues of calls: 2 where a product may run beside other calls."""
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Return what stands for a recorded `node` in `graph`, made of these inputs; None for the same operation."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,11 @@ from bpengine.check.tolerance.stochastic_rounding import DRAWS, deviations, mach
 from bpengine.errors import NonFiniteError
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
+from bpengine.trained import TrainedNetwork
 
 
 def check_model_gradients(
-    model: Any,
+    model: TrainedNetwork,
     point: NetworkPoint,
     problem: Problem,
     kinks: list[Kink],

@@ -18,6 +18,7 @@ from bpengine.explain.trace.nonfinite import NonFiniteValue
 from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.output.json_values import json_object
+from bpengine.trained import TrainedNetwork
 
 THRESHOLD = 0.5
 
@@ -74,7 +75,9 @@ class ForwardPass(ExplainResult):
         )
 
 
-def forward(model: Any, x: Any, y: Any, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:
+def forward(
+    model: TrainedNetwork, x: Any, y: Any, *, sample: int | None = None, threshold: float = THRESHOLD
+) -> ForwardPass:
     """Write out the forward pass of a training step, for all rows or one of them, with the verdict on each.
 
     An output that is a probability, alone or of several yes-or-no outputs, goes through a step function at `threshold`;

@@ -60,6 +60,7 @@ class NetworkCheck(SubjectCheck):
         """Compare the model's own gradients; at the perturbed point its loss need not be finite."""
         reference = oracles.reference or oracles.hand
         from_oracles = problem, oracles.kinks, reference, oracles.reference_rounding
+        assert self.model is not None
         if problem is self.problem:
             return check_model_gradients(self.model, self.start, *from_oracles)
         moved: Any = copy.copy(self.model)

@@ -21,10 +21,18 @@ from bpengine.explain.lookup import Element, check_row, element_name, find_eleme
 from bpengine.explain.terms.dataflow import Dataflow, Use
 from bpengine.explain.terms.exact import exact_sum
 from bpengine.explain.trace.trace import Trace
+from bpengine.trained import TrainedNetwork
 
 
 def paths(
-    model: Any, x: Any, y: Any, name: str, *, sample: int | None = None, largest: int = 10, weights: Any = None
+    model: TrainedNetwork,
+    x: Any,
+    y: Any,
+    name: str,
+    *,
+    sample: int | None = None,
+    largest: int = 10,
+    weights: Any = None,
 ) -> Paths:
     """Return the chain rule of one parameter, "0.weight[2,1]": the paths from the loss to it with the largest products.
 

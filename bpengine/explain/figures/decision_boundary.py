@@ -14,6 +14,7 @@ from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
 from bpengine.streams import stream
+from bpengine.trained import TrainedNetwork
 from bpengine.training.rows import check_rows, classes_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ CLASSES = ((canvas.BLUE, "o"), (canvas.VERMILION, "s"), (canvas.GREEN, "^"), (ca
 
 
 def decision_boundary(
-    model: Any,
+    model: TrainedNetwork,
     x: Any,
     y: Any,
     *,
@@ -67,7 +68,7 @@ def decision_boundary(
     return figure
 
 
-def _predict(model: Any, x: HostArray) -> HostArray:
+def _predict(model: TrainedNetwork, x: HostArray) -> HostArray:
     with np.errstate(all="ignore"):
         return np.asarray(model.predict(x), dtype=float)
 
@@ -78,7 +79,7 @@ def _verdicts(output: HostArray, threshold: float) -> HostArray:
     return np.where(np.isnan(output).any(axis=1), -1, chosen)
 
 
-def _labels(model: Any, target: HostArray, threshold: float) -> tuple[HostArray, list[str]]:
+def _labels(model: TrainedNetwork, target: HostArray, threshold: float) -> tuple[HostArray, list[str]]:
     """Return the rows' class numbers, and the classes' names."""
     given = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
     if model.network.outputs > 1:

@@ -16,6 +16,7 @@ from bpengine.explain.figures.sweep import sweep
 from bpengine.explain.gradient_flow.sensitivity import sensitivity
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.sweep import sweep as swept
+from bpengine.trained import TrainedNetwork
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ POINTS = 101  # of a sweep for which no values are given
 
 def draw(
     kind: str,
-    model: Any,
+    model: TrainedNetwork,
     x: Any,
     y: Any,
     *,
@@ -58,7 +59,7 @@ def draw(
     return (decision_boundary if kind == "boundary" else fitted_curve)(model, x, y, lang=lang)
 
 
-def around(model: Any, parameter: str) -> np.ndarray:
+def around(model: TrainedNetwork, parameter: str) -> np.ndarray:
     """Return values on both sides of the one that a parameter has."""
     name, index = find_element(model.parameters, parameter)
     here = float(model.parameters[name][index])

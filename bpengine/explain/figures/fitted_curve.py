@@ -13,6 +13,7 @@ from bpengine.explain.figures import canvas
 from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
+from bpengine.trained import TrainedNetwork
 from bpengine.training.rows import check_rows
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ OTHERS = ((canvas.BLUE, (0, (6, 2))), (canvas.VERMILION, (0, (6, 2, 1, 2))), (ca
 
 
 def fitted_curve(
-    model: Any,
+    model: TrainedNetwork,
     x: Any,
     y: Any,
     *,
@@ -65,18 +66,19 @@ def fitted_curve(
     return figure
 
 
-def _finite_predict(model: Any, values: HostArray) -> HostArray:
+def _finite_predict(model: TrainedNetwork, values: HostArray) -> HostArray:
     """Return the predictions for values (n,), without a warning where they overflow."""
     with np.errstate(all="ignore"):
         return np.asarray(model.predict(values[:, np.newaxis]), dtype=float)
 
 
 def _others(
-    axes: Axes, model: Any, grid: HostArray, also: Mapping[str, Mapping[str, Any]], translate: Translate
+    axes: Axes, model: TrainedNetwork, grid: HostArray, also: Mapping[str, Mapping[str, Any]], translate: Translate
 ) -> None:
     """Draw the curves of other parameters, thinner."""
-    other = model.to(model.backend) if also else model
-    kept = other.parameters
+    if not also:
+        return
+    other, kept = model.to(model.backend), model.parameters
     for (name, values), (colour, line) in zip(also.items(), OTHERS, strict=False):
         other.parameters = {**kept, **values}
         label = translate("predicted_with", name=name)

@@ -20,6 +20,7 @@ from bpengine.explain.units.explain import explain_trace
 from bpengine.explain.units.labels import family_of
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
+from bpengine.trained import TrainedNetwork
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ CHARACTERS = 8.6  # of the largest text, on an inch
 
 
 def network(
-    model: Any,
+    model: TrainedNetwork,
     x: Any,
     y: Any,
     *,

@@ -28,6 +28,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_number, indented_table
 from bpengine.layers.layer import HostArrays
 from bpengine.output.json_values import json_object
+from bpengine.trained import TrainedNetwork
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Sensitivity(ExplainResult):
         return "\n".join(_lines(self, translator_for(lang), largest))
 
 
-def sensitivity(model: Any, x: Any, y: Any, *, weights: Any = None) -> Sensitivity:
+def sensitivity(model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None) -> Sensitivity:
     """Return how much each parameter of a model moves the loss on x, y, and what stands in the gradient's way.
 
     A unit is dead when f'(z) is 0 in every row: nothing reaches its weights. It is saturated when f'(z) stays below 5 % of

@@ -14,11 +14,14 @@ from bpengine.explain.result import translator_for
 from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_number
 from bpengine.ops import Call
+from bpengine.trained import TrainedNetwork
 
 SMALL = 9  # arrays of so many numbers are shown with their values
 
 
-def graph(model: Any, x: Any, y: Any, *, weights: Any = None, update: bool = False, lang: str = "en") -> Graph:
+def graph(
+    model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None, update: bool = False, lang: str = "en"
+) -> Graph:
     """Return the computational graph of a training step, with `update` also that of the parameters' update.
 
     lang: "en" or "pt", of the words in it; formulas and the names of kernels and parameters stay as they are.

@@ -18,6 +18,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import LANGUAGES
 from bpengine.kernels import KERNELS
 from bpengine.ops import known
+from bpengine.trained import TrainedNetwork
 from bpengine.training.fit import FitSettings
 from bpengine.training.optimizers import Optimizer, make_optimizer
 
@@ -28,7 +29,7 @@ BYTES_OF_A_NUMBER = 8 * 4 / 3  # float64 in base64
 
 
 def page(
-    model: Any,
+    model: TrainedNetwork,
     x: Any,
     y: Any,
     weights: Any = None,
@@ -117,7 +118,7 @@ def _targets(trace: Trace, rows: Sequence[int], outputs: list[str] | None) -> li
     return [[f"{value:.10g}" for value in row] for row in told.reshape(len(told), -1)]
 
 
-def _about(trace: Trace, model: Any, steps: int) -> dict[str, Any]:
+def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
     loss, rule = trace.network.loss, KERNELS[trace.optimizer.kernel]
     settings = ", ".join(f"{name} {value:g}" for name, value in trace.optimizer.options().items())
     return {

@@ -12,6 +12,7 @@ from bpengine.errors import ConfigError
 from bpengine.explain.lookup import Element, find_element
 from bpengine.explain.trace.steps import require_target
 from bpengine.streams import dropout_counter
+from bpengine.trained import TrainedNetwork
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.rows import Rows, check_rows
 
@@ -20,7 +21,7 @@ from bpengine.training.rows import Rows, check_rows
 class LossFunction:
     """The loss of a model with some numbers of its parameters moved: at(point) -> (loss, its slope in each)."""
 
-    model: Any
+    model: TrainedNetwork
     rows: Rows
     elements: tuple[Element, ...]
     evaluator: Evaluator
@@ -45,7 +46,7 @@ class LossFunction:
         return tuple(float(self.model.parameters[name][index]) for name, index in self.elements)
 
 
-def loss_function(model: Any, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> LossFunction:
+def loss_function(model: TrainedNetwork, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> LossFunction:
     """Return the loss on x, y as a function of the named numbers, in training mode with the first step's dropout masks."""
     require_target(y)
     elements = tuple(find_element(model.parameters, name) for name in names)

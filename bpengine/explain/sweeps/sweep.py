@@ -16,6 +16,7 @@ from bpengine.explain.sweeps.loss_function import loss_function
 from bpengine.explain.sweeps.trajectory import Descent, Walk, descent_of
 from bpengine.i18n.translate import Translate, format_number, indented_table, translated_rule
 from bpengine.output.json_values import json_object
+from bpengine.trained import TrainedNetwork
 from bpengine.training.history import History
 
 
@@ -66,7 +67,7 @@ class Sweep(ExplainResult):
 
 
 def sweep(
-    model: Any,
+    model: TrainedNetwork,
     x: Any,
     y: Any,
     parameter: str | Sequence[str],

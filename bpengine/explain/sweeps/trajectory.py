@@ -12,6 +12,7 @@ import numpy as np
 from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
+from bpengine.trained import TrainedNetwork
 from bpengine.training.history import Epoch, History
 
 CLOSE = 1e-3  # a loss that differs by more than this share is another one: another batch, another parameter
@@ -54,7 +55,7 @@ class Walk:
     batch, for the points to be the steps of the descent.
     """
 
-    model: Any
+    model: TrainedNetwork
     parameters: str | Sequence[str]
     visited: list[tuple[float, ...]] = field(default_factory=list)
 
@@ -63,7 +64,7 @@ class Walk:
         self.elements = tuple(find_element(self.model.parameters, name) for name in self.names)
         self(self.model, None)
 
-    def __call__(self, model: Any, epoch: Epoch | None) -> None:
+    def __call__(self, model: TrainedNetwork, epoch: Epoch | None) -> None:
         """Note the values."""
         here = model.parameters
         self.visited.append(tuple(float(here[name][index]) for name, index in self.elements))

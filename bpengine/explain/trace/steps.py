@@ -17,13 +17,14 @@ from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
+from bpengine.trained import TrainedNetwork
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.rows import check_rows
 from bpengine.training.step import StepPlan, init_state, make_step
 
 
 def trace_steps(
-    model: Any, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd", steps: int
+    model: TrainedNetwork, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd", steps: int
 ) -> Iterator[Trace]:
     """Return the traces of the steps that a model's first `fit(x, y, optimizer=..., steps=...)` on the full batch takes.
 

@@ -17,13 +17,14 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.explain.units.update import update_of
+from bpengine.trained import TrainedNetwork
 from bpengine.training.optimizers import Optimizer
 
 Pick = tuple[Any, ...]  # the place in an array of a unit's own parameters
 
 
 def explain(
-    model: Any,
+    model: TrainedNetwork,
     x: Any,
     y: Any = None,
     *,
