@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-from bpengine.errors import ConfigError, unknown
+from bpengine.errors import unknown
 from bpengine.i18n.translate import LANGUAGES, Translate, translator
+from bpengine.output.frames import data_frame
 
 
 def translator_for(lang: str, more: Mapping[str, tuple[str, str]] | None = None) -> Translate:
@@ -40,12 +39,7 @@ class ExplainResult(ABC):
 
     def to_frame(self) -> Any:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        if find_spec("pandas") is None:
-            raise ConfigError(
-                f"{type(self).__name__}.to_frame requires pandas, which is not installed. Install it with: "
-                "pip install pandas, or take to_rows(), a list of dicts."
-            )
-        return import_module("pandas").DataFrame(self.to_rows())
+        return data_frame(self.to_rows(), type(self).__name__)
 
     def __str__(self) -> str:
         return self.text()

@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.output.frames import data_frame
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,14 @@ class History:
         return f"History({self.steps} steps, {len(self.epochs)} epochs{last}, stopped by: {self.stopped_by or 'nothing yet'})"
 
     def rows(self) -> list[dict[str, Any]]:
+        """Return `to_rows()`, which had this name before."""
+        return self.to_rows()
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(self.to_rows(), "History")
+
+    def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per step, ready for a table."""
         sizes = self.step_size if self.step_size is not None else [None] * self.steps
         zipped = zip(self.loss, self.learning_rate, sizes, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from bpengine.output.frames import data_frame
 from bpengine.text_table import text_table
 
 
@@ -41,6 +42,14 @@ class PrintableReport(ABC):
     def table(self) -> str:
         """Return the table as plain text."""
         return "\n".join(text_table(self.heads, self.rows()))
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per row of the table, by its heads."""
+        return [dict(zip(self.heads, row, strict=True)) for row in self.rows()]
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(self.to_rows(), type(self).__name__)
 
     def __str__(self) -> str:
         parts = [[self.verdict()], self.findings(), [self.table()], [f"{name}: {text}" for name, text in self.notes()]]
