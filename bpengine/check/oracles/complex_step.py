@@ -24,7 +24,7 @@ def obstacle(problem: Problem) -> str | None:
     if not_analytic:
         return f"not complex differentiable as written: {', '.join(not_analytic)}"
     if problem.foreign:
-        return f"{problem.foreign} is not the engine's own: nobody has vouched that it is complex differentiable"
+        return f"{problem.foreign} is not the engine's own: skipped, not declared complex-differentiable"
     return None
 
 
