@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 SOURCES = [p for part in ("bpengine", "backends") for p in sorted((ROOT / part).rglob("*.py"))]
 SIBLINGS = ("figures", "examples", "peers", "benchmark", "training")  # files of one kind: up to 16 of them
+OWN = (str(ROOT / "bpengine"), str(ROOT / "backends"))
 MANY, FEW = 16, 12
 POSITIONAL = 7
 
@@ -95,11 +96,11 @@ def route(run: Callable[[], Any]) -> tuple[int, int]:
 
     def look(frame: Any, event: str, _: Any) -> None:
         name = frame.f_code.co_filename
-        if event != "call" or not name.startswith(str(ROOT)) or name.startswith(str(ROOT / "tests")):
+        if event != "call" or not name.startswith(OWN):
             return
         seen.add(name)
         before = frame.f_back.f_code.co_filename if frame.f_back else name
-        if before != name and before.startswith(str(ROOT)):
+        if before != name and before.startswith(OWN):
             moves.add((before, name))
 
     sys.setprofile(look)
