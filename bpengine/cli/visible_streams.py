@@ -42,12 +42,12 @@ class Guard(io.TextIOBase):
     rich_proxied_file = own  # where rich writes its colours and bars
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
+    def encoding(self) -> str:  # type: ignore[override] # typeshed: an attribute
         """The encoding of the underlying stream."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     @property
-    def errors(self) -> str:  # type: ignore[override]
+    def errors(self) -> str:  # type: ignore[override] # typeshed: an attribute
         """The error handler of the underlying stream; it is never needed."""
         return getattr(self._stream, "errors", None) or "strict"
 

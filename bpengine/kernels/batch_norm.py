@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from bpengine.kernels._formulas import normalized
 from bpengine.kernels._functions import row_mean, row_shares, row_sum, shared_mean
-from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Names, Namespace
+from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Names, Namespace
+from bpengine.kernels._terms import normalized_terms
 
 
 class BatchNormResidual(NamedTuple):
@@ -66,22 +67,6 @@ def _local_derivatives(xp: Namespace, res: BatchNormResidual, y: Array) -> list[
     ]
 
 
-def _forward_terms(
-    xp: Namespace,
-    res: BatchNormResidual,
-    unit: int,
-    x: Array,
-    gamma: Array,
-    beta: Array,
-    *rest: Array,
-    **options: float,
-) -> ForwardTerms:
-    """Return one unit's output as a sum: the normalized input times gamma, and beta."""
-    normalized = res.x_hat[:, unit : unit + 1]
-    left = xp.concat((normalized, xp.ones_like(normalized)), axis=1)
-    return ForwardTerms(left, xp.stack((gamma[unit], beta[unit])), ("input", "bias"), (unit, unit))
-
-
 def _formula_names(xp: Namespace, names: Names) -> Names:
     """Return each row's share in the statistics, and these; where all weights are 0, all rows have the same."""
     x, weights = names["x"], names.get("weights")
@@ -113,7 +98,7 @@ KERNEL = Kernel(
     family="batch normalization",
     local_derivatives=_local_derivatives,
     parameter_factors=lambda xp, res: {"gamma": res.x_hat, "beta": None},
-    forward_terms=_forward_terms,
+    forward_terms=lambda xp, res, unit, x, gamma, beta, *_, **__: normalized_terms(xp, res.x_hat, unit, gamma, beta),
     saved_statistics=("mean", "variance", "inverse_std", "x_hat"),
     formula_names=_formula_names,
 )

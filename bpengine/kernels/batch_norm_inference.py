@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._functions import row_sum
-from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._terms import normalized_terms
 
 
 class BatchNormInferenceResidual(NamedTuple):
@@ -55,22 +56,6 @@ def _local_derivatives(xp: Namespace, res: BatchNormInferenceResidual, y: Array)
     return [LocalDerivative("element", xp.ones_like(y) * (res.gamma * res.inverse_std))]
 
 
-def _forward_terms(
-    xp: Namespace,
-    res: BatchNormInferenceResidual,
-    unit: int,
-    x: Array,
-    gamma: Array,
-    beta: Array,
-    *rest: Array,
-    **options: float,
-) -> ForwardTerms:
-    """Return one unit's output as a sum: the normalized input times gamma, and beta."""
-    normalized = (res.centred * res.inverse_std)[:, unit : unit + 1]
-    left = xp.concat((normalized, xp.ones_like(normalized)), axis=1)
-    return ForwardTerms(left, xp.stack((gamma[unit], beta[unit])), ("input", "bias"), (unit, unit))
-
-
 KERNEL = Kernel(
     name="batch_norm_inference",
     kind="layer",
@@ -100,5 +85,7 @@ KERNEL = Kernel(
     family="batch normalization",
     local_derivatives=_local_derivatives,
     parameter_factors=lambda xp, res: {"gamma": res.centred * res.inverse_std, "beta": None},
-    forward_terms=_forward_terms,
+    forward_terms=lambda xp, res, unit, x, gamma, beta, *_, **__: normalized_terms(
+        xp, res.centred * res.inverse_std, unit, gamma, beta
+    ),
 )

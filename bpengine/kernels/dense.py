@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._functions import row_product, row_sum
-from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._terms import linear_terms
 
 
 class DenseResidual(NamedTuple):
@@ -50,14 +51,6 @@ def dense_bwd_per_row(
     return dx, res.x[:, :, None] * dy[:, None, :], dy
 
 
-def _forward_terms(xp: Namespace, res: DenseResidual, unit: int, x: Array, w: Array, b: Array) -> ForwardTerms:
-    """Return x w + b of one unit as a sum: the inputs times its weights, and its bias."""
-    n = x.shape[1]
-    left = xp.concat((x, xp.ones_like(x[:, :1])), axis=1)
-    right = xp.concat((w[:, unit], b[unit : unit + 1]))
-    return ForwardTerms(left, right, ("input",) * n + ("bias",), tuple(range(n + 1)))
-
-
 KERNEL = Kernel(
     name="dense",
     kind="layer",
@@ -73,5 +66,5 @@ KERNEL = Kernel(
     family="linear",
     local_derivatives=lambda xp, res, y: [LocalDerivative("units", res.w)],
     parameter_factors=lambda xp, res: {"w": res.x, "b": None},
-    forward_terms=_forward_terms,
+    forward_terms=lambda xp, res, unit, x, w, b: linear_terms(xp, x, w[:, unit], b[unit : unit + 1]),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._functions import row_product
-from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._terms import linear_terms
 
 
 class DenseNoBiasResidual(NamedTuple):
@@ -49,12 +50,6 @@ def dense_no_bias_bwd_per_row(
     return dx, res.x[:, :, None] * dy[:, None, :]
 
 
-def _forward_terms(xp: Namespace, res: DenseNoBiasResidual, unit: int, x: Array, w: Array) -> ForwardTerms:
-    """Return x w of one unit as a sum: the inputs times its weights."""
-    n = x.shape[1]
-    return ForwardTerms(x, w[:, unit], ("input",) * n, tuple(range(n)))
-
-
 KERNEL = Kernel(
     name="dense_no_bias",
     kind="layer",
@@ -70,5 +65,5 @@ KERNEL = Kernel(
     family="linear",
     local_derivatives=lambda xp, res, y: [LocalDerivative("units", res.w)],
     parameter_factors=lambda xp, res: {"w": res.x},
-    forward_terms=_forward_terms,
+    forward_terms=lambda xp, res, unit, x, w: linear_terms(xp, x, w[:, unit]),
 )

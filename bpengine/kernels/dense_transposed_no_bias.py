@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._functions import row_product
-from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
+from bpengine.kernels._terms import linear_terms
 
 
 class DenseTransposedNoBiasResidual(NamedTuple):
@@ -50,12 +51,6 @@ def dense_transposed_no_bias_bwd_per_row(
     return dx, dy[:, :, None] * res.x[:, None, :]
 
 
-def _forward_terms(xp: Namespace, res: DenseTransposedNoBiasResidual, unit: int, x: Array, w: Array) -> ForwardTerms:
-    """Return x w of one unit as a sum: the inputs times its weights."""
-    n = x.shape[1]
-    return ForwardTerms(x, w[unit, :], ("input",) * n, tuple(range(n)))
-
-
 KERNEL = Kernel(
     name="dense_transposed_no_bias",
     kind="layer",
@@ -72,5 +67,5 @@ KERNEL = Kernel(
     local_derivatives=lambda xp, res, y: [LocalDerivative("units", res.w.T)],
     parameter_factors=lambda xp, res: {"w": res.x},
     transposed=("w",),
-    forward_terms=_forward_terms,
+    forward_terms=lambda xp, res, unit, x, w: linear_terms(xp, x, w[unit, :]),
 )

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from bpengine.kernels._formulas import normalized
 from bpengine.kernels._functions import row_sum
-from bpengine.kernels._kernel import Array, ForwardTerms, Kernel, LocalDerivative, Names, Namespace
+from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Names, Namespace
+from bpengine.kernels._terms import normalized_terms
 
 
 class LayerNormResidual(NamedTuple):
@@ -64,22 +65,6 @@ def _local_derivatives(xp: Namespace, res: LayerNormResidual, y: Array) -> list[
     ]
 
 
-def _forward_terms(
-    xp: Namespace,
-    res: LayerNormResidual,
-    unit: int,
-    x: Array,
-    gamma: Array,
-    beta: Array,
-    *rest: Array,
-    **options: float,
-) -> ForwardTerms:
-    """Return one unit's output as a sum: the normalized input times gamma, and beta."""
-    normalized = res.x_hat[:, unit : unit + 1]
-    left = xp.concat((normalized, xp.ones_like(normalized)), axis=1)
-    return ForwardTerms(left, xp.stack((gamma[unit], beta[unit])), ("input", "bias"), (unit, unit))
-
-
 def _formula_names(xp: Namespace, names: Names) -> Names:
     """Return the statistics of each row."""
     x = names["x"]
@@ -110,7 +95,7 @@ KERNEL = Kernel(
     family="layer normalization",
     local_derivatives=_local_derivatives,
     parameter_factors=lambda xp, res: {"gamma": res.x_hat, "beta": None},
-    forward_terms=_forward_terms,
+    forward_terms=lambda xp, res, unit, x, gamma, beta, *_, **__: normalized_terms(xp, res.x_hat, unit, gamma, beta),
     saved_statistics=("inverse_std", "x_hat"),
     formula_names=_formula_names,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,17 +87,7 @@ def _through(flow: Dataflow, layer: LayerTrace, unit: int) -> Sums | None:
     value = np.asarray(layer.dz[:, unit], dtype=float)
     only = parts[0] if parts else None
     if len(parts) == 1 and only is not None:
-        return Sums(
-            value=value,
-            left=only.left,
-            right=only.right,
-            kernel=only.kernel,
-            place=only.place,
-            route=only.route,
-            unit=only.unit,
-            row=only.row,
-            eps=only.eps,
-        )
+        return replace(only, value=value)
     return concatenated(parts, value)
 
 
