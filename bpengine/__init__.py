@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DataError,
         ModelFileError,
         NonFiniteError,
+        RunInterrupted,
         ShapeError,
         WriteError,
     )
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         Nesterov,
         NoImprovement,
         RMSProp,
+        RunFolder,
         StepDecay,
         StepSizeBelow,
         WarmUp,
@@ -65,7 +67,9 @@ _ROOMS = {
     "backend": "Backend backend_names get_backend",
     "check": "Comparison GradientError Report check_gradients compare_backends",
     "derivatives": "jvp",
-    "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError WriteError",
+    "errors": (
+        "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError RunInterrupted ShapeError WriteError"
+    ),
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
     "layers": "Activation BatchNorm CustomActivation Dense Dropout Layer LayerNorm Residual initializers",
@@ -75,7 +79,7 @@ _ROOMS = {
     "penalties": "L1 L2",
     "training": (
         "SGD Adam AdamW Checkpoint Constant Cosine Exponential History LossBelow Momentum Nesterov NoImprovement RMSProp "
-        "StepDecay StepSizeBelow WarmUp"
+        "RunFolder StepDecay StepSizeBelow WarmUp"
     ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
@@ -119,6 +123,8 @@ __all__ = [
     "RMSProp",
     "Report",
     "Residual",
+    "RunFolder",
+    "RunInterrupted",
     "ShapeError",
     "StepDecay",
     "StepSizeBelow",
