@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine import data, io
 from bpengine.backend import Backend, HostArray, State, get_backend
+from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, Shapes
@@ -217,6 +218,8 @@ class Model:
         track_step_size: bool | None = None,
         freeze: str | Sequence[str] = (),
         accumulate: int = 1,
+        shards: int | None = None,
+        comm: Comm | None = None,
     ) -> History:
         """Train on x (rows, inputs) and y until `epochs`, `steps` or a rule of `stop` is reached; return the History.
 
@@ -235,6 +238,10 @@ class Model:
         callbacks: called with (model, epoch) after each epoch; a true result stops. Parameters that a callback sets on the
             model (an average, a limited norm) are those that training goes on with.
         track_step_size: record the largest change of any parameter at each step; by default when a step is an epoch.
+        shards: cut each batch into so many parts, whose losses and gradients are added in one fixed order. The results then
+            have the same bits for every number of processes, one included; they depend on the number of shards.
+        comm: the processes that train together, `bp.world()`; each computes some of the shards. All of them call `fit` with
+            the same data and settings. Callbacks run on process 0 alone.
 
         However a fit ends, by a limit, a rule, a callback, an exception of a callback or Ctrl-C, the model is left with the
         state of its last step, or of its best epoch where a rule restores that.
@@ -244,7 +251,7 @@ class Model:
         fit = FitSettings(
             optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, validation=validation, only=only,
             update=update, clip_norm=clip_norm, stop=stop, shuffle=shuffle, callbacks=callbacks, progress=progress,
-            track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
+            track_step_size=track_step_size, freeze=freeze, accumulate=accumulate, shards=shards, comm=comm,
         )  # fmt: skip
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         with SpillStore(self.backend) as store:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 from bpengine_steps.signature import leaves, rebuilt
+from bpengine_steps.tracing import outside, plus
 
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
+from bpengine.system import blas
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.numba_target import compiled_epochs, disk_cache
@@ -94,6 +96,21 @@ class NumpyBackend(Backend):
         with self.scope(), FORKS.epoch(), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
             return run(step, state, data, order, lr)
+
+    def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[HostArray], HostArray]:
+        """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled epoch."""
+        return outside(function, super().outside(function))
+
+    def plus(self, a: HostArray, b: HostArray) -> HostArray:
+        """Return a + b of what two shards contribute; in a compiled epoch a pass of its own."""
+        total: HostArray = plus(a, b)
+        return total
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return what the last bits depend on: NumPy and its BLAS with the kernels it chose, threads, Numba."""
+        found = blas.library()
+        told = {name: found[name] for name in ("name", "version", "kernel", "threads")}
+        return {"numpy": np.__version__, "blas": told, "numba": compiler_version()}
 
     def take(self, array: HostArray, rows: HostArray) -> HostArray:
         """Return the given rows as a new array."""

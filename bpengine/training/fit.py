@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, State
+from bpengine.backend import Backend, State, Step
+from bpengine.distributed.alike import digest_of, fingerprint, require_alike, warn_unlike
+from bpengine.distributed.comm import Comm, Solo
+from bpengine.distributed.tree import Cut
 from bpengine.errors import ConfigError, flag, number, unknown, whole
 from bpengine.layers import BatchNorm
-from bpengine.layers.layer import Arrays, Run
+from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -47,7 +50,7 @@ class Trainable:
     names: tuple[str, ...]
     arrays: Callable[[], State]
     seed: int
-    evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
+    evaluate: Callable[[Arrays, Arrays, Rows, Comm], dict[str, float]]
     steps: LruCache[Any] = field(default_factory=LruCache)
     running: tuple[str, ...] = ()
 
@@ -71,10 +74,13 @@ class FitSettings:
     track_step_size: bool | None = None
     freeze: str | Sequence[str] = ()
     accumulate: int = 1
+    shards: int | None = None
+    comm: Comm | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "accumulate", whole(self.accumulate, "fit", "accumulate"))
-        for name in ("batch_size", "epochs", "steps"):
+        object.__setattr__(self, "comm", _communicator(self.comm))
+        for name in ("batch_size", "epochs", "steps", "shards"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, whole(getattr(self, name), "fit", name))
         for name in ("shuffle", "progress"):
@@ -104,6 +110,15 @@ class FitSettings:
             raise ConfigError(
                 "accumulate requires all gradients before an update; update='sequential' takes them one by one. Drop one."
             )
+        if self.shards is not None and self.update == "sequential":
+            raise ConfigError(
+                "shards requires all gradients before an update; update='sequential' takes them one by one. Drop one."
+            )
+        if self.processes.size > (self.shards or 1):
+            raise ConfigError(
+                f"fit requires at least as many shards as processes, got shards={self.shards} on {self.processes.size} "
+                f"processes. For example: shards={max(16, 4 * self.processes.size)}; results depend on it, not on the processes."
+            )
         if self.validation is not None:
             several = isinstance(self.validation, (tuple, list))
             if not several or len(self.validation) not in (2, 3):
@@ -121,14 +136,18 @@ class FitSettings:
         least = self._least(network, rows, frozen)
         source = make_source(
             backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), trainable.seed, shuffle=self.shuffle,
-            least=least,
+            least=least, own=self._own,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
+        if self.processes.size > 1:
+            self._require_alike(trainable, plan, rows)
         return Trainer(
             network=network,
             backend=backend,
             all_finite=_finite_test(trainable),
-            step=trainable.steps.get(plan.key, lambda: make_step(network, plan, trainable.ops)),
+            step=self._steps(trainable, plan),
+            comm=self.processes,
+            cut=self._cut,
             start=lambda: _first_state(trainable, plan),
             source=source,
             schedule=optimizer.schedule,
@@ -140,13 +159,62 @@ class FitSettings:
         )
 
     @property
+    def processes(self) -> Comm:
+        """The processes that train together; this one alone, where none were given."""
+        assert self.comm is not None  # since __post_init__
+        return self.comm
+
+    def _cut(self, batch: int) -> Cut | None:
+        return None if self.shards is None else Cut.of(batch, self.shards, self.processes.rank, self.processes.size)
+
+    def _own(self, batch: int) -> slice:
+        cut = self._cut(batch)
+        return slice(0, batch) if cut is None else cut.rows
+
+    def _steps(self, trainable: Trainable, plan: StepPlan) -> Callable[[int], Step]:
+        """Return the step for each size of a batch; without shards it is one for all."""
+        network, ops, steps, backend = trainable.network, trainable.ops, trainable.steps, trainable.backend
+        if self.shards is None:
+            one = steps.get(plan.key, lambda: make_step(network, plan, ops))
+            return lambda batch: one
+        made: dict[int, Step] = {}  # held here too: a step that is dropped from `steps` is compiled again
+
+        def step(batch: int) -> Step:
+            if batch not in made:
+                cut = self._cut(batch)
+                assert cut is not None  # there are shards
+                own, adder = replace(plan, cut=cut), backend.adder(cut, self.processes)
+                made[batch] = steps.get((own.key, self.processes), lambda: make_step(network, own, ops, add_up=adder))
+            return made[batch]
+
+        return step
+
+    def _require_alike(self, trainable: Trainable, plan: StepPlan, rows: Rows) -> None:
+        """Raise ConfigError where processes would not train one model alike; warn where they compute differently."""
+        backend, own = trainable.backend, trainable.arrays()
+        initial = {name: backend.to_numpy(array) for kind in own.values() for name, array in kind.items()}
+        settings = ("batch_size", "accumulate", "epochs", "steps", "shards", "shuffle", "stop")
+        facts = {
+            "network": repr(trainable.network),
+            "backend": [backend.name, backend.precision],
+            "seed": trainable.seed,
+            "rule and its options": repr((plan.key, plan.optimizer.schedule)),
+            **{f"setting {name}": repr(getattr(self, name)) for name in settings},
+            "data": [fingerprint(array) for array in rows.arrays],
+            "validation data": [fingerprint(np.asarray(array)) for array in self.validation or ()],
+            "initial parameters": digest_of(initial).hex(),
+        }
+        require_alike(self.processes, facts)
+        warn_unlike(self.processes, backend.circumstances())
+
+    @property
     def called(self) -> tuple[Callback, ...]:
         """The callbacks."""
         return make_callbacks(self.callbacks)
 
     def bar(self) -> Progress:
         """Return the progress bar."""
-        return Progress(self.epochs or self.steps or 0, show=self.progress)
+        return Progress(self.epochs or self.steps or 0, show=self.progress and self.processes.rank == 0)
 
     def _batch(self, rows: int) -> int | None:
         """Return the rows of a step: `accumulate` batches make one."""
@@ -159,8 +227,14 @@ class FitSettings:
         return self.batch_size * self.accumulate
 
     def _least(self, network: Network, data: Rows, frozen: frozenset[str]) -> int:
-        """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
+        """Return the smallest batch of the network; refuse a batch size or a number of rows below it.
+
+        With shards, each of them has to be as large as a layer needs that works on several rows at once.
+        """
         least, layer = neediest(network.layers, Run(True, frozen=frozen))
+        if self.shards is not None and least > 1:
+            _require_over_shards(layer)
+            least *= self.shards
         kind, rows = type(layer).__name__, len(data.x)
         counted = rows if data.weights is None or least == 1 else int(np.count_nonzero(data.weights))
         if counted < min(least, rows):
@@ -179,7 +253,9 @@ class FitSettings:
             return least
         got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row{'s' * (rows != 1)}"
         why = "Its smallest_batch says so. Give larger batches."
-        if isinstance(layer, BatchNorm):
+        if self.shards is not None:
+            why = f"Each of {self.shards} shards is normalised by itself. Give larger batches, or fewer shards."
+        elif isinstance(layer, BatchNorm):
             why = (
                 "One row has no variance: its output is beta whatever x is, and the running variance would tend to 0. "
                 "Give larger batches, or use LayerNorm."
@@ -206,8 +282,27 @@ class FitSettings:
         if self.validation is None:
             return None
         held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
-        evaluate = trainable.evaluate  # alone: the lambda must not keep `trainable` and its arrays alive
-        return lambda state: evaluate(state["params"], state["running"], held_out)
+        evaluate, comm = trainable.evaluate, self.processes  # the lambda must not keep `trainable` and its arrays alive
+        return lambda state: evaluate(state["params"], state["running"], held_out, comm)
+
+
+def _communicator(comm: object) -> Any:
+    """Return the communicator, this process alone for None; raise ConfigError for what is none."""
+    if comm is None:
+        return Solo()
+    if isinstance(comm, type) or not all(hasattr(comm, name) for name in ("rank", "size", "add_up", "lead")):
+        raise ConfigError(f"fit requires comm to be a communicator such as bp.world(), got {comm!r}.")
+    return comm
+
+
+def _require_over_shards(layer: Layer) -> None:
+    """Raise ConfigError for a layer that works on all rows of a batch: no process has them all."""
+    if getattr(layer, "over", "batch") != "shard":
+        kind = type(layer).__name__
+        raise ConfigError(
+            f"fit with shards requires layers that work on single rows or on the rows of a shard, got {kind}, which works on "
+            f"those of a batch. Use {kind}(over='shard'), which is another model, or LayerNorm."
+        )
 
 
 def _require_unshared(network: Network, names: tuple[str, ...]) -> None:

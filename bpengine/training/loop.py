@@ -10,6 +10,8 @@ from dataclasses import InitVar, dataclass, field
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State, Step
+from bpengine.distributed.comm import Comm, Solo
+from bpengine.distributed.tree import Cut
 from bpengine.errors import NonFiniteError
 from bpengine.kernels._kernel import Array
 from bpengine.network import Network
@@ -34,12 +36,14 @@ class Trainer:
     start() makes the state before the first step, anew each time. validate(state) returns scores with a "loss";
     on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
-    validated, saved or returned has passed it.
+    validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes, cut(batch)
+    how they are cut into shards. Processes of `comm` run in step: what a clock, a callback or a signal decides is decided
+    for all of them, and callbacks are process 0's. asked() says whether this process was asked to end.
     """
 
     network: Network
     backend: Backend
-    step: Step
+    step: Callable[[int], Step]
     start: InitVar[Callable[[], State]]
     source: Source
     schedule: Schedule
@@ -51,9 +55,12 @@ class Trainer:
     all_finite: Callable[[State], bool]
     recorder: Recorder = field(default_factory=Recorder)
     stopped_by: str = ""
+    comm: Comm = field(default_factory=Solo)
+    cut: Callable[[int], Cut | None] = lambda batch: None  # noqa: E731 - a field's default
+    asked: Callable[[], bool] = lambda: False  # noqa: E731 - as above
 
     def __post_init__(self, start: Callable[[], State]) -> None:
-        self._snapshots = Snapshots(self.backend, start, self._replay)
+        self._snapshots = Snapshots(self.backend, start, self._replay, self.comm.lead)
         self._best: tuple[float, int, State | None] = (float("inf"), 0, None)
         self._span, self._rows, self._seconds = 1, 0, 0.0
         self._state: State = {}  # empty while the backend has it
@@ -72,6 +79,8 @@ class Trainer:
             except KeyboardInterrupt:
                 self.stopped_by = "interrupted"
                 self._state = self._state or self._recovered()
+            finally:
+                self.comm.rest()
             self._require_finite()
         speed = self._rows / self._seconds if self._seconds else 0.0
         return self._best[2] or self._state, self.recorder.history(self.stopped_by, speed)
@@ -105,6 +114,8 @@ class Trainer:
         with closing(self.source.segments(start, stop)) as segments:
             for segment in segments:
                 self._run_segment(segment)
+                if not self.stopped_by and self.comm.any(self.asked()):
+                    self.stopped_by = "interrupted"
                 if self.stopped_by:
                     return
 
@@ -113,7 +124,10 @@ class Trainer:
         self._snapshots.note(done, self._state, self._require_finite)
         before, self._state = self._state, {}  # the backend may reuse its memory
         state, reports, rates = self._run(segment, before, done)
-        self.recorder.add(reports, rates, segment.batch, segment.shares)
+        shares = reports.pop("share", None)  # of shards, which know only together what their rows weigh
+        self.recorder.add(
+            reports, rates, segment.batch, segment.shares if shares is None else shares.astype(float).reshape(-1)
+        )
         self._state = state
         if not np.isfinite(reports["loss"][-1]):
             raise self._failure()
@@ -122,7 +136,8 @@ class Trainer:
     def _run(self, segment: Segment, state: State, first: int) -> tuple[State, dict[str, HostArray], HostArray]:
         rates = self.schedule(np.arange(first, first + segment.steps))
         cast = rates.astype(self.backend.dtype)
-        return *self.backend.run_epoch(self.step, state, segment.data, segment.order, cast), rates
+        step = self.step(segment.batch)
+        return *self.backend.run_epoch(step, state, segment.data, segment.order, cast), rates
 
     def _replay(self, state: State, start: int, stop: int) -> State:
         """Run the steps from start to stop once more; note the first one whose loss differs now."""
@@ -173,7 +188,8 @@ class Trainer:
         if self.validate or self.on_epoch:
             self._require_finite()
         state = self._state
-        self._span = min(LONGEST, self._span * 4) if seconds < LONG_ENOUGH else self._span
+        longer = self.source.epoch_steps == 1 and self.comm.lead(seconds < LONG_ENOUGH)
+        self._span = min(LONGEST, self._span * 4) if longer else self._span
         scores = self.validate(state) if self.validate else None
         self.recorder.close(count, first, seconds, scores)
         epoch = self.recorder.epochs[-1]
@@ -192,15 +208,26 @@ class Trainer:
         """Call the callbacks, and continue with the state they leave; return whether one of them stops the fit."""
         if self.on_epoch is None:
             return False
-        self._shown = True
-        stop, state = self.on_epoch(self._state, epoch)
-        self._shown = False
-        if state is not self._state:
-            self._state = state
+        stop, state = False, self._state
+        if self.comm.rank == 0:
+            self._shown = True
+            stop, state = self.on_epoch(self._state, epoch)
+            self._shown = False
+        stop = self.comm.lead(stop)
+        if self.comm.lead(state is not self._state):
+            self._state = state = self._shared(state)
             self._snapshots.keep(
                 self.recorder.steps, state
             )  # a replay would not lead to a state that a callback changed
         return stop
+
+    def _shared(self, state: State) -> State:
+        """Return a state with process 0's parameters and running statistics."""
+        if self.comm.size == 1:
+            return state
+        to_numpy, bring = self.backend.to_numpy, self.backend.asarray
+        kinds = {k: {n: bring(self.comm.share(to_numpy(a))) for n, a in state[k].items()} for k in ("params", "running")}
+        return {**state, **kinds}
 
     def _no_improvement(self, state: State, loss: float, number: int) -> bool:
         rule = self.rules.validation
@@ -228,7 +255,7 @@ class Trainer:
             return self._data_changed(step, state)
         if not self.all_finite(state):
             return self._bad_update(good)
-        cause = self._first_bad(state, good) if good < bad else None
+        cause = self._first_bad(state, good) if good < bad else None  # the same on all processes, and so is what follows
         cause = cause or self._first_bad(self._replay(self.backend.copy(state), good, bad), bad)
         history = self.recorder.history("loss not finite")
         kept = (
@@ -289,10 +316,13 @@ class Trainer:
         return error
 
     def _first_bad(self, state: State, step: int) -> str | None:
-        return first_bad(self.network, self.backend, state, self._rows_of(step))
+        rows, batch = self._rows_of(step)
+        return self.comm.first(first_bad(self.network, self.backend, state, rows, self.cut(batch)))
 
-    def _rows_of(self, step: int) -> tuple[Array, ...]:
+    def _rows_of(self, step: int) -> tuple[tuple[Array, ...], int]:
+        """Return this process's rows of a step, and the number of the step's rows on all processes."""
         with closing(self.source.segments(step, step + 1)) as segments:
             segment = next(segments)
         order = segment.order
-        return segment.data if order is None else tuple(self.backend.take(a, order[0]) for a in segment.data)
+        rows = segment.data if order is None else tuple(self.backend.take(a, order[0]) for a in segment.data)
+        return rows, segment.batch

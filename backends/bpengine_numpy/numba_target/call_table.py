@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -61,7 +62,8 @@ class CallTable:
         held = {node.number: array for node, array in given} | self._constants
         _require_order([*held.values(), *arrays.data, arrays.lr])
         self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
-        self._rooms = list[HostArray]()
+        self._rooms, self._callbacks = list[HostArray](), list[Any]()
+        self.failure: BaseException | None = None
         self._order = None if arrays.order is None else np.ascontiguousarray(arrays.order)
         self._addresses = {number: array.ctypes.data for number, array in held.items()}
         for p, node in step.changed.items():
@@ -140,8 +142,10 @@ class CallTable:
     def _single(self, node: StepNode) -> Iterator[list[int]]:
         if node.op == "matmul":
             yield self._matmul(node)
-        elif node.op == "ufunc":
+        elif node.op in ("ufunc", "plus"):
             yield self._together([*self._elementwise(node)])
+        elif node.op == "outside":
+            yield self._outside(node)
         elif node.op == "reduce" and node.info[1] == "middle":
             yield self._together([*self._block_sums(node)])
         elif node.op == "reduce":
@@ -166,7 +170,7 @@ class CallTable:
     def _elementwise(self, node: StepNode) -> Iterator[list[int]]:
         steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]
         for first, size in blas_threads.pieces(node.size, node.size * sum(steps), self._team.size, blas_threads.GRAIN):
-            yield self._strided(node.info, node, [size], steps, first)
+            yield self._strided("add" if node.op == "plus" else node.info, node, [size], steps, first)
 
     def _strided(self, ufunc: str, node: StepNode, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
         """Call NumPy's loop from the first element on, or from another."""
@@ -194,6 +198,25 @@ class CallTable:
             what = (count, rows, columns, item, int(node.info[0] != "add"))
             yield _call(interpreter.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
+    def _outside(self, node: StepNode) -> list[int]:
+        """Call a function of the host on memory of the program.
+
+        What it raises cannot pass through native code: it is kept as `failure`, and the function is not called again.
+        """
+        (given,) = node.inputs
+        x, result = (_array_at(self._address(n), n) for n in (given, node))
+        function = node.info
+
+        def run(_: int | None) -> None:
+            if self.failure is None:
+                try:
+                    function(x, result)
+                except BaseException as error:  # noqa: BLE001 - raised again once the native code has returned
+                    self.failure = error
+
+        self._callbacks.append(_CALLBACK(run))
+        return _call(ctypes.cast(self._callbacks[-1], ctypes.c_void_p).value or 0)
+
     def _concatenation(self, node: StepNode) -> Iterator[list[int]]:
         """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""
         target, item = self._address(node), node.dtype.itemsize
@@ -202,6 +225,15 @@ class CallTable:
             width = prod(part.shape[node.info :]) * item
             yield _call(interpreter.COPY_BLOCK, target, self._address(part), lines, width, pitch, width)
             target += width
+
+
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _array_at(address: int, node: StepNode) -> HostArray:
+    """Return an array over memory that someone else holds."""
+    memory = (ctypes.c_uint8 * (node.size * node.dtype.itemsize)).from_address(address)
+    return np.frombuffer(memory, node.dtype).reshape(node.shape)
 
 
 def _require_same(node: StepNode, array: HostArray) -> None:

@@ -78,5 +78,7 @@ def _run(calls: CallTable, steps: int) -> int:
         began, count = perf_counter(), min(length, steps - done)
         table = calls.table
         done += run_table(table, table.ctypes.data, len(table), count, calls.cell, calls.halted)
+        if calls.failure is not None:
+            raise calls.failure
         length = max(1, int(count * min(SLICE / max(perf_counter() - began, 1e-9), 8.0)))
     return done

@@ -24,13 +24,18 @@ class Snapshots:
     """Saves states from time to time and replays the steps since: a step is a pure function of state and rows.
 
     To be used in a `with` block. Saving takes at most `SHARE` of the time. start() makes the first state, anew each time;
-    replay(state, a, b) runs the steps from a to b.
+    replay(state, a, b) runs the steps from a to b. lead(due) decides for all processes that train together, whose clocks
+    differ: they must replay the same steps.
     """
 
     def __init__(
-        self, backend: Backend, start: Callable[[], State], replay: Callable[[State, int, int], State]
+        self,
+        backend: Backend,
+        start: Callable[[], State],
+        replay: Callable[[State, int, int], State],
+        lead: Callable[[bool], bool] = bool,
     ) -> None:
-        self._replay, self._store = replay, SpillStore(backend)
+        self._replay, self._store, self._lead = replay, SpillStore(backend), lead
         self._saved: deque[_Snapshot] = deque([_Snapshot(0, start)], maxlen=2)
         self._due, self._place = time.perf_counter() + 1.0, "even"
 
@@ -48,7 +53,7 @@ class Snapshots:
     def note(self, step: int, state: State, check: Callable[[], None] = lambda: None) -> None:
         """Save the state before `step` if the next snapshot is due; check() first raises for a state not worth saving."""
         began = time.perf_counter()
-        if step == self._saved[-1].step or began < self._due:
+        if not self._lead(step != self._saved[-1].step and began >= self._due):
             return
         check()
         self.keep(step, state)

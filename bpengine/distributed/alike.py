@@ -1,0 +1,99 @@
+"""Comparisons between processes: what must be the same on all before the first step, what should be, and states later on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from bpengine.distributed.comm import Comm, HostArray
+from bpengine.errors import BpError, ConfigError
+
+BLOCKS: Final = 256  # of an array that is too large to be read whole
+BLOCK: Final = 4096  # bytes
+SHOWN: Final = 80  # characters of a value in a message
+
+
+def fingerprint(array: HostArray) -> str:
+    """Return shape, dtype and a hash of an array, or of 256 blocks of 4 KB spread over it: 1 MB is read of a file of any size.
+
+    >>> fingerprint(np.zeros((2, 3), np.float32))
+    'float32 (2, 3) 9d908ecf'
+    """
+    digest = hashlib.sha256()
+    row = max(1, array[:1].nbytes)
+    rows = max(1, BLOCK // row)
+    starts = range(0, len(array), rows)
+    if len(starts) > BLOCKS:
+        last = len(array) - rows
+        starts = [last * k // (BLOCKS - 1) for k in range(BLOCKS)]  # type: ignore[assignment]
+    for start in starts:
+        digest.update(np.ascontiguousarray(array[start : start + rows]).data)
+    return f"{array.dtype} {tuple(array.shape)} {digest.hexdigest()[:8]}"
+
+
+def digest_of(arrays: Mapping[str, HostArray]) -> bytes:
+    """Return a SHA-256 of named arrays, to the bit."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
+
+
+def require_alike(comm: Comm, facts: Mapping[str, Any]) -> None:
+    """Raise ConfigError, on all processes, where one has another value of a fact than process 0; facts are JSON values."""
+    found = _different(comm, facts)
+    if found is not None:
+        rank, name, theirs, ours = found
+        raise ConfigError(
+            f"processes that train together require the same {name}, got another one on process {rank} than on process 0: "
+            f"{theirs}, not {ours}. Start all of them with the same files and options."
+        )
+
+
+def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
+    """Warn, on process 0, where another process computes under other circumstances: versions, processor, threads."""
+    found = _different(comm, facts)
+    if found is not None and comm.rank == 0:
+        rank, name, theirs, ours = found
+        warnings.warn(
+            f"process {rank} computes under another {name} than process 0: {theirs}, not {ours}. The last bits depend on which "
+            "of them computes a shard: they repeat with the same placement only.",
+            stacklevel=2,
+        )
+
+
+def compare_states(comm: Comm, digest: bytes, step: int) -> None:
+    """Raise BpError, on all processes, where one has another state than process 0 after `step` steps.
+
+    digest: a hash of the state, see `digest_of`. To be called by all processes before a state is written to disk.
+    """
+    everyones = [d.tobytes() for d in comm.gather(np.frombuffer(digest, np.uint8))]
+    others = [rank for rank, other in enumerate(everyones) if other != everyones[0]]
+    if others:
+        raise BpError(
+            f"training on several processes requires the same state on all, got another one on processes {others} than on "
+            f"process 0 after step {step}. Nothing was saved since. A layer, a loss or a schedule of one's own that depends on "
+            "more than its arguments does that, and so does failing memory."
+        )
+
+
+def _different(comm: Comm, facts: Mapping[str, Any]) -> tuple[int, str, str, str] | None:
+    """Return (rank, fact, its value there, process 0's) of the first difference."""
+    told = comm.gather(np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8))
+    everyones: list[dict[str, Any]] = [json.loads(text.tobytes()) for text in told]
+    for name, ours in everyones[0].items():
+        for rank, other in enumerate(everyones):
+            if other.get(name) != ours:
+                return rank, name, _shown(other.get(name)), _shown(ours)
+    return None
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"
