@@ -8,9 +8,9 @@ watch     limits the time that a process waits for others
 world     the processes that this one was started with
 alike     comparisons between processes: data, settings, versions, states
 guard     one message for a failure, on whichever processes it happens
-launcher  starts mpiexec, and starts it again after a crash
+job       a command on several processes, started by mpiexec, and started again after a crash
 
-It knows NumPy and `bpengine.errors` alone, and imports mpi4py only in an MPI job.
+It knows NumPy, `bpengine.errors` and `bpengine.system` alone, and imports mpi4py only in an MPI job.
 """
 
 from bpengine.distributed.adder import ShardAdder

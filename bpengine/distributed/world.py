@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import cache
 from types import TracebackType
-from typing import Final
 
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.guard import told
 from bpengine.errors import ConfigError
-
-SIZES: Final = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
-RANKS: Final = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK")
-
-
-def launched() -> tuple[int, int]:
-    """Return (rank, size) as the launcher's environment says; (0, 1) without one. MPI is not asked."""
-    return _largest(RANKS, 0), max(1, _largest(SIZES, 1))
-
-
-def _largest(names: tuple[str, ...], otherwise: int) -> int:
-    return max((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), default=otherwise)
+from bpengine.system.launcher import launched
 
 
 @cache
