@@ -14,7 +14,6 @@ from bpengine_steps.tracing import outside, plus
 
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
-from bpengine.system import blas
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.numba_target import compiled_epochs, disk_cache
@@ -87,7 +86,14 @@ class NumpyBackend(Backend):
         return run
 
     def run_epoch(
-        self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+        self,
+        step: Step,
+        state: State,
+        data: tuple[HostArray, ...],
+        order: HostArray | None,
+        lr: HostArray,
+        *,
+        whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), compiled once that pays, with the same numbers to the last bit.
 
@@ -106,15 +112,13 @@ class NumpyBackend(Backend):
         total: HostArray = plus(a, b)
         return total
 
-    def circumstances(self) -> dict[str, Any]:
-        """Return what the last bits depend on: NumPy and its BLAS with the kernels it chose, threads, Numba."""
-        found = blas.library()
-        told = {name: found[name] for name in ("name", "version", "kernel", "threads")}
-        return {"numpy": np.__version__, "blas": told, "numba": compiler_version()}
-
     def take(self, array: HostArray, rows: HostArray) -> HostArray:
         """Return the given rows as a new array."""
         return np.take(array, rows, axis=0)
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return the version of Numba: compiled epochs have the bits of eager ones as far as it is tested."""
+        return {"numba": compiler_version()}
 
     def synchronize(self, *arrays: Any) -> None:
         """Return at once: NumPy has computed everything when a call returns."""

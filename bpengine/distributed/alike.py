@@ -13,27 +13,7 @@ import numpy as np
 from bpengine.distributed.comm import Comm, HostArray
 from bpengine.errors import BpError, ConfigError
 
-BLOCKS: Final = 256  # of an array that is too large to be read whole
-BLOCK: Final = 4096  # bytes
 SHOWN: Final = 80  # characters of a value in a message
-
-
-def fingerprint(array: HostArray) -> str:
-    """Return shape, dtype and a hash of an array, or of 256 blocks of 4 KB spread over it: 1 MB is read of a file of any size.
-
-    >>> fingerprint(np.zeros((2, 3), np.float32))
-    'float32 (2, 3) 9d908ecf'
-    """
-    digest = hashlib.sha256()
-    row = max(1, array[:1].nbytes)
-    rows = max(1, BLOCK // row)
-    starts = range(0, len(array), rows)
-    if len(starts) > BLOCKS:
-        last = len(array) - rows
-        starts = [last * k // (BLOCKS - 1) for k in range(BLOCKS)]  # type: ignore[assignment]
-    for start in starts:
-        digest.update(np.ascontiguousarray(array[start : start + rows]).data)
-    return f"{array.dtype} {tuple(array.shape)} {digest.hexdigest()[:8]}"
 
 
 def digest_of(arrays: Mapping[str, HostArray]) -> bytes:
@@ -62,8 +42,8 @@ def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
     if found is not None and comm.rank == 0:
         rank, name, theirs, ours = found
         warnings.warn(
-            f"process {rank} computes under another {name} than process 0: {theirs}, not {ours}. The last bits depend on which "
-            "of them computes a shard: they repeat with the same placement only.",
+            f"process {rank} computes under another {name} than process 0: {theirs}, not {ours}. The last bits depend on "
+            "which of them computes a shard: they repeat with the same placement only.",
             stacklevel=2,
         )
 
@@ -78,8 +58,8 @@ def compare_states(comm: Comm, digest: bytes, step: int) -> None:
     if others:
         raise BpError(
             f"training on several processes requires the same state on all, got another one on processes {others} than on "
-            f"process 0 after step {step}. Nothing was saved since. A layer, a loss or a schedule of one's own that depends on "
-            "more than its arguments does that, and so does failing memory."
+            f"process 0 after step {step}. Nothing was saved since. A layer, a loss or a schedule of one's own that depends "
+            "on more than its arguments does that, and so does failing memory."
         )
 
 

@@ -35,7 +35,7 @@ def guarded(comm: Comm, main: Callable[[], Any]) -> int:
             return 0
         code = stop.code if isinstance(stop.code, int) else FAILED
         return settled(comm, code, f"exit({stop.code})")
-    except BaseException as error:  # noqa: BLE001 - every way to fail ends here
+    except BaseException as error:
         return told(comm, error)
 
 

@@ -28,7 +28,7 @@ FINAL: Final = (DONE, MISTAKE, INTERRUPTED)  # starting again would change nothi
 THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
 LOOK: Final = 0.05  # seconds between two looks at the job
-LATE: Final = 1.25  # times the limit of a wait: then no process is alive enough to end the job itself
+LATE: Final = (1.25, 2.0)  # times the limit of a wait, and seconds more: by then a process that waits has ended the job
 READ: Final = 2.0  # seconds in which what an ended job has written is read
 NOISE: Final = re.compile(  # what MPICH and Open MPI say of a job that ended itself; the message above it says why
     r"^(=+$|=\s|\s*$|-{20,}|Killed|Abort\(|application called MPI_Abort|YOUR APPLICATION TERMINATED|This typically refers|"
@@ -62,7 +62,9 @@ class Job:
         """
         start = mpiexec()
         if start is None:
-            raise ConfigError("launch requires mpiexec, which was not found. Install an MPI, such as: pip install mpich")
+            raise ConfigError(
+                "launch requires mpiexec, which was not found. Install an MPI, such as: pip install mpich"
+            )
         seconds = limit()  # a mistake in the variable is told before anything starts
         with tempfile.NamedTemporaryFile(prefix="bpengine-heartbeat-") as beats:
             for attempt in range(self.restarts + 1):
@@ -113,7 +115,7 @@ class _Attempt:
         while job.poll() is None:
             time.sleep(LOOK)
             last = os.stat(self._beats).st_mtime
-            if last and time.time() - last > LATE * self._seconds + LOOK:
+            if last and time.time() - last > LATE[0] * self._seconds + LATE[1]:
                 self._say(f"no step for {self._seconds:g} s; the job is killed.")
                 with suppress(ProcessLookupError):
                     os.killpg(job.pid, signal.SIGKILL)  # the processes of an mpiexec that is killed are killed

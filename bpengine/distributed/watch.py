@@ -29,7 +29,9 @@ def limit() -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ConfigError(f"{TIMEOUT} requires a number of seconds above 0, got {text!r}. Leave it out for {SECONDS:g}.")
+        raise ConfigError(
+            f"{TIMEOUT} requires a number of seconds above 0, got {text!r}. Leave it out for {SECONDS:g}."
+        )
     return seconds
 
 

@@ -12,7 +12,6 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
-
 OVER = ("batch", "shard")
 
 

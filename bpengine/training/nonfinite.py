@@ -35,7 +35,11 @@ def first_bad(
             weights[0] if weights else None, Run(True, state["counter"], first=shard.start or 0),
         )  # fmt: skip
         if finder.first:
-            return finder.first if cut is None else f"{finder.first}, in the shard of rows {shard.start} to {shard.stop - 1}"
+            return (
+                finder.first
+                if cut is None
+                else f"{finder.first}, in the shard of rows {shard.start} to {shard.stop - 1}"
+            )
     return None
 
 

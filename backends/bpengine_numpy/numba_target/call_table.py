@@ -235,7 +235,7 @@ class CallTable:
             if self.failure is None:
                 try:
                     function(x, result)
-                except BaseException as error:  # noqa: BLE001 - raised again once the native code has returned
+                except BaseException as error:
                     self.failure = error
 
         self._callbacks.append(_CALLBACK(run))
@@ -256,8 +256,9 @@ _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 def _array_at(address: int, node: StepNode) -> HostArray:
     """Return an array over memory that someone else holds."""
-    memory = (ctypes.c_uint8 * (node.size * node.dtype.itemsize)).from_address(address)
-    return np.frombuffer(memory, node.dtype).reshape(node.shape)
+    memory: Any = (ctypes.c_uint8 * (node.size * node.dtype.itemsize)).from_address(address)
+    array: HostArray = np.frombuffer(memory, node.dtype).reshape(node.shape)
+    return array
 
 
 def _require_same(node: StepNode, array: HostArray) -> None:

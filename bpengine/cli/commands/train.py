@@ -31,6 +31,7 @@ Examples:
   bpengine train people.csv --target income --loss huber --patience 10 --epochs 500
   bpengine train x.npy --target y.npy --test-fraction 0 --backend jax --batch-size 1024
   bpengine train xor --test-fraction 0 --activation tanh --learning-rate 0.05 --epochs 500
+  bpengine train digits --epochs 200 --checkpoint run --resume --out digits.safetensors
 """
 Figure = Annotated[
     Path | None,
@@ -75,13 +76,29 @@ def train(
         Path | None, typer.Option(metavar="FILE", help="Save the model here (safetensors).  [default: not saved]")
     ] = None,
     figure: Figure = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FOLDER",
+            help="Write checkpoints there; a run that is killed goes on from them with --resume.  [default: none]",
+        ),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two checkpoints.  [default: one every 300 seconds]")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the newest checkpoint in the folder; from the start without one."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     shards: processes.Shards = None,
 ) -> None:
     """Train a network and print a summary."""
     comm = bp.world()
-    _check_files(out, figure, force=force)
+    _check_files(out, figure, force=force or resume)
+    folder = _run_folder(checkpoint, every, resume=resume)
     if patience is not None and test_fraction == 0:
         raise ConfigError("--patience requires rows held out, got --test-fraction 0. Drop one of them.")
     update = network_options.optimizer(optimizer, learning_rate)
@@ -96,11 +113,22 @@ def train(
         whole=whole, rows=rows, held_out=held_out, model=model, batch=min(batch_size, rows.rows), out=out, figure=figure,
         comm=comm, shards=processes.shards(shards, comm),
     )  # fmt: skip
-    history, seconds = run.fit(epochs, optimizer=update, clip_norm=clip_norm, patience=patience)
+    history, seconds = run.fit(
+        epochs, optimizer=update, clip_norm=clip_norm, patience=patience, folder=folder, resume=resume
+    )
     run.save(history)
     summary = run.summary(history, seconds)
     if comm.rank == 0:
         print_json(summary) if as_json else show(key_value_table(_lines(summary)))
+
+
+def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> bp.RunFolder | None:
+    """Return where checkpoints go, None for nowhere; raise ConfigError for options that need --checkpoint."""
+    if checkpoint is not None:
+        return bp.RunFolder(checkpoint, every=every)
+    if resume or every is not None:
+        raise ConfigError(f"{'--resume' if resume else '--every'} requires --checkpoint FOLDER, got none.")
+    return None
 
 
 def _check_files(out: Path | None, figure: Path | None, *, force: bool) -> None:

@@ -30,9 +30,19 @@ class TrainingRun:
     shards: int | None
 
     def fit(
-        self, epochs: int, *, optimizer: Optimizer, clip_norm: float | None, patience: int | None
+        self,
+        epochs: int,
+        *,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        patience: int | None,
+        folder: bp.RunFolder | None,
+        resume: bool,
     ) -> tuple[bp.History, float]:
-        """Train, and return the history and the seconds it took; an interrupted run saves what it has and ends here."""
+        """Train, and return the history and the seconds it took; an interrupted run saves what it has and ends here.
+
+        With a run folder the interruption is a RunInterrupted, and what there is stands in the checkpoint.
+        """
         held_out = None if patience is None or self.held_out is None else (self.held_out.x, self.held_out.y)
         began = time.perf_counter()
         history = self.model.fit(
@@ -45,6 +55,8 @@ class TrainingRun:
             clip_norm=clip_norm,
             stop=() if patience is None else bp.NoImprovement(patience),
             progress=True,
+            run=folder,
+            resume=resume,
             shards=self.shards,
             comm=self.comm,
         )

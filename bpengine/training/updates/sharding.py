@@ -58,9 +58,7 @@ def loss_and_gradients(
 class _Shard:
     """What one shard contributes, and what their sum is."""
 
-    def __init__(
-        self, network: Network, ops: Ops, params: Arrays, running: Arrays, run: Run, shards: Shards
-    ) -> None:
+    def __init__(self, network: Network, ops: Ops, params: Arrays, running: Arrays, run: Run, shards: Shards) -> None:
         self._network, self._ops, self._params, self._running, self._run = network, ops, params, running, run
         self._shards, self._cut = shards, shards.cut
         self._bare = Network(network.inputs, network.layers, network.loss)
