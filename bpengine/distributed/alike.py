@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -66,12 +66,25 @@ def compare_states(comm: Comm, digest: bytes, step: int) -> None:
 def _different(comm: Comm, facts: Mapping[str, Any]) -> tuple[int, str, str, str] | None:
     """Return (rank, fact, its value there, process 0's) of the first difference."""
     told = comm.gather(np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8))
-    everyones: list[dict[str, Any]] = [json.loads(text.tobytes()) for text in told]
-    for name, ours in everyones[0].items():
-        for rank, other in enumerate(everyones):
-            if other.get(name) != ours:
-                return rank, name, _shown(other.get(name)), _shown(ours)
+    everyones = [dict(_leaves(json.loads(text.tobytes()))) for text in told]
+    for rank, other in enumerate(everyones):
+        for name in {**everyones[0], **other}:
+            ours, theirs = everyones[0].get(name), other.get(name)
+            if ours != theirs:
+                return rank, name, _shown(theirs), _shown(ours)
     return None
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (path, value) of all that stands in nested dicts and lists: "plan.clip_norm", "data[0]"."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{i}]")
+    else:
+        yield path, value
 
 
 def _shown(value: Any) -> str:

@@ -47,7 +47,7 @@ class Comm(Protocol):
         """Return the text of the first process that has one."""
 
     def all_failed(self, wait: float) -> bool:
-        """Return whether all processes call this within `wait` seconds; called once, by a process that fails."""
+        """Return whether all processes call this within about `wait` seconds; called once, by a process that fails."""
 
     def rest(self) -> None:
         """Note that no step is taken from now on, so that none is waited for."""

@@ -17,6 +17,7 @@ from bpengine.distributed.tree import additions, own_shards, subtrees
 from bpengine.distributed.watch import HEARTBEAT, Watch, limit
 
 SMALL = 2**16  # bytes of all roots, up to which each process sends its own to every other: one call in place of two
+LONGEST = 10.0  # seconds that a failed process waits for others, at most
 PAUSE = 0.01  # seconds between two looks at whether the others have failed as well
 
 
@@ -92,7 +93,8 @@ class MpiComm:
         return next((found for t in texts if (found := t.tobytes().decode())), None)
 
     def all_failed(self, wait: float) -> bool:
-        """Return whether all processes call this within `wait` seconds."""
+        """Return whether all processes call this within `wait` seconds, or as many as passed since they were together."""
+        wait = min(max(wait, self._watch.apart), LONGEST)  # what fails on all while they start does not do so at once
         request, until = self._failures.Ibarrier(), time.monotonic() + wait
         while not request.Test():
             if time.monotonic() > until:

@@ -43,7 +43,7 @@ class Watch:
 
     def __init__(self, who: str, seconds: float, abort: Callable[[int], object], beats: str | None) -> None:
         self._who, self._seconds, self._abort, self._beats = who, seconds, abort, beats
-        self._since, self._beaten, self.calls = 0.0, 0.0, 0
+        self._since, self._beaten, self._ended, self.calls = 0.0, 0.0, time.monotonic(), 0
         threading.Thread(target=self._look, daemon=True, name="bpengine-watch").start()
 
     def begin(self) -> None:
@@ -53,11 +53,16 @@ class Watch:
 
     def end(self) -> None:
         """Note that it has ended."""
-        began, self._since = self._since, 0.0
+        began, self._since, self._ended = self._since, 0.0, time.monotonic()
         if self._beats and began - self._beaten > BEAT:
             self._beaten = began
             with contextlib.suppress(OSError):
                 os.utime(self._beats)
+
+    @property
+    def apart(self) -> float:
+        """The seconds since all processes were last together: about as far they may be apart."""
+        return time.monotonic() - self._ended
 
     def rest(self) -> None:
         """Note that no steps are taken from now on."""

@@ -26,6 +26,7 @@ from bpengine.distributed.alike import compare_states, digest_of
 from bpengine.distributed.job import Job
 
 STEP = 5  # the step in which it happens
+RUN = "BPENGINE_TEST_RUN"  # names a folder for checkpoints
 FIRST = "BPENGINE_TEST_FIRST"  # names a file that is there in the first attempt only
 
 
@@ -42,6 +43,7 @@ FAILURES: dict[str, Callable[[], Any]] = {
     "exit": lambda: sys.exit(3),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "hang": _hang,
+    "asked to end": lambda: os.kill(os.getpid(), signal.SIGTERM),
 }
 
 
@@ -72,7 +74,10 @@ def train(comm: Comm, how: str, here: bool) -> None:
         type(model.backend).circumstances = lambda self: {"numpy": "1.0"}  # type: ignore[method-assign]
     if here and how in FAILURES:
         failing(comm, how)
-    model.fit(x, y, batch_size=16, steps=12, optimizer=bp.SGD(rate), shards=4, comm=comm)
+    settings: dict[str, Any] = {"batch_size": 16, "steps": 12, "optimizer": bp.SGD(rate), "shards": 4, "comm": comm}
+    if folder := os.environ.get(RUN):
+        settings |= {"run": bp.RunFolder(folder, every=3), "resume": True}
+    model.fit(x, y, **settings)
     arrays = dict(model.parameters)
     if here and how == "drift":
         arrays["1.bias"] = arrays["1.bias"] + 1e-7
