@@ -27,7 +27,8 @@ class StepNode:
     `info` says what `inputs` do not: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the function of
     the host that is called "outside" of the program. "plus" is a + b in a pass of its own. Where a target adds up in two
-    stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines. What is reduced or joined, and every output of the step, lies in C order.
+    stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines. What is
+    reduced or joined, and every output of the step, lies in C order.
     """
 
     number: int  # the order in which the step made them

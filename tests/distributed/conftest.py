@@ -48,13 +48,13 @@ def run(command: list[str], **environment: str) -> Ended:
 
 @pytest.fixture(scope="session")
 def python() -> Run:
-    """Run a module of Python by itself: python("tests.x", ...)."""
+    """Give what runs a module of Python by itself: `python("tests.x", ...)`."""
     return lambda *arguments, **environment: run([sys.executable, "-m", *arguments], **environment)
 
 
 @pytest.fixture(scope="session")
 def processes(python: Run) -> Run:
-    """Run a module on several processes: processes(3, "tests.x", ...). The extra "test" brings mpi4py and, on Linux, MPICH."""
+    """Give what runs a module on several processes; the extra "test" brings mpi4py and, on Linux, MPICH."""
     start = mpiexec()
     if start is None or find_spec("mpi4py") is None:
         (pytest.fail if sys.platform == "linux" else pytest.skip)("no mpiexec, or no mpi4py")
@@ -65,7 +65,7 @@ def processes(python: Run) -> Run:
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the rows of the memory-mapped case."""
+    """Make a folder with the rows of the memory-mapped case."""
     made = tmp_path_factory.mktemp("cases")
     np.save(made / "x.npy", np.random.default_rng(7).standard_normal((1000, 20)).astype(np.float32))
     return made

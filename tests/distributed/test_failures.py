@@ -1,4 +1,4 @@
-"""The failure matrix: one message for each failure, no wait beyond the limit, and a restart that gives the undisturbed bits."""
+"""The failure matrix: one message for each failure, no wait beyond the limit, a restart with the undisturbed bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Fail = Callable[..., Ended]
 
 @pytest.fixture
 def fail(python: Run, processes: Run) -> Fail:
-    """Run fail(how, rank): a job of three processes that fails in a certain way."""
+    """Give what runs a job of three processes that fails in a certain way, on one of them or on all."""
 
     def run(how: str, rank: str, restarts: int = 0, **environment: str) -> Ended:
         given = {"BPENGINE_TIMEOUT": "2", **environment}
@@ -28,7 +28,7 @@ def fail(python: Run, processes: Run) -> Fail:
 
 @pytest.fixture(scope="session")
 def undisturbed(python: Run, processes: Run) -> str:
-    """What a run prints that nothing happens to."""
+    """Return what a run prints that nothing happens to."""
     ended = python("tests.distributed.failing", "3", "0", "nothing", "0")
     assert (ended.code, ended.err) == (0, "")
     return ended.out

@@ -13,7 +13,7 @@ from tests.distributed.conftest import Run
 
 @pytest.fixture(scope="session")
 def one(python: Run, folder: Path) -> dict[str, str]:
-    """The results of one process, by case and form."""
+    """Return the results of one process, by case and form."""
     return parsed(python("tests.distributed.cases", str(folder)).out)
 
 
