@@ -20,12 +20,12 @@ from bpengine.cli.commands import (
     doctor,
     examples,
     explain,
-    launch,
     predict,
     train,
 )
 from bpengine.cli.exit_codes import show_warning
 from bpengine.cli.output import say
+from bpengine.cli.processes import launch
 from bpengine.errors import unknown
 
 HELP = """\

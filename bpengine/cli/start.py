@@ -51,7 +51,7 @@ def _ending(args: list[str]) -> Callable[[int, str], int]:
     """Return what tells of the end of a command; of one that runs on several processes, once for all of them."""
     if args[:1] != ["train"] or launched()[1] == 1:
         return exit_codes.end
-    from bpengine.cli.processes import end
+    from bpengine.cli.processes.shards import end
 
     return end
 

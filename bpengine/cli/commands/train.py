@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 import bpengine as bp
-from bpengine.cli import data_options, network_options, processes
+from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.training_run import TrainingRun
 from bpengine.cli.output import key_value_table, print_json, require_writable, scores_text, show
+from bpengine.cli.processes.shards import Shards, shards_for
 from bpengine.cli.size_limits import copies
 from bpengine.errors import ConfigError
 from bpengine.explain import figures
@@ -93,7 +94,7 @@ def train(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    shards: processes.Shards = None,
+    shards: Shards = None,
 ) -> None:
     """Train a network and print a summary."""
     comm = bp.world()
@@ -111,7 +112,7 @@ def train(
     model.class_names = whole.class_names
     run = TrainingRun(
         whole=whole, rows=rows, held_out=held_out, model=model, batch=min(batch_size, rows.rows), out=out, figure=figure,
-        comm=comm, shards=processes.shards(shards, comm),
+        comm=comm, shards=shards_for(shards, comm),
     )  # fmt: skip
     history, seconds = run.fit(
         epochs, optimizer=update, clip_norm=clip_norm, patience=patience, folder=folder, resume=resume

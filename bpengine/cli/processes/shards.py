@@ -25,7 +25,7 @@ Shards = Annotated[
 ]
 
 
-def shards(asked: int | None, comm: Comm) -> int | None:
+def shards_for(asked: int | None, comm: Comm) -> int | None:
     """Return the number of shards: what was asked for, or 16 where several processes share a batch."""
     return SHARDS if asked is None and comm.size > 1 else asked
 
