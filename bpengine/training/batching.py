@@ -222,7 +222,7 @@ class _Piece(NamedTuple):
     batch: int
 
 
-def _ascending(whole: HostArray, own: slice) -> _Piece:
+def _ascending(whole: HostArray, own: slice = slice(None)) -> _Piece:
     """Sort the row numbers of an order (steps, batch) that this process computes."""
     order = whole[:, own]
     bits = max(order.size - 1, 1).bit_length()
