@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import traceback
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bpengine.distributed.comm import Comm
-from bpengine.errors import BpError
+from bpengine.errors import BpError, RunInterrupted
 
 TOGETHER: Final = 1.0  # seconds that a failed process waits for the others to fail as well
 FAILED: Final = 1
 MISTAKE: Final = 2
+ENDED: Final = 75  # asked to end, with a checkpoint
+INTERRUPTED: Final = 130
 Say = Callable[[str], object]
 
 
@@ -21,7 +24,8 @@ def guarded(comm: Comm, main: Callable[[], Any]) -> int:
     """Run `main` and return its exit code; where only some processes fail, end the whole job.
 
     What fails on all processes (a wrong setting, a loss that is not finite) is told by rank 0, and each returns its code: 2
-    for a mistake that a BpError or an OSError names, 1 for any other exception. What fails on one is told by that one, with
+    for a mistake that a BpError or an OSError names, 75 for a fit that was asked to end (130 by Ctrl-C), 1 for any other
+    exception. What fails on one is told by that one, with
     its number and host, and all processes are ended.
 
     >>> from bpengine.distributed import Solo
@@ -41,6 +45,10 @@ def guarded(comm: Comm, main: Callable[[], Any]) -> int:
 
 def told(comm: Comm, error: BaseException) -> int:
     """Tell of an exception, as `guarded` does, and return the exit code."""
+    if isinstance(error, RunInterrupted):
+        return settled(comm, INTERRUPTED if error.signal == signal.SIGINT else ENDED, str(error))
+    if isinstance(error, KeyboardInterrupt):
+        return settled(comm, INTERRUPTED, "interrupted.")
     if isinstance(error, (BpError, OSError)):
         return settled(comm, MISTAKE, f"error: {error}")
     return settled(comm, FAILED, "".join(traceback.format_exception(error)).rstrip())

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import IO, Any, Final, TextIO
 
-from bpengine.distributed.watch import HEARTBEAT, RESTING, limit
+from bpengine.distributed.guard import ENDED, INTERRUPTED, MISTAKE
+from bpengine.distributed.watch import HEARTBEAT, RESTING, STUCK, limit
 from bpengine.errors import ConfigError
 from bpengine.system.launcher import mpiexec
 
 DONE: Final = 0
-MISTAKE: Final = 2
-ENDED: Final = 75  # asked to end, with a checkpoint
-INTERRUPTED: Final = 130
 FINAL: Final = (DONE, MISTAKE, INTERRUPTED)  # starting again would change nothing
 THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
@@ -126,7 +124,7 @@ class _Attempt:
     def _ended(self, code: int, *, stale: bool) -> int:
         """Say why the job ended, where none of its processes could, and return the exit code."""
         if stale:
-            return 124
+            return STUCK
         if self._waited:
             every = set(range(max(self._waited.values())))
             stuck = ", ".join(map(str, sorted(every - set(self._waited)))) or "unknown"
