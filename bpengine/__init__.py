@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bpengine.backend import Backend, backend_names, get_backend
     from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
     from bpengine.derivatives import jvp
+    from bpengine.distributed import world
     from bpengine.errors import (
         BackendUnavailable,
         BpError,
@@ -67,6 +68,7 @@ _ROOMS = {
     "backend": "Backend backend_names get_backend",
     "check": "Comparison GradientError Report check_gradients compare_backends",
     "derivatives": "jvp",
+    "distributed": "world",
     "errors": (
         "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError RunInterrupted ShapeError WriteError"
     ),
@@ -145,6 +147,7 @@ __all__ = [
     "sensitivity",
     "sweep",
     "training",
+    "world",
 ]
 
 

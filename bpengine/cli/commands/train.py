@@ -11,6 +11,7 @@ import bpengine as bp
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.training_run import TrainingRun
 from bpengine.cli.output import key_value_table, print_json, require_writable, scores_text, show
+from bpengine.cli.processes.shards import Shards, shards_for
 from bpengine.cli.size_limits import copies
 from bpengine.errors import ConfigError
 from bpengine.explain import figures
@@ -21,6 +22,9 @@ Train a network on a data set or a file, score it on rows held out, and save it.
 A table's targets are taken as classes when they are text or the whole numbers 0..k or 1..k, otherwise as values to
 predict; --loss overrides that. The score on the held-out rows is printed at the end. .npy files are memory-mapped:
 with --test-fraction 0 nothing is copied, and files larger than memory can be trained on.
+
+Under mpiexec or srun all processes train one model: each batch is cut into --shards parts, 16 unless it is given, which
+they share. The result has the same bits for every number of processes; one process repeats them with --shards 16.
 
 \b
 Examples:
@@ -90,8 +94,10 @@ def train(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    shards: Shards = None,
 ) -> None:
     """Train a network and print a summary."""
+    comm = bp.world()
     _check_files(out, figure, force=force or resume)
     folder = _run_folder(checkpoint, every, resume=resume)
     if patience is not None and test_fraction == 0:
@@ -105,14 +111,16 @@ def train(
     model = network_options.model(network, backend, dtype, seed, copies=copies(update))
     model.class_names = whole.class_names
     run = TrainingRun(
-        whole=whole, rows=rows, held_out=held_out, model=model, batch=min(batch_size, rows.rows), out=out, figure=figure
-    )
+        whole=whole, rows=rows, held_out=held_out, model=model, batch=min(batch_size, rows.rows), out=out, figure=figure,
+        comm=comm, shards=shards_for(shards, comm),
+    )  # fmt: skip
     history, seconds = run.fit(
         epochs, optimizer=update, clip_norm=clip_norm, patience=patience, folder=folder, resume=resume
     )
     run.save(history)
     summary = run.summary(history, seconds)
-    print_json(summary) if as_json else show(key_value_table(_lines(summary)))
+    if comm.rank == 0:
+        print_json(summary) if as_json else show(key_value_table(_lines(summary)))
 
 
 def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> bp.RunFolder | None:
@@ -137,6 +145,14 @@ def _check_files(out: Path | None, figure: Path | None, *, force: bool) -> None:
         raise ConfigError(f"--figure and --out require two files, got {str(figure)!r} for both.")
 
 
+def _processes(summary: dict[str, Any]) -> str:
+    """Return how many processes and shards there were, "" for one process without shards."""
+    if summary["shards"] is None:
+        return ""
+    count = summary["processes"]
+    return f", {count} process{'es' * (count > 1)}, {summary['shards']} shards"
+
+
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the summary for a person."""
     held_out = f", {summary['held_out_rows']:,} held out" if summary["held_out_rows"] else ""
@@ -150,7 +166,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("training", f"{summary['epochs']:,} epochs, {summary['steps']:,} steps of {summary['batch_size']:,} rows"),
         ("stopped by", summary["stopped_by"]),
         ("time", f"{summary['seconds']:.2f} s, {summary['samples_per_second']:,.0f} samples/s"),
-        ("ran on", f"{summary['backend']} ({summary['device']}), {summary['dtype']}"),
+        ("ran on", f"{summary['backend']} ({summary['device']}), {summary['dtype']}{_processes(summary)}"),
         (summary["scores_on"], scores_text(summary["scores"])),
         ("saved", summary["saved"] or "no (--out model.safetensors would)"),
         *([("figure", summary["figure"])] if summary["figure"] else []),

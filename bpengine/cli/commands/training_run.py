@@ -10,6 +10,7 @@ from typing import Any
 import bpengine as bp
 from bpengine.cli.exit_codes import Interrupted
 from bpengine.data import Dataset
+from bpengine.distributed import Comm
 from bpengine.explain import figures
 from bpengine.training import Optimizer
 
@@ -25,6 +26,8 @@ class TrainingRun:
     batch: int
     out: Path | None
     figure: Path | None
+    comm: Comm
+    shards: int | None
 
     def fit(
         self,
@@ -54,13 +57,17 @@ class TrainingRun:
             progress=True,
             run=folder,
             resume=resume,
+            shards=self.shards,
+            comm=self.comm,
         )
         if history.stopped_by == "interrupted":
             raise Interrupted(self._interrupted(history))
         return history, time.perf_counter() - began
 
     def save(self, history: bp.History) -> None:
-        """Write the model file and the loss curve, if they were asked for."""
+        """Write the model file and the loss curve, if they were asked for; process 0 does."""
+        if self.comm.rank != 0:
+            return
         if self.out is not None:
             self.model.save(self.out)
         if self.figure is not None:
@@ -95,6 +102,8 @@ class TrainingRun:
             "epochs": len(history.epochs),
             "steps": history.steps,
             "batch_size": self.batch,
+            "shards": self.shards,
+            "processes": self.comm.size,
             "stopped_by": history.stopped_by,
             "seconds": seconds,
             "samples_per_second": history.rows_per_second,
