@@ -62,13 +62,13 @@ class Model:
         seed = whole(seed, "Model", "seed", low=0)
         if dtype not in ("float32", "float64"):
             raise unknown("dtype", dtype, ("float32", "float64"))
-        made = get_backend(backend, precision=precision or dtype, device=device)
-        if made.dtype != dtype:
+        chosen = get_backend(backend, precision=precision or dtype, device=device)
+        if chosen.dtype != dtype:
             raise ConfigError(f"dtype {dtype!r} and precision {precision!r} contradict each other. Give one of them.")
         params, running = (
             {n: held(f"parameter {n!r}", a, dtype) for n, a in arrays.items()} for arrays in network.init(seed)
         )
-        self._start(network, made, seed, params, running)
+        self._start(network, chosen, seed, params, running)
 
     def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
         self.network, self.backend, self.seed = network, backend, seed
@@ -283,9 +283,9 @@ class Model:
         >>> loss, gradients = model.loss_and_gradients(x, y)
         >>> model.apply_gradients(gradients, optimizer=bp.Adam(1e-3))
         """
-        given = self._bring(self._named("gradient of parameter", gradients))
+        arrays = self._bring(self._named("gradient of parameter", gradients))
         changed, self._applied = apply(
-            self.backend, self._ops, self._params, given, make_optimizer(optimizer), clip_norm, self._applied
+            self.backend, self._ops, self._params, arrays, make_optimizer(optimizer), clip_norm, self._applied
         )
         self._params = {**self._params, **changed}
 
@@ -309,9 +309,9 @@ class Model:
 
     def to(self, backend: str | Backend, *, device: str | None = None) -> Model:
         """Return a copy of this model on another backend, with the same dtype and parameters."""
-        made = get_backend(backend, precision=self.dtype, device=device)
+        chosen = get_backend(backend, precision=self.dtype, device=device)
         settings = self._settings()
-        return Model._restored(self.network, made, settings, self.parameters, self.running)
+        return Model._restored(self.network, chosen, settings, self.parameters, self.running)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and running statistics to a safetensors file, whole or not at all."""
@@ -353,13 +353,13 @@ class Model:
         """Return arrays by parameter name, each of that one's shape and of finite numbers in the model's dtype."""
         if not isinstance(values, Mapping):
             raise ConfigError(f"a {what} requires its name: {{'0.weight': ...}}, got {type(values).__name__}.")
-        found: HostArrays = {}
+        arrays: HostArrays = {}
         for name, value in known(f"a {what}", values, self.network.names(self._params)).items():
-            found[name] = held(f"{what} {name!r}", value, self.dtype)
-            if found[name].shape != tuple(self._params[name].shape):
+            arrays[name] = held(f"{what} {name!r}", value, self.dtype)
+            if arrays[name].shape != tuple(self._params[name].shape):
                 wanted = tuple(self._params[name].shape)
-                raise ShapeError(f"{what} {name!r} requires the shape {wanted}, got {found[name].shape}.")
-        return found
+                raise ShapeError(f"{what} {name!r} requires the shape {wanted}, got {arrays[name].shape}.")
+        return arrays
 
     def _bring(self, arrays: HostArrays) -> dict[str, Array]:
         return {name: self.backend.asarray(array, self.dtype) for name, array in arrays.items()}
@@ -463,8 +463,8 @@ class Model:
         for name, array in direction.items():
             held(f"hvp v[{name!r}]", array, self.dtype)
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
-        found = product(self._evaluator, self._params, self._running, rows)(direction)
-        return {name: found[name].astype(self.dtype) for name in self._params}
+        along = product(self._evaluator, self._params, self._running, rows)(direction)
+        return {name: along[name].astype(self.dtype) for name in self._params}
 
     def top_eigenvalue(
         self, x: Any, y: Any, weights: Any = None, *, steps: int = 1000, tolerance: float = 1e-4, seed: int = 0
@@ -513,8 +513,8 @@ def load(
         network, shapes = file.build(own)
         names = _names_of(file, network)
         params, running = file.arrays(shapes, network.layers)
-    made = get_backend(backend, precision=file.settings["dtype"])
-    return Model._restored(network, made, {**file.settings, "class_names": names}, params, running)
+    chosen = get_backend(backend, precision=file.settings["dtype"])
+    return Model._restored(network, chosen, {**file.settings, "class_names": names}, params, running)
 
 
 def _names_of(file: io.ModelFile, network: Network) -> Sequence[data.ClassName] | None:

@@ -98,8 +98,8 @@ class Network:
 
         A layer of one's own that has no `shapes` is asked to make its arrays.
         """
-        found = shapes_chain(self.layers, self.inputs)
-        return Shapes(owned(self.shared, found.params), found.running)
+        shapes = shapes_chain(self.layers, self.inputs)
+        return Shapes(owned(self.shared, shapes.params), shapes.running)
 
     def smallest_batch(self, run: Run) -> int:
         """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1."""
@@ -115,8 +115,8 @@ class Network:
 
     def penalized(self) -> dict[str, str | None]:
         """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""
-        found = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
-        return owned(self.shared, {f"{i}.{name}": row for i, name, row in found})
+        rows = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
+        return owned(self.shared, {f"{i}.{name}": row for i, name, row in rows})
 
     @in_scope
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run = INFERENCE) -> Forward:
@@ -167,8 +167,8 @@ class Network:
         """
         passed = self.forward(ops, params, running, x, run._replace(weights=weights))
         loss, dy, terms = self.loss_and_cotangent(ops, params, passed.y, target, weights)
-        _, found = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
-        gradients = gather(self.shared, ops, found) if self.shared else found
+        _, by_layer = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
+        gradients = gather(self.shared, ops, by_layer) if self.shared else by_layer
         return loss, {**gradients, **self.add_penalties(ops, terms, gradients)}, passed.running
 
     @in_scope

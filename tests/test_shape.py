@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from tests import shape
 
 FILES = shape.trees()
@@ -49,6 +51,29 @@ def test_a_package_can_be_looked_over() -> None:
 
 def test_a_call_of_many_values_names_them() -> None:
     assert shape.positional_calls(FILES) == []
+
+
+def test_a_value_is_named_for_what_it_is() -> None:
+    assert shape.empty_names(FILES) == []
+
+
+def test_a_name_that_says_nothing_is_seen_wherever_it_is_bound() -> None:
+    lines = [
+        "def f(found): ...",
+        "given = 1",
+        "told: int",
+        "made, _ = f()",
+        "for found in f(): ...",
+        "(given := 1)",
+        "[told for told in f()]",
+        "with f() as made: ...",
+        "lambda found: 0",
+        "def f(*given, **made): ...",
+        "import a as told",
+    ]
+    at = shape.ROOT / "module.py"
+    assert all(shape.empty_names({at: ast.parse(line)}) for line in lines)
+    assert shape.empty_names({at: ast.parse("array.found = array.given(told=made)")}) == []
 
 
 def test_the_numbers_of_the_report_come_from_the_sources() -> None:

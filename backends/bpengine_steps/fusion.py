@@ -65,10 +65,10 @@ def _users(nodes: Sequence[StepNode]) -> dict[int, list[StepNode]]:
     """Return for each node, and for the array a view looks at, what uses it."""
     users: dict[int, list[StepNode]] = defaultdict(list)
     for node in nodes:
-        for given in node.inputs:
-            users[given.number].append(node)
-            if given.op == "view":
-                users[given.base.number].append(node)
+        for operand in node.inputs:
+            users[operand.number].append(node)
+            if operand.op == "view":
+                users[operand.base.number].append(node)
     return users
 
 
@@ -89,9 +89,9 @@ def _levels(
 ) -> dict[int, int]:
     level = {node.number: 0 for node in nodes}
     for node in reversed(nodes):
-        for given in node.inputs:
-            free = node.op == "view" or (node.number not in tail and target.joins(given, node))
-            level[given.number] = min(level[given.number], level[node.number] - (0 if free else 1))
+        for operand in node.inputs:
+            free = node.op == "view" or (node.number not in tail and target.joins(operand, node))
+            level[operand.number] = min(level[operand.number], level[node.number] - (0 if free else 1))
     # Counted back, a sum comes as late as its user allows, and so do the numbers that only sums are made of: a pass of
     # their own would read again what an earlier pass had in registers. So both move up to where their operands are made.
     # No circle can come of it: a level only falls, never below those of a node's operands, and all users are sums as well.
@@ -102,8 +102,8 @@ def _levels(
             summed.add(node.number)
     for node in nodes:
         if node.number in summed and node.op != "view":
-            made = [given for given in node.inputs if given.base.op not in ("input", "constant")]
-            earliest = [level[given.base.number] + (not target.joins(given, node)) for given in made]
+            computed = [operand for operand in node.inputs if operand.base.op not in ("input", "constant")]
+            earliest = [level[operand.base.number] + (not target.joins(operand, node)) for operand in computed]
             level[node.number] = min(level[node.number], max(earliest, default=level[node.number]))
     return level
 

@@ -57,9 +57,9 @@ def plan_memory(
     return memory
 
 
-def _for_good(memory: MemoryPlan, given: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
+def _for_good(memory: MemoryPlan, inputs: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
     """Give places that nothing else takes: state, rows and constants stay from step to step."""
-    for node in (*given, *constants):
+    for node in (*inputs, *constants):
         memory.places[node.number] = memory.size
         memory.size += _room(node, target)
 
@@ -84,11 +84,11 @@ def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Seque
     for k, stage in enumerate(stages):
         arena.free_before(k)
         wanted = memory.stored - memory.places.keys() - memory.in_place
-        made = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
-        made.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps
-        for node in [*(brought if stage.head else ()), *made]:
+        outputs = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
+        outputs.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps
+        for node in [*(brought if stage.head else ()), *outputs]:
             until = last.get(node.number, k)
-            heir = _dying_operand(node, stage, k, last, arena) if target.reuses_operands and node in made else None
+            heir = _dying_operand(node, stage, k, last, arena) if target.reuses_operands and node in outputs else None
             if heir is None:
                 memory.places[node.number] = arena.place(node, until)
             else:
@@ -117,11 +117,11 @@ def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int
     (group,) = stage.groups
     if group.kind != "pass" or not arena.target.elementwise(node):
         return None
-    for given in group.reads:
-        alone = all(n is given or n.base is not given for n in group.reads)  # no other look at the same memory
-        alike = given.op != "view" and (given.shape, given.dtype) == (node.shape, node.dtype)
-        if alone and alike and last[given.number] == k and arena.holds(given):
-            return given
+    for operand in group.reads:
+        alone = all(n is operand or n.base is not operand for n in group.reads)  # no other look at the same memory
+        alike = operand.op != "view" and (operand.shape, operand.dtype) == (node.shape, node.dtype)
+        if alone and alike and last[operand.number] == k and arena.holds(operand):
+            return operand
     return None
 
 

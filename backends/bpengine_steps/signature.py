@@ -49,7 +49,7 @@ class Signature:
             raise Untraceable("data that do not lie in one piece")
         count = None if order is None else order.shape[1]
         rows = tuple(((count or len(a), *a.shape[1:]), a.dtype.str) for a in data)
-        found = list(leaves(state))
-        strides = tuple((p, a.strides) for p, a in found if not a.flags.c_contiguous)
-        told = tuple((p, a.shape, a.dtype.str) for p, a in found)
-        return cls(told, rows, lr.dtype.str, order is not None, strides)
+        pairs = list(leaves(state))
+        strides = tuple((p, a.strides) for p, a in pairs if not a.flags.c_contiguous)
+        kinds = tuple((p, a.shape, a.dtype.str) for p, a in pairs)
+        return cls(kinds, rows, lr.dtype.str, order is not None, strides)

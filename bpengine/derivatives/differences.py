@@ -33,9 +33,9 @@ def extrapolated(function: Callable[[float], HostArray]) -> tuple[HostArray, flo
         for k, earlier in enumerate(previous):
             factor = 4.0 ** (k + 1)
             row.append((factor * row[k] - earlier) / (factor - 1.0))
-            found = max(_largest(row[k + 1] - row[k]), _largest(row[k + 1] - earlier)) + noise
-            if found < error:
-                best, error = row[k + 1], found
+            estimate = max(_largest(row[k + 1] - row[k]), _largest(row[k + 1] - earlier)) + noise
+            if estimate < error:
+                best, error = row[k + 1], estimate
         previous = row
     return best, error
 

@@ -23,5 +23,5 @@ def input_gradients(run: Evaluator, params: Arrays, running: Arrays, rows: Rows)
         dy = network.loss_and_cotangent(run.ops, params, passed.y, target, weights)[1]
         return backward_chain(network.layers, run.ops, passed.residuals, dy)[0]
 
-    found = run.compile("input gradients", gradient)(params, running, *run.bring(rows))
-    return np.array(run.backend.to_numpy(found))
+    gradients = run.compile("input gradients", gradient)(params, running, *run.bring(rows))
+    return np.array(run.backend.to_numpy(gradients))

@@ -24,14 +24,14 @@ def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, l
     outputs, rows = run.network.outputs, len(x)
     activation = run.network.loss.link if link else None
     compiled = run.compile(("picked", activation), _picked(run, activation))
-    found = np.empty((rows * outputs, run.network.inputs), run.backend.dtype)
+    products = np.empty((rows * outputs, run.network.inputs), run.backend.dtype)
     unit = np.eye(outputs)
     step = CHUNK if own(run.network.layers) else 1
     for start in range(0, rows * outputs, step):
         pairs = np.arange(start, min(start + step, rows * outputs))
-        given = run.bring(Rows(x[pairs // outputs], unit[pairs % outputs], None))
-        found[pairs] = run.backend.to_numpy(compiled(params, running, *given))
-    return found.reshape(rows, outputs, run.network.inputs)
+        batch = run.bring(Rows(x[pairs // outputs], unit[pairs % outputs], None))
+        products[pairs] = run.backend.to_numpy(compiled(params, running, *batch))
+    return products.reshape(rows, outputs, run.network.inputs)
 
 
 def _picked(run: Evaluator, activation: str | None) -> Any:

@@ -44,12 +44,12 @@ def top_eigenvalue(
     rng = stream("top eigenvalue", seed)
 
     def multiplied(v: Any) -> Any:
-        found = together(times(apart(v)))
-        if not np.all(np.isfinite(found)):
+        product = together(times(apart(v)))
+        if not np.all(np.isfinite(product)):
             raise NonFiniteError(
                 "top_eigenvalue requires a finite Hessian, got one that is not. Scale data or weights."
             )
-        return found
+        return product
 
     v = rng.standard_normal(size)
     v /= np.linalg.norm(v)

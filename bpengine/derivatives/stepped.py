@@ -163,10 +163,10 @@ def _extreme(find: Callable[..., Any]) -> Callable[..., Any]:
             raise NotSteppable(f"np.{ufunc.__name__} over several axes")
         flat = x.reshape(-1) if axis is None else x
         along = 0 if axis is None else axis
-        found = np.take_along_axis(flat, np.expand_dims(find(_real(flat), axis=along), along), along)
+        extreme = np.take_along_axis(flat, np.expand_dims(find(_real(flat), axis=along), along), along)
         if axis is None:
-            return found.reshape((1,) * x.ndim if keepdims else ())
-        return found if keepdims else np.squeeze(found, axis=along)
+            return extreme.reshape((1,) * x.ndim if keepdims else ())
+        return extreme if keepdims else np.squeeze(extreme, axis=along)
 
     return rule
 

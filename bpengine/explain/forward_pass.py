@@ -110,19 +110,19 @@ def _kind(layer: LayerTrace) -> str:
     return f"{name}, {layer.activation}" if layer.activation and name != "Activation" else layer.activation or name
 
 
-def _lines(told: ForwardPass, translate: Translate, largest: int) -> Iterator[str]:
-    if told.first_bad:
-        yield translate("bad", cause=told.first_bad.translated(translate))
-    kinds = dict(told.layers)
-    for row in dict.fromkeys(unit.row for unit in told.units):
+def _lines(result: ForwardPass, translate: Translate, largest: int) -> Iterator[str]:
+    if result.first_bad:
+        yield translate("bad", cause=result.first_bad.translated(translate))
+    kinds = dict(result.layers)
+    for row in dict.fromkeys(unit.row for unit in result.units):
         yield translate("row", row=row)
         last = None
-        for unit in (u for u in told.units if u.row == row):
+        for unit in (u for u in result.units if u.row == row):
             if unit.place != last:
                 yield f"  {translate('layer', place=unit.place, kind=kinds[unit.place])}"
             last = unit.place
             yield f"    {translate('next_unit', unit=unit.unit, place=unit.place)}: {_sum(unit, translate, largest)}"
-        yield from (f"  {_judgement(v, told.threshold, translate)}" for v in told.decisions if v.row == row)
+        yield from (f"  {_judgement(v, result.threshold, translate)}" for v in result.decisions if v.row == row)
 
 
 def _sum(unit: UnitForward, translate: Translate, largest: int) -> str:

@@ -97,15 +97,17 @@ def opened(path: str | os.PathLike[str], format: str) -> Iterator[Container]:
             start, header, size = _header(file)
             texts = header.pop("__metadata__", {})
             if isinstance(texts, dict) and texts.get("format") == format:
-                found = Container(file, start, texts, entries(header, size - start))
+                container = Container(file, start, texts, entries(header, size - start))
             else:
-                given = texts.get("format") if isinstance(texts, dict) else texts
-                raise ModelFileError(f"{str(path)!r} is not a file of the format {format!r}, got {repr(given)[:60]}.")
+                format_here = texts.get("format") if isinstance(texts, dict) else texts
+                raise ModelFileError(
+                    f"{str(path)!r} is not a file of the format {format!r}, got {repr(format_here)[:60]}."
+                )
         except ModelFileError:
             raise
         except (ValueError, OSError) as error:
             raise damaged(path, error) from None
-        yield found
+        yield container
 
 
 def damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
@@ -164,16 +166,16 @@ def judged_header(content: bytes) -> dict[str, Any]:
 
 def entries(header: Mapping[str, Any], size: int) -> dict[str, Entry]:
     """Return the arrays that a header names; raise ValueError unless they fill `size` bytes end to end."""
-    found = {name: _entry(name, value) for name, value in header.items()}
+    entries_by_name = {name: _entry(name, value) for name, value in header.items()}
     at = 0
-    for name, entry in sorted(found.items(), key=lambda pair: (pair[1].begin, pair[1].end)):
+    for name, entry in sorted(entries_by_name.items(), key=lambda pair: (pair[1].begin, pair[1].end)):
         if entry.begin != at:
             what = "overlaps another" if entry.begin < at else "leaves bytes unused before it"
             raise ValueError(f"the array {name[:60]!r} {what}")
         at = entry.end
     if at != size:
         raise ValueError(f"its arrays take {at:,} bytes, there are {size:,}")
-    return found
+    return entries_by_name
 
 
 def _entry(name: str, value: Any) -> Entry:

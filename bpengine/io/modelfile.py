@@ -118,8 +118,8 @@ class ModelFile:
         """
         entries, every = self.inside.entries, (("params/", wanted.params), ("running/", wanted.running))
         for start, shapes in every:
-            found = {n.removeprefix(start): entry.shape for n, entry in entries.items() if n.startswith(start)}
-            check_shapes(self.path, KINDS[start], shapes, found)
+            stored = {n.removeprefix(start): entry.shape for n, entry in entries.items() if n.startswith(start)}
+            check_shapes(self.path, KINDS[start], shapes, stored)
         params, running = ({n: self._array(start + n, layers) for n in shapes} for start, shapes in every)
         return params, running
 
@@ -176,10 +176,10 @@ def _check_entries(entries: Mapping[str, container.Entry], dtype: str) -> None:
             raise ValueError(f"the array {_short(name)} is of the dtype {entry.dtype}, the model's is {dtype}")
 
 
-def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, found: ArrayShapes) -> None:
+def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, stored: ArrayShapes) -> None:
     """Raise ModelFileError when a file's arrays are not those that the network has, by name and shape."""
-    for name in [*wanted, *(n for n in found if n not in wanted)]:
-        here, there = wanted.get(name), found.get(name)
+    for name in [*wanted, *(n for n in stored if n not in wanted)]:
+        here, there = wanted.get(name), stored.get(name)
         if here != there:
             raise ModelFileError(
                 f"the model file {str(path)!r} does not fit the network: {kind} {_short(name)} has the shape {here} in the "

@@ -42,14 +42,14 @@ def takes(function: Function, who: str) -> int:
 
 def check_name(name: Any, forward: Function, kind: str, taken: Mapping[str, Any]) -> str:
     """Return a name, by default that of the forward without its ending; raise ConfigError for one that cannot be kept."""
-    given = getattr(forward, "__name__", "") if name is None else name
+    chosen = getattr(forward, "__name__", "") if name is None else name
     for ending in ENDINGS if name is None else ():
-        given = given.removesuffix(ending)
-    if not isinstance(given, str) or not given.isidentifier():
-        raise ConfigError(f"{kind} of one's own requires a name such as 'my_{kind}', got {given!r}. Pass name=...")
-    if given in taken:
-        raise ConfigError(f"{kind} of one's own requires a name of its own, got {given!r}, which is the engine's.")
-    return given
+        chosen = chosen.removesuffix(ending)
+    if not isinstance(chosen, str) or not chosen.isidentifier():
+        raise ConfigError(f"{kind} of one's own requires a name such as 'my_{kind}', got {chosen!r}. Pass name=...")
+    if chosen in taken:
+        raise ConfigError(f"{kind} of one's own requires a name of its own, got {chosen!r}, which is the engine's.")
+    return chosen
 
 
 def article(kind: str) -> str:
@@ -90,9 +90,9 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
         if weights is not None:  # where all are 0 no row is left: the loss and its gradient are 0, not 0 / 0
             empty = mask(xp, xp.sum(weights) == 0, weights)
             weights, left = weights + empty, 1.0 - empty
-        scope, given = lent(xp, (y, target, weights) if weighted else (y, target))
+        scope, arguments = lent(xp, (y, target, weights) if weighted else (y, target))
         with NamedErrors(who, "forward"), scope:
-            result = forward(xp, *given)
+            result = forward(xp, *arguments)
         loss, residual = _two(result, who)
         loss = _like(
             xp, loss, (), y, who=who, where="forward", what="a loss", hint="Sum or average over all axes: xp.sum(...)."
@@ -180,17 +180,17 @@ def _like(
     """Return a result in the dtype of an array; raise ShapeError for one of another shape than it must have."""
     got = getattr(value, "shape", None)
     if got is None or tuple(got) != tuple(shape):
-        found = type(value).__name__ if got is None else f"shape {tuple(got)}"
-        raise ShapeError(f"{who} requires its {where} to return {what} of shape {tuple(shape)}, got {found}. {hint}")
+        kind = type(value).__name__ if got is None else f"shape {tuple(got)}"
+        raise ShapeError(f"{who} requires its {where} to return {what} of shape {tuple(shape)}, got {kind}. {hint}")
     return in_dtype(xp, who, f"its {where} to return {what}", value, array)
 
 
 def _domain(link: str | None, target: Target, weighted: bool) -> dict[str, Domain]:
     """Return where the arguments of a loss are sampled, for a check without data."""
-    found: dict[str, Domain] = {"weights": "positive"} if weighted else {}
+    domain: dict[str, Domain] = {"weights": "positive"} if weighted else {}
     if target == "values":
-        return found
-    found["target"] = "class" if target == "classes" else "binary"
+        return domain
+    domain["target"] = "class" if target == "classes" else "binary"
     if link is None:
-        found["y"] = "distribution" if target == "classes" else "probability"
-    return found
+        domain["y"] = "distribution" if target == "classes" else "probability"
+    return domain

@@ -92,12 +92,12 @@ def neediest(layers: Sequence[Layer], run: Run) -> tuple[int, Layer]:
 
     Raises ConfigError when a layer says something else than a number of rows.
     """
-    found, prefix = [], f"{run.place}." if run.place else ""
+    needs, prefix = [], f"{run.place}." if run.place else ""
     for i, layer in enumerate(layers):
         here = run.at(prefix + str(i))
         if isinstance(layer, Residual):
-            found.append(neediest(layer.layers, here))
+            needs.append(neediest(layer.layers, here))
         else:
             least = whole(layer.smallest_batch(here), name_of(layer, here.place), "the result of its smallest_batch")
-            found.append((least, layer))
-    return max(found, key=lambda pair: pair[0])
+            needs.append((least, layer))
+    return max(needs, key=lambda pair: pair[0])

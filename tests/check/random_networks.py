@@ -108,9 +108,9 @@ def any_size(layers: st.SearchStrategy[bp.Layer]) -> st.SearchStrategy[Maker]:
     return layers.map(lambda layer: lambda size: layer)
 
 
-def chain(made: Sequence[Maker], size: int) -> list[bp.Layer]:
+def chain(makers: Sequence[Maker], size: int) -> list[bp.Layer]:
     layers = list[bp.Layer]()
-    for make in made:
+    for make in makers:
         layers.append(make(size))
         size = layers[-1].outputs(size)
     return layers

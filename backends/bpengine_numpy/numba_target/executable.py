@@ -51,11 +51,13 @@ class Executable:
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[Tree, dict[str, HostArray]]]:
         """Return what runs the steps, bound to the memory of these arrays."""
-        step, given, functions = self.plan.step, dict(leaves(state)), self._functions()
-        changing = [given[p] for p in step.changed]
-        fresh = {p: given[p] if _is_own(given[p], changing) else np.array(given[p], order="C") for p in step.changed}
+        step, leaf_at, functions = self.plan.step, dict(leaves(state)), self._functions()
+        changing = [leaf_at[p] for p in step.changed]
+        fresh = {
+            p: leaf_at[p] if _is_own(leaf_at[p], changing) else np.array(leaf_at[p], order="C") for p in step.changed
+        }
         reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in step.reports.items()}
-        after = {**given, **fresh}
+        after = {**leaf_at, **fresh}
         calls = CallTable(self.plan, functions, RunArrays(state=after, data=data, order=order, lr=lr, reports=reports))
 
         def run() -> tuple[Tree, dict[str, HostArray]]:

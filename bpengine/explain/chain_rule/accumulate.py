@@ -28,17 +28,17 @@ def uses_of(flow: Dataflow, element: Element) -> list[tuple[int, str]]:
 def multiplied(call: Call, argument: str, element: Element) -> tuple[HostArray, int]:
     """Return what a parameter is multiplied by in each row (rows,), and the unit it belongs to."""
     index = element[1][::-1] if is_transposed(call, argument) else element[1]
-    given, unit = parameter_factors(call)[argument], index[-1]
-    if given is None:
+    factor, unit = parameter_factors(call)[argument], index[-1]
+    if factor is None:
         return np.ones(len(call.result[0])), unit
-    return np.asarray(given[:, index[0]], dtype=float), unit
+    return np.asarray(factor[:, index[0]], dtype=float), unit
 
 
 def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[int, Any]]:
     """Return the arrays that are made of `first`, in order, and each one's uses: (call, slopes), None for the loss's."""
     calls, arrays, edges = flow.trace.calls, [first], dict[int, Any]()
     for array in arrays:  # grows while it is walked
-        edges[id(array)] = found = []
+        edges[id(array)] = uses = []
         for use in flow.consumers.get(id(array), []):
             call = calls[use[0]]
             slopes = None if call.kernel.kind == "loss" else flow.derivatives(use)
@@ -46,10 +46,10 @@ def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[
                 raise ConfigError(
                     f"the slopes of kernel {call.kernel.name!r} in layer {call.place} are not known here."
                 )
-            found.append((call, slopes))
+            uses.append((call, slopes))
             if slopes is not None and not any(call.result[0] is known for known in arrays):
                 arrays.append(call.result[0])
-        if not found:
+        if not uses:
             raise ConfigError(
                 "a layer on the way to the loss computes outside of kernels: its paths cannot be followed."
             )
@@ -66,6 +66,6 @@ def accumulate(begun: PathSums, arrays: list[HostArray], edges: Mapping[int, Any
             if slopes is None:
                 end += PathSums(here.total * dy, here.magnitude * np.abs(dy), here.count * (dy != 0))
                 continue
-            made, step = id(call.result[0]), here.through(slopes)
-            reached[made] = reached[made] + step if made in reached else step
+            output, step = id(call.result[0]), here.through(slopes)
+            reached[output] = reached[output] + step if output in reached else step
     return end

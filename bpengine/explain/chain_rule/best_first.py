@@ -59,8 +59,8 @@ class Search:
                 yield product, _unrolled(chain)
                 continue
             _, _, _, unit, row, _ = chain[0]
-            for slope, made, link in self._links(here, row, unit):
-                push(product * slope, made, (link, chain))
+            for slope, following, link in self._links(here, row, unit):
+                push(product * slope, following, (link, chain))
 
     def _links(self, array: HostArray, row: int, unit: int) -> Iterator[tuple[float, HostArray | None, Link]]:
         for call, slopes in self.edges[id(array)]:
@@ -68,10 +68,10 @@ class Search:
                 slope = float(self.dy[row, unit])
                 yield slope, None, (call.kernel.name, call.place, "loss", unit, row, slope)
                 continue
-            made: HostArray = call.result[0]
+            output: HostArray = call.result[0]
             for s in slopes:
                 for at, to, slope in _ends(s, row, unit):
-                    yield slope, made, (call.kernel.name, call.place, s.route, to, at, slope)
+                    yield slope, output, (call.kernel.name, call.place, s.route, to, at, slope)
 
     def _bound(self, call: Call, slopes: Sequence[LocalDerivative] | None) -> HostArray:
         if slopes is None:

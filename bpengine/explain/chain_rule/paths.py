@@ -51,16 +51,16 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     uses = uses_of(flow, element)
     ways = [_through(flow, element, use, rows, largest) for use in uses]
     gradient = exact_sum(np.array([way.gradient for way in ways]))
-    if sample is None and len(uses) == 1 and (given := flow.contribution(uses[0])) is not None:
-        gradient = float(given[element[1]])  # the engine's own sum over the batch
-    found = sorted((path for way in ways for path in way.found), key=lambda path: -abs(path.product))[:largest]
+    if sample is None and len(uses) == 1 and (whole_batch := flow.contribution(uses[0])) is not None:
+        gradient = float(whole_batch[element[1]])  # the engine's own sum over the batch
+    kept = sorted((path for way in ways for path in way.largest), key=lambda path: -abs(path.product))[:largest]
     everything = exact_sum(np.array([way.whole for way in ways]))
     return Paths(
         name=element_name(element),
         rows=tuple(rows),
         count=sum(way.paths for way in ways),
-        paths=tuple(found),
-        rest=exact_sum(np.array([everything, *(-path.product for path in found)])),
+        paths=tuple(kept),
+        rest=exact_sum(np.array([everything, *(-path.product for path in kept)])),
         all_paths=everything,
         gradient=gradient,
         penalty=_penalty(flow, element),
@@ -79,7 +79,7 @@ class _Way(NamedTuple):
     paths: int
     gradient: float
     steps: int
-    found: list[Path]
+    largest: list[Path]
 
 
 def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
@@ -91,12 +91,12 @@ def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], larges
     end = accumulate(start(inputs, rows, unit, call.result[0].shape), arrays, edges, dy)
     link = (call.kernel.name, call.place, "input", unit)
     begin = [(float(inputs[r]), call.result[0], (*link, r, float(inputs[r]))) for r in rows]
-    found = [
+    kept = [
         Path(_factors(links), product) for product, links in islice(Search(arrays, edges, dy).largest(begin), largest)
     ]
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
     everything, magnitude = float(end.total.sum()), float(end.magnitude.sum())
-    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, found)
+    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, kept)
 
 
 def _factors(links: list[Any]) -> tuple[Factor, ...]:

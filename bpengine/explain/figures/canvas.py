@@ -52,8 +52,8 @@ def library(name: str) -> Any:
 
 def sheet(width: float = 8.0, height: float = 5.0, *, layout: str | None = "constrained") -> Figure:
     """Return an empty figure, its size in inches."""
-    made: Figure = library("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-    return made
+    figure: Figure = library("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    return figure
 
 
 def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
@@ -119,10 +119,10 @@ def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
 def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
     """Put the legend below the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
-    made = figure.legend(
+    legend_box = figure.legend(
         handles, labels, loc="outside lower left", ncols=columns, fontsize=TEXT, frameon=False, labelcolor=INK
     )
-    for text in made.get_texts():
+    for text in legend_box.get_texts():
         text.set_parse_math(False)
         text.set_text(visible(text.get_text()))
 
@@ -140,10 +140,10 @@ def spans_decades(values: HostArray) -> bool:
 
 def mark_bad(axes: Axes, places: Iterable[float], label: str) -> None:
     """Mark, at the upper edge, where values are not finite; nothing where all are."""
-    found = list(places)
-    if found:
+    positions = list(places)
+    if positions:
         axes.plot(
-            found, np.full(len(found), 0.97), linestyle="", marker=BAD, markersize=9, markeredgewidth=2.2, color=INK,
+            positions, np.full(len(positions), 0.97), linestyle="", marker=BAD, markersize=9, markeredgewidth=2.2, color=INK,
             transform=axes.get_xaxis_transform(), label=label, clip_on=False, zorder=6,
         )  # fmt: skip
 

@@ -55,8 +55,8 @@ def network(
     drawn = diagram(traced, row)
     chosen = None
     if layer is not None and unit is not None:
-        found = find_layer(traced, layer)
-        chosen = (found.place, find_unit(found, unit))
+        layer_trace = find_layer(traced, layer)
+        chosen = (layer_trace.place, find_unit(layer_trace, unit))
     width = max(drawn.width + LEFT + RIGHT, 9.0)
     lines = [] if chosen is None else _wrapped(sum_lines(traced, *chosen, row, translate), width)
     below = canvas.broken(_below(traced, row, translate), width, canvas.TEXT)
@@ -130,15 +130,15 @@ TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"  # a line 
 
 def sum_lines(traced: Trace, place: str, unit: int, row: int, translate: Translate) -> list[str]:
     """Return the lines: what is added up, dL/da as the sum of its terms, dL/dz as dL/da times the slope."""
-    told = explain_trace(traced, place, unit, row)
-    if told.incoming is None:
-        lines = [translate("outside"), f"dL/da = {canvas.number(float(told.da[0]))}"]
+    explanation = explain_trace(traced, place, unit, row)
+    if explanation.incoming is None:
+        lines = [translate("outside"), f"dL/da = {canvas.number(float(explanation.da[0]))}"]
     else:
-        dense = all(family_of(kernel) == "linear" for kernel in told.incoming.kernel)
+        dense = all(family_of(kernel) == "linear" for kernel in explanation.incoming.kernel)
         lines = [translate("sum_of_unit" if dense else "sum_other", unit=unit, place=place)]
-        lines.append(f"dL/da = {_written(told.incoming.terms(0, TERMS), translate)}")
-    if told.through is not None:
-        lines.append(f"dL/dz = dL/da{TIMES}f'(z) = {_written(told.through.terms(0, TERMS), translate)}")
+        lines.append(f"dL/da = {_written(explanation.incoming.terms(0, TERMS), translate)}")
+    if explanation.through is not None:
+        lines.append(f"dL/dz = dL/da{TIMES}f'(z) = {_written(explanation.through.terms(0, TERMS), translate)}")
     return lines
 
 

@@ -115,12 +115,12 @@ def _column(
     if constant is not None:
         units.insert(0 if constant == "first" else len(units), None)
     top = (height + (len(units) - 1) * ROW) / 2
-    found = []
+    marks = []
     for i, unit in enumerate(units):
         value = 1.0 if unit is None else float(values[unit])
         gradient = None if unit is None or gradients is None else float(gradients[unit])
-        found.append(UnitMark(place=place, unit=unit, x=x, y=top - i * ROW, value=value, gradient=gradient))
-    return tuple(found)
+        marks.append(UnitMark(place=place, unit=unit, x=x, y=top - i * ROW, value=value, gradient=gradient))
+    return tuple(marks)
 
 
 def _lines(layer: LayerTrace, before: tuple[UnitMark, ...], after: tuple[UnitMark, ...]) -> Iterator[Line]:

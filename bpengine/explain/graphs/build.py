@@ -40,7 +40,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
     parameters = {id(array) for array in traced.parameters.values()}
     makers: dict[int, str] = {}
     edges: list[Edge] = []
-    given: dict[str, Node] = {}
+    sources: dict[str, Node] = {}
     for i in chosen:
         call, here = traced.calls[i], by_id[f"n{i}"]
         if i in traced.forward_of and f"n{traced.forward_of[i]}" in by_id:
@@ -52,14 +52,14 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
                 continue  # the node says which parameter it is about
             start = makers.get(id(array))
             if start is None:
-                start = makers[id(array)] = f"g{len(given)}"
-                given[start] = _given(traced, array, name, here, start)
+                start = makers[id(array)] = f"g{len(sources)}"
+                sources[start] = _given(traced, array, name, here, start)
             edges.append(Edge(start=start, end=here.id, name=name, shape=array.shape, values=_values(array)))
         for array in call.named_results().values():
             makers[id(array)] = here.id
     sizes, loss = "-".join(map(str, traced.network.sizes)), format_number(traced.loss, 6)
     title = translate("graph_title", sizes=sizes, name=traced.network.loss.name, rows=traced.rows, loss=loss)
-    return Graph((*given.values(), *nodes), tuple(edges), title)
+    return Graph((*sources.values(), *nodes), tuple(edges), title)
 
 
 def _drawn(call: Call, update: bool) -> bool:

@@ -50,9 +50,9 @@ def layout(graph: GraphData) -> dict[str, Box]:
     top = 40.0
     for row in sorted({row for _, row in cells}):
         lowest = top
-        for (column, here), found in cells.items():
+        for (column, here), cell in cells.items():
             if here == row:
-                for box in (_beside if row == -1 else _stacked)(found, *left[column], top):
+                for box in (_beside if row == -1 else _stacked)(cell, *left[column], top):
                     boxes[box.node.id] = box
                     lowest = max(lowest, box.bottom)
         top = lowest + (46 if row == -1 else 70)
@@ -79,11 +79,11 @@ def _columns(graph: GraphData, cells: dict[tuple[int, int], list[Box]]) -> dict[
         first, second = sorted((columns[edge.start], columns[edge.end]))
         if second == first + 1:
             between[first] = max(between[first], label_width(edge))
-    left, found = MARGIN, {}
+    left, spans = MARGIN, {}
     for column in numbers:
-        found[column] = (left, wide[column])
+        spans[column] = (left, wide[column])
         left += wide[column] + between[column] + 2 * GAP
-    return found
+    return spans
 
 
 def _beside(boxes: Sequence[Box], at: float, width: float, top: float) -> Iterator[Box]:

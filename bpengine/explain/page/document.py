@@ -40,7 +40,7 @@ class Page:
             "script": script, "content": self._json(), "style_hash": _hash(style), "script_hash": _hash(script),
             "needs_script": html.escape(page_phrases()[self.lang]["needs_script"]),
         }  # fmt: skip
-        return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("template.html"))
+        return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("template.html"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
@@ -51,9 +51,9 @@ class Page:
 
     def _json(self) -> str:
         """Return the content as JSON in which no "<" stands: no name in it can end the element it is in."""
-        told = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_phrases(), **self.content}
-        plain = visible_json(_seen(told), separators=(",", ":"))
-        return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", plain)
+        content = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_phrases(), **self.content}
+        plain = visible_json(_seen(content), separators=(",", ":"))
+        return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", plain)
 
 
 def _seen(value: Any) -> Any:

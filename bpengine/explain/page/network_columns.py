@@ -47,12 +47,12 @@ def columns(trace: Trace) -> list[Column]:
     sizes = [trace.x.shape[1], *(layer.units for layer in trace.layers.values())]
     room = WHOLE if max(sizes) <= WHOLE and sum(sizes) <= DRAWN else FEWER
     inputs = Column(place="", kind="", units=_largest(trace.x, room), total=trace.x.shape[1], sources=(), joined=False)
-    found, outputs = [inputs], {id(trace.x): 0}
+    drawn, outputs = [inputs], {id(trace.x): 0}
     for layer in trace.layers.values():
-        sources = _sources(layer, outputs, len(found) - 1)
+        sources = _sources(layer, outputs, len(drawn) - 1)
         joined = isinstance(layer.layer, Dense) or layer.a.shape != layer.x.shape
         kind = ", ".join([type(layer.layer).__name__, *([layer.activation] if layer.activation else [])])
-        found.append(
+        drawn.append(
             Column(
                 place=layer.place,
                 kind=kind,
@@ -62,8 +62,8 @@ def columns(trace: Trace) -> list[Column]:
                 joined=joined,
             )
         )
-        outputs.setdefault(id(layer.a), len(found) - 1)
-    return found
+        outputs.setdefault(id(layer.a), len(drawn) - 1)
+    return drawn
 
 
 def _sources(layer: LayerTrace, outputs: dict[int, int], last: int) -> tuple[int, ...]:

@@ -44,22 +44,22 @@ def packed(sheets: Sequence[NumberTable], structure: Any) -> tuple[dict[str, str
     """
     table = np.array([sheet.values for sheet in sheets], dtype="<f8").reshape(len(sheets), -1).T
     kinds: list[dict[bytes, HostArray]] = [{}, {}, {}]
-    found = []
+    places = []
     for column in table:
         kind, key = _kind(column), column.tobytes()
         kinds[kind].setdefault(key, column)
-        found.append((kind, key))
+        places.append((kind, key))
     order = {(kind, key): None for kind, columns in enumerate(kinds) for key in columns}
     numbers = {place: number for number, place in enumerate(order)}
-    refs = [numbers[place] for place in found]
+    refs = [numbers[place] for place in places]
     constants, singles, doubles = (list(columns.values()) for columns in kinds)
     with np.errstate(all="ignore"):
-        told = {
+        texts = {
             "constants": _text(np.array([column[0] for column in constants], dtype="<f8")),
             "singles": _text(np.array(singles, dtype="<f4")),
             "doubles": _text(np.array(doubles, dtype="<f8")),
         }
-    return told, _replaced(structure, refs)
+    return texts, _replaced(structure, refs)
 
 
 def _kind(column: HostArray) -> int:

@@ -112,10 +112,10 @@ def _column(column: Column) -> dict[str, Any]:
 
 def _targets(trace: Trace, rows: Sequence[int], outputs: list[str] | None) -> list[list[str]]:
     """Return the targets of the rows shown as text."""
-    told = np.asarray(trace.target)[list(rows)]
-    if told.ndim == 1 and told.dtype.kind in "iu":
-        return [[outputs[label] if outputs else str(label)] for label in told]
-    return [[f"{value:.10g}" for value in row] for row in told.reshape(len(told), -1)]
+    targets = np.asarray(trace.target)[list(rows)]
+    if targets.ndim == 1 and targets.dtype.kind in "iu":
+        return [[outputs[label] if outputs else str(label)] for label in targets]
+    return [[f"{value:.10g}" for value in row] for row in targets.reshape(len(targets), -1)]
 
 
 def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
@@ -131,12 +131,12 @@ def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
 
 def _left(trace: Trace, taken: _Taken) -> Iterator[str]:
     """Name the layers whose joins cannot be drawn or written out: a layer takes part that calls no kernels known here."""
-    made = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
+    from_kernels = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
     parameters = {w["name"].split("[")[0] for w in taken.structure["weights"]}
     cut = {unit["column"] for unit in taken.structure["units"] if unit["incoming"] is None}
     for number, column in enumerate(taken.scene.columns[1:], start=1):
         layer = trace.layers[column.place]
         own = {f"{column.place}.{name}" for name in layer.parameters}
-        unknown = id(layer.a) not in made or (own and not own & parameters)
+        unknown = id(layer.a) not in from_kernels or (own and not own & parameters)
         if number in cut or not column.sources or unknown:
             yield column.place

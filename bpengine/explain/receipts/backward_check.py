@@ -77,8 +77,8 @@ class BackwardCheck:
 
     def first_wrong(self) -> Wrong | None:
         """Return the first line that does not belong where it is, and why."""
-        found = [*self.wrong, *self._forward(), *self._backward(), *self._named()]
-        return min(found, key=lambda wrong: wrong[0], default=None)
+        errors = [*self.wrong, *self._forward(), *self._backward(), *self._named()]
+        return min(errors, key=lambda wrong: wrong[0], default=None)
 
     @property
     def _turn(self) -> int:
@@ -127,12 +127,12 @@ class BackwardCheck:
         for number, call in self.calls.items():
             if "of" not in call:
                 continue
-            ((name, given),) = call["inputs"].items()
-            made = next(iter(self.calls[call["of"]]["outputs"].values()))["array"]
+            ((name, cotangent),) = call["inputs"].items()
+            output = next(iter(self.calls[call["of"]]["outputs"].values()))["array"]
             if name == "dloss":
-                if self.roles.get(given) != "one":
+                if self.roles.get(cotangent) != "one":
                     yield self.lines[number], reason("begins")
-            elif not self._is_sum(given, self._contributions(made)):
+            elif not self._is_sum(cotangent, self._contributions(output)):
                 yield self.lines[number], reason("cotangent", name=name, function=call["function"])
 
     def _named(self) -> Iterator[Wrong]:
@@ -154,41 +154,41 @@ class BackwardCheck:
             if not self._is_sum(gradient, self._contributions(array)):
                 yield line, reason("gradient", name=name)
             update = self.calls.get(self.maker.get(new, -1), {"function": "", "inputs": {}})
-            given, rule = dict(update["inputs"]), self.rule["kernel"]
-            used = (given.pop("w", None), given.pop("dw", None))
+            inputs, rule = dict(update["inputs"]), self.rule["kernel"]
+            used = (inputs.pop("w", None), inputs.pop("dw", None))
             if not update["function"].startswith(rule) or used != (array, gradient):
                 yield line, reason("new_value", name=name, rule=rule)
                 continue
             said = {"kernel": _OWNER[update["function"]].name, **update["options"]}
             if said != dict(self.rule):
                 yield self.lines[update["call"]], reason("rule", rule=said, head=dict(self.rule))
-            roles = [self.roles.get(given.pop(n, -1)) for n in ("t", "lr")]
+            roles = [self.roles.get(inputs.pop(n, -1)) for n in ("t", "lr")]
             if roles != ["step number", "learning rate"]:
                 yield line, reason("rate", name=name)
-            slots = [self.roles.get(slot) for slot in given.values()]
+            slots = [self.roles.get(slot) for slot in inputs.values()]
             if slots != [f"slot {i} of {name}" for i in range(len(slots))]:
                 yield self.lines[update["call"]], reason("slots", name=name)
 
     def _contributions(self, array: int) -> list[int]:
         """Return what comes back from all uses of an array."""
-        found = []
+        contributions = []
         for number, name in self.uses.get(array, []):
             for back in self.reverse.get(number, []):
                 outputs = self.calls[back]["outputs"]
-                found += [outputs[f"d{name}"]["array"]] if f"d{name}" in outputs else []
-        return found
+                contributions += [outputs[f"d{name}"]["array"]] if f"d{name}" in outputs else []
+        return contributions
 
     def _is_sum(self, array: int, wanted: list[int]) -> bool:
         """Tell whether an array is the sum of those wanted: taken apart as far as bookkeeping additions put it together.
 
         A receipt may name the same sum many times over, so no more is taken apart than can be wanted.
         """
-        found, rest = list[int](), [array]
-        while rest and len(found) + len(rest) <= len(wanted):
+        summands, rest = list[int](), [array]
+        while rest and len(summands) + len(rest) <= len(wanted):
             part = rest.pop()
             call = self.calls.get(self.maker.get(part, -1))
             if call is None or call["function"] != "add_fwd" or self.reverse.get(call["call"]):
-                found.append(part)
+                summands.append(part)
             else:
                 rest += call["inputs"].values()
-        return not rest and sorted(found) == sorted(wanted)
+        return not rest and sorted(summands) == sorted(wanted)

@@ -75,8 +75,8 @@ def names_of(
     }
     if row.formula_names is not None:
         names |= row.formula_names(np, names)
-    given = {name: _cast(inputs[name], real) for name in row.saved_statistics if name in inputs}
-    return {**names, **given}
+    saved = {name: _cast(inputs[name], real) for name in row.saved_statistics if name in inputs}
+    return {**names, **saved}
 
 
 def _cast(array: HostArray, real: type[Any]) -> HostArray:

@@ -60,10 +60,10 @@ def verify_lines(lines: Iterable[str]) -> Verified:
     return Verified(False, number, reader.values, *wrong) if wrong else Verified(True, number, reader.values)
 
 
-def _guarded(step: Callable[..., Value], *given: Any) -> Value:
+def _guarded(step: Callable[..., Value], *arguments: Any) -> Value:
     """Run a step on lines of unknown origin; whatever they make go wrong in it says that they are damaged."""
     try:
-        return step(*given)
+        return step(*arguments)
     except DoesNotFollow:
         raise
     except Exception as error:
@@ -124,16 +124,16 @@ class _Reader:
             forward = self.calls.get(entry["of"]) if type(entry["of"]) is int else None
             if forward is None or forward["function"].replace("_fwd", "_bwd") != function:
                 raise fails("no_forward", function=function, call=repr(entry["of"])[:60])
-            kept = {name: made["array"] for name, made in forward["outputs"].items() if name in STATISTICS_KEPT}
+            kept = {name: output["array"] for name, output in forward["outputs"].items() if name in STATISTICS_KEPT}
             inputs, options = {**forward["inputs"], **kept, **inputs}, dict(forward["options"])
         elif function.endswith("_bwd"):
             raise fails("no_partner", function=function)
         if type(entry["call"]) is not int:
             raise fails("damaged", error="the number of a call is a whole number")
-        given = {n: self.arrays[a] for n, a in inputs.items()}
+        values = {n: self.arrays[a] for n, a in inputs.items()}
         self._check_formula(row, function, entry)
-        check_call(entry, row, given, options)
-        self._check_values(function, given, options, entry)
+        check_call(entry, row, values, options)
+        self._check_values(function, values, options, entry)
         self.calls[entry["call"]] = entry
         self.wiring.call(number, entry)
 

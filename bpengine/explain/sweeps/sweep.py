@@ -88,16 +88,16 @@ def sweep(
     names = [parameter] if isinstance(parameter, str) else items(parameter, "sweep", "a parameter by name, or two")
     if not 1 <= len(names) <= 2:
         raise ConfigError(f"sweep takes one parameter or two, got {len(names)}.")
-    given = [values] if isinstance(parameter, str) else items(values, "sweep", "the values of two parameters")
-    if len(given) != len(names):
-        raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(given)} sequences.")
-    grid = tuple(_checked(v, name) for v, name in zip(given, names, strict=True))
+    sequences = [values] if isinstance(parameter, str) else items(values, "sweep", "the values of two parameters")
+    if len(sequences) != len(names):
+        raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(sequences)} sequences.")
+    grid = tuple(_checked(v, name) for v, name in zip(sequences, names, strict=True))
     function = loss_function(model, x, y, names, weights)
     shape = tuple(len(v) for v in grid)
     loss, slopes = np.empty(shape), tuple(np.empty(shape) for _ in names)
     for place in np.ndindex(shape):
-        loss[place], found = function.at([v[i] for v, i in zip(grid, place, strict=True)])
-        for slope, value in zip(slopes, found, strict=True):
+        loss[place], slopes_here = function.at([v[i] for v, i in zip(grid, place, strict=True)])
+        for slope, value in zip(slopes, slopes_here, strict=True):
             slope[place] = value
     swept = Sweep(
         names=tuple(element_name(e) for e in function.elements),

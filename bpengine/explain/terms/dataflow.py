@@ -29,13 +29,13 @@ class Dataflow:
     @cached_property
     def consumers(self) -> dict[int, list[Use]]:
         """The forward calls that took an array, by the array's id, the penalties' among them."""
-        found: dict[int, list[Use]] = {}
+        uses: dict[int, list[Use]] = {}
         for position, call in enumerate(self.trace.calls):
             if position in self.backward_of:
                 for name, array in zip(call.kernel.arguments, call.args, strict=False):
                     if name in call.kernel.differentiable:
-                        found.setdefault(id(array), []).append((position, name))
-        return found
+                        uses.setdefault(id(array), []).append((position, name))
+        return uses
 
     @cached_property
     def producers(self) -> dict[int, int]:
@@ -54,8 +54,8 @@ class Dataflow:
 
     def cotangent(self, position: int) -> HostArray:
         """Return the gradient of the loss with respect to the output of a forward call."""
-        given: HostArray = self.trace.calls[self.backward_of[position]].args[1]
-        return given
+        dy: HostArray = self.trace.calls[self.backward_of[position]].args[1]
+        return dy
 
     def derivatives(self, use: Use) -> Sequence[LocalDerivative] | None:
         """Return the local derivatives of a use, or None for a kernel whose derivatives are not known.
@@ -65,8 +65,8 @@ class Dataflow:
         """
         call, on_ones = self.trace.calls[use[0]], self.trace.slopes.get(use[0])
         if not known(call.kernel) and on_ones is not None:
-            given, dy = self.contribution(use), self.cotangent(use[0])
-            if given is None or not np.allclose(given, dy * on_ones, rtol=8.0 * self.eps, atol=0.0):
+            gradient, dy = self.contribution(use), self.cotangent(use[0])
+            if gradient is None or not np.allclose(gradient, dy * on_ones, rtol=8.0 * self.eps, atol=0.0):
                 return None
         return local_derivatives(call, on_ones)
 
@@ -87,13 +87,13 @@ class Dataflow:
         call = self.trace.calls[use[0]]
         if call.kernel.kind == "loss":
             return [self._from_loss(use[0], unit)]
-        found = self.derivatives(use)
-        if found is None:
-            given = self.contribution(use)
+        derivatives = self.derivatives(use)
+        if derivatives is None:
+            contribution = self.contribution(use)
             whole = LocalDerivative("element", np.ones(call.args[0].shape), route="whole")
-            return [] if given is None else [self._along(whole, call, given, unit)]
+            return [] if contribution is None else [self._along(whole, call, contribution, unit)]
         dy = self.cotangent(use[0])
-        return [self._along(s, call, dy, unit) for s in found]
+        return [self._along(s, call, dy, unit) for s in derivatives]
 
     def weights(self, use: Use, unit: int, value: HostArray, *, tied: bool = False) -> Sums | None:
         """Return what one use gives for the gradient of a unit's parameters, as sums over the batch, one per parameter.

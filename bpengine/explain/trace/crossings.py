@@ -45,16 +45,16 @@ class _Watched(Layer):
         return self.layer.penalized()
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
-        made = self.layer.forward(ops, params, running, x, run)
-        if not isinstance(made, tuple) or len(made) != 3:
-            return made  # it is refused by who called, in words
-        y, residual, seen = made
+        result = self.layer.forward(ops, params, running, x, run)
+        if not isinstance(result, tuple) or len(result) != 3:
+            return result  # it is refused by who called, in words
+        y, residual, seen = result
         self.crossings[run.place] = {"x": x, "a": y}
         return y, (run.place, residual), seen
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         place, own = residual
-        made = self.layer.backward(ops, own, dy, need_dx=need_dx)
-        if isinstance(made, tuple) and made:
-            self.crossings[place] |= {"da": dy, "dx": made[0]}
-        return made
+        result = self.layer.backward(ops, own, dy, need_dx=need_dx)
+        if isinstance(result, tuple) and result:
+            self.crossings[place] |= {"da": dy, "dx": result[0]}
+        return result

@@ -74,13 +74,12 @@ def layer_traces(
     gradients: HostArrays,
 ) -> dict[str, LayerTrace]:
     """Return every layer of a network by place; `backward_start` is where in `calls` the backward pass begins."""
-    given, found = network.spread(parameters), network.spread(gradients)
     walk = _Walk(
         before=_grouped(calls[:backward_start]),
         after=_grouped(calls[backward_start + 1 :]),
         crossings=crossings,
-        parameters=given,
-        gradients=found,
+        parameters=network.spread(parameters),
+        gradients=network.spread(gradients),
         shared=network.shared,
     )
     return {layer.place: layer for layer in _chain(network.layers, "", walk)}
@@ -115,7 +114,7 @@ def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
     if is_tied(layer):
         own = [{**arrays, "weight": arrays["weight"].T} for arrays in own]
     names = {n: known_name(walk.shared, f"{place}.{n}") for n in own[0]}
-    given, found = own
+    parameters, gradients = own
     x, a, da, dx = (crossed[part] for part in ("x", "a", "da", "dx"))
     return LayerTrace(
         place=place,
@@ -127,8 +126,8 @@ def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
         da=da,
         dz=dz,
         dx=dx,
-        parameters=given,
-        gradients=found,
+        parameters=parameters,
+        gradients=gradients,
         names=names,
     )
 

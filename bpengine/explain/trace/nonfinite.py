@@ -51,12 +51,12 @@ class NonFiniteValue:
 def first_nonfinite(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> NonFiniteValue | None:
     """Return the first number that is not finite: in a parameter that was given, or in what a call made; None without one."""
     for name, array in parameters.items():
-        if found := _found(array, name, "", ""):
-            return found
+        if value := _found(array, name, "", ""):
+            return value
     for call in calls:
         for name, array in call.named_results().items():
-            if found := _found(np.asarray(array), name, call.function, call.place):
-                return found
+            if value := _found(np.asarray(array), name, call.function, call.place):
+                return value
     return None
 
 

@@ -46,8 +46,8 @@ def trace_steps(
     def run() -> Iterator[Trace]:
         state = start
         for i in range(steps):
-            found, state = _traced(network, backend, plan, state, arrays, rates[i : i + 1])
-            yield found
+            traced, state = _traced(network, backend, plan, state, arrays, rates[i : i + 1])
+            yield traced
 
     return run()
 
@@ -73,19 +73,19 @@ def _traced(
         gradients: Arrays = {}
         crossings: Crossings = {}
 
-        def keep(given: Arrays) -> Arrays:
-            gradients.update(given)
-            return given
+        def keep(values: Arrays) -> Arrays:
+            gradients.update(values)
+            return values
 
         after, report = make_step(watched(network, crossings), plan, ops, keep)(state, arrays, backend.asarray(rate))
         left.append(after)
         return after, report["loss"], gradients, state, arrays, crossings
 
     tape, result = record(backend, kernel_ops(backend), step)
-    after, loss, gradients, before, given, crossings = result
-    x, target, *weights = given
+    after, loss, gradients, before, batch, crossings = result
+    x, target, *weights = batch
     names = list(state["params"])
-    made = Trace(
+    trace = Trace(
         network=network,
         calls=tuple(tape.calls),
         forward_of=tape.forward_of,
@@ -106,7 +106,7 @@ def _traced(
         backend=backend.name,
         dtype=backend.dtype,
     )
-    return made, left[0]
+    return trace, left[0]
 
 
 def _brought(backend: Backend, values: HostArrays) -> Arrays:

@@ -67,8 +67,8 @@ class Trace:
     @cached_property
     def backward_start(self) -> int:
         """The position of the loss's backward call, where the backward pass begins."""
-        found = [i for i, call in enumerate(self.calls) if call.place == "loss" and call.function.endswith("_bwd")]
-        return found[0]
+        positions = [i for i, call in enumerate(self.calls) if call.place == "loss" and call.function.endswith("_bwd")]
+        return positions[0]
 
     @property
     def forward(self) -> tuple[Call, ...]:

@@ -81,8 +81,8 @@ class UnitResult:
     @property
     def sums(self) -> list[Sums]:
         """Every sum of the explanation."""
-        found = [self.forward, self.incoming, self.through, *(p.data for p in self.parameters)]
-        return [part for part in found if part is not None]
+        parts = [self.forward, self.incoming, self.through, *(p.data for p in self.parameters)]
+        return [part for part in parts if part is not None]
 
     @property
     def worst_ulps(self) -> float:
