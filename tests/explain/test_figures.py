@@ -634,3 +634,20 @@ def test_the_pictures_of_the_documentation_are_there_and_small(tmp_path: Path) -
     made = list(runpy.run_path(str(folder / "make.py"))["make"](tmp_path))
     assert {path.name for path in made} == {path.name for path in folder.glob("*.svg")}
     assert max(path.stat().st_size for path in made) < 200_000
+
+
+def test_figure_and_page_join_the_same_units_and_place_them_alike(rng: np.random.Generator) -> None:
+    layers = [bp.Dense(3, bias="column-first"), bp.LayerNorm(), bp.BatchNorm(), bp.Activation("softmax"), bp.Dense(1)]
+    model = bp.Model(bp.Network(2, layers, "mean_squared_error"), dtype="float64")
+    trace = model.trace(rng.normal(size=(3, 2)), rng.normal(size=(3, 1)))
+    from bpengine.explain.columns import columns
+    from bpengine.explain.figures.network_layout import diagram
+
+    on_page, drawn = columns(trace), diagram(trace, 0)
+    assert [column.joined for column in on_page] == [False, True, True, False, True, True]
+    assert [column.joined for column in drawn.columns] == [column.joined for column in on_page]
+    assert on_page[0].marks == (None, 0, 1)
+    joins = {(line.start.place, line.start.unit, line.end.unit) for line in drawn.lines}
+    assert ("0", 0, 1) in joins
+    assert ("1", 0, 1) not in joins
+    assert ("2", 0, 1) in joins

@@ -91,11 +91,11 @@ def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, translate: Trans
     """Name the columns, and write what each output should have been."""
     top = drawn.height + 0.12
     canvas.write(axes, 0.0, top, translate("inputs"), fontweight="bold")
-    for column, layer in zip(drawn.columns[1:], drawn.layers, strict=True):
-        kind = ", ".join([type(layer.layer).__name__, *([layer.activation] if layer.activation else [])])
-        canvas.write(axes, column[0].x, top, translate("layer_head", place=layer.place, kind=kind), fontweight="bold")
+    for column, marks in zip(drawn.columns[1:], drawn.marks[1:], strict=True):
+        head = translate("layer_head", place=column.place, kind=column.kind)
+        canvas.write(axes, marks[0].x, top, head, fontweight="bold")
     target = traced.target[row]
-    outputs = [spot for spot in drawn.columns[-1] if spot.unit is not None]
+    outputs = [spot for spot in drawn.marks[-1] if spot.unit is not None]
     for spot in outputs:
         value = float(int(target) == spot.unit if np.ndim(target) == 0 else target[spot.unit])
         text = translate("target", value=canvas.number(value))

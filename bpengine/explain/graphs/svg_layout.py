@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bpengine.explain.columns import beside
 from bpengine.explain.graphs.dot_mermaid import edge_label
 from bpengine.explain.graphs.elements import Edge, GraphData, Node
 
@@ -79,18 +80,14 @@ def _columns(graph: GraphData, cells: dict[tuple[int, int], list[Box]]) -> dict[
         first, second = sorted((columns[edge.start], columns[edge.end]))
         if second == first + 1:
             between[first] = max(between[first], label_width(edge))
-    left, spans = MARGIN, {}
-    for column in numbers:
-        spans[column] = (left, wide[column])
-        left += wide[column] + between[column] + 2 * GAP
-    return spans
+    left = beside([wide[n] for n in numbers], [between[n] + 2 * GAP for n in numbers], MARGIN)
+    return {column: (at, wide[column]) for column, at in zip(numbers, left, strict=True)}
 
 
 def _beside(boxes: Sequence[Box], at: float, width: float, top: float) -> Iterator[Box]:
-    x = at + (width - sum(box.width for box in boxes) - GAP * (len(boxes) - 1)) / 2
-    for box in boxes:
+    widths, gaps = [box.width for box in boxes], [GAP] * (len(boxes) - 1)
+    for box, x in zip(boxes, beside(widths, gaps, at + (width - sum(widths) - sum(gaps)) / 2), strict=True):
         yield replace(box, x=x, y=top)
-        x += box.width + GAP
 
 
 def _stacked(boxes: Sequence[Box], at: float, width: float, top: float) -> Iterator[Box]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.explain.page.network_columns import Column
+from bpengine.explain.columns import Column
 from bpengine.explain.page.packing import NumberTable
 from bpengine.explain.result import translator_for
 from bpengine.explain.terms.exact import exact_sum

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.explain.columns import Column, columns, heights
 from bpengine.explain.page.content import Content, Labels
 from bpengine.explain.page.document import Page
-from bpengine.explain.page.network_columns import Column, columns, named, spread
 from bpengine.explain.page.packing import NumberTable, distinct, packed, text
 from bpengine.explain.result import translator_for
 from bpengine.explain.trace.steps import trace_steps
@@ -53,7 +53,7 @@ def page(
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
     first = next(run)
-    scene = _scene(first, named(inputs, model.network.inputs))
+    scene = _scene(first, _named(inputs, model.network.inputs))
     taken = _Taken(scene)
     wanted = set(spread(steps, max(2, int(BYTES / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
     for step, trace in enumerate(chain([first], run)):
@@ -63,7 +63,7 @@ def page(
         if trace.first_bad:
             taken.bad = (step + 1, {spoken: trace.first_bad.text(spoken) for spoken in LANGUAGES})
             break
-    names = named(outputs or model.class_names, model.network.outputs)
+    names = _named(outputs or model.class_names, model.network.outputs)
     return Page(title, lang, _about(first, model, steps), taken.content(first, names))
 
 
@@ -107,7 +107,18 @@ class _Taken:
 
 
 def _column(column: Column) -> dict[str, Any]:
-    return {**vars(column), "whole": column.whole}
+    """Return a column as the page's script reads it: `marks` from top to bottom, each with its height from 0 to 1."""
+    return {**vars(column), "whole": column.whole, "marks": column.marks, "heights": heights(column.marks)}
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Return `wanted` numbers from 0 to count - 1, first and last among them, as evenly as whole numbers can be."""
+    return sorted({int(i) for i in np.rint(np.linspace(0, count - 1, min(count, wanted)))})
+
+
+def _named(names: Sequence[str] | None, count: int) -> list[str] | None:
+    """Return names as text where there is one for each, else None."""
+    return [str(name) for name in names] if names is not None and len(names) == count else None
 
 
 def _targets(trace: Trace, rows: Sequence[int], outputs: list[str] | None) -> list[list[str]]:
