@@ -104,7 +104,7 @@ def _row(kernel: str | Kernel) -> Kernel:
     return KERNELS[kernel]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Call:
     """One kernel call as an observer sees it: where, which function, with what, and what came out."""
 
@@ -151,5 +151,5 @@ class ObservedOps(Ops):
 
     def _observe(self, kernel: Kernel, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         result = function(*args, **options)
-        self._observer(Call(self._place, name, kernel, args, options, result))
+        self._observer(Call(place=self._place, function=name, kernel=kernel, args=args, options=options, result=result))
         return result

@@ -175,7 +175,7 @@ def _two(result: Any, who: str) -> tuple[Array, Any]:
 
 
 def _like(
-    xp: Namespace, value: Any, shape: tuple[int, ...], array: Array, *, who: str, where: str, what: str, hint: str
+    xp: Namespace, value: object, shape: tuple[int, ...], array: Array, *, who: str, where: str, what: str, hint: str
 ) -> Array:
     """Return a result in the dtype of an array; raise ShapeError for one of another shape than it must have."""
     got = getattr(value, "shape", None)

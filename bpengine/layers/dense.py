@@ -58,6 +58,7 @@ class Dense(Layer):
         units: int,
         activation: str | Layer | Pair = "identity",
         bias: bool | str = True,
+        *,
         weight_init: Any = "auto",
         bias_init: Any = "zeros",
         tie: Dense | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, overload
 
 import numpy as np
@@ -14,7 +14,7 @@ from bpengine.backend import HostArray
 from bpengine.output.frames import data_frame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One epoch: its number from 1, steps taken so far, mean training loss, and the validation scores if there are any.
 
@@ -41,6 +41,7 @@ class History:
 
     loss: HostArray = field(default_factory=lambda: np.empty(0))
     learning_rate: HostArray = field(default_factory=lambda: np.empty(0))
+    _: KW_ONLY
     step_size: HostArray | None = None
     epochs: Sequence[Epoch] = ()
     stopped_by: str = ""

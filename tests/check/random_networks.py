@@ -101,7 +101,9 @@ def denses(ends: Sequence[bp.Activation] = BENT) -> st.SearchStrategy[Callable[[
     options = st.tuples(
         st.sampled_from(ends), st.sampled_from([True, False, *BIASES]), weights, st.sampled_from(["zeros", "uniform"])
     )
-    return options.map(lambda chosen: lambda units: bp.Dense(units, *chosen))
+    return options.map(
+        lambda chosen: lambda units: bp.Dense(units, *chosen[:2], weight_init=chosen[2], bias_init=chosen[3])
+    )
 
 
 def any_size(layers: st.SearchStrategy[bp.Layer]) -> st.SearchStrategy[Maker]:

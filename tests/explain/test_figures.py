@@ -565,7 +565,9 @@ def test_without_matplotlib_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_dollar_signs_are_no_formulas() -> None:
-    history = bp.History(np.ones(3), epochs=[Epoch(1, 3, 1.0, 0.1, 0.0)], stopped_by="$x")
+    history = bp.History(
+        np.ones(3), epochs=[Epoch(number=1, steps=3, loss=1.0, learning_rate=0.1, seconds=0.0)], stopped_by="$x"
+    )
     figure = figures.loss_curve({"price $a_$": history})
     write(figure.axes[0], 0.0, 1.0, "$b_$")  # no formula: to set it as one fails
     assert {"price $a_$; stopped after 3 steps by: $x", "$b_$"} <= set(texts(figure))
