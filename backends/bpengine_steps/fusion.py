@@ -78,6 +78,7 @@ def _tail(step: RecordedStep, nodes: Sequence[StepNode], users: dict[int, list[S
     changed = {node.number for node in step.changed.values()}
     tail: set[int] = set()
     for node in reversed(nodes):
+        # A node belongs to the tail only with all of its users: what the step itself needs cannot wait for the end.
         wanted = (users[node.number] or node.number in reports) and node.number not in changed
         if wanted and all(user.number in tail for user in users[node.number]) and target.at_end(node):
             tail.add(node.number)
@@ -90,6 +91,7 @@ def _levels(
     level = {node.number: 0 for node in nodes}
     for node in reversed(nodes):
         for operand in node.inputs:
+            # An edge that leaves a pass costs one level; one that stays in registers costs none.
             free = node.op == "view" or (node.number not in tail and target.joins(operand, node))
             level[operand.number] = min(level[operand.number], level[node.number] - (0 if free else 1))
     # Counted back, a sum comes as late as its user allows, and so do the numbers that only sums are made of: a pass of
@@ -115,6 +117,7 @@ def _merged(passes: Iterable[FusionGroup], home: dict[int, FusionGroup]) -> Fusi
         return None
     first = distinct[0]
     for other in distinct[1:]:
+        # Recorded order is a topological order, so sorting by number keeps operands before their users.
         first.nodes = sorted(first.nodes + other.nodes, key=lambda node: node.number)
         home.update({node.number: first for node in other.nodes})
     return first
@@ -135,6 +138,7 @@ def _reading_once(groups: list[FusionGroup]) -> list[FusionGroup]:
             if other is group or other.kind != "pass" or other.shape != group.shape:
                 continue
             common = read & {n.number for n in other.reads}
+            # Merging two passes of which one waits for the other would make the merged pass wait for itself.
             if common and not waits(other, group, before) and not waits(group, other, before):
                 other.nodes = sorted(other.nodes + group.nodes, key=lambda node: node.number)
                 groups.remove(group)

@@ -74,6 +74,7 @@ class _TwoStageSums:
 
     def lower(self, node: StepNode, new: dict[int, StepNode]) -> StepNode | None:
         """Return what stands for a node, `new` being what stands for those before it; None where it is none of ours."""
+        # Blocks are for libraries that add up one row after another; a sum in two stages needs none.
         if product := _product_of_blocks(node):
             x, dy = product
             turned = self._graph.add("view", [new[x.number]], x.shape[::-1], x.dtype, (0, (1, x.shape[1])))

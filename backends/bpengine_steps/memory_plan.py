@@ -73,6 +73,8 @@ def _write_over(memory: MemoryPlan, step: RecordedStep, groups: Sequence[FusionG
         old = step.inputs[path]
         if target.resident:
             memory.places[new.number] = memory.places[old.number]
+        # Only a writer that reads the old state hands its operand on; any other simply has the place to itself by
+        # then.
         if any(node is old for node in home[new.number].reads):
             memory.shares[new.number] = old
 
@@ -85,6 +87,7 @@ def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Seque
         arena.free_before(k)
         wanted = memory.stored - memory.places.keys() - memory.in_place
         outputs = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
+        # First fit fragments least when the largest arrays choose first.
         outputs.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps
         for node in [*(brought if stage.head else ()), *outputs]:
             until = last.get(node.number, k)
@@ -102,6 +105,7 @@ def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, i
     last: dict[int, int] = {}
     for k, stage in enumerate(stages):
         # what a product beside the others reads stays until the queues meet, in the last stage
+        # A product on the second queue has no point in time at which it ends before the queues meet.
         until = len(stages) - 1 if stage.beside else k
         for group in stage.groups:
             last.update({number: max(k, last.get(number, 0)) for number in group.own & memory.stored})
@@ -112,6 +116,7 @@ def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, i
 
 def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int], arena: _Arena) -> StepNode | None:
     """Return an operand that `node` can be written over: read here for the last time, element by element, in this form."""
+    # Groups of one stage run at the same time: another one could still read what this one overwrites.
     if len(stage.groups) != 1:
         return None
     (group,) = stage.groups
@@ -147,6 +152,7 @@ class _Arena:
         for begin, end, _ in sorted(self._live.values()):
             if where + room <= begin:
                 break
+            # Places of live arrays never overlap: the next gap begins where this array ends.
             where = max(where, end)
         self._live[node.number] = where, where + room, until
         self.size = max(self.size, where + room)
@@ -158,6 +164,7 @@ class _Arena:
 
     def pass_on(self, node: StepNode, heir: StepNode, until: int) -> int:
         """Give one array's place to another, and return it."""
+        # The heir has the shape and dtype of the operand, so its room is the same and no gap arises.
         begin, end, _ = self._live.pop(node.number)
         self._live[heir.number] = begin, end, until
         return begin

@@ -114,6 +114,7 @@ def _double(run: Evaluator, array: Array) -> Any:
 
 def _derivative(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: HostArrays, known: bool) -> HostArrays:
     """Return the derivative of the gradients along v; by complex step where all code on the way is the engine's."""
+    # The complex step is exact to rounding, but every operation on the way must accept complex numbers.
     if known:
         try:
             gradient = gradients({name: stepped(a, v[name]) if v[name].any() else a for name, a in at.items()})

@@ -29,6 +29,7 @@ def per_sample_gradients(
     sums = run.network.loss.reduction == "sum"
     sizes = {name: int(np.prod(params[name].shape)) for name in names}
     per_row = {name: np.empty((len(rows.x), *params[name].shape), run.backend.dtype) for name in names}
+    # Kernels with `per_row` give all rows in one backward; a custom layer knows only sums, so its rows go one by one.
     together = batched(run.network)
     compiled = run.compile(("per sample", together, tuple(names)), _gradients(run, names, together))
     for numbers in row_numbers(len(rows.x), sum(sizes.values()), together):

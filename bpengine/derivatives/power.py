@@ -86,11 +86,14 @@ class _Climb:
     def step(self, multiplied: Callable[[Any], Any]) -> None:
         """Take the vector of the plane of v and H v whose Rayleigh quotient is the most extreme."""
         v, hv, u = self.v, self.hv, self.across / self.length
+        # The 2 x 2 matrix of H in the orthonormal basis (v, u); its eigenvectors are the best combinations (Rayleigh,
+        # Ritz).
         hu = multiplied(u)
         across = 0.5 * float(v @ hu + u @ hv)
         _, vectors = np.linalg.eigh([[float(v @ hv), across], [across, float(u @ hu)]])
         a, b = vectors[:, 0 if self.end else -1]
         length = float(np.linalg.norm(a * v + b * u))
+        # H is linear, so H times the new vector needs no further product.
         self.v, self.hv = (a * v + b * u) / length, (a * hv + b * hu) / length
         self._look()
 

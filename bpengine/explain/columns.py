@@ -69,6 +69,7 @@ def columns(trace: Trace, *, detailed: bool = True) -> list[Column]:
         sources.append(_sources(layer, outputs, number - 1, detailed))
         outputs.setdefault(id(layer.a), number)
     constants = dict[int, str]()
+    # The first layer that reads a column decides where its constant 1 stands: a column has one of them.
     for layer, taken in zip(layers, sources, strict=True):
         if taken and (constant := _constant(layer, detailed)):
             constants.setdefault(taken[0], constant)

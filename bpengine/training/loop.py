@@ -136,6 +136,8 @@ class Trainer:
 
     def _compare(self, now: HostArray, start: int) -> None:
         then = self.recorder.losses(start, len(now))
+        # A replay must repeat the recorded losses; where it does not, the rows have been changed from outside
+        # meanwhile.
         other = np.flatnonzero(~np.isclose(now[: len(then)], then, rtol=REPEATS, atol=0.0, equal_nan=True))
         if other.size and not self._changed:
             k = int(other[0])
@@ -154,6 +156,7 @@ class Trainer:
         try:
             step, state = self._state_before(self.recorder.steps)
         except KeyboardInterrupt:
+            # A second Ctrl-C during the replay: the newest snapshot is at hand without computing anything.
             step, state = self._snapshots.last(self.recorder.steps)
         self.recorder.cut(step)
         return state
@@ -208,6 +211,7 @@ class Trainer:
             return False
         if loss < self._best[0] - rule.min_delta:
             kept = {name: state[name] for name in ("params", "running")}
+            # The backend may write into the state in the next step, so the best state is a copy.
             self._best = (loss, number, self.backend.copy(kept) if rule.restore_best else None)
         return number - self._best[1] >= rule.epochs
 
@@ -228,6 +232,7 @@ class Trainer:
             return self._data_changed(step, state)
         if not self.all_finite(state):
             return self._bad_update(good)
+        # The loss may be the first sign of an array that went bad one step earlier, so that step is searched first.
         cause = self._first_bad(state, good) if good < bad else None
         cause = cause or self._first_bad(self._replay(self.backend.copy(state), good, bad), bad)
         history = self.recorder.history("loss not finite")
@@ -249,6 +254,8 @@ class Trainer:
         """
         self._state = {}
         good, bad = self._snapshots.first, step
+        # Each probe replays from a snapshot, so bisection costs log2(steps) replays and no state has to be kept per
+        # step.
         while bad - good > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if self.all_finite(self._snapshots.state_before(middle)) else (good, middle)

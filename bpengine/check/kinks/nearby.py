@@ -73,6 +73,7 @@ class NearbySlopes:
 def nearby_slopes(problem: Problem, seed: int) -> NearbySlopes:
     """Return the slopes around the point by the hand-written backward, which must be right at the nearby points."""
     drawn = (_directions(problem, stream("check slopes", seed, k)) for k in range(POINTS // 2))
+    # Opposite points see both sides of every kink through the point; many directions see most combinations of sides.
     points = (_moved(problem, directions, side * TOUCHING) for directions in drawn for side in (1.0, -1.0))
     per_point = [problem.gradients(at=point)[1] for point in points]
     stacked = {name: np.stack([gradients[name] for gradients in per_point]) for name in problem.at}

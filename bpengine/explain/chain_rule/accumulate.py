@@ -37,6 +37,7 @@ def multiplied(call: Call, argument: str, element: Element) -> tuple[HostArray, 
 def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[int, Any]]:
     """Return the arrays that are made of `first`, in order, and each one's uses: (call, slopes), None for the loss's."""
     calls, arrays, edges = flow.trace.calls, [first], dict[int, Any]()
+    # Breadth-first from the weight's output; the list is its own queue.
     for array in arrays:  # grows while it is walked
         edges[id(array)] = uses = []
         for use in flow.consumers.get(id(array), []):
@@ -60,6 +61,7 @@ def accumulate(begun: PathSums, arrays: list[HostArray], edges: Mapping[int, Any
     """Return the sum over all paths at the loss."""
     reached = {id(arrays[0]): begun}
     end = PathSums(np.zeros(dy.shape), np.zeros(dy.shape), np.zeros(dy.shape))
+    # `arrays` is in the order of the forward pass, so every path into an array has arrived before it is sent on.
     for array in arrays:
         here = reached[id(array)]
         for call, slopes in edges[id(array)]:

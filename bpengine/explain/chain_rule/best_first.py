@@ -33,6 +33,7 @@ class Search:
     def __init__(self, arrays: Sequence[HostArray], edges: Edges, dy: HostArray) -> None:
         self.edges, self.dy = edges, np.asarray(dy, dtype=float)
         self.bounds: dict[int, HostArray] = {}
+        # From the loss backwards: a bound needs those of everything that the element leads to.
         for array in reversed(arrays):
             ways = [self._bound(call, slopes) for call, slopes in edges[id(array)]]
             self.bounds[id(array)] = np.asarray(np.max(ways, axis=0))
@@ -48,6 +49,7 @@ class Search:
         def push(product: float, array: HostArray | None, chain: tuple[Any, ...]) -> None:
             _, _, _, unit, row, _ = chain[0]
             bound = abs(product) * (1.0 if array is None else float(self.bounds[id(array)][row, unit]))
+            # A path with a factor of 0 contributes nothing, and there may be very many of them.
             if bound > 0:
                 heapq.heappush(queue, (-bound, next(order), product, array, chain))
 
@@ -55,6 +57,7 @@ class Search:
             push(product, array, (link, ()))
         while queue:
             _, _, product, here, chain = heapq.heappop(queue)
+            # The bound of a complete path is its own size, so nothing left in the queue can be larger.
             if here is None:
                 yield product, _unrolled(chain)
                 continue

@@ -48,6 +48,7 @@ def _sent(values: HostArray, s: LocalDerivative, of: Callable[[HostArray], HostA
         return np.asarray(values @ of(s.p))
     if s.q is None:
         return np.asarray(values * of(s.p))
+    # dy/dx = p q^T along a row or a column: an outer product, so sum first and spread afterwards.
     axis = 1 if s.kind == "row" else 0
     return np.asarray(np.sum(values * of(s.p), axis=axis, keepdims=True) * of(s.q))
 

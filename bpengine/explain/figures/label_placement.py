@@ -26,9 +26,11 @@ def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
     chosen, middle = [CHOICES // 2] * len(written), np.abs(np.arange(CHOICES) - CHOICES // 2)
     for _ in range(ROUNDS):
         for i, (line, points) in enumerate(zip(written, spots, strict=True)):
+            # Only texts between the same two columns can collide.
             near = [j for j, other in enumerate(written) if j != i and other.start.x == line.start.x]
             taken = [_extent(written[j], spots[j][chosen[j]]) for j in near]
             room = WORSE * _distance(line, points, taken) + clear[i]
+            # Among equally free places, the one nearest the middle of the line is taken.
             chosen[i] = int(np.argmax(room - 1e-6 * middle))
     middles = [points[k] for points, k in zip(spots, chosen, strict=True)]
     return [(line, (float(x), float(y))) for line, (x, y) in zip(written, middles, strict=True)]

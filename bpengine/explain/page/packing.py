@@ -45,6 +45,7 @@ def packed(sheets: Sequence[NumberTable], structure: Any) -> tuple[dict[str, str
     table = np.array([sheet.values for sheet in sheets], dtype="<f8").reshape(len(sheets), -1).T
     kinds: list[dict[bytes, HostArray]] = [{}, {}, {}]
     places = []
+    # Columns are compared by their bytes, so that -0.0 and 0.0, and different NaN, stay apart.
     for column in table:
         kind, key = _kind(column), column.tobytes()
         kinds[kind].setdefault(key, column)

@@ -184,6 +184,7 @@ class BackwardCheck:
         A receipt may name the same sum many times over, so no more is taken apart than can be wanted.
         """
         summands, rest = list[int](), [array]
+        # Take sums apart until only gradients of calls remain; stop when there are more parts than can be wanted.
         while rest and len(summands) + len(rest) <= len(wanted):
             part = rest.pop()
             call = self.calls.get(self.maker.get(part, -1))

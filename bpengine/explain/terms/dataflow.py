@@ -78,6 +78,8 @@ class Dataflow:
         parts = [part for use in self.consumers.get(id(a), []) for part in self.parts(use, unit)]
         if not parts:
             return None
+        # Terms of all kernel calls that read the output; what a custom layer adds outside of kernels shows as a
+        # missing rest.
         sums = concatenated(parts, value)
         place = next((p for p, layer in self.trace.layers.items() if layer.x is a and foreign([layer.layer])), None)
         return sums if place is None or sums.adds_up else concatenated([*parts, _outside(sums, place, unit)], value)
@@ -122,14 +124,18 @@ class Dataflow:
         rows, units = dy.shape
         each, value = np.arange(rows)[:, np.newaxis], np.zeros(rows)
         p = slope.p[:, unit : unit + 1]
+        # dx_i = sum over k of dy_k * dy_k/dx_i: one term for each output unit.
         if slope.kind == "units":
             return self._sums(
                 value, dy, slope.p[unit][np.newaxis], call, slope.route, np.arange(units)[np.newaxis], each
             )
+        # Elementwise: one term, dy times the slope.
         if slope.q is None:
             return self._sums(value, dy[:, unit : unit + 1], p, call, slope.route, np.full((1, 1), unit), each)
+        # The slope is p_i q_k within a row: one term for each output unit of the row.
         if slope.kind == "row":
             return self._sums(value, dy, p * slope.q, call, slope.route, np.arange(units)[np.newaxis], each)
+        # The slope is p_b q_c within a column (batch statistics): one term for each row of the batch.
         left, right, row = dy[:, unit][np.newaxis], p * slope.q[:, unit][np.newaxis], np.arange(rows)[np.newaxis]
         return self._sums(value, left, right, call, slope.route, np.full((1, rows), unit), row)
 
