@@ -38,7 +38,12 @@ class UnitForward:
 
 @dataclass(frozen=True)
 class ForwardPass(ExplainResult):
-    """A forward pass unit by unit, and what each output decides."""
+    """A forward pass unit by unit, and what each output decides.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> [unit.row for unit in bp.explain.forward(model, [[2.0], [1.0]], [[5.0], [3.0]]).units]
+    [0, 1]
+    """
 
     layers: tuple[tuple[str, str], ...]
     units: tuple[UnitForward, ...]
@@ -82,6 +87,10 @@ def forward(
 
     An output that is a probability, alone or of several yes-or-no outputs, goes through a step function at `threshold`;
     of several classes the largest output wins; values are compared with the target by their residual.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> len(bp.explain.forward(model, [[2.0]], [[5.0]]).units)
+    1
     """
     return forward_of(model.trace(x, y), sample=sample, threshold=threshold)
 

@@ -20,6 +20,9 @@ class Activation(Layer):
     """Apply an activation: `Activation("relu")`, `Activation("leaky_relu", alpha=0.2)`.
 
     Raises ConfigError for an unknown name or option, or an option out of its range.
+
+    >>> bp.Dense(4, bp.Activation("leaky_relu", alpha=0.1)).activation.name
+    'leaky_relu'
     """
 
     name: str

@@ -24,7 +24,11 @@ ArrayShapes = dict[str, tuple[int, ...]]
 
 
 class Shapes(NamedTuple):
-    """The shapes of a layer's parameters and of its running statistics, by name."""
+    """The shapes of a layer's parameters and of its running statistics, by name.
+
+    >>> bp.Network(2, bp.Dense(1), "mean_squared_error").shapes()
+    Shapes(params={'0.weight': (2, 1), '0.bias': (1,)}, running={})
+    """
 
     params: ArrayShapes
     running: ArrayShapes
@@ -38,6 +42,9 @@ class Run(NamedTuple):
     What a layer computes from several rows at once, it must weigh by them.
     met: a training step has been run with rows of these shapes before, so layers of one's own are known to leave their
     arguments as they are.
+
+    >>> bp.layers.Run(training=False, counter=None).training
+    False
     """
 
     training: bool = False
@@ -54,7 +61,16 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """Base of all layers; also a correct layer itself: it has no parameters and passes everything through."""
+    """Base of all layers; also a correct layer itself: it has no parameters and passes everything through.
+
+    >>> class Double(bp.Layer):
+    ...     def forward(self, ops, params, running, x, run):
+    ...         return 2.0 * x, None, running
+    ...     def backward(self, ops, residual, dy, *, need_dx=True):
+    ...         return 2.0 * dy, {}
+    >>> bp.check_gradients(Double(), [[1.0, -2.0]]).passed
+    True
+    """
 
     _never_negative: ClassVar[tuple[str, ...]] = ()  # running statistics that no training makes negative
 

@@ -32,6 +32,10 @@ class Residual(Chained):
 
     Parameters: those of the inner layers, numbered: "0.weight" ...
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016.
+
+    >>> network = bp.Network(3, [bp.Residual([bp.Dense(3, "tanh")]), bp.Dense(1)], "mean_squared_error")
+    >>> sorted(bp.Model(network).parameters)
+    ['0.0.bias', '0.0.weight', '1.bias', '1.weight']
     """
 
     layers: Sequence[Layer]

@@ -38,6 +38,11 @@ def paths(
 
     sample: over this row of the batch only. Raises ConfigError for a name or a row that does not exist, or for a layer whose
     backward pass is not made of kernels known here.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> paths = bp.explain.paths(model, [[2.0]], [[5.0]], "0.weight[0,0]")
+    >>> paths.count, paths.gradient
+    (1, 4.0)
     """
     return paths_of(model.trace(x, y, weights), name, sample=sample, largest=largest)
 

@@ -52,7 +52,12 @@ class Partial:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity(ExplainResult):
-    """Every parameter's partial derivative, by parameter, unit and layer."""
+    """Every parameter's partial derivative, by parameter, unit and layer.
+
+    >>> model = bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> sorted(bp.sensitivity(model, [[0.5, 1.0]], [[1.0]]).gradients)
+    ['0.bias', '0.weight']
+    """
 
     loss: float
     gradients: HostArrays
@@ -118,6 +123,10 @@ def sensitivity(model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None) -
     the activation's steepest slope in every row. A layer's gradient vanishes (explodes) when the root mean square of its
     dL/dz is below 1e-3 (above 1e3) times the output layer's: initial weights are chosen to keep it equal.
     Source: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+
+    >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"), dtype="float64")
+    >>> [layer.place for layer in bp.sensitivity(model, [[0.5, 1.0]], [[1.0]]).layers]
+    ['0', '1']
     """
     return sensitivity_of(model.trace(x, y, weights))
 

@@ -25,6 +25,10 @@ def graph(
     """Return the computational graph of a training step, with `update` also that of the parameters' update.
 
     lang: "en" or "pt", of the words in it; formulas and the names of kernels and parameters stay as they are.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> [node.title for node in bp.explain.graph(model, [[2.0]], [[5.0]]).nodes if node.kind == "call"]
+    ['dense_fwd', 'identity_fwd', 'mean_squared_error_fwd', 'mean_squared_error_bwd', 'identity_bwd', 'dense_bwd']
     """
     return graph_of(model.trace(x, y, weights), update=update, lang=lang)
 

@@ -13,7 +13,12 @@ from bpengine.explain.result import ExplainResult
 
 @dataclass(frozen=True)
 class Graph(GraphData, ExplainResult):
-    """The computational graph of one training step."""
+    """The computational graph of one training step.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> bp.explain.graph(model, [[2.0]], [[5.0]]).dot().splitlines()[0].split()[0]
+    'digraph'
+    """
 
     def dot(self) -> str:
         """Return the graph for Graphviz."""

@@ -32,7 +32,16 @@ Value = TypeVar("Value")
 
 
 def verify(path: str | os.PathLike[str]) -> Verified:
-    """Derive every value of a receipt again with plain NumPy; raise DataError for a file that cannot be read."""
+    """Derive every value of a receipt again with plain NumPy; raise DataError for a file that cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> with TemporaryDirectory() as folder:
+    ...     bp.explain.write_receipt(model.trace([[2.0]], [[5.0]]), f"{folder}/step.jsonl")
+    ...     verified = bp.explain.verify(f"{folder}/step.jsonl")
+    >>> verified.ok
+    True
+    """
     try:
         if "\0" in str(path) or not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its other end
             raise DataError(f"cannot read the receipt {str(path)!r}: it is no regular file.")

@@ -26,6 +26,11 @@ class Sweep(ExplainResult):
 
     names: of the parameters. values: one array (n,) each. loss: (n,), or (n, m) for two. slopes: the partial derivative of
     the loss in each parameter, shaped like the loss. at: where the model stands. descent: a fit's steps, if one was given.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> swept = bp.sweep(model, [[1.0]], [[2.0]], "0.bias", [-1.0, 0.0])
+    >>> swept.names, swept.loss
+    (('0.bias[0]',), array([0., 1.]))
     """
 
     names: tuple[str, ...]
@@ -84,6 +89,10 @@ def sweep(
     are laid on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for two parameters, for instance.
     The loss is the one that is trained, penalties included. The model is left as it was.
     Raises ConfigError for an unknown name, naming the nearest, and DataError for values that are not finite numbers.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> bp.sweep(model, [[1.0]], [[2.0]], "0.weight[0,0]", [1.0, 2.0, 3.0]).loss
+    array([1., 0., 1.])
     """
     names = [parameter] if isinstance(parameter, str) else items(parameter, "sweep", "a parameter by name, or two")
     if not 1 <= len(names) <= 2:

@@ -22,6 +22,11 @@ class Sums:
     backward pass left holds gradients and right slopes or weights. kernel, place, route (n,): which kernel joins the two,
     in which layer, and by which route; unit, row: what it belongs to, of a shape that broadcasts to (R, n).
     eps: the distance from 1 to the next number of the dtype the engine computed in.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> unit = bp.explain(model, [[2.0]], [[5.0]], layer=0, unit=0)
+    >>> [(term.left, term.right, term.product) for term in unit.forward.terms(0)]
+    [(2.0, 3.0, 6.0), (1.0, 0.0, 0.0)]
     """
 
     value: HostArray

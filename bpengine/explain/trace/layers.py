@@ -26,6 +26,11 @@ class LayerTrace:
     respect to x, None where nobody asked for it (the first layer). parameters, gradients: by local name ("weight"),
     gradients with penalties; a weight that is tied to another layer's is shown as it is used here, transposed. names: what
     they are known by ("0.weight"), where parameters are shared with another place. activation: its name, or None.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> layer = model.trace([[2.0]], [[5.0]]).layers["0"]
+    >>> layer.z.item(), layer.dz.item()
+    (6.0, 2.0)
     """
 
     place: str

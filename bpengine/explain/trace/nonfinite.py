@@ -21,6 +21,11 @@ class NonFiniteValue:
 
     name: of a parameter ("0.weight"), or of what `function` in layer `place` made ("y"); function is "" for a parameter.
     index: its place in the array; value: nan, inf or -inf.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[1e200]]), "mean_squared_error"), dtype="float64")
+    >>> cause = model.trace([[1e200]], [[1.0]]).first_bad
+    >>> cause.function, cause.place
+    ('dense_fwd', '0')
     """
 
     name: str

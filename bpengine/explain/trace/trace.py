@@ -27,6 +27,11 @@ class Trace:
     x (rows, inputs), target, weights (rows,) or None: what the step was given, as the backend saw it.
     loss: before the update. gradients, parameters, updated: by full name ("0.weight"); gradients with penalties,
     parameters before the update, updated after it. optimizer, learning_rate: the rule of the update.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> trace = model.trace([[2.0]], [[5.0]])
+    >>> trace.loss, trace.gradients["0.weight"].item()
+    (1.0, 4.0)
     """
 
     network: Network
