@@ -73,7 +73,7 @@ class _NearbyNetwork:
     def rounding(self) -> float:
         """Return one rounding of the loss: a smaller derivative cannot be told from 0.
 
-        Where tanh is 1 to the last digit, autodiff's 1 - y^2 is 0, and a complex step still sees its 1e-32.
+        Where tanh rounds to 1, autodiff's 1 - y^2 is 0, while a complex step still gives 1e-32.
         """
         return EPS * abs(float(self._loss(Ops(np), self.params, self._arrays())))
 

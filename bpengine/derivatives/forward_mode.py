@@ -1,4 +1,4 @@
-"""Forward mode, one kernel at a time: how its output moves when its arguments move.
+"""Forward mode, one kernel at a time: the derivative of its output along a direction of its arguments.
 
 On a backend that differentiates (JAX) it is the transpose of the hand-written backward: dy -> kernel_bwd(residual, dy) is
 linear, and what it maps the other way is the derivative along a direction. On NumPy, and for any other backend on the host,

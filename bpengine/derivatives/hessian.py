@@ -1,7 +1,7 @@
 """Products with the Hessian of the loss.
 
-H v is the derivative of the gradient along v, and the gradient is the hand-written one: only its derivative along a line is
-left to others. A backend that differentiates (JAX) does that by forward mode. On NumPy, and for CuPy on the host, a complex
+H v is the derivative of the gradient along v. The gradient is the hand-written one; only its derivative along v is
+computed otherwise: by forward mode on a backend that differentiates (JAX); on NumPy, and for CuPy on the host, a complex
 step goes through forward and backward in float64; where a layer of one's own stands in the network, extrapolated differences.
 Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
 """

@@ -1,4 +1,4 @@
-"""Input gradients: how the loss changes with the data."""
+"""Input gradients: the gradient of the loss with respect to the data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Per-sample gradients: what each row alone says to every parameter."""
+"""Per-sample gradients: the gradient of each row's own loss with respect to every parameter."""
 
 from __future__ import annotations
 

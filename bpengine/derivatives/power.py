@@ -18,7 +18,7 @@ from bpengine.streams import stream
 
 
 class Eigenvalue(NamedTuple):
-    """The eigenvalue of largest size of a Hessian, what it belongs to, and how sure it is.
+    """The eigenvalue of largest size of a Hessian, its eigenvector, and the residual.
 
     vector: {name: array}, of length 1 over all parameters; steps: products with the Hessian that were taken; residual:
     |H v - value v|. Some eigenvalue lies within `residual` of `value`.
@@ -64,9 +64,9 @@ def top_eigenvalue(
 
 
 class _Climb:
-    """The way to one end of the spectrum: a vector of length 1, H times it, and what separates it from an eigenvector.
+    """The iteration towards one end of the spectrum: a vector of length 1, H times it, and its residual.
 
-    A single way to the eigenvalue of largest size would stay at the end that the first vector leans to.
+    A single iteration towards the eigenvalue of largest size would stay at the end nearer to the first vector.
     """
 
     def __init__(self, v: Any, hv: Any, end: int) -> None:

@@ -1,4 +1,4 @@
-"""Forward in words: each unit's sum with its numbers, its output, and what a step function makes of the network's outputs."""
+"""The forward pass as text: each unit's sum with its numbers, its output, and the decisions from the network's outputs."""
 
 from __future__ import annotations
 

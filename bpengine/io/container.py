@@ -1,7 +1,7 @@
 """The container of a model file, safetensors: a header that says where each array lies, then the arrays, end to end.
 
-The header is read and judged by itself: kinds of numbers, shapes, places and sizes, against the bytes that are there.
-Arrays are read afterwards, into memory that the file has been found to fill.
+The header is read and validated first: dtypes, shapes, offsets and sizes against the size of the file.
+Arrays are read afterwards, once the file is known to hold all of their bytes.
 Source: https://github.com/huggingface/safetensors#format
 """
 
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Container:
-    """A file that is open, its texts by name, and its arrays by name, judged and not yet read."""
+    """An open file, its texts by name, and its arrays by name, validated but not yet read."""
 
     file: FileIO
     start: int
@@ -111,12 +111,12 @@ def opened(path: str | os.PathLike[str], format: str) -> Iterator[Container]:
 
 
 def damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
-    """Return the error that says what is wrong with a file's bytes."""
+    """Return the error for damaged bytes."""
     return ModelFileError(f"the model file {str(path)!r} is corrupt or truncated: {error}. Save the model again.")
 
 
 def _open(path: str | os.PathLike[str]) -> FileIO:
-    """Open a regular file; another kind is refused before it is opened, for opening a pipe waits for its other end."""
+    """Open a regular file; refuse any other kind before opening it, since opening a pipe waits for its other end."""
     shown, mode = repr(str(path)), 0
     try:
         if "\0" not in str(path):
@@ -152,7 +152,7 @@ def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:
 
 
 def judged_header(content: bytes) -> dict[str, Any]:
-    """Return the header that some bytes are; raise ValueError for bytes that are none."""
+    """Parse a header; raise ValueError for bytes that are no header."""
     try:
         header = parse(content.decode(), VALUES)
     except UnicodeDecodeError:

@@ -100,9 +100,9 @@ def _placed(layer: Layer, place: str, met: dict[int, str]) -> Any:
 
 
 def build(description: Any, own: Own = NOTHING, values: int | None = None) -> Any:
-    """Return what `describe` described; `own` gives what is not the engine's.
+    """Build what `describe` described; `own` holds custom code by name.
 
-    values: how many numbers there are for its parameters, where the description is a stranger's.
+    values: how many numbers the file holds for its parameters, where the file is of unknown origin.
     Raises ModelFileError for what is not known, for more layers than are read, and for sizes that the numbers cannot fill;
     ConfigError for settings that its class refuses.
     """
@@ -182,7 +182,7 @@ class _Builder:
         return layers
 
     def _check_sizes(self, settings: dict[str, Any]) -> None:
-        """Refuse a layer of one's own that would be asked to make arrays of sizes that no array of the file has."""
+        """Refuse a custom layer whose arrays would have sizes that no array of the file has."""
         layers, inputs = settings.get("layers"), settings.get("inputs")
         if self.values is None or not isinstance(layers, list) or not isinstance(inputs, int):
             return

@@ -1,4 +1,4 @@
-"""What a model file names and does not hold: code of one's own, which whoever loads the file gives again."""
+"""Custom code: a model file holds its name only, and the caller passes it again when loading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Made = TypeVar("Made", CustomLoss, CustomActivation)
 
 @dataclass(frozen=True)
 class Own:
-    """Code of one's own by name: classes of layers; losses and activations, made already or as pairs (forward, backward)."""
+    """Custom code by name: classes of layers; losses and activations, as objects or as pairs (forward, backward)."""
 
     layers: Mapping[str, type[Any]] = field(default_factory=dict)
     losses: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""JSON of unknown origin: read only after its size, depth and numbers were found to be ones that can be held."""
+"""JSON of unknown origin: parsed only after its size, depth and numbers have been checked."""
 
 from __future__ import annotations
 

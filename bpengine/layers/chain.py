@@ -60,7 +60,7 @@ def check_layers(value: Any, who: str) -> tuple[Layer, ...]:
 
 
 def extent(layer: Layer) -> Extent:
-    """Return how far a layer goes in: 0 deep and one place, but for one that holds layers."""
+    """Return the depth and the number of places of a layer: 0 and 1, except for a layer that holds layers."""
     stated: Extent = getattr(layer, "_extent", Extent(0, 1))
     return stated
 

@@ -1,9 +1,9 @@
-"""The contract of a layer: what its methods must give back, looked at where layers of one's own are run.
+"""The contract of a layer: what its methods must return, checked where custom layers are run.
 
-A layer of the engine is proven by the tests and is called as it is. Any other is held to what `Layer` documents: number,
+A layer of the engine is covered by the tests and is called directly. Any other must meet what `Layer` documents: number,
 names and shapes of all that it returns, and arguments that stay as they were. The engine computes in one dtype: floating
 numbers of another (`x / np.sqrt(4)` is float64 under NumPy's rules) are brought back to it. Under a compiler all of this
-happens while the step is traced, and costs nothing afterwards.
+happens while the step is traced, without cost afterwards.
 """
 
 from __future__ import annotations

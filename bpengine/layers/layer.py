@@ -1,7 +1,7 @@
 """Layer: the interface of everything a network is built from.
 
-A layer is a frozen description. It holds no arrays and no mathematics: parameters come in as a dict, results go out, and
-whatever is computed is a call of `ops`. To add one, subclass `Layer` and give the methods below; nothing is registered.
+A layer is a frozen description. It holds no arrays and no mathematics: its methods take parameters as a dict, and
+every computation is a call of `ops`. To add one, subclass `Layer` and write the methods below; nothing is registered.
 `docs/guides/your-own-layer.md` writes one.
 """
 
@@ -61,7 +61,7 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """Base of all layers; also a correct layer itself: it has no parameters and passes everything through.
+    """Base of all layers; it is itself a layer without parameters that returns its input.
 
     >>> class Double(bp.Layer):
     ...     def forward(self, ops, params, running, x, run):

@@ -1,7 +1,7 @@
 """Shared parameters: the same layer object in two places of a network is one set of parameters, and so is a tied weight.
 
 The first place gives the parameters their names. A network's forward pass spreads them to all places, as the same arrays,
-and its backward pass gathers what comes back from all of them into one gradient, the sum. Layers do not know.
+and its backward pass adds up the gradients of all places. A layer does not know that it is shared.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Kinks that a kernel states: elements where it has no derivative, or so near that an oracle would step over it.
+"""Kinks that a kernel states: elements at which it has no derivative, or so near that an oracle's step would cross one.
 
-Autodiff must not be asked there, since it has conventions of its own. So it sees such an element moved by a few roundings to
+Autodiff cannot be compared there, since it has conventions of its own. So such an element is moved by a few roundings to
 the side that the kernel's convention states (or, where the convention is the mean of both sides, to each in turn); the
 function's value changes by no more than that. Finite differences are never taken across a kink. Kinks that no kernel states
 are handled by `nearby`.

@@ -43,7 +43,7 @@ def nearby_points(problem: Problem, seed: int) -> list[Problem]:
 
 @dataclass(frozen=True)
 class NearbySlopes:
-    """The least and the largest hand-written gradient at points that touch the point, in pairs opposite each other."""
+    """The least and the largest hand-written gradient at pairs of opposite points very close to the given one."""
 
     least: HostArrays
     largest: HostArrays

@@ -73,7 +73,7 @@ class SampledChecks:
         return replace(self._collect(name, "inner products", samples), order=samples[0].order)
 
     def element(self, name: str, index: tuple[int, ...], oracle: str) -> GradientSample:
-        """Return one element, by differences or the complex step."""
+        """Check one element by differences or the complex step."""
         step, array = np.zeros(self.hand[name].shape), self.problem.at[name]
         step[index] = 1.0
         size = float(step_sizes(array)[index])

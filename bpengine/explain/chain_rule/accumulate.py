@@ -1,4 +1,4 @@
-"""The chain from a parameter to the loss: the call that uses it, the arrays made of what it makes, the sum over all paths."""
+"""The sum over all paths from a parameter to the loss, computed forward through the arrays that depend on the parameter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def multiplied(call: Call, argument: str, element: Element) -> tuple[HostArray, 
 
 
 def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[int, Any]]:
-    """Return the arrays that are made of `first`, in order, and each one's uses: (call, slopes), None for the loss's."""
+    """Return the arrays that depend on `first`, in order, and the uses of each: (call, slopes), None for the loss."""
     calls, arrays, edges = flow.trace.calls, [first], dict[int, Any]()
     # Breadth-first from the weight's output; the list is its own queue.
     for array in arrays:  # grows while it is walked

@@ -1,8 +1,9 @@
-"""The largest paths through a step, found best first: exact, and without walking the others.
+"""The largest paths through a step, by best-first search: exact, without visiting the other paths.
 
 For every element of every array `bounds` holds the largest absolute product that a path from there to the loss can have.
-A partial path's product times that bound is what its best completion has, so the paths come out of a queue in order of
-their size. Source: Hart, Nilsson, Raphael, "A formal basis for the heuristic determination of minimum cost paths", 1968.
+A partial path's product times that bound is the product of its best completion, so a priority queue yields the paths in
+order of their size. Source: Hart, Nilsson, Raphael, "A formal basis for the heuristic determination of minimum cost paths",
+1968.
 """
 
 from __future__ import annotations

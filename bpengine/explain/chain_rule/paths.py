@@ -1,8 +1,8 @@
 """The chain rule of one weight: every path from the loss to it, factor by factor, and their sum.
 
 dL/dw = sum over paths of dL/dy * slope * ... * slope * input. The number of paths grows with the product of the widths, so
-the largest are found best first, without walking the others; the sum of all comes out of a walk forward through the kernel
-calls, which uses no backward pass but the loss's, and what the largest leave of it is one term.
+the largest are found by best-first search; the sum of all paths is computed by one forward pass through the kernel
+calls, which uses no backward pass except the loss's; that sum less the largest paths is one term, the rest.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
 
 
 class _Way(NamedTuple):
-    """The paths to one use of a parameter: their sum by a walk forward, and the engine's by its backward pass."""
+    """The paths to one use of a parameter: their sum by the forward pass, and the engine's sum by its backward pass."""
 
     whole: float
     magnitude: float

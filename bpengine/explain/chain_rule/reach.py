@@ -1,4 +1,4 @@
-"""Reached: what leads from one weight to the elements of an array: how many paths, and what they add up to."""
+"""PathSums: how many paths lead from one weight to each element of an array, and the sum of their products."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bpengine.kernels._kernel import LocalDerivative
 
 @dataclass(frozen=True)
 class PathSums:
-    """What leads from a weight to every element of an array (rows, units).
+    """The paths from a weight to every element of an array (rows, units).
 
     total: the sum over all paths, which is the element's derivative with respect to the weight; magnitude: the sum of their
     absolute values; count: their number.
@@ -27,7 +27,7 @@ class PathSums:
         return PathSums(self.total + other.total, self.magnitude + other.magnitude, self.count + other.count)
 
     def through(self, slopes: Sequence[LocalDerivative]) -> PathSums:
-        """Return what is reached through a kernel call, along all of its routes."""
+        """Return the sums for the output of a kernel call, over all of its routes."""
         steps = [
             PathSums(_sent(self.total, s, _same), _sent(self.magnitude, s, np.abs), _sent(self.count, s, _nonzero))
             for s in slopes
@@ -36,7 +36,7 @@ class PathSums:
 
 
 def start(inputs: HostArray, rows: Sequence[int], unit: int, shape: tuple[int, ...]) -> PathSums:
-    """Return what a weight reaches at once: its unit in each row, the derivative being the input it is multiplied by."""
+    """Return the sums for the first call's output: in each row the weight's unit, whose derivative is the weight's input."""
     total = np.zeros(shape)
     total[rows, unit] = inputs[rows]
     return PathSums(total, np.abs(total), _nonzero(total))

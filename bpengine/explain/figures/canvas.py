@@ -1,4 +1,4 @@
-"""Canvas: what every figure stands on: paper, axes, colours, numbers, and matplotlib, loaded when a figure is asked for.
+"""Canvas: what all figures share: size, axes, colours, number format; matplotlib is imported when a figure is drawn.
 
 Only matplotlib's objects are used, never pyplot: no window, no current figure, no change to `matplotlib.rcParams`.
 Colours are those of Okabe, Ito, "Color universal design", 2008, which the colour-blind tell apart; a marker, a line style
@@ -57,7 +57,7 @@ def sheet(width: float = 8.0, height: float = 5.0, *, layout: str | None = "cons
 
 
 def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
-    """Give axes their labels, a quiet frame and sizes that can be read from afar."""
+    """Set the labels, the frame and readable text sizes of axes."""
     axes.set_facecolor("white")
     for side, spine in axes.spines.items():
         spine.set(visible=side in ("left", "bottom"), color=GREY, linewidth=1.0)
@@ -74,7 +74,7 @@ def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
 def title(figure: Figure, text: str, below: str = "") -> None:
     """Write what the figure shows, and lines below it in smaller letters, at the upper left, above all axes.
 
-    Lines that are too long for the paper are broken.
+    Lines that are wider than the figure are broken.
     """
     width, height = figure.get_size_inches()
     style: Style = {"ha": "left", "va": "top", "parse_math": False}
@@ -117,7 +117,7 @@ def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
-    """Put the legend below the axes, where it hides nothing."""
+    """Put the legend below the axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
     legend_box = figure.legend(
         handles, labels, loc="outside lower left", ncols=columns, fontsize=TEXT, frameon=False, labelcolor=INK

@@ -34,7 +34,7 @@ def decision_boundary(
     features: Sequence[str] | None = None,
     lang: str = "en",
 ) -> Figure:
-    """Return a matplotlib Figure of a classifier over its two inputs, with the rows; those on the wrong side are ringed.
+    """Return a matplotlib Figure of a classifier over its two inputs, with the rows; a ring marks rows on the wrong side.
 
     x (rows, 2). One output: y (rows, 1) has two values, and the boundary is where the output is `threshold`. Several: y has
     class numbers, and the boundary is where the two largest outputs are equal. features: the two inputs' names. Class names

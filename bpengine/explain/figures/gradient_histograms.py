@@ -27,8 +27,8 @@ LAYERS = 12
 def gradient_histograms(sensitivity: Sensitivity, *, lang: str = "en") -> Figure:
     """Return a matplotlib Figure of a `bp.sensitivity`: per layer with parameters, a histogram of the sizes |dL/dw|.
 
-    All layers share the logarithmic axis of sizes, so that a gradient that vanishes on its way back is seen at once. Zeros
-    have no place on it: they are counted beside it, with dead and saturated units and what is not finite.
+    All layers share one logarithmic axis, so that a vanishing gradient is visible. Zeros
+    cannot be drawn on it: they are counted beside it, with dead and saturated units and non-finite values.
     Raises ConfigError for something that is no sensitivity, more than 12 layers with parameters, an unknown language, or
     without matplotlib.
     """
@@ -75,7 +75,7 @@ def _edges(values: HostArray) -> HostArray:
 
 
 def _one(axes: Axes, values: HostArray, edges: HostArray, head: str, notes: list[str]) -> None:
-    """Draw one layer's histogram, with its median, and what there is to translate about it on the right."""
+    """Draw one layer's histogram, with its median, and its notes on the right."""
     canvas.frame(axes, "", "")
     size = np.abs(values[np.isfinite(values) & (values != 0)])
     axes.set_xscale("log")
@@ -90,7 +90,7 @@ def _one(axes: Axes, values: HostArray, edges: HostArray, head: str, notes: list
 
 
 def _notes(sensitivity: Sensitivity, layer: LayerSensitivity, values: HostArray, translate: Translate) -> list[str]:
-    """Return what is said beside a layer's histogram."""
+    """Return the notes beside a layer's histogram."""
     finite = np.abs(values[np.isfinite(values) & (values != 0)])
     notes = []
     if finite.size:

@@ -43,7 +43,7 @@ def network(
     """Return a matplotlib Figure of a small network in a training step on x, y, with the numbers of row `sample`.
 
     layer, unit: a unit whose gradient is written out below as the sum it is, gradient x weight + gradient x weight + ...
-    over the next layer's units; everything else is drawn pale.
+    over the next layer's units; everything else is drawn faded.
     Raises ConfigError for a network too large to be read (more than 5 layers, 8 units or 24 parameters in one), a row, layer
     or unit that does not exist, an unknown language, or without matplotlib.
     """

@@ -1,4 +1,4 @@
-"""Diagram: a small network as points and lines in a plane, in inches, with the numbers of one row of a traced step."""
+"""Diagram: positions of a small network's circles and lines, in inches, with the numbers of one row of a traced step."""
 
 from __future__ import annotations
 

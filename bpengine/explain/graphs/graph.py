@@ -29,7 +29,7 @@ class Graph(GraphData, ExplainResult):
         return dot_mermaid.mermaid(self.with_visible_names())
 
     def svg(self) -> str:
-        """Return the graph as a picture of its own, laid out here."""
+        """Return the graph as a self-contained SVG, laid out by the engine."""
         return svg(self.with_visible_names())
 
     def text(self, lang: str = "en") -> str:

@@ -1,4 +1,4 @@
-"""Scene: what the page shows of one step, taken from the room's own explanations: units, weights, and their sums."""
+"""Content: what the page shows of one step, from the explanations: units, weights and their sums."""
 
 from __future__ import annotations
 

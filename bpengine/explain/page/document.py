@@ -1,4 +1,4 @@
-"""Page: a recorded run as one HTML file that needs nothing else."""
+"""Page: a recorded run as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", 
 class Page:
     """What the page shows: the data's title, the language it opens in, what was trained, and the steps.
 
-    content: columns of units, units, weights and their sums (`scene.py`), numbers (`numbers.py`), steps and losses.
+    content: columns of units, units, weights and their sums (`content.py`), numbers (`packing.py`), steps and losses.
     """
 
     title: str
@@ -33,7 +33,7 @@ class Page:
     content: dict[str, Any]
 
     def html(self) -> str:
-        """Return the file: template, style, scripts and content in one, with a policy that lets nothing be loaded."""
+        """Return the HTML: template, style, scripts and content, with a Content-Security-Policy against loading anything."""
         style, script = _asset("page.css"), "\n".join(_asset(name) for name in SCRIPTS)
         parts = {
             "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(visible(self._title())), "style": style,
@@ -57,7 +57,7 @@ class Page:
 
 
 def _seen(value: Any) -> Any:
-    """Return plain values with every text made visible: what hides in a name would hide on the page as well."""
+    """Return plain values with invisible characters of every text written as escapes."""
     if isinstance(value, dict):
         return {_seen(key): _seen(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Numbers: every number of a recorded run once, as columns over the steps, packed for the page."""
+"""NumberTable: every number of a recorded run once, as columns over the steps, packed for the page."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class NumberRef(int):
 
 
 class NumberTable:
-    """The numbers of one step, in the order they were put down."""
+    """The numbers of one step, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
 
     def put(self, value: float) -> NumberRef:
-        """Put a number down and return where it is."""
+        """Add a number and return its position."""
         self.values.append(float(value))
         return NumberRef(len(self.values) - 1)
 
     def put_all(self, values: Any) -> list[NumberRef]:
-        """Put several numbers down."""
+        """Add several numbers and return their positions."""
         return [self.put(value) for value in values]
 
 

@@ -1,4 +1,4 @@
-"""Recording: a training run as the page shows it, every step of it or an even selection of steps."""
+"""Record a training run for the page: every step, or an even selection of steps."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
 
 
 def _left(trace: Trace, taken: _Taken) -> Iterator[str]:
-    """Name the layers whose joins cannot be drawn or written out: a layer takes part that calls no kernels known here."""
+    """Yield layers whose connections are unknown because a custom layer bypasses kernels."""
     from_kernels = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
     parameters = {w["name"].split("[")[0] for w in taken.structure["weights"]}
     cut = {unit["column"] for unit in taken.structure["units"] if unit["incoming"] is None}

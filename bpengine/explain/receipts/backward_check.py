@@ -1,4 +1,4 @@
-"""Wiring: whether the backward pass of a receipt is the reverse of its forward pass, by the numbers of its arrays.
+"""Check that the backward pass of a receipt is the reverse of its forward pass, by the numbers of its arrays.
 
 An array's gradient is the sum of what comes back from all of its uses. For every forward call, what goes into its
 backward call must be that sum for its output; for every parameter, its gradient must be that sum; and the update must
@@ -46,7 +46,7 @@ class BackwardCheck:
         self.smoothing = entry.get("label_smoothing", 0.0)
 
     def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
-        """Take a given array; some roles translate what its values must be."""
+        """Take a given array; for some roles its values are prescribed."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):
             self.wrong.append((line, reason("one")))
@@ -123,7 +123,7 @@ class BackwardCheck:
         return hard
 
     def _backward(self) -> Iterator[Wrong]:
-        """Check that what goes into every backward call is the gradient of what its forward made."""
+        """Check that the cotangent of every backward call is the gradient of its forward call's output."""
         for number, call in self.calls.items():
             if "of" not in call:
                 continue
@@ -170,7 +170,7 @@ class BackwardCheck:
                 yield self.lines[update["call"]], reason("slots", name=name)
 
     def _contributions(self, array: int) -> list[int]:
-        """Return what comes back from all uses of an array."""
+        """Return the gradients that the uses of an array contribute."""
         contributions = []
         for number, name in self.uses.get(array, []):
             for back in self.reverse.get(number, []):
@@ -179,9 +179,9 @@ class BackwardCheck:
         return contributions
 
     def _is_sum(self, array: int, wanted: list[int]) -> bool:
-        """Tell whether an array is the sum of those wanted: taken apart as far as bookkeeping additions put it together.
+        """Tell whether an array is the sum of those wanted, following the additions that accumulate gradients.
 
-        A receipt may name the same sum many times over, so no more is taken apart than can be wanted.
+        A receipt may name the same sum many times, so the search stops once it has more parts than are wanted.
         """
         summands, rest = list[int](), [array]
         # Take sums apart until only gradients of calls remain; stop when there are more parts than can be wanted.

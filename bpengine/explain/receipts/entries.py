@@ -1,4 +1,4 @@
-"""Entries: what a line of a receipt may hold, looked at before anything is computed from it.
+"""Entries: what a line of a receipt may hold, validated before anything is computed from it.
 
 A receipt may come from a stranger. Its arrays are of known dtypes, none is empty and each holds its values; a call has the
 arguments and options of its kernel, in shapes that belong together. So nothing that is derived is larger than what is written.

@@ -11,7 +11,7 @@ from bpengine.i18n.message import Message
 
 @dataclass(frozen=True)
 class Verified(ExplainResult):
-    """What became of a receipt: whether all of it follows; the first line that does not, and why.
+    """The result of a verification: whether every line follows; the first line that does not, and why.
 
     >>> from tempfile import TemporaryDirectory
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")

@@ -1,4 +1,4 @@
-"""Verify: a receipt read line by line, every value derived again, every gradient's way back checked against the way there.
+"""Verify a receipt line by line: derive every value again, and check the backward pass against the forward pass.
 
 What is proved: each line's numbers follow from the numbers of lines before it by the formula of its kernel, within the
 rounding of its dtype; and the backward pass written there is the reverse of the forward pass written there: every
@@ -70,7 +70,7 @@ def verify_lines(lines: Iterable[str]) -> Verified:
 
 
 def _guarded(step: Callable[..., Value], *arguments: Any) -> Value:
-    """Run a step on lines of unknown origin; whatever they make go wrong in it says that they are damaged."""
+    """Run a step on lines of unknown origin; any exception in it means that the receipt is damaged."""
     try:
         return step(*arguments)
     except DoesNotFollow:

@@ -1,4 +1,4 @@
-"""Sweep: the loss as a function of one parameter or two, everything else frozen; and a descent laid on it."""
+"""Sweep: the loss as a function of one parameter or two, all others frozen, with the points of a descent."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Descent:
 
 @dataclass
 class Walk:
-    """A callback that remembers where the named numbers were: before the fit and after each epoch.
+    """A callback that records the values of the named parameters before the fit and after each epoch.
 
     walk = Walk(model, ["1.bias", "0.weight[0,1]"]); model.fit(..., callbacks=walk). Each epoch must be one step, a full
     batch, for the points to be the steps of the descent.

@@ -1,4 +1,4 @@
-"""Flow: which calls of a step took which arrays, and the sums that a gradient came about by."""
+"""Which calls consumed which arrays, and each gradient as the sum of its contributions."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Dataflow:
     def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
         """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array.
 
-        Where a layer of one's own takes it in a kernel call and outside of kernels too, what is missing is a term.
+        Where a custom layer uses the array both in a kernel call and outside of kernels, the missing part is one term.
         """
         parts = [part for use in self.consumers.get(id(a), []) for part in self.parts(use, unit)]
         if not parts:
@@ -150,7 +150,7 @@ class Dataflow:
         return self._sums(np.zeros(len(slope)), slope, factor, call, "loss", np.full((1, 1), unit), each)
 
     def _from_own_loss(self, position: int, unit: int) -> Sums:
-        """Return dL/dy of an output as a loss of one's own gives it: as a whole, for it need not be a sum over the rows."""
+        """Return dL/dy of an output as a custom loss returns it: as a whole, since it need not be a sum over the rows."""
         dy = self.trace.calls[self.backward_of[position]].result[:, unit : unit + 1]
         each, one = np.arange(len(dy))[:, np.newaxis], np.ones((1, 1))
         call = self.trace.calls[position]
@@ -174,7 +174,7 @@ class Dataflow:
 
 
 def _outside(sums: Sums, place: str, unit: int) -> Sums:
-    """Return what sums lack, as one term each: what a layer of one's own gives back without a kernel."""
+    """Return the missing part of each sum as one term: the gradient that a custom layer returns without a kernel."""
     each = np.arange(len(sums.value))[:, np.newaxis]
     one, number = np.ones((1, 1)), np.full((1, 1), unit)
     missing = sums.rounding[:, np.newaxis]

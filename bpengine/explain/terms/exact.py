@@ -1,4 +1,4 @@
-"""Exact sums: sums that are rounded once, so that what is left of a difference is the engine's rounding and not ours."""
+"""Exact sums, rounded once: a difference from the engine's sum then shows the engine's rounding alone."""
 
 from __future__ import annotations
 

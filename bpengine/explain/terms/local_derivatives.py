@@ -20,7 +20,7 @@ def local_derivatives(call: Call, on_ones: HostArray | None) -> Sequence[LocalDe
     """Return the derivatives of a forward call's output with respect to its input, route by route, in float64.
 
     on_ones: the kernel's backward on ones, which for an activation that works on each number by itself is f'(x).
-    None for a kernel whose row does not translate them.
+    None for a kernel whose row does not state them.
     """
     if call.kernel.local_derivatives is not None:
         y, residual = call.result

@@ -1,4 +1,4 @@
-"""Sums: numbers of the engine written out as the terms they are made of, and whether the terms add up to them."""
+"""Sums: numbers of the engine as sums of terms, and whether the terms add up within rounding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching: what goes into every layer and comes out of it, in both directions, also of a layer that calls no kernel."""
+"""Record the inputs and outputs of every layer, forward and backward, also of a layer that calls no kernel."""
 
 from __future__ import annotations
 

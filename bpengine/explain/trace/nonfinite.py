@@ -1,4 +1,4 @@
-"""Cause: where the first number of a step that is not finite appears, told in either language."""
+"""NonFiniteValue: where the first non-finite number of a step appears, as text in either language."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NonFiniteValue:
         return self.translated(translator_for(lang))
 
     def translated(self, translate: Translate) -> str:
-        """Return it as `translate` speaks."""
+        """Return it in the language of `translate`."""
         kind = "layer" if self.place[:1].isdigit() else self.place
         where = translate(f"cause_{kind}", place=self.place) if self.place else ""
         what = translate("cause_result" if self.function else "cause_parameter", name=self.name, function=self.function)

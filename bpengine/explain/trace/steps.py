@@ -1,4 +1,4 @@
-"""Steps: a training run laid open, one trace after another, each from where the one before left off."""
+"""Traces of consecutive steps: each starts from the state that the one before left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trace: one training step with every number in it, taken down by an observer while the engine runs it."""
+"""Trace: one training step with every number in it, recorded by an observer while the engine runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bpengine.training.optimizers import Optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """One training step, the first of its optimizer, laid open; all arrays are NumPy arrays.
+    """One training step, the first of its optimizer, with all of its arrays as NumPy arrays.
 
     calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
     forward_of: position of a backward call -> position of the forward call whose residual it was given.

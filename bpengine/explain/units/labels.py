@@ -1,4 +1,4 @@
-"""Names of terms: where a number in a sum comes from, in words, by the family of the kernel that it went through."""
+"""Names of terms: the origin of each term of a sum, by the family of its kernel."""
 
 from __future__ import annotations
 
