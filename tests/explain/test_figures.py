@@ -642,8 +642,8 @@ def test_figure_and_page_join_the_same_units_and_place_them_alike(rng: np.random
     layers = [bp.Dense(3, bias="column-first"), bp.LayerNorm(), bp.BatchNorm(), bp.Activation("softmax"), bp.Dense(1)]
     model = bp.Model(bp.Network(2, layers, "mean_squared_error"), dtype="float64")
     trace = model.trace(rng.normal(size=(3, 2)), rng.normal(size=(3, 1)))
-    from bpengine.explain.columns import columns
     from bpengine.explain.figures.network_layout import diagram
+    from bpengine.explain.network_columns import columns
 
     on_page, drawn = columns(trace), diagram(trace, 0)
     assert [column.joined for column in on_page] == [False, True, True, False, True, True]

@@ -17,7 +17,7 @@ import bpengine as bp
 from bpengine.cli import main
 from bpengine.cli.commands.explain import HELP
 from bpengine.errors import ConfigError
-from bpengine.explain.columns import FEWER
+from bpengine.explain.network_columns import FEWER
 from bpengine.explain.page import Page, page
 from bpengine.explain.page.document import SCRIPTS, page_phrases
 from bpengine.explain.page.record_run import spread

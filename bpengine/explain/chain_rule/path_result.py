@@ -9,7 +9,7 @@ from typing import Any
 from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.terms.sums import ULPS, Term, allowed
 from bpengine.explain.trace.nonfinite import NonFiniteValue
-from bpengine.explain.units.labels import back_label
+from bpengine.explain.units.text import back_label
 from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.output.json_values import json_object
 

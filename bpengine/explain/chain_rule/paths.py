@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpengine.errors import whole
-from bpengine.explain.chain_rule.accumulate import accumulate, downstream, multiplied, uses_of
+from bpengine.explain.chain_rule.accumulate import accumulate, downstream, multiplied, start, uses_of
 from bpengine.explain.chain_rule.best_first import Search
 from bpengine.explain.chain_rule.path_result import Factor, Path, Paths
-from bpengine.explain.chain_rule.reach import start
 from bpengine.explain.lookup import Element, check_row, element_name, find_element
 from bpengine.explain.terms.dataflow import Dataflow, Use
-from bpengine.explain.terms.exact import exact_sum
+from bpengine.explain.terms.sums import exact_sum
 from bpengine.explain.trace.trace import Trace
 from bpengine.trained import TrainedNetwork
 

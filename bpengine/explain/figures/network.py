@@ -17,7 +17,7 @@ from bpengine.explain.result import translator_for
 from bpengine.explain.terms.sums import Terms
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explain import explain_trace
-from bpengine.explain.units.labels import family_of
+from bpengine.explain.units.text import family_of
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
 from bpengine.trained import TrainedNetwork

@@ -11,7 +11,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
-from bpengine.explain.columns import Column, beside, columns, heights
+from bpengine.explain.network_columns import Column, beside, columns, heights
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.trace import Trace
 from bpengine.layers import Dense

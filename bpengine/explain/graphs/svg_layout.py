@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bpengine.explain.columns import beside
 from bpengine.explain.graphs.dot_mermaid import edge_label
 from bpengine.explain.graphs.elements import Edge, GraphData, Node
+from bpengine.explain.network_columns import beside
 
 CHARACTER, SMALL, LINE, PAD = 6.7, 6.1, 15.0, 8.0  # widths of a character of 11 and of 10 px, height of a line, padding
 MARGIN, GAP, WRAP = 24.0, 26.0, 34

@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.explain.columns import Column
+from bpengine.explain.network_columns import Column
 from bpengine.explain.page.packing import NumberTable
 from bpengine.explain.result import translator_for
-from bpengine.explain.terms.exact import exact_sum
-from bpengine.explain.terms.sums import Sums, Term, Terms
+from bpengine.explain.terms.sums import Sums, Term, Terms, exact_sum
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explain import explain_trace
 from bpengine.explain.units.explanation import Explanation
-from bpengine.explain.units.labels import back_label, forward_label
+from bpengine.explain.units.text import back_label, forward_label
 from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.i18n.translate import LANGUAGES, Translate
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.explain.columns import Column, columns, heights
+from bpengine.explain.network_columns import Column, columns, heights
 from bpengine.explain.page.content import Content, Labels
 from bpengine.explain.page.document import Page
 from bpengine.explain.page.packing import NumberTable, distinct, packed, text

@@ -1,4 +1,4 @@
-"""Columns: the one layout of the pictures of a network. The figure, the page and the graph place their columns by it.
+"""Network columns: the one layout of the pictures of a network. The figure, the page and the graph place their columns by it.
 
 The figure and the page draw a layer as a column of units: `columns` says which units are shown, which columns a layer takes
 its input from and which units are joined; `heights` says where the units stand. The graph draws a column of calls. All
