@@ -515,7 +515,7 @@ class Model:
         >>> model.input_gradients([[1.0], [3.0]], [1.0, 0.0]).ravel()
         array([ 4., 24.], dtype=float32)
         """
-        from bpengine.derivatives.inputs import input_gradients
+        from bpengine.derivatives.jacobian import input_gradients
 
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         return input_gradients(self._evaluator, self._params, self._running, rows)

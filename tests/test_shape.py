@@ -20,7 +20,6 @@ SAME_CONCEPT = {
     "expressions.py": "each compiler's code of an operation",
     "figure.py": "of the benchmark, and of the command explain",
     "graph.py": "the computational graph, and the example that builds one",
-    "inputs.py": "gradients with respect to inputs, and the benchmark's inputs",
     "network.py": "a network, and its figure",
     "nonfinite.py": "the first number of a step that is not finite, while training and in a trace",
     "ops.py": "the bound kernels, and those that note kinks",

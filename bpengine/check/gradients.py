@@ -11,11 +11,11 @@ from bpengine.check.oracles.run import NAMES
 from bpengine.check.points.network_check import NetworkCheck
 from bpengine.check.points.subject_check import SingleCheck
 from bpengine.check.problems import subjects
-from bpengine.check.problems.kernel_calls import arguments, find_kernel, is_loss
+from bpengine.check.problems.kernel_calls import arguments, find_kernel
 from bpengine.check.reports.gradient_report import Report
 from bpengine.errors import ConfigError, flag, items, unknown, whole
 from bpengine.kernels import Kernel
-from bpengine.kernels._own import Pair, is_pair
+from bpengine.kernels._own import Pair, is_pair, takes
 from bpengine.layers import CustomActivation, Layer
 from bpengine.layers.activation import make_activation
 from bpengine.losses import CustomLoss, make_loss
@@ -87,7 +87,7 @@ def check_gradients(
 
 def _as_kernel(subject: Subject, x: Any, seed: int) -> Subject:
     """Return the kernel of a CustomLoss, a CustomActivation or a pair of functions; anything else as it is."""
-    own = make_loss(subject) if is_loss(subject) else None
+    own = make_loss(subject) if _is_loss(subject) else None
     if isinstance(own, CustomLoss):
         arrays = arguments(own.kernel, x, stream("check arguments", seed))
         require_reduction(own, arrays["y"], arrays["target"])
@@ -124,3 +124,8 @@ def _hint(subject: object) -> str:
 def _is_model(subject: object) -> TypeGuard[TrainedNetwork]:
     """Tell a Model by its attributes: its module imports this package, so its class cannot be imported here."""
     return isinstance(getattr(subject, "network", None), Network) and hasattr(subject, "loss_and_gradients")
+
+
+def _is_loss(subject: Any) -> bool:
+    """Tell whether something is a CustomLoss, or a pair of functions that can only be a loss."""
+    return isinstance(subject, CustomLoss) or (is_pair(subject) and takes(subject[0], "a pair of functions") > 2)

@@ -17,8 +17,7 @@ from bpengine.backend import get_backend, get_oracle
 from bpengine.check.problems.subjects import NetworkPoint
 from bpengine.check.reports.results import DerivativeResult
 from bpengine.derivatives.hessian import product
-from bpengine.derivatives.inputs import input_gradients
-from bpengine.derivatives.jacobian import jacobian
+from bpengine.derivatives.jacobian import input_gradients, jacobian
 from bpengine.derivatives.per_sample import per_sample_gradients
 from bpengine.derivatives.rows import batched
 from bpengine.errors import BackendUnavailable

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -78,12 +78,6 @@ def nearby_slopes(problem: Problem, seed: int) -> NearbySlopes:
     per_point = [problem.gradients(at=point)[1] for point in points]
     stacked = {name: np.stack([gradients[name] for gradients in per_point]) for name in problem.at}
     return NearbySlopes({n: a.min(axis=0) for n, a in stacked.items()}, {n: a.max(axis=0) for n, a in stacked.items()})
-
-
-def step_sizes(array: Any) -> Any:
-    """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
-    usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
-    return np.maximum(np.abs(array), usual if usual > 0 else 1.0)
 
 
 def _directions(problem: Problem, rng: np.random.Generator) -> HostArrays:

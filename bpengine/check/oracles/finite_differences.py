@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bpengine.check.kinks.kinks import Kink
-from bpengine.check.kinks.nearby import step_sizes
 from bpengine.check.kinks.ops import KinkRecorder
-from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.check.tolerance.stochastic_rounding import StochasticRoundingOps
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops

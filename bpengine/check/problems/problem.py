@@ -149,3 +149,9 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
         unstated=custom is not None,
         terms=terms,
     )
+
+
+def step_sizes(array: Any) -> Any:
+    """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
+    usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
+    return np.maximum(np.abs(array), usual if usual > 0 else 1.0)
