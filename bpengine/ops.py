@@ -149,7 +149,9 @@ class ObservedOps(Ops):
         name = getattr(kernel, direction).__name__
         return partial(self._observe, kernel, name, self._inner.own(kernel, direction))
 
-    def _observe(self, kernel: Kernel, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        result = function(*args, **options)
+    def _observe(
+        self, kernel: Kernel, name: str, function: Callable[..., Any], *args: Any, **options: Any
+    ) -> Array | tuple[Array, ...]:
+        result: Array | tuple[Array, ...] = function(*args, **options)
         self._observer(Call(place=self._place, function=name, kernel=kernel, args=args, options=options, result=result))
         return result

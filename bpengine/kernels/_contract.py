@@ -79,14 +79,14 @@ class NamedErrors:
                 )
 
 
-def _can_be_locked(array: Any) -> bool:
+def _can_be_locked(array: object) -> bool:
     """Tell whether an array can be made read-only, as NumPy's can."""
     return hasattr(
         type(array), "setflags"
     )  # asked of its class: one that is being recorded refuses every such attribute
 
 
-def _can_change(array: Any) -> bool:
+def _can_change(array: object) -> bool:
     """Tell whether `array *= 2` would write into it: JAX's arrays and arrays that are being recorded have no memory."""
     return hasattr(type(array), "__imul__") and hasattr(type(array), "__dlpack__")
 

@@ -20,7 +20,7 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 ENDINGS = ("_forward", "_fwd")  # of a function's name, left out of its kernel's
 
 
-def is_pair(spec: Any) -> bool:
+def is_pair(spec: object) -> bool:
     """Tell whether something is a pair of functions (forward, backward)."""
     return (
         isinstance(spec, (tuple, list))
@@ -40,7 +40,7 @@ def takes(function: Function, who: str) -> int:
     return sum(p.kind in POSITIONAL for p in parameters)
 
 
-def check_name(name: Any, forward: Function, kind: str, taken: Mapping[str, Any]) -> str:
+def check_name(name: str | None, forward: Function, kind: str, taken: Mapping[str, Any]) -> str:
     """Return a name, by default that of the forward without its ending; raise ConfigError for one that cannot be kept."""
     chosen = getattr(forward, "__name__", "") if name is None else name
     for ending in ENDINGS if name is None else ():
@@ -57,7 +57,7 @@ def article(kind: str) -> str:
     return "an" if kind[0] in "aeiou" else "a"
 
 
-def check_pair(forward: Any, backward: Any, kind: str, wanted: tuple[int, ...], form: str) -> None:
+def check_pair(forward: object, backward: object, kind: str, wanted: tuple[int, ...], form: str) -> None:
     """Raise ConfigError for something that is no function, or one with another number of arguments."""
     for function, what, counts, how in (
         (forward, "forward", wanted, form),
@@ -99,7 +99,7 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
         )
         return loss if left is None else left * loss, OwnLossResidual(residual, y, left)
 
-    def back(xp: Namespace, residual: Any, dloss: Array) -> Array:
+    def back(xp: Namespace, residual: OwnLossResidual, dloss: Array) -> Array:
         own, y, left = residual
         scope, (own, dloss) = lent(xp, (own, dloss))
         with NamedErrors(who, "backward"), scope:
@@ -157,7 +157,7 @@ def own_activation(name: str, forward: Function, backward: Function) -> Kernel:
             xp, y, x.shape, x, who=who, where="forward", what="y", hint="An activation keeps the shape of its input."
         ), residual
 
-    def bwd(xp: Namespace, residual: Any, dy: Array) -> Array:
+    def bwd(xp: Namespace, residual: object, dy: Array) -> Array:
         scope, (residual, dy) = lent(xp, (residual, dy))
         with NamedErrors(who, "backward"), scope:
             dx = backward(xp, residual, dy)
@@ -167,7 +167,7 @@ def own_activation(name: str, forward: Function, backward: Function) -> Kernel:
     return elementwise(name, fwd, bwd, flops=(0, 0), formula={}, source="one's own")
 
 
-def _two(result: Any, who: str) -> tuple[Array, Any]:
+def _two(result: object, who: str) -> tuple[Array, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
         got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
         raise ShapeError(f"{who} requires its forward to return two results, (output, residual), got {got}.")

@@ -61,7 +61,7 @@ def _same(array: HostArray, values: list[Any]) -> bool:
     return np.array_equal(array.astype(float), np.array(values, dtype=float), equal_nan=True)
 
 
-def kernel_of(function: Any) -> Kernel:
+def kernel_of(function: object) -> Kernel:
     """Return the row of a kernel function by its name."""
     if not isinstance(function, str) or function not in FUNCTIONS:
         raise fails("no_kernel", function=str(function)[:60])

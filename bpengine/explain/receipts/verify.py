@@ -97,7 +97,7 @@ class _Reader:
             raise fails("damaged", error=one_line(str(error), SAID)) from None
         _guarded(self._entry, number, entry)
 
-    def _entry(self, number: int, entry: Any) -> None:
+    def _entry(self, number: int, entry: dict[str, Any]) -> None:
         if number == 1:
             if entry.get("receipt") != FORMAT or entry["dtype"] not in ("float32", "float64"):
                 raise fails("no_head", format=FORMAT)

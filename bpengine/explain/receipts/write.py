@@ -159,7 +159,7 @@ def _inputs(call: Call) -> list[tuple[str, HostArray]]:
     return [(n, a) for n, a in zip(call.kernel.arguments, call.args, strict=False) if a is not None]
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     """Return a value as JSON can hold it; nan and infinities as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
