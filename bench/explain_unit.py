@@ -49,9 +49,9 @@ class Subject:
     def round(self, layer: int) -> tuple[float, float, float]:
         """Return the milliseconds of a step, of an explanation beyond that, and of its text."""
         step = milliseconds(self.step)
-        told: list[Explanation] = []
-        explained = milliseconds(lambda: told.append(self.explain(layer)))
-        return step, explained - step, milliseconds(told[0].text)
+        explanations: list[Explanation] = []
+        explained = milliseconds(lambda: explanations.append(self.explain(layer)))
+        return step, explained - step, milliseconds(explanations[0].text)
 
 
 def main() -> None:

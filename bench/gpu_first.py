@@ -62,11 +62,11 @@ SIZES: dict[str, tuple[tuple[int, ...], int, int]] = {  # layers, batch, steps o
 }
 
 
-def attempt(name: str, check: Callable[..., Any], *given: Any) -> None:
+def attempt(name: str, check: Callable[..., Any], *arguments: Any) -> None:
     """Print what a check returns, or how it failed."""
     began = time.perf_counter()
     try:
-        said, mark = check(*given), "ok   "
+        said, mark = check(*arguments), "ok   "
     except Exception as error:
         said, mark = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}", "FAIL "
     print(f"{mark} {name}: {said}  [{time.perf_counter() - began:.1f} s]", flush=True)
@@ -99,9 +99,9 @@ def agrees(name: str, dtype: str, batch: int | None) -> str:
 
     runs, run = [], CudaProgram.run
 
-    def noted(self: CudaProgram, *given: Any) -> Any:
+    def noted(self: CudaProgram, *arguments: Any) -> Any:
         runs.append(len(self.text.calls))
-        return run(self, *given)
+        return run(self, *arguments)
 
     with patch.object(CudaProgram, "run", noted), warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -151,10 +151,10 @@ def speed(name: str, precision: str) -> str:
     epochs: list[float] = []
     calls, run = 0, CudaProgram.run
 
-    def timed(self: CudaProgram, *given: Any) -> Any:
+    def timed(self: CudaProgram, *arguments: Any) -> Any:
         nonlocal calls
         calls, began = len(self.text.calls), time.perf_counter()
-        result = run(self, *given)
+        result = run(self, *arguments)
         runs.append(time.perf_counter() - began)
         return result
 

@@ -108,15 +108,15 @@ class Contender:
 def backends(names: str) -> Iterator[tuple[str, Any, Any]]:
     """Yield (what it is called, a backend for each of the two contenders)."""
     for name in names.split(","):
-        made = [bp.get_backend(name) for _ in range(2)]
-        if getattr(made[0], "_compiled", None):
+        pair = [bp.get_backend(name) for _ in range(2)]
+        if getattr(pair[0], "_compiled", None):
             for word, patience in (("as written", float("inf")), ("compiled", float("-inf"))):
-                made = [bp.get_backend(name) for _ in range(2)]
-                for backend in made:
+                pair = [bp.get_backend(name) for _ in range(2)]
+                for backend in pair:
                     backend._compiled._patience = patience
-                yield f"{name}, {word}", *made
+                yield f"{name}, {word}", *pair
         else:
-            yield name, *made
+            yield name, *pair
 
 
 def main() -> None:

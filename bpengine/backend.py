@@ -119,6 +119,10 @@ class Backend(ABC):
     Subclasses set `name`, `xp` and `supported`, and give the methods below; `bpengine_numpy.NumpyBackend` is the living
     definition. `precision` says how numbers are stored and multiplied: "float32" and "float64" are what they say,
     everywhere; "tf32" and "bfloat16" store float32 and multiply matrices in the reduced format, on hardware that has it.
+
+    >>> backend = bp.get_backend("numpy", precision="float64")
+    >>> backend.to_numpy(backend.asarray([1.0, 2.0]))
+    array([1., 2.])
     """
 
     name: ClassVar[str]
@@ -270,9 +274,9 @@ class Backend(ABC):
         """
 
         def call(x: Array) -> Array:
-            given = self.to_numpy(x)
-            result = np.empty(given.shape[1:], given.dtype)
-            function(given, result)
+            shards = self.to_numpy(x)
+            result = np.empty(shards.shape[1:], shards.dtype)
+            function(shards, result)
             return self.asarray(result)
 
         return call
@@ -316,7 +320,11 @@ def _plugins() -> dict[str, EntryPoint]:
 
 
 def backend_names() -> tuple[str, ...]:
-    """Return the names of all known backends, installed or not, NumPy first."""
+    """Return the names of all known backends, installed or not, NumPy first.
+
+    >>> "numpy" in bp.backend_names()
+    True
+    """
     return tuple(sorted(_plugins(), key=lambda name: (name != "numpy", name)))
 
 
@@ -333,6 +341,9 @@ def get_backend(backend: str | Backend, *, precision: str = "float32", device: s
 
     An instance that multiplies in reduced precision fits "float32": that is how it stores.
     Raises ConfigError for an unknown name or precision, BackendUnavailable when it cannot run here or has no such device.
+
+    >>> bp.get_backend("numpy", precision="float64").dtype
+    'float64'
     """
     if not isinstance(backend, Backend):
         return backend_class(backend)(precision=precision, device=device)

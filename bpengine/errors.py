@@ -14,31 +14,87 @@ from typing import Any
 
 
 class BpError(Exception):
-    """Base of every error raised by bpengine."""
+    """Base of every error raised by bpengine.
+
+    >>> try:
+    ...     bp.Dense(0)
+    ... except bp.BpError as error:
+    ...     print(error)
+    Dense requires the number of units to be a whole number of at least 1, got 0.
+    """
 
 
 class ShapeError(BpError, ValueError):
-    """An array has the wrong shape."""
+    """An array has the wrong shape.
+
+    >>> model = bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error"))
+    >>> try:
+    ...     model.predict([[1.0, 2.0, 3.0]])
+    ... except bp.ShapeError as error:
+    ...     print(type(error).__name__)
+    ShapeError
+    """
 
 
 class DataError(BpError, ValueError):
-    """The data themselves cannot be trained on: empty, not finite, not numbers, labels out of range."""
+    """The data themselves cannot be trained on: empty, not finite, not numbers, labels out of range.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+    >>> try:
+    ...     model.predict([[float("nan")]])
+    ... except bp.DataError as error:
+    ...     print(type(error).__name__)
+    DataError
+    """
 
 
 class ConfigError(BpError, ValueError):
-    """A name or a setting does not exist or makes no sense."""
+    """A name or a setting does not exist or makes no sense.
+
+    >>> try:
+    ...     bp.Dense(2, "rellu")
+    ... except bp.ConfigError as error:
+    ...     print("relu" in str(error))
+    True
+    """
 
 
 class BackendUnavailable(BpError, RuntimeError):
-    """A backend cannot run here; the message says why and what cures it."""
+    """A backend cannot run here; the message says why and what cures it.
+
+    >>> try:
+    ...     bp.get_backend("no such backend")
+    ... except bp.BpError as error:
+    ...     print(type(error).__name__)
+    ConfigError
+    """
 
 
 class ModelFileError(BpError, ValueError):
-    """A model file is corrupt, truncated, or belongs to another network."""
+    """A model file is corrupt, truncated, or belongs to another network.
+
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> path = Path(mkdtemp()) / "model"
+    >>> _ = path.write_text("no model")
+    >>> try:
+    ...     bp.load(path)
+    ... except bp.ModelFileError as error:
+    ...     print(type(error).__name__)
+    ModelFileError
+    """
 
 
 class WriteError(BpError, OSError):
-    """A file cannot be written: a full disk, no permission, something there that is no regular file."""
+    """A file cannot be written: a full disk, no permission, something there that is no regular file.
+
+    >>> network = bp.Network(1, bp.Dense(1), "mean_squared_error")
+    >>> try:
+    ...     bp.explain.write_receipt(bp.Model(network).trace([[0.0]], [[1.0]]), "no/such/folder/step.jsonl")
+    ... except bp.WriteError as error:
+    ...     print(type(error).__name__)
+    WriteError
+    """
 
 
 class NonFiniteError(BpError, ArithmeticError):
@@ -46,6 +102,13 @@ class NonFiniteError(BpError, ArithmeticError):
 
     `history` holds what was recorded up to the step that failed (a `bpengine.training.History`), `good_state` the
     training state at the last step with a finite loss.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> try:
+    ...     model.fit([[1e3]], [[1.0]], optimizer=bp.SGD(1e9), steps=100)
+    ... except bp.NonFiniteError as error:
+    ...     print(len(error.history.loss) > 0)
+    True
     """
 
     history: object | None = None
@@ -56,6 +119,9 @@ class RunInterrupted(BpError):
     """A fit with a run folder was asked to end (Ctrl-C, SIGTERM, SIGUSR1), and has written a checkpoint after its last step.
 
     signal: the number of the signal. step: steps taken. folder: where the checkpoint is. The model has the state of that step.
+
+    >>> str(RunInterrupted(15, 500, "run"))[:62]
+    'the fit was asked to end and has stopped after step 500. The c'
     """
 
     def __init__(self, signal: int, step: int, folder: str) -> None:

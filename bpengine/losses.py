@@ -26,6 +26,9 @@ class Loss:
     classes, or (1 - s) t + s / 2 for a binary one. This is the loss that is trained, evaluated and checked. Source: Szegedy
     et al., "Rethinking the inception architecture for computer vision", CVPR 2016.
     Raises ConfigError for an unknown name, reduction or option.
+
+    >>> bp.Network(2, bp.Dense(1), bp.Loss("huber", delta=0.5)).loss.name
+    'huber'
     """
 
     name: str

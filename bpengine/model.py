@@ -49,6 +49,11 @@ class Model:
     same on every backend. Raises ConfigError or BackendUnavailable.
 
     `class_names` may be set to the names of the classes; a model file keeps them.
+
+    >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"), seed=1)
+    >>> history = model.fit([[0.0, 1.0], [1.0, 0.0]], [[1.0], [0.0]], steps=10)
+    >>> model.predict([[0.0, 1.0]]).shape
+    (1, 1)
     """
 
     def __init__(
@@ -66,13 +71,13 @@ class Model:
         seed = whole(seed, "Model", "seed", low=0)
         if dtype not in ("float32", "float64"):
             raise unknown("dtype", dtype, ("float32", "float64"))
-        made = get_backend(backend, precision=precision or dtype, device=device)
-        if made.dtype != dtype:
+        chosen = get_backend(backend, precision=precision or dtype, device=device)
+        if chosen.dtype != dtype:
             raise ConfigError(f"dtype {dtype!r} and precision {precision!r} contradict each other. Give one of them.")
         params, running = (
             {n: held(f"parameter {n!r}", a, dtype) for n, a in arrays.items()} for arrays in network.init(seed)
         )
-        self._start(network, made, seed, params, running)
+        self._start(network, chosen, seed, params, running)
 
     def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
         self.network, self.backend, self.seed = network, backend, seed
@@ -98,6 +103,11 @@ class Model:
         May be set to any sequence of text, whole numbers, numbers or truth values, an array or a column of a table included;
         each name keeps its type, also in a model file. Raises ConfigError for another number of names, two that are equal,
         and values that are not plain.
+
+        >>> model = bp.Model(bp.Network(2, bp.Dense(2), "softmax_cross_entropy"))
+        >>> model.class_names = ["no", "yes"]
+        >>> model.class_names
+        ('no', 'yes')
         """
         return self._class_names
 
@@ -107,12 +117,22 @@ class Model:
 
     @property
     def dtype(self) -> str:
-        """The dtype of parameters and results."""
+        """The dtype of parameters and results.
+
+        >>> bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error"), dtype="float64").dtype
+        'float64'
+        """
         return self.backend.dtype
 
     @property
     def parameters(self) -> HostArrays:
-        """Copies of all parameters: {"0.weight": (inputs, units), "0.bias": (units,), ...}."""
+        """Copies of all parameters: {"0.weight": (inputs, units), "0.bias": (units,), ...}.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+        >>> model.parameters = {"0.weight": [[2.0]], "0.bias": [1.0]}
+        >>> model.predict([[3.0]])
+        array([[7.]], dtype=float32)
+        """
         return self._fetch(self._params)
 
     @parameters.setter
@@ -126,16 +146,31 @@ class Model:
 
     @property
     def running(self) -> HostArrays:
-        """Copies of the running statistics of BatchNorm layers; empty without any."""
+        """Copies of the running statistics of BatchNorm layers; empty without any.
+
+        >>> model = bp.Model(bp.Network(1, [bp.Dense(1), bp.BatchNorm()], "mean_squared_error"))
+        >>> {name: value.tolist() for name, value in model.running.items()}
+        {'1.mean': [0.0], '1.variance': [1.0]}
+        """
         return self._fetch(self._running)
 
     def forward(self, x: Any) -> HostArray:
-        """Return the raw outputs (rows, outputs) for x (rows, inputs), outside training."""
+        """Return the raw outputs (rows, outputs) for x (rows, inputs), outside training.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "sigmoid_cross_entropy"))
+        >>> model.forward([[3.0]])
+        array([[6.]], dtype=float32)
+        """
         x = data.check_features(x, self.network.inputs, dtype=self.dtype)
         return self._evaluator.outputs(self._params, self._running, x, link=False)
 
     def predict(self, x: Any) -> HostArray:
-        """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits."""
+        """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[0.0]]), "sigmoid_cross_entropy"))
+        >>> model.predict([[3.0]])
+        array([[0.5]], dtype=float32)
+        """
         x = data.check_features(x, self.network.inputs, dtype=self.dtype)
         return self._evaluator.outputs(self._params, self._running, x, link=True)
 
@@ -144,6 +179,10 @@ class Model:
 
         The loss is the one that is trained, penalties included, over all rows. Rows count by their weights in every number: 0
         is a row left out, 2 a row given twice.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
+        >>> model.evaluate([[3.0]], [[5.0]])
+        {'loss': 1.0, 'rmse': 1.0}
         """
         return self._evaluator.evaluate(
             self._params, self._running, check_rows(self.network, x, y, weights, dtype=self.dtype)
@@ -155,6 +194,11 @@ class Model:
         """Return the loss over all rows and its gradient for every parameter, named and shaped like `parameters`.
 
         With `training`, dropout masks are those of the first step and BatchNorm uses the statistics of these rows.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
+        >>> loss, gradients = model.loss_and_gradients([[3.0]], [[5.0]])
+        >>> loss, gradients["0.weight"].item()
+        (1.0, 6.0)
         """
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         training = flag(training, "loss_and_gradients", "training")
@@ -178,6 +222,10 @@ class Model:
         seed: draws sampled elements and directions. oracles: some of "autodiff", "differences", "complex step", "inner
         products"; all by default. perturbed: judge at a perturbed point as well, away from 0, 1 and equal numbers. The model
         is left as it was.
+
+        >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"))
+        >>> model.check([[0.5, -1.0]], [[1.0]]).passed
+        True
         """
         from bpengine.check import check_gradients
         from bpengine.check.oracles.run import NAMES
@@ -190,13 +238,22 @@ class Model:
 
         A `bpengine.explain.Trace`: every kernel call with what went in and came out, and for each layer z, a, dL/da, dL/dz
         and the gradients of its parameters. The model is left as it was.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
+        >>> [call.function for call in model.trace([[3.0]], [[5.0]]).calls][:2]
+        ['dense_fwd', 'identity_fwd']
         """
         from bpengine.explain.trace.steps import trace_steps
 
         return next(trace_steps(self, x, y, weights, optimizer=optimizer, steps=1))
 
     def explain(self, x: Any, y: Any, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
-        """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`."""
+        """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"), dtype="float64")
+        >>> model.explain([[3.0]], [[5.0]], layer=0, unit=0).z
+        array([6.])
+        """
         from bpengine.explain.units.explain import explain
 
         return explain(self, x, y, layer=layer, unit=unit, **settings)
@@ -306,12 +363,15 @@ class Model:
         Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for gradients that are not finite,
         NonFiniteError when the new parameters would not be; the model is then as it was.
 
-        >>> loss, gradients = model.loss_and_gradients(x, y)
-        >>> model.apply_gradients(gradients, optimizer=bp.Adam(1e-3))
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"), dtype="float64")
+        >>> loss, gradients = model.loss_and_gradients([[3.0]], [[5.0]])
+        >>> model.apply_gradients(gradients, optimizer=bp.SGD(0.1))
+        >>> model.parameters["0.weight"].round(6)
+        array([[1.4]])
         """
-        given = self._bring(self._named("gradient of parameter", gradients))
+        arrays = self._bring(self._named("gradient of parameter", gradients))
         changed, self._applied = apply(
-            self.backend, self._ops, self._params, given, make_optimizer(optimizer), clip_norm, self._applied
+            self.backend, self._ops, self._params, arrays, make_optimizer(optimizer), clip_norm, self._applied
         )
         self._params, self._version = {**self._params, **changed}, object()
 
@@ -336,13 +396,27 @@ class Model:
         return on_epoch
 
     def to(self, backend: str | Backend, *, device: str | None = None) -> Model:
-        """Return a copy of this model on another backend, with the same dtype and parameters."""
-        made = get_backend(backend, precision=self.dtype, device=device)
+        """Return a copy of this model on another backend, with the same dtype and parameters.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+        >>> model.to("numpy").backend.name
+        'numpy'
+        """
+        chosen = get_backend(backend, precision=self.dtype, device=device)
         settings = self._settings()
-        return Model._restored(self.network, made, settings, self.parameters, self.running)
+        return Model._restored(self.network, chosen, settings, self.parameters, self.running)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network, parameters and running statistics to a safetensors file, whole or not at all."""
+        """Write network, parameters and running statistics to a safetensors file, whole or not at all.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(f"{folder}/model.safetensors")
+        ...     names = sorted(bp.load(f"{folder}/model.safetensors").parameters)
+        >>> names
+        ['0.bias', '0.weight']
+        """
         described = io.describe(self.network)
         io.write(path, io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers))
 
@@ -350,6 +424,15 @@ class Model:
         """Take over the parameters of a file of the same network.
 
         Raises ModelFileError, naming the first difference, when the file is of another network; the model stays as it is.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> network = bp.Network(1, bp.Dense(1), "mean_squared_error")
+        >>> model, other = bp.Model(network, seed=0), bp.Model(network, seed=1)
+        >>> with TemporaryDirectory() as folder:
+        ...     other.save(f"{folder}/model.safetensors")
+        ...     model.load_parameters(f"{folder}/model.safetensors")
+        >>> bool((model.parameters["0.weight"] == other.parameters["0.weight"]).all())
+        True
         """
         with io.opened(path) as file:
             if different := io.difference(io.describe(self.network), file.network):
@@ -382,13 +465,13 @@ class Model:
         """Return arrays by parameter name, each of that one's shape and of finite numbers in the model's dtype."""
         if not isinstance(values, Mapping):
             raise ConfigError(f"a {what} requires its name: {{'0.weight': ...}}, got {type(values).__name__}.")
-        found: HostArrays = {}
+        arrays: HostArrays = {}
         for name, value in known(f"a {what}", values, self.network.names(self._params)).items():
-            found[name] = held(f"{what} {name!r}", value, self.dtype)
-            if found[name].shape != tuple(self._params[name].shape):
+            arrays[name] = held(f"{what} {name!r}", value, self.dtype)
+            if arrays[name].shape != tuple(self._params[name].shape):
                 wanted = tuple(self._params[name].shape)
-                raise ShapeError(f"{what} {name!r} requires the shape {wanted}, got {found[name].shape}.")
-        return found
+                raise ShapeError(f"{what} {name!r} requires the shape {wanted}, got {arrays[name].shape}.")
+        return arrays
 
     def _bring(self, arrays: HostArrays) -> dict[str, Array]:
         return {name: self.backend.asarray(array, self.dtype) for name, array in arrays.items()}
@@ -469,7 +552,7 @@ class Model:
         >>> model.input_gradients([[1.0], [3.0]], [1.0, 0.0]).ravel()
         array([ 4., 24.], dtype=float32)
         """
-        from bpengine.derivatives.inputs import input_gradients
+        from bpengine.derivatives.jacobian import input_gradients
 
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
         return input_gradients(self._evaluator, self._params, self._running, rows)
@@ -500,8 +583,8 @@ class Model:
         for name, array in direction.items():
             held(f"hvp v[{name!r}]", array, self.dtype)
         rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
-        found = product(self._evaluator, self._params, self._running, rows)(direction)
-        return {name: found[name].astype(self.dtype) for name in self._params}
+        along = product(self._evaluator, self._params, self._running, rows)(direction)
+        return {name: along[name].astype(self.dtype) for name in self._params}
 
     def top_eigenvalue(
         self, x: Any, y: Any, weights: Any = None, *, steps: int = 1000, tolerance: float = 1e-4, seed: int = 0
@@ -544,14 +627,22 @@ def load(
     CustomLoss or CustomActivation, or its pair of functions (forward, backward).
     Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here; ConfigError for layers,
     losses or activations of another form.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> model = bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error"))
+    >>> with TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.safetensors")
+    ...     again = bp.load(f"{folder}/model.safetensors")
+    >>> bool((again.predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
+    True
     """
     own = io.own_code(layers, losses, activations)
     with io.opened(path) as file:
         network, shapes = file.build(own)
         names = _names_of(file, network)
         params, running = file.arrays(shapes, network.layers)
-    made = get_backend(backend, precision=file.settings["dtype"])
-    return Model._restored(network, made, {**file.settings, "class_names": names}, params, running)
+    chosen = get_backend(backend, precision=file.settings["dtype"])
+    return Model._restored(network, chosen, {**file.settings, "class_names": names}, params, running)
 
 
 def _names_of(file: io.ModelFile, network: Network) -> Sequence[data.ClassName] | None:

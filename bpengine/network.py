@@ -50,6 +50,10 @@ class Network:
 
     Raises ConfigError for unknown names, and for a loss that does not fit the last activation (probabilities where
     logits are asked for, or the other way round).
+
+    >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1, "sigmoid")], "binary_cross_entropy")
+    >>> network.sizes
+    [2, 3, 1]
     """
 
     inputs: int
@@ -79,16 +83,29 @@ class Network:
 
     @property
     def sizes(self) -> list[int]:
-        """The number of features before each layer and after the last."""
+        """The number of features before each layer and after the last.
+
+        >>> bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error").sizes
+        [2, 3, 1]
+        """
         return sizes(self.layers, self.inputs)
 
     @property
     def outputs(self) -> int:
-        """The number of outputs."""
+        """The number of outputs.
+
+        >>> bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error").outputs
+        1
+        """
         return self.sizes[-1]
 
     def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
-        """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend."""
+        """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend.
+
+        >>> params, running = bp.Network(2, bp.Dense(1), "mean_squared_error").init(seed=0)
+        >>> params["0.weight"].shape
+        (2, 1)
+        """
         streams = [stream("initial weights", seed, i) for i in range(len(self.layers))]
         params = owned(self.shared, init_chain(self.layers, streams, self.inputs, set()))
         return params, init_running_chain(self.layers, self.inputs)
@@ -97,35 +114,72 @@ class Network:
         """Return the shapes of parameters and running statistics, named as `init` names them; nothing is drawn for it.
 
         A layer of one's own that has no `shapes` is asked to make its arrays.
+
+        >>> bp.Network(2, bp.Dense(1), "mean_squared_error").shapes().params
+        {'0.weight': (2, 1), '0.bias': (1,)}
         """
-        found = shapes_chain(self.layers, self.inputs)
-        return Shapes(owned(self.shared, found.params), found.running)
+        shapes = shapes_chain(self.layers, self.inputs)
+        return Shapes(owned(self.shared, shapes.params), shapes.running)
 
     def smallest_batch(self, run: Run) -> int:
-        """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1."""
+        """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1.
+
+        >>> network = bp.Network(2, [bp.Dense(1), bp.BatchNorm()], "mean_squared_error")
+        >>> network.smallest_batch(bp.layers.Run(training=True, counter=None))
+        2
+        """
         return neediest(self.layers, run)[0]
 
     def spread(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters under the names of all places that use them: what a layer at a place is given."""
+        """Return parameters under the names of all places that use them: what a layer at a place is given.
+
+        >>> first = bp.Dense(2)
+        >>> network = bp.Network(2, [first, first], "mean_squared_error")
+        >>> sorted(network.spread(network.init(seed=0)[0]))
+        ['0.bias', '0.weight', '1.bias', '1.weight']
+        """
         return spread(self.shared, params) if self.shared else dict(params)
 
     def names(self, params: Iterable[str]) -> dict[str, str]:
-        """Return every name that a parameter goes by, one for each place that uses it, with the one it is known by."""
+        """Return every name that a parameter goes by, one for each place that uses it, with the one it is known by.
+
+        >>> first = bp.Dense(2)
+        >>> network = bp.Network(2, [first, first], "mean_squared_error")
+        >>> network.names(["0.weight", "0.bias"])["1.weight"]
+        '0.weight'
+        """
         return self.spread({name: name for name in params})
 
     def penalized(self) -> dict[str, str | None]:
-        """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last"."""
-        found = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
-        return owned(self.shared, {f"{i}.{name}": row for i, name, row in found})
+        """Return the parameters that penalties apply to, each with its bias row: None, "first" or "last".
+
+        >>> bp.Network(2, bp.Dense(1), "mean_squared_error").penalized()
+        {'0.weight': None}
+        """
+        rows = ((i, name, row) for i, layer in enumerate(self.layers) for name, row in layer.penalized().items())
+        return owned(self.shared, {f"{i}.{name}": row for i, name, row in rows})
 
     @in_scope
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run = INFERENCE) -> Forward:
-        """Run the layers on x (batch, inputs)."""
+        """Run the layers on x (batch, inputs).
+
+        >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
+        >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
+        >>> network.forward(ops, params, running, np.array([[3.0]])).y
+        array([[6.]])
+        """
         return Forward(*forward_chain(self.layers, ops, self.spread(params), running, x, run))
 
     @in_scope
     def data_loss(self, ops: Ops, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
-        """Return the loss of raw outputs y against the target, without penalties, and its residual."""
+        """Return the loss of raw outputs y against the target, without penalties, and its residual.
+
+        >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
+        >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
+        >>> loss, residual = network.data_loss(ops, np.array([[6.0]]), np.array([[5.0]]))
+        >>> float(loss)
+        1.0
+        """
         if self.loss.smoothing:
             how = {"smoothing": self.loss.smoothing, "binary": self.loss.target == "binary"}
             target = ops.at("loss").smooth_labels(target, y, **how)
@@ -140,6 +194,11 @@ class Network:
         """Return (penalty, parameter name, value, residual) for every penalty on every weight.
 
         `samples` is the number of rows the loss is taken over, `weights` (rows,) are theirs: see `Penalty`.
+
+        >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
+        >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
+        >>> [(name, float(value)) for _, name, value, _ in network.penalty_terms(ops, params, samples=1)]
+        [('0.weight', 0.2)]
         """
         terms = []
         for penalty in self.penalties:
@@ -152,7 +211,15 @@ class Network:
     def total_loss(
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
     ) -> Array:
-        """Return the loss with penalties, by forward kernels alone: what an oracle differentiates."""
+        """Return the loss with penalties, by forward kernels alone: what an oracle differentiates.
+
+        >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
+        >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
+        >>> x, target = np.array([[3.0]]), np.array([[5.0]])
+        >>> run = bp.layers.Run(training=False, counter=None)
+        >>> round(float(network.total_loss(ops, params, running, x, target, None, run)), 6)
+        1.2
+        """
         y = self.forward(ops, params, running, x, run._replace(weights=weights)).y
         loss = self.data_loss(ops, y, target, weights)[0]
         return add_up(ops, loss, self.penalty_terms(ops, params, x.shape[0], weights))
@@ -164,18 +231,33 @@ class Network:
         """Return (loss, gradient of that very number for every parameter, new running statistics).
 
         Shapes: x (batch, inputs); target as the loss asks for; weights (batch,) or None -> loss ().
+
+        >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
+        >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
+        >>> x, target = np.array([[3.0]]), np.array([[5.0]])
+        >>> run = bp.layers.Run(training=False, counter=None)
+        >>> loss, gradients, _ = network.loss_and_gradients(ops, params, running, x, target, None, run)
+        >>> gradients["0.bias"]
+        array([2.])
         """
         passed = self.forward(ops, params, running, x, run._replace(weights=weights))
         loss, dy, terms = self.loss_and_cotangent(ops, params, passed.y, target, weights)
-        _, found = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
-        gradients = gather(self.shared, ops, found) if self.shared else found
+        _, by_layer = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
+        gradients = gather(self.shared, ops, by_layer) if self.shared else by_layer
         return loss, {**gradients, **self.add_penalties(ops, terms, gradients)}, passed.running
 
     @in_scope
     def loss_and_cotangent(
         self, ops: Ops, params: Arrays, y: Array, target: Array, weights: Array | None
     ) -> tuple[Array, Array, list[Any]]:
-        """Return (loss with penalties, dloss/dy, penalty terms) for raw outputs y."""
+        """Return (loss with penalties, dloss/dy, penalty terms) for raw outputs y.
+
+        >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
+        >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
+        >>> loss, dy, terms = network.loss_and_cotangent(ops, params, np.array([[6.0]]), np.array([[5.0]]), None)
+        >>> dy
+        array([[2.]])
+        """
         loss, residual = self.data_loss(ops, y, target, weights)
         dy = ops.at("loss").backward(self.loss.kernel)(residual, ops.xp.ones_like(loss))
         terms = self.penalty_terms(ops, params, y.shape[0], weights)
@@ -183,7 +265,14 @@ class Network:
 
     @in_scope
     def add_penalties(self, ops: Ops, terms: list[Any], gradients: Arrays) -> Arrays:
-        """Return the given gradients that a penalty touches, with the penalty's gradient added."""
+        """Return the given gradients that a penalty touches, with the penalty's gradient added.
+
+        >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
+        >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
+        >>> terms = network.penalty_terms(ops, params, samples=1)
+        >>> network.add_penalties(ops, terms, {"0.weight": np.array([[1.0]])})["0.weight"].round(6)
+        array([[1.2]])
+        """
         touched: Arrays = {}
         ops = ops.at("penalty")
         for penalty, name, value, residual in terms:

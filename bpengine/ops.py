@@ -104,7 +104,7 @@ def _row(kernel: str | Kernel) -> Kernel:
     return KERNELS[kernel]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Call:
     """One kernel call as an observer sees it: where, which function, with what, and what came out."""
 
@@ -149,7 +149,9 @@ class ObservedOps(Ops):
         name = getattr(kernel, direction).__name__
         return partial(self._observe, kernel, name, self._inner.own(kernel, direction))
 
-    def _observe(self, kernel: Kernel, name: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        result = function(*args, **options)
-        self._observer(Call(self._place, name, kernel, args, options, result))
+    def _observe(
+        self, kernel: Kernel, name: str, function: Callable[..., Any], *args: Any, **options: Any
+    ) -> Array | tuple[Array, ...]:
+        result: Array | tuple[Array, ...] = function(*args, **options)
+        self._observer(Call(place=self._place, function=name, kernel=kernel, args=args, options=options, result=result))
         return result

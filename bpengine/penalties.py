@@ -43,13 +43,23 @@ class Penalty:
 
 @dataclass(frozen=True)
 class L2(Penalty):
-    """strength / 2 * sum w^2; with per_sample=True it is lambda / (2 m) * sum w^2, m as in `Penalty`."""
+    """strength / 2 * sum w^2; with per_sample=True it is lambda / (2 m) * sum w^2, m as in `Penalty`.
+
+    >>> network = bp.Network(2, bp.Dense(1), "mean_squared_error", [bp.L1(0.01), bp.L2(0.1)])
+    >>> [type(penalty).__name__ for penalty in network.penalties]
+    ['L1', 'L2']
+    """
 
     kernel = "l2"
 
 
 @dataclass(frozen=True)
 class L1(Penalty):
-    """strength * sum |w|; with per_sample=True divided by m, as in `Penalty`."""
+    """strength * sum |w|; with per_sample=True divided by m, as in `Penalty`.
+
+    >>> network = bp.Network(2, bp.Dense(1), "mean_squared_error", bp.L1(0.01))
+    >>> network.penalties
+    (L1(strength=0.01, per_sample=False),)
+    """
 
     kernel = "l1"

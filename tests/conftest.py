@@ -67,9 +67,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     wanted = session.config.getoption("--require-jax-platform")
     if wanted is None:
         return
-    found = import_module("jax").default_backend() if find_spec("jax") else "not installed"
-    if found != wanted:
-        pytest.exit(f"JAX is required on the platform {wanted!r}, and is: {found}", returncode=1)
+    platform = import_module("jax").default_backend() if find_spec("jax") else "not installed"
+    if platform != wanted:
+        pytest.exit(f"JAX is required on the platform {wanted!r}, and is: {platform}", returncode=1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

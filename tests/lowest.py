@@ -37,10 +37,10 @@ def lowest(project: dict[str, Any], extra: str) -> Iterator[str]:
 
 
 def _pinned(requirement: str) -> str:
-    found = BOUND.fullmatch(requirement)
-    if found is None:
+    match = BOUND.fullmatch(requirement)
+    if match is None:
         raise ValueError(f"pyproject.toml requires each dependency with a lower bound, got {requirement!r}")
-    return f"{found['name']}{found['extras'] or ''}=={found['version']}{found['marker'] or ''}"
+    return f"{match['name']}{match['extras'] or ''}=={match['version']}{match['marker'] or ''}"
 
 
 if __name__ == "__main__":

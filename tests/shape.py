@@ -26,6 +26,7 @@ SIBLINGS = ("figures", "examples", "peers", "benchmark", "training")  # files of
 OWN = (str(ROOT / "bpengine"), str(ROOT / "backends"))
 MANY, FEW = 16, 12
 POSITIONAL = 7
+EMPTY_NAMES = {"found", "given", "told", "made"}  # which say how a value came about, and not what it is
 
 
 def trees() -> dict[Path, ast.Module]:
@@ -72,6 +73,28 @@ def positional_calls(files: dict[Path, ast.Module]) -> list[str]:
         for path, tree in files.items()
         for n in ast.walk(tree)
         if isinstance(n, ast.Call) and sum(not isinstance(a, ast.Starred) for a in n.args) > POSITIONAL
+    ]
+
+
+def _names_bound(node: ast.AST) -> set[str]:
+    """Return the names that a node gives to a value: a parameter, a target of an assignment, a loop or an import."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+            return {name}
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return {name}
+        case ast.alias(asname=str(name)):
+            return {name}
+    return set()
+
+
+def empty_names(files: dict[Path, ast.Module]) -> list[str]:
+    """Return the parameters, locals and loop variables whose name says nothing of what they hold."""
+    return [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {name}"
+        for path, tree in files.items()
+        for node in ast.walk(tree)
+        for name in _names_bound(node) & EMPTY_NAMES
     ]
 
 

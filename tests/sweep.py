@@ -53,17 +53,17 @@ class Finding:
 
 def draw(networks: int, seed: int) -> list[Sample]:
     """Return so many samples, no two of them with the same network."""
-    found: dict[str, Sample] = {}
+    drawn: dict[str, Sample] = {}
     for more in itertools.count():
 
         @hypothesis.seed(seed * 1_000_003 + more)
         @hypothesis.settings(ONCE, max_examples=networks)
         @hypothesis.given(samples())
         def collect(sample: Sample) -> None:
-            found.setdefault(repr(sample.network), sample)
+            drawn.setdefault(repr(sample.network), sample)
 
-        if len(found) >= networks:
-            return list(found.values())[:networks]
+        if len(drawn) >= networks:
+            return list(drawn.values())[:networks]
         collect()
     raise AssertionError
 

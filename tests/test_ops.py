@@ -135,12 +135,12 @@ def test_an_observed_call_can_be_repeated(rng: np.random.Generator) -> None:
     for call in observed(rng):
         assert call.function in (call.kernel.forward.__name__, getattr(call.kernel.backward, "__name__", None))
         again = Call(
-            call.place,
-            call.function,
-            call.kernel,
-            call.args,
-            call.options,
-            FUNCTIONS[call.function](np, *call.args, **call.options),
+            place=call.place,
+            function=call.function,
+            kernel=call.kernel,
+            args=call.args,
+            options=call.options,
+            result=FUNCTIONS[call.function](np, *call.args, **call.options),
         )
         for name, value in again.named_results().items():
             np.testing.assert_array_equal(call.named_results()[name], value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from tests import shape
 
 FILES = shape.trees()
@@ -18,7 +20,6 @@ SAME_CONCEPT = {
     "expressions.py": "each compiler's code of an operation",
     "figure.py": "of the benchmark, and of the command explain",
     "graph.py": "the computational graph, and the example that builds one",
-    "inputs.py": "gradients with respect to inputs, and the benchmark's inputs",
     "network.py": "a network, and its figure",
     "nonfinite.py": "the first number of a step that is not finite, while training and in a trace",
     "ops.py": "the bound kernels, and those that note kinks",
@@ -49,6 +50,29 @@ def test_a_package_can_be_looked_over() -> None:
 
 def test_a_call_of_many_values_names_them() -> None:
     assert shape.positional_calls(FILES) == []
+
+
+def test_a_value_is_named_for_what_it_is() -> None:
+    assert shape.empty_names(FILES) == []
+
+
+def test_a_name_that_says_nothing_is_seen_wherever_it_is_bound() -> None:
+    lines = [
+        "def f(found): ...",
+        "given = 1",
+        "told: int",
+        "made, _ = f()",
+        "for found in f(): ...",
+        "(given := 1)",
+        "[told for told in f()]",
+        "with f() as made: ...",
+        "lambda found: 0",
+        "def f(*given, **made): ...",
+        "import a as told",
+    ]
+    at = shape.ROOT / "module.py"
+    assert all(shape.empty_names({at: ast.parse(line)}) for line in lines)
+    assert shape.empty_names({at: ast.parse("array.found = array.given(told=made)")}) == []
 
 
 def test_the_numbers_of_the_report_come_from_the_sources() -> None:

@@ -72,13 +72,13 @@ class JaxBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to a JAX array on this backend's device, or share the memory where JAX can and `copy` is False."""
-        given = x if isinstance(x, self._jax.Array) else as_host(x)
+        source = x if isinstance(x, self._jax.Array) else as_host(x)
         with self.scope(), np.errstate(all="ignore"):
             if dtype is not None:
-                given = given.astype(dtype, copy=False)
+                source = source.astype(dtype, copy=False)
             if copy:  # device_put may share a NumPy array's memory whatever it is told
-                return self.xp.array(given, copy=True, device=self._device)
-            return self._jax.device_put(given, self._device)
+                return self.xp.array(source, copy=True, device=self._device)
+            return self._jax.device_put(source, self._device)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array that outlives a donation of `x`."""

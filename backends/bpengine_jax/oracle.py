@@ -80,7 +80,7 @@ class Oracle:
 
         def compute(params: Tree, rows: Tree, v: Tree) -> dict[str, Any]:
             with jax.enable_x64(True), jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
-                found: dict[str, Any] = jax.tree.map(np.asarray, compiled(params, rows, v))
-                return found
+                derivatives: dict[str, Any] = jax.tree.map(np.asarray, compiled(params, rows, v))
+                return derivatives
 
         return compute

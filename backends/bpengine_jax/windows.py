@@ -84,9 +84,9 @@ def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
 
     def window(state: State, data: Any, order: Array | None, lr: Array) -> Any:
         together = order is not None and plan.steps_at_once(data, *order.shape) == len(lr)
-        given = order
+        scanned = order
         if together:
-            given = take(data, order)
+            scanned = take(data, order)
 
         def one_step(state: State, seen: Any) -> tuple[State, dict[str, Array]]:
             rows, rate = seen
@@ -96,7 +96,7 @@ def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
                 rows = take(data, rows)
             return step(state, rows, rate)
 
-        return lax.scan(one_step, state, (given, jnp.reshape(lr, (-1, 1))), unroll=min(plan.unroll, len(lr)))
+        return lax.scan(one_step, state, (scanned, jnp.reshape(lr, (-1, 1))), unroll=min(plan.unroll, len(lr)))
 
     return window
 

@@ -85,13 +85,13 @@ class CompiledEpochs:
         while done < len(lr) and not (reports and reports[-1]["halt"][-1]):
             program = self._guarded(known, self._program, known, step, state, signature)
             stop = len(lr) if program or known.refused else min(done + count, len(lr))
-            given = state, data, None if order is None else order[done:stop], lr[done:stop]
+            arguments = state, data, None if order is None else order[done:stop], lr[done:stop]
             bound = None
             if program and known.worth(len(lr) - done):
-                bound = self._guarded(known, program.bind, *given)
+                bound = self._guarded(known, program.bind, *arguments)
                 if bound is None:
                     continue
-            state, report = bound() if bound else self._timed(known, step, *given)
+            state, report = bound() if bound else self._timed(known, step, *arguments)
             reports.append(report)
             done, count = stop, count * 2
         return state, {name: np.concat([report[name] for report in reports]) for name in reports[0]}
@@ -114,10 +114,10 @@ class CompiledEpochs:
         known.program.compile()
         return known.program
 
-    def _guarded(self, known: _Known, make: Callable[..., Made | None], *given: Any) -> Made | None:
+    def _guarded(self, known: _Known, make: Callable[..., Made | None], *arguments: Any) -> Made | None:
         """Return what is made; None where it is not, and never will be: the step itself runs without it."""
         try:
-            return make(*given)
+            return make(*arguments)
         except Untraceable as error:
             known.refused = True
             self._refuse(error)

@@ -107,18 +107,18 @@ class Cache:
 
     def clear(self) -> int:
         """Remove all files, and return how many there were. Raises OSError for one that cannot be removed."""
-        found = list(self._files())
-        for file in found:
+        files = list(self._files())
+        for file in files:
             file.path.unlink(missing_ok=True)
-        return len(found)
+        return len(files)
 
     def state(self) -> CacheState:
         """Return what there is to say about the folder."""
-        found = list(self._files())
+        files = list(self._files())
         return CacheState(
             folder=str(self.folder) if self.folder else "",
-            files=len(found),
-            size=sum(file.size for file in found),
+            files=len(files),
+            size=sum(file.size for file in files),
             limit=self._limit,
             trouble=_trouble(self.folder),
             cure=cure(self.folder),
@@ -145,8 +145,8 @@ class Cache:
             for name in names:
                 path = Path(folder, name)
                 with contextlib.suppress(OSError):  # another process has just removed it
-                    found = path.lstat()
-                    yield _Found(path, found.st_size, found.st_mtime)
+                    status = path.lstat()
+                    yield _Found(path, status.st_size, status.st_mtime)
 
     def _tell(self, error: OSError) -> None:
         if self._told:
@@ -217,8 +217,8 @@ def _read(path: Path) -> bytes:
     """Return what is in a file. Raises OSError for what is none: a pipe would keep us waiting for ever."""
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        found = os.fstat(number)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
             raise OSError(f"{path} is no file of a cache")
         with open(number, "rb", closefd=False) as file:
             return file.read(LARGEST)

@@ -65,10 +65,10 @@ def _users(nodes: Sequence[StepNode]) -> dict[int, list[StepNode]]:
     """Return for each node, and for the array a view looks at, what uses it."""
     users: dict[int, list[StepNode]] = defaultdict(list)
     for node in nodes:
-        for given in node.inputs:
-            users[given.number].append(node)
-            if given.op == "view":
-                users[given.base.number].append(node)
+        for operand in node.inputs:
+            users[operand.number].append(node)
+            if operand.op == "view":
+                users[operand.base.number].append(node)
     return users
 
 
@@ -78,6 +78,7 @@ def _tail(step: RecordedStep, nodes: Sequence[StepNode], users: dict[int, list[S
     changed = {node.number for node in step.changed.values()}
     tail: set[int] = set()
     for node in reversed(nodes):
+        # A node belongs to the tail only with all of its users: what the step itself needs cannot wait for the end.
         wanted = (users[node.number] or node.number in reports) and node.number not in changed
         if wanted and all(user.number in tail for user in users[node.number]) and target.at_end(node):
             tail.add(node.number)
@@ -89,9 +90,10 @@ def _levels(
 ) -> dict[int, int]:
     level = {node.number: 0 for node in nodes}
     for node in reversed(nodes):
-        for given in node.inputs:
-            free = node.op == "view" or (node.number not in tail and target.joins(given, node))
-            level[given.number] = min(level[given.number], level[node.number] - (0 if free else 1))
+        for operand in node.inputs:
+            # An edge that leaves a pass costs one level; one that stays in registers costs none.
+            free = node.op == "view" or (node.number not in tail and target.joins(operand, node))
+            level[operand.number] = min(level[operand.number], level[node.number] - (0 if free else 1))
     # Counted back, a sum comes as late as its user allows, and so do the numbers that only sums are made of: a pass of
     # their own would read again what an earlier pass had in registers. So both move up to where their operands are made.
     # No circle can come of it: a level only falls, never below those of a node's operands, and all users are sums as well.
@@ -102,8 +104,8 @@ def _levels(
             summed.add(node.number)
     for node in nodes:
         if node.number in summed and node.op != "view":
-            made = [given for given in node.inputs if given.base.op not in ("input", "constant")]
-            earliest = [level[given.base.number] + (not target.joins(given, node)) for given in made]
+            computed = [operand for operand in node.inputs if operand.base.op not in ("input", "constant")]
+            earliest = [level[operand.base.number] + (not target.joins(operand, node)) for operand in computed]
             level[node.number] = min(level[node.number], max(earliest, default=level[node.number]))
     return level
 
@@ -115,6 +117,7 @@ def _merged(passes: Iterable[FusionGroup], home: dict[int, FusionGroup]) -> Fusi
         return None
     first = distinct[0]
     for other in distinct[1:]:
+        # Recorded order is a topological order, so sorting by number keeps operands before their users.
         first.nodes = sorted(first.nodes + other.nodes, key=lambda node: node.number)
         home.update({node.number: first for node in other.nodes})
     return first
@@ -135,6 +138,7 @@ def _reading_once(groups: list[FusionGroup]) -> list[FusionGroup]:
             if other is group or other.kind != "pass" or other.shape != group.shape:
                 continue
             common = read & {n.number for n in other.reads}
+            # Merging two passes of which one waits for the other would make the merged pass wait for itself.
             if common and not waits(other, group, before) and not waits(group, other, before):
                 other.nodes = sorted(other.nodes + group.nodes, key=lambda node: node.number)
                 groups.remove(group)

@@ -142,20 +142,20 @@ class FusionGroup:
         if self.kind == "copy":
             return list(self.nodes)
         own = self.own
-        found = {n.number: n for node in self.nodes for n in node.inputs if n.base.number not in own}
-        found |= {n.number: n for n in self.loaded}
-        return [n for n in found.values() if self.kind == "single" or n.uniform is None]
+        operands = {n.number: n for node in self.nodes for n in node.inputs if n.base.number not in own}
+        operands |= {n.number: n for n in self.loaded}
+        return [n for n in operands.values() if self.kind == "single" or n.uniform is None]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """What a pass runs over, axes of length 1 left out: (rows, columns) or (elements,) as a rule."""
-        found = {axes(n.shape) for n in self.nodes if n.op in ("ufunc", "finish")}
-        found |= {axes(n.inputs[0].base.shape) for n in self.nodes if n.op in ("reduce", "partial")}
-        most = max(map(len, found))
-        shape = next(s for s in found if len(s) == most)
+        shapes = {axes(n.shape) for n in self.nodes if n.op in ("ufunc", "finish")}
+        shapes |= {axes(n.inputs[0].base.shape) for n in self.nodes if n.op in ("reduce", "partial")}
+        most = max(map(len, shapes))
+        shape = next(s for s in shapes if len(s) == most)
         fits = ({shape[0], prod(shape)} if shape else set()) | {1}  # a number for each row, or for each element
-        if any(s != shape and (len(s) == most or len(s) > 1 or prod(s) not in fits) for s in found):
-            raise Untraceable(f"a pass over arrays of {sorted(found)}")
+        if any(s != shape and (len(s) == most or len(s) > 1 or prod(s) not in fits) for s in shapes):
+            raise Untraceable(f"a pass over arrays of {sorted(shapes)}")
         return shape or (1,)
 
 

@@ -24,7 +24,7 @@ def lower(step: RecordedStep, target: Target) -> RecordedStep:
         new[node.number] = graph.add("input", (), node.shape, node.dtype, node.info)
     for node in nodes:
         if node.number not in new:
-            inputs = [new[given.number] for given in node.inputs]
+            inputs = [new[operand.number] for operand in node.inputs]
             rewritten = (stages and stages.lower(node, new)) or target.lower(graph, node, inputs)
             new[node.number] = rewritten or _same(graph, node, inputs)
 
@@ -74,6 +74,7 @@ class _TwoStageSums:
 
     def lower(self, node: StepNode, new: dict[int, StepNode]) -> StepNode | None:
         """Return what stands for a node, `new` being what stands for those before it; None where it is none of ours."""
+        # Blocks are for libraries that add up one row after another; a sum in two stages needs none.
         if product := _product_of_blocks(node):
             x, dy = product
             turned = self._graph.add("view", [new[x.number]], x.shape[::-1], x.dtype, (0, (1, x.shape[1])))
@@ -103,8 +104,8 @@ def _sum_of_blocks(node: StepNode) -> StepNode | None:
     if node.op != "reduce" or node.info not in WHOLE:
         return None
     lines, rows = node.inputs[0].base, None
-    while found := _blocks(lines):
-        lines = rows = found
+    while blocks := _blocks(lines):
+        lines = rows = blocks
     return rows
 
 
@@ -117,11 +118,11 @@ def _blocks(lines: StepNode) -> StepNode | None:
 
 def _summands(line: StepNode) -> StepNode:
     """Return the block of rows that a line, or several, is the sum of; a line that is no sum stands for itself."""
-    made = line.base
-    if made.op != "reduce" or made.info[0] != "add" or made.size != line.size:
+    reduction = line.base
+    if reduction.op != "reduce" or reduction.info[0] != "add" or reduction.size != line.size:
         return line
-    given = made.inputs[0]
-    return line if made.info[1] == "last" and given.base is given else given  # that is a sum along a row
+    summed = reduction.inputs[0]
+    return line if reduction.info[1] == "last" and summed.base is summed else summed  # that is a sum along a row
 
 
 def _product_of_blocks(node: StepNode) -> tuple[StepNode, StepNode] | None:
@@ -129,15 +130,15 @@ def _product_of_blocks(node: StepNode) -> tuple[StepNode, StepNode] | None:
     total, *rest = node.inputs if node.op == "ufunc" and node.info == "add" else (node,)
     if total.op != "view" or total.size != node.size:
         return None
-    made = total.base
-    if made.op == "reduce" and made.info in WHOLE:
-        made = made.inputs[0].base
-        while found := _blocks(made):
-            made = found
-    products = [made, *rest]
-    if made.op != "matmul" or len(made.shape) != 3 or any(p.op != "matmul" for p in rest):
+    product = total.base
+    if product.op == "reduce" and product.info in WHOLE:
+        product = product.inputs[0].base
+        while blocks := _blocks(product):
+            product = blocks
+    products = [product, *rest]
+    if product.op != "matmul" or len(product.shape) != 3 or any(p.op != "matmul" for p in rest):
         return None
-    x, dy = (given.base for given in made.inputs)
+    x, dy = (operand.base for operand in product.inputs)
     pairs = zip(*(p.inputs for p in products), strict=True)
     complete = all(_covers(parts, whole) for parts, whole in zip(pairs, (x, dy), strict=True))
     return (x, dy) if complete and len(x.shape) == len(dy.shape) == 2 else None

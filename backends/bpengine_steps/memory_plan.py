@@ -57,9 +57,9 @@ def plan_memory(
     return memory
 
 
-def _for_good(memory: MemoryPlan, given: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
+def _for_good(memory: MemoryPlan, inputs: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
     """Give places that nothing else takes: state, rows and constants stay from step to step."""
-    for node in (*given, *constants):
+    for node in (*inputs, *constants):
         memory.places[node.number] = memory.size
         memory.size += _room(node, target)
 
@@ -73,6 +73,8 @@ def _write_over(memory: MemoryPlan, step: RecordedStep, groups: Sequence[FusionG
         old = step.inputs[path]
         if target.resident:
             memory.places[new.number] = memory.places[old.number]
+        # Only a writer that reads the old state hands its operand on; any other simply has the place to itself by
+        # then.
         if any(node is old for node in home[new.number].reads):
             memory.shares[new.number] = old
 
@@ -84,11 +86,12 @@ def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Seque
     for k, stage in enumerate(stages):
         arena.free_before(k)
         wanted = memory.stored - memory.places.keys() - memory.in_place
-        made = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
-        made.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps
-        for node in [*(brought if stage.head else ()), *made]:
+        outputs = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
+        # First fit fragments least when the largest arrays choose first.
+        outputs.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps
+        for node in [*(brought if stage.head else ()), *outputs]:
             until = last.get(node.number, k)
-            heir = _dying_operand(node, stage, k, last, arena) if target.reuses_operands and node in made else None
+            heir = _dying_operand(node, stage, k, last, arena) if target.reuses_operands and node in outputs else None
             if heir is None:
                 memory.places[node.number] = arena.place(node, until)
             else:
@@ -102,6 +105,7 @@ def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, i
     last: dict[int, int] = {}
     for k, stage in enumerate(stages):
         # what a product beside the others reads stays until the queues meet, in the last stage
+        # A product on the second queue has no point in time at which it ends before the queues meet.
         until = len(stages) - 1 if stage.beside else k
         for group in stage.groups:
             last.update({number: max(k, last.get(number, 0)) for number in group.own & memory.stored})
@@ -112,16 +116,17 @@ def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, i
 
 def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int], arena: _Arena) -> StepNode | None:
     """Return an operand that `node` can be written over: read here for the last time, element by element, in this form."""
+    # Groups of one stage run at the same time: another one could still read what this one overwrites.
     if len(stage.groups) != 1:
         return None
     (group,) = stage.groups
     if group.kind != "pass" or not arena.target.elementwise(node):
         return None
-    for given in group.reads:
-        alone = all(n is given or n.base is not given for n in group.reads)  # no other look at the same memory
-        alike = given.op != "view" and (given.shape, given.dtype) == (node.shape, node.dtype)
-        if alone and alike and last[given.number] == k and arena.holds(given):
-            return given
+    for operand in group.reads:
+        alone = all(n is operand or n.base is not operand for n in group.reads)  # no other look at the same memory
+        alike = operand.op != "view" and (operand.shape, operand.dtype) == (node.shape, node.dtype)
+        if alone and alike and last[operand.number] == k and arena.holds(operand):
+            return operand
     return None
 
 
@@ -147,6 +152,7 @@ class _Arena:
         for begin, end, _ in sorted(self._live.values()):
             if where + room <= begin:
                 break
+            # Places of live arrays never overlap: the next gap begins where this array ends.
             where = max(where, end)
         self._live[node.number] = where, where + room, until
         self.size = max(self.size, where + room)
@@ -158,6 +164,7 @@ class _Arena:
 
     def pass_on(self, node: StepNode, heir: StepNode, until: int) -> int:
         """Give one array's place to another, and return it."""
+        # The heir has the shape and dtype of the operand, so its room is the same and no gap arises.
         begin, end, _ = self._live.pop(node.number)
         self._live[heir.number] = begin, end, until
         return begin

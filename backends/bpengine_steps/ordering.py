@@ -41,6 +41,7 @@ def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -
     in_place = _write_over(step, groups, before, target)
     groups = _with_copies(step, groups, before, in_place)
     changed = {node.base.number for node in step.changed.values()}
+    # What is known before the step's rows runs in the head, but only if a later group reads it from memory.
     early = {g for g in groups if g.kind == "pass" and not g.own & changed and target.early(g)}
     later = {n.base.number for group in groups if group not in early for n in group.reads}
     head = [group for group in groups if group in early and group.own & later]  # the others are worked out where needed
@@ -64,6 +65,8 @@ def _write_over(step: RecordedStep, groups: Sequence[FusionGroup], before: Befor
         old, writer = step.inputs[path], home.get(new.number)
         if writer is None or news.count(new.number) > 1:
             continue
+        # Writing in place adds edges reader -> writer. A reader that already waits for the writer would close a
+        # circle.
         others = [reader for reader in readers[old.number] if reader is not writer]
         late = any(waits(reader, writer, before) for reader in others)
         if not late and _may_write(writer, old, new, target):
@@ -121,6 +124,7 @@ def _ordered(
         update = bool(group.own & changed)
         return group.kind == "tail", group.kind == "copy", not update, group.nodes[-1].number if group.nodes else 0
 
+    # Kahn's algorithm; the queue holds every group whose predecessors are done, the smallest rank first.
     after, waiting = defaultdict[FusionGroup, list[FusionGroup]](list), dict[FusionGroup, int]()
     for group in groups:
         waiting[group] = len(before[group] - done)
@@ -154,6 +158,7 @@ def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) ->
         if not target.shares([group]):
             continue
         at = where[group]
+        # From the back: users have moved already, so each group can follow them as far as they allow.
         latest = min((where[user] for user in after[group]), default=len(stages)) - 1
         later = (k for k in range(latest, at, -1) if stages[k].groups)
         to = next((k for k in later if target.shares([*stages[k].groups, group])), None)
@@ -166,6 +171,7 @@ def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) ->
 
 def _mark_beside(stages: Sequence[PlanStage]) -> None:
     """Mark the products whose results only the last stage reads: they may run on a second queue."""
+    # The last stage waits for both queues, so only what no earlier stage reads may run on the second.
     *earlier, _ = stages
     read = {n.base.number for stage in earlier for group in stage.groups for n in group.reads}
     for stage in earlier:

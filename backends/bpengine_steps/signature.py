@@ -48,7 +48,7 @@ class Signature:
         if any(not a.flags.c_contiguous or a.dtype.hasobject for a in data):
             raise Untraceable("data that do not lie in one piece")
         rows = tuple(((len(a) if order is None else order.shape[1], *a.shape[1:]), a.dtype.str) for a in data)
-        found = list(leaves(state))
-        strides = tuple((p, a.strides) for p, a in found if not a.flags.c_contiguous)
-        told = tuple((p, a.shape, a.dtype.str) for p, a in found)
-        return cls(told, rows, lr.dtype.str, order is not None, strides)
+        pairs = list(leaves(state))
+        strides = tuple((p, a.strides) for p, a in pairs if not a.flags.c_contiguous)
+        kinds = tuple((p, a.shape, a.dtype.str) for p, a in pairs)
+        return cls(kinds, rows, lr.dtype.str, order is not None, strides)

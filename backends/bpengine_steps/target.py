@@ -52,8 +52,8 @@ class Target(Protocol):
     def fuses_sum(self, node: StepNode) -> bool:
         """Say whether the node is a sum over rows that a pass takes on its way, for others to use when it is over."""
 
-    def joins(self, given: StepNode, node: StepNode) -> bool:
-        """Say whether `node` can take the numbers of `given`, or of the array it is a view of, from registers."""
+    def joins(self, operand: StepNode, node: StepNode) -> bool:
+        """Say whether `node` can take the numbers of `operand`, or of the array it is a view of, from registers."""
 
     def at_end(self, node: StepNode) -> bool:
         """Say whether a single number that only reports need can be worked out in the tail."""

@@ -129,8 +129,8 @@ def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> 
     def call(x: Any) -> Any:
         if not isinstance(x, TracedArray):
             return run(x)
-        given = x._graph.copied(x.node, x.shape)
-        return x._note(x._graph.add("outside", [given], x.shape[1:], x.dtype, function))
+        copied = x._graph.copied(x.node, x.shape)
+        return x._note(x._graph.add("outside", [copied], x.shape[1:], x.dtype, function))
 
     return call
 
@@ -157,15 +157,15 @@ def as_node(graph: StepGraph, value: Any, dtype: Any = None) -> StepNode:
 def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> StepNode:
     """Note a ufunc, in the dtype NumPy would choose (Python numbers are weak: NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
-    *wanted, made = ufunc.resolve_dtypes((*kinds, None))
+    *wanted, dtype = ufunc.resolve_dtypes((*kinds, None))
     nodes = [
         cast(graph, as_node(graph, x, None if hasattr(x, "dtype") else d), d)
         for x, d in zip(inputs, wanted, strict=True)
     ]
     shape = np.broadcast_shapes(*(node.shape for node in nodes))
     if all(node.op == "constant" for node in nodes):
-        return graph.constant(ufunc(*(node.info for node in nodes)), made)
-    return graph.add("ufunc", nodes, shape, made, ufunc.__name__)
+        return graph.constant(ufunc(*(node.info for node in nodes)), dtype)
+    return graph.add("ufunc", nodes, shape, dtype, ufunc.__name__)
 
 
 def cast(graph: StepGraph, node: StepNode, dtype: Any) -> StepNode:
@@ -215,13 +215,15 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, k
     if len(lengths) > 2 + (how == "middle"):
         raise Untraceable(f"a reduction of {node.shape}")
     if how == "none":
-        made = node
+        reduced = node
     else:
         flat = _reshape(graph, node, tuple(lengths) if how != "all" else (node.size,))
         ends = flat.shape[:1] + flat.shape[2:]
         result = {"all": (), "first": flat.shape[1:], "last": flat.shape[:1], "middle": ends}[how]
-        made = graph.add("reduce", [flat], result, node.dtype, (ufunc, how))
-    return _reshape(graph, made, tuple(1 if a in gone else n for a, n in enumerate(node.shape)) if keepdims else kept)
+        reduced = graph.add("reduce", [flat], result, node.dtype, (ufunc, how))
+    return _reshape(
+        graph, reduced, tuple(1 if a in gone else n for a, n in enumerate(node.shape)) if keepdims else kept
+    )
 
 
 def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:

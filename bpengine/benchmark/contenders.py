@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from importlib.util import find_spec
 from types import MappingProxyType
 
@@ -26,6 +26,7 @@ class Contender:
     name: str
     title: str
     code: str
+    _: KW_ONLY
     needs: tuple[str, ...]
     cure: str
     devices: tuple[str, ...]
@@ -51,28 +52,142 @@ def _pip(extra: str) -> str:
 
 _KERAS = (("KERAS_BACKEND", "jax"),)
 _ROWS = (
-    Contender("numpy+fast", "bpengine, NumPy with the extra fast", ".engine:Engine", ("numba", "platformdirs"),
-              _pip("fast"), CPU,
-              "numpy", lazy=True, own=True, quick=True),
-    Contender("numpy", "bpengine, NumPy alone", ".engine:PlainNumpy", (), "", CPU, "numpy", own=True, quick=True),
-    Contender("jax", "bpengine, JAX", ".engine:Engine", ("jax",), _pip("jax"), BOTH, "jax", own=True, quick=True),
-    Contender("cupy", "bpengine, CuPy", ".engine:Engine", ("cupy",), _pip("cuda"), GPU, "cupy", lazy=True, own=True,
-              quick=True),
-    Contender("jax-scan", "jitted JAX + optax, scan over an epoch", ".optax_scan:OptaxScan", ("jax",), _pip("jax"), BOTH,
-              quick=True),
-    Contender("jax-step", "jitted JAX + optax, step by step", ".optax_step:OptaxStep", ("jax",), _pip("jax"), BOTH),
-    Contender("torch", "PyTorch eager", ".torch_eager:TorchEager", ("torch",), _pip("peers"), BOTH, quick=True),
-    Contender("torch-compile", "PyTorch compiled", ".torch_compiled:TorchCompiled", ("torch",), _pip("peers"), BOTH,
-              sweeps=False),
-    Contender("torch-autotune", "PyTorch compiled, max-autotune", ".torch_compiled:TorchAutotuned", ("torch",),
-              _pip("peers"), GPU, sweeps=False),
-    Contender("torch-graph", "PyTorch, CUDA graph", ".torch_graph:TorchGraph", ("torch",), _pip("peers"), GPU, quick=True),
-    Contender("torch-graph-autotune", "PyTorch compiled, max-autotune, CUDA graph", ".torch_graph:TorchGraphAutotuned",
-              ("torch",), _pip("peers"), GPU, sweeps=False),
-    Contender("sklearn", "scikit-learn MLPClassifier", ".scikit:ScikitLearn", ("sklearn",), _pip("sklearn"), CPU, quick=True),
-    Contender("keras", "Keras on JAX", ".keras_jax:KerasJax", ("keras", "jax"), _pip("peers"), CPU, environment=_KERAS),
-    Contender("thinc", "Thinc", ".thinc_layers:ThincLayers", ("thinc",), _pip("peers"), CPU, dtypes=("float32",)),
-)  # fmt: skip
+    Contender(
+        "numpy+fast",
+        "bpengine, NumPy with the extra fast",
+        ".engine:Engine",
+        needs=("numba", "platformdirs"),
+        cure=_pip("fast"),
+        devices=CPU,
+        argument="numpy",
+        lazy=True,
+        own=True,
+        quick=True,
+    ),
+    Contender(
+        "numpy",
+        "bpengine, NumPy alone",
+        ".engine:PlainNumpy",
+        needs=(),
+        cure="",
+        devices=CPU,
+        argument="numpy",
+        own=True,
+        quick=True,
+    ),
+    Contender(
+        "jax",
+        "bpengine, JAX",
+        ".engine:Engine",
+        needs=("jax",),
+        cure=_pip("jax"),
+        devices=BOTH,
+        argument="jax",
+        own=True,
+        quick=True,
+    ),
+    Contender(
+        "cupy",
+        "bpengine, CuPy",
+        ".engine:Engine",
+        needs=("cupy",),
+        cure=_pip("cuda"),
+        devices=GPU,
+        argument="cupy",
+        lazy=True,
+        own=True,
+        quick=True,
+    ),
+    Contender(
+        "jax-scan",
+        "jitted JAX + optax, scan over an epoch",
+        ".optax_scan:OptaxScan",
+        needs=("jax",),
+        cure=_pip("jax"),
+        devices=BOTH,
+        quick=True,
+    ),
+    Contender(
+        "jax-step",
+        "jitted JAX + optax, step by step",
+        ".optax_step:OptaxStep",
+        needs=("jax",),
+        cure=_pip("jax"),
+        devices=BOTH,
+    ),
+    Contender(
+        "torch",
+        "PyTorch eager",
+        ".torch_eager:TorchEager",
+        needs=("torch",),
+        cure=_pip("peers"),
+        devices=BOTH,
+        quick=True,
+    ),
+    Contender(
+        "torch-compile",
+        "PyTorch compiled",
+        ".torch_compiled:TorchCompiled",
+        needs=("torch",),
+        cure=_pip("peers"),
+        devices=BOTH,
+        sweeps=False,
+    ),
+    Contender(
+        "torch-autotune",
+        "PyTorch compiled, max-autotune",
+        ".torch_compiled:TorchAutotuned",
+        needs=("torch",),
+        cure=_pip("peers"),
+        devices=GPU,
+        sweeps=False,
+    ),
+    Contender(
+        "torch-graph",
+        "PyTorch, CUDA graph",
+        ".torch_graph:TorchGraph",
+        needs=("torch",),
+        cure=_pip("peers"),
+        devices=GPU,
+        quick=True,
+    ),
+    Contender(
+        "torch-graph-autotune",
+        "PyTorch compiled, max-autotune, CUDA graph",
+        ".torch_graph:TorchGraphAutotuned",
+        needs=("torch",),
+        cure=_pip("peers"),
+        devices=GPU,
+        sweeps=False,
+    ),
+    Contender(
+        "sklearn",
+        "scikit-learn MLPClassifier",
+        ".scikit:ScikitLearn",
+        needs=("sklearn",),
+        cure=_pip("sklearn"),
+        devices=CPU,
+        quick=True,
+    ),
+    Contender(
+        "keras",
+        "Keras on JAX",
+        ".keras_jax:KerasJax",
+        needs=("keras", "jax"),
+        cure=_pip("peers"),
+        devices=CPU,
+        environment=_KERAS,
+    ),
+    Contender(
+        "thinc",
+        "Thinc",
+        ".thinc_layers:ThincLayers",
+        needs=("thinc",),
+        cure=_pip("peers"),
+        devices=CPU,
+        dtypes=("float32",),
+    ),
+)
 
 
 def _reduced(row: Contender, precision: str) -> Contender:

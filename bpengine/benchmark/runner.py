@@ -6,7 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Plan:
 
     workloads: Sequence[Workload]
     contenders: Sequence[Contender]
+    _: KW_ONLY
     device: str = "cpu"
     rounds: int = 9
     turn_seconds: float = 0.5

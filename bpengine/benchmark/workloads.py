@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +35,7 @@ class Workload:
     name: str
     sizes: tuple[int, ...]
     batch: int
+    _: KW_ONLY
     optimizer: str = "adam"
     dtype: str = "float32"
     epoch_steps: int = 16
@@ -102,12 +103,14 @@ class Workload:
 MAIN = (
     Workload("mlp-b128", (784, 512, 256, 10), 128, epoch_steps=64),
     Workload("mlp-b1024", (784, 512, 256, 10), 1024, epoch_steps=16),
-    Workload("wide-sgd", (1024, 1024, 1024, 1024, 10), 1024, "sgd", epoch_steps=8),
+    Workload("wide-sgd", (1024, 1024, 1024, 1024, 10), 1024, optimizer="sgd", epoch_steps=8),
     Workload("wide-adam", (1024, 1024, 1024, 1024, 10), 1024, epoch_steps=8),
     Workload("small", (64, 64, 64, 10), 32, epoch_steps=512),
 )
 # the textbook's sigmoid units: with relu, rows come to lie on the kink, and rounding decides what is learned
-XOR = Workload("xor", (2, 2, 1), 4, "sgd", epoch_steps=1, steps=10_000, learning_rate=1.0, activation="sigmoid")
+XOR = Workload(
+    "xor", (2, 2, 1), 4, optimizer="sgd", epoch_steps=1, steps=10_000, learning_rate=1.0, activation="sigmoid"
+)
 HUGE = Workload("huge", (4096, 4096, 4096, 4096, 10), 1024, epoch_steps=2, learning_rate=VERY_WIDE_RATE)
 LARGE = (
     Workload("mlp-b8192", MAIN[0].sizes, 8192, epoch_steps=4),

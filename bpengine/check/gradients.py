@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -11,22 +11,25 @@ from bpengine.check.oracles.run import NAMES
 from bpengine.check.points.network_check import NetworkCheck
 from bpengine.check.points.subject_check import SingleCheck
 from bpengine.check.problems import subjects
-from bpengine.check.problems.kernel_calls import arguments, find_kernel, is_loss
+from bpengine.check.problems.kernel_calls import arguments, find_kernel
 from bpengine.check.reports.gradient_report import Report
 from bpengine.errors import ConfigError, flag, items, unknown, whole
 from bpengine.kernels import Kernel
-from bpengine.kernels._own import is_pair
+from bpengine.kernels._own import Pair, is_pair, takes
 from bpengine.layers import CustomActivation, Layer
 from bpengine.layers.activation import make_activation
 from bpengine.losses import CustomLoss, make_loss
 from bpengine.network import Network
 from bpengine.streams import stream
+from bpengine.trained import TrainedNetwork
 from bpengine.training.reduction import require_reduction
+
+Subject = TrainedNetwork | Network | Layer | Kernel | str | CustomLoss | CustomActivation | Pair
 
 
 @np.errstate(all="ignore")  # numbers that are not finite are reported, not warned of
 def check_gradients(
-    subject: Any,
+    subject: Subject,
     x: Any = None,
     y: Any = None,
     weights: Any = None,
@@ -82,9 +85,9 @@ def check_gradients(
     return _check_alone(subject, x, seed, names, options or {}, perturbed=perturbed)
 
 
-def _as_kernel(subject: Any, x: Any, seed: int) -> Any:
+def _as_kernel(subject: Subject, x: Any, seed: int) -> Subject:
     """Return the kernel of a CustomLoss, a CustomActivation or a pair of functions; anything else as it is."""
-    own = make_loss(subject) if is_loss(subject) else None
+    own = make_loss(subject) if _is_loss(subject) else None
     if isinstance(own, CustomLoss):
         arrays = arguments(own.kernel, x, stream("check arguments", seed))
         require_reduction(own, arrays["y"], arrays["target"])
@@ -95,7 +98,7 @@ def _as_kernel(subject: Any, x: Any, seed: int) -> Any:
 
 
 def _check_alone(
-    subject: Any, x: Any, seed: int, names: list[str], options: Mapping[str, Any], *, perturbed: bool
+    subject: Subject, x: Any, seed: int, names: list[str], options: Mapping[str, Any], *, perturbed: bool
 ) -> Report:
     """Return the report of a layer or a kernel."""
     if isinstance(subject, Layer):
@@ -112,12 +115,17 @@ def _check_alone(
     )
 
 
-def _hint(subject: Any) -> str:
+def _hint(subject: object) -> str:
     if isinstance(subject, type):
         return " Make one: call it."
     return " A function belongs into a pair (forward, backward)." if callable(subject) else ""
 
 
-def _is_model(subject: Any) -> bool:
+def _is_model(subject: object) -> TypeGuard[TrainedNetwork]:
     """Tell a Model by its attributes: its module imports this package, so its class cannot be imported here."""
     return isinstance(getattr(subject, "network", None), Network) and hasattr(subject, "loss_and_gradients")
+
+
+def _is_loss(subject: Any) -> bool:
+    """Tell whether something is a CustomLoss, or a pair of functions that can only be a loss."""
+    return isinstance(subject, CustomLoss) or (is_pair(subject) and takes(subject[0], "a pair of functions") > 2)

@@ -17,8 +17,7 @@ from bpengine.backend import get_backend, get_oracle
 from bpengine.check.problems.subjects import NetworkPoint
 from bpengine.check.reports.results import DerivativeResult
 from bpengine.derivatives.hessian import product
-from bpengine.derivatives.inputs import input_gradients
-from bpengine.derivatives.jacobian import jacobian
+from bpengine.derivatives.jacobian import input_gradients, jacobian
 from bpengine.derivatives.per_sample import per_sample_gradients
 from bpengine.derivatives.rows import batched
 from bpengine.errors import BackendUnavailable
@@ -73,7 +72,7 @@ class _NearbyNetwork:
     def rounding(self) -> float:
         """Return one rounding of the loss: a smaller derivative cannot be told from 0.
 
-        Where tanh is 1 to the last digit, autodiff's 1 - y^2 is 0, and a complex step still sees its 1e-32.
+        Where tanh rounds to 1, autodiff's 1 - y^2 is 0, while a complex step still gives 1e-32.
         """
         return EPS * abs(float(self._loss(Ops(np), self.params, self._arrays())))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ class Dataset:
     name: str
     x: Array
     y: Array
+    _: KW_ONLY
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...] | None
     task: Task

@@ -31,11 +31,13 @@ def extrapolated(function: Callable[[float], HostArray]) -> tuple[HostArray, flo
         noise = EPS * max(_largest(ahead), _largest(behind)) / h
         row = [(ahead - behind) / (2.0 * h)]
         for k, earlier in enumerate(previous):
+            # Halving h divides the error term in h^(2k+2) by 4^(k+1); the difference of two rows cancels it.
             factor = 4.0 ** (k + 1)
             row.append((factor * row[k] - earlier) / (factor - 1.0))
-            found = max(_largest(row[k + 1] - row[k]), _largest(row[k + 1] - earlier)) + noise
-            if found < error:
-                best, error = row[k + 1], found
+            # The estimate is the distance to both neighbours in the table, plus the rounding of a difference over h.
+            estimate = max(_largest(row[k + 1] - row[k]), _largest(row[k + 1] - earlier)) + noise
+            if estimate < error:
+                best, error = row[k + 1], estimate
         previous = row
     return best, error
 

@@ -1,4 +1,4 @@
-"""Forward mode, one kernel at a time: how its output moves when its arguments move.
+"""Forward mode, one kernel at a time: the derivative of its output along a direction of its arguments.
 
 On a backend that differentiates (JAX) it is the transpose of the hand-written backward: dy -> kernel_bwd(residual, dy) is
 linear, and what it maps the other way is the derivative along a direction. On NumPy, and for any other backend on the host,
@@ -61,8 +61,8 @@ def jvp(
             raise unknown(f"option of kernel {row.name!r}:", option, row.options or ["none"])
     at = _arguments(row, arrays)
     v = _tangents(row, tangents, at)
-    made = get_backend(backend, precision="float64") if not isinstance(backend, Backend) else backend
-    return (_transposed if made.differentiates else _on_host)(row, at, v, dict(options or {}), made)
+    chosen = get_backend(backend, precision="float64") if not isinstance(backend, Backend) else backend
+    return (_transposed if chosen.differentiates else _on_host)(row, at, v, dict(options or {}), chosen)
 
 
 def _transposed(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str, Any], backend: Backend) -> Tangent:
@@ -72,17 +72,17 @@ def _transposed(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str
         y, residual = _forward(kernel, backend.xp, at, options)
 
         def back(dy: Array) -> tuple[Array, ...]:
-            found = _backward(kernel)(backend.xp, residual, dy)
-            return found if isinstance(found, tuple) else (found,)
+            gradients = _backward(kernel)(backend.xp, residual, dy)
+            return gradients if isinstance(gradients, tuple) else (gradients,)
 
         return y, backend.transposed(back, y)(tuple(v[name] for name in kernel.differentiable))
 
     there = {name: backend.asarray(a, backend.dtype if a.dtype.kind == "f" else None) for name, a in at.items()}
     moving = {name: backend.asarray(a, backend.dtype) for name, a in v.items()}
     y, dy = backend.compile(run)(there, moving)
-    found = np.array(backend.to_numpy(y)), np.array(backend.to_numpy(dy))
+    values = np.array(backend.to_numpy(y)), np.array(backend.to_numpy(dy))
     eps = float(np.finfo(backend.dtype).eps)
-    return Tangent(*found, max(STATED_ERROR, 64.0 * eps), "transpose of the backward")
+    return Tangent(*values, max(STATED_ERROR, 64.0 * eps), "transpose of the backward")
 
 
 def _on_host(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str, Any], backend: Backend) -> Tangent:
@@ -132,8 +132,8 @@ def _row(kernel: str | Kernel) -> Kernel:
     return kernel
 
 
-def _arguments(kernel: Kernel, given: Any) -> HostArrays:
-    arrays = {name: np.asarray(a) for name, a in _named(kernel, "arrays", kernel.arguments, given).items()}
+def _arguments(kernel: Kernel, values: Any) -> HostArrays:
+    arrays = {name: np.asarray(a) for name, a in _named(kernel, "arrays", kernel.arguments, values).items()}
     if missing := [name for name in kernel.arguments if name not in (*arrays, *kernel.optional)]:
         raise ConfigError(
             f"jvp requires the arguments {', '.join(kernel.arguments)}, got none for {', '.join(missing)}."
@@ -143,28 +143,28 @@ def _arguments(kernel: Kernel, given: Any) -> HostArrays:
     return arrays
 
 
-def _tangents(kernel: Kernel, given: Any, at: HostArrays) -> HostArrays:
+def _tangents(kernel: Kernel, values: Any, at: HostArrays) -> HostArrays:
     """Return a direction for every argument that the kernel is differentiated by, zeros where none is given."""
-    named = _named(kernel, "tangents", kernel.differentiable, given)
-    found = {name: _real(kernel, name, named.get(name, np.zeros(at[name].shape))) for name in kernel.differentiable}
-    for name, v in found.items():
+    named = _named(kernel, "tangents", kernel.differentiable, values)
+    direction = {name: _real(kernel, name, named.get(name, np.zeros(at[name].shape))) for name in kernel.differentiable}
+    for name, v in direction.items():
         if v.shape != at[name].shape:
             raise ShapeError(f"jvp requires a tangent of shape {at[name].shape} for {name}, got {v.shape}.")
-    return found
+    return direction
 
 
-def _named(kernel: Kernel, what: str, names: tuple[str, ...], given: Any) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        if not isinstance(given, (tuple, list)) or len(given) > len(names):
+def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: Any) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        if not isinstance(values, (tuple, list)) or len(values) > len(names):
             raise ConfigError(
                 f"jvp requires {what} as a dict or as a list of at most {len(names)} ({', '.join(names)}), got "
-                f"{f'{len(given)} of them' if isinstance(given, (tuple, list)) else type(given).__name__}."
+                f"{f'{len(values)} of them' if isinstance(values, (tuple, list)) else type(values).__name__}."
             )
-        given = dict(zip(names, given, strict=False))
-    for name in given:
+        values = dict(zip(names, values, strict=False))
+    for name in values:
         if name not in names:
             raise unknown(f"name among the {what} of kernel {kernel.name!r}:", name, names)
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _real(kernel: Kernel, name: str, value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Products with the Hessian of the loss.
 
-H v is the derivative of the gradient along v, and the gradient is the hand-written one: only its derivative along a line is
-left to others. A backend that differentiates (JAX) does that by forward mode. On NumPy, and for CuPy on the host, a complex
+H v is the derivative of the gradient along v. The gradient is the hand-written one; only its derivative along v is
+computed otherwise: by forward mode on a backend that differentiates (JAX); on NumPy, and for CuPy on the host, a complex
 step goes through forward and backward in float64; where a layer of one's own stands in the network, extrapolated differences.
 Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
 """
@@ -40,8 +40,8 @@ def check_direction(v: Any, params: Mapping[str, Any], names: Mapping[str, str])
         raise ConfigError(
             f"hvp requires v as a dict of arrays by parameter name, like `parameters`, got {type(v).__name__}."
         )
-    given = known("hvp", v, names)
-    return {name: _checked(name, given.get(name), tuple(array.shape)) for name, array in params.items()}
+    direction = known("hvp", v, names)
+    return {name: _checked(name, direction.get(name), tuple(array.shape)) for name, array in params.items()}
 
 
 def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Any:
@@ -67,21 +67,21 @@ def product(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Prod
 
 
 def _forward_mode(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Product:
-    network, backend, given = run.network, run.backend, run.bring(rows)
+    network, backend, batch = run.network, run.backend, run.bring(rows)
 
     def along(params: Arrays, v: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
         def gradients(params: Arrays) -> Arrays:
             return network.loss_and_gradients(run.ops, params, running, x, target, weights, INFERENCE)[1]
 
-        found: Arrays = backend.jvp(gradients, (params,), (v,))[1]
-        return found
+        product: Arrays = backend.jvp(gradients, (params,), (v,))[1]
+        return product
 
     compiled = run.compile("hessian product", along)
 
     def times(v: HostArrays) -> HostArrays:
         there = {name: backend.asarray(array, backend.dtype) for name, array in v.items()}
-        found = compiled(params, there, running, *given)
-        return {name: np.asarray(backend.to_numpy(found[name]), np.float64) for name in v}
+        product = compiled(params, there, running, *batch)
+        return {name: np.asarray(backend.to_numpy(product[name]), np.float64) for name in v}
 
     return times
 
@@ -114,10 +114,11 @@ def _double(run: Evaluator, array: Array) -> Any:
 
 def _derivative(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: HostArrays, known: bool) -> HostArrays:
     """Return the derivative of the gradients along v; by complex step where all code on the way is the engine's."""
+    # The complex step is exact to rounding, but every operation on the way must accept complex numbers.
     if known:
         try:
-            found = gradients({name: stepped(a, v[name]) if v[name].any() else a for name, a in at.items()})
-            return {name: derivative(found[name]) for name in at}
+            gradient = gradients({name: stepped(a, v[name]) if v[name].any() else a for name, a in at.items()})
+            return {name: derivative(gradient[name]) for name in at}
         except NotSteppable:
             pass
     return _by_differences(gradients, at, v)
@@ -128,8 +129,8 @@ def _by_differences(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: Ho
     scale = min(_size(a) / max(float(np.max(np.abs(v[name]), initial=0.0)), 1e-300) for name, a in at.items() if a.size)
 
     def moved(t: float) -> Any:
-        found = gradients({name: a + (t * scale) * v[name] for name, a in at.items()})
-        return np.concatenate([np.ravel(found[name]) for name in at])
+        gradient = gradients({name: a + (t * scale) * v[name] for name, a in at.items()})
+        return np.concatenate([np.ravel(gradient[name]) for name in at])
 
     flat, error = extrapolated(moved)
     flat, error = flat / scale, error / scale

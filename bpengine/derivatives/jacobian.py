@@ -1,4 +1,4 @@
-"""Jacobians: the derivative of every output by every input, for each row."""
+"""Derivatives with respect to the inputs: the Jacobian of the outputs for each row, and the gradient of the loss."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, l
     outputs, rows = run.network.outputs, len(x)
     activation = run.network.loss.link if link else None
     compiled = run.compile(("picked", activation), _picked(run, activation))
-    found = np.empty((rows * outputs, run.network.inputs), run.backend.dtype)
+    products = np.empty((rows * outputs, run.network.inputs), run.backend.dtype)
     unit = np.eye(outputs)
     step = CHUNK if own(run.network.layers) else 1
     for start in range(0, rows * outputs, step):
         pairs = np.arange(start, min(start + step, rows * outputs))
-        given = run.bring(Rows(x[pairs // outputs], unit[pairs % outputs], None))
-        found[pairs] = run.backend.to_numpy(compiled(params, running, *given))
-    return found.reshape(rows, outputs, run.network.inputs)
+        batch = run.bring(Rows(x[pairs // outputs], unit[pairs % outputs], None))
+        products[pairs] = run.backend.to_numpy(compiled(params, running, *batch))
+    return products.reshape(rows, outputs, run.network.inputs)
 
 
 def _picked(run: Evaluator, activation: str | None) -> Any:
@@ -45,3 +45,16 @@ def _picked(run: Evaluator, activation: str | None) -> Any:
         return backward_chain(network.layers, ops, passed.residuals, dy)[0]
 
     return picked
+
+
+def input_gradients(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> HostArray:
+    """Return the gradient of the loss over all rows with respect to x, as (rows, inputs)."""
+    network = run.network
+
+    def gradient(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Array:
+        passed = network.forward(run.ops, params, running, x)
+        dy = network.loss_and_cotangent(run.ops, params, passed.y, target, weights)[1]
+        return backward_chain(network.layers, run.ops, passed.residuals, dy)[0]
+
+    gradients = run.compile("input gradients", gradient)(params, running, *run.bring(rows))
+    return np.array(run.backend.to_numpy(gradients))

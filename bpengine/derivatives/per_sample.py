@@ -1,4 +1,4 @@
-"""Per-sample gradients: what each row alone says to every parameter."""
+"""Per-sample gradients: the gradient of each row's own loss with respect to every parameter."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ def per_sample_gradients(
     """
     sums = run.network.loss.reduction == "sum"
     sizes = {name: int(np.prod(params[name].shape)) for name in names}
-    found = {name: np.empty((len(rows.x), *params[name].shape), run.backend.dtype) for name in names}
+    per_row = {name: np.empty((len(rows.x), *params[name].shape), run.backend.dtype) for name in names}
+    # Kernels with `per_row` give all rows in one backward; a custom layer knows only sums, so its rows go one by one.
     together = batched(run.network)
     compiled = run.compile(("per sample", together, tuple(names)), _gradients(run, names, together))
     for numbers in row_numbers(len(rows.x), sum(sizes.values()), together):
-        given = run.bring(some(rows, numbers, weighted=sums))
-        gradients = compiled(params, running, *given)
+        batch = run.bring(some(rows, numbers, weighted=sums))
+        gradients = compiled(params, running, *batch)
         scale = 1 if sums or not together else len(numbers)  # a mean over these rows has divided by their number
         for name in names:
-            found[name][numbers] = scale * run.backend.to_numpy(gradients[name])
+            per_row[name][numbers] = scale * run.backend.to_numpy(gradients[name])
     for name, extra in _penalties(run, params, running, rows, names).items():
-        found[name] += extra / (len(rows.x) if sums else 1)
-    return found
+        per_row[name] += extra / (len(rows.x) if sums else 1)
+    return per_row
 
 
 def _gradients(run: Evaluator, names: Sequence[str], together: bool) -> Any:
@@ -48,8 +49,8 @@ def _gradients(run: Evaluator, names: Sequence[str], together: bool) -> Any:
     ops = PerRowOps(run.ops) if together else run.ops
 
     def gradients(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
-        found = bare.loss_and_gradients(ops, params, running, x, target, weights, INFERENCE)[1]
-        return {name: found[name] for name in names}
+        every = bare.loss_and_gradients(ops, params, running, x, target, weights, INFERENCE)[1]
+        return {name: every[name] for name in names}
 
     return gradients
 
@@ -68,5 +69,5 @@ def _penalties(
         zeros = {name: run.ops.xp.zeros_like(params[name]) for name in names}
         return network.add_penalties(run.ops, terms, zeros)
 
-    found = run.compile(("penalties", tuple(names)), penalties)(params, running, *run.bring(rows))
-    return {name: run.backend.to_numpy(extra) for name, extra in found.items()}
+    extras = run.compile(("penalties", tuple(names)), penalties)(params, running, *run.bring(rows))
+    return {name: run.backend.to_numpy(extra) for name, extra in extras.items()}

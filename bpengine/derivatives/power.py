@@ -18,7 +18,7 @@ from bpengine.streams import stream
 
 
 class Eigenvalue(NamedTuple):
-    """The eigenvalue of largest size of a Hessian, what it belongs to, and how sure it is.
+    """The eigenvalue of largest size of a Hessian, its eigenvector, and the residual.
 
     vector: {name: array}, of length 1 over all parameters; steps: products with the Hessian that were taken; residual:
     |H v - value v|. Some eigenvalue lies within `residual` of `value`.
@@ -44,12 +44,12 @@ def top_eigenvalue(
     rng = stream("top eigenvalue", seed)
 
     def multiplied(v: Any) -> Any:
-        found = together(times(apart(v)))
-        if not np.all(np.isfinite(found)):
+        product = together(times(apart(v)))
+        if not np.all(np.isfinite(product)):
             raise NonFiniteError(
                 "top_eigenvalue requires a finite Hessian, got one that is not. Scale data or weights."
             )
-        return found
+        return product
 
     v = rng.standard_normal(size)
     v /= np.linalg.norm(v)
@@ -64,9 +64,9 @@ def top_eigenvalue(
 
 
 class _Climb:
-    """The way to one end of the spectrum: a vector of length 1, H times it, and what separates it from an eigenvector.
+    """The iteration towards one end of the spectrum: a vector of length 1, H times it, and its residual.
 
-    A single way to the eigenvalue of largest size would stay at the end that the first vector leans to.
+    A single iteration towards the eigenvalue of largest size would stay at the end nearer to the first vector.
     """
 
     def __init__(self, v: Any, hv: Any, end: int) -> None:
@@ -86,11 +86,14 @@ class _Climb:
     def step(self, multiplied: Callable[[Any], Any]) -> None:
         """Take the vector of the plane of v and H v whose Rayleigh quotient is the most extreme."""
         v, hv, u = self.v, self.hv, self.across / self.length
+        # The 2 x 2 matrix of H in the orthonormal basis (v, u); its eigenvectors are the best combinations (Rayleigh,
+        # Ritz).
         hu = multiplied(u)
         across = 0.5 * float(v @ hu + u @ hv)
         _, vectors = np.linalg.eigh([[float(v @ hv), across], [across, float(u @ hu)]])
         a, b = vectors[:, 0 if self.end else -1]
         length = float(np.linalg.norm(a * v + b * u))
+        # H is linear, so H times the new vector needs no further product.
         self.v, self.hv = (a * v + b * u) / length, (a * hv + b * hu) / length
         self._look()
 

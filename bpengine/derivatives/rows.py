@@ -32,7 +32,7 @@ class PerRowOps(Ops):
 def own(layers: Sequence[Layer]) -> bool:
     """Tell whether all layers are the engine's, which treat each row of a batch on its own outside training.
 
-    Nobody has vouched for that of a layer of one's own, nor that its gradients are sums which `PerRowOps` leaves open.
+    A custom layer is not known to do so, nor to compute its gradients as sums that `PerRowOps` can leave open.
     """
     return all(_own(layer) for layer in layers)
 

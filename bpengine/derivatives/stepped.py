@@ -1,11 +1,11 @@
 """Stepped arrays: numbers a small imaginary step away from the real line, on which NumPy code runs as it is written.
 
 f'(p) v = Im f(p + i h v) / h. Nothing is subtracted, so with h = 1e-100 this is exact to rounding, for a function that is
-complex differentiable as written. Kernels also compare, cut and take the larger of two, which complex numbers cannot do: here
-such an operation looks at the real part, which the step does not change, and passes on the step of what it chose. So every
-kernel can be stepped, forward and backward. At a kink the step takes the side the kernels' own backwards take: max(x, 0)
-is flat at 0, min(x, 0) is not, |x| has slope 0, and what is cut on two sides is flat at both. An operation that is neither
-complex differentiable nor one of these raises NotSteppable.
+complex differentiable as written. Kernels also compare, clip and take maxima, which are not defined for complex numbers: here
+such an operation decides by the real part, which the step does not change, and keeps the imaginary part of the element it
+chose. So every kernel can be stepped, forward and backward. At a kink the step takes the side the kernels' own backwards
+take: max(x, 0) is flat at 0, min(x, 0) is not, |x| has slope 0, and what is cut on two sides is flat at both. An operation
+that is neither complex differentiable nor one of these raises NotSteppable.
 
 Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998; Martins,
 Sturdza, Alonso, "The complex-step derivative approximation", ACM Transactions on Mathematical Software 29, 2003 (section 3:
@@ -163,10 +163,10 @@ def _extreme(find: Callable[..., Any]) -> Callable[..., Any]:
             raise NotSteppable(f"np.{ufunc.__name__} over several axes")
         flat = x.reshape(-1) if axis is None else x
         along = 0 if axis is None else axis
-        found = np.take_along_axis(flat, np.expand_dims(find(_real(flat), axis=along), along), along)
+        extreme = np.take_along_axis(flat, np.expand_dims(find(_real(flat), axis=along), along), along)
         if axis is None:
-            return found.reshape((1,) * x.ndim if keepdims else ())
-        return found if keepdims else np.squeeze(found, axis=along)
+            return extreme.reshape((1,) * x.ndim if keepdims else ())
+        return extreme if keepdims else np.squeeze(extreme, axis=along)
 
     return rule
 

@@ -27,9 +27,9 @@ def digest_of(arrays: Mapping[str, HostArray]) -> bytes:
 
 def require_alike(comm: Comm, facts: Mapping[str, Any]) -> None:
     """Raise ConfigError, on all processes, where one has another value of a fact than process 0; facts are JSON values."""
-    found = _different(comm, facts)
-    if found is not None:
-        rank, name, theirs, ours = found
+    different = _different(comm, facts)
+    if different is not None:
+        rank, name, theirs, ours = different
         raise ConfigError(
             f"processes that train together require the same {name}, got another one on process {rank} than on process 0: "
             f"{theirs}, not {ours}. Start all of them with the same files and options."
@@ -38,9 +38,9 @@ def require_alike(comm: Comm, facts: Mapping[str, Any]) -> None:
 
 def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
     """Warn, on process 0, where another process computes under other circumstances: versions, processor, threads."""
-    found = _different(comm, facts)
-    if found is not None and comm.rank == 0:
-        rank, name, theirs, ours = found
+    different = _different(comm, facts)
+    if different is not None and comm.rank == 0:
+        rank, name, theirs, ours = different
         warnings.warn(
             f"process {rank} computes under another {name} than process 0: {theirs}, not {ours}. The last bits depend on "
             "which of them computes a shard: they repeat with the same placement only.",
@@ -65,8 +65,8 @@ def compare_states(comm: Comm, digest: bytes, step: int) -> None:
 
 def _different(comm: Comm, facts: Mapping[str, Any]) -> tuple[int, str, str, str] | None:
     """Return (rank, fact, its value there, process 0's) of the first difference."""
-    told = comm.gather(np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8))
-    everyones = [dict(_leaves(json.loads(text.tobytes()))) for text in told]
+    texts = comm.gather(np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8))
+    everyones = [dict(_leaves(json.loads(text.tobytes()))) for text in texts]
     for rank, other in enumerate(everyones):
         for name in {**everyones[0], **other}:
             ours, theirs = everyones[0].get(name), other.get(name)

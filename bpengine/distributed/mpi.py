@@ -64,10 +64,10 @@ class MpiComm:
 
     def any(self, mine: bool) -> bool:
         """Return whether it is so on any process."""
-        box, found = np.array([mine], np.int32), np.zeros(1, np.int32)
+        box, anywhere = np.array([mine], np.int32), np.zeros(1, np.int32)
         with self._watched():
-            self._comm.Allreduce(box, found, self._mpi.MAX)
-        return bool(found[0])
+            self._comm.Allreduce(box, anywhere, self._mpi.MAX)
+        return bool(anywhere[0])
 
     def gather(self, values: HostArray) -> list[HostArray]:
         """Return the arrays of all processes."""
@@ -90,7 +90,7 @@ class MpiComm:
     def first(self, text: str | None) -> str | None:
         """Return the text of the first process that has one."""
         texts = self.gather(np.frombuffer((text or "").encode(), np.uint8))
-        return next((found for t in texts if (found := t.tobytes().decode())), None)
+        return next((said for t in texts if (said := t.tobytes().decode())), None)
 
     def all_failed(self, wait: float) -> bool:
         """Return whether all processes call this within `wait` seconds, or as many as passed since they were together."""

@@ -40,6 +40,9 @@ def run(name: str, backend: str | Backend = "numpy") -> Result:
     """Recompute one example in float64 and hold it against what is known of it.
 
     Raises ConfigError for a name that does not exist, BackendUnavailable where the backend cannot run.
+
+    >>> bp.examples.run("colah_computational_graph").failures
+    ()
     """
     entry = known(name)
     desk = Desk(backend)

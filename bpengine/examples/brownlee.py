@@ -35,8 +35,8 @@ def _network(inputs: int, *weights: Any) -> bp.Network:
 def _deltas(desk: Desk, weight: Any, hidden: Any) -> dict[str, Any]:
     """Feed the outputs as the tutorial gives them: sigmoid(bias), not the forward pass of these weights."""
     ops, h, w = desk.ops, desk.array(hidden), desk.array(np.transpose(weight))
-    given, bent = ops.sigmoid_fwd(w[-1:, :])
-    loss, error = ops.half_sum_squares_fwd(given, desk.array([[0.0, 1.0]]))
+    y, bent = ops.sigmoid_fwd(w[-1:, :])
+    loss, error = ops.half_sum_squares_fwd(y, desk.array([[0.0, 1.0]]))
     output = ops.sigmoid_bwd(bent, ops.half_sum_squares_bwd(error, ops.xp.ones_like(loss)))
     below, _ = ops.dense_bias_column_bwd(ops.dense_bias_column_fwd(h, w)[1], output)
     return {

@@ -41,7 +41,11 @@ class Known:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all examples, in the order of the table."""
+    """Return the names of all examples, in the order of the table.
+
+    >>> "mazur_222" in bp.examples.names()
+    True
+    """
     return tuple(_table())
 
 

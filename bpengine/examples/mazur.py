@@ -50,9 +50,9 @@ class SharedBias(bp.Layer):
 
 
 def _network(shared: bool = False) -> bp.Network:
-    given = known("mazur_222").network
+    weights = known("mazur_222").network
     layers: list[bp.Layer] = []
-    for w, b in ((given["W1"], given["b1"]), (given["W2"], given["b2"])):
+    for w, b in ((weights["W1"], weights["b1"]), (weights["W2"], weights["b2"])):
         if shared:
             layers += [SharedBias(np.transpose(w), b[0]), bp.Activation("sigmoid")]
         else:

@@ -21,19 +21,19 @@ LOSS = bp.Loss("binary_cross_entropy", "batch_mean")
 
 def ng_check_nn_gradients(desk: Desk) -> dict[str, Any]:
     """Compute cost and gradients at three penalties, by hand-written backward, by differences and as printed."""
-    name, found = "ng_check_nn_gradients", dict[str, Any]()
+    name, results = "ng_check_nn_gradients", dict[str, Any]()
     x, y = _data(name)
     for strength in (0, 1, 3):
         model = desk.model(_network(name, strength))
         seen, numeric = look(model, x, y), slopes(model, x, y, STEP)
         printed = _as_printed(desk, name, strength)
-        found[f"J_lambda_{strength}"] = seen.loss
-        found[f"grad_lambda_{strength}_unrolled_F_order"] = _unrolled(seen.gradients)
-        found[f"relative_difference_lambda_{strength}_eps_1e-4"] = relative(numeric, seen.gradients)
-        found[f"relative_difference_formulas_as_printed_lambda_{strength}"] = relative(numeric, printed)
-    found["first_six_grad_lambda_0"] = found["grad_lambda_0_unrolled_F_order"][:6]
-    found["grad_6_to_15_lambda_3"] = found["grad_lambda_3_unrolled_F_order"][5:15]
-    return found
+        results[f"J_lambda_{strength}"] = seen.loss
+        results[f"grad_lambda_{strength}_unrolled_F_order"] = _unrolled(seen.gradients)
+        results[f"relative_difference_lambda_{strength}_eps_1e-4"] = relative(numeric, seen.gradients)
+        results[f"relative_difference_formulas_as_printed_lambda_{strength}"] = relative(numeric, printed)
+    results["first_six_grad_lambda_0"] = results["grad_lambda_0_unrolled_F_order"][:6]
+    results["grad_6_to_15_lambda_3"] = results["grad_lambda_3_unrolled_F_order"][5:15]
+    return results
 
 
 def ng_tutorial_case_2_2_4(desk: Desk) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class Row:
     is known to be another one, as `note` explains.
     reproduced: "yes" when ours agrees with the reference and with the published number, each within its tolerance;
     "explained" when it is known why it does not; else "no".
+
+    >>> row = bp.examples.run("colah_computational_graph").rows[0]
+    >>> row.quantity != ""
+    True
     """
 
     quantity: str
@@ -36,7 +40,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """One worked example on one backend: its rows, its errata, and the reason when it cannot be reproduced as a whole."""
+    """One worked example on one backend: its rows, its errata, and the reason when it cannot be reproduced as a whole.
+
+    >>> result = bp.examples.run("colah_computational_graph")
+    >>> len(result.rows)
+    3
+    """
 
     name: str
     backend: str

@@ -69,7 +69,7 @@ def fit(model: bp.Model, x: Any, y: Any, **settings: Any) -> bp.History:
 def slopes(model: bp.Model, x: Any, y: Any, step: float) -> HostArrays:
     """Return the slope of the loss in every parameter, by central differences of forward passes."""
     start = model.parameters
-    found = {name: np.zeros_like(value) for name, value in start.items()}
+    gradients = {name: np.zeros_like(value) for name, value in start.items()}
     for name, value in start.items():
         for place in np.ndindex(value.shape):
             ends = []
@@ -78,9 +78,9 @@ def slopes(model: bp.Model, x: Any, y: Any, step: float) -> HostArrays:
                 moved[place] += move
                 model.parameters = {name: moved}
                 ends.append(model.evaluate(x, y)["loss"])
-            found[name][place] = (ends[0] - ends[1]) / (2 * step)
+            gradients[name][place] = (ends[0] - ends[1]) / (2 * step)
         model.parameters = {name: value}
-    return found
+    return gradients
 
 
 def relative(a: HostArrays, b: HostArrays) -> float:

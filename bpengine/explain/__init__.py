@@ -1,6 +1,6 @@
-"""See it: every gradient of a training step taken apart, term by term, with the engine's own numbers.
+"""Explain a training step: every gradient as a sum of terms, with the engine's own numbers.
 
-The room is a function, too: `bpengine.explain(model, x, y, layer=0, unit=3)`.
+The package can be called as a function: `bpengine.explain(model, x, y, layer=0, unit=3)`.
 """
 
 from __future__ import annotations
@@ -65,16 +65,16 @@ Cause = NonFiniteValue  # its earlier name
 
 
 def __getattr__(name: str) -> ModuleType:
-    """Return the rooms for pictures and pages, loaded on first use."""
+    """Return the packages for figures and pages, which are imported on first use."""
     if name in ("figures", "page"):
         return import_module(f"bpengine.explain.{name}")
     raise AttributeError(f"module 'bpengine.explain' has no attribute {name!r}")
 
 
 class _Room(ModuleType):
-    """A module that can be called.
+    """A module that can be called as a function.
 
-    Importing any part of the room puts the module in the package's attribute `explain`, where the function is looked for;
+    Importing any part of the package sets `bpengine.explain` to this module, which is also the name of the function;
     so both are one object, and `bpengine.explain` means the same whatever was imported before.
     """
 

@@ -1,4 +1,4 @@
-"""What each output decides: a step function's yes or no, the largest of several outputs, or a residual."""
+"""The decision of each output: a step function's yes or no, the largest of several outputs, or a residual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forward in words: each unit's sum with its numbers, its output, and what a step function makes of the network's outputs."""
+"""The forward pass as text: each unit's sum with its numbers, its output, and the decisions from the network's outputs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,12 @@ class UnitForward:
 
 @dataclass(frozen=True)
 class ForwardPass(ExplainResult):
-    """A forward pass unit by unit, and what each output decides."""
+    """A forward pass unit by unit, and what each output decides.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> [unit.row for unit in bp.explain.forward(model, [[2.0], [1.0]], [[5.0], [3.0]]).units]
+    [0, 1]
+    """
 
     layers: tuple[tuple[str, str], ...]
     units: tuple[UnitForward, ...]
@@ -82,6 +87,10 @@ def forward(
 
     An output that is a probability, alone or of several yes-or-no outputs, goes through a step function at `threshold`;
     of several classes the largest output wins; values are compared with the target by their residual.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> len(bp.explain.forward(model, [[2.0]], [[5.0]]).units)
+    1
     """
     return forward_of(model.trace(x, y), sample=sample, threshold=threshold)
 
@@ -110,19 +119,19 @@ def _kind(layer: LayerTrace) -> str:
     return f"{name}, {layer.activation}" if layer.activation and name != "Activation" else layer.activation or name
 
 
-def _lines(told: ForwardPass, translate: Translate, largest: int) -> Iterator[str]:
-    if told.first_bad:
-        yield translate("bad", cause=told.first_bad.translated(translate))
-    kinds = dict(told.layers)
-    for row in dict.fromkeys(unit.row for unit in told.units):
+def _lines(result: ForwardPass, translate: Translate, largest: int) -> Iterator[str]:
+    if result.first_bad:
+        yield translate("bad", cause=result.first_bad.translated(translate))
+    kinds = dict(result.layers)
+    for row in dict.fromkeys(unit.row for unit in result.units):
         yield translate("row", row=row)
         last = None
-        for unit in (u for u in told.units if u.row == row):
+        for unit in (u for u in result.units if u.row == row):
             if unit.place != last:
                 yield f"  {translate('layer', place=unit.place, kind=kinds[unit.place])}"
             last = unit.place
             yield f"    {translate('next_unit', unit=unit.unit, place=unit.place)}: {_sum(unit, translate, largest)}"
-        yield from (f"  {_judgement(v, told.threshold, translate)}" for v in told.decisions if v.row == row)
+        yield from (f"  {_judgement(v, result.threshold, translate)}" for v in result.decisions if v.row == row)
 
 
 def _sum(unit: UnitForward, translate: Translate, largest: int) -> str:

@@ -1,4 +1,4 @@
-"""Finding layers, units, rows and parameters by what a person calls them; what does not exist is refused with the range."""
+"""Find layers, units, rows and parameters by name or number; an error states the valid range."""
 
 from __future__ import annotations
 

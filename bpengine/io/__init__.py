@@ -1,4 +1,4 @@
-"""Model files: what a model is made of, on disk."""
+"""Model files: save and load a network, its parameters and its settings."""
 
 from bpengine.io.descriptions import build, describe, difference
 from bpengine.io.modelfile import Contents, ModelFile, opened, write

@@ -1,7 +1,7 @@
 """The container of a model file, safetensors: a header that says where each array lies, then the arrays, end to end.
 
-The header is read and judged by itself: kinds of numbers, shapes, places and sizes, against the bytes that are there.
-Arrays are read afterwards, into memory that the file has been found to fill.
+The header is read and validated first: dtypes, shapes, offsets and sizes against the size of the file.
+Arrays are read afterwards, once the file is known to hold all of their bytes.
 Source: https://github.com/huggingface/safetensors#format
 """
 
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Container:
-    """A file that is open, its texts by name, and its arrays by name, judged and not yet read."""
+    """An open file, its texts by name, and its arrays by name, validated but not yet read."""
 
     file: FileIO
     start: int
@@ -99,24 +99,26 @@ def opened(path: str | os.PathLike[str], format: str, dtypes: Mapping[str, str] 
             start, header, size = _header(file)
             texts = header.pop("__metadata__", {})
             if isinstance(texts, dict) and texts.get("format") == format:
-                found = Container(file, start, texts, entries(header, size - start, dtypes))
+                container = Container(file, start, texts, entries(header, size - start, dtypes))
             else:
-                given = texts.get("format") if isinstance(texts, dict) else texts
-                raise ModelFileError(f"{str(path)!r} is not a file of the format {format!r}, got {repr(given)[:60]}.")
+                format_here = texts.get("format") if isinstance(texts, dict) else texts
+                raise ModelFileError(
+                    f"{str(path)!r} is not a file of the format {format!r}, got {repr(format_here)[:60]}."
+                )
         except ModelFileError:
             raise
         except (ValueError, OSError) as error:
             raise damaged(path, error) from None
-        yield found
+        yield container
 
 
 def damaged(path: str | os.PathLike[str], error: Exception) -> ModelFileError:
-    """Return the error that says what is wrong with a file's bytes."""
+    """Return the error for damaged bytes."""
     return ModelFileError(f"the model file {str(path)!r} is corrupt or truncated: {error}. Save the model again.")
 
 
 def _open(path: str | os.PathLike[str]) -> FileIO:
-    """Open a regular file; another kind is refused before it is opened, for opening a pipe waits for its other end."""
+    """Open a regular file; refuse any other kind before opening it, since opening a pipe waits for its other end."""
     shown, mode = repr(str(path)), 0
     try:
         if "\0" not in str(path):
@@ -152,7 +154,7 @@ def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:
 
 
 def judged_header(content: bytes) -> dict[str, Any]:
-    """Return the header that some bytes are; raise ValueError for bytes that are none."""
+    """Parse a header; raise ValueError for bytes that are no header."""
     try:
         header = parse(content.decode(), VALUES)
     except UnicodeDecodeError:
@@ -166,16 +168,16 @@ def judged_header(content: bytes) -> dict[str, Any]:
 
 def entries(header: Mapping[str, Any], size: int, dtypes: Mapping[str, str] = DTYPES) -> dict[str, Entry]:
     """Return the arrays that a header names; raise ValueError unless they fill `size` bytes end to end."""
-    found = {name: _entry(name, value, dtypes) for name, value in header.items()}
+    entries_by_name = {name: _entry(name, value, dtypes) for name, value in header.items()}
     at = 0
-    for name, entry in sorted(found.items(), key=lambda pair: (pair[1].begin, pair[1].end)):
+    for name, entry in sorted(entries_by_name.items(), key=lambda pair: (pair[1].begin, pair[1].end)):
         if entry.begin != at:
             what = "overlaps another" if entry.begin < at else "leaves bytes unused before it"
             raise ValueError(f"the array {name[:60]!r} {what}")
         at = entry.end
     if at != size:
         raise ValueError(f"its arrays take {at:,} bytes, there are {size:,}")
-    return found
+    return entries_by_name
 
 
 def _entry(name: str, value: Any, dtypes: Mapping[str, str]) -> Entry:

@@ -100,9 +100,9 @@ def _placed(layer: Layer, place: str, met: dict[int, str]) -> Any:
 
 
 def build(description: Any, own: Own = NOTHING, values: int | None = None) -> Any:
-    """Return what `describe` described; `own` gives what is not the engine's.
+    """Build what `describe` described; `own` holds custom code by name.
 
-    values: how many numbers there are for its parameters, where the description is a stranger's.
+    values: how many numbers the file holds for its parameters, where the file is of unknown origin.
     Raises ModelFileError for what is not known, for more layers than are read, and for sizes that the numbers cannot fill;
     ConfigError for settings that its class refuses.
     """
@@ -128,7 +128,7 @@ class _Builder:
             name: self._setting(kind, name, value, place) for name, value in description.items() if name != "type"
         }
         special: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "Shared": lambda given: self._at(given.get("place")),
+            "Shared": lambda settings: self._at(settings.get("place")),
             TUPLE: self._tuple,
             "CustomLoss": self.own.loss,
             "CustomActivation": self.own.activation,
@@ -150,9 +150,9 @@ class _Builder:
                 f"a model file describes at most {MOST_PARTS:,} parts, got {str(parts)[:30]} in {kind}."
             )
         try:
-            made = known[kind](**settings)
-            self.counted[id(made)] = made, parts
-            return made
+            built = known[kind](**settings)
+            self.counted[id(built)] = built, parts
+            return built
         except TypeError as error:
             raise ModelFileError(f"the file describes {kind} with settings it does not have: {error}.") from None
 
@@ -182,7 +182,7 @@ class _Builder:
         return layers
 
     def _check_sizes(self, settings: dict[str, Any]) -> None:
-        """Refuse a layer of one's own that would be asked to make arrays of sizes that no array of the file has."""
+        """Refuse a custom layer whose arrays would have sizes that no array of the file has."""
         layers, inputs = settings.get("layers"), settings.get("inputs")
         if self.values is None or not isinstance(layers, list) or not isinstance(inputs, int):
             return
@@ -220,21 +220,21 @@ def check_places(layers: Any) -> None:
         )
 
 
-def difference(wanted: Any, found: Any, where: str = "network") -> str | None:
+def difference(wanted: Any, stored: Any, where: str = "network") -> str | None:
     """Name the first place where two descriptions differ ("network.layers[1].units: 10 here, 12 in the file"), or None.
 
     Initialisers are left out: they do not matter once there are parameters.
     """
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for name in [*wanted, *(n for n in found if n not in wanted)]:
-            if not name.endswith("_init") and (d := difference(wanted.get(name), found.get(name), f"{where}.{name}")):
+    if isinstance(wanted, dict) and isinstance(stored, dict):
+        for name in [*wanted, *(n for n in stored if n not in wanted)]:
+            if not name.endswith("_init") and (d := difference(wanted.get(name), stored.get(name), f"{where}.{name}")):
                 return d
         return None
-    if isinstance(wanted, list) and isinstance(found, list):
-        if len(wanted) != len(found):
-            return f"{where}: {len(wanted)} entries here, {len(found)} in the file"
+    if isinstance(wanted, list) and isinstance(stored, list):
+        if len(wanted) != len(stored):
+            return f"{where}: {len(wanted)} entries here, {len(stored)} in the file"
         return next(
-            (d for i, pair in enumerate(zip(wanted, found, strict=True)) if (d := difference(*pair, f"{where}[{i}]"))),
+            (d for i, pair in enumerate(zip(wanted, stored, strict=True)) if (d := difference(*pair, f"{where}[{i}]"))),
             None,
         )
-    return None if wanted == found else f"{where}: {wanted!r} here, {found!r} in the file"
+    return None if wanted == stored else f"{where}: {wanted!r} here, {stored!r} in the file"

@@ -1,8 +1,8 @@
-"""Model files: safetensors with a JSON header. Written whole or not at all; loading reads arrays and text, no code.
+"""Model files: safetensors with a JSON header. Writing is atomic; loading reads arrays and text, and runs no code.
 
-A file is judged whole before anything is built from it: header, settings, description, then the shapes that the described
-network has against those of the file's arrays. Only then are the arrays read, and their numbers looked at. What `write`
-writes has passed the same judgement.
+A file is validated before anything is built from it: header, settings, description, then the shapes that the described
+network has against those of the file's arrays. Only then are the arrays read and their numbers checked. What `write`
+writes has passed the same validation.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _require_readable(header: bytes, texts: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file that is open: its description and settings, judged; its arrays, not yet read."""
+    """An open model file: its description and settings are validated, its arrays not yet read."""
 
     path: str
     network: dict[str, Any]
@@ -118,8 +118,8 @@ class ModelFile:
         """
         entries, every = self.inside.entries, (("params/", wanted.params), ("running/", wanted.running))
         for start, shapes in every:
-            found = {n.removeprefix(start): entry.shape for n, entry in entries.items() if n.startswith(start)}
-            check_shapes(self.path, KINDS[start], shapes, found)
+            stored = {n.removeprefix(start): entry.shape for n, entry in entries.items() if n.startswith(start)}
+            check_shapes(self.path, KINDS[start], shapes, stored)
         params, running = ({n: self._array(start + n, layers) for n in shapes} for start, shapes in every)
         return params, running
 
@@ -139,7 +139,7 @@ KINDS = {"params/": "parameter", "running/": "running statistic"}
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
-    """Open a model file and judge all but its arrays' numbers.
+    """Open a model file and validate everything except its arrays' numbers.
 
     Raises ModelFileError when it is missing, truncated, corrupt, or no model file of this format.
     """
@@ -176,10 +176,10 @@ def _check_entries(entries: Mapping[str, container.Entry], dtype: str) -> None:
             raise ValueError(f"the array {_short(name)} is of the dtype {entry.dtype}, the model's is {dtype}")
 
 
-def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, found: ArrayShapes) -> None:
+def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, stored: ArrayShapes) -> None:
     """Raise ModelFileError when a file's arrays are not those that the network has, by name and shape."""
-    for name in [*wanted, *(n for n in found if n not in wanted)]:
-        here, there = wanted.get(name), found.get(name)
+    for name in [*wanted, *(n for n in stored if n not in wanted)]:
+        here, there = wanted.get(name), stored.get(name)
         if here != there:
             raise ModelFileError(
                 f"the model file {str(path)!r} does not fit the network: {kind} {_short(name)} has the shape {here} in the "

@@ -1,4 +1,4 @@
-"""What a model file names and does not hold: code of one's own, which whoever loads the file gives again."""
+"""Custom code: a model file holds its name only, and the caller passes it again when loading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Made = TypeVar("Made", CustomLoss, CustomActivation)
 
 @dataclass(frozen=True)
 class Own:
-    """Code of one's own by name: classes of layers; losses and activations, made already or as pairs (forward, backward)."""
+    """Custom code by name: classes of layers; losses and activations, as objects or as pairs (forward, backward)."""
 
     layers: Mapping[str, type[Any]] = field(default_factory=dict)
     losses: Mapping[str, Any] = field(default_factory=dict)
@@ -36,31 +36,31 @@ def own_code(layers: Any, losses: Any, activations: Any) -> Own:
 
     Raises ConfigError for what is no mapping from names, and for a layer that is no class of layers.
     """
-    given = {"layers": layers, "losses": losses, "activations": activations}
-    for where, value in given.items():
+    code = {"layers": layers, "losses": losses, "activations": activations}
+    for where, value in code.items():
         if value is not None and not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
             raise ConfigError(f"load requires {where} as a dict by name: {where}={{'Name': ...}}, got {value!r}.")
     for name, kind in (layers or {}).items():
         if not (isinstance(kind, type) and issubclass(kind, Layer)):
             raise ConfigError(f"load requires layers={{{name!r}: ...}} to be a class of layers, got {kind!r}.")
-    return Own(**{where: value or {} for where, value in given.items()})
+    return Own(**{where: value or {} for where, value in code.items()})
 
 
-def _found(kind: str, where: str, make: type[Made], given: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:
+def _found(kind: str, where: str, make: type[Made], known: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:
     name = str(settings.get("name"))
-    if name not in given:
+    if name not in known:
         raise ModelFileError(f"the file uses the {kind} {name!r}, which is one's own. Pass {where}={{{name!r}: ...}}.")
-    found = given[name]
-    if is_pair(found):
-        return make(*found, **settings)
-    if isinstance(found, make):
+    code = known[name]
+    if is_pair(code):
+        return make(*code, **settings)
+    if isinstance(code, make):
         for setting, value in settings.items():
-            if (got := getattr(found, setting)) != value:
+            if (got := getattr(code, setting)) != value:
                 raise ModelFileError(
                     f"the file's {kind} {name!r} has the {setting} {value!r}, got one with {got!r}. "
                     f"Give the {kind} that was saved."
                 )
-        return found
+        return code
     raise ModelFileError(
-        f"{where}={{{name!r}: ...}} requires a {make.__name__} or a pair (forward, backward), got {found!r}."
+        f"{where}={{{name!r}: ...}} requires a {make.__name__} or a pair (forward, backward), got {code!r}."
     )

@@ -1,4 +1,4 @@
-"""Settings: what a class of one's own is made from, as far as a model file can hold it and give it back."""
+"""Settings: the constructor arguments of a custom class, as far as a model file can hold them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON of unknown origin: read only after its size, depth and numbers were found to be ones that can be held."""
+"""JSON of unknown origin: parsed only after its size, depth and numbers have been checked."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def parse(text: str, values: int, depth: int = DEPTH) -> Any:
     JSON, has more values, is nested deeper, has whole numbers of more than 100 digits, a name twice in one object, or text
     that is no Unicode.
     """
-    if (found := sum(map(text.count, ",:[{"))) > values:
-        raise ValueError(f"it has about {found:,} values, at most {values:,} are read")
+    if (estimate := sum(map(text.count, ",:[{"))) > values:
+        raise ValueError(f"it has about {estimate:,} values, at most {values:,} are read")
     _check_depth(text, depth)
     long = _long_whole if _LONG.search(text) else None
     try:
@@ -60,8 +60,8 @@ def _long_whole(digits: str) -> int:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         counted = Counter(name for name, _ in pairs)
         raise ValueError(f"it has {counted.most_common(1)[0][0][:60]!r} twice")
-    return found
+    return values

@@ -16,18 +16,18 @@ from bpengine.kernels._trees import leaves, rebuilt
 NOT_TRACED = ("JAXTypeError", "JAXIndexError")  # what JAX raises where a value is asked for that is not there yet
 
 
-def lent(xp: Namespace, given: tuple[Any, ...]) -> tuple[AbstractContextManager[None], tuple[Any, ...]]:
+def lent(xp: Namespace, arguments: tuple[Any, ...]) -> tuple[AbstractContextManager[None], tuple[Any, ...]]:
     """Return a scope in which NumPy arrays are read-only, and what to give: copies of arrays that cannot be made so.
 
     JAX's arrays never change. The object stays the same where it can: whoever observes the calls knows arrays by it.
     """
-    found = list(leaves(given))
-    if any(_can_be_locked(a) for a in found):
-        return _read_only([a for a in found if _can_be_locked(a) and a.flags.writeable]), given
-    if any(_can_change(a) for a in found):
-        copies = (xp.asarray(a, copy=True) if _can_change(a) else a for a in found)
-        return nullcontext(), rebuilt(given, copies)
-    return nullcontext(), given
+    arrays = list(leaves(arguments))
+    if any(_can_be_locked(a) for a in arrays):
+        return _read_only([a for a in arrays if _can_be_locked(a) and a.flags.writeable]), arguments
+    if any(_can_change(a) for a in arrays):
+        copies = (xp.asarray(a, copy=True) if _can_change(a) else a for a in arrays)
+        return nullcontext(), rebuilt(arguments, copies)
+    return nullcontext(), arguments
 
 
 def in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
@@ -79,14 +79,14 @@ class NamedErrors:
                 )
 
 
-def _can_be_locked(array: Any) -> bool:
+def _can_be_locked(array: object) -> bool:
     """Tell whether an array can be made read-only, as NumPy's can."""
     return hasattr(
         type(array), "setflags"
     )  # asked of its class: one that is being recorded refuses every such attribute
 
 
-def _can_change(array: Any) -> bool:
+def _can_change(array: object) -> bool:
     """Tell whether `array *= 2` would write into it: JAX's arrays and arrays that are being recorded have no memory."""
     return hasattr(type(array), "__imul__") and hasattr(type(array), "__dlpack__")
 

@@ -28,11 +28,11 @@ def class_targets(xp: Namespace, names: Names) -> Names:
 
 def _row_factor(xp: Namespace, names: Names, *, outputs: int) -> Array:
     y, weights, reduction = names["y"], names.get("weights"), names["reduction"]
-    given = xp.ones(len(y), dtype=names["real"]) if weights is None else weights
+    row_weights = xp.ones(len(y), dtype=names["real"]) if weights is None else weights
     if reduction == "sum":
-        return given
-    total = xp.sum(given) * (outputs if reduction == "mean" else 1)
-    return given / (total if total != 0 else 1)  # without a row left: 0, not 0 / 0
+        return row_weights
+    total = xp.sum(row_weights) * (outputs if reduction == "mean" else 1)
+    return row_weights / (total if total != 0 else 1)  # without a row left: 0, not 0 / 0
 
 
 def penalty_row_factor(xp: Namespace, names: Names) -> Names:

@@ -20,7 +20,7 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 ENDINGS = ("_forward", "_fwd")  # of a function's name, left out of its kernel's
 
 
-def is_pair(spec: Any) -> bool:
+def is_pair(spec: object) -> bool:
     """Tell whether something is a pair of functions (forward, backward)."""
     return (
         isinstance(spec, (tuple, list))
@@ -40,16 +40,16 @@ def takes(function: Function, who: str) -> int:
     return sum(p.kind in POSITIONAL for p in parameters)
 
 
-def check_name(name: Any, forward: Function, kind: str, taken: Mapping[str, Any]) -> str:
+def check_name(name: str | None, forward: Function, kind: str, taken: Mapping[str, Any]) -> str:
     """Return a name, by default that of the forward without its ending; raise ConfigError for one that cannot be kept."""
-    given = getattr(forward, "__name__", "") if name is None else name
+    chosen = getattr(forward, "__name__", "") if name is None else name
     for ending in ENDINGS if name is None else ():
-        given = given.removesuffix(ending)
-    if not isinstance(given, str) or not given.isidentifier():
-        raise ConfigError(f"{kind} of one's own requires a name such as 'my_{kind}', got {given!r}. Pass name=...")
-    if given in taken:
-        raise ConfigError(f"{kind} of one's own requires a name of its own, got {given!r}, which is the engine's.")
-    return given
+        chosen = chosen.removesuffix(ending)
+    if not isinstance(chosen, str) or not chosen.isidentifier():
+        raise ConfigError(f"{kind} of one's own requires a name such as 'my_{kind}', got {chosen!r}. Pass name=...")
+    if chosen in taken:
+        raise ConfigError(f"{kind} of one's own requires a name of its own, got {chosen!r}, which is the engine's.")
+    return chosen
 
 
 def article(kind: str) -> str:
@@ -57,7 +57,7 @@ def article(kind: str) -> str:
     return "an" if kind[0] in "aeiou" else "a"
 
 
-def check_pair(forward: Any, backward: Any, kind: str, wanted: tuple[int, ...], form: str) -> None:
+def check_pair(forward: object, backward: object, kind: str, wanted: tuple[int, ...], form: str) -> None:
     """Raise ConfigError for something that is no function, or one with another number of arguments."""
     for function, what, counts, how in (
         (forward, "forward", wanted, form),
@@ -90,16 +90,16 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
         if weights is not None:  # where all are 0 no row is left: the loss and its gradient are 0, not 0 / 0
             empty = mask(xp, xp.sum(weights) == 0, weights)
             weights, left = weights + empty, 1.0 - empty
-        scope, given = lent(xp, (y, target, weights) if weighted else (y, target))
+        scope, arguments = lent(xp, (y, target, weights) if weighted else (y, target))
         with NamedErrors(who, "forward"), scope:
-            result = forward(xp, *given)
+            result = forward(xp, *arguments)
         loss, residual = _two(result, who)
         loss = _like(
             xp, loss, (), y, who=who, where="forward", what="a loss", hint="Sum or average over all axes: xp.sum(...)."
         )
         return loss if left is None else left * loss, OwnLossResidual(residual, y, left)
 
-    def back(xp: Namespace, residual: Any, dloss: Array) -> Array:
+    def back(xp: Namespace, residual: OwnLossResidual, dloss: Array) -> Array:
         own, y, left = residual
         scope, (own, dloss) = lent(xp, (own, dloss))
         with NamedErrors(who, "backward"), scope:
@@ -157,7 +157,7 @@ def own_activation(name: str, forward: Function, backward: Function) -> Kernel:
             xp, y, x.shape, x, who=who, where="forward", what="y", hint="An activation keeps the shape of its input."
         ), residual
 
-    def bwd(xp: Namespace, residual: Any, dy: Array) -> Array:
+    def bwd(xp: Namespace, residual: object, dy: Array) -> Array:
         scope, (residual, dy) = lent(xp, (residual, dy))
         with NamedErrors(who, "backward"), scope:
             dx = backward(xp, residual, dy)
@@ -167,7 +167,7 @@ def own_activation(name: str, forward: Function, backward: Function) -> Kernel:
     return elementwise(name, fwd, bwd, flops=(0, 0), formula={}, source="one's own")
 
 
-def _two(result: Any, who: str) -> tuple[Array, Any]:
+def _two(result: object, who: str) -> tuple[Array, Any]:
     if not isinstance(result, tuple) or len(result) != 2:
         got = f"a tuple of {len(result)}" if isinstance(result, tuple) else type(result).__name__
         raise ShapeError(f"{who} requires its forward to return two results, (output, residual), got {got}.")
@@ -175,22 +175,22 @@ def _two(result: Any, who: str) -> tuple[Array, Any]:
 
 
 def _like(
-    xp: Namespace, value: Any, shape: tuple[int, ...], array: Array, *, who: str, where: str, what: str, hint: str
+    xp: Namespace, value: object, shape: tuple[int, ...], array: Array, *, who: str, where: str, what: str, hint: str
 ) -> Array:
     """Return a result in the dtype of an array; raise ShapeError for one of another shape than it must have."""
     got = getattr(value, "shape", None)
     if got is None or tuple(got) != tuple(shape):
-        found = type(value).__name__ if got is None else f"shape {tuple(got)}"
-        raise ShapeError(f"{who} requires its {where} to return {what} of shape {tuple(shape)}, got {found}. {hint}")
+        kind = type(value).__name__ if got is None else f"shape {tuple(got)}"
+        raise ShapeError(f"{who} requires its {where} to return {what} of shape {tuple(shape)}, got {kind}. {hint}")
     return in_dtype(xp, who, f"its {where} to return {what}", value, array)
 
 
 def _domain(link: str | None, target: Target, weighted: bool) -> dict[str, Domain]:
     """Return where the arguments of a loss are sampled, for a check without data."""
-    found: dict[str, Domain] = {"weights": "positive"} if weighted else {}
+    domain: dict[str, Domain] = {"weights": "positive"} if weighted else {}
     if target == "values":
-        return found
-    found["target"] = "class" if target == "classes" else "binary"
+        return domain
+    domain["target"] = "class" if target == "classes" else "binary"
     if link is None:
-        found["y"] = "distribution" if target == "classes" else "probability"
-    return found
+        domain["y"] = "distribution" if target == "classes" else "probability"
+    return domain

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+Tree: TypeAlias = Any  # arrays in tuples, lists, dicts and dataclasses, one inside another
 
 
-def leaves(tree: Any) -> Iterator[Any]:
+def leaves(tree: object) -> Iterator[Any]:
     """Yield what hangs in a tree of tuples, lists, dicts and dataclasses, in a fixed order."""
     if isinstance(tree, Mapping):
         for part in tree.values():
@@ -23,7 +25,7 @@ def leaves(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def rebuilt(tree: Any, values: Iterator[Any]) -> Any:
+def rebuilt(tree: Tree, values: Iterator[Any]) -> Tree:
     """Return a tree of the same form with the next of `values` for each leaf."""
     if isinstance(tree, Mapping):
         return {name: rebuilt(part, values) for name, part in tree.items()}

@@ -70,8 +70,8 @@ def _local_derivatives(xp: Namespace, res: BatchNormResidual, y: Array) -> list[
 def _formula_names(xp: Namespace, names: Names) -> Names:
     """Return each row's share in the statistics, and these; where all weights are 0, all rows have the same."""
     x, weights = names["x"], names.get("weights")
-    given = xp.ones(len(x), dtype=names["real"]) if weights is None or not xp.any(weights != 0) else weights
-    share = (given / xp.sum(given))[:, None]
+    row_weights = xp.ones(len(x), dtype=names["real"]) if weights is None or not xp.any(weights != 0) else weights
+    share = (row_weights / xp.sum(row_weights))[:, None]
     mean = xp.sum(share * x, axis=0)
     return {"share": share, **normalized(xp, names, mean, xp.sum(share * (x - mean) ** 2, axis=0))}
 

@@ -20,6 +20,9 @@ class Activation(Layer):
     """Apply an activation: `Activation("relu")`, `Activation("leaky_relu", alpha=0.2)`.
 
     Raises ConfigError for an unknown name or option, or an option out of its range.
+
+    >>> bp.Dense(4, bp.Activation("leaky_relu", alpha=0.1)).activation.name
+    'leaky_relu'
     """
 
     name: str
@@ -90,7 +93,7 @@ class CustomActivation(Activation):
 
 
 def make_activation(spec: Any) -> Layer:
-    """Return what bends a layer's sums: an Activation by name, one of a pair of functions, or a layer made already."""
+    """Return the activation of a layer: an Activation by name, one from a pair of functions, or a layer as it is."""
     if isinstance(spec, Layer):
         return spec
     if is_pair(spec):

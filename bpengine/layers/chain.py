@@ -43,10 +43,10 @@ class Extent(NamedTuple):
     places: int
 
 
-def check_layers(given: Any, who: str) -> tuple[Layer, ...]:
+def check_layers(value: Any, who: str) -> tuple[Layer, ...]:
     """Return the layers as a tuple; raise ConfigError for an empty list or for something that is no layer."""
-    several = isinstance(given, Iterable) and not isinstance(given, (str, type))
-    layers: tuple[Any, ...] = tuple(given) if several else (given,)
+    several = isinstance(value, Iterable) and not isinstance(value, (str, type))
+    layers: tuple[Any, ...] = tuple(value) if several else (value,)
     if not layers:
         raise ConfigError(f"{who} requires at least one layer, got none. For example: layers=[bp.Dense(10)].")
     for layer in layers:
@@ -60,9 +60,9 @@ def check_layers(given: Any, who: str) -> tuple[Layer, ...]:
 
 
 def extent(layer: Layer) -> Extent:
-    """Return how far a layer goes in: 0 deep and one place, but for one that holds layers."""
-    found: Extent = getattr(layer, "_extent", Extent(0, 1))
-    return found
+    """Return the depth and the number of places of a layer: 0 and 1, except for a layer that holds layers."""
+    stated: Extent = getattr(layer, "_extent", Extent(0, 1))
+    return stated
 
 
 def extent_of(layers: Sequence[Layer], who: str) -> Extent:
@@ -114,12 +114,12 @@ def _init(layer: Layer, place: str, rng: np.random.Generator, size: int, met: se
 def init_running_chain(layers: Sequence[Layer], inputs: int) -> HostArrays:
     """Return initial running statistics by full name."""
     running: HostArrays = {}
-    made: dict[tuple[int, int], HostArrays] = {}  # of layers that stand here more than once
+    statistics: dict[tuple[int, int], HostArrays] = {}  # of layers that stand here more than once
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
         key = id(layer), size
-        again = {n: np.array(a) for n, a in made[key].items()} if key in made else None
-        made[key] = again if again is not None else _init_running(layer, str(i), size)
-        running |= qualified(made[key], str(i))
+        again = {n: np.array(a) for n, a in statistics[key].items()} if key in statistics else None
+        statistics[key] = again if again is not None else _init_running(layer, str(i), size)
+        running |= qualified(statistics[key], str(i))
     return running
 
 
@@ -134,9 +134,9 @@ def shapes_chain(layers: Sequence[Layer], inputs: int) -> Shapes:
     """Return the shapes of parameters and running statistics by full name."""
     params, running = ArrayShapes(), ArrayShapes()
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
-        found = shapes_of(layer, size)
-        params |= qualified(found.params, str(i))
-        running |= qualified(found.running, str(i))
+        shapes = shapes_of(layer, size)
+        params |= qualified(shapes.params, str(i))
+        running |= qualified(shapes.running, str(i))
     return Shapes(params, running)
 
 

@@ -1,9 +1,9 @@
-"""The contract of a layer: what its methods must give back, looked at where layers of one's own are run.
+"""The contract of a layer: what its methods must return, checked where custom layers are run.
 
-A layer of the engine is proven by the tests and is called as it is. Any other is held to what `Layer` documents: number,
+A layer of the engine is covered by the tests and is called directly. Any other must meet what `Layer` documents: number,
 names and shapes of all that it returns, and arguments that stay as they were. The engine computes in one dtype: floating
 numbers of another (`x / np.sqrt(4)` is float64 under NumPy's rules) are brought back to it. Under a compiler all of this
-happens while the step is traced, and costs nothing afterwards.
+happens while the step is traced, without cost afterwards.
 """
 
 from __future__ import annotations
@@ -150,12 +150,14 @@ def shapes_of(layer: Layer, inputs: int) -> Shapes:
     """
     if type(layer) in PROVEN:
         return layer.shapes(inputs)
-    found = layer.shapes(inputs) if says_shapes(layer) else Layer.shapes(layer, inputs)
+    stated = layer.shapes(inputs) if says_shapes(layer) else Layer.shapes(layer, inputs)
     who = name_of(layer, "")
     try:
-        params, running = ({n: tuple(shape) for n, shape in part.items()} for part in found)
+        params, running = ({n: tuple(shape) for n, shape in part.items()} for part in stated)
     except (TypeError, ValueError, AttributeError):
-        raise ConfigError(f"{who} requires its shapes to return Shapes(params, running), got {_kind(found)}.") from None
+        raise ConfigError(
+            f"{who} requires its shapes to return Shapes(params, running), got {_kind(stated)}."
+        ) from None
     for name, shape in (params | running).items():
         if not isinstance(name, str) or not all(isinstance(n, Integral) and n >= 0 for n in shape):
             raise ConfigError(f"{who} requires the shape of {name!r} to be a tuple of whole numbers, got {shape!r}.")
@@ -164,10 +166,10 @@ def shapes_of(layer: Layer, inputs: int) -> Shapes:
 
 def check_shapes(layer: Layer, place: str, said: ArrayShapes, arrays: HostArrays) -> None:
     """Raise ShapeError when a layer of one's own says other shapes than those of the arrays that it makes."""
-    made = {name: np.shape(value) for name, value in arrays.items()}
-    if made != said:
+    actual = {name: np.shape(value) for name, value in arrays.items()}
+    if actual != said:
         raise ShapeError(
-            f"{name_of(layer, place)} requires its shapes to be those of the arrays that it makes, {made}, got {said}."
+            f"{name_of(layer, place)} requires its shapes to be those of the arrays that it makes, {actual}, got {said}."
         )
 
 
@@ -178,15 +180,15 @@ def outputs_of(layer: Layer, inputs: int) -> int:
 
 def check_penalized(layer: Layer, place: str, names: Iterable[str]) -> None:
     """Raise ConfigError when a layer's `penalized` is no dict of bias rows by the names of its parameters."""
-    who, found = name_of(layer, place), layer.penalized()
-    if not isinstance(found, Mapping):
+    who, penalties = name_of(layer, place), layer.penalized()
+    if not isinstance(penalties, Mapping):
         raise ConfigError(
-            f"{who} requires penalized to return a dict by parameter name, got {_kind(found)}. "
+            f"{who} requires penalized to return a dict by parameter name, got {_kind(penalties)}. "
             'For example {"weight": None}: penalties apply to all of it.'
         )
-    if wrong := [name for name in found if name not in names]:
+    if wrong := [name for name in penalties if name not in names]:
         raise ConfigError(f"{who} requires penalized to name its parameters ({_list(names)}), got {_list(wrong)}.")
-    for name, row in found.items():
+    for name, row in penalties.items():
         if row not in BIAS_ROWS:
             known = ", ".join(map(repr, BIAS_ROWS))
             raise ConfigError(f"{who} requires penalized to say where the bias of {name!r} is: {known}, got {row!r}.")

@@ -58,24 +58,25 @@ class Dense(Layer):
         units: int,
         activation: str | Layer | Pair = "identity",
         bias: bool | str = True,
+        *,
         weight_init: Any = "auto",
         bias_init: Any = "zeros",
         tie: Dense | None = None,
     ) -> None:
-        made = make_activation(activation)
+        resolved = make_activation(activation)
         if not (isinstance(bias, bool) or (isinstance(bias, str) and bias in BIASES)):
             raise ConfigError(
                 f"Dense requires bias to be one of {', '.join(map(repr, (True, False, *BIASES)))}, got {bias!r}."
             )
         object.__setattr__(self, "units", whole(units, "Dense", "the number of units"))
-        object.__setattr__(self, "activation", made)
-        if not isinstance(made, Activation):
-            object.__setattr__(self, "_extent", extent_of([made], "Dense"))
+        object.__setattr__(self, "activation", resolved)
+        if not isinstance(resolved, Activation):
+            object.__setattr__(self, "_extent", extent_of([resolved], "Dense"))
         object.__setattr__(self, "bias", bias)
         object.__setattr__(self, "tie", tie)
         if tie is not None:
             self._check_tie(weight_init)
-        follows = made.name if isinstance(made, Activation) else "one's own"
+        follows = resolved.name if isinstance(resolved, Activation) else "one's own"
         object.__setattr__(self, "weight_init", make_initializer(weight_init, follows))
         object.__setattr__(self, "bias_init", make_initializer(bias_init, follows))
 

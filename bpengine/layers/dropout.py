@@ -19,6 +19,10 @@ class Dropout(Layer):
     The mask is a hash of (a number drawn from the seed, step, layer, element's place in the batch): the same on every backend,
     for every number of processes, and no state is kept.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 15, 2014.
+
+    >>> network = bp.Network(2, [bp.Dense(8, "relu"), bp.Dropout(0.5), bp.Dense(1)], "mean_squared_error")
+    >>> network.sizes
+    [2, 8, 8, 1]
     """
 
     rate: float = 0.5

@@ -111,7 +111,7 @@ class Orthogonal(Initializer):
 
 @dataclass(frozen=True, eq=False)
 class Explicit(Initializer):
-    """The given values; a model file does not repeat them, so a loaded network cannot be initialised again."""
+    """Given values; a model file does not store them, so a loaded network cannot be initialised again."""
 
     values: Any = field(default=None, repr=False)
 

@@ -1,7 +1,7 @@
 """Layer: the interface of everything a network is built from.
 
-A layer is a frozen description. It holds no arrays and no mathematics: parameters come in as a dict, results go out, and
-whatever is computed is a call of `ops`. To add one, subclass `Layer` and give the methods below; nothing is registered.
+A layer is a frozen description. It holds no arrays and no mathematics: its methods take parameters as a dict, and
+every computation is a call of `ops`. To add one, subclass `Layer` and write the methods below; nothing is registered.
 `docs/guides/your-own-layer.md` writes one.
 """
 
@@ -24,7 +24,11 @@ ArrayShapes = dict[str, tuple[int, ...]]
 
 
 class Shapes(NamedTuple):
-    """The shapes of a layer's parameters and of its running statistics, by name."""
+    """The shapes of a layer's parameters and of its running statistics, by name.
+
+    >>> bp.Network(2, bp.Dense(1), "mean_squared_error").shapes()
+    Shapes(params={'0.weight': (2, 1), '0.bias': (1,)}, running={})
+    """
 
     params: ArrayShapes
     running: ArrayShapes
@@ -40,6 +44,9 @@ class Run(NamedTuple):
     arguments as they are.
     first: the place in the step's batch of the first row, where the rows are one shard of it: what a layer draws for a row
     depends on its place in the batch.
+
+    >>> bp.layers.Run(training=False, counter=None).training
+    False
     """
 
     training: bool = False
@@ -57,7 +64,16 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """Base of all layers; also a correct layer itself: it has no parameters and passes everything through."""
+    """Base of all layers; it is itself a layer without parameters that returns its input.
+
+    >>> class Double(bp.Layer):
+    ...     def forward(self, ops, params, running, x, run):
+    ...         return 2.0 * x, None, running
+    ...     def backward(self, ops, residual, dy, *, need_dx=True):
+    ...         return 2.0 * dy, {}
+    >>> bp.check_gradients(Double(), [[1.0, -2.0]]).passed
+    True
+    """
 
     _never_negative: ClassVar[tuple[str, ...]] = ()  # running statistics that no training makes negative
 

@@ -36,6 +36,10 @@ class LayerNorm(_Normalization):
     """Normalise each sample over its features.
 
     Parameters: "gamma", "beta" (features,). Source: Ba, Kiros, Hinton, "Layer normalization", 2016.
+
+    >>> model = bp.Model(bp.Network(2, [bp.Dense(3), bp.LayerNorm()], "mean_squared_error"))
+    >>> {name: value.shape for name, value in model.parameters.items() if name.startswith("1.")}
+    {'1.gamma': (3,), '1.beta': (3,)}
     """
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
@@ -62,6 +66,10 @@ class BatchNorm(_Normalization):
     `fit(freeze="0.*")` the layer's gamma, beta and statistics all stay as they are, and it normalises by the statistics.
     Rows count in them by the weights that `fit` is given: a row of weight 0 is left out, one of 2 is there twice; a batch
     of which fewer than two rows count leaves the running statistics as they are. Source: Ioffe, Szegedy, ICML 2015.
+
+    >>> model = bp.Model(bp.Network(2, [bp.Dense(3), bp.BatchNorm()], "mean_squared_error"))
+    >>> sorted(model.running)
+    ['1.mean', '1.variance']
     """
 
     momentum: float = 0.9

@@ -1,4 +1,4 @@
-"""Which layers are not the engine's own: little is known of those."""
+"""Which layers are custom: their properties (batching, complex step, kinks) are unknown."""
 
 from __future__ import annotations
 

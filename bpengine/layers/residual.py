@@ -32,6 +32,10 @@ class Residual(Chained):
 
     Parameters: those of the inner layers, numbered: "0.weight" ...
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016.
+
+    >>> network = bp.Network(3, [bp.Residual([bp.Dense(3, "tanh")]), bp.Dense(1)], "mean_squared_error")
+    >>> sorted(bp.Model(network).parameters)
+    ['0.0.bias', '0.0.weight', '1.bias', '1.weight']
     """
 
     layers: Sequence[Layer]
@@ -92,12 +96,12 @@ def neediest(layers: Sequence[Layer], run: Run) -> tuple[int, Layer]:
 
     Raises ConfigError when a layer says something else than a number of rows.
     """
-    found, prefix = [], f"{run.place}." if run.place else ""
+    needs, prefix = [], f"{run.place}." if run.place else ""
     for i, layer in enumerate(layers):
         here = run.at(prefix + str(i))
         if isinstance(layer, Residual):
-            found.append(neediest(layer.layers, here))
+            needs.append(neediest(layer.layers, here))
         else:
             least = whole(layer.smallest_batch(here), name_of(layer, here.place), "the result of its smallest_batch")
-            found.append((least, layer))
-    return max(found, key=lambda pair: pair[0])
+            needs.append((least, layer))
+    return max(needs, key=lambda pair: pair[0])

@@ -1,7 +1,7 @@
 """Shared parameters: the same layer object in two places of a network is one set of parameters, and so is a tied weight.
 
 The first place gives the parameters their names. A network's forward pass spreads them to all places, as the same arrays,
-and its backward pass gathers what comes back from all of them into one gradient, the sum. Layers do not know.
+and its backward pass adds up the gradients of all places. A layer does not know that it is shared.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ def shared_places(layers: Sequence[Layer], inputs: int) -> Shared:
 
 def spread(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:
     """Return parameters by the names of all places: the same arrays under several names."""
-    found = dict(values)
+    by_name = dict(values)
     for place, owner in shared:
-        found |= {place + name[len(owner) :]: value for name, value in list(found.items()) if _is_of(name, owner)}
-    return found
+        by_name |= {place + name[len(owner) :]: value for name, value in list(by_name.items()) if _is_of(name, owner)}
+    return by_name
 
 
 def gather(shared: Shared, ops: Ops, gradients: Arrays) -> Arrays:
     """Return gradients by the names that parameters are known by: the sum of what came back from all places."""
-    found = dict(gradients)
+    by_owner = dict(gradients)
     for place, owner in reversed(shared):
-        for name in [name for name in found if _is_of(name, place)]:
-            known, given = owner + name[len(place) :], found.pop(name)
-            found[known] = ops.at("sharing").add_fwd(found[known], given)[0] if known in found else given
-    return found
+        for name in [name for name in by_owner if _is_of(name, place)]:
+            known, gradient = owner + name[len(place) :], by_owner.pop(name)
+            by_owner[known] = ops.at("sharing").add_fwd(by_owner[known], gradient)[0] if known in by_owner else gradient
+    return by_owner
 
 
 def owned(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:

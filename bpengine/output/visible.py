@@ -25,22 +25,22 @@ class _Visible(dict[int, int | str]):
     """A table for `str.translate` that is filled as characters are met."""
 
     def __missing__(self, code: int) -> int | str:
-        found: int | str = code
+        visible: int | str = code
         if _is_hidden(code):
-            found = chr(code).encode("unicode_escape").decode("ascii")
-        self[code] = found
-        return found
+            visible = chr(code).encode("unicode_escape").decode("ascii")
+        self[code] = visible
+        return visible
 
 
 class _InJson(dict[int, int | str]):
     """The same for a JSON document, in which a character beyond 16 bits is written as two surrogates."""
 
     def __missing__(self, code: int) -> int | str:
-        found: int | str = code
+        visible: int | str = code
         if _is_hidden(code):
-            found = json.dumps(chr(code))[1:-1] if code != 0x7F else "\\u007f"
-        self[code] = found
-        return found
+            visible = json.dumps(chr(code))[1:-1] if code != 0x7F else "\\u007f"
+        self[code] = visible
+        return visible
 
 
 def _is_hidden(code: int) -> bool:

@@ -133,9 +133,9 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
     """
     for path in paths:
         check_path(path, "writing")
-    given = [Path(path) for path in paths]
-    with _told(given, error), contextlib.ExitStack() as stack:
-        drafts = tuple(_draft(path, stack) for path in given)
+    files = [Path(path) for path in paths]
+    with _told(files, error), contextlib.ExitStack() as stack:
+        drafts = tuple(_draft(path, stack) for path in files)
         yield drafts
         for draft in drafts:
             draft.take_mode()
@@ -193,9 +193,9 @@ def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
 
 def _require_regular(path: Path) -> None:
     """Refuse a path that is, or points to, something other than a regular file."""
-    found = _found(path)
+    status = _found(path)
     for is_kind, what, hint in KINDS:
-        if found is not None and is_kind(found.st_mode):
+        if status is not None and is_kind(status.st_mode):
             raise _Refused(f"it is {what}. {hint}")
 
 

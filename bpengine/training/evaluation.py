@@ -56,16 +56,16 @@ class Evaluator:
         Every number is a mean weighted by the rows' weights, which are added up in float64. Of several processes each takes
         some of the pieces, and all add up all of them in their order: the bits are those of one process.
         """
-        comm, found = comm or Solo(), list[list[float]]()
+        comm, sums_of_pieces = comm or Solo(), list[list[float]]()
         readers = [None if a is None else RowReader(a) for a in rows]
         whole = list(pieces(len(rows.x)))
         for number in own_shards(len(whole), comm.rank, comm.size):
             piece = Rows._make(None if r is None else r.read(whole[number]) for r in readers)
             share = float(len(piece.x) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
             if share:  # else every row of the piece is left out
-                found.append([share, *self._sums(params, running, piece, share).values()])
+                sums_of_pieces.append([share, *self._sums(params, running, piece, share).values()])
         names = ("loss", "squared_error" if self.network.loss.target == "values" else "accuracy")
-        everyones = np.concatenate(comm.gather(np.array(found).reshape(-1, 1 + len(names))))
+        everyones = np.concatenate(comm.gather(np.array(sums_of_pieces).reshape(-1, 1 + len(names))))
         total, *added = (reduce(add, column.tolist(), 0.0) for column in everyones.T)  # `sum` compensates for rounding
         sums = dict(zip(names, added, strict=True))
         loss = sums.pop("loss") / (total if self._averages else 1.0) + self._penalty(params, total)
@@ -76,8 +76,8 @@ class Evaluator:
         """Return the sums over a piece's rows: of the loss, without penalties, then of the scores."""
         loss, predicted = self._scored(params, running, piece)
         mean = float(self.backend.to_numpy(loss))
-        found = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights)
-        return {"loss": mean * (share if self._averages else 1.0), **found}
+        scored = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights)
+        return {"loss": mean * (share if self._averages else 1.0), **scored}
 
     def gradients(
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool

@@ -170,8 +170,8 @@ class FitSettings:
             require_alike(self.processes, {**identity, **identity["fit"], "fit": ""})
             warn_unlike(self.processes, around)
             checkpoints = self._checkpointer(trainable, identity, around)
-        if checkpoints and (found := checkpoints.begin(resume=self.resume)):
-            beginning = resumed(beginning, checkpoints, found)
+        if checkpoints and (newest := checkpoints.begin(resume=self.resume)):
+            beginning = resumed(beginning, checkpoints, newest)
         return Trainer(
             network=network,
             backend=backend,
@@ -254,15 +254,17 @@ class FitSettings:
         if self.shards is None:
             one = steps.get(plan.key, lambda: make_step(network, plan, ops))
             return lambda batch: one
-        made: dict[int, Step] = {}  # held here too: a step that is dropped from `steps` is compiled again
+        by_batch: dict[int, Step] = {}  # held here too: a step that is dropped from `steps` is compiled again
 
         def step(batch: int) -> Step:
-            if batch not in made:
+            if batch not in by_batch:
                 cut = self._cut(batch)
                 assert cut is not None  # there are shards
                 own, adder = replace(plan, cut=cut), backend.adder(cut, self.processes)
-                made[batch] = steps.get((own.key, self.processes), lambda: make_step(network, own, ops, add_up=adder))
-            return made[batch]
+                by_batch[batch] = steps.get(
+                    (own.key, self.processes), lambda: make_step(network, own, ops, add_up=adder)
+                )
+            return by_batch[batch]
 
         return step
 

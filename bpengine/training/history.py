@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, overload
 
 import numpy as np
@@ -17,7 +17,7 @@ from bpengine.training.memory.run_state import OpenEpoch, RunState
 SCORE = "validation/"  # before the name of a validation score
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One epoch: its number from 1, steps taken so far, mean training loss, and the validation scores if there are any.
 
@@ -46,6 +46,7 @@ class History:
 
     loss: HostArray = field(default_factory=lambda: np.empty(0))
     learning_rate: HostArray = field(default_factory=lambda: np.empty(0))
+    _: KW_ONLY
     step_size: HostArray | None = None
     epochs: Sequence[Epoch] = ()
     stopped_by: str = ""

@@ -221,6 +221,8 @@ class Trainer:
 
     def _compare(self, now: HostArray, start: int) -> None:
         then = self.recorder.losses(start, len(now))
+        # A replay must repeat the recorded losses; where it does not, the rows have been changed from outside
+        # meanwhile.
         other = np.flatnonzero(~np.isclose(now[: len(then)], then, rtol=REPEATS, atol=0.0, equal_nan=True))
         if other.size and not self._changed:
             k = int(other[0])
@@ -239,6 +241,7 @@ class Trainer:
         try:
             step, state = self._state_before(self.recorder.steps)
         except KeyboardInterrupt:
+            # A second Ctrl-C during the replay: the newest snapshot is at hand without computing anything.
             step, state = self._snapshots.last(self.recorder.steps)
         self.recorder.cut(step)
         return state
@@ -312,6 +315,7 @@ class Trainer:
             return False
         if loss < self.best.loss - rule.min_delta:
             kept = {name: state[name] for name in ("params", "running")}
+            # The backend may write into the state in the next step, so the best state is a copy.
             self.best = Best(loss=loss, epoch=number, state=self.backend.copy(kept) if rule.restore_best else None)
         return number - self.best.epoch >= rule.epochs
 
@@ -334,9 +338,9 @@ class Trainer:
             return self._data_changed(step, state)
         if not self.all_finite(state):
             return self._bad_update(good)
-        cause = (
-            self._first_bad(state, good) if good < bad else None
-        )  # the same on all processes, and so is what follows
+        # The loss may be the first sign of an array that went bad one step earlier, so that step is searched first. The cause
+        # is the same on all processes, and so is what follows.
+        cause = self._first_bad(state, good) if good < bad else None
         cause = cause or self._first_bad(self._replay(self.backend.copy(state), good, bad), bad)
         history = self.recorder.history("loss not finite")
         kept = self._kept(good)
@@ -357,6 +361,8 @@ class Trainer:
         """
         self._state = {}
         good, bad = self._snapshots.first, step
+        # Each probe replays from a snapshot, so bisection costs log2(steps) replays and no state has to be kept per
+        # step.
         while bad - good > 1:
             middle = (good + bad) // 2
             good, bad = (middle, bad) if self.all_finite(self._snapshots.state_before(middle)) else (good, middle)

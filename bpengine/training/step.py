@@ -104,11 +104,11 @@ class _Parts:
         x, target, *weights = rows
         model = self.ops, state["params"], state["running"]
         if self.plan.cut:
-            found = sharding.loss_and_gradients(
+            total = sharding.loss_and_gradients(
                 self.network, *model, rows, self._run(state, rows), self._shards(self.plan.cut)
             )
-            loss, gradients, running = found[:3]
-            report |= {} if found.share is None else {"share": found.share}
+            loss, gradients, running = total[:3]
+            report |= {} if total.share is None else {"share": total.share}
         elif self.plan.part and x.shape[0] > self.plan.part:
             loss, gradients, running = accumulation.loss_and_gradients(
                 self.network, *model, rows, self._run(state, rows), self.plan.part

@@ -18,16 +18,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.attacks", description=__doc__)
     parser.add_argument("--minutes", type=float, default=8.0, help="for all of them together [8]")
     parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
-    given = parser.parse_args()
-    seed = Random().randrange(10**6) if given.seed is None else given.seed
-    seconds, found = 60.0 * given.minutes / len(ATTACKS), list[str]()
+    options = parser.parse_args()
+    seed = Random().randrange(10**6) if options.seed is None else options.seed
+    seconds, failed = 60.0 * options.minutes / len(ATTACKS), list[str]()
     for name in ATTACKS:
         print(f"\n{name}: {seconds:.0f} seconds, seed {seed}", flush=True)
         command = [sys.executable, "-m", f"tests.attacks.{name}", "--seconds", f"{seconds:.0f}", "--seed", str(seed)]
         if subprocess.run(command, check=False).returncode:
-            found.append(name)
-    print(f"\nfailures in: {', '.join(found)}" if found else "\nno failures")
-    return 1 if found else 0
+            failed.append(name)
+    print(f"\nfailures in: {', '.join(failed)}" if failed else "\nno failures")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -209,12 +209,12 @@ class Uses(Action):
     def run(self) -> Any:
         model, x, y = self.model, self.x, self.y
         loss, gradients = model.loss_and_gradients(x, y)
-        found = [model.predict(x), model.forward(x), *model.evaluate(x, y).values(), loss, *gradients.values()]
+        arrays = [model.predict(x), model.forward(x), *model.evaluate(x, y).values(), loss, *gradients.values()]
         assert state_of(model.to("numpy")) == self.before
         twin = bp.Model(WIDE, seed=9)
         twin.apply_gradients(gradients)
         twin.parameters = {"0.weight": gradients["0.weight"]}
-        return digest(*found, *twin.parameters.values())
+        return digest(*arrays, *twin.parameters.values())
 
     def look(self, raised: Raised) -> str | None:
         return None if state_of(self.model) == self.before else "the model has other parameters"
@@ -242,7 +242,7 @@ class Read(Action):
 
     def run(self) -> Any:
         at = self.folder
-        found = [
+        datasets = [
             data.load(at / "x.npy", target=at / "y.npy"),
             data.load(at / "x64.npy", target=at / "y.npy", mmap=False),
             data.load(at / "both.npz"),
@@ -250,7 +250,7 @@ class Read(Action):
             data.load(at / "images-idx3-ubyte", target=at / "labels-idx1-ubyte", scale=True),
             data.generate("blobs", 200_000),
         ]
-        return digest(*(array for one in found for array in (one.x, one.y)))
+        return digest(*(array for one in datasets for array in (one.x, one.y)))
 
     def look(self, raised: Raised) -> str | None:
         return None
@@ -294,8 +294,8 @@ class Keep(Action):
     def look(self, raised: Raised) -> str | None:
         if isinstance(raised, BpError):
             return f"the cache raised {raised!r}"
-        found = self.cache.get("key")
-        wrong = found is not None and found not in (b"old", self.content)
+        content = self.cache.get("key")
+        wrong = content is not None and content not in (b"old", self.content)
         return "the cache gives what nobody put there" if wrong else None
 
 
@@ -318,9 +318,11 @@ class Report:
 
     def __str__(self) -> str:
         counted = "\n".join(f"  {name}: {text}" for name, text in self.counted.items())
-        told = f"{sum(self.done.values())} failures injected ({dict(self.done)}), seed {self.seed}, {self.rounds} whole rounds"
-        told = f"{told}; {dict(self.outcomes)}; {len(self.failures)} failures\n{counted}"
-        return "\n".join([told, *(f"{case!r}\n{text}" for case, text in self.failures.items())])
+        summary = f"{sum(self.done.values())} failures injected ({dict(self.done)}), seed {self.seed}"
+        summary = (
+            f"{summary}, {self.rounds} whole rounds; {dict(self.outcomes)}; {len(self.failures)} failures\n{counted}"
+        )
+        return "\n".join([summary, *(f"{case!r}\n{text}" for case, text in self.failures.items())])
 
 
 class Ground:
@@ -373,12 +375,12 @@ class Ground:
         raised: Raised = None
         try:
             with case.failing():
-                found = action.run()
+                outcome = action.run()
         except MemoryError as error:
             raised = error.with_traceback(None)
         except BpError as error:
             raised = error.with_traceback(None)
-        if raised is None and found != self.expected[case.action]:
+        if raised is None and outcome != self.expected[case.action]:
             return "", "nothing was raised, and the result is another"
         if isinstance(raised, MemoryError) and case.kind in (WRITE, LENGTH):
             return "", f"no allocation failed, and this was raised: {raised!r}"
@@ -428,7 +430,7 @@ def attack(
 
 def kept() -> list[Case]:
     """Return the cases that were found to be wrong once."""
-    return [Case(*found) for found in read_kept(KEPT)]
+    return [Case(*case) for case in read_kept(KEPT)]
 
 
 def keep(cases: list[Case]) -> None:

@@ -44,14 +44,14 @@ def main() -> int:
     parser.add_argument(
         "--train", choices=("eager", "compiled"), help="what the processes of an attack are called with"
     )
-    given = parser.parse_args()
-    if given.train:
-        print(json.dumps(train(given.train)))
+    options = parser.parse_args()
+    if options.train:
+        print(json.dumps(train(options.train)))
         return 0
-    first, most = (0, sys.maxsize) if given.number is None else (given.number, 1)
-    cases, failures = attack(given.seconds, given.seed, most, first)
+    first, most = (0, sys.maxsize) if options.number is None else (options.number, 1)
+    cases, failures = attack(options.seconds, options.seed, most, first)
     print(
-        f"{cases} damaged caches, seed {given.seed}: {len(failures)} failures; the others gave the numbers of eager training"
+        f"{cases} damaged caches, seed {options.seed}: {len(failures)} failures; the others gave the numbers of eager training"
     )
     for case, text in failures.items():
         print(f"{case!r}: {text}")

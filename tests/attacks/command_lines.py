@@ -260,12 +260,12 @@ class Generator:
         pool: tuple[str, ...] = draw.choices((TEXT, self.known, tuple(self.files), hostile_files.NAMES), (6, 3, 3, 2))[
             0
         ]
-        found = draw.choice(pool)
+        chosen = draw.choice(pool)
         if draw.random() < 0.03:
-            at = draw.randrange(len(found) + 1)
+            at = draw.randrange(len(chosen) + 1)
             strange = (*hostile_files.NAMES[:9], *hostile_files.HALVES, "\0", draw.choice(WHOLE))
-            found = found[:at] + draw.choice(strange) + found[at:]
-        return found
+            chosen = chosen[:at] + draw.choice(strange) + chosen[at:]
+        return chosen
 
 
 def run_here(line: Line) -> Ended:
@@ -420,8 +420,8 @@ def _fresh() -> None:
 def devices() -> dict[str, tuple[int, int]]:
     """Return the devices that command lines name, with what they are: the same after the attack as before."""
     named = [Path(text) for text in TEXT if text.startswith("/dev/")]
-    found = {path: path.stat() for path in named if path.exists() and path.name not in ("stdin", "stdout")}
-    return {str(path): (stat.S_IFMT(there.st_mode), there.st_rdev) for path, there in found.items()}
+    states = {path: path.stat() for path in named if path.exists() and path.name not in ("stdin", "stdout")}
+    return {str(path): (stat.S_IFMT(there.st_mode), there.st_rdev) for path, there in states.items()}
 
 
 def _judge(result: Result, line: Line, ended: Ended, again: Callable[[Line], Ended] | None) -> None:
@@ -457,9 +457,11 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    given = _arguments()
-    found = attack(given.seed, given.seconds, lines=given.lines, processes=given.processes, megabytes=given.megabytes)
-    print(found)
-    if found.failures:
-        keep([line for _, line in found.failures])
-    sys.exit(bool(found.failures))
+    options = _arguments()
+    report = attack(
+        options.seed, options.seconds, lines=options.lines, processes=options.processes, megabytes=options.megabytes
+    )
+    print(report)
+    if report.failures:
+        keep([line for _, line in report.failures])
+    sys.exit(bool(report.failures))

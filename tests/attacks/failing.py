@@ -68,23 +68,23 @@ def _tables() -> tuple[Table, Table]:
 def _hooks(malloc: int, calloc: int, realloc: int, free: int = 0) -> tuple[int, int, int]:
     """Return functions that do as these three, or fail."""
     return (
-        _hook(malloc, [BYTE, WHOLE], lambda builder, given: given[1]),
-        _hook(calloc, [BYTE, WHOLE, WHOLE], lambda builder, given: builder.mul(given[1], given[2])),
-        _hook(realloc, [BYTE, BYTE, WHOLE], lambda builder, given: given[2]),
+        _hook(malloc, [BYTE, WHOLE], lambda builder, arguments: arguments[1]),
+        _hook(calloc, [BYTE, WHOLE, WHOLE], lambda builder, arguments: builder.mul(arguments[1], arguments[2])),
+        _hook(realloc, [BYTE, BYTE, WHOLE], lambda builder, arguments: arguments[2]),
     )
 
 
 def _hook(original: int, kinds: Sequence[Any], size_of: Callable[[ir.IRBuilder, Any], Any]) -> int:
-    def body(builder: ir.IRBuilder, given: Any) -> Any:
+    def body(builder: ir.IRBuilder, arguments: Any) -> Any:
         result = builder.alloca(BYTE)
         builder.store(ir.Constant(BYTE, None), result)
-        large = builder.icmp_unsigned(">=", size_of(builder, given), WHOLE(LARGE))
+        large = builder.icmp_unsigned(">=", size_of(builder, arguments), WHOLE(LARGE))
         count, first, last = (builder.load(place(builder, COUNTS, k)) for k in range(3))
         count = builder.add(count, builder.zext(large, WHOLE))
         builder.store(count, place(builder, COUNTS, 0))
         within = builder.and_(builder.icmp_signed(">=", count, first), builder.icmp_signed("<=", count, last))
         with builder.if_then(builder.not_(builder.and_(large, within))):
-            builder.store(call(builder, original, BYTE, given), result)
+            builder.store(call(builder, original, BYTE, arguments), result)
         return builder.load(result)
 
     return function(BYTE, kinds, body)
@@ -107,19 +107,19 @@ class Writes:
         self._patches.close()
 
     def _failing_one(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*given: Any, **options: Any) -> Any:
+        def run(*arguments: Any, **options: Any) -> Any:
             self.count += 1
             if self._full and name == "write":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if self.count != self._failing:
-                return real(*given, **options)
+                return real(*arguments, **options)
             if self._how in ERRORS:
                 raise OSError(ERRORS[self._how], os.strerror(ERRORS[self._how]))
             if name != "write":
-                return real(*given, **options)
+                return real(*arguments, **options)
             self._full = self._how == CUT
-            length = 1 if self._how == SHORT else len(given[1]) // 2
-            return real(given[0], memoryview(given[1])[:length])
+            length = 1 if self._how == SHORT else len(arguments[1]) // 2
+            return real(arguments[0], memoryview(arguments[1])[:length])
 
         return run
 

@@ -94,12 +94,12 @@ def _networks() -> Iterator[tuple[bp.Network, str, Any]]:
 
 
 def _models() -> list[bp.Model]:
-    made = []
+    models = []
     for network, dtype, names in _networks():
         model = bp.Model(network, dtype=dtype, seed=1)
         model.class_names = names
-        made.append(model)
-    return made
+        models.append(model)
+    return models
 
 
 def _receipts() -> list[str]:
@@ -148,11 +148,11 @@ def split(content: bytes) -> tuple[Tree, bytes]:
 def join(header: Any, arrays: bytes) -> bytes:
     """Return a model file; the two texts may be trees."""
     if isinstance(header, dict) and isinstance(texts := header.get("__metadata__"), dict):
-        made = {
+        metadata = {
             n: json.dumps(dumps(t)) if n in ("network", "settings") and not isinstance(t, str) else dumps(t)
             for n, t in texts.items()
         }
-        header = {**header, "__metadata__": {name: raw(text) for name, text in made.items()}}
+        header = {**header, "__metadata__": {name: raw(text) for name, text in metadata.items()}}
     text = dumps(header).encode("utf-8", "surrogatepass")
     return struct.pack("<Q", len(text)) + text + arrays
 
@@ -358,7 +358,7 @@ def receipt_lines(random: Random, text: str) -> bytes:
 def receipt_arrays(random: Random, text: str) -> bytes:
     """Give an array another dtype, another shape with as many values, or another value."""
     lines = [json.loads(line) for line in text.splitlines()]
-    arrays = [made for line in lines for made in [line, *line.get("outputs", {}).values()] if "values" in made]
+    arrays = [array for line in lines for array in [line, *line.get("outputs", {}).values()] if "values" in array]
     one = random.choice(arrays)
     n, how = len(one["values"]), random.randrange(5)
     if how == 0:
@@ -390,7 +390,7 @@ def receipt_sums(random: Random, text: str) -> bytes:
     last, again = loss["outputs"]["loss"], []
     for i in range(random.choice([5, 20, 40, 40, 1000])):
         total = 2 * last["values"][0] if random.random() < 0.99 else 0.0
-        made = {**last, "array": 10_000 + i, "values": [total if total < 1e30 else 1.0]}
+        added = {**last, "array": 10_000 + i, "values": [total if total < 1e30 else 1.0]}
         again.append(
             {
                 "call": 10_000 + i,
@@ -399,10 +399,10 @@ def receipt_sums(random: Random, text: str) -> bytes:
                 "formula": {"y": "a + b"},
                 "options": {},
                 "inputs": {"a": last["array"], "b": last["array"]},
-                "outputs": {"y": made},
+                "outputs": {"y": added},
             }
         )
-        last = made
+        last = added
     result = json.loads(lines[-1])
     result["result"]["loss"] = last["array"]
     return "\n".join([*lines[:-1], *map(json.dumps, again), json.dumps(result)]).encode()

@@ -85,12 +85,12 @@ def measured(kind: str, seed: int, seconds: float, most: int, each: int = EACH) 
 
 def held() -> dict[str, int]:
     """Return how much there is of what is kept for the process: texts that were compiled, their length, traced functions."""
-    found = {}
+    sizes = {}
     if objects := sys.modules.get("bpengine_numpy.numba_target.object_code.loop_cache"):
-        found["compiled texts"] = len(objects._loaded)
-        found["their characters"] = sum(map(len, objects._loaded))
-        found["locks"] = len(objects._locks)
-    return found
+        sizes["compiled texts"] = len(objects._loaded)
+        sizes["their characters"] = sum(map(len, objects._loaded))
+        sizes["locks"] = len(objects._locks)
+    return sizes
 
 
 @dataclass
@@ -154,12 +154,12 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=2000, help="of each kind [2000]")
     parser.add_argument("--each", type=int, default=EACH, help="fits between two looks [100]")
     parser.add_argument("--child", choices=KINDS, help="what the processes of an attack are called with")
-    given = parser.parse_args()
-    if given.child:
-        sizes = list(measured(given.child, given.seed, given.seconds, given.models, given.each))
+    options = parser.parse_args()
+    if options.child:
+        sizes = list(measured(options.child, options.seed, options.seconds, options.models, options.each))
         print(json.dumps({"sizes": sizes, "held": held()}))
         return 0
-    report = attack(given.seconds, given.seed, given.kind or KINDS, given.models, given.each)
+    report = attack(options.seconds, options.seed, options.kind or KINDS, options.models, options.each)
     print(report)
     return 1 if report.failures else 0
 

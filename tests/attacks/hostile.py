@@ -21,7 +21,7 @@ def raw(text: str) -> str:
 
 def dumps(value: Any) -> str:
     """Return a tree as JSON, with what is marked as raw in it as it stands."""
-    return _MARKED.sub(lambda found: str(json.loads(f'"{found[1]}"')), json.dumps(value))
+    return _MARKED.sub(lambda match: str(json.loads(f'"{match[1]}"')), json.dumps(value))
 
 
 PLAIN: tuple[Any, ...] = (

@@ -89,8 +89,8 @@ def _tracer() -> Any:
     """Return a trace function of C: every frame is traced by bytecodes."""
     api = ctypes.pythonapi
 
-    def body(builder: ir.IRBuilder, given: Any) -> Any:
-        _, frame, what, _ = given
+    def body(builder: ir.IRBuilder, arguments: Any) -> Any:
+        _, frame, what, _ = arguments
         with builder.if_then(builder.icmp_signed("==", what, INT(CALL))):
             text = WHOLE(ctypes.cast(ATTRIBUTE, ctypes.c_void_p).value or 0)
             call(builder, address(api.PyObject_SetAttrString), INT, [frame, text, WHOLE(id(True))])
@@ -163,8 +163,10 @@ class Report:
 
     def __str__(self) -> str:
         lengths = ", ".join(f"{name}: {length:,}" for name, length in self.lengths.items())
-        told = f"{self.interrupts} interrupts, seed {self.seed}; bytecodes: {lengths}; {dict(self.outcomes)}; "
-        return "\n".join([f"{told}{len(self.failures)} failures", *(f"{p!r}\n{t}" for p, t in self.failures.items())])
+        summary = f"{self.interrupts} interrupts, seed {self.seed}; bytecodes: {lengths}; {dict(self.outcomes)}; "
+        return "\n".join(
+            [f"{summary}{len(self.failures)} failures", *(f"{p!r}\n{t}" for p, t in self.failures.items())]
+        )
 
 
 class Ground:
@@ -178,22 +180,22 @@ class Ground:
         for name in names:
             for _ in range(2):  # what is made once, imports above all, is made by then
                 counting = Counting()
-                told, _ = self.problem(name, counting)
-                assert told is None, f"{name}, without an interruption: {told}"
+                problem, _ = self.problem(name, counting)
+                assert problem is None, f"{name}, without an interruption: {problem}"
             self.lengths[name] = counting.count
 
     def problem(self, name: str, breaker: AbstractContextManager[Any]) -> tuple[str | None, Place]:
         """Break a training off somewhere, and say what is wrong afterwards, None where nothing is, and where that was."""
-        found = [Place(name, "", "", "")]
+        places = [Place(name, "", "", "")]
         with warnings.catch_warnings(), in_folder(self.files), _Quiet():
             warnings.simplefilter("error")
             try:
-                wrong = self._problem(TRAININGS[name], breaker, found)
+                wrong = self._problem(TRAININGS[name], breaker, places)
             except Exception:
                 wrong = traceback.format_exc()[-3000:]
-        return wrong and f"interrupted at {found[-1]}: {wrong}", found[-1]
+        return wrong and f"interrupted at {places[-1]}: {wrong}", places[-1]
 
-    def _problem(self, training: Training, breaker: AbstractContextManager[Any], found: list[Place]) -> str | None:
+    def _problem(self, training: Training, breaker: AbstractContextManager[Any], places: list[Place]) -> str | None:
         x, y = training.data(self.folder)
         model, surroundings = training.model(), Surroundings()
         history = None
@@ -205,10 +207,10 @@ class Ground:
                 bp.load(self.files / "saved")
         except KeyboardInterrupt as error:
             ctypes.pythonapi.PyEval_SetTrace(None, None)
-            found.append(Place(training.name, *_where(error)))
-        told = self._looked_at(training, model, history)
-        told = told or surroundings.changed(but=("open files",) if "os.open(" in found[-1].line else ())
-        return told or training.goes_on(model, x, y)
+            places.append(Place(training.name, *_where(error)))
+        problem = self._looked_at(training, model, history)
+        problem = problem or surroundings.changed(but=("open files",) if "os.open(" in places[-1].line else ())
+        return problem or training.goes_on(model, x, y)
 
     def _looked_at(self, training: Training, model: bp.Model, history: Any) -> str | None:
         states = self.states[training.name]
@@ -296,7 +298,7 @@ def smallest(ground: Ground, there: Place) -> Place:
 
 def kept() -> list[Place]:
     """Return the places at which an interruption did harm once."""
-    return [Place(*found) for found in read_kept(KEPT)]
+    return [Place(*place) for place in read_kept(KEPT)]
 
 
 def keep(places: list[Place]) -> None:

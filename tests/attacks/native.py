@@ -21,9 +21,9 @@ _engines: list[Any] = []  # their code must outlive whoever calls it
 
 def counters(count: int) -> np.ndarray[Any, Any]:
     """Return counters that native functions count in; they are never freed, as those functions are not."""
-    made = np.zeros(count, np.int64)
-    _engines.append(made)
-    return made
+    numbers = np.zeros(count, np.int64)
+    _engines.append(numbers)
+    return numbers
 
 
 def place(builder: ir.IRBuilder, counter: np.ndarray[Any, Any], index: int) -> Any:
@@ -44,9 +44,9 @@ def function(result: Any, arguments: Sequence[Any], body: Body) -> int:
     llvm.initialize_native_asmprinter()
     module = ir.Module("attack")
     name = f"attack_{len(_engines)}"
-    made = ir.Function(module, ir.FunctionType(result, list(arguments)), name)
-    builder = ir.IRBuilder(made.append_basic_block())
-    builder.ret(body(builder, made.args))
+    compiled = ir.Function(module, ir.FunctionType(result, list(arguments)), name)
+    builder = ir.IRBuilder(compiled.append_basic_block())
+    builder.ret(body(builder, compiled.args))
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()
     engine = llvm.create_mcjit_compiler(parsed, target_machine())

@@ -85,11 +85,11 @@ class Case:
         for k in range(len(network.layers) - 1):
             with contextlib.suppress(BpError):
                 layers = [*network.layers[:k], *network.layers[k + 1 :]]
-                made = bp.Network(network.inputs, layers, network.loss, network.penalties)
-                yield replace(self, sample=replace(self.sample, network=made))
+                simpler = bp.Network(network.inputs, layers, network.loss, network.penalties)
+                yield replace(self, sample=replace(self.sample, network=simpler))
         if network.penalties:
-            made = bp.Network(network.inputs, network.layers, network.loss)
-            yield replace(self, sample=replace(self.sample, network=made))
+            simpler = bp.Network(network.inputs, network.layers, network.loss)
+            yield replace(self, sample=replace(self.sample, network=simpler))
         for name in self.settings.keys() - {"epochs"}:
             yield replace(self, settings={key: value for key, value in self.settings.items() if key != name})
         if self.settings["epochs"] > 1:
@@ -117,8 +117,8 @@ class Report:
     smallest: list[Case] = field(default_factory=list)
 
     def __str__(self) -> str:
-        told = f"{self.fits} fits, compiled and as written, seed {self.seed}: {len(self.failures)} failures"
-        return "\n".join([f"{told} ({self.refused} ended in the same error both ways)", *self.failures])
+        summary = f"{self.fits} fits, compiled and as written, seed {self.seed}: {len(self.failures)} failures"
+        return "\n".join([f"{summary} ({self.refused} ended in the same error both ways)", *self.failures])
 
 
 @st.composite
@@ -150,16 +150,16 @@ def cases(draw: st.DrawFn) -> Case:
 
 def drawn(seed: int, number: int) -> Case:
     """Return the case of a seed."""
-    found: list[Case] = []
+    collected: list[Case] = []
 
     @hypothesis.seed(seed * 1_000_003 + number)
     @hypothesis.settings(ONCE, max_examples=2)  # the first example is always the simplest
     @hypothesis.given(cases())
     def collect(case: Case) -> None:
-        found.append(case)
+        collected.append(case)
 
     collect()
-    return found[-1]
+    return collected[-1]
 
 
 def problem(case: Case) -> str | None:

@@ -81,11 +81,11 @@ def drawn(seed: int, number: int) -> Names:
     random = Random(f"{seed} {number}")
 
     def one() -> str:
-        found = random.choice(HOSTILE)
+        chosen = random.choice(HOSTILE)
         while random.random() < 0.3:
-            at = random.randrange(len(found) + 1)
-            found = found[:at] + random.choice(HOSTILE) + found[at:]
-        return found
+            at = random.randrange(len(chosen) + 1)
+            chosen = chosen[:at] + random.choice(HOSTILE) + chosen[at:]
+        return chosen
 
     plain = {part: f"plain {k}" for k, part in enumerate(PARTS)}
     return {part: one() if random.random() < 0.7 else name for part, name in plain.items()}
@@ -103,12 +103,12 @@ def _layer(name: str) -> bp.Layer:
     def backward(self: Any, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
         return dy * (1.0 - residual * residual), {}
 
-    made: type[bp.Layer] = type(
+    kind: type[bp.Layer] = type(
         name.replace("\0", " ").encode("utf-8", "replace").decode(),
         (bp.Layer,),
         {"forward": forward, "backward": backward},
     )
-    return made()
+    return kind()
 
 
 def model_of(names: Names) -> bp.Model:
@@ -168,31 +168,35 @@ def _problems(names: Names) -> Iterator[str | None]:
 
 def _hidden(text: str) -> str | None:
     text.encode()
-    found = {ascii(c) for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
-    return f"what cannot be seen: {found}" if found else None
+    characters = {ascii(c) for c in text if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
+    return f"what cannot be seen: {characters}" if characters else None
 
 
-def _page_problem(names: Names, made: str) -> str | None:
-    frame, title, told = _cut(made)
+def _page_problem(names: Names, written: str) -> str | None:
+    frame, title, data = _cut(written)
     if frame != _plain_frame():
         return "the page differs elsewhere than in its title and its data"
     if "<" in title or not html.unescape(title).startswith(visible(names["title"])):
         return f"the title is {title[:200]!r}"
-    if re.search("[<>&\u2028\u2029]", told):
+    if re.search("[<>&\u2028\u2029]", data):
         return "the data could end their element"
-    content = json.loads(told)
+    content = json.loads(data)
     shown = [content["title"], *content["names"]["inputs"], *content["names"]["outputs"][:1]]
     if shown != [visible(names[part]) for part in ("title", "input", "other input", "class")]:
         return f"the data have other names: {shown}"
-    return _hidden(made)
+    return _hidden(written)
 
 
-def _cut(made: str) -> tuple[str, str, str]:
+def _cut(written: str) -> tuple[str, str, str]:
     """Return a page without its title and its data, and these two."""
-    title = made.index("<title>") + 7, made.index("</title>")
-    start = made.index('id="content">') + 13
-    data = start, made.index("</script", start)
-    return made[: title[0]] + made[title[1] : data[0]] + made[data[1] :], made[slice(*title)], made[slice(*data)]
+    title = written.index("<title>") + 7, written.index("</title>")
+    start = written.index('id="content">') + 13
+    data = start, written.index("</script", start)
+    return (
+        written[: title[0]] + written[title[1] : data[0]] + written[data[1] :],
+        written[slice(*title)],
+        written[slice(*data)],
+    )
 
 
 def _svg_problem(drawn_graph: Graph) -> str | None:
@@ -208,8 +212,8 @@ def _svg_problem(drawn_graph: Graph) -> str | None:
         return "a comment, an entity or an instruction"
     if root.findtext(f"{SVG}title") != visible(drawn_graph.title):
         return f"the title is {root.findtext(f'{SVG}title')!r}"
-    told = " ".join("".join(element.itertext()) for element in root.iter(f"{SVG}text"))
-    return next((f"{n!r} is not shown" for n in _names_of(drawn_graph) if not _within(visible(n), told)), None)
+    shown = " ".join("".join(element.itertext()) for element in root.iter(f"{SVG}text"))
+    return next((f"{n!r} is not shown" for n in _names_of(drawn_graph) if not _within(visible(n), shown)), None)
 
 
 def _names_of(drawn_graph: Graph) -> list[str]:
@@ -226,16 +230,16 @@ def _dot_problem(drawn_graph: Graph) -> str | None:
         return f"no DOT: {text[:300]!r}"
     if len(re.findall(rf"^  {QUOTED} \[", text, re.DOTALL | re.MULTILINE)) != len(drawn_graph.nodes):
         return f"other nodes in DOT: {text[:300]!r}"
-    labels = [_dot_shows(found) for found in re.findall(rf"label=({QUOTED})", text, re.DOTALL)]
+    labels = [_dot_shows(label) for label in re.findall(rf"label=({QUOTED})", text, re.DOTALL)]
     wanted = [visible(drawn_graph.title), *(visible(node.title) for node in drawn_graph.nodes)]
-    wrong = next((w for w, found in zip(wanted, labels, strict=False) if not found.startswith(w)), None)
+    wrong = next((w for w, label in zip(wanted, labels, strict=False) if not label.startswith(w)), None)
     return None if wrong is None else f"the label of {wrong!r} in DOT is another"
 
 
 def _dot_shows(quoted: str) -> str:
     """Return what Graphviz shows of a label: escapes, then entities of HTML."""
     return html.unescape(
-        re.sub(r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], quoted[1:-1], flags=re.DOTALL)
+        re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], quoted[1:-1], flags=re.DOTALL)
     )
 
 
@@ -244,9 +248,9 @@ def _mermaid_problem(drawn_graph: Graph) -> str | None:
     for line in text.removesuffix("\n").split("\n"):
         if not MERMAID.fullmatch(line):
             return f"no line of Mermaid: {line[:300]!r}"
-    labels = [_mermaid_shows(found) for found in re.findall(rf"^  v\d+\(?\[({WORD})\]", text, re.MULTILINE)]
+    labels = [_mermaid_shows(label) for label in re.findall(rf"^  v\d+\(?\[({WORD})\]", text, re.MULTILINE)]
     wanted = [_flat(visible(node.title)) for node in drawn_graph.nodes]
-    wrong = next((w for w, found in zip(wanted, labels, strict=True) if not _flat(found).startswith(w)), None)
+    wrong = next((w for w, label in zip(wanted, labels, strict=True) if not _flat(label).startswith(w)), None)
     return None if wrong is None else f"the label of {wrong!r} in Mermaid is another: {labels}"
 
 
@@ -330,14 +334,14 @@ def _svg_seen(tab: Any) -> str | None:
 @contextmanager
 def chromium() -> Iterator[Any]:
     """Give a browser, or None where there is none."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None or find_spec("playwright") is None:
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None or find_spec("playwright") is None:
         yield None
         return
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, headless=True, args=list(FLAGS))
+        started = playwright.chromium.launch(executable_path=program, headless=True, args=list(FLAGS))
         try:
             yield started
         finally:
@@ -354,9 +358,9 @@ class Report:
     failures: list[tuple[Names, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        told = f"{self.cases} sets of names, {self.opened} of them in Chromium, seed {self.seed}: "
-        told += f"{len(self.failures)} failures"
-        return "\n".join([told, *(f"{text}\n  {names!a}" for names, text in self.failures)])
+        summary = f"{self.cases} sets of names, {self.opened} of them in Chromium, seed {self.seed}: "
+        summary += f"{len(self.failures)} failures"
+        return "\n".join([summary, *(f"{text}\n  {names!a}" for names, text in self.failures)])
 
 
 def attack(seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -> Report:
@@ -396,12 +400,12 @@ def smaller(names: Names, wrong: Callable[[Names], str | None]) -> Names:
         while names[part] != PLAIN[part] and size:
             text = names[part]
             shorter = [text[:k] + text[k + size :] for k in range(0, len(text), size)]
-            found = next((t for t in shorter[:40] if wrong({**names, part: t})), None)
-            if found is None:
+            failing = next((t for t in shorter[:40] if wrong({**names, part: t})), None)
+            if failing is None:
                 size //= 2
             else:
-                names = {**names, part: found}
-                size = min(size, len(found) // 2)
+                names = {**names, part: failing}
+                size = min(size, len(failing) // 2)
     return names
 
 
@@ -410,10 +414,10 @@ def kept() -> list[Names]:
     return list(json.loads(KEPT.read_text(encoding="ascii"))) if KEPT.exists() else []
 
 
-def keep(found: list[Names]) -> None:
+def keep(failing: list[Names]) -> None:
     """Add names to those that are kept."""
     every = kept()
-    every += [names for names in found if names not in every]
+    every += [names for names in failing if names not in every]
     KEPT.write_text("[\n" + ",\n".join(f"  {json.dumps(names)}" for names in every) + "\n]\n", encoding="ascii")
 
 

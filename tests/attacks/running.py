@@ -20,11 +20,11 @@ def run(name: str, about: str | None, attack: Callable[..., Any], keep: Callable
     parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
     parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
     parser.add_argument("--number", type=int, default=None, help="only this case of the seed")
-    given = parser.parse_args()
-    seed = Random().randrange(10**6) if given.seed is None else given.seed
+    options = parser.parse_args()
+    seed = Random().randrange(10**6) if options.seed is None else options.seed
     print(f"{name}, seed {seed}", flush=True)
-    first, most = (0, sys.maxsize) if given.number is None else (given.number, 1)
-    report = attack(given.seconds, seed, first=first, most=most)
+    first, most = (0, sys.maxsize) if options.number is None else (options.number, 1)
+    report = attack(options.seconds, seed, first=first, most=most)
     print(report)
     if report.failures and keep is not None:
         keep(report)
@@ -33,8 +33,8 @@ def run(name: str, about: str | None, attack: Callable[..., Any], keep: Callable
 
 def read_kept(path: Path) -> list[Any]:
     """Return the cases that a file of an attack keeps, each as JSON has it."""
-    found: list[Any] = json.loads(path.read_text(encoding="ascii")) if path.exists() else []
-    return found
+    cases: list[Any] = json.loads(path.read_text(encoding="ascii")) if path.exists() else []
+    return cases
 
 
 def write_kept(path: Path, cases: Iterable[Any]) -> None:

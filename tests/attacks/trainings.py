@@ -27,10 +27,10 @@ Digest = str
 
 def digest(*arrays: Any) -> Digest:
     """Return a digest of the bits of arrays."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     for array in arrays:
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()
+        hashed.update(np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()
 
 
 def state_of(model: bp.Model) -> Digest:
@@ -79,18 +79,18 @@ class Training:
     def fit(self, model: bp.Model, x: Any, y: Any, **changed: Any) -> Any:
         """Train a model."""
         held_out = x[: self.batch // 2], y[: self.batch // 2]
-        given = {"optimizer": "adam", "batch_size": self.batch, "epochs": self.epochs, "validation": held_out}
-        return model.fit(x, y, **{**given, **self.settings, **changed})
+        settings = {"optimizer": "adam", "batch_size": self.batch, "epochs": self.epochs, "validation": held_out}
+        return model.fit(x, y, **{**settings, **self.settings, **changed})
 
     def states(self, folder: Path) -> dict[Digest, int]:
         """Return the state before the first step and after each, with the number of steps."""
         x, y = self.data(folder)
-        found = {state_of(self.model()): 0}
+        steps_of = {state_of(self.model()): 0}
         for steps in range(1, self.epochs * -(-self.rows // self.batch) + 1):
             model = self.model()
             self.fit(model, x, y, steps=steps, epochs=None, stop=())
-            found[state_of(model)] = steps
-        return found
+            steps_of[state_of(model)] = steps
+        return steps_of
 
     def goes_on(self, model: bp.Model, x: Any, y: Any) -> str | None:
         """Train once more; say what is other than for a new model with the same parameters."""
@@ -129,7 +129,7 @@ class Surroundings:
         return "; ".join(different) or None
 
     def _now(self, names: Iterable[str] = ()) -> dict[str, Any]:
-        found = {
+        states = {
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "floating-point environment": environment().value.tolist(),
             "NumPy's errors": np.geterr(),
@@ -137,7 +137,7 @@ class Surroundings:
             "locks held": [name for name, held in self._locks() if held()],
             "open files": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
         }
-        return {name: found[name] for name in names or found}
+        return {name: states[name] for name in names or states}
 
     @staticmethod
     def _locks() -> Iterator[tuple[str, Callable[[], bool]]]:

@@ -55,12 +55,12 @@ def lends() -> bool:
     return sys.platform == "linux" and "openblas" in blas and hasattr(ctypes.CDLL(core), "exec_blas")
 
 
-def run(script: str, folder: Path, *given: str, **environment: str) -> str:
+def run(script: str, folder: Path, *arguments: str, **environment: str) -> str:
     """Run a program that begins with FITS; return what it prints. It must end well, in time."""
     path = folder / "program.py"
     path.write_text(FITS + script)
     settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    command = [sys.executable, "-W", "ignore", str(path), *given]
+    command = [sys.executable, "-W", "ignore", str(path), *arguments]
     ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout

@@ -93,7 +93,7 @@ def test_sgd_has_no_state_and_fewer_operations(cost):
 
 
 def test_one_output():
-    cost = step_cost(make_sample(Workload("xor", (2, 2, 1), 4, "sgd", epoch_steps=1, activation="sigmoid")))
+    cost = step_cost(make_sample(Workload("xor", (2, 2, 1), 4, optimizer="sgd", epoch_steps=1, activation="sigmoid")))
     assert cost.product_flops == 2 * 4 * (2 * 2 * 2 + 2 * 1 * 3)
     assert {call.function for call in cost.calls} >= {"sigmoid_cross_entropy_fwd", "sigmoid_bwd", "sgd_update"}
 

@@ -60,8 +60,10 @@ def whole(pytestconfig):
 
 HONEST = (CONTENDERS["numpy"], CONTENDERS["jax"], replace(CONTENDERS["numpy"], name="again"))
 CROOKED = tuple(map(tiny.contender, (tiny.WrongRate, tiny.WrongOrder, tiny.Refuses, tiny.Dies)))
-ABSENT = Contender("absent", "Absent", ".engine:Engine", ("no_such_package",), "Install it.", ("cpu",))
-BROKEN = Contender("broken", "Broken", "no_such_module:Peer", (), "", ("cpu",))
+ABSENT = Contender(
+    "absent", "Absent", ".engine:Engine", needs=("no_such_package",), cure="Install it.", devices=("cpu",)
+)
+BROKEN = Contender("broken", "Broken", "no_such_module:Peer", needs=(), cure="", devices=("cpu",))
 
 
 @pytest.fixture(scope="module")

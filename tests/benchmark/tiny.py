@@ -9,7 +9,9 @@ from bpengine.benchmark import Contender, Workload
 from bpengine.benchmark.peers.engine import PlainNumpy
 
 SMALL = Workload("small-test", (6, 8, 5, 3), 4, epoch_steps=8)
-WHOLE = Workload("whole-test", (2, 2, 1), 4, "sgd", epoch_steps=1, steps=40, learning_rate=1.0, activation="sigmoid")
+WHOLE = Workload(
+    "whole-test", (2, 2, 1), 4, optimizer="sgd", epoch_steps=1, steps=40, learning_rate=1.0, activation="sigmoid"
+)
 DOUBLE = replace(SMALL, name="double-test", dtype="float64", optimizer="sgd")
 
 
@@ -61,4 +63,12 @@ class Sleeps(PlainNumpy):
 
 def contender(kind: type[PlainNumpy]) -> Contender:
     """Return a contender of one of the classes above."""
-    return Contender(kind.__name__, kind.__name__, f"{kind.__module__}:{kind.__name__}", (), "", ("cpu",), "numpy")
+    return Contender(
+        kind.__name__,
+        kind.__name__,
+        f"{kind.__module__}:{kind.__name__}",
+        needs=(),
+        cure="",
+        devices=("cpu",),
+        argument="numpy",
+    )

@@ -20,8 +20,8 @@ FLAGS = (
 @pytest.fixture(scope="session")
 def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Start Chromium with a fresh profile; where it or Playwright is missing, skip, or fail if it is required."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    missing = "Playwright" if find_spec("playwright") is None else "Chromium" if found is None else None
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    missing = "Playwright" if find_spec("playwright") is None else "Chromium" if program is None else None
     if missing is not None:
         required = request.config.getoption("--require-browser", default=False)
         (pytest.fail if required else pytest.skip)(
@@ -30,7 +30,7 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, headless=True, args=list(FLAGS))
+        started = playwright.chromium.launch(executable_path=program, headless=True, args=list(FLAGS))
         yield started
         started.close()
 

@@ -17,6 +17,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 ran[kind] += 1
                 caught[kind] += report.passed
     if ran:
-        told = ", ".join(f"{caught[kind]} of {ran[kind]} {kind}" for kind in ran)
+        counts = ", ".join(f"{caught[kind]} of {ran[kind]} {kind}" for kind in ran)
         good = caught == ran
-        terminalreporter.write_line(f"mutants caught and named: {told}", green=good, red=not good)
+        terminalreporter.write_line(f"mutants caught and named: {counts}", green=good, red=not good)

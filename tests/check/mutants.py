@@ -135,8 +135,8 @@ class Broken(NumpyBackend):
 
 
 def backend(mutant: Mutant) -> Broken:
-    made: Broken = type("Here", (Broken,), {"mutant": mutant})("float64")
-    return made
+    broken: Broken = type("Here", (Broken,), {"mutant": mutant})("float64")
+    return broken
 
 
 def model(mutant: Mutant) -> bp.Model:

@@ -101,16 +101,18 @@ def denses(ends: Sequence[bp.Activation] = BENT) -> st.SearchStrategy[Callable[[
     options = st.tuples(
         st.sampled_from(ends), st.sampled_from([True, False, *BIASES]), weights, st.sampled_from(["zeros", "uniform"])
     )
-    return options.map(lambda chosen: lambda units: bp.Dense(units, *chosen))
+    return options.map(
+        lambda chosen: lambda units: bp.Dense(units, *chosen[:2], weight_init=chosen[2], bias_init=chosen[3])
+    )
 
 
 def any_size(layers: st.SearchStrategy[bp.Layer]) -> st.SearchStrategy[Maker]:
     return layers.map(lambda layer: lambda size: layer)
 
 
-def chain(made: Sequence[Maker], size: int) -> list[bp.Layer]:
+def chain(makers: Sequence[Maker], size: int) -> list[bp.Layer]:
     layers = list[bp.Layer]()
-    for make in made:
+    for make in makers:
         layers.append(make(size))
         size = layers[-1].outputs(size)
     return layers

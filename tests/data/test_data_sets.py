@@ -126,7 +126,9 @@ def test_split_gives_every_class_its_share():
 
 def test_split_keeps_pairs_and_order():
     x = np.arange(100.0)[:, None]
-    train, test = Dataset("line", x, 2 * x, ("x",), None, "regression", "test").split()
+    train, test = Dataset(
+        "line", x, 2 * x, feature_names=("x",), class_names=None, task="regression", source="test"
+    ).split()
     for part in (train, test):
         np.testing.assert_array_equal(part.y, 2 * part.x)
         assert (np.diff(part.x[:, 0]) > 0).all()
@@ -135,7 +137,15 @@ def test_split_keeps_pairs_and_order():
 
 def test_split_keeps_the_number_of_classes():
     x = np.zeros((9, 1))
-    whole = Dataset("rare", x, np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), ("x",), None, "classification", "test")
+    whole = Dataset(
+        "rare",
+        x,
+        np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]),
+        feature_names=("x",),
+        class_names=None,
+        task="classification",
+        source="test",
+    )
     assert [part.classes for part in whole.split(0.25)] == [3, 3]
 
 
@@ -159,10 +169,12 @@ def test_repr_tells_size_and_task():
 def test_dataset_refuses_parts_that_do_not_fit():
     x = np.zeros((3, 2))
     with pytest.raises(ShapeError, match=r"y of shape \(3,\) for classification, got \(4,\)"):
-        Dataset("d", x, np.zeros(4, int), ("a", "b"), None, "classification", "test")
+        Dataset(
+            "d", x, np.zeros(4, int), feature_names=("a", "b"), class_names=None, task="classification", source="test"
+        )
     with pytest.raises(ShapeError, match=r"y of shape \(3, 'outputs'\) for regression, got \(3,\)"):
-        Dataset("d", x, np.zeros(3), ("a", "b"), None, "regression", "test")
+        Dataset("d", x, np.zeros(3), feature_names=("a", "b"), class_names=None, task="regression", source="test")
     with pytest.raises(ShapeError, match="2 feature names, got 1"):
-        Dataset("d", x, np.zeros((3, 1)), ("a",), None, "regression", "test")
+        Dataset("d", x, np.zeros((3, 1)), feature_names=("a",), class_names=None, task="regression", source="test")
     with pytest.raises(ConfigError, match="got 'ranking'"):
-        Dataset("d", x, np.zeros((3, 1)), ("a", "b"), None, "ranking", "test")
+        Dataset("d", x, np.zeros((3, 1)), feature_names=("a", "b"), class_names=None, task="ranking", source="test")

@@ -96,12 +96,12 @@ def rows(network: bp.Network, rng: np.random.Generator, count: int = ROWS) -> tu
 
 def model(network: bp.Network, rng: np.random.Generator, backend: str = "numpy", dtype: str = "float64") -> bp.Model:
     """Return a model whose parameters and running statistics are nowhere special."""
-    made = bp.Model(network, backend, dtype)
-    made.parameters = {n: a + 0.2 * rng.normal(size=a.shape) for n, a in made.parameters.items()}
-    moved = {n: a + rng.uniform(0.1, 0.5, a.shape) for n, a in made.running.items()}
-    made._running = made._bring(moved)
-    return made
+    drawn = bp.Model(network, backend, dtype)
+    drawn.parameters = {n: a + 0.2 * rng.normal(size=a.shape) for n, a in drawn.parameters.items()}
+    moved = {n: a + rng.uniform(0.1, 0.5, a.shape) for n, a in drawn.running.items()}
+    drawn._running = drawn._bring(moved)
+    return drawn
 
 
-def direction(made: bp.Model, rng: np.random.Generator) -> Any:
-    return {name: rng.normal(size=a.shape) for name, a in made.parameters.items()}
+def direction(model: bp.Model, rng: np.random.Generator) -> Any:
+    return {name: rng.normal(size=a.shape) for name, a in model.parameters.items()}

@@ -18,8 +18,8 @@ class References:
     def __init__(self, jax: Any, model: bp.Model, x: Any, y: Any, weights: Any = None) -> None:
         self.jax, self.network, self.ops = jax, model.network, Ops(jax.numpy)
         rows = check_rows(model.network, x, y, weights, dtype=model.dtype)
-        given = [np.asarray(a).astype(d) for a, d in zip(rows.arrays, rows.dtypes(model.dtype), strict=True)]
-        exact = [jax.numpy.asarray(a if a.dtype.kind == "i" else a.astype(float)) for a in given]
+        arrays = [np.asarray(a).astype(d) for a, d in zip(rows.arrays, rows.dtypes(model.dtype), strict=True)]
+        exact = [jax.numpy.asarray(a if a.dtype.kind == "i" else a.astype(float)) for a in arrays]
         self.x, self.target, self.weights = (*exact, None)[:3]
         self.params = {n: jax.numpy.asarray(a.astype(float)) for n, a in model.parameters.items()}
         self.running = {n: jax.numpy.asarray(a.astype(float)) for n, a in model.running.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import numpy as np
@@ -143,17 +142,6 @@ def test_dropout_and_batch_statistics_take_no_part(rng: Any) -> None:
     assert first[1].any()
     for before, after in zip(state, (made.parameters, made.running), strict=True):
         assert all((before[n] == after[n]).all() for n in before)
-
-
-@pytest.mark.parametrize(
-    "public", [bp.Model.per_sample_gradients, bp.Model.jacobian, bp.Model.input_gradients, bp.Model.hvp,
-               bp.Model.top_eigenvalue, bp.jvp], ids=lambda f: f.__name__
-)  # fmt: skip
-def test_the_examples_of_the_docstrings(public: Any) -> None:
-    (found,) = doctest.DocTestFinder().find(public, public.__name__, globs={"bp": bp})
-    told = doctest.DocTestRunner().run(found)
-    assert told.attempted
-    assert not told.failed
 
 
 def test_what_is_batched() -> None:

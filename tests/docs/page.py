@@ -43,14 +43,14 @@ class Page:
     @cached_property
     def kernels(self) -> dict[str, list[Token]]:
         """What the page holds on each kernel: all that follows a heading with the kernel's name as code."""
-        found: dict[str, list[Token]] = {}
+        parts: dict[str, list[Token]] = {}
         part: list[Token] = []
         for token, after in self._pairs():
             if token.type == "heading_open":
                 named = [c.content for c in after.children or () if c.type == "code_inline" and c.content in KERNELS]
-                part = found.setdefault(named[0], []) if named else part
+                part = parts.setdefault(named[0], []) if named else part
             part.append(token)
-        return found
+        return parts
 
     @property
     def links(self) -> list[str]:
@@ -76,8 +76,8 @@ class Page:
     @property
     def commands(self) -> list[tuple[str, str]]:
         """The commands of the console blocks, each with the output the page shows."""
-        told = (content for kind, content in self.blocks if kind == "console")
-        return [(command, output) for block in told for command, output in _COMMAND.findall(block)]
+        sessions = (content for kind, content in self.blocks if kind == "console")
+        return [(command, output) for block in sessions for command, output in _COMMAND.findall(block)]
 
     @property
     def blocks(self) -> list[tuple[str, str]]:

@@ -22,14 +22,14 @@ def refreshed(page: Page) -> str:
     """Return the page's text with the outputs of today; sessions and commands run in order, in the working folder."""
     names: dict[str, Any] = {}
     lines = page.text.splitlines()
-    found: list[str] = []
+    written: list[str] = []
     kept = 0  # lines of the page that are in `found`
     for token in page.tokens:
         if token.type == "fence" and token.map and token.info in RUN:
             first, end = token.map
-            found += [*lines[kept : first + 1], *RUN[token.info](token.content, names)]
+            written += [*lines[kept : first + 1], *RUN[token.info](token.content, names)]
             kept = end - 1
-    return "\n".join([*found, *lines[kept:]]) + "\n"
+    return "\n".join([*written, *lines[kept:]]) + "\n"
 
 
 def _session(content: str, names: dict[str, Any]) -> list[str]:

@@ -34,8 +34,8 @@ def random_layers(rng: np.random.Generator, size: int, *, alike: bool = False) -
             inner = [[bp.Dense(size, bent)], [bp.Dense(3, bent), bp.BatchNorm(), bp.Dense(size)], [bp.Activation(bent)]]
             layers.append(bp.Residual(inner[int(rng.integers(3))]))
         else:
-            made = {"activation": bp.Activation(bent), "batch": bp.BatchNorm(), "layer": bp.LayerNorm()}
-            layers.append(made.get(str(kind), bp.Dropout(float(rng.choice([0.0, 0.4])))))
+            others = {"activation": bp.Activation(bent), "batch": bp.BatchNorm(), "layer": bp.LayerNorm()}
+            layers.append(others.get(str(kind), bp.Dropout(float(rng.choice([0.0, 0.4])))))
     return layers, size
 
 

@@ -48,11 +48,11 @@ DRAWN = PROSE | tokens([*GIVEN, *(text for k in ROWS for text in k.formula.value
 def spelled(text: str, names: set[str] = PROSE) -> set[str]:
     """Return the words of a text without the names in it, without numbers and single letters."""
     plain = html.unescape(re.sub(r"\{\w+[^}]*\}|\b(a regra|the rule): .*", " ", text))  # of the rule a formula is told
-    found = [token for token in re.findall(r"\w+", plain) if token not in names]
-    return {word.lower() for token in found for word in re.findall(r"[^\W\d_]{2,}", token)}
+    tokens = [token for token in re.findall(r"\w+", plain) if token not in names]
+    return {word.lower() for token in tokens for word in re.findall(r"[^\W\d_]{2,}", token)}
 
 
-PORTUGUESE = {word for _, told in TABLES.values() for word in spelled(told)} | LOANS
+PORTUGUESE = {word for _, text in TABLES.values() for word in spelled(text)} | LOANS
 
 
 def english(text: str, names: set[str] = PROSE) -> set[str]:

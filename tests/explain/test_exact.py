@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from bpengine.explain.terms.exact import exact_sum, exact_sums
+from bpengine.explain.terms.sums import exact_sum, exact_sums
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 64, 785])

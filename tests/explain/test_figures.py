@@ -565,7 +565,9 @@ def test_without_matplotlib_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_dollar_signs_are_no_formulas() -> None:
-    history = bp.History(np.ones(3), epochs=[Epoch(1, 3, 1.0, 0.1, 0.0)], stopped_by="$x")
+    history = bp.History(
+        np.ones(3), epochs=[Epoch(number=1, steps=3, loss=1.0, learning_rate=0.1, seconds=0.0)], stopped_by="$x"
+    )
     figure = figures.loss_curve({"price $a_$": history})
     write(figure.axes[0], 0.0, 1.0, "$b_$")  # no formula: to set it as one fails
     assert {"price $a_$; stopped after 3 steps by: $x", "$b_$"} <= set(texts(figure))
@@ -634,3 +636,20 @@ def test_the_pictures_of_the_documentation_are_there_and_small(tmp_path: Path) -
     made = list(runpy.run_path(str(folder / "make.py"))["make"](tmp_path))
     assert {path.name for path in made} == {path.name for path in folder.glob("*.svg")}
     assert max(path.stat().st_size for path in made) < 200_000
+
+
+def test_figure_and_page_join_the_same_units_and_place_them_alike(rng: np.random.Generator) -> None:
+    layers = [bp.Dense(3, bias="column-first"), bp.LayerNorm(), bp.BatchNorm(), bp.Activation("softmax"), bp.Dense(1)]
+    model = bp.Model(bp.Network(2, layers, "mean_squared_error"), dtype="float64")
+    trace = model.trace(rng.normal(size=(3, 2)), rng.normal(size=(3, 1)))
+    from bpengine.explain.figures.network_layout import diagram
+    from bpengine.explain.network_columns import columns
+
+    on_page, drawn = columns(trace), diagram(trace, 0)
+    assert [column.joined for column in on_page] == [False, True, True, False, True, True]
+    assert [column.joined for column in drawn.columns] == [column.joined for column in on_page]
+    assert on_page[0].marks == (None, 0, 1)
+    joins = {(line.start.place, line.start.unit, line.end.unit) for line in drawn.lines}
+    assert ("0", 0, 1) in joins
+    assert ("1", 0, 1) not in joins
+    assert ("2", 0, 1) in joins

@@ -17,9 +17,10 @@ import bpengine as bp
 from bpengine.cli import main
 from bpengine.cli.commands.explain import HELP
 from bpengine.errors import ConfigError
+from bpengine.explain.network_columns import FEWER
 from bpengine.explain.page import Page, page
 from bpengine.explain.page.document import SCRIPTS, page_phrases
-from bpengine.explain.page.network_columns import FEWER, spread
+from bpengine.explain.page.record_run import spread
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.i18n.phrases.page import PAGE, SHARED
 from bpengine.output.visible import visible

@@ -65,8 +65,8 @@ class Case:
         return x
 
     def _distances(self, x: Any) -> list[Any]:
-        found = self.kernel.kink_at(np, x, **self.options) if self.kernel.kink_at else []
-        return [distance for _, distance in (found if isinstance(found, list) else [found])]
+        kinks = self.kernel.kink_at(np, x, **self.options) if self.kernel.kink_at else []
+        return [distance for _, distance in (kinks if isinstance(kinks, list) else [kinks])]
 
 
 def sample(rng: np.random.Generator, domain: str, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -90,13 +90,13 @@ def sample(rng: np.random.Generator, domain: str, shape: tuple[int, ...], dtype:
 def cases(**having: Any) -> list[Case]:
     """Return every case of every kernel, or of those with the given truth values of fields."""
     rows = [k for k in KERNELS.values() if all(bool(getattr(k, n)) == v for n, v in having.items())]
-    found = []
+    samples = []
     for kernel in rows:
         for options in kernel.variants:
-            found += [Case(kernel, options, optional) for optional in ([False, True] if kernel.optional else [False])]
+            samples += [Case(kernel, options, optional) for optional in ([False, True] if kernel.optional else [False])]
             if kernel.target == "classes":
-                found.append(Case(kernel, options, True, labels=True))
-    return found
+                samples.append(Case(kernel, options, True, labels=True))
+    return samples
 
 
 def has_pair(kernel: Kernel) -> bool:

@@ -42,7 +42,7 @@ def test_epochs_are_a_sequence() -> None:
         recorder.add({"loss": one * k}, one, 4, one)
         recorder.close(1, 0.5, {"loss": float(k)})
     epochs = recorder.history("").epochs
-    assert epochs[-1] == Epoch(3, 3, 2.0, 1.0, 0.5, {"loss": 2.0})
+    assert epochs[-1] == Epoch(number=3, steps=3, loss=2.0, learning_rate=1.0, seconds=0.5, validation={"loss": 2.0})
     assert [e.number for e in epochs] == [1, 2, 3]
     assert epochs[1:] == list(epochs)[1:]
     assert epochs == list(epochs)

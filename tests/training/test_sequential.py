@@ -89,10 +89,17 @@ def test_a_bias_in_the_weight(bias: str, backend_name: str, rng: np.random.Gener
     last = bias == "column"
     parts = [(w[:-1], w[-1]) if last else (w[1:], w[0]) for w in starts]
     whole = bp.Network(
-        3, [bp.Dense(4, "tanh", bias, starts[0]), bp.Dense(2, bias=bias, weight_init=starts[1])], "mean_squared_error"
+        3,
+        [bp.Dense(4, "tanh", bias, weight_init=starts[0]), bp.Dense(2, bias=bias, weight_init=starts[1])],
+        "mean_squared_error",
     )
     apart = bp.Network(
-        3, [bp.Dense(4, "tanh", True, *parts[0]), bp.Dense(2, "identity", True, *parts[1])], "mean_squared_error"
+        3,
+        [
+            bp.Dense(units, bend, weight_init=w, bias_init=b)
+            for units, bend, (w, b) in zip((4, 2), ("tanh", "identity"), parts, strict=True)
+        ],
+        "mean_squared_error",
     )
     losses = [
         bp.Model(n, backend_name, "float64").fit(x, y, optimizer=bp.SGD(0.1), steps=5, update="sequential").loss

@@ -76,7 +76,7 @@ def compiled_before(source: str, arch: int) -> bool:
 
 def resources(log: str) -> dict[str, Resources]:
     """Read from the compiler's log what each kernel takes."""
-    found: dict[str, Resources] = {}
+    by_kernel: dict[str, Resources] = {}
     name, spilled = "", 0
     for line in log.splitlines():
         if match := re.search(r"Compiling entry function '(\w+)'", line):
@@ -85,8 +85,8 @@ def resources(log: str) -> dict[str, Resources]:
             spilled = int(match[1]) + int(match[2])
         if name and (match := re.search(r"Used (\d+) registers", line)):
             shared = re.search(r"(\d+) bytes smem", line)
-            found[name] = Resources(int(match[1]), int(shared[1]) if shared else 0, spilled)
-    return found
+            by_kernel[name] = Resources(int(match[1]), int(shared[1]) if shared else 0, spilled)
+    return by_kernel
 
 
 def _key(source: str, arch: int) -> str:

@@ -53,7 +53,7 @@ class Driver(Protocol):
     def product(self, product: MatrixProduct, base: int) -> Any:
         """Describe a product and choose its algorithm."""
 
-    def call(self, call: StepCall, made: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         """Put a kernel, or a described product, into its stream."""
 
     def fork(self) -> None:
@@ -108,9 +108,9 @@ class CupyDriver:
 
     def upload(self, array: HostArray) -> Array:
         """See `Driver`."""
-        made = self._cupy.asarray(np.ascontiguousarray(array))
+        uploaded = self._cupy.asarray(np.ascontiguousarray(array))
         self.begin()
-        return made
+        return uploaded
 
     def download(self, array: Array) -> HostArray:
         """See `Driver`."""
@@ -142,9 +142,9 @@ class CupyDriver:
 
     def product(self, product: MatrixProduct, base: int) -> Any:
         """See `Driver`."""
-        made = DescribedProduct(self._lt, product, base, self._precision)
-        made.choose(self._chosen, self._seconds, self._streams[0].ptr, self.address(self._workspaces[0]))
-        return made
+        described = DescribedProduct(self._lt, product, base, self._precision)
+        described.choose(self._chosen, self._seconds, self._streams[0].ptr, self.address(self._workspaces[0]))
+        return described
 
     def _seconds(self, work: Callable[[], None]) -> float:
         """Time some work in the first stream: the least of three runs, after one that loads what it needs."""
@@ -158,12 +158,12 @@ class CupyDriver:
             times.append(float(self._cupy.cuda.get_elapsed_time(begin, end)))
         return min(times[1:])
 
-    def call(self, call: StepCall, made: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         """See `Driver`."""
         if call.product is not None:
-            made.launch(self._streams[call.beside].ptr, self.address(self._workspaces[call.beside]))
+            launchable.launch(self._streams[call.beside].ptr, self.address(self._workspaces[call.beside]))
             return
-        made(call.grid, call.block, (np.uint64(memory), np.uint64(run)), stream=self._streams[0])
+        launchable(call.grid, call.block, (np.uint64(memory), np.uint64(run)), stream=self._streams[0])
 
     def fork(self) -> None:
         """See `Driver`."""

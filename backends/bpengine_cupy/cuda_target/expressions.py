@@ -73,13 +73,13 @@ IDENTITY = {"add": "0", "maximum": "-INFINITY", "minimum": "INFINITY"}
 TYPES = ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "b1")
 
 
-def inline(ufunc: str, kind: str, given: str) -> bool:
+def inline(ufunc: str, kind: str, operands: str) -> bool:
     """Say whether generated CUDA computes a ufunc, for results and first operand of these dtype kinds."""
     if ufunc == "invert":
         return kind in "bui"
     if ufunc == "absolute":
-        return given in "fi"
-    return ufunc in EXPRESSIONS and (given == "f" or ufunc not in FLOATS_ONLY)
+        return operands in "fi"
+    return ufunc in EXPRESSIONS and (operands == "f" or ufunc not in FLOATS_ONLY)
 
 
 def elementwise(node: StepNode) -> bool:

@@ -72,26 +72,26 @@ class CudaProgram:
             raise Untraceable(f"more than {MOST_ROWS} rows")
         self.compile()
         driver, plan = self._driver, self.plan
-        given = dict(leaves(state))
-        pairs = [(node, given[path]) for path, node in plan.step.inputs.items()]
+        leaf_at = dict(leaves(state))
+        pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items()]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
         brought = self._bring_arrays(pairs)
-        told = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
-        held = [*self._start(data, order, lr, told), *brought, *data]  # the device reads from them until the end
+        reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
+        held = [*self._start(data, order, lr, reported), *brought, *data]  # the device reads from them until the end
 
         def run() -> tuple[State, dict[str, HostArray]]:
             self._drive(len(lr))
             done = int(driver.download(self._run).view(RUN)["next"][0])
             held.clear()
-            reports = {k: self._report(told[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
-            return self._state_after(state, given), reports
+            reports = {k: self._report(reported[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
+            return self._state_after(state, leaf_at), reports
 
         return run
 
-    def _report(self, told: Array, node: StepNode, steps: int) -> HostArray:
-        values: HostArray = self._driver.download(told).view(node.dtype).reshape(steps, *node.shape)
+    def _report(self, reported: Array, node: StepNode, steps: int) -> HostArray:
+        values: HostArray = self._driver.download(reported).view(node.dtype).reshape(steps, *node.shape)
         return values
 
     def _bring(self, place: int, array: Array, size: int) -> None:
@@ -150,21 +150,21 @@ class CudaProgram:
         last = self.text.calls[-1]
         for _ in range(count):
             forked = False
-            for call, made in zip(self.text.calls, self._made, strict=True):
+            for call, launchable in zip(self.text.calls, self._made, strict=True):
                 if call.beside:
                     driver.fork()
                     forked = True
                 if forked and call is last:
                     driver.join()
-                driver.call(call, made, memory, run)
+                driver.call(call, launchable, memory, run)
 
-    def _state_after(self, state: State, given: Mapping[Any, Array]) -> State:
+    def _state_after(self, state: State, leaf_at: Mapping[Any, Array]) -> State:
         """Return the new state in memory of its own: the program's may be written by its next run."""
         driver, plan = self._driver, self.plan
         whole = driver.empty(max(plan.memory.state_size, 1))
         driver.copy(driver.address(whole), driver.address(self._memory), plan.memory.state_size)
         driver.wait()
-        after = dict(given)
+        after = dict(leaf_at)
         for path in plan.step.changed:
             node = plan.step.inputs[path]
             start = plan.memory.places[node.number]

@@ -64,25 +64,25 @@ class CudaTarget:
         """Say whether the node is the first stage of a sum over rows."""
         return node.op == "partial"
 
-    def joins(self, given: StepNode, node: StepNode) -> bool:
-        """Say whether `node` takes the numbers of `given`, or of the array it is a view of, from registers.
+    def joins(self, operand: StepNode, node: StepNode) -> bool:
+        """Say whether `node` takes the numbers of `operand`, or of the array it is a view of, from registers.
 
         Numbers of a row join the rows that they come from or go to; so does a reduction over the row.
         """
-        made = given.base
-        if not (elementwise(made) or made.op in ("reduce", "finish")) or given.offset:
+        producer = operand.base
+        if not (elementwise(producer) or producer.op in ("reduce", "finish")) or operand.offset:
             return False
-        source, domain = axes(made.shape), axes(node.shape)
+        source, domain = axes(producer.shape), axes(node.shape)
         if node.op == "partial":
-            return in_order(given) and given.size == made.size and made.op != "finish"
+            return in_order(operand) and operand.size == producer.size and producer.op != "finish"
         if node.op == "reduce":
-            return len(source) == 2 and elementwise(made) and in_order(given)
+            return len(source) == 2 and elementwise(producer) and in_order(operand)
         if not elementwise(node):
             return False
-        if source == domain and (not source or access(given, node.shape) == FULL):
+        if source == domain and (not source or access(operand, node.shape) == FULL):
             return True
         of_rows = len(domain) == 2 and len(source) == 1 and source[0] == domain[0]
-        return of_rows and access(given, node.shape) == COLUMN
+        return of_rows and access(operand, node.shape) == COLUMN
 
     def at_end(self, node: StepNode) -> bool:
         """Say whether one warp works out this single number in the last launch."""

@@ -42,8 +42,8 @@ def jobs(calls: Sequence[Sequence[int]], environment: Environment) -> HostArray:
     memory = np.zeros((len(calls), before + 5 + max(map(len, calls))), np.int64)
     for job, (function, *arguments) in zip(memory, calls, strict=True):
         around = (environment.get, environment.set, job.ctypes.data + JOB * ITEM, environment.value.ctypes.data)
-        given = [*around, function or STRIDED, *arguments]
-        job[before : before + len(given)] = given
+        words = [*around, function or STRIDED, *arguments]
+        job[before : before + len(words)] = words
         job[[ROUTINE, ARGUMENTS]] = AS_GIVEN, job.ctypes.data + before * ITEM
     memory[:-1, NEXT] = [job.ctypes.data for job in memory[1:]]
     return memory

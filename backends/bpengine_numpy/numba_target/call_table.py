@@ -56,16 +56,16 @@ class CallTable:
         step = plan.step
         self._arena = _aligned(self._memory.size)
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
-        given = [(node, state[p]) for p, node in step.inputs.items()]
+        bound = [(node, state[p]) for p, node in step.inputs.items()]
         if data is not None:
-            given += zip(step.rows, data, strict=True)
-        for node, array in given:
+            bound += zip(step.rows, data, strict=True)
+        for node, array in bound:
             _require_same(node, array)
-        told = (node.base for node in step.reports.values())  # which the tail reads from memory, constants as well
+        reported = (node.base for node in step.reports.values())  # which the tail reads from memory, constants as well
         self._constants = self._memory.constants | {
-            node.number: np.ascontiguousarray(node.info) for node in told if node.op == "constant"
+            node.number: np.ascontiguousarray(node.info) for node in reported if node.op == "constant"
         }
-        held = {node.number: array for node, array in given} | self._constants
+        held = {node.number: array for node, array in bound} | self._constants
         _require_order(held.values())
         self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
         self._rooms, self._callbacks = list[HostArray](), list[Any]()
@@ -203,22 +203,22 @@ class CallTable:
         return _call(interpreter.NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
 
     def _reduction(self, node: StepNode) -> list[int]:
-        (given,) = node.inputs
+        (source,) = node.inputs
         ufunc, how = node.info
-        lines = 1 if how == "all" else given.shape[0]
-        loop = strided_loop(ufunc, (given.dtype, given.dtype))
-        what = (lines, given.size // lines, node.dtype.itemsize, int(ufunc != "add"))
-        where = (self._address(node), self._address(given))
+        lines = 1 if how == "all" else source.shape[0]
+        loop = strided_loop(ufunc, (source.dtype, source.dtype))
+        what = (lines, source.size // lines, node.dtype.itemsize, int(ufunc != "add"))
+        where = (self._address(node), self._address(source))
         return _call(interpreter.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
 
     def _block_sums(self, node: StepNode) -> Iterator[list[int]]:
         """Reduce the rows of each block, some blocks on each thread."""
-        (given,) = node.inputs
-        loop, item = strided_loop(node.info[0], (given.dtype, given.dtype)), node.dtype.itemsize
-        blocks, rows, columns = given.shape
-        for first, count in blas_threads.pieces(blocks, given.size * item, self._team.size):
+        (source,) = node.inputs
+        loop, item = strided_loop(node.info[0], (source.dtype, source.dtype)), node.dtype.itemsize
+        blocks, rows, columns = source.shape
+        for first, count in blas_threads.pieces(blocks, source.size * item, self._team.size):
             self._rooms.append(np.zeros(7, np.int64))
-            where = self._address(node) + first * columns * item, self._address(given) + first * rows * columns * item
+            where = self._address(node) + first * columns * item, self._address(source) + first * rows * columns * item
             what = (count, rows, columns, item, int(node.info[0] != "add"))
             yield _call(interpreter.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
@@ -227,8 +227,8 @@ class CallTable:
 
         What it raises cannot pass through native code: it is kept as `failure`, and the function is not called again.
         """
-        (given,) = node.inputs
-        x, result = (_array_at(self._address(n), n) for n in (given, node))
+        (source,) = node.inputs
+        x, result = (_array_at(self._address(n), n) for n in (source, node))
         function = node.info
 
         def run(_: int | None) -> None:

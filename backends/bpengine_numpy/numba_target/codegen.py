@@ -90,19 +90,19 @@ class Loop:
         sizes = (n.dtype.itemsize for n, pattern in zip(self.arrays, self._patterns, strict=True) if pattern == FULL)
         moved = self.rows * self.columns * sum(sizes)
         if self.rows == 1 or self._sums:
-            found = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
-            return [Block(0, self.rows, first, length) for first, length in found]
+            pieces = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
+            return [Block(0, self.rows, first, length) for first, length in pieces]
         return [Block(first, length, 0, self.columns) for first, length in blas_threads.pieces(self.rows, moved, most)]
 
     def arguments(self, block: Block, addresses: Sequence[int]) -> list[int]:
         """Return what the code is called with for a block, given where the arrays begin."""
-        given = zip(self.arrays, self._patterns, addresses, strict=True)
+        operands = zip(self.arrays, self._patterns, addresses, strict=True)
         return [
             block.rows,
             self.columns,
             block.columns,
             self.numbers.ctypes.data,
-            *(at + self._shift(pattern, block) * node.dtype.itemsize for node, pattern, at in given),
+            *(at + self._shift(pattern, block) * node.dtype.itemsize for node, pattern, at in operands),
         ]
 
     def _shift(self, pattern: AccessPattern, block: Block) -> int:
@@ -152,8 +152,8 @@ class Loop:
     def _expression(self, node: StepNode) -> str:
         form = template(node.info, node.dtype.kind, node.inputs[0].dtype.kind)
         assert form is not None, node.info
-        given = [self._value(n, known=node.info in _SHIFTS) for n in node.inputs]
-        return form.format(*given, t=_type(node.dtype))
+        operands = [self._value(n, known=node.info in _SHIFTS) for n in node.inputs]
+        return form.format(*operands, t=_type(node.dtype))
 
     def _value(self, node: StepNode, *, known: bool = False) -> str:
         """Return the code of an operand; one that is the same for all elements is 0, `known`, or read from the table."""

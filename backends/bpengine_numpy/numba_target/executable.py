@@ -66,11 +66,13 @@ class Executable:
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[Tree, dict[str, HostArray]]]:
         """Return what runs the steps, bound to the memory of these arrays."""
-        step, given = self.plan.step, dict(leaves(state))
-        changing = [given[p] for p in step.changed]
-        fresh = {p: given[p] if _is_own(given[p], changing) else np.array(given[p], order="C") for p in step.changed}
+        step, leaf_at = self.plan.step, dict(leaves(state))
+        changing = [leaf_at[p] for p in step.changed]
+        fresh = {
+            p: leaf_at[p] if _is_own(leaf_at[p], changing) else np.array(leaf_at[p], order="C") for p in step.changed
+        }
         reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in step.reports.items()}
-        after = {**given, **fresh}
+        after = {**leaf_at, **fresh}
         order = None if order is None else np.ascontiguousarray(order)
         arrays = RunArrays(data=data, order=order, lr=lr, reports=reports)
         require_order(arrays)

@@ -41,10 +41,10 @@ INVERT = {"b": "not {0}", "u": "~{0}", "i": "~{0}"}
 FLOATS_ONLY = {"absolute", "sqrt", "sign", "isfinite"}  # of other dtypes NumPy's own loops take care
 
 
-def template(ufunc: str, kind: str, given: str) -> str | None:
+def template(ufunc: str, kind: str, operands: str) -> str | None:
     """Return the expression of a ufunc with results and first operand of these dtype kinds, or None for NumPy's loop."""
     if ufunc == "invert":
         return INVERT.get(kind)
-    if ufunc in FLOATS_ONLY and given != "f":
+    if ufunc in FLOATS_ONLY and operands != "f":
         return None
     return FUSED.get(ufunc)

@@ -36,7 +36,7 @@ _run_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(RUN_TABLE)  # other threads
 def run_table(table: HostArray, start: int, rows: int, steps: int, cell: HostArray, halted: HostArray) -> int:
     """Run `steps` steps of the table at address `start`; `cell[0]` is the step's number. Return how many were run."""
     done = np.zeros(1, np.int64)
-    given = (start, rows, steps, cell.ctypes.data, halted.ctypes.data, done.ctypes.data)
-    arguments = np.array(given, np.int64)
+    words = (start, rows, steps, cell.ctypes.data, halted.ctypes.data, done.ctypes.data)
+    arguments = np.array(words, np.int64)
     _run_table(arguments.ctypes.data)
     return int(done[0])

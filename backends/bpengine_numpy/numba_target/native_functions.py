@@ -60,8 +60,8 @@ def call_strided(typingctx: Any, loop: Any, context_: Any, auxiliary: Any, data:
         kind = ir.FunctionType(ir.IntType(32), [byte, whole, whole, whole, byte])
         loop_, context__, auxiliary_, data_, dims_, strides_ = args
         order = ((context__, byte), (data_, whole), (dims_, whole), (strides_, whole), (auxiliary_, byte))
-        given = [builder.inttoptr(value, kind_) for value, kind_ in order]
-        return builder.call(builder.inttoptr(loop_, kind.as_pointer()), given)
+        pointers = [builder.inttoptr(value, kind_) for value, kind_ in order]
+        return builder.call(builder.inttoptr(loop_, kind.as_pointer()), pointers)
 
     return types.int32(loop, context_, auxiliary, data, dims, strides), generate
 
@@ -189,9 +189,9 @@ def reduce_lines(p: Any) -> None:
     call[4], call[5], call[6] = 0, item, 0
     for r in range(p[2]):
         out, line = p[0] + r * item, p[1] + r * p[3] * item
-        start, given = carray(address(out), item, np.uint8), carray(address(line), item, np.uint8)
+        start, first = carray(address(out), item, np.uint8), carray(address(line), item, np.uint8)
         for b in range(item):
-            start[b] = given[b] if skip else np.uint8(0)
+            start[b] = first[b] if skip else np.uint8(0)
         call[0], call[1], call[2] = out, line + skip * item, out
         if call[3] > 0:
             call_strided(p[6], p[7], p[8], base, base + 24, base + 32)
@@ -209,9 +209,9 @@ def reduce_blocks(p: Any) -> None:
     call[3], call[4], call[5], call[6] = p[4], p[5], p[5], p[5]
     for block in range(p[2]):
         out, source = p[0] + block * width, p[1] + block * rows * width
-        start, given = carray(address(out), width, np.uint8), carray(address(source), width, np.uint8)
+        start, first = carray(address(out), width, np.uint8), carray(address(source), width, np.uint8)
         for b in range(width):
-            start[b] = given[b] if skip else np.uint8(0)
+            start[b] = first[b] if skip else np.uint8(0)
         for row in range(skip, rows):
             call[0], call[1], call[2] = out, source + row * width, out
             call_strided(p[7], p[8], p[9], base, base + 24, base + 32)

@@ -24,7 +24,7 @@ class NumbaTarget:
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
         if node.op == "ufunc" and not self.elementwise(node):
-            whole = [_whole(graph, given, node.shape) for given in inputs]
+            whole = [_whole(graph, operand, node.shape) for operand in inputs]
             return graph.add("ufunc", whole, node.shape, node.dtype, node.info)
         return None
 
@@ -47,11 +47,11 @@ class NumbaTarget:
         """Say whether the node is a sum over the first of two axes: NumPy adds it row after row, as a loop does."""
         return node.op == "reduce" and node.info == ("add", "first")
 
-    def joins(self, given: StepNode, node: StepNode) -> bool:
-        """Say whether `node` can take the elements of `given` one by one, as they are computed."""
-        if not self.elementwise(given):
+    def joins(self, operand: StepNode, node: StepNode) -> bool:
+        """Say whether `node` can take the elements of `operand` one by one, as they are computed."""
+        if not self.elementwise(operand):
             return False
-        return self.fuses_sum(node) or (self.elementwise(node) and node.shape == given.shape)
+        return self.fuses_sum(node) or (self.elementwise(node) and node.shape == operand.shape)
 
     def at_end(self, node: StepNode) -> bool:
         """Say no: reports are read from memory."""

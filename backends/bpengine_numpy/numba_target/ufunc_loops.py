@@ -40,14 +40,14 @@ class StridedLoop(NamedTuple):
 
 
 @cache
-def strided_loop(ufunc: str, given: tuple[DType, ...]) -> StridedLoop:
+def strided_loop(ufunc: str, dtypes: tuple[DType, ...]) -> StridedLoop:
     """Return NumPy's loop of a ufunc for operands of these dtypes; raise Untraceable where there is none to be had."""
     trouble = openblas.verdict().loops
     if trouble:
         raise Untraceable(f"np.{ufunc}, whose loop cannot be called: {trouble}")
     function: Any = getattr(np, ufunc)
     try:
-        _, capsule = function._resolve_dtypes_and_context((*given, None))
+        _, capsule = function._resolve_dtypes_and_context((*dtypes, None))
         function._get_strided_loop(capsule)
     except (AttributeError, TypeError, ValueError) as error:
         raise Untraceable(f"np.{ufunc}: {error}") from None

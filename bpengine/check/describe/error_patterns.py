@@ -21,7 +21,7 @@ def error_pattern(
     """Return what is wrong with a gradient, as far as its numbers show.
 
     hand, reference: the whole gradient, or as much of it as was compared; index: the worst element; counts: numbers that
-    a forgotten mean would show as a factor; name, at: what it is the gradient of, and the values of all such arrays.
+    appear as a factor where a mean is missing; name, at: the array it is the gradient of, and the values of all such arrays.
     """
     if not np.all(np.isfinite(hand)):
         return "it is not finite"

@@ -1,6 +1,6 @@
-"""Kinks that a kernel states: elements where it has no derivative, or so near that an oracle would step over it.
+"""Kinks that a kernel states: elements at which it has no derivative, or so near that an oracle's step would cross one.
 
-Autodiff must not be asked there, since it has conventions of its own. So it sees such an element moved by a few roundings to
+Autodiff cannot be compared there, since it has conventions of its own. So such an element is moved by a few roundings to
 the side that the kernel's convention states (or, where the convention is the mean of both sides, to each in turn); the
 function's value changes by no more than that. Finite differences are never taken across a kink. Kinks that no kernel states
 are handled by `nearby`.
@@ -45,6 +45,8 @@ class Kink:
 
     def reach(self, eps: float) -> Any:
         """Return how far rounding in a precision may carry each element."""
+        # Where numbers cancelled before the call, the error of the distance is that of the larger numbers, which
+        # `noise` shows.
         return ROUNDINGS * eps * np.maximum(self.scale, NOISY * self.noise / np.finfo(np.float64).eps)
 
     def undecided(self, eps: float) -> Any:
@@ -54,6 +56,7 @@ class Kink:
 
 def count_kinks(kinks: list[Kink]) -> KinkCounts:
     """Count the elements on a kink and near one; where only the second derivative jumps, nothing is ambiguous."""
+    # A function whose second derivative alone jumps (as huber) has one gradient everywhere.
     sharp = [k for k in kinks if k.side != "none" and bool(k.within(NEAR).any())]
     exact = sum(int(np.sum(k.distance == 0)) for k in sharp)
     near = sum(int(np.sum(k.within(NEAR))) for k in sharp) - exact
@@ -73,6 +76,7 @@ def off_kink_shifts(kinks: list[Kink], eps: float, exact: float, *, all_to: floa
     """
     shifts: list[Any] = []
     for kink in kinks:
+        # Twice the reach: after the shift, rounding alone can no longer bring the element back to the kink.
         at, distance = kink.undecided(eps), np.maximum(2.0 * kink.reach(eps), 1e-300)
         convention = {"middle": exact, "right": 1.0}.get(kink.side, -1.0)
         side = np.where(kink.distance == 0, convention, np.sign(kink.distance))

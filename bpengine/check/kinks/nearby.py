@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -43,7 +43,7 @@ def nearby_points(problem: Problem, seed: int) -> list[Problem]:
 
 @dataclass(frozen=True)
 class NearbySlopes:
-    """The least and the largest hand-written gradient at points that touch the point, in pairs opposite each other."""
+    """The least and the largest hand-written gradient at pairs of opposite points very close to the given one."""
 
     least: HostArrays
     largest: HostArrays
@@ -73,16 +73,11 @@ class NearbySlopes:
 def nearby_slopes(problem: Problem, seed: int) -> NearbySlopes:
     """Return the slopes around the point by the hand-written backward, which must be right at the nearby points."""
     drawn = (_directions(problem, stream("check slopes", seed, k)) for k in range(POINTS // 2))
+    # Opposite points see both sides of every kink through the point; many directions see most combinations of sides.
     points = (_moved(problem, directions, side * TOUCHING) for directions in drawn for side in (1.0, -1.0))
     per_point = [problem.gradients(at=point)[1] for point in points]
     stacked = {name: np.stack([gradients[name] for gradients in per_point]) for name in problem.at}
     return NearbySlopes({n: a.min(axis=0) for n, a in stacked.items()}, {n: a.max(axis=0) for n, a in stacked.items()})
-
-
-def step_sizes(array: Any) -> Any:
-    """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
-    usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
-    return np.maximum(np.abs(array), usual if usual > 0 else 1.0)
 
 
 def _directions(problem: Problem, rng: np.random.Generator) -> HostArrays:

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.kinks.nearby import step_sizes
-from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream

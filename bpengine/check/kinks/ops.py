@@ -56,6 +56,7 @@ class OffKinkOps(InterceptedOps):
         kinks = stated(kernel, self.xp, args, options) if direction == "forward" else []
         if not kinks:
             return function(*args, **options)
+        # One call may have several kinks (hard_tanh has two), each with a shift of its own; their sum is applied.
         shifts, changes = zip(*(next(self._waiting) for _ in kinks), strict=True)
         y, residual = function(args[0] + self.xp.asarray(sum(shifts)), *args[1:], **options)
         return (y if changes[0] is None else y - self.xp.asarray(sum(changes))), residual
@@ -81,6 +82,7 @@ class _ChangeRecorder(InterceptedOps):
         result = function(*args, **options)
         at = args[0]
         for _ in stated(kernel, np, args, options) if direction == "forward" else []:
+            # Shifts are applied one after another, so each change is measured from where the previous shift led.
             before, at = at, at + next(self._waiting)
             first, second = (function(x, *args[1:], **options)[0] for x in (before, at))
             self._changes.append(second - first)

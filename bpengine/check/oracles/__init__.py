@@ -1,4 +1,4 @@
-"""Independent ways to the same gradient: `run` asks each that applies, and compares.
+"""Independent methods for the same gradient: `run` runs each that applies, and compares.
 
 `autodiff`, `complex_step`, `finite_differences`: the derivatives; `sampling`: single elements and random directions;
 `unstated_kinks`: what is right at a kink that no kernel states.

@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bpengine.check.kinks.kinks import Kink
-from bpengine.check.kinks.nearby import step_sizes
 from bpengine.check.kinks.ops import KinkRecorder
-from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.check.tolerance.stochastic_rounding import StochasticRoundingOps
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
@@ -84,11 +83,14 @@ class FiniteDifferences:
             rung = self._rung(direction, FIRST / SHRINK**k)
             # a kink between the point and p + h v spoils this rung and all larger ones: start again below it
             rungs = [*rungs, rung] if rung else []
+            # A bend between these two rungs is a kink that no kernel states: only the smaller rung lies on one side
+            # of it.
             if self._bent(rungs[-2:]):
                 rungs = rungs[-1:]
             if len(rungs) < 2:
                 best = NO_ESTIMATE
                 continue
+            # The estimated error first falls with truncation and then rises with rounding; the smallest one is kept.
             best = min(best, self._extrapolate(*rungs[-2:]), key=lambda e: e.error)
             if len(rungs) == MOST or (not all_rungs and best.error <= ENOUGH * max(abs(best.value), scale)):
                 break
@@ -97,6 +99,7 @@ class FiniteDifferences:
     def remainder_order(self, estimate: Estimate, slope: float) -> float | None:
         """Return the order with which the Taylor remainder falls, None where only rounding is left of it."""
         pairs = [(r.h, abs(r.ahead - self.start - r.h * slope)) for r in estimate.rungs]
+        # Below this the remainder is noise, and a quotient of noise has no order.
         kept = [(h, rest) for h, rest in pairs if rest > 64.0 * self.noise]
         if len(kept) < 2:
             return None
@@ -118,6 +121,7 @@ class FiniteDifferences:
     def _extrapolate(self, coarse: Rung, fine: Rung) -> Estimate:
         """Return Richardson's extrapolation of two central differences, free of their error's leading term, in h squared."""
         wide, narrow = ((r.ahead - r.behind) / (2.0 * r.h) for r in (coarse, fine))
+        # Both errors are c h^2 + O(h^4) with the same c, so this combination cancels c.
         value = (SHRINK**2 * narrow - wide) / (SHRINK**2 - 1.0)
         return Estimate(value, abs(narrow - wide) / 3.0 + 2.0 * self.noise / fine.h)
 
@@ -126,6 +130,7 @@ class FiniteDifferences:
         at = {**self.problem.at, **{n: self.problem.at[n] + h * v for n, v in direction.items()}}
         self._log.clear()
         value = float(self.problem.value(self._ops, at))
+        # A changed sign of a distance means that the step went past a kink: the difference would mix two slopes.
         crossed = any(np.any(np.sign(k.distance) != side) for k, side in zip(self._log, self._sides, strict=True))
         return None if crossed else value
 
@@ -145,6 +150,7 @@ class FiniteDifferences:
         """
         rng = stream("check noise", 0)
         direction = {n: step_sizes(a) * rng.choice([-1.0, 1.0], a.shape) for n, a in self.problem.at.items()}
+        # Seven points 1e-9 away from the given one, where an element that lies on a kink has already left it.
         values = [self._at(direction, 1e-11 * k) for k in range(100, 107)]
         table = np.array([v if v is not None else self.start for v in values])
         levels = [EPS * abs(self.start), np.finfo(float).tiny, ROUNDED * self._rounded()]
@@ -153,5 +159,6 @@ class FiniteDifferences:
         for k in range(1, 7):
             table = np.diff(table)
             factor = math.factorial(k) ** 2 / math.factorial(2 * k)
+            # Low differences still hold the function's own slope, so only the third and higher ones count as noise.
             levels += [math.sqrt(factor * float(np.mean(table**2)))] * (k >= 3)
         return 4.0 * max(levels)

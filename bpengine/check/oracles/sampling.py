@@ -12,12 +12,12 @@ import numpy as np
 
 from bpengine.check.describe.error_patterns import error_pattern, fitting
 from bpengine.check.kinks.kinks import any_undecided, off_kink_shifts
-from bpengine.check.kinks.nearby import nearby_points, step_sizes
+from bpengine.check.kinks.nearby import nearby_points
 from bpengine.check.kinks.ops import OffKinkOps, output_changes
 from bpengine.check.oracles import complex_step
 from bpengine.check.oracles.finite_differences import EPS, Estimate, FiniteDifferences
 from bpengine.check.oracles.gradient_sample import GradientSample, random_signs, sampled_elements
-from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.check.reports.results import ArrayResult, WorstElement, note_nearby_point
 from bpengine.check.tolerance import agreement
 from bpengine.check.tolerance.stochastic_rounding import with_distance_noise
@@ -73,7 +73,7 @@ class SampledChecks:
         return replace(self._collect(name, "inner products", samples), order=samples[0].order)
 
     def element(self, name: str, index: tuple[int, ...], oracle: str) -> GradientSample:
-        """Return one element, by differences or the complex step."""
+        """Check one element by differences or the complex step."""
         step, array = np.zeros(self.hand[name].shape), self.problem.at[name]
         step[index] = 1.0
         size = float(step_sizes(array)[index])

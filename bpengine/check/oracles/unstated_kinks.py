@@ -114,7 +114,7 @@ def _check_array(checks: SampledChecks, name: str, around: NearbySlopes, slopes:
 
 
 def _jumping(checks: SampledChecks, name: str, around: NearbySlopes) -> list[tuple[int, ...]]:
-    """Return the elements whose gradient is another one at points that touch the point, those farthest from there first."""
+    """Return the elements whose gradient differs at points very close to the given one, the largest differences first."""
     hand, low, high = checks.hand[name], around.least[name], around.largest[name]
     limit = agreement.JUMP * checks.sizes[name] + checks.rounding[name]
     jumps = ~((hand - low <= limit) & (high - hand <= limit))

@@ -21,12 +21,13 @@ from bpengine.check.reports.gradient_report import Report
 from bpengine.check.reports.results import ArrayResult, FaultyCall, OracleUse
 from bpengine.errors import NonFiniteError
 from bpengine.network import Network
+from bpengine.trained import TrainedNetwork
 
 
 class NetworkCheck(SubjectCheck):
     """A network, or a model with its own gradients."""
 
-    def __init__(self, subject: Any, point: NetworkPoint, seed: int, names: list[str]) -> None:
+    def __init__(self, subject: Network | TrainedNetwork, point: NetworkPoint, seed: int, names: list[str]) -> None:
         shape = "-".join(map(str, point.network.sizes))
         super().__init__([network_problem(point, f"network {shape}, {point.network.loss.name}")], seed, names)
         self.start, model = point, None if isinstance(subject, Network) else subject

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.kinks.nearby import step_sizes
-from bpengine.check.problems.problem import Problem
+from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.check.tolerance.stochastic_rounding import StochasticRoundingOps
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -44,6 +43,8 @@ def perturb(
             arrays = {n: _moved(a, domains.get(n, "real"), amount, rng, keep_signs) for n, a in problem.at.items()}
             moved = replace(problem, at={n: a.astype(dtype).astype(np.float64) for n, a in arrays.items()})
             tried += 1
+            # A point where the scalar is mostly rounding would widen every tolerance, so the cleanest point is
+            # remembered.
             if (lost := _rounding(moved)) < least:
                 least, best = lost, (moved, f"everything moved by {_size(amount)} its own size, seed {seed}")
             if least <= WELL:
@@ -66,6 +67,7 @@ def _moved(array: Any, domain: str, amount: float, rng: np.random.Generator, kee
     # by more than its size at times, so that what is positive turns negative
     step = amount * rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 2.0, array.shape)
     with np.errstate(all="ignore"):
+        # A step on the logit keeps a probability inside (0, 1), however large the step is.
         if domain == "probability":
             return 1.0 / (1.0 + (1.0 / np.clip(array, INSIDE, 1.0 - INSIDE) - 1.0) * np.exp(step))
         if domain == "distribution":
@@ -86,6 +88,7 @@ def _rounding(problem: Problem) -> float:
         if problem.foreign is None:
             raise
         return np.inf
+    # A rounded run that overflows shows that the point is at the edge of what the function can compute.
     if not np.all(np.isfinite([value, *others])):
         return np.inf
     return float(np.max(np.abs(np.subtract(others, value)))) / max(abs(float(value)), FLOOR)

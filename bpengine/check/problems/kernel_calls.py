@@ -12,17 +12,10 @@ from bpengine.check.problems.problem import Problem
 from bpengine.errors import ConfigError, ShapeError, unknown
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array, extent
-from bpengine.kernels._own import is_pair, takes
 from bpengine.layers.layer import Arrays, HostArrays
-from bpengine.losses import CustomLoss
 from bpengine.ops import Ops, known
 
 DIMENSIONS = {"B": 5, "I": 4, "O": 3}  # of sampled arguments; any other letter stands for 2
-
-
-def is_loss(subject: Any) -> bool:
-    """Tell whether something is a CustomLoss, or a pair of functions that can only be a loss."""
-    return isinstance(subject, CustomLoss) or (is_pair(subject) and takes(subject[0], "a pair of functions") > 2)
 
 
 def find_kernel(subject: str | Kernel) -> Kernel:

@@ -28,7 +28,7 @@ class Problem:
 
     `at` holds the arrays it is differentiated by. `scalar(ops, at)` runs forward kernels alone, on any namespace;
     `hand(ops, at)` returns the same number and its gradients by the backward under check, bound in `ops`.
-    `counts` names the numbers that a forgotten mean would show as a ratio. `bias_rows` says which row of a weight holds
+    `counts` names the numbers that appear as a ratio where a mean is missing. `bias_rows` says which row of a weight holds
     the biases. `foreign` names code that is not the engine's own and is not declared complex-differentiable; `unstated`
     says that it may have kinks that no kernel states. `inputs` names the arrays that are no parameters: a network's
     parameters are compared among themselves, whatever the size of its inputs. `terms(ops, at)` returns the numbers that
@@ -149,3 +149,9 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
         unstated=custom is not None,
         terms=terms,
     )
+
+
+def step_sizes(array: Any) -> Any:
+    """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
+    usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
+    return np.maximum(np.abs(array), usual if usual > 0 else 1.0)

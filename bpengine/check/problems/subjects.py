@@ -24,6 +24,7 @@ from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import stream
+from bpengine.trained import TrainedNetwork
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.reduction import require_reduction
 from bpengine.training.rows import Rows, check_rows
@@ -50,7 +51,7 @@ class NetworkPoint:
             return steps, layerwise.cotangents(steps, self.ops, dy)
 
 
-def network_point(subject: Any, x: Any, y: Any, weights: Any, seed: int) -> NetworkPoint:
+def network_point(subject: Network | TrainedNetwork, x: Any, y: Any, weights: Any, seed: int) -> NetworkPoint:
     """Return a model's or a network's point in float64; a float32 model sees its rows rounded to float32, as in training."""
     network, model = (subject, None) if isinstance(subject, Network) else (subject.network, subject)
     if x is None or y is None:

@@ -26,7 +26,18 @@ SHORT = {"per_sample_gradients": "per row", "input_gradients": "inputs"}  # in a
 
 
 class GradientError(BpError, AssertionError):
-    """A hand-written gradient does not agree with its oracles; `report` is the whole report."""
+    """A hand-written gradient does not agree with its oracles; `report` is the whole report.
+
+    >>> def backward(xp, residual, dy):
+    ...     return 2.0 * dy
+    >>> def forward(xp, x):
+    ...     return x * 1.0, x
+    >>> try:
+    ...     bp.check_gradients((forward, backward), [[0.5]]).raise_if_failed()
+    ... except bp.GradientError as error:
+    ...     print(type(error).__name__)
+    GradientError
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__("\n".join([f"the gradients of {report.subject} are wrong.", *report.findings()]))
@@ -39,6 +50,10 @@ class Report(PrintableReport):
 
     loss, kinks: at the point given; perturbed: the same and more of the perturbed point; special: the values at the point
     given that hide a mistake, in words; guilty: the first kernel call or layer that is wrong.
+
+    >>> report = bp.check_gradients("sigmoid", [[0.5]])
+    >>> report.passed
+    True
     """
 
     heads: ClassVar = ("array", "oracle", "point", "compared", "error", "ulp", "tolerance", "order", "ok")

@@ -47,7 +47,7 @@ class PrintableReport(ABC):
         """Return one dict per row of the table, by its heads."""
         return [dict(zip(self.heads, row, strict=True)) for row in self.rows()]
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> Any:  # noqa: ANN401 - a pandas frame, of a library that is not required
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), type(self).__name__)
 

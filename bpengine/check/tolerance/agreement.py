@@ -123,7 +123,8 @@ def _compare_array(
 def exact_allowance(reference: HostArrays, *rounded: Mapping[str, float]) -> dict[str, float]:
     """Return the allowance of an oracle that only rounds: of each array's own size, and for the rounding on each side.
 
-    An array of very small gradients, as of the first layers of a deep network, is not excused by the large ones of others.
+    Each array has its own scale: large gradients elsewhere do not widen the tolerance of small ones, as in the first layers
+    of a deep network.
     """
     own = {name: float(np.max(np.abs(np.nan_to_num(g)), initial=0.0)) for name, g in reference.items()}
     return {name: EXACT * size + sum(side[name] for side in rounded) + UNDERFLOW for name, size in own.items()}

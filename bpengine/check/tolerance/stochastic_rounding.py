@@ -88,6 +88,7 @@ def with_distance_noise(problem: Problem, kinks: list[Kink], eps: float) -> list
     if all(kink.side == "none" for kink in kinks):
         return kinks
     noise = [np.zeros(np.shape(kink.distance)) for kink in kinks]
+    # The same kinks are met in the same order in every run, so distances are compared pair by pair.
     for draw in range(DRAWS):
         log: list[Kink] = []
         ops = StochasticRoundingOps(KinkRecorder(log), eps, draw)

@@ -41,6 +41,7 @@ DEVICES: Final = ("cpu", "gpu")
 
 
 def bench(
+    *,
     quick: Annotated[bool, typer.Option("--quick", help="About four minutes: fewer contenders, short turns.")] = False,
     backends: Annotated[
         str | None,
@@ -110,8 +111,8 @@ def make_plan(
     return Plan(
         chosen,
         contenders,
-        device,
-        rounds or 5,
+        device=device,
+        rounds=rounds or 5,
         turn_seconds=0.15 if quick else 0.4,
         budget_seconds=10.0 if quick else 20.0,
         memory=frozenset() if quick else frozenset(MEMORY[device]),

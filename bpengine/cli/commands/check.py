@@ -30,6 +30,7 @@ Examples:
 
 
 def check(
+    *,
     sources: Annotated[
         list[str] | None,
         typer.Argument(

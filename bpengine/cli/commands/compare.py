@@ -26,6 +26,7 @@ Examples:
 
 
 def compare(
+    *,
     source: data_options.Source,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",

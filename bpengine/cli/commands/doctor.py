@@ -166,11 +166,11 @@ def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def _mpi(found: dict[str, str | None]) -> str:
+def _mpi(mpi: dict[str, str | None]) -> str:
     """Return which MPI there is for training on several processes, or how to get one."""
-    if found["library"] is None:
+    if mpi["library"] is None:
         return "none for Python. For several processes: pip install 'bpengine[mpi]' mpich"
-    return f"{found['library']}, {found['mpiexec'] or 'no mpiexec found. On one machine: pip install mpich'}"
+    return f"{mpi['library']}, {mpi['mpiexec'] or 'no mpiexec found. On one machine: pip install mpich'}"
 
 
 def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -39,6 +39,7 @@ Rows = Iterator[list[Any]]
 
 
 def predict(
+    *,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that train --out or Model.save wrote.")],
     source: data_options.Source,
     target: data_options.Target = None,

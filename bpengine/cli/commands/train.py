@@ -45,6 +45,7 @@ Figure = Annotated[
 
 
 def train(
+    *,
     source: data_options.Source,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",

@@ -1,7 +1,7 @@
 """The chain rule of one parameter, path by path from the loss.
 
 paths        paths(): what is shown
-accumulate   the sum over all paths, without enumerating them; reach: what of it one array has
+accumulate   the sum over all paths, without enumerating them
 best_first   the largest paths, by a priority queue
 path_result  Paths, Path, Factor, and their text
 """

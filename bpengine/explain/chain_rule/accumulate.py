@@ -1,19 +1,70 @@
-"""The chain from a parameter to the loss: the call that uses it, the arrays made of what it makes, the sum over all paths."""
+"""The sum over all paths from a parameter to the loss, computed forward through the arrays that depend on the parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
-from bpengine.explain.chain_rule.reach import PathSums
 from bpengine.explain.lookup import Element, element_name
 from bpengine.explain.terms.dataflow import Dataflow
 from bpengine.explain.terms.local_derivatives import is_transposed, parameter_factors
+from bpengine.kernels._kernel import LocalDerivative
 from bpengine.ops import Call
+
+
+@dataclass(frozen=True)
+class PathSums:
+    """The paths from a weight to every element of an array (rows, units).
+
+    total: the sum over all paths, which is the element's derivative with respect to the weight; magnitude: the sum of their
+    absolute values; count: their number.
+    """
+
+    total: HostArray
+    magnitude: HostArray
+    count: HostArray
+
+    def __add__(self, other: PathSums) -> PathSums:
+        return PathSums(self.total + other.total, self.magnitude + other.magnitude, self.count + other.count)
+
+    def through(self, slopes: Sequence[LocalDerivative]) -> PathSums:
+        """Return the sums for the output of a kernel call, over all of its routes."""
+        steps = [
+            PathSums(_sent(self.total, s, _same), _sent(self.magnitude, s, np.abs), _sent(self.count, s, _nonzero))
+            for s in slopes
+        ]
+        return sum(steps[1:], steps[0])
+
+
+def start(inputs: HostArray, rows: Sequence[int], unit: int, shape: tuple[int, ...]) -> PathSums:
+    """Return the sums for the first call's output: in each row the weight's unit, whose derivative is the weight's input."""
+    total = np.zeros(shape)
+    total[rows, unit] = inputs[rows]
+    return PathSums(total, np.abs(total), _nonzero(total))
+
+
+def _sent(values: HostArray, s: LocalDerivative, of: Callable[[HostArray], HostArray]) -> HostArray:
+    """Send values (rows, inputs) forward through slopes, or through a function of them."""
+    if s.kind == "units":
+        return np.asarray(values @ of(s.p))
+    if s.q is None:
+        return np.asarray(values * of(s.p))
+    # dy/dx = p q^T along a row or a column: an outer product, so sum first and spread afterwards.
+    axis = 1 if s.kind == "row" else 0
+    return np.asarray(np.sum(values * of(s.p), axis=axis, keepdims=True) * of(s.q))
+
+
+def _same(a: HostArray) -> HostArray:
+    return a
+
+
+def _nonzero(a: HostArray) -> HostArray:
+    return np.asarray(a != 0, dtype=float)
 
 
 def uses_of(flow: Dataflow, element: Element) -> list[tuple[int, str]]:
@@ -28,17 +79,18 @@ def uses_of(flow: Dataflow, element: Element) -> list[tuple[int, str]]:
 def multiplied(call: Call, argument: str, element: Element) -> tuple[HostArray, int]:
     """Return what a parameter is multiplied by in each row (rows,), and the unit it belongs to."""
     index = element[1][::-1] if is_transposed(call, argument) else element[1]
-    given, unit = parameter_factors(call)[argument], index[-1]
-    if given is None:
+    factor, unit = parameter_factors(call)[argument], index[-1]
+    if factor is None:
         return np.ones(len(call.result[0])), unit
-    return np.asarray(given[:, index[0]], dtype=float), unit
+    return np.asarray(factor[:, index[0]], dtype=float), unit
 
 
 def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[int, Any]]:
-    """Return the arrays that are made of `first`, in order, and each one's uses: (call, slopes), None for the loss's."""
+    """Return the arrays that depend on `first`, in order, and the uses of each: (call, slopes), None for the loss."""
     calls, arrays, edges = flow.trace.calls, [first], dict[int, Any]()
+    # Breadth-first from the weight's output; the list is its own queue.
     for array in arrays:  # grows while it is walked
-        edges[id(array)] = found = []
+        edges[id(array)] = uses = []
         for use in flow.consumers.get(id(array), []):
             call = calls[use[0]]
             slopes = None if call.kernel.kind == "loss" else flow.derivatives(use)
@@ -46,10 +98,10 @@ def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[
                 raise ConfigError(
                     f"the slopes of kernel {call.kernel.name!r} in layer {call.place} are not known here."
                 )
-            found.append((call, slopes))
+            uses.append((call, slopes))
             if slopes is not None and not any(call.result[0] is known for known in arrays):
                 arrays.append(call.result[0])
-        if not found:
+        if not uses:
             raise ConfigError(
                 "a layer on the way to the loss computes outside of kernels: its paths cannot be followed."
             )
@@ -60,12 +112,13 @@ def accumulate(begun: PathSums, arrays: list[HostArray], edges: Mapping[int, Any
     """Return the sum over all paths at the loss."""
     reached = {id(arrays[0]): begun}
     end = PathSums(np.zeros(dy.shape), np.zeros(dy.shape), np.zeros(dy.shape))
+    # `arrays` is in the order of the forward pass, so every path into an array has arrived before it is sent on.
     for array in arrays:
         here = reached[id(array)]
         for call, slopes in edges[id(array)]:
             if slopes is None:
                 end += PathSums(here.total * dy, here.magnitude * np.abs(dy), here.count * (dy != 0))
                 continue
-            made, step = id(call.result[0]), here.through(slopes)
-            reached[made] = reached[made] + step if made in reached else step
+            output, step = id(call.result[0]), here.through(slopes)
+            reached[output] = reached[output] + step if output in reached else step
     return end

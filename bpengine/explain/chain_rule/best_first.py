@@ -1,8 +1,9 @@
-"""The largest paths through a step, found best first: exact, and without walking the others.
+"""The largest paths through a step, by best-first search: exact, without visiting the other paths.
 
 For every element of every array `bounds` holds the largest absolute product that a path from there to the loss can have.
-A partial path's product times that bound is what its best completion has, so the paths come out of a queue in order of
-their size. Source: Hart, Nilsson, Raphael, "A formal basis for the heuristic determination of minimum cost paths", 1968.
+A partial path's product times that bound is the product of its best completion, so a priority queue yields the paths in
+order of their size. Source: Hart, Nilsson, Raphael, "A formal basis for the heuristic determination of minimum cost paths",
+1968.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Search:
     def __init__(self, arrays: Sequence[HostArray], edges: Edges, dy: HostArray) -> None:
         self.edges, self.dy = edges, np.asarray(dy, dtype=float)
         self.bounds: dict[int, HostArray] = {}
+        # From the loss backwards: a bound needs those of everything that the element leads to.
         for array in reversed(arrays):
             ways = [self._bound(call, slopes) for call, slopes in edges[id(array)]]
             self.bounds[id(array)] = np.asarray(np.max(ways, axis=0))
@@ -48,6 +50,7 @@ class Search:
         def push(product: float, array: HostArray | None, chain: tuple[Any, ...]) -> None:
             _, _, _, unit, row, _ = chain[0]
             bound = abs(product) * (1.0 if array is None else float(self.bounds[id(array)][row, unit]))
+            # A path with a factor of 0 contributes nothing, and there may be very many of them.
             if bound > 0:
                 heapq.heappush(queue, (-bound, next(order), product, array, chain))
 
@@ -55,12 +58,13 @@ class Search:
             push(product, array, (link, ()))
         while queue:
             _, _, product, here, chain = heapq.heappop(queue)
+            # The bound of a complete path is its own size, so nothing left in the queue can be larger.
             if here is None:
                 yield product, _unrolled(chain)
                 continue
             _, _, _, unit, row, _ = chain[0]
-            for slope, made, link in self._links(here, row, unit):
-                push(product * slope, made, (link, chain))
+            for slope, following, link in self._links(here, row, unit):
+                push(product * slope, following, (link, chain))
 
     def _links(self, array: HostArray, row: int, unit: int) -> Iterator[tuple[float, HostArray | None, Link]]:
         for call, slopes in self.edges[id(array)]:
@@ -68,10 +72,10 @@ class Search:
                 slope = float(self.dy[row, unit])
                 yield slope, None, (call.kernel.name, call.place, "loss", unit, row, slope)
                 continue
-            made: HostArray = call.result[0]
+            output: HostArray = call.result[0]
             for s in slopes:
                 for at, to, slope in _ends(s, row, unit):
-                    yield slope, made, (call.kernel.name, call.place, s.route, to, at, slope)
+                    yield slope, output, (call.kernel.name, call.place, s.route, to, at, slope)
 
     def _bound(self, call: Call, slopes: Sequence[LocalDerivative] | None) -> HostArray:
         if slopes is None:

@@ -1,4 +1,4 @@
-"""The chain rule of one parameter, told: every path from the loss to it, factor by factor, and their sum."""
+"""The result of `paths`: every path from the loss to a parameter, factor by factor, their sum, and the text."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.terms.sums import ULPS, Term, allowed
 from bpengine.explain.trace.nonfinite import NonFiniteValue
-from bpengine.explain.units.labels import back_label
+from bpengine.explain.units.text import back_label
 from bpengine.i18n.translate import Translate, format_factor, format_number
 from bpengine.output.json_values import json_object
 
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """One link of a path: the derivative of what `kernel` in layer `place` makes of it, at a unit and row."""
+    """One factor of a path: the derivative of the output of `kernel` in layer `place`, at a unit and row."""
 
     kernel: str
     place: str
@@ -36,11 +36,16 @@ class Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Paths(ExplainResult):
-    """The chain rule of one parameter: total = the paths' products + rest, and gradient is what the engine says.
+    """The chain rule of one parameter: total = the paths' products + rest; gradient is the engine's value.
 
     rows: the rows of the batch it is taken over. count: how many paths there are; paths: the largest. all_paths: the sum of
     all, found without the backward pass. gradient: the engine's, without penalty (of some rows only, input x dL/dz added
     up here: the engine adds up the whole batch); penalty: what penalties add to it.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> (path,) = bp.explain.paths(model, [[2.0]], [[5.0]], "0.weight[0,0]").paths
+    >>> [factor.value for factor in path.factors], path.product
+    ([2.0, 1.0, 2.0], 4.0)
     """
 
     name: str
@@ -58,12 +63,12 @@ class Paths(ExplainResult):
 
     @property
     def agrees(self) -> bool:
-        """True when the sum of all paths is the engine's gradient, but for rounding: one per factor and per sum."""
+        """True when the sum of all paths is the engine's gradient within rounding: one rounding per factor and per sum."""
         ulps = self.depth * max(ULPS, 0.5 * math.sqrt(min(self.count, 1e6))) + allowed(len(self.rows))
         return bool(abs(self.all_paths - self.gradient) <= ulps * self.eps * self.magnitude)
 
     def text(self, lang: str = "en") -> str:
-        """Return the paths in words, English or Portuguese."""
+        """Return the paths as text, in English or Portuguese."""
         translate = translator_for(lang)
         lines = [translate("path_title", name=self.name, count=self.count)]
         lines += [translate("bad", cause=self.first_bad.translated(translate))] if self.first_bad else []
@@ -98,7 +103,7 @@ class Paths(ExplainResult):
 
 
 def _route(path: Path, translate: Translate) -> str:
-    """Name the stations of a path, from the loss to the weight."""
+    """Name the units and layers of a path, from the loss to the weight."""
     return " <- ".join(_station(f, translate) for f in path.factors)
 
 

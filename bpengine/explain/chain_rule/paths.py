@@ -1,8 +1,8 @@
 """The chain rule of one weight: every path from the loss to it, factor by factor, and their sum.
 
 dL/dw = sum over paths of dL/dy * slope * ... * slope * input. The number of paths grows with the product of the widths, so
-the largest are found best first, without walking the others; the sum of all comes out of a walk forward through the kernel
-calls, which uses no backward pass but the loss's, and what the largest leave of it is one term.
+the largest are found by best-first search; the sum of all paths is computed by one forward pass through the kernel
+calls, which uses no backward pass except the loss's; that sum less the largest paths is one term, the rest.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpengine.errors import whole
-from bpengine.explain.chain_rule.accumulate import accumulate, downstream, multiplied, uses_of
+from bpengine.explain.chain_rule.accumulate import accumulate, downstream, multiplied, start, uses_of
 from bpengine.explain.chain_rule.best_first import Search
 from bpengine.explain.chain_rule.path_result import Factor, Path, Paths
-from bpengine.explain.chain_rule.reach import start
 from bpengine.explain.lookup import Element, check_row, element_name, find_element
 from bpengine.explain.terms.dataflow import Dataflow, Use
-from bpengine.explain.terms.exact import exact_sum
+from bpengine.explain.terms.sums import exact_sum
 from bpengine.explain.trace.trace import Trace
 from bpengine.trained import TrainedNetwork
 
@@ -38,6 +37,11 @@ def paths(
 
     sample: over this row of the batch only. Raises ConfigError for a name or a row that does not exist, or for a layer whose
     backward pass is not made of kernels known here.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> paths = bp.explain.paths(model, [[2.0]], [[5.0]], "0.weight[0,0]")
+    >>> paths.count, paths.gradient
+    (1, 4.0)
     """
     return paths_of(model.trace(x, y, weights), name, sample=sample, largest=largest)
 
@@ -51,16 +55,16 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     uses = uses_of(flow, element)
     ways = [_through(flow, element, use, rows, largest) for use in uses]
     gradient = exact_sum(np.array([way.gradient for way in ways]))
-    if sample is None and len(uses) == 1 and (given := flow.contribution(uses[0])) is not None:
-        gradient = float(given[element[1]])  # the engine's own sum over the batch
-    found = sorted((path for way in ways for path in way.found), key=lambda path: -abs(path.product))[:largest]
+    if sample is None and len(uses) == 1 and (whole_batch := flow.contribution(uses[0])) is not None:
+        gradient = float(whole_batch[element[1]])  # the engine's own sum over the batch
+    kept = sorted((path for way in ways for path in way.largest), key=lambda path: -abs(path.product))[:largest]
     everything = exact_sum(np.array([way.whole for way in ways]))
     return Paths(
         name=element_name(element),
         rows=tuple(rows),
         count=sum(way.paths for way in ways),
-        paths=tuple(found),
-        rest=exact_sum(np.array([everything, *(-path.product for path in found)])),
+        paths=tuple(kept),
+        rest=exact_sum(np.array([everything, *(-path.product for path in kept)])),
         all_paths=everything,
         gradient=gradient,
         penalty=_penalty(flow, element),
@@ -72,14 +76,14 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
 
 
 class _Way(NamedTuple):
-    """The paths to one use of a parameter: their sum by a walk forward, and the engine's by its backward pass."""
+    """The paths to one use of a parameter: their sum by the forward pass, and the engine's sum by its backward pass."""
 
     whole: float
     magnitude: float
     paths: int
     gradient: float
     steps: int
-    found: list[Path]
+    largest: list[Path]
 
 
 def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
@@ -91,12 +95,12 @@ def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], larges
     end = accumulate(start(inputs, rows, unit, call.result[0].shape), arrays, edges, dy)
     link = (call.kernel.name, call.place, "input", unit)
     begin = [(float(inputs[r]), call.result[0], (*link, r, float(inputs[r]))) for r in rows]
-    found = [
+    kept = [
         Path(_factors(links), product) for product, links in islice(Search(arrays, edges, dy).largest(begin), largest)
     ]
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
     everything, magnitude = float(end.total.sum()), float(end.magnitude.sum())
-    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, found)
+    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, kept)
 
 
 def _factors(links: list[Any]) -> tuple[Factor, ...]:

@@ -1,4 +1,4 @@
-"""Figures: the room's numbers as pictures, made with matplotlib (`pip install 'bpengine[plot]'`).
+"""Figures of explanations, drawn with matplotlib (`pip install 'bpengine[plot]'`).
 
 Each function returns a `matplotlib.figure.Figure` and touches nothing else: `figures.save(figure, "name.svg")`, or any method
 of the figure's own. English, or Portuguese with lang="pt".

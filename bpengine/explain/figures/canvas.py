@@ -1,4 +1,4 @@
-"""Canvas: what every figure stands on: paper, axes, colours, numbers, and matplotlib, loaded when a figure is asked for.
+"""Canvas: what all figures share: size, axes, colours, number format; matplotlib is imported when a figure is drawn.
 
 Only matplotlib's objects are used, never pyplot: no window, no current figure, no change to `matplotlib.rcParams`.
 Colours are those of Okabe, Ito, "Color universal design", 2008, which the colour-blind tell apart; a marker, a line style
@@ -52,12 +52,12 @@ def library(name: str) -> Any:
 
 def sheet(width: float = 8.0, height: float = 5.0, *, layout: str | None = "constrained") -> Figure:
     """Return an empty figure, its size in inches."""
-    made: Figure = library("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-    return made
+    figure: Figure = library("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    return figure
 
 
 def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
-    """Give axes their labels, a quiet frame and sizes that can be read from afar."""
+    """Set the labels, the frame and readable text sizes of axes."""
     axes.set_facecolor("white")
     for side, spine in axes.spines.items():
         spine.set(visible=side in ("left", "bottom"), color=GREY, linewidth=1.0)
@@ -74,7 +74,7 @@ def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
 def title(figure: Figure, text: str, below: str = "") -> None:
     """Write what the figure shows, and lines below it in smaller letters, at the upper left, above all axes.
 
-    Lines that are too long for the paper are broken.
+    Lines that are wider than the figure are broken.
     """
     width, height = figure.get_size_inches()
     style: Style = {"ha": "left", "va": "top", "parse_math": False}
@@ -117,12 +117,12 @@ def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
-    """Put the legend below the axes, where it hides nothing."""
+    """Put the legend below the axes, where it covers no data."""
     handles, labels = axes.get_legend_handles_labels()
-    made = figure.legend(
+    legend_box = figure.legend(
         handles, labels, loc="outside lower left", ncols=columns, fontsize=TEXT, frameon=False, labelcolor=INK
     )
-    for text in made.get_texts():
+    for text in legend_box.get_texts():
         text.set_parse_math(False)
         text.set_text(visible(text.get_text()))
 
@@ -140,10 +140,10 @@ def spans_decades(values: HostArray) -> bool:
 
 def mark_bad(axes: Axes, places: Iterable[float], label: str) -> None:
     """Mark, at the upper edge, where values are not finite; nothing where all are."""
-    found = list(places)
-    if found:
+    positions = list(places)
+    if positions:
         axes.plot(
-            found, np.full(len(found), 0.97), linestyle="", marker=BAD, markersize=9, markeredgewidth=2.2, color=INK,
+            positions, np.full(len(positions), 0.97), linestyle="", marker=BAD, markersize=9, markeredgewidth=2.2, color=INK,
             transform=axes.get_xaxis_transform(), label=label, clip_on=False, zorder=6,
         )  # fmt: skip
 

@@ -34,7 +34,7 @@ def decision_boundary(
     features: Sequence[str] | None = None,
     lang: str = "en",
 ) -> Figure:
-    """Return a matplotlib Figure of a classifier over its two inputs, with the rows; those on the wrong side are ringed.
+    """Return a matplotlib Figure of a classifier over its two inputs, with the rows; a ring marks rows on the wrong side.
 
     x (rows, 2). One output: y (rows, 1) has two values, and the boundary is where the output is `threshold`. Several: y has
     class numbers, and the boundary is where the two largest outputs are equal. features: the two inputs' names. Class names
@@ -81,10 +81,10 @@ def _verdicts(output: HostArray, threshold: float) -> HostArray:
 
 def _labels(model: TrainedNetwork, target: HostArray, threshold: float) -> tuple[HostArray, list[str]]:
     """Return the rows' class numbers, and the classes' names."""
-    given = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
+    class_names = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
     if model.network.outputs > 1:
         labels = target if target.ndim == 1 else np.argmax(target, axis=1)
-        return labels, [str(given[i]) if given else str(i) for i in range(model.network.outputs)]
+        return labels, [str(class_names[i]) if class_names else str(i) for i in range(model.network.outputs)]
     values = np.unique(target)
     if len(values) > 2 or (len(values) == 2 and not values[0] <= threshold < values[1]):
         shown = ", ".join(f"{v:g}" for v in values[:4])
@@ -93,7 +93,7 @@ def _labels(model: TrainedNetwork, target: HostArray, threshold: float) -> tuple
         )
     labels = (target.reshape(-1) > threshold).astype(int)
     plain = [f"{target.reshape(-1)[labels == k][0]:g}" if np.any(labels == k) else str(k) for k in (0, 1)]
-    return labels, list(map(str, given)) if given and len(given) == 2 else plain
+    return labels, list(map(str, class_names)) if class_names and len(class_names) == 2 else plain
 
 
 def _one_output(

@@ -1,4 +1,4 @@
-"""Figures by name, as the command line asks for them: a model and rows are all they need."""
+"""Figures by name, for the command line: each needs a model and rows only."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def draw(
 ) -> Figure:
     """Return the figure of a kind: "boundary", "fit", "gradients", "network" or "sweep".
 
-    parameter, values: of a sweep, of one parameter or two; by default it goes as far to both sides of where the model stands
-    as that is from 0, and at least 1. layer, unit, sample: of a network. The loss curve is not among them: it draws a fit.
+    parameter, values: of a sweep over one parameter or two; by default it extends to both sides of the model's value by the
+    size of that value, and at least by 1. layer, unit, sample: of a network. The loss curve is left out: it needs a fit.
     Raises ConfigError for another kind, or a sweep without a parameter.
     """
     if kind not in KINDS:
@@ -60,7 +60,7 @@ def draw(
 
 
 def around(model: TrainedNetwork, parameter: str) -> np.ndarray:
-    """Return values on both sides of the one that a parameter has."""
+    """Return values on both sides of a parameter's own."""
     name, index = find_element(model.parameters, parameter)
     here = float(model.parameters[name][index])
     reach = max(1.0, abs(here))

@@ -1,4 +1,4 @@
-"""The fitted curve: what a network with one input makes of every value of it, against the data."""
+"""The fitted curve: the predictions of a network with one input over that input, with the data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fitted_curve(
     """Return a matplotlib Figure of a model's predictions over its input, with the data and their residuals.
 
     x (rows, 1), y (rows, outputs) values. also: other values of some parameters, by the name of the curve that they make,
-    such as {"bias 0": {"1.bias": [0.0]}}: the way the curve came. feature: what the input is.
+    such as {"bias 0": {"1.bias": [0.0]}}, which show how the fit changed the curve. feature: what the input is.
     Raises ShapeError for a network with more than one input, ConfigError for more than four curves, for class numbers as
     targets, an unknown language, or without matplotlib.
     """

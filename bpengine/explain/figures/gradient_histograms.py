@@ -24,18 +24,20 @@ NAMED = 6  # units that are named before the rest is counted
 LAYERS = 12
 
 
-def gradient_histograms(told: Sensitivity, *, lang: str = "en") -> Figure:
+def gradient_histograms(sensitivity: Sensitivity, *, lang: str = "en") -> Figure:
     """Return a matplotlib Figure of a `bp.sensitivity`: per layer with parameters, a histogram of the sizes |dL/dw|.
 
-    All layers share the logarithmic axis of sizes, so that a gradient that vanishes on its way back is seen at once. Zeros
-    have no place on it: they are counted beside it, with dead and saturated units and what is not finite.
+    All layers share one logarithmic axis, so that a vanishing gradient is visible. Zeros
+    cannot be drawn on it: they are counted beside it, with dead and saturated units and non-finite values.
     Raises ConfigError for something that is no sensitivity, more than 12 layers with parameters, an unknown language, or
     without matplotlib.
     """
     translate = translator_for(lang, FIGURES)
-    if not isinstance(told, Sensitivity):
-        raise ConfigError(f"gradient_histograms requires a Sensitivity, as bp.sensitivity returns it, got {told!r}.")
-    layers = [(layer, _values(told, layer)) for layer in told.layers if layer.norm is not None]
+    if not isinstance(sensitivity, Sensitivity):
+        raise ConfigError(
+            f"gradient_histograms requires a Sensitivity, as bp.sensitivity returns it, got {sensitivity!r}."
+        )
+    layers = [(layer, _values(sensitivity, layer)) for layer in sensitivity.layers if layer.norm is not None]
     layers = [(layer, values) for layer, values in layers if values.size]
     if not 1 <= len(layers) <= LAYERS:
         raise ConfigError(f"gradient_histograms draws 1 to {LAYERS} layers with parameters, got {len(layers)}.")
@@ -48,18 +50,18 @@ def gradient_histograms(told: Sensitivity, *, lang: str = "en") -> Figure:
             values,
             edges,
             translate("layer_head", place=layer.place, kind=layer.kind),
-            _notes(told, layer, values, translate),
+            _notes(sensitivity, layer, values, translate),
         )
     every[-1].set_xlabel(translate("gradient_size"))
     figure.supylabel(translate("count"), fontsize=canvas.LABEL, color=canvas.INK)
-    below = translate("gradients_below", loss=canvas.number(told.loss))
+    below = translate("gradients_below", loss=canvas.number(sensitivity.loss))
     canvas.title(figure, translate("gradients"), below)
     return figure
 
 
-def _values(told: Sensitivity, layer: LayerSensitivity) -> HostArray:
+def _values(sensitivity: Sensitivity, layer: LayerSensitivity) -> HostArray:
     """Return the partials of a layer's own parameters, not those of layers inside it."""
-    own = [g for name, g in told.gradients.items() if name.rpartition(".")[0] == layer.place]
+    own = [g for name, g in sensitivity.gradients.items() if name.rpartition(".")[0] == layer.place]
     return np.concatenate([g.ravel().astype(float) for g in own]) if own else np.empty(0)
 
 
@@ -73,7 +75,7 @@ def _edges(values: HostArray) -> HostArray:
 
 
 def _one(axes: Axes, values: HostArray, edges: HostArray, head: str, notes: list[str]) -> None:
-    """Draw one layer's histogram, with its median, and what there is to translate about it on the right."""
+    """Draw one layer's histogram, with its median, and its notes on the right."""
     canvas.frame(axes, "", "")
     size = np.abs(values[np.isfinite(values) & (values != 0)])
     axes.set_xscale("log")
@@ -87,8 +89,8 @@ def _one(axes: Axes, values: HostArray, edges: HostArray, head: str, notes: list
     canvas.write(axes, 1.02, 0.78, "\n".join(notes), fontsize=canvas.SMALL, linespacing=1.4, **style)
 
 
-def _notes(told: Sensitivity, layer: LayerSensitivity, values: HostArray, translate: Translate) -> list[str]:
-    """Return what is said beside a layer's histogram."""
+def _notes(sensitivity: Sensitivity, layer: LayerSensitivity, values: HostArray, translate: Translate) -> list[str]:
+    """Return the notes beside a layer's histogram."""
     finite = np.abs(values[np.isfinite(values) & (values != 0)])
     notes = []
     if finite.size:
@@ -98,7 +100,7 @@ def _notes(told: Sensitivity, layer: LayerSensitivity, values: HostArray, transl
         notes.append(translate("zeros", count=zeros, size=values.size, share=zeros / values.size))
     if bad:
         notes.append(translate("bad_count", count=bad, size=values.size))
-    units = sum(unit.place == layer.place for unit in told.units)
+    units = sum(unit.place == layer.place for unit in sensitivity.units)
     notes += [
         translate(f"{kind}_units", units=_some(getattr(layer, kind), units, translate))
         for kind in ("dead", "saturated")

@@ -1,4 +1,4 @@
-"""Placing: where on its line each weight is written, so that the texts of a diagram keep clear of each other and of lines."""
+"""Label placement: where on its line each weight is written, so that labels overlap neither each other nor other lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORSE = 3.0  # how much worse it is to lie on a text than on a line
 def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
     """Return the lines that have a weight, each with the middle of its text, (x, y) in inches.
 
-    Each text in turn moves along its line to where it has most room, a few times over.
+    In a few rounds, each label moves along its line to the point that is farthest from other labels and lines.
     """
     written = [line for line in lines if isinstance(line, Weighted)]
     spots = [_choices(line) for line in written]
@@ -26,9 +26,11 @@ def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
     chosen, middle = [CHOICES // 2] * len(written), np.abs(np.arange(CHOICES) - CHOICES // 2)
     for _ in range(ROUNDS):
         for i, (line, points) in enumerate(zip(written, spots, strict=True)):
+            # Only texts between the same two columns can collide.
             near = [j for j, other in enumerate(written) if j != i and other.start.x == line.start.x]
             taken = [_extent(written[j], spots[j][chosen[j]]) for j in near]
             room = WORSE * _distance(line, points, taken) + clear[i]
+            # Among equally free places, the one nearest the middle of the line is taken.
             chosen[i] = int(np.argmax(room - 1e-6 * middle))
     middles = [points[k] for points, k in zip(spots, chosen, strict=True)]
     return [(line, (float(x), float(y))) for line, (x, y) in zip(written, middles, strict=True)]

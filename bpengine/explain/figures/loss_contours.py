@@ -1,4 +1,4 @@
-"""The surface: the loss over two parameters, as contour lines, with the descent's way on it."""
+"""The loss over two parameters as contour lines, with the path of a descent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def surface(figure: Figure, axes: Axes, swept: Sweep, translate: Translate) -> None:
-    """Draw the losses of two parameters, with the way that a descent took, or the point where the model stands.
+    """Draw the losses of two parameters, with the path of a descent or the model's own values.
 
     Raises ConfigError for a single value of a parameter.
     """
@@ -60,7 +60,7 @@ def _norm(loss: Any) -> Any:
 
 
 def _walk(axes: Axes, swept: Sweep, translate: Translate) -> None:
-    """Draw the way of two parameters, or the one point where the model stands."""
+    """Draw the path of two parameters, or the point of the model's own values."""
     descent = swept.descent
     style: canvas.Style = {"color": canvas.VERMILION, "markeredgecolor": "white", "zorder": 4}
     if descent is None or not descent.points:

@@ -131,7 +131,7 @@ def _key(axes: Axes, runs: Iterable[History], translate: Translate) -> None:
 
 
 def _bad(runs: Mapping[str, History], translate: Translate) -> tuple[HostArray, str]:
-    """Return at which steps losses are not finite, and what to translate of them."""
+    """Return the steps at which the loss is not finite, and the note on them."""
     bad = np.concatenate([np.flatnonzero(~np.isfinite(run.loss)) for run in runs.values()])
     return bad, translate(
         "not_finite", count=len(bad), where=f"{translate('head_step')} {bad.min() if bad.size else 0}"

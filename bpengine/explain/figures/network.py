@@ -17,7 +17,7 @@ from bpengine.explain.result import translator_for
 from bpengine.explain.terms.sums import Terms
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explain import explain_trace
-from bpengine.explain.units.labels import family_of
+from bpengine.explain.units.text import family_of
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
 from bpengine.trained import TrainedNetwork
@@ -43,7 +43,7 @@ def network(
     """Return a matplotlib Figure of a small network in a training step on x, y, with the numbers of row `sample`.
 
     layer, unit: a unit whose gradient is written out below as the sum it is, gradient x weight + gradient x weight + ...
-    over the next layer's units; everything else is drawn pale.
+    over the next layer's units; everything else is drawn faded.
     Raises ConfigError for a network too large to be read (more than 5 layers, 8 units or 24 parameters in one), a row, layer
     or unit that does not exist, an unknown language, or without matplotlib.
     """
@@ -55,8 +55,8 @@ def network(
     drawn = diagram(traced, row)
     chosen = None
     if layer is not None and unit is not None:
-        found = find_layer(traced, layer)
-        chosen = (found.place, find_unit(found, unit))
+        layer_trace = find_layer(traced, layer)
+        chosen = (layer_trace.place, find_unit(layer_trace, unit))
     width = max(drawn.width + LEFT + RIGHT, 9.0)
     lines = [] if chosen is None else _wrapped(sum_lines(traced, *chosen, row, translate), width)
     below = canvas.broken(_below(traced, row, translate), width, canvas.TEXT)
@@ -91,11 +91,11 @@ def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, translate: Trans
     """Name the columns, and write what each output should have been."""
     top = drawn.height + 0.12
     canvas.write(axes, 0.0, top, translate("inputs"), fontweight="bold")
-    for column, layer in zip(drawn.columns[1:], drawn.layers, strict=True):
-        kind = ", ".join([type(layer.layer).__name__, *([layer.activation] if layer.activation else [])])
-        canvas.write(axes, column[0].x, top, translate("layer_head", place=layer.place, kind=kind), fontweight="bold")
+    for column, marks in zip(drawn.columns[1:], drawn.marks[1:], strict=True):
+        head = translate("layer_head", place=column.place, kind=column.kind)
+        canvas.write(axes, marks[0].x, top, head, fontweight="bold")
     target = traced.target[row]
-    outputs = [spot for spot in drawn.columns[-1] if spot.unit is not None]
+    outputs = [spot for spot in drawn.marks[-1] if spot.unit is not None]
     for spot in outputs:
         value = float(int(target) == spot.unit if np.ndim(target) == 0 else target[spot.unit])
         text = translate("target", value=canvas.number(value))
@@ -130,15 +130,15 @@ TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"  # a line 
 
 def sum_lines(traced: Trace, place: str, unit: int, row: int, translate: Translate) -> list[str]:
     """Return the lines: what is added up, dL/da as the sum of its terms, dL/dz as dL/da times the slope."""
-    told = explain_trace(traced, place, unit, row)
-    if told.incoming is None:
-        lines = [translate("outside"), f"dL/da = {canvas.number(float(told.da[0]))}"]
+    explanation = explain_trace(traced, place, unit, row)
+    if explanation.incoming is None:
+        lines = [translate("outside"), f"dL/da = {canvas.number(float(explanation.da[0]))}"]
     else:
-        dense = all(family_of(kernel) == "linear" for kernel in told.incoming.kernel)
+        dense = all(family_of(kernel) == "linear" for kernel in explanation.incoming.kernel)
         lines = [translate("sum_of_unit" if dense else "sum_other", unit=unit, place=place)]
-        lines.append(f"dL/da = {_written(told.incoming.terms(0, TERMS), translate)}")
-    if told.through is not None:
-        lines.append(f"dL/dz = dL/da{TIMES}f'(z) = {_written(told.through.terms(0, TERMS), translate)}")
+        lines.append(f"dL/da = {_written(explanation.incoming.terms(0, TERMS), translate)}")
+    if explanation.through is not None:
+        lines.append(f"dL/dz = dL/da{TIMES}f'(z) = {_written(explanation.through.terms(0, TERMS), translate)}")
     return lines
 
 

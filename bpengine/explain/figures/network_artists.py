@@ -1,4 +1,4 @@
-"""Strokes: the lines and circles of a network, with their numbers."""
+"""Draw the lines and circles of a network, with their numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Diagram: a small network as points and lines in a plane, in inches, with the numbers of one row of a traced step."""
+"""Diagram: positions of a small network's circles and lines, in inches, with the numbers of one row of a traced step."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
+from bpengine.explain.network_columns import Column, beside, columns, heights
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.trace import Trace
-from bpengine.kernels import KERNELS
-from bpengine.layers import Activation, BatchNorm, Dense, Dropout
+from bpengine.layers import Dense
 
 UNITS, LAYERS, WEIGHTS = 8, 5, 24  # what can be read on one page; weights, of one layer
-ROW = 1.3  # distance of the circles' middles, in inches
-ALONE = (Activation, BatchNorm, Dropout)  # layers whose every unit takes one input
+ROW = 1.3  # distance of the circles' middles in the tallest column, in inches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +53,12 @@ class Weighted(Line):
     gradient: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Diagram:
-    """A network's circles by column, the inputs first, and its lines."""
+    """A network's columns, the inputs first, the circles of each, and the lines."""
 
-    columns: tuple[tuple[UnitMark, ...], ...]
-    layers: tuple[LayerTrace, ...]
+    columns: tuple[Column, ...]
+    marks: tuple[tuple[UnitMark, ...], ...]
     lines: tuple[Line, ...]
     width: float
     height: float
@@ -67,22 +66,23 @@ class Diagram:
     @property
     def spots(self) -> Iterator[UnitMark]:
         """Every circle."""
-        return (spot for column in self.columns for spot in column)
+        return (spot for column in self.marks for spot in column)
 
 
 def diagram(traced: Trace, row: int) -> Diagram:
     """Lay out a traced step; raise ConfigError for a network too large to be read."""
     layers = [layer for place, layer in traced.layers.items() if "." not in place]
     check_size(traced.network.sizes, layers)
-    feeds = [_constant(layer) for layer in layers]
-    tallest = max(n + (feed is not None) for n, feed in zip(traced.network.sizes, [*feeds, None], strict=True))
-    height, x = tallest * ROW, 0.0
-    columns = [_column("", x, traced.x[row], None, feeds[0], height)]
-    for layer, feed in zip(layers, [*feeds[1:], None], strict=True):
-        x += 2.5 + 0.1 * parameters(layer)  # the more texts between two columns, the more room
-        columns.append(_column(layer.place, x, layer.a[row], layer.dz[row], feed, height))
-    lines = [line for i, layer in enumerate(layers) for line in _lines(layer, columns[i], columns[i + 1])]
-    return Diagram(tuple(columns), tuple(layers), tuple(lines), x, height)
+    drawn = columns(traced, detailed=False)
+    height = max(len(column.marks) for column in drawn) * ROW
+    gaps = [2.5 + 0.1 * parameters(layer) for layer in layers]  # the more texts between two columns, the more room
+    places = list(beside([0.0] * len(drawn), gaps))
+    values = [(traced.x[row], None), *((layer.a[row], layer.dz[row]) for layer in layers)]
+    marks = [_marks(column, x, height, *of) for column, x, of in zip(drawn, places, values, strict=True)]
+    lines = [
+        line for i, layer in enumerate(layers) for line in _lines(layer, marks[i], marks[i + 1], drawn[i + 1].joined)
+    ]
+    return Diagram(columns=tuple(drawn), marks=tuple(marks), lines=tuple(lines), width=places[-1], height=height)
 
 
 def check_size(sizes: list[int], layers: list[LayerTrace]) -> None:
@@ -101,47 +101,35 @@ def parameters(layer: LayerTrace) -> int:
     return sum(array.size for array in layer.parameters.values())
 
 
-def _constant(layer: LayerTrace) -> str | None:
-    """Return where the constant 1 that a layer's biases are multiplied by stands: "first", "last", or None without one."""
-    if isinstance(layer.layer, Dense) and layer.layer.bias is not False:
-        return layer.layer.penalized()["weight"] or "last"
-    return None
-
-
-def _column(
-    place: str, x: float, values: HostArray, gradients: HostArray | None, constant: str | None, height: float
+def _marks(
+    column: Column, x: float, height: float, values: HostArray, gradients: HostArray | None
 ) -> tuple[UnitMark, ...]:
-    units: list[int | None] = list(range(len(values)))
-    if constant is not None:
-        units.insert(0 if constant == "first" else len(units), None)
-    top = (height + (len(units) - 1) * ROW) / 2
-    found = []
-    for i, unit in enumerate(units):
-        value = 1.0 if unit is None else float(values[unit])
-        gradient = None if unit is None or gradients is None else float(gradients[unit])
-        found.append(UnitMark(place=place, unit=unit, x=x, y=top - i * ROW, value=value, gradient=gradient))
-    return tuple(found)
+    """Return the circles of a column, from the top, in inches from the bottom of the picture."""
+    return tuple(
+        UnitMark(
+            place=column.place,
+            unit=unit,
+            x=x,
+            y=height * (1.0 - down),
+            value=1.0 if unit is None else float(values[unit]),
+            gradient=None if unit is None or gradients is None else float(gradients[unit]),
+        )
+        for unit, down in zip(column.marks, heights(column.marks), strict=True)
+    )
 
 
-def _lines(layer: LayerTrace, before: tuple[UnitMark, ...], after: tuple[UnitMark, ...]) -> Iterator[Line]:
+def _lines(
+    layer: LayerTrace, before: tuple[UnitMark, ...], after: tuple[UnitMark, ...], joined: bool
+) -> Iterator[Line]:
     ends = [spot for spot in after if spot.unit is not None]
-    if isinstance(layer.layer, Dense):
-        tables = [_table(arrays, layer.layer) for arrays in (layer.parameters, layer.gradients)]
-        for i, start in enumerate(before):
-            for end in ends:
-                yield Weighted(start, end, *(float(table[i, end.unit]) for table in tables))
-        return
-    alone = isinstance(layer.layer, ALONE) and not _mixes_units(layer.activation)
-    for start in before:
+    dense = layer.layer if isinstance(layer.layer, Dense) else None
+    tables = [_table(arrays, dense) for arrays in (layer.parameters, layer.gradients)] if dense else []
+    for i, start in enumerate(before):
         for end in ends:
-            if not alone or start.unit == end.unit:
+            if tables:
+                yield Weighted(start, end, *(float(table[i, end.unit]) for table in tables))
+            elif joined or start.unit == end.unit:
                 yield Line(start, end)
-
-
-def _mixes_units(activation: str | None) -> bool:
-    """Tell whether each output of an activation depends on all inputs, as those of a softmax."""
-    kernel = KERNELS.get(activation or "")
-    return kernel is not None and kernel.local_derivatives is not None
 
 
 def _table(arrays: dict[str, Any], layer: Dense) -> HostArray:

@@ -1,4 +1,4 @@
-"""Saving a figure: PNG, SVG or PDF, whole or not at all, the same bytes each time."""
+"""Save a figure as PNG, SVG or PDF: atomically, and with the same bytes each time."""
 
 from __future__ import annotations
 

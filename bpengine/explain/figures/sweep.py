@@ -1,4 +1,4 @@
-"""The sweep: the loss as one parameter moves, or two, with the descent walking down it."""
+"""The sweep: the loss as a function of one parameter or two, with the points of a descent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def sweep(swept: Sweep, *, lang: str = "en") -> Figure:
     """Return a matplotlib Figure of a `bpengine.explain.Sweep`: a curve for one parameter, contour lines for two.
 
-    A descent in it is drawn point by point, numbered, with the slope at its start; the title tells which rule ended it.
+    A descent in it is drawn point by point, numbered, with the slope at its start; the title names the rule that ended it.
     Raises ConfigError for something that is no sweep, two parameters with a single value, an unknown language, or without
     matplotlib.
     """
@@ -102,7 +102,7 @@ def _numbers(axes: Axes, at: Any, loss: Any) -> None:
 
 
 def _here(axes: Axes, swept: Sweep, translate: Translate) -> None:
-    """Mark where the model stands, if that is on the curve."""
+    """Mark the model's own value, if the curve includes it."""
     at, values = swept.at[0], swept.values[0]
     if values.min() <= at <= values.max():
         axes.axvline(at, color=canvas.GREEN, linestyle="-.", label=translate("here", value=canvas.number(at)))

@@ -23,7 +23,7 @@ EXPLODING = 1e3
 class UnitSensitivity:
     """One unit: the norm of its parameters' partials (None without any), and whether a gradient passes its activation.
 
-    slope: the largest |f'(z)| over the batch, relative to the activation's steepest (None without an activation).
+    slope: the largest |f'(z)| over the batch, relative to the activation's largest (None without an activation).
     verdict: "dead" (slope 0 in every row), "saturated" (below SATURATED in every row) or "".
     """
 

@@ -1,4 +1,4 @@
-"""Sensitivity: how much each parameter moves the loss, ranked; and the units and layers through which no gradient passes.
+"""Sensitivity: how much each parameter changes the loss, ranked; and the units and layers that pass no gradient.
 
 The gradient is the list of every parameter's partial derivative: how much the loss changes per change of that parameter.
 """
@@ -52,7 +52,12 @@ class Partial:
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity(ExplainResult):
-    """Every parameter's partial derivative, by parameter, unit and layer."""
+    """Every parameter's partial derivative, by parameter, unit and layer.
+
+    >>> model = bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> sorted(bp.sensitivity(model, [[0.5, 1.0]], [[1.0]]).gradients)
+    ['0.bias', '0.weight']
+    """
 
     loss: float
     gradients: HostArrays
@@ -73,7 +78,7 @@ class Sensitivity(ExplainResult):
         return sum(g.size for g in self.gradients.values())
 
     def ranked(self, largest: int | None = None) -> Iterator[Partial]:
-        """Yield the parameters, the one that moves the loss most first."""
+        """Yield the parameters by the size of their partial derivative, the largest first."""
         names = list(self.gradients)
         starts = np.cumsum([0, *(self.gradients[name].size for name in names)])
         with np.errstate(all="ignore"):
@@ -112,12 +117,16 @@ class Sensitivity(ExplainResult):
 
 
 def sensitivity(model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None) -> Sensitivity:
-    """Return how much each parameter of a model moves the loss on x, y, and what stands in the gradient's way.
+    """Return how much each parameter of a model changes the loss on x, y, and which units and layers pass no gradient.
 
     A unit is dead when f'(z) is 0 in every row: nothing reaches its weights. It is saturated when f'(z) stays below 5 % of
     the activation's steepest slope in every row. A layer's gradient vanishes (explodes) when the root mean square of its
     dL/dz is below 1e-3 (above 1e3) times the output layer's: initial weights are chosen to keep it equal.
     Source: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
+
+    >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"), dtype="float64")
+    >>> [layer.place for layer in bp.sensitivity(model, [[0.5, 1.0]], [[1.0]]).layers]
+    ['0', '1']
     """
     return sensitivity_of(model.trace(x, y, weights))
 

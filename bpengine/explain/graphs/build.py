@@ -25,6 +25,10 @@ def graph(
     """Return the computational graph of a training step, with `update` also that of the parameters' update.
 
     lang: "en" or "pt", of the words in it; formulas and the names of kernels and parameters stay as they are.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> [node.title for node in bp.explain.graph(model, [[2.0]], [[5.0]]).nodes if node.kind == "call"]
+    ['dense_fwd', 'identity_fwd', 'mean_squared_error_fwd', 'mean_squared_error_bwd', 'identity_bwd', 'dense_bwd']
     """
     return graph_of(model.trace(x, y, weights), update=update, lang=lang)
 
@@ -40,7 +44,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
     parameters = {id(array) for array in traced.parameters.values()}
     makers: dict[int, str] = {}
     edges: list[Edge] = []
-    given: dict[str, Node] = {}
+    sources: dict[str, Node] = {}
     for i in chosen:
         call, here = traced.calls[i], by_id[f"n{i}"]
         if i in traced.forward_of and f"n{traced.forward_of[i]}" in by_id:
@@ -52,14 +56,14 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
                 continue  # the node says which parameter it is about
             start = makers.get(id(array))
             if start is None:
-                start = makers[id(array)] = f"g{len(given)}"
-                given[start] = _given(traced, array, name, here, start)
+                start = makers[id(array)] = f"g{len(sources)}"
+                sources[start] = _given(traced, array, name, here, start)
             edges.append(Edge(start=start, end=here.id, name=name, shape=array.shape, values=_values(array)))
         for array in call.named_results().values():
             makers[id(array)] = here.id
     sizes, loss = "-".join(map(str, traced.network.sizes)), format_number(traced.loss, 6)
     title = translate("graph_title", sizes=sizes, name=traced.network.loss.name, rows=traced.rows, loss=loss)
-    return Graph((*given.values(), *nodes), tuple(edges), title)
+    return Graph((*sources.values(), *nodes), tuple(edges), title)
 
 
 def _drawn(call: Call, update: bool) -> bool:
@@ -86,7 +90,7 @@ def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
     """Return each call's column.
 
     Forward calls follow each other; a backward call stands in its forward's column. The sum of two ways back has no
-    forward and gets a column left of the last way. What is done to a parameter (penalty, update) stands where it was used.
+    forward and gets a column left of the last of them. A penalty or update of a parameter stands where the parameter is used.
     """
     calls, partners = traced.calls, traced.forward_of
     order = [i for i in chosen if i < traced.backward_start]

@@ -13,7 +13,12 @@ from bpengine.explain.result import ExplainResult
 
 @dataclass(frozen=True)
 class Graph(GraphData, ExplainResult):
-    """The computational graph of one training step."""
+    """The computational graph of one training step.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> bp.explain.graph(model, [[2.0]], [[5.0]]).dot().splitlines()[0].split()[0]
+    'digraph'
+    """
 
     def dot(self) -> str:
         """Return the graph for Graphviz."""
@@ -24,7 +29,7 @@ class Graph(GraphData, ExplainResult):
         return dot_mermaid.mermaid(self.with_visible_names())
 
     def svg(self) -> str:
-        """Return the graph as a picture of its own, laid out here."""
+        """Return the graph as a self-contained SVG, laid out by the engine."""
         return svg(self.with_visible_names())
 
     def text(self, lang: str = "en") -> str:

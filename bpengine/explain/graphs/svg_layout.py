@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from bpengine.explain.graphs.dot_mermaid import edge_label
 from bpengine.explain.graphs.elements import Edge, GraphData, Node
+from bpengine.explain.network_columns import beside
 
 CHARACTER, SMALL, LINE, PAD = 6.7, 6.1, 15.0, 8.0  # widths of a character of 11 and of 10 px, height of a line, padding
 MARGIN, GAP, WRAP = 24.0, 26.0, 34
@@ -50,9 +51,9 @@ def layout(graph: GraphData) -> dict[str, Box]:
     top = 40.0
     for row in sorted({row for _, row in cells}):
         lowest = top
-        for (column, here), found in cells.items():
+        for (column, here), cell in cells.items():
             if here == row:
-                for box in (_beside if row == -1 else _stacked)(found, *left[column], top):
+                for box in (_beside if row == -1 else _stacked)(cell, *left[column], top):
                     boxes[box.node.id] = box
                     lowest = max(lowest, box.bottom)
         top = lowest + (46 if row == -1 else 70)
@@ -79,18 +80,14 @@ def _columns(graph: GraphData, cells: dict[tuple[int, int], list[Box]]) -> dict[
         first, second = sorted((columns[edge.start], columns[edge.end]))
         if second == first + 1:
             between[first] = max(between[first], label_width(edge))
-    left, found = MARGIN, {}
-    for column in numbers:
-        found[column] = (left, wide[column])
-        left += wide[column] + between[column] + 2 * GAP
-    return found
+    left = beside([wide[n] for n in numbers], [between[n] + 2 * GAP for n in numbers], MARGIN)
+    return {column: (at, wide[column]) for column, at in zip(numbers, left, strict=True)}
 
 
 def _beside(boxes: Sequence[Box], at: float, width: float, top: float) -> Iterator[Box]:
-    x = at + (width - sum(box.width for box in boxes) - GAP * (len(boxes) - 1)) / 2
-    for box in boxes:
+    widths, gaps = [box.width for box in boxes], [GAP] * (len(boxes) - 1)
+    for box, x in zip(boxes, beside(widths, gaps, at + (width - sum(widths) - sum(gaps)) / 2), strict=True):
         yield replace(box, x=x, y=top)
-        x += box.width + GAP
 
 
 def _stacked(boxes: Sequence[Box], at: float, width: float, top: float) -> Iterator[Box]:

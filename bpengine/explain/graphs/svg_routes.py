@@ -1,4 +1,4 @@
-"""The lines of a graph's picture: the corners of each edge's way from box to box, around those in between."""
+"""The edges of a graph's SVG: the corners of each edge, which avoids the boxes in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: a recorded training run as one HTML file, to be stepped through and pointed at."""
+"""The page: a recorded training run as one interactive HTML file."""
 
 from bpengine.explain.page.document import Page
 from bpengine.explain.page.record_run import page

@@ -1,4 +1,4 @@
-"""Scene: what the page shows of one step, taken from the room's own explanations: units, weights, and their sums."""
+"""Content: what the page shows of one step, from the explanations: units, weights and their sums."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.explain.page.network_columns import Column
+from bpengine.explain.network_columns import Column
 from bpengine.explain.page.packing import NumberTable
 from bpengine.explain.result import translator_for
-from bpengine.explain.terms.exact import exact_sum
-from bpengine.explain.terms.sums import Sums, Term, Terms
+from bpengine.explain.terms.sums import Sums, Term, Terms, exact_sum
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explain import explain_trace
 from bpengine.explain.units.explanation import Explanation
-from bpengine.explain.units.labels import back_label, forward_label
+from bpengine.explain.units.text import back_label, forward_label
 from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.i18n.translate import LANGUAGES, Translate
 
@@ -34,13 +33,13 @@ class Labels:
         """Return the number of a term's name."""
         key = (label, term.kernel, term.place, term.route, term.unit, term.row)
         if key not in self._seen:
-            told = tuple(label(term, translator_for(lang)) for lang in LANGUAGES)
-            self._seen[key] = self.known.setdefault(told, len(self.known))
+            texts = tuple(label(term, translator_for(lang)) for lang in LANGUAGES)
+            self._seen[key] = self.known.setdefault(texts, len(self.known))
         return self._seen[key]
 
     def texts(self) -> dict[str, list[str]]:
         """Return all names by language, in the order of their numbers."""
-        return {lang: [told[i] for told in self.known] for i, lang in enumerate(LANGUAGES)}
+        return {lang: [texts[i] for texts in self.known] for i, lang in enumerate(LANGUAGES)}
 
 
 @dataclass(frozen=True)
@@ -63,22 +62,24 @@ class Content:
         weights: list[dict[str, Any]] = []
         for number, column in enumerate(self.columns[1:], start=1):
             for unit in column.units:
-                told = explain_trace(trace, column.place, unit)
-                own = [w for part in told.parameters for w in self._weights(sheet, part, number, unit)]
+                explanation = explain_trace(trace, column.place, unit)
+                own = [w for part in explanation.parameters for w in self._weights(sheet, part, number, unit)]
                 joined = list(range(len(weights), len(weights) + len(own)))
                 label = self._input_label if column.sources == (0,) else forward_label
-                units.append({**self._unit(sheet, told, label), "column": number, "unit": unit, "weights": joined})
+                units.append(
+                    {**self._unit(sheet, explanation, label), "column": number, "unit": unit, "weights": joined}
+                )
                 weights += own
         x = [{"unit": j, "x": sheet.put_all(trace.x[self.rows, j])} for j in self.columns[0].units]
         return {"inputs": x, "units": units, "weights": weights, "loss": sheet.put(trace.loss)}
 
     def _unit(self, sheet: NumberTable, e: Explanation, forward: Label) -> dict[str, Any]:
         rows = list(self.rows)
-        told: dict[str, Any] = {n: sheet.put_all(getattr(e, n)[rows]) for n in ("z", "a", "da", "dz")}
+        numbers: dict[str, Any] = {n: sheet.put_all(getattr(e, n)[rows]) for n in ("z", "a", "da", "dz")}
         with np.errstate(all="ignore"):
-            told |= {"mean": sheet.put(float(np.mean(e.a))), "total": sheet.put(exact_sum(e.dz))}
+            numbers |= {"mean": sheet.put(float(np.mean(e.a))), "total": sheet.put(exact_sum(e.dz))}
         return {
-            **told, "activation": e.activation, "hidden": e.hidden,
+            **numbers, "activation": e.activation, "hidden": e.hidden,
             "forward": self._sums(sheet, e.forward, forward),
             "incoming": self._sums(sheet, e.incoming, back_label),
             "through": self._sums(sheet, e.through, back_label),
@@ -93,12 +94,12 @@ class Content:
         return None if sums is None else [self._terms(sheet, sums.terms(r, self.terms), label) for r in self.rows]
 
     def _terms(self, sheet: NumberTable, terms: Terms, label: Label) -> dict[str, Any]:
-        told = [
+        written = [
             [sheet.put(self.labels.number(t, label)), sheet.put(t.left), sheet.put(t.right), sheet.put(t.product)]
             for t in terms
         ]
         rest = {"left_out": terms.left_out, "rest": sheet.put(terms.rest)} if terms.left_out else {}
-        return {"value": sheet.put(terms.value), "terms": told, "rounding": sheet.put(terms.rounding), **rest}
+        return {"value": sheet.put(terms.value), "terms": written, "rounding": sheet.put(terms.rounding), **rest}
 
     def _weights(self, sheet: NumberTable, part: ParameterSums, column: int, unit: int) -> Iterator[dict[str, Any]]:
         """Yield the parameters of a unit that lead to units drawn, and those that lead to none (biases)."""
@@ -109,9 +110,9 @@ class Content:
             if start is not None and start not in self.columns[source[0]].units:
                 continue
             slots = {n: [sheet.put(a[i]), sheet.put(b[i])] for n, (a, b) in update.slots.items()}
-            told = {n: sheet.put(getattr(update, n)[i]) for n in ("old", "slope", "step_size", "new")}
+            numbers = {n: sheet.put(getattr(update, n)[i]) for n in ("old", "slope", "step_size", "new")}
             yield {
-                "name": name, "column": column, "unit": unit, "from": start, "bias": part.bias[i], **told, "slots": slots,
+                "name": name, "column": column, "unit": unit, "from": start, "bias": part.bias[i], **numbers, "slots": slots,
                 "rate": sheet.put(update.learning_rate), "gradient": sheet.put(part.gradient[i]),
                 "data": self._terms(sheet, part.data.terms(i, self.terms), _use_label if len(part.uses) > 1 else _row_label),
                 "penalties": [[kernel, sheet.put(values[i])] for kernel, values in part.penalties],

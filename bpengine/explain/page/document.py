@@ -1,4 +1,4 @@
-"""Page: a recorded run as one HTML file that needs nothing else."""
+"""Page: a recorded run as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", 
 class Page:
     """What the page shows: the data's title, the language it opens in, what was trained, and the steps.
 
-    content: columns of units, units, weights and their sums (`scene.py`), numbers (`numbers.py`), steps and losses.
+    content: columns of units, units, weights and their sums (`content.py`), numbers (`packing.py`), steps and losses.
     """
 
     title: str
@@ -33,14 +33,14 @@ class Page:
     content: dict[str, Any]
 
     def html(self) -> str:
-        """Return the file: template, style, scripts and content in one, with a policy that lets nothing be loaded."""
+        """Return the HTML: template, style, scripts and content, with a Content-Security-Policy against loading anything."""
         style, script = _asset("page.css"), "\n".join(_asset(name) for name in SCRIPTS)
         parts = {
             "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(visible(self._title())), "style": style,
             "script": script, "content": self._json(), "style_hash": _hash(style), "script_hash": _hash(script),
             "needs_script": html.escape(page_phrases()[self.lang]["needs_script"]),
         }  # fmt: skip
-        return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("template.html"))
+        return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("template.html"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
@@ -51,13 +51,13 @@ class Page:
 
     def _json(self) -> str:
         """Return the content as JSON in which no "<" stands: no name in it can end the element it is in."""
-        told = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_phrases(), **self.content}
-        plain = visible_json(_seen(told), separators=(",", ":"))
-        return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", plain)
+        content = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_phrases(), **self.content}
+        plain = visible_json(_seen(content), separators=(",", ":"))
+        return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", plain)
 
 
 def _seen(value: Any) -> Any:
-    """Return plain values with every text made visible: what hides in a name would hide on the page as well."""
+    """Return plain values with invisible characters of every text written as escapes."""
     if isinstance(value, dict):
         return {_seen(key): _seen(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Numbers: every number of a recorded run once, as columns over the steps, packed for the page."""
+"""NumberTable: every number of a recorded run once, as columns over the steps, packed for the page."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class NumberRef(int):
 
 
 class NumberTable:
-    """The numbers of one step, in the order they were put down."""
+    """The numbers of one step, in the order in which they were added."""
 
     def __init__(self) -> None:
         self.values: list[float] = []
 
     def put(self, value: float) -> NumberRef:
-        """Put a number down and return where it is."""
+        """Add a number and return its position."""
         self.values.append(float(value))
         return NumberRef(len(self.values) - 1)
 
     def put_all(self, values: Any) -> list[NumberRef]:
-        """Put several numbers down."""
+        """Add several numbers and return their positions."""
         return [self.put(value) for value in values]
 
 
@@ -44,22 +44,23 @@ def packed(sheets: Sequence[NumberTable], structure: Any) -> tuple[dict[str, str
     """
     table = np.array([sheet.values for sheet in sheets], dtype="<f8").reshape(len(sheets), -1).T
     kinds: list[dict[bytes, HostArray]] = [{}, {}, {}]
-    found = []
+    places = []
+    # Columns are compared by their bytes, so that -0.0 and 0.0, and different NaN, stay apart.
     for column in table:
         kind, key = _kind(column), column.tobytes()
         kinds[kind].setdefault(key, column)
-        found.append((kind, key))
+        places.append((kind, key))
     order = {(kind, key): None for kind, columns in enumerate(kinds) for key in columns}
     numbers = {place: number for number, place in enumerate(order)}
-    refs = [numbers[place] for place in found]
+    refs = [numbers[place] for place in places]
     constants, singles, doubles = (list(columns.values()) for columns in kinds)
     with np.errstate(all="ignore"):
-        told = {
+        texts = {
             "constants": _text(np.array([column[0] for column in constants], dtype="<f8")),
             "singles": _text(np.array(singles, dtype="<f4")),
             "doubles": _text(np.array(doubles, dtype="<f8")),
         }
-    return told, _replaced(structure, refs)
+    return texts, _replaced(structure, refs)
 
 
 def _kind(column: HostArray) -> int:

@@ -26,30 +26,26 @@ function buildPicture() {
   box.replaceChildren(svg);
 }
 
-// Where everything stands: x of each column (the loss is one more), y of each unit, and of a bias below its column.
+// Where everything stands: x of each column (the loss is one more), y of each unit, and of the constant 1 of the biases.
 function laidOut(width) {
   const count = page.columns.length;
-  const biased = page.columns.map((_, c) =>
-    page.weights.some((w) => w.bias && page.columns[w.column].sources[0] === c));
   const gap = (width - 92) / count;
   const radius = gap < WIDE ? 22 : 27;
-  const tallest = Math.max(...page.columns.map((column, c) => column.units.length + (biased[c] ? 0.8 : 0)));
+  const tallest = Math.max(...page.columns.map((column) => column.marks.length));
   const top = 46;
   const height = Math.max(tallest * (2 * radius + 30), Math.min(330, width * 0.5)) + top + 14;
   const x = (c) => 46 + gap * c;
-  const y = (c, i) => {
-    const n = page.columns[c].units.length + (biased[c] ? 0.8 : 0);
-    return top + ((height - top - 6) * (i + 0.5)) / n;
-  };
-  return { x, y, height, biased, radius, wide: gap >= WIDE, biasY: (c) => y(c, page.columns[c].units.length - 0.1) };
+  const y = (c, unit) => top + (height - top - 6) * page.columns[c].heights[page.columns[c].marks.indexOf(unit)];
+  const middle = top + (height - top - 6) / 2;
+  return { x, y, height, radius, middle, wide: gap >= WIDE };
 }
 
 function drawLinks(layer, places) {
   page.columns.forEach((column, c) => column.sources.forEach((from, order) => {
     if (order === 0 && page.weights.some((w) => w.column === c && w.from !== null)) return;
-    column.units.forEach((unit, i) => page.columns[from].units.forEach((start, j) => {
+    column.units.forEach((unit) => page.columns[from].units.forEach((start) => {
       if (start !== unit && !column.joined) return;
-      const ends = [places.x(from), places.y(from, j), places.x(c), places.y(c, i)];
+      const ends = [places.x(from), places.y(from, start), places.x(c), places.y(c, unit)];
       const bend = c - from > 1 ? 60 : 0;
       const [x1, y1, x2, y2] = ends;
       layer.append(s("path", { d: `M${x1} ${y1} Q${(x1 + x2) / 2} ${(y1 + y2) / 2 - bend} ${x2} ${y2}` }));
@@ -60,10 +56,9 @@ function drawLinks(layer, places) {
 function drawLine(weight, id, places, [, lines, , labels]) {
   const source = page.columns[weight.column].sources[0];
   if (source === undefined || (weight.from === null && !weight.bias)) return [];
-  const start = weight.bias ? null : page.columns[source].units.indexOf(weight.from);
   const end = page.columns[weight.column].units.indexOf(weight.unit);
-  const x1 = places.x(source), y1 = weight.bias ? places.biasY(source) : places.y(source, start);
-  const x2 = places.x(weight.column), y2 = places.y(weight.column, end);
+  const x1 = places.x(source), y1 = places.y(source, weight.bias ? null : weight.from);
+  const x2 = places.x(weight.column), y2 = places.y(weight.column, weight.unit);
   const ends = { x1, y1, x2, y2 };
   const mark = s("line", ends);
   const line = s("g", { class: "line", role: "button", tabindex: -1, "data-id": id, on: pointing(id) },
@@ -81,15 +76,15 @@ function drawColumn(column, c, places, layer) {
   const below = s("text", { class: "kind", x, y: 32 });
   layer.append(head, below);
   picture.nodes.set(`head${c}`, { head, below, column });
-  if (places.biased[c]) {
-    const y = places.biasY(c);
+  if (column.constant) {
+    const y = places.y(c, null);
     layer.append(s("g", { class: "bias", "aria-hidden": "true" },
       s("rect", { x: x - 13, y: y - 13, width: 26, height: 26, rx: 5 }), s("text", { x, y: y + 4 }, "1")));
   }
-  return column.units.map((unit, i) => {
+  return column.units.map((unit) => {
     const list = c === 0 ? page.inputs : page.units;
     const index = list.findIndex((thing) => thing.unit === unit && (c === 0 || thing.column === c));
-    return drawNode(`${c === 0 ? "x" : "u"}${index}`, x, places.y(c, i), layer, c, places.radius);
+    return drawNode(`${c === 0 ? "x" : "u"}${index}`, x, places.y(c, unit), layer, c, places.radius);
   });
 }
 
@@ -109,15 +104,14 @@ function drawNode(id, x, y, layer, c, r) {
 function drawLoss(places, layer) {
   const c = page.columns.length;
   const last = page.columns[c - 1];
-  last.units.forEach((_, i) => byLoss(places, layer, i));
-  return drawNode("loss", places.x(c), places.y(c - 1, (last.units.length - 1) / 2), layer, c, places.radius);
+  last.units.forEach((unit) => byLoss(places, layer, unit));
+  return drawNode("loss", places.x(c), places.middle, layer, c, places.radius);
 }
 
-function byLoss(places, layer, i) {
+function byLoss(places, layer, unit) {
   const c = page.columns.length;
-  const y = places.y(c - 1, (page.columns[c - 1].units.length - 1) / 2);
   layer.prepend(s("path", { class: "to-loss",
-    d: `M${places.x(c - 1) + places.radius} ${places.y(c - 1, i)} L${places.x(c) - places.radius - 6} ${y}` }));
+    d: `M${places.x(c - 1) + places.radius} ${places.y(c - 1, unit)} L${places.x(c) - places.radius - 6} ${places.middle}` }));
 }
 
 function pointing(id) {

@@ -1,4 +1,4 @@
-"""Recording: a training run as the page shows it, every step of it or an even selection of steps."""
+"""Record a training run for the page: every step, or an even selection of steps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.explain.network_columns import Column, columns, heights
 from bpengine.explain.page.content import Content, Labels
 from bpengine.explain.page.document import Page
-from bpengine.explain.page.network_columns import Column, columns, named, spread
 from bpengine.explain.page.packing import NumberTable, distinct, packed, text
 from bpengine.explain.result import translator_for
 from bpengine.explain.trace.steps import trace_steps
@@ -53,7 +53,7 @@ def page(
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
     first = next(run)
-    scene = _scene(first, named(inputs, model.network.inputs))
+    scene = _scene(first, _named(inputs, model.network.inputs))
     taken = _Taken(scene)
     wanted = set(spread(steps, max(2, int(BYTES / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
     for step, trace in enumerate(chain([first], run)):
@@ -63,7 +63,7 @@ def page(
         if trace.first_bad:
             taken.bad = (step + 1, {spoken: trace.first_bad.text(spoken) for spoken in LANGUAGES})
             break
-    names = named(outputs or model.class_names, model.network.outputs)
+    names = _named(outputs or model.class_names, model.network.outputs)
     return Page(title, lang, _about(first, model, steps), taken.content(first, names))
 
 
@@ -107,15 +107,26 @@ class _Taken:
 
 
 def _column(column: Column) -> dict[str, Any]:
-    return {**vars(column), "whole": column.whole}
+    """Return a column as the page's script reads it: `marks` from top to bottom, each with its height from 0 to 1."""
+    return {**vars(column), "whole": column.whole, "marks": column.marks, "heights": heights(column.marks)}
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """Return `wanted` numbers from 0 to count - 1, first and last among them, as evenly as whole numbers can be."""
+    return sorted({int(i) for i in np.rint(np.linspace(0, count - 1, min(count, wanted)))})
+
+
+def _named(names: Sequence[str] | None, count: int) -> list[str] | None:
+    """Return names as text where there is one for each, else None."""
+    return [str(name) for name in names] if names is not None and len(names) == count else None
 
 
 def _targets(trace: Trace, rows: Sequence[int], outputs: list[str] | None) -> list[list[str]]:
     """Return the targets of the rows shown as text."""
-    told = np.asarray(trace.target)[list(rows)]
-    if told.ndim == 1 and told.dtype.kind in "iu":
-        return [[outputs[label] if outputs else str(label)] for label in told]
-    return [[f"{value:.10g}" for value in row] for row in told.reshape(len(told), -1)]
+    targets = np.asarray(trace.target)[list(rows)]
+    if targets.ndim == 1 and targets.dtype.kind in "iu":
+        return [[outputs[label] if outputs else str(label)] for label in targets]
+    return [[f"{value:.10g}" for value in row] for row in targets.reshape(len(targets), -1)]
 
 
 def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
@@ -130,13 +141,13 @@ def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
 
 
 def _left(trace: Trace, taken: _Taken) -> Iterator[str]:
-    """Name the layers whose joins cannot be drawn or written out: a layer takes part that calls no kernels known here."""
-    made = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
+    """Yield layers whose connections are unknown because a custom layer bypasses kernels."""
+    from_kernels = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
     parameters = {w["name"].split("[")[0] for w in taken.structure["weights"]}
     cut = {unit["column"] for unit in taken.structure["units"] if unit["incoming"] is None}
     for number, column in enumerate(taken.scene.columns[1:], start=1):
         layer = trace.layers[column.place]
         own = {f"{column.place}.{name}" for name in layer.parameters}
-        unknown = id(layer.a) not in made or (own and not own & parameters)
+        unknown = id(layer.a) not in from_kernels or (own and not own & parameters)
         if number in cut or not column.sources or unknown:
             yield column.place

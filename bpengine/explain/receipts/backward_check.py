@@ -1,4 +1,4 @@
-"""Wiring: whether the backward pass of a receipt is the reverse of its forward pass, by the numbers of its arrays.
+"""Check that the backward pass of a receipt is the reverse of its forward pass, by the numbers of its arrays.
 
 An array's gradient is the sum of what comes back from all of its uses. For every forward call, what goes into its
 backward call must be that sum for its output; for every parameter, its gradient must be that sum; and the update must
@@ -46,7 +46,7 @@ class BackwardCheck:
         self.smoothing = entry.get("label_smoothing", 0.0)
 
     def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
-        """Take a given array; some roles translate what its values must be."""
+        """Take a given array; for some roles its values are prescribed."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):
             self.wrong.append((line, reason("one")))
@@ -77,8 +77,8 @@ class BackwardCheck:
 
     def first_wrong(self) -> Wrong | None:
         """Return the first line that does not belong where it is, and why."""
-        found = [*self.wrong, *self._forward(), *self._backward(), *self._named()]
-        return min(found, key=lambda wrong: wrong[0], default=None)
+        errors = [*self.wrong, *self._forward(), *self._backward(), *self._named()]
+        return min(errors, key=lambda wrong: wrong[0], default=None)
 
     @property
     def _turn(self) -> int:
@@ -123,16 +123,16 @@ class BackwardCheck:
         return hard
 
     def _backward(self) -> Iterator[Wrong]:
-        """Check that what goes into every backward call is the gradient of what its forward made."""
+        """Check that the cotangent of every backward call is the gradient of its forward call's output."""
         for number, call in self.calls.items():
             if "of" not in call:
                 continue
-            ((name, given),) = call["inputs"].items()
-            made = next(iter(self.calls[call["of"]]["outputs"].values()))["array"]
+            ((name, cotangent),) = call["inputs"].items()
+            output = next(iter(self.calls[call["of"]]["outputs"].values()))["array"]
             if name == "dloss":
-                if self.roles.get(given) != "one":
+                if self.roles.get(cotangent) != "one":
                     yield self.lines[number], reason("begins")
-            elif not self._is_sum(given, self._contributions(made)):
+            elif not self._is_sum(cotangent, self._contributions(output)):
                 yield self.lines[number], reason("cotangent", name=name, function=call["function"])
 
     def _named(self) -> Iterator[Wrong]:
@@ -154,41 +154,42 @@ class BackwardCheck:
             if not self._is_sum(gradient, self._contributions(array)):
                 yield line, reason("gradient", name=name)
             update = self.calls.get(self.maker.get(new, -1), {"function": "", "inputs": {}})
-            given, rule = dict(update["inputs"]), self.rule["kernel"]
-            used = (given.pop("w", None), given.pop("dw", None))
+            inputs, rule = dict(update["inputs"]), self.rule["kernel"]
+            used = (inputs.pop("w", None), inputs.pop("dw", None))
             if not update["function"].startswith(rule) or used != (array, gradient):
                 yield line, reason("new_value", name=name, rule=rule)
                 continue
             said = {"kernel": _OWNER[update["function"]].name, **update["options"]}
             if said != dict(self.rule):
                 yield self.lines[update["call"]], reason("rule", rule=said, head=dict(self.rule))
-            roles = [self.roles.get(given.pop(n, -1)) for n in ("t", "lr")]
+            roles = [self.roles.get(inputs.pop(n, -1)) for n in ("t", "lr")]
             if roles != ["step number", "learning rate"]:
                 yield line, reason("rate", name=name)
-            slots = [self.roles.get(slot) for slot in given.values()]
+            slots = [self.roles.get(slot) for slot in inputs.values()]
             if slots != [f"slot {i} of {name}" for i in range(len(slots))]:
                 yield self.lines[update["call"]], reason("slots", name=name)
 
     def _contributions(self, array: int) -> list[int]:
-        """Return what comes back from all uses of an array."""
-        found = []
+        """Return the gradients that the uses of an array contribute."""
+        contributions = []
         for number, name in self.uses.get(array, []):
             for back in self.reverse.get(number, []):
                 outputs = self.calls[back]["outputs"]
-                found += [outputs[f"d{name}"]["array"]] if f"d{name}" in outputs else []
-        return found
+                contributions += [outputs[f"d{name}"]["array"]] if f"d{name}" in outputs else []
+        return contributions
 
     def _is_sum(self, array: int, wanted: list[int]) -> bool:
-        """Tell whether an array is the sum of those wanted: taken apart as far as bookkeeping additions put it together.
+        """Tell whether an array is the sum of those wanted, following the additions that accumulate gradients.
 
-        A receipt may name the same sum many times over, so no more is taken apart than can be wanted.
+        A receipt may name the same sum many times, so the search stops once it has more parts than are wanted.
         """
-        found, rest = list[int](), [array]
-        while rest and len(found) + len(rest) <= len(wanted):
+        summands, rest = list[int](), [array]
+        # Take sums apart until only gradients of calls remain; stop when there are more parts than can be wanted.
+        while rest and len(summands) + len(rest) <= len(wanted):
             part = rest.pop()
             call = self.calls.get(self.maker.get(part, -1))
             if call is None or call["function"] != "add_fwd" or self.reverse.get(call["call"]):
-                found.append(part)
+                summands.append(part)
             else:
                 rest += call["inputs"].values()
-        return not rest and sorted(found) == sorted(wanted)
+        return not rest and sorted(summands) == sorted(wanted)

@@ -11,7 +11,7 @@ def reason(key: str, **values: object) -> Message:
 
 
 class DoesNotFollow(Exception):
-    """A line asks for something that its inputs and options do not determine, or holds something else."""
+    """A line whose values do not follow from its inputs and options."""
 
     def __init__(self, why: Message) -> None:
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""Entries: what a line of a receipt may hold, looked at before anything is computed from it.
+"""Entries: what a line of a receipt may hold, validated before anything is computed from it.
 
 A receipt may come from a stranger. Its arrays are of known dtypes, none is empty and each holds its values; a call has the
 arguments and options of its kernel, in shapes that belong together. So nothing that is derived is larger than what is written.
@@ -61,7 +61,7 @@ def _same(array: HostArray, values: list[Any]) -> bool:
     return np.array_equal(array.astype(float), np.array(values, dtype=float), equal_nan=True)
 
 
-def kernel_of(function: Any) -> Kernel:
+def kernel_of(function: object) -> Kernel:
     """Return the row of a kernel function by its name."""
     if not isinstance(function, str) or function not in FUNCTIONS:
         raise fails("no_kernel", function=str(function)[:60])
@@ -95,19 +95,19 @@ def _shapes(
     entry: Mapping[str, Any], row: Kernel, inputs: Mapping[str, HostArray]
 ) -> list[tuple[Shape, tuple[int, ...]]]:
     """Return, for every array that comes and goes, the shape that the kernel says and the one that it has."""
-    found: list[tuple[Shape, tuple[int, ...]]] = []
+    shapes: list[tuple[Shape, tuple[int, ...]]] = []
     for name, array in inputs.items():
         if name == "target" and array.ndim == 1 and row.target == "classes":  # numbers of classes
-            found.append((("B",), array.shape))
+            shapes.append((("B",), array.shape))
         elif name in row.arguments:
-            found.append((row.shapes[name], array.shape))
+            shapes.append((row.shapes[name], array.shape))
         elif name in ("dy", "dloss"):
-            found.append((row.shapes[row.outputs[0]], array.shape))
-    for name, made in entry["outputs"].items():
+            shapes.append((row.shapes[row.outputs[0]], array.shape))
+    for name, output in entry["outputs"].items():
         said = row.shapes.get(name.removeprefix("d") if "of" in entry else name)
         if said is not None:
-            found.append((said, tuple(made["shape"])))
-    return found
+            shapes.append((said, tuple(output["shape"])))
+    return shapes
 
 
 def _belong(row: Kernel, shapes: list[tuple[Shape, tuple[int, ...]]]) -> bool:

@@ -17,8 +17,8 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.receipts.does_not_follow import DoesNotFollow, reason
 from bpengine.i18n.message import Message
-from bpengine.kernels import KERNELS
-from bpengine.kernels._kernel import Names
+from bpengine.kernels import KERNELS, Kernel
+from bpengine.kernels._kernel import Array, Names
 from bpengine.streams import stream
 
 WIDE = np.longdouble
@@ -51,11 +51,11 @@ def derive(
     return {name: np.asarray(value) for name, value in derived.items()}
 
 
-def _functions(row: Any) -> list[str]:
+def _functions(row: Kernel) -> list[str]:
     return [f.__name__ for f in (row.forward, row.backward) if f is not None]
 
 
-def _evaluated(formula: str, names: Names) -> Any:
+def _evaluated(formula: str, names: Names) -> Array:
     """Evaluate a formula of the KERNELS table; never text from elsewhere."""
     return eval(formula, {"xp": np, "__builtins__": {}}, names)  # nosec B307 # the table's formulas, which are code of ours
 
@@ -75,8 +75,8 @@ def names_of(
     }
     if row.formula_names is not None:
         names |= row.formula_names(np, names)
-    given = {name: _cast(inputs[name], real) for name in row.saved_statistics if name in inputs}
-    return {**names, **given}
+    saved = {name: _cast(inputs[name], real) for name in row.saved_statistics if name in inputs}
+    return {**names, **saved}
 
 
 def _cast(array: HostArray, real: type[Any]) -> HostArray:

@@ -11,7 +11,16 @@ from bpengine.i18n.message import Message
 
 @dataclass(frozen=True)
 class Verified(ExplainResult):
-    """What became of a receipt: whether all of it follows; the first line that does not, and why."""
+    """The result of a verification: whether every line follows; the first line that does not, and why.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> with TemporaryDirectory() as folder:
+    ...     bp.explain.write_receipt(model.trace([[2.0]], [[5.0]]), f"{folder}/step.jsonl")
+    ...     verified = bp.explain.verify(f"{folder}/step.jsonl")
+    >>> verified.values > 10
+    True
+    """
 
     ok: bool
     lines: int

@@ -1,4 +1,4 @@
-"""Verify: a receipt read line by line, every value derived again, every gradient's way back checked against the way there.
+"""Verify a receipt line by line: derive every value again, and check the backward pass against the forward pass.
 
 What is proved: each line's numbers follow from the numbers of lines before it by the formula of its kernel, within the
 rounding of its dtype; and the backward pass written there is the reverse of the forward pass written there: every
@@ -32,7 +32,16 @@ Value = TypeVar("Value")
 
 
 def verify(path: str | os.PathLike[str]) -> Verified:
-    """Derive every value of a receipt again with plain NumPy; raise DataError for a file that cannot be read."""
+    """Derive every value of a receipt again with plain NumPy; raise DataError for a file that cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> with TemporaryDirectory() as folder:
+    ...     bp.explain.write_receipt(model.trace([[2.0]], [[5.0]]), f"{folder}/step.jsonl")
+    ...     verified = bp.explain.verify(f"{folder}/step.jsonl")
+    >>> verified.ok
+    True
+    """
     try:
         if "\0" in str(path) or not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its other end
             raise DataError(f"cannot read the receipt {str(path)!r}: it is no regular file.")
@@ -60,10 +69,10 @@ def verify_lines(lines: Iterable[str]) -> Verified:
     return Verified(False, number, reader.values, *wrong) if wrong else Verified(True, number, reader.values)
 
 
-def _guarded(step: Callable[..., Value], *given: Any) -> Value:
-    """Run a step on lines of unknown origin; whatever they make go wrong in it says that they are damaged."""
+def _guarded(step: Callable[..., Value], *arguments: Any) -> Value:
+    """Run a step on lines of unknown origin; any exception in it means that the receipt is damaged."""
     try:
-        return step(*given)
+        return step(*arguments)
     except DoesNotFollow:
         raise
     except Exception as error:
@@ -88,7 +97,7 @@ class _Reader:
             raise fails("damaged", error=one_line(str(error), SAID)) from None
         _guarded(self._entry, number, entry)
 
-    def _entry(self, number: int, entry: Any) -> None:
+    def _entry(self, number: int, entry: dict[str, Any]) -> None:
         if number == 1:
             if entry.get("receipt") != FORMAT or entry["dtype"] not in ("float32", "float64"):
                 raise fails("no_head", format=FORMAT)
@@ -124,16 +133,16 @@ class _Reader:
             forward = self.calls.get(entry["of"]) if type(entry["of"]) is int else None
             if forward is None or forward["function"].replace("_fwd", "_bwd") != function:
                 raise fails("no_forward", function=function, call=repr(entry["of"])[:60])
-            kept = {name: made["array"] for name, made in forward["outputs"].items() if name in STATISTICS_KEPT}
+            kept = {name: output["array"] for name, output in forward["outputs"].items() if name in STATISTICS_KEPT}
             inputs, options = {**forward["inputs"], **kept, **inputs}, dict(forward["options"])
         elif function.endswith("_bwd"):
             raise fails("no_partner", function=function)
         if type(entry["call"]) is not int:
             raise fails("damaged", error="the number of a call is a whole number")
-        given = {n: self.arrays[a] for n, a in inputs.items()}
+        values = {n: self.arrays[a] for n, a in inputs.items()}
         self._check_formula(row, function, entry)
-        check_call(entry, row, given, options)
-        self._check_values(function, given, options, entry)
+        check_call(entry, row, values, options)
+        self._check_values(function, values, options, entry)
         self.calls[entry["call"]] = entry
         self.wiring.call(number, entry)
 

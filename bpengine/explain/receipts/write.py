@@ -30,6 +30,11 @@ def receipt(traced: Trace) -> Iterator[str]:
 
     Raises ConfigError for a step in which a layer's backward pass was given a residual that no kernel call left, or one with
     a kernel of one's own: what it computes stands in no formula that could be evaluated again.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> lines = list(bp.explain.receipt(model.trace([[2.0]], [[5.0]])))
+    >>> len(lines) > 5
+    True
     """
     _require_known(traced)
     book = _Book(traced)
@@ -54,7 +59,16 @@ def _require_known(traced: Trace) -> None:
 
 
 def write_receipt(traced: Trace, path: str | os.PathLike[str]) -> None:
-    """Write a step's receipt to a file, whole or not at all."""
+    """Write a step's receipt to a file, whole or not at all.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    >>> with TemporaryDirectory() as folder:
+    ...     bp.explain.write_receipt(model.trace([[2.0]], [[5.0]]), f"{folder}/step.jsonl")
+    ...     verified = bp.explain.verify(f"{folder}/step.jsonl")
+    >>> verified.ok
+    True
+    """
     write_whole(path, ("\n".join(receipt(traced)) + "\n").encode())
 
 
@@ -145,7 +159,7 @@ def _inputs(call: Call) -> list[tuple[str, HostArray]]:
     return [(n, a) for n, a in zip(call.kernel.arguments, call.args, strict=False) if a is not None]
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     """Return a value as JSON can hold it; nan and infinities as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -1,4 +1,4 @@
-"""Landscape: the loss of a model as a function of some numbers of its parameters, all others frozen."""
+"""The loss of a model as a function of some elements of its parameters, all others frozen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweep: the loss as a function of one parameter or two, everything else frozen; and a descent laid on it."""
+"""Sweep: the loss as a function of one parameter or two, all others frozen, with the points of a descent."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ class Sweep(ExplainResult):
 
     names: of the parameters. values: one array (n,) each. loss: (n,), or (n, m) for two. slopes: the partial derivative of
     the loss in each parameter, shaped like the loss. at: where the model stands. descent: a fit's steps, if one was given.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> swept = bp.sweep(model, [[1.0]], [[2.0]], "0.bias", [-1.0, 0.0])
+    >>> swept.names, swept.loss
+    (('0.bias[0]',), array([0., 1.]))
     """
 
     names: tuple[str, ...]
@@ -84,20 +89,24 @@ def sweep(
     are laid on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for two parameters, for instance.
     The loss is the one that is trained, penalties included. The model is left as it was.
     Raises ConfigError for an unknown name, naming the nearest, and DataError for values that are not finite numbers.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> bp.sweep(model, [[1.0]], [[2.0]], "0.weight[0,0]", [1.0, 2.0, 3.0]).loss
+    array([1., 0., 1.])
     """
     names = [parameter] if isinstance(parameter, str) else items(parameter, "sweep", "a parameter by name, or two")
     if not 1 <= len(names) <= 2:
         raise ConfigError(f"sweep takes one parameter or two, got {len(names)}.")
-    given = [values] if isinstance(parameter, str) else items(values, "sweep", "the values of two parameters")
-    if len(given) != len(names):
-        raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(given)} sequences.")
-    grid = tuple(_checked(v, name) for v, name in zip(given, names, strict=True))
+    sequences = [values] if isinstance(parameter, str) else items(values, "sweep", "the values of two parameters")
+    if len(sequences) != len(names):
+        raise ConfigError(f"sweep requires values for each of {len(names)} parameters, got {len(sequences)} sequences.")
+    grid = tuple(_checked(v, name) for v, name in zip(sequences, names, strict=True))
     function = loss_function(model, x, y, names, weights)
     shape = tuple(len(v) for v in grid)
     loss, slopes = np.empty(shape), tuple(np.empty(shape) for _ in names)
     for place in np.ndindex(shape):
-        loss[place], found = function.at([v[i] for v, i in zip(grid, place, strict=True)])
-        for slope, value in zip(slopes, found, strict=True):
+        loss[place], slopes_here = function.at([v[i] for v, i in zip(grid, place, strict=True)])
+        for slope, value in zip(slopes, slopes_here, strict=True):
             slope[place] = value
     swept = Sweep(
         names=tuple(element_name(e) for e in function.elements),

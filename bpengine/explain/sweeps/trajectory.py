@@ -33,7 +33,14 @@ class DescentPoint:
 
 @dataclass(frozen=True)
 class Descent:
-    """The steps of a fit in order, and the rule that ended it."""
+    """The steps of a fit in order, and the rule that ended it.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, bias=False, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> history = model.fit([[1.0]], [[2.0]], optimizer=bp.SGD(0.25), steps=2)
+    >>> swept = bp.sweep(model, [[1.0]], [[2.0]], "0.weight[0,0]", [1.0, 3.0], history=history)
+    >>> [point.value for point in swept.descent.points]
+    [(3.0,), (2.5,)]
+    """
 
     points: tuple[DescentPoint, ...]
     stopped_by: str
@@ -49,10 +56,16 @@ class Descent:
 
 @dataclass
 class Walk:
-    """A callback that remembers where the named numbers were: before the fit and after each epoch.
+    """A callback that records the values of the named parameters before the fit and after each epoch.
 
     walk = Walk(model, ["1.bias", "0.weight[0,1]"]); model.fit(..., callbacks=walk). Each epoch must be one step, a full
     batch, for the points to be the steps of the descent.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, bias=False, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> walk = bp.explain.Walk(model, "0.weight[0,0]")
+    >>> history = model.fit([[1.0]], [[2.0]], optimizer=bp.SGD(0.25), epochs=2, callbacks=walk)
+    >>> walk.visited
+    [(3.0,), (2.5,), (2.25,)]
     """
 
     model: TrainedNetwork

@@ -1,4 +1,4 @@
-"""Flow: which calls of a step took which arrays, and the sums that a gradient came about by."""
+"""Which calls consumed which arrays, and each gradient as the sum of its contributions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Dataflow:
     @cached_property
     def consumers(self) -> dict[int, list[Use]]:
         """The forward calls that took an array, by the array's id, the penalties' among them."""
-        found: dict[int, list[Use]] = {}
+        uses: dict[int, list[Use]] = {}
         for position, call in enumerate(self.trace.calls):
             if position in self.backward_of:
                 for name, array in zip(call.kernel.arguments, call.args, strict=False):
                     if name in call.kernel.differentiable:
-                        found.setdefault(id(array), []).append((position, name))
-        return found
+                        uses.setdefault(id(array), []).append((position, name))
+        return uses
 
     @cached_property
     def producers(self) -> dict[int, int]:
@@ -54,8 +54,8 @@ class Dataflow:
 
     def cotangent(self, position: int) -> HostArray:
         """Return the gradient of the loss with respect to the output of a forward call."""
-        given: HostArray = self.trace.calls[self.backward_of[position]].args[1]
-        return given
+        dy: HostArray = self.trace.calls[self.backward_of[position]].args[1]
+        return dy
 
     def derivatives(self, use: Use) -> Sequence[LocalDerivative] | None:
         """Return the local derivatives of a use, or None for a kernel whose derivatives are not known.
@@ -65,19 +65,21 @@ class Dataflow:
         """
         call, on_ones = self.trace.calls[use[0]], self.trace.slopes.get(use[0])
         if not known(call.kernel) and on_ones is not None:
-            given, dy = self.contribution(use), self.cotangent(use[0])
-            if given is None or not np.allclose(given, dy * on_ones, rtol=8.0 * self.eps, atol=0.0):
+            gradient, dy = self.contribution(use), self.cotangent(use[0])
+            if gradient is None or not np.allclose(gradient, dy * on_ones, rtol=8.0 * self.eps, atol=0.0):
                 return None
         return local_derivatives(call, on_ones)
 
     def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
         """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array.
 
-        Where a layer of one's own takes it in a kernel call and outside of kernels too, what is missing is a term.
+        Where a custom layer uses the array both in a kernel call and outside of kernels, the missing part is one term.
         """
         parts = [part for use in self.consumers.get(id(a), []) for part in self.parts(use, unit)]
         if not parts:
             return None
+        # Terms of all kernel calls that read the output; what a custom layer adds outside of kernels shows as a
+        # missing rest.
         sums = concatenated(parts, value)
         place = next((p for p, layer in self.trace.layers.items() if layer.x is a and foreign([layer.layer])), None)
         return sums if place is None or sums.adds_up else concatenated([*parts, _outside(sums, place, unit)], value)
@@ -87,13 +89,13 @@ class Dataflow:
         call = self.trace.calls[use[0]]
         if call.kernel.kind == "loss":
             return [self._from_loss(use[0], unit)]
-        found = self.derivatives(use)
-        if found is None:
-            given = self.contribution(use)
+        derivatives = self.derivatives(use)
+        if derivatives is None:
+            contribution = self.contribution(use)
             whole = LocalDerivative("element", np.ones(call.args[0].shape), route="whole")
-            return [] if given is None else [self._along(whole, call, given, unit)]
+            return [] if contribution is None else [self._along(whole, call, contribution, unit)]
         dy = self.cotangent(use[0])
-        return [self._along(s, call, dy, unit) for s in found]
+        return [self._along(s, call, dy, unit) for s in derivatives]
 
     def weights(self, use: Use, unit: int, value: HostArray, *, tied: bool = False) -> Sums | None:
         """Return what one use gives for the gradient of a unit's parameters, as sums over the batch, one per parameter.
@@ -122,14 +124,18 @@ class Dataflow:
         rows, units = dy.shape
         each, value = np.arange(rows)[:, np.newaxis], np.zeros(rows)
         p = slope.p[:, unit : unit + 1]
+        # dx_i = sum over k of dy_k * dy_k/dx_i: one term for each output unit.
         if slope.kind == "units":
             return self._sums(
                 value, dy, slope.p[unit][np.newaxis], call, slope.route, np.arange(units)[np.newaxis], each
             )
+        # Elementwise: one term, dy times the slope.
         if slope.q is None:
             return self._sums(value, dy[:, unit : unit + 1], p, call, slope.route, np.full((1, 1), unit), each)
+        # The slope is p_i q_k within a row: one term for each output unit of the row.
         if slope.kind == "row":
             return self._sums(value, dy, p * slope.q, call, slope.route, np.arange(units)[np.newaxis], each)
+        # The slope is p_b q_c within a column (batch statistics): one term for each row of the batch.
         left, right, row = dy[:, unit][np.newaxis], p * slope.q[:, unit][np.newaxis], np.arange(rows)[np.newaxis]
         return self._sums(value, left, right, call, slope.route, np.full((1, rows), unit), row)
 
@@ -144,7 +150,7 @@ class Dataflow:
         return self._sums(np.zeros(len(slope)), slope, factor, call, "loss", np.full((1, 1), unit), each)
 
     def _from_own_loss(self, position: int, unit: int) -> Sums:
-        """Return dL/dy of an output as a loss of one's own gives it: as a whole, for it need not be a sum over the rows."""
+        """Return dL/dy of an output as a custom loss returns it: as a whole, since it need not be a sum over the rows."""
         dy = self.trace.calls[self.backward_of[position]].result[:, unit : unit + 1]
         each, one = np.arange(len(dy))[:, np.newaxis], np.ones((1, 1))
         call = self.trace.calls[position]
@@ -168,7 +174,7 @@ class Dataflow:
 
 
 def _outside(sums: Sums, place: str, unit: int) -> Sums:
-    """Return what sums lack, as one term each: what a layer of one's own gives back without a kernel."""
+    """Return the missing part of each sum as one term: the gradient that a custom layer returns without a kernel."""
     each = np.arange(len(sums.value))[:, np.newaxis]
     one, number = np.ones((1, 1)), np.full((1, 1), unit)
     missing = sums.rounding[:, np.newaxis]

@@ -7,12 +7,12 @@ weight that joins the two units; `bpengine.explain` shows these sums and multipl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.kernels._kernel import LocalDerivative
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Call
 
 
@@ -20,7 +20,7 @@ def local_derivatives(call: Call, on_ones: HostArray | None) -> Sequence[LocalDe
     """Return the derivatives of a forward call's output with respect to its input, route by route, in float64.
 
     on_ones: the kernel's backward on ones, which for an activation that works on each number by itself is f'(x).
-    None for a kernel whose row does not translate them.
+    None for a kernel whose row does not state them.
     """
     if call.kernel.local_derivatives is not None:
         y, residual = call.result
@@ -45,12 +45,12 @@ def is_transposed(call: Call, argument: str) -> bool:
     return argument in call.kernel.transposed
 
 
-def _in_float64(residual: Any) -> Any:
+def _in_float64(residual: Tree) -> Tree:
     """Return a residual, an array, a named tuple of arrays and numbers, or None, in float64."""
     if hasattr(residual, "_fields"):
         return type(residual)(*map(_double, residual))
     return None if residual is None else _double(residual)
 
 
-def _double(array: Any) -> HostArray:
+def _double(array: object) -> HostArray:
     return np.asarray(array, dtype=np.float64)

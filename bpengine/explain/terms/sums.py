@@ -1,7 +1,8 @@
-"""Sums: numbers of the engine written out as the terms they are made of, and whether the terms add up to them."""
+"""Sums: numbers of the engine as sums of terms, summed exactly, and whether the terms add up within rounding."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,35 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.terms.exact import exact_sum, exact_sums
+
+
+def exact_sum(values: HostArray) -> float:
+    """Return the sum with a single rounding; nan where there is one, or infinities that cancel."""
+    try:
+        return math.fsum(values)
+    except (ValueError, OverflowError):
+        with np.errstate(all="ignore"):
+            return float(np.sum(values))
+
+
+def exact_sums(terms: HostArray) -> HostArray:
+    """Return the sums of the rows of terms (R, n), n at least 1, as if added up in twice the precision and rounded once.
+
+    Halves are added until one column is left; what each addition rounds away is known exactly and added up beside them.
+    Source: Ogita, Rump, Oishi, "Accurate sum and dot product", SIAM Journal on Scientific Computing 26, 2005.
+    """
+    total, lost = terms, np.zeros(len(terms))
+    with np.errstate(all="ignore"):
+        while (n := total.shape[1]) > 1:
+            if n % 2:
+                total = np.hstack([total, np.zeros((len(total), 1))])
+            a, b = np.hsplit(total, 2)
+            total = a + b
+            back = total - a
+            lost += np.sum((a - (total - back)) + (b - back), axis=1)
+        finite = np.isfinite(total[:, 0])
+        return np.where(finite, total[:, 0] + np.where(finite, lost, 0.0), np.sum(terms, axis=1))
+
 
 ULPS = 2.0
 
@@ -22,6 +51,11 @@ class Sums:
     backward pass left holds gradients and right slopes or weights. kernel, place, route (n,): which kernel joins the two,
     in which layer, and by which route; unit, row: what it belongs to, of a shape that broadcasts to (R, n).
     eps: the distance from 1 to the next number of the dtype the engine computed in.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> unit = bp.explain(model, [[2.0]], [[5.0]], layer=0, unit=0)
+    >>> [(term.left, term.right, term.product) for term in unit.forward.terms(0)]
+    [(2.0, 3.0, 6.0), (1.0, 0.0, 0.0)]
     """
 
     value: HostArray

@@ -26,6 +26,11 @@ class LayerTrace:
     respect to x, None where nobody asked for it (the first layer). parameters, gradients: by local name ("weight"),
     gradients with penalties; a weight that is tied to another layer's is shown as it is used here, transposed. names: what
     they are known by ("0.weight"), where parameters are shared with another place. activation: its name, or None.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> layer = model.trace([[2.0]], [[5.0]]).layers["0"]
+    >>> layer.z.item(), layer.dz.item()
+    (6.0, 2.0)
     """
 
     place: str
@@ -74,13 +79,12 @@ def layer_traces(
     gradients: HostArrays,
 ) -> dict[str, LayerTrace]:
     """Return every layer of a network by place; `backward_start` is where in `calls` the backward pass begins."""
-    given, found = network.spread(parameters), network.spread(gradients)
     walk = _Walk(
         before=_grouped(calls[:backward_start]),
         after=_grouped(calls[backward_start + 1 :]),
         crossings=crossings,
-        parameters=given,
-        gradients=found,
+        parameters=network.spread(parameters),
+        gradients=network.spread(gradients),
         shared=network.shared,
     )
     return {layer.place: layer for layer in _chain(network.layers, "", walk)}
@@ -115,7 +119,7 @@ def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
     if is_tied(layer):
         own = [{**arrays, "weight": arrays["weight"].T} for arrays in own]
     names = {n: known_name(walk.shared, f"{place}.{n}") for n in own[0]}
-    given, found = own
+    parameters, gradients = own
     x, a, da, dx = (crossed[part] for part in ("x", "a", "da", "dx"))
     return LayerTrace(
         place=place,
@@ -127,8 +131,8 @@ def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
         da=da,
         dz=dz,
         dx=dx,
-        parameters=given,
-        gradients=found,
+        parameters=parameters,
+        gradients=gradients,
         names=names,
     )
 

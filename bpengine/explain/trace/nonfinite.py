@@ -1,4 +1,4 @@
-"""Cause: where the first number of a step that is not finite appears, told in either language."""
+"""NonFiniteValue: where the first non-finite number of a step appears, as text in either language."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ class NonFiniteValue:
 
     name: of a parameter ("0.weight"), or of what `function` in layer `place` made ("y"); function is "" for a parameter.
     index: its place in the array; value: nan, inf or -inf.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[1e200]]), "mean_squared_error"), dtype="float64")
+    >>> cause = model.trace([[1e200]], [[1.0]]).first_bad
+    >>> cause.function, cause.place
+    ('dense_fwd', '0')
     """
 
     name: str
@@ -36,7 +41,7 @@ class NonFiniteValue:
         return self.translated(translator_for(lang))
 
     def translated(self, translate: Translate) -> str:
-        """Return it as `translate` speaks."""
+        """Return it in the language of `translate`."""
         kind = "layer" if self.place[:1].isdigit() else self.place
         where = translate(f"cause_{kind}", place=self.place) if self.place else ""
         what = translate("cause_result" if self.function else "cause_parameter", name=self.name, function=self.function)
@@ -51,12 +56,12 @@ class NonFiniteValue:
 def first_nonfinite(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> NonFiniteValue | None:
     """Return the first number that is not finite: in a parameter that was given, or in what a call made; None without one."""
     for name, array in parameters.items():
-        if found := _found(array, name, "", ""):
-            return found
+        if value := _found(array, name, "", ""):
+            return value
     for call in calls:
         for name, array in call.named_results().items():
-            if found := _found(np.asarray(array), name, call.function, call.place):
-                return found
+            if value := _found(np.asarray(array), name, call.function, call.place):
+                return value
     return None
 
 

@@ -1,7 +1,7 @@
 """CallRecorder: an observer that records every kernel call of a function, on any backend.
 
-Kernel by kernel: each is compiled on its own where the backend compiles, so that what is written down as the output of one
-call is what the next one was given. (A compiler that sees the whole step computes some numbers twice, rounded otherwise.)
+Each kernel is compiled by itself where the backend compiles, so that the recorded output of one
+call is the input of the next. (A compiler that sees the whole step may compute a number twice with different roundings.)
 """
 
 from __future__ import annotations

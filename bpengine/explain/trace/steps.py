@@ -1,19 +1,21 @@
-"""Steps: a training run laid open, one trace after another, each from where the one before left off."""
+"""Traces of consecutive steps: each starts from the state that the one before left."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State
 from bpengine.errors import ConfigError
-from bpengine.explain.trace.crossings import Crossings, watched
 from bpengine.explain.trace.recorder import kernel_ops, record
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels._kernel import Array
-from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.layers import Layer, Residual
+from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
@@ -46,8 +48,8 @@ def trace_steps(
     def run() -> Iterator[Trace]:
         state = start
         for i in range(steps):
-            found, state = _traced(network, backend, plan, state, arrays, rates[i : i + 1])
-            yield found
+            traced, state = _traced(network, backend, plan, state, arrays, rates[i : i + 1])
+            yield traced
 
     return run()
 
@@ -73,19 +75,19 @@ def _traced(
         gradients: Arrays = {}
         crossings: Crossings = {}
 
-        def keep(given: Arrays) -> Arrays:
-            gradients.update(given)
-            return given
+        def keep(values: Arrays) -> Arrays:
+            gradients.update(values)
+            return values
 
         after, report = make_step(watched(network, crossings), plan, ops, keep)(state, arrays, backend.asarray(rate))
         left.append(after)
         return after, report["loss"], gradients, state, arrays, crossings
 
     tape, result = record(backend, kernel_ops(backend), step)
-    after, loss, gradients, before, given, crossings = result
-    x, target, *weights = given
+    after, loss, gradients, before, batch, crossings = result
+    x, target, *weights = batch
     names = list(state["params"])
-    made = Trace(
+    trace = Trace(
         network=network,
         calls=tuple(tape.calls),
         forward_of=tape.forward_of,
@@ -106,7 +108,7 @@ def _traced(
         backend=backend.name,
         dtype=backend.dtype,
     )
-    return made, left[0]
+    return trace, left[0]
 
 
 def _brought(backend: Backend, values: HostArrays) -> Arrays:
@@ -115,3 +117,51 @@ def _brought(backend: Backend, values: HostArrays) -> Arrays:
 
 def _ordered(arrays: Arrays, names: list[str]) -> HostArrays:
     return {name: arrays[name] for name in names}
+
+
+Crossings = dict[str, dict[str, Array]]  # place -> x, a, da, dx of the layer there
+
+
+def watched(network: Network, crossings: Crossings) -> Network:
+    """Return the same network; when it is run, its layers write what they take and give into `crossings`, by place."""
+    wrapped: dict[int, Layer] = {}
+    again = copy(network)
+    object.__setattr__(again, "layers", tuple(_wrapped(layer, crossings, wrapped) for layer in network.layers))
+    return again
+
+
+def _wrapped(layer: Layer, crossings: Crossings, known: dict[int, Layer]) -> Layer:
+    """Return a layer that does what `layer` does and is called as it is in messages; one object stays one object."""
+    if id(layer) not in known:
+        inner = layer
+        if isinstance(layer, Residual):
+            inner = replace(layer, layers=[_wrapped(part, crossings, known) for part in layer.layers])
+        known[id(layer)] = type(type(layer).__name__, (_Watched,), {})(inner, crossings)
+    return known[id(layer)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Watched(Layer):
+    layer: Layer
+    crossings: Crossings
+
+    def outputs(self, inputs: int) -> int:
+        return self.layer.outputs(inputs)
+
+    def penalized(self) -> dict[str, str | None]:
+        return self.layer.penalized()
+
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
+        result = self.layer.forward(ops, params, running, x, run)
+        if not isinstance(result, tuple) or len(result) != 3:
+            return result  # it is refused by who called, in words
+        y, residual, seen = result
+        self.crossings[run.place] = {"x": x, "a": y}
+        return y, (run.place, residual), seen
+
+    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+        place, own = residual
+        result = self.layer.backward(ops, own, dy, need_dx=need_dx)
+        if isinstance(result, tuple) and result:
+            self.crossings[place] |= {"da": dy, "dx": result[0]}
+        return result

@@ -1,4 +1,4 @@
-"""Trace: one training step with every number in it, taken down by an observer while the engine runs it."""
+"""Trace: one training step with every number in it, recorded by an observer while the engine runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bpengine.training.optimizers import Optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """One training step, the first of its optimizer, laid open; all arrays are NumPy arrays.
+    """One training step, the first of its optimizer, with all of its arrays as NumPy arrays.
 
     calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
     forward_of: position of a backward call -> position of the forward call whose residual it was given.
@@ -27,6 +27,11 @@ class Trace:
     x (rows, inputs), target, weights (rows,) or None: what the step was given, as the backend saw it.
     loss: before the update. gradients, parameters, updated: by full name ("0.weight"); gradients with penalties,
     parameters before the update, updated after it. optimizer, learning_rate: the rule of the update.
+
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
+    >>> trace = model.trace([[2.0]], [[5.0]])
+    >>> trace.loss, trace.gradients["0.weight"].item()
+    (1.0, 4.0)
     """
 
     network: Network
@@ -67,8 +72,8 @@ class Trace:
     @cached_property
     def backward_start(self) -> int:
         """The position of the loss's backward call, where the backward pass begins."""
-        found = [i for i, call in enumerate(self.calls) if call.place == "loss" and call.function.endswith("_bwd")]
-        return found[0]
+        positions = [i for i, call in enumerate(self.calls) if call.place == "loss" and call.function.endswith("_bwd")]
+        return positions[0]
 
     @property
     def forward(self) -> tuple[Call, ...]:

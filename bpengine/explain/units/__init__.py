@@ -3,6 +3,6 @@
 explain      explain(): finds the numbers
 unit_result  UnitResult: the numbers
 explanation  Explanation: text, table, rows, JSON
-text, tables, labels  how they are written
+text, tables  how they are written
 update       old value, slope, step, new value
 """

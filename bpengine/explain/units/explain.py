@@ -1,4 +1,4 @@
-"""explain: where one unit's gradient comes from, term by term, and what becomes of it."""
+"""explain(): the gradient of one unit, term by term, and the update of its parameters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def explain(
 ) -> Explanation:
     """Explain one unit of a model in the training step on x, y: every gradient as a sum of terms, and the update.
 
-    layer: its number, or its place inside a Residual ("1.0"). unit: its number. sample: tell about this row of x only
+    layer: its number, or its place inside a Residual ("1.0"). unit: its number. sample: show this row of x only
     (the gradients of the weights are always those of the whole batch). optimizer: makes the step, its first.
     Raises ConfigError for a layer, unit or row that does not exist, naming the valid range.
     """

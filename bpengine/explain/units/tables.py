@@ -8,8 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from bpengine.explain.terms.sums import Sums
-from bpengine.explain.units.labels import back_label, forward_label
-from bpengine.explain.units.text import rows_in_full
+from bpengine.explain.units.text import back_label, forward_label, rows_in_full
 from bpengine.explain.units.unit_result import ParameterSums, UnitResult
 from bpengine.i18n.translate import Translate, format_number
 from bpengine.output.json_values import json_object

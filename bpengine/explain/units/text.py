@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.explain.terms.sums import Sums, Terms
-from bpengine.explain.units.labels import back_label, family_of, forward_label
+from bpengine.explain.terms.sums import Sums, Term, Terms
 from bpengine.explain.units.unit_result import ParameterSums, UnitResult
 from bpengine.i18n.translate import Translate, format_factor, format_number
+from bpengine.kernels import KERNELS
+from bpengine.kernels._kernel import Family
 
 FEW = 4  # rows of a batch that are shown in full, and terms of a sum over it
 
@@ -134,3 +135,42 @@ def _one_parameter(e: UnitResult, part: ParameterSums, i: int, translate: Transl
         )
         yield f"    {translate('step', rule=update.rule, rate=rate)}{': ' if slots else ''}{slots}"
     yield f"    {translate('new_value', old=format_number(old), step=format_factor(step), new=format_number(new))}"
+
+
+def family_of(kernel: str) -> Family:
+    """Return the family of a kernel by name, "" for one of a user's own."""
+    return KERNELS[kernel].family if kernel in KERNELS else ""
+
+
+def forward_label(term: Term, translate: Translate) -> str:
+    """Name a term of a unit's own sum."""
+    family = family_of(term.kernel)
+    if term.route == "bias":
+        return translate("bias")
+    if family == "sum":
+        return translate("straight" if term.route == "direct" else "inner")
+    if family.endswith("normalization"):
+        return translate("normalized")
+    return translate("input", unit=term.unit) if family == "linear" else translate("same_unit")
+
+
+def back_label(term: Term, translate: Translate) -> str:
+    """Name a term of a gradient: the unit that it comes back from, and how."""
+    if term.route == "loss":
+        return translate("loss_label", row=term.row, unit=term.unit)
+    if term.route == "own loss":
+        return translate("own_loss_label", name=term.kernel, row=term.row, unit=term.unit)
+    if term.route == "outside":
+        return translate("outside_label", place=term.place)
+    family, where = family_of(term.kernel), translate("next_unit", unit=term.unit, place=term.place)
+    if family == "linear":
+        return where
+    if family == "mask":
+        return f"{where}, {translate('kept')}"
+    if family == "sum":
+        return f"{where}, {translate('inner_add')}"
+    if family == "batch normalization":
+        where = translate("with_row", label=where, row=term.row)
+    if term.route == "whole" or (term.kernel in KERNELS and KERNELS[term.kernel].local_derivatives):
+        return f"{where}, {translate(term.route)}"
+    return translate("activation_slope", name=term.kernel, unit=term.unit, place=term.place)

@@ -50,7 +50,7 @@ class UnitResult:
     """Everything that happens to one unit in a training step.
 
     rows: the rows of the batch that are told about; z, a, da, dz: (rows,), the unit's sum, output and gradients.
-    forward: z as inputs times weights, one sum per row; None for a layer that only bends. incoming: dL/da as the next
+    forward: z as inputs times weights, one sum per row; None for an activation layer. incoming: dL/da as the next
     units' gradients times what joins them; through: dL/dz as dL/da times the activation's slope, None without one.
     parameters: the unit's own, with sums over the whole batch. outside: what the layer computes outside of kernels, so that no
     terms of it are known: "a", and the names of its parameters.
@@ -81,8 +81,8 @@ class UnitResult:
     @property
     def sums(self) -> list[Sums]:
         """Every sum of the explanation."""
-        found = [self.forward, self.incoming, self.through, *(p.data for p in self.parameters)]
-        return [part for part in found if part is not None]
+        parts = [self.forward, self.incoming, self.through, *(p.data for p in self.parameters)]
+        return [part for part in parts if part is not None]
 
     @property
     def worst_ulps(self) -> float:

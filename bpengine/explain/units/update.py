@@ -40,14 +40,14 @@ class Update:
 def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
     """Return the step of some elements of a parameter, from the call of the update kernel."""
     call = next(c for c in trace.update if c.kernel.kind == "update" and c.args[0] is trace.parameters[name])
-    given = dict(zip(call.kernel.arguments, call.args, strict=True))
-    made = call.named_results()
-    old, slope, new = (np.asarray(a[pick], dtype=float) for a in (given["w"], given["dw"], made["new_w"]))
+    inputs = dict(zip(call.kernel.arguments, call.args, strict=True))
+    outputs = call.named_results()
+    old, slope, new = (np.asarray(a[pick], dtype=float) for a in (inputs["w"], inputs["dw"], outputs["new_w"]))
     rate = trace.learning_rate
     slots = {
-        slot: (np.asarray(given[slot][pick], dtype=float), np.asarray(made[f"new_{slot}"][pick], dtype=float))
-        for slot in given
-        if f"new_{slot}" in made and slot != "w"
+        slot: (np.asarray(inputs[slot][pick], dtype=float), np.asarray(outputs[f"new_{slot}"][pick], dtype=float))
+        for slot in inputs
+        if f"new_{slot}" in outputs and slot != "w"
     }
     step = rate * slope if call.kernel.name == "sgd" else old - new
     return Update(

@@ -98,20 +98,20 @@ def continued(
     )
 
 
-def resumed(beginning: Beginning, checkpoints: Checkpointer, found: Resumed) -> Beginning:
+def resumed(beginning: Beginning, checkpoints: Checkpointer, checkpoint: Resumed) -> Beginning:
     """Return the beginning of a fit that goes on from a checkpoint; `beginning` is where it would have begun without.
 
     A fit that a limit ended goes on when the limit is higher now. Raises ConfigError for a limit that lies before the
     checkpoint.
     """
-    run_state, epochs = found.run_state, Epochs.from_columns(found.epochs)
+    run_state, epochs = checkpoint.run_state, Epochs.from_columns(checkpoint.epochs)
     history = History(
-        loss=found.record.get("loss", _NONE), learning_rate=found.record.get("rate", _NONE),
-        step_size=found.record.get("step_size"), epochs=epochs,
+        loss=checkpoint.record.get("loss", _NONE), learning_rate=checkpoint.record.get("rate", _NONE),
+        step_size=checkpoint.record.get("step_size"), epochs=epochs,
     )  # fmt: skip
-    _require_reachable(beginning, found.step, len(epochs) if run_state.stopped_by else run_state.open.epochs)
+    _require_reachable(beginning, checkpoint.step, len(epochs) if run_state.stopped_by else run_state.open.epochs)
     goes_on = not run_state.stopped_by or (
-        run_state.at_limit and beginning.epochs != len(epochs) and beginning.steps != found.step
+        run_state.at_limit and beginning.epochs != len(epochs) and beginning.steps != checkpoint.step
     )
     opened = (
         run_state.open if goes_on else replace(run_state.open, epochs=len(epochs), shares=run_state.open.shares[:0])

@@ -99,9 +99,9 @@ class Checkpointer:
                 newest = self._store.newest()
             except (BpError, OSError) as error:
                 trouble = error
-        told = self._comm.first(str(trouble) if trouble else None)
-        if trouble or told:
-            raise trouble or ConfigError(told)
+        refusal = self._comm.first(str(trouble) if trouble else None)
+        if trouble or refusal:
+            raise trouble or ConfigError(refusal)
         step = self._comm.lead(-1 if newest is None else newest.step)
         if self._comm.rank != 0 and step >= 0:
             newest = self._store.newest(before=step + 1)

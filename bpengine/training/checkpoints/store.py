@@ -101,5 +101,5 @@ def listed(folder: Path) -> list[tuple[str, int, Path]]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         raise ConfigError(f"the run folder {str(folder)!r} cannot be read: {error.strerror or error}.") from None
-    found = [match for name in names if (match := NAME.fullmatch(name))]
-    return [(match["fit"], int(match["step"]), folder / match[0]) for match in found]
+    matches = [match for name in names if (match := NAME.fullmatch(name))]
+    return [(match["fit"], int(match["step"]), folder / match[0]) for match in matches]

@@ -63,6 +63,8 @@ class Snapshots:
         check()
         self.keep(step, state)
         done = time.perf_counter()
+        # The wait is the time just spent divided by the share, whatever the size of the state and the speed of the
+        # disk.
         self._due = done + (done - began) / SHARE
 
     def keep(self, step: int, state: State) -> None:
@@ -79,6 +81,7 @@ class Snapshots:
 
     def state_before(self, step: int) -> State:
         """Return the state before a step; it must not come before the older of the two snapshots."""
+        # A step is a pure function of state and rows, so replaying gives the same bits as the steps had.
         saved = self._before(step)
         return self._replay(saved.load(), saved.step, step)
 

@@ -63,11 +63,11 @@ class Oracle(Player):
         """The arrays of the program's memory that no launch was seen to write."""
         return self.plan.memory.places.keys() - self._given - self.checked
 
-    def _do(self, call: StepCall, made: Any, memory: int, run: int) -> None:
+    def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         if call.stage.head:
             self._poison(memory)
         watch = _Watch(self.plan, memory, run)
-        super()._do(call, made, memory, run)
+        super()._do(call, launchable, memory, run)
         check = _Check(self, call, watch)
         try:
             check.all()
@@ -208,7 +208,7 @@ class _Check:
         if node.op == "view":
             return
         value = self._computed(node)
-        if rounds(node) or any(given.base.number in self.rounded for given in node.inputs):
+        if rounds(node) or any(operand.base.number in self.rounded for operand in node.inputs):
             self.rounded.add(node.number)
         self.values[node.number] = value
         own = {n.number for group in self.call.stage.groups for n in group.nodes}
@@ -224,22 +224,22 @@ class _Check:
         self.rounded.discard(node.number)
 
     def _computed(self, node: StepNode) -> Array:
-        given = [self._value(i) for i in node.inputs]
-        made: Any
+        operands = [self._value(i) for i in node.inputs]
+        result: Any
         if node.op == "ufunc":
             function = {"cast": lambda x: x.astype(node.dtype), "where": np.where}.get(node.info)
-            made = (function or getattr(np, node.info))(*given)
+            result = (function or getattr(np, node.info))(*operands)
         elif node.op == "matmul":
-            made = np.matmul(*given)
+            result = np.matmul(*operands)
         elif node.op == "concat":
-            made = np.concatenate(given, axis=node.info)
+            result = np.concatenate(operands, axis=node.info)
         else:
-            accurate = given[0].astype(ACCURATE.get(node.dtype.kind, node.dtype))
+            accurate = operands[0].astype(ACCURATE.get(node.dtype.kind, node.dtype))
             if node.op == "partial":
                 return self._lines(node, accurate)
             name, axis = (node.info, 0) if node.op == "finish" else (node.info[0], -1)
-            made = getattr(np, name).reduce(accurate, axis=axis)
-        return np.asarray(made, node.dtype).reshape(node.shape)
+            result = getattr(np, name).reduce(accurate, axis=axis)
+        return np.asarray(result, node.dtype).reshape(node.shape)
 
     def _lines(self, node: StepNode, summands: Array) -> Array:
         """Return the lines of a partial sum; where only their total is known, the first line holds it."""

@@ -110,18 +110,18 @@ class Player:
         self._free("choosing an algorithm")
         return base
 
-    def call(self, call: StepCall, made: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         if self._capturing is not None:
-            self._capturing.append(lambda: self._do(call, made, memory, run))
+            self._capturing.append(lambda: self._do(call, launchable, memory, run))
         else:
-            self._do(call, made, memory, run)
+            self._do(call, launchable, memory, run)
 
-    def _do(self, call: StepCall, made: Any, memory: int, run: int) -> None:
+    def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         if call.product is not None:
-            multiply(call.product, made)
+            multiply(call.product, launchable)
             return
         form = (ctypes.c_int * 6)(*call.grid, *call.block, int(call.meets), self._order)
-        if made(form, ctypes.c_void_p(memory), ctypes.c_void_p(run)):
+        if launchable(form, ctypes.c_void_p(memory), ctypes.c_void_p(run)):
             raise WouldNotRun(f"{call.name}: threads wait for each other for ever")
 
     def fork(self) -> None: ...
@@ -162,10 +162,10 @@ def multiply(product: MatrixProduct, base: int) -> None:
         flat = np.frombuffer((ctypes.c_char * size).from_address(base + place), kind)
         return np.lib.stride_tricks.as_strided(flat, (rows, columns), (kind.itemsize, leading * kind.itemsize))
 
-    def operand(given: Operand, rows: int, columns: int) -> Any:
-        if given.transposed:
-            return matrix(given.place, columns, rows, given.leading).T
-        return matrix(given.place, rows, columns, given.leading)
+    def operand(shape: Operand, rows: int, columns: int) -> Any:
+        if shape.transposed:
+            return matrix(shape.place, columns, rows, shape.leading).T
+        return matrix(shape.place, rows, columns, shape.leading)
 
     a, b = operand(product.a, product.m, product.k), operand(product.b, product.k, product.n)
     with np.errstate(all="ignore"):

@@ -124,10 +124,10 @@ class FlatWriter:
         lines = []
         self.count = self.out.place(self.elements)
         for node in self.finished:
-            (given,) = node.inputs
+            (partials,) = node.inputs
             kind, name, number = c_type(node.dtype), node.info, node.number
-            lines_, pitch = self.out.place(given.shape[0]), self.out.place(given.shape[1])
-            place = self.out.place(self.memory.at(given))
+            lines_, pitch = self.out.place(partials.shape[0]), self.out.place(partials.shape[1])
+            place = self.out.place(self.memory.at(partials))
             lines.append(
                 f"{kind} v{number} = k < {self.count} ? finish_{name}<8>(AT(const {kind}, {place}) + k, "
                 f"int(threadIdx.x >> 5), int({lines_}), {pitch}, {identity(node.info, kind)}) : {kind}();"
@@ -174,8 +174,8 @@ class FlatWriter:
                 self.before.append(f"const {kind} {name} = AT(const {kind}, {self.memory.at(node)})[0];")
                 self.names[node.number] = name
                 return
-            for given in node.inputs:
-                visit(given)
+            for operand in node.inputs:
+                visit(operand)
             if node.op == "view":
                 self.names[node.number] = self.names[node.base.number]
                 return
@@ -183,6 +183,6 @@ class FlatWriter:
             self.names[node.number] = name
 
         for node in self.group.nodes:
-            for given in node.inputs:
-                if given.base.number not in own:
-                    visit(given)
+            for operand in node.inputs:
+                if operand.base.number not in own:
+                    visit(operand)

@@ -24,13 +24,16 @@ def operands(group: FusionGroup) -> dict[int, tuple[StepNode, AccessPattern]]:
 
     Partial sums are not among them: "finish" reads them in its own way.
     """
-    own, found = group.own, {}
+    own, patterns = group.own, {}
     for node in group.nodes:
-        for given in node.inputs:
-            if given.base.number in own or given.uniform is not None or node.op == "finish":
+        for operand in node.inputs:
+            if operand.base.number in own or operand.uniform is not None or node.op == "finish":
                 continue
-            found[given.number] = (given, FULL if node.op in ("partial", "reduce") else access(given, node.shape))
-    return found
+            patterns[operand.number] = (
+                operand,
+                FULL if node.op in ("partial", "reduce") else access(operand, node.shape),
+            )
+    return patterns
 
 
 def value(node: StepNode, names: Names) -> str:
@@ -46,7 +49,7 @@ def value(node: StepNode, names: Names) -> str:
 
 def computed(node: StepNode, names: Names) -> str:
     """Return a node's value as an expression of its operands' names."""
-    return expression(node, [value(given, names) for given in node.inputs])
+    return expression(node, [value(operand, names) for operand in node.inputs])
 
 
 def declared(node: StepNode, names: Names) -> str:

@@ -118,8 +118,8 @@ class _SourceWriter:
             elif group.kind == "single":
                 segments += self._concat(group)
             else:
-                made = FlatWriter(group, self.memory, stage.head).write()
-                alike.setdefault(canonical(made.code), []).append(made)
+                written = FlatWriter(group, self.memory, stage.head).write()
+                alike.setdefault(canonical(written.code), []).append(written)
         for code, passes in alike.items():
             segments.append(self._shared(code, passes, f"T{number}_{len(segments)}", tables))
         lines, start = [], 0
@@ -196,12 +196,12 @@ class _SourceWriter:
     def _tail(self, group: FusionGroup) -> str:
         """Write numbers that only reports need, and the step's end: one warp, whose first thread writes."""
         names: Names = {}
-        given = {
+        loaded = {
             i.number: i for n in group.nodes for i in n.inputs if i.base.number not in group.own and n.op != "finish"
         }
-        given |= {n.number: n for n in group.loaded}
+        loaded |= {n.number: n for n in group.loaded}
         lines = []
-        for number, node in given.items():
+        for number, node in loaded.items():
             if node.uniform is None:
                 kind = c_type(node.dtype)
                 lines.append(f"const {kind} r{number} = AT(const {kind}, {self.memory.at(node)})[0];")
@@ -222,11 +222,11 @@ class _SourceWriter:
         return "\n    ".join(["if (threadIdx.x < 32) {", *lines, f"if (threadIdx.x == 0) {{\n      {inner}\n    }} }}"])
 
     def _tail_sum(self, node: StepNode) -> list[str]:
-        (given,) = node.inputs
+        (summed,) = node.inputs
         kind, name, number = c_type(node.dtype), node.info, node.number
-        summand = f"AT(const {kind}, {self.memory.at(given)})[s]"
+        summand = f"AT(const {kind}, {self.memory.at(summed)})[s]"
         return [
             f"{kind} v{number} = {identity(node.info, kind)};",
-            f"for (int s = threadIdx.x; s < {given.size}; s += 32) v{number} = {name}(v{number}, {summand});",
+            f"for (int s = threadIdx.x; s < {summed.size}; s += 32) v{number} = {name}(v{number}, {summand});",
             f"v{number} = warp_{name}<32>(v{number});",
         ]

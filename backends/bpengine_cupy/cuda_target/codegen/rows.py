@@ -71,27 +71,27 @@ class RowsWriter:
     def _phases(self) -> dict[int, int]:
         phase: dict[int, int] = {}
         for node in self.group.nodes:
-            made = [i.base for i in node.inputs if i.base.number in phase]
-            phase[node.number] = max((phase[i.number] + (i.op == "reduce") for i in made), default=0)
+            inputs = [i.base for i in node.inputs if i.base.number in phase]
+            phase[node.number] = max((phase[i.number] + (i.op == "reduce") for i in inputs), default=0)
         return phase
 
     def _reads(self) -> tuple[dict[int, tuple[StepNode, AccessPattern]], dict[int, int]]:
-        own, found, first = self.group.own, dict[int, tuple[StepNode, AccessPattern]](), dict[int, int]()
+        own, patterns, first = self.group.own, dict[int, tuple[StepNode, AccessPattern]](), dict[int, int]()
         for node in self.group.nodes:
-            for given in node.inputs:
-                if given.base.number in own or given.uniform is not None or node.op == "finish":
+            for operand in node.inputs:
+                if operand.base.number in own or operand.uniform is not None or node.op == "finish":
                     continue
-                how = self._access(node, given)
-                if found.setdefault(given.number, (given, how))[1] != how:
+                how = self._access(node, operand)
+                if patterns.setdefault(operand.number, (operand, how))[1] != how:
                     raise Untraceable("an array read in two ways by one pass over rows")
-                first[given.number] = min(first.get(given.number, len(self.phase)), self.phase[node.number])
-        return found, first
+                first[operand.number] = min(first.get(operand.number, len(self.phase)), self.phase[node.number])
+        return patterns, first
 
-    def _access(self, node: StepNode, given: StepNode) -> AccessPattern:
-        two = node.number in self.full or node.op == "reduce" or (node.op == "partial" and not flat_like(given.base))
+    def _access(self, node: StepNode, operand: StepNode) -> AccessPattern:
+        two = node.number in self.full or node.op == "reduce" or (node.op == "partial" and not flat_like(operand.base))
         if two:
-            return access(given, node.shape) if node.op == "ufunc" else FULL
-        how = access(given, node.shape)
+            return access(operand, node.shape) if node.op == "ufunc" else FULL
+        how = access(operand, node.shape)
         return COLUMN if how == FULL else how
 
     def write(self) -> str:
@@ -176,9 +176,9 @@ class RowsWriter:
         """Write what has one number for each row."""
         kind, number = c_type(node.dtype), node.number
         if node.op == "finish":
-            (given,) = node.inputs
-            finish = f"finish_{node.info}<1>(AT(const {kind}, {self.memory.at(given)}) + i, 0, "
-            finish += f"{given.shape[0]}, {given.shape[1]}, {identity(node.info, kind)})"
+            (partials,) = node.inputs
+            finish = f"finish_{node.info}<1>(AT(const {kind}, {self.memory.at(partials)}) + i, 0, "
+            finish += f"{partials.shape[0]}, {partials.shape[1]}, {identity(node.info, kind)})"
             return [f"const {kind} v{number} = ok ? {finish} : {kind}();", *self._stored(node)]
         if node.op == "ufunc" and number not in self.full:
             return [f"const {kind} v{number} = {computed(node, self.names)};", *self._stored(node)]

@@ -134,7 +134,7 @@ class DescribedProduct:
         """Return algorithms that can do the product, the library's favourite first. Not while a stream is captured."""
         preference = c_void_p()
         self.lt.call("MatmulPreferenceCreate", byref(preference))
-        found, count = (Candidate * CANDIDATES)(), c_int()
+        candidates, count = (Candidate * CANDIDATES)(), c_int()
 
         def prefer(attribute: int, value: Any) -> None:
             size = c_size_t(ctypes.sizeof(value))
@@ -145,12 +145,23 @@ class DescribedProduct:
         for k, address in enumerate((*self.addresses, self.addresses[2])):
             prefer(ALIGNMENT_A + k, c_uint32(min(ALIGNED, (address.value or ALIGNED) & -(address.value or ALIGNED))))
         a, b, d = self.layouts
-        given = (self.lt.handle, self.description, a, b, d, d, preference, c_int(CANDIDATES), found, byref(count))
+        arguments = (
+            self.lt.handle,
+            self.description,
+            a,
+            b,
+            d,
+            d,
+            preference,
+            c_int(CANDIDATES),
+            candidates,
+            byref(count),
+        )
         try:
-            self.lt.call("MatmulAlgoGetHeuristic", *given)
+            self.lt.call("MatmulAlgoGetHeuristic", *arguments)
         finally:
             self.lt.call("MatmulPreferenceDestroy", preference)
-        return [each.algorithm for each in found[: count.value] if each.state == 0]
+        return [each.algorithm for each in candidates[: count.value] if each.state == 0]
 
     def choose(
         self, chosen: ChosenAlgorithms, time: Callable[[Callable[[], None]], float], stream: int, workspace: int

@@ -87,10 +87,10 @@ def _built(source: str, key: str) -> tuple[int, ...]:
 
         code = build(source, f"bpengine_{hashlib.sha256(key.encode()).hexdigest()[:32]}")
     store().put(key, code.packed())
-    found = _load(code)
-    if found is None:
+    addresses = _load(code)
+    if addresses is None:
         raise Untraceable(f"code that calls {code.needs}, which this process lacks")
-    return found
+    return addresses
 
 
 def _load(code: Code) -> tuple[int, ...] | None:
@@ -103,8 +103,8 @@ def _load(code: Code) -> tuple[int, ...] | None:
             return None
         engine.add_object_file(llvm.ObjectFileRef.from_data(code.binary))
         engine.finalize_object()
-        found = tuple(int(engine.get_function_address(symbol)) for symbol in code.symbols)
-    return found if all(found) else None
+        addresses = tuple(int(engine.get_function_address(symbol)) for symbol in code.symbols)
+    return addresses if all(addresses) else None
 
 
 @cache

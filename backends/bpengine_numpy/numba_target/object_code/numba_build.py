@@ -48,11 +48,11 @@ def build(source: str, prefix: str) -> Code:
 
 def _compiled(function: Callable[..., Any], symbol: str) -> Any:
     """Return one function as a module with its entry."""
-    made = cfunc(SIGNATURE, error_model="numpy")(function)
-    module = llvm.parse_assembly(made.inspect_llvm())
+    native = cfunc(SIGNATURE, error_model="numpy")(function)
+    module = llvm.parse_assembly(native.inspect_llvm())
     if any(value.name.startswith(_EXCEPTION) for value in module.global_variables):
         raise Untraceable(f"a native function, {function.__name__!r}, that may raise")
-    module.link_in(llvm.parse_assembly(_entry(made.native_name.removeprefix("cfunc."), symbol)))
+    module.link_in(llvm.parse_assembly(_entry(native.native_name.removeprefix("cfunc."), symbol)))
     return module
 
 

@@ -65,22 +65,22 @@ def verdict() -> TrialVerdict:
 
 def notes() -> Notes:
     """Return the verdict in words, of what was tested on this machine before and is kept."""
-    found, known = library(), trial.kept(trial.fingerprint(_settings()), store())
+    openblas, known = library(), trial.kept(trial.fingerprint(_settings()), store())
     if known is None and store().state().trouble:
         return (("self-test", "its verdict cannot be kept: every process that compiles training runs it"),)
     if known is None:
         return (("self-test", "not run yet: the first training that is compiled runs it"),)
     lacking = "one: NumPy's BLAS is no OpenBLAS 0.3 that lets others use its queue"
-    lent = "OpenBLAS's threads are used" if found else lacking
+    lent = "OpenBLAS's threads are used" if openblas else lacking
     return (
         ("NumPy's loops", f"not used, so nothing is compiled: {known.loops}" if known.loops else "used by address"),
-        ("threads", f"one: {known.queue}" if found and known.queue else lent),
+        ("threads", f"one: {known.queue}" if openblas and known.queue else lent),
     )
 
 
 def _settings() -> dict[str, Any]:
-    found = library()
-    return {"loops": trial.LOOPS} | ({"queue": found.settings} if found else {})
+    openblas = library()
+    return {"loops": trial.LOOPS} | ({"queue": openblas.settings} if openblas else {})
 
 
 def _function(loaded: ctypes.CDLL, name: str) -> Any:

@@ -47,10 +47,10 @@ def tried(settings: dict[str, Any], cache: Cache) -> TrialVerdict:
     known = kept(key, cache)
     if known:
         return known
-    found = _run(settings)
-    if found.lasting:
-        cache.put(key, json.dumps(found[:2]).encode())
-    return found
+    verdict = _run(settings)
+    if verdict.lasting:
+        cache.put(key, json.dumps(verdict[:2]).encode())
+    return verdict
 
 
 def kept(key: str, cache: Cache) -> TrialVerdict | None:
@@ -70,10 +70,10 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 def _file(path: str) -> tuple[str, int, int]:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return path, 0, 0
-    return path, found.st_size, found.st_mtime_ns
+    return path, status.st_size, status.st_mtime_ns
 
 
 def _run(settings: dict[str, Any]) -> TrialVerdict:

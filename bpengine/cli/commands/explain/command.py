@@ -40,6 +40,7 @@ Examples:
 
 
 def explain(
+    *,
     sources: options.Sources = None,
     data: options.Data = None,
     target: data_options.Target = None,
