@@ -22,12 +22,16 @@ CHUNK = 8192  # rows held at a time
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A network on a backend, with the functions compiled for it so far."""
+    """A network on a backend, with the functions compiled for it so far.
+
+    unit (outputs,): of targets that were standardised, so that errors are told in their own unit as well.
+    """
 
     network: Network
     backend: Backend
     ops: Ops
     compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    unit: HostArray | None = None
 
     def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
         """Return raw outputs (rows, outputs), or predictions after the loss's link function."""
@@ -59,13 +63,14 @@ class Evaluator:
             if share == 0:
                 continue  # every row of the piece is left out
             loss, predicted = self._scored(params, running, piece)
-            piece_sums = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights)
+            piece_sums = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights, self.unit)
             piece_sums["loss"] = float(self.backend.to_numpy(loss)) * (share if self._averages else 1.0)
             sums = {name: sums.get(name, 0.0) + value for name, value in piece_sums.items()}
             total += share
         loss = sums.pop("loss") / (total if self._averages else 1.0) + self._penalty(params, total)
         means = {name: value / total for name, value in sums.items()}
-        return {"loss": loss, **({"rmse": means["squared_error"] ** 0.5} if "squared_error" in means else means)}
+        roots = {"squared_error": "rmse", "standardised": "rmse_standardised"}
+        return {"loss": loss, **{roots.get(n, n): v**0.5 if n in roots else v for n, v in means.items()}}
 
     def gradients(
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool
