@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 import bpengine as bp
-from bpengine.cli.commands import bench, check, compare, demo, doctor, examples, explain, predict, train
+from bpengine.cli.commands import bench, check, compare, convert, demo, doctor, examples, explain, predict, train
 from bpengine.cli.exit_codes import show_warning
 from bpengine.cli.output import say
 from bpengine.errors import unknown
@@ -24,6 +24,7 @@ Examples:
   bpengine demo
   bpengine train iris --epochs 100 --out iris.safetensors
   bpengine predict iris.safetensors iris --evaluate
+  bpengine convert big.csv big/
   bpengine check iris
   bpengine compare iris --backends numpy,jax
   bpengine explain 2-3-1 --data xor --layer 0 --unit 2
@@ -77,6 +78,7 @@ for _command, _help, _short in (
     (demo.demo, demo.HELP, "One network on every backend, checked against autodiff."),
     (train.train, train.HELP, "Train on a data set or a file, score, save."),
     (predict.predict, predict.HELP, "Predict with a saved model."),
+    (convert.convert, convert.HELP, "A large table once into memory-mapped columns."),
     (check.check, check.HELP, "The gradients of a network or a model file, before independent oracles."),
     (compare.compare, compare.HELP, "One network on several backends, side by side."),
     (explain.explain, explain.HELP, "Where a gradient comes from, term by term; sweeps, graphs, receipts."),

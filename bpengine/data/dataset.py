@@ -114,7 +114,7 @@ class Dataset:
     def _take(self, chosen: npt.NDArray[np.bool_], part: str) -> Dataset:
         names = self.class_names
         if names is None and self.classes is not None:  # a part may lack the last class; the count must not change
-            names = tuple(map(str, range(self.classes)))
+            names = tuple(range(self.classes))
         name = f"{self.name} ({part})"
         x = self.x[chosen] if isinstance(self.x, Table) else np.asarray(self.x[chosen])
         return replace(self, name=name, x=x, y=np.asarray(self.y[chosen]), class_names=names)

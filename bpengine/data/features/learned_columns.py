@@ -34,6 +34,7 @@ class NumberColumn:
     date_format: str | None = None
     yes: tuple[str, str] | None = None
     how: str = ""
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         numbers = (self.center, self.scale, 0.0 if self.fill is None else self.fill)

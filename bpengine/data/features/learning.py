@@ -116,6 +116,7 @@ def _number(name: str, role: str, values: Array, rules: LearningRules, **more: A
         fill=fill,
         indicator=bool(missing.any()),
         how=day + how,
+        spread=float(np.std(kept)),
         **more,
     )
 
@@ -132,7 +133,7 @@ def _scaling(scale: str, values: Array) -> tuple[float, float, str]:
         return center, (high - low) or 1.0, f"less the median {center:.4g}, by the quartiles' distance {high - low:.4g}"
     center, spread = float(values.mean()), float(values.std())
     constant = spread <= 1e-12 * max(1.0, abs(center))
-    return center, 1.0 if constant else spread, f"standardised: mean {center:.4g}, standard deviation {spread:.4g}"
+    return center, 1.0 if constant else spread, f"standardised: mean {center:.4g}, deviation {spread:.4g}"
 
 
 def _category(name: str, cells: list[str], column: Column, rules: LearningRules) -> LearnedColumn:

@@ -89,7 +89,7 @@ class ValueTarget:
     def told(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         pairs = (
-            f"mean {center:.4g}, standard deviation {scale:.4g}"
+            f"mean {center:.4g}, deviation {scale:.4g}"
             for center, scale in zip(self.center[:3], self.scale[:3], strict=True)
         )
         return "values", ("standardised: " + "; ".join(pairs)) if self.scaled else "as they are"

@@ -25,10 +25,11 @@ PARQUET = b"PAR1"
 def read_csv(path: AnyPath, target: ColumnTarget = None, *, drop_empty: bool = False, **options: Any) -> Arrays:
     """Read a table of text with pandas; its target column (default: the last) may hold class names.
 
-    `target` is a column's name or number from 0, or several names; False reads every column as a feature. options: those of
-    `bpengine.data.tables.layout.TextOptions`: sep, header, decimal, thousands, encoding, comment, skiprows, quotechar,
-    na_values, max_bytes. drop_empty: whether rows with an empty target are left out, with a warning. Without them, separator, header and decimal mark are found from the first lines. x is an array
-    (rows, features) of numbers, or a Table where it holds text, dates or missing cells.
+    `target` is a column's name or number from 0, or several names; False reads every column as a feature. drop_empty: whether
+    rows with an empty target are left out, with a warning. options: those of `bpengine.data.tables.layout.TextOptions`: sep,
+    header, decimal, thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes. Without them, separator, header
+    and decimal mark are found from the first lines. x is an array (rows, features) of numbers, or a Table where it holds text,
+    dates or missing cells.
     Raises: ConfigError without pandas; DataError naming the file, the row (from 0, without the header) and the column.
     """
     file = Path(path) if str(path) == STANDARD_INPUT else existing(path)
