@@ -28,7 +28,7 @@ LossName = Annotated[
 ]
 OutputActivation = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Of the last layer.  [default: what the loss asks for, else identity]"),
+    typer.Option(metavar="NAME", help="Of the last layer.  [default: what the loss asks for]"),
 ]
 BackendName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]

@@ -19,9 +19,9 @@ from bpengine.data.loading import load, names
 from bpengine.data.mmap.pages import drop_pages, prefetch_rows
 from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
 from bpengine.data.synthetic.generate import generate
-from bpengine.data.table import Column, Table
+from bpengine.data.table import Table, TableColumn
 from bpengine.data.tables.conversion import convert
-from bpengine.data.tables.frames import is_frame, is_series, table_of
+from bpengine.data.tables.data_frames import is_frame, is_series, table_of
 from bpengine.data.validation.class_names import ClassName, check_class_names
 from bpengine.data.validation.features import check_features, check_same_length, check_weights
 from bpengine.data.validation.scans import real_array
@@ -32,12 +32,12 @@ announce, release = prefetch_rows, drop_pages  # their earlier names
 __all__ = [
     "Arrays",
     "ClassName",
-    "Column",
     "Dataset",
     "Encoded",
     "Features",
     "RowFile",
     "Table",
+    "TableColumn",
     "announce",
     "as_table",
     "check_binary_targets",

@@ -17,7 +17,7 @@ from bpengine.data.named.textbook import TEXTBOOK
 from bpengine.data.synthetic.generate import SYNTHETIC, generate
 from bpengine.data.table import Array
 from bpengine.data.validation.class_names import ClassName
-from bpengine.data.validation.labels import class_values
+from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.options import check_options
 from bpengine.errors import ConfigError, DataError, check_path, unknown
 

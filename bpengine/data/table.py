@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 NO_VALUE = -1  # the number of a missing text
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """One column (rows,). Missing cells are NaN, NaT, or -1 in a column of text.
 
     values: numbers, truth values, datetime64, or for text the number of each cell's value in `categories`. yes_no: whether
@@ -39,7 +39,7 @@ class Column(NamedTuple):
         """Whether its cells are numbers or truth values."""
         return self.categories is None and self.values.dtype.kind in "biuf"
 
-    def take(self, rows: Any) -> Column:
+    def take(self, rows: Any) -> TableColumn:
         """Return some of the rows, by a slice or their numbers."""
         return self._replace(values=np.asarray(self.values[rows]))
 
@@ -50,7 +50,7 @@ class Column(NamedTuple):
 
 
 class Table:
-    """Rows of named columns, as far as they are read: `table["age"]` is a Column, `table[:10]` are ten rows.
+    """Rows of named columns, as far as they are read: `table["age"]` is a TableColumn, `table[:10]` are ten rows.
 
     Some of the rows of a table share its columns; a column's rows are gathered when it is asked for, so that columns may be
     memory-mapped files. `where` is the folder of such files.
@@ -58,7 +58,7 @@ class Table:
 
     def __init__(
         self,
-        columns: Mapping[str, Column],
+        columns: Mapping[str, TableColumn],
         *,
         picked: Array | None = None,
         named: bool = True,
@@ -73,7 +73,7 @@ class Table:
     @classmethod
     def of_matrix(cls, x: Array, names: Sequence[str], *, named: bool = True) -> Table:
         """Return numbers (rows, columns) as a table, without a copy. named: whether the names are the file's own."""
-        return cls({name: Column(x[:, at]) for at, name in enumerate(names)}, named=named)
+        return cls({name: TableColumn(x[:, at]) for at, name in enumerate(names)}, named=named)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ class Table:
         rows = np.arange(self._rows) if self._picked is None else self._picked
         return self._with(self._columns, np.atleast_1d(rows[key]))
 
-    def block(self, name: str, start: int, stop: int) -> Column:
+    def block(self, name: str, start: int, stop: int) -> TableColumn:
         """Return rows start to stop of one column."""
         column = self._columns[name]
         return column.take(slice(start, stop) if self._picked is None else self._picked[start:stop])
@@ -143,7 +143,7 @@ class Table:
         left_out = set(names)
         return self._with({n: c for n, c in self._columns.items() if n not in left_out}, self._picked)
 
-    def _with(self, columns: Mapping[str, Column], picked: Array | None) -> Table:
+    def _with(self, columns: Mapping[str, TableColumn], picked: Array | None) -> Table:
         return Table(columns, picked=picked, named=self.named, where=self.where)
 
     @property
@@ -179,7 +179,7 @@ class Table:
             raise DataError(f"there is a missing value in row {row}, column {name!r} (number {at}). {hint}")
 
 
-def coded(cells: Iterable[Any]) -> Column:
+def coded(cells: Iterable[Any]) -> TableColumn:
     """Return texts (None and NaN for missing cells) as a column; the values are numbered in sorted order."""
     numbers: dict[Any, int] = {}
     codes = np.fromiter((numbers.setdefault(cell, len(numbers)) for cell in cells), np.int64)
@@ -187,4 +187,4 @@ def coded(cells: Iterable[Any]) -> Column:
     known = tuple(sorted({text for text in texts if text is not None}))
     place = {text: number for number, text in enumerate(known)}
     order = np.array([NO_VALUE if text is None else place[text] for text in texts], np.int32)
-    return Column(order[codes] if len(codes) else codes.astype(np.int32), known)
+    return TableColumn(order[codes] if len(codes) else codes.astype(np.int32), known)

@@ -45,9 +45,7 @@ class TextFormat:
     quotechar: Annotated[str, typer.Option(metavar="CHAR", help="What encloses a field.")] = '"'
     na_values: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXTS", help="Further texts of missing cells, separated by commas, beside '', NA, ?, ..."
-        ),
+        typer.Option(metavar="TEXTS", help="Texts of missing cells, a,b, beside '', NA, ?.  [default: none]"),
     ] = None
     keys: Annotated[
         str | None, typer.Option(metavar="X,Y", help="Names of the two arrays in a .npz archive.  [default: x,y]")

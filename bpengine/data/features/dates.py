@@ -8,7 +8,7 @@ from importlib import import_module
 
 import numpy as np
 
-from bpengine.data.table import Array, Column
+from bpengine.data.table import Array, TableColumn
 from bpengine.errors import DataError
 
 SHORTEST = 6  # characters of a date
@@ -29,7 +29,7 @@ def date_format(texts: tuple[str, ...]) -> str | None:
     return None
 
 
-def days(column: Column, form: str | None, name: str) -> Array:
+def days(column: TableColumn, form: str | None, name: str) -> Array:
     """Return dates as days since 1970 (rows,), NaN for missing ones.
 
     Raises: DataError for text that is no date of that format, and for numbers.

@@ -14,10 +14,10 @@ from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn
 from bpengine.data.features.learning import LearningRules, learn_column
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
-from bpengine.data.table import Array, Column, Table
-from bpengine.data.tables.frames import is_frame, is_series, table_of, values_of
+from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.tables.data_frames import is_frame, is_series, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
-from bpengine.data.validation.labels import class_values
+from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.scans import real_array
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
 
@@ -46,7 +46,7 @@ class Features:
 
     >>> import numpy as np
     >>> import bpengine as bp
-    >>> table = bp.data.Table({"age": bp.data.Column(np.array([20.0, 40.0, np.nan]))})
+    >>> table = bp.data.Table({"age": bp.data.TableColumn(np.array([20.0, 40.0, np.nan]))})
     >>> features = bp.Features().fit(table, ["no", "yes", "yes"])
     >>> features.input_names
     ('age', 'age = (missing)')
@@ -334,7 +334,7 @@ def plain_targets(y: Any) -> Array:
 
     Raises: DataError for a missing target.
     """
-    if isinstance(y, list) and y and all(isinstance(column, Column) for column in y):
+    if isinstance(y, list) and y and all(isinstance(column, TableColumn) for column in y):
         return np.stack([_cells(column) for column in y], axis=1) if len(y) > 1 else _cells(y[0])
     if is_series(y):
         return _cells(values_of(y))
@@ -349,7 +349,7 @@ def plain_targets(y: Any) -> Array:
     return real_array(y, "y")
 
 
-def _cells(column: Column) -> Array:
+def _cells(column: TableColumn) -> Array:
     missing = column.missing
     if missing.any():
         raise DataError(f"y requires a target in every row, got a missing one in row {int(np.argmax(missing))}.")

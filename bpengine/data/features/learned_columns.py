@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bpengine.data.features.dates import days
-from bpengine.data.table import Array, Column
+from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import DataError
 
@@ -46,7 +46,7 @@ class NumberColumn:
         """The names of its inputs."""
         return (self.name, f"{self.name} = {MISSING}") if self.indicator else (self.name,)
 
-    def encode(self, column: Column, out: Array, start: int) -> int:
+    def encode(self, column: TableColumn, out: Array, start: int) -> int:
         """Write its inputs into out (rows, inputs) and return how many values were not known: none.
 
         Raises: DataError naming the row, counted from `start`, of text, of infinity, of a missing cell where none may be.
@@ -69,7 +69,7 @@ class NumberColumn:
             out[:, 1] = missing
         return 0
 
-    def numbers(self, column: Column) -> Array:
+    def numbers(self, column: TableColumn) -> Array:
         """Return its cells as float64, NaN where they are missing.
 
         Raises: DataError for cells of another kind.
@@ -127,7 +127,7 @@ class CategoryColumn:
         more = [OTHER] * self.other + [MISSING] * self.missing
         return tuple(f"{self.name} = {value}" for value in (*self.values, *more))
 
-    def encode(self, column: Column, out: Array, start: int) -> int:
+    def encode(self, column: TableColumn, out: Array, start: int) -> int:
         """Write its inputs into out (rows, inputs) and return how many cells had a value that was not learned."""
         codes, unknown = self._codes(column)
         out[:] = 0
@@ -135,7 +135,7 @@ class CategoryColumn:
         out[rows, codes[rows]] = 1
         return unknown
 
-    def _codes(self, column: Column) -> tuple[Array, int]:
+    def _codes(self, column: TableColumn) -> tuple[Array, int]:
         """Return the number of the input that is 1 for each cell, -1 for none, and how many values are not known."""
         place = {value: at for at, value in enumerate(self.values)}
         beyond = len(self.values) if self.other else -1
@@ -175,7 +175,7 @@ class LeftOutColumn:
         """No inputs."""
         return ()
 
-    def encode(self, column: Column, out: Array, start: int) -> int:
+    def encode(self, column: TableColumn, out: Array, start: int) -> int:
         """Write nothing."""
         return 0
 

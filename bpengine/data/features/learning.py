@@ -11,7 +11,7 @@ import numpy as np
 from bpengine.data.features.dates import date_format, days
 from bpengine.data.features.learned_columns import CategoryColumn, LearnedColumn, LeftOutColumn, NumberColumn
 from bpengine.data.mmap.pages import drop_pages
-from bpengine.data.table import Array, Column
+from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import DataError
 
@@ -33,7 +33,7 @@ class LearningRules:
     most: int
 
 
-def learn_column(name: str, column: Column, rules: LearningRules, *, alone: bool, pixels: bool) -> LearnedColumn:
+def learn_column(name: str, column: TableColumn, rules: LearningRules, *, alone: bool, pixels: bool) -> LearnedColumn:
     """Return what a column is.
 
     alone: whether it is the only one. pixels: whether the table is an array of bytes, which are divided by 255.
@@ -55,7 +55,7 @@ def learn_column(name: str, column: Column, rules: LearningRules, *, alone: bool
     return found
 
 
-def _numeric(name: str, column: Column, rules: LearningRules, alone: bool, pixels: bool) -> LearnedColumn:
+def _numeric(name: str, column: TableColumn, rules: LearningRules, alone: bool, pixels: bool) -> LearnedColumn:
     values = column.values
     if name in rules.categorical:
         return _category(name, [name_text(v.item()) for v in values[~column.missing]], column, rules)
@@ -76,7 +76,7 @@ def _counts(values: Array) -> bool:
     return bool((values == np.floor(values)).all() and (steps > 0).all() and np.median(steps) <= 2)
 
 
-def _other(name: str, column: Column, rules: LearningRules) -> LearnedColumn:
+def _other(name: str, column: TableColumn, rules: LearningRules) -> LearnedColumn:
     if column.categories is None:
         return _number(name, "date", days(column, None, name), rules)
     used, counts = np.unique(column.values[column.values >= 0], return_counts=True)
@@ -136,7 +136,7 @@ def _scaling(scale: str, values: Array) -> tuple[float, float, str]:
     return center, 1.0 if constant else spread, f"standardised: mean {center:.4g}, deviation {spread:.4g}"
 
 
-def _category(name: str, cells: list[str], column: Column, rules: LearningRules) -> LearnedColumn:
+def _category(name: str, cells: list[str], column: TableColumn, rules: LearningRules) -> LearnedColumn:
     """Learn the values that are frequent enough; the others share an input."""
     texts, counts = np.unique(np.array(cells, object).astype(str), return_counts=True)
     if len(texts) == 1 and not column.missing.any():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.files.npy import AnyPath, Arrays, existing
-from bpengine.data.table import Array, Column, Table
+from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.tables.conversion import automatic, is_converted, read_converted
 from bpengine.data.tables.csv_table import STANDARD_INPUT, read_text_table
 from bpengine.data.tables.layout import TextOptions
@@ -138,7 +138,7 @@ def _targets(table: Table, shown: str, chosen: tuple[str, ...]) -> tuple[Array, 
     return np.stack([_numbers(table[name], shown, name) for name in chosen], axis=1), None
 
 
-def target_values(column: Column, shown: str, name: str) -> tuple[Array, tuple[ClassName, ...] | None]:
+def target_values(column: TableColumn, shown: str, name: str) -> tuple[Array, tuple[ClassName, ...] | None]:
     """Return the numbers of a column, or class numbers with the names that occur in it, in sorted order."""
     if column.yes_no:
         return column.values.astype(np.int64), (False, True)
@@ -155,7 +155,7 @@ def target_values(column: Column, shown: str, name: str) -> tuple[Array, tuple[C
     return y.astype(np.int64), names
 
 
-def _numbers(column: Column, shown: str, name: str) -> Array:
+def _numbers(column: TableColumn, shown: str, name: str) -> Array:
     if not column.is_number:
         kind = "text" if column.categories is not None else "dates"
         raise DataError(f"{shown} requires a target of numbers or classes, but column {name!r} holds {kind}.")

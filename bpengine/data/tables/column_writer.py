@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.table import NO_VALUE, Array, Column
+from bpengine.data.table import NO_VALUE, Array, TableColumn
 from bpengine.errors import DataError
 
 BLOCK = 1 << 20  # rows that are read again at once
@@ -27,7 +27,7 @@ class ColumnWriter:
         self._texts: dict[str, int] | None = None
         self._yes_no = self._many = False
 
-    def add(self, column: Column) -> None:
+    def add(self, column: TableColumn) -> None:
         """Append a piece."""
         values = self._coded(column) if column.categories is not None else column.values
         if self._texts is not None and column.categories is None:
@@ -41,7 +41,7 @@ class ColumnWriter:
             file.write(np.ascontiguousarray(values, self._dtype).data)
         self._filled += len(values)
 
-    def _coded(self, column: Column) -> Array:
+    def _coded(self, column: TableColumn) -> Array:
         assert column.categories is not None
         if self._texts is None:
             self._texts = {}

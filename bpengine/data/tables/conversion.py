@@ -17,14 +17,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from bpengine.data.table import Column, Table
+from bpengine.data.table import Table, TableColumn
 from bpengine.data.tables.column_writer import ColumnWriter
 from bpengine.data.tables.csv_table import CELLS, frames, layout_of, named, source
-from bpengine.data.tables.frames import table_of
+from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import columns_of, opened_parquet
 from bpengine.data.validation.options import optional
 from bpengine.errors import DataError, WriteError
+from bpengine.output.writing import write_whole
 
 FORMAT: Final = "bpengine table 1"
 DESCRIPTION: Final = "table.json"
@@ -49,7 +50,7 @@ def convert(
         else:
             rows, described = _from_text(file, draft, TextOptions(**options))
         told = {"format": FORMAT, "rows": rows, "source": _stamp(file, options), **described}
-        (draft / DESCRIPTION).write_text(json.dumps(told))
+        write_whole(draft / DESCRIPTION, json.dumps(told).encode())
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
@@ -76,12 +77,12 @@ def read_converted(folder: Path) -> Table:
         raise DataError(f"{folder} is no converted table, or damaged: {error}. Convert the table again.") from None
 
 
-def _mapped(folder: Path, at: int, told: dict[str, Any], rows: int) -> Column:
+def _mapped(folder: Path, at: int, told: dict[str, Any], rows: int) -> TableColumn:
     values = np.lib.format.open_memmap(folder / f"{at}.npy", mode="r")
     categories = None if told["categories"] is None else tuple(map(str, told["categories"]))
     if values.shape != (rows,) or values.dtype.kind not in "biufM":
         raise ValueError(f"column {told['name']!r} has the shape {values.shape} of {values.dtype}")
-    return Column(values, categories, bool(told["yes_no"]))
+    return TableColumn(values, categories, bool(told["yes_no"]))
 
 
 def automatic(path: Path, **options: Any) -> Table | None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from bpengine.data.table import Table
 from bpengine.data.tables.byte_streams import opened, standard_input
-from bpengine.data.tables.frames import table_of
+from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextLayout, TextOptions, decode_error, find_layout
 from bpengine.data.validation.options import optional
 from bpengine.errors import BpError, DataError

@@ -6,8 +6,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 
@@ -166,17 +166,25 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
     given = options.sep or options.delimiter
     tried: list[tuple[str, list[list[str]]]] = []
     for sep in (given,) if given else SEPARATORS:
-        with suppress(csv.Error):
+        with long_fields():
             rows = [row for row in _split(lines, sep, options) if any(row)]
             rows = rows if whole or len(rows) < 2 else rows[:-1]  # the last may go on behind the first lines
             tried.append((sep, rows))
             widths = {len(row) for row in rows[1:] or rows}
             if rows and len(widths) == 1 and widths != {1} and len(rows[0]) <= min(widths):
                 return sep, rows
-    if not tried:
-        raise DataError("a table requires fields of at most 131,072 characters in its first lines.")
     present = [found for found in tried if found[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
     return present[0]
+
+
+@contextmanager
+def long_fields() -> Iterator[None]:
+    """Let the fields of the csv module be as long as the first lines, for the time of the block."""
+    usual = csv.field_size_limit(HEAD_BYTES)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(usual)
 
 
 def _split(lines: list[str], sep: str, options: TextOptions) -> list[list[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bpengine.data.table import Table
-from bpengine.data.tables.frames import table_of
+from bpengine.data.tables.data_frames import table_of
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import UNREADABLE
 from bpengine.errors import BpError, DataError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,30 +28,31 @@ from bpengine.explain import figures
 HELP = """\
 Train a network on a data set or a file, score it on rows held out, and save it.
 
-What is done with each column is printed, one line each, and goes into the model file: predict takes columns by name, in any
-order.
+What is done with each column is printed, one line each, and goes into the model file: predict takes columns by name, in
+any order. Questions that come up:
 
 \b
-Headers: the first line holds the names where one stands over numbers, or none of its fields is a number; --header says so.
-Separators: comma, semicolon, tab, |, blanks and runs of them are found; --sep names another.
-Text columns: an input for each value; rare values share one. Names and sentences are left out. --drop, --features choose.
-Missing cells: filled with the median, and a further input says so; --missing drop leaves such rows out.
-Scaling: numbers get mean 0 and deviation 1, targets too (predictions come back in their unit); --no-standardize.
-Targets: classes when they are text, true or false, or few whole numbers that occur often; --task and --loss override that.
-Arrays: .npz archives need their keys, --keys x_train,y_train; of .npy and IDX files, --target names the second one.
-Large files: arrays and converted tables (bpengine convert) are memory-mapped and may be larger than memory.
+Headers: the first line holds names where one is over numbers, or no field is a number. --header
+Separators: comma, semicolon, tab, |, blanks and runs of them are found. --sep
+Text columns: an input for each value; rare ones share one. Free text is left out. --drop
+Missing cells: filled with the median, and a further input says so. --missing
+Scaling: numbers get mean 0, deviation 1; targets too, predictions keep their unit. --standardize
+Targets: classes when they are text, true or false, or few whole numbers that occur often. --task
+Archives: .npz files need the names of their arrays, but for x and y. --keys x_train,y_train
+Large files: arrays and converted tables (bpengine convert) are memory-mapped, not loaded.
 
 \b
 Examples:
   bpengine train people.csv --target income --out income.safetensors
   bpengine train iris --layers 16 --epochs 100 --out iris.safetensors --figure iris-loss.svg
-  bpengine train people.csv --target income --validation 0.2 --early-stopping 10 --class-weight balanced
+  bpengine train people.csv --validation 0.2 --early-stopping 10 --class-weight balanced
   bpengine train houses.csv --target price --loss huber --drop id --categorical zip
   bpengine train x.npy --target y.npy --test 0 --backend jax --batch-size 1024
   bpengine train xor --test 0 --activation tanh --learning-rate 0.05 --epochs 500
 """
 SHOWN = 40  # columns of a table that are told one by one
 SMALL, FEWEST, MOST = 10_000, 20, 200  # rows of a small table; epochs at least and at most where they are not given
+DECAY, DECAY_ROWS, DECAYED = 0.01, 4.0, 50  # largest strength of the penalty; its strength times the rows; fewest rows
 APART = 100.0  # times that one column's spread is another's
 Figure = Annotated[
     Path | None,
@@ -102,10 +104,16 @@ def train(
     ] = None,
     dropout: Annotated[float, typer.Option(help="Share of each hidden layer's outputs that is dropped.")] = 0.0,
     batch_norm: Annotated[
-        bool, typer.Option("--batch-norm", help="Normalise each hidden layer over the batch.")
+        bool, typer.Option("--batch-norm", help="Normalise each hidden layer.  [default: no]")
     ] = False,
     l1: Annotated[float, typer.Option(help="Strength of the penalty strength * sum of absolute weights.")] = 0.0,
-    l2: Annotated[float, typer.Option(help="Strength of the penalty strength/2 * sum of squared weights.")] = 0.0,
+    l2: Annotated[
+        float | None,
+        typer.Option(
+            help="Strength of the penalty strength/2 * sum of squared weights.  [default: 4 divided by the training rows, at "
+            "most 0.01; none below 50 rows]"
+        ),
+    ] = None,
     clip_norm: Annotated[
         float | None, typer.Option(help="Largest norm of all gradients together.  [default: no limit]")
     ] = None,
@@ -148,12 +156,17 @@ def train(
     split = split_rows(whole, validated, held_out, load, seed)
     features = use.fitted(split.training, scale_target=chosen.open)
     _warn(split.training, features, standardized=use.standardize)
-    if not as_json:
-        show(_columns_told(features), f"\n{split.told}\n")
-    parts = split.encoded(features, dtype)
-    network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=l2)
+    decay = default_decay(split.training.rows) if l2 is None else l2
+    network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
     model = network_options.model(network, backend, dtype, seed, copies=copies(update))
     model.features = features
+    parts = split.encoded(features, dtype)
+    told = [] if as_json else [_columns_told(features), f"\n{split.told}\n"]
+    if (
+        sys.stdout.isatty()
+    ):  # a person sees what is done before the work; in a pipe nothing is written unless it goes well
+        show(*told)
+        told = []
     run = TrainingRun(
         whole=whole, parts=parts, model=model, batch=min(batch_size, parts.training.rows), out=out, figure=figure,
         weights=_weights(class_weight, parts, features),
@@ -166,12 +179,17 @@ def train(
     if as_json:
         print_json({**summary, **scores.to_json()})
     else:
-        show(key_value_table(_lines(summary)), "", *scores.tables())
+        show(*told, key_value_table(_lines(summary)), "", *scores.tables())
 
 
 def default_epochs(rows: int) -> int:
     """Return how often rows are seen where nobody says it: small tables need more passes for as many steps."""
     return max(FEWEST, min(MOST, MOST * SMALL // rows))
+
+
+def default_decay(rows: int) -> float:
+    """Return the strength of the penalty on weights where nobody says it: few rows need more of it."""
+    return min(DECAY, DECAY_ROWS / rows) if rows >= DECAYED else 0.0
 
 
 def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> Any:
@@ -250,7 +268,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         (
             "data",
-            f"{summary['data']}: {summary['rows']:,} rows to train on{held_out}; {summary['features']:,} columns",
+            f"{summary['data']}: {summary['rows']:,} rows to train on{held_out}; {summary['features']:,} features",
         ),
         ("network", f"{shape}, {summary['parameters']:,} parameters, {summary['loss']}"),
         ("training", f"{summary['epochs']:,} epochs, {summary['steps']:,} steps of {summary['batch_size']:,} rows"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.table import Column, Table, coded
+from bpengine.data.table import Table, TableColumn, coded
 from bpengine.data.validation.options import optional
 from bpengine.errors import DataError
 
@@ -49,7 +49,7 @@ def table_of(frame: Any) -> Table:
     return Table({name: column_of(wide[name], name) for name in names})
 
 
-def values_of(series: Any, name: str = "y") -> Column:
+def values_of(series: Any, name: str = "y") -> TableColumn:
     """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
     narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
     return column_of(narwhals.from_native(series, series_only=True), name)
@@ -59,16 +59,16 @@ def _is_arrow(frame: Any) -> bool:
     return type(frame).__module__.startswith("pyarrow")
 
 
-def column_of(series: Any, name: str) -> Column:
+def column_of(series: Any, name: str) -> TableColumn:
     """Return a narwhals Series as a column."""
     kind = series.dtype
     if kind.is_numeric():
-        return Column(_numbers(series, kind))
+        return TableColumn(_numbers(series, kind))
     told = str(kind)
     if told == "Boolean":
-        return Column(_numbers(series, kind), yes_no=True)
+        return TableColumn(_numbers(series, kind), yes_no=True)
     if told.startswith(("Datetime", "Date")):
-        return Column(_dates(series))
+        return TableColumn(_dates(series))
     if told.startswith(("String", "Categorical", "Enum", "Object", "Unknown")):
         return _objects(_cells(series), name)
     raise DataError(f"numbers, text or dates are required, but column {name!r} holds {told}. Leave it out.")
@@ -100,12 +100,12 @@ def _cells(series: Any) -> Iterable[Any]:
     return list(series.to_list())
 
 
-def _objects(cells: Iterable[Any], name: str) -> Column:
+def _objects(cells: Iterable[Any], name: str) -> TableColumn:
     """Return Python objects as truth values, numbers or text, whichever they all are."""
     values = [None if _absent(value) else value for value in cells]
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {bool, np.bool_}:
-        return Column(np.array([np.nan if v is None else float(v) for v in values]), yes_no=True)
+        return TableColumn(np.array([np.nan if v is None else float(v) for v in values]), yes_no=True)
     if kinds and all(issubclass(kind, (int, float, np.number)) or kind.__name__ == "Decimal" for kind in kinds):
         return _as_numbers(values)
     nested = [kind for kind in kinds if issubclass(kind, (list, tuple, dict, set, np.ndarray, bytes))]
@@ -114,9 +114,9 @@ def _objects(cells: Iterable[Any], name: str) -> Column:
     return coded(values)
 
 
-def _as_numbers(values: list[Any]) -> Column:
+def _as_numbers(values: list[Any]) -> TableColumn:
     try:
-        return Column(np.array([np.nan if v is None else float(v) for v in values], np.float64))
+        return TableColumn(np.array([np.nan if v is None else float(v) for v in values], np.float64))
     except OverflowError:  # whole numbers of hundreds of digits: names of something, no quantities
         return coded(values)
 
