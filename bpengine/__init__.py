@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         DataError,
         ModelFileError,
         NonFiniteError,
+        RunInterrupted,
         ShapeError,
         WriteError,
     )
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         Nesterov,
         NoImprovement,
         RMSProp,
+        RunFolder,
         StepDecay,
         StepSizeBelow,
         WarmUp,
@@ -67,7 +69,9 @@ _ROOMS = {
     "check": "Comparison GradientError Report check_gradients compare_backends",
     "data": "Features",
     "derivatives": "jvp",
-    "errors": "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError ShapeError WriteError",
+    "errors": (
+        "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError RunInterrupted ShapeError WriteError"
+    ),
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
     "layers": "Activation BatchNorm CustomActivation Dense Dropout Layer LayerNorm Residual initializers",
@@ -77,7 +81,7 @@ _ROOMS = {
     "penalties": "L1 L2",
     "training": (
         "SGD Adam AdamW Checkpoint Constant Cosine Exponential History LossBelow Momentum Nesterov NoImprovement RMSProp "
-        "StepDecay StepSizeBelow WarmUp"
+        "RunFolder StepDecay StepSizeBelow WarmUp"
     ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
@@ -122,6 +126,8 @@ __all__ = [
     "RMSProp",
     "Report",
     "Residual",
+    "RunFolder",
+    "RunInterrupted",
     "ShapeError",
     "StepDecay",
     "StepSizeBelow",

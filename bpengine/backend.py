@@ -120,6 +120,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     extra: ClassVar[str | None] = None  # the pip extra that installs the library
+    grain: int = 1  # steps that are run together: cut between them, a run may round in another way
     window: ClassVar[int] = 1  # steps between two reads of the device in the eager loop
     patience: ClassVar[float] = (
         0.5  # seconds that a backend which can do either runs a step eagerly before it compiles it
@@ -207,13 +208,24 @@ class Backend(ABC):
         raise ConfigError(f"backend {self.name!r} does not differentiate. Ask `differentiates` first.")
 
     def run_epoch(
-        self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+        self,
+        step: Step,
+        state: State,
+        data: tuple[Array, ...],
+        order: HostArray | None,
+        lr: HostArray,
+        *,
+        whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run len(lr) steps and return the new state and what each step reported, as NumPy arrays of (steps,).
 
         Step i sees the rows order[i] of `data` ((steps, batch) row numbers), or all rows when `order` is None, and the
         learning rate lr[i]. The run ends right after the first step whose report "halt" is true: the reports are then
         shorter, and the state is the one after that step. `state` is donated: it is dead after the call.
+
+        whole: the number of steps of the run that these are a part of, len(lr) by default. Where a run is cut must not change
+        a bit: a backend that compiles for a number of steps compiles for this one, and one that runs `grain` steps together
+        is given runs that are cut at multiples of it.
 
         This is the loop for libraries that run eagerly. Only every `window` steps does it read "halt" from the device;
         when a step inside the window had halted, the window is run again up to that step.
@@ -255,6 +267,10 @@ class Backend(ABC):
     @abstractmethod
     def synchronize(self, *arrays: Array) -> None:
         """Wait until the given arrays have been computed."""
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return versions and settings, as JSON values, that may change the last bits of what this backend computes."""
+        return {}
 
     def memory(self) -> dict[str, int]:
         """Return bytes "in_use" and "peak" on the device, as far as the library can tell (else an empty dict)."""

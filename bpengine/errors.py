@@ -52,6 +52,23 @@ class NonFiniteError(BpError, ArithmeticError):
     good_state: object | None = None
 
 
+class RunInterrupted(BpError):
+    """A fit with a run folder was asked to end (Ctrl-C, SIGTERM, SIGUSR1), and has written a checkpoint after its last step.
+
+    signal: the number of the signal. step: steps taken. folder: where the checkpoint is. The model has the state of that step.
+    """
+
+    def __init__(self, signal: int, step: int, folder: str) -> None:
+        super().__init__(
+            f"the fit was asked to end and has stopped after step {step}. The checkpoint is in {folder!r}: the same call with "
+            "resume=True goes on from it."
+        )
+        self.signal, self.step, self.folder = signal, step, folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.signal, self.step, self.folder)
+
+
 def number(
     value: object, who: str, what: str, *, low: float = -math.inf, above: bool = False, below: float = math.inf
 ) -> float:

@@ -18,11 +18,13 @@ from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.streams import derived, dropout_counter
 from bpengine.training.callbacks import Callback
+from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
 from bpengine.training.loop import OnEpoch
 from bpengine.training.lru_cache import LruCache
+from bpengine.training.memory.run_state import RunState
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.optimizers import Optimizer, make_optimizer
@@ -96,6 +98,7 @@ class Model:
         self._steps = LruCache[Any]()
         self._params, self._running = self._bring(params), self._bring(running)
         self._applied: Applied | None = None  # what apply_gradients goes on from
+        self._version = object()  # another one whenever parameters or statistics are changed
         self._names = tuple(params), tuple(running)
 
     def __repr__(self) -> str:
@@ -152,7 +155,7 @@ class Model:
         Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no number, is not
         finite, or is beyond what the model's dtype can hold; the model is then as it was.
         """
-        self._params = {**self._params, **self._bring(self._named("parameter", values))}
+        self._params, self._version = {**self._params, **self._bring(self._named("parameter", values))}, object()
 
     @property
     def running(self) -> HostArrays:
@@ -257,6 +260,9 @@ class Model:
         track_step_size: bool | None = None,
         freeze: str | Sequence[str] = (),
         accumulate: int = 1,
+        run: RunFolder | str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        continue_from: History | None = None,
     ) -> History:
         """Train on x (rows, inputs) and y until `epochs`, `steps` or a rule of `stop` is reached; return the History.
 
@@ -275,17 +281,28 @@ class Model:
         callbacks: called with (model, epoch) after each epoch; a true result stops. Parameters that a callback sets on the
             model (an average, a limited norm) are those that training goes on with.
         track_step_size: record the largest change of any parameter at each step; by default when a step is an epoch.
+        run: a bp.RunFolder, or the path of one: checkpoints are written there, from which the fit can go on after it was
+            killed, with the same numbers to the last bit. SIGTERM, SIGUSR1 and Ctrl-C then end the fit after the step, with a
+            checkpoint, by RunInterrupted.
+        resume: go on from the newest whole checkpoint in `run`, from the start where there is none; a fit that is over is
+            returned at once, and goes on where `epochs` or `steps` ended it and is higher now. A checkpoint of another
+            network, data, batch, seed or rule is refused.
+        continue_from: the History of a fit to go on from, with the optimizer's moments, the step number of schedules and
+            dropout, and the order of rows: `epochs` and `steps` count from there, the History returned holds both fits, and 5
+            + 5 epochs are the bits of 10. The data may be others.
 
         However a fit ends, by a limit, a rule, a callback, an exception of a callback or Ctrl-C, the model is left with the
         state of its last step, or of its best epoch where a rule restores that.
         Raises ShapeError, DataError or ConfigError before anything is changed, and NonFiniteError when the loss or a
-        parameter is not finite: the model then keeps its last good parameters.
+        parameter is not finite: the model then keeps its last good parameters. Raises WriteError for a checkpoint that cannot
+        be written.
         """
         features = self.features if self.features is not None else own_features(self.network, x, y)
         fit = FitSettings(
             optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update,
             validation=encoded_validation(features, validation, self.dtype), clip_norm=clip_norm, stop=stop, shuffle=shuffle,
             callbacks=callbacks, progress=progress, track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
+            run=run, resume=resume, continue_from=continue_from,
         )  # fmt: skip
         encoded = encoded_rows(features, x, y, self.dtype)
         rows = check_rows(self.network, *encoded, weights, dtype=self.dtype)
@@ -294,7 +311,7 @@ class Model:
         with SpillStore(self.backend) as store:
             own = Rollback(self.backend, store, {"params": self._params, "running": self._running})
             trainer = fit.trainer(self._subject(own.arrays), rows, self._on_epoch(fit))
-            before = self.fits
+            before = max(self.fits - (continue_from is not None), 0)  # a fit that goes on counts once
             try:
                 if own.moved:
                     self._params, self._running = {}, {}
@@ -302,6 +319,7 @@ class Model:
                     state, history = trainer.run(progress_bar)
                 self._adopt(state)
                 self.fits = before + 1
+                history.end = self._end(history, state)
             except BaseException:
                 self.fits = before + (trainer.recorder.steps > 0)
                 if left := trainer.left():
@@ -331,13 +349,15 @@ class Model:
         changed, self._applied = apply(
             self.backend, self._ops, self._params, given, make_optimizer(optimizer), clip_norm, self._applied
         )
-        self._params = {**self._params, **changed}
+        self._params, self._version = {**self._params, **changed}, object()
 
     def _subject(self, arrays: Callable[[], State]) -> Trainable:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
         return Trainable(
             network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
             running=tuple(self._running), arrays=arrays, seed=seed, evaluate=self._evaluator.evaluate, steps=self._steps,
+            shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
+            untouched=lambda end: end.left is self._version,
         )  # fmt: skip
 
     def _on_epoch(self, fit: FitSettings) -> OnEpoch:
@@ -362,11 +382,7 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and running statistics to a safetensors file, whole or not at all."""
         described = io.describe(self.network)
-        features = None if self.features is None else self.features.to_json()
-        io.write(
-            path,
-            io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers, features),
-        )
+        io.write(path, io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers))
 
     def load_parameters(self, path: str | os.PathLike[str]) -> None:
         """Take over the parameters of a file of the same network.
@@ -383,6 +399,7 @@ class Model:
             params, running = ({n: held(repr(n), a, self.dtype) for n, a in part.items()} for part in arrays)
         brought = self._bring(params), self._bring(running)
         self._params, self._running = brought  # both or, where there is no memory for them, none
+        self._version = object()
 
     @classmethod
     def _restored(
@@ -397,7 +414,8 @@ class Model:
 
     def _settings(self) -> dict[str, Any]:
         names = list(self.class_names) if self.class_names else None
-        return {"dtype": self.dtype, "seed": self.seed, "fits": self.fits, "class_names": names}
+        settings = {"dtype": self.dtype, "seed": self.seed, "fits": self.fits, "class_names": names}
+        return settings if self.features is None else {**settings, "features": self.features.to_json()}
 
     def _named(self, what: str, values: Mapping[str, Any]) -> HostArrays:
         """Return arrays by parameter name, each of that one's shape and of finite numbers in the model's dtype."""
@@ -421,11 +439,19 @@ class Model:
         names, others = self._names  # JAX sorts the names of a tree
         params = {name: state["params"][name] for name in names}
         running = {name: state["running"][name] for name in others}
-        self._applied, self._params, self._running = (
-            None,
-            params,
-            running,
-        )  # all of them, or none where Ctrl-C comes before
+        left = None, params, running, object()
+        self._applied, self._params, self._running, self._version = left  # all, or none where Ctrl-C comes before
+
+    def _end(self, history: History, state: State) -> RunState:
+        """Return the end of a fit that left `state` in the model, with no array that a later fit may write into.
+
+        Of the last step's state it holds what the model does not have: all of it, where a rule restored that of another.
+        """
+        end = history.end
+        assert end is not None
+        names = ("slots", "counter") if state is end.state else tuple(end.state)
+        best = replace(end.best, state=self.backend.copy(end.best.state) if end.best.state else None)
+        return replace(end, state={name: end.state[name] for name in names}, best=best, left=self._version)
 
     def per_sample_gradients(
         self, x: Any, y: Any, weights: Any = None, *, only: str | Sequence[str] | None = None
@@ -565,9 +591,9 @@ def load(
         params, running = file.arrays(shapes, network.layers)
     made = get_backend(backend, precision=file.settings["dtype"])
     model = Model._restored(network, made, {**file.settings, "class_names": names}, params, running)
-    if file.features is not None:
+    if (features := file.settings.get("features")) is not None:
         with file.judged("has features that do not fit"):
-            model.features = data.Features.from_json(file.features)
+            model.features = data.Features.from_json(features)
     return model
 
 

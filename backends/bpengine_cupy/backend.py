@@ -85,7 +85,14 @@ class CupyBackend(Backend):
         return step
 
     def run_epoch(
-        self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+        self,
+        step: Step,
+        state: State,
+        data: tuple[Array, ...],
+        order: HostArray | None,
+        lr: HostArray,
+        *,
+        whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first on."""
         return self._epochs.run(step, state, data, order, lr)
@@ -116,6 +123,12 @@ class CupyBackend(Backend):
     def synchronize(self, *arrays: Array) -> None:
         """Wait until everything launched on the current stream has run."""
         self._cupy.cuda.get_current_stream().synchronize()
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return the versions of CuPy and CUDA's runtime, and the kind of device."""
+        runtime = self._cupy.cuda.runtime
+        name = runtime.getDeviceProperties(self._cupy.cuda.Device().id)["name"]
+        return {"cupy": self._cupy.__version__, "cuda": runtime.runtimeGetVersion(), "device": name.decode()}
 
     def memory(self) -> dict[str, int]:
         """Return the bytes of CuPy's pool in use, and the most it has taken from the device."""

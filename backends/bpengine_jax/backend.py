@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, wraps
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,7 @@ class JaxBackend(Backend):
         from bpengine_jax.epoch import build_epoch  # which imports jax
 
         self._plan = plan_for(self._device.platform)
+        self.grain = max(self._plan.windows, default=1)
         self._epoch = lru_cache(maxsize=32)(build_epoch)
 
     @classmethod
@@ -117,18 +120,34 @@ class JaxBackend(Backend):
         return lambda results: transpose(results)[0]
 
     def run_epoch(
-        self, step: Step, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+        self,
+        step: Step,
+        state: State,
+        data: tuple[Array, ...],
+        order: HostArray | None,
+        lr: HostArray,
+        *,
+        whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps as one compiled loop, or on a GPU in windows of up to 64 steps (see `Backend.run_epoch`)."""
         rates = lr.astype(self.dtype, copy=False)
         numbers = None if order is None else order.astype(np.int32, copy=False)
         with self.scope():
-            return self._epoch(step, self._plan)(state, data, numbers, rates)
+            return self._epoch(step, self._plan)(state, data, numbers, rates, whole or len(rates))
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""
         with self.scope():
             return self.xp.take(array, rows, axis=0, mode="clip")
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return the versions of JAX and its compiler, the kind of device, and the flags that the compiler was given."""
+        return {
+            "jax": version("jax"),
+            "jaxlib": version("jaxlib"),
+            "device": self._device.device_kind,
+            "flags": os.environ.get("XLA_FLAGS"),
+        }
 
     def synchronize(self, *arrays: Array) -> None:
         """Wait until the given arrays have been computed."""

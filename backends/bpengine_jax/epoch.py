@@ -17,8 +17,8 @@ from bpengine_jax.windows import Windows, take
 
 ROUND = 2**14  # steps on the full batch are padded to a multiple of this: a rate and a report each
 Epoch = Callable[
-    [State, tuple[Array, ...], HostArray | None, HostArray], tuple[State, dict[str, HostArray]]
-]  # state, data, order (int32), lr (in the state's dtype) -> state and reports, as `Backend.run_epoch` gives them
+    [State, tuple[Array, ...], HostArray | None, HostArray, int], tuple[State, dict[str, HostArray]]
+]  # state, data, order (int32), lr (in the state's dtype), whole -> state and reports, as `Backend.run_epoch` gives them
 
 
 def build_epoch(step: Step, plan: EpochPlan) -> Epoch:
@@ -30,14 +30,14 @@ def build_loop(step: Step, plan: EpochPlan) -> Epoch:
     """Return the epoch as one loop.
 
     The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so that
-    runs of different lengths share a compilation.
+    runs of different lengths share a compilation; parts of one run share that of the whole, to have its bits.
     """
     compiled = compile_loop(step, plan)
 
     def run(
-        state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+        state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
     ) -> tuple[State, dict[str, HostArray]]:
-        padding = -len(lr) % ROUND if order is None else (1 << (len(lr) - 1).bit_length()) - len(lr)
+        padding = -len(lr) % ROUND if order is None else (1 << (whole - 1).bit_length()) - len(lr)
         rows = None if order is None else np.pad(order, ((0, padding), (0, 0)))
         state, done, reports = compiled(state, data, rows, np.pad(lr, (0, padding)), len(lr))
         return state, {name: np.asarray(values)[: int(done)] for name, values in reports.items()}

@@ -37,7 +37,7 @@ class Windows:
         self._window = jax.jit(build_window(step, plan))  # nothing is donated: a window may have to be run again
 
     def __call__(
-        self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+        self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
     ) -> tuple[State, Reports]:
         """Run the windows up to the step that halts; `state` is dead afterwards."""
         done: list[Reports] = []

@@ -85,7 +85,14 @@ class NumpyBackend(Backend):
         return run
 
     def run_epoch(
-        self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+        self,
+        step: Step,
+        state: State,
+        data: tuple[HostArray, ...],
+        order: HostArray | None,
+        lr: HostArray,
+        *,
+        whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), compiled once that pays, with the same numbers to the last bit.
 
@@ -98,6 +105,10 @@ class NumpyBackend(Backend):
     def take(self, array: HostArray, rows: HostArray) -> HostArray:
         """Return the given rows as a new array."""
         return np.take(array, rows, axis=0)
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return the version of Numba: compiled epochs have the bits of eager ones as far as it is tested."""
+        return {"numba": compiler_version()}
 
     def synchronize(self, *arrays: Any) -> None:
         """Return at once: NumPy has computed everything when a call returns."""

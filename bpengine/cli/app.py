@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 import bpengine as bp
-from bpengine.cli.commands import bench, check, compare, convert, demo, doctor, examples, explain, predict, train
+from bpengine.cli.commands import (
+    bench,
+    check,
+    checkpoint,
+    compare,
+    convert,
+    demo,
+    doctor,
+    examples,
+    explain,
+    predict,
+    train,
+)
 from bpengine.cli.exit_codes import show_warning
 from bpengine.cli.output import say
 from bpengine.errors import unknown
@@ -23,6 +35,7 @@ Train, run and check neural networks whose backward pass is written by hand.
 Examples:
   bpengine demo
   bpengine train iris --epochs 100 --out iris.safetensors
+  bpengine checkpoint run --model iris.safetensors
   bpengine predict iris.safetensors iris --evaluate
   bpengine convert big.csv big/
   bpengine check iris
@@ -33,7 +46,8 @@ Examples:
   bpengine doctor
 
 Every command has its own --help. Exit codes: 0 done, 1 something does not hold, 2 a mistake in what was asked
-(one line says which), 3 a fault of bpengine (the line names a file to report), 130 interrupted.
+(one line says which), 3 a fault of bpengine (the line names a file to report), 75 ended with a checkpoint (start
+again with --resume), 130 interrupted.
 """
 
 
@@ -77,6 +91,7 @@ def _root(
 for _command, _help, _short in (
     (demo.demo, demo.HELP, "One network on every backend, checked against autodiff."),
     (train.train, train.HELP, "Train on a data set or a file, score, save."),
+    (checkpoint.checkpoint, checkpoint.HELP, "The checkpoints of a run, and a model file out of them."),
     (predict.predict, predict.HELP, "Predict with a saved model."),
     (convert.convert, convert.HELP, "A large table once into memory-mapped columns."),
     (check.check, check.HELP, "The gradients of a network or a model file, before independent oracles."),

@@ -8,6 +8,7 @@ commands are handled here, too.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from bpengine.cli.visible_streams import Gone
-from bpengine.errors import BpError, nearest
+from bpengine.errors import BpError, RunInterrupted, nearest
 from bpengine.output.visible import visible
 
 FAILED: Final = 1
 MISTAKE: Final = 2
 FAULT: Final = 3
 INTERRUPTED: Final = 130
+REQUEUE: Final = 75  # EX_TEMPFAIL of sysexits.h: ended with a checkpoint, to be started again with --resume
 NOT_READ: Final = 141  # as of a program that is ended by SIGPIPE
 LONGEST: Final = 2_000  # characters of a line; a longer one is cut in the middle
 heard = threading.Event()  # Ctrl-C was pressed, even if its exception was lost
@@ -65,6 +67,11 @@ def _ended(error: BaseException) -> int:
         return _end(INTERRUPTED, str(error) or "interrupted.")
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":  # typer's
         return _end(INTERRUPTED, "interrupted.")
+    if isinstance(error, RunInterrupted):
+        code = INTERRUPTED if error.signal == signal.SIGINT else REQUEUE
+        return _end(
+            code, f"ended after step {error.step}; the checkpoint is in {error.folder}. --resume goes on from it."
+        )
     text = _mistake(error)
     if heard.is_set():
         return _end(INTERRUPTED, f"interrupted; {text}" if text else "interrupted.")

@@ -63,12 +63,14 @@ class Container:
         return array.astype(entry.dtype, copy=False)
 
 
-def header_of(arrays: Mapping[str, HostArray], texts: Mapping[str, str]) -> tuple[bytes, list[str]]:
+def header_of(
+    arrays: Mapping[str, HostArray], texts: Mapping[str, str], dtypes: Mapping[str, str] = DTYPES
+) -> tuple[bytes, list[str]]:
     """Return the beginning of a file, up to its arrays, and the order in which they follow.
 
     Raises ValueError for names that are no text.
     """
-    kinds = {dtype: kind for kind, dtype in DTYPES.items()}
+    kinds = {dtype: kind for kind, dtype in dtypes.items()}
     header: dict[str, Any] = {"__metadata__": dict(texts)}
     at, names = 0, sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))  # so that each is aligned
     for name in names:
@@ -87,8 +89,8 @@ def bytes_of(array: HostArray) -> memoryview:
 
 
 @contextmanager
-def opened(path: str | os.PathLike[str], format: str) -> Iterator[Container]:
-    """Open a model file and read its header.
+def opened(path: str | os.PathLike[str], format: str, dtypes: Mapping[str, str] = DTYPES) -> Iterator[Container]:
+    """Open a file of this format and read its header; its arrays may be of `dtypes`.
 
     Raises ModelFileError for a file that is not there or not regular, that is truncated or damaged, or of another format.
     """
@@ -97,7 +99,7 @@ def opened(path: str | os.PathLike[str], format: str) -> Iterator[Container]:
             start, header, size = _header(file)
             texts = header.pop("__metadata__", {})
             if isinstance(texts, dict) and texts.get("format") == format:
-                found = Container(file, start, texts, entries(header, size - start))
+                found = Container(file, start, texts, entries(header, size - start, dtypes))
             else:
                 given = texts.get("format") if isinstance(texts, dict) else texts
                 raise ModelFileError(f"{str(path)!r} is not a file of the format {format!r}, got {repr(given)[:60]}.")
@@ -162,9 +164,9 @@ def judged_header(content: bytes) -> dict[str, Any]:
     return header
 
 
-def entries(header: Mapping[str, Any], size: int) -> dict[str, Entry]:
+def entries(header: Mapping[str, Any], size: int, dtypes: Mapping[str, str] = DTYPES) -> dict[str, Entry]:
     """Return the arrays that a header names; raise ValueError unless they fill `size` bytes end to end."""
-    found = {name: _entry(name, value) for name, value in header.items()}
+    found = {name: _entry(name, value, dtypes) for name, value in header.items()}
     at = 0
     for name, entry in sorted(found.items(), key=lambda pair: (pair[1].begin, pair[1].end)):
         if entry.begin != at:
@@ -176,16 +178,16 @@ def entries(header: Mapping[str, Any], size: int) -> dict[str, Entry]:
     return found
 
 
-def _entry(name: str, value: Any) -> Entry:
+def _entry(name: str, value: Any, dtypes: Mapping[str, str]) -> Entry:
     who = f"the array {name[:60]!r}"
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{who} requires dtype, shape and data_offsets")
     shape, offsets = value["shape"], value["data_offsets"]
-    if not (isinstance(value["dtype"], str) and value["dtype"] in DTYPES):
-        raise ValueError(f"{who} requires the dtype F32 or F64, got {str(value['dtype'])[:30]!r}")
+    if not (isinstance(value["dtype"], str) and value["dtype"] in dtypes):
+        raise ValueError(f"{who} requires the dtype {' or '.join(dtypes)}, got {str(value['dtype'])[:30]!r}")
     if not (_whole(shape) and _whole(offsets) and len(offsets) == 2 and len(shape) <= AXES):
         raise ValueError(f"{who} requires whole numbers as shape and data_offsets")
-    dtype, (begin, end) = DTYPES[value["dtype"]], offsets
+    dtype, (begin, end) = dtypes[value["dtype"]], offsets
     if end - begin != math.prod(shape) * np.dtype(dtype).itemsize:
         raise ValueError(
             f"{who} of shape {_shown(shape)} and dtype {dtype} does not take the {str(end - begin)[:30]} bytes that it has"

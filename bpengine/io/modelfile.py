@@ -40,7 +40,6 @@ class Contents:
     params: HostArrays
     running: HostArrays
     layers: Sequence[Layer] = ()
-    features: dict[str, Any] | None = None
 
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
@@ -56,8 +55,6 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
         _require_possible(f"cannot write {str(path)!r}", name, array, contents.layers)
     try:
         texts = {"network": json.dumps(contents.network), "settings": json.dumps(contents.settings)}
-        if contents.features is not None:
-            texts["features"] = json.dumps(contents.features)
         header, names = container.header_of(arrays, {"format": FORMAT, **texts})
         _require_readable(header, texts)
     except (ValueError, RecursionError) as error:
@@ -87,7 +84,6 @@ class ModelFile:
     network: dict[str, Any]
     settings: dict[str, Any]
     inside: container.Container
-    features: Any = None
 
     def build(self, own: Own) -> tuple[Network, Shapes]:
         """Return the network that is described, and the shapes of its arrays.
@@ -151,12 +147,11 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
     with container.opened(path, FORMAT) as inside:
         try:
             network, settings = (container.read_json(inside.texts, name) for name in ("network", "settings"))
-            features = container.read_json(inside.texts, "features") if "features" in inside.texts else None
             _check_settings(network, settings)
             _check_entries(inside.entries, settings["dtype"])
         except ValueError as error:
             raise ModelFileError(f"the header of the model file {str(path)!r} is damaged: {error}.") from None
-        yield ModelFile(str(path), network, settings, inside, features)
+        yield ModelFile(str(path), network, settings, inside)
 
 
 def _check_settings(network: Any, settings: Any) -> None:

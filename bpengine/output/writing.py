@@ -17,7 +17,7 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -219,12 +219,19 @@ def _start(target: Path) -> str:
 def _clear(target: Path) -> None:
     """Remove the drafts of this target that no living process holds."""
     start = _start(target)
+    _clear_those(target.parent, lambda name: name.startswith(start))
+
+
+def clear_drafts(folder: Path, part: str) -> None:
+    """Remove the drafts in a folder that no living process holds, of targets with `part` in the first 24 letters of a name."""
+    _clear_those(folder, lambda name: part in name)
+
+
+def _clear_those(folder: Path, wanted: Callable[[str], bool]) -> None:
     with contextlib.suppress(OSError):  # a folder that may be written to and not be listed
-        for name in [
-            entry for entry in os.listdir(target.parent) if entry.startswith(start) and entry.endswith(ENDING)
-        ]:
+        for name in [entry for entry in os.listdir(folder) if wanted(entry) and entry.endswith(ENDING)]:
             with contextlib.suppress(OSError):
-                _clear_one(target.parent / name)
+                _clear_one(folder / name)
 
 
 def _clear_one(draft: Path) -> None:

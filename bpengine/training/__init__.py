@@ -1,6 +1,7 @@
 """Training: optimizers, schedules, stopping rules, the loop, and what it records."""
 
 from bpengine.training.callbacks import Checkpoint
+from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.history import Epoch, History
 from bpengine.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from bpengine.training.schedules import Constant, Cosine, Exponential, Schedule, StepDecay, WarmUp
@@ -23,6 +24,7 @@ __all__ = [
     "NoImprovement",
     "Optimizer",
     "RMSProp",
+    "RunFolder",
     "Schedule",
     "StepDecay",
     "StepSizeBelow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -27,13 +27,16 @@ RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are kept on the d
 class Segment:
     """A run of steps of equal batch size: `order` (steps, batch) row numbers of `data`, or None for all rows each step.
 
-    weights: those of the rows of `data`, on the host, or None.
+    weights: those of the rows of `data`, on the host, or None. whole, start: the number of steps of the run that these are a
+    part of, and the place of the first among them.
     """
 
     data: tuple[Array, ...]
     order: HostArray | None
     steps: int
     weights: HostArray | None = None
+    whole: int = 0
+    start: int = 0
 
     @property
     def batch(self) -> int:
@@ -48,6 +51,11 @@ class Segment:
         if self.order is None:
             return np.full(self.steps, np.sum(self.weights, dtype=np.float64))
         return np.asarray(np.sum(self.weights[self.order], axis=1, dtype=np.float64))
+
+    def part(self, start: int, stop: int) -> Segment:
+        """Return the steps from `start` to `stop` of this run of steps."""
+        order = None if self.order is None else self.order[start:stop]
+        return replace(self, order=order, steps=stop - start, start=self.start + start)
 
 
 def epoch_order(seed: int, epoch: int, rows: int, *, shuffle: bool) -> HostArray:
@@ -102,6 +110,7 @@ class Source:
     shuffle: bool
     resident: tuple[Array, ...] | None
     least: int = 1  # the fewest rows a step may have
+    shift: int = 0  # what is added to a step's number: the fit goes on where another ended
 
     @property
     def rows(self) -> int:
@@ -114,33 +123,40 @@ class Source:
         full, rest = cut_epoch(self.rows, self.batch, self.least)
         return full + (rest > 0)
 
+    def epoch_end(self, step: int) -> int:
+        """Return the step after which the epoch of `step` ends."""
+        return step + self.epoch_steps - (step + self.shift) % self.epoch_steps
+
     def segments(self, start: int, stop: int) -> Generator[Segment]:
-        """Yield the steps from `start` to `stop`, counted from the first epoch on.
+        """Yield the steps from `start` to `stop`, counted from the first epoch on, less `shift`.
 
         A segment lies within one epoch, unless a step is a whole epoch. `close()` ends the reading.
         """
         if self.resident and self.batch == self.rows:
-            yield Segment(self.resident, None, stop - start, self._weights(self.arrays))
+            steps = stop - start
+            yield Segment(self.resident, None, steps, self._weights(self.arrays), whole=steps, start=start)
         elif self.resident:
-            for order in self._orders(start, stop):
-                yield Segment(self.resident, order, len(order), self._weights(self.arrays))
+            for part in self._orders(start, stop):
+                yield Segment(self.resident, part.order, len(part.order), self._weights(self.arrays), *part[1:])
         else:
             with closing(prefetch(self._read(self._orders(start, stop)))) as pieces:
-                for arrays, order in pieces:
-                    yield Segment(self._bring(arrays), order, len(order), self._weights(arrays))
+                for arrays, part in pieces:
+                    yield Segment(self._bring(arrays), part.order, len(part.order), self._weights(arrays), *part[1:])
 
-    def _orders(self, start: int, stop: int) -> Iterator[HostArray]:
-        """Yield the row numbers (steps, batch) of each segment."""
+    def _orders(self, start: int, stop: int) -> Iterator[_Part]:
+        """Yield the row numbers (steps, batch) of each segment, of which the first and the last may be a part."""
+        start, stop = start + self.shift, stop + self.shift
         for epoch in range(start // self.epoch_steps, -(-stop // self.epoch_steps)):
             first = epoch * self.epoch_steps
             for whole in batches(
                 epoch_order(self.seed, epoch, self.rows, shuffle=self.shuffle), self.batch, self.least
             ):
                 for piece in self._pieces(whole):
-                    part = piece[max(0, start - first) : max(0, stop - first)]
+                    begin = max(0, start - first)
+                    part = piece[begin : max(0, stop - first)]
                     first += len(piece)
                     if len(part):
-                        yield part
+                        yield _Part(part, len(piece), begin)
 
     def _pieces(self, order: HostArray) -> list[HostArray]:
         """Cut an order into pieces that are held in memory at a time: windows, halves, quarters ... of windows."""
@@ -152,17 +168,19 @@ class Source:
         cuts = np.append(-(-np.arange(0, order.size, rows) // order.shape[1]), len(order))
         return [order[a:b] for a, b in pairwise(np.unique(cuts))]
 
-    def _read(self, orders: Iterator[HostArray]) -> Iterator[tuple[list[HostArray], HostArray]]:
+    def _read(self, orders: Iterator[_Part]) -> Iterator[tuple[list[HostArray], _Part]]:
         """Yield each piece's rows in the order of the disk, and their order of use; the next piece is prefetched meanwhile."""
         readers = [RowReader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
-        coming = None
-        for order in chain(orders, [None]):
-            piece, coming = coming, None if order is None else _ascending(order)
+        coming, of = None, None
+        for part in chain(orders, [None]):
+            piece, came_of = coming, of
+            coming, of = None if part is None else _ascending(part.order), part
             if coming:
                 for reader in readers:
                     reader.prefetch_rows(coming.rows, coming.runs)
-            if piece:
-                yield [reader.read(piece.rows, piece.runs) for reader in readers], piece.order
+            if piece and came_of:
+                read = [reader.read(piece.rows, piece.runs) for reader in readers]
+                yield read, came_of._replace(order=piece.order)
 
     @staticmethod
     def _weights(arrays: Sequence[HostArray]) -> HostArray | None:
@@ -171,6 +189,14 @@ class Source:
 
     def _bring(self, arrays: list[HostArray]) -> tuple[Array, ...]:
         return tuple(self.backend.asarray(a, d, copy=False) for a, d in zip(arrays, self.dtypes, strict=True))
+
+
+class _Part(NamedTuple):
+    """The row numbers (steps, batch) of a run of steps, or of a part of it: the steps of the whole, and the first one."""
+
+    order: HostArray
+    whole: int
+    start: int
 
 
 class _Piece(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from bpengine.errors import ConfigError, check_path, flag, whole
 from bpengine.training.history import Epoch
@@ -48,8 +48,24 @@ class Savable(Protocol):
         ...
 
 
+@runtime_checkable
+class Stateful(Protocol):
+    """A callback with a state of its own, which checkpoints keep: numbers, text, lists and NumPy arrays by name."""
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what the callback needs to go on as if the fit had not been killed."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned."""
+        ...
+
+
 class Checkpoint:
-    """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far."""
+    """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far.
+
+    These are model files, without what a fit needs to go on: for that give `Model.fit` a `bp.RunFolder`.
+    """
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1, *, best: bool = False) -> None:
         check_path(path, "Checkpoint")
@@ -67,3 +83,11 @@ class Checkpoint:
         elif epoch.number % self.every:
             return
         model.save(self.path)
+
+    def state(self) -> dict[str, Any]:
+        """Return the lowest loss so far, with all its bits."""
+        return {"lowest": self._lowest.hex()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with the lowest loss of an earlier process."""
+        self._lowest = float.fromhex(state["lowest"])

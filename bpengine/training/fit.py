@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,10 +19,16 @@ from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
-from bpengine.training.batching import make_source
-from bpengine.training.callbacks import Callback, make_callbacks
+from bpengine.training.batching import Source, make_source
+from bpengine.training.callbacks import Callback, Stateful, make_callbacks
+from bpengine.training.checkpoints.beginning import Beginning, continued, end_of, resumed
+from bpengine.training.checkpoints.checkpointer import Checkpointer
+from bpengine.training.checkpoints.fit_identity import circumstances, described, fingerprint, network_identity
+from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
+from bpengine.training.history import History
 from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.lru_cache import LruCache
+from bpengine.training.memory.run_state import RunState
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
 from bpengine.training.rows import Rows, check_rows
@@ -38,7 +45,8 @@ class Trainable:
     """A network with its parameters on a backend, ready to be trained, and the steps compiled for it so far.
 
     names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
-    the fit, each time as arrays that the fit may write into.
+    the fit, each time as arrays that the fit may write into. fits: fits before this one. settings: what a model file has.
+    untouched(run_state) says whether the arrays are still those that the fit which ended with `run_state` left.
     """
 
     network: Network
@@ -50,6 +58,10 @@ class Trainable:
     evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
     steps: LruCache[Any] = field(default_factory=LruCache)
     running: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    fits: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    untouched: Callable[[RunState], bool] = lambda run_state: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +83,17 @@ class FitSettings:
     track_step_size: bool | None = None
     freeze: str | Sequence[str] = ()
     accumulate: int = 1
+    run: RunFolder | str | os.PathLike[str] | None = None
+    resume: bool = False
+    continue_from: History | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "accumulate", whole(self.accumulate, "fit", "accumulate"))
         for name in ("batch_size", "epochs", "steps"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, whole(getattr(self, name), "fit", name))
-        for name in ("shuffle", "progress"):
+        object.__setattr__(self, "run", make_run_folder(self.run))
+        for name in ("shuffle", "progress", "resume"):
             flag(getattr(self, name), "fit", name)
         if self.track_step_size is not None:
             flag(self.track_step_size, "fit", "track_step_size")
@@ -92,6 +108,12 @@ class FitSettings:
 
     def _require_agreement(self) -> None:
         """Raise ConfigError for settings that exclude each other, and for validation data that are no pair."""
+        if self.resume and self.run is None:
+            raise ConfigError('resume requires the folder of the run, got none. Pass run=bp.RunFolder("run/").')
+        if self.continue_from is not None and not isinstance(self.continue_from, History):
+            raise ConfigError(
+                f"continue_from requires the History that a fit returned, got {type(self.continue_from).__name__}."
+            )
         if self.clip_norm is not None and self.update == "sequential":
             raise ConfigError(
                 "clip_norm requires all gradients at once; update='sequential' takes them one by one. Drop one."
@@ -119,25 +141,72 @@ class FitSettings:
         trained, stay = choose(network.names(trainable.names), self.only, self.freeze, trainable.running)
         frozen = frozen_layers(trainable.running, stay)
         least = self._least(network, rows, frozen)
+        end = self._end(trainable, optimizer, trained)
         source = make_source(
-            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), trainable.seed, shuffle=self.shuffle,
-            least=least,
+            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), end.seed if end else trainable.seed,
+            shuffle=self.shuffle, least=least,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
+        validate = self._validation(trainable)
+        beginning = self._beginning(trainable, plan, source, end)
+        checkpoints = self._checkpointer(trainable, plan, rules, source, rows, end)
+        if checkpoints and (found := checkpoints.begin(resume=self.resume)):
+            beginning = resumed(beginning, checkpoints, found)
         return Trainer(
             network=network,
             backend=backend,
             all_finite=_finite_test(trainable),
             step=trainable.steps.get(plan.key, lambda: make_step(network, plan, trainable.ops)),
-            start=lambda: _first_state(trainable, plan),
-            source=source,
+            source=replace(source, shift=beginning.shift),
             schedule=optimizer.schedule,
             rules=rules,
-            epochs=self.epochs,
-            steps=self.steps,
-            validate=self._validation(trainable),
+            rule=optimizer.rule,
+            validate=validate,
             on_epoch=on_epoch if self.called else None,
+            beginning=beginning,
+            checkpoints=checkpoints,
         )
+
+    def _end(self, trainable: Trainable, optimizer: Optimizer, trained: tuple[str, ...]) -> RunState | None:
+        """Return where the fit ended that this one goes on from, None for a fit that begins anew."""
+        if self.continue_from is None:
+            return None
+        return end_of(self.continue_from, optimizer.rule, {name: trainable.shapes[name] for name in trained})
+
+    def _beginning(self, trainable: Trainable, plan: StepPlan, source: Source, end: RunState | None) -> Beginning:
+        new = Beginning(state=lambda: _first_state(trainable, plan), epochs=self.epochs, steps=self.steps)
+        if end is None or self.continue_from is None:
+            return new
+        return continued(
+            new, trainable.backend, self.continue_from, end, untouched=trainable.untouched(end),
+            epoch_steps=source.epoch_steps,
+        )  # fmt: skip
+
+    def _checkpointer(
+        self, trainable: Trainable, plan: StepPlan, rules: Rules, source: Source, rows: Rows, end: RunState | None
+    ) -> Checkpointer | None:
+        if not isinstance(self.run, RunFolder):
+            return None
+        backend, before = trainable.backend, self.continue_from
+        number = f"fit{max(trainable.fits - 1, 0)}+{before.steps}" if before is not None else f"fit{trainable.fits}"
+        own = trainable.arrays()
+        identity = {
+            "network": network_identity(trainable.network, trainable.shapes),
+            "backend": [backend.name, backend.precision, backend.device.partition(":")[0]],
+            "data": [fingerprint(array) for array in rows.arrays],
+            "validation": [fingerprint(np.asarray(array)) for array in self.validation or ()],
+            "parameters": [fingerprint(backend.to_numpy(a)) for part in own.values() for a in part.values()],
+            "fit": {
+                "seed": source.seed, "batch_size": source.batch, "shuffle": self.shuffle, "accumulate": self.accumulate,
+                "plan": described(plan),
+                "stop": described(rules), "callbacks": [type(callback).__qualname__ for callback in self.called],
+                "continued from step": 0 if before is None else before.steps,
+            },
+        }  # fmt: skip
+        return Checkpointer(
+            self.run, backend, fit=number, identity=identity, circumstances=circumstances(backend),
+            settings=trainable.settings, memories=[callback for callback in self.called if isinstance(callback, Stateful)],
+        )  # fmt: skip
 
     @property
     def called(self) -> tuple[Callback, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -12,6 +12,9 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.output.frames import data_frame
+from bpengine.training.memory.run_state import OpenEpoch, RunState
+
+SCORE = "validation/"  # before the name of a validation score
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class History:
     step_size: largest change of any parameter per step, for plain descent |slope x learning rate|; None when it was not
         tracked (it is when a step is a whole epoch, when a rule needs it, or on request).
     epochs: one `Epoch` each. stopped_by: the rule that ended the fit, in words. rows_per_second: training throughput.
+    end: what `Model.fit(continue_from=history)` goes on with: the optimizer's moments and the number of the step; None for a
+        fit that failed.
     """
 
     loss: HostArray = field(default_factory=lambda: np.empty(0))
@@ -45,6 +50,7 @@ class History:
     epochs: Sequence[Epoch] = ()
     stopped_by: str = ""
     rows_per_second: float = 0.0
+    end: RunState | None = field(default=None, repr=False, compare=False)
 
     @property
     def steps(self) -> int:
@@ -111,12 +117,14 @@ class GrowingArray:
 class Epochs(Sequence[Epoch]):
     """The epochs of a fit, kept as columns: a million of them take some fifty megabytes."""
 
+    NAMES = ("steps", "loss", "learning_rate", "seconds")
+
     def __init__(self) -> None:
-        self._columns = [GrowingArray() for _ in range(4)]
-        self._scores: list[dict[str, float] | None] = []
+        self._columns = {name: GrowingArray() for name in self.NAMES}
+        self._scores: dict[str, GrowingArray] = {}
 
     def __len__(self) -> int:
-        return len(self._columns[-1])
+        return len(self._columns["seconds"])
 
     @overload
     def __getitem__(self, index: int) -> Epoch: ...
@@ -126,15 +134,9 @@ class Epochs(Sequence[Epoch]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = range(len(self))[index]
-        steps, loss, rate, seconds = (column.values[at].item() for column in self._columns)
-        return Epoch(
-            number=at + 1,
-            steps=steps,
-            loss=loss,
-            learning_rate=rate,
-            seconds=seconds,
-            validation=self._scores[at] if self._scores else None,
-        )
+        scores = {name: column.values[at].item() for name, column in self._scores.items()}
+        values = {name: column.values[at].item() for name, column in self._columns.items()}
+        return Epoch(number=at + 1, **values, validation=scores or None)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -143,23 +145,40 @@ class Epochs(Sequence[Epoch]):
         return repr(list(self))
 
     def add(
-        self, steps: HostArray, losses: HostArray, rate: float, seconds: float, scores: dict[str, float] | None
+        self, steps: HostArray, losses: HostArray, rates: HostArray, seconds: float, scores: dict[str, float] | None
     ) -> None:
-        """Add epochs of equal rate, seconds and scores, by the steps taken so far and their losses."""
+        """Add epochs of equal seconds and scores, by the steps taken so far, their losses and their last learning rates."""
         count = len(steps)
-        if scores is not None:
-            self._scores += [scores] * count
-        for column, values in zip(  # the last one says how many there are: an addition that is broken off is none
-            self._columns, (steps, losses, np.full(count, rate), np.full(count, seconds)), strict=True
-        ):
-            column.extend(values)
+        for name, score in (scores or {}).items():
+            self._scores.setdefault(name, GrowingArray()).extend(np.full(count, float(score)))
+        values = (steps, losses, rates, np.full(count, seconds))
+        for name, new in zip(self.NAMES, values, strict=True):  # the last one counts: what is broken off is no epoch
+            self._columns[name].extend(new)
 
     def cut(self, steps: int) -> None:
         """Drop the epochs that end after step `steps`."""
-        count = int(np.searchsorted(self._columns[0].values, steps, side="right"))
-        for column in self._columns:
+        self.keep(int(np.searchsorted(self._columns["steps"].values, steps, side="right")))
+
+    def keep(self, count: int) -> None:
+        """Drop all but the first `count` epochs."""
+        for column in (*self._columns.values(), *self._scores.values()):
             column.cut(count)
-        del self._scores[count:]
+
+    def columns(self) -> dict[str, HostArray]:
+        """Return the numbers by name, (epochs,) each: views, and validation scores as "validation/loss"."""
+        named = self._columns | {f"{SCORE}{name}": column for name, column in self._scores.items()}
+        return {name: column.values[: len(self)] for name, column in named.items()}
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, HostArray]) -> Epochs:
+        """Return the epochs that `columns()` came from."""
+        epochs = cls()
+        for name, values in columns.items():
+            if name.startswith(SCORE):
+                epochs._scores.setdefault(name.removeprefix(SCORE), GrowingArray()).extend(values)
+            else:
+                epochs._columns[name].extend(values)
+        return epochs
 
 
 class Recorder:
@@ -171,6 +190,21 @@ class Recorder:
             tuple[int, HostArray]
         ] = []  # rows and shares of each run of steps of the epoch that is not closed
         self.epochs = Epochs()
+
+    @classmethod
+    def of(cls, history: History, opened: OpenEpoch) -> Recorder:
+        """Return a recorder that goes on where a history ended, in the middle of an epoch where that was so."""
+        recorder = cls()
+        columns = {"rate": history.learning_rate, "step_size": history.step_size, "loss": history.loss}
+        for name, values in columns.items():
+            if values is not None and len(values):
+                recorder._reports[name].extend(np.array(values))
+        epochs = history.epochs if isinstance(history.epochs, Epochs) else Epochs()
+        recorder.epochs = Epochs.from_columns({name: np.array(values) for name, values in epochs.columns().items()})
+        recorder.epochs.keep(opened.epochs)
+        if len(opened.shares):
+            recorder._open = [(opened.rows, opened.shares)]
+        return recorder
 
     @property
     def steps(self) -> int:
@@ -191,9 +225,17 @@ class Recorder:
 
     def cut(self, steps: int) -> None:
         """Drop the steps from `steps` on, and the epochs that end after it."""
+        opened, began = self.opened(0.0), self.open_start
         for column in self._reports.values():
             column.cut(steps)
         self.epochs.cut(steps)
+        ends = self.epochs.columns()["steps"]
+        start = int(ends[-1]) if len(ends) else 0
+        shares = (
+            opened.shares[: self.steps - start] if start == began else np.ones(self.steps - start)
+        )  # else forgotten
+        rows = round(opened.rows * len(shares) / len(opened.shares)) if len(opened.shares) else 0
+        self._open = [(rows, shares)] if len(shares) else []
 
     def losses(self, first: int, count: int) -> HostArray:
         """Return the losses (count,) of the steps from `first` on, or as many as there are."""
@@ -204,18 +246,33 @@ class Recorder:
         """How many rows were seen since the last epoch was closed."""
         return sum(rows for rows, _ in self._open)
 
-    def close(self, count: int, first: int, seconds: float, validation: dict[str, float] | None) -> None:
-        """Add `count` epochs of equal length that began at step `first` and took `seconds` together.
+    @property
+    def open_start(self) -> int:
+        """The first step of the epoch that is not closed."""
+        return self.steps - sum(len(shares) for _, shares in self._open)
+
+    def opened(self, seconds: float) -> OpenEpoch:
+        """Return the epoch that is not closed, which has taken `seconds` so far."""
+        shares = np.concatenate([np.empty(0), *(part for _, part in self._open)])
+        return OpenEpoch(epochs=len(self.epochs), rows=self.open_rows, shares=shares, seconds=seconds)
+
+    def close(self, count: int, seconds: float, validation: dict[str, float] | None) -> None:
+        """Add `count` epochs of equal length, which took `seconds` together, made of the steps since the last one.
 
         The loss of an epoch is the mean over its rows: each step's loss counts as often as its rows do, by their weights.
         """
+        first = self.open_start
         losses = self._reports["loss"].values[first:].astype(float).reshape(count, -1)
         shares = np.concatenate([part for _, part in self._open]).reshape(count, -1)
         self._open = []
         shares = np.where(np.sum(shares, axis=1, keepdims=True) > 0, shares, 1.0)  # steps of left-out rows alone
         means = np.sum(losses * shares, axis=1) / np.sum(shares, axis=1)
         ends = first + losses.shape[1] * np.arange(1, count + 1)
-        self.epochs.add(ends, means, float(self._reports["rate"].values[-1]), seconds / count, validation)
+        self.epochs.add(ends, means, self._reports["rate"].values[ends - 1], seconds / count, validation)
+
+    def columns(self) -> dict[str, HostArray]:
+        """Return the numbers of the steps by name, (steps,) each: views, valid as long as nothing is cut."""
+        return {name: column.values[: self.steps] for name, column in self._reports.items() if len(column)}
 
     def history(self, stopped_by: str, rows_per_second: float = 0.0) -> History:
         """Return everything recorded so far."""

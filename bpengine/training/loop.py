@@ -1,11 +1,15 @@
-"""The training loop: segments of steps go to the backend; rules are checked between them; a failure restores a good state."""
+"""The training loop: segments of steps go to the backend; rules are checked between them; a failure restores a good state.
+
+A fit begins with a new state, or goes on from the run state of another fit or of a checkpoint.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import InitVar, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +18,10 @@ from bpengine.errors import NonFiniteError
 from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
-from bpengine.training.history import Epoch, History, Recorder
+from bpengine.training.checkpoints.beginning import Beginning
+from bpengine.training.checkpoints.checkpointer import Checkpointer
+from bpengine.training.history import Epoch, History
+from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
 from bpengine.training.memory.snapshots import Snapshots
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.progress import Progress
@@ -31,7 +38,7 @@ LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
 class Trainer:
     """Runs a fit: limits, rules, records, validation, and the return to a good state when a loss is not finite.
 
-    start() makes the state before the first step, anew each time. validate(state) returns scores with a "loss";
+    validate(state) returns scores with a "loss";
     on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
     validated, saved or returned has passed it.
@@ -40,22 +47,25 @@ class Trainer:
     network: Network
     backend: Backend
     step: Step
-    start: InitVar[Callable[[], State]]
     source: Source
     schedule: Schedule
     rules: Rules
-    epochs: int | None
-    steps: int | None
+    rule: Any  # the optimizer's, whose slots are in the state
     validate: Callable[[State], dict[str, float]] | None
     on_epoch: OnEpoch | None
     all_finite: Callable[[State], bool]
-    recorder: Recorder = field(default_factory=Recorder)
-    stopped_by: str = ""
+    beginning: InitVar[Beginning]
+    checkpoints: Checkpointer | None = None
 
-    def __post_init__(self, start: Callable[[], State]) -> None:
-        self._snapshots = Snapshots(self.backend, start, self._replay)
-        self._best: tuple[float, int, State | None] = (float("inf"), 0, None)
+    def __post_init__(self, beginning: Beginning) -> None:
+        self.recorder, self.best, self.stopped_by = beginning.recorder, beginning.best, beginning.stopped_by
+        self.epochs, self.steps = beginning.epochs, beginning.steps
+        self._snapshots = Snapshots(self.backend, (self.recorder.steps, beginning.state), self._replay)
+        self._before, self._earlier = beginning.seconds, beginning.earlier
+        self._at_limit = beginning.at_limit
         self._span, self._rows, self._seconds = 1, 0, 0.0
+        self._began = time.perf_counter()  # of the epoch that is not closed, less what it had taken before
+        self._open = self.recorder.opened(0.0)  # the epoch that was not over when the fit ended
         self._state: State = {}  # empty while the backend has it
         self._checked = 0  # steps after which the state was found finite
         self._changed = ""  # the evidence that the rows have been changed since they were first read
@@ -66,47 +76,93 @@ class Trainer:
 
         Raises NonFiniteError, and what a callback or a file raises; `left` then returns the state that remains.
         """
-        with self._snapshots:
+        with self._snapshots, self.checkpoints or nullcontext():
             try:
                 self._run_epochs(progress)
             except KeyboardInterrupt:
                 self.stopped_by = "interrupted"
                 self._state = self._state or self._recovered()
+                self._open = self.recorder.opened(0.0)
             self._require_finite()
+            if self.checkpoints and self.stopped_by != "interrupted":
+                self._write_checkpoint(self.checkpoints)
         speed = self._rows / self._seconds if self._seconds else 0.0
-        return self._best[2] or self._state, self.recorder.history(self.stopped_by, speed)
+        history = self.recorder.history(self.stopped_by, speed)
+        history.end = self.run_state(self._open)
+        return self.best.state or self._state, history
+
+    def run_state(self, opened: OpenEpoch) -> RunState:
+        """Return where the fit stands, with the epoch that is not closed."""
+        return RunState(
+            state=self._state, open=opened, best=self.best, shift=self.source.shift, epoch_steps=self.source.epoch_steps,
+            seed=self.source.seed, rule=self.rule, stopped_by=self.stopped_by, at_limit=self._at_limit,
+        )  # fmt: skip
 
     def left(self) -> State | None:
         """Return the state that remains after `run` raised: that of the best epoch where a rule restores it, else the last.
 
         None when the model already has it: a callback was running, or no step was taken.
         """
-        return self._best[2] or (None if self._shown else self._state or None)
+        return self.best.state or (None if self._shown else self._state or None)
 
     def _run_epochs(self, progress: Progress) -> None:
-        self._state = self._snapshots.state_before(0)
+        self._state = self._snapshots.state_before(self.recorder.steps)
         while not self.stopped_by:
-            began, first = time.perf_counter(), self.recorder.steps
+            self._began, first, rows = time.perf_counter(), self.recorder.steps, self.recorder.open_rows
+            earlier, self._before = self._before, 0.0
+            self._began -= earlier
             self._run_steps(first, self._until(first))
             self.backend.synchronize(*self._state["params"].values())
-            elapsed = time.perf_counter() - began
-            self._rows += self.recorder.open_rows
-            self._seconds += elapsed
-            self._close_epochs(first, elapsed, progress)
+            elapsed = time.perf_counter() - self._began
+            self._rows += self.recorder.open_rows - rows
+            self._seconds += elapsed - earlier
+            self._close_epochs(elapsed, progress)
+            if not self.stopped_by:
+                self._look_up()
 
     def _until(self, first: int) -> int:
         """Return the step at which to stop next: the end of an epoch, or of many one-step epochs with nothing in between."""
-        left = LONGEST if self.epochs is None else self.epochs - len(self.recorder.epochs)
+        opened = first - self.recorder.open_start
+        left = LONGEST if self.epochs is None else self.epochs - len(self.recorder.epochs) - opened
         together = self.source.epoch_steps == 1 and not self.validate and not self.on_epoch
-        stop = first + self.source.epoch_steps * (min(self._span, left) if together else 1)
+        stop = self.source.epoch_end(first)
+        if together:
+            span = self._span + -(first + self._span) % self.backend.grain
+            stop = first + min(span, left)
         return stop if self.steps is None else min(stop, self.steps)
 
     def _run_steps(self, start: int, stop: int) -> None:
         with closing(self.source.segments(start, stop)) as segments:
             for segment in segments:
-                self._run_segment(segment)
-                if self.stopped_by:
-                    return
+                for piece in self._pieces(segment):
+                    self._run_segment(piece)
+                    if self.stopped_by:
+                        return
+                    if self.recorder.steps < stop:  # at the end of an epoch it is closed first
+                        self._look_up()
+
+    def _pieces(self, segment: Segment) -> Iterator[Segment]:
+        """Cut a segment where a checkpoint is due, and so that nobody who asks for an end waits long."""
+        start = 0
+        while start < segment.steps:
+            most = self.checkpoints.most_steps(self.recorder.steps) if self.checkpoints else segment.steps
+            stop = min(segment.steps, start + most + -(segment.start + start + most) % self.backend.grain)
+            began = time.perf_counter()
+            yield segment.part(start, stop)
+            if self.checkpoints:
+                self.checkpoints.took(stop - start, time.perf_counter() - began)
+            start = stop
+
+    def _look_up(self) -> None:
+        """Write a checkpoint where one is due, or where the process was asked to end; then raise RunInterrupted."""
+        if self.checkpoints and self.checkpoints.is_due(self.recorder.steps):
+            self._require_finite()
+            self._open = self.recorder.opened(time.perf_counter() - self._began if self.recorder.open_rows else 0.0)
+            self._write_checkpoint(self.checkpoints)
+
+    def _write_checkpoint(self, checkpoints: Checkpointer) -> None:
+        epochs = self.recorder.epochs.columns()
+        checkpoints.write(self.recorder.steps, self.run_state(self._open), self.recorder.columns(), epochs)
 
     def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
@@ -122,7 +178,10 @@ class Trainer:
     def _run(self, segment: Segment, state: State, first: int) -> tuple[State, dict[str, HostArray], HostArray]:
         rates = self.schedule(np.arange(first, first + segment.steps))
         cast = rates.astype(self.backend.dtype)
-        return *self.backend.run_epoch(self.step, state, segment.data, segment.order, cast), rates
+        return *self._run_epoch(segment, state, cast), rates
+
+    def _run_epoch(self, segment: Segment, state: State, rates: HostArray) -> tuple[State, dict[str, HostArray]]:
+        return self.backend.run_epoch(self.step, state, segment.data, segment.order, rates, whole=segment.whole)
 
     def _replay(self, state: State, start: int, stop: int) -> State:
         """Run the steps from start to stop once more; note the first one whose loss differs now."""
@@ -163,11 +222,13 @@ class Trainer:
         if reports["halt"][-1]:
             loss, rule = reports["loss"][-1], self.rules.loss
             return str(rule if rule and loss < loss.dtype.type(rule.value) else self.rules.step_size)
-        return f"{self.steps} steps" if self.recorder.steps == self.steps else ""
+        self._at_limit = self.recorder.steps == self.steps
+        return f"{self.steps} steps" if self._at_limit else ""
 
-    def _close_epochs(self, first: int, seconds: float, progress: Progress) -> None:
+    def _close_epochs(self, seconds: float, progress: Progress) -> None:
         """Record the epochs that have just run, validate, call callbacks and check rules."""
-        count = self.recorder.steps - first if self.source.epoch_steps == 1 else 1
+        open_steps = self.recorder.steps - self.recorder.open_start
+        count = open_steps if self.source.epoch_steps == 1 else min(open_steps, 1)
         if not count:
             return
         if self.validate or self.on_epoch:
@@ -175,7 +236,10 @@ class Trainer:
         state = self._state
         self._span = min(LONGEST, self._span * 4) if seconds < LONG_ENOUGH else self._span
         scores = self.validate(state) if self.validate else None
-        self.recorder.close(count, first, seconds, scores)
+        over = self.source.epoch_end(self.recorder.steps - 1) == self.recorder.steps
+        unclosed = self.recorder.opened(seconds)
+        self.recorder.close(count, seconds, scores)
+        self._open = self.recorder.opened(0.0) if over else unclosed
         epoch = self.recorder.epochs[-1]
         progress.update(epoch.number if self.epochs else self.recorder.steps, epoch)
         stop = self._show(epoch)
@@ -186,7 +250,7 @@ class Trainer:
         elif scores and self._no_improvement(state, scores["loss"], epoch.number):
             self.stopped_by = str(self.rules.validation)
         elif epoch.number == self.epochs:
-            self.stopped_by = f"{self.epochs} epochs"
+            self.stopped_by, self._at_limit = f"{self.epochs} epochs", True
 
     def _show(self, epoch: Epoch) -> bool:
         """Call the callbacks, and continue with the state they leave; return whether one of them stops the fit."""
@@ -206,10 +270,10 @@ class Trainer:
         rule = self.rules.validation
         if rule is None:
             return False
-        if loss < self._best[0] - rule.min_delta:
+        if loss < self.best.loss - rule.min_delta:
             kept = {name: state[name] for name in ("params", "running")}
-            self._best = (loss, number, self.backend.copy(kept) if rule.restore_best else None)
-        return number - self._best[1] >= rule.epochs
+            self.best = Best(loss=loss, epoch=number, state=self.backend.copy(kept) if rule.restore_best else None)
+        return number - self.best.epoch >= rule.epochs
 
     def _require_finite(self) -> None:
         """Raise NonFiniteError when the last update has left a parameter or a statistic that is not finite."""
@@ -221,7 +285,9 @@ class Trainer:
     def _failure(self) -> NonFiniteError:
         """Restore the state before the last step with a finite loss, and name the first bad array of the failing step."""
         bad = self.recorder.steps - 1
-        good = max(bad - 1, 0)
+        if bad and bad == self._snapshots.first and (known := self._earlier(bad)):
+            self._snapshots.go_back(*known)
+        good = max(bad - 1, self._snapshots.first)
         self._state = {}
         step, state = self._state_before(good)
         if self._changed:
@@ -231,11 +297,11 @@ class Trainer:
         cause = self._first_bad(state, good) if good < bad else None
         cause = cause or self._first_bad(self._replay(self.backend.copy(state), good, bad), bad)
         history = self.recorder.history("loss not finite")
-        kept = (
-            f"the parameters it had before step {good + 1}, the last with a finite loss ({history.loss[good]:.6g})"
-            if bad
-            else "its initial parameters"
-        )
+        kept = self._kept(good)
+        if good < bad:
+            kept = (
+                f"the parameters it had before step {good + 1}, the last with a finite loss ({history.loss[good]:.6g})"
+            )
         problem = (
             f"a finite loss, got {history.loss[bad]} at step {bad + 1}. First bad array: "
             f"{cause or 'none when run kernel by kernel'}"
@@ -263,8 +329,7 @@ class Trainer:
             f"finite parameters, got {array or 'a number that is not finite'} after step {good + 1}, whose loss was "
             f"{history.loss[good]:.6g}. {origin}"
         )
-        kept = f"the parameters it had before step {good + 1}" if good else "its initial parameters"
-        return self._error(problem, kept, history, good, state)
+        return self._error(problem, self._kept(good), history, good, state)
 
     def _data_changed(self, step: int, state: State) -> NonFiniteError:
         """Return the error for rows that were changed during the fit; only the last snapshot is certain."""
@@ -273,13 +338,16 @@ class Trainer:
             f"data that stay as they are and finite numbers, got neither. {self._changed}: the rows have changed since. "
             "Do not write into arrays or mapped files that a fit reads"
         )
-        kept = f"the parameters it had before step {step + 1}" if step else "its initial parameters"
-        return self._error(problem, kept, history, step, state)
+        return self._error(problem, self._kept(step), history, step, state)
+
+    @staticmethod
+    def _kept(step: int) -> str:
+        return f"the parameters it had before step {step + 1}" if step else "its initial parameters"
 
     def _error(self, problem: str, kept: str, history: History, step: int, state: State) -> NonFiniteError:
         """Return the error with its hint; from now on `left` returns `state`, or that of the best epoch."""
-        if self._best[2]:
-            kept = f"the parameters of its best epoch, {self._best[1]}"
+        if self.best.state:
+            kept = f"the parameters of its best epoch, {self.best.epoch}"
         error = NonFiniteError(
             f"training requires {problem}. The model keeps {kept}. "
             f"Lower the learning rate (now {history.learning_rate[step]:g}), set clip_norm, or scale the data."

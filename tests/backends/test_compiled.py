@@ -36,7 +36,7 @@ class Both(NumpyBackend):
 
     steps = 0
 
-    def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+    def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
         plain = Backend.run_epoch(self, step, self.copy(state), data, order, lr)
         compiled = compiled_step(step, state, Signature.of(state, data, order, lr)).run(state, data, order, lr)
         assert dict(leaves(plain)).keys() == dict(leaves(compiled)).keys()
@@ -178,7 +178,7 @@ def test_a_constant_of_one_value_is_held_as_one_element(rng: np.random.Generator
     graph, held = StepGraph(), []
 
     class Holding(NumpyBackend):
-        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
             program = compiled_step(step, state, Signature.of(state, data, order, lr))
             held.append(sum(array.nbytes for array in program.plan.memory.constants.values()))
             return program.run(state, data, order, lr)
@@ -337,7 +337,7 @@ def test_arrays_that_live_together_never_share_memory(rng: np.random.Generator) 
     made: list[Executable] = []
 
     class Keep(NumpyBackend):
-        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
             made.append(compiled_step(step, state, Signature.of(state, data, order, lr)))
             return Backend.run_epoch(self, step, state, data, order, lr)
 

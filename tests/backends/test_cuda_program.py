@@ -49,7 +49,7 @@ class Played(NumpyBackend):
         super().__init__(precision=dtype)
         self.players, self.texts = [], []
 
-    def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+    def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
         plan = text_of(step, state, data, order, lr)
         self.texts.append(plan)
         with np.errstate(all="ignore"), flushed():

@@ -186,9 +186,9 @@ def programs(jax: Any, monkeypatch: pytest.MonkeyPatch, form: Any, *more: Any, b
     trained = model(LOOP)
     run_epoch = trained.backend.run_epoch
 
-    def noted(*args: Any) -> Any:
+    def noted(*args: Any, **options: Any) -> Any:
         given.append((args[0], jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), args[1:3])))
-        return run_epoch(*args)
+        return run_epoch(*args, **options)
 
     monkeypatch.setattr(trained.backend, "run_epoch", noted)
     trained.fit(np.ones((24, 6)), np.zeros(24, int), batch_size=batch, steps=1)

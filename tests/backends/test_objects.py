@@ -184,7 +184,7 @@ def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> 
     found: set[str] = set()
 
     class Recording(NumpyBackend):
-        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+        def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
             program = compiled_step(step, state, Signature.of(state, data, order, lr))
             found.update(loop.source for loop in program.loops.values())
             return super().run_epoch(step, state, data, order, lr)

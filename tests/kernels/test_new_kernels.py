@@ -30,7 +30,7 @@ EVERY = pytest.mark.parametrize("name", NAMES)
 class Eager(NumpyBackend):
     """Runs every step as it is written."""
 
-    def run_epoch(self, *given: Any) -> Any:
+    def run_epoch(self, *given: Any, **_: Any) -> Any:
         return Backend.run_epoch(self, *given)
 
 

@@ -150,7 +150,7 @@ def test_an_exception_of_a_callback_leaves_what_it_saw(
 def test_a_failure_before_the_first_step_counts_no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     model = bp.Model(ONE)
 
-    def fail(*args: Any) -> None:
+    def fail(*args: Any, **options: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(model.backend, "run_epoch", fail)

@@ -21,7 +21,7 @@ recorder, one = Recorder(), np.ones(1)
 def train(epochs):
     for _ in range(epochs):
         recorder.add({"loss": one, "step_size": one}, one, 4, one)
-        recorder.close(1, recorder.steps - 1, 0.1, None)
+        recorder.close(1, 0.1, None)
 train(1000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 train(100_000)
@@ -40,7 +40,7 @@ def test_epochs_are_a_sequence() -> None:
     recorder, one = Recorder(), np.ones(1)
     for k in range(3):
         recorder.add({"loss": one * k}, one, 4, one)
-        recorder.close(1, k, 0.5, {"loss": float(k)})
+        recorder.close(1, 0.5, {"loss": float(k)})
     epochs = recorder.history("").epochs
     assert epochs[-1] == Epoch(3, 3, 2.0, 1.0, 0.5, {"loss": 2.0})
     assert [e.number for e in epochs] == [1, 2, 3]

@@ -263,9 +263,9 @@ def test_an_interrupt_keeps_what_was_learned(
     model, reference = bp.Model(PLAIN, backend_name), bp.Model(PLAIN, backend_name)
     run_epoch = model.backend.run_epoch
 
-    def interrupted(*args: Any) -> None:
+    def interrupted(*args: Any, **options: Any) -> None:
         monkeypatch.undo()
-        run_epoch(*args)
+        run_epoch(*args, **options)
         raise KeyboardInterrupt
 
     def from_the_fourth_epoch(model: bp.Model, epoch: Epoch) -> None:

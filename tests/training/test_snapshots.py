@@ -78,8 +78,8 @@ def interrupting(backend: Backend, at: int, times: int) -> Callable[..., Any]:
     """Return a run_epoch that runs, and from the call `at` on is interrupted so many times: the state given is lost."""
     run_epoch, calls = backend.run_epoch, itertools.count()
 
-    def run(*args: Any) -> Any:
-        result = run_epoch(*args)
+    def run(*args: Any, **options: Any) -> Any:
+        result = run_epoch(*args, **options)
         if at <= next(calls) < at + times:
             raise KeyboardInterrupt
         return result
@@ -134,9 +134,9 @@ def test_a_fit_that_fails_gives_a_large_model_back_as_it_was(
 ) -> None:
     """The fit trains the model's own arrays, of which there is no copy in memory."""
 
-    def fail(*args: Any) -> Any:
+    def fail(*args: Any, **options: Any) -> Any:
         held.append(bool(model._params))
-        run_epoch(*args)
+        run_epoch(*args, **options)
         raise ValueError("a disk's own")
 
     if full:
@@ -181,7 +181,7 @@ def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.Mon
     monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(spill, "SMALL", 0)
     state, kept = {"w": np.zeros(3, np.float32)}, []
-    with snapshots.Snapshots(get_backend("numpy"), dict, lambda state, start, stop: state) as way_back:
+    with snapshots.Snapshots(get_backend("numpy"), (0, dict), lambda state, start, stop: state) as way_back:
         for step in range(400):
             way_back.note(step, state)
             kept.append(way_back.last(step)[0])

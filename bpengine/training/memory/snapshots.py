@@ -23,15 +23,18 @@ class _Snapshot(NamedTuple):
 class Snapshots:
     """Saves states from time to time and replays the steps since: a step is a pure function of state and rows.
 
-    To be used in a `with` block. Saving takes at most `SHARE` of the time. start() makes the first state, anew each time;
-    replay(state, a, b) runs the steps from a to b.
+    To be used in a `with` block. Saving takes at most `SHARE` of the time. first: a step and a function that makes the state
+    before it, anew each time; replay(state, a, b) runs the steps from a to b.
     """
 
     def __init__(
-        self, backend: Backend, start: Callable[[], State], replay: Callable[[State, int, int], State]
+        self,
+        backend: Backend,
+        first: tuple[int, Callable[[], State]],
+        replay: Callable[[State, int, int], State],
     ) -> None:
-        self._replay, self._store = replay, SpillStore(backend)
-        self._saved: deque[_Snapshot] = deque([_Snapshot(0, start)], maxlen=2)
+        self._backend, self._replay, self._store = backend, replay, SpillStore(backend)
+        self._saved: deque[_Snapshot] = deque([_Snapshot(*first)], maxlen=2)
         self._due, self._place = time.perf_counter() + 1.0, "even"
 
     def __enter__(self) -> Snapshots:
@@ -44,6 +47,11 @@ class Snapshots:
     def first(self) -> int:
         """The first step whose state can be restored."""
         return self._saved[0].step
+
+    def go_back(self, step: int, state: State) -> None:
+        """Make a state from before the first step that could be restored the first one."""
+        held = self._backend.copy(state)
+        self._saved = deque([_Snapshot(step, lambda: self._backend.copy(held)), self._saved[0]], maxlen=2)
 
     def note(self, step: int, state: State, check: Callable[[], None] = lambda: None) -> None:
         """Save the state before `step` if the next snapshot is due; check() first raises for a state not worth saving."""

@@ -49,6 +49,7 @@ Examples:
   bpengine train houses.csv --target price --loss huber --drop id --categorical zip
   bpengine train x.npy --target y.npy --test 0 --backend jax --batch-size 1024
   bpengine train xor --test 0 --activation tanh --learning-rate 0.05 --epochs 500
+  bpengine train digits --checkpoint run --resume --out digits.safetensors
 """
 SHOWN = 40  # columns of a table that are told one by one
 SMALL, FEWEST, MOST = 10_000, 20, 200  # rows of a small table; epochs at least and at most where they are not given
@@ -131,11 +132,27 @@ def train(
         Path | None, typer.Option(metavar="FILE", help="Save the model here (safetensors).  [default: not saved]")
     ] = None,
     figure: Figure = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FOLDER",
+            help="Write checkpoints there; a run that is killed goes on from them with --resume.  [default: none]",
+        ),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between two checkpoints.  [default: one every 300 seconds]")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the newest checkpoint in the folder; from the start without one."),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Train a network and print a summary."""
-    _check_files(out, figure, force=force)
+    _check_files(out, figure, force=force or resume)
+    folder = _run_folder(checkpoint, every, resume=resume)
     use.check()
     held_out, validated = fraction_or_file(test, "--test"), fraction_or_file(validation, "--validation")
     if patience is not None and held_out is None and validated is None:
@@ -172,7 +189,12 @@ def train(
         weights=_weights(class_weight, parts, features),
     )  # fmt: skip
     history, seconds = run.fit(
-        epochs or default_epochs(parts.training.rows), optimizer=update, clip_norm=clip_norm, patience=patience
+        epochs or default_epochs(parts.training.rows),
+        optimizer=update,
+        clip_norm=clip_norm,
+        patience=patience,
+        folder=folder,
+        resume=resume,
     )
     run.save(history)
     summary, scores = run.summary(history, seconds)
@@ -180,6 +202,15 @@ def train(
         print_json({**summary, **scores.to_json()})
     else:
         show(*told, key_value_table(_lines(summary)), "", *scores.tables())
+
+
+def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> bp.RunFolder | None:
+    """Return where checkpoints go, None for nowhere; raise ConfigError for options that need --checkpoint."""
+    if checkpoint is not None:
+        return bp.RunFolder(checkpoint, every=every)
+    if resume or every is not None:
+        raise ConfigError(f"{'--resume' if resume else '--every'} requires --checkpoint FOLDER, got none.")
+    return None
 
 
 def default_epochs(rows: int) -> int:

@@ -29,9 +29,19 @@ class TrainingRun:
     weights: Any = None
 
     def fit(
-        self, epochs: int, *, optimizer: Optimizer, clip_norm: float | None, patience: int | None
+        self,
+        epochs: int,
+        *,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        patience: int | None,
+        folder: bp.RunFolder | None,
+        resume: bool,
     ) -> tuple[bp.History, float]:
-        """Train, and return the history and the seconds it took; an interrupted run saves what it has and ends here."""
+        """Train, and return the history and the seconds it took; an interrupted run saves what it has and ends here.
+
+        With a run folder the interruption is a RunInterrupted, and what there is stands in the checkpoint.
+        """
         training, watched = self.parts.training, self.parts.validation
         if watched is None and patience is not None:
             watched = self.parts.test
@@ -47,6 +57,8 @@ class TrainingRun:
             clip_norm=clip_norm,
             stop=() if patience is None else bp.NoImprovement(patience),
             progress=True,
+            run=folder,
+            resume=resume,
         )
         if history.stopped_by == "interrupted":
             raise Interrupted(self._interrupted(history))

@@ -1,0 +1,146 @@
+"""Where a fit begins: anew, where another fit ended, or at a checkpoint. All three give the training loop the same things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bpengine.backend import Backend, State
+from bpengine.errors import ConfigError
+from bpengine.training.checkpoints.checkpointer import Checkpointer, Resumed
+from bpengine.training.history import Epochs, History, Recorder
+from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """Where a fit begins.
+
+    state() makes the state, anew each time. recorder: what was recorded before it, `recorder.steps` steps. shift: see
+    `RunState`. epochs, steps: the limits, counted from the first step that is recorded. stopped_by: why the fit is over
+    already, "" where it is not. seconds: that the epoch which is not closed has taken. earlier(step) returns the newest state
+    that is known from before `step`, None for none.
+    """
+
+    state: Callable[[], State]
+    epochs: int | None
+    steps: int | None
+    recorder: Recorder = field(default_factory=Recorder)
+    shift: int = 0
+    best: Best = field(default_factory=Best)
+    stopped_by: str = ""
+    at_limit: bool = False
+    seconds: float = 0.0
+    earlier: Callable[[int], tuple[int, State] | None] = lambda step: None
+
+
+def end_of(history: History, rule: Any, shapes: dict[str, tuple[int, ...]]) -> RunState:
+    """Return where the fit of a history ended, if a fit with this update rule can go on from there.
+
+    shapes: those of the parameters to be trained. Raises ConfigError where it cannot.
+    """
+    end = history.end
+    if end is None:
+        raise ConfigError("continue_from requires the history of a fit that ended, got one of a fit that failed.")
+    if end.rule != rule:
+        raise ConfigError(
+            f"continue_from requires the update rule of the fit it goes on from, {_shown(end.rule)}, got {_shown(rule)}. The "
+            "learning rate may be another, the rule and its options may not: its moments go on."
+        )
+    slots = {name: [tuple(slot.shape) for slot in own] for name, own in end.state["slots"].items()}
+    if slots.keys() != shapes.keys():
+        raise ConfigError(
+            f"continue_from requires the same trained parameters, {', '.join(slots)}, got {', '.join(shapes)}. Give `only` "
+            "and `freeze` as before."
+        )
+    if other := next((name for name, own in slots.items() if any(shape != shapes[name] for shape in own)), None):
+        raise ConfigError(
+            f"continue_from requires the history of the same network, got one where {other!r} has the shape "
+            f"{slots[other][0]}; here it has {shapes[other]}."
+        )
+    return end
+
+
+def _shown(rule: Any) -> str:
+    name, *options = rule if isinstance(rule, tuple) else (rule,)
+    settings = ", ".join(
+        f"{key}={value:g}" for key, value in (options[0] if options else ()) if isinstance(value, float)
+    )
+    return f"{name if isinstance(name, str) else name.__name__}({settings})"
+
+
+def continued(
+    beginning: Beginning, backend: Backend, history: History, end: RunState, *, untouched: bool, epoch_steps: int
+) -> Beginning:
+    """Return the beginning of a fit that goes on where `history` ended, with limits that count from there.
+
+    beginning: that of a new fit. The parameters are those of the model, unless a rule had restored the best epoch's and they
+    are `untouched` since: then those of the last step.
+    """
+    same = epoch_steps == end.epoch_steps
+    recorder = Recorder.of(history, end.open if same else OpenEpoch(epochs=len(history.epochs)))
+
+    def state() -> State:
+        kept = backend.copy(end.state)
+        own = kept if untouched and "params" in kept else beginning.state()
+        return {"params": own["params"], "running": own["running"], "slots": kept["slots"], "counter": kept["counter"]}
+
+    return replace(
+        beginning,
+        state=state,
+        recorder=recorder,
+        shift=end.shift_for(epoch_steps, recorder.steps),
+        best=end.best,
+        epochs=None if beginning.epochs is None else beginning.epochs + len(recorder.epochs),
+        steps=None if beginning.steps is None else beginning.steps + recorder.steps,
+        seconds=end.open.seconds if same else 0.0,
+    )
+
+
+def resumed(beginning: Beginning, checkpoints: Checkpointer, found: Resumed) -> Beginning:
+    """Return the beginning of a fit that goes on from a checkpoint; `beginning` is where it would have begun without.
+
+    A fit that a limit ended goes on when the limit is higher now. Raises ConfigError for a limit that lies before the
+    checkpoint.
+    """
+    run_state, epochs = found.run_state, Epochs.from_columns(found.epochs)
+    history = History(
+        loss=found.record.get("loss", _NONE), learning_rate=found.record.get("rate", _NONE),
+        step_size=found.record.get("step_size"), epochs=epochs,
+    )  # fmt: skip
+    _require_reachable(beginning, found.step, len(epochs) if run_state.stopped_by else run_state.open.epochs)
+    goes_on = not run_state.stopped_by or (
+        run_state.at_limit and beginning.epochs != len(epochs) and beginning.steps != found.step
+    )
+    opened = (
+        run_state.open if goes_on else replace(run_state.open, epochs=len(epochs), shares=run_state.open.shares[:0])
+    )
+    best = replace(run_state.best, state=checkpoints.on_backend(run_state.best.state) if run_state.best.state else None)
+
+    def earlier(step: int) -> tuple[int, State]:
+        return checkpoints.before(step) or (beginning.recorder.steps, beginning.state())
+
+    return replace(
+        beginning,
+        state=lambda: checkpoints.on_backend(run_state.state),
+        recorder=Recorder.of(history, opened),
+        shift=run_state.shift,
+        best=best,
+        stopped_by="" if goes_on else run_state.stopped_by,
+        at_limit=run_state.at_limit and not goes_on,
+        seconds=run_state.open.seconds if goes_on else 0.0,
+        earlier=earlier,
+    )
+
+
+_NONE = History().loss
+
+
+def _require_reachable(beginning: Beginning, step: int, epochs: int) -> None:
+    for name, limit, done in (("steps", beginning.steps, step), ("epochs", beginning.epochs, epochs)):
+        if limit is not None and limit < done:
+            raise ConfigError(
+                f"resume requires {name} of at least {done}, which the checkpoint has behind it, got {limit}. Give a higher "
+                "limit, or another folder."
+            )

@@ -1,0 +1,254 @@
+"""The checkpointer of a fit: when a checkpoint is due, what is in it, and the way back from it to a run state."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from bpengine.backend import Backend, HostArray, State
+from bpengine.errors import ConfigError, RunInterrupted
+from bpengine.training.checkpoints.checkpoint_file import CheckpointContents
+from bpengine.training.checkpoints.fit_identity import first_difference
+from bpengine.training.checkpoints.run_folder import RunFolder
+from bpengine.training.checkpoints.signals import Asked
+from bpengine.training.checkpoints.store import Store
+from bpengine.training.checkpoints.writer import Writer
+from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
+
+SLICE: Final = 0.5  # seconds that a run of steps takes about: a process that is asked to end does so within them
+FIRST: Final = 16  # steps of the first run, whose speed is not known
+GROWTH: Final = 4  # times that a run may be longer than the one before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """A checkpoint that a fit goes on from: its run state, with arrays on the host, and what was recorded."""
+
+    step: int
+    run_state: RunState
+    record: dict[str, HostArray]
+    epochs: dict[str, HostArray]
+
+
+class Checkpointer:
+    """Writes the checkpoints of one fit. To be used in a `with` block, in which signals that ask for an end are noted.
+
+    fit: its name in the folder. identity: which fit it is; circumstances: what may change its last bits; settings: those of
+    the model. memories: the callbacks that have a state of their own.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        backend: Backend,
+        *,
+        fit: str,
+        identity: dict[str, Any],
+        circumstances: dict[str, Any],
+        settings: dict[str, Any],
+        memories: Sequence[Any] = (),
+    ) -> None:
+        self._settings, self._backend, self._store = folder, backend, Store(folder, fit)
+        self._identity, self._circumstances, self._model = identity, circumstances, settings
+        self._memories = memories
+        self._writer, self._asked, self._block = Writer(), Asked(), ExitStack()
+        self._due_at = time.perf_counter() + (folder.interval or 0.0)
+        self._begun = 0
+        self._last: tuple[int, str] | None = None  # step and end of the newest checkpoint
+        self._pace, self._longest = 0.0, FIRST
+
+    def __enter__(self) -> Checkpointer:
+        self._block.enter_context(self._asked.noted())
+        self._block.callback(self._writer.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._block.close()
+
+    def begin(self, *, resume: bool) -> Resumed | None:
+        """Take the folder, and return what its newest checkpoint of this fit holds, None for none.
+
+        Raises ConfigError for a folder that is in use or cannot be written to, for a checkpoint of another fit, naming the
+        first difference, and for one of this fit unless `resume`. Warns of other circumstances and of damaged files.
+        """
+        self._store.prepare()
+        self._block.enter_context(self._store.locked())
+        try:
+            return self._found(resume=resume)
+        except BaseException:
+            self._block.close()
+            raise
+
+    def _found(self, *, resume: bool) -> Resumed | None:
+        newest = self._store.newest()
+        if newest is None:
+            return None
+        where = f"the folder {str(self._store.folder)!r} holds a checkpoint of step {newest.step}"
+        if different := first_difference(self._identity, newest.identity):
+            raise ConfigError(f"{where} of another fit: {different}. Give another folder, or the settings of that fit.")
+        if not resume:
+            raise ConfigError(
+                f"{where} of this fit. Pass resume=True (--resume) to go on from it, or give another folder."
+            )
+        if different := first_difference(self._circumstances, newest.circumstances):
+            warnings.warn(f"{different}: the fit goes on, but its last bits may differ.", stacklevel=2)
+        self._last = newest.step, newest.facts["stopped_by"]
+        for number, memory in enumerate(self._memories):
+            _restore(memory, newest, number)
+        return _resumed(newest)
+
+    def before(self, step: int) -> tuple[int, State] | None:
+        """Return the newest checkpoint before `step` and the state in it, on the backend; None for none."""
+        earlier = self._store.newest(before=step)
+        return None if earlier is None else (earlier.step, self.on_backend(_resumed(earlier).run_state.state))
+
+    def on_backend(self, state: State) -> State:
+        """Return a state of host arrays as arrays of the backend, of its own."""
+        brought: State = _mapped(self._backend.asarray, state)
+        return brought
+
+    def most_steps(self, step: int) -> int:
+        """Return how many steps may be run before the next look at what is due."""
+        every = self._settings.every
+        to_next = LARGE if every is None else every - step % every
+        in_time = self._longest if self._pace == 0 else int(SLICE / self._pace)
+        return max(1, min(to_next, in_time, self._longest))
+
+    def took(self, steps: int, seconds: float) -> None:
+        """Note how long a run of steps took: the next one is chosen by it."""
+        self._pace, self._longest = seconds / steps, max(FIRST, GROWTH * steps)
+
+    def is_due(self, step: int) -> bool:
+        """Return whether a checkpoint is to be written after `step`."""
+        settings = self._settings
+        last = self._last[0] if self._last else self._begun
+        by_steps = settings.every is not None and step // settings.every > last // settings.every
+        by_time = settings.interval is not None and time.perf_counter() >= self._due_at
+        return bool(self._asked.number) or by_steps or by_time
+
+    def write(self, step: int, run_state: RunState, record: dict[str, HostArray], epochs: dict[str, HostArray]) -> None:
+        """Write a checkpoint: at once of a fit that has ended, else in a thread.
+
+        Raises RunInterrupted once it is on the disk where the process was asked to end; WriteError where this one or the one
+        before cannot be written.
+        """
+        self._writer.wait()
+        if self._last != (step, run_state.stopped_by):
+            self._start(step, run_state, record, epochs)
+            self._last = step, run_state.stopped_by
+            self._due_at = time.perf_counter() + (self._settings.interval or 0.0)
+        if run_state.stopped_by or self._asked.number:
+            self._writer.wait()
+        if self._asked.number:
+            raise RunInterrupted(self._asked.number, step, str(self._store.folder))
+
+    def _start(
+        self, step: int, run_state: RunState, record: dict[str, HostArray], epochs: dict[str, HostArray]
+    ) -> None:
+        to_numpy, best = self._backend.to_numpy, run_state.best
+        own, memories = _memories(self._memories)
+        arrays = self._writer.copied({f"state/{n}": to_numpy(a) for n, a in _flat(run_state.state).items()})
+        arrays |= {f"record/{name}": values for name, values in record.items()}  # views of what only grows
+        arrays |= {f"epochs/{name}": values for name, values in epochs.items()}
+        arrays |= {"open/shares": run_state.open.shares, **own}
+        facts = _facts(run_state) | {"memories": memories, "model": self._model, "epochs": list(epochs)}
+
+        def task() -> None:
+            kept = {f"best/{n}": to_numpy(a) for n, a in _flat(best.state or {}).items()}
+            texts = {"facts": facts, "identity": self._identity, "circumstances": self._circumstances}
+            self._store.write(CheckpointContents(step=step, arrays=arrays | kept, **texts))
+
+        self._writer.start(task)
+
+
+LARGE: Final = 2**62
+
+
+def _facts(run_state: RunState) -> dict[str, Any]:
+    opened, best = run_state.open, run_state.best
+    return {
+        "stopped_by": run_state.stopped_by,
+        "at_limit": run_state.at_limit,
+        "shift": run_state.shift,
+        "epoch_steps": run_state.epoch_steps,
+        "seed": run_state.seed,
+        "open": {"epochs": opened.epochs, "rows": opened.rows, "seconds": opened.seconds},
+        "best": {"loss": float(best.loss).hex(), "epoch": best.epoch},
+        "names": {kind: list(run_state.state.get(kind, ())) for kind in ("params", "running", "slots")},
+    }
+
+
+def _resumed(checkpoint: CheckpointContents) -> Resumed:
+    arrays, facts = checkpoint.arrays, checkpoint.facts
+    best = facts["best"]
+    opened = OpenEpoch(shares=arrays["open/shares"], **facts["open"])
+    run_state = RunState(
+        state=_state("state/", arrays, facts["names"]),
+        open=opened,
+        best=Best(
+            loss=float.fromhex(best["loss"]), epoch=best["epoch"], state=_state("best/", arrays, facts["names"]) or None
+        ),
+        **{name: facts[name] for name in ("shift", "epoch_steps", "seed", "stopped_by", "at_limit")},
+    )
+    epochs = {name: arrays[f"epochs/{name}"] for name in facts["epochs"]}  # a file sorts its arrays
+    return Resumed(step=checkpoint.step, run_state=run_state, record=_part("record/", arrays), epochs=epochs)
+
+
+def _part(start: str, arrays: Mapping[str, HostArray]) -> dict[str, HostArray]:
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
+
+
+def _flat(state: State) -> dict[str, Any]:
+    """Return the arrays of a state by name: "params/0.weight", "slots/0.weight/1", "counter"."""
+    flat = {f"{kind}/{name}": a for kind in ("params", "running") for name, a in state.get(kind, {}).items()}
+    slots = state.get("slots", {})
+    flat |= {f"slots/{name}/{i}": slot for name, own in slots.items() for i, slot in enumerate(own)}
+    return flat | ({"counter": state["counter"]} if "counter" in state else {})
+
+
+def _state(start: str, arrays: Mapping[str, HostArray], names: Mapping[str, list[str]]) -> State:
+    """Return the state that `_flat` took apart, its names in their order; {} for none."""
+    flat = _part(start, arrays)
+    if not flat:
+        return {}
+    state: State = {kind: {name: flat[f"{kind}/{name}"] for name in names[kind]} for kind in ("params", "running")}
+    if "counter" in flat:
+        state["slots"] = {name: _slots(flat, name) for name in names["slots"]}
+        state["counter"] = flat["counter"]
+    return state
+
+
+def _slots(flat: Mapping[str, HostArray], name: str) -> list[HostArray]:
+    slots: list[HostArray] = []
+    while (slot := flat.get(f"slots/{name}/{len(slots)}")) is not None:
+        slots.append(slot)
+    return slots
+
+
+def _mapped(function: Any, tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {name: _mapped(function, value) for name, value in tree.items()}
+    return [_mapped(function, value) for value in tree] if isinstance(tree, list) else function(tree)
+
+
+def _memories(callbacks: Sequence[Any]) -> tuple[dict[str, HostArray], list[dict[str, Any]]]:
+    """Return the states of callbacks: their arrays by name, and the rest as JSON values."""
+    arrays: dict[str, HostArray] = {}
+    rest: list[dict[str, Any]] = []
+    for number, callback in enumerate(callbacks):
+        state = dict(callback.state())
+        own = {name: np.array(value) for name, value in state.items() if isinstance(value, np.ndarray)}
+        arrays |= {f"callbacks/{number}/{name}": value for name, value in own.items()}
+        rest.append({name: value for name, value in state.items() if name not in own})
+    return arrays, rest
+
+
+def _restore(callback: Any, checkpoint: CheckpointContents, number: int) -> None:
+    arrays = _part(f"callbacks/{number}/", checkpoint.arrays)
+    callback.restore(checkpoint.facts["memories"][number] | arrays)

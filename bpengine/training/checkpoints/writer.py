@@ -1,0 +1,49 @@
+"""The thread that writes checkpoints, from host copies: training goes on while bytes are hashed and brought to the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from bpengine.backend import HostArray
+
+
+class Writer:
+    """Runs one task at a time in a thread of its own; memory for host copies is kept from task to task."""
+
+    def __init__(self) -> None:
+        self._thread: ThreadPoolExecutor | None = None
+        self._task: Future[None] | None = None
+        self._copies: dict[str, HostArray] = {}
+
+    def copied(self, arrays: Mapping[str, HostArray]) -> dict[str, HostArray]:
+        """Return copies, valid until the next call; the task before must be done.
+
+        New memory would cost more than the copying: the system clears every new page first.
+        """
+        for name, array in arrays.items():
+            copy = self._copies.get(name)
+            if copy is None or copy.shape != array.shape or copy.dtype != array.dtype:
+                copy = self._copies[name] = np.empty(array.shape, array.dtype)
+            np.copyto(copy, array)
+        return {name: self._copies[name] for name in arrays}
+
+    def start(self, task: Callable[[], None]) -> None:
+        """Start a task; the one before must be done."""
+        self._thread = self._thread or ThreadPoolExecutor(1, "bpengine-checkpoint")
+        self._task = self._thread.submit(task)
+
+    def wait(self) -> None:
+        """Wait for the task's end, and raise what it raised."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.result()
+
+    def close(self) -> None:
+        """Wait for the task's end, and end the thread; what the task raised is not raised again."""
+        if self._thread is not None:
+            self._thread.shutdown()
+        self._thread, self._task = None, None
+        self._copies.clear()

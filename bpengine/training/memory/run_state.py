@@ -1,0 +1,62 @@
+"""Run state: everything that a fit needs, beside its record, to go on from a step with the same numbers to the last bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenEpoch:
+    """An epoch that has begun and is not closed: how many came before it, its rows and seconds so far.
+
+    shares: what each of its steps counts in the epoch's mean loss (steps,), in float64.
+    """
+
+    epochs: int = 0
+    rows: int = 0
+    shares: HostArray = field(default_factory=lambda: np.empty(0))
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The epoch of the lowest validation loss so far, and its parameters and statistics where a rule restores them."""
+
+    loss: float = float("inf")
+    epoch: int = 0
+    state: State | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Where a fit stands after its last recorded step.
+
+    state: "params", "running", "slots" and "counter"; at the end of a fit without the first two where the model has them.
+    shift: what is added to a step's number to get its place among the steps of the data's epochs, `epoch_steps` each.
+    seed: that of the fit, which orders the rows. rule: the update rule, whose slots are in the state.
+    stopped_by: why the fit ended, "" where it has not; at_limit: whether it was `epochs` or `steps`.
+    left: stands for the parameters that the fit left in its model, as long as nothing has changed them.
+    """
+
+    state: State
+    open: OpenEpoch
+    best: Best
+    shift: int
+    epoch_steps: int
+    seed: int
+    rule: Any = None
+    stopped_by: str = ""
+    at_limit: bool = False
+    left: object = None
+
+    def shift_for(self, epoch_steps: int, step: int) -> int:
+        """Return `shift` for a fit that goes on at `step` with epochs of another length: there a new epoch begins."""
+        if epoch_steps == self.epoch_steps:
+            return self.shift
+        begun = -(-(step + self.shift) // self.epoch_steps)
+        return begun * epoch_steps - step

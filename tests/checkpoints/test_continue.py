@@ -1,0 +1,122 @@
+"""`continue_from`: a second fit goes on where the first ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from tests.checkpoints.fits import data, digest, network, settings
+
+
+def split(backend_name: str, first: dict[str, Any], second: dict[str, Any], **both: Any) -> str:
+    """Return the digest of two fits, the second of which goes on from the first."""
+    given = settings(callbacks=(), **both)
+    model = bp.Model(network(), backend_name)
+    history = model.fit(*data(), **given, **first)
+    return digest(model, model.fit(*data(), **given, **second, continue_from=history))
+
+
+def whole(backend_name: str, limit: dict[str, Any], **both: Any) -> str:
+    model = bp.Model(network(), backend_name)
+    return digest(model, model.fit(*data(), **settings(callbacks=(), **both), **limit))
+
+
+PLAIN = {"validation": None, "stop": ()}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "limit", "both"),
+    [
+        ({"epochs": 5}, {"epochs": 5}, {"epochs": 10}, {}),
+        ({"epochs": 3}, {"epochs": 4}, {"epochs": 7}, {"optimizer": bp.Momentum(0.01)}),
+        ({"steps": 13}, {"steps": 24}, {"steps": 37}, PLAIN),
+        ({"epochs": 4}, {"epochs": 30}, {"epochs": 34}, {"batch_size": None, **PLAIN}),
+        ({"epochs": 12}, {"epochs": 12}, {"epochs": 24}, {"stop": bp.NoImprovement(20), "optimizer": bp.Adam(0.05)}),
+    ],
+    ids=["epochs", "momentum", "the middle of an epoch", "full batch", "the best epoch is another"],
+)
+def test_two_fits_have_the_bits_of_one(
+    first: dict[str, Any], second: dict[str, Any], limit: dict[str, Any], both: dict[str, Any], backend_name: str
+) -> None:
+    assert split(backend_name, first, second, **both) == whole(backend_name, limit, **both)
+
+
+def test_it_goes_on_with_parameters_that_were_changed_in_between() -> None:
+    given = settings(epochs=3, callbacks=(), stop=bp.NoImprovement(20))
+    model, other = (bp.Model(network()) for _ in range(2))
+    histories = [one.fit(*data(), **given) for one in (model, other)]
+    for one in (model, other):
+        one.parameters = {"0.bias": np.full(12, 0.25)}
+    model.fit(*data(), **given, continue_from=histories[0])
+    other.parameters = other.parameters
+    other.fit(*data(), **given, continue_from=histories[1])
+    assert all((model.parameters[name] == value).all() for name, value in other.parameters.items())
+    again = bp.Model(network())
+    again.fit(*data(), **given, continue_from=again.fit(*data(), **given))
+    assert not all((model.parameters[name] == value).all() for name, value in again.parameters.items())
+
+
+def test_a_history_can_be_continued_twice_and_large_parameters_are_its_own() -> None:
+    """Parameters of more than 1 MiB are lent to a fit, which writes into them: what a history keeps must be copies."""
+    wide = bp.Network(300, [bp.Dense(1000, "relu"), bp.Dense(3)], "softmax_cross_entropy")
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((64, 300)), rng.integers(0, 3, 64)
+    given: dict[str, Any] = {
+        "batch_size": 16, "validation": (x, y), "stop": bp.NoImprovement(9), "optimizer": bp.Adam(0.01),
+    }  # fmt: skip
+    model = bp.Model(wide)
+    history = model.fit(x, y, epochs=2, **given)
+    after = model.parameters
+    found = []
+    for _ in range(2):
+        model.parameters = after
+        found.append(digest(model, model.fit(x, y, epochs=2, **given, continue_from=history)))
+    assert found[0] == found[1]
+    whole = bp.Model(wide)
+    assert digest(whole, whole.fit(x, y, epochs=4, **given)) == found[0]
+
+
+def test_other_data_begin_a_new_epoch_and_keep_moments_and_steps() -> None:
+    """Rows that come in portions: schedule, dropout and moments count all steps; each portion has an order of its own."""
+    x, y = data()
+    model = bp.Model(network())
+    given = settings(epochs=1, callbacks=(), weights=None, **PLAIN)
+    history = model.fit(x[:200], y[:200], **given)
+    for portion in (slice(200, 300), slice(0, 64)):
+        history = model.fit(x[portion], y[portion], **given, continue_from=history)
+    assert [epoch.steps for epoch in history.epochs] == [7, 11, 13]
+    assert [epoch.number for epoch in history.epochs] == [1, 2, 3]
+    assert (history.learning_rate == bp.Cosine(0.02, 60)(np.arange(13))).all()
+    assert model.fits == 1
+
+
+def test_the_learning_rate_may_be_another_and_the_rule_may_not() -> None:
+    x, y = data()
+    model = bp.Model(network())
+    history = model.fit(x, y, batch_size=32, epochs=1, optimizer=bp.Adam(0.01))
+    model.fit(x, y, batch_size=16, epochs=1, optimizer=bp.Adam(0.001), continue_from=history)
+    with pytest.raises(
+        bp.ConfigError, match=r"update rule of the fit it goes on from, adam\(beta1=0\.9.*, got sgd\(\)"
+    ):
+        model.fit(x, y, epochs=1, optimizer="sgd", continue_from=history)
+    with pytest.raises(bp.ConfigError, match=r"the same trained parameters, 0\.weight, .*, got 0\.bias"):
+        model.fit(x, y, epochs=1, only="0.bias", continue_from=history)
+    small = bp.Model(
+        bp.Network(6, [bp.Dense(5), bp.BatchNorm(), bp.Dropout(0.2), bp.Dense(3)], "softmax_cross_entropy")
+    )
+    with pytest.raises(bp.ConfigError, match=r"'0\.weight' has the shape \(6, 12\); here it has \(6, 5\)"):
+        small.fit(x, y, epochs=1, continue_from=history)
+    with pytest.raises(bp.ConfigError, match=r"the History that a fit returned, got list"):
+        model.fit(x, y, epochs=1, continue_from=[])
+
+
+def test_a_failed_fit_cannot_be_continued() -> None:
+    x, y = data()
+    model = bp.Model(network())
+    with pytest.raises(bp.NonFiniteError) as raised:
+        model.fit(x, y, epochs=9, optimizer=bp.SGD(1e38))
+    with pytest.raises(bp.ConfigError, match="got one of a fit that failed"):
+        model.fit(x, y, epochs=1, optimizer=bp.SGD(0.1), continue_from=raised.value.history)
