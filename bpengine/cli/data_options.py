@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -18,6 +19,7 @@ from bpengine.data import Dataset, Features
 from bpengine.data.files.npy import expand_home
 from bpengine.data.files.table_files import is_table
 from bpengine.data.named.real import REAL
+from bpengine.errors import DataError
 from bpengine.losses import Loss
 from bpengine.model import Model
 from bpengine.streams import stream
@@ -127,3 +129,12 @@ def _inputs_of(source: str, options: Mapping[str, Any]) -> data.Arrays:
 def is_there(source: str) -> bool:
     """Return whether a source is a file, a converted table or standard input."""
     return is_table(Path(source)) or expand_home(Path(source)).exists()
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Make every DataError within the block one that names the source."""
+    try:
+        yield
+    except DataError as error:
+        raise error if Path(source).name in str(error) else DataError(f"{source}: {error}") from None

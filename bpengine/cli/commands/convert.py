@@ -17,7 +17,7 @@ HELP = """\
 Convert a large CSV or Parquet file into a folder that is read without being loaded.
 
 The file is read in pieces, so that it may be larger than memory. The folder holds one .npy file for each column, and is
-given to train and predict in place of the file. Files above 512 MiB are converted by themselves, into a folder beside them.
+given to train and predict in place of the file. Tables above 256 MiB are converted by themselves, into a folder beside them.
 
 \b
 Examples:

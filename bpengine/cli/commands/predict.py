@@ -131,13 +131,9 @@ def _by_name(
     """Return predictions, and scores if asked for, of a model that takes columns by their names."""
     if evaluate:
         return _evaluated(model, features, source, target, options, limit)
-    try:
+    with data_options.naming(source):
         table = data_options.rows_for_features(source, options)
         return model.predict(table[:limit]), None
-    except DataError as error:
-        if str(source) in str(error):
-            raise
-        raise DataError(f"{source}: {error}") from None
 
 
 def _evaluated(

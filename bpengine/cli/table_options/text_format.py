@@ -55,7 +55,7 @@ class TextFormat:
         typer.Option(
             min=1,
             metavar="N",
-            help="Most bytes to read, decompressed.  [default: 256 MiB and a hundred times the file's size where it is "
+            help="Most bytes to read, decompressed.  [default: 64 MiB and fifty times the file's size where it is "
             "compressed, else no limit]",
         ),
     ] = None

@@ -41,8 +41,8 @@ def read_idx(path: AnyPath, max_bytes: int | None = None) -> Array:
     """Read an IDX file, compressed with gzip or not.
 
     One-byte values of an uncompressed file are memory-mapped, read-only; wider ones are read and brought into this
-    machine's byte order. max_bytes: most bytes of values, decompressed; of a compressed file by default 256 MiB and a
-    hundred times its size.
+    machine's byte order. max_bytes: most bytes of values, decompressed; of a compressed file by default 64 MiB and a
+    fifty times its size.
     Raises: DataError naming the file for a wrong magic number, or with the expected and found byte counts.
     """
     path = existing(path)

@@ -152,7 +152,7 @@ def _read(file: Any, header: ArrayHeader, what: str) -> Array:
 def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | None = None) -> Arrays:
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 
-    max_bytes: most bytes of an array, decompressed; by default 256 MiB and a hundred times its compressed size.
+    max_bytes: most bytes of an array, decompressed; by default 64 MiB and fifty times its compressed size.
     Raises: DataError naming the file and the arrays it holds.
     """
     path = existing(path)

@@ -38,6 +38,22 @@ def limit_of(path: Path, kind: str | None, max_bytes: int | None) -> int | None:
     return FREE + RATIO * path.stat().st_size
 
 
+def decompressed_size(path: Path, enough: int) -> int:
+    """Return the bytes of a file, decompressed; no more than just above `enough` are counted.
+
+    Raises: DataError for damaged bytes.
+    """
+    kind = compression(path)
+    size = path.stat().st_size
+    if kind is None or FREE + RATIO * size <= enough:
+        return size if kind is None else 0
+    with opened(path, str(path), encoding="utf-16", max_bytes=sys.maxsize) as stream:  # in which NUL is no damage
+        size = 0
+        while size <= enough and (piece := stream.read(PIECE)):
+            size += len(piece)
+    return size
+
+
 @contextmanager
 def opened(path: Path, shown: str, *, encoding: str = "utf-8", max_bytes: int | None = None) -> Iterator[BinaryIO]:
     """Open a text file for reading its bytes, decompressed.

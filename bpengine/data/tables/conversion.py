@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,9 @@ from typing import Any, Final
 import numpy as np
 
 from bpengine.data.table import Table, TableColumn
+from bpengine.data.tables.byte_streams import decompressed_size
 from bpengine.data.tables.column_writer import ColumnWriter
-from bpengine.data.tables.csv_table import CELLS, frames, layout_of, named, source
+from bpengine.data.tables.csv_table import CELLS, frames, layout_of, named, source, text_columns
 from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import columns_of, opened_parquet
@@ -29,7 +30,7 @@ from bpengine.output.writing import write_whole
 
 FORMAT: Final = "bpengine table 1"
 DESCRIPTION: Final = "table.json"
-ABOVE: Final = 512 * 2**20  # bytes of a file from which a table is converted without being asked for
+ABOVE: Final = 256 * 2**20  # bytes of a table, decompressed, from which a table is converted without being asked for
 BATCH: Final = 65_536  # rows of a Parquet file at once
 
 
@@ -106,7 +107,7 @@ def automatic(path: Path, **options: Any) -> Table | None:
 
 def _size(path: Path) -> int:
     if not _is_parquet(path):
-        return path.stat().st_size
+        return decompressed_size(path, ABOVE)
     with opened_parquet(path) as file:
         groups = (file.metadata.row_group(at) for at in range(file.metadata.num_row_groups))
         held = sum(group.total_byte_size for group in groups)
@@ -158,33 +159,27 @@ def _from_text(path: Path, draft: Path, options: TextOptions) -> tuple[int, dict
     with source(path, options) as (file, shown):
         layout = layout_of(file, shown, options)
         pieces = max(1, CELLS // layout.width)
-        kinds: dict[int, set[str]] = {at: set() for at in range(layout.width)}
-        rows = 0
+        count = [0]
         with frames(file, shown, layout, options) as read:
-            for piece in read(chunksize=pieces):
-                rows += len(piece)
-                for at in kinds:
-                    kinds[at].add(_kind(piece[at]))
+            text = text_columns(_counted(read(chunksize=pieces), count), layout.width)
+        rows = count[0]
         if rows == 0:
             raise DataError(f"{shown} requires at least one row below its header, got none.")
-        text = {at: str for at, found in kinds.items() if "text" in found or {"flag", "number"} <= found}
         _require_space(path, draft, 4 * rows * len(layout.names))
         writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(layout.names)]
         with frames(file, shown, layout, options) as read:
-            for piece in read(chunksize=pieces, dtype=text):
+            for piece in read(chunksize=pieces, dtype=dict.fromkeys(text, str)):
                 table = table_of(named(piece, layout, shown))
                 for writer in writers:
                     writer.add(table[writer.name])
     return rows, {"columns": [writer.finished() for writer in writers], "named": layout.header is not None}
 
 
-def _kind(series: Any) -> str:
-    """Return what pandas took a piece of a column for: nothing, a number, a flag or text."""
-    if series.isna().all():
-        return "nothing"
-    if series.dtype.kind == "b" or set(map(type, series.dropna())) == {bool}:
-        return "flag"
-    return "number" if series.dtype.kind in "iuf" else "text"
+def _counted(pieces: Iterable[Any], count: list[int]) -> Iterator[Any]:
+    """Yield pieces, and add up their rows."""
+    for piece in pieces:
+        count[0] += len(piece)
+        yield piece
 
 
 def _require_space(path: Path, draft: Path, needed: int) -> None:

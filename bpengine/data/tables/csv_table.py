@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from bpengine.data.table import Table
 from bpengine.data.tables.byte_streams import opened, standard_input
@@ -27,9 +29,14 @@ def read_text_table(path: Path, options: TextOptions) -> Table:
     """
     with source(path, options) as (file, shown):
         layout = layout_of(file, shown, options)
+        rows = max(1, CELLS // layout.width)
         with frames(file, shown, layout, options) as read:
-            frame = read()
-        return _table(frame, layout, shown)
+            pieces = list(read(chunksize=rows))
+        if text := text_columns(pieces, layout.width):  # what looked like numbers at first must keep its zeros in front
+            with frames(file, shown, layout, options) as read:
+                pieces = list(read(chunksize=rows, dtype=dict.fromkeys(text, str)))
+        joined = optional("pandas", f"reading {shown}", "bpengine[tables]").concat
+        return _table(pieces[0] if len(pieces) == 1 else joined(pieces, ignore_index=True), layout, shown)
 
 
 @contextmanager
@@ -74,6 +81,26 @@ def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> 
             raise DataError(f"{shown} cannot be read as a table: {str(error) or type(error).__name__}.") from error
 
 
+def text_columns(pieces: Iterable[Any], width: int) -> list[int]:
+    """Return the columns that are text in one piece of a table and numbers in another."""
+    kinds: list[set[str]] = [set() for _ in range(width)]
+    for piece in pieces:
+        for at, found in enumerate(kinds):
+            found.add(_kind(piece[at]))
+    return [at for at, found in enumerate(kinds) if len(found - {"nothing"}) > 1]
+
+
+def _kind(series: Any) -> str:
+    """Return what pandas took a piece of a column for: nothing, a number, a flag or text."""
+    if series.dtype.kind in "iu":
+        return "number"
+    if series.isna().all():
+        return "nothing"
+    if series.dtype.kind == "b" or (series.dtype.kind == "O" and set(map(type, series.dropna())) == {bool}):
+        return "flag"
+    return "number" if series.dtype.kind == "f" else "text"
+
+
 def _reason(error: Exception, layout: TextLayout) -> str:
     """Return pandas' message as a sentence with a hint."""
     said = " ".join(str(error).replace("Error tokenizing data. C error: ", "").split()).rstrip(".")
@@ -94,7 +121,10 @@ def _reason(error: Exception, layout: TextLayout) -> str:
 def _table(frame: Any, layout: TextLayout, shown: str) -> Table:
     if len(frame) == 0:
         raise DataError(f"{shown} requires at least one row below its header, got none.")
-    found = table_of(named(frame, layout, shown))
+    plain = named(frame, layout, shown)
+    if all(kind.kind in "iuf" and isinstance(kind, np.dtype) for kind in plain.dtypes):
+        return Table.of_matrix(plain.to_numpy(), layout.names, named=layout.header is not None)
+    found = table_of(plain)
     return Table({name: found[name] for name in found}, named=layout.header is not None)
 
 

@@ -15,6 +15,7 @@ from bpengine.errors import ConfigError, DataError
 
 HEAD_LINES: Final = 100
 HEAD_BYTES: Final = 16 * 2**20
+BLANK_LINE: Final = 100  # bytes that a line counts at least
 COLUMNS: Final = 100_000
 BLANKS: Final = r"\s+"
 SEPARATORS: Final = ("\t", ";", ",", "|", BLANKS)
@@ -107,7 +108,8 @@ def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
     """
     lines, whole = _head(file, shown, options)
     if not lines:
-        raise DataError(f"{shown} requires at least one row, got an empty file.")
+        got = "an empty file" if whole else "nothing but blank lines at its beginning"
+        raise DataError(f"{shown} requires at least one row, got {got}.")
     sep, rows = _separated(lines, options, whole=whole)
     line = options.header_line
     rows = rows[max(0, line or 0) :]
@@ -142,7 +144,7 @@ def _head(file: BinaryIO, shown: str, options: TextOptions) -> tuple[list[str], 
         size = 0
         while len(kept) < HEAD_LINES and size < HEAD_BYTES:
             line = text.readline(HEAD_BYTES)
-            size += len(line)
+            size += max(len(line), BLANK_LINE)
             if not line:
                 return kept, True
             if options.comment is not None:

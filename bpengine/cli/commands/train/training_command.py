@@ -15,6 +15,7 @@ import bpengine as bp
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.train.row_parts import RowParts, balanced_weights, fraction_or_file, split_rows
 from bpengine.cli.commands.train.training_run import TrainingRun
+from bpengine.cli.data_options import naming
 from bpengine.cli.output import columns, key_value_table, print_json, require_writable, show
 from bpengine.cli.size_limits import copies
 from bpengine.cli.table_options.column_use import ColumnUse
@@ -171,13 +172,15 @@ def train(
     whole = load(source)
     chosen = network_options.last_layer(whole, named_loss, output_activation)
     split = split_rows(whole, validated, held_out, load, seed)
-    features = use.fitted(split.training, scale_target=chosen.open)
+    with naming(source):
+        features = use.fitted(split.training, scale_target=chosen.open)
     _warn(split.training, features, standardized=use.standardize)
     decay = default_decay(split.training.rows) if l2 is None else l2
     network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
     model = network_options.model(network, backend, dtype, seed, copies=copies(update))
     model.features = features
-    parts = split.encoded(features, dtype)
+    with naming(source):
+        parts = split.encoded(features, dtype)
     told = [] if as_json else [_columns_told(features), f"\n{split.told}\n"]
     if (
         sys.stdout.isatty()
