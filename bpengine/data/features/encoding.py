@@ -92,10 +92,10 @@ def _drop(table: Table, out: Array) -> None:
 def _warn(unknown: dict[str, int], columns: Sequence[LearnedColumn], names: Sequence[str]) -> None:
     kept = {name: column for column, name in zip(columns, names, strict=True)}
     for name, count in unknown.items():
-        if count:
-            read = "as a rare value" if getattr(kept[name], "other", False) else "as none of the known values"
+        if count and not getattr(kept[name], "other", False):  # else they are read as the rare ones are
             warnings.warn(
-                f"column {name!r} has values in {count:,} rows that the training rows did not have; they are read {read}.",
+                f"column {name!r} has values in {count:,} rows that the training rows did not have; they are read as none of "
+                "the known ones.",
                 stacklevel=4,
             )
 

@@ -22,7 +22,7 @@ class ClassTarget:
     classes: tuple[ClassName, ...]
 
     def __post_init__(self) -> None:
-        check_class_names(self.classes, len(self.classes))
+        check_class_names(self.classes, max(1, len(self.classes)))
 
     def encode(self, labels: Any) -> Array:
         """Return class numbers (rows,) for the classes' names.

@@ -52,7 +52,8 @@ def table_of(frame: Any) -> Table:
 def values_of(series: Any, name: str = "y") -> TableColumn:
     """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
     narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
-    return column_of(narwhals.from_native(series, series_only=True), name)
+    found = narwhals.from_native(series, series_only=True, pass_through=True)
+    return _objects(list(series), name) if found is series else column_of(found, name)
 
 
 def _is_arrow(frame: Any) -> bool:

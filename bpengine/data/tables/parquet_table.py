@@ -58,7 +58,7 @@ def columns_of(path: Path, file: Any) -> list[str]:
     if twice:
         raise DataError(f"{path} has two columns of the name {twice[0]!r}. Rename one.")
     described = (file.schema_arrow.metadata or {}).get(b"pandas")
-    index = set(json.loads(described).get("index_columns", ())) if described else set()
+    index = json.loads(described).get("index_columns", []) if described else []  # a range is written as an object
     return [name for name in names if not (INDEX.fullmatch(name) and name in index)]
 
 
