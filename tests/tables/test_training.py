@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -254,14 +256,15 @@ def test_models_of_tables_are_checked_and_explained(cli: Any, tmp_path: Path) ->
     assert "island = Dream" in page.read_text(encoding="utf-8")
 
 
-SEEDS, FOLDS = 5, 5
+SEEDS, FOLDS, SMALL = 5, 5, 600
 
 
 def folds(path: Path, target: str, seed: int, folder: Path) -> Any:
-    """Yield the files of each fold and their frames; one file's rows are all held out once."""
+    """Yield the frames of each fold, written as files; the rows of a small table are all held out once."""
     options: dict[str, Any] = {"sep": ";", "decimal": ","} if path.name == "energie.csv" else {"skipinitialspace": True}
     frame = pd.read_csv(path, **options)
-    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(frame):
+    every = KFold(FOLDS, shuffle=True, random_state=seed).split(frame)
+    for train, test in islice(every, FOLDS if len(frame) < SMALL else 1):
         parts = frame.iloc[train], frame.iloc[test]
         for part, name in zip(parts, ("train", "test"), strict=True):
             part.to_csv(
@@ -316,4 +319,5 @@ def test_held_out_scores_are_those_of_scikit_learn(name: str, cli: Any, tmp_path
         found.append([score(classes, np.array(truth), np.array(said)) for said in (ours, theirs)])
     own, peers = np.median(found, axis=0)
     print(f"{name}: {own:.4f}, scikit-learn {peers:.4f}")
-    assert own > peers - 0.01
+    allowed = math.ceil(0.01 * len(truth)) / len(truth)  # scores are of whole rows
+    assert own >= peers - allowed - np.finfo(float).eps

@@ -53,7 +53,7 @@ Examples:
   bpengine train digits --checkpoint run --resume --out digits.safetensors
 """
 SHOWN = 40  # columns of a table that are told one by one
-SMALL, FEWEST, MOST = 10_000, 20, 200  # rows of a small table; epochs at least and at most where they are not given
+SMALL, FEWEST, MOST, STEPS = 10_000, 20, 200, 400  # rows of a small table; epochs where none are given; steps at least
 DECAY, DECAY_ROWS, DECAYED = 0.01, 4.0, 50  # largest strength of the penalty; its strength times the rows; fewest rows
 APART = 100.0  # times that one column's spread is another's
 Figure = Annotated[
@@ -86,7 +86,7 @@ def train(
         typer.Option(
             min=1,
             help="Times that every training row is seen, at most.  [default: 200 for up to 10,000 rows, fewer for more, at "
-            "least 20]",
+            "least 20, and 400 steps]",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws the split, initial weights, order of rows, dropout.")] = 0,
@@ -192,7 +192,7 @@ def train(
         weights=_weights(class_weight, parts, features),
     )  # fmt: skip
     history, seconds = run.fit(
-        epochs or default_epochs(parts.training.rows),
+        epochs or default_epochs(parts.training.rows, run.batch),
         optimizer=update,
         clip_norm=clip_norm,
         patience=patience,
@@ -216,9 +216,9 @@ def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> 
     return None
 
 
-def default_epochs(rows: int) -> int:
+def default_epochs(rows: int, batch: int) -> int:
     """Return how often rows are seen where nobody says it: small tables need more passes for as many steps."""
-    return max(FEWEST, min(MOST, MOST * SMALL // rows))
+    return max(FEWEST, min(MOST, MOST * SMALL // rows), math.ceil(STEPS / math.ceil(rows / batch)))
 
 
 def default_decay(rows: int) -> float:
