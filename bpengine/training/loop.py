@@ -107,6 +107,8 @@ class Trainer:
 
     def _run_epochs(self, progress: Progress) -> None:
         self._state = self._snapshots.state_before(self.recorder.steps)
+        if self.checkpoints:
+            self.checkpoints.prepare(self._state)
         while not self.stopped_by:
             self._began, first, rows = time.perf_counter(), self.recorder.steps, self.recorder.open_rows
             earlier, self._before = self._before, 0.0

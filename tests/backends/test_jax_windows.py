@@ -236,3 +236,24 @@ def test_a_loop_to_a_number_that_is_given_is_told_from_those(jax: Any) -> None:
     lax = jax.lax
     exported = export.export(jax.jit(lambda n: lax.while_loop(lambda i: i < n, lambda i: i + 1, 0)), platforms=["cuda"])
     assert count_to_a_constant(str(exported(jax.ShapeDtypeStruct((), np.int64)).mlir_module())) == [False]
+
+
+def test_parts_of_a_run_are_compiled_as_the_whole(jax: Any) -> None:
+    """One compilation for a run of 8 steps and its parts of 2 and 3 steps: the same program has the same bits."""
+    traces, step, backend = [], descent(), planned(LOOP)
+
+    def traced(state: Any, rows: Any, lr: Any) -> Any:
+        traces.append(1)
+        return step(state, rows, lr)
+
+    data = backend.asarray(np.ones((24, 5)), "float32"), backend.asarray(np.ones(24), "float32")
+
+    def run(steps: int, whole: int | None) -> int:
+        state = {"w": backend.asarray(np.zeros(5), "float32"), "count": backend.asarray(0, "int32"), "kept": ()}
+        rates = np.full(steps, 0.1, np.float32)
+        backend.run_epoch(traced, state, data, np.zeros((steps, 6), int), rates, whole=whole)
+        return len(traces)
+
+    first = run(8, None)
+    assert [run(2, 8), run(3, 8)] == [first, first]
+    assert run(2, None) > first

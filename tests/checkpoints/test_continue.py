@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from tests.checkpoints.fits import data, digest, network, settings
+from bpengine.training.batching import epoch_order
+from tests.checkpoints.fits import compiled, data, digest, network, settings
 
 
 def split(backend_name: str, first: dict[str, Any], second: dict[str, Any], **both: Any) -> str:
@@ -79,6 +80,18 @@ def test_a_history_can_be_continued_twice_and_large_parameters_are_its_own() -> 
     assert digest(whole, whole.fit(x, y, epochs=4, **given)) == found[0]
 
 
+def test_the_best_epoch_is_kept_while_other_fits_write_into_the_model() -> None:
+    x, y = data()
+    model = compiled(bp.Model(bp.Network(6, [bp.Dense(60_000, "relu"), bp.Dense(3)], "softmax_cross_entropy")))
+    given: dict[str, Any] = {"batch_size": 100, "epochs": 2}
+    history = model.fit(x, y, **given, validation=(x, y), stop=bp.NoImprovement(9), optimizer=bp.SGD(0.05))
+    best = history.end.best.state["params"]
+    before = {name: np.array(value) for name, value in best.items()}
+    model.fit(x, y, **given)
+    assert all((best[name] == value).all() for name, value in before.items())
+    assert any((model.parameters[name] != value).any() for name, value in before.items())
+
+
 def test_other_data_begin_a_new_epoch_and_keep_moments_and_steps() -> None:
     """Rows that come in portions: schedule, dropout and moments count all steps; each portion has an order of its own."""
     x, y = data()
@@ -91,6 +104,23 @@ def test_other_data_begin_a_new_epoch_and_keep_moments_and_steps() -> None:
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3]
     assert (history.learning_rate == bp.Cosine(0.02, 60)(np.arange(13))).all()
     assert model.fits == 1
+
+
+def test_the_order_of_rows_goes_on_with_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second portion is seen in the order of the second epoch, also where its epochs have another length."""
+    x, y = data()
+    model = bp.Model(network())
+    given = settings(epochs=1, callbacks=(), weights=None, **PLAIN)
+    history = model.fit(x[:200], y[:200], **given)
+    real, orders = model.backend.run_epoch, list[np.ndarray]()
+
+    def seen(*args: Any, **options: Any) -> Any:
+        orders.append(args[3].ravel())
+        return real(*args, **options)
+
+    monkeypatch.setattr(model.backend, "run_epoch", seen)
+    model.fit(x[:64], y[:64], **given, continue_from=history)
+    assert (np.concatenate(orders) == epoch_order(model.seed, 1, 64, shuffle=True)).all()
 
 
 def test_the_learning_rate_may_be_another_and_the_rule_may_not() -> None:

@@ -113,6 +113,11 @@ class Checkpointer:
         brought: State = _mapped(self._backend.asarray, state)
         return brought
 
+    def prepare(self, state: State) -> None:
+        """Prepare for copies of states like this one."""
+        sizes = {name: (tuple(array.shape), _dtype(array)) for name, array in _flat(state).items()}
+        self._writer.prepare(sizes)
+
     def most_steps(self, step: int) -> int:
         """Return how many steps may be run before the next look at what is due."""
         every = self._settings.every
@@ -153,7 +158,8 @@ class Checkpointer:
     ) -> None:
         to_numpy, best = self._backend.to_numpy, run_state.best
         own, memories = _memories(self._memories)
-        arrays = self._writer.copied({f"state/{n}": to_numpy(a) for n, a in _flat(run_state.state).items()})
+        copies = self._writer.copied({name: to_numpy(array) for name, array in _flat(run_state.state).items()})
+        arrays = {f"state/{name}": copy for name, copy in copies.items()}
         arrays |= {f"record/{name}": values for name, values in record.items()}  # views of what only grows
         arrays |= {f"epochs/{name}": values for name, values in epochs.items()}
         arrays |= {"open/shares": run_state.open.shares, **own}
@@ -168,6 +174,10 @@ class Checkpointer:
 
 
 LARGE: Final = 2**62
+
+
+def _dtype(array: Any) -> str:
+    return str(array.dtype).rpartition(".")[2]
 
 
 def _facts(run_state: RunState) -> dict[str, Any]:

@@ -18,16 +18,21 @@ class Writer:
         self._task: Future[None] | None = None
         self._copies: dict[str, HostArray] = {}
 
-    def copied(self, arrays: Mapping[str, HostArray]) -> dict[str, HostArray]:
-        """Return copies, valid until the next call; the task before must be done.
+    def prepare(self, sizes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+        """Have memory made for copies of arrays of these shapes and dtypes, while training goes on.
 
-        New memory would cost more than the copying: the system clears every new page first.
+        New memory would cost more than the copying: the system clears every new page when it is first written to.
         """
+
+        def task() -> None:
+            self._copies = {name: np.full(shape, 1, dtype) for name, (shape, dtype) in sizes.items()}
+
+        self.start(task)
+
+    def copied(self, arrays: Mapping[str, HostArray]) -> dict[str, HostArray]:
+        """Return copies, in the memory that was prepared; valid until the next call. The task before must be done."""
         for name, array in arrays.items():
-            copy = self._copies.get(name)
-            if copy is None or copy.shape != array.shape or copy.dtype != array.dtype:
-                copy = self._copies[name] = np.empty(array.shape, array.dtype)
-            np.copyto(copy, array)
+            np.copyto(self._copies[name], array)
         return {name: self._copies[name] for name in arrays}
 
     def start(self, task: Callable[[], None]) -> None:
@@ -45,5 +50,4 @@ class Writer:
         """Wait for the task's end, and end the thread; what the task raised is not raised again."""
         if self._thread is not None:
             self._thread.shutdown()
-        self._thread, self._task = None, None
-        self._copies.clear()
+        self._thread, self._task, self._copies = None, None, {}
