@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
     from bpengine.data import Features
     from bpengine.derivatives import jvp
+    from bpengine.distributed import world
     from bpengine.errors import (
         BackendUnavailable,
         BpError,
@@ -69,6 +70,7 @@ _ROOMS = {
     "check": "Comparison GradientError Report check_gradients compare_backends",
     "data": "Features",
     "derivatives": "jvp",
+    "distributed": "world",
     "errors": (
         "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError RunInterrupted ShapeError WriteError"
     ),
@@ -148,6 +150,7 @@ __all__ = [
     "sensitivity",
     "sweep",
     "training",
+    "world",
 ]
 
 

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from bpengine.distributed.adder import ShardAdder
+from bpengine.distributed.comm import Comm
+from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError, unknown
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.ops import Ops
@@ -259,6 +262,34 @@ class Backend(ABC):
             state, report = step(state, rows, rates[i : i + 1])
             reports.append(report)
         return state, reports
+
+    def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
+        """Return function(x (m, n), result (n,)), which runs on the host, as one of arrays x -> result that a step may call.
+
+        Here both are copied between device and host.
+        """
+
+        def call(x: Array) -> Array:
+            given = self.to_numpy(x)
+            result = np.empty(given.shape[1:], given.dtype)
+            function(given, result)
+            return self.asarray(result)
+
+        return call
+
+    def plus(self, a: Array, b: Array) -> Array:
+        """Return a + b of what two shards contribute; a compiling library may give it a pass of its own."""
+        return a + b
+
+    def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
+        """Return what adds up the shards of a step, on this process and on all that train together.
+
+        Here one shard comes after the other, and the processes' sums are exchanged on the host.
+        """
+        if comm.size == 1:
+            return ShardAdder(self.xp, None, self.plus)
+        exchange = self.outside(lambda roots, result: comm.add_up(roots, result, cut.shards))
+        return ShardAdder(self.xp, exchange, self.plus)
 
     @abstractmethod
     def take(self, array: Array, rows: HostArray) -> Array:

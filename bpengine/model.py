@@ -11,6 +11,7 @@ import numpy as np
 
 from bpengine import data, io
 from bpengine.backend import Backend, HostArray, State, get_backend
+from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, Shapes
@@ -263,6 +264,8 @@ class Model:
         run: RunFolder | str | os.PathLike[str] | None = None,
         resume: bool = False,
         continue_from: History | None = None,
+        shards: int | None = None,
+        comm: Comm | None = None,
     ) -> History:
         """Train on x (rows, inputs) and y until `epochs`, `steps` or a rule of `stop` is reached; return the History.
 
@@ -290,6 +293,10 @@ class Model:
         continue_from: the History of a fit to go on from, with the optimizer's moments, the step number of schedules and
             dropout, and the order of rows: `epochs` and `steps` count from there, the History returned holds both fits, and 5
             + 5 epochs are the bits of 10. The data may be others.
+        shards: cut each batch into so many parts, whose losses and gradients are added in one fixed order. The results then
+            have the same bits for every number of processes, one included; they depend on the number of shards.
+        comm: the processes that train together, `bp.world()`; each computes some of the shards. All of them call `fit` with
+            the same data and settings. Callbacks run on process 0 alone.
 
         However a fit ends, by a limit, a rule, a callback, an exception of a callback or Ctrl-C, the model is left with the
         state of its last step, or of its best epoch where a rule restores that.
@@ -302,7 +309,7 @@ class Model:
             optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update,
             validation=encoded_validation(features, validation, self.dtype), clip_norm=clip_norm, stop=stop, shuffle=shuffle,
             callbacks=callbacks, progress=progress, track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
-            run=run, resume=resume, continue_from=continue_from,
+            run=run, resume=resume, continue_from=continue_from, shards=shards, comm=comm,
         )  # fmt: skip
         encoded = encoded_rows(features, x, y, self.dtype)
         rows = check_rows(self.network, *encoded, weights, dtype=self.dtype)

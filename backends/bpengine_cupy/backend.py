@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.disk import user_cache
 from bpengine_steps.signature import Signature, leaves, rebuilt
+from bpengine_steps.tracing import outside
 
 from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import BackendUnavailable, ConfigError
@@ -123,6 +124,10 @@ class CupyBackend(Backend):
     def synchronize(self, *arrays: Array) -> None:
         """Wait until everything launched on the current stream has run."""
         self._cupy.cuda.get_current_stream().synchronize()
+
+    def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
+        """Return a function of the host as one that a step may call (see `Backend.outside`); such a step is not compiled."""
+        return outside(function, super().outside(function))
 
     def circumstances(self) -> dict[str, Any]:
         """Return the versions of CuPy and CUDA's runtime, and the kind of device."""

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
+from bpengine.distributed.adder import ShardAdder
+from bpengine.distributed.comm import Comm
+from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
@@ -139,6 +142,18 @@ class JaxBackend(Backend):
         """Return the given rows as a new array."""
         with self.scope():
             return self.xp.take(array, rows, axis=0, mode="clip")
+
+    def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
+        """Return what adds up the shards of a step (see `Backend.adder`), on one process alone.
+
+        Raises ConfigError for several: inside of a compiled epoch there is no call of the host yet that would exchange sums.
+        """
+        if comm.size > 1:
+            raise ConfigError(
+                f"training on several processes requires the backend 'numpy' or 'cupy', got 'jax' on {comm.size} processes. "
+                "Use --backend numpy; one process trains with shards on JAX, too."
+            )
+        return super().adder(cut, comm)
 
     def circumstances(self) -> dict[str, Any]:
         """Return the versions of JAX and its compiler, the kind of device, and the flags that the compiler was given."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from bpengine_steps.signature import leaves, rebuilt
+from bpengine_steps.tracing import outside, plus
 
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
@@ -101,6 +102,15 @@ class NumpyBackend(Backend):
         with self.scope(), FORKS.epoch(), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
             return run(step, state, data, order, lr)
+
+    def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[HostArray], HostArray]:
+        """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled epoch."""
+        return outside(function, super().outside(function))
+
+    def plus(self, a: HostArray, b: HostArray) -> HostArray:
+        """Return a + b of what two shards contribute; in a compiled epoch a pass of its own."""
+        total: HostArray = plus(a, b)
+        return total
 
     def take(self, array: HostArray, rows: HostArray) -> HostArray:
         """Return the given rows as a new array."""

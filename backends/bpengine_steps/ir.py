@@ -12,7 +12,7 @@ import numpy as np
 HostArray: TypeAlias = np.ndarray[Any, Any]
 DType: TypeAlias = np.dtype[Any]
 Path: TypeAlias = tuple[Any, ...]
-Op = Literal["input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish"]
+Op = Literal["input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside"]
 Kind = Literal["pass", "single", "copy", "tail"]
 
 
@@ -25,9 +25,10 @@ class StepNode:
     """One array of the step and how it is made.
 
     `info` says what `inputs` do not: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
-    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value. Where a target
-    adds up in two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which
-    reduces the lines. What is reduced or joined, and every output of the step, lies in C order.
+    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the function of
+    the host that is called "outside" of the program. "plus" is a + b in a pass of its own. Where a target adds up in two
+    stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines. What is
+    reduced or joined, and every output of the step, lies in C order.
     """
 
     number: int  # the order in which the step made them

@@ -47,8 +47,7 @@ class Signature:
         """Return the signature of a run; raise Untraceable for data that are not in one piece."""
         if any(not a.flags.c_contiguous or a.dtype.hasobject for a in data):
             raise Untraceable("data that do not lie in one piece")
-        count = None if order is None else order.shape[1]
-        rows = tuple(((count or len(a), *a.shape[1:]), a.dtype.str) for a in data)
+        rows = tuple(((len(a) if order is None else order.shape[1], *a.shape[1:]), a.dtype.str) for a in data)
         found = list(leaves(state))
         strides = tuple((p, a.strides) for p, a in found if not a.flags.c_contiguous)
         told = tuple((p, a.shape, a.dtype.str) for p, a in found)

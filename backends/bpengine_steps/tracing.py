@@ -120,6 +120,35 @@ class TracedArray(NDArrayOperatorsMixin):
         return TracedArray(self._graph, node)
 
 
+def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
+
+    x (m, n) and result (n,) are then memory of the program, which both lie in C order and are not kept.
+    """
+
+    def call(x: Any) -> Any:
+        if not isinstance(x, TracedArray):
+            return run(x)
+        given = x._graph.copied(x.node, x.shape)
+        return x._note(x._graph.add("outside", [given], x.shape[1:], x.dtype, function))
+
+    return call
+
+
+def plus(a: Any, b: Any) -> Any:
+    """Return a + b of arrays of one shape and dtype; traced ones are added in a pass of their own.
+
+    Sums of many shards would otherwise wait for all of them, to be made in one pass that reads all of them at once.
+    """
+    if not isinstance(a, TracedArray) or not isinstance(b, TracedArray):
+        return a + b
+    graph = a._graph
+    nodes = [graph.copied(x.node, x.shape) for x in (a, b)]
+    if all(node.op == "constant" for node in nodes):  # of shards without rows
+        return a + b
+    return a._note(graph.add("plus", nodes, a.shape, a.dtype))
+
+
 def as_node(graph: StepGraph, value: Any, dtype: Any = None) -> StepNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, TracedArray) else graph.constant(value, dtype)

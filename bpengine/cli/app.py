@@ -26,6 +26,7 @@ from bpengine.cli.commands import (
 )
 from bpengine.cli.exit_codes import show_warning
 from bpengine.cli.output import say
+from bpengine.cli.processes import launch
 from bpengine.errors import unknown
 
 HELP = """\
@@ -43,6 +44,7 @@ Examples:
   bpengine explain 2-3-1 --data xor --layer 0 --unit 2
   bpengine examples mazur_222
   bpengine bench --quick
+  bpengine launch -n 4 train x.npy --target y.npy
   bpengine doctor
 
 Every command has its own --help. Exit codes: 0 done, 1 something does not hold, 2 a mistake in what was asked
@@ -102,6 +104,11 @@ for _command, _help, _short in (
     (doctor.doctor, doctor.HELP, "What works on this machine, what does not, and the cure."),
 ):
     app.command(help=_help, short_help=_short)(_command)
+app.command(  # what follows the command that it runs is that command's
+    help=launch.HELP,
+    short_help="A command on several processes of this machine, started again after a crash.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)(launch.launch)
 
 
 @cache

@@ -21,6 +21,7 @@ from typing import Any, Final, TextIO
 from bpengine.cli.visible_streams import Gone
 from bpengine.errors import BpError, RunInterrupted, nearest
 from bpengine.output.visible import visible
+from bpengine.system.launcher import launched
 
 FAILED: Final = 1
 MISTAKE: Final = 2
@@ -36,15 +37,27 @@ class Interrupted(Exception):
     """An interruption with a message about what was done until then."""
 
 
-def exit_code(command: Callable[[], Any]) -> int:
-    """Run a command and return its exit code; an exception becomes one line on stderr."""
+def end(code: int, text: str) -> int:
+    """Print one line on stderr, if there is a text and stderr is still open, and return the code."""
+    if text:
+        tell(text)
+    return code
+
+
+def exit_code(command: Callable[[], Any], end: Callable[[int, str], int] = end) -> int:
+    """Run a command and return its exit code; an exception becomes one line on stderr.
+
+    end(code, text) prints that line, where the code is not 0, and returns the code.
+    """
     heard.clear()
     try:
         code = command() or 0
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        return _ended(error)
-    return _end(INTERRUPTED, "interrupted.") if code == INTERRUPTED else int(code)
+        return end(*_ended(error))
+    if code == INTERRUPTED:
+        return end(code, "interrupted.")
+    return end(int(code), "") if code else 0
 
 
 def show_warning(
@@ -56,28 +69,27 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as one line, without the line of code that Python adds."""
-    _end(0, f"warning: {message}")
+    if launched()[0] == 0:  # of processes that train together, which are all told the same
+        tell(f"warning: {message}")
 
 
-def _ended(error: BaseException) -> int:
-    """Print one line about the exception that ended a run; return the exit code."""
+def _ended(error: BaseException) -> tuple[int, str]:
+    """Return the exit code of a run that an exception ended, and what to say of it."""
     if isinstance(error, Gone):
-        return NOT_READ
+        return NOT_READ, ""
     if isinstance(error, Interrupted):
-        return _end(INTERRUPTED, str(error) or "interrupted.")
+        return INTERRUPTED, str(error) or "interrupted."
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":  # typer's
-        return _end(INTERRUPTED, "interrupted.")
+        return INTERRUPTED, "interrupted."
     if isinstance(error, RunInterrupted):
         code = INTERRUPTED if error.signal == signal.SIGINT else REQUEUE
-        return _end(
-            code, f"ended after step {error.step}; the checkpoint is in {error.folder}. --resume goes on from it."
-        )
+        return code, f"ended after step {error.step}; the checkpoint is in {error.folder}. --resume goes on from it."
     text = _mistake(error)
     if heard.is_set():
-        return _end(INTERRUPTED, f"interrupted; {text}" if text else "interrupted.")
+        return INTERRUPTED, f"interrupted; {text}" if text else "interrupted."
     if text is not None:
-        return _end(MISTAKE, f"error: {text}")
-    return _fault(error)
+        return MISTAKE, f"error: {text}"
+    return FAULT, _fault(error)
 
 
 def _mistake(error: BaseException) -> str | None:
@@ -109,16 +121,14 @@ def _with(what: str, error: BaseException, hint: str) -> str:
     return f"{what}{': ' if reason else ''}{reason}. {hint}"
 
 
-def _fault(error: BaseException) -> int:
-    """Print that this is a fault of bpengine, write the traceback to a file, and return the exit code."""
+def _fault(error: BaseException) -> str:
+    """Return that this is a fault of bpengine, with the file that the traceback was written to."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
     problem = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
     path = _write_traceback("".join(traceback.format_exception(error)))
     file = f" with {path}, which holds the traceback" if path else ""
-    return _end(
-        FAULT, f"fault: {problem}{where}. This is a fault of bpengine, not of what was asked: please report it{file}."
-    )
+    return f"fault: {problem}{where}. This is a fault of bpengine, not of what was asked: please report it{file}."
 
 
 def _write_traceback(text: str) -> str | None:
@@ -132,14 +142,13 @@ def _write_traceback(text: str) -> str | None:
     return path
 
 
-def _end(code: int, text: str) -> int:
-    """Print one line on stderr, if it is still open, and return the code."""
+def tell(text: str) -> None:
+    """Print one line on stderr, if it is still open."""
     line = " ".join(visible(text).split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
     with suppress(Gone, OSError):
         print(f"bpengine: {line}", file=sys.stderr, flush=True)
-    return code
 
 
 def _usage(mistake: Any) -> str:

@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
 from bpengine.cli import exit_codes
 from bpengine.cli.visible_streams import guarded
 from bpengine.errors import ConfigError
+from bpengine.system.launcher import launched
 
 LINE: Final = b"bpengine: interrupted.\n"
 SOON: Final = 0.02  # seconds until an interruption during an import is raised again
@@ -43,7 +44,16 @@ def start(args: Sequence[str] | None) -> int:
 
 def _guarded(args: list[str], *, ours: bool) -> int:
     with guarded():
-        return exit_codes.exit_code(lambda: _run(args, ours=ours))
+        return exit_codes.exit_code(lambda: _run(args, ours=ours), _ending(args))
+
+
+def _ending(args: list[str]) -> Callable[[int, str], int]:
+    """Return what tells of the end of a command; of one that runs on several processes, once for all of them."""
+    if args[:1] != ["train"] or launched()[1] == 1:
+        return exit_codes.end
+    from bpengine.cli.processes.shards import end
+
+    return end
 
 
 def _run(args: list[str], *, ours: bool) -> int:

@@ -14,16 +14,17 @@ class DropoutResidual(NamedTuple):
 
 
 def dropout_fwd(
-    xp: Namespace, x: Array, counter: Array, *, rate: float = 0.5, salt: int = 0
+    xp: Namespace, x: Array, counter: Array, *, rate: float = 0.5, salt: int = 0, first: int = 0
 ) -> tuple[Array, DropoutResidual]:
     """Drop each element with probability `rate` and scale the others up, so that the expected y is x.
 
     y = x * [h >= rate 2^32] / (1 - rate), where h(row, column) is a hash of the position, of `counter` = (seed, step)
-    and of `salt`, a number of the layer. A row's mask does not depend on how many rows the batch has.
+    and of `salt`, a number of the layer. A row's mask does not depend on how many rows the batch has; `first` is the place of
+    the first row, where x is a part of a batch.
     Shapes: x (B, O), counter (2,) of uint32 -> y (B, O).
     """
     threshold = min(round(rate * 2**32), 2**32 - 1)
-    bits = _bits(xp, x.shape[0], x.shape[1], counter, salt)
+    bits = _bits(xp, range(first, first + x.shape[0]), x.shape[1], counter, salt)
     kept = xp.astype(bits >= _word(xp, threshold), x.dtype) * (1.0 / (1.0 - rate))
     return x * kept, DropoutResidual(kept)
 
@@ -38,7 +39,7 @@ def dropout_bwd(xp: Namespace, res: DropoutResidual, dy: Array) -> Array:
     return dy * res.kept
 
 
-def _bits(xp: Namespace, rows: int, columns: int, counter: Array, salt: int) -> Array:
+def _bits(xp: Namespace, rows: range, columns: int, counter: Array, salt: int) -> Array:
     """Return 32 random bits per element.
 
     Rows and columns are hashed under keys of their own and meet in one last mixing: half the work of hashing each
@@ -47,7 +48,7 @@ def _bits(xp: Namespace, rows: int, columns: int, counter: Array, salt: int) -> 
     seed, step, layer = counter[0:1], counter[1:2], _word(xp, salt)
     row_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x9E3779B9)) ^ seed) ^ step)
     column_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x7F4A7C15)) ^ step) ^ seed)
-    row = _mix(xp, _mix(xp, xp.arange(rows, dtype=xp.uint32) ^ row_key) ^ column_key)
+    row = _mix(xp, _mix(xp, xp.arange(rows.start, rows.stop, dtype=xp.uint32) ^ row_key) ^ column_key)
     column = _mix(xp, _mix(xp, xp.arange(columns, dtype=xp.uint32) ^ column_key) ^ row_key)
     return _mix(xp, row[:, None] ^ column[None, :])
 
@@ -77,7 +78,9 @@ def _formula_names(xp: Namespace, names: Names) -> Names:
     seed, step, layer = (xp.asarray(int(v), dtype=xp.uint64) for v in (*counter, names["salt"] % 2**32))
     rows = _mixed(xp, _mixed(xp, _mixed(xp, layer ^ 0x9E3779B9) ^ seed) ^ step)
     columns = _mixed(xp, _mixed(xp, _mixed(xp, layer ^ 0x7F4A7C15) ^ step) ^ seed)
-    row = _mixed(xp, _mixed(xp, xp.arange(x.shape[0], dtype=xp.uint64) ^ rows) ^ columns)
+    first = names.get("first", 0)  # left out where the rows are a whole batch
+    numbers = xp.arange(first, first + x.shape[0], dtype=xp.uint64)
+    row = _mixed(xp, _mixed(xp, numbers ^ rows) ^ columns)
     column = _mixed(xp, _mixed(xp, xp.arange(x.shape[1], dtype=xp.uint64) ^ columns) ^ rows)
     bits = _mixed(xp, row[:, None] ^ column[None, :])
     kept = xp.astype(bits >= min(round(rate * 2**32), 2**32 - 1), names["real"])
@@ -99,7 +102,7 @@ KERNEL = Kernel(
     shapes={"x": ("B", "O"), "counter": (2,), "y": ("B", "O")},
     differentiable=("x",),
     domain={"counter": "counter"},
-    variants=({}, {"rate": 0.0}, {"rate": 0.25, "salt": 3}),
+    variants=({}, {"rate": 0.0}, {"rate": 0.25, "salt": 3}, {"rate": 0.25, "first": 5}),
     formula={"y": "x * kept", "dx": "dy * kept"},
     flops=lambda B, O, **_: (12 * B * O, B * O),
     source="Srivastava et al., JMLR 15 (2014); the hash: Wellons, Prospecting for hash functions (2018)",

@@ -16,8 +16,8 @@ from bpengine.ops import Ops
 class Dropout(Layer):
     """Drop values with probability `rate` in [0, 1); does nothing outside training.
 
-    The mask is a hash of (a number drawn from the seed, step, layer, element): the same on every backend, and no state is
-    kept.
+    The mask is a hash of (a number drawn from the seed, step, layer, element's place in the batch): the same on every backend,
+    for every number of processes, and no state is kept.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 15, 2014.
     """
 
@@ -34,7 +34,9 @@ class Dropout(Layer):
             raise ConfigError(
                 "Dropout requires a counter (seed, step) in training. Pass Run(training=True, counter=...)."
             )
-        y, residual = ops.dropout_fwd(x, run.counter, rate=self.rate, salt=zlib.crc32(run.place.encode()))
+        options = {"rate": self.rate, "salt": zlib.crc32(run.place.encode())}
+        options |= {"first": run.first} if run.first else {}
+        y, residual = ops.dropout_fwd(x, run.counter, **options)
         return y, residual, running
 
     def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:

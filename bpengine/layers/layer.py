@@ -38,6 +38,8 @@ class Run(NamedTuple):
     What a layer computes from several rows at once, it must weigh by them.
     met: a training step has been run with rows of these shapes before, so layers of one's own are known to leave their
     arguments as they are.
+    first: the place in the step's batch of the first row, where the rows are one shard of it: what a layer draws for a row
+    depends on its place in the batch.
     """
 
     training: bool = False
@@ -46,10 +48,11 @@ class Run(NamedTuple):
     frozen: frozenset[str] = frozenset()
     weights: Array | None = None
     met: bool = False
+    first: int = 0
 
     def at(self, place: str) -> Run:
         """Return the same run inside another layer."""
-        return Run(self.training and place not in self.frozen, self.counter, place, self.frozen, self.weights, self.met)
+        return self._replace(training=self.training and place not in self.frozen, place=place)
 
 
 @dataclass(frozen=True)

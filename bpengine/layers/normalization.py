@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bpengine.errors import number
+from bpengine.errors import number, unknown
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
+
+OVER = ("batch", "shard")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class BatchNorm(_Normalization):
     """Normalise each feature over the batch in training, by running statistics afterwards.
 
     momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
+    over: "batch", or "shard": where a batch is computed in shards (`fit(shards=16)`), by one process or by several, each shard
+    is normalised by its own statistics, and the running ones take their mean. Without shards both are the same.
     Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
     batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance. What trains
     nothing (a gradient, a trace, a check) takes one row as well: its dx is 0 then. With
@@ -61,10 +65,13 @@ class BatchNorm(_Normalization):
     """
 
     momentum: float = 0.9
+    over: str = "batch"
     _never_negative: ClassVar[tuple[str, ...]] = ("variance",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.over not in OVER:
+            raise unknown("over of BatchNorm:", self.over, OVER)
         object.__setattr__(self, "momentum", number(self.momentum, "BatchNorm", "a momentum", low=0, below=1))
 
     def init_running(self, inputs: int) -> HostArrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
@@ -27,25 +27,25 @@ RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are kept on the d
 class Segment:
     """A run of steps of equal batch size: `order` (steps, batch) row numbers of `data`, or None for all rows each step.
 
-    weights: those of the rows of `data`, on the host, or None. whole, start: the number of steps of the run that these are a
-    part of, and the place of the first among them.
+    batch: the number of rows of a step, on all processes together. Where several processes share a step, data and order are
+    those of this one. weights: those of the rows of `data`, on the host, or None. whole, start: the number of steps of the run
+    that these are a part of, and the place of the first among them.
     """
 
     data: tuple[Array, ...]
     order: HostArray | None
     steps: int
+    batch: int
     weights: HostArray | None = None
     whole: int = 0
     start: int = 0
 
     @property
-    def batch(self) -> int:
-        """The number of rows a step sees."""
-        return int(self.data[0].shape[0]) if self.order is None else int(self.order.shape[1])
-
-    @property
     def shares(self) -> HostArray:
-        """The weight of each step in a mean over rows (steps,): the sum of its rows' weights, or their number."""
+        """The weight of each step in a mean over rows (steps,): the sum of its rows' weights, or their number.
+
+        With weights it is that of this process's rows alone.
+        """
         if self.weights is None:
             return np.full(self.steps, float(self.batch))
         if self.order is None:
@@ -95,11 +95,17 @@ def batches(order: HostArray, batch: int, least: int = 1) -> list[HostArray]:
     return [part for part in cut if part.size]
 
 
+def whole_batch(batch: int) -> slice:
+    """Return the rows of a batch that one process by itself computes: all of them."""
+    return slice(0, batch)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """The training arrays of one fit: x, target and, where rows are weighted, weights.
 
     `resident` are the arrays on the device, or None when they are read from disk and brought there piece by piece.
+    own(batch) says which rows of a batch this process computes: of files it reads no others.
     """
 
     backend: Backend
@@ -111,6 +117,7 @@ class Source:
     resident: tuple[Array, ...] | None
     least: int = 1  # the fewest rows a step may have
     shift: int = 0  # what is added to a step's number: the fit goes on where another ended
+    own: Callable[[int], slice] = whole_batch
 
     @property
     def rows(self) -> int:
@@ -133,15 +140,19 @@ class Source:
         A segment lies within one epoch, unless a step is a whole epoch. `close()` ends the reading.
         """
         if self.resident and self.batch == self.rows:
-            steps = stop - start
-            yield Segment(self.resident, None, steps, self._weights(self.arrays), whole=steps, start=start)
+            steps, weights = stop - start, self._weights(self.arrays)
+            yield Segment(self.resident, None, steps, self.rows, weights, whole=steps, start=start)
         elif self.resident:
             for part in self._orders(start, stop):
-                yield Segment(self.resident, part.order, len(part.order), self._weights(self.arrays), *part[1:])
+                batch = part.order.shape[1]
+                here = part.order[:, self.own(batch)]
+                yield Segment(self.resident, here, len(here), batch, self._weights(self.arrays), *part[1:])
         else:
             with closing(prefetch(self._read(self._orders(start, stop)))) as pieces:
-                for arrays, part in pieces:
-                    yield Segment(self._bring(arrays), part.order, len(part.order), self._weights(arrays), *part[1:])
+                for arrays, part, batch in pieces:
+                    yield Segment(
+                        self._bring(arrays), part.order, len(part.order), batch, self._weights(arrays), *part[1:]
+                    )
 
     def _orders(self, start: int, stop: int) -> Iterator[_Part]:
         """Yield the row numbers (steps, batch) of each segment, of which the first and the last may be a part."""
@@ -168,19 +179,22 @@ class Source:
         cuts = np.append(-(-np.arange(0, order.size, rows) // order.shape[1]), len(order))
         return [order[a:b] for a, b in pairwise(np.unique(cuts))]
 
-    def _read(self, orders: Iterator[_Part]) -> Iterator[tuple[list[HostArray], _Part]]:
-        """Yield each piece's rows in the order of the disk, and their order of use; the next piece is prefetched meanwhile."""
+    def _read(self, orders: Iterator[_Part]) -> Iterator[tuple[list[HostArray], _Part, int]]:
+        """Yield each piece's rows in the order of the disk, their order of use, and the rows of a batch on all processes.
+
+        The next piece is prefetched meanwhile.
+        """
         readers = [RowReader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
         coming, of = None, None
         for part in chain(orders, [None]):
             piece, came_of = coming, of
-            coming, of = None if part is None else _ascending(part.order), part
+            coming, of = None if part is None else _ascending(part.order, self.own(part.order.shape[1])), part
             if coming:
                 for reader in readers:
                     reader.prefetch_rows(coming.rows, coming.runs)
             if piece and came_of:
                 read = [reader.read(piece.rows, piece.runs) for reader in readers]
-                yield read, came_of._replace(order=piece.order)
+                yield read, came_of._replace(order=piece.order), piece.batch
 
     @staticmethod
     def _weights(arrays: Sequence[HostArray]) -> HostArray | None:
@@ -200,21 +214,23 @@ class _Part(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """The row numbers of an order, ascending; their runs; and the order as positions in them."""
+    """A process's row numbers of an order, ascending; their runs; the order as positions in them; the batch's rows."""
 
     rows: HostArray
     runs: HostArray
     order: HostArray
+    batch: int
 
 
-def _ascending(order: HostArray) -> _Piece:
-    """Sort the row numbers of an order (steps, batch)."""
+def _ascending(whole: HostArray, own: slice = slice(None)) -> _Piece:
+    """Sort the row numbers of an order (steps, batch) that this process computes."""
+    order = whole[:, own]
     bits = max(order.size - 1, 1).bit_length()
     numbered = np.sort(order.ravel().astype(np.int64) << bits | np.arange(order.size))  # faster than argsort
     places = np.empty(order.size, np.int32)
     places[numbered & (1 << bits) - 1] = np.arange(order.size, dtype=np.int32)
     rows = numbered >> bits
-    return _Piece(rows, runs_of(rows), places.reshape(order.shape))
+    return _Piece(rows, runs_of(rows), places.reshape(order.shape), whole.shape[1])
 
 
 def _brought(backend: Backend, array: HostArray, dtype: str) -> Array:
@@ -230,14 +246,19 @@ def make_source(
     *,
     shuffle: bool,
     least: int = 1,
+    own: Callable[[int], slice] = whole_batch,
 ) -> Source:
-    """Put the arrays on the device, unless they are memory-mapped or too large and are trained in batches."""
+    """Put the arrays on the device, unless they are memory-mapped or too large and are trained in batches.
+
+    Of arrays that are one batch only the rows of this process, own(rows), are put there.
+    """
     rows = len(arrays[0])
     batch = rows if batch_size is None else min(batch_size, rows)
     large = sum(a.nbytes for a in arrays) > RESIDENT_BYTES
     on_disk = any(isinstance(a, np.memmap) for a in arrays)
     stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
-    resident = None if stay else tuple(_brought(backend, a, d) for a, d in zip(arrays, dtypes, strict=True))
+    here = own(rows) if batch == rows else slice(None)
+    resident = None if stay else tuple(_brought(backend, a[here], d) for a, d in zip(arrays, dtypes, strict=True))
     backend.synchronize(*resident or ())  # else the copy would count as time of the first steps
     return Source(
         backend=backend,
@@ -248,4 +269,5 @@ def make_source(
         shuffle=shuffle,
         resident=resident,
         least=least,
+        own=own,
     )

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 
 from bpengine.backend import Backend, HostArray
 from bpengine.data import in_memory
+from bpengine.distributed.comm import Comm, Solo
+from bpengine.distributed.tree import own_shards
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.memory.row_reader import RowReader
-from bpengine.training.rows import Rows, scores
+from bpengine.training.rows import Rows, score_names, scores
 
 CHUNK = 8192  # rows held at a time
 
@@ -50,27 +54,35 @@ class Evaluator:
             )  # at once: the rows that were read are valid until the second read after them
         return np.concatenate(done)
 
-    def evaluate(self, params: Arrays, running: Arrays, rows: Rows) -> dict[str, float]:
+    def evaluate(self, params: Arrays, running: Arrays, rows: Rows, comm: Comm | None = None) -> dict[str, float]:
         """Return the loss over all rows, penalties included, and the scores that fit the kind of target.
 
-        Every number is a mean weighted by the rows' weights, which are added up in float64.
+        Every number is a mean weighted by the rows' weights, which are added up in float64. Of several processes each takes
+        some of the pieces, and all add up all of them in their order: the bits are those of one process.
         """
-        sums, total = {"loss": 0.0}, 0.0
+        comm, found = comm or Solo(), list[list[float]]()
         readers = [None if a is None else RowReader(a) for a in rows]
-        for numbers in pieces(len(rows.x)):
-            piece = Rows._make(None if r is None else r.read(numbers) for r in readers)
-            share = float(len(numbers) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
-            if share == 0:
-                continue  # every row of the piece is left out
-            loss, predicted = self._scored(params, running, piece)
-            piece_sums = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights, self.unit)
-            piece_sums["loss"] = float(self.backend.to_numpy(loss)) * (share if self._averages else 1.0)
-            sums = {name: sums.get(name, 0.0) + value for name, value in piece_sums.items()}
-            total += share
+        whole = list(pieces(len(rows.x)))
+        for number in own_shards(len(whole), comm.rank, comm.size):
+            piece = Rows._make(None if r is None else r.read(whole[number]) for r in readers)
+            share = float(len(piece.x) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
+            if share:  # else every row of the piece is left out
+                found.append([share, *self._sums(params, running, piece, share).values()])
+        names = ("loss", *score_names(self.network, self.unit))
+        everyones = np.concatenate(comm.gather(np.array(found).reshape(-1, 1 + len(names))))
+        total, *added = (reduce(add, column.tolist(), 0.0) for column in everyones.T)  # `sum` compensates for rounding
+        sums = dict(zip(names, added, strict=True))
         loss = sums.pop("loss") / (total if self._averages else 1.0) + self._penalty(params, total)
         means = {name: value / total for name, value in sums.items()}
         roots = {"squared_error": "rmse", "standardised": "rmse_standardised"}
         return {"loss": loss, **{roots.get(n, n): v**0.5 if n in roots else v for n, v in means.items()}}
+
+    def _sums(self, params: Arrays, running: Arrays, piece: Rows, share: float) -> dict[str, float]:
+        """Return the sums over a piece's rows: of the loss, without penalties, then of the scores."""
+        loss, predicted = self._scored(params, running, piece)
+        mean = float(self.backend.to_numpy(loss))
+        found = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights, self.unit)
+        return {"loss": mean * (share if self._averages else 1.0), **found}
 
     def gradients(
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, State
+from bpengine.backend import Backend, State, Step
+from bpengine.distributed.alike import require_alike, warn_unlike
+from bpengine.distributed.comm import Comm, Solo
+from bpengine.distributed.tree import Cut
 from bpengine.errors import ConfigError, flag, number, unknown, whole
 from bpengine.layers import BatchNorm
-from bpengine.layers.layer import Arrays, Run
+from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -55,7 +58,7 @@ class Trainable:
     names: tuple[str, ...]
     arrays: Callable[[], State]
     seed: int
-    evaluate: Callable[[Arrays, Arrays, Rows], dict[str, float]]
+    evaluate: Callable[[Arrays, Arrays, Rows, Comm], dict[str, float]]
     steps: LruCache[Any] = field(default_factory=LruCache)
     running: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -86,10 +89,13 @@ class FitSettings:
     run: RunFolder | str | os.PathLike[str] | None = None
     resume: bool = False
     continue_from: History | None = None
+    shards: int | None = None
+    comm: Comm | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "accumulate", whole(self.accumulate, "fit", "accumulate"))
-        for name in ("batch_size", "epochs", "steps"):
+        object.__setattr__(self, "comm", _communicator(self.comm))
+        for name in ("batch_size", "epochs", "steps", "shards"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, whole(getattr(self, name), "fit", name))
         object.__setattr__(self, "run", make_run_folder(self.run))
@@ -126,6 +132,15 @@ class FitSettings:
             raise ConfigError(
                 "accumulate requires all gradients before an update; update='sequential' takes them one by one. Drop one."
             )
+        if self.shards is not None and self.update == "sequential":
+            raise ConfigError(
+                "shards requires all gradients before an update; update='sequential' takes them one by one. Drop one."
+            )
+        if self.processes.size > (self.shards or 1):
+            raise ConfigError(
+                f"fit requires at least as many shards as processes, got shards={self.shards} on {self.processes.size} "
+                f"processes. For example: shards={max(16, 4 * self.processes.size)}. The results depend on the shards alone."
+            )
         if self.validation is not None:
             several = isinstance(self.validation, (tuple, list))
             if not several or len(self.validation) not in (2, 3):
@@ -144,19 +159,26 @@ class FitSettings:
         end = self._end(trainable, optimizer, trained)
         source = make_source(
             backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), end.seed if end else trainable.seed,
-            shuffle=self.shuffle, least=least,
+            shuffle=self.shuffle, least=least, own=self._own,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
         validate = self._validation(trainable)
         beginning = self._beginning(trainable, plan, source, end)
-        checkpoints = self._checkpointer(trainable, plan, rules, source, rows, end)
+        checkpoints = None
+        if self.processes.size > 1 or self.run is not None:
+            identity, around = self._identity(trainable, plan, rules, source, rows), circumstances(backend)
+            require_alike(self.processes, {**identity, **identity["fit"], "fit": ""})
+            warn_unlike(self.processes, around)
+            checkpoints = self._checkpointer(trainable, identity, around)
         if checkpoints and (found := checkpoints.begin(resume=self.resume)):
             beginning = resumed(beginning, checkpoints, found)
         return Trainer(
             network=network,
             backend=backend,
             all_finite=_finite_test(trainable),
-            step=trainable.steps.get(plan.key, lambda: make_step(network, plan, trainable.ops)),
+            step=self._steps(trainable, plan),
+            comm=self.processes,
+            cut=self._cut,
             source=replace(source, shift=beginning.shift),
             schedule=optimizer.schedule,
             rules=rules,
@@ -182,15 +204,12 @@ class FitSettings:
             epoch_steps=source.epoch_steps,
         )  # fmt: skip
 
-    def _checkpointer(
-        self, trainable: Trainable, plan: StepPlan, rules: Rules, source: Source, rows: Rows, end: RunState | None
-    ) -> Checkpointer | None:
-        if not isinstance(self.run, RunFolder):
-            return None
-        backend, before = trainable.backend, self.continue_from
-        number = f"fit{max(trainable.fits - 1, 0)}+{before.steps}" if before is not None else f"fit{trainable.fits}"
-        own = trainable.arrays()
-        identity = {
+    def _identity(
+        self, trainable: Trainable, plan: StepPlan, rules: Rules, source: Source, rows: Rows
+    ) -> dict[str, Any]:
+        """Return what tells this fit from others, as JSON values; the number of processes is no part of it."""
+        backend, before, own = trainable.backend, self.continue_from, trainable.arrays()
+        return {
             "network": network_identity(trainable.network, trainable.shapes),
             "backend": [backend.name, backend.precision, backend.device.partition(":")[0]],
             "data": [fingerprint(array) for array in rows.arrays],
@@ -198,15 +217,54 @@ class FitSettings:
             "parameters": [fingerprint(backend.to_numpy(a)) for part in own.values() for a in part.values()],
             "fit": {
                 "seed": source.seed, "batch_size": source.batch, "shuffle": self.shuffle, "accumulate": self.accumulate,
-                "plan": described(plan),
+                "shards": self.shards, "plan": described(plan),
                 "stop": described(rules), "callbacks": [type(callback).__qualname__ for callback in self.called],
                 "continued from step": 0 if before is None else before.steps,
             },
         }  # fmt: skip
+
+    def _checkpointer(
+        self, trainable: Trainable, identity: dict[str, Any], around: dict[str, Any]
+    ) -> Checkpointer | None:
+        if not isinstance(self.run, RunFolder):
+            return None
+        before = self.continue_from
+        number = f"fit{max(trainable.fits - 1, 0)}+{before.steps}" if before is not None else f"fit{trainable.fits}"
         return Checkpointer(
-            self.run, backend, fit=number, identity=identity, circumstances=circumstances(backend),
-            settings=trainable.settings, memories=[callback for callback in self.called if isinstance(callback, Stateful)],
+            self.run, trainable.backend, fit=number, identity=identity, circumstances=around, settings=trainable.settings,
+            memories=[callback for callback in self.called if isinstance(callback, Stateful)], comm=self.processes,
         )  # fmt: skip
+
+    @property
+    def processes(self) -> Comm:
+        """The processes that train together; this one alone, where none were given."""
+        assert self.comm is not None  # since __post_init__
+        return self.comm
+
+    def _cut(self, batch: int) -> Cut | None:
+        return None if self.shards is None else Cut.of(batch, self.shards, self.processes.rank, self.processes.size)
+
+    def _own(self, batch: int) -> slice:
+        cut = self._cut(batch)
+        return slice(0, batch) if cut is None else cut.rows
+
+    def _steps(self, trainable: Trainable, plan: StepPlan) -> Callable[[int], Step]:
+        """Return the step for each size of a batch; without shards it is one for all."""
+        network, ops, steps, backend = trainable.network, trainable.ops, trainable.steps, trainable.backend
+        if self.shards is None:
+            one = steps.get(plan.key, lambda: make_step(network, plan, ops))
+            return lambda batch: one
+        made: dict[int, Step] = {}  # held here too: a step that is dropped from `steps` is compiled again
+
+        def step(batch: int) -> Step:
+            if batch not in made:
+                cut = self._cut(batch)
+                assert cut is not None  # there are shards
+                own, adder = replace(plan, cut=cut), backend.adder(cut, self.processes)
+                made[batch] = steps.get((own.key, self.processes), lambda: make_step(network, own, ops, add_up=adder))
+            return made[batch]
+
+        return step
 
     @property
     def called(self) -> tuple[Callback, ...]:
@@ -215,7 +273,7 @@ class FitSettings:
 
     def bar(self) -> Progress:
         """Return the progress bar."""
-        return Progress(self.epochs or self.steps or 0, show=self.progress)
+        return Progress(self.epochs or self.steps or 0, show=self.progress and self.processes.rank == 0)
 
     def _batch(self, rows: int) -> int | None:
         """Return the rows of a step: `accumulate` batches make one."""
@@ -228,8 +286,14 @@ class FitSettings:
         return self.batch_size * self.accumulate
 
     def _least(self, network: Network, data: Rows, frozen: frozenset[str]) -> int:
-        """Return the smallest batch of the network; refuse a batch size or a number of rows below it."""
+        """Return the smallest batch of the network; refuse a batch size or a number of rows below it.
+
+        With shards, each of them has to be as large as a layer needs that works on several rows at once.
+        """
         least, layer = neediest(network.layers, Run(True, frozen=frozen))
+        if self.shards is not None and least > 1:
+            _require_over_shards(layer)
+            least *= self.shards
         kind, rows = type(layer).__name__, len(data.x)
         counted = rows if data.weights is None or least == 1 else int(np.count_nonzero(data.weights))
         if counted < min(least, rows):
@@ -248,7 +312,9 @@ class FitSettings:
             return least
         got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row{'s' * (rows != 1)}"
         why = "Its smallest_batch says so. Give larger batches."
-        if isinstance(layer, BatchNorm):
+        if self.shards is not None:
+            why = f"Each of {self.shards} shards is normalised by itself. Give larger batches, or fewer shards."
+        elif isinstance(layer, BatchNorm):
             why = (
                 "One row has no variance: its output is beta whatever x is, and the running variance would tend to 0. "
                 "Give larger batches, or use LayerNorm."
@@ -275,8 +341,27 @@ class FitSettings:
         if self.validation is None:
             return None
         held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
-        evaluate = trainable.evaluate  # alone: the lambda must not keep `trainable` and its arrays alive
-        return lambda state: evaluate(state["params"], state["running"], held_out)
+        evaluate, comm = trainable.evaluate, self.processes  # the lambda must not keep `trainable` and its arrays alive
+        return lambda state: evaluate(state["params"], state["running"], held_out, comm)
+
+
+def _communicator(comm: object) -> Any:
+    """Return the communicator, this process alone for None; raise ConfigError for what is none."""
+    if comm is None:
+        return Solo()
+    if isinstance(comm, type) or not all(hasattr(comm, name) for name in ("rank", "size", "add_up", "lead")):
+        raise ConfigError(f"fit requires comm to be a communicator such as bp.world(), got {comm!r}.")
+    return comm
+
+
+def _require_over_shards(layer: Layer) -> None:
+    """Raise ConfigError for a layer that works on all rows of a batch: no process has them all."""
+    if getattr(layer, "over", "batch") != "shard":
+        kind = type(layer).__name__
+        raise ConfigError(
+            f"fit with shards requires layers that work on single rows or on the rows of a shard, got {kind}, which works on "
+            f"those of a batch. Use {kind}(over='shard'), which is another model, or LayerNorm."
+        )
 
 
 def _require_unshared(network: Network, names: tuple[str, ...]) -> None:

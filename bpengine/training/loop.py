@@ -8,18 +8,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State, Step
+from bpengine.distributed.comm import Comm, Solo
+from bpengine.distributed.tree import Cut
 from bpengine.errors import NonFiniteError
 from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
 from bpengine.training.checkpoints.beginning import Beginning
 from bpengine.training.checkpoints.checkpointer import Checkpointer
+from bpengine.training.checkpoints.signals import Asked
 from bpengine.training.history import Epoch, History
 from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
 from bpengine.training.memory.snapshots import Snapshots
@@ -41,12 +44,14 @@ class Trainer:
     validate(state) returns scores with a "loss";
     on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
-    validated, saved or returned has passed it.
+    validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes,
+    cut(batch) how they are cut into shards. Processes of `comm` run in step: what a clock, a callback or a signal decides is
+    decided for all of them, and callbacks are process 0's.
     """
 
     network: Network
     backend: Backend
-    step: Step
+    step: Callable[[int], Step]
     source: Source
     schedule: Schedule
     rules: Rules
@@ -56,13 +61,17 @@ class Trainer:
     all_finite: Callable[[State], bool]
     beginning: InitVar[Beginning]
     checkpoints: Checkpointer | None = None
+    comm: Comm = field(default_factory=Solo)
+    cut: Callable[[int], Cut | None] = lambda batch: None
 
     def __post_init__(self, beginning: Beginning) -> None:
         self.recorder, self.best, self.stopped_by = beginning.recorder, beginning.best, beginning.stopped_by
         self.epochs, self.steps = beginning.epochs, beginning.steps
-        self._snapshots = Snapshots(self.backend, (self.recorder.steps, beginning.state), self._replay)
+        first = self.recorder.steps, beginning.state
+        self._snapshots = Snapshots(self.backend, first, self._replay, self.comm.lead)
         self._before, self._earlier = beginning.seconds, beginning.earlier
         self._at_limit = beginning.at_limit
+        self._asked = Asked()  # to end, by a signal: for a fit on several processes without checkpoints
         self._span, self._rows, self._seconds = 1, 0, 0.0
         self._began = time.perf_counter()  # of the epoch that is not closed, less what it had taken before
         self._open = self.recorder.opened(0.0)  # the epoch that was not over when the fit ended
@@ -76,13 +85,16 @@ class Trainer:
 
         Raises NonFiniteError, and what a callback or a file raises; `left` then returns the state that remains.
         """
-        with self._snapshots, self.checkpoints or nullcontext():
+        together = self.comm.size > 1 and not self.checkpoints
+        with self._snapshots, self.checkpoints or (self._asked.noted() if together else nullcontext()):
             try:
                 self._run_epochs(progress)
             except KeyboardInterrupt:
                 self.stopped_by = "interrupted"
                 self._state = self._state or self._recovered()
                 self._open = self.recorder.opened(0.0)
+            finally:
+                self.comm.rest()
             self._require_finite()
             if self.checkpoints and self.stopped_by != "interrupted":
                 self._write_checkpoint(self.checkpoints)
@@ -142,6 +154,8 @@ class Trainer:
                         return
                     if self.recorder.steps < stop:  # at the end of an epoch it is closed first
                         self._look_up()
+                    if self.stopped_by:
+                        return
 
     def _pieces(self, segment: Segment) -> Iterator[Segment]:
         """Cut a segment where a checkpoint is due, and so that nobody who asks for an end waits long."""
@@ -156,11 +170,17 @@ class Trainer:
             start = stop
 
     def _look_up(self) -> None:
-        """Write a checkpoint where one is due, or where the process was asked to end; then raise RunInterrupted."""
-        if self.checkpoints and self.checkpoints.is_due(self.recorder.steps):
-            self._require_finite()
-            self._open = self.recorder.opened(time.perf_counter() - self._began if self.recorder.open_rows else 0.0)
-            self._write_checkpoint(self.checkpoints)
+        """Write a checkpoint where one is due, or where a process was asked to end; then raise RunInterrupted.
+
+        Without checkpoints, several processes that one of them is asked to end are interrupted together.
+        """
+        if self.checkpoints:
+            if self.checkpoints.is_due(self.recorder.steps):
+                self._require_finite()
+                self._open = self.recorder.opened(time.perf_counter() - self._began if self.recorder.open_rows else 0.0)
+                self._write_checkpoint(self.checkpoints)
+        elif self.comm.any(bool(self._asked.number)):
+            self.stopped_by = "interrupted"
 
     def _write_checkpoint(self, checkpoints: Checkpointer) -> None:
         epochs = self.recorder.epochs.columns()
@@ -171,7 +191,10 @@ class Trainer:
         self._snapshots.note(done, self._state, self._require_finite)
         before, self._state = self._state, {}  # the backend may reuse its memory
         state, reports, rates = self._run(segment, before, done)
-        self.recorder.add(reports, rates, segment.batch, segment.shares)
+        shares = reports.pop("share", None)  # of shards, which know only together what their rows weigh
+        self.recorder.add(
+            reports, rates, segment.batch, segment.shares if shares is None else shares.astype(float).reshape(-1)
+        )
         self._state = state
         if not np.isfinite(reports["loss"][-1]):
             raise self._failure()
@@ -183,7 +206,8 @@ class Trainer:
         return *self._run_epoch(segment, state, cast), rates
 
     def _run_epoch(self, segment: Segment, state: State, rates: HostArray) -> tuple[State, dict[str, HostArray]]:
-        return self.backend.run_epoch(self.step, state, segment.data, segment.order, rates, whole=segment.whole)
+        step = self.step(segment.batch)
+        return self.backend.run_epoch(step, state, segment.data, segment.order, rates, whole=segment.whole)
 
     def _replay(self, state: State, start: int, stop: int) -> State:
         """Run the steps from start to stop once more; note the first one whose loss differs now."""
@@ -236,7 +260,8 @@ class Trainer:
         if self.validate or self.on_epoch:
             self._require_finite()
         state = self._state
-        self._span = min(LONGEST, self._span * 4) if seconds < LONG_ENOUGH else self._span
+        longer = self.source.epoch_steps == 1 and self.comm.lead(seconds < LONG_ENOUGH)
+        self._span = min(LONGEST, self._span * 4) if longer else self._span
         scores = self.validate(state) if self.validate else None
         over = self.source.epoch_end(self.recorder.steps - 1) == self.recorder.steps
         unclosed = self.recorder.opened(seconds)
@@ -258,15 +283,28 @@ class Trainer:
         """Call the callbacks, and continue with the state they leave; return whether one of them stops the fit."""
         if self.on_epoch is None:
             return False
-        self._shown = True
-        stop, state = self.on_epoch(self._state, epoch)
-        self._shown = False
-        if state is not self._state:
-            self._state = state
+        stop, state = False, self._state
+        if self.comm.rank == 0:
+            self._shown = True
+            stop, state = self.on_epoch(self._state, epoch)
+            self._shown = False
+        stop = self.comm.lead(stop)
+        if self.comm.lead(state is not self._state):
+            self._state = state = self._shared(state)
             self._snapshots.keep(
                 self.recorder.steps, state
             )  # a replay would not lead to a state that a callback changed
         return stop
+
+    def _shared(self, state: State) -> State:
+        """Return a state with process 0's parameters and running statistics."""
+        if self.comm.size == 1:
+            return state
+        to_numpy, bring = self.backend.to_numpy, self.backend.asarray
+        kinds = {
+            k: {n: bring(self.comm.share(to_numpy(a))) for n, a in state[k].items()} for k in ("params", "running")
+        }
+        return {**state, **kinds}
 
     def _no_improvement(self, state: State, loss: float, number: int) -> bool:
         rule = self.rules.validation
@@ -296,7 +334,9 @@ class Trainer:
             return self._data_changed(step, state)
         if not self.all_finite(state):
             return self._bad_update(good)
-        cause = self._first_bad(state, good) if good < bad else None
+        cause = (
+            self._first_bad(state, good) if good < bad else None
+        )  # the same on all processes, and so is what follows
         cause = cause or self._first_bad(self._replay(self.backend.copy(state), good, bad), bad)
         history = self.recorder.history("loss not finite")
         kept = self._kept(good)
@@ -359,10 +399,13 @@ class Trainer:
         return error
 
     def _first_bad(self, state: State, step: int) -> str | None:
-        return first_bad(self.network, self.backend, state, self._rows_of(step))
+        rows, batch = self._rows_of(step)
+        return self.comm.first(first_bad(self.network, self.backend, state, rows, self.cut(batch)))
 
-    def _rows_of(self, step: int) -> tuple[Array, ...]:
+    def _rows_of(self, step: int) -> tuple[tuple[Array, ...], int]:
+        """Return this process's rows of a step, and the number of the step's rows on all processes."""
         with closing(self.source.segments(step, step + 1)) as segments:
             segment = next(segments)
         order = segment.order
-        return segment.data if order is None else tuple(self.backend.take(a, order[0]) for a in segment.data)
+        rows = segment.data if order is None else tuple(self.backend.take(a, order[0]) for a in segment.data)
+        return rows, segment.batch

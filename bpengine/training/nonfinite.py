@@ -7,24 +7,40 @@ from collections.abc import Callable
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State
+from bpengine.distributed.tree import Cut
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Run
 from bpengine.network import Network
 from bpengine.ops import Call, ObservedOps
 
 
-def first_bad(network: Network, backend: Backend, state: State, rows: tuple[Array, ...]) -> str | None:
-    """Run one step's forward and backward kernel by kernel and describe the first array that is not finite, or None."""
+def first_bad(
+    network: Network, backend: Backend, state: State, rows: tuple[Array, ...], cut: Cut | None = None
+) -> str | None:
+    """Run one step's forward and backward kernel by kernel and describe the first array that is not finite, or None.
+
+    With a `cut`, shard by shard of those that this process computes; a row's number is then its place in the shard.
+    """
     for name, array in state["params"].items():
         if place := locate(backend.to_numpy(array)):
             return f"parameter {name!r}{place}"
     finder = _Finder(backend.to_numpy)
-    x, target, *weights = rows
-    network.loss_and_gradients(
-        ObservedOps(backend.ops(), finder), state["params"], state["running"], x, target,
-        weights[0] if weights else None, Run(True, state["counter"]),
-    )  # fmt: skip
-    return finder.first
+    shards = [slice(None)] if cut is None else [slice(cut.start(s), cut.start(s + 1)) for s in cut.own if cut.length(s)]
+    before = 0 if cut is None else cut.rows.start
+    for shard in shards:
+        here = slice(None) if cut is None else slice(shard.start - before, shard.stop - before)
+        x, target, *weights = (array[here] for array in rows)
+        network.loss_and_gradients(
+            ObservedOps(backend.ops(), finder), state["params"], state["running"], x, target,
+            weights[0] if weights else None, Run(True, state["counter"], first=shard.start or 0),
+        )  # fmt: skip
+        if finder.first:
+            return (
+                finder.first
+                if cut is None
+                else f"{finder.first}, in the shard of rows {shard.start} to {shard.stop - 1}"
+            )
+    return None
 
 
 class _Finder:

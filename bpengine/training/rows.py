@@ -173,6 +173,13 @@ def check_target(network: Network, y: Any, dtype: str) -> HostArray:
     return data.check_targets(y, network.outputs, dtype=dtype)
 
 
+def score_names(network: Network, unit: HostArray | None) -> tuple[str, ...]:
+    """Return the names of the sums that `scores` gives, in their order."""
+    if network.loss.target != "values":
+        return ("accuracy",)
+    return ("squared_error",) if unit is None else ("squared_error", "standardised")
+
+
 def scores(
     network: Network,
     predicted: HostArray,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bpengine.backend import State, Step
+from bpengine.distributed.adder import ShardAdder
+from bpengine.distributed.tree import Cut
 from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import Stage, local, qualified, stages
 from bpengine.layers.contract import run_backward
@@ -13,7 +15,7 @@ from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.optimizers import Optimizer
-from bpengine.training.updates import accumulation
+from bpengine.training.updates import accumulation, sharding
 from bpengine.training.updates.sequential import of_parameters_alone, renewed_residual
 from bpengine.training.updates.update import BoundRule, Exchange, init_slots, no_exchange
 
@@ -31,6 +33,7 @@ class StepPlan:
     step_below: float | None = None
     frozen: frozenset[str] = frozenset()  # places of layers that use their running statistics
     part: int | None = None  # rows run at a time, where a step has more; None runs all at once
+    cut: Cut | None = None  # the shards of a batch, where their losses and gradients are added in a fixed order
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -45,20 +48,34 @@ def init_state(ops: Ops, plan: StepPlan, params: Arrays, running: Arrays, counte
     return {"params": dict(params), "running": dict(running), "slots": slots, "counter": counter}
 
 
-def make_step(network: Network, plan: StepPlan, ops: Ops, exchange: Exchange = no_exchange) -> Step:
+def make_step(
+    network: Network,
+    plan: StepPlan,
+    ops: Ops,
+    exchange: Exchange = no_exchange,
+    add_up: ShardAdder | None = None,
+) -> Step:
     """Return step(state, rows, lr) -> (state, report).
 
     rows: x, target and, when samples are weighted, weights. lr: (1,). report: "loss" () before the update, "halt" (),
-    and "step_size" (1,) if it is tracked. `exchange` is given every gradient between its computation and its use:
-    several processes average theirs there.
+    and "step_size" (1,) if it is tracked. `exchange` is given every gradient between its computation and its use.
+    With `plan.cut`, rows are those of the batch that this process computes; `add_up` (of the namespace, by default) adds
+    losses and gradients of all shards, and report has "share" (1,), the sum of the batch's weights, where there are any.
     """
-    parts = _Parts(network=network, plan=plan, ops=ops, update=BoundRule(plan.optimizer, ops, plan.clip_norm, exchange))
+    parts = _Parts(
+        network=network,
+        plan=plan,
+        ops=ops,
+        update=BoundRule(plan.optimizer, ops, plan.clip_norm, exchange),
+        add_up=add_up or ShardAdder(ops.xp),
+    )
     gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
-        loss, changed, slots, running = gradient_and_update(state, rows, lr)
+        report: dict[str, Array] = {}
+        report["loss"], changed, slots, running = gradient_and_update(state, rows, lr, report)
         parts.seen.add(_shapes(rows))
-        params, report = {**state["params"], **changed}, {"loss": loss}
+        params, loss = {**state["params"], **changed}, report["loss"]
         if plan.track_step_size:
             sizes = [ops.largest_change(state["params"][name], new) for name, new in changed.items()]
             report["step_size"] = ops.xp.max(ops.xp.concat(sizes), keepdims=True)
@@ -76,14 +93,23 @@ class _Parts:
     plan: StepPlan
     ops: Ops
     update: BoundRule
+    add_up: ShardAdder
     parameters_alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
     seen: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)  # shapes of rows of the steps so far
 
-    def simultaneous(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
+    def simultaneous(
+        self, state: State, rows: tuple[Array, ...], lr: Array, report: dict[str, Array]
+    ) -> tuple[Array, Arrays, Any, Arrays]:
         """Take all gradients at the old parameters, then update."""
         x, target, *weights = rows
         model = self.ops, state["params"], state["running"]
-        if self.plan.part and x.shape[0] > self.plan.part:
+        if self.plan.cut:
+            found = sharding.loss_and_gradients(
+                self.network, *model, rows, self._run(state, rows), self._shards(self.plan.cut)
+            )
+            loss, gradients, running = found[:3]
+            report |= {} if found.share is None else {"share": found.share}
+        elif self.plan.part and x.shape[0] > self.plan.part:
             loss, gradients, running = accumulation.loss_and_gradients(
                 self.network, *model, rows, self._run(state, rows), self.plan.part
             )
@@ -95,7 +121,12 @@ class _Parts:
         changed, slots = self._update(state, gradients, lr)
         return loss, changed, {**state["slots"], **slots}, running
 
-    def sequential(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[Array, Arrays, Any, Arrays]:
+    def _shards(self, cut: Cut) -> sharding.Shards:
+        return sharding.Shards(cut=cut, add_up=self.add_up, trained=self.plan.trained, part=self.plan.part)
+
+    def sequential(
+        self, state: State, rows: tuple[Array, ...], lr: Array, report: dict[str, Array]
+    ) -> tuple[Array, Arrays, Any, Arrays]:
         """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
         x, target, *weights = rows
         network, ops, params, weight = self.network, self.ops, state["params"], weights[0] if weights else None

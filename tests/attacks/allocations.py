@@ -128,6 +128,34 @@ class Parts(Fit):
     training = Training("accumulated", WIDE, ROWS, BATCH // 2, epochs=1, settings={"accumulate": 2})
 
 
+class Resumed(Fit):
+    """A fit with a run folder, and what goes on from it."""
+
+    training = Training("resumed", WIDE, ROWS, BATCH, epochs=2, settings={"stop": BEST})
+
+    def prepare(self) -> None:
+        self.model = self.training.model()
+        self.where = self.folder / "run"
+        for file in self.where.iterdir() if self.where.is_dir() else ():
+            file.unlink()
+
+    def run(self) -> Any:
+        return self._fit(self.model, resume=False)
+
+    def _fit(self, model: bp.Model, *, resume: bool) -> Any:
+        run = bp.RunFolder(self.where, every=1)
+        return digest(self.training.fit(model, *self.rows, run=run, resume=resume).loss)
+
+    def look(self, raised: Raised) -> str | None:
+        if state_of(self.model) not in self.states:
+            return "the model has a state that is that after no step"
+        last, plain = self.training.model(), self.training.model()
+        wanted = digest(self.training.fit(plain, *self.rows).loss)
+        if self._fit(last, resume=True) != wanted or state_of(last) != state_of(plain):
+            return "what goes on from the folder has other numbers than a fit that nothing disturbed"
+        return self.training.goes_on(self.model, *self.rows)
+
+
 class Save(Action):
     """A save over an older file."""
 
@@ -273,7 +301,7 @@ class Keep(Action):
 
 ACTIONS: dict[str, type[Action]] = {
     kind.__name__: kind
-    for kind in (AsWritten, Compiled, Mapped, Normal, Parts, Save, Load, Uses, Read, WriteData, Keep)
+    for kind in (AsWritten, Compiled, Mapped, Normal, Parts, Resumed, Save, Load, Uses, Read, WriteData, Keep)
 }
 
 

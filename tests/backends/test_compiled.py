@@ -504,3 +504,31 @@ def test_a_step_that_changes_the_form_of_its_state_runs_as_it_is_written(step: A
     epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     state, _ = epochs.run(step, {"n": np.ones(2, np.float32)}, (), None, np.ones(2))
     assert (state["n"].dtype, state["n"].size) == {widening: ("f8", 2), growing: ("f4", 8)}[step]
+
+
+def bound(executable: Executable, state: dict[str, Any], order: np.ndarray) -> tuple[dict[str, Any], Any]:
+    """Run two steps, and return the state after them and the table that is kept for the next run."""
+    after, _ = executable.run(state, (np.arange(12.0).reshape(6, 2),), order, np.array([0.5, 0.25]))
+    return after, executable._kept and executable._kept.calls
+
+
+def test_a_table_of_calls_is_kept_while_the_arrays_are_the_same_and_let_go_with_them() -> None:
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        moved = state["a"] + np.sum(rows[0], axis=0) * lr
+        return {"a": moved, "b": state["b"] * 1.0}, {"loss": np.sum(moved), "halt": np.sum(moved) > 1e9}
+
+    state, orders = {"a": np.zeros(2), "b": np.ones(3)}, np.array([[[0, 1], [2, 3]], [[4, 5], [1, 0]]])
+    given = (np.arange(12.0).reshape(6, 2),)
+    executable = compiled_step(step, state, Signature.of(state, given, orders[0], np.zeros(2)))
+    state, first = bound(executable, state, orders[0])
+    again, second = bound(executable, state, orders[1])
+    assert first is not None
+    assert first is second
+    a = np.zeros(2)
+    for order, rate in zip(orders.reshape(4, 2), [0.5, 0.25] * 2, strict=True):
+        a = a + np.sum(given[0][order], axis=0) * rate
+    np.testing.assert_array_equal(again["a"], a)
+    third = bound(executable, {"a": np.zeros(2), "b": np.ones(3)}, orders[0])[1]
+    assert third is not first
+    del state, again
+    assert executable._kept is None  # the arrays of the third run are gone as well

@@ -28,12 +28,16 @@ class CudaTarget:
         """Do products of one term each in a pass: a launch less."""
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
+        if node.op == "plus":  # a pass has room for many shards
+            return graph.add("ufunc", inputs, node.shape, node.dtype, "add")
         return None
 
     def require(self, node: StepNode) -> None:
         """Refuse operations and dtypes that have no CUDA C, and arrays in blocks."""
         if (node.op == "reduce" and node.info[1] == "middle") or (node.op == "matmul" and len(node.shape) > 2):
             raise Untraceable(f"a {node.op} of {node.inputs[0].shape} in blocks")
+        if node.op == "outside":
+            raise Untraceable("a call of the host")
         if not self.fuses(node):
             return
         if node.op == "ufunc" and not elementwise(node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -28,9 +29,8 @@ class CompiledLoop:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunArrays:
-    """What one run works on: the state by path, the data, its rows by step, the rates, and where reports go."""
+    """What one run works on beside the state: the data, its rows by step, the rates, and where reports go."""
 
-    state: Mapping[Path, HostArray]
     data: tuple[HostArray, ...]
     order: HostArray | None
     lr: HostArray
@@ -38,20 +38,27 @@ class RunArrays:
 
 
 class CallTable:
-    """One run's calls: `table` is what the interpreter runs, `cell` counts steps, `halted` is what it looks at after each.
+    """A step's calls: `table` is what the interpreter runs, `cell` counts steps, `halted` is what it looks at after each.
 
+    It is made for the state's arrays, and for the data where a step sees all rows: most calls know their addresses. A run's
+    order, rates and reports are told by `aim`, before each run. None of these arrays is held between runs.
     Raises Untraceable for arrays that the calls cannot take.
     """
 
-    def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, CompiledLoop], arrays: RunArrays) -> None:
+    def __init__(
+        self,
+        plan: ExecutionPlan,
+        loops: Mapping[FusionGroup, CompiledLoop],
+        state: Mapping[Path, HostArray],
+        data: tuple[HostArray, ...] | None,
+    ) -> None:
         self._plan, self._loops, self._memory = plan, loops, plan.memory
-        self._run = arrays  # held: the table knows only addresses
         step = plan.step
         self._arena = _aligned(self._memory.size)
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
-        given = [(node, arrays.state[p]) for p, node in step.inputs.items()]
-        if arrays.order is None:
-            given += zip(step.rows, arrays.data, strict=True)
+        given = [(node, state[p]) for p, node in step.inputs.items()]
+        if data is not None:
+            given += zip(step.rows, data, strict=True)
         for node, array in given:
             _require_same(node, array)
         told = (node.base for node in step.reports.values())  # which the tail reads from memory, constants as well
@@ -59,18 +66,39 @@ class CallTable:
             node.number: np.ascontiguousarray(node.info) for node in told if node.op == "constant"
         }
         held = {node.number: array for node, array in given} | self._constants
-        _require_order([*held.values(), *arrays.data, arrays.lr])
+        _require_order(held.values())
         self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
-        self._rooms = list[HostArray]()
-        self._order = None if arrays.order is None else np.ascontiguousarray(arrays.order)
+        self._rooms, self._callbacks = list[HostArray](), list[Any]()
+        self.failure: BaseException | None = None
         self._addresses = {number: array.ctypes.data for number, array in held.items()}
         for p, node in step.changed.items():
             if node.number in self._memory.in_place:
                 self._addresses[node.number] = self._addresses[step.inputs[p].number]
-        self.table = np.array(
-            [*self._fetch(), *(call for group in plan.groups for call in self._calls(group))], np.int64
-        )
+        self._body = [call for group in plan.groups if group.kind != "tail" for call in self._calls(group)]
+        self._own_queues = len(self._queues)  # those behind them are a run's
+        self._run: RunArrays | None = None
+        self.table = np.zeros((0, interpreter.ROW), np.int64)
         self.halted = self._halted()
+
+    def fits(self) -> bool:
+        """Return whether threads and floating-point environment are those that the calls were made for."""
+        same = np.array_equal(self._environment.value, environment().value)
+        return same and self._team == blas_threads.team()
+
+    def aim(self, run: RunArrays) -> None:
+        """Write the calls that differ from run to run: those that bring rows and rate, and those that report."""
+        self._run, self.failure = run, None
+        del self._queues[self._own_queues :]
+        begin, end = [*self._fetch(run)], [*self._append_reports(run)]
+        if not len(self.table):
+            self.table = np.array([*begin, *self._body, *end], np.int64)
+            self._body = []
+        self.table[: len(begin)], self.table[len(self.table) - len(end) :] = begin, end
+        self.cell[0], self.halted[0] = 0, False
+
+    def release(self) -> None:
+        """Let go of a run's arrays."""
+        self._run = None
 
     def _halted(self) -> HostArray:
         node = self._plan.step.reports.get("halt")
@@ -88,12 +116,12 @@ class CallTable:
             home = self._arena.ctypes.data + self._memory.places[node.base.number]
         return int(home + node.offset * node.dtype.itemsize)
 
-    def _fetch(self) -> Iterator[list[int]]:
+    def _fetch(self, run: RunArrays) -> Iterator[list[int]]:
         """Bring the step's rows and its learning rate."""
-        cell, lr = self.cell.ctypes.data, self._run.lr
-        if self._order is not None:
-            for node, array in zip(self._plan.step.rows, self._run.data, strict=True):
-                yield self._together([*self._taken(node, array.ctypes.data, self._order)])
+        cell, lr = self.cell.ctypes.data, run.lr
+        if run.order is not None:
+            for node, array in zip(self._plan.step.rows, run.data, strict=True):
+                yield self._together([*self._taken(node, array.ctypes.data, run.order)])
         where = (self._address(self._plan.step.rate), lr.ctypes.data, 0, cell)
         yield _call(interpreter.TAKE_ROWS, *where, 1, lr.itemsize, 0, 1, 0)
 
@@ -119,8 +147,6 @@ class CallTable:
             yield self._together([self._fused(compiled.address, compiled.loop.arguments(b, addresses)) for b in blocks])
         elif group.kind == "copy":
             yield self._copy(group)
-        elif group.kind == "tail":
-            yield from self._append_reports()
         else:
             yield from self._single(group.nodes[0])
 
@@ -131,17 +157,19 @@ class CallTable:
         width = new.size * new.dtype.itemsize
         return _call(interpreter.COPY_BLOCK, self._address(old), self._address(new), 1, width, 0, 0)
 
-    def _append_reports(self) -> Iterator[list[int]]:
+    def _append_reports(self, run: RunArrays) -> Iterator[list[int]]:
         for name, node in self._plan.step.reports.items():
             width = node.size * node.dtype.itemsize
-            where = (self._run.reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
+            where = (run.reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
             yield _call(interpreter.PUT_REPORT, *where)
 
     def _single(self, node: StepNode) -> Iterator[list[int]]:
         if node.op == "matmul":
             yield self._matmul(node)
-        elif node.op == "ufunc":
+        elif node.op in ("ufunc", "plus"):
             yield self._together([*self._elementwise(node)])
+        elif node.op == "outside":
+            yield self._outside(node)
         elif node.op == "reduce" and node.info[1] == "middle":
             yield self._together([*self._block_sums(node)])
         elif node.op == "reduce":
@@ -166,7 +194,7 @@ class CallTable:
     def _elementwise(self, node: StepNode) -> Iterator[list[int]]:
         steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]
         for first, size in blas_threads.pieces(node.size, node.size * sum(steps), self._team.size, blas_threads.GRAIN):
-            yield self._strided(node.info, node, [size], steps, first)
+            yield self._strided("add" if node.op == "plus" else node.info, node, [size], steps, first)
 
     def _strided(self, ufunc: str, node: StepNode, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
         """Call NumPy's loop from the first element on, or from another."""
@@ -194,6 +222,25 @@ class CallTable:
             what = (count, rows, columns, item, int(node.info[0] != "add"))
             yield _call(interpreter.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
+    def _outside(self, node: StepNode) -> list[int]:
+        """Call a function of the host on memory of the program.
+
+        What it raises cannot pass through native code: it is kept as `failure`, and the function is not called again.
+        """
+        (given,) = node.inputs
+        x, result = (_array_at(self._address(n), n) for n in (given, node))
+        function = node.info
+
+        def run(_: int | None) -> None:
+            if self.failure is None:
+                try:
+                    function(x, result)
+                except BaseException as error:
+                    self.failure = error
+
+        self._callbacks.append(_CALLBACK(run))
+        return _call(ctypes.cast(self._callbacks[-1], ctypes.c_void_p).value or 0)
+
     def _concatenation(self, node: StepNode) -> Iterator[list[int]]:
         """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""
         target, item = self._address(node), node.dtype.itemsize
@@ -204,10 +251,25 @@ class CallTable:
             target += width
 
 
+_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _array_at(address: int, node: StepNode) -> HostArray:
+    """Return an array over memory that someone else holds."""
+    memory: Any = (ctypes.c_uint8 * (node.size * node.dtype.itemsize)).from_address(address)
+    array: HostArray = np.frombuffer(memory, node.dtype).reshape(node.shape)
+    return array
+
+
 def _require_same(node: StepNode, array: HostArray) -> None:
     """Raise Untraceable for an array that is not what the step was recorded for."""
     if (array.shape, array.dtype) != (node.shape, node.dtype):
         raise Untraceable(f"an array {array.dtype}{array.shape} in place of {node.dtype}{node.shape}")
+
+
+def require_order(run: RunArrays) -> None:
+    """Raise Untraceable for data or rates that the calls would read in another order than their own."""
+    _require_order([*run.data, run.lr])
 
 
 def _require_order(arrays: Iterable[HostArray]) -> None:

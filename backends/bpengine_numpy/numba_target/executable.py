@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
+from weakref import ref
 
 import numpy as np
-from bpengine_steps.ir import FusionGroup, HostArray
+from bpengine_steps.ir import FusionGroup, HostArray, Path
 from bpengine_steps.plan import ExecutionPlan
 from bpengine_steps.signature import Tree, leaves, rebuilt
 
-from bpengine_numpy.numba_target.call_table import CallTable, CompiledLoop, RunArrays
+from bpengine_numpy.numba_target.call_table import CallTable, CompiledLoop, RunArrays, require_order
 from bpengine_numpy.numba_target.codegen import Loop, compiled, on_disk
 from bpengine_numpy.numba_target.interpreter import run_table
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
+
+
+@dataclass(frozen=True, eq=False)
+class _KeptTable:
+    """A table between two runs, and the arrays that it was made for, which it does not keep alive."""
+
+    calls: CallTable
+    arrays: tuple[ref[HostArray], ...]
+
+    def is_for(self, arrays: Sequence[HostArray]) -> bool:
+        """Return whether these are the arrays."""
+        return len(arrays) == len(self.arrays) and all(a() is b for a, b in zip(self.arrays, arrays, strict=True))
 
 
 class Executable:
@@ -24,6 +38,7 @@ class Executable:
         self.plan = plan
         self.loops = {group: Loop(group=group, memory=plan.memory) for group in plan.groups if group.kind == "pass"}
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
+        self._kept: _KeptTable | None = None
 
     @property
     def missing(self) -> int:
@@ -51,18 +66,43 @@ class Executable:
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[Tree, dict[str, HostArray]]]:
         """Return what runs the steps, bound to the memory of these arrays."""
-        step, given, functions = self.plan.step, dict(leaves(state)), self._functions()
+        step, given = self.plan.step, dict(leaves(state))
         changing = [given[p] for p in step.changed]
         fresh = {p: given[p] if _is_own(given[p], changing) else np.array(given[p], order="C") for p in step.changed}
         reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in step.reports.items()}
         after = {**given, **fresh}
-        calls = CallTable(self.plan, functions, RunArrays(state=after, data=data, order=order, lr=lr, reports=reports))
+        order = None if order is None else np.ascontiguousarray(order)
+        arrays = RunArrays(data=data, order=order, lr=lr, reports=reports)
+        require_order(arrays)
+        calls = self._table(after, data if order is None else None)
 
         def run() -> tuple[Tree, dict[str, HostArray]]:
-            done = _run(calls, len(lr))
+            calls.aim(arrays)
+            try:
+                done = _run(calls, len(lr))
+            finally:
+                calls.release()
+            self._keep(calls, [*after.values(), *(data if order is None else ())])
             return rebuilt(state, after), {name: values[:done] for name, values in reports.items()}
 
         return run
+
+    def _table(self, state: Mapping[Path, HostArray], data: tuple[HostArray, ...] | None) -> CallTable:
+        """Return the table of the run before, where it was for the same arrays, or a new one."""
+        kept, self._kept = self._kept, None
+        if kept and kept.is_for([*state.values(), *(data or ())]) and kept.calls.fits():
+            return kept.calls
+        return CallTable(self.plan, self._functions(), state, data)
+
+    def _keep(self, calls: CallTable, arrays: list[HostArray]) -> None:
+        """Keep a table for the next run, until one of its arrays is gone: a fit's own end with it."""
+        me = ref(self)
+
+        def drop(_: object) -> None:
+            if (executable := me()) is not None:
+                executable._kept = None
+
+        self._kept = _KeptTable(calls, tuple(ref(array, drop) for array in arrays))
 
 
 def _is_own(array: HostArray, among: list[HostArray]) -> bool:
@@ -78,5 +118,7 @@ def _run(calls: CallTable, steps: int) -> int:
         began, count = perf_counter(), min(length, steps - done)
         table = calls.table
         done += run_table(table, table.ctypes.data, len(table), count, calls.cell, calls.halted)
+        if calls.failure is not None:
+            raise calls.failure
         length = max(1, int(count * min(SLICE / max(perf_counter() - began, 1e-9), 8.0)))
     return done

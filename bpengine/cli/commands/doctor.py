@@ -15,14 +15,15 @@ from bpengine.backend import Availability
 from bpengine.cli import backend_status
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
-from bpengine.system import blas, blas_overrides, hardware
+from bpengine.system import blas, blas_overrides, hardware, mpi_library
 
 HELP = """\
 Report what works on this machine, what does not, and the cure.
 
 Every backend with the reason why it cannot run; library versions; the processor, its memory, and the BLAS library
-behind NumPy with the kernel it chose. Warns of variables that force BLAS to another kernel than it would choose
-(OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and of thread limits.
+behind NumPy with the kernel it chose; the MPI for several processes. Warns of variables that force BLAS to another
+kernel than it would choose (OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two,
+and of thread limits.
 Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
 is needed. The exit code is 0 when the NumPy backend works.
 
@@ -34,7 +35,7 @@ Examples:
 """
 LIBRARIES: Final = (
     *("numpy", "array-api-compat", "typer", "rich", "jax", "jaxlib", "cupy"),
-    *("scikit-learn", "scipy", "numba", "pyarrow", "mlxtend", "optax", "matplotlib"),
+    *("scikit-learn", "scipy", "numba", "pyarrow", "mlxtend", "mpi4py", "optax", "matplotlib"),
 )
 
 
@@ -86,6 +87,7 @@ def report() -> dict[str, Any]:
         "blas": blas.library(),
         "forced": None if cost is None else {"variables": cost.forced, "ratio": cost.ratio, "failure": cost.failure},
         "thread_limits": hardware.thread_limits(),
+        "mpi": mpi_library.facts(),
         "caches": caches,
         "warnings": _warnings(cost) + _cache_warnings(caches, states),
     }
@@ -164,6 +166,13 @@ def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
+def _mpi(found: dict[str, str | None]) -> str:
+    """Return which MPI there is for training on several processes, or how to get one."""
+    if found["library"] is None:
+        return "none for Python. For several processes: pip install 'bpengine[mpi]' mpich"
+    return f"{found['library']}, {found['mpiexec'] or 'no mpiexec found. On one machine: pip install mpich'}"
+
+
 def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     cpu, memory, blas = facts["cpu"], facts["memory"], facts["blas"]
     limits = ", ".join(f"{name}={value}" for name, value in facts["thread_limits"].items())
@@ -172,5 +181,6 @@ def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
         ("memory", f"{hardware.gib(memory['total'])}, {hardware.gib(memory['available'])} available"),
         ("BLAS", f"{blas['name']} {blas['version']}"),
         ("BLAS kernel", f"{blas['kernel'] or 'unknown'}, {blas['threads'] or 'unknown'} threads"),
+        ("MPI", _mpi(facts["mpi"])),
         ("thread limits", limits or f"none set ({', '.join(hardware.THREAD_LIMITS)})"),
     ]

@@ -12,7 +12,9 @@ from typing import Any, Final
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State
-from bpengine.errors import ConfigError, RunInterrupted
+from bpengine.distributed.alike import compare_states, digest_of
+from bpengine.distributed.comm import Comm, Solo
+from bpengine.errors import BpError, ConfigError, RunInterrupted
 from bpengine.training.checkpoints.checkpoint_file import CheckpointContents
 from bpengine.training.checkpoints.fit_identity import first_difference
 from bpengine.training.checkpoints.run_folder import RunFolder
@@ -40,7 +42,8 @@ class Checkpointer:
     """Writes the checkpoints of one fit. To be used in a `with` block, in which signals that ask for an end are noted.
 
     fit: its name in the folder. identity: which fit it is; circumstances: what may change its last bits; settings: those of
-    the model. memories: the callbacks that have a state of their own.
+    the model. memories: the callbacks that have a state of their own. comm: the processes that train together; all of them
+    have a checkpointer and call it alike, process 0 writes, and its clock decides.
     """
 
     def __init__(
@@ -53,7 +56,9 @@ class Checkpointer:
         circumstances: dict[str, Any],
         settings: dict[str, Any],
         memories: Sequence[Any] = (),
+        comm: Comm | None = None,
     ) -> None:
+        self._comm = comm or Solo()
         self._settings, self._backend, self._store = folder, backend, Store(folder, fit)
         self._identity, self._circumstances, self._model = identity, circumstances, settings
         self._memories = memories
@@ -77,18 +82,37 @@ class Checkpointer:
         Raises ConfigError for a folder that is in use or cannot be written to, for a checkpoint of another fit, naming the
         first difference, and for one of this fit unless `resume`. Warns of other circumstances and of damaged files.
         """
-        self._store.prepare()
-        self._block.enter_context(self._store.locked())
         try:
-            return self._found(resume=resume)
+            newest = self._newest()
+            return None if newest is None else self._found(newest, resume=resume)
         except BaseException:
             self._block.close()
             raise
 
-    def _found(self, *, resume: bool) -> Resumed | None:
-        newest = self._store.newest()
-        if newest is None:
-            return None
+    def _newest(self) -> CheckpointContents | None:
+        """Return the newest checkpoint that is whole: of several processes, process 0 takes the folder and chooses it."""
+        newest, trouble = None, None
+        if self._comm.rank == 0:
+            try:
+                self._store.prepare()
+                self._block.enter_context(self._store.locked())
+                newest = self._store.newest()
+            except (BpError, OSError) as error:
+                trouble = error
+        told = self._comm.first(str(trouble) if trouble else None)
+        if trouble or told:
+            raise trouble or ConfigError(told)
+        step = self._comm.lead(-1 if newest is None else newest.step)
+        if self._comm.rank != 0 and step >= 0:
+            newest = self._store.newest(before=step + 1)
+        if self._comm.any(step >= 0 and (newest is None or newest.step != step)):
+            raise ConfigError(
+                f"run requires a folder that all processes see, got {str(self._store.folder)!r}, whose checkpoint of step "
+                f"{step} some of them do not. Give a folder on a file system that they share."
+            )
+        return newest
+
+    def _found(self, newest: CheckpointContents, *, resume: bool) -> Resumed:
         where = f"the folder {str(self._store.folder)!r} holds a checkpoint of step {newest.step}"
         if different := first_difference(self._identity, newest.identity):
             raise ConfigError(f"{where} of another fit: {different}. Give another folder, or the settings of that fit.")
@@ -123,7 +147,7 @@ class Checkpointer:
         every = self._settings.every
         to_next = LARGE if every is None else every - step % every
         in_time = self._longest if self._pace == 0 else int(SLICE / self._pace)
-        return max(1, min(to_next, in_time, self._longest))
+        return self._comm.lead(max(1, min(to_next, in_time, self._longest)))
 
     def took(self, steps: int, seconds: float) -> None:
         """Note how long a run of steps took: the next one is chosen by it."""
@@ -135,7 +159,14 @@ class Checkpointer:
         last = self._last[0] if self._last else self._begun
         by_steps = settings.every is not None and step // settings.every > last // settings.every
         by_time = settings.interval is not None and time.perf_counter() >= self._due_at
-        return bool(self._asked.number) or by_steps or by_time
+        self._share_asked()
+        return bool(self._asked.number) or self._comm.lead(by_steps or by_time)
+
+    def _share_asked(self) -> None:
+        """Let all processes be asked to end when one of them is."""
+        if self._comm.any(bool(self._asked.number)):
+            numbers = self._comm.gather(np.array([self._asked.number]))
+            self._asked.number = int(max(number[0] for number in numbers))
 
     def write(self, step: int, run_state: RunState, record: dict[str, HostArray], epochs: dict[str, HostArray]) -> None:
         """Write a checkpoint: at once of a fit that has ended, else in a thread.
@@ -144,6 +175,7 @@ class Checkpointer:
         before cannot be written.
         """
         self._writer.wait()
+        self._share_asked()
         if self._last != (step, run_state.stopped_by):
             self._start(step, run_state, record, epochs)
             self._last = step, run_state.stopped_by
@@ -157,6 +189,10 @@ class Checkpointer:
         self, step: int, run_state: RunState, record: dict[str, HostArray], epochs: dict[str, HostArray]
     ) -> None:
         to_numpy, best = self._backend.to_numpy, run_state.best
+        if self._comm.size > 1:
+            compare_states(self._comm, digest_of({n: to_numpy(a) for n, a in _flat(run_state.state).items()}), step)
+        if self._comm.rank != 0:
+            return
         own, memories = _memories(self._memories)
         copies = self._writer.copied({name: to_numpy(array) for name, array in _flat(run_state.state).items()})
         arrays = {f"state/{name}": copy for name, copy in copies.items()}

@@ -24,7 +24,8 @@ class Snapshots:
     """Saves states from time to time and replays the steps since: a step is a pure function of state and rows.
 
     To be used in a `with` block. Saving takes at most `SHARE` of the time. first: a step and a function that makes the state
-    before it, anew each time; replay(state, a, b) runs the steps from a to b.
+    before it, anew each time; replay(state, a, b) runs the steps from a to b. lead(due) decides for all processes that train
+    together, whose clocks differ: they must replay the same steps.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class Snapshots:
         backend: Backend,
         first: tuple[int, Callable[[], State]],
         replay: Callable[[State, int, int], State],
+        lead: Callable[[bool], bool] = bool,
     ) -> None:
-        self._backend, self._replay, self._store = backend, replay, SpillStore(backend)
+        self._backend, self._replay, self._store, self._lead = backend, replay, SpillStore(backend), lead
         self._saved: deque[_Snapshot] = deque([_Snapshot(*first)], maxlen=2)
         self._due, self._place = time.perf_counter() + 1.0, "even"
 
@@ -56,7 +58,7 @@ class Snapshots:
     def note(self, step: int, state: State, check: Callable[[], None] = lambda: None) -> None:
         """Save the state before `step` if the next snapshot is due; check() first raises for a state not worth saving."""
         began = time.perf_counter()
-        if step == self._saved[-1].step or began < self._due:
+        if not self._lead(step != self._saved[-1].step and began >= self._due):
             return
         check()
         self.keep(step, state)

@@ -17,6 +17,7 @@ from bpengine.cli.commands.train.row_parts import RowParts, balanced_weights, fr
 from bpengine.cli.commands.train.training_run import TrainingRun
 from bpengine.cli.data_options import naming
 from bpengine.cli.output import columns, key_value_table, print_json, require_writable, show
+from bpengine.cli.processes.shards import Shards, shards_for
 from bpengine.cli.size_limits import copies
 from bpengine.cli.table_options.column_use import ColumnUse
 from bpengine.cli.table_options.groups import grouped
@@ -41,6 +42,9 @@ Scaling: numbers get mean 0, deviation 1; targets too, predictions keep their un
 Targets: classes when they are text, true or false, or few whole numbers that occur often. --task
 Archives: .npz files need the names of their arrays, but for x and y. --keys x_train,y_train
 Large files: arrays and converted tables (bpengine convert) are memory-mapped, not loaded.
+
+Under mpiexec or srun all processes train one model: each batch is cut into --shards parts, 16 unless it is given, which
+they share. The result has the same bits for every number of processes; one process repeats them with --shards 16.
 
 \b
 Examples:
@@ -150,8 +154,10 @@ def train(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    shards: Shards = None,
 ) -> None:
     """Train a network and print a summary."""
+    comm = bp.world()
     _check_files(out, figure, force=force or resume)
     folder = _run_folder(checkpoint, every, resume=resume)
     use.check()
@@ -181,15 +187,14 @@ def train(
     model.features = features
     with naming(source):
         parts = split.encoded(features, dtype)
-    told = [] if as_json else [_columns_told(features), f"\n{split.told}\n"]
-    if (
-        sys.stdout.isatty()
-    ):  # a person sees what is done before the work; in a pipe nothing is written unless it goes well
+    told = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.told}\n"]
+    if told and sys.stdout.isatty():  # a person sees it before the work; in a pipe nothing is written if that fails
         show(*told)
         told = []
     run = TrainingRun(
         whole=whole, parts=parts, model=model, batch=min(batch_size, parts.training.rows), out=out, figure=figure,
         weights=_weights(class_weight, parts, features),
+        comm=comm, shards=shards_for(shards, comm),
     )  # fmt: skip
     history, seconds = run.fit(
         epochs or default_epochs(parts.training.rows, run.batch),
@@ -201,6 +206,8 @@ def train(
     )
     run.save(history)
     summary, scores = run.summary(history, seconds)
+    if comm.rank:
+        return
     if as_json:
         print_json({**summary, **scores.to_json()})
     else:
@@ -294,6 +301,14 @@ def _check_files(out: Path | None, figure: Path | None, *, force: bool) -> None:
         raise ConfigError(f"--figure and --out require two files, got {str(figure)!r} for both.")
 
 
+def _processes(summary: dict[str, Any]) -> str:
+    """Return how many processes and shards there were, "" for one process without shards."""
+    if summary["shards"] is None:
+        return ""
+    count = summary["processes"]
+    return f", {count} process{'es' * (count > 1)}, {summary['shards']} shards"
+
+
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the summary for a person."""
     held_out = f", {summary['held_out_rows']:,} held out" if summary["held_out_rows"] else ""
@@ -308,7 +323,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("training", f"{summary['epochs']:,} epochs, {summary['steps']:,} steps of {summary['batch_size']:,} rows"),
         ("stopped by", summary["stopped_by"]),
         ("time", f"{summary['seconds']:.2f} s, {summary['samples_per_second']:,.0f} samples/s"),
-        ("ran on", f"{summary['backend']} ({summary['device']}), {summary['dtype']}"),
+        ("ran on", f"{summary['backend']} ({summary['device']}), {summary['dtype']}{_processes(summary)}"),
         ("saved", summary["saved"] or "no (--out model.safetensors would)"),
         *([("figure", summary["figure"])] if summary["figure"] else []),
     ]

@@ -12,6 +12,7 @@ from bpengine.cli.commands.train.row_parts import RowParts
 from bpengine.cli.commands.train.score_table import Scores
 from bpengine.cli.exit_codes import Interrupted
 from bpengine.data import Dataset
+from bpengine.distributed import Comm
 from bpengine.explain import figures
 from bpengine.training import Optimizer
 
@@ -26,6 +27,8 @@ class TrainingRun:
     batch: int
     out: Path | None
     figure: Path | None
+    comm: Comm
+    shards: int | None
     weights: Any = None
 
     def fit(
@@ -59,13 +62,17 @@ class TrainingRun:
             progress=True,
             run=folder,
             resume=resume,
+            shards=self.shards,
+            comm=self.comm,
         )
         if history.stopped_by == "interrupted":
             raise Interrupted(self._interrupted(history))
         return history, time.perf_counter() - began
 
     def save(self, history: bp.History) -> None:
-        """Write the model file and the loss curve, if they were asked for."""
+        """Write the model file and the loss curve, if they were asked for; process 0 does."""
+        if self.comm.rank != 0:
+            return
         if self.out is not None:
             self.model.save(self.out)
         if self.figure is not None:
@@ -107,6 +114,8 @@ class TrainingRun:
             "epochs": len(history.epochs),
             "steps": history.steps,
             "batch_size": self.batch,
+            "shards": self.shards,
+            "processes": self.comm.size,
             "stopped_by": history.stopped_by,
             "seconds": seconds,
             "samples_per_second": history.rows_per_second,

@@ -1,0 +1,53 @@
+"""The sum of what the shards of a step contribute: those of this process one after the other, then those of all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from operator import add
+from typing import Any
+
+from bpengine.distributed.tree import Cut, Tree
+
+Parts = dict[str, Any]
+Part = Callable[[tuple[Any, ...], int, int], Parts]  # (rows of a shard, its first row's place, its number of rows)
+Exchange = Callable[[Any], Any]  # roots (roots, elements) of this process -> their sum over all processes (elements,)
+
+
+class ShardAdder:
+    """Adds the parts of a step over this process's shards, one after the other, and over all processes by `exchange`.
+
+    xp: the array namespace. exchange: None for one process, where nothing is joined. plus: a + b of two arrays.
+    """
+
+    def __init__(self, xp: Any, exchange: Exchange | None = None, plus: Callable[[Any, Any], Any] = add) -> None:
+        self._xp, self._exchange, self._plus = xp, exchange, plus
+
+    def __call__(self, part: Part, rows: tuple[Any, ...], cut: Cut) -> Parts:
+        """Return the sum of part(rows of a shard, its first row's place in the batch, its number of rows) over all shards.
+
+        rows: arrays of the rows that this process computes, `cut.rows`. A part is a dict of arrays, alike for all shards.
+        """
+        tree, first = Tree(self._added), cut.rows.start
+        for shard in cut.own:
+            begin, count = cut.start(shard), cut.length(shard)
+            mine = tuple(array[begin - first : begin - first + count] for array in rows)
+            tree.push(shard, 1, part(mine, begin, count))
+        if self._exchange is None:
+            total: Parts = tree.total()
+            return total
+        return self._exchanged(self._exchange, [root.value for root in tree.roots])
+
+    def _exchanged(self, exchange: Exchange, roots: list[Parts]) -> Parts:
+        """Join each root to one vector, exchange these, and return the sum as views of what came back."""
+        xp, like = self._xp, roots[0]
+        joined = [xp.concat([xp.reshape(root[name], (-1,)) for name in like]) for root in roots]
+        summed, first, result = exchange(xp.stack(joined)), 0, {}
+        for name, array in like.items():
+            size = prod(array.shape)
+            result[name] = xp.reshape(summed[first : first + size], array.shape)
+            first += size
+        return result
+
+    def _added(self, a: Parts, b: Parts) -> Parts:
+        return {name: self._plus(a[name], b[name]) for name in a}

@@ -1,0 +1,92 @@
+"""Comparisons between processes: what must be the same on all before the first step, what should be, and states later on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from bpengine.distributed.comm import Comm, HostArray
+from bpengine.errors import BpError, ConfigError
+
+SHOWN: Final = 80  # characters of a value in a message
+
+
+def digest_of(arrays: Mapping[str, HostArray]) -> bytes:
+    """Return a SHA-256 of named arrays, to the bit."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
+
+
+def require_alike(comm: Comm, facts: Mapping[str, Any]) -> None:
+    """Raise ConfigError, on all processes, where one has another value of a fact than process 0; facts are JSON values."""
+    found = _different(comm, facts)
+    if found is not None:
+        rank, name, theirs, ours = found
+        raise ConfigError(
+            f"processes that train together require the same {name}, got another one on process {rank} than on process 0: "
+            f"{theirs}, not {ours}. Start all of them with the same files and options."
+        )
+
+
+def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
+    """Warn, on process 0, where another process computes under other circumstances: versions, processor, threads."""
+    found = _different(comm, facts)
+    if found is not None and comm.rank == 0:
+        rank, name, theirs, ours = found
+        warnings.warn(
+            f"process {rank} computes under another {name} than process 0: {theirs}, not {ours}. The last bits depend on "
+            "which of them computes a shard: they repeat with the same placement only.",
+            stacklevel=2,
+        )
+
+
+def compare_states(comm: Comm, digest: bytes, step: int) -> None:
+    """Raise BpError, on all processes, where one has another state than process 0 after `step` steps.
+
+    digest: a hash of the state, see `digest_of`. To be called by all processes before a state is written to disk.
+    """
+    everyones = [d.tobytes() for d in comm.gather(np.frombuffer(digest, np.uint8))]
+    others = [rank for rank, other in enumerate(everyones) if other != everyones[0]]
+    if others:
+        raise BpError(
+            f"training on several processes requires the same state on all, got another one on processes {others} than on "
+            f"process 0 after step {step}. Nothing was saved since. A layer, a loss or a schedule of one's own that depends "
+            "on more than its arguments does that, and so does failing memory."
+        )
+
+
+def _different(comm: Comm, facts: Mapping[str, Any]) -> tuple[int, str, str, str] | None:
+    """Return (rank, fact, its value there, process 0's) of the first difference."""
+    told = comm.gather(np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8))
+    everyones = [dict(_leaves(json.loads(text.tobytes()))) for text in told]
+    for rank, other in enumerate(everyones):
+        for name in {**everyones[0], **other}:
+            ours, theirs = everyones[0].get(name), other.get(name)
+            if ours != theirs:
+                return rank, name, _shown(theirs), _shown(ours)
+    return None
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (path, value) of all that stands in nested dicts and lists: "plan.clip_norm", "data[0]"."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{i}]")
+    else:
+        yield path, value
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"

@@ -1,0 +1,175 @@
+"""A job: a command on several processes of this machine, started by mpiexec, and started again after a crash."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import IO, Any, Final, TextIO
+
+from bpengine.distributed.guard import ENDED, INTERRUPTED, MISTAKE
+from bpengine.distributed.watch import HEARTBEAT, RESTING, STUCK, limit
+from bpengine.errors import ConfigError
+from bpengine.system.launcher import mpiexec
+
+DONE: Final = 0
+FINAL: Final = (DONE, MISTAKE, INTERRUPTED)  # starting again would change nothing
+THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
+LOOK: Final = 0.05  # seconds between two looks at the job
+LATE: Final = (1.25, 2.0)  # times the limit of a wait, and seconds more: by then a process that waits has ended the job
+READ: Final = 2.0  # seconds in which what an ended job has written is read
+NOISE: Final = re.compile(  # what MPICH and Open MPI say of a job that ended itself; the message above it says why
+    r"^(=+$|=\s|\s*$|-{20,}|Killed|Abort\(|application called MPI_Abort|YOUR APPLICATION TERMINATED|This typically refers|"
+    r"Please see the FAQ|\[proxy|\[mpiexec|MPI_ABORT was invoked|with errorcode|NOTE: invoking|You may or may not|"
+    r"exactly when Open MPI|internal_Abort|Proc: \[\[|prterun |Errorcode: )"
+)
+WAITED: Final = re.compile(r"^bpengine: process (\d+) of (\d+) waited ")
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A command on `processes` of this machine: `restarts` times more after a crash, then with the arguments `again`.
+
+    Each process has one BLAS thread unless the environment says otherwise: the last bits depend on their number, which must
+    not depend on that of the processes. say(text) prints a message of the job itself.
+    """
+
+    processes: int
+    command: Sequence[str]
+    say: Say
+    restarts: int = 0
+    again: Sequence[str] = ()
+
+    def run(self) -> int:
+        """Run the command until it is done, and return the exit code of the last attempt.
+
+        An attempt ends with 0 (done), 2 (a mistake), 130 (Ctrl-C), 75 (asked to end), 124 (stuck) or otherwise (a crash). The
+        first three are final, and so is 75 where this process was asked to end; the others are started again.
+        Raises ConfigError where there is no mpiexec.
+        """
+        start = mpiexec()
+        if start is None:
+            raise ConfigError(
+                "launch requires mpiexec, which was not found. Install an MPI, such as: pip install mpich"
+            )
+        seconds = limit()  # a mistake in the variable is told before anything starts
+        with tempfile.NamedTemporaryFile(prefix="bpengine-heartbeat-") as beats:
+            for attempt in range(self.restarts + 1):
+                began = time.monotonic()
+                command = [start, "-n", str(self.processes), *self.command, *(self.again if attempt else ())]
+                one = _Attempt(command, beats.name, seconds, self.say)
+                code = one.run()
+                if code in FINAL or one.asked or attempt == self.restarts:
+                    break
+                self.say(
+                    f"attempt {attempt + 1} of {self.restarts + 1} ended with {code} after "
+                    f"{time.monotonic() - began:.1f} s; starting again."
+                )
+        return code
+
+
+class _Attempt:
+    """One run of mpiexec. `asked`: whether this process was asked to end meanwhile."""
+
+    def __init__(self, command: Sequence[str], beats: str, seconds: float, say: Say) -> None:
+        self._command, self._beats, self._seconds, self._say = command, beats, seconds, say
+        self._told = 0  # lines that reached the user
+        self._waited: dict[int, int] = {}  # the processes that waited in vain, and how many there are
+        self.asked = False
+
+    def run(self) -> int:
+        """Run it to its end, and return its exit code."""
+        os.utime(self._beats, RESTING)
+        environment = dict.fromkeys(THREADS, "1") | os.environ | {HEARTBEAT: self._beats}
+        job = subprocess.Popen(  # nosec B603 # a program of ours, started without a shell
+            self._command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        readers = [self._reader(job.stdout, sys.stdout, "out"), self._reader(job.stderr, sys.stderr, "err")]
+        with self._forwarding(job):
+            stale = self._wait(job)
+        for reader in readers:
+            reader.join(READ)
+        return self._ended(job.returncode, stale=stale)
+
+    def _wait(self, job: subprocess.Popen[str]) -> bool:
+        """Wait for the job's end; kill it, and return True, when no step was taken for too long."""
+        while job.poll() is None:
+            time.sleep(LOOK)
+            last = os.stat(self._beats).st_mtime
+            if last and time.time() - last > LATE[0] * self._seconds + LATE[1]:
+                self._say(f"no step for {self._seconds:g} s; the job is killed.")
+                with suppress(ProcessLookupError):
+                    os.killpg(job.pid, signal.SIGKILL)  # the processes of an mpiexec that is killed are killed
+                job.wait()
+                return True
+        return False
+
+    def _ended(self, code: int, *, stale: bool) -> int:
+        """Say why the job ended, where none of its processes could, and return the exit code."""
+        if stale:
+            return STUCK
+        if self._waited:
+            every = set(range(max(self._waited.values())))
+            stuck = ", ".join(map(str, sorted(every - set(self._waited)))) or "unknown"
+            self._say(f"{len(self._waited)} processes waited in vain; stuck: process {stuck}.")
+        elif code and code not in FINAL and code != ENDED and not self._told:
+            number = -code if code < 0 else code - 128 if code > 128 else code
+            self._say(f"a process was killed (signal {number}); the others were ended.")
+        return 128 - code if code < 0 else code
+
+    def _reader(self, stream: IO[str] | None, target: TextIO, name: str) -> threading.Thread:
+        assert stream is not None  # a pipe
+        reader = threading.Thread(target=self._pass_on, args=(stream, target, name), daemon=True)
+        reader.start()
+        return reader
+
+    def _pass_on(self, lines: Iterable[str], target: TextIO, name: str) -> None:
+        """Print what the processes say, without what MPI says about their end."""
+        for line in lines:
+            waited = WAITED.match(line)
+            if waited:
+                self._waited[int(waited[1])] = int(waited[2])
+            elif name == "out" and not NOISE.match(line):
+                target.write(line)
+            elif not NOISE.match(line):
+                self._told += 1
+                target.write(line)
+            with suppress(OSError):
+                target.flush()
+
+    @contextmanager
+    def _forwarding(self, job: subprocess.Popen[str]) -> Iterator[None]:
+        """Hand signals that ask this process to end to mpiexec, which hands them to the others."""
+
+        def forward(number: int, frame: FrameType | None) -> None:
+            self.asked = True
+            with suppress(ProcessLookupError):
+                os.kill(job.pid, number)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = [getattr(signal, name) for name in FORWARDED if hasattr(signal, name)]
+        before: dict[int, Any] = {number: signal.signal(number, forward) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,178 @@
+"""The processes of an MPI job, through mpi4py. MPI moves bytes and adds nothing: the order of additions is kept here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, NoReturn
+
+import numpy as np
+
+from bpengine.distributed.comm import HostArray, Number
+from bpengine.distributed.tree import additions, own_shards, subtrees
+from bpengine.distributed.watch import HEARTBEAT, Watch, limit
+
+SMALL = 2**16  # bytes of all roots, up to which each process sends its own to every other: one call in place of two
+LONGEST = 10.0  # seconds that a failed process waits for others, at most
+PAUSE = 0.01  # seconds between two looks at whether the others have failed as well
+
+
+class MpiComm:
+    """All processes of an MPI job; made by all of them at once, see `Comm`. Needs mpi4py."""
+
+    def __init__(self) -> None:
+        from mpi4py import MPI
+
+        self._mpi, self._comm = MPI, MPI.COMM_WORLD.Dup()
+        self._failures = MPI.COMM_WORLD.Dup()  # one of its own: else a failure would meet another process's exchange
+        self.rank, self.size = int(self._comm.rank), int(self._comm.size)
+        who, beats = f"process {self.rank} of {self.size}", os.environ.get(HEARTBEAT) if self.rank == 0 else None
+        self._watch = Watch(who, limit(), self.abort, beats)
+        self._plans: dict[tuple[int, int, Any], _Plan] = {}
+
+    def __repr__(self) -> str:
+        return f"MpiComm(process {self.rank} of {self.size})"
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        self._watch.begin()
+        try:
+            yield
+        finally:
+            self._watch.end()
+
+    def add_up(self, roots: HostArray, result: HostArray, shards: int) -> None:
+        """Exchange roots, and add them in the tree's order."""
+        key = (shards, result.size, result.dtype)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = _Plan(self.rank, self.size, shards, result.size, result.dtype)
+        self._watch.begin()  # not as a context: this is called in every step
+        plan.run(self._comm, roots, result)
+        self._watch.end()
+
+    def lead(self, value: Number) -> Number:
+        """Return rank 0's number."""
+        box = np.array([value], np.float64)
+        with self._watched():
+            self._comm.Bcast(box, 0)
+        return type(value)(box[0])
+
+    def any(self, mine: bool) -> bool:
+        """Return whether it is so on any process."""
+        box, found = np.array([mine], np.int32), np.zeros(1, np.int32)
+        with self._watched():
+            self._comm.Allreduce(box, found, self._mpi.MAX)
+        return bool(found[0])
+
+    def gather(self, values: HostArray) -> list[HostArray]:
+        """Return the arrays of all processes."""
+        values = np.ascontiguousarray(values)
+        counts = np.zeros(self.size, np.int64)
+        with self._watched():
+            self._comm.Allgather(np.array([values.size], np.int64), counts)
+            everything = np.empty(int(counts.sum()), values.dtype)
+            self._comm.Allgatherv(values.ravel(), [everything, counts.tolist()])
+        parts = np.split(everything, np.cumsum(counts)[:-1])
+        return [part.reshape(-1, *values.shape[1:]) for part in parts]
+
+    def share(self, values: HostArray) -> HostArray:
+        """Return rank 0's array."""
+        result = np.array(values, order="C")
+        with self._watched():
+            self._comm.Bcast(result.reshape(-1).view(np.uint8), 0)
+        return result
+
+    def first(self, text: str | None) -> str | None:
+        """Return the text of the first process that has one."""
+        texts = self.gather(np.frombuffer((text or "").encode(), np.uint8))
+        return next((found for t in texts if (found := t.tobytes().decode())), None)
+
+    def all_failed(self, wait: float) -> bool:
+        """Return whether all processes call this within `wait` seconds, or as many as passed since they were together."""
+        wait = min(max(wait, self._watch.apart), LONGEST)  # what fails on all while they start does not do so at once
+        request, until = self._failures.Ibarrier(), time.monotonic() + wait
+        while not request.Test():
+            if time.monotonic() > until:
+                return False
+            time.sleep(PAUSE)
+        return True
+
+    def rest(self) -> None:
+        """Note that no step is taken from now on."""
+        self._watch.rest()
+
+    def abort(self, code: int) -> NoReturn:
+        """End all processes at once."""
+        sys.stderr.flush()
+        self._comm.Abort(code)
+        os._exit(code)
+
+
+class _Plan:
+    """Buffers, counts and the order of additions for vectors of one length: made once, used in every step.
+
+    Of short vectors each process sends its roots to all others, and each adds everything. Of long ones each process adds one
+    slice, and sends the sum to all: 2 (W - 1) / W times the vector's bytes, as a ring does.
+    """
+
+    def __init__(self, rank: int, size: int, shards: int, n: int, dtype: np.dtype[Any]) -> None:
+        owned = [subtrees(own_shards(shards, r, size)) for r in range(size)]
+        roots = [len(keys) for keys in owned]
+        keys = [key for of_rank in owned for key in of_rank]
+        self._whole = len(keys) * n * dtype.itemsize <= SMALL
+        cuts = [0, n] if self._whole else [n * r // size for r in range(size + 1)]
+        self._slices = [slice(a, b) for a, b in pairwise(cuts)]
+        width = n if self._whole else cuts[rank + 1] - cuts[rank]
+        self._received = np.empty((len(keys), width), dtype)
+        self._rows, self._pairs = list(self._received), additions(keys)
+        self._even = len(set(roots)) == 1 and (self._whole or n % size == 0)
+        self._counts = [count * width for count in roots]
+        if not self._whole:
+            self._sent = np.empty(roots[rank] * n, dtype)
+            self._blocks = _blocks(self._sent, roots[rank], self._slices)
+            self._lengths = [part.stop - part.start for part in self._slices]
+            self._send = [roots[rank] * length for length in self._lengths]
+            self._mine = np.empty(width, dtype)
+
+    def run(self, comm: Any, roots: HostArray, result: HostArray) -> None:
+        """Put the sum of all roots (roots, n) into `result` (n,)."""
+        if self._whole:
+            if self._even:
+                comm.Allgather(roots, self._received)
+            else:
+                comm.Allgatherv(roots, [self._received, self._counts])
+            self._merge(result)
+            return
+        sent = roots.reshape(-1)
+        if len(roots) > 1:  # what goes to one process must lie in one piece
+            sent = self._sent
+            for block, part in zip(self._blocks, self._slices, strict=True):
+                np.copyto(block, roots[:, part])
+        if self._even:
+            comm.Alltoall(sent, self._received)
+            self._merge(self._mine)
+            comm.Allgather(self._mine, result)
+        else:
+            comm.Alltoallv([sent, self._send], [self._received, self._counts])
+            self._merge(self._mine)
+            comm.Allgatherv(self._mine, [result, self._lengths])
+
+    def _merge(self, target: HostArray) -> None:
+        """Add the received rows, which may be written over, in the tree's order; the last sum goes to `target`."""
+        rows = self._rows
+        *earlier, (a, b) = self._pairs
+        for left, right in earlier:
+            np.add(rows[left], rows[right], out=rows[left])
+        np.add(rows[a], rows[b], out=target)
+
+
+def _blocks(memory: HostArray, roots: int, slices: list[slice]) -> list[HostArray]:
+    """Return memory for each slice of all roots, (roots, elements of the slice), one behind the other."""
+    lengths = [roots * (part.stop - part.start) for part in slices]
+    parts = np.split(memory, np.cumsum(lengths)[:-1])
+    return [block.reshape(roots, part.stop - part.start) for block, part in zip(parts, slices, strict=True)]

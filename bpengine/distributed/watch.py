@@ -1,0 +1,85 @@
+"""The watch: a process that waits too long for others says so and ends the job; a launcher is told that steps go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from bpengine.errors import ConfigError
+
+TIMEOUT: Final = "BPENGINE_TIMEOUT"  # seconds that a process waits for others in one exchange
+HEARTBEAT: Final = "BPENGINE_HEARTBEAT"  # a file whose time of change a launcher looks at
+SECONDS: Final = 600.0
+STUCK: Final = 124  # exit code
+BEAT: Final = 0.2  # seconds between two beats, at least
+RESTING: Final = (0, 0)  # the times of a heartbeat file while no steps are taken
+GRACE: Final = 0.5  # seconds in which the other processes say that they waited, too
+
+
+def limit() -> float:
+    """Return the seconds that a process waits for others; raise ConfigError for a variable that is no such number."""
+    text = os.environ.get(TIMEOUT, "").strip()
+    try:
+        seconds = float(text) if text else SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(
+            f"{TIMEOUT} requires a number of seconds above 0, got {text!r}. Leave it out for {SECONDS:g}."
+        )
+    return seconds
+
+
+class Watch:
+    """Ends the job when a call that needs all processes takes longer than `limit` seconds: somewhere one is stuck.
+
+    who: "process 1 of 4", for the message. abort(code): ends the job.
+    """
+
+    def __init__(self, who: str, seconds: float, abort: Callable[[int], object], beats: str | None) -> None:
+        self._who, self._seconds, self._abort, self._beats = who, seconds, abort, beats
+        self._since, self._beaten, self._ended, self.calls = 0.0, 0.0, time.monotonic(), 0
+        threading.Thread(target=self._look, daemon=True, name="bpengine-watch").start()
+
+    def begin(self) -> None:
+        """Note that a call begins."""
+        self.calls += 1
+        self._since = time.monotonic()
+
+    def end(self) -> None:
+        """Note that it has ended."""
+        began, self._since, self._ended = self._since, 0.0, time.monotonic()
+        if self._beats and began - self._beaten > BEAT:
+            self._beaten = began
+            with contextlib.suppress(OSError):
+                os.utime(self._beats)
+
+    @property
+    def apart(self) -> float:
+        """The seconds since all processes were last together: about as far they may be apart."""
+        return time.monotonic() - self._ended
+
+    def rest(self) -> None:
+        """Note that no steps are taken from now on."""
+        if self._beats:
+            with contextlib.suppress(OSError):
+                os.utime(self._beats, RESTING)
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(min(1.0, self._seconds / 4))
+            since = self._since
+            if since and time.monotonic() - since > self._seconds:
+                text = (
+                    f"bpengine: {self._who} waited {self._seconds:g} s for another one in exchange {self.calls}. A process "
+                    "that does not say so is stuck. The job ends.\n"
+                )
+                sys.stderr.write(text)
+                sys.stderr.flush()
+                time.sleep(GRACE)
+                self._abort(STUCK)

@@ -1,0 +1,27 @@
+"""The launcher: what mpiexec and srun say in the environment of the processes that they start, and where mpiexec is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+SIZES: Final = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD_SIZE")
+RANKS: Final = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK")
+
+
+def launched() -> tuple[int, int]:
+    """Return (rank, size) as the environment says; (0, 1) where nothing was launched. MPI is not asked."""
+    return _largest(RANKS, 0), max(1, _largest(SIZES, 1))
+
+
+def _largest(names: tuple[str, ...], otherwise: int) -> int:
+    return max((int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()), default=otherwise)
+
+
+def mpiexec() -> str | None:
+    """Return the path of mpiexec: the one beside this Python, which a wheel brings, or the first on the PATH; or None."""
+    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return shutil.which("mpiexec", path=places)

@@ -1,0 +1,33 @@
+"""The MPI of this machine: the launcher that is found, and the library that mpi4py is built for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+from bpengine.system.launcher import mpiexec
+
+SECONDS = 20.0  # that an MPI may take to say its name
+ASK = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+
+
+def facts() -> dict[str, str | None]:
+    """Return "mpiexec", its path or None, and "library", what MPI says it is: None without mpi4py, else its first line.
+
+    MPI is asked in a process of its own, which it ends where it does not fit this machine.
+    """
+    return {"mpiexec": mpiexec(), "library": _library() if find_spec("mpi4py") else None}
+
+
+def _library() -> str:
+    try:
+        asked = subprocess.run(  # nosec B603 # this Python, with a text of ours
+            [sys.executable, "-c", ASK], capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"mpi4py does not load: {error}"
+    lines = [line.strip(" \0") for line in (asked.stdout or asked.stderr).splitlines() if line.strip(" \0")]
+    if asked.returncode:
+        return f"mpi4py does not load: {lines[-1] if lines else asked.returncode}"
+    return " ".join(lines[0].split()) if lines else "unknown"

@@ -1,0 +1,75 @@
+"""Several processes give the bits of one, eager and compiled; what they do not share is told."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.distributed.cases import CASES, HOWS
+from tests.distributed.conftest import Run
+
+
+@pytest.fixture(scope="session")
+def one(python: Run, folder: Path) -> dict[str, str]:
+    """Return the results of one process, by case and form."""
+    return parsed(python("tests.distributed.cases", str(folder)).out)
+
+
+def parsed(text: str) -> dict[str, str]:
+    return dict(line.rsplit(": ", 1) for line in text.splitlines())
+
+
+def test_each_case_has_the_same_bits_eager_and_compiled(one: dict[str, str]) -> None:
+    assert len(one) == len(CASES) * len(HOWS)
+    for name in CASES:
+        assert len({one[f"{name}, {how}"] for how in HOWS}) == 1, name
+    assert one["memory-mapped, eager"] == one["uneven last batch, eager"]  # the same rows, from a file
+
+
+@pytest.mark.thorough(keep=2)
+@pytest.mark.parametrize("count", [2, 4, 3])
+def test_several_processes_give_the_bits_of_one(count: int, one: dict[str, str], processes: Run, folder: Path) -> None:
+    ended = processes(count, "tests.distributed.cases", str(folder))
+    assert (ended.code, ended.err) == (0, "")
+    assert parsed(ended.out) == one
+
+
+TRAIN = ["bpengine", "launch", "-n", "2", "train", "xor", "--test-fraction", "0", "--epochs", "3"]
+
+
+def test_the_command_line_repeats_the_bits_of_one_process(python: Run, processes: Run, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("two", "one")]
+    two = python(*TRAIN, "--out", str(files[0]))
+    assert (two.code, two.err) == (0, "")
+    assert "2 processes, 16 shards" in two.out
+    alone = python("bpengine", *TRAIN[4:], "--out", str(files[1]), "--shards", "16")
+    assert "1 process, 16 shards" in alone.out
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@cache
+def mistakes() -> dict[str, list[str]]:
+    return {
+        "fewer shards": ["--shards", "1"],
+        "no such file": ["--target", "nowhere.npy"],
+        "an option": ["--epochs", "many"],
+    }
+
+
+@pytest.mark.thorough(keep=1)
+@pytest.mark.parametrize("name", mistakes())
+def test_a_mistake_is_one_line(name: str, processes: Run) -> None:
+    ended = processes(3, "bpengine", "train", "xor", "--test-fraction", "0", *mistakes()[name])
+    assert ended.code == 2
+    assert ended.err.count("bpengine: error:") == len(ended.err.splitlines()) == 1, ended.err
+
+
+def test_without_mpi4py_one_line_says_what_to_do(processes: Run, tmp_path: Path) -> None:
+    (tmp_path / "mpi4py.py").write_text("raise ImportError('hidden')")
+    ended = processes(2, "tests.distributed.hiding", str(tmp_path))
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert "2 processes that train together require mpi4py, got: hidden." in ended.err
+    assert "pip install 'bpengine[mpi]'" in ended.err
