@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bpengine import check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
     from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
+    from bpengine.data import Features
     from bpengine.derivatives import jvp
     from bpengine.distributed import world
     from bpengine.errors import (
@@ -67,6 +68,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "backend": "Backend backend_names get_backend",
     "check": "Comparison GradientError Report check_gradients compare_backends",
+    "data": "Features",
     "derivatives": "jvp",
     "distributed": "world",
     "errors": (
@@ -109,6 +111,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Exponential",
+    "Features",
     "GradientError",
     "History",
     "Layer",

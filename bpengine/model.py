@@ -29,7 +29,18 @@ from bpengine.training.memory.run_state import RunState
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.optimizers import Optimizer, make_optimizer
-from bpengine.training.rows import check_rows, classes_of, held
+from bpengine.training.rows import (
+    check_rows,
+    classes_of,
+    encoded_inputs,
+    encoded_rows,
+    encoded_validation,
+    held,
+    model_rows,
+    own_features,
+    require_fit,
+    unit_of,
+)
 from bpengine.training.selection import known, require_some, select
 from bpengine.training.stopping import Rule
 from bpengine.training.updates.update import Applied, apply
@@ -48,6 +59,8 @@ class Model:
     where that differs from dtype ("tf32", "bfloat16"). seed: draws the initial weights, shuffles and dropout masks, the
     same on every backend. Raises ConfigError or BackendUnavailable.
 
+    features: a `bp.Features` that was fitted. The model then takes rows of a table (data frames, columns by name) in every
+    method, and targets by name or in their own unit; it may be set later as well, and a model file keeps it.
     `class_names` may be set to the names of the classes; a model file keeps them.
 
     >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"), seed=1)
@@ -65,6 +78,7 @@ class Model:
         *,
         precision: str | None = None,
         device: str | None = None,
+        features: data.Features | None = None,
     ) -> None:
         if not isinstance(network, Network):
             raise ConfigError(f"Model requires a bp.Network, got {network!r}.")
@@ -78,11 +92,13 @@ class Model:
             {n: held(f"parameter {n!r}", a, dtype) for n, a in arrays.items()} for arrays in network.init(seed)
         )
         self._start(network, chosen, seed, params, running)
+        self.features = features
 
     def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
         self.network, self.backend, self.seed = network, backend, seed
         self.fits = 0  # fits so far: each shuffles and drops in its own way
         self._class_names: tuple[data.ClassName, ...] | None = None
+        self._features: data.Features | None = None
         self._ops = backend.ops()
         self._evaluator = Evaluator(network, backend, self._ops)
         self._steps = LruCache[Any]()
@@ -114,6 +130,24 @@ class Model:
     @class_names.setter
     def class_names(self, names: Any) -> None:
         self._class_names = data.check_class_names(names, classes_of(self.network))
+
+    @property
+    def features(self) -> data.Features | None:
+        """What the columns of its tables are; None where it takes numbers as they are.
+
+        May be set to Features that were fitted, which name the classes as well. Raises ShapeError or ConfigError when the
+        network has not as many inputs and outputs as they ask for.
+        """
+        return self._features
+
+    @features.setter
+    def features(self, features: data.Features | None) -> None:
+        if features is not None:
+            require_fit(self.network, features)
+        self._features = features
+        self._evaluator = replace(self._evaluator, unit=unit_of(features))
+        if features is not None and features.classes is not None:
+            self.class_names = features.classes
 
     @property
     def dtype(self) -> str:
@@ -161,32 +195,36 @@ class Model:
         >>> model.forward([[3.0]])
         array([[6.]], dtype=float32)
         """
-        x = data.check_features(x, self.network.inputs, dtype=self.dtype)
-        return self._evaluator.outputs(self._params, self._running, x, link=False)
+        return self._evaluator.outputs(self._params, self._running, self._inputs(x), link=False)
 
     def predict(self, x: Any) -> HostArray:
         """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits.
+
+        With Features, values are in the targets' own unit.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[0.0]]), "sigmoid_cross_entropy"))
         >>> model.predict([[3.0]])
         array([[0.5]], dtype=float32)
         """
-        x = data.check_features(x, self.network.inputs, dtype=self.dtype)
-        return self._evaluator.outputs(self._params, self._running, x, link=True)
+        outputs = self._evaluator.outputs(self._params, self._running, self._inputs(x), link=True)
+        return self.features.decode(outputs) if self.features is not None else outputs
 
     def evaluate(self, x: Any, y: Any, weights: Any = None) -> dict[str, float]:
         """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
 
         The loss is the one that is trained, penalties included, over all rows. Rows count by their weights in every number: 0
-        is a row left out, 2 a row given twice.
+        is a row left out, 2 a row given twice. With Features that standardise the targets, the loss is that of standardised
+        targets, "rmse" is in their own unit, and "rmse_standardised" on the scale of the loss.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
         >>> model.evaluate([[3.0]], [[5.0]])
         {'loss': 1.0, 'rmse': 1.0}
         """
-        return self._evaluator.evaluate(
-            self._params, self._running, check_rows(self.network, x, y, weights, dtype=self.dtype)
-        )
+        return self._evaluator.evaluate(self._params, self._running, model_rows(self, x, y, weights))
+
+    def _inputs(self, x: Any) -> HostArray:
+        """Return the network's inputs for x, checked."""
+        return data.check_features(encoded_inputs(self.features, x, self.dtype), self.network.inputs, dtype=self.dtype)
 
     def loss_and_gradients(
         self, x: Any, y: Any, weights: Any = None, *, training: bool = True
@@ -200,7 +238,7 @@ class Model:
         >>> loss, gradients["0.weight"].item()
         (1.0, 6.0)
         """
-        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        rows = model_rows(self, x, y, weights)
         training = flag(training, "loss_and_gradients", "training")
         counter = self.backend.asarray(dropout_counter(self.seed))
         loss, gradients = self._evaluator.gradients(self._params, self._running, counter, rows, training=training)
@@ -322,13 +360,17 @@ class Model:
         parameter is not finite: the model then keeps its last good parameters. Raises WriteError for a checkpoint that cannot
         be written.
         """
+        features = self.features if self.features is not None else own_features(self.network, x, y)
         fit = FitSettings(
-            optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, validation=validation, only=only,
-            update=update, clip_norm=clip_norm, stop=stop, shuffle=shuffle, callbacks=callbacks, progress=progress,
-            track_step_size=track_step_size, freeze=freeze, accumulate=accumulate, run=run, resume=resume,
-            continue_from=continue_from, shards=shards, comm=comm,
+            optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update,
+            validation=encoded_validation(features, validation, self.dtype), clip_norm=clip_norm, stop=stop, shuffle=shuffle,
+            callbacks=callbacks, progress=progress, track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
+            run=run, resume=resume, continue_from=continue_from, shards=shards, comm=comm,
         )  # fmt: skip
-        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        encoded = encoded_rows(features, x, y, self.dtype)
+        rows = check_rows(self.network, *encoded, weights, dtype=self.dtype)
+        if features is not self.features:
+            self.features = features
         with SpillStore(self.backend) as store:
             own = Rollback(self.backend, store, {"params": self._params, "running": self._running})
             trainer = fit.trainer(self._subject(own.arrays), rows, self._on_epoch(fit))
@@ -404,7 +446,9 @@ class Model:
         """
         chosen = get_backend(backend, precision=self.dtype, device=device)
         settings = self._settings()
-        return Model._restored(self.network, chosen, settings, self.parameters, self.running)
+        model = Model._restored(self.network, chosen, settings, self.parameters, self.running)
+        model.features = self.features
+        return model
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network, parameters and running statistics to a safetensors file, whole or not at all.
@@ -459,7 +503,8 @@ class Model:
 
     def _settings(self) -> dict[str, Any]:
         names = list(self.class_names) if self.class_names else None
-        return {"dtype": self.dtype, "seed": self.seed, "fits": self.fits, "class_names": names}
+        settings = {"dtype": self.dtype, "seed": self.seed, "fits": self.fits, "class_names": names}
+        return settings if self.features is None else {**settings, "features": self.features.to_json()}
 
     def _named(self, what: str, values: Mapping[str, Any]) -> HostArrays:
         """Return arrays by parameter name, each of that one's shape and of finite numbers in the model's dtype."""
@@ -524,7 +569,7 @@ class Model:
         require_some("per_sample_gradients", tuple(self._params))
         every = self.network.names(self._params)
         names = tuple(self._params) if only is None else select("per_sample_gradients", "only", only, every)
-        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        rows = model_rows(self, x, y, weights)
         return per_sample_gradients(self._evaluator, self._params, self._running, rows, names)
 
     def jacobian(self, x: Any, *, link: bool = False) -> HostArray:
@@ -539,7 +584,7 @@ class Model:
         """
         from bpengine.derivatives.jacobian import jacobian
 
-        x, link = data.check_features(x, self.network.inputs, dtype=self.dtype), flag(link, "jacobian", "link")
+        x, link = self._inputs(x), flag(link, "jacobian", "link")
         return jacobian(self._evaluator, self._params, self._running, x, link=link)
 
     def input_gradients(self, x: Any, y: Any, weights: Any = None) -> HostArray:
@@ -554,7 +599,7 @@ class Model:
         """
         from bpengine.derivatives.jacobian import input_gradients
 
-        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        rows = model_rows(self, x, y, weights)
         return input_gradients(self._evaluator, self._params, self._running, rows)
 
     def hvp(self, x: Any, y: Any, v: Mapping[str, Any], weights: Any = None) -> HostArrays:
@@ -582,7 +627,7 @@ class Model:
         direction = check_direction(v, self._params, self.network.names(self._params))
         for name, array in direction.items():
             held(f"hvp v[{name!r}]", array, self.dtype)
-        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        rows = model_rows(self, x, y, weights)
         along = product(self._evaluator, self._params, self._running, rows)(direction)
         return {name: along[name].astype(self.dtype) for name in self._params}
 
@@ -607,7 +652,7 @@ class Model:
         from bpengine.derivatives.power import top_eigenvalue
 
         require_some("top_eigenvalue", tuple(self._params))
-        rows = check_rows(self.network, x, y, weights, dtype=self.dtype)
+        rows = model_rows(self, x, y, weights)
         times = product(self._evaluator, self._params, self._running, rows)
         shapes = {name: tuple(array.shape) for name, array in self._params.items()}
         return top_eigenvalue(times, shapes, steps, tolerance, seed)
@@ -642,7 +687,11 @@ def load(
         names = _names_of(file, network)
         params, running = file.arrays(shapes, network.layers)
     chosen = get_backend(backend, precision=file.settings["dtype"])
-    return Model._restored(network, chosen, {**file.settings, "class_names": names}, params, running)
+    model = Model._restored(network, chosen, {**file.settings, "class_names": names}, params, running)
+    if (features := file.settings.get("features")) is not None:
+        with file.judged("has features that do not fit"):
+            model.features = data.Features.from_json(features)
+    return model
 
 
 def _names_of(file: io.ModelFile, network: Network) -> Sequence[data.ClassName] | None:

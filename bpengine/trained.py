@@ -30,6 +30,10 @@ class TrainedNetwork(Protocol):
         """The running statistics by name."""
 
     @property
+    def features(self) -> Any:
+        """What the columns of its tables are (`bp.Features`), None where it takes numbers alone."""
+
+    @property
     def class_names(self) -> Sequence[Any] | None:
         """The names of the classes, None where there are none."""
 
@@ -46,3 +50,8 @@ class TrainedNetwork(Protocol):
 
     def to(self, backend: str | Backend) -> Any:
         """Return a copy on another backend, whose parameters may be set."""
+
+
+def input_names(model: TrainedNetwork, otherwise: Sequence[str]) -> Sequence[str]:
+    """Return the names of a network's inputs that its Features give, or others where it has none."""
+    return otherwise if model.features is None else tuple(model.features.input_names)

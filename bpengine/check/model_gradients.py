@@ -14,6 +14,7 @@ from bpengine.check.problems.subjects import WHO, NetworkPoint
 from bpengine.check.reports.results import ArrayResult, OracleUse
 from bpengine.check.tolerance import agreement
 from bpengine.check.tolerance.stochastic_rounding import DRAWS, deviations, machine_epsilon, rounding_allowance
+from bpengine.data import Encoded
 from bpengine.errors import NonFiniteError
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
@@ -33,7 +34,7 @@ def check_model_gradients(
     `reference_rounding` is how far rounding may have carried the reference itself.
     """
     x, y, weights = point.rows
-    loss, gradients = model.loss_and_gradients(x, y, weights)
+    loss, gradients = model.loss_and_gradients(Encoded(x), y, weights)
     if not math.isfinite(loss):
         raise NonFiniteError(
             f"{WHO} requires a finite loss at the point, got {loss} from the model itself, {model.dtype} on "

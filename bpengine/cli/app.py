@@ -16,6 +16,7 @@ from bpengine.cli.commands import (
     check,
     checkpoint,
     compare,
+    convert,
     demo,
     doctor,
     examples,
@@ -37,6 +38,7 @@ Examples:
   bpengine train iris --epochs 100 --out iris.safetensors
   bpengine checkpoint run --model iris.safetensors
   bpengine predict iris.safetensors iris --evaluate
+  bpengine convert big.csv big/
   bpengine check iris
   bpengine compare iris --backends numpy,jax
   bpengine explain 2-3-1 --data xor --layer 0 --unit 2
@@ -93,6 +95,7 @@ for _command, _help, _short in (
     (train.train, train.HELP, "Train on a data set or a file, score, save."),
     (checkpoint.checkpoint, checkpoint.HELP, "The checkpoints of a run, and a model file out of them."),
     (predict.predict, predict.HELP, "Predict with a saved model."),
+    (convert.convert, convert.HELP, "A large table once into memory-mapped columns."),
     (check.check, check.HELP, "The gradients of a network or a model file, before independent oracles."),
     (compare.compare, compare.HELP, "One network on several backends, side by side."),
     (explain.explain, explain.HELP, "Where a gradient comes from, term by term; sweeps, graphs, receipts."),

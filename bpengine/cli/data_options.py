@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,21 +13,26 @@ import numpy as np
 import typer
 
 from bpengine import data
+from bpengine.cli.class_names import renumbered
 from bpengine.cli.whole_numbers import number_or_name
-from bpengine.data import Dataset
+from bpengine.data import Dataset, Features
 from bpengine.data.files.npy import expand_home
-from bpengine.errors import ConfigError, DataError
+from bpengine.data.files.table_files import is_table
+from bpengine.data.named.real import REAL
+from bpengine.errors import DataError
 from bpengine.losses import Loss
+from bpengine.model import Model
 from bpengine.streams import stream
-from bpengine.system import hardware
 
+STANDARDIZED = tuple(name for name, made in REAL.items() if "standardize" in signature(made).parameters)
 TASKS = {"classes": "classification", "values": "regression"}
 
 Source = Annotated[
     str,
     typer.Argument(
         metavar="FILE_OR_NAME",
-        help="A file (.csv, .tsv, .npy, .npz, .parquet, IDX; CSV and IDX also .gz) or the name of a set: "
+        help="A file (CSV and other tables of text, compressed or not; Parquet, .npy, .npz, IDX), a folder that convert "
+        "wrote, - for standard input, or the name of a set: "
         f"{', '.join(data.names())}.",
     ),
 ]
@@ -31,18 +40,51 @@ Target = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="What to predict. Tables: a column's name, or its number from 0 (-1 is the last). .npy and IDX: the "
-        "file with the targets.  [default: the last column]",
+        help="What to predict. Tables: a column's name, or its number from 0 (-1 is the last), or names a,b. .npy and IDX: "
+        "the file with the targets.  [default: the last column]",
     ),
 ]
 
 
-def load(source: str, target: str | None, loss: Loss | None) -> Dataset:
-    """Return the data with targets; a loss, if one was named, decides whether a file's targets are classes or values."""
-    options: dict[str, Any] = {} if target is None else {"target": column(target)}
-    if loss is not None and loss.target in TASKS and source not in data.names():
-        options["task"] = TASKS[loss.target]
-    return data.load(source, **options)
+def load(
+    source: str,
+    target: str | None,
+    loss: Loss | None,
+    *,
+    task: str | None = None,
+    raw: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Return the data with targets; a loss, if one was named, decides whether a file's targets are classes or values.
+
+    raw: whether tables are wanted as they are, and not as the numbers that a network without Features takes; rows without a
+    target are then left out. options: of a file's text.
+    """
+    wanted: dict[str, Any] = {**(options or {})}
+    if target is not None:
+        wanted["target"] = column(target)
+    if source in data.names():
+        return data.load(source, **wanted, **({"standardize": False} if raw and source in STANDARDIZED else {}))
+    if task is not None or (loss is not None and loss.target in TASKS):
+        wanted["task"] = task or TASKS[loss.target]  # type: ignore[union-attr]
+    if raw:
+        return data.load(source, drop_empty=True, **wanted)
+    return numbers(data.load(source, **wanted))
+
+
+def numbers(found: Dataset) -> Dataset:
+    """Return a data set whose inputs are numbers; columns of other kinds are encoded as `train` encodes them."""
+    if not isinstance(found.x, data.Table):
+        return found
+    features = Features(scale_target=False).fit(found)
+    return replace(found, x=features.transform(found.x, "float64"), feature_names=features.input_names)
+
+
+def for_model(model: Model, found: Dataset) -> tuple[Any, Any]:
+    """Return inputs and targets as a model's methods take them: tables and classes by name where it has Features."""
+    if model.features is not None:
+        return found.table, found.labels
+    return found.x, renumbered(found, model.class_names)
 
 
 def column(target: str) -> str | int:
@@ -50,35 +92,49 @@ def column(target: str) -> str | int:
     return number_or_name(target, "--target")
 
 
-def split(whole: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Return the rows to train on and those held out; a fraction of 0 holds out none, and then nothing is copied.
-
-    Raises ConfigError when the copy would not fit into memory, DataError when a side would be empty.
-    """
-    if fraction == 0:
-        return whole, None
-    free, size = hardware.memory()["available"], whole.x.nbytes
-    if isinstance(whole.x, np.memmap) and free is not None and size > free // 2:
-        raise ConfigError(
-            f"holding out rows copies the data, {hardware.gib(size)}, into memory, where {hardware.gib(free)} are left. "
-            "Pass --test-fraction 0 to train from the file."
-        )
-    try:
-        return whole.split(fraction, seed=seed)
-    except DataError as error:
-        raise DataError(f"{error} --test-fraction 0 trains on all rows.") from None
-
-
-def draw_rows(x: np.ndarray, y: np.ndarray, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_rows(x: Any, y: Any, rows: int, seed: int) -> tuple[Any, Any]:
     """Return at most `rows` rows of inputs and targets, drawn at random, in their order."""
     chosen = np.sort(stream("check rows", seed).permutation(len(x))[:rows])
-    return np.asarray(x[chosen]), np.asarray(y[chosen])
+    return x[chosen] if isinstance(x, data.Table) else np.asarray(x[chosen]), np.asarray(y[chosen])
 
 
-def inputs(source: str, target: str | None, *, no_target: bool) -> np.ndarray:
-    """Return the inputs alone; of array files no targets are needed."""
-    if (
-        source in data.names() or not expand_home(Path(source)).exists()
-    ):  # `load` says whether the name or the file is wrong
-        return load(source, target, None).x
-    return data.read_arrays(source, False if no_target else None if target is None else column(target)).x
+def inputs(source: str, target: str | None, *, no_target: bool, options: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """Return the inputs alone, as numbers; of array files no targets are needed."""
+    if source in data.names() or not is_there(source):  # `load` says whether the name or the file is wrong
+        return np.asarray(load(source, target, None).x)
+    chosen = False if no_target else None if target is None else column(target)
+    found = data.read_arrays(source, chosen, **options).x
+    return found.matrix() if isinstance(found, data.Table) else np.asarray(found)
+
+
+def rows_for_features(source: str, options: Mapping[str, Any]) -> data.Table:
+    """Return all columns of a source as a table; Features take from it what they know."""
+    if source in data.names() or not is_there(source):
+        return load(source, None, None, raw=True, options=options).table
+    found = (
+        data.read_arrays(source, False, **options)
+        if not source.lower().endswith(".npz")
+        else _inputs_of(source, options)
+    )
+    names = found.feature_names or tuple(f"x{at}" for at in range(found.x.shape[1]))
+    return found.x if isinstance(found.x, data.Table) else data.Table.of_matrix(found.x, names, named=found.named)
+
+
+def _inputs_of(source: str, options: Mapping[str, Any]) -> data.Arrays:
+    """Return the inputs of an archive; its targets need not be there."""
+    keys = tuple(options.get("keys", ("x",)))[:1]
+    return data.read_arrays(source, **{**options, "keys": keys})
+
+
+def is_there(source: str) -> bool:
+    """Return whether a source is a file, a converted table or standard input."""
+    return is_table(Path(source)) or expand_home(Path(source)).exists()
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Make every DataError within the block one that names the source."""
+    try:
+        yield
+    except DataError as error:
+        raise error if Path(source).name in str(error) else DataError(f"{source}: {error}") from None

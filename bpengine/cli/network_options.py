@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -26,6 +26,10 @@ LossName = Annotated[
         "mean_squared_error for values]",
     ),
 ]
+OutputActivation = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Of the last layer.  [default: what the loss asks for]"),
+]
 BackendName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
 OptimizerName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")]
@@ -45,29 +49,57 @@ def units(text: str) -> list[int]:
         ) from None
 
 
-def hidden_layers(text: str, activation: str, dropout: float) -> list[Layer]:
-    """Return the hidden layers, each followed by dropout if there is any."""
+def hidden_layers(text: str, activation: str, dropout: float, *, batch_norm: bool = False) -> list[Layer]:
+    """Return the hidden layers, each normalised if asked for, and followed by dropout if there is any."""
     after: list[Layer] = [bp.Dropout(dropout)] if dropout != 0 else []
     counts = units(text)
     if after and not counts:
         raise ConfigError(f"--dropout {dropout} requires hidden layers to drop from, got --layers ''.")
-    return [layer for count in counts for layer in (bp.Dense(count, activation), *after)]
+    if batch_norm and not counts:
+        raise ConfigError("--batch-norm requires hidden layers to normalise, got --layers ''.")
+
+    def block(count: int) -> list[Layer]:
+        if batch_norm:
+            return [bp.Dense(count), bp.BatchNorm(), bp.Activation(activation), *after]
+        return [bp.Dense(count, activation), *after]
+
+    return [layer for count in counts for layer in block(count)]
 
 
-def network(data: Dataset, hidden: list[Layer], loss: bp.Loss | None, l2: float) -> bp.Network:
-    """Return the network for a data set; with a binary loss, two classes have a single output."""
+class LastLayer(NamedTuple):
+    """The last layer's units and activation, and the loss on it."""
+
+    outputs: int
+    activation: str
+    loss: bp.Loss
+
+    @property
+    def open(self) -> bool:
+        """Whether its outputs are values without limits, so that targets may be standardised."""
+        return self.loss.target == "values" and self.activation == "identity"
+
+
+def last_layer(data: Dataset, loss: bp.Loss | None, activation: str | None = None) -> LastLayer:
+    """Return the last layer for a data set; with a binary loss, two classes have a single output."""
     loss = loss or bp.Loss(LOSS_OF_TASK[data.task])
     outputs = 1 if loss.target == "binary" and data.classes == 2 else data.outputs
     last = "sigmoid" if loss.kernel.output == "probabilities" else "identity"
     if last == "sigmoid" and loss.target == "classes":
         last = "softmax"
-    penalties = [bp.L2(l2)] if l2 != 0 else []
-    return bp.Network(data.features, [*hidden, bp.Dense(outputs, last)], loss, penalties)
+    return LastLayer(outputs, activation or last, loss)
+
+
+def network(
+    data: Dataset, hidden: list[Layer], last: LastLayer, *, inputs: int | None = None, l1: float = 0.0, l2: float = 0.0
+) -> bp.Network:
+    """Return the network for a data set; `inputs` are the set's features unless they are given."""
+    penalties = [*([bp.L1(l1)] if l1 != 0 else []), *([bp.L2(l2)] if l2 != 0 else [])]
+    return bp.Network(inputs or data.features, [*hidden, bp.Dense(last.outputs, last.activation)], last.loss, penalties)
 
 
 def fresh_network(data: Dataset, layers: str, activation: str, loss: bp.Loss | None) -> bp.Network:
     """Return a network for a data set, not trained, without dropout and penalties."""
-    return network(data, hidden_layers(layers, activation, 0.0), loss, 0.0)
+    return network(data, hidden_layers(layers, activation, 0.0), last_layer(data, loss))
 
 
 def model(network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2) -> bp.Model:

@@ -1,22 +1,27 @@
 """Data: textbook, real and synthetic sets, files, and the checks a model makes before it trains.
 
-dataset: a data set. loading: `load`, by name or from a file. named/ and synthetic/: the sets. files/: readers and a writer.
-validation/: the checks. mmap/: arrays larger than memory.
+dataset: a data set. table: named columns of every kind. loading: `load`, by name or from a file. named/ and synthetic/: the
+sets. files/: readers and a writer. tables/: text tables, Parquet, data frames. features/: what columns are. validation/: the
+checks. mmap/: arrays larger than memory.
 """
 
 from __future__ import annotations
 
 from bpengine.data.dataset import Dataset
-from bpengine.data.files.csv_file import read_csv
+from bpengine.data.features.encoding import Encoded
+from bpengine.data.features.feature_set import Features, as_table, is_table_like
 from bpengine.data.files.idx import read_idx
 from bpengine.data.files.npy import Arrays, read_npy, read_npz
 from bpengine.data.files.read_arrays import read_arrays
-from bpengine.data.files.table_columns import read_parquet
+from bpengine.data.files.table_files import read_csv, read_parquet
 from bpengine.data.files.write_synthetic import write
 from bpengine.data.loading import load, names
 from bpengine.data.mmap.pages import drop_pages, prefetch_rows
 from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
 from bpengine.data.synthetic.generate import generate
+from bpengine.data.table import Table, TableColumn
+from bpengine.data.tables.conversion import convert
+from bpengine.data.tables.data_frames import is_frame, is_series, table_of
 from bpengine.data.validation.class_names import ClassName, check_class_names
 from bpengine.data.validation.features import check_features, check_same_length, check_weights
 from bpengine.data.validation.scans import real_array
@@ -28,8 +33,13 @@ __all__ = [
     "Arrays",
     "ClassName",
     "Dataset",
+    "Encoded",
+    "Features",
     "RowFile",
+    "Table",
+    "TableColumn",
     "announce",
+    "as_table",
     "check_binary_targets",
     "check_class_labels",
     "check_class_names",
@@ -37,9 +47,13 @@ __all__ = [
     "check_same_length",
     "check_targets",
     "check_weights",
+    "convert",
     "drop_pages",
     "generate",
     "in_memory",
+    "is_frame",
+    "is_series",
+    "is_table_like",
     "load",
     "names",
     "prefetch_rows",
@@ -52,5 +66,6 @@ __all__ = [
     "real_array",
     "release",
     "runs_of",
+    "table_of",
     "write",
 ]

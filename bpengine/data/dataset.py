@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bpengine.data.table import Array, Table
+from bpengine.data.validation.class_names import ClassName
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
 from bpengine.streams import stream
 
-Array = npt.NDArray[Any]
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
 
@@ -29,18 +30,22 @@ class Dataset:
 
     Shapes: x (rows, features); y (rows,) whole numbers from 0 for classification, (rows, outputs) for regression.
     `class_names` names the classes in the order of their numbers, or is None. `source` says where the rows come from.
-    Arrays are kept as they are given: a memory-mapped file stays one.
+    x is a Table where it has columns of text or dates, missing cells, or lies in memory-mapped columns: `bp.Features` makes
+    numbers of it. `named` says whether the features' names are those of a file. Arrays are kept as they are given: a
+    memory-mapped file stays one.
     Raises: ShapeError when x, y and the names do not fit together; ConfigError for another task.
     """
 
     name: str
-    x: Array
+    x: Any  # an array or a Table
     y: Array
     _: KW_ONLY
     feature_names: tuple[str, ...]
-    class_names: tuple[str, ...] | None
+    class_names: tuple[ClassName, ...] | None
     task: Task
     source: str
+    named: bool = True
+    target_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -54,6 +59,18 @@ class Dataset:
         if len(self.feature_names) != self.features:
             got = len(self.feature_names)
             raise ShapeError(f"Dataset {self.name!r} requires {self.features} feature names, got {got}.")
+
+    @property
+    def table(self) -> Table:
+        """The inputs as a table of named columns, without a copy."""
+        return self.x if isinstance(self.x, Table) else Table.of_matrix(self.x, self.feature_names, named=self.named)
+
+    @property
+    def labels(self) -> Array:
+        """The targets as they are named: the classes' names (rows,), or the values (rows, outputs)."""
+        if self.class_names is None:
+            return self.y
+        return np.array(self.class_names, object)[self.y]
 
     @property
     def rows(self) -> int:
@@ -98,15 +115,17 @@ class Dataset:
     def _take(self, chosen: npt.NDArray[np.bool_], part: str) -> Dataset:
         names = self.class_names
         if names is None and self.classes is not None:  # a part may lack the last class; the count must not change
-            names = tuple(map(str, range(self.classes)))
+            names = tuple(range(self.classes))
         name = f"{self.name} ({part})"
-        return replace(self, name=name, x=np.asarray(self.x[chosen]), y=np.asarray(self.y[chosen]), class_names=names)
+        x = self.x[chosen] if isinstance(self.x, Table) else np.asarray(self.x[chosen])
+        return replace(self, name=name, x=x, y=np.asarray(self.y[chosen]), class_names=names)
 
     def __repr__(self) -> str:
         kind = f"{self.classes} classes" if self.task == "classification" else f"{self.outputs} outputs"
         stored = " memory-mapped" if isinstance(self.x, np.memmap) else ""
         size = f"{self.rows:,} rows x {self.features:,} features"
-        return f"Dataset({self.name!r}: {size}, {self.x.dtype}{stored}; {self.task}, {kind}; {self.source})"
+        held = "columns of several kinds" if isinstance(self.x, Table) else f"{self.x.dtype}{stored}"
+        return f"Dataset({self.name!r}: {size}, {held}; {self.task}, {kind}; {self.source})"
 
 
 def _stratified(groups: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.dataset import TASKS, Array, Dataset, Task, as_targets, column_names
+from bpengine.data.dataset import TASKS, Dataset, Task, as_targets, column_names
 from bpengine.data.files.npy import Arrays
 from bpengine.data.files.read_arrays import Target, read_arrays
+from bpengine.data.files.table_files import is_table
 from bpengine.data.named.real import REAL
 from bpengine.data.named.textbook import TEXTBOOK
 from bpengine.data.synthetic.generate import SYNTHETIC, generate
+from bpengine.data.table import Array
+from bpengine.data.validation.class_names import ClassName
+from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.options import check_options
 from bpengine.errors import ConfigError, DataError, check_path, unknown
 
@@ -30,10 +34,10 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Dataset:
 
     Options of named sets: `standardize` for the real tables; for synthetic sets `rows` (default 1,000), `seed` and
     whatever `generate` takes. Options of files: `target` and those of `read_arrays`, and `task`, "classification" or
-    "regression". Without `task` the targets are classes when they are text; in array files, when they are one column
-    of an integer type; in tables, when they are the whole numbers 0..k or 1..k, none left out, each twice on average.
-    Classes that do not count from 0 are numbered in sorted order and keep their value as name (integers of array
-    files stay as they are).
+    "regression". Without `task` the targets are classes when they are text or truth values, and when they are whole numbers
+    that look like classes: 0..k or 1..k, none left out, each twice on average, or at most 10 values, each five times on
+    average; in array files any whole numbers below 1,000 of an integer type. Classes that do not count from 0 are numbered
+    in sorted order and keep their value as name (integers of array files stay as they are).
 
         load("iris"); load("spirals", rows=500, noise=0.1); load("people.csv", target="income", task="regression")
         load("train-images-idx3-ubyte", target="train-labels-idx1-ubyte", scale=True); load("x.npy", target="y.npy")
@@ -54,7 +58,14 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Dataset:
 
 
 def _looks_like_path(name: str) -> bool:
-    return Path(name).exists() or bool(Path(name).suffix) or "/" in name or os.sep in name or name.endswith("-ubyte")
+    return (
+        is_table(Path(name))
+        or Path(name).exists()
+        or bool(Path(name).suffix)
+        or "/" in name
+        or os.sep in name
+        or name.endswith("-ubyte")
+    )
 
 
 def _from_file(
@@ -64,48 +75,37 @@ def _from_file(
         raise unknown("task", task, TASKS)
     arrays = read_arrays(path, target, **options)
     if arrays.y is None:
-        hint = 'Give the targets: target="y.npy", or a column. Without targets use read_arrays.'
+        hint = "Give them with --target (target=): the file y.npy, or a column. Without targets use read_arrays."
         raise DataError(f"load requires targets, got only inputs from {os.fspath(path)}. {hint}")
-    flat = arrays.y[:, 0] if arrays.y.ndim == 2 and arrays.y.shape[1] == 1 and task == "classification" else arrays.y
-    y, class_names, task = _targets(arrays, flat, task)
+    y, class_names, task = _targets(arrays, task)
     features = column_names(arrays.feature_names, arrays.x.shape[1])
     return Dataset(
         name=Path(path).name, x=arrays.x, y=as_targets(y, task), feature_names=features, class_names=class_names,
-        task=task, source=os.fspath(path),
+        task=task, source=os.fspath(path), named=arrays.named, target_names=arrays.target_names,
     )  # fmt: skip
 
 
-def _targets(arrays: Arrays, y: Array, task: Task | None) -> tuple[Array, tuple[str, ...] | None, Task]:
+def _targets(arrays: Arrays, task: Task | None) -> tuple[Array, tuple[ClassName, ...] | None, Task]:
     """Decide the task; number the classes from 0 where they are not."""
+    y = arrays.y
+    assert y is not None
     if arrays.class_names:
         if task == "regression":
             raise ConfigError("task='regression' requires a target of numbers, got text. Choose another target column.")
         return y, arrays.class_names, "classification"
-    if task is None:
-        labels = _are_labels(y) if arrays.feature_names else y.dtype.kind in "biu"
-        task = "classification" if labels and y.ndim == 1 else "regression"
-    if task == "regression" or y.ndim != 1:
-        return y, None, task
-    return *_numbered(y), task
+    flat = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if task == "regression" or flat.ndim != 1:
+        return y, None, task or "regression"
+    values = class_values(flat, table=arrays.feature_names is not None, asked=task == "classification")
+    if values is None:
+        return y, None, "regression"
+    if len(values) == 0:
+        return flat if flat.dtype.kind in "iu" else flat.astype(np.int64), None, "classification"
+    codes = np.searchsorted(values, flat)
+    return codes.astype(np.int64), tuple(_plain(value) for value in values), "classification"
 
 
-def _numbered(y: Array) -> tuple[Array, tuple[str, ...] | None]:
-    """Return class numbers, and the values they stand for when these were not class numbers themselves."""
-    if y.dtype.kind in "iu" and y.min() >= 0:
-        return y, None  # a file of labels may lack some classes; it stays as it is, memory-mapped or not
-    if y.min() == 0 and bool((y == np.floor(y)).all()):
-        return y.astype(np.int64), None
-    values, codes = np.unique(y, return_inverse=True)
-    names = tuple(f"{value:g}" for value in values)
-    if len(set(names)) < len(names):
-        names = tuple(map(str, values.tolist()))
-    return codes.astype(np.int64), names
-
-
-def _are_labels(y: Array) -> bool:
-    """Return whether y (rows,) looks like class numbers: 0..k or 1..k without gaps, each twice on average."""
-    low, high = float(y.min()), float(y.max())
-    if low not in (0.0, 1.0) or high - low < 1 or 2 * (high - low + 1) > len(y):
-        return False
-    values = np.unique(y)
-    return len(values) == high - low + 1 and bool((values == np.arange(low, high + 1)).all())
+def _plain(value: Any) -> ClassName:
+    """Return a number as the name of a class: whole numbers as such, also where a file writes them with a point."""
+    number = value.item()
+    return int(number) if isinstance(number, float) and number.is_integer() else number

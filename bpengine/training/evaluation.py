@@ -19,19 +19,23 @@ from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.memory.row_reader import RowReader
-from bpengine.training.rows import Rows, scores
+from bpengine.training.rows import Rows, score_names, scores
 
 CHUNK = 8192  # rows held at a time
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A network on a backend, with the functions compiled for it so far."""
+    """A network on a backend, with the functions compiled for it so far.
+
+    unit (outputs,): of targets that were standardised, so that errors are told in their own unit as well.
+    """
 
     network: Network
     backend: Backend
     ops: Ops
     compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    unit: HostArray | None = None
 
     def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
         """Return raw outputs (rows, outputs), or predictions after the loss's link function."""
@@ -64,19 +68,20 @@ class Evaluator:
             share = float(len(piece.x) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
             if share:  # else every row of the piece is left out
                 sums_of_pieces.append([share, *self._sums(params, running, piece, share).values()])
-        names = ("loss", "squared_error" if self.network.loss.target == "values" else "accuracy")
+        names = ("loss", *score_names(self.network, self.unit))
         everyones = np.concatenate(comm.gather(np.array(sums_of_pieces).reshape(-1, 1 + len(names))))
         total, *added = (reduce(add, column.tolist(), 0.0) for column in everyones.T)  # `sum` compensates for rounding
         sums = dict(zip(names, added, strict=True))
         loss = sums.pop("loss") / (total if self._averages else 1.0) + self._penalty(params, total)
         means = {name: value / total for name, value in sums.items()}
-        return {"loss": loss, **({"rmse": means["squared_error"] ** 0.5} if "squared_error" in means else means)}
+        roots = {"squared_error": "rmse", "standardised": "rmse_standardised"}
+        return {"loss": loss, **{roots.get(n, n): v**0.5 if n in roots else v for n, v in means.items()}}
 
     def _sums(self, params: Arrays, running: Arrays, piece: Rows, share: float) -> dict[str, float]:
         """Return the sums over a piece's rows: of the loss, without penalties, then of the scores."""
         loss, predicted = self._scored(params, running, piece)
         mean = float(self.backend.to_numpy(loss))
-        scored = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights)
+        scored = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights, self.unit)
         return {"loss": mean * (share if self._averages else 1.0), **scored}
 
     def gradients(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from bpengine import data
 from bpengine.backend import HostArray
-from bpengine.errors import ConfigError, DataError
+from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.streams import stream
@@ -56,6 +56,99 @@ def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: 
     return Rows(features, target, data.check_weights(weights, len(features), dtype=dtype, outputs=network.outputs))
 
 
+class FeatureModel(Protocol):
+    """What is asked of a model to make rows of data ready for its network."""
+
+    network: Network
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the parameters."""
+
+    @property
+    def features(self) -> data.Features | None:
+        """What its columns are, None where it takes numbers alone."""
+
+
+def model_rows(model: FeatureModel, x: Any, y: Any, weights: Any = None) -> Rows:
+    """Return the data ready for a model's network: encoded by its Features, and checked.
+
+    x: numbers (rows, inputs); for a model with Features, rows of a table, whose targets y are in their own unit, classes by
+    name, or named by a column of x.
+    Raises ShapeError or DataError naming what is wrong and where.
+    """
+    return check_rows(model.network, *encoded_rows(model.features, x, y, model.dtype), weights, dtype=model.dtype)
+
+
+def encoded_rows(features: data.Features | None, x: Any, y: Any, dtype: str) -> tuple[Any, Any]:
+    """Return inputs and targets as the network takes them; without Features, or once encoded, they are it already."""
+    inputs = encoded_inputs(features, x, dtype)
+    return inputs, y if features is None or isinstance(x, data.Encoded) else features.encode_target(y, x)
+
+
+def encoded_validation(features: data.Features | None, validation: Any, dtype: str) -> Any:
+    """Return validation rows (x, y) or (x, y, weights) with x and y as the network takes them."""
+    if features is None or not isinstance(validation, (tuple, list)) or len(validation) < 2:
+        return validation
+    x, y, *weights = validation
+    return (*encoded_rows(features, x, y, dtype), *weights)
+
+
+def encoded_inputs(features: data.Features | None, x: Any, dtype: str) -> Any:
+    """Return the network's inputs for rows of a table, or x itself where it is numbers and there are no Features."""
+    if isinstance(x, data.Encoded):
+        return x.x
+    if features is not None:
+        return features.transform(x, dtype)
+    return data.as_table(x).matrix() if data.is_table_like(x) else x
+
+
+def own_features(network: Network, x: Any, y: Any) -> data.Features | None:
+    """Return Features for a model that has none and is given a data frame: columns as they are, by name; None for others.
+
+    Raises ShapeError when the network has not as many inputs.
+    """
+    if not data.is_table_like(x):
+        return None
+    plain = data.Features(scale="none", missing="refuse", scale_target=False)
+    named = isinstance(y, str)
+    found = plain.fit(x, y if named else None)
+    if found.classes is None and named:
+        found = plain.fit(data.as_table(x).without([y]))
+    require_fit(network, found)
+    return found
+
+
+def require_fit(network: Network, features: data.Features) -> None:
+    """Raise ShapeError or ConfigError unless a network has the inputs and outputs that Features ask for."""
+    if not isinstance(features, data.Features) or not features.columns:
+        raise ConfigError(f"a model requires bp.Features that were fitted, got {features!r}. Call fit(x, y) before.")
+    if features.inputs != network.inputs:
+        names = ", ".join(features.input_names[:8])
+        raise ShapeError(
+            f"the features require a network of {features.inputs} inputs ({names}{', ...' * (features.inputs > 8)}), got one "
+            f"of {network.inputs}. Make it with bp.Network(features.inputs, ...)."
+        )
+    kind = network.loss.target
+    if features.classes is not None:
+        if kind != "values" and len(features.classes) != classes_of(network):
+            raise ShapeError(
+                f"the features have {len(features.classes)} classes, the network has outputs for {classes_of(network)}. "
+                "Make its last layer with features.outputs units."
+            )
+    elif unit_of(features) is not None and kind != "values":
+        raise ConfigError(
+            f"loss {network.loss.name!r} takes {kind}, the features standardise values. Use a loss of values, or "
+            "Features(scale_target=False)."
+        )
+
+
+def unit_of(features: data.Features | None) -> HostArray | None:
+    """Return the unit of each output (outputs,) where targets are standardised, else None."""
+    scale = getattr(features.target, "scale", None) if features is not None else None
+    return None if scale is None or not features.target.scaled else np.array(scale)  # type: ignore[union-attr]
+
+
 def _require_reduction(network: Network, target: HostArray) -> None:
     """Raise ConfigError for a user's loss that is a sum and says mean: losses of parts of a batch would add up wrongly."""
     some = np.asarray(target[:ROWS])
@@ -80,10 +173,23 @@ def check_target(network: Network, y: Any, dtype: str) -> HostArray:
     return data.check_targets(y, network.outputs, dtype=dtype)
 
 
+def score_names(network: Network, unit: HostArray | None) -> tuple[str, ...]:
+    """Return the names of the sums that `scores` gives, in their order."""
+    if network.loss.target != "values":
+        return ("accuracy",)
+    return ("squared_error",) if unit is None else ("squared_error", "standardised")
+
+
 def scores(
-    network: Network, predicted: HostArray, target: HostArray, weights: HostArray | None = None
+    network: Network,
+    predicted: HostArray,
+    target: HostArray,
+    weights: HostArray | None = None,
+    unit: HostArray | None = None,
 ) -> dict[str, float]:
     """Return sums over the rows: "accuracy" for classes, "squared_error" for values.
+
+    unit (outputs,): of values that were standardised; "squared_error" is then in their own unit, "standardised" as learned.
 
     To be divided by the number of rows or, where rows have weights (rows,), by the sum of these. A row of binary targets
     counts as right when every output is on the right side of 1/2.
@@ -94,7 +200,9 @@ def scores(
         return {"accuracy": _total(np.argmax(predicted, axis=1) == labels, weights)}
     if kind == "binary":
         return {"accuracy": _total(np.all((predicted > 0.5) == (target > 0.5), axis=1), weights)}
-    return {"squared_error": _total(np.mean((predicted.astype(float) - target) ** 2, axis=1), weights)}
+    error = predicted.astype(float) - target
+    found = {"squared_error": _total(np.mean((error if unit is None else error * unit) ** 2, axis=1), weights)}
+    return found if unit is None else {**found, "standardised": _total(np.mean(error**2, axis=1), weights)}
 
 
 def _total(values: HostArray, weights: HostArray | None) -> float:

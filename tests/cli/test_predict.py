@@ -28,7 +28,7 @@ def test_probabilities_are_those_of_the_model(cli, iris, backend):
     head, *rows = table(ended.out)
     assert (ended.code, ended.err) == (0, "")
     assert head == ["row", "class", "p(setosa)", "p(versicolor)", "p(virginica)"]
-    expected = bp.load(iris).predict(bp.data.load("iris").x)
+    expected = bp.load(iris).predict(bp.data.load("iris", standardize=False).x)
     np.testing.assert_allclose(
         np.array([row[2:] for row in rows], float), expected, atol=agreement_rtol(np.float32, 64)
     )
@@ -53,11 +53,12 @@ def test_files_hold_the_same(cli, iris, tmp_path):
 
 
 def test_a_table_without_targets(cli, mistake, iris, tmp_path):
-    x = bp.data.load("iris").x
+    x = bp.data.load("iris", standardize=False).x
     path = tmp_path / "new.csv"
     np.savetxt(path, x, delimiter=",")
     assert cli("predict", iris, path, "--no-target").out == cli("predict", iris, "iris").out
-    assert "--no-target reads it as an input" in mistake("predict", iris, path)
+    np.savetxt(path, x[:, :3], delimiter=",")
+    assert "requires 4 columns, got 3" in mistake("predict", iris, path)
     np.save(tmp_path / "x.npy", x)
     assert (
         cli("predict", iris, tmp_path / "x.npy", "--limit", "3").out == cli("predict", iris, "iris", "--limit", "3").out
@@ -90,14 +91,14 @@ def test_values(cli, tmp_path):
     assert cli("train", "linnerud", "--epochs", "1", "--out", three).code == 0
     assert table(cli("predict", one, "diabetes", "--limit", "1").out)[0] == ["row", "value"]
     assert table(cli("predict", three, "linnerud").out)[0] == ["row", "value_0", "value_1", "value_2"]
-    assert cli("predict", one, "diabetes", "--evaluate").err.split()[::2] == ["loss", "rmse"]
+    assert cli("predict", one, "diabetes", "--evaluate").err.split()[::2] == ["loss", "rmse", "rmse_standardised"]
 
 
 def test_float64_keeps_its_digits(cli, tmp_path):
     model = tmp_path / "m.safetensors"
     assert cli("train", "iris", "--dtype", "float64", "--backend", "jax", "--epochs", "1", "--out", model).code == 0
     printed = np.array([row[2:] for row in table(cli("predict", model, "iris").out)[1:]], float)
-    np.testing.assert_array_equal(printed, bp.load(model).predict(bp.data.load("iris").x))
+    np.testing.assert_array_equal(printed, bp.load(model).predict(bp.data.load("iris", standardize=False).x))
 
 
 def test_a_model_without_names_has_class_numbers(cli, tmp_path):
@@ -111,7 +112,7 @@ def test_mistakes(mistake, iris, tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(iris.read_bytes()[:300])
     assert "corrupt or truncated" in mistake("predict", broken, "iris")
-    assert "requires 4 input columns, got 64 from digits" in mistake("predict", iris, "digits")
+    assert "digits: the model requires the columns 'sepal length (cm)'" in mistake("predict", iris, "digits")
     assert "unknown data set 'irs'" in mistake("predict", iris, "irs")
     assert "ends in .csv or .npy" in mistake("predict", iris, "iris", "--out", tmp_path / "p.txt")
     (tmp_path / "p.csv").write_text("precious")

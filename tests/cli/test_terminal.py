@@ -144,7 +144,7 @@ def test_closed_streams_are_one_line_or_none(table, model):
 @POSIX
 def test_a_reader_that_has_gone_is_no_error(model, tmp_path):
     rows = tmp_path / "many.csv"
-    rows.write_text("a,b,c\n" + "1,2,naïve\n2,3,x\n" * 20_000, encoding="utf-8")
+    rows.write_text(f"a{EVIL},b,c\n" + "1,2,naïve\n2,3,x\n" * 20_000, encoding="utf-8")
     with subprocess.Popen(
         [*PROGRAM, "predict", model, rows], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as running:

@@ -47,7 +47,7 @@ DAMAGED: dict[str, Callable[[], bytes]] = {
     "axes-ubyte": lambda: b"\0\0\x08\x41" + struct.pack(">65I", *[1] * 65) + b"\0",
     "lengths-ubyte": lambda: b"\0\0\x08\x03" + struct.pack(">3I", 2**32 - 1, 2**32 - 1, 0),
     "long-ubyte.gz": lambda: gzip.compress(b"\0\0\x08\x03" + struct.pack(">3I", *[2**32 - 1] * 3)),
-    "wide.csv": lambda: b"a,b\n" + b"1" * 200_000 + b",2\n",
+    "open.csv": lambda: b'a,b\n1,x\n2,"y\n3,x\n',
     "short.csv.gz": lambda: gzip.compress(b"a,b\n1,2\n" * 1000)[:-30],
     "fields.csv": lambda: b"a,b\n1,2\n3,4,\n",
 }
@@ -62,11 +62,15 @@ def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
     assert name in str(raised.value)
 
 
-def test_a_delimiter_is_one_character(tmp_path: Path) -> None:
+def test_a_separator_is_text_or_a_regular_expression(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_bytes(b"a,b\n1,2\n")
-    with pytest.raises(bp.ConfigError, match="delimiter of one character"):
-        bp.data.read_arrays(path, delimiter=r"\s+")
+    path.write_bytes(b"a  b\n1  2\n")
+    assert bp.data.read_arrays(path, target=False, delimiter=r"\s+").x.tolist() == [[1.0, 2.0]]
+    for wrong in ("", 3, "\n"):
+        with pytest.raises(bp.ConfigError, match="requires delimiter to be a text"):
+            bp.data.read_arrays(path, delimiter=wrong)
+    with pytest.raises(bp.ConfigError, match="a regular expression"):
+        bp.data.read_arrays(path, sep="(((")
 
 
 def test_readers_take_their_path_by_name_too(tmp_path: Path) -> None:

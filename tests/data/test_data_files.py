@@ -111,7 +111,7 @@ def test_signs_become_named_classes(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.eye(3), y=np.array([-1, 1, -1]))
     found = load(tmp_path / "a.npz")
     np.testing.assert_array_equal(found.y, [0, 1, 0])
-    assert found.class_names == ("-1", "1")
+    assert found.class_names == (-1, 1)
 
 
 def test_other_byte_order_is_turned(tmp_path):
@@ -188,9 +188,10 @@ def test_options_belong_to_formats(tmp_path):
         read_arrays(tmp_path / "x.npy", delimiter=",")
     with pytest.raises(ConfigError, match="its target is the path of another file, got 3"):
         read_arrays(tmp_path / "x.npy", target=3)
-    (tmp_path / "x.doc").write_text("?")
-    with pytest.raises(DataError, match=r"an ending that no reader knows. Known: \.npy"):
-        read_arrays(tmp_path / "x.doc")
+    (tmp_path / "y.doc").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"y\.doc is no array file, as .*x\.npy is one"):
+        read_arrays(tmp_path / "x.npy", target=tmp_path / "y.doc")
+    assert read_arrays(tmp_path / "y.doc", target=False).x.tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize("reader", [read_arrays, read_csv, read_idx, read_npy, read_npz, read_parquet])

@@ -27,7 +27,7 @@ from bpengine.streams import stream
 from bpengine.trained import TrainedNetwork
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.reduction import require_reduction
-from bpengine.training.rows import Rows, check_rows
+from bpengine.training.rows import Rows, check_rows, model_rows
 
 WHO = "check_gradients"
 
@@ -62,7 +62,7 @@ def network_point(subject: Network | TrainedNetwork, x: Any, y: Any, weights: An
         raise ConfigError(
             f"{WHO} requires at least one trainable parameter, got a network without any. Add a Dense layer."
         )
-    rows = check_rows(network, x, y, weights, dtype=model.dtype if model else "float64")
+    rows = model_rows(model, x, y, weights) if model else check_rows(network, x, y, weights, dtype="float64")
     if model and model.dtype == "float32":
         rows = Rows(*(a if a is None or a.dtype.kind != "f" else np.asarray(a, dtype=np.float32) for a in rows))
     ops = _float64_ops(model.backend) if model else Ops(np)

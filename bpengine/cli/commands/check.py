@@ -8,7 +8,7 @@ import typer
 
 import bpengine as bp
 from bpengine import data
-from bpengine.cli import class_names, data_options, network_options
+from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.check_report import print_report
 from bpengine.errors import ConfigError
 
@@ -65,13 +65,13 @@ def check(
     named = bp.Loss(loss) if loss else None
     if len(names) == 2:
         model = bp.load(names[0], backend)
-        dataset = data_options.load(names[1], target, model.network.loss)
-        y = class_names.renumbered(dataset, model.class_names)
+        dataset = data_options.load(names[1], target, model.network.loss, raw=model.features is not None)
+        x, y = data_options.for_model(model, dataset)
     else:
         dataset = data_options.load(names[0], target, named)
         network = network_options.fresh_network(dataset, layers, activation, named)
-        model, y = network_options.model(network, backend, dtype, seed), dataset.y
-    x, y = data_options.draw_rows(dataset.x, y, rows, seed)
+        model, x, y = network_options.model(network, backend, dtype, seed), dataset.x, dataset.y
+    x, y = data_options.draw_rows(x, y, rows, seed)
     print_report(model.check(x, y, seed=seed), as_json=as_json)
 
 

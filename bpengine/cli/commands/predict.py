@@ -1,14 +1,12 @@
-"""`bpengine predict`: a model file and data in, predictions as CSV or .npy out."""
+"""`bpengine predict`: a model file and data in, predictions as CSV, Parquet or .npy out."""
 
 from __future__ import annotations
 
 import csv
 import io as text_io
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -16,7 +14,11 @@ import typer
 import bpengine as bp
 from bpengine.cli import class_names, data_options
 from bpengine.cli.output import require_writable, say, scores_text
+from bpengine.cli.table_options.groups import grouped
+from bpengine.cli.table_options.text_format import TextFormat
+from bpengine.data import Features
 from bpengine.data.validation.class_names import ClassName, name_text
+from bpengine.data.validation.options import optional
 from bpengine.errors import ConfigError, DataError
 from bpengine.output.writing import write_whole
 from bpengine.training.rows import classes_of
@@ -25,107 +27,188 @@ HELP = """\
 Predict with a saved model.
 
 Prints CSV: for classes the row (from 0), the predicted class and every class's probability, otherwise the row and the
-predicted values. --out writes them to a file instead: .csv the same, .npy the probabilities or values alone. Classes
-that had names when the model was trained are printed by name; characters of a name that cannot be seen are printed as
-escapes, --out writes them as they are. --evaluate prints the scores on stderr.
+predicted values. --out writes them to a file instead: .csv the same, .parquet with the same names, .npy the probabilities or
+values alone. Classes that had names when the model was trained are printed by name; characters of a name that cannot be seen
+are printed as escapes, --out writes them as they are. --evaluate prints the scores on stderr.
+
+A model that was trained on a table takes its columns by name, in any order, and does with them what it did in training; it
+does not look at others, such as the target, which may be empty or missing.
 
 \b
 Examples:
   bpengine predict iris.safetensors iris --limit 5
-  bpengine predict model.safetensors people.csv --target income --evaluate --out predictions.csv
-  bpengine predict model.safetensors new-people.csv --no-target > predictions.csv
+  bpengine predict model.safetensors people.csv --evaluate --out predictions.parquet
+  bpengine predict model.safetensors - --no-probabilities < new-people.csv > predictions.csv
 """
-Rows = Iterator[list[Any]]
+ENDINGS = (".csv", ".parquet", ".npy")
 
 
+@grouped
 def predict(
     *,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that train --out or Model.save wrote.")],
     source: data_options.Source,
+    written: TextFormat,
     target: data_options.Target = None,
     no_target: Annotated[
         bool, typer.Option("--no-target", help="The table has no target: every column is an input.")
     ] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Compare with the targets and print scores.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities/--no-probabilities", help="Write every class's probability as well.")
+    ] = True,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N rows.  [default: all]")
     ] = None,
     backend: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")] = "numpy",
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write to this .csv or .npy file.  [default: CSV on stdout]")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write to this .csv, .parquet or .npy file.  [default: CSV on stdout]"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file given by --out.")] = False,
 ) -> None:
     """Print or write predictions."""
     _check(out, force=force, clash=no_target and (evaluate or target is not None))
     loaded = bp.load(model, backend)
+    options = written.options_for(source)
+    if loaded.features is None:
+        predicted, scores = _by_position(loaded, source, target, options, no_target, evaluate, limit)
+    else:
+        predicted, scores = _by_name(loaded, loaded.features, source, target, options, evaluate, limit)
     names = loaded.class_names if len(loaded.class_names or ()) == classes_of(loaded.network) else None
-    x, y = _read(loaded, source, target, names, no_target=no_target, evaluate=evaluate)
-    x, y = x[:limit], None if y is None else y[:limit]
-    predicted = loaded.predict(x)
-    _write(out, loaded.network, predicted, names)
-    if y is not None:
-        say(scores_text(loaded.evaluate(x, y)), err=True)
+    _write(out, predicted, _lines(loaded, predicted, names, probabilities=probabilities))
+    if scores is not None:
+        say(scores_text(scores), err=True)
 
 
 def _check(out: Path | None, *, force: bool, clash: bool) -> None:
     if clash:
         raise ConfigError("--no-target says that there are no targets; drop it, or --target and --evaluate.")
-    if out is not None:
-        if out.suffix not in (".csv", ".npy"):
-            raise ConfigError(f"--out requires a file that ends in .csv or .npy, got {str(out)!r}.")
-        require_writable(out, force=force)
+    if out is None:
+        return
+    if out.suffix not in ENDINGS:
+        raise ConfigError(f"--out requires a file that ends in .csv or .npy or .parquet, got {str(out)!r}.")
+    require_writable(out, force=force)
+    if out.suffix == ".parquet":
+        optional("pyarrow", f"writing {out}", "bpengine[tables]")
 
 
-def _read(
+Scored = tuple[np.ndarray[Any, Any], dict[str, float] | None]
+
+
+def _by_position(
     model: bp.Model,
     source: str,
     target: str | None,
-    names: tuple[ClassName, ...] | None,
-    *,
+    options: dict[str, Any],
     no_target: bool,
     evaluate: bool,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return inputs, and targets when they are asked for."""
+    limit: int | None,
+) -> Scored:
+    """Return predictions, and scores if asked for, of a model that takes numbers by their position."""
     if evaluate:
-        data = data_options.load(source, target, model.network.loss)
-        return data.x, class_names.renumbered(data, names)
-    x = data_options.inputs(source, target, no_target=no_target)
+        data = data_options.load(source, target, model.network.loss, options=options)
+        names = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
+        x, y = data.x[:limit], class_names.renumbered(data, names)[:limit]
+        return model.predict(x), model.evaluate(x, y)
+    x = data_options.inputs(source, target, no_target=no_target, options=options)
     wanted, got = model.network.inputs, x.shape[1]
     if got != wanted:
         last = "The last column was taken as the target; --no-target reads it as an input."
         hint = last if got == wanted - 1 and target is None else "Give data like those it was trained on."
         raise DataError(f"the model requires {wanted} input columns, got {got} from {source}. {hint}")
-    return x, None
+    return model.predict(x[:limit]), None
 
 
-def _write(out: Path | None, network: bp.Network, predicted: np.ndarray, names: tuple[ClassName, ...] | None) -> None:
+def _by_name(
+    model: bp.Model,
+    features: Features,
+    source: str,
+    target: str | None,
+    options: dict[str, Any],
+    evaluate: bool,
+    limit: int | None,
+) -> Scored:
+    """Return predictions, and scores if asked for, of a model that takes columns by their names."""
+    if evaluate:
+        return _evaluated(model, features, source, target, options, limit)
+    with data_options.naming(source):
+        table = data_options.rows_for_features(source, options)
+        return model.predict(table[:limit]), None
+
+
+def _evaluated(
+    model: bp.Model,
+    features: Features,
+    source: str,
+    target: str | None,
+    options: dict[str, Any],
+    limit: int | None,
+) -> Scored:
+    columns = features.target.columns if features.target is not None else ()
+    chosen = target or (",".join(columns) if columns and source not in bp.data.names() else None)
+    data = data_options.load(source, chosen, model.network.loss, task=features.task, raw=True, options=options)
+    rows = features.encoded(data.table[:limit], model.dtype)
+    y = features.encode_target(data.labels[:limit])
+    return model.predict(rows), model.evaluate(rows, y)
+
+
+class Lines(NamedTuple):
+    """The columns of what is written: their names, and the cells of each."""
+
+    heads: list[str]
+    cells: list[Any]
+
+
+def _lines(
+    model: bp.Model, predicted: np.ndarray[Any, Any], names: tuple[ClassName, ...] | None, *, probabilities: bool
+) -> Lines:
+    """Return what is written of predictions."""
+    network, rows = model.network, np.arange(len(predicted))
+    known = tuple(map(name_text, names or range(classes_of(network))))
+    if network.loss.target == "classes":
+        return _of_classes(rows, known, predicted.argmax(axis=1), known, predicted, probabilities)
+    if network.loss.target == "binary" and network.outputs == 1:
+        return _of_classes(rows, known, (predicted[:, 0] > 0.5).astype(int), known[1:], predicted, probabilities)
+    own = model.features.target.columns if model.features is not None and model.features.target is not None else ()
+    word = "probability" if network.loss.target == "binary" else "value"
+    heads = [word] if network.outputs == 1 else [f"{word}_{i}" for i in range(network.outputs)]
+    heads = list(own) if len(own) == network.outputs and word == "value" else heads
+    return Lines(["row", *heads], [rows, *predicted.T])
+
+
+def _of_classes(
+    rows: Any, names: tuple[str, ...], chosen: Any, heads: tuple[str, ...], predicted: Any, probabilities: bool
+) -> Lines:
+    said = [names[int(number)] for number in chosen]
+    if not probabilities:
+        return Lines(["row", "class"], [rows, said])
+    return Lines(["row", "class", *(f"p({name})" for name in heads)], [rows, said, *predicted.T])
+
+
+def _write(out: Path | None, predicted: np.ndarray[Any, Any], lines: Lines) -> None:
     if out is None:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(_table(network, predicted, names))
+        csv.writer(sys.stdout, lineterminator="\n").writerows(_texts(lines))
     elif out.suffix == ".npy":
         file = text_io.BytesIO()
         np.save(file, predicted)
         write_whole(out, file.getvalue())
+    elif out.suffix == ".parquet":
+        write_whole(out, _parquet(lines))
     else:
         text = text_io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(_table(network, predicted, names))
+        csv.writer(text, lineterminator="\n").writerows(_texts(lines))
         write_whole(out, text.getvalue().encode())
 
 
-def _table(network: bp.Network, predicted: np.ndarray, names: tuple[ClassName, ...] | None) -> Rows:
-    """Return the lines of the CSV, its head first."""
-    shown = predicted.astype(str)  # the shortest digits that give the same number back
-    known = tuple(map(name_text, names or range(classes_of(network))))
-    if network.loss.target == "classes":
-        return _with_class(known, predicted.argmax(axis=1), known, shown)
-    if network.loss.target == "binary" and network.outputs == 1:
-        return _with_class(known, predicted[:, 0] > 0.5, known[1:], shown)
-    word = "probability" if network.loss.target == "binary" else "value"
-    heads = [word] if network.outputs == 1 else [f"{word}_{i}" for i in range(network.outputs)]
-    return chain([["row", *heads]], ([row, *values] for row, values in enumerate(shown)))
+def _texts(lines: Lines) -> Any:
+    yield lines.heads
+    cells = [c.astype(str) if isinstance(c, np.ndarray) else c for c in lines.cells]  # the shortest digits that say it
+    yield from zip(*cells, strict=True)
 
 
-def _with_class(names: Sequence[str], chosen: np.ndarray, heads: Sequence[str], shown: np.ndarray) -> Rows:
-    lines = enumerate(zip(chosen, shown, strict=True))
-    rows = ([row, names[int(number)], *values] for row, (number, values) in lines)
-    return chain([["row", "class", *(f"p({name})" for name in heads)]], rows)
+def _parquet(lines: Lines) -> bytes:
+    arrow, parquet = (optional(name, "--out", "bpengine[tables]") for name in ("pyarrow", "pyarrow.parquet"))
+    sink = arrow.BufferOutputStream()
+    parquet.write_table(arrow.table([arrow.array(c) for c in lines.cells], names=lines.heads), sink)
+    return bytes(sink.getvalue())

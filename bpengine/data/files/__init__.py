@@ -1,5 +1,5 @@
-"""Files of data: one reader for each format, the rules for tables, and the writer of synthetic sets.
+"""Files of data: one reader for each format, and the writer of synthetic sets.
 
-read_arrays chooses the reader by the ending of the name. npy (.npy, .npz), csv_file, idx and table_columns (columns, text,
-missing cells; Parquet) read; write_synthetic writes pairs of .npy files, and pair_stamps tells whether two belong together.
+read_arrays chooses the reader. npy (.npy, .npz), idx and table_files (text tables and Parquet, by tables/) read;
+write_synthetic writes pairs of .npy files, and pair_stamps tells whether two belong together.
 """

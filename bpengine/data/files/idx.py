@@ -14,11 +14,13 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from bpengine.data.dataset import Array
 from bpengine.data.files.npy import AnyPath, as_data_error, existing
+from bpengine.data.table import Array
+from bpengine.data.validation.reading import FREE, PIECE, RATIO
 from bpengine.errors import DataError
 
 DTYPES = MappingProxyType({0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"})
+AXES = 32
 
 
 class Header(NamedTuple):
@@ -35,11 +37,12 @@ class Header(NamedTuple):
 
 
 @as_data_error("IDX")
-def read_idx(path: AnyPath) -> Array:
+def read_idx(path: AnyPath, max_bytes: int | None = None) -> Array:
     """Read an IDX file, compressed with gzip or not.
 
     One-byte values of an uncompressed file are memory-mapped, read-only; wider ones are read and brought into this
-    machine's byte order.
+    machine's byte order. max_bytes: most bytes of values, decompressed; of a compressed file by default 64 MiB and a
+    fifty times its size.
     Raises: DataError naming the file for a wrong magic number, or with the expected and found byte counts.
     """
     path = existing(path)
@@ -47,12 +50,13 @@ def read_idx(path: AnyPath) -> Array:
         compressed = file.read(2) == b"\x1f\x8b"
     if compressed:
         with gzip.open(path) as unpacked:
-            return _read_values(path, cast(BinaryIO, unpacked))
+            limit = FREE + RATIO * path.stat().st_size if max_bytes is None else max_bytes
+            return _read_values(path, cast(BinaryIO, unpacked), limit)
     with path.open("rb") as file:
         header = read_header(path, file)
         if header.dtype[-1] != "1" or header.payload == 0:
             file.seek(0)
-            return _read_values(path, file)
+            return _read_values(path, file, path.stat().st_size if max_bytes is None else max_bytes)
     _require_bytes(path, header, path.stat().st_size - header.offset)
     return np.memmap(path, header.dtype[1:], "r", header.offset, header.shape)
 
@@ -72,12 +76,22 @@ def read_header(path: Path, file: BinaryIO) -> Header:
     lengths = file.read(4 * magic[3])
     if len(lengths) < 4 * magic[3]:
         raise DataError(f"{path} requires {4 * magic[3]} bytes of axis lengths, got {len(lengths)} bytes.")
-    return Header(DTYPES[magic[2]], struct.unpack(f">{magic[3]}I", lengths), 4 + len(lengths))
+    if magic[3] > AXES:
+        raise DataError(f"{path} requires at most {AXES} axes, got {magic[3]}.")
+    shape = struct.unpack(f">{magic[3]}I", lengths)
+    if 0 in shape:
+        raise DataError(f"{path} requires at least one value, got the shape {shape}.")
+    return Header(DTYPES[magic[2]], shape, 4 + len(lengths))
 
 
-def _read_values(path: Path, file: BinaryIO) -> Array:
+def _read_values(path: Path, file: BinaryIO, limit: int) -> Array:
+    """Read the values piece by piece: a file may hold fewer than it says."""
     header = read_header(path, file)
-    values = file.read(header.payload)
+    values = bytearray()
+    while len(values) < header.payload and (piece := file.read(min(PIECE, header.payload - len(values)))):
+        values += piece
+        if len(values) > limit:
+            raise DataError(f"{path} holds more than {limit:,} bytes. Allow more with --max-bytes (max_bytes=).")
     _require_bytes(path, header, len(values) + len(file.read(1)))
     array = np.frombuffer(values, header.dtype).reshape(header.shape)
     return array.astype(array.dtype.newbyteorder("="))

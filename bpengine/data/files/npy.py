@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from tokenize import TokenError
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from bpengine.data.dataset import Array
+from bpengine.data.files.pair_stamps import STAMP_BYTES, stamp_of
+from bpengine.data.table import Array
+from bpengine.data.validation.class_names import ClassName
+from bpengine.data.validation.reading import FREE, PIECE, RATIO, UNREADABLE
 from bpengine.errors import BpError, DataError
 
+AXES: Final = 32
 AnyPath = str | os.PathLike[str]
-UNREADABLE = (  # what other libraries raise for damaged bytes; NumPy parses a header as code, hence SyntaxError
-    *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
-    *(OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, csv.Error),
-)
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 
 
 class Arrays(NamedTuple):
-    """Inputs x (rows, features), targets y or None, and the names in the file, None where it has none."""
+    """Inputs x (rows, features), targets y or None, and the names in the file, None where it has none.
 
-    x: Array
+    x is a Table where it holds more than numbers, or has missing cells. named: whether the names are the file's own.
+    """
+
+    x: Any
     y: Array | None
     feature_names: tuple[str, ...] | None = None
-    class_names: tuple[str, ...] | None = None
+    class_names: tuple[ClassName, ...] | None = None
+    named: bool = False
+    target_names: tuple[str, ...] = ()
 
 
 def as_data_error(form: str) -> Callable[[Callable[Given, Returned]], Callable[Given, Returned]]:
@@ -81,44 +83,124 @@ def expand_home(path: Path) -> Path:
 
 @as_data_error(".npy")
 def read_npy(path: AnyPath, mmap: bool = True) -> Array:
-    """Read one .npy file: memory-mapped and read-only, or into memory with `mmap=False`.
+    """Read a .npy file, by default memory-mapped and read-only.
 
-    Raises: DataError naming the file when it is corrupt, truncated, or holds Python objects (never unpickled).
+    Raises: DataError naming the file when it is corrupt, truncated or longer than its header says, or holds Python objects
+    (never unpickled).
     """
     path = existing(path)
-    if mmap:
-        return numeric(np.lib.format.open_memmap(path, mode="r"), path)
     with path.open("rb") as file:
-        return numeric(np.lib.format.read_array(file, allow_pickle=False), path)
+        header = _header(file)
+        end = path.stat().st_size - header.offset
+        if end != header.payload and not (end == header.payload + STAMP_BYTES and stamp_of(path)):
+            raise _wrong_size(f"{path}", header, end)
+        if mmap and header.payload:
+            order: Any = "F" if header.fortran else "C"
+            return numeric(np.memmap(path, header.dtype, "r", header.offset, header.shape, order), path)
+        return numeric(_read(file, header, str(path)), path)
+
+
+class ArrayHeader(NamedTuple):
+    """What the header of an array file says, and where its values begin (bytes)."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+    @property
+    def payload(self) -> int:
+        """Number of bytes of all values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _header(file: Any) -> ArrayHeader:
+    """Read and judge the header of an array file; raise ValueError for one that makes no sense."""
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"its header is of version {version[0]}.{version[1]}, known are 1.0 and 2.0")
+    shape, fortran, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never unpickled")
+    if len(shape) > AXES or not all(type(length) is int and length >= 0 for length in shape):
+        raise ValueError(f"its header says the shape {str(shape)[:80]}, which no array has")
+    return ArrayHeader(shape, fortran, dtype, file.tell())
+
+
+def _wrong_size(what: str, header: ArrayHeader, found: int) -> DataError:
+    state = "is truncated" if found < header.payload else "is longer than its header says"
+    return DataError(
+        f"{what} cannot be read as .npy: it {state}: expected {header.payload:,} bytes of values for shape {header.shape}, "
+        f"found {found:,}."
+    )
+
+
+def _read(file: Any, header: ArrayHeader, what: str) -> Array:
+    """Read the values that follow a header, piece by piece: an archive may hold fewer than it says."""
+    values = bytearray()
+    while len(values) < header.payload:
+        piece = file.read(min(PIECE, header.payload - len(values)))
+        if not piece:
+            raise _wrong_size(what, header, len(values))
+        values += piece
+    array = np.frombuffer(values, header.dtype)
+    return array.reshape(header.shape, order="F" if header.fortran else "C")
 
 
 @as_data_error(".npz")
-def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y")) -> Arrays:
+def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | None = None) -> Arrays:
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 
+    max_bytes: most bytes of an array, decompressed; by default 64 MiB and fifty times its compressed size.
     Raises: DataError naming the file and the arrays it holds.
     """
     path = existing(path)
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        missing = [key for key in keys if key not in archive.files]
+    with zipfile.ZipFile(path) as archive:
+        entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        missing = [key for key in keys if key not in entries]
         if missing:
-            names = ", ".join(archive.files) or "none"
-            raise DataError(f"{path} requires an array {missing[0]!r}, got {names}. Name yours with keys=(x, y).")
-        arrays = [numeric(np.asarray(archive[key]), path) for key in keys]
+            names = ", ".join(entries) or "none"
+            raise DataError(
+                f"{path} requires an array {missing[0]!r}, got {names}. Name yours with --keys x,y (keys=(x, y))."
+            )
+        arrays = [_entry(archive, entries[key], path, max_bytes) for key in keys]
+    numeric(arrays[0], path)
     return pair(path, *arrays)
 
 
+def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_bytes: int | None) -> Array:
+    """Read one array of an archive, once its size has been found to be what its header says."""
+    what = f"the array {info.filename!r} of {path}"
+    limit = FREE + RATIO * info.compress_size if max_bytes is None else max_bytes
+    if info.file_size > limit:
+        raise DataError(
+            f"{what} declares {info.file_size:,} bytes, more than {limit:,}. Allow more with --max-bytes (max_bytes=), if "
+            "you trust the file."
+        )
+    with archive.open(info) as file:
+        header = _header(file)
+        if header.payload != info.file_size - header.offset:
+            raise _wrong_size(what, header, info.file_size - header.offset)
+        array = _read(file, header, what)
+        file.read(1)  # the end, where the checksum is compared
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 def pair(path: Path, x: Array, y: Array | None = None) -> Arrays:
-    """Return inputs as (rows, features) with their targets.
+    """Return inputs as (rows, features) with their targets; text and truth values become class numbers with their names.
 
     Raises: DataError when there are no rows, or x and y have different numbers of them.
     """
-    if len(np.atleast_1d(x)) == 0:
+    if x.ndim and len(x) == 0:
         raise DataError(f"{path} requires at least one row, got shape {x.shape}.")
     rows = rows_of(x, path)
     if y is not None and (y.ndim == 0 or len(y) != len(rows)):
         raise DataError(f"{path} requires as many targets as inputs, got x {x.shape} and y {y.shape}.")
-    return Arrays(rows, y)
+    if y is None or y.dtype.kind not in "Ub" or y.size != len(y):
+        return Arrays(rows, y if y is None else numeric(y, path))
+    names, labels = np.unique(y.reshape(-1), return_inverse=True)
+    return Arrays(rows, labels.astype(np.int64), None, tuple(name.item() for name in names))
 
 
 def numeric(array: Array, path: Path) -> Array:

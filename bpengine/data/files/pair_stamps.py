@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from bpengine.data.dataset import Array
+from bpengine.data.table import Array
 from bpengine.errors import DataError
 
 MARK = b"bpengine pair 1 "
 _DIGEST = 32
+STAMP_BYTES = len(MARK) + _DIGEST
 
 
 class Stamp:

@@ -1,4 +1,4 @@
-"""`read_arrays`: a data file of any format; the ending of its name chooses the reader. No file's contents are executed."""
+"""`read_arrays`: a data file of any format. No file's contents are executed."""
 
 from __future__ import annotations
 
@@ -9,51 +9,62 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.dataset import Array
-from bpengine.data.files.csv_file import read_csv
 from bpengine.data.files.idx import read_idx
 from bpengine.data.files.npy import Arrays, existing, pair, read_npy, read_npz
 from bpengine.data.files.pair_stamps import one_pair
-from bpengine.data.files.table_columns import read_parquet
+from bpengine.data.files.table_files import ColumnTarget, is_parquet, is_table, read_csv, read_folder, read_parquet
+from bpengine.data.table import Array
+from bpengine.data.tables.csv_table import STANDARD_INPUT
+from bpengine.data.tables.layout import TextOptions
 from bpengine.data.validation.options import check_options
 from bpengine.errors import ConfigError, DataError
 
 IDX_NAME = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")
-CSV_NAME = re.compile(r"\.(csv|tsv|txt)(\.gz)?$")
-ENDINGS = ".npy, .npz, .csv, .tsv, .txt, .parquet, .idx, idx3-ubyte (and .gz of CSV and IDX)"
-Target = str | int | bool | os.PathLike[str] | None
+Target = ColumnTarget | os.PathLike[str]
 
 
-def read_arrays(path: str | os.PathLike[str], target: Target = None, **options: Any) -> Arrays:
+def read_arrays(
+    path: str | os.PathLike[str], target: Target = None, *, drop_empty: bool = False, **options: Any
+) -> Arrays:
     """Read x, y and the names a file gives.
 
     - .npy and IDX hold one array: `target` is the path of a second such file, or None for no targets (y is None).
       Samples of several axes are flattened. Options: `mmap=True` (.npy), `scale=False` (True: whole numbers become
-      float32, divided by the largest number of their type, 255 for pixels; a copy in memory).
-    - .npz: `keys=("x", "y")`, or one key for no targets.
-    - CSV and Parquet: `target` is a column's name or number (default: the last), False for no targets. Further
-      options are those of `read_csv`: `header`, `delimiter`.
+      float32, divided by the largest number of their type, 255 for pixels; a copy in memory), `max_bytes`.
+    - .npz: `keys=("x", "y")`, or one key for no targets; `max_bytes`.
+    - Every other file is a table: Parquet, or text (CSV and its relatives; compressed with gzip, bz2, xz or zst, or not).
+      "-" is standard input, and a folder one that `convert` has written. `target` is a column's name or number (default:
+      the last), or several names, False for no targets. Further options are those of `read_csv`: sep, header, decimal,
+      thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes. drop_empty: whether rows with an empty
+      target are left out, with a warning; else they are refused.
 
     Raises: DataError naming the file, ConfigError for an option the format does not have.
     """
-    file = existing(path)
+    file = Path(path) if is_table(Path(path)) else existing(path)
     ending = file.name.lower()
-    if CSV_NAME.search(ending) or ending.endswith((".parquet", ".pq")):
-        reader = read_parquet if ending.endswith((".parquet", ".pq")) else read_csv
-        check_options(str(file), reader, options)
-        return reader(file, _column_of(file, target), **options)
+    if ending.endswith(".npy") or IDX_NAME.search(ending):
+        return _pair(file, target, options)
     if ending.endswith(".npz"):
         check_options(str(file), read_npz, options)
         if target not in (None, False):
-            raise ConfigError(f"{file} names its arrays inside. Choose them with keys=(x, y) instead of target=.")
+            raise ConfigError(
+                f"{file} names its arrays inside. Choose them with --keys x,y (keys=(x, y)) instead of a target."
+            )
         return read_npz(file, **options)
-    return _pair(file, target, options)
+    return _table(file, target, options, drop_empty=drop_empty)
 
 
-def _column_of(file: Path, target: Target) -> str | int | bool | None:
+def _table(file: Path, target: Target, options: dict[str, Any], *, drop_empty: bool) -> Arrays:
     if isinstance(target, os.PathLike):
         raise ConfigError(f"{file} is a table; its target is a column's name or number, got the path {target}.")
-    return target
+    if file.is_dir():
+        check_options(str(file), lambda path: None, options)
+        return read_folder(file, target, drop_empty=drop_empty)
+    if str(file) != STANDARD_INPUT and is_parquet(file):
+        check_options(str(file), lambda path, max_bytes: None, options)
+        return read_parquet(file, target, drop_empty=drop_empty, **options)
+    check_options(str(file), TextOptions, options)
+    return read_csv(file, target, drop_empty=drop_empty, **options)
 
 
 def _pair(file: Path, target: Target, options: dict[str, Any]) -> Arrays:
@@ -64,17 +75,16 @@ def _pair(file: Path, target: Target, options: dict[str, Any]) -> Arrays:
     if not isinstance(target, (str, os.PathLike)):
         raise ConfigError(f"{file} holds one array; its target is the path of another file, got {target!r}.")
     other = existing(target)
+    if not (other.name.lower().endswith(".npy") or IDX_NAME.search(other.name.lower())):
+        raise DataError(f"{other} is no array file, as {file} is one. Give a .npy or IDX file of targets.")
     with one_pair(file, other):
         x, y = _single(file, **options), _single(other, mmap=options.get("mmap", True))
     return pair(file, x, y)
 
 
-def _single(path: Path, mmap: bool = True, scale: bool = False) -> Array:
+def _single(path: Path, mmap: bool = True, scale: bool = False, max_bytes: int | None = None) -> Array:
     """Read the one array of a .npy or IDX file."""
-    ending = path.name.lower()
-    if not (ending.endswith(".npy") or IDX_NAME.search(ending)):
-        raise DataError(f"{path} has an ending that no reader knows. Known: {ENDINGS}.")
-    array = read_npy(path, mmap) if ending.endswith(".npy") else read_idx(path)
+    array = read_npy(path, mmap) if path.name.lower().endswith(".npy") else read_idx(path, max_bytes)
     if scale and array.dtype.kind in "iu":
         return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     return array

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bpengine.data.dataset import Array
 from bpengine.data.files.pair_stamps import Stamp
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.mmap.row_file import BLOCK_BYTES
 from bpengine.data.synthetic.generate import BLOCK, bind, empty_arrays, floating, recipe
+from bpengine.data.table import Array
 from bpengine.data.validation.options import whole
 from bpengine.errors import DataError
 from bpengine.output.writing import Draft, replacing

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.dataset import Array
+from bpengine.data.table import Array
 
 NEAR_BYTES = 64 * 2**10  # rows no further apart are fetched together
 

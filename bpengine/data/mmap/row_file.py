@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpengine.data.dataset import Array
 from bpengine.data.mmap.pages import drop_pages, owner_of
+from bpengine.data.table import Array
 from bpengine.errors import DataError
 
 MAPS = Path("/proc/self/maps")  # Linux: which file lies at which address

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.dataset import Array, Dataset, Task, as_targets, numbered
+from bpengine.data.dataset import Dataset, Task, as_targets, numbered
+from bpengine.data.table import Array
 from bpengine.data.validation.options import optional
 
 

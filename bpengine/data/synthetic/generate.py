@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-from bpengine.data.dataset import Array, Dataset, numbered
+from bpengine.data.dataset import Dataset, numbered
 from bpengine.data.synthetic.plane import Checkerboard, Circles, Spirals
 from bpengine.data.synthetic.recipes import Blobs, Parity, Recipe, Sampler
 from bpengine.data.synthetic.teacher import TeacherClassification, TeacherRegression
+from bpengine.data.table import Array
 from bpengine.data.validation.options import check_options, whole
 from bpengine.errors import ConfigError, unknown
 from bpengine.streams import stream

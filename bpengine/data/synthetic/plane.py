@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from bpengine.data.dataset import Array
 from bpengine.data.synthetic.recipes import Classification, Sampler, balanced_labels
+from bpengine.data.table import Array
 from bpengine.data.validation.options import between, exactly, whole
 
 

@@ -13,7 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.random import Generator
 
-from bpengine.data.dataset import Array, Task
+from bpengine.data.dataset import Task
+from bpengine.data.table import Array
 from bpengine.data.validation.options import between, exactly, whole
 
 Sampler = Callable[[Generator, int], tuple[Array, Array]]  # (generator, rows) -> x (rows, features), y

@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.random import Generator
 
-from bpengine.data.dataset import Array, Task
+from bpengine.data.dataset import Task
 from bpengine.data.synthetic.recipes import Classification, Sampler
+from bpengine.data.table import Array
 from bpengine.data.validation.options import between, whole
 
 GAIN = 2.0  # standard deviation of the hidden units' weighted sums: tanh bends, yet seldom saturates

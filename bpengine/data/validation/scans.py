@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import as_host
-from bpengine.data.dataset import Array
 from bpengine.data.mmap.row_file import blocks
+from bpengine.data.table import Array
 from bpengine.errors import DataError
 
 FLOATS_HINT = "Convert the array with astype('float32')."
@@ -35,6 +35,7 @@ def _converted(values: Any, what: str) -> Array:
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
         at = np.argwhere(np.ma.getmaskarray(values))[0]
         raise DataError(f"{what} requires a value in every cell, got a masked one in {_place(at)}. Fill or drop it.")
+    _require_supported(values, what)
     try:
         array = as_host(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
@@ -43,6 +44,20 @@ def _converted(values: Any, what: str) -> Array:
     if array.dtype.kind == "U" and isinstance(values, (list, tuple)):
         return np.asarray(values, dtype=object)  # np.asarray turned the numbers into text as well
     return array
+
+
+def _require_supported(values: Any, what: str) -> None:
+    """Raise DataError for what cannot be taken as it is: sparse matrices, and generators, which can be read only once."""
+    if type(values).__module__.startswith("scipy.sparse"):
+        hint = f"Give {what}.toarray(), if it fits into memory; else write it in pieces to a .npy file and memory-map that."
+        raise DataError(
+            f"{what} requires an array, got a sparse matrix ({type(values).__name__}), which is not supported. {hint}"
+        )
+    if hasattr(values, "__next__") or type(values).__name__ in ("map", "zip", "filter"):
+        hint = f"Give np.stack(list({what})), if it fits into memory; else write it to a .npy file and memory-map that."
+        raise DataError(
+            f"{what} requires an array, got a {type(values).__name__}, which is read only once and not supported. {hint}"
+        )
 
 
 def _text_error(array: Array, what: str, text_hint: str) -> DataError:

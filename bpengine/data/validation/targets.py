@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.dataset import Array
 from bpengine.data.mmap.row_file import blocks
+from bpengine.data.table import Array
 from bpengine.data.validation.scans import finite_range, first_row, real_array, require_finite
 from bpengine.errors import DataError, ShapeError
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.data import Encoded
 from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.explain.figures import canvas
 from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
 from bpengine.streams import stream
-from bpengine.trained import TrainedNetwork
-from bpengine.training.rows import check_rows, classes_of
+from bpengine.trained import TrainedNetwork, input_names
+from bpengine.training.rows import classes_of, model_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,11 +51,13 @@ def decision_boundary(
         raise ConfigError(f"decision_boundary draws at most {len(CLASSES)} classes, got {network.outputs}.")
     if features is not None and len(features) != 2:
         raise ConfigError(f"decision_boundary requires the names of 2 features, got {len(features)}.")
-    rows = check_rows(network, x, y, dtype=model.dtype)
+    rows = model_rows(model, x, y)
     data = np.asarray(rows.x, dtype=float)
     labels, names = _labels(model, np.asarray(rows.target), threshold)
     figure = canvas.sheet(7.2, 6.2)
-    axes = canvas.frame(figure.subplots(), *(features or [translate("feature", unit=i) for i in (0, 1)]), grid=False)
+    axes = canvas.frame(
+        figure.subplots(), *(features or input_names(model, [translate("feature", unit=i) for i in (0, 1)])), grid=False
+    )
     sides = [np.linspace(*canvas.margin(column.min(), column.max(), 0.15), POINTS) for column in data.T]
     plane = np.stack(np.meshgrid(*sides), axis=-1)
     output = _predict(model, plane.reshape(-1, 2)).reshape(POINTS, POINTS, -1)
@@ -70,7 +73,7 @@ def decision_boundary(
 
 def _predict(model: TrainedNetwork, x: HostArray) -> HostArray:
     with np.errstate(all="ignore"):
-        return np.asarray(model.predict(x), dtype=float)
+        return np.asarray(model.predict(Encoded(x)), dtype=float)
 
 
 def _verdicts(output: HostArray, threshold: float) -> HostArray:

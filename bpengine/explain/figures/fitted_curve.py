@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.data import Encoded
 from bpengine.errors import ConfigError, ShapeError
 from bpengine.explain.figures import canvas
 from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
-from bpengine.trained import TrainedNetwork
-from bpengine.training.rows import check_rows
+from bpengine.trained import TrainedNetwork, input_names
+from bpengine.training.rows import model_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,10 +54,12 @@ def fitted_curve(
             f"fitted_curve draws at most {len(canvas.SERIES)} curves, of one network or of one output, got "
             f"{network.outputs} outputs and {len(also)} other values of the parameters."
         )
-    rows = check_rows(network, x, y, dtype=model.dtype)
+    rows = model_rows(model, x, y)
     figure = canvas.sheet(8.0, 5.4)
-    axes = canvas.frame(figure.subplots(), feature or translate("feature", unit=0), translate("output_axis"))
-    data, target = np.asarray(rows.x, dtype=float)[:, 0], np.asarray(rows.target, dtype=float).reshape(len(rows.x), -1)
+    axes = canvas.frame(
+        figure.subplots(), feature or input_names(model, [translate("feature", unit=0)])[0], translate("output_axis")
+    )
+    data, target = np.asarray(rows.x, dtype=float)[:, 0], _targets(model, rows.target)
     grid = np.linspace(*canvas.margin(data.min(), data.max(), 0.06), POINTS)
     _others(axes, model, grid, also, translate)
     _curves(axes, grid, _finite_predict(model, grid), translate)
@@ -66,10 +69,16 @@ def fitted_curve(
     return figure
 
 
+def _targets(model: TrainedNetwork, target: HostArray) -> HostArray:
+    """Return targets (rows, outputs) in the unit of the predictions."""
+    wide = np.asarray(target, dtype=float).reshape(len(target), -1)
+    return wide if model.features is None else model.features.decode(wide)
+
+
 def _finite_predict(model: TrainedNetwork, values: HostArray) -> HostArray:
     """Return the predictions for values (n,), without a warning where they overflow."""
     with np.errstate(all="ignore"):
-        return np.asarray(model.predict(values[:, np.newaxis]), dtype=float)
+        return np.asarray(model.predict(Encoded(values[:, np.newaxis])), dtype=float)
 
 
 def _others(

@@ -18,7 +18,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import LANGUAGES
 from bpengine.kernels import KERNELS
 from bpengine.ops import known
-from bpengine.trained import TrainedNetwork
+from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.fit import FitSettings
 from bpengine.training.optimizers import Optimizer, make_optimizer
 
@@ -44,7 +44,7 @@ def page(
     """Train on the full batch for some steps and return them as a page; the model is left as it was.
 
     x (rows, inputs); y as the loss asks for; weights (rows,) or None. title: of the data. inputs, outputs: names of the
-    features and of the classes; by default the model's class names. lang: "en" or "pt", which the page opens in.
+    features and of the classes; by default those of the model. lang: "en" or "pt", which the page opens in.
     A step in which a number is not finite is the last one; the page names the first cause.
     Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
     """
@@ -53,7 +53,7 @@ def page(
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
     first = next(run)
-    scene = _scene(first, _named(inputs, model.network.inputs))
+    scene = _scene(first, _named(inputs or input_names(model, ()), model.network.inputs))
     taken = _Taken(scene)
     wanted = set(spread(steps, max(2, int(BYTES / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
     for step, trace in enumerate(chain([first], run)):

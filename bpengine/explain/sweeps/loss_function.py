@@ -14,7 +14,7 @@ from bpengine.explain.trace.steps import require_target
 from bpengine.streams import dropout_counter
 from bpengine.trained import TrainedNetwork
 from bpengine.training.evaluation import Evaluator
-from bpengine.training.rows import Rows, check_rows
+from bpengine.training.rows import Rows, model_rows
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,4 @@ def loss_function(model: TrainedNetwork, x: Any, y: Any, names: Sequence[str], w
     if len(set(elements)) < len(elements):
         raise ConfigError(f"sweep requires different parameters, got {names[0]!r} twice.")
     evaluator = Evaluator(model.network, model.backend, model.backend.ops())
-    return LossFunction(model, check_rows(model.network, x, y, weights, dtype=model.dtype), elements, evaluator)
+    return LossFunction(model, model_rows(model, x, y, weights), elements, evaluator)

@@ -21,7 +21,7 @@ from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
 from bpengine.trained import TrainedNetwork
 from bpengine.training.optimizers import Optimizer, make_optimizer
-from bpengine.training.rows import check_rows
+from bpengine.training.rows import model_rows
 from bpengine.training.step import StepPlan, init_state, make_step
 
 
@@ -35,7 +35,7 @@ def trace_steps(
     Raises ConfigError without y, ShapeError or DataError for rows that do not fit, before the first step.
     """
     require_target(y)
-    rows, backend, network = check_rows(model.network, x, y, weights, dtype=model.dtype), model.backend, model.network
+    rows, backend, network = model_rows(model, x, y, weights), model.backend, model.network
     dtypes = rows.dtypes(backend.dtype)
     arrays = tuple(backend.asarray(a, d, copy=False) for a, d in zip(rows.arrays, dtypes, strict=True))
     chosen = make_optimizer(optimizer)

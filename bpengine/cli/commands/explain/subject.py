@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import bpengine as bp
-from bpengine.cli import class_names, data_options, network_options
+from bpengine.cli import data_options, network_options
 from bpengine.cli.size_limits import require_points
 from bpengine.cli.whole_numbers import whole
 from bpengine.data import Dataset
@@ -39,8 +39,9 @@ def make_subject(
     named = bp.Loss(loss) if loss else None
     if len(names) == 2 and not _is_sizes(names[0]):
         model = bp.load(names[0], backend)
-        data = data_options.load(names[1], target, model.network.loss)
-        return Subject(model, data.x[:rows], class_names.renumbered(data, model.class_names)[:rows], data)
+        data = data_options.load(names[1], target, model.network.loss, raw=model.features is not None)
+        x, y = data_options.for_model(model, data)
+        return Subject(model, x[:rows], y[:rows], data)
     data = data_options.load(names[-1], target, named)
     if len(names) == 2:
         network = _of_sizes(data, names[0], activation, named)

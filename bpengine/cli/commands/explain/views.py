@@ -20,6 +20,7 @@ from bpengine.explain.page import page
 from bpengine.explain.units.explain import explain_trace
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole
+from bpengine.trained import input_names
 from bpengine.training import Optimizer
 
 
@@ -115,7 +116,7 @@ def _html(request: Request, subject: Subject) -> None:
     classes = subject.model.class_names or data.class_names or ()
     document = page(
         subject.model, subject.x, subject.y, optimizer=request.update, steps=request.steps, title=data.name,
-        inputs=data.feature_names, outputs=tuple(map(name_text, classes)), lang=request.lang,
+        inputs=input_names(subject.model, data.feature_names), outputs=tuple(map(name_text, classes)), lang=request.lang,
     )  # fmt: skip
     document.save(request.html)
     show(f"written: {request.html}")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import bpengine as bp
+from bpengine.cli.commands.train.row_parts import RowParts
+from bpengine.cli.commands.train.score_table import Scores
 from bpengine.cli.exit_codes import Interrupted
 from bpengine.data import Dataset
 from bpengine.distributed import Comm
@@ -17,17 +19,17 @@ from bpengine.training import Optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One training run: the data, whole and split, the model, the rows per step, the files to save and draw into."""
+    """One training run: the data, whole and in parts, the model, the rows per step, the files to save and draw into."""
 
     whole: Dataset
-    rows: Dataset
-    held_out: Dataset | None
+    parts: RowParts
     model: bp.Model
     batch: int
     out: Path | None
     figure: Path | None
     comm: Comm
     shards: int | None
+    weights: Any = None
 
     def fit(
         self,
@@ -43,15 +45,18 @@ class TrainingRun:
 
         With a run folder the interruption is a RunInterrupted, and what there is stands in the checkpoint.
         """
-        held_out = None if patience is None or self.held_out is None else (self.held_out.x, self.held_out.y)
+        training, watched = self.parts.training, self.parts.validation
+        if watched is None and patience is not None:
+            watched = self.parts.test
         began = time.perf_counter()
         history = self.model.fit(
-            self.rows.x,
-            self.rows.y,
+            training.x,
+            training.y,
+            weights=self.weights,
             optimizer=optimizer,
             batch_size=self.batch,
             epochs=epochs,
-            validation=held_out,
+            validation=None if watched is None else (watched.x, watched.y),
             clip_norm=clip_norm,
             stop=() if patience is None else bp.NoImprovement(patience),
             progress=True,
@@ -81,18 +86,25 @@ class TrainingRun:
         kept += [f"its loss is drawn in {self.figure}"] if self.figure is not None else []
         return f"interrupted after {history.steps} steps; {', '.join(kept)}."
 
-    def summary(self, history: bp.History, seconds: float) -> dict[str, Any]:
-        """Return the summary as JSON values; scores are those of the held-out rows, or of all rows where none are held out."""
-        scored = self.held_out or self.rows
-        network = self.model.network
-        return {
+    def summary(self, history: bp.History, seconds: float) -> tuple[dict[str, Any], Scores]:
+        """Return the summary as JSON values, and the scores.
+
+        "scores" are those of the held-out rows, or of all rows where none are held out.
+        """
+        scores, network, parts = Scores.of(self.model, self.parts), self.model.network, self.parts
+        features = self.model.features
+        assert features is not None
+        summary = {
             "data": self.whole.name,
             "task": self.whole.task,
-            "rows": self.rows.rows,
-            "held_out_rows": self.held_out.rows if self.held_out else 0,
+            "rows": parts.training.rows,
+            "held_out_rows": parts.test.rows if parts.test else 0,
+            "validation_rows": parts.validation.rows if parts.validation else 0,
             "features": self.whole.features,
+            "inputs": network.inputs,
+            "columns": [dict(zip(("name", "is", "use"), line, strict=True)) for line in features.summary()],
             "outputs": network.outputs,
-            "class_names": self.whole.class_names,
+            "class_names": self.model.class_names,
             "network": network.sizes,
             "loss": network.loss.name,
             "parameters": sum(value.size for value in self.model.parameters.values()),
@@ -107,8 +119,9 @@ class TrainingRun:
             "stopped_by": history.stopped_by,
             "seconds": seconds,
             "samples_per_second": history.rows_per_second,
-            "scores_on": "held-out rows" if self.held_out else "training rows",
-            "scores": self.model.evaluate(scored.x, scored.y),
+            "scores_on": "held-out rows" if parts.held_out else "training rows",
+            "scores": scores.parts[scores.scored],
             "saved": None if self.out is None else str(self.out),
             "figure": None if self.figure is None else str(self.figure),
         }
+        return summary, scores

@@ -1,0 +1,138 @@
+"""The rows of a run: to train on, to validate and to test; split from one set, or from files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import bpengine as bp
+from bpengine.data import Dataset, Encoded
+from bpengine.errors import ConfigError, DataError
+
+Load = Callable[[str], Dataset]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some rows, as they were read and as the network takes them. name: "training", "validation" or "test"."""
+
+    name: str
+    data: Dataset
+    x: Encoded
+    y: Any
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.data.rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowParts:
+    """The parts of a run, and how they were made, in words."""
+
+    training: Part
+    validation: Part | None
+    test: Part | None
+    told: str
+
+    def __iter__(self) -> Iterator[Part]:
+        return (part for part in (self.training, self.validation, self.test) if part is not None)
+
+    @property
+    def held_out(self) -> Part | None:
+        """The rows that are scored: those of the test, else those of the validation."""
+        return self.test if self.test is not None else self.validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRows:
+    """Rows before they are encoded."""
+
+    training: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+    told: str
+
+    def encoded(self, features: bp.Features, dtype: str) -> RowParts:
+        """Return the parts as a network takes them."""
+        parts = {
+            name: None if data is None else _part(name, data, features, dtype, self.training)
+            for name, data in (("training", self.training), ("validation", self.validation), ("test", self.test))
+        }
+        assert parts["training"] is not None
+        return RowParts(training=parts["training"], validation=parts["validation"], test=parts["test"], told=self.told)
+
+
+def _part(name: str, data: Dataset, features: bp.Features, dtype: str, training: Dataset) -> Part:
+    if data.task == "classification" and data.class_names == training.class_names:
+        y = data.y
+    else:
+        y = features.encode_target(data.labels)
+    return Part(name=name, data=data, x=features.encoded(data.table, dtype), y=y)
+
+
+def fraction_or_file(text: str | None, option: str) -> float | str | None:
+    """Return a share of the rows, or the name of a file; None for 0 or nothing."""
+    if text is None:
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        return text
+    if not 0 <= share < 1:
+        raise ConfigError(f"{option} requires a share of the rows of at least 0 and below 1, or a file, got {text}.")
+    return share or None
+
+
+def split_rows(
+    whole: Dataset, validation: float | str | None, test: float | str | None, load: Load, seed: int
+) -> SplitRows:
+    """Return the parts; shares are drawn at random, every class in its share, and files are read with `load`.
+
+    Raises: ConfigError for shares that leave no row to train on, DataError when a side would be empty.
+    """
+    shares = {"validation": validation, "test": test}
+    if sum(share for share in shares.values() if isinstance(share, float)) >= 1:
+        raise ConfigError(
+            f"--validation {validation} and --test {test} leave no rows to train on. Give smaller shares."
+        )
+    rest, left = whole, 1.0
+    parts: dict[str, Dataset | None] = {}
+    for name in ("test", "validation"):
+        share = shares[name]
+        if isinstance(share, float):
+            rest, parts[name] = _split(rest, share / left, seed if name == "test" else seed + 1, name)
+            left -= share
+        else:
+            parts[name] = None if share is None else load(share)
+    told = _told(rest, parts, seed)
+    return SplitRows(training=rest, validation=parts["validation"], test=parts["test"], told=told)
+
+
+def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, Dataset]:
+    try:
+        return rows.split(share, seed=seed)
+    except DataError as error:
+        option = "--test-fraction" if name == "test" else "--validation"
+        raise DataError(f"{error} {option} 0 trains on all rows.") from None
+
+
+def _told(training: Dataset, parts: dict[str, Dataset | None], seed: int) -> str:
+    counts = [f"{training.rows:,} rows to train on"]
+    words = {"validation": "to validate", "test": "held out to test"}
+    counts += [f"{parts[name].rows:,} {words[name]}" for name in words if parts[name] is not None]  # type: ignore[union-attr]
+    if len(counts) == 1:
+        return counts[0]
+    how = ", every class in its share" if training.task == "classification" else ""
+    return f"{', '.join(counts)} (drawn with seed {seed}{how})"
+
+
+def balanced_weights(y: Any, classes: int) -> np.ndarray[Any, Any]:
+    """Return a weight for each row, so that every class counts the same: rows / (classes * rows of the class)."""
+    counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=classes)
+    weights: np.ndarray[Any, Any] = (len(y) / (classes * np.maximum(counts, 1)))[np.asarray(y, np.int64).reshape(-1)]
+    return weights

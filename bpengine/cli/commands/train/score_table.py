@@ -1,0 +1,138 @@
+"""How good a trained network is: scores on every part, beside those of a predictor that looks at no input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.table import Table as RichTable
+
+import bpengine as bp
+from bpengine.cli.commands.train.row_parts import Part, RowParts
+from bpengine.cli.output import columns
+from bpengine.data.validation.class_names import name_text
+
+CLASSES = 10  # of a confusion matrix that is shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of each part by name, those of the trivial predictor, and the confusion matrix, where there is one."""
+
+    parts: dict[str, dict[str, float]]
+    trivial: dict[str, dict[str, float]]
+    predictor: str
+    confusion: list[list[int]] | None
+    names: tuple[str, ...]
+    scored: str
+    rows: dict[str, int]
+
+    @classmethod
+    def of(cls, model: bp.Model, parts: RowParts) -> Scores:
+        """Score a model on every part."""
+        constant = _Trivial(model, parts.training)
+        last = parts.held_out or parts.training
+        names = tuple(map(name_text, model.class_names or ()))
+        return cls(
+            parts={part.name: model.evaluate(part.x, part.y) for part in parts},
+            trivial={part.name: constant.scores(part) for part in parts},
+            predictor=constant.told,
+            confusion=_confusion(model, last, len(names)) if 2 <= len(names) <= CLASSES else None,
+            names=names,
+            scored=last.name,
+            rows={part.name: part.rows for part in parts},
+        )
+
+    @property
+    def verdict(self) -> str | None:
+        """What is said when the network is no better than the trivial predictor; None when it is."""
+        (name, trivial), found = next(iter(self.trivial[self.scored].items())), self.parts[self.scored]
+        worse = found[name] < trivial if name == "accuracy" else found[name] > trivial
+        return f"worse than {self.predictor} on the {self.scored} rows" if worse else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "scores_by_part": self.parts, "trivial": self.trivial, "trivial_predictor": self.predictor,
+            "confusion": self.confusion, "confusion_of": self.scored,
+        }  # fmt: skip
+
+    def tables(self) -> list[RichTable | str]:
+        """Return the scores for a person."""
+        heads = list(next(iter(self.parts.values())))
+        compared = next(iter(next(iter(self.trivial.values()))))
+        lines = [
+            [
+                name,
+                f"{self.rows[name]:,}",
+                *(_number(h, scores[h]) for h in heads),
+                _number(compared, self.trivial[name][compared]),
+            ]
+            for name, scores in self.parts.items()
+        ]
+        titles = [_title(head, heads) for head in heads]
+        shown: list[RichTable | str] = [
+            columns(["rows of", "number", *titles, f"{compared} of {self.predictor}"], lines, left=1)
+        ]
+        if self.confusion is not None:
+            rows = [[f"is {n}", *map(str, line)] for n, line in zip(self.names, self.confusion, strict=True)]
+            shown += [
+                f"\nConfusion matrix of the {self.scored} rows:",
+                columns(["", *(f"said {n}" for n in self.names)], rows, left=1),
+            ]
+        return shown + ([f"\nNote: it is {self.verdict}."] if self.verdict else [])
+
+
+def _title(head: str, heads: list[str]) -> str:
+    if "rmse_standardised" not in heads:
+        return head
+    return {"loss": "loss (standardised)", "rmse": "rmse", "rmse_standardised": "rmse (standardised)"}[head]
+
+
+def _number(name: str, value: float) -> str:
+    return f"{value:.4f}" if name == "accuracy" else f"{value:.6g}"
+
+
+class _Trivial:
+    """Predicts the most frequent class, or the mean, of the training rows."""
+
+    def __init__(self, model: bp.Model, training: Part) -> None:
+        self._model = model
+        self._classes = model.network.loss.target == "classes" or model.features.classes is not None  # type: ignore[union-attr]
+        y = np.asarray(training.y)
+        if self._classes and y.ndim == 1:
+            counts = np.bincount(y.astype(np.int64))
+            self._constant: Any = int(counts.argmax())
+            names = model.class_names
+            self.told = f"always saying {name_text(names[self._constant]) if names else self._constant}"
+        else:
+            self._classes = False
+            self._constant = self._values(training).mean(axis=0)
+            self.told = "saying the mean"
+
+    def _values(self, part: Part) -> Any:
+        y = np.asarray(part.y, np.float64).reshape(part.rows, -1)
+        return self._model.features.decode(y)  # type: ignore[union-attr]
+
+    def scores(self, part: Part) -> dict[str, float]:
+        """Return the score of a part."""
+        if self._classes:
+            return {"accuracy": float(np.mean(np.asarray(part.y) == self._constant))}
+        values = self._values(part)
+        if self._model.network.loss.target != "values":
+            return {"accuracy": float(np.mean(np.all((self._constant > 0.5) == (values > 0.5), axis=1)))}
+        return {"rmse": float(np.sqrt(np.mean((values - self._constant) ** 2)))}
+
+
+def _confusion(model: bp.Model, part: Part, classes: int) -> list[list[int]] | None:
+    """Return how many rows of each class (lines) were said to be of each class (columns)."""
+    y = np.asarray(part.y)
+    if y.ndim != 1 or model.network.loss.target == "values":
+        return None
+    outputs = model.predict(part.x)
+    said = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(int)
+    table = np.zeros((classes, classes), np.int64)
+    np.add.at(table, (y.astype(np.int64), said), 1)
+    found: list[list[int]] = table.tolist()
+    return found

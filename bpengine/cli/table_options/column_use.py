@@ -1,0 +1,103 @@
+"""Options that say what the columns of a table are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import bpengine as bp
+from bpengine.data import Dataset, Table
+from bpengine.data.dataset import TASKS
+from bpengine.errors import ConfigError, unknown
+
+MISSING = ("fill", "drop", "refuse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnUse:
+    """Which columns are used, and how."""
+
+    features: Annotated[
+        str | None, typer.Option(metavar="A,B", help="The columns to learn from.  [default: all but the target]")
+    ] = None
+    drop: Annotated[str | None, typer.Option(metavar="C,D", help="Columns to leave out.  [default: none]")] = None
+    categorical: Annotated[
+        str | None,
+        typer.Option(metavar="K", help="Columns of numbers that are categories, separated by commas.  [default: none]"),
+    ] = None
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="classification or regression.  [default: what the target looks like]"),
+    ] = None
+    standardize: Annotated[
+        bool,
+        typer.Option("--standardize/--no-standardize", help="Scale numbers and targets to mean 0 and deviation 1."),
+    ] = True
+    missing: Annotated[
+        str,
+        typer.Option(
+            metavar="RULE", help="Missing cells: fill (and say so in a further input), drop the row, or refuse."
+        ),
+    ] = "fill"
+
+    def check(self) -> None:
+        """Raise ConfigError, before any work, for values that make no sense."""
+        if self.task is not None and self.task not in TASKS:
+            raise unknown("task", self.task, TASKS)
+        if self.missing not in MISSING:
+            raise unknown("rule for missing cells", self.missing, MISSING)
+        if self.features and self.drop:
+            raise ConfigError("--features and --drop both say which columns are used. Give one of them.")
+
+    def used(self, data: Dataset) -> Dataset:
+        """Return the data with the columns that are used, as a table; without rows that have missing cells, if so asked.
+
+        Raises: ConfigError with the nearest names for a column that there is not.
+        """
+        from dataclasses import replace
+
+        table = data.table
+        if self.features:
+            table = table.select(split_names(self.features, table))
+        if self.drop:
+            table.select(split_names(self.drop, table))
+            table = table.without(split_names(self.drop, table))
+        if not table.names:
+            raise ConfigError("training requires at least one column to learn from, got none. Drop fewer.")
+        data = replace(data, x=table, feature_names=table.names)
+        return _without_missing(data) if self.missing == "drop" else data
+
+    def fitted(self, data: Dataset, *, scale_target: bool) -> bp.Features:
+        """Return Features learned from training rows."""
+        categorical = split_names(self.categorical, data.table) if self.categorical else ()
+        scale = "standard" if self.standardize else "none"
+        made = bp.Features(
+            scale=scale, missing=self.missing, categorical=categorical, scale_target=scale_target and self.standardize
+        )
+        return made.fit(data)
+
+
+def split_names(text: str, table: Table) -> list[str]:
+    """Return columns' names from "a,b"; a name may have a comma in it where a column is called so."""
+    return [text] if text in table else [part if part in table else part.strip() for part in text.split(",")]
+
+
+def _without_missing(data: Dataset) -> Dataset:
+    from dataclasses import replace
+
+    gaps: Any = np.zeros(data.rows, np.bool_)
+    for name in data.table:
+        missing = data.table[name].missing
+        gaps |= missing if not missing.all() else False
+    kept = np.flatnonzero(~gaps)
+    if len(kept) == 0:
+        raise bp.errors.DataError(f"{data.name} has a missing cell in every row: --missing drop leaves none.")
+    if len(kept) < data.rows:
+        import warnings
+
+        count = data.rows - len(kept)
+        warnings.warn(f"{count:,} of {data.rows:,} rows have missing cells and are left out.", stacklevel=2)
+    return replace(data, x=data.table[kept], y=np.asarray(data.y[kept]))

@@ -1,0 +1,87 @@
+"""Options that say how a file is written, under pandas' names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bpengine.cli.whole_numbers import number_or_name
+from bpengine.data.tables.conversion import is_converted
+from bpengine.data.tables.layout import NO_HEADER
+from bpengine.errors import ConfigError
+
+FOUND = "[default: found from the first lines]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFormat:
+    """How a table of text is written, and which arrays of an archive are meant."""
+
+    sep: Annotated[
+        str | None,
+        typer.Option(
+            "--sep",
+            "--delimiter",
+            metavar="TEXT",
+            help=f"What separates the fields; '\\s+' for runs of blanks.  {FOUND}",
+        ),
+    ] = None
+    header: Annotated[
+        str | None,
+        typer.Option(metavar="LINE", help=f"Number of the line with the names, from 0, or none.  {FOUND}"),
+    ] = None
+    decimal: Annotated[str | None, typer.Option(metavar="CHAR", help=f"The decimal mark.  {FOUND}")] = None
+    thousands: Annotated[
+        str | None, typer.Option(metavar="CHAR", help="The mark between thousands.  [default: none]")
+    ] = None
+    encoding: Annotated[str, typer.Option(metavar="NAME", help="Of the text: latin-1, utf-16, ...")] = "utf-8"
+    comment: Annotated[str | None, typer.Option(metavar="CHAR", help="What begins a comment.  [default: nothing]")] = (
+        None
+    )
+    skiprows: Annotated[int, typer.Option(min=0, metavar="N", help="Lines to skip before the table.")] = 0
+    quotechar: Annotated[str, typer.Option(metavar="CHAR", help="What encloses a field.")] = '"'
+    na_values: Annotated[
+        str | None,
+        typer.Option(metavar="TEXTS", help="Texts of missing cells, a,b, beside '', NA, ?.  [default: none]"),
+    ] = None
+    keys: Annotated[
+        str | None, typer.Option(metavar="X,Y", help="Names of the two arrays in a .npz archive.  [default: x,y]")
+    ] = None
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Most bytes to read, decompressed.  [default: 64 MiB and fifty times the file's size where it is "
+            "compressed, else no limit]",
+        ),
+    ] = None
+
+    def text_options(self) -> dict[str, Any]:
+        """Return the options of a table of text that were given."""
+        given = {name: getattr(self, name) for name in ("sep", "decimal", "thousands", "comment", "max_bytes")}
+        found = {name: value for name, value in given.items() if value is not None}
+        if self.header is not None:
+            found["header"] = self.header if self.header == NO_HEADER else number_or_name(self.header, "--header")
+        for name, value, usual in (
+            ("encoding", self.encoding, "utf-8"),
+            ("skiprows", self.skiprows, 0),
+            ("quotechar", self.quotechar, '"'),
+        ):
+            if value != usual:
+                found[name] = value
+        if self.na_values is not None:
+            found["na_values"] = tuple(self.na_values.split(","))
+        return found
+
+    def options_for(self, source: str) -> dict[str, Any]:
+        """Return the options that go with a file; raise ConfigError for --keys with a file that has none."""
+        found = self.text_options()
+        if self.keys is None:
+            return found
+        if not source.lower().endswith(".npz") or is_converted(Path(source)):
+            raise ConfigError(f"--keys names arrays of a .npz archive, got the file {source!r}. Drop it.")
+        return {**found, "keys": tuple(name.strip() for name in self.keys.split(","))}

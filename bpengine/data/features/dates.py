@@ -1,0 +1,59 @@
+"""Text that is dates: its format, and dates as days since 1970."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from importlib import import_module
+
+import numpy as np
+
+from bpengine.data.table import Array, TableColumn
+from bpengine.errors import DataError
+
+SHORTEST = 6  # characters of a date
+DAY = 86_400_000_000  # microseconds
+
+
+def date_format(texts: tuple[str, ...]) -> str | None:
+    """Return the format that all texts are dates in, or None. pandas guesses it; without pandas, text is no date."""
+    if not texts or any(len(text) < SHORTEST or not any(map(str.isdigit, text)) for text in texts):
+        return None
+    with suppress(ImportError):
+        guess = import_module("pandas.tseries.api").guess_datetime_format
+        for day_first in ("." in texts[0], "." not in texts[0]):
+            for text in texts[:20]:  # the first may be ambiguous
+                form = guess(text, dayfirst=day_first)
+                if form and all(_parsed(other, form) is not None for other in texts):
+                    return str(form)
+    return None
+
+
+def days(column: TableColumn, form: str | None, name: str) -> Array:
+    """Return dates as days since 1970 (rows,), NaN for missing ones.
+
+    Raises: DataError for text that is no date of that format, and for numbers.
+    """
+    if column.categories is not None:
+        parsed = [_parsed(text, form) for text in column.categories]
+        used = np.unique(column.values[column.values >= 0])
+        wrong = next((column.categories[int(i)] for i in used if parsed[int(i)] is None), None)
+        if wrong is not None:
+            row = int(np.argmax(column.values == column.categories.index(wrong)))
+            raise DataError(f"column {name!r} requires dates of the format {form}, got {wrong!r} in row {row}.")
+        moments = np.array([*parsed, None], "datetime64[us]")[column.values]
+    elif column.values.dtype.kind == "M":
+        moments = column.values.astype("datetime64[us]")
+    elif column.missing.all():
+        return np.full(len(column.values), np.nan)
+    else:
+        raise DataError(f"column {name!r} requires dates, got numbers. Give rows like those of the training.")
+    found = moments.astype(np.int64) / DAY
+    return np.where(np.isnat(moments), np.nan, found)
+
+
+def _parsed(text: str, form: str | None) -> datetime | None:
+    with suppress(ValueError):
+        moment = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
+        return moment if moment.tzinfo is None else moment.astimezone(None).replace(tzinfo=None)
+    return None

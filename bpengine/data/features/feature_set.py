@@ -1,0 +1,368 @@
+"""Features: what each column of a table is, learned from the training rows, and carried by a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bpengine.data.dataset import TASKS, Dataset, Task
+from bpengine.data.features import learned_columns, target_kinds
+from bpengine.data.features.encoding import Encoded, encode, require_matching
+from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn
+from bpengine.data.features.learning import LearningRules, learn_column
+from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
+from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.tables.data_frames import is_frame, is_series, table_of, values_of
+from bpengine.data.validation.class_names import ClassName
+from bpengine.data.validation.class_values import class_values
+from bpengine.data.validation.scans import real_array
+from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
+
+SCALES = ("standard", "minmax", "robust", "none")
+MISSING = ("fill", "drop", "refuse")
+FILLS = ("median", "mean")
+FORMAT = 1
+
+
+class Features:
+    """What each column of a table is, learned from the training rows alone, and how it becomes inputs of a network.
+
+    Numbers are scaled; missing ones are filled, and a second input says that they were missing. A category has an input for
+    each value ("city = Oslo"): values that occur fewer than `rare` times, and those beyond the `most` frequent ones, share
+    one, "city = (other)", which also takes values that are not known; where no value was rare, an unknown value is none of
+    the known ones. Missing categories have an input of their own. Truth values are 0 and 1, dates are days since 1970, both
+    scaled like numbers. Free text, columns without values and unnamed columns that count the rows are left out.
+    Targets that are values are standardised, and predictions are given back in their own unit; classes keep their names.
+
+    scale: "standard" (mean 0, standard deviation 1), "minmax" (0 to 1), "robust" (median and quartiles) or "none".
+    missing: "fill"; "drop" and "refuse" allow none, and say so. fill: "median", "mean" or a number. categorical: columns to be
+    taken as categories, numbers or not. drop: columns to leave out. scale_target: whether values are standardised.
+    A model that has Features (`model.features = features`) takes data frames and tables in every method, columns by name in
+    any order, and keeps them in its file.
+    Raises: ConfigError for another setting.
+
+    >>> import numpy as np
+    >>> import bpengine as bp
+    >>> table = bp.data.Table({"age": bp.data.TableColumn(np.array([20.0, 40.0, np.nan]))})
+    >>> features = bp.Features().fit(table, ["no", "yes", "yes"])
+    >>> features.input_names
+    ('age', 'age = (missing)')
+    >>> features.transform(table).tolist()
+    [[-1.2247449159622192, 0.0], [1.2247449159622192, 0.0], [0.0, 1.0]]
+    >>> features.classes
+    ('no', 'yes')
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: str = "standard",
+        missing: str = "fill",
+        fill: str | float = "median",
+        categorical: Iterable[str] = (),
+        drop: Iterable[str] = (),
+        rare: int = 5,
+        most: int = 100,
+        scale_target: bool = True,
+    ) -> None:
+        for name, value, known in (("scale", scale, SCALES), ("missing", missing, MISSING)):
+            if value not in known:
+                raise unknown(f"{name} of Features:", value, known)
+        if isinstance(fill, str) and fill not in FILLS:
+            raise unknown("fill of Features:", fill, FILLS)
+        if not isinstance(fill, str):
+            fill = number(fill, "Features", "fill")
+        if isinstance(categorical, str) or isinstance(drop, str):
+            raise ConfigError("Features requires categorical and drop to be lists of columns' names, got a text.")
+        self._rules = LearningRules(
+            scale=scale, missing=missing, fill=fill, categorical=tuple(map(str, categorical)), drop=tuple(map(str, drop)),
+            rare=whole(rare, "Features", "rare"), most=whole(most, "Features", "most"),
+        )  # fmt: skip
+        self._scale_target = flag(scale_target, "Features", "scale_target")
+        self._columns: tuple[LearnedColumn, ...] = ()
+        self._target: LearnedTarget | None = None
+        self._named = True
+
+    def fit(self, x: Any, y: Any = None, *, task: Task | None = None) -> Features:
+        """Learn from training rows and return these Features.
+
+        x: a data frame, Table, Dataset, or numbers (rows, columns). y: the targets, or the names of their columns in x, or
+        None for inputs alone. task: "classification" or "regression", by default what the targets look like.
+        Raises: ConfigError for a column that there is not; DataError for cells that cannot be learned from.
+        """
+        if task is not None and task not in TASKS:
+            raise unknown("task", task, TASKS)
+        table, target, names = self._divided(x, y)
+        for name in (*self._rules.categorical, *self._rules.drop):
+            if name not in table:
+                raise unknown("column", name, table.names)
+        if len(table) == 0:
+            raise DataError("Features requires at least one row, got none.")
+        pixels = not table.named and all(table.whole(name).dtype == np.uint8 for name in table)
+        alone = len(table.names) == 1
+        self._columns = tuple(
+            learn_column(name, table[name], self._rules, alone=alone, pixels=pixels) for name in table
+        )
+        self._named = table.named
+        if not self.input_names:
+            raise DataError(
+                f"Features requires a column to learn from, got none: {self._reasons()}. Keep another column."
+            )
+        if isinstance(x, Dataset) and y is None:
+            self._target = self._of_dataset(x)
+        else:
+            self._target = None if target is None else self._learned_target(target, names, task)
+        return self
+
+    def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
+        """Return the inputs, the targets, and the targets' names."""
+        if isinstance(x, Dataset):
+            return x.table, x.y if y is None else y, x.target_names
+        table = as_table(x)
+        if is_names(y, table):
+            names = (y,) if isinstance(y, str) else tuple(map(str, y))
+            return table.without(names), [table[name] for name in names], names
+        name = getattr(y, "name", None)
+        return table, y, (name,) if isinstance(name, str) else ()
+
+    def _of_dataset(self, data: Dataset) -> LearnedTarget:
+        if data.task == "regression":
+            return learn_values(data.y, data.target_names, scale=self._scale_target)
+        return ClassTarget(columns=data.target_names, classes=data.class_names or tuple(range(data.classes or 0)))
+
+    def _learned_target(self, target: Any, names: tuple[str, ...], task: Task | None) -> LearnedTarget:
+        cells = plain_targets(target)
+        if cells.ndim == 2 and cells.shape[1] == 1:
+            cells = cells[:, 0]
+        if cells.dtype.kind in "OUSb":
+            if task == "regression":
+                raise ConfigError("task='regression' requires a target of numbers, got text. Choose another target.")
+            return ClassTarget(columns=names, classes=_names_of(cells))
+        if cells.ndim == 1 and task != "regression":
+            values = class_values(cells, table=True, asked=task == "classification")
+            if values is not None:
+                counted = np.arange(int(cells.max()) + 1) if len(values) == 0 else values
+                return ClassTarget(columns=names, classes=_names_of(counted))
+        return learn_values(cells, names, scale=self._scale_target)
+
+    @property
+    def columns(self) -> tuple[LearnedColumn, ...]:
+        """What was learned of each column, those that are left out included."""
+        return self._columns
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the network's inputs, in their order: "age", "city = Oslo"."""
+        return tuple(name for column in self._columns for name in column.input_names)
+
+    @property
+    def inputs(self) -> int:
+        """The number of the network's inputs."""
+        return len(self.input_names)
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs that a network for the targets needs: the classes, or the values."""
+        if self._target is None:
+            raise ConfigError("Features requires targets for a number of outputs, got none: fit(x, y).")
+        return len(self._target.classes) if isinstance(self._target, ClassTarget) else len(self._target.center)
+
+    @property
+    def target(self) -> LearnedTarget | None:
+        """What was learned of the targets; None where Features were fitted without."""
+        return self._target
+
+    @property
+    def classes(self) -> tuple[ClassName, ...] | None:
+        """The names of the classes in the order of their numbers; None for values."""
+        return self._target.classes if isinstance(self._target, ClassTarget) else None
+
+    @property
+    def task(self) -> Task | None:
+        """What the targets ask for: "classification" or "regression"; None without targets."""
+        if self._target is None:
+            return None
+        return "classification" if isinstance(self._target, ClassTarget) else "regression"
+
+    def transform(self, x: Any, dtype: str = "float32") -> Array:
+        """Return the network's inputs (rows, inputs) for a data frame, a Table, or numbers (rows, columns).
+
+        Columns are taken by name, in any order; further ones are not looked at. Rows of numbers without names have the columns
+        in the order of the training. What is larger than 512 MiB lies in a memory-mapped temporary file.
+        Raises: DataError naming the columns that are missing, or a cell that cannot be encoded.
+        """
+        if not self._columns:
+            raise ConfigError("Features require fit(x, y) before transform.")
+        table = as_table(x)
+        return encode(table, self._columns, self._matched(table), dtype)
+
+    def _matched(self, table: Table) -> list[str]:
+        """Return the table's name of each column."""
+        wanted, there = [column.name for column in self._columns], table.names
+        needed = [c.name for c in self._columns if c.input_names]
+        missing = [name for name in needed if name not in table]
+        if not missing and (table.named or self._named is table.named):
+            return [name if name in table else there[0] for name in wanted]
+        if not (self._named and table.named):
+            if len(there) == len(wanted):
+                return list(there)
+            raise ShapeError(
+                f"the model requires {len(wanted)} columns, got {len(there)}. Without names they are taken in the order of "
+                f"the training: {', '.join(wanted[:8])}{', ...' * (len(wanted) > 8)}."
+            )
+        require_matching(missing, [name for name in there if name not in wanted])
+        return wanted
+
+    def encode_target(self, y: Any, x: Any = None) -> Array:
+        """Return targets as the network learns them: class numbers (rows,), or values (rows, outputs) on their scale.
+
+        y: the classes' names, or values; or the name of its column in x.
+        Raises: DataError naming the row of a class that was not learned.
+        """
+        if is_names(y, x):
+            table = as_table(x)
+            y = [table[name] for name in ((y,) if isinstance(y, str) else tuple(map(str, y)))]
+        if self._target is None:
+            return y if isinstance(y, np.ndarray) else plain_targets(y)
+        if isinstance(self._target, ValueTarget) and not is_series(y) and not is_frame(y) and not isinstance(y, list):
+            return self._target.encode(real_array(y, "y"))
+        cells = plain_targets(y)
+        return self._target.encode(cells if isinstance(self._target, ClassTarget) else real_array(cells, "y"))
+
+    def decode(self, y: Array) -> Array:
+        """Return outputs (rows, outputs) in the targets' own unit; probabilities as they are."""
+        return self._target.decode(y) if isinstance(self._target, ValueTarget) else y
+
+    def encoded(self, x: Any, dtype: str = "float32") -> Encoded:
+        """Return rows that a model with these Features takes as they are, encoded once for several calls."""
+        return Encoded(self.transform(x, dtype))
+
+    def summary(self) -> list[tuple[str, str, str]]:
+        """Return one line per column, the target last: its name, what it is, how it is used."""
+        lines = [(column.name, *column.told()) for column in self._columns]
+        if self._target is None:
+            return lines
+        return [*lines, (", ".join(self._target.columns) or "the target", *self._target.told())]
+
+    def warnings(self) -> list[str]:
+        """Return what a person should know: columns that are left out without having been asked for."""
+        left_out = (column for column in self._columns if isinstance(column, LeftOutColumn) and column.warn)
+        return [f"the column {column.name!r} is left out: {column.why}." for column in left_out]
+
+    def _reasons(self) -> str:
+        return "; ".join(f"{column.name!r}: {column.told()[1]}" for column in self._columns[:4])
+
+    def __repr__(self) -> str:
+        if not self._columns:
+            return "Features(not fitted)"
+        return f"Features({len(self._columns)} columns, {self.inputs} inputs, {self.task or 'no target'})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was learned as JSON values; `from_json` reads them."""
+        return {
+            "format": FORMAT, "named": self._named, "missing": self._rules.missing,
+            "columns": [learned_columns.to_json(column) for column in self._columns],
+            "target": target_kinds.target_to_json(self._target),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, told: Any) -> Features:
+        """Return the Features that JSON values say. Nothing of them is executed.
+
+        Raises: DataError for values that `to_json` does not give.
+        """
+        try:
+            if not isinstance(told, Mapping) or told.get("format") != FORMAT or not told.get("columns"):
+                raise DataError(f"features require the format {FORMAT} and columns, got {repr(told)[:80]}.")
+            made = cls(missing=told["missing"])
+            made._columns = tuple(map(learned_columns.from_json, told["columns"]))
+            made._named = flag(told["named"], "features", "named")
+            made._target = target_kinds.target_from_json(told["target"])
+        except (TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise DataError(f"features are damaged: {error}.") from None
+        names = [column.name for column in made._columns]
+        if len(set(names)) < len(names) or not made.inputs:
+            raise DataError("features require different names, and a column that is used.")
+        return made
+
+
+def is_table_like(x: object) -> bool:
+    """Return whether rows have named columns."""
+    return isinstance(x, (Table, Dataset)) or is_frame(x)
+
+
+def as_table(x: Any) -> Table:
+    """Return rows as a table: a data frame, a Dataset, or numbers (rows, columns), whose names are x0, x1, ...
+
+    Raises: ShapeError for numbers of another shape, DataError for what is neither.
+    """
+    if isinstance(x, Table):
+        return x
+    if isinstance(x, Dataset):
+        return x.table
+    if is_frame(x):
+        return table_of(x)
+    array = real_array(x, "x")
+    if array.ndim != 2:
+        raise ShapeError(f"x requires shape (rows, columns), got {array.shape}. A single row is x[None, :].")
+    return Table.of_matrix(array, [f"x{at}" for at in range(array.shape[1])], named=False)
+
+
+def is_names(y: Any, x: Any) -> bool:
+    """Return whether y names columns of x, and is no target itself."""
+    if isinstance(y, str):
+        return True
+    if not (isinstance(y, (list, tuple)) and y and all(isinstance(name, str) for name in y) and is_table_like(x)):
+        return False
+    return all(name in as_names(x) for name in y)
+
+
+def as_names(x: Any) -> tuple[str, ...]:
+    """Return the names of the columns of a table or data frame."""
+    if isinstance(x, Table):
+        return x.names
+    if isinstance(x, Dataset):
+        return x.feature_names
+    return tuple(map(str, getattr(x, "column_names", getattr(x, "columns", ()))))
+
+
+def plain_targets(y: Any) -> Array:
+    """Return targets as numbers, or as an array of the classes' names.
+
+    Raises: DataError for a missing target.
+    """
+    if isinstance(y, list) and y and all(isinstance(column, TableColumn) for column in y):
+        return np.stack([_cells(column) for column in y], axis=1) if len(y) > 1 else _cells(y[0])
+    if is_series(y):
+        return _cells(values_of(y))
+    if is_frame(y) or isinstance(y, Table):
+        table = as_table(y)
+        return plain_targets([table[name] for name in table])
+    if isinstance(y, np.ndarray):
+        return y
+    cells: Sequence[Any] = list(y)
+    if cells and all(isinstance(cell, (str, bool, np.bool_)) for cell in cells):
+        return np.array(cells, object)
+    return real_array(y, "y")
+
+
+def _cells(column: TableColumn) -> Array:
+    missing = column.missing
+    if missing.any():
+        raise DataError(f"y requires a target in every row, got a missing one in row {int(np.argmax(missing))}.")
+    if column.categories is not None:
+        return np.array([*column.categories, None], object)[column.values]
+    if column.yes_no:
+        return np.array(column.values.astype(bool).tolist(), object)
+    return np.asarray(column.values)
+
+
+def _names_of(cells: Array) -> tuple[ClassName, ...]:
+    """Return the classes that occur, sorted, as plain values; whole numbers as such."""
+    plain = {v.item() if isinstance(v, np.generic) else v for v in np.unique(cells).tolist()} if len(cells) else set()
+    kinds = {type(value) for value in plain}
+    ordered = sorted(plain) if len(kinds) == 1 or kinds <= {int, float} else sorted(plain, key=str)
+    return tuple(int(v) if isinstance(v, float) and math.isfinite(v) and v.is_integer() else v for v in ordered)

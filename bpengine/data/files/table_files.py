@@ -1,0 +1,162 @@
+"""Tables from files: which column is the target, and what the others hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bpengine.data.files.npy import AnyPath, Arrays, existing
+from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.tables.conversion import automatic, is_converted, read_converted
+from bpengine.data.tables.csv_table import STANDARD_INPUT, read_text_table
+from bpengine.data.tables.layout import TextOptions
+from bpengine.data.tables.parquet_table import read_parquet_table
+from bpengine.data.validation.class_names import ClassName
+from bpengine.errors import ConfigError, DataError, unknown
+
+ColumnTarget = str | int | bool | Sequence[str] | None
+PARQUET = b"PAR1"
+
+
+def read_csv(path: AnyPath, target: ColumnTarget = None, *, drop_empty: bool = False, **options: Any) -> Arrays:
+    """Read a table of text with pandas; its target column (default: the last) may hold class names.
+
+    `target` is a column's name or number from 0, or several names; False reads every column as a feature. drop_empty: whether
+    rows with an empty target are left out, with a warning. options: those of `bpengine.data.tables.layout.TextOptions`: sep,
+    header, decimal, thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes. Without them, separator, header
+    and decimal mark are found from the first lines. x is an array (rows, features) of numbers, or a Table where it holds text,
+    dates or missing cells.
+    Raises: ConfigError without pandas; DataError naming the file, the row (from 0, without the header) and the column.
+    """
+    file = Path(path) if str(path) == STANDARD_INPUT else existing(path)
+    settings = TextOptions(**options)
+    table = automatic(file, **options)
+    table = read_text_table(file, settings) if table is None else table
+    found = with_target(table, str(file), target, drop_empty=drop_empty)
+    return found if isinstance(found.x, Table) else found._replace(x=found.x.astype(np.float64))
+
+
+def read_parquet(
+    path: AnyPath, target: ColumnTarget = None, max_bytes: int | None = None, *, drop_empty: bool = False
+) -> Arrays:
+    """Read a Parquet table with pyarrow, as `read_csv` does; x has the common type of its columns.
+
+    Raises: ConfigError when pyarrow is not installed; DataError naming the file, the row and the column.
+    """
+    file = existing(path)
+    table = automatic(file, max_bytes=max_bytes)
+    table = read_parquet_table(file, max_bytes) if table is None else table
+    return with_target(table, str(file), target, drop_empty=drop_empty)
+
+
+def read_folder(path: Path, target: ColumnTarget = None, *, drop_empty: bool = False) -> Arrays:
+    """Read a table that `convert` has written; it stays memory-mapped."""
+    return with_target(read_converted(path), str(path), target, drop_empty=drop_empty)
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a path is a table: standard input, a converted one, or a file that is no array file."""
+    return str(path) == STANDARD_INPUT or is_converted(path)
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is Parquet, by its name or its first bytes."""
+    if path.name.lower().endswith((".parquet", ".pq")):
+        return True
+    with path.open("rb") as file:
+        return file.read(len(PARQUET)) == PARQUET
+
+
+def with_target(table: Table, shown: str, target: ColumnTarget, *, drop_empty: bool = False) -> Arrays:
+    """Divide a table into inputs and target; `shown` names it in messages.
+
+    drop_empty: whether rows with an empty target are left out, which a warning says; else they are refused.
+
+    Raises: ConfigError for a column that there is not, DataError for a missing target.
+    """
+    chosen = target_columns(table, shown, target)
+    if drop_empty:
+        table = _without_empty(table, shown, chosen)
+    rest = table.without(chosen)
+    y, classes = _targets(table, shown, chosen) if chosen else (None, None)
+    x = rest.matrix() if rest.where is None and rest.plain else rest
+    return Arrays(x, y, rest.names, classes, table.named, chosen)
+
+
+def _without_empty(table: Table, shown: str, chosen: tuple[str, ...]) -> Table:
+    empty = np.any([table[name].missing for name in chosen], axis=0) if chosen else np.zeros(len(table), np.bool_)
+    count = int(np.count_nonzero(empty))
+    if count == len(table):
+        raise DataError(f"{shown} requires a target in at least one row, got none in column {', '.join(chosen)}.")
+    if count:
+        warnings.warn(f"{count:,} of {len(table):,} rows of {shown} have no target and are left out.", stacklevel=4)
+        return table[np.flatnonzero(~empty)]  # type: ignore[no-any-return]
+    return table
+
+
+def target_columns(table: Table, shown: str, target: ColumnTarget) -> tuple[str, ...]:
+    """Return the names of the target columns (None, the default: the last one); none when `target` is False.
+
+    Raises: ConfigError with the nearest names, or the number of columns; DataError when no feature column remains.
+    """
+    names = table.names
+    if target is False:
+        return ()
+    if len(names) < 2:
+        raise DataError(f"{shown} requires a feature and a target column, got {len(names)} column.")
+    if isinstance(target, (list, tuple)):
+        return tuple(_known(shown, str(name), names) for name in target)
+    if isinstance(target, str):
+        several = target.split(",") if target not in names else [target]
+        return tuple(_known(shown, name if name in names else name.strip(), names) for name in several)
+    index = -1 if target is None else int(target)  # type: ignore[arg-type]
+    if not -len(names) <= index < len(names):
+        raise ConfigError(f"{shown} requires a target column from 0 to {len(names) - 1}, got {index}.")
+    return (names[index],)
+
+
+def _known(shown: str, name: str, names: tuple[str, ...]) -> str:
+    if name not in names:
+        raise unknown(f"target column of {shown}:", name, names)
+    return name
+
+
+def _targets(table: Table, shown: str, chosen: tuple[str, ...]) -> tuple[Array, tuple[ClassName, ...] | None]:
+    """Return the targets: class numbers and names for text and truth values, else numbers."""
+    for name in chosen:
+        missing = table[name].missing
+        if missing.any():
+            at = f"row {int(np.argmax(missing))}, column {name!r} (number {table.names.index(name)})"
+            hint = "Fill the cell or drop the row."
+            raise DataError(f"{shown} has a missing value in {at}. {hint}")
+    if len(chosen) == 1:
+        return target_values(table[chosen[0]], shown, chosen[0])
+    return np.stack([_numbers(table[name], shown, name) for name in chosen], axis=1), None
+
+
+def target_values(column: TableColumn, shown: str, name: str) -> tuple[Array, tuple[ClassName, ...] | None]:
+    """Return the numbers of a column, or class numbers with the names that occur in it, in sorted order."""
+    if column.yes_no:
+        return column.values.astype(np.int64), (False, True)
+    if column.categories is None:
+        return _numbers(column, shown, name), None
+    found, y = np.unique(column.values, return_inverse=True)
+    names = tuple(column.categories[int(code)] for code in found)
+    broken = [label for label in names if "\n" in label or "\r" in label]
+    if broken:
+        raise DataError(
+            f"{shown} has the class {broken[0][:80]!r} in column {name!r}, with a line break in it. A quotation mark that is "
+            "not closed takes in the next lines; --quotechar names another."
+        )
+    return y.astype(np.int64), names
+
+
+def _numbers(column: TableColumn, shown: str, name: str) -> Array:
+    if not column.is_number:
+        kind = "text" if column.categories is not None else "dates"
+        raise DataError(f"{shown} requires a target of numbers or classes, but column {name!r} holds {kind}.")
+    return np.asarray(column.values)

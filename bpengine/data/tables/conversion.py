@@ -1,0 +1,191 @@
+"""Large tables kept as memory-mapped columns: a folder of one .npy file for each, and what is said of them as JSON.
+
+A table is converted once, in pieces, whole or not at all; reading the folder again takes no time and no memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bpengine.data.table import Table, TableColumn
+from bpengine.data.tables.byte_streams import decompressed_size
+from bpengine.data.tables.column_writer import ColumnWriter
+from bpengine.data.tables.csv_table import CELLS, frames, layout_of, named, source, text_columns
+from bpengine.data.tables.data_frames import table_of
+from bpengine.data.tables.layout import TextOptions
+from bpengine.data.tables.parquet_table import columns_of, opened_parquet
+from bpengine.data.validation.options import optional
+from bpengine.errors import DataError, WriteError
+from bpengine.output.writing import write_whole
+
+FORMAT: Final = "bpengine table 1"
+DESCRIPTION: Final = "table.json"
+ABOVE: Final = 256 * 2**20  # bytes of a table, decompressed, from which a table is converted without being asked for
+BATCH: Final = 65_536  # rows of a Parquet file at once
+
+
+def convert(
+    path: str | os.PathLike[str], folder: str | os.PathLike[str], *, force: bool = False, **options: Any
+) -> Path:
+    """Convert a text table or Parquet file into a folder that `load` reads as memory-mapped columns; return the folder.
+
+    The table is read in pieces, so that it may be larger than memory. options: those of `load` for a table's text.
+    Raises: DataError naming the file; WriteError when the folder is there already and not `force`, or cannot be written.
+    """
+    file, target = Path(path), Path(folder)
+    if target.exists() and not force:
+        raise WriteError(f"{str(target)!r} exists already. Choose another folder, or pass --force (force=True).")
+    with _draft_beside(target) as draft:
+        if _is_parquet(file):
+            rows, described = _from_parquet(file, draft, options.get("max_bytes"))
+        else:
+            rows, described = _from_text(file, draft, TextOptions(**options))
+        told = {"format": FORMAT, "rows": rows, "source": _stamp(file, options), **described}
+        write_whole(draft / DESCRIPTION, json.dumps(told).encode())
+        if target.exists():
+            shutil.rmtree(target)
+        draft.rename(target)
+    return target
+
+
+def is_converted(path: Path) -> bool:
+    """Return whether a folder is a converted table."""
+    return path.is_dir() and (path / DESCRIPTION).is_file()
+
+
+def read_converted(folder: Path) -> Table:
+    """Return a converted table; its columns are memory-mapped.
+
+    Raises: DataError for a folder that is damaged or was not written by `convert`.
+    """
+    try:
+        told = json.loads((folder / DESCRIPTION).read_text())
+        if told["format"] != FORMAT:
+            raise ValueError(f"it is of the format {told['format']!r}")
+        columns = {c["name"]: _mapped(folder, at, c, told["rows"]) for at, c in enumerate(told["columns"])}
+        return Table(columns, named=bool(told["named"]), where=str(folder))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise DataError(f"{folder} is no converted table, or damaged: {error}. Convert the table again.") from None
+
+
+def _mapped(folder: Path, at: int, told: dict[str, Any], rows: int) -> TableColumn:
+    values = np.lib.format.open_memmap(folder / f"{at}.npy", mode="r")
+    categories = None if told["categories"] is None else tuple(map(str, told["categories"]))
+    if values.shape != (rows,) or values.dtype.kind not in "biufM":
+        raise ValueError(f"column {told['name']!r} has the shape {values.shape} of {values.dtype}")
+    return TableColumn(values, categories, bool(told["yes_no"]))
+
+
+def automatic(path: Path, **options: Any) -> Table | None:
+    """Return a table that is too large to be read at once, from its copy beside it, which is made if there is none yet.
+
+    None for a table that is not so large. Says with a warning that it makes a copy.
+    """
+    if str(path) == "-" or _size(path) <= ABOVE:
+        return None
+    copy = path.with_name(path.name + ".bpengine")
+    if is_converted(copy):
+        found = json.loads((copy / DESCRIPTION).read_text())
+        if found.get("source") == _stamp(path, options):
+            return read_converted(copy)
+    warnings.warn(
+        f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read.",
+        stacklevel=2,
+    )
+    return read_converted(convert(path, copy, force=True, **options))
+
+
+def _size(path: Path) -> int:
+    if not _is_parquet(path):
+        return decompressed_size(path, ABOVE)
+    with opened_parquet(path) as file:
+        groups = (file.metadata.row_group(at) for at in range(file.metadata.num_row_groups))
+        held = sum(group.total_byte_size for group in groups)
+        return int(max(held, 4 * file.metadata.num_rows * file.metadata.num_columns))
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.name.lower().endswith((".parquet", ".pq"))
+
+
+def _stamp(path: Path, options: dict[str, Any]) -> list[Any]:
+    if str(path) == "-":
+        return []
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, json.loads(json.dumps(options, default=str))]
+
+
+@contextmanager
+def _draft_beside(target: Path) -> Iterator[Path]:
+    """Give a folder to write into, beside the one that it will become; it is removed unless it has become that."""
+    try:
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.absolute().parent))
+    except OSError as error:
+        raise WriteError(f"the folder {str(target)!r} cannot be written: {error.strerror}. Choose another.") from None
+    try:
+        yield draft
+    except OSError as error:
+        raise WriteError(f"the folder {str(target)!r} cannot be written: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _from_parquet(path: Path, draft: Path, max_bytes: int | None) -> tuple[int, dict[str, Any]]:
+    arrow = optional("pyarrow", f"reading {path}", "bpengine[tables]")
+    with opened_parquet(path, max_bytes) as file:
+        names, rows = columns_of(path, file), file.metadata.num_rows
+        if rows == 0:
+            raise DataError(f"{path} requires at least one row, got none.")
+        _require_space(path, draft, 4 * rows * len(names))
+        writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(names)]
+        for batch in file.iter_batches(BATCH, columns=names):
+            piece = table_of(arrow.Table.from_batches([batch]))
+            for writer in writers:
+                writer.add(piece[writer.name])
+    return rows, {"columns": [writer.finished() for writer in writers], "named": True}
+
+
+def _from_text(path: Path, draft: Path, options: TextOptions) -> tuple[int, dict[str, Any]]:
+    with source(path, options) as (file, shown):
+        layout = layout_of(file, shown, options)
+        pieces = max(1, CELLS // layout.width)
+        count = [0]
+        with frames(file, shown, layout, options) as read:
+            text = text_columns(_counted(read(chunksize=pieces), count), layout.width)
+        rows = count[0]
+        if rows == 0:
+            raise DataError(f"{shown} requires at least one row below its header, got none.")
+        _require_space(path, draft, 4 * rows * len(layout.names))
+        writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(layout.names)]
+        with frames(file, shown, layout, options) as read:
+            for piece in read(chunksize=pieces, dtype=dict.fromkeys(text, str)):
+                table = table_of(named(piece, layout, shown))
+                for writer in writers:
+                    writer.add(table[writer.name])
+    return rows, {"columns": [writer.finished() for writer in writers], "named": layout.header is not None}
+
+
+def _counted(pieces: Iterable[Any], count: list[int]) -> Iterator[Any]:
+    """Yield pieces, and add up their rows."""
+    for piece in pieces:
+        count[0] += len(piece)
+        yield piece
+
+
+def _require_space(path: Path, draft: Path, needed: int) -> None:
+    free = shutil.disk_usage(draft).free
+    if needed > free:
+        raise DataError(f"{path} requires about {needed:,} bytes of disk once converted, got {free:,} free. Make room.")
+
+
+__all__ = ["ABOVE", "automatic", "convert", "is_converted", "read_converted"]

@@ -1,0 +1,140 @@
+"""Text tables, read by pandas: CSV and its relatives, compressed or not."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bpengine.data.table import Table
+from bpengine.data.tables.byte_streams import opened, standard_input
+from bpengine.data.tables.data_frames import table_of
+from bpengine.data.tables.layout import TextLayout, TextOptions, decode_error, find_layout
+from bpengine.data.validation.options import optional
+from bpengine.errors import BpError, DataError
+
+STANDARD_INPUT: Final = "-"
+CELLS: Final = 4_000_000  # in memory at once where a table is read in pieces
+
+
+def read_text_table(path: Path, options: TextOptions) -> Table:
+    """Read a whole table; "-" is standard input.
+
+    Raises: ConfigError without pandas; DataError naming the file and what is wrong in which line.
+    """
+    with source(path, options) as (file, shown):
+        layout = layout_of(file, shown, options)
+        rows = max(1, CELLS // layout.width)
+        with frames(file, shown, layout, options) as read:
+            pieces = list(read(chunksize=rows))
+        if text := text_columns(pieces, layout.width):  # what looked like numbers at first must keep its zeros in front
+            with frames(file, shown, layout, options) as read:
+                pieces = list(read(chunksize=rows, dtype=dict.fromkeys(text, str)))
+        joined = optional("pandas", f"reading {shown}", "bpengine[tables]").concat
+        return _table(pieces[0] if len(pieces) == 1 else joined(pieces, ignore_index=True), layout, shown)
+
+
+@contextmanager
+def source(path: Path, options: TextOptions) -> Iterator[tuple[Path, str]]:
+    """Give the file to read and its name in messages; standard input is copied to a file for that time."""
+    piped = str(path) == STANDARD_INPUT
+    with standard_input(options.max_bytes) if piped else nullcontext(path) as file:
+        yield file, "standard input" if piped else str(path)
+
+
+def layout_of(file: Path, shown: str, options: TextOptions) -> TextLayout:
+    """Return the layout of a file from its first lines."""
+    with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
+        return find_layout(stream, shown, options)
+
+
+@contextmanager
+def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> Iterator[Any]:
+    """Give a function that reads the table with pandas, whole or, with chunksize=rows, in pieces.
+
+    Whatever goes wrong within the block becomes a DataError that names the file.
+    """
+    pandas = optional("pandas", f"reading {shown}", "bpengine[tables]")
+    with (
+        warnings.catch_warnings(),
+        opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream,
+    ):
+        warnings.simplefilter("error", pandas.errors.ParserWarning)
+        warnings.simplefilter("ignore", pandas.errors.DtypeWarning)
+        try:
+            settings = layout.pandas(options)
+            if settings["engine"] == "c":
+                settings["low_memory"] = False
+            yield lambda **more: pandas.read_csv(stream, **{**settings, **more})
+        except BpError:
+            raise
+        except UnicodeError as error:
+            raise decode_error(shown, options, error) from None
+        except (pandas.errors.ParserError, pandas.errors.EmptyDataError, pandas.errors.ParserWarning) as error:
+            raise DataError(f"{shown} cannot be read as a table: {_reason(error, layout)}") from None
+        except (ValueError, TypeError, OverflowError, LookupError) as error:
+            raise DataError(f"{shown} cannot be read as a table: {str(error) or type(error).__name__}.") from error
+
+
+def text_columns(pieces: Iterable[Any], width: int) -> list[int]:
+    """Return the columns that are text in one piece of a table and numbers in another."""
+    kinds: list[set[str]] = [set() for _ in range(width)]
+    for piece in pieces:
+        for at, found in enumerate(kinds):
+            found.add(_kind(piece[at]))
+    return [at for at, found in enumerate(kinds) if len(found - {"nothing"}) > 1]
+
+
+def _kind(series: Any) -> str:
+    """Return what pandas took a piece of a column for: nothing, a number, a flag or text."""
+    if series.dtype.kind in "iu":
+        return "number"
+    if series.isna().all():
+        return "nothing"
+    if series.dtype.kind == "b" or (series.dtype.kind == "O" and set(map(type, series.dropna())) == {bool}):
+        return "flag"
+    return "number" if series.dtype.kind == "f" else "text"
+
+
+def _reason(error: Exception, layout: TextLayout) -> str:
+    """Return pandas' message as a sentence with a hint."""
+    said = " ".join(str(error).replace("Error tokenizing data. C error: ", "").split()).rstrip(".")
+    if re.search("EOF inside string|unexpected end of data", said):
+        return f"{said}. A quotation mark that is not closed takes in the rest of the file; --quotechar names another."
+    if "does not match length" in said:
+        return f"its rows have more fields than the {len(layout.names)} names of its header. Mend the header."
+    fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said)
+    if fields:
+        wanted, line, got = fields.groups()
+        return (
+            f"line {line} has {got} fields, the others have {wanted}. Enclose a field that holds {layout.sep!r} in quotation "
+            "marks, or name another separator with --sep (sep=)."
+        )
+    return f"{said}."
+
+
+def _table(frame: Any, layout: TextLayout, shown: str) -> Table:
+    if len(frame) == 0:
+        raise DataError(f"{shown} requires at least one row below its header, got none.")
+    plain = named(frame, layout, shown)
+    if all(kind.kind in "iuf" and isinstance(kind, np.dtype) for kind in plain.dtypes):
+        return Table.of_matrix(plain.to_numpy(), layout.names, named=layout.header is not None)
+    found = table_of(plain)
+    return Table({name: found[name] for name in found}, named=layout.header is not None)
+
+
+def named(frame: Any, layout: TextLayout, shown: str) -> Any:
+    """Give a frame the names of the layout; raise DataError for cells behind a trailing separator."""
+    beyond = frame.iloc[:, len(layout.names) :]
+    if beyond.shape[1] and beyond.notna().to_numpy().any():
+        row = int(beyond.notna().any(axis=1).to_numpy().argmax())
+        raise DataError(
+            f"{shown} cannot be read as a table: row {row} has more fields than the others have. Mend that row."
+        )
+    kept = frame.iloc[:, : len(layout.names)]
+    return kept.set_axis(list(layout.names), axis=1)

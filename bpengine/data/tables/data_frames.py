@@ -1,0 +1,128 @@
+"""Data frames of any library (pandas, polars, pyarrow) as tables, through narwhals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from bpengine.data.table import Table, TableColumn, coded
+from bpengine.data.validation.options import optional
+from bpengine.errors import DataError
+
+LIBRARIES = ("pandas", "polars", "pyarrow", "modin", "cudf")
+
+
+def is_frame(value: object) -> bool:
+    """Return whether a value is a data frame of a library that is loaded; loads none itself."""
+    return _of_library(value) and len(getattr(value, "shape", ())) == 2 and hasattr(value, "columns")
+
+
+def is_series(value: object) -> bool:
+    """Return whether a value is one column of a data frame."""
+    return _of_library(value) and not is_frame(value) and hasattr(value, "__len__")
+
+
+def _of_library(value: object) -> bool:
+    library = type(value).__module__.partition(".")[0]
+    return library in LIBRARIES and library in sys.modules
+
+
+def table_of(frame: Any) -> Table:
+    """Return a data frame as a table; its columns keep their names.
+
+    Raises: ConfigError without narwhals; DataError for a lazy frame, two columns of one name, cells of lists and records.
+    """
+    narwhals = optional("narwhals.stable.v2", "a data frame", "bpengine[tables]")
+    names = list(map(str, frame.columns)) if not _is_arrow(frame) else list(map(str, frame.column_names))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"a data frame requires different names, got two columns {twice!r}. Rename one.")
+    if type(frame).__module__.startswith("pandas"):
+        frame = frame.set_axis(names, axis=1)
+    try:
+        wide = narwhals.from_native(frame, eager_only=True)
+    except TypeError as error:
+        raise DataError(f"a data frame is required, got {type(frame).__name__}: {error}") from None
+    return Table({name: column_of(wide[name], name) for name in names})
+
+
+def values_of(series: Any, name: str = "y") -> TableColumn:
+    """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
+    narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
+    found = narwhals.from_native(series, series_only=True, pass_through=True)
+    return _objects(list(series), name) if found is series else column_of(found, name)
+
+
+def _is_arrow(frame: Any) -> bool:
+    return type(frame).__module__.startswith("pyarrow")
+
+
+def column_of(series: Any, name: str) -> TableColumn:
+    """Return a narwhals Series as a column."""
+    kind = series.dtype
+    if kind.is_numeric():
+        return TableColumn(_numbers(series, kind))
+    told = str(kind)
+    if told == "Boolean":
+        return TableColumn(_numbers(series, kind), yes_no=True)
+    if told.startswith(("Datetime", "Date")):
+        return TableColumn(_dates(series))
+    if told.startswith(("String", "Categorical", "Enum", "Object", "Unknown")):
+        return _objects(_cells(series), name)
+    raise DataError(f"numbers, text or dates are required, but column {name!r} holds {told}. Leave it out.")
+
+
+def _numbers(series: Any, kind: Any) -> np.ndarray[Any, Any]:
+    if not series.is_null().any():
+        array = np.asarray(series.to_numpy())
+        return array if array.dtype.kind in "biuf" else array.astype(np.float64)
+    return np.array([np.nan if v is None or v != v else float(v) for v in series.to_list()], np.float64)
+
+
+def _dates(series: Any) -> np.ndarray[Any, Any]:
+    values = [None if v is None or v != v else v for v in series.to_list()]
+    plain = [
+        v if v is None or getattr(v, "tzinfo", None) is None else v.astimezone(_utc()).replace(tzinfo=None)
+        for v in values
+    ]
+    return np.array(plain, "datetime64[us]")
+
+
+def _utc() -> Any:
+    from datetime import UTC
+
+    return UTC
+
+
+def _cells(series: Any) -> Iterable[Any]:
+    return list(series.to_list())
+
+
+def _objects(cells: Iterable[Any], name: str) -> TableColumn:
+    """Return Python objects as truth values, numbers or text, whichever they all are."""
+    values = [None if _absent(value) else value for value in cells]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {bool, np.bool_}:
+        return TableColumn(np.array([np.nan if v is None else float(v) for v in values]), yes_no=True)
+    if kinds and all(issubclass(kind, (int, float, np.number)) or kind.__name__ == "Decimal" for kind in kinds):
+        return _as_numbers(values)
+    nested = [kind for kind in kinds if issubclass(kind, (list, tuple, dict, set, np.ndarray, bytes))]
+    if nested:
+        raise DataError(f"numbers or text are required, but column {name!r} holds {nested[0].__name__}. Leave it out.")
+    return coded(values)
+
+
+def _as_numbers(values: list[Any]) -> TableColumn:
+    try:
+        return TableColumn(np.array([np.nan if v is None else float(v) for v in values], np.float64))
+    except OverflowError:  # whole numbers of hundreds of digits: names of something, no quantities
+        return coded(values)
+
+
+def _absent(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value

@@ -1,0 +1,291 @@
+"""The layout of a text table, from its first lines: what separates the fields, the header, the decimal mark."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Final
+
+from bpengine.errors import ConfigError, DataError
+
+HEAD_LINES: Final = 100
+HEAD_BYTES: Final = 16 * 2**20
+BLANK_LINE: Final = 100  # bytes that a line counts at least
+COLUMNS: Final = 100_000
+BLANKS: Final = r"\s+"
+SEPARATORS: Final = ("\t", ";", ",", "|", BLANKS)
+MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "#n/a", "<na>"})
+NO_HEADER: Final = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    r"""How a text table is written, under pandas' names; None is found out from the first lines.
+
+    sep (or delimiter): what separates fields; r"\s+" for runs of blanks and tabs. header: True for names in the first line,
+    False or "none" for no names, or the number of the line that holds them. decimal, thousands: marks within numbers.
+    encoding: "utf-8", "latin-1", "utf-16", ... comment: what begins a comment. skiprows: lines to skip before the table.
+    quotechar: what encloses a field. na_values: further texts of missing cells. max_bytes: most bytes to read, decompressed.
+    """
+
+    sep: str | None = None
+    delimiter: str | None = None
+    header: bool | int | str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    encoding: str = "utf-8"
+    comment: str | None = None
+    skiprows: int = 0
+    quotechar: str = '"'
+    na_values: Sequence[str] = ()
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("decimal", "thousands", "comment", "quotechar"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or len(value) != 1):
+                raise ConfigError(f"a table requires {name} of one character, got {value!r}.")
+        for name in ("sep", "delimiter"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value or value in "\r\n"):
+                raise ConfigError(f"a table requires {name} to be a text such as ';' or {BLANKS!r}, got {value!r}.")
+        if isinstance(self.header, str) and self.header != NO_HEADER and not self.header.isdecimal():
+            raise ConfigError(f"a table requires header to be a line's number or 'none', got {self.header!r}.")
+        self._require_counts()
+
+    def _require_counts(self) -> None:
+        for name in ("skiprows", "max_bytes"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise ConfigError(f"a table requires {name} to be a whole number of at least 0, got {value!r}.")
+        if isinstance(self.header, int) and self.header < 0:
+            raise ConfigError(f"a table requires header to be a line's number from 0, got {self.header}.")
+        try:
+            "".encode(self.encoding)
+        except (LookupError, TypeError, UnicodeError):
+            raise ConfigError(f"a table requires an encoding that Python knows, got {self.encoding!r}.") from None
+
+    @property
+    def header_line(self) -> int | None:
+        """The number of the line with the names; None for no names, -1 to be found out."""
+        if self.header is None:
+            return -1
+        if self.header is False or self.header == NO_HEADER:
+            return None
+        return 0 if self.header is True else int(self.header)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextLayout:
+    """How to read a table: pandas' settings, the names of the columns, and which of them are there at all."""
+
+    sep: str
+    header: int | None
+    decimal: str
+    names: tuple[str, ...]
+    width: int
+
+    def pandas(self, options: TextOptions) -> dict[str, Any]:
+        """Return the keyword arguments of `pandas.read_csv`."""
+        return {
+            "sep": self.sep, "header": self.header, "names": range(self.width), "index_col": False,
+            "decimal": self.decimal, "thousands": options.thousands, "encoding": options.encoding,
+            "comment": options.comment, "skiprows": options.skiprows, "quotechar": options.quotechar,
+            "na_values": ["?", *options.na_values], "skipinitialspace": self.sep != BLANKS,
+            "engine": "c" if len(self.sep) == 1 or self.sep == BLANKS else "python",
+        }  # fmt: skip
+
+
+def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
+    """Return the layout of a table from its first lines.
+
+    Raises: DataError for an empty file, a header that does not fit the rows, two columns of one name.
+    """
+    lines, whole = _head(file, shown, options)
+    if not lines:
+        got = "an empty file" if whole else "nothing but blank lines at its beginning"
+        raise DataError(f"{shown} requires at least one row, got {got}.")
+    sep, rows = _separated(lines, options, whole=whole)
+    line = options.header_line
+    rows = rows[max(0, line or 0) :]
+    if not rows:
+        raise DataError(f"{shown} requires a header in line {line}, got fewer lines. Give another header.")
+    body_width = _width(rows[1:] or rows)
+    marks = replace(options, decimal=options.decimal or _decimal(rows, sep))
+    if line == -1:
+        line = 0 if _is_header(rows, marks) else None
+    names, width = _names(shown, rows, body_width, header=line is not None)
+    if line is not None and len(rows) == 1 and whole:
+        raise DataError(f"{shown} requires at least one row below its header, got none.")
+    return TextLayout(sep=sep, header=line, decimal=marks.decimal or ".", names=names, width=width)
+
+
+def decode_error(shown: str, options: TextOptions, error: UnicodeError) -> DataError:
+    """Return the error that names the cure for text in another encoding."""
+    at = f" at byte {error.start:,}" if isinstance(error, UnicodeDecodeError) else ""
+    return DataError(
+        f"{shown} is not text in {options.encoding}{at}: {getattr(error, 'reason', error)}. Name its encoding with --encoding "
+        "(encoding=): latin-1 or cp1252 for Western Europe, utf-16 for some exports of spreadsheets."
+    )
+
+
+def _head(file: BinaryIO, shown: str, options: TextOptions) -> tuple[list[str], bool]:
+    """Return the first lines that are not blank, without comments, and whether they are all of the file."""
+    text = io.TextIOWrapper(file, encoding=_with_mark(options.encoding), newline="")
+    try:
+        for _ in range(options.skiprows):
+            text.readline(HEAD_BYTES)
+        kept: list[str] = []
+        size = 0
+        while len(kept) < HEAD_LINES and size < HEAD_BYTES:
+            line = text.readline(HEAD_BYTES)
+            size += max(len(line), BLANK_LINE)
+            if not line:
+                return kept, True
+            if options.comment is not None:
+                line = line.partition(options.comment)[0]
+            if line.strip():
+                kept.append(line)
+        return kept, False
+    except UnicodeError as error:
+        raise decode_error(shown, options, error) from None
+    finally:
+        with suppress(ValueError):
+            text.detach()
+
+
+def _with_mark(encoding: str) -> str:
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[str, list[list[str]]]:
+    """Return the separator and the rows of fields: the first one that gives all rows the same number, at least 2."""
+    given = options.sep or options.delimiter
+    tried: list[tuple[str, list[list[str]]]] = []
+    for sep in (given,) if given else SEPARATORS:
+        with long_fields():
+            rows = [row for row in _split(lines, sep, options) if any(row)]
+            rows = rows if whole or len(rows) < 2 else rows[:-1]  # the last may go on behind the first lines
+            tried.append((sep, rows))
+            widths = {len(row) for row in rows[1:] or rows}
+            if rows and len(widths) == 1 and widths != {1} and len(rows[0]) <= min(widths):
+                return sep, rows
+    present = [found for found in tried if found[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
+    return present[0]
+
+
+@contextmanager
+def long_fields() -> Iterator[None]:
+    """Let the fields of the csv module be as long as the first lines, for the time of the block."""
+    usual = csv.field_size_limit(HEAD_BYTES)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(usual)
+
+
+def _split(lines: list[str], sep: str, options: TextOptions) -> list[list[str]]:
+    if sep == BLANKS:
+        return list(csv.reader((" ".join(line.split()) for line in lines), delimiter=" ", quotechar=options.quotechar))
+    if len(sep) == 1:
+        return [
+            [field.strip() for field in row]
+            for row in csv.reader(lines, delimiter=sep, quotechar=options.quotechar, skipinitialspace=True)
+        ]
+    try:
+        return [[field.strip() for field in re.split(sep, line.rstrip("\r\n"))] for line in lines]
+    except re.error as error:
+        raise ConfigError(f"a table requires sep to be text or a regular expression, got {sep!r}: {error}.") from None
+
+
+def _width(rows: list[list[str]]) -> int:
+    return Counter(map(len, rows)).most_common(1)[0][0]
+
+
+def _names(shown: str, rows: list[list[str]], width: int, *, header: bool) -> tuple[tuple[str, ...], int]:
+    """Return one name for each column, and the fields of a row; the last of these may be left over by a trailing separator."""
+    fields = rows[0] if header else []
+    trailing = width > 1 and not any(row[width - 1] for row in rows[1:] or rows if len(row) >= width)
+    if trailing and (len(fields) < width or not fields[width - 1]):
+        fields, kept = fields[: width - 1], width - 1
+    else:
+        kept = max(width, len(fields))
+    if header and len(fields) == kept - 1:
+        fields = ["", *fields]  # R writes the rows' names without a name for their column
+    if header and len(fields) != kept:
+        raise DataError(
+            f"{shown} has {len(fields)} names in its header, and {kept} fields in its rows. Mend the header, or skip lines "
+            "with --skiprows (skiprows=)."
+        )
+    if kept > COLUMNS:
+        raise DataError(f"{shown} has {kept:,} columns, at most {COLUMNS:,} can be read.")
+    names = tuple(f"column {at}" for at in range(kept)) if not header else tuple(_named(fields))
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DataError(
+            f"{shown} has two columns of the name {twice[0]!r}. Rename one; if the first line holds no names, say --header "
+            "none (header=False)."
+        )
+    return names, max(width, kept)
+
+
+def _named(fields: Sequence[str]) -> list[str]:
+    return [field or f"column {at}" for at, field in enumerate(fields)]
+
+
+def unnamed(name: str) -> bool:
+    """Return whether a column has a name that a program gave it, for it has none."""
+    return bool(re.fullmatch(r"column \d+|Unnamed: \d+|index|__index_level_\d+__", name))
+
+
+def _is_header(rows: list[list[str]], options: TextOptions) -> bool:
+    """Return whether the first row holds names: one stands over numbers, or none of its fields is a number."""
+    first, body = rows[0], rows[1:]
+    numbers = [_number(field, options) for field in first]
+    if not any(numbers) and any(first):
+        return True
+    columns = ([row[at] for row in body if at < len(row)] for at in range(len(first)))
+    return any(
+        not number and field.lower() not in MISSING and _numeric(column, options)
+        for field, number, column in zip(first, numbers, columns, strict=True)
+    )
+
+
+def _decimal(rows: list[list[str]], sep: str) -> str:
+    """Return the decimal mark: a comma where more columns are numbers with it than with a point."""
+    if sep == ",":
+        return "."
+    body = rows[1:] or rows
+    counts = {}
+    for mark in (".", ","):
+        options = TextOptions(decimal=mark)
+        columns = ([row[at] for row in body if at < len(row)] for at in range(len(rows[-1])))
+        counts[mark] = sum(_numeric(column, options) for column in columns)
+    return "," if counts[","] > counts["."] else "."
+
+
+def _numeric(cells: list[str], options: TextOptions) -> bool:
+    there = [cell for cell in cells if cell.lower() not in MISSING]
+    return bool(there) and all(_number(cell, options) for cell in there)
+
+
+def _number(text: str, options: TextOptions) -> bool:
+    if options.thousands:
+        text = text.replace(options.thousands, "")
+    if options.decimal and options.decimal != ".":
+        if "." in text:
+            return False
+        text = text.replace(options.decimal, ".")
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+__all__ = ["BLANKS", "MISSING", "TextLayout", "TextOptions", "decode_error", "find_layout", "unnamed"]

@@ -1,0 +1,72 @@
+"""Parquet, read by pyarrow, with its checksums verified."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bpengine.data.table import Table
+from bpengine.data.tables.data_frames import table_of
+from bpengine.data.validation.options import optional
+from bpengine.data.validation.reading import UNREADABLE
+from bpengine.errors import BpError, DataError
+
+INDEX = re.compile(r"__index_level_\d+__")
+
+
+@contextmanager
+def opened_parquet(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
+    """Give a pyarrow ParquetFile; whatever is raised within the block becomes a DataError that names the file.
+
+    Raises: ConfigError without pyarrow; DataError for more than `max_bytes` of decompressed columns.
+    """
+    parquet = optional("pyarrow.parquet", f"reading {path}", "bpengine[tables]")
+    arrow = optional("pyarrow", f"reading {path}", "bpengine[tables]")
+    try:
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            _require_size(path, file, max_bytes)
+            yield file
+    except BpError:
+        raise
+    except (*UNREADABLE, arrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())}") from error
+
+
+def read_parquet_table(path: Path, max_bytes: int | None = None) -> Table:
+    """Read a whole Parquet table; the index that pandas wrote beside the columns is left out.
+
+    Raises: ConfigError without pyarrow; DataError naming the file.
+    """
+    with opened_parquet(path, max_bytes) as file:
+        table = file.read(columns=columns_of(path, file))
+        if table.num_rows == 0:
+            raise DataError(f"{path} requires at least one row, got none.")
+        return table_of(table)
+
+
+def columns_of(path: Path, file: Any) -> list[str]:
+    """Return the names of the columns, without the index of pandas.
+
+    Raises: DataError for two columns of one name.
+    """
+    names = list(map(str, file.schema_arrow.names))
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"{path} has two columns of the name {twice[0]!r}. Rename one.")
+    described = (file.schema_arrow.metadata or {}).get(b"pandas")
+    index = json.loads(described).get("index_columns", []) if described else []  # a range is written as an object
+    return [name for name in names if not (INDEX.fullmatch(name) and name in index)]
+
+
+def _require_size(path: Path, file: Any, max_bytes: int | None) -> None:
+    """Raise DataError when the columns hold more bytes than may be read."""
+    groups = (file.metadata.row_group(at) for at in range(file.metadata.num_row_groups))
+    size = sum(group.total_byte_size for group in groups)
+    if max_bytes is not None and size > max_bytes:
+        raise DataError(
+            f"{path} holds {size:,} bytes, more than {max_bytes:,}. Allow more with --max-bytes (max_bytes=)."
+        )

@@ -1,0 +1,1 @@
+"""Ordinary tables: samples of every kind, files that are damaged, and how well they train."""

@@ -1,0 +1,283 @@
+"""Faults of real and damaged files, each of its kind: an error names the file and the reason, or the file is read as it is."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import bpengine as bp
+from bpengine.data.tables import byte_streams
+from bpengine.errors import BpError, ConfigError, DataError
+
+TABLE = b"a,b,c\n" + b"".join(b"%d,%d,%d\n" % (i, i * i % 17, i % 2) for i in range(2000))
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Any:
+    """Write a file and return its path."""
+
+    def write(name: str, content: bytes) -> Path:
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    return write
+
+
+def refused(path: Path, **options: Any) -> str:
+    """Return the one line that a reader says about a file; it must name it."""
+    with pytest.raises(BpError) as raised:
+        bp.data.load(path, **options)
+    assert path.name in str(raised.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_lines_of_any_length_are_read(put: Any) -> None:
+    wide = "\n".join(",".join(["1.2500000000000"] * 9_000 + [str(i % 2)]) for i in range(4)) + "\n"
+    assert bp.data.load(put("wide.csv", wide.encode())).x.shape == (4, 9_000)
+    long_field = 'a,b\n1,"' + "x" * 200_000 + '"\n2,y\n'
+    assert bp.data.read_arrays(put("field.csv", long_field.encode()), target=False).x.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)], ids=["gz", "bz2", "xz"]
+)
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_damaged_compression_is_named(put: Any, ending: str, pack: Any, damage: str) -> None:
+    packed = bytearray(pack(TABLE))
+    if damage == "cut":
+        del packed[-len(packed) // 3 :]
+    else:
+        packed[len(packed) // 2] ^= 0xFF
+    assert "damaged or cut off" in refused(put(f"t.csv.{ending}", bytes(packed)))
+
+
+def test_a_wrong_checksum_names_the_file(put: Any) -> None:
+    packed = bytearray(gzip.compress(TABLE))
+    packed[-6] ^= 1
+    assert "CRC check failed" in refused(put("crc.csv.gz", bytes(packed)))
+
+
+def test_trailing_separators_are_no_column(put: Any) -> None:
+    for name, content in (("rows.csv", b"a,b,c\n1,2,0,\n3,4,1,\n"), ("all.csv", b"a,b,c,\n1,2,0,\n3,4,1,\n")):
+        found = bp.data.read_arrays(put(name, content), target=False)
+        assert found.feature_names == ("a", "b", "c")
+        np.testing.assert_array_equal(found.x, [[1, 2, 0], [3, 4, 1]])
+    later = b"a,b\n" + b"1,2,\n" * 200 + b"3,4,5\n"
+    assert "more fields" in refused(put("later.csv", later))
+
+
+def test_headers_are_found(put: Any) -> None:
+    for name, content, names in (
+        ("blank.csv", b"\n\na,b\n1,0\n2,1\n", ("a", "b")),
+        ("quoted.csv", b'"a\n(cm)",b\n1,2\n3,4\n', ("a\n(cm)", "b")),
+        ("year.csv", b"a,2020,k\n1,2,x\n3,4,y\n", ("a", "2020", "k")),
+        ("rows.csv", b'"a","b"\n"1",5,x\n"2",6,y\n', ("column 0", "a", "b")),
+        ("none.data", b"5.1,3.5,x\n4.9,3.0,y\n", ("column 0", "column 1", "column 2")),
+    ):
+        assert bp.data.read_arrays(put(name, content), target=False).feature_names == names
+
+
+def test_separators_may_be_runs_of_blanks(put: Any) -> None:
+    path = put("ws.txt", b" 1  2\t0 \n3  4  1\n")
+    for options in ({}, {"delimiter": r"\s+"}, {"sep": r"\s+"}):
+        np.testing.assert_array_equal(bp.data.read_arrays(path, target=False, **options).x, [[1, 2, 0], [3, 4, 1]])
+
+
+def test_compression_is_known_by_the_bytes(put: Any) -> None:
+    for name in ("UP.CSV.GZ", "t.dat", "none"):
+        assert bp.data.load(put(name, gzip.compress(b"a,k\n1,x\n2,y\n"))).class_names == ("x", "y")
+    zst = pa.Codec("zstd").compress(b"a,k\n1,x\n2,y\n", asbytes=True)
+    assert bp.data.load(put("t.csv.zst", zst)).class_names == ("x", "y")
+
+
+def test_the_index_of_pandas_is_no_column(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 4], "y": [0, 1, 0, 1]}).iloc[[2, 0, 3, 1]]
+    frame.to_parquet(tmp_path / "t.parquet")
+    found = bp.data.load(tmp_path / "t.parquet")
+    assert (found.feature_names, found.y.tolist()) == (("a",), [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("target", [[100_000, 250_000, 597_500, 100_001], [10**12, 10**12 + 5, 7, 3]])
+def test_large_whole_numbers_are_values(put: Any, tmp_path: Path, target: list[int]) -> None:
+    np.savez(tmp_path / "t.npz", x=np.eye(20), y=np.array(target * 5)[:, None] + np.arange(20)[:, None])
+    assert bp.data.load(tmp_path / "t.npz").task == "regression"
+
+
+def test_one_column_of_whole_numbers_is_classes_whatever_its_shape(tmp_path: Path) -> None:
+    y = np.arange(6) % 3
+    for shape in ((6,), (6, 1)):
+        np.savez(tmp_path / "t.npz", x=np.zeros((6, 2)), y=y.reshape(shape))
+        found = bp.data.load(tmp_path / "t.npz")
+        assert (found.task, found.y.tolist()) == ("classification", y.tolist())
+
+
+def test_classes_of_any_type_keep_their_names(put: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.zeros((6, 2)), y=np.array(["b", "a"] * 3))
+    assert bp.data.load(tmp_path / "t.npz").class_names == ("a", "b")
+    np.savez(tmp_path / "f.npz", x=np.zeros((6, 2)), y=np.array([True, False] * 3))
+    assert bp.data.load(tmp_path / "f.npz").class_names == (False, True)
+    assert bp.data.load(put("t.csv", b"a,k\n1,2\n2,4\n" * 1 + b"3,2\n4,4\n" * 9)).class_names == (2, 4)
+
+
+def test_inputs_without_axes_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.float64(3), y=np.zeros(1))
+    assert "requires inputs of shape (rows, features), got ()" in refused(tmp_path / "t.npz")
+
+
+def npy_bytes(shape: str, values: int) -> bytes:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode() + b"\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(4 * values)
+
+
+def archive(x: bytes) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as file:
+        file.writestr("x.npy", x)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(("shape", "says"), [("(6, 3)", "longer than its header says"), ("(6, 5)", "truncated")])
+def test_arrays_are_as_long_as_their_headers_say(put: Any, shape: str, says: str) -> None:
+    assert says in refused(put("t.npy", npy_bytes(shape, 24)), target=None)
+    assert says in refused(put("t.npz", archive(npy_bytes(shape, 24))), keys=("x",))
+
+
+def test_an_open_quote_does_not_swallow_the_file(put: Any) -> None:
+    assert "quotation mark that is not closed" in refused(put("o.csv", b'a,k\n1,x\n2,y\n3,"x\n4,y\n5,x\n'))
+    assert "with a line break in it" in refused(put("o.csv", b'a,k\n1,x\n2,y\n3,"x\n4,y\n5,"x\n6,y\n'))
+
+
+def test_the_character_nul_is_no_part_of_a_label(put: Any) -> None:
+    for content in (b"a,k\n1,x\n2,y\n3,x\0\n", b"a,k\n1,x\n2,y\0z\n", b"a,k\n1,x\n" * 500_000 + b"\0\n"):
+        at = content.index(b"\0")
+        assert f"NUL at byte {at:,}" in refused(put("n.csv", content))
+
+
+def test_two_columns_of_one_name_are_refused(put: Any, tmp_path: Path) -> None:
+    assert "two columns of the name 'k'" in refused(put("d.csv", b"a,k,k\n1,0,7\n2,1,8\n"), target="k")
+    pq.write_table(pa.table([pa.array([1.0]), pa.array([2.0])], names=["k", "k"]), tmp_path / "d.parquet")
+    assert "two columns of the name 'k'" in refused(tmp_path / "d.parquet")
+
+
+def test_checksums_of_parquet_are_verified(tmp_path: Path) -> None:
+    values = np.arange(60) + 0.5
+    table = pa.table({"a": values, "y": np.arange(60) % 2})
+    options: dict[str, Any] = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(table, tmp_path / "t.parquet", **options)
+    content = bytearray((tmp_path / "t.parquet").read_bytes())
+    content[content.index(values.tobytes()) + 15] ^= 1
+    (tmp_path / "t.parquet").write_bytes(content)
+    assert "CRC" in refused(tmp_path / "t.parquet")
+
+
+def test_idx_of_many_axes_and_without_values(put: Any) -> None:
+    def idx(*lengths: int) -> bytes:
+        return bytes([0, 0, 8, len(lengths)]) + b"".join(struct.pack(">I", n) for n in lengths)
+
+    assert "at most 32 axes" in refused(put("a-ubyte", idx(*[1] * 65) + b"\1"))
+    assert "at least one value" in refused(put("b-ubyte", idx(2**32 - 1, 2**32 - 1, 0)))
+    assert "truncated" in refused(put("c-ubyte.gz", gzip.compress(idx(2**32 - 1, 2**32 - 1) + bytes(9))))
+
+
+MEASURED = """
+import resource, sys
+import bpengine as bp
+try:
+    bp.data.load(sys.argv[1], **({"keys": ("x",)} if sys.argv[1].endswith("npz") else {}))
+except bp.DataError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def pieces(content: bytes, times: int) -> bytes:
+    """Return gzip of a content many times over, made without holding it."""
+    held = io.BytesIO()
+    with gzip.GzipFile(fileobj=held, mode="wb", compresslevel=1, mtime=0) as file:
+        for _ in range(times):
+            file.write(content)
+    return held.getvalue()
+
+
+@pytest.mark.thorough(keep=2)
+@pytest.mark.parametrize("kind", ["line", "declared", "blank", "rows"])
+def test_bombs_stop_early(put: Any, kind: str) -> None:
+    if kind == "declared":
+        held = io.BytesIO()
+        with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w") as entry:
+            entry.write(npy_bytes("(12582912, 8)", 0))
+            for _ in range(384):
+                entry.write(bytes(2**20))
+        path, says = put("bomb.npz", held.getvalue()), "declares 402,653,"
+    else:
+        content, times = {"line": (b"1" * 2**20, 70), "blank": (b"\n" * 2**20, 100), "rows": (b"1,2\n" * 2**18, 200)}[
+            kind
+        ]
+        path = put("bomb.csv.gz", pieces(content, times))
+        says = {"line": "a line of more than 67,108,864 bytes", "blank": "nothing but blank lines"}.get(
+            kind, "bytes of gzip once decompressed"
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, path], capture_output=True, text=True, check=True, timeout=60
+    )
+    said, kilobytes = done.stdout.strip().rsplit("\n", 1)
+    assert says in said
+    assert "--max-bytes" in said or kind in ("line", "blank")
+    assert int(kilobytes) < 2**20
+
+
+def test_the_limit_can_be_set(put: Any, tmp_path: Path) -> None:
+    path = put("t.csv", TABLE)
+    assert bp.data.load(path, max_bytes=len(TABLE)).rows == 2000
+    assert "more than 1,000 bytes" in refused(path, max_bytes=1000)
+    np.savez_compressed(tmp_path / "t.npz", x=np.zeros((100, 10)), y=np.zeros(100))
+    assert "more than 1,000" in refused(tmp_path / "t.npz", max_bytes=1000)
+    assert "more than 1,000 bytes" in refused(
+        put("x.idx.gz", gzip.compress(b"\0\0\x08\1\0\1\0\0" + bytes(65536))), max_bytes=1000
+    )
+    pq.write_table(
+        pa.table({"a": np.random.default_rng(0).normal(size=999), "y": np.zeros(999)}), tmp_path / "t.parquet"
+    )
+    assert "more than 1,000" in refused(tmp_path / "t.parquet", max_bytes=1000)
+
+
+def test_sparse_matrices_and_generators_are_named() -> None:
+    from scipy import sparse
+
+    model = bp.Model(bp.Network(3, [bp.Dense(1)], "mean_squared_error"))
+    with pytest.raises(DataError, match=r"sparse matrix .* not supported.*x\.toarray\(\)"):
+        model.predict(sparse.eye(3).tocsr())
+    with pytest.raises(DataError, match=r"read only once and not supported.*np\.stack\(list\(x\)\)"):
+        model.predict(row for row in np.eye(3))
+
+
+def test_encodings_and_their_cure(put: Any) -> None:
+    path = put("l.csv", "a,k\n1,é\n2,z\n".encode("latin-1"))
+    assert "--encoding" in refused(path)
+    assert bp.data.load(path, encoding="latin-1").class_names == ("z", "é")
+    path = put("w.csv", "a,k\n1,é\n2,z\n".encode("utf-16"))
+    assert "begins as text in UTF-16" in refused(path)
+    assert bp.data.load(path, encoding="utf-16").class_names == ("z", "é")
+    with pytest.raises(ConfigError, match="an encoding that Python knows, got 'latin-77'"):
+        bp.data.load(path, encoding="latin-77")
+
+
+def test_the_usual_limit_is_stated() -> None:
+    assert byte_streams.limit_of(Path(__file__), None, None) is None
+    assert byte_streams.limit_of(Path(__file__), "gzip", 7) == 7
+    assert byte_streams.limit_of(Path(__file__), "gzip", None) == 64 * 2**20 + 50 * Path(__file__).stat().st_size

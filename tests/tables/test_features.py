@@ -1,0 +1,250 @@
+"""Features: what columns become, by name, learned from the training rows alone, the same after a file."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import bpengine as bp
+from bpengine.data.features import feature_set
+from bpengine.errors import ConfigError, DataError, ModelFileError, ShapeError
+
+ROWS = 120
+
+
+def people(seed: int = 0, rows: int = ROWS) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({
+        "age": rng.integers(18, 80, rows).astype(float),
+        "city": rng.choice(["Oslo", "Rio", "Bonn"], rows),
+        "member": rng.random(rows) > 0.5,
+        "asked": rng.choice(["yes", "no"], rows),
+        "joined": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+        "seen": [f"{d:02d}.{m:02d}.2021" for d, m in zip(rng.integers(1, 29, rows), rng.integers(1, 13, rows), strict=True)],
+        "name": [f"n{i}" for i in range(rows)],
+    })  # fmt: skip
+    frame.loc[::10, "age"] = np.nan
+    frame["income"] = np.where((frame.age.fillna(40) > 45) ^ (frame.city == "Oslo"), "high", "low")
+    return frame
+
+
+def network(features: bp.Features, loss: str) -> bp.Network:
+    return bp.Network(features.inputs, [bp.Dense(8, "tanh"), bp.Dense(features.outputs)], loss)
+
+
+@pytest.fixture
+def model() -> bp.Model:
+    """Give a model of people, trained a little."""
+    features = bp.Features().fit(people(), "income")
+    made = bp.Model(network(features, "softmax_cross_entropy"), features=features)
+    made.fit(people(), "income", epochs=30, batch_size=20)
+    return made
+
+
+def test_the_docstring_is_true() -> None:
+    assert doctest.run_docstring_examples(bp.Features, {}, optionflags=doctest.NORMALIZE_WHITESPACE) is None
+    tried = doctest.DocTestRunner()
+    for test in doctest.DocTestFinder().find(feature_set.Features, "Features", globs={}):
+        tried.run(test)
+    assert tried.failures == 0
+    assert tried.tries > 3
+
+
+def test_what_columns_are() -> None:
+    features = bp.Features().fit(people(), "income")
+    assert [(c.name, c.told()[0]) for c in features.columns] == [
+        ("age", "number"), ("city", "category"), ("member", "yes/no"), ("asked", "yes/no"), ("joined", "date"),
+        ("seen", "date"), ("name", "left out"),
+    ]  # fmt: skip
+    assert features.input_names == (
+        "age", "age = (missing)", "city = Bonn", "city = Oslo", "city = Rio", "member", "asked", "joined", "seen",
+    )  # fmt: skip
+    assert (features.classes, features.task, features.outputs) == (("high", "low"), "classification", 2)
+
+
+def test_numbers_are_those_of_the_training_rows() -> None:
+    frame = people()
+    x = bp.Features().fit(frame, "income").transform(frame, "float64")
+    filled = frame.age.fillna(frame.age.median())
+    np.testing.assert_allclose(x[:, 0], (filled - filled.mean()) / filled.std(ddof=0), atol=1e-12)
+    np.testing.assert_array_equal(x[:, 1], frame.age.isna())
+    np.testing.assert_array_equal(x[:, 2:5], pd.get_dummies(frame.city)[["Bonn", "Oslo", "Rio"]])
+    days = (frame.joined - pd.Timestamp("1970-01-01")).dt.days
+    np.testing.assert_allclose(x[:, 7], (days - days.mean()) / days.std(ddof=0), atol=1e-9)
+    seen = pd.to_datetime(frame.seen, format="%d.%m.%Y")
+    assert np.corrcoef(x[:, 8], seen.astype("int64"))[0, 1] > 1 - 1e-12
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"scale": "minmax"}, [0.0, 0.5, 1.0, 0.25]),
+        ({"scale": "none"}, [0.0, 2.0, 4.0, 1.0]),
+        ({"scale": "robust"}, [-1.5 / 1.75, 0.5 / 1.75, 2.5 / 1.75, -0.5 / 1.75]),
+    ],
+)
+def test_scales(settings: dict[str, Any], expected: list[float]) -> None:
+    x = np.array([[0.0], [2.0], [4.0], [1.0]])
+    np.testing.assert_allclose(bp.Features(**settings).fit(x).transform(x, "float64")[:, 0], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("fill", "value"), [("median", 2.0), ("mean", 7.0 / 3), (-1, -1.0)])
+def test_fills(fill: str | float, value: float) -> None:
+    x = pd.DataFrame({"a": [1.0, 2.0, 4.0, np.nan]})
+    assert bp.Features(scale="none", fill=fill).fit(x).transform(x, "float64")[3].tolist() == [
+        pytest.approx(value),
+        1.0,
+    ]
+
+
+def test_rare_unknown_and_missing_categories() -> None:
+    frame = pd.DataFrame({"c": ["a"] * 9 + ["b"] * 6 + ["x", "y"] + [None] * 3})
+    features = bp.Features().fit(frame)
+    assert features.input_names == ("c = a", "c = b", "c = (other)", "c = (missing)")
+    x = features.transform(pd.DataFrame({"c": ["b", "x", "new", None]}))
+    assert x.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    plain = bp.Features().fit(pd.DataFrame({"c": ["a", "b"] * 9}))
+    with pytest.warns(UserWarning, match="column 'c' has values in 1 rows .* read as none of the known ones"):
+        assert plain.transform(pd.DataFrame({"c": ["new"]})).tolist() == [[0, 0]]
+
+
+def test_numbers_as_categories_and_columns_to_leave_out() -> None:
+    frame = pd.DataFrame({"zip": [10, 20, 10, 20] * 5, "b": range(20)})
+    features = bp.Features(categorical=["zip"], drop=["b"]).fit(frame)
+    assert features.input_names == ("zip = 10", "zip = 20")
+    with pytest.raises(ConfigError, match=r"unknown column 'zap'\. Did you mean 'zip'"):
+        bp.Features(categorical=["zap"]).fit(frame)
+
+
+def test_a_column_that_counts_without_a_name_is_left_out_and_said() -> None:
+    frame = pd.DataFrame({"Unnamed: 0": range(20), "id": range(20), "b": [1.0, 2.0] * 10})
+    features = bp.Features().fit(frame)
+    assert features.input_names == ("id", "b")
+    assert features.warnings() == ["the column 'Unnamed: 0' is left out: it has no name and counts the rows."]
+
+
+def test_infinity_and_missing_cells_name_their_place() -> None:
+    frame = pd.DataFrame({"a": [1.0, np.inf, 3.0]})
+    with pytest.raises(DataError, match="column 'a' requires finite numbers, got inf in row 1"):
+        bp.Features().fit(frame)
+    for missing in ("refuse", "drop"):
+        with pytest.raises(DataError, match=r"missing value in row 1, column 'a' \(1 in all\)"):
+            bp.Features(missing=missing).fit(pd.DataFrame({"a": [1.0, np.nan, 3.0]}))
+    later = bp.Features(missing="refuse").fit(pd.DataFrame({"a": [1.0, 2.0, 3.0]}))
+    with pytest.raises(DataError, match="missing value in row 0, column 'a'"):
+        later.transform(pd.DataFrame({"a": [np.nan]}))
+
+
+def test_columns_are_taken_by_name(model: bp.Model) -> None:
+    frame = people(1)
+    expected = model.predict(frame)
+    shuffled = frame[["name", "income", "seen", "joined", "asked", "city", "member", "age"]].assign(other=1)
+    np.testing.assert_array_equal(model.predict(shuffled), expected)
+    np.testing.assert_array_equal(model.predict(pa.Table.from_pandas(frame)), expected)
+    with pytest.raises(DataError, match=r"requires the columns 'age', 'city', which are not there. Not known: .*'Age'"):
+        model.predict(frame.drop(columns=["city"]).rename(columns={"age": "Age"}))
+
+
+def test_a_file_holds_the_features(model: bp.Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "m.safetensors")
+    again = bp.load(tmp_path / "m.safetensors")
+    assert again.features.to_json() == model.features.to_json()
+    assert again.class_names == ("high", "low")
+    np.testing.assert_array_equal(again.predict(people(1)), model.predict(people(1)))
+    np.testing.assert_array_equal(again.to("numpy").predict(people(1)), model.predict(people(1)))
+    assert json.loads(json.dumps(model.features.to_json())) == json.loads(json.dumps(again.features.to_json()))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"format": 9}, {"columns": []}, {"columns": [{"kind": "code", "name": "a"}]}, {"columns": 7},
+        {"target": {"kind": "classes", "classes": []}},
+        {"target": {"kind": "values", "center": [0.0], "scale": [0.0]}}, {"named": 3}, {"missing": "guess"},
+        {"columns": [{"kind": "number", "name": "a", "scale": 0.0}]},
+        {"columns": [{"kind": "number", "name": "a", "more": 1}]},
+    ],
+)  # fmt: skip
+def test_damaged_features_are_refused(
+    model: bp.Model, damage: dict[str, Any], tmp_path: Path, monkeypatch: Any
+) -> None:
+    told = {**model.features.to_json(), **damage}
+    with pytest.raises((DataError, ConfigError)):
+        bp.Features.from_json(told)
+    monkeypatch.setattr(bp.Features, "to_json", lambda self: told)
+    model.save(tmp_path / "m.safetensors")
+    with pytest.raises(ModelFileError, match="has features that do not fit"):
+        bp.load(tmp_path / "m.safetensors")
+
+
+def test_values_are_learned_standardised_and_given_back_in_their_unit() -> None:
+    frame = people().assign(price=lambda f: f.age.fillna(40) * 1000 + 5e5).drop(columns=["income"])
+    features = bp.Features(drop=["name"]).fit(frame, "price")
+    model = bp.Model(network(features, "mean_squared_error"), features=features)
+    model.fit(frame, "price", epochs=150, batch_size=20, validation=(frame, "price"))
+    scores = model.evaluate(frame, "price")
+    own = float(np.sqrt(np.mean((model.predict(frame)[:, 0] - frame.price) ** 2)))
+    assert scores["rmse"] == pytest.approx(own, rel=1e-3)
+    assert scores["rmse"] == pytest.approx(scores["rmse_standardised"] * frame.price.std(ddof=0), rel=1e-3)
+    assert scores["loss"] == pytest.approx(scores["rmse_standardised"] ** 2, rel=1e-3)
+    assert scores["rmse"] < 0.2 * frame.price.std()
+
+
+def test_targets_of_any_type_keep_their_names() -> None:
+    x = pd.DataFrame({"a": np.arange(20.0)})
+    for y, classes in (
+        ([True, False] * 10, (False, True)),
+        (np.array([2, 4] * 10), (2, 4)),
+        (pd.Series(["b", "a"] * 10), ("a", "b")),
+        (pd.Categorical(["b", "a"] * 10), ("a", "b")),
+        (np.array([0, 1, 2, 3] * 5), (0, 1, 2, 3)),
+    ):
+        features = bp.Features().fit(x, y)
+        assert features.classes == classes
+        np.testing.assert_array_equal(features.encode_target(y), np.searchsorted(classes, list(y)))
+    with pytest.raises(DataError, match=r"row 1 has the class 'z', which the model does not know\. It knows: a, b"):
+        bp.Features().fit(x, ["a", "b"] * 10).encode_target(["a", "z"])
+
+
+def test_networks_of_another_width_are_refused() -> None:
+    features = bp.Features().fit(people(), "income")
+    with pytest.raises(ShapeError, match=r"require a network of 9 inputs \(age, .*, got one of 3"):
+        bp.Model(bp.Network(3, [bp.Dense(2)], "softmax_cross_entropy"), features=features)
+    with pytest.raises(ShapeError, match="have 2 classes, the network has outputs for 5"):
+        bp.Model(bp.Network(9, [bp.Dense(5)], "softmax_cross_entropy"), features=features)
+    values = bp.Features().fit(np.zeros((4, 2)), [1.0, 2.5, 3.0, 4.0])
+    with pytest.raises(ConfigError, match="takes binary, the features standardise values"):
+        bp.Model(bp.Network(2, [bp.Dense(1)], "sigmoid_cross_entropy"), features=values)
+
+
+def test_a_frame_says_the_names_of_a_model_without_features() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [2.0, 1.0, 0.0]})
+    model = bp.Model(bp.Network(2, [bp.Dense(1)], "mean_squared_error"))
+    plain = bp.Model(bp.Network(2, [bp.Dense(1)], "mean_squared_error"))
+    model.fit(frame, [1.0, 2.0, 3.0], epochs=2)
+    plain.fit(frame.to_numpy(), [1.0, 2.0, 3.0], epochs=2)
+    np.testing.assert_array_equal(model.predict(frame[["b", "a"]]), plain.predict(frame.to_numpy()))
+
+
+def test_gradients_are_checked_and_explained_on_rows_of_a_table(model: bp.Model) -> None:
+    frame = people()[:12]
+    assert model.check(frame, "income").passed
+    assert "Sensitivity" in bp.sensitivity(model, frame, "income").text("en")
+    trace = model.trace(frame, "income")
+    encoded = model.trace(
+        bp.data.Encoded(model.features.transform(frame)), model.features.encode_target("income", frame)
+    )
+    assert trace.loss == encoded.loss
+
+
+def test_pages_and_figures_show_the_names_of_features(model: bp.Model) -> None:
+    from bpengine.explain.page import page
+
+    assert "city = Oslo" in page(model, people()[:6], "income", steps=1).html()

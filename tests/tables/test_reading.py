@@ -1,0 +1,178 @@
+"""Tables as they are written: dialects, options under pandas' names, kinds of columns, large tables in pieces, data frames."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import bpengine as bp
+from bpengine.data.tables import conversion, csv_table
+from bpengine.errors import ConfigError, DataError, WriteError
+
+KINDS = "n,flag,day,city,k\n1.5,True,2020-01-05,Oslo,x\n,False,2020-01-06,,y\n3.5,,2020-01-07,Rio,x\n"
+
+
+def written(folder: Path, content: str, name: str = "t.csv") -> Path:
+    (folder / name).write_text(content, encoding="utf-8")
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("a;b\r\n1,5;2\r\n-2,25;3\r\n", {}),
+        ("a\tb\n1.5\t2\n-2.25\t3\n", {}),
+        ("a|b\n1.5|2\n-2.25|3\n", {}),
+        ("a   b\n1.5 2\n -2.25\t3 \n", {}),
+        ("a,b\n1.5,2\n-2.25,3\n\n\n", {}),
+        ("\ufeffa,b\n1.5,2\n-2.25,3\n", {}),
+        ("report\nof today\na,b\n1.5,2\n-2.25,3\n", {"skiprows": 2}),
+        ("# said\na,b # names\n1.5,2\n# more\n-2.25,3\n", {"comment": "#"}),
+        ("x,y\na,b\n1.5,2\n-2.25,3\n", {"header": 1}),
+        ("'a','b'\n'1.5',2\n-2.25,3\n", {"quotechar": "'"}),
+        ("a::b\n1.5::2\n-2.25::3\n", {"sep": "::"}),
+    ],
+)
+def test_dialects(tmp_path: Path, content: str, options: dict[str, Any]) -> None:
+    found = bp.data.read_arrays(written(tmp_path, content, "t.data"), target=False, **options)
+    assert found.feature_names == ("a", "b")
+    np.testing.assert_array_equal(found.x, [[1.5, 2], [-2.25, 3]])
+
+
+def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None:
+    path = written(tmp_path, 'a;b\n1.234,5;-99\n"2.000";7\n')
+    found = bp.data.read_arrays(path, target=False, decimal=",", thousands=".", na_values=["-99"]).x
+    assert [found[name].values.tolist() for name in found] == [
+        [1234.5, 2000.0],
+        pytest.approx([np.nan, 7.0], nan_ok=True),
+    ]
+    with pytest.raises(ConfigError, match="thousands of one character"):
+        bp.data.read_arrays(path, thousands="..")
+    with pytest.raises(ConfigError, match="header to be a line's number or 'none'"):
+        bp.data.read_arrays(path, header="first")
+
+
+def test_columns_of_every_kind(tmp_path: Path) -> None:
+    x = bp.data.load(written(tmp_path, KINDS)).x
+    assert x.names == ("n", "flag", "day", "city")
+    np.testing.assert_array_equal(x["n"].values, [1.5, np.nan, 3.5])
+    assert x["flag"].yes_no
+    assert x["city"].categories == ("Oslo", "Rio")
+    assert x["city"].values.tolist() == [0, -1, 1]
+    assert x[1:]["city"].values.tolist() == [-1, 1]
+
+
+def test_text_keeps_its_form_where_a_table_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_table, "CELLS", 8)
+    monkeypatch.setattr(conversion, "CELLS", 8)
+    path = written(tmp_path, "code,v\n" + "".join(f"00{i},{i}\n" for i in range(12)) + "abc,1.5\n")
+    for table in (
+        bp.data.read_arrays(path, target=False).x,
+        bp.data.read_arrays(bp.data.convert(path, tmp_path / "c"), target=False).x,
+    ):
+        assert table["code"].categories[:2] == ("000", "001")
+        assert table["v"].values[-1] == 1.5
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_converted_table_is_the_table(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "BATCH", 2)
+    monkeypatch.setattr(conversion, "CELLS", 10)
+    path = written(tmp_path, KINDS)
+    if kind == "parquet":
+        pd.read_csv(path).to_parquet(tmp_path / "t.parquet")
+        path = tmp_path / "t.parquet"
+    folder = bp.data.convert(path, tmp_path / "kept")
+    one, other = bp.data.read_arrays(path, target=False).x, bp.data.read_arrays(folder, target=False).x
+    assert one.names == other.names
+    for name in one:
+        np.testing.assert_array_equal(one[name].values, other[name].values)
+        assert one[name].categories == other[name].categories
+        assert one[name].yes_no == other[name].yes_no
+        assert isinstance(other.whole(name), np.memmap)
+    with pytest.raises(WriteError, match="exists already"):
+        bp.data.convert(path, folder)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted({path.name, "t.csv", "kept"})
+    (folder / "0.npy").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="no converted table, or damaged"):
+        bp.data.read_arrays(folder)
+
+
+def test_a_large_table_is_converted_once_and_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "ABOVE", 10)
+    path = written(tmp_path, "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(50)))
+    with pytest.warns(UserWarning, match=r"is converted once, in pieces, into the folder .*t\.csv\.bpengine"):
+        first = bp.data.load(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bp.data.load(path).x.where == first.x.where
+    path.write_text("a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(60)))
+    with pytest.warns(UserWarning, match="is converted once"):
+        assert bp.data.load(path).rows == 60
+
+
+def test_rows_without_a_target_are_refused_or_left_out(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,k\n1,x\n2,\n3,y\n")
+    with pytest.raises(DataError, match=r"missing value in row 1, column 'k'"):
+        bp.data.load(path)
+    with pytest.warns(UserWarning, match="1 of 3 rows .* have no target"):
+        assert bp.data.load(path, drop_empty=True).y.tolist() == [0, 1]
+
+
+def test_several_targets_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,u,v\n1,0.5,2\n2,1.5,3\n")
+    for target in (["v", "u"], "v,u"):
+        found = bp.data.load(path, target=target)
+        np.testing.assert_array_equal(found.y, [[2, 0.5], [3, 1.5]])
+        assert (found.feature_names, found.target_names) == (("a",), ("v", "u"))
+
+
+def test_data_frames_of_other_libraries() -> None:
+    table = bp.data.table_of(
+        pa.table({"n": [1, None], "s": pa.array(["b", "a"]).dictionary_encode(), "f": [True, None]})
+    )
+    np.testing.assert_array_equal(table["n"].values, [1.0, np.nan])
+    assert table["s"].categories == ("a", "b")
+    assert table["f"].yes_no
+    with pytest.raises(DataError, match="two columns 'a'"):
+        bp.data.table_of(pd.DataFrame(np.zeros((2, 2)), columns=["a", "a"]))
+    with pytest.raises(DataError, match="column 'c' holds"):
+        bp.data.table_of(pa.table({"c": [[1], [2]]}))
+
+
+def test_importing_loads_no_library_of_tables() -> None:
+    libraries = "('pandas', 'pyarrow', 'narwhals', 'sklearn')"
+    code = f"import sys, bpengine as bp; bp.data.load('xor'); print([m for m in {libraries} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Piped:
+        buffer = io.BytesIO(KINDS.encode())
+
+    monkeypatch.setattr(sys, "stdin", Piped())
+    assert bp.data.load("-").rows == 3
+
+
+def test_the_copy_says_what_it_is_of(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"a": pa.array([1.5, 2.5], pa.float32()), "b": pa.array([1, None], pa.int64())}),
+        tmp_path / "t.parquet",
+    )
+    folder = bp.data.convert(tmp_path / "t.parquet", tmp_path / "kept")
+    told = json.loads((folder / "table.json").read_text())
+    assert (told["format"], told["rows"]) == ("bpengine table 1", 2)
+    assert np.load(folder / "0.npy").dtype == np.float32
+    np.testing.assert_array_equal(np.load(folder / "1.npy"), [1.0, np.nan])

@@ -1,0 +1,323 @@
+"""`train` and `predict` on ordinary tables: what is decided and said, splits, weights, warnings, and how well they do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn import datasets
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import KFold
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import bpengine as bp
+from tests.cli.conftest import cli, mistake
+from tests.tables import samples
+
+__all__ = ["cli", "mistake"]
+FEW = ("--epochs", "5", "--layers", "4")
+
+
+pytestmark = pytest.mark.filterwarnings("always")  # lines on stderr, as outside tests
+
+
+def trained(cli: Any, *args: object) -> dict[str, Any]:
+    ended = cli("train", *args, "--json")
+    assert ended.code == 0, ended.err
+    found: dict[str, Any] = json.loads(ended.out)
+    return found
+
+
+def test_each_column_has_a_line(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.adult(tmp_path, 300)
+    ended = cli("train", path, "--target", target, *FEW)
+    assert (ended.code, ended.err) == (0, "")
+    uses = {line.split("  ")[0]: line.split()[1:] for line in ended.out.splitlines() if "  " in line}
+    assert uses["age"][0] == uses["hours-per-week"][0] == "number"
+    assert uses["workclass"][:2] == ["category", "3"]
+    assert "240 rows to train on, 60 held out to test (drawn with seed 0, every class in its share)" in ended.out
+    assert "Confusion matrix of the test rows:" in ended.out
+
+
+@pytest.mark.parametrize("sample", samples.MIXED, ids=lambda f: f.__name__)
+def test_every_sample_trains_and_predicts_without_options(sample: Any, cli: Any, tmp_path: Path) -> None:
+    path, target = sample(tmp_path, 300)
+    saved = tmp_path / "m.safetensors"
+    assert cli("train", path, "--target", target, "--out", saved, *FEW).code == 0
+    frame = pd.read_csv(path, sep=";" if sample is samples.european else ",", skipinitialspace=True, dtype=str)
+    empty = frame.assign(**{target: ""})[frame.columns[::-1]]
+    empty.to_csv(tmp_path / "new.csv", index=False, sep=";")
+    first, again = cli("predict", saved, path), cli("predict", saved, tmp_path / "new.csv")
+    assert first.code == again.code == 0, again.err
+    assert first.out == again.out
+
+
+def test_a_set_and_its_file_give_the_same_model(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.scikit("iris", tmp_path)
+    cli("train", "iris", *FEW, "--out", tmp_path / "a.safetensors")
+    cli("train", path, "--target", target, *FEW, "--out", tmp_path / "b.safetensors")
+    one, other = (bp.load(tmp_path / f"{name}.safetensors") for name in "ab")
+    for name, value in one.parameters.items():
+        np.testing.assert_array_equal(value, other.parameters[name])
+    x = datasets.load_iris().data
+    np.testing.assert_array_equal(one.predict(x), other.predict(x))
+    assert (
+        cli("predict", tmp_path / "a.safetensors", path).out == cli("predict", tmp_path / "b.safetensors", "iris").out
+    )
+
+
+def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 200)
+    told = trained(cli, path, "--target", target, *FEW, "--validation", "0.2", "--test", "0.1")
+    assert (told["rows"], told["validation_rows"], told["held_out_rows"]) == (140, 40, 20)
+    frame = pd.read_csv(path)
+    frame[:150].to_csv(tmp_path / "train.csv", index=False)
+    frame[150:].to_csv(tmp_path / "test.csv", index=False)
+    args = ("--target", target, *FEW, "--test", tmp_path / "test.csv", "--validation", tmp_path / "test.csv")
+    told = trained(cli, tmp_path / "train.csv", *args)
+    assert (told["rows"], told["held_out_rows"], told["validation_rows"]) == (150, 50, 50)
+    assert told["scores_by_part"]["test"] == told["scores_by_part"]["validation"]
+    assert set(told["scores_by_part"]) == {"training", "validation", "test"}
+
+
+def test_features_are_learned_from_the_training_rows_alone(cli: Any, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"a": [*np.arange(40.0), 1e6], "y": [0.5 * i for i in range(41)]})
+    rows[:40].to_csv(tmp_path / "train.csv", index=False)
+    rows[40:].to_csv(tmp_path / "test.csv", index=False)
+    told = trained(cli, tmp_path / "train.csv", *FEW, "--test", tmp_path / "test.csv")
+    assert told["columns"][0]["use"].startswith("standardised: mean 19.5,")
+
+
+def test_columns_are_chosen(cli: Any, mistake: Any, tmp_path: Path) -> None:
+    path, target = samples.titanic(tmp_path, 200)
+    chosen = ("--target", target, *FEW)
+    told = trained(cli, path, *chosen, "--features", "Age,Sex", "--categorical", "Age")
+    assert [c["name"] for c in told["columns"]] == ["Age", "Sex", target]
+    told = trained(cli, path, *chosen, "--drop", "Name, Fare", "--no-standardize")
+    assert {"Name", "Fare"}.isdisjoint(c["name"] for c in told["columns"])
+    assert next(c for c in told["columns"] if c["name"] == "Age")["use"].startswith("as it is; missing: ")
+    assert "Give one of them" in mistake("train", path, *chosen, "--drop", "Age", "--features", "Sex")
+    assert "unknown column 'Aeg'" in mistake("train", path, *chosen, "--drop", "Aeg")
+    assert "unknown task 'guess'" in mistake("train", path, *chosen, "--task", "guess")
+    assert "unknown rule for missing cells 'keep'" in mistake("train", path, *chosen, "--missing", "keep")
+
+
+def test_rows_with_missing_cells_may_be_left_out(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.titanic(tmp_path, 200)
+    ended = cli("train", path, "--target", target, *FEW, "--missing", "drop", "--json")
+    kept = pd.read_csv(path, na_values=["?"]).dropna()
+    told = json.loads(ended.out)
+    assert told["rows"] + told["held_out_rows"] == len(kept)
+    assert f"{200 - len(kept)} of 200 rows have missing cells and are left out" in ended.err
+
+
+def test_the_network_has_what_was_asked_for(cli: Any, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    args = ("--layers", "5", "--batch-norm", "--dropout", "0.1", "--l1", "0.01", "--l2", "0.1", "--epochs", "2")
+    trained(cli, "diabetes", *args, "--output-activation", "softplus", "--out", out)
+    expected = bp.Network(
+        10,
+        [bp.Dense(5), bp.BatchNorm(), bp.Activation("relu"), bp.Dropout(0.1), bp.Dense(1, "softplus")],
+        "mean_squared_error",
+        [bp.L1(0.01), bp.L2(0.1)],
+    )
+    loaded = bp.load(out)
+    assert loaded.network == expected
+    assert not loaded.features.target.scaled  # type: ignore[union-attr]
+
+
+def test_classes_may_count_the_same(cli: Any, mistake: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=400)})
+    frame["y"] = np.where(frame.a + rng.normal(size=400) > 2.2, "rare", "usual")
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    plain = trained(cli, tmp_path / "t.csv", "--epochs", "40")
+    fair = trained(cli, tmp_path / "t.csv", "--epochs", "40", "--class-weight", "balanced")
+    assert sum(row[0] for row in fair["confusion"]) > sum(row[0] for row in plain["confusion"])
+    assert "requires classes" in mistake("train", "diabetes", "--class-weight", "balanced")
+    assert "requires 'balanced'" in mistake("train", "iris", "--class-weight", "even")
+
+
+def test_early_stopping_watches_the_validation_rows(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 120)
+    args = ("--target", target, "--epochs", "3000", "--learning-rate", "0.05")
+    told = trained(cli, path, *args, "--validation", "0.3", "--test", "0", "--early-stopping", "3")
+    assert told["epochs"] < 3000
+
+
+def test_what_is_worse_than_the_mean_is_said(cli: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"a": rng.normal(size=40), "y": rng.normal(size=40)}).to_csv(tmp_path / "t.csv", index=False)
+    ended = cli("train", tmp_path / "t.csv", "--epochs", "800", "--learning-rate", "0.05", "--l2", "0")
+    assert "Note: it is worse than saying the mean on the test rows." in ended.out
+
+
+def test_a_person_is_warned(cli: Any, tmp_path: Path) -> None:
+    def said(content: str, *args: str) -> str:
+        (tmp_path / "t.csv").write_text(content)
+        ended = cli("train", tmp_path / "t.csv", *FEW, *args)
+        assert ended.code == 0, ended.err
+        return str(ended.err)
+
+    counting = ",a,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(40))
+    assert "the column 'column 0' is left out: it has no name and counts the rows" in said(counting)
+    assert "of a single class" in said("a,y\n" + "".join(f"{i},x\n" for i in range(40)))
+    scales = "a,b,y\n" + "".join(f"{i % 5},{i % 7 * 1e6},{i % 2}\n" for i in range(40))
+    assert "very different scales" in said(scales, "--no-standardize")
+    assert said(scales) == ""
+    identifier = "a,y\n" + "".join(f"{i % 5},user{i}\n" for i in range(60))
+    assert "the target looks like an identifier" in said(identifier, "--test", "0")
+
+
+def test_predictions_are_written_with_names(cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, target = samples.housing(tmp_path, 200)
+    saved, out = tmp_path / "m.safetensors", tmp_path / "p.parquet"
+    cli("train", path, "--target", target, *FEW, "--out", saved)
+    assert cli("predict", saved, path, "--out", out).code == 0
+    table = pq.read_table(out)
+    assert table.column_names == ["row", "price"]
+    printed = list(csv.reader(io.StringIO(cli("predict", saved, path).out)))
+    assert printed[0] == ["row", "price"]
+    np.testing.assert_allclose(table["price"].to_numpy(), np.array([row[1] for row in printed[1:]], float), rtol=1e-6)
+
+    class Piped:
+        buffer = io.BytesIO(path.read_bytes())
+
+    monkeypatch.setattr(sys, "stdin", Piped())
+    assert list(csv.reader(io.StringIO(cli("predict", saved, "-").out))) == printed
+    assert "rmse " in cli("predict", saved, path, "--evaluate").err
+
+
+def test_probabilities_may_be_left_out(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 100)
+    saved = tmp_path / "m.safetensors"
+    cli("train", path, "--target", target, *FEW, "--out", saved)
+    head, *rows = csv.reader(io.StringIO(cli("predict", saved, path, "--no-probabilities").out))
+    assert head == ["row", "class"]
+    assert {row[1] for row in rows} <= {"Adelie", "Chinstrap", "Gentoo"}
+
+
+def test_options_of_the_text_and_keys_of_archives(cli: Any, mistake: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes("note\na_b;é\n'1';x\n'2';y\n".encode("latin-1") * 1)
+    args = (
+        "--sep",
+        ";",
+        "--quotechar",
+        "'",
+        "--encoding",
+        "latin-1",
+        "--skiprows",
+        "1",
+        "--header",
+        "0",
+        "--test",
+        "0",
+    )
+    assert trained(cli, tmp_path / "t.txt", *args, *FEW)["columns"][-1]["name"] == "é"
+    np.savez(tmp_path / "t.npz", x_train=np.random.default_rng(0).normal(size=(40, 3)), y_train=np.arange(40) % 2)
+    saved = tmp_path / "m.safetensors"
+    assert trained(cli, tmp_path / "t.npz", "--keys", "x_train,y_train", *FEW, "--out", saved)["inputs"] == 3
+    assert cli("predict", saved, tmp_path / "t.npz", "--keys", "x_train").code == 0
+    assert "--keys names arrays of a .npz archive" in mistake("train", tmp_path / "t.txt", "--keys", "a,b")
+    assert "--keys x,y" in mistake("train", tmp_path / "t.npz")
+
+
+def test_convert_and_train_from_the_copy(cli: Any, mistake: Any, tmp_path: Path) -> None:
+    path, target = samples.housing(tmp_path, 300)
+    ended = cli("convert", path, tmp_path / "kept")
+    assert " ".join(ended.out.split()) == f"written: {tmp_path / 'kept'}: 300 rows x 6 columns"
+    assert "exists already" in mistake("convert", path, tmp_path / "kept")
+    one, other = (trained(cli, source, "--target", target, *FEW) for source in (path, tmp_path / "kept"))
+    assert one["scores"] == other["scores"]
+
+
+def test_models_of_tables_are_checked_and_explained(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 100)
+    saved = tmp_path / "m.safetensors"
+    cli("train", path, "--target", target, *FEW, "--out", saved)
+    assert cli("check", saved, path, "--target", target, "--rows", "8").code == 0
+    assert cli("check", path, "--target", target, "--rows", "8", "--layers", "3").code == 0
+    page = tmp_path / "p.html"
+    assert cli("explain", saved, path, "--target", target, "--rows", "4", "--steps", "1", "--html", page).code == 0
+    assert "island = Dream" in page.read_text(encoding="utf-8")
+
+
+SEEDS, FOLDS, SMALL = 5, 5, 600
+
+
+def folds(path: Path, target: str, seed: int, folder: Path) -> Any:
+    """Yield the frames of each fold, written as files; the rows of a small table are all held out once."""
+    options: dict[str, Any] = {"sep": ";", "decimal": ","} if path.name == "energie.csv" else {"skipinitialspace": True}
+    frame = pd.read_csv(path, **options)
+    every = KFold(FOLDS, shuffle=True, random_state=seed).split(frame)
+    for train, test in islice(every, FOLDS if len(frame) < SMALL else 1):
+        parts = frame.iloc[train], frame.iloc[test]
+        for part, name in zip(parts, ("train", "test"), strict=True):
+            part.to_csv(
+                folder / f"{name}.csv", index=False, **{k: v for k, v in options.items() if k != "skipinitialspace"}
+            )
+        yield parts
+
+
+def pipeline(train: pd.DataFrame, targets: list[str], seed: int) -> Any:
+    x = train.drop(columns=targets)
+    numbers = [
+        c for c in x if pd.api.types.is_numeric_dtype(x[c]) and x[c].dtype != bool and not c.startswith("Unnamed")
+    ]
+    texts = [c for c in x if c not in numbers and x[c].nunique() < 20]
+    known = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    first = make_column_transformer(
+        (make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler()), numbers),
+        (make_pipeline(SimpleImputer(strategy="most_frequent"), known), texts),
+    )
+    classes = len(targets) == 1 and (
+        not pd.api.types.is_numeric_dtype(train[targets[0]]) or train[targets[0]].nunique() <= 10
+    )
+    kind = MLPClassifier if classes else MLPRegressor
+    return make_pipeline(first, kind(hidden_layer_sizes=(64, 32), random_state=seed)), classes
+
+
+def score(classes: bool, truth: Any, said: Any) -> float:
+    if classes:
+        return float(accuracy_score(truth.astype(str), said.astype(str)))
+    return float(r2_score(truth.astype(float), said.astype(float)))
+
+
+@pytest.mark.thorough(keep=0)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [*samples.SCIKIT, *(f.__name__ for f in samples.MIXED)])
+def test_held_out_scores_are_those_of_scikit_learn(name: str, cli: Any, tmp_path: Path) -> None:
+    path, target = samples.scikit(name, tmp_path) if name in samples.SCIKIT else getattr(samples, name)(tmp_path)
+    targets, found = target.split(","), []
+    for seed in range(SEEDS):
+        truth, ours, theirs = [], [], []
+        for train, test in folds(path, target, seed, tmp_path):
+            peer, classes = pipeline(train, targets, seed)
+            peer.fit(train.drop(columns=targets), train[targets].squeeze(axis=1))
+            saved = tmp_path / "m.safetensors"
+            args = ("--target", target, "--seed", seed, "--test", "0", "--out", saved, "--force")
+            assert cli("train", tmp_path / "train.csv", *args).code == 0
+            ended = cli("predict", saved, tmp_path / "test.csv", "--no-probabilities")
+            assert ended.code == 0, ended.err
+            ours += [row[1:] for row in csv.reader(io.StringIO(ended.out))][1:]
+            theirs += np.asarray(peer.predict(test.drop(columns=targets))).reshape(len(test), -1).tolist()
+            truth += test[targets].to_numpy().tolist()
+        found.append([score(classes, np.array(truth), np.array(said)) for said in (ours, theirs)])
+    own, peers = np.median(found, axis=0)
+    print(f"{name}: {own:.4f}, scikit-learn {peers:.4f}")
+    allowed = math.ceil(0.01 * len(truth)) / len(truth)  # scores are of whole rows
+    assert own >= peers - allowed - np.finfo(float).eps
