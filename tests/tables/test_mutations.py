@@ -11,10 +11,11 @@ import pytest
 
 COUNT, LONG = 60, 1000
 CHILD = """
-import io, json, resource, sys, time
+import io, json, sys, time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from bpengine.cli import main
+from tests.peak import peak_kilobytes
 from tests.tables.mutations import mutants
 found = []
 for arguments in mutants(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])):
@@ -23,7 +24,7 @@ for arguments in mutants(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])):
         code = main(arguments)
     lines = [line for line in said.getvalue().splitlines() if not line.startswith("bpengine: warning: ")]
     found.append((Path(arguments[1]).name, code, lines, time.perf_counter() - began))
-print(json.dumps([found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+print(json.dumps([found, peak_kilobytes()]))
 """
 
 
