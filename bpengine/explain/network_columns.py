@@ -126,7 +126,7 @@ def _mixes_units(activation: str | None) -> bool:
 def _constant(layer: LayerTrace, detailed: bool) -> str | None:
     """Return where the constant 1 stands that a layer's biases are multiplied by: "first", "last", or None without one."""
     if isinstance(layer.layer, Dense) and layer.layer.bias is not False:
-        return layer.layer.penalized()["weight"] or "last"
+        return layer.layer.penalized().get("weight") or "last"
     return "last" if detailed and "beta" in layer.parameters else None
 
 

@@ -50,10 +50,11 @@ FRESH = 400  # lines that share a folder
 CODES = {0, 1, 2, 130, 141}
 COMMANDS = {  # how often each is drawn: those that take seconds seldom
     "train": 40, "explain": 30, "predict": 25, "bench": 4, "examples": 0.3, "compare": 0.3, "check": 0.1, "doctor": 0.05,
-    "demo": 0.03,
+    "demo": 0.03, "checkpoint": 5, "convert": 5, "launch": 0.03,
 }  # fmt: skip
 LAST = {  # what a command is given at the end, where the last value counts, to keep it short
     "bench": ["--workloads", "none"],
+    "launch": ["-n", "1", "examples"],
     "demo": ["--epochs", "1", "--backends", "numpy"],
     "check": ["--rows", "2", "--layers", "2"],
     "compare": ["--rows", "2", "--layers", "2", "--backends", "numpy,numpy"],
