@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept while they are measured")
     given = parser.parse_args()
-    stalls, writes = list[float](), list[float]()
+    stalls, alone, writes = list[float](), list[float](), list[float]()
     timed(checkpointer.Checkpointer, "write", stalls)
     timed(checkpoint_file, "write", writes)
     steps, pairs, size = given.every * given.checkpoints, [], 0
@@ -67,8 +67,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             plain = seconds(steps, None, given.every)
             pairs.append((seconds(steps, Path(folder), given.every), plain))
+            alone += stalls[:-1]  # the last one waits for the disk: the fit is over
+            stalls.clear()
             size = max(path.stat().st_size for path in Path(folder).glob("*.ckpt"))
-    alone = [stall for i, stall in enumerate(stalls) if (i + 1) % given.checkpoints]  # the last waits for the disk
     print(
         json.dumps(
             {
