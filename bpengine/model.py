@@ -137,6 +137,9 @@ class Model:
 
         May be set to Features that were fitted, which name the classes as well. Raises ShapeError or ConfigError when the
         network has not as many inputs and outputs as they ask for.
+
+        >>> print(bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error")).features)
+        None
         """
         return self._features
 

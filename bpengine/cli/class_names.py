@@ -16,12 +16,12 @@ def renumbered(data: Dataset, names: tuple[ClassName, ...] | None) -> np.ndarray
     """
     if names is None or data.class_names is None:
         return data.y
-    known, given = tuple(map(name_text, names)), tuple(map(name_text, data.class_names))
-    if given == known:
+    known, in_data = tuple(map(name_text, names)), tuple(map(name_text, data.class_names))
+    if in_data == known:
         return data.y
-    strange = [name for name in given if name not in known]
+    strange = [name for name in in_data if name not in known]
     if strange:
         raise DataError(
             f"{data.name} has the class {strange[0]!r}, which the model does not know. It knows: {', '.join(known)}."
         )
-    return np.array([known.index(name) for name in given])[data.y]
+    return np.array([known.index(name) for name in in_data])[data.y]

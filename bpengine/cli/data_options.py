@@ -24,7 +24,7 @@ from bpengine.losses import Loss
 from bpengine.model import Model
 from bpengine.streams import stream
 
-STANDARDIZED = tuple(name for name, made in REAL.items() if "standardize" in signature(made).parameters)
+STANDARDIZED = tuple(name for name, kind in REAL.items() if "standardize" in signature(kind).parameters)
 TASKS = {"classes": "classification", "values": "regression"}
 
 Source = Annotated[
@@ -65,26 +65,27 @@ def load(
         wanted["target"] = column(target)
     if source in data.names():
         return data.load(source, **wanted, **({"standardize": False} if raw and source in STANDARDIZED else {}))
-    if task is not None or (loss is not None and loss.target in TASKS):
-        wanted["task"] = task or TASKS[loss.target]  # type: ignore[union-attr]
+    by_loss = TASKS.get(loss.target) if loss is not None else None
+    if task is not None or by_loss is not None:
+        wanted["task"] = task or by_loss
     if raw:
         return data.load(source, drop_empty=True, **wanted)
     return numbers(data.load(source, **wanted))
 
 
-def numbers(found: Dataset) -> Dataset:
+def numbers(dataset: Dataset) -> Dataset:
     """Return a data set whose inputs are numbers; columns of other kinds are encoded as `train` encodes them."""
-    if not isinstance(found.x, data.Table):
-        return found
-    features = Features(scale_target=False).fit(found)
-    return replace(found, x=features.transform(found.x, "float64"), feature_names=features.input_names)
+    if not isinstance(dataset.x, data.Table):
+        return dataset
+    features = Features(scale_target=False).fit(dataset)
+    return replace(dataset, x=features.transform(dataset.x, "float64"), feature_names=features.input_names)
 
 
-def for_model(model: Model, found: Dataset) -> tuple[Any, Any]:
+def for_model(model: Model, dataset: Dataset) -> tuple[Any, Any]:
     """Return inputs and targets as a model's methods take them: tables and classes by name where it has Features."""
     if model.features is not None:
-        return found.table, found.labels
-    return found.x, renumbered(found, model.class_names)
+        return dataset.table, dataset.labels
+    return dataset.x, renumbered(dataset, model.class_names)
 
 
 def column(target: str) -> str | int:
@@ -103,21 +104,23 @@ def inputs(source: str, target: str | None, *, no_target: bool, options: Mapping
     if source in data.names() or not is_there(source):  # `load` says whether the name or the file is wrong
         return np.asarray(load(source, target, None).x)
     chosen = False if no_target else None if target is None else column(target)
-    found = data.read_arrays(source, chosen, **options).x
-    return found.matrix() if isinstance(found, data.Table) else np.asarray(found)
+    x = data.read_arrays(source, chosen, **options).x
+    return x.matrix() if isinstance(x, data.Table) else np.asarray(x)
 
 
 def rows_for_features(source: str, options: Mapping[str, Any]) -> data.Table:
     """Return all columns of a source as a table; Features take from it what they know."""
     if source in data.names() or not is_there(source):
         return load(source, None, None, raw=True, options=options).table
-    found = (
+    dataset = (
         data.read_arrays(source, False, **options)
         if not source.lower().endswith(".npz")
         else _inputs_of(source, options)
     )
-    names = found.feature_names or tuple(f"x{at}" for at in range(found.x.shape[1]))
-    return found.x if isinstance(found.x, data.Table) else data.Table.of_matrix(found.x, names, named=found.named)
+    names = dataset.feature_names or tuple(f"x{at}" for at in range(dataset.x.shape[1]))
+    return (
+        dataset.x if isinstance(dataset.x, data.Table) else data.Table.of_matrix(dataset.x, names, named=dataset.named)
+    )
 
 
 def _inputs_of(source: str, options: Mapping[str, Any]) -> data.Arrays:

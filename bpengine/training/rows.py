@@ -8,6 +8,7 @@ import numpy as np
 
 from bpengine import data
 from bpengine.backend import HostArray
+from bpengine.data.features.target_kinds import ValueTarget
 from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.losses import CustomLoss
 from bpengine.network import Network
@@ -112,11 +113,11 @@ def own_features(network: Network, x: Any, y: Any) -> data.Features | None:
         return None
     plain = data.Features(scale="none", missing="refuse", scale_target=False)
     named = isinstance(y, str)
-    found = plain.fit(x, y if named else None)
-    if found.classes is None and named:
-        found = plain.fit(data.as_table(x).without([y]))
-    require_fit(network, found)
-    return found
+    features = plain.fit(x, y if named else None)
+    if features.classes is None and named:
+        features = plain.fit(data.as_table(x).without([y]))
+    require_fit(network, features)
+    return features
 
 
 def require_fit(network: Network, features: data.Features) -> None:
@@ -145,8 +146,8 @@ def require_fit(network: Network, features: data.Features) -> None:
 
 def unit_of(features: data.Features | None) -> HostArray | None:
     """Return the unit of each output (outputs,) where targets are standardised, else None."""
-    scale = getattr(features.target, "scale", None) if features is not None else None
-    return None if scale is None or not features.target.scaled else np.array(scale)  # type: ignore[union-attr]
+    target = None if features is None else features.target
+    return np.array(target.scale) if isinstance(target, ValueTarget) and target.scaled else None
 
 
 def _require_reduction(network: Network, target: HostArray) -> None:
@@ -201,8 +202,8 @@ def scores(
     if kind == "binary":
         return {"accuracy": _total(np.all((predicted > 0.5) == (target > 0.5), axis=1), weights)}
     error = predicted.astype(float) - target
-    found = {"squared_error": _total(np.mean((error if unit is None else error * unit) ** 2, axis=1), weights)}
-    return found if unit is None else {**found, "standardised": _total(np.mean(error**2, axis=1), weights)}
+    sums = {"squared_error": _total(np.mean((error if unit is None else error * unit) ** 2, axis=1), weights)}
+    return sums if unit is None else {**sums, "standardised": _total(np.mean(error**2, axis=1), weights)}
 
 
 def _total(values: HostArray, weights: HostArray | None) -> float:

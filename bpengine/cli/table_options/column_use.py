@@ -74,10 +74,10 @@ class ColumnUse:
         """Return Features learned from training rows."""
         categorical = split_names(self.categorical, data.table) if self.categorical else ()
         scale = "standard" if self.standardize else "none"
-        made = bp.Features(
+        features = bp.Features(
             scale=scale, missing=self.missing, categorical=categorical, scale_target=scale_target and self.standardize
         )
-        return made.fit(data)
+        return features.fit(data)
 
 
 def split_names(text: str, table: Table) -> list[str]:

@@ -19,14 +19,14 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
             own.append(parameter.replace(annotation=kind))
             continue
         groups[parameter.name] = kind
-        told = get_type_hints(kind, include_extras=True)
+        types = get_type_hints(kind, include_extras=True)
         own += [
-            inspect.Parameter(f.name, parameter.kind, default=f.default, annotation=told[f.name]) for f in fields(kind)
+            inspect.Parameter(f.name, parameter.kind, default=f.default, annotation=types[f.name]) for f in fields(kind)
         ]
 
     def run(**values: Any) -> Any:
-        made = {n: kind(**{f.name: values.pop(f.name) for f in fields(kind)}) for n, kind in groups.items()}
-        return command(**values, **made)
+        grouped_values = {n: kind(**{f.name: values.pop(f.name) for f in fields(kind)}) for n, kind in groups.items()}
+        return command(**values, **grouped_values)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     vars(run)["__signature__"] = inspect.Signature(own)

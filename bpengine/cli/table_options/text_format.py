@@ -62,26 +62,26 @@ class TextFormat:
 
     def text_options(self) -> dict[str, Any]:
         """Return the options of a table of text that were given."""
-        given = {name: getattr(self, name) for name in ("sep", "decimal", "thousands", "comment", "max_bytes")}
-        found = {name: value for name, value in given.items() if value is not None}
+        values = {name: getattr(self, name) for name in ("sep", "decimal", "thousands", "comment", "max_bytes")}
+        options = {name: value for name, value in values.items() if value is not None}
         if self.header is not None:
-            found["header"] = self.header if self.header == NO_HEADER else number_or_name(self.header, "--header")
+            options["header"] = self.header if self.header == NO_HEADER else number_or_name(self.header, "--header")
         for name, value, usual in (
             ("encoding", self.encoding, "utf-8"),
             ("skiprows", self.skiprows, 0),
             ("quotechar", self.quotechar, '"'),
         ):
             if value != usual:
-                found[name] = value
+                options[name] = value
         if self.na_values is not None:
-            found["na_values"] = tuple(self.na_values.split(","))
-        return found
+            options["na_values"] = tuple(self.na_values.split(","))
+        return options
 
     def options_for(self, source: str) -> dict[str, Any]:
         """Return the options that go with a file; raise ConfigError for --keys with a file that has none."""
-        found = self.text_options()
+        options = self.text_options()
         if self.keys is None:
-            return found
+            return options
         if not source.lower().endswith(".npz") or is_converted(Path(source)):
             raise ConfigError(f"--keys names arrays of a .npz archive, got the file {source!r}. Drop it.")
-        return {**found, "keys": tuple(name.strip() for name in self.keys.split(","))}
+        return {**options, "keys": tuple(name.strip() for name in self.keys.split(","))}

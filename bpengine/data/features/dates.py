@@ -48,8 +48,8 @@ def days(column: TableColumn, form: str | None, name: str) -> Array:
         return np.full(len(column.values), np.nan)
     else:
         raise DataError(f"column {name!r} requires dates, got numbers. Give rows like those of the training.")
-    found = moments.astype(np.int64) / DAY
-    return np.where(np.isnat(moments), np.nan, found)
+    days = moments.astype(np.int64) / DAY
+    return np.where(np.isnat(moments), np.nan, days)
 
 
 def _parsed(text: str, form: str | None) -> datetime | None:

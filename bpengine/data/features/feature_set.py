@@ -269,24 +269,28 @@ class Features:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, told: Any) -> Features:
+    def from_json(cls, description: Any) -> Features:
         """Return the Features that JSON values say. Nothing of them is executed.
 
         Raises: DataError for values that `to_json` does not give.
         """
         try:
-            if not isinstance(told, Mapping) or told.get("format") != FORMAT or not told.get("columns"):
-                raise DataError(f"features require the format {FORMAT} and columns, got {repr(told)[:80]}.")
-            made = cls(missing=told["missing"])
-            made._columns = tuple(map(learned_columns.from_json, told["columns"]))
-            made._named = flag(told["named"], "features", "named")
-            made._target = target_kinds.target_from_json(told["target"])
+            if (
+                not isinstance(description, Mapping)
+                or description.get("format") != FORMAT
+                or not description.get("columns")
+            ):
+                raise DataError(f"features require the format {FORMAT} and columns, got {repr(description)[:80]}.")
+            features = cls(missing=description["missing"])
+            features._columns = tuple(map(learned_columns.from_json, description["columns"]))
+            features._named = flag(description["named"], "features", "named")
+            features._target = target_kinds.target_from_json(description["target"])
         except (TypeError, LookupError, AttributeError, OverflowError) as error:
             raise DataError(f"features are damaged: {error}.") from None
-        names = [column.name for column in made._columns]
-        if len(set(names)) < len(names) or not made.inputs:
+        names = [column.name for column in features._columns]
+        if len(set(names)) < len(names) or not features.inputs:
             raise DataError("features require different names, and a column that is used.")
-        return made
+        return features
 
 
 def is_table_like(x: object) -> bool:

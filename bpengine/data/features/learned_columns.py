@@ -195,11 +195,15 @@ def to_json(column: LearnedColumn) -> dict[str, Any]:
     return {"kind": column.kind, **asdict(column)}
 
 
-def from_json(told: Any) -> LearnedColumn:
+def from_json(description: Any) -> LearnedColumn:
     """Return the column that JSON values say; raise DataError, TypeError or ValueError for others."""
-    if not isinstance(told, dict) or told.get("kind") not in KINDS or not isinstance(told.get("name"), str):
-        raise DataError(f"a column requires a kind and a name, got {repr(told)[:80]}.")
+    if (
+        not isinstance(description, dict)
+        or description.get("kind") not in KINDS
+        or not isinstance(description.get("name"), str)
+    ):
+        raise DataError(f"a column requires a kind and a name, got {repr(description)[:80]}.")
     fields: dict[str, Any] = {
-        name: tuple(v) if isinstance(v, list) else v for name, v in told.items() if name != "kind"
+        name: tuple(v) if isinstance(v, list) else v for name, v in description.items() if name != "kind"
     }
-    return KINDS[told["kind"]](**fields)
+    return KINDS[description["kind"]](**fields)

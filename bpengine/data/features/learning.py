@@ -50,9 +50,9 @@ def learn_column(name: str, column: TableColumn, rules: LearningRules, *, alone:
             f"there is a missing value in row {row}, column {name!r} ({np.count_nonzero(missing):,} in all). --missing fill "
             "(missing='fill') fills them, --missing drop leaves such rows out."
         )
-    found = _numeric(name, column, rules, alone, pixels) if column.is_number else _other(name, column, rules)
+    learned = _numeric(name, column, rules, alone, pixels) if column.is_number else _other(name, column, rules)
     drop_pages(column.values)
-    return found
+    return learned
 
 
 def _numeric(name: str, column: TableColumn, rules: LearningRules, alone: bool, pixels: bool) -> LearnedColumn:

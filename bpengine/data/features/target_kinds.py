@@ -112,12 +112,12 @@ def target_to_json(target: LearnedTarget | None) -> dict[str, Any] | None:
     return None if target is None else {"kind": target.kind, **asdict(target)}
 
 
-def target_from_json(told: Any) -> LearnedTarget | None:
+def target_from_json(description: Any) -> LearnedTarget | None:
     """Return the target that JSON values say; raise DataError, TypeError or ValueError for others."""
-    if told is None:
+    if description is None:
         return None
     kinds: dict[str, Any] = {kind.kind: kind for kind in (ClassTarget, ValueTarget)}
-    if not isinstance(told, dict) or told.get("kind") not in kinds:
-        raise DataError(f"a target requires a kind, got {repr(told)[:80]}.")
-    found: LearnedTarget = kinds[told["kind"]](**{n: tuple(v) for n, v in told.items() if n != "kind"})
-    return found
+    if not isinstance(description, dict) or description.get("kind") not in kinds:
+        raise DataError(f"a target requires a kind, got {repr(description)[:80]}.")
+    learned: LearnedTarget = kinds[description["kind"]](**{n: tuple(v) for n, v in description.items() if n != "kind"})
+    return learned

@@ -128,11 +128,11 @@ def _header(file: Any) -> ArrayHeader:
     return ArrayHeader(shape, fortran, dtype, file.tell())
 
 
-def _wrong_size(what: str, header: ArrayHeader, found: int) -> DataError:
-    state = "is truncated" if found < header.payload else "is longer than its header says"
+def _wrong_size(what: str, header: ArrayHeader, size: int) -> DataError:
+    state = "is truncated" if size < header.payload else "is longer than its header says"
     return DataError(
         f"{what} cannot be read as .npy: it {state}: expected {header.payload:,} bytes of values for shape {header.shape}, "
-        f"found {found:,}."
+        f"found {size:,}."
     )
 
 

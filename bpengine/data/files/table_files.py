@@ -36,8 +36,8 @@ def read_csv(path: AnyPath, target: ColumnTarget = None, *, drop_empty: bool = F
     settings = TextOptions(**options)
     table = automatic(file, **options)
     table = read_text_table(file, settings) if table is None else table
-    found = with_target(table, str(file), target, drop_empty=drop_empty)
-    return found if isinstance(found.x, Table) else found._replace(x=found.x.astype(np.float64))
+    arrays = with_target(table, str(file), target, drop_empty=drop_empty)
+    return arrays if isinstance(arrays.x, Table) else arrays._replace(x=arrays.x.astype(np.float64))
 
 
 def read_parquet(
@@ -94,7 +94,7 @@ def _without_empty(table: Table, shown: str, chosen: tuple[str, ...]) -> Table:
         raise DataError(f"{shown} requires a target in at least one row, got none in column {', '.join(chosen)}.")
     if count:
         warnings.warn(f"{count:,} of {len(table):,} rows of {shown} have no target and are left out.", stacklevel=4)
-        return table[np.flatnonzero(~empty)]  # type: ignore[no-any-return]
+        table = table[np.flatnonzero(~empty)]
     return table
 
 
@@ -113,7 +113,7 @@ def target_columns(table: Table, shown: str, target: ColumnTarget) -> tuple[str,
     if isinstance(target, str):
         several = target.split(",") if target not in names else [target]
         return tuple(_known(shown, name if name in names else name.strip(), names) for name in several)
-    index = -1 if target is None else int(target)  # type: ignore[arg-type]
+    index = target if isinstance(target, int) else -1
     if not -len(names) <= index < len(names):
         raise ConfigError(f"{shown} requires a target column from 0 to {len(names) - 1}, got {index}.")
     return (names[index],)
@@ -144,8 +144,8 @@ def target_values(column: TableColumn, shown: str, name: str) -> tuple[Array, tu
         return column.values.astype(np.int64), (False, True)
     if column.categories is None:
         return _numbers(column, shown, name), None
-    found, y = np.unique(column.values, return_inverse=True)
-    names = tuple(column.categories[int(code)] for code in found)
+    present, y = np.unique(column.values, return_inverse=True)
+    names = tuple(column.categories[int(code)] for code in present)
     broken = [label for label in names if "\n" in label or "\r" in label]
     if broken:
         raise DataError(

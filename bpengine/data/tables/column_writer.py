@@ -53,21 +53,21 @@ class ColumnWriter:
             return np.full(len(column.values), NO_VALUE, np.int32)
         return np.append(np.array(places, np.int32), np.int32(NO_VALUE))[column.values]
 
-    def _require_type(self, found: np.dtype[Any]) -> None:
+    def _require_type(self, dtype: np.dtype[Any]) -> None:
         """Begin the file with the type of the first piece; write it anew where a later piece has a wider one."""
         if self._dtype is None:
-            self._dtype = found
+            self._dtype = dtype
             with self._path.open("wb") as file:
                 self._header(file)
             return
-        wanted = np.result_type(self._dtype, found)
+        wanted = np.result_type(self._dtype, dtype)
         if wanted != self._dtype:
             self._rewrite(wanted, lambda block: block.astype(wanted))
 
     def _header(self, file: Any) -> None:
         assert self._dtype is not None
-        told = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self._rows,)}
-        np.lib.format.write_array_header_1_0(file, told)
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self._rows,)}
+        np.lib.format.write_array_header_1_0(file, header)
 
     def _rewrite(self, dtype: np.dtype[Any], changed: Any) -> None:
         """Write what is there already as another type."""

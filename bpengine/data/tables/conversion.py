@@ -50,8 +50,8 @@ def convert(
             rows, described = _from_parquet(file, draft, options.get("max_bytes"))
         else:
             rows, described = _from_text(file, draft, TextOptions(**options))
-        told = {"format": FORMAT, "rows": rows, "source": _stamp(file, options), **described}
-        write_whole(draft / DESCRIPTION, json.dumps(told).encode())
+        description = {"format": FORMAT, "rows": rows, "source": _stamp(file, options), **described}
+        write_whole(draft / DESCRIPTION, json.dumps(description).encode())
         if target.exists():
             shutil.rmtree(target)
         draft.rename(target)
@@ -69,21 +69,23 @@ def read_converted(folder: Path) -> Table:
     Raises: DataError for a folder that is damaged or was not written by `convert`.
     """
     try:
-        told = json.loads((folder / DESCRIPTION).read_text())
-        if told["format"] != FORMAT:
-            raise ValueError(f"it is of the format {told['format']!r}")
-        columns = {c["name"]: _mapped(folder, at, c, told["rows"]) for at, c in enumerate(told["columns"])}
-        return Table(columns, named=bool(told["named"]), where=str(folder))
+        description = json.loads((folder / DESCRIPTION).read_text())
+        if description["format"] != FORMAT:
+            raise ValueError(f"it is of the format {description['format']!r}")
+        columns = {
+            c["name"]: _mapped(folder, at, c, description["rows"]) for at, c in enumerate(description["columns"])
+        }
+        return Table(columns, named=bool(description["named"]), where=str(folder))
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise DataError(f"{folder} is no converted table, or damaged: {error}. Convert the table again.") from None
 
 
-def _mapped(folder: Path, at: int, told: dict[str, Any], rows: int) -> TableColumn:
+def _mapped(folder: Path, at: int, description: dict[str, Any], rows: int) -> TableColumn:
     values = np.lib.format.open_memmap(folder / f"{at}.npy", mode="r")
-    categories = None if told["categories"] is None else tuple(map(str, told["categories"]))
+    categories = None if description["categories"] is None else tuple(map(str, description["categories"]))
     if values.shape != (rows,) or values.dtype.kind not in "biufM":
-        raise ValueError(f"column {told['name']!r} has the shape {values.shape} of {values.dtype}")
-    return TableColumn(values, categories, bool(told["yes_no"]))
+        raise ValueError(f"column {description['name']!r} has the shape {values.shape} of {values.dtype}")
+    return TableColumn(values, categories, bool(description["yes_no"]))
 
 
 def automatic(path: Path, **options: Any) -> Table | None:
@@ -95,8 +97,8 @@ def automatic(path: Path, **options: Any) -> Table | None:
         return None
     copy = path.with_name(path.name + ".bpengine")
     if is_converted(copy):
-        found = json.loads((copy / DESCRIPTION).read_text())
-        if found.get("source") == _stamp(path, options):
+        description = json.loads((copy / DESCRIPTION).read_text())
+        if description.get("source") == _stamp(path, options):
             return read_converted(copy)
     warnings.warn(
         f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read.",

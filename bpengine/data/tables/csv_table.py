@@ -85,9 +85,9 @@ def text_columns(pieces: Iterable[Any], width: int) -> list[int]:
     """Return the columns that are text in one piece of a table and numbers in another."""
     kinds: list[set[str]] = [set() for _ in range(width)]
     for piece in pieces:
-        for at, found in enumerate(kinds):
-            found.add(_kind(piece[at]))
-    return [at for at, found in enumerate(kinds) if len(found - {"nothing"}) > 1]
+        for at, seen in enumerate(kinds):
+            seen.add(_kind(piece[at]))
+    return [at for at, seen in enumerate(kinds) if len(seen - {"nothing"}) > 1]
 
 
 def _kind(series: Any) -> str:
@@ -124,8 +124,8 @@ def _table(frame: Any, layout: TextLayout, shown: str) -> Table:
     plain = named(frame, layout, shown)
     if all(kind.kind in "iuf" and isinstance(kind, np.dtype) for kind in plain.dtypes):
         return Table.of_matrix(plain.to_numpy(), layout.names, named=layout.header is not None)
-    found = table_of(plain)
-    return Table({name: found[name] for name in found}, named=layout.header is not None)
+    columns = table_of(plain)
+    return Table({name: columns[name] for name in columns}, named=layout.header is not None)
 
 
 def named(frame: Any, layout: TextLayout, shown: str) -> Any:

@@ -52,8 +52,8 @@ def table_of(frame: Any) -> Table:
 def values_of(series: Any, name: str = "y") -> TableColumn:
     """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
     narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
-    found = narwhals.from_native(series, series_only=True, pass_through=True)
-    return _objects(list(series), name) if found is series else column_of(found, name)
+    wrapped = narwhals.from_native(series, series_only=True, pass_through=True)
+    return _objects(list(series), name) if wrapped is series else column_of(wrapped, name)
 
 
 def _is_arrow(frame: Any) -> bool:
@@ -65,14 +65,14 @@ def column_of(series: Any, name: str) -> TableColumn:
     kind = series.dtype
     if kind.is_numeric():
         return TableColumn(_numbers(series, kind))
-    told = str(kind)
-    if told == "Boolean":
+    dtype = str(kind)
+    if dtype == "Boolean":
         return TableColumn(_numbers(series, kind), yes_no=True)
-    if told.startswith(("Datetime", "Date")):
+    if dtype.startswith(("Datetime", "Date")):
         return TableColumn(_dates(series))
-    if told.startswith(("String", "Categorical", "Enum", "Object", "Unknown")):
+    if dtype.startswith(("String", "Categorical", "Enum", "Object", "Unknown")):
         return _objects(_cells(series), name)
-    raise DataError(f"numbers, text or dates are required, but column {name!r} holds {told}. Leave it out.")
+    raise DataError(f"numbers, text or dates are required, but column {name!r} holds {dtype}. Leave it out.")
 
 
 def _numbers(series: Any, kind: Any) -> np.ndarray[Any, Any]:

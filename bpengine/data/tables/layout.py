@@ -165,9 +165,9 @@ def _with_mark(encoding: str) -> str:
 
 def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[str, list[list[str]]]:
     """Return the separator and the rows of fields: the first one that gives all rows the same number, at least 2."""
-    given = options.sep or options.delimiter
+    sep_wanted = options.sep or options.delimiter
     tried: list[tuple[str, list[list[str]]]] = []
-    for sep in (given,) if given else SEPARATORS:
+    for sep in (sep_wanted,) if sep_wanted else SEPARATORS:
         with long_fields():
             rows = [row for row in _split(lines, sep, options) if any(row)]
             rows = rows if whole or len(rows) < 2 else rows[:-1]  # the last may go on behind the first lines
@@ -175,7 +175,7 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
             widths = {len(row) for row in rows[1:] or rows}
             if rows and len(widths) == 1 and widths != {1} and len(rows[0]) <= min(widths):
                 return sep, rows
-    present = [found for found in tried if found[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
+    present = [pair for pair in tried if pair[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
     return present[0]
 
 

@@ -37,7 +37,7 @@ class RowParts:
     training: Part
     validation: Part | None
     test: Part | None
-    told: str
+    sentence: str
 
     def __iter__(self) -> Iterator[Part]:
         return (part for part in (self.training, self.validation, self.test) if part is not None)
@@ -55,7 +55,7 @@ class SplitRows:
     training: Dataset
     validation: Dataset | None
     test: Dataset | None
-    told: str
+    sentence: str
 
     def encoded(self, features: bp.Features, dtype: str) -> RowParts:
         """Return the parts as a network takes them."""
@@ -64,7 +64,9 @@ class SplitRows:
             for name, data in (("training", self.training), ("validation", self.validation), ("test", self.test))
         }
         assert parts["training"] is not None
-        return RowParts(training=parts["training"], validation=parts["validation"], test=parts["test"], told=self.told)
+        return RowParts(
+            training=parts["training"], validation=parts["validation"], test=parts["test"], sentence=self.sentence
+        )
 
 
 def _part(name: str, data: Dataset, features: bp.Features, dtype: str, training: Dataset) -> Part:
@@ -109,8 +111,8 @@ def split_rows(
             left -= share
         else:
             parts[name] = None if share is None else load(share)
-    told = _told(rest, parts, seed)
-    return SplitRows(training=rest, validation=parts["validation"], test=parts["test"], told=told)
+    sentence = _sentence(rest, parts, seed)
+    return SplitRows(training=rest, validation=parts["validation"], test=parts["test"], sentence=sentence)
 
 
 def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, Dataset]:
@@ -121,10 +123,10 @@ def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, 
         raise DataError(f"{error} {option} 0 trains on all rows.") from None
 
 
-def _told(training: Dataset, parts: dict[str, Dataset | None], seed: int) -> str:
+def _sentence(training: Dataset, parts: dict[str, Dataset | None], seed: int) -> str:
     counts = [f"{training.rows:,} rows to train on"]
     words = {"validation": "to validate", "test": "held out to test"}
-    counts += [f"{parts[name].rows:,} {words[name]}" for name in words if parts[name] is not None]  # type: ignore[union-attr]
+    counts += [f"{part.rows:,} {words[name]}" for name in words if (part := parts[name]) is not None]
     if len(counts) == 1:
         return counts[0]
     how = ", every class in its share" if training.task == "classification" else ""

@@ -47,8 +47,8 @@ class Scores:
     @property
     def verdict(self) -> str | None:
         """What is said when the network is no better than the trivial predictor; None when it is."""
-        (name, trivial), found = next(iter(self.trivial[self.scored].items())), self.parts[self.scored]
-        worse = found[name] < trivial if name == "accuracy" else found[name] > trivial
+        (name, trivial), scores = next(iter(self.trivial[self.scored].items())), self.parts[self.scored]
+        worse = scores[name] < trivial if name == "accuracy" else scores[name] > trivial
         return f"worse than {self.predictor} on the {self.scored} rows" if worse else None
 
     def to_json(self) -> dict[str, Any]:
@@ -98,8 +98,9 @@ class _Trivial:
     """Predicts the most frequent class, or the mean, of the training rows."""
 
     def __init__(self, model: bp.Model, training: Part) -> None:
-        self._model = model
-        self._classes = model.network.loss.target == "classes" or model.features.classes is not None  # type: ignore[union-attr]
+        assert model.features is not None  # `train` learns them from every table
+        self._model, self._features = model, model.features
+        self._classes = model.network.loss.target == "classes" or self._features.classes is not None
         y = np.asarray(training.y)
         if self._classes and y.ndim == 1:
             counts = np.bincount(y.astype(np.int64))
@@ -113,7 +114,7 @@ class _Trivial:
 
     def _values(self, part: Part) -> Any:
         y = np.asarray(part.y, np.float64).reshape(part.rows, -1)
-        return self._model.features.decode(y)  # type: ignore[union-attr]
+        return self._features.decode(y)
 
     def scores(self, part: Part) -> dict[str, float]:
         """Return the score of a part."""
@@ -134,5 +135,5 @@ def _confusion(model: bp.Model, part: Part, classes: int) -> list[list[int]] | N
     said = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(int)
     table = np.zeros((classes, classes), np.int64)
     np.add.at(table, (y.astype(np.int64), said), 1)
-    found: list[list[int]] = table.tolist()
-    return found
+    rows: list[list[int]] = table.tolist()
+    return rows

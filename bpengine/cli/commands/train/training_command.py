@@ -188,10 +188,12 @@ def train(
     model.features = features
     with naming(source):
         parts = split.encoded(features, dtype)
-    told = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.told}\n"]
-    if told and sys.stdout.isatty():  # a person sees it before the work; in a pipe nothing is written if that fails
-        show(*told)
-        told = []
+    first_lines = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.sentence}\n"]
+    if (
+        first_lines and sys.stdout.isatty()
+    ):  # a person sees it before the work; in a pipe nothing is written if that fails
+        show(*first_lines)
+        first_lines = []
     run = TrainingRun(
         whole=whole, parts=parts, model=model, batch=min(batch_size, parts.training.rows), out=out, figure=figure,
         weights=_weights(class_weight, parts, features),
@@ -212,7 +214,7 @@ def train(
     if as_json:
         print_json({**summary, **scores.to_json()})
     else:
-        show(*told, key_value_table(_lines(summary)), "", *scores.tables())
+        show(*first_lines, key_value_table(_lines(summary)), "", *scores.tables())
 
 
 def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> bp.RunFolder | None:
