@@ -261,7 +261,9 @@ class FitSettings:
                 cut = self._cut(batch)
                 assert cut is not None  # there are shards
                 own, adder = replace(plan, cut=cut), backend.adder(cut, self.processes)
-                made[batch] = steps.get((own.key, self.processes), lambda: make_step(network, own, ops, add_up=adder))
+                made[batch] = steps.get(
+                    (own.key, self.processes), lambda: adder.around(make_step(network, own, ops, add_up=adder))
+                )
             return made[batch]
 
         return step
