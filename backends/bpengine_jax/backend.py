@@ -38,8 +38,7 @@ class JaxBackend(Backend):
 
     def __init__(self, precision: str = "float32", device: str | None = None) -> None:
         super().__init__(precision, device)
-        import jax
-
+        jax = _joined()
         self._jax = jax
         self.xp = jax.numpy
         self._device = _find_device(jax, device)
@@ -48,6 +47,7 @@ class JaxBackend(Backend):
         from bpengine_jax.epoch import build_epoch  # which imports jax
 
         self._plan = plan_for(self._device.platform)
+        self._by_host = self._device.platform == "cpu"  # how several processes exchange sums
         self.grain = max(self._plan.windows, default=1)
         self._epoch = lru_cache(maxsize=32)(build_epoch)
 
@@ -59,13 +59,13 @@ class JaxBackend(Backend):
         if missing:
             return Availability("not installed", f"the package {missing[0]!r} is not installed.", cure)
         try:
-            import jax
+            jax = _joined()
         except (ImportError, RuntimeError, AttributeError) as error:  # jax and jaxlib of different releases
             return Availability(
                 "version mismatch", f"JAX cannot be imported: {error}.", cure.replace("install '", "install -U '")
             )
         try:
-            devices = jax.devices()
+            devices = jax.local_devices()
         except RuntimeError as error:  # JAX_PLATFORMS names a device that is not there
             return Availability("no device", f"JAX finds no device: {error}.", "Unset JAX_PLATFORMS, or set it to cpu.")
         return Availability("ready", f"JAX {jax.__version__} on {devices[0].platform}")
@@ -144,16 +144,16 @@ class JaxBackend(Backend):
             return self.xp.take(array, rows, axis=0, mode="clip")
 
     def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
-        """Return what adds up the shards of a step (see `Backend.adder`), on one process alone.
+        """Return what adds up the shards of a step inside a compiled epoch (see `Backend.adder`).
 
-        Raises ConfigError for several: inside of a compiled epoch there is no call of the host yet that would exchange sums.
+        On a CPU processes exchange through the host, on a GPU or TPU by XLA's own collectives. Raises ConfigError where the
+        latter cannot be: see `transports.DeviceTransport`.
         """
-        if comm.size > 1:
-            raise ConfigError(
-                f"training on several processes requires the backend 'numpy' or 'cupy', got 'jax' on {comm.size} processes. "
-                "Use --backend numpy; one process trains with shards on JAX, too."
-            )
-        return super().adder(cut, comm)
+        from bpengine_jax.shard_loop import LoopAdder  # which imports jax
+        from bpengine_jax.transports import DeviceTransport, HostTransport
+
+        by_host = self._by_host or comm.size == 1
+        return LoopAdder(cut, HostTransport(cut, comm) if by_host else DeviceTransport(cut, comm, self._device))
 
     def circumstances(self) -> dict[str, Any]:
         """Return the versions of JAX and its compiler, the kind of device, and the flags that the compiler was given."""
@@ -183,16 +183,26 @@ class JaxBackend(Backend):
         return call
 
 
+def _joined() -> Any:
+    """Import JAX; in an MPI job with accelerators let it know the other processes, before it is asked for anything."""
+    import jax
+
+    from bpengine_jax.joining import joining
+
+    joining.join()
+    return jax
+
+
 def _find_device(jax: Any, device: str | None) -> Any:
     if device is None:
-        return jax.devices()[0]
+        return jax.local_devices()[0]
     kind, _, number = device.partition(":")
     try:
         if number and not number.isdigit():
             raise ValueError(f"{number!r} is no device number")
-        return jax.devices(kind)[int(number or 0)]
+        return jax.local_devices(backend=kind)[int(number or 0)]
     except (RuntimeError, IndexError, ValueError) as error:
-        known = ", ".join(f"{d.platform}:{d.id}" for d in jax.devices())
+        known = ", ".join(f"{d.platform}:{d.id}" for d in jax.local_devices())
         raise BackendUnavailable(
             f"backend 'jax' has no device {device!r} (no device): {error}. It has: {known}."
         ) from None

@@ -13,7 +13,9 @@ from jax import numpy as jnp
 from bpengine.backend import HostArray, State, Step
 from bpengine.kernels._kernel import Array
 from bpengine_jax.epoch_plan import EpochPlan
-from bpengine_jax.windows import Windows, take
+from bpengine_jax.shard_loop import SharedStep
+from bpengine_jax.transports import Transport
+from bpengine_jax.windows import Windows, compiled_epoch, take
 
 ROUND = 2**14  # steps on the full batch are padded to a multiple of this: a rate and a report each
 Epoch = Callable[
@@ -23,7 +25,21 @@ Epoch = Callable[
 
 def build_epoch(step: Step, plan: EpochPlan) -> Epoch:
     """Return an epoch of a step in the form that the plan chooses."""
-    return Windows(step, plan) if plan.windows else build_loop(step, plan)
+    epoch = Windows(step, plan) if plan.windows else build_loop(step, plan)
+    return _checked(epoch, step.transport) if isinstance(step, SharedStep) else epoch
+
+
+def _checked(epoch: Epoch, transport: Transport) -> Epoch:
+    """Return the epoch, which raises what an exchange inside of it raised."""
+
+    def run(
+        state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
+    ) -> tuple[State, dict[str, HostArray]]:
+        ended = epoch(state, data, order, lr, whole)
+        transport.check()
+        return ended
+
+    return run
 
 
 def build_loop(step: Step, plan: EpochPlan) -> Epoch:
@@ -82,8 +98,7 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
             done, _, state, reports = _while(steps, run_block, carry)
         return state, done, reports
 
-    compiled: Callable[..., Any] = jax.jit(epoch, donate_argnums=0)
-    return compiled
+    return compiled_epoch(step, epoch, donate=(0,))
 
 
 def _while(stop: Array, body: Callable[[Any], Any], carry: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -14,6 +14,7 @@ from jax import numpy as jnp
 from bpengine.backend import HostArray, State, Step
 from bpengine.kernels._kernel import Array
 from bpengine_jax.epoch_plan import EpochPlan
+from bpengine_jax.shard_loop import SharedStep
 
 AHEAD = 1  # windows that are started before the halts of the one in front of them are read
 
@@ -34,7 +35,9 @@ class Windows:
 
     def __init__(self, step: Step, plan: EpochPlan) -> None:
         self._plan = plan
-        self._window = jax.jit(build_window(step, plan))  # nothing is donated: a window may have to be run again
+        self._window = compiled_epoch(
+            step, build_window(step, plan)
+        )  # nothing is donated: a window may have to be run again
 
     def __call__(
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
@@ -77,6 +80,14 @@ class Windows:
                 values.copy_to_host_async()
             yield Started(state, end, reports)
             state, start = end, start + length
+
+
+def compiled_epoch(step: Step, epoch: Callable[..., Any], donate: Sequence[int] = ()) -> Callable[..., Any]:
+    """Compile (state, data, order, ...) -> results of a step, which several processes may share."""
+    if isinstance(step, SharedStep):
+        return step.transport.compiled(epoch, donate)
+    compiled: Callable[..., Any] = jax.jit(epoch, donate_argnums=tuple(donate))
+    return compiled
 
 
 def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:

@@ -14,17 +14,17 @@ class DropoutResidual(NamedTuple):
 
 
 def dropout_fwd(
-    xp: Namespace, x: Array, counter: Array, *, rate: float = 0.5, salt: int = 0, first: int = 0
+    xp: Namespace, x: Array, counter: Array, *, rate: float = 0.5, salt: int = 0, first: int | Array = 0
 ) -> tuple[Array, DropoutResidual]:
     """Drop each element with probability `rate` and scale the others up, so that the expected y is x.
 
     y = x * [h >= rate 2^32] / (1 - rate), where h(row, column) is a hash of the position, of `counter` = (seed, step)
     and of `salt`, a number of the layer. A row's mask does not depend on how many rows the batch has; `first` is the place of
-    the first row, where x is a part of a batch.
+    the first row, where x is a part of a batch: a number, or an array (1,) of uint32.
     Shapes: x (B, O), counter (2,) of uint32 -> y (B, O).
     """
     threshold = min(round(rate * 2**32), 2**32 - 1)
-    bits = _bits(xp, range(first, first + x.shape[0]), x.shape[1], counter, salt)
+    bits = _bits(xp, _places(xp, first, x.shape[0]), x.shape[1], counter, salt)
     kept = xp.astype(bits >= _word(xp, threshold), x.dtype) * (1.0 / (1.0 - rate))
     return x * kept, DropoutResidual(kept)
 
@@ -39,7 +39,14 @@ def dropout_bwd(xp: Namespace, res: DropoutResidual, dy: Array) -> Array:
     return dy * res.kept
 
 
-def _bits(xp: Namespace, rows: range, columns: int, counter: Array, salt: int) -> Array:
+def _places(xp: Namespace, first: int | Array, rows: int) -> Array:
+    """Return the places in the batch of `rows` rows from the first one on, (rows,) of uint32."""
+    if isinstance(first, int):
+        return xp.arange(first, first + rows, dtype=xp.uint32)
+    return first + xp.arange(rows, dtype=xp.uint32)
+
+
+def _bits(xp: Namespace, rows: Array, columns: int, counter: Array, salt: int) -> Array:
     """Return 32 random bits per element.
 
     Rows and columns are hashed under keys of their own and meet in one last mixing: half the work of hashing each
@@ -48,7 +55,7 @@ def _bits(xp: Namespace, rows: range, columns: int, counter: Array, salt: int) -
     seed, step, layer = counter[0:1], counter[1:2], _word(xp, salt)
     row_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x9E3779B9)) ^ seed) ^ step)
     column_key = _mix(xp, _mix(xp, _mix(xp, layer ^ _word(xp, 0x7F4A7C15)) ^ step) ^ seed)
-    row = _mix(xp, _mix(xp, xp.arange(rows.start, rows.stop, dtype=xp.uint32) ^ row_key) ^ column_key)
+    row = _mix(xp, _mix(xp, rows ^ row_key) ^ column_key)
     column = _mix(xp, _mix(xp, xp.arange(columns, dtype=xp.uint32) ^ column_key) ^ row_key)
     return _mix(xp, row[:, None] ^ column[None, :])
 

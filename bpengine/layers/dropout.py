@@ -39,7 +39,7 @@ class Dropout(Layer):
                 "Dropout requires a counter (seed, step) in training. Pass Run(training=True, counter=...)."
             )
         options = {"rate": self.rate, "salt": zlib.crc32(run.place.encode())}
-        options |= {"first": run.first} if run.first else {}
+        options |= {} if isinstance(run.first, int) and run.first == 0 else {"first": run.first}
         y, residual = ops.dropout_fwd(x, run.counter, **options)
         return y, residual, running
 

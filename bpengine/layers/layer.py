@@ -43,7 +43,7 @@ class Run(NamedTuple):
     met: a training step has been run with rows of these shapes before, so layers of one's own are known to leave their
     arguments as they are.
     first: the place in the step's batch of the first row, where the rows are one shard of it: what a layer draws for a row
-    depends on its place in the batch.
+    depends on its place in the batch. A number, or an array (1,) of uint32 where a loop over shards is compiled.
 
     >>> bp.layers.Run(training=False, counter=None).training
     False
@@ -55,7 +55,7 @@ class Run(NamedTuple):
     frozen: frozenset[str] = frozenset()
     weights: Array | None = None
     met: bool = False
-    first: int = 0
+    first: int | Array = 0
 
     def at(self, place: str) -> Run:
         """Return the same run inside another layer."""

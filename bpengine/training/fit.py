@@ -262,7 +262,7 @@ class FitSettings:
                 assert cut is not None  # there are shards
                 own, adder = replace(plan, cut=cut), backend.adder(cut, self.processes)
                 by_batch[batch] = steps.get(
-                    (own.key, self.processes), lambda: make_step(network, own, ops, add_up=adder)
+                    (own.key, self.processes), lambda: adder.around(make_step(network, own, ops, add_up=adder))
                 )
             return by_batch[batch]
 

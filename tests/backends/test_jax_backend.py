@@ -56,7 +56,7 @@ def test_no_device(jax: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def devices(*given: Any) -> Any:
         raise RuntimeError("Unable to initialize backend 'cuda'")
 
-    monkeypatch.setattr(jax, "devices", devices)
+    monkeypatch.setattr(jax, "local_devices", devices)
     assert JaxBackend.availability().reason == "no device"
     with pytest.raises(bp.BackendUnavailable, match=r"\(no device\).*Unable to initialize.*Unset JAX_PLATFORMS"):
         bp.get_backend("jax")

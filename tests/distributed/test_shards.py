@@ -124,13 +124,11 @@ class Two(Solo):
     size = 2
 
 
-def test_more_processes_than_shards_and_jax_on_several_are_refused(rng: np.random.Generator) -> None:
+def test_more_processes_than_shards_are_refused(rng: np.random.Generator) -> None:
     x, y = labelled(rng, 12)
     network = bp.Network(5, [bp.Dense(3)], "softmax_cross_entropy")
     with pytest.raises(bp.ConfigError, match=r"at least as many shards as processes, got shards=None on 2 processes"):
         bp.Model(network).fit(x, y, steps=1, comm=Two())
-    with pytest.raises(bp.ConfigError, match=r"requires the backend 'numpy' or 'cupy', got 'jax' on 2 processes"):
-        bp.Model(network, "jax").fit(x, y, steps=1, comm=Two(), shards=2)
 
 
 def test_callbacks_run_on_process_0_alone_and_its_verdict_holds(rng: np.random.Generator) -> None:

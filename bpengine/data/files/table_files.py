@@ -113,7 +113,9 @@ def target_columns(table: Table, shown: str, target: ColumnTarget) -> tuple[str,
     if isinstance(target, str):
         several = target.split(",") if target not in names else [target]
         return tuple(_known(shown, name if name in names else name.strip(), names) for name in several)
-    index = target if isinstance(target, int) else -1
+    if isinstance(target, Sequence):
+        raise ConfigError(f"{shown} requires target columns as a list of names, got {type(target).__name__}.")
+    index = -1 if target is None else int(target)
     if not -len(names) <= index < len(names):
         raise ConfigError(f"{shown} requires a target column from 0 to {len(names) - 1}, got {index}.")
     return (names[index],)

@@ -65,7 +65,7 @@ class _Shard:
         self._averages = network.loss.reduction != "sum"
         self._seen = [name for name in running if name.rpartition(".")[0] not in run.frozen]
 
-    def part(self, rows: tuple[Array, ...], first: int, count: int) -> Arrays:
+    def part(self, rows: tuple[Array, ...], first: int | Array, count: int) -> Arrays:
         """Return what a shard of `count` rows adds, from the place `first` of the batch on.
 
         Means are taken times what they count for, unless that is the same for all shards.
