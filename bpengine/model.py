@@ -30,7 +30,6 @@ from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.rows import (
-    check_rows,
     classes_of,
     encoded_inputs,
     encoded_rows,
@@ -371,7 +370,7 @@ class Model:
             run=run, resume=resume, continue_from=continue_from, shards=shards, comm=comm,
         )  # fmt: skip
         encoded = encoded_rows(features, x, y, self.dtype)
-        rows = check_rows(self.network, *encoded, weights, dtype=self.dtype)
+        rows = fit.rows(self.network, (*encoded, weights), self.dtype)
         if features is not self.features:
             self.features = features
         with SpillStore(self.backend) as store:

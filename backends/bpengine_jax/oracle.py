@@ -12,6 +12,7 @@ from bpengine.backend import HostArray
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 
+
 class _Namespace:
     """jax.numpy with a derivative of expm1 that keeps its digits where the function is flat.
 

@@ -15,7 +15,7 @@ from bpengine.backend import Backend, State, Step
 from bpengine.distributed.alike import require_alike, warn_unlike
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
-from bpengine.errors import ConfigError, flag, number, unknown, whole
+from bpengine.errors import ConfigError, DataError, flag, number, unknown, whole
 from bpengine.layers import BatchNorm
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.layers.residual import neediest
@@ -146,6 +146,20 @@ class FitSettings:
             if not several or len(self.validation) not in (2, 3):
                 got = f"{len(self.validation)} arrays" if several else type(self.validation).__name__
                 raise ConfigError(f"fit requires validation=(x, y) or (x, y, weights), got {got}.")
+
+    def rows(self, network: Network, arrays: Sequence[Any], dtype: str, who: str = "x") -> Rows:
+        """Return x, y and weights ready for the network; each process reads a part of x, and what one finds, all raise.
+
+        Raises ShapeError or DataError naming what is wrong and where.
+        """
+        comm = self.processes
+        try:
+            rows = check_rows(network, *arrays, dtype=dtype, who=who, part=(comm.rank, comm.size))
+        except DataError as error:
+            raise DataError(comm.first(str(error))) from None
+        if elsewhere := comm.first(None):
+            raise DataError(elsewhere)
+        return rows
 
     def trainer(self, trainable: Trainable, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
         """Return the trainer."""
@@ -342,7 +356,7 @@ class FitSettings:
     def _validation(self, trainable: Trainable) -> Callable[[State], dict[str, float]] | None:
         if self.validation is None:
             return None
-        held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
+        held_out = self.rows(trainable.network, self.validation, trainable.backend.dtype, "validation x")
         evaluate, comm = trainable.evaluate, self.processes  # the lambda must not keep `trainable` and its arrays alive
         return lambda state: evaluate(state["params"], state["running"], held_out, comm)
 

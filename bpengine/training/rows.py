@@ -37,12 +37,22 @@ class Rows(NamedTuple):
         return tuple(kind for array, kind in zip(self, dtypes, strict=True) if array is not None)
 
 
-def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: str, who: str = "x") -> Rows:
+def check_rows(
+    network: Network,
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    *,
+    dtype: str,
+    who: str = "x",
+    part: tuple[int, int] = (0, 1),
+) -> Rows:
     """Return the data ready for the network in `dtype`, the one they will be computed in.
 
+    part: (k, n) reads the k-th of n parts of x alone.
     Raises ShapeError or DataError naming what is wrong and where.
     """
-    features = data.check_features(x, network.inputs, what=who, dtype=dtype)
+    features = data.check_features(x, network.inputs, what=who, dtype=dtype, part=part)
     target = check_target(network, y, dtype)
     data.check_same_length(features, target)
     if isinstance(network.loss, CustomLoss):

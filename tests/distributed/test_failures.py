@@ -46,6 +46,7 @@ MESSAGES: dict[tuple[str, str], tuple[int, str]] = {
     ("hang", "0"): (124, r"bpengine: 2 processes waited in vain; stuck: process 0\.\n"),
     ("hang", "all"): (124, r"bpengine: no step for 2 s; the job is killed\.\n"),
     ("other data", "2"): (2, r"bpengine: error: [^\n]* the same data\[0\], got another one on process 2 than[^\n]*\n"),
+    ("no number", "all"): (2, r"bpengine: error: x requires finite numbers, got nan in row 60, column 2[^\n]*\n"),
     ("other rate", "1"): (2, r"bpengine: error: [^\n]* the same plan\.optimizer[^\n]* on process 1 than[^\n]*\n"),
     ("other parameters", "1"): (2, r"bpengine: error: [^\n]* the same parameters\[0\], got[^\n]*\n"),
     ("drift", "1"): (
