@@ -125,7 +125,7 @@ def test_mapped_files_are_trained_without_a_copy(cli, tmp_path, monkeypatch):
 def test_rows_too_many_for_memory_are_encoded_into_a_file(cli, tmp_path, monkeypatch):
     x, y = bp.data.write("blobs", 5000, tmp_path)
     usual = trained(cli, x, "--target", y, "--epochs", "2")
-    monkeypatch.setattr("bpengine.data.features.encoding.IN_MEMORY", 1000)
+    monkeypatch.setattr("bpengine.data.features.shared_file.IN_MEMORY", 1000)
     assert trained(cli, x, "--target", y, "--epochs", "2")["scores"] == usual["scores"]
 
 

@@ -180,14 +180,14 @@ def train(
     chosen = network_options.last_layer(whole, named_loss, output_activation)
     split = split_rows(whole, validated, held_out, load, seed)
     with naming(source):
-        features = use.fitted(split.training, scale_target=chosen.open)
+        features = use.fitted(split.training, scale_target=chosen.open, comm=comm)
     _warn(split.training, features, standardized=use.standardize)
     decay = default_decay(split.training.rows) if l2 is None else l2
     network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
     model = network_options.model(network, backend, dtype, seed, copies=copies(update))
     model.features = features
     with naming(source):
-        parts = split.encoded(features, dtype)
+        parts = split.encoded(features, dtype, comm)
     first_lines = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.sentence}\n"]
     if (
         first_lines and sys.stdout.isatty()
