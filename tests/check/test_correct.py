@@ -17,7 +17,7 @@ from tests.training.networks import everything, labelled
 DIFFERENTIABLE = [(k.name, options) for k in KERNELS.values() if k.backward for options in k.variants]
 
 
-@pytest.mark.thorough(keep=30)
+@pytest.mark.thorough(keep=16)
 @pytest.mark.parametrize(("name", "options"), DIFFERENTIABLE, ids=str)
 def test_every_kernel_passes_by_name(name: str, options: Any, jax: Any) -> None:
     report = check_gradients(name, options=options)

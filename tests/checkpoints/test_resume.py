@@ -49,7 +49,7 @@ CASES = {
 }
 
 
-@pytest.mark.thorough(keep=5)
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("case", CASES)
 def test_every_checkpoint_leads_to_the_undisturbed_bits(case: str, backend_name: str, tmp_path: Path) -> None:
     """On NumPy eager; the other backends compile always."""
@@ -88,7 +88,7 @@ def test_a_killed_fit_goes_on_in_another_process_with_its_callbacks(backend_name
     assert digest(again, history, last.state()) == expected
 
 
-@pytest.mark.thorough(keep=3)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("limit", [{"epochs": 6}, {"steps": 47}])
 def test_a_finished_fit_is_returned_at_once_and_goes_on_where_its_limit_is_higher(
     limit: dict[str, int], backend_name: str, tmp_path: Path
@@ -161,7 +161,7 @@ def test_a_step_that_fails_right_after_a_checkpoint_leads_back_to_the_one_before
         assert all((one.parameters[name] == value).all() for name, value in plain.parameters.items())
 
 
-@pytest.mark.thorough(keep=4)
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGUSR1", signal.SIGTERM)])
 def test_a_signal_ends_the_fit_after_the_step_with_a_checkpoint(number: int, backend_name: str, tmp_path: Path) -> None:
     expected = fitted(model(backend_name), epochs=8)

@@ -57,7 +57,7 @@ MESSAGES: dict[tuple[str, str], tuple[int, str]] = {
 }
 
 
-@pytest.mark.thorough(keep=6)
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize(("how", "rank"), MESSAGES)
 def test_a_failure_is_told_once(how: str, rank: str, fail: Fail) -> None:
     code, message = MESSAGES[how, rank]
@@ -74,7 +74,7 @@ def test_other_versions_are_one_warning(fail: Fail, undisturbed: str) -> None:
     assert re.fullmatch(warning, ended.err), ended.err
 
 
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("how", ["kill", "raise", "hang", "asked to end"])
 def test_a_restart_goes_on_from_the_checkpoint_with_the_undisturbed_bits(
     how: str, fail: Fail, undisturbed: str, tmp_path: Path

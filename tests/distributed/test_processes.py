@@ -32,7 +32,7 @@ def test_each_case_has_the_same_bits_eager_and_compiled(one: dict[str, str]) -> 
     assert one["memory-mapped, eager"] == one["uneven last batch, eager"]  # the same rows, from a file
 
 
-@pytest.mark.thorough(keep=2)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("count", [2, 4, 3])
 def test_several_processes_give_the_bits_of_one(count: int, one: dict[str, str], processes: Run, folder: Path) -> None:
     ended = processes(count, "tests.distributed.cases", str(folder))
