@@ -58,15 +58,15 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, default=3, help="in each run")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=None, help="where runs are kept while they are measured")
-    given = parser.parse_args()
+    options = parser.parse_args()
     stalls, alone, writes = list[float](), list[float](), list[float]()
     timed(checkpointer.Checkpointer, "write", stalls)
     timed(checkpoint_file, "write", writes)
-    steps, pairs, size = given.every * given.checkpoints, [], 0
-    for _ in range(given.pairs):
-        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-            plain = seconds(steps, None, given.every)
-            pairs.append((seconds(steps, Path(folder), given.every), plain))
+    steps, pairs, size = options.every * options.checkpoints, [], 0
+    for _ in range(options.pairs):
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            plain = seconds(steps, None, options.every)
+            pairs.append((seconds(steps, Path(folder), options.every), plain))
             alone += stalls[:-1]  # the last one waits for the disk: the fit is over
             stalls.clear()
             size = max(path.stat().st_size for path in Path(folder).glob("*.ckpt"))
@@ -74,7 +74,7 @@ def main() -> None:
         json.dumps(
             {
                 "cpu": hardware.cpu(), "numpy": np.__version__, "system": platform.platform(), "MB": size / 1e6,
-                "steps": steps, "every": given.every,
+                "steps": steps, "every": options.every,
                 "stall_ms": {"median": 1e3 * statistics.median(alone), "largest": 1e3 * max(alone)},
                 "write_ms": {"median": 1e3 * statistics.median(writes), "largest": 1e3 * max(writes)},
                 "share": statistics.median(a / b - 1 for a, b in pairs), "seconds": pairs,

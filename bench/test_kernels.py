@@ -49,9 +49,9 @@ class Subject:
             return type(value)(*moved) if hasattr(value, "_fields") else tuple(moved)
         return self.backend.asarray(value) if isinstance(value, np.ndarray | np.generic) else value
 
-    def check(self, found: Any, expected: Any) -> None:
+    def check(self, result: Any, expected: Any) -> None:
         """Hold every array that came out against NumPy's."""
-        for got, wanted in zip(leaves(found), leaves(expected), strict=True):
+        for got, wanted in zip(leaves(result), leaves(expected), strict=True):
             if np.asarray(wanted).dtype.kind == "f":
                 assert relative_error(self.backend.to_numpy(got), wanted) <= self.limit
 
@@ -60,9 +60,9 @@ class Subject:
         call = self.backend.compile(function)
 
         def once() -> Any:
-            found = call(*args)
-            self.backend.synchronize(*(leaf for leaf in leaves(found) if hasattr(leaf, "shape")))
-            return found
+            result = call(*args)
+            self.backend.synchronize(*(leaf for leaf in leaves(result) if hasattr(leaf, "shape")))
+            return result
 
         once()
         return benchmark(once)
@@ -82,8 +82,8 @@ def test_forward(benchmark: Any, name: str, size: str, dtype: str, backend: Back
     kernel = subject.kernel
     describe(benchmark, subject, kernel, "forward", size, dtype)
     bound = partial(getattr(backend.ops(), kernel.forward.__name__), **subject.options)
-    found = subject.time(benchmark, bound, *(backend.asarray(a) for a in subject.host.values()))
-    subject.check(outputs(kernel, found), outputs(kernel, subject.expected))
+    result = subject.time(benchmark, bound, *(backend.asarray(a) for a in subject.host.values()))
+    subject.check(outputs(kernel, result), outputs(kernel, subject.expected))
 
 
 @pytest.mark.parametrize("name", WITH_BACKWARD)
@@ -97,5 +97,5 @@ def test_backward(benchmark: Any, name: str, size: str, dtype: str, backend: Bac
     dy = cotangent(subject.rng, output)
     expected = kernel.backward(np, residual, dy)
     bound = getattr(backend.ops(), kernel.backward.__name__)
-    found = subject.time(benchmark, bound, subject.device(residual), backend.asarray(dy))
-    subject.check(found, expected)
+    gradients = subject.time(benchmark, bound, subject.device(residual), backend.asarray(dy))
+    subject.check(gradients, expected)

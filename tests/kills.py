@@ -84,11 +84,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        print(run(given.kinds, given.child, "begun\n"))
+    options = parser.parse_args()
+    if options.child:
+        print(run(options.kinds, options.child, "begun\n"))
         return 0
-    return sum(attack(kind, given.kills, given.seed) for kind in given.kinds.split(","))
+    return sum(attack(kind, options.kills, options.seed) for kind in options.kinds.split(","))
 
 
 if __name__ == "__main__":

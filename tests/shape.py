@@ -22,6 +22,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [p for part in ("bpengine", "backends") for p in sorted((ROOT / part).rglob("*.py"))]
+BESIDE = [p for part in ("tests", "bench", "docs") for p in sorted((ROOT / part).rglob("*.py"))]
 SIBLINGS = ("figures", "examples", "peers", "benchmark", "training")  # files of one kind: up to 16 of them
 OWN = (str(ROOT / "bpengine"), str(ROOT / "backends"))
 MANY, FEW = 16, 12
@@ -29,9 +30,9 @@ POSITIONAL = 7
 EMPTY_NAMES = {"found", "given", "told", "made"}  # which say how a value came about, and not what it is
 
 
-def trees() -> dict[Path, ast.Module]:
+def trees(paths: list[Path] = SOURCES) -> dict[Path, ast.Module]:
     """Return each source file as a tree."""
-    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
 
 
 def class_names(files: dict[Path, ast.Module]) -> Counter[str]:

@@ -47,12 +47,12 @@ def test_evaluate_piece_by_piece(
     weights[4:8] = 0.0  # a piece without any weight
     network = bp.Network(4, REGRESSION.layers, loss, bp.L2(0.1))
     model = bp.Model(network, dtype="float64")
-    given = weights if weighted else None
-    whole = model.loss_and_gradients(x, y, given)[0]
+    row_weights = weights if weighted else None
+    whole = model.loss_and_gradients(x, y, row_weights)[0]
     monkeypatch.setattr(evaluation, "CHUNK", 4)
-    pieces = model.evaluate(x, y, given)
+    pieces = model.evaluate(x, y, row_weights)
     assert pieces["loss"] == pytest.approx(whole, rel=agreement_rtol(float, 46))
-    squares = np.average(np.mean((model.predict(x) - y) ** 2, axis=1), weights=given)
+    squares = np.average(np.mean((model.predict(x) - y) ** 2, axis=1), weights=row_weights)
     assert pieces["rmse"] == pytest.approx(np.sqrt(squares), rel=agreement_rtol(float, 46))
     np.testing.assert_allclose(
         model.predict(x), bp.Model(network, dtype="float64").predict(x), rtol=agreement_rtol(float, 6)

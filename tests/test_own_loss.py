@@ -166,10 +166,10 @@ def test_a_sum_that_is_said_to_be_a_mean_is_found(data: Any) -> None:
 
 def test_it_is_explained_as_one_s_own(backend_name: str, data: Any, tmp_path: Path) -> None:
     model = model_of(LOG_COSH, backend_name, "float32")
-    told = bp.explain(model, *data, layer=1, unit=0, sample=3)
-    assert told.adds_up
-    assert "your loss log_cosh, row 3, output 0" in told.text()
-    assert "sua função de perda log_cosh, amostra 3, saída 0" in told.text("pt")
+    explanation = bp.explain(model, *data, layer=1, unit=0, sample=3)
+    assert explanation.adds_up
+    assert "your loss log_cosh, row 3, output 0" in explanation.text()
+    assert "sua função de perda log_cosh, amostra 3, saída 0" in explanation.text("pt")
     assert paths(model, *data, "0.weight[0,0]").text().endswith("they agree")
     assert forward(model, *data, sample=0).text()
     assert "log_cosh_fwd" in graph(model, *data).dot()
@@ -183,8 +183,8 @@ def test_a_file_has_it_by_name(data: Any, tmp_path: Path) -> None:
     model, path = model_of(LOG_COSH), tmp_path / "model.safetensors"
     model.fit(*data, epochs=1)
     model.save(path)
-    for given in (LOG_COSH, bp.CustomLoss(*LOG_COSH)):
-        assert bp.load(path, losses={"log_cosh": given}).evaluate(*data) == model.evaluate(*data)
+    for loss in (LOG_COSH, bp.CustomLoss(*LOG_COSH)):
+        assert bp.load(path, losses={"log_cosh": loss}).evaluate(*data) == model.evaluate(*data)
     model.load_parameters(path)
     refused = {
         "the loss 'log_cosh', which is one's own. Pass losses=": None,

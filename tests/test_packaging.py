@@ -55,7 +55,7 @@ def test_every_extra_that_is_named_exists(project: Any) -> None:
     extras = project["project"]["optional-dependencies"]
     texts = [*(path.read_text(encoding="utf-8") for path in sources()), *(str(lines) for lines in extras.values())]
     named = {
-        extra for text in texts for found in re.findall(r"bpengine\[([a-z, ]+)\]", text) for extra in found.split(",")
+        extra for text in texts for names in re.findall(r"bpengine\[([a-z, ]+)\]", text) for extra in names.split(",")
     }
     named |= {kind.extra for kind in map(backend_class, bp.backend_names()) if kind.extra}
     assert {"jax", "cuda"} <= named
@@ -121,10 +121,10 @@ def page_can_be_made_of(wheel: Path, folder: Path) -> None:
     ]
     environment = {**os.environ, "PYTHONPATH": str(folder / "unpacked")}
     where = "import bpengine; print(bpengine.__file__)"
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", where], cwd=folder, env=environment, capture_output=True, check=True, text=True
     )
-    assert found.stdout.startswith(str(folder / "unpacked"))
+    assert done.stdout.startswith(str(folder / "unpacked"))
     subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
     text = (folder / "made.html").read_text(encoding="utf-8")
     for part in ("<!DOCTYPE html>", "color-scheme", "function buildPicture"):

@@ -40,9 +40,9 @@ def test_soft_labels_are_taken_by_everything(name: str, backend_name: str, x: An
     p = model.predict(x)
     log_p = np.log(p)
     wanted = -np.mean(np.sum(soft * log_p, axis=1))
-    told = model.evaluate(x, soft)
-    assert told["loss"] == pytest.approx(wanted, rel=oracle_rtol())
-    assert told["accuracy"] == np.mean(p.argmax(axis=1) == soft.argmax(axis=1))
+    scores = model.evaluate(x, soft)
+    assert scores["loss"] == pytest.approx(wanted, rel=oracle_rtol())
+    assert scores["accuracy"] == np.mean(p.argmax(axis=1) == soft.argmax(axis=1))
     loss, gradients = model.loss_and_gradients(x, soft)
     assert loss == pytest.approx(wanted, rel=oracle_rtol())
     np.testing.assert_allclose(gradients["1.bias"], np.mean(p - soft, axis=0), rtol=1e-9, atol=1e-12)
@@ -63,8 +63,8 @@ def test_one_hot_rows_are_what_they_were(x: Any) -> None:
 def test_what_was_float32_once_is_accepted(x: Any, soft: Any) -> None:
     rounded = soft.astype(np.float32)
     model = model_of("softmax_cross_entropy")
-    for given in (rounded, rounded.astype(float), soft.astype(np.float16)):
-        model.evaluate(x, given)
+    for labels in (rounded, rounded.astype(float), soft.astype(np.float16)):
+        model.evaluate(x, labels)
     soft[7] *= 1.01
     with pytest.raises(bp.DataError, match=r"in row 7, with the sum 1\.01"):
         model.evaluate(x, soft)
@@ -120,12 +120,12 @@ def test_a_receipt_proves_the_smoothing(tmp_path: Path, x: Any) -> None:
         model = model_of(bp.Loss(name, label_smoothing=0.1))
         write_receipt(model.trace(x, target), path)
         assert verify(path).ok, str(verify(path))
-        told = path.read_text()
+        receipt = path.read_text()
         for wrong in (
-            told.replace('"label_smoothing":0.1', '"label_smoothing":0.2'),
-            told.replace('"label_smoothing":0.1,', ""),
+            receipt.replace('"label_smoothing":0.1', '"label_smoothing":0.2'),
+            receipt.replace('"label_smoothing":0.1,', ""),
         ):
-            assert wrong != told
+            assert wrong != receipt
             path.write_text(wrong)
             assert not verify(path).ok
 

@@ -20,10 +20,10 @@ NUMBERS = ((), (0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (2**32 - 1,))
 
 def users(seed: int) -> list[np.random.Generator]:
     """Return the streams that a user may make of a seed."""
-    made = [np.random.default_rng(seed), np.random.default_rng([seed, 0, 0, 0, 0, 0])]
-    made += [np.random.default_rng([seed, k]) for k in (*range(1, 20), *PURPOSES.values())]
-    made += [np.random.default_rng([seed, 1, k]) for k in range(20)]
-    return made + np.random.default_rng(seed).spawn(20)
+    generators = [np.random.default_rng(seed), np.random.default_rng([seed, 0, 0, 0, 0, 0])]
+    generators += [np.random.default_rng([seed, k]) for k in (*range(1, 20), *PURPOSES.values())]
+    generators += [np.random.default_rng([seed, 1, k]) for k in range(20)]
+    return generators + np.random.default_rng(seed).spawn(20)
 
 
 def test_all_streams_are_distinct_from_each_other_and_from_those_of_a_user() -> None:

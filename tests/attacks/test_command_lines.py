@@ -14,8 +14,8 @@ SEED = 20
 
 
 def test_hostile_command_lines_are_mistakes_and_nothing_else() -> None:
-    found = attack(SEED, SECONDS, processes=0.003)
-    assert not found.failures, str(found)
+    outcome = attack(SEED, SECONDS, processes=0.003)
+    assert not outcome.failures, str(outcome)
 
 
 @pytest.mark.parametrize("line", kept(), ids=lambda line: ascii(" ".join(line.args))[:60])

@@ -23,7 +23,7 @@ def test_random_networks_train_to_the_same_bits(seed: int) -> None:
 
 
 def test_what_differed_once_is_equal() -> None:
-    assert [told for case in networks.kept() if (told := problem(case))] == []
+    assert [difference for case in networks.kept() if (difference := problem(case))] == []
 
 
 def test_a_case_is_made_small_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -42,10 +42,10 @@ def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = networks.Case.fit
 
     def other(case: networks.Case, patience: float) -> Any:
-        found, raised = fit(case, float("inf"))
-        return ({**found, "losses": found["losses"] + np.float64(1e-12)} if patience < 0 else found), raised
+        numbers, raised = fit(case, float("inf"))
+        return ({**numbers, "losses": numbers["losses"] + np.float64(1e-12)} if patience < 0 else numbers), raised
 
     monkeypatch.setattr(networks.Case, "fit", other)
-    told = problem(drawn(7, 0))
-    assert told is not None
-    assert "losses differs" in told
+    difference = problem(drawn(7, 0))
+    assert difference is not None
+    assert "losses differs" in difference

@@ -11,7 +11,7 @@ ROUNDS = 12
 
 
 def test_hostile_names_are_shown_and_nothing_else() -> None:
-    wrong = {number: told for number in range(ROUNDS) if (told := problem(drawn(4, number)))}
+    wrong = {number: trouble for number in range(ROUNDS) if (trouble := problem(drawn(4, number)))}
     assert not wrong, str(wrong)
 
 
@@ -24,12 +24,12 @@ def test_what_was_wrong_once_is_right(names: Names) -> None:
 
 def test_a_name_that_is_not_escaped_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dot_mermaid, "MERMAID", {})
-    told = problem({**PLAIN, "title": "plain", "layer": 'evil"]'})
-    assert told is not None
-    assert "no line of Mermaid" in told
+    trouble = problem({**PLAIN, "title": "plain", "layer": 'evil"]'})
+    assert trouble is not None
+    assert "no line of Mermaid" in trouble
 
 
 def test_a_case_is_made_small() -> None:
     names = {**PLAIN, "title": "long before <b> and after", "class": "hostile"}
-    found = smaller(names, lambda tried: "wrong" if "<" in tried["title"] else None)
-    assert found == {**PLAIN, "title": "<"}
+    small = smaller(names, lambda tried: "wrong" if "<" in tried["title"] else None)
+    assert small == {**PLAIN, "title": "<"}

@@ -115,9 +115,9 @@ def test_compile_keeps_the_function(backend_name: str) -> None:
 
 
 def test_memory_tells_bytes_or_nothing(backend_name: str) -> None:
-    told = bp.get_backend(backend_name).memory()
-    assert set(told) in (set(), {"in_use", "peak"})
-    assert all(isinstance(value, int) and value >= 0 for value in told.values())
+    memory = bp.get_backend(backend_name).memory()
+    assert set(memory) in (set(), {"in_use", "peak"})
+    assert all(isinstance(value, int) and value >= 0 for value in memory.values())
 
 
 class OnGpu:
@@ -127,7 +127,7 @@ class OnGpu:
         self.values = np.asarray(values)
         self.__cuda_array_interface__ = {"shape": self.values.shape, "version": 3}
 
-    def __array__(self, *given: Any, **more: Any) -> Any:
+    def __array__(self, *args: Any, **more: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
     def get(self) -> Any:
@@ -140,7 +140,7 @@ class OfDlpack:
     def __init__(self, values: Any) -> None:
         self.values, self.asked = np.asarray(values), list[Any]()
 
-    def __array__(self, *given: Any, **more: Any) -> Any:
+    def __array__(self, *args: Any, **more: Any) -> Any:
         raise TypeError("can't convert a cuda tensor to numpy")
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -161,7 +161,7 @@ def test_arrays_on_a_gpu_come_to_the_host(kind: Any) -> None:
 
 def test_an_array_that_dlpack_cannot_name_the_device_of_comes_as_numpy_asks_for_it() -> None:
     class Sharded:
-        def __array__(self, *given: Any, **more: Any) -> Any:
+        def __array__(self, *args: Any, **more: Any) -> Any:
             return np.ones(3)
 
         def __dlpack__(self, **how: Any) -> Any:

@@ -138,7 +138,7 @@ def test_same_bits_on_the_threads_of_openblas(
 def test_two_models_train_at_the_same_time_on_the_same_threads() -> None:
     def train(seed: int) -> Any:
         backend = NumpyBackend()
-        backend._compiled = compiled_epochs(lambda *given: Backend.run_epoch(backend, *given), AT_ONCE)
+        backend._compiled = compiled_epochs(lambda *args: Backend.run_epoch(backend, *args), AT_ONCE)
         layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
         model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), backend, seed=seed)
         draw = np.random.default_rng(seed)
@@ -205,15 +205,15 @@ def test_every_kernel_can_be_recorded(name: str) -> None:
         return TracedArray(graph, graph.add("input", (), shape, kind, len(graph.nodes)))
 
     kinds = {"counter": "u4", "boolean": "?"}
-    given = [
+    inputs = [
         recorded(tuple(extent(d, dims) for d in kernel.shapes[a]), kinds.get(kernel.domain.get(a, ""), "f4"))
         for a in kernel.arguments
     ]
     for options in kernel.variants:
-        made = kernel.forward(np, *given, **options)
+        outputs = kernel.forward(np, *inputs, **options)
         if kernel.backward:
-            made = kernel.backward(np, made[1], recorded(made[0].shape))
-    assert len(graph.nodes) > len(given) or name == "identity"
+            outputs = kernel.backward(np, outputs[1], recorded(outputs[0].shape))
+    assert len(graph.nodes) > len(inputs) or name == "identity"
 
 
 def run(function: Callable[..., Any], *arrays: Any) -> Any:
@@ -334,18 +334,18 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is_written() -> None:
 
 
 def test_arrays_that_live_together_never_share_memory(rng: np.random.Generator) -> None:
-    made: list[Executable] = []
+    executables: list[Executable] = []
 
     class Keep(NumpyBackend):
         def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
-            made.append(compiled_step(step, state, Signature.of(state, data, order, lr)))
+            executables.append(compiled_step(step, state, Signature.of(state, data, order, lr)))
             return Backend.run_epoch(self, step, state, data, order, lr)
 
     model = bp.Model(
         bp.Network(9, [bp.Dense(8, "gelu"), *BATCH_NORM, bp.Dense(3)], "softmax_cross_entropy"), Keep(), seed=0
     )
     model.fit(rng.normal(size=(16, 9)), rng.integers(0, 3, 16), steps=1)
-    plan = made[0].plan
+    plan = executables[0].plan
     memory, groups = plan.memory, list(plan.groups)
     last = {n.base.number: k for k, group in enumerate(groups) for n in group.reads}
     sizes = {n.number: n.size * n.dtype.itemsize for group in groups for n in (*group.nodes, *group.reads)}
@@ -393,10 +393,10 @@ def wide(dtype: str, backend: bp.Backend) -> bp.Model:
 
 
 @pytest.mark.thorough(keep=1)
-@pytest.mark.parametrize("given", [None, "transposed"])
+@pytest.mark.parametrize("order", [None, "transposed"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_parameters_in_column_order_train_as_in_row_order(
-    dtype: str, given: str | None, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    dtype: str, order: str | None, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Above 1 MiB a fit works on the model's arrays themselves; with `only` it reads the weight and never writes it."""
     x, y, weight = rng.normal(size=(64, 300)), rng.integers(0, 3, 64), rng.normal(size=(1000, 300)) / 30
@@ -404,7 +404,7 @@ def test_parameters_in_column_order_train_as_in_row_order(
     for patience in (AT_ONCE, float("inf")):
         monkeypatch.setattr(NumpyBackend, "patience", patience)
         model = wide(dtype, NumpyBackend(dtype))
-        if given:
+        if order:
             model.parameters = {"0.weight": weight.T}
         losses.append(model.fit(x, y, batch_size=32, epochs=3, only="1.*").loss)
         assert all(array.flags.c_contiguous for array in model._params.values())
@@ -444,7 +444,7 @@ def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeyp
 
 @pytest.mark.parametrize("where", ["tracing.record", "plan.make_plan", "CallTable"])
 def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*given: Any, **options: Any) -> Any:
+    def broken(*args: Any, **options: Any) -> Any:
         raise MemoryError("no room")
 
     room = "bpengine_numpy.numba_target.executable" if where == "CallTable" else "bpengine_steps"
@@ -518,15 +518,15 @@ def test_a_table_of_calls_is_kept_while_the_arrays_are_the_same_and_let_go_with_
         return {"a": moved, "b": state["b"] * 1.0}, {"loss": np.sum(moved), "halt": np.sum(moved) > 1e9}
 
     state, orders = {"a": np.zeros(2), "b": np.ones(3)}, np.array([[[0, 1], [2, 3]], [[4, 5], [1, 0]]])
-    given = (np.arange(12.0).reshape(6, 2),)
-    executable = compiled_step(step, state, Signature.of(state, given, orders[0], np.zeros(2)))
+    data = (np.arange(12.0).reshape(6, 2),)
+    executable = compiled_step(step, state, Signature.of(state, data, orders[0], np.zeros(2)))
     state, first = bound(executable, state, orders[0])
     again, second = bound(executable, state, orders[1])
     assert first is not None
     assert first is second
     a = np.zeros(2)
     for order, rate in zip(orders.reshape(4, 2), [0.5, 0.25] * 2, strict=True):
-        a = a + np.sum(given[0][order], axis=0) * rate
+        a = a + np.sum(data[0][order], axis=0) * rate
     np.testing.assert_array_equal(again["a"], a)
     third = bound(executable, {"a": np.zeros(2), "b": np.ones(3)}, orders[0])[1]
     assert third is not first

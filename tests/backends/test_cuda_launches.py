@@ -120,28 +120,28 @@ class Training:
         return dict(leaves(state)), reports
 
 
-def training(given: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2) -> Training:
+def training(case: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2) -> Training:
     rng = np.random.default_rng(3)
     backend = bp.get_backend("numpy", precision=dtype)
-    network = bp.Network(given.inputs, list(given.layers), given.loss, given.penalties)
+    network = bp.Network(case.inputs, list(case.layers), case.loss, case.penalties)
     model = bp.Model(network, backend, dtype=dtype, seed=3)
     names = tuple(model._params)
     plan = StepPlan(
-        optimizer=make_optimizer(given.optimizer),
+        optimizer=make_optimizer(case.optimizer),
         trained=names,
         update="simultaneous",
-        clip_norm=given.clip_norm,
-        loss_below=given.loss_below,
-        track_step_size=given.track,
+        clip_norm=case.clip_norm,
+        loss_below=case.loss_below,
+        track_step_size=case.track,
     )
     params, running = ({k: v.copy() for k, v in tree.items()} for tree in (model._params, model._running))
     state = init_state(model._ops, plan, params, running, np.array([3, 0], np.uint32))
     step = make_step(network, plan, model._ops)
-    x = rng.normal(size=(ROWS, given.inputs)).astype(dtype)
+    x = rng.normal(size=(ROWS, case.inputs)).astype(dtype)
     y: Any = rng.normal(size=(ROWS, network.outputs)).astype(dtype)
-    if given.classes:
-        y = rng.integers(0, given.classes, ROWS).astype(np.int32)
-    order = np.stack([rng.permutation(ROWS)[: given.batch] for _ in range(steps)]).astype(np.int32)
+    if case.classes:
+        y = rng.integers(0, case.classes, ROWS).astype(np.int32)
+    order = np.stack([rng.permutation(ROWS)[: case.batch] for _ in range(steps)]).astype(np.int32)
     lr = np.linspace(rate, rate / 2, steps).astype(dtype)
     recorded = record(step, state, Signature.of(state, (x, y), order, lr))
     written = write_cuda(make_plan(recorded, CudaTarget(), ordered=True))
@@ -152,10 +152,10 @@ def training(given: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_launch_writes_what_numpy_makes_of_its_operands(name: str, dtype: str) -> None:
-    made = training(NETWORKS[name], dtype)
-    oracle = Oracle(made.text)
+    trained = training(NETWORKS[name], dtype)
+    oracle = Oracle(trained.text)
     try:
-        made.play(oracle)
+        trained.play(oracle)
     except Disagreement as error:  # without the frames: a call's repr writes every path through its graph
         pytest.fail(str(error), pytrace=False)
     assert not oracle.unchecked
@@ -189,12 +189,12 @@ def narrow() -> Training:
 def halting() -> Training:
     """Return a training that halts in its fourth step of six."""
     losses = training(WIDE, "float64", 6, 0.1).wanted[1]["loss"]
-    made = training(replace(WIDE, loss_below=float(losses[[0, 3]].mean())), "float64", 6, 0.1)
-    assert len(made.wanted[1]["loss"]) == 4
-    return made
+    trained = training(replace(WIDE, loss_below=float(losses[[0, 3]].mean())), "float64", 6, 0.1)
+    assert len(trained.wanted[1]["loss"]) == 4
+    return trained
 
 
-def noticed(made: Training, pattern: str = "", instead: str = "") -> list[str]:
+def noticed(trained: Training, pattern: str = "", instead: str = "") -> list[str]:
     """Return what shows that a text does not do what it should."""
     changed = []
 
@@ -203,24 +203,24 @@ def noticed(made: Training, pattern: str = "", instead: str = "") -> list[str]:
         changed.append(other != text)
         return other
 
-    wanted, reports = made.wanted
-    found, before = [], None
+    wanted, reports = trained.wanted
+    faults, before = [], None
     for name, order in ORDERS.items():
         try:
-            got, got_reports = made.play(Player(order, change))
+            got, got_reports = trained.play(Player(order, change))
         except WouldNotRun as error:
-            found.append(f"{name}: {error}")
+            faults.append(f"{name}: {error}")
             continue
         before = before or got
         if any(got[path].tobytes() != before[path].tobytes() for path in got):
-            found.append(f"{name}: depends on the order of threads")
+            faults.append(f"{name}: depends on the order of threads")
         if len(got_reports["loss"]) != len(reports["loss"]):
-            found.append(f"{name}: {len(got_reports['loss'])} steps")
+            faults.append(f"{name}: {len(got_reports['loss'])} steps")
         away = max(np.linalg.norm(got[p] - w.astype("f8")) / (np.linalg.norm(w) + 1e-3) for p, w in wanted.items())
         if not away < 1e-9:
-            found.append(f"{name}: {away:.0e} from NumPy")
+            faults.append(f"{name}: {away:.0e} from NumPy")
     assert set(changed) == {bool(pattern)}
-    return found
+    return faults
 
 
 @pytest.mark.usefixtures("cpu_build")

@@ -72,14 +72,14 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def assert_close(result: Any, expected: Any, lr: Any) -> None:
-    (state, reports), (wanted, told) = result, expected
+    (state, reports), (wanted, expected_reports) = result, expected
     limit = compiled_state_rtol(lr.dtype, len(lr))
     for (path, got), (_, want) in zip(leaves(state), leaves(wanted), strict=True):
         assert (got.shape, got.dtype) == (want.shape, want.dtype), path
         scale = np.abs(want.astype("f8")).max(initial=0.0)
         assert np.abs(got.astype("f8") - want.astype("f8")).max(initial=0.0) <= limit * scale, path
-    assert reports.keys() == told.keys()
-    for name, want in told.items():
+    assert reports.keys() == expected_reports.keys()
+    for name, want in expected_reports.items():
         np.testing.assert_allclose(reports[name], want, rtol=limit, err_msg=name)
 
 
@@ -89,8 +89,8 @@ def fit(name: str, backend: Any, rng: np.random.Generator, **more: Any) -> Any:
     model = bp.Model(bp.Network(4, layers, loss, penalties), backend, dtype=backend.dtype, seed=1)
     outputs = model.forward(np.zeros((1, 4))).shape[1]
     weights = rng.uniform(0.5, 2, 29) if "optimizer" in settings else None
-    given = {"batch_size": 8, "epochs": 2, "weights": weights, **settings, **more}
-    return model.fit(rng.normal(size=(29, 4)), rows_for(loss, 29, outputs, rng), **given)
+    options = {"batch_size": 8, "epochs": 2, "weights": weights, **settings, **more}
+    return model.fit(rng.normal(size=(29, 4)), rows_for(loss, 29, outputs, rng), **options)
 
 
 @pytest.mark.thorough(keep=1)
@@ -203,9 +203,9 @@ def test_without_graphs_the_calls_run_one_by_one_and_it_is_said_once() -> None:
 @pytest.mark.parametrize("forbidden", ["wait", "begin", "upload", "empty", "look", "download"])
 def test_the_played_device_refuses_what_a_capture_forbids(forbidden: str) -> None:
     player = Player()
-    given = {"upload": [np.zeros(1)], "empty": [8], "look": [0], "download": [np.zeros(1)]}
+    args = {"upload": [np.zeros(1)], "empty": [8], "look": [0], "download": [np.zeros(1)]}
     with pytest.raises(WouldNotRun, match="while a stream is captured"):
-        player.capture(lambda: getattr(player, forbidden)(*given.get(forbidden, [])))
+        player.capture(lambda: getattr(player, forbidden)(*args.get(forbidden, [])))
 
 
 @pytest.mark.usefixtures("played")
@@ -230,7 +230,7 @@ def test_a_step_that_cuda_cannot_compile_is_an_error_where_nothing_else_can_run_
     def make(step: Any, state: Any, signature: Any) -> Any:
         return written(step, state, signature)
 
-    epochs = CompiledEpochs(lambda *given: pytest.fail("it ran eagerly"), AT_ONCE, make, "CUDA", required=True)
+    epochs = CompiledEpochs(lambda *args: pytest.fail("it ran eagerly"), AT_ONCE, make, "CUDA", required=True)
     state, data = {"w": np.zeros(1, np.float32)}, (np.zeros((2, 1), np.float32),)
     with pytest.raises(ConfigError, match=r"a branch on a value.*precision='float32'"):
         epochs.run(step, state, data, None, np.zeros(1, np.float32))
@@ -284,11 +284,11 @@ def test_weight_gradients_may_run_beside_the_rest() -> None:
 def test_it_compiles_within_a_threads_registers(name: str, dtype: str, arch: int) -> None:
     plan = training_text(name, dtype)
     binary, log = compile_cuda(plan.source, arch)
-    found = resources(log)
+    kernels = resources(log)
     assert binary[:4] == b"\x7fELF"
-    assert found.keys() == {call.name for call in plan.calls if call.product is None}
-    assert not [name for name, needs in found.items() if needs.spilled]
-    assert max(needs.registers for needs in found.values()) <= {"float32": 96, "float64": 140}[dtype]
+    assert kernels.keys() == {call.name for call in plan.calls if call.product is None}
+    assert not [name for name, needs in kernels.items() if needs.spilled]
+    assert max(needs.registers for needs in kernels.values()) <= {"float32": 96, "float64": 140}[dtype]
 
 
 @pytest.mark.usefixtures("nvrtc")
@@ -400,9 +400,9 @@ def test_a_program_that_refuses_a_run_leaves_it_to_the_step_as_it_is_written(mon
     backend = NumpyBackend()
     step, ran = counting(10_000), list[int]()
 
-    def eager(*given: Any) -> Any:
-        ran.append(len(given[-1]))
-        return Backend.run_epoch(backend, *given)
+    def eager(*args: Any) -> Any:
+        ran.append(len(args[-1]))
+        return Backend.run_epoch(backend, *args)
 
     def make(step: Any, state: Any, signature: Any) -> Any:
         return CudaProgram(written(step, state, signature), Player())

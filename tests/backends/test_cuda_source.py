@@ -24,14 +24,14 @@ extern "C" __global__ void scale(float* x, float factor, int n) {
 
 def hidden_sources(code: str) -> list[str]:
     """Return what in Python code is, or would generate, CUDA source: it belongs in a .cu file, loaded by a RawModule."""
-    found = []
+    places = []
     for node in ast.walk(ast.parse(code)):
         name = {ast.Name: "id", ast.Attribute: "attr", ast.alias: "name"}.get(type(node))
         if name and getattr(node, name) in GENERATORS:
-            found.append(f"line {node.lineno}: {getattr(node, name)}")
+            places.append(f"line {node.lineno}: {getattr(node, name)}")
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "__global__" in node.value:
-            found.append(f"line {node.lineno}: CUDA source in a string")
-    return found
+            places.append(f"line {node.lineno}: CUDA source in a string")
+    return places
 
 
 @pytest.mark.usefixtures("nvrtc")

@@ -43,7 +43,7 @@ def test_neither_writes_through_a_mask(names: SwitchingNamespace, monkeypatch: p
     """On CuPy such a write waits for the device and cannot be captured."""
     array = array_api_strict.asarray(VALUES)
 
-    def refuse(*given: Any) -> None:
+    def refuse(*args: Any) -> None:
         pytest.fail("an array is written to")
 
     monkeypatch.setattr(type(array), "__setitem__", refuse)

@@ -36,7 +36,7 @@ def run(backend: NumpyBackend, dtype: str) -> Any:
 @pytest.mark.parametrize("patience", [float("-inf"), float("inf")], ids=["compiled", "as written"])
 def test_they_are_zero_in_an_epoch_and_nowhere_else(dtype: str, patience: float) -> None:
     backend = NumpyBackend(dtype)
-    backend._compiled = compiled_epochs(lambda *given: Backend.run_epoch(backend, *given), patience)
+    backend._compiled = compiled_epochs(lambda *args: Backend.run_epoch(backend, *args), patience)
     assert not run(backend, dtype).any()
     assert (np.full(9, SMALLEST[dtype], dtype) * np.array(0.5, dtype)).all()
     state = {"a": np.full(LARGE, SMALLEST[dtype], dtype)}
@@ -57,7 +57,7 @@ def test_an_error_leaves_nothing_behind() -> None:
 
 def test_the_threads_of_openblas_are_left_as_they_were() -> None:
     backend = NumpyBackend("float32")
-    backend._compiled = compiled_epochs(lambda *given: Backend.run_epoch(backend, *given), float("-inf"))
+    backend._compiled = compiled_epochs(lambda *args: Backend.run_epoch(backend, *args), float("-inf"))
     run(backend, "float32")
     product = np.full((512, 512), 1e-30, "f") @ (np.eye(512, dtype="f") * np.float32(1e-12))
     assert product.all()  # 1e-42, also where another thread computed it
@@ -66,5 +66,5 @@ def test_the_threads_of_openblas_are_left_as_they_were() -> None:
 def test_other_numbers_are_as_they_were(rng: np.random.Generator) -> None:
     x = rng.normal(size=1000)
     with flushed():
-        given = np.exp(x) / 3 + x**3
-    np.testing.assert_array_equal(given, np.exp(x) / 3 + x**3)
+        expected = np.exp(x) / 3 + x**3
+    np.testing.assert_array_equal(expected, np.exp(x) / 3 + x**3)

@@ -85,10 +85,10 @@ def test_what_cannot_be_written_is_told_once_with_the_cure(where: str, tmp_path:
     cache = Cache(folder)
     with pytest.warns(
         UserWarning, match="cannot be kept.*this process alone.*(Make the folder writable|Set HOME)"
-    ) as told:
+    ) as warned:
         assert [cache.put(key, CONTENT) for key in ("key", "other")]
-    assert len(told) == 1
-    assert str(folder or "no home folder") in str(told[0].message)
+    assert len(warned) == 1
+    assert str(folder or "no home folder") in str(warned[0].message)
     assert cache.get("key") is None
     assert not cache.has("key")
     assert cache.state().trouble
@@ -149,11 +149,11 @@ def test_threads_that_write_the_same_file_never_clash(tmp_path: Path) -> None:
     cache, contents = Cache(tmp_path), [bytes([k]) * 100_000 for k in range(8)]
 
     def write_and_read(content: bytes) -> bool:
-        found = []
+        reads = []
         for _ in range(30):
             cache.put("key", content)
-            found.append(cache.get("key"))
-        return all(one in contents for one in found)
+            reads.append(cache.get("key"))
+        return all(one in contents for one in reads)
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(write_and_read, contents))

@@ -104,7 +104,7 @@ def test_an_epoch_may_fork_and_run_within_another() -> None:
 def test_an_epoch_that_is_broken_off_as_it_begins_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     forks = Forks()
 
-    def interrupt(*given: Any) -> Any:
+    def interrupt(*args: Any) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

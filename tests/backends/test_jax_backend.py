@@ -53,7 +53,7 @@ def test_jax_and_jaxlib_of_different_releases(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_no_device(jax: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def devices(*given: Any) -> Any:
+    def devices(*args: Any) -> Any:
         raise RuntimeError("Unable to initialize backend 'cuda'")
 
     monkeypatch.setattr(jax, "local_devices", devices)
@@ -118,9 +118,9 @@ def products(module: str) -> list[str]:
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_products_are_compiled_at_the_highest_precision(jax: Any, precision: str) -> None:
     compiled = bp.get_backend("jax", precision=precision, device="cpu").compile(lambda x, w: (x @ w) @ w.T)
-    found = products(exported(jax, compiled, np.dtype(precision)))
-    assert len(found) == 2
-    assert all("precision = [HIGHEST, HIGHEST]" in line for line in found)
+    multiplications = products(exported(jax, compiled, np.dtype(precision)))
+    assert len(multiplications) == 2
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in multiplications)
     left_to_the_library = products(exported(jax, lambda x, w: x @ w))
     assert "HIGHEST" not in left_to_the_library[0]
 
@@ -134,9 +134,9 @@ def test_products_of_a_kernel_called_by_itself_too(jax: Any, precision: str) -> 
         y, residual = ops.dense_fwd(x, w, w[0])
         return ops.backward("dense")(residual, y, need_dx=True)
 
-    found = products(exported(jax, there_and_back, np.dtype(precision)))
-    assert len(found) == 3
-    assert all("precision = [HIGHEST, HIGHEST]" in line for line in found)
+    multiplications = products(exported(jax, there_and_back, np.dtype(precision)))
+    assert len(multiplications) == 3
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in multiplications)
 
 
 def test_every_product_of_a_network_is_at_the_highest_precision(jax: Any) -> None:
@@ -148,16 +148,16 @@ def test_every_product_of_a_network_is_at_the_highest_precision(jax: Any) -> Non
     def gradients(x: Any, target: Any) -> Any:
         return net.loss_and_gradients(backend.ops(), arrays, running, x, target, None, bp.layers.Run(True))[:2]
 
-    found = products(exported(jax, backend.compile(gradients)))
-    assert len(found) == 5  # two forward, two for the weights, one for the hidden layer
-    assert all("precision = [HIGHEST, HIGHEST]" in line for line in found)
+    multiplications = products(exported(jax, backend.compile(gradients)))
+    assert len(multiplications) == 5  # two forward, two for the weights, one for the hidden layer
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in multiplications)
 
 
 @pytest.mark.parametrize(("precision", "mark"), [("tf32", "tf32"), ("bfloat16", "bf16")])
 def test_reduced_products_name_their_algorithm(jax: Any, precision: str, mark: str) -> None:
     with jax.default_matmul_precision(MATMUL[precision]):
-        (found,) = products(exported(jax, lambda x, w: x @ w))
-    assert f"lhs_precision_type = {mark}, rhs_precision_type = {mark}, accumulation_type = f32" in found
+        (multiplications,) = products(exported(jax, lambda x, w: x @ w))
+    assert f"lhs_precision_type = {mark}, rhs_precision_type = {mark}, accumulation_type = f32" in multiplications
 
 
 def test_an_epoch_is_compiled_in_the_same_precision(jax: Any) -> None:

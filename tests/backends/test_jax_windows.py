@@ -183,17 +183,17 @@ def programs(jax: Any, monkeypatch: pytest.MonkeyPatch, form: Any, *more: Any, b
     """Return what an epoch of a real training step would hand to a GPU in a form of it."""
     from jax import export
 
-    given: list[Any] = []
+    calls: list[Any] = []
     trained = model(LOOP)
     run_epoch = trained.backend.run_epoch
 
     def noted(*args: Any, **options: Any) -> Any:
-        given.append((args[0], jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), args[1:3])))
+        calls.append((args[0], jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), args[1:3])))
         return run_epoch(*args, **options)
 
     monkeypatch.setattr(trained.backend, "run_epoch", noted)
     trained.fit(np.ones((24, 6)), np.zeros(24, int), batch_size=batch, steps=1)
-    step, (state, data) = given[0]
+    step, (state, data) = calls[0]
     order = None if batch is None else jax.ShapeDtypeStruct((64, batch), np.int32)
     exported = export.export(jax.jit(form(step)), platforms=["cuda"])
     return str(exported(state, data, order, jax.ShapeDtypeStruct((64,), np.float32), *more).mlir_module())
@@ -201,15 +201,15 @@ def programs(jax: Any, monkeypatch: pytest.MonkeyPatch, form: Any, *more: Any, b
 
 def count_to_a_constant(module: str) -> list[bool]:
     """Say of every loop of a program whether its condition compares a counter with a constant and reads nothing else."""
-    found = []
+    bounded = []
     for function in module.split("func.func")[1:]:
         constants = CONSTANT.findall(function)
         for condition in CONDITION.findall(function):
             read = COMPARES.fullmatch(condition)
             steps = re.findall(rf"stablehlo\.add %{read[2]}, %(\w+) ", function) if read else []
-            found.append(read is not None and read[3] in constants and any(name in constants for name in steps))
-    assert len(found) == module.count("stablehlo.while")
-    return found
+            bounded.append(read is not None and read[3] in constants and any(name in constants for name in steps))
+    assert len(bounded) == module.count("stablehlo.while")
+    return bounded
 
 
 @pytest.mark.thorough(keep=1)

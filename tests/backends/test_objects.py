@@ -150,8 +150,8 @@ def test_a_folder_that_cannot_be_written_is_told_and_code_is_compiled_in_memory(
 
 def test_eight_threads_with_a_cold_cache_compile_once(fresh: Fresh) -> None:
     with ThreadPoolExecutor(8) as threads:
-        found = set(threads.map(loop_cache.addresses, [ADD_ONE] * 8))
-    assert len(found) == len(fresh.built) == 1
+        addresses = set(threads.map(loop_cache.addresses, [ADD_ONE] * 8))
+    assert len(addresses) == len(fresh.built) == 1
 
 
 def test_what_a_thread_held_does_not_stop_a_forked_process() -> None:
@@ -181,12 +181,12 @@ def test_a_function_that_may_raise_is_refused(fresh: Fresh) -> None:
 
 def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> set[str]:
     """Return the texts of all loops of a fit."""
-    found: set[str] = set()
+    sources: set[str] = set()
 
     class Recording(NumpyBackend):
         def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
             program = compiled_step(step, state, Signature.of(state, data, order, lr))
-            found.update(loop.source for loop in program.loops.values())
+            sources.update(loop.source for loop in program.loops.values())
             return super().run_epoch(step, state, data, order, lr)
 
     layers = [bp.Dense(5, "relu"), bp.Dropout(rate), bp.BatchNorm(), bp.Dense(2)]
@@ -200,7 +200,7 @@ def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> 
         epochs=1,
         optimizer=bp.training.Momentum(momentum=momentum),
     )
-    return found
+    return sources
 
 
 def test_another_rate_batch_or_penalty_is_no_other_code() -> None:

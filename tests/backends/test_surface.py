@@ -17,12 +17,12 @@ BACKENDS = pytest.mark.parametrize("kind", [backend_class(name) for name in bp.b
 
 def surface(kind: type) -> dict[str, Any]:
     """Return every public name of a class: (parameter names, kinds, defaults) of functions, the type of the rest."""
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in inspect.getmembers_static(kind):
         if name == "__init__" or not name.startswith("_"):
             function = getattr(kind, name)
-            found[name] = parameters(function) if callable(function) else type(value).__name__
-    return found
+            members[name] = parameters(function) if callable(function) else type(value).__name__
+    return members
 
 
 def parameters(function: Any) -> list[tuple[str, str, Any]]:

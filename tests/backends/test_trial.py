@@ -34,12 +34,12 @@ def store(tmp_path: Path) -> Cache:
 
 def settings(queue: dict[str, Any] | None = None, **loops: Any) -> dict[str, Any]:
     """Return those of this machine, some of them changed; without a queue unless it is given."""
-    found = {"loops": {**trial.LOOPS, **loops}}
+    asked = {"loops": {**trial.LOOPS, **loops}}
     if queue is None:
-        return found
+        return asked
     library = openblas.library()
     assert library is not None
-    return {**found, "queue": {**library.settings, **queue}}
+    return {**asked, "queue": {**library.settings, **queue}}
 
 
 @LENT
@@ -62,12 +62,12 @@ def test_this_machines_libraries_pass(store: Cache) -> None:
 def test_a_queue_that_crashes_or_leaves_work_undone_fails(
     changed: dict[str, Any], trouble: str, store: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = settings({"jobs": 3, **changed})
-    verdict = trial.tried(given, store)
+    asked = settings({"jobs": 3, **changed})
+    verdict = trial.tried(asked, store)
     assert verdict.loops == ""
     assert trouble in verdict.queue
     monkeypatch.setattr(subprocess, "run", None)
-    assert trial.tried(given, store) == verdict  # kept
+    assert trial.tried(asked, store) == verdict  # kept
 
 
 @LENT
@@ -91,8 +91,8 @@ def test_loops_with_other_numbers_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trial_child.loops(trial.LOOPS) == ""
     call = trial_child._call
 
-    def wrong(given: Any, name: str, arrays: list[Any], *rest: Any) -> None:
-        call(given, name, arrays, *rest)
+    def wrong(library: Any, name: str, arrays: list[Any], *rest: Any) -> None:
+        call(library, name, arrays, *rest)
         arrays[-1].view(f"u{arrays[-1].itemsize}").flat[-1] ^= 1
 
     monkeypatch.setattr(trial_child, "_call", wrong)
@@ -103,12 +103,12 @@ def test_loops_with_other_numbers_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_verdict_holds_for_the_same_libraries_only(store: Cache, tmp_path: Path) -> None:
     library = tmp_path / "library.so"
     library.write_bytes(b"one")
-    given = {"loops": trial.LOOPS, "queue": {"library": str(library), "jobs": 2, "configuration": "OpenBLAS 0.3.1"}}
-    key = trial.fingerprint(given)
-    assert trial.fingerprint({**given, "queue": {**given["queue"], "jobs": 8}}) == key
-    assert trial.fingerprint({**given, "queue": {**given["queue"], "configuration": "OpenBLAS 0.3.2"}}) != key
+    asked = {"loops": trial.LOOPS, "queue": {"library": str(library), "jobs": 2, "configuration": "OpenBLAS 0.3.1"}}
+    key = trial.fingerprint(asked)
+    assert trial.fingerprint({**asked, "queue": {**asked["queue"], "jobs": 8}}) == key
+    assert trial.fingerprint({**asked, "queue": {**asked["queue"], "configuration": "OpenBLAS 0.3.2"}}) != key
     library.write_bytes(b"another")
-    assert trial.fingerprint(given) != key
+    assert trial.fingerprint(asked) != key
 
 
 @pytest.mark.parametrize("how", ["no executable", "frozen", "embedded", "inside a trial", "gone", "broken"])
@@ -127,12 +127,12 @@ def test_where_no_python_can_be_started_nothing_is_called_and_the_next_process_t
     else:
         named = {"no executable": "", "embedded": str(server)}
         monkeypatch.setattr(sys, "executable", named.get(how, str(broken)))
-    given = {"loops": trial.LOOPS}
-    verdict = trial.tried(given, store)
+    asked = {"loops": trial.LOOPS}
+    verdict = trial.tried(asked, store)
     assert verdict.loops.startswith("not tested")
     assert not verdict.lasting
     assert not (tmp_path / "started").exists()
-    assert trial.kept(trial.fingerprint(given), store) is None
+    assert trial.kept(trial.fingerprint(asked), store) is None
 
 
 def test_what_other_modules_print_is_no_verdict() -> None:
@@ -154,10 +154,10 @@ def test_a_queue_that_failed_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def losses() -> list[float]:
         backend = NumpyBackend()
-        backend._compiled = compiled_epochs(lambda *given: Backend.run_epoch(backend, *given), float("-inf"))
+        backend._compiled = compiled_epochs(lambda *args: Backend.run_epoch(backend, *args), float("-inf"))
         model = bp.Model(bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error"), backend, seed=1)
-        found: list[float] = model.fit(np.eye(2), np.ones(2), epochs=3).loss.tolist()
-        return found
+        history: list[float] = model.fit(np.eye(2), np.ones(2), epochs=3).loss.tolist()
+        return history
 
     expected = losses()
     monkeypatch.setattr(openblas, "verdict", lambda: TrialVerdict("it crashed", ""))

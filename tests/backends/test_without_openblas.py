@@ -42,9 +42,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, symbols: dict[str, Any], *, queue: 
 
 def test_a_library_that_has_all_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, SOUND, queue=True)
-    found = openblas.library()
-    assert found is not None
-    assert found.threads() == 4
+    blas = openblas.library()
+    assert blas is not None
+    assert blas.threads() == 4
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_without_it_epochs_are_compiled_for_one_thread_with_the_same_bits(
         model = bp.Model(bp.Network(200, layers, "softmax_cross_entropy"), NumpyBackend(), seed=1)
         draw = np.random.default_rng(0)
         x, y = draw.normal(size=(512, 200)), draw.integers(0, 3, 512)
-        found: list[float] = model.fit(x, y, batch_size=128, epochs=2, optimizer="adam").loss.tolist()
-        return found
+        history: list[float] = model.fit(x, y, batch_size=128, epochs=2, optimizer="adam").loss.tolist()
+        return history
 
     expected = losses(float("inf"))
     assert not bound

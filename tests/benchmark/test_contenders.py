@@ -24,11 +24,11 @@ SUITE = {  # as the design has it
 
 
 def test_the_suite_of_the_gpu():
-    found = {work.name: work for work in SUITES["gpu"]}
-    assert set(found) == {*SUITE, "xor"}
+    works = {work.name: work for work in SUITES["gpu"]}
+    assert set(works) == {*SUITE, "xor"}
     for name, (sizes, batch) in SUITE.items():
-        assert (found[name].sizes, found[name].batch) == (sizes, batch)
-        assert (found[name].optimizer, found[name].activation, found[name].dtype) == ("adam", "relu", "float32")
+        assert (works[name].sizes, works[name].batch) == (sizes, batch)
+        assert (works[name].optimizer, works[name].activation, works[name].dtype) == ("adam", "relu", "float32")
     assert SUITES["gpu"] == SUITES["gpu-small"] + SUITES["gpu-large"]
     assert DEFAULT["gpu"] == ("gpu",)
     assert "large" not in DEFAULT["cpu"]
@@ -78,8 +78,8 @@ def test_the_engine_is_asked_for_the_precision_of_the_row():
         Engine.backend("numpy:tf32", "float32")
 
 
-@pytest.mark.parametrize(("name", "told"), [("jax-scan", "HIGHEST"), ("jax-scan-tf32", "TF32_TF32_F32")])
-def test_xla_is_told_how_to_multiply(name, told):
+@pytest.mark.parametrize(("name", "algorithm"), [("jax-scan", "HIGHEST"), ("jax-scan-tf32", "TF32_TF32_F32")])
+def test_xla_is_told_how_to_multiply(name, algorithm):
     """In the program for a GPU, lowered here."""
     import jax
 
@@ -95,15 +95,15 @@ def test_xla_is_told_how_to_multiply(name, told):
         jax.config.update("jax_default_matmul_precision", None)
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert len(products) >= 8
-    wanted = "precision = [HIGHEST, HIGHEST]" if told == "HIGHEST" else "lhs_precision_type = tf32"
+    wanted = "precision = [HIGHEST, HIGHEST]" if algorithm == "HIGHEST" else "lhs_precision_type = tf32"
     assert all(wanted in line for line in products)
 
 
 def test_an_epochs_order_is_drawn_once(monkeypatch):
-    given = make_sample(tiny.SMALL)
-    first = [epoch.order for epoch in given.epochs(16)]
+    sample = make_sample(tiny.SMALL)
+    first = [epoch.order for epoch in sample.epochs(16)]
     monkeypatch.setattr("bpengine.benchmark.inputs.epoch_order", None)
-    again = [epoch.order for epoch in given.epochs(16)]
+    again = [epoch.order for epoch in sample.epochs(16)]
     assert all(a is b for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], first[1])
 

@@ -6,10 +6,10 @@ from bpengine.benchmark.measurements import ContenderResult, disagreements, loss
 
 
 def result(name, seconds, loss=1.0, steps=4):
-    made = ContenderResult(name=name, first_seconds=0.5)
+    measured = ContenderResult(name=name, first_seconds=0.5)
     for taken in seconds:
-        made.add(steps, {"seconds": taken, "loss": loss, "resident": None, "idle_cpu_seconds": 0.25})
-    return made
+        measured.add(steps, {"seconds": taken, "loss": loss, "resident": None, "idle_cpu_seconds": 0.25})
+    return measured
 
 
 def test_a_step_takes_the_median_of_the_turns():
@@ -21,10 +21,10 @@ def test_a_ratio_is_the_median_of_the_ratios_within_rounds():
 
 
 def test_what_warmed_up_is_forgotten():
-    made = result("a", [9.0, 9.0])
-    made.forget()
-    made.add(2, {"seconds": 1.0, "loss": 2.0, "resident": 7, "idle_cpu_seconds": 0.0})
-    assert (made.seconds, made.losses, made.resident, made.idle_cpu_seconds) == ([1.0], [2.0], [7], 0.0)
+    measured = result("a", [9.0, 9.0])
+    measured.forget()
+    measured.add(2, {"seconds": 1.0, "loss": 2.0, "resident": 7, "idle_cpu_seconds": 0.0})
+    assert (measured.seconds, measured.losses, measured.resident, measured.idle_cpu_seconds) == ([1.0], [2.0], [7], 0.0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -60,22 +60,24 @@ def test_products_in_fewer_bits_may_be_farther_from_the_others_but_have_no_vote(
     full = result("full", [1.0], 1.0)
     near, far = (result(name, [1.0], 1.0 + by * limit) for name, by in (("near", 0.9), ("far", 1.1)))
     second = result("far-too", [1.0], 1.0 + 1.1 * limit)
-    for made in (near, far, second):
-        made.precision = "tf32"
+    for measured in (near, far, second):
+        measured.precision = "tf32"
     assert set(disagreements([full, near, far, second], "float32")) == {"far", "far-too"}
     near.precision = "full"
     assert {"full", "near"} <= set(disagreements([full, near], "float32"))
 
 
 def test_the_device_times_a_step_where_every_turn_was_timed():
-    made = result("a", [])
+    measured = result("a", [])
     for seconds in (8.0, 4.0, 40.0):
-        made.add(4, {"seconds": 50.0, "device_seconds": seconds, "loss": 1.0, "resident": 0, "idle_cpu_seconds": 0.0})
-    assert made.device_step_seconds == 2.0
-    made.add(4, {"seconds": 50.0, "device_seconds": None, "loss": 1.0, "resident": 0, "idle_cpu_seconds": 0.0})
-    assert made.device_step_seconds is None
-    made.forget()
-    assert made.device_step_seconds is None
+        measured.add(
+            4, {"seconds": 50.0, "device_seconds": seconds, "loss": 1.0, "resident": 0, "idle_cpu_seconds": 0.0}
+        )
+    assert measured.device_step_seconds == 2.0
+    measured.add(4, {"seconds": 50.0, "device_seconds": None, "loss": 1.0, "resident": 0, "idle_cpu_seconds": 0.0})
+    assert measured.device_step_seconds is None
+    measured.forget()
+    assert measured.device_step_seconds is None
 
 
 def test_nobody_ran():

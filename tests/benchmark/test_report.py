@@ -31,7 +31,7 @@ def work(name, group, batch, times, **more):
 
 
 @pytest.fixture
-def made():
+def recorded():
     about = {"versions": {"numpy": "2.0", "numba": None}, "note": "as it is", "start_seconds": 0.25}
     return {
         "bpengine": "9.9",
@@ -56,8 +56,8 @@ def made():
     }
 
 
-def test_the_rows_of_a_workload_are_sorted_by_time(made):
-    first = made["workloads"][0]
+def test_the_rows_of_a_workload_are_sorted_by_time(recorded):
+    first = recorded["workloads"][0]
     assert report.heads(first) == [
         "contender",
         "ms/step",
@@ -73,16 +73,16 @@ def test_the_rows_of_a_workload_are_sorted_by_time(made):
     ]
 
 
-def test_memory_has_a_column_where_it_was_watched(made):
-    first = made["workloads"][0]
+def test_memory_has_a_column_where_it_was_watched(recorded):
+    first = recorded["workloads"][0]
     first["results"]["numpy"]["memory"] = {"growth": 5, "device": {}, "times_needed": 1.125}
     assert [row[-2] for row in report.rows(first)] == ["1.12", "-"]
     assert report.heads(first)[-2] == "memory, x need"
 
 
-def test_times_by_events_and_launches_have_columns_where_they_are_known(made):
+def test_times_by_events_and_launches_have_columns_where_they_are_known(recorded):
     """In microseconds then; what a library does not tell is a dash."""
-    first = made["workloads"][0]
+    first = recorded["workloads"][0]
     first["results"]["numpy"] |= {
         "device_us_per_step": 900.0,
         "launches": {"kernels": 11, "copies": 0, "launches": 0.125},
@@ -99,46 +99,46 @@ def test_times_by_events_and_launches_have_columns_where_they_are_known(made):
     assert report.notes(first) == ["After the turns: clocks.sm 1980 MHz."]
 
 
-def test_a_precision_whose_limits_were_not_measured_has_no_shares(made, tmp_path):
-    first = made["workloads"][0]
+def test_a_precision_whose_limits_were_not_measured_has_no_shares(recorded, tmp_path):
+    first = recorded["workloads"][0]
     first["results"]["numpy"]["share_of_floor"] = {}
     assert report.rows(first)[0][4:6] == ["-", "-"]
-    figure.draw(made, tmp_path / "f.svg")
+    figure.draw(recorded, tmp_path / "f.svg")
 
 
-def test_what_was_left_out_is_listed(made):
-    made["left_out"] = {"huge": "not begun within 5 s"}
-    assert "| huge | not begun within 5 s |" in report.document(made)
+def test_what_was_left_out_is_listed(recorded):
+    recorded["left_out"] = {"huge": "not begun within 5 s"}
+    assert "| huge | not begun within 5 s |" in report.document(recorded)
 
 
-def test_there_are_colours_for_any_number_of_contenders(made, tmp_path):
-    about = made["contenders"]["numpy"]
-    made["contenders"] |= {f"c{i}": {**about, "title": f"{'bpengine' * (i % 2)} {i}"} for i in range(30)}
-    figure.draw(made, tmp_path / "f.svg")
+def test_there_are_colours_for_any_number_of_contenders(recorded, tmp_path):
+    about = recorded["contenders"]["numpy"]
+    recorded["contenders"] |= {f"c{i}": {**about, "title": f"{'bpengine' * (i % 2)} {i}"} for i in range(30)}
+    figure.draw(recorded, tmp_path / "f.svg")
 
 
-def test_what_is_not_valid_or_failed_has_no_figures(made):
-    first = made["workloads"][0]
+def test_what_is_not_valid_or_failed_has_no_figures(recorded):
+    first = recorded["workloads"][0]
     first["results"]["numpy"] |= {"valid": False, "why_not": "loss 1, the others 2"}
     first["failures"] = {"keras": "boom"}
     rows = {row[0]: row[1:] for row in report.rows(first)}
     assert set(rows["numpy"]) == {"not valid", ""}
     assert set(rows["keras"]) == {"failed", ""}
     assert report.notes(first) == ["numpy is not valid: loss 1, the others 2", "keras failed: boom"]
-    assert report.summary(made)[1] == [["bpengine, NumPy", "-"], ["JAX + optax", "2"]]
-    assert not record.sound(made)
+    assert report.summary(recorded)[1] == [["bpengine, NumPy", "-"], ["JAX + optax", "2"]]
+    assert not record.sound(recorded)
 
 
-def test_a_record_without_faults_is_sound(made):
-    assert record.sound(made)
+def test_a_record_without_faults_is_sound(recorded):
+    assert record.sound(recorded)
 
 
-def test_the_summary_has_the_main_workloads(made):
-    assert report.summary(made) == (["ms per step", "main-one"], [["bpengine, NumPy", "1"], ["JAX + optax", "2"]])
+def test_the_summary_has_the_main_workloads(recorded):
+    assert report.summary(recorded) == (["ms per step", "main-one"], [["bpengine, NumPy", "1"], ["JAX + optax", "2"]])
 
 
-def test_the_page_has_everything(made):
-    text = report.document(made)
+def test_the_page_has_everything(recorded):
+    text = report.document(recorded)
     for part in (
         "abacus",
         "400 GFLOP/s",
@@ -155,8 +155,8 @@ def test_the_page_has_everything(made):
             assert line.count("|") == text.splitlines()[text.splitlines().index(line) + 1].count("|")
 
 
-def test_without_limits_there_are_no_shares(made):
-    first = made["workloads"][0]
+def test_without_limits_there_are_no_shares(recorded):
+    first = recorded["workloads"][0]
     first["floor_ms"] = {}
     assert "Floor" not in report.costs(first)
     assert report.heads(first) == ["contender", "ms/step", "samples/s", "x jax-scan", "spread"]
@@ -178,28 +178,28 @@ def test_three_figures(value, text):
     assert report.figures(value) == text
 
 
-def test_a_record_is_written_and_read(made, tmp_path):
-    record.write(made, tmp_path / "r.json")
-    assert record.read(tmp_path / "r.json") == made
+def test_a_record_is_written_and_read(recorded, tmp_path):
+    record.write(recorded, tmp_path / "r.json")
+    assert record.read(tmp_path / "r.json") == recorded
 
 
-def test_the_figure_shows_every_contender(made, tmp_path):
-    figure.draw(made, tmp_path / "f.svg")
+def test_the_figure_shows_every_contender(recorded, tmp_path):
+    figure.draw(recorded, tmp_path / "f.svg")
     text = "".join(ElementTree.parse(tmp_path / "f.svg").getroot().itertext())
     for title in ("bpengine, NumPy", "JAX + optax", "main-one", "batch size"):
         assert title in text
-    figure.draw(made, tmp_path / "f.png")
+    figure.draw(recorded, tmp_path / "f.png")
     assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_figure_is_the_same_each_time(made, tmp_path):
+def test_the_figure_is_the_same_each_time(recorded, tmp_path):
     for name in ("a.svg", "b.svg"):
-        figure.draw(copy.deepcopy(made), tmp_path / name)
+        figure.draw(copy.deepcopy(recorded), tmp_path / name)
     assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
 
 
-def test_without_matplotlib_the_cure_is_named(made, tmp_path, monkeypatch):
+def test_without_matplotlib_the_cure_is_named(recorded, tmp_path, monkeypatch):
     monkeypatch.setattr(figure, "find_spec", lambda name: None)
     with pytest.raises(BackendUnavailable, match=r"pip install 'bpengine\[plot\]'"):
-        figure.draw(made, tmp_path / "f.svg")
+        figure.draw(recorded, tmp_path / "f.svg")
     assert not (tmp_path / "f.svg").exists()

@@ -78,12 +78,12 @@ def needs_torch(request):
 @pytest.mark.parametrize("form", ["nn", "nt", "tn"])
 def test_a_product_of_each_form_is_really_computed_from_random_operands(measuring, monkeypatch, form):
     """Products of constants flip few bits, and run faster on a GPU than any that training makes."""
-    made, products = [], []
+    factors, products = [], []
     drawn = measuring._factor
-    monkeypatch.setattr(measuring, "_factor", lambda *shape: made.append(drawn(*shape)) or made[-1])
+    monkeypatch.setattr(measuring, "_factor", lambda *shape: factors.append(drawn(*shape)) or factors[-1])
     monkeypatch.setattr(measuring, "_shortest", lambda work: products.append(work()) or 0.5)
     assert measuring.product(30, 40, 50, form) == 0.5
-    a, b = (np.asarray(factor) for factor in made[:2])
+    a, b = (np.asarray(factor) for factor in factors[:2])
     for factor in (a, b):
         assert len(np.unique(factor)) == factor.size
         assert factor.dtype == "float64"

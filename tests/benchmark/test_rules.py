@@ -21,24 +21,24 @@ ROUNDED = training_rtol(np.float32, 2)  # of weights, which are about 1
 @pytest.fixture(params=[c.name for c in CONTENDERS.values() if "cpu" in c.devices and c.name not in SLOW])
 def contender(request, monkeypatch):
     """Give each contender of the CPU in turn; where it is not installed, skip, or fail if it is required."""
-    found = CONTENDERS[request.param]
-    if found.missing:
-        required = found.name in request.config.getoption("--require-peer")
-        (pytest.fail if required else pytest.skip)(f"{found.name}: {found.missing}")
-    for name, value in found.environment:
+    entry = CONTENDERS[request.param]
+    if entry.missing:
+        required = entry.name in request.config.getoption("--require-peer")
+        (pytest.fail if required else pytest.skip)(f"{entry.name}: {entry.missing}")
+    for name, value in entry.environment:
         monkeypatch.setenv(name, value)
-    return found
+    return entry
 
 
 def sample(workload, scale=1.0):
     """Return the sample of a workload with its inputs, and so the gradients of its weights, scaled."""
-    made = make_sample(workload)
-    return replace(made, x=(made.x * scale).astype(made.x.dtype))
+    drawn = make_sample(workload)
+    return replace(drawn, x=(drawn.x * scale).astype(drawn.x.dtype))
 
 
-def peer(contender, given):
+def peer(contender, drawn):
     module, _, kind = contender.code.partition(":")
-    return getattr(import_module(module, "bpengine.benchmark.peers"), kind)(given, contender.argument, "cpu")
+    return getattr(import_module(module, "bpengine.benchmark.peers"), kind)(drawn, contender.argument, "cpu")
 
 
 def turn(trained, steps=2):
@@ -47,18 +47,18 @@ def turn(trained, steps=2):
     return [np.array(array) for layer in trained.weights() for array in layer]
 
 
-def moved(contender, given):
+def moved(contender, drawn):
     """Return how far each weight moved in two steps, in learning rates."""
-    initial = [array for layer in given.initial for array in layer]
-    return [(now - then) / given.workload.rate for now, then in zip(turn(peer(contender, given)), initial, strict=True)]
+    initial = [array for layer in drawn.initial for array in layer]
+    return [(now - then) / drawn.workload.rate for now, then in zip(turn(peer(contender, drawn)), initial, strict=True)]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_adam_is_the_same_however_small_the_gradients(contender, scale):
     """With gradients of 1e-7 an epsilon of 1e-8 would show, and so would its place."""
-    given = sample(ADAM, scale)
-    for ours, theirs in zip(moved(CONTENDERS["numpy"], given), moved(contender, given), strict=True):
-        np.testing.assert_allclose(theirs, ours, rtol=0, atol=ROUNDED / given.workload.rate)
+    drawn = sample(ADAM, scale)
+    for ours, theirs in zip(moved(CONTENDERS["numpy"], drawn), moved(contender, drawn), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=0, atol=ROUNDED / drawn.workload.rate)
 
 
 def test_gradients_whose_squares_underflow_move_no_weight_too_far(contender):
@@ -69,20 +69,20 @@ def test_gradients_whose_squares_underflow_move_no_weight_too_far(contender):
 
 def test_sgd_takes_large_gradients_as_they_are(contender):
     """Gradients of norm 10 and more: clipped ones would show."""
-    given = sample(SGD, 100.0)
-    expected = moved(CONTENDERS["numpy"], given)
+    drawn = sample(SGD, 100.0)
+    expected = moved(CONTENDERS["numpy"], drawn)
     assert max(np.linalg.norm(change) for change in expected) > 10
-    for ours, theirs in zip(expected, moved(contender, given), strict=True):
+    for ours, theirs in zip(expected, moved(contender, drawn), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=ROUNDED * max(1 / SGD.rate, np.max(np.abs(ours))))
 
 
 @pytest.mark.parametrize("workload", [ADAM, tiny.WHOLE], ids=lambda workload: workload.name)
 def test_each_turn_starts_from_the_same_weights(contender, workload):
-    given = make_sample(workload)
-    initial = [array.copy() for layer in given.initial for array in layer]
-    trained = peer(contender, given)
+    drawn = make_sample(workload)
+    initial = [array.copy() for layer in drawn.initial for array in layer]
+    trained = peer(contender, drawn)
     for first, second in zip(turn(trained), turn(trained), strict=True):
         np.testing.assert_allclose(second, first, rtol=ROUNDED, atol=ROUNDED)
-    for array, kept in zip((array for layer in given.initial for array in layer), initial, strict=True):
+    for array, kept in zip((array for layer in drawn.initial for array in layer), initial, strict=True):
         np.testing.assert_array_equal(array, kept)
         assert not array.flags.writeable

@@ -171,11 +171,11 @@ def test_limits_are_measured_in_every_precision_that_someone_multiplies_in():
 def test_a_precision_that_cannot_be_measured_leaves_its_shares_empty():
     """NumPy has no tf32: the row trains in float32 here, and is held against limits that are not there."""
     row = replace(CONTENDERS["numpy"], name="fewer", precision="tf32")
-    found = made([tiny.SMALL], [CONTENDERS["numpy"], row])
-    results = found["workloads"][0]["results"]
+    document = made([tiny.SMALL], [CONTENDERS["numpy"], row])
+    results = document["workloads"][0]["results"]
     assert results["numpy"]["share_of_floor"]
     assert (results["fewer"]["share_of_floor"], results["fewer"]["precision"]) == ({}, "tf32")
-    assert "not in tf32" in found["missing"]["roofline, tf32"]
+    assert "not in tf32" in document["missing"]["roofline, tf32"]
 
 
 def test_launches_are_counted_with_the_workload_of_the_turns(monkeypatch, tmp_path):
@@ -193,8 +193,8 @@ def test_launches_are_counted_with_the_workload_of_the_turns(monkeypatch, tmp_pa
             asked.append("closed")
 
     pool = SimpleNamespace(device="gpu", fresh=lambda contender, dtype: Fake())
-    found = peak_memory.watch_memory(pool, tiny.SMALL, [CONTENDERS["numpy"]], str(tmp_path), print)
-    assert found["numpy"] == {"growth": 1, "device": {"peak": 2}, "launches": {"kernels": 11.0}}
+    watched = peak_memory.watch_memory(pool, tiny.SMALL, [CONTENDERS["numpy"]], str(tmp_path), print)
+    assert watched["numpy"] == {"growth": 1, "device": {"peak": 2}, "launches": {"kernels": 11.0}}
     assert [call[:2] for call in asked[:3]] == [("memory", peak_memory.EPOCH), ("load", 8), ("launches", None)]
     assert asked[1][2] == str(tmp_path) != asked[0][2]
     assert asked[3:] == ["closed"]

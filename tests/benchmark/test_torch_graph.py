@@ -24,10 +24,10 @@ def graph(request):
 
 
 def trained(kind, workload, steps, argument=""):
-    made = kind(make_sample(workload), argument, "cpu")
-    made.reset()
-    made.train(steps)
-    return made
+    peer = kind(make_sample(workload), argument, "cpu")
+    peer.reset()
+    peer.train(steps)
+    return peer
 
 
 @pytest.mark.parametrize("workload", [ADAM, replace(ADAM, optimizer="sgd"), tiny.WHOLE], ids=lambda w: w.optimizer)
@@ -35,43 +35,43 @@ def test_the_weights_are_those_of_the_eager_steps(graph, workload):
     """Two epochs of 37 steps: graphs of 16 and single steps, in an order that is brought anew for each epoch."""
     steps = workload.steps or 2 * workload.epoch_steps
     expected = trained(graph.TorchEager, workload, steps).weights()
-    given = trained(graph.TorchGraph, workload, steps)
+    peer = trained(graph.TorchGraph, workload, steps)
     for _ in range(2):  # the second turn too
-        for ours, theirs in zip(given.weights(), expected, strict=True):
+        for ours, theirs in zip(peer.weights(), expected, strict=True):
             for a, b in zip(ours, theirs, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-        given.reset()
-        given.train(steps)
+        peer.reset()
+        peer.train(steps)
 
 
 def test_an_epoch_is_replays_of_sixteen_steps_and_of_one(graph):
-    given = trained(graph.TorchGraph, ADAM, ADAM.epoch_steps)
+    peer = trained(graph.TorchGraph, ADAM, ADAM.epoch_steps)
     replayed = []
-    given._replays = {k: (lambda k=k: replayed.append(k)) for k in given._replays}
-    given.train(2 * ADAM.epoch_steps)
+    peer._replays = {k: (lambda k=k: replayed.append(k)) for k in peer._replays}
+    peer.train(2 * ADAM.epoch_steps)
     assert replayed == 2 * [16, 16, 1, 1, 1, 1, 1]
 
 
 def test_the_losses_of_an_epoch_lie_on_the_device(graph):
-    given = trained(graph.TorchGraph, ADAM, ADAM.epoch_steps)
-    losses = given.losses.numpy()
+    peer = trained(graph.TorchGraph, ADAM, ADAM.epoch_steps)
+    losses = peer.losses.numpy()
     assert losses.shape == (ADAM.epoch_steps,)
     assert np.all(losses > 0)
-    order = next(given.sample.epochs(ADAM.epoch_steps)).order
-    rows = replace(given.sample, x=given.sample.x[order[0]], y=given.sample.y[order[0]])
+    order = next(peer.sample.epochs(ADAM.epoch_steps)).order
+    rows = replace(peer.sample, x=peer.sample.x[order[0]], y=peer.sample.y[order[0]])
     assert losses[0] == pytest.approx(rows.loss(rows.initial), rel=1e-5)
 
 
 def test_more_steps_on_the_full_batch_than_losses_are_held(graph, monkeypatch):
     monkeypatch.setattr(graph, "LOSSES", 20)
-    given = trained(graph.TorchGraph, tiny.WHOLE, 40)
+    peer = trained(graph.TorchGraph, tiny.WHOLE, 40)
     eager = trained(graph.TorchEager, tiny.WHOLE, 40)
-    np.testing.assert_allclose(given.weights()[0][0], eager.weights()[0][0], rtol=1e-4)
+    np.testing.assert_allclose(peer.weights()[0][0], eager.weights()[0][0], rtol=1e-4)
 
 
 def test_the_device_is_timed_from_the_first_launch_to_the_last_and_then_waited_for(graph, monkeypatch):
-    given = trained(graph.TorchGraph, ADAM, ADAM.epoch_steps)
-    assert given.device_seconds() is None, "a CPU has no events"
+    peer = trained(graph.TorchGraph, ADAM, ADAM.epoch_steps)
+    assert peer.device_seconds() is None, "a CPU has no events"
     happened = []
 
     class Event:
@@ -79,15 +79,15 @@ def test_the_device_is_timed_from_the_first_launch_to_the_last_and_then_waited_f
             happened.append(self)
 
         def elapsed_time(self, end):
-            assert end is given._events[1]
+            assert end is peer._events[1]
             return 250.0
 
-    given._events = [Event(), Event()]
-    monkeypatch.setattr(given, "launch", lambda epoch: happened.append("epoch"))
-    monkeypatch.setattr(given, "_synchronize", lambda: happened.append("wait"))
-    given.train(2 * ADAM.epoch_steps)
-    assert happened == [given._events[0], "epoch", "epoch", given._events[1], "wait"]
-    assert given.device_seconds() == 0.25
+    peer._events = [Event(), Event()]
+    monkeypatch.setattr(peer, "launch", lambda epoch: happened.append("epoch"))
+    monkeypatch.setattr(peer, "_synchronize", lambda: happened.append("wait"))
+    peer.train(2 * ADAM.epoch_steps)
+    assert happened == [peer._events[0], "epoch", "epoch", peer._events[1], "wait"]
+    assert peer.device_seconds() == 0.25
 
 
 def test_a_precision_is_taken_from_the_row(graph):
@@ -95,9 +95,9 @@ def test_a_precision_is_taken_from_the_row(graph):
 
     was = torch.get_float32_matmul_precision()
     try:
-        for name, told in (("torch-graph", "highest"), ("torch-graph-tf32", "high"), ("torch-graph", "highest")):
+        for name, precision in (("torch-graph", "highest"), ("torch-graph-tf32", "high"), ("torch-graph", "highest")):
             graph.TorchGraph(make_sample(ADAM), CONTENDERS[name].argument, "cpu")
-            assert torch.get_float32_matmul_precision() == told
+            assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision(was)
 

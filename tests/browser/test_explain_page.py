@@ -32,9 +32,9 @@ def html(lang: str = "en") -> str:
 
 def numbers(tab: Any, part: str) -> list[float]:
     """Return the numbers of a part of the sum, at full precision; what is shown of them must be the same."""
-    found = tab.eval_on_selector_all(f"#told {part} b", "list => list.map((b) => [b.dataset.value, b.textContent])")
-    assert [text for _, text in found] == [format_number(float(value)) for value, _ in found]
-    return [float(value) for value, _ in found]
+    shown = tab.eval_on_selector_all(f"#told {part} b", "list => list.map((b) => [b.dataset.value, b.textContent])")
+    assert [text for _, text in shown] == [format_number(float(value)) for value, _ in shown]
+    return [float(value) for value, _ in shown]
 
 
 def to_step(tab: Any, step: int) -> None:
@@ -139,11 +139,11 @@ def test_everything_that_can_be_reached_has_a_name(opened: Opened) -> None:
     tab = opened(html())
     tree = tab.context.new_cdp_session(tab).send("Accessibility.getFullAXTree")["nodes"]
     roles = ("button", "radio", "slider", "combobox", "radiogroup", "region", "image")
-    told = [
+    reachable = [
         (node["role"]["value"], node["name"]["value"]) for node in tree if node.get("role", {}).get("value") in roles
     ]
-    assert {role for role, _ in told} >= {"button", "radio", "slider", "combobox", "radiogroup"}
-    assert [role for role, name in told if not name.strip()] == []
+    assert {role for role, _ in reachable} >= {"button", "radio", "slider", "combobox", "radiogroup"}
+    assert [role for role, name in reachable if not name.strip()] == []
     assert tab.locator("#said").get_attribute("aria-live") == "polite"
 
 
@@ -225,12 +225,12 @@ def test_the_language_can_be_changed(opened: Opened) -> None:
     english = in_sight(tab)
     tab.locator("#language").select_option("pt")
     assert tab.evaluate("document.documentElement.lang") == "pt-BR"
-    told = in_sight(tab)
-    assert "Passo para trás (backward pass): gradiente de cada unidade da camada seguinte" in told
+    shown = in_sight(tab)
+    assert "Passo para trás (backward pass): gradiente de cada unidade da camada seguinte" in shown
     for key in ("heading", "network", "training", "sum", "sample", "positive", "network_help", "language"):
-        assert (PAGE[key][0] in english or key == "language", PAGE[key][0] in told) == (True, False), key
+        assert (PAGE[key][0] in english or key == "language", PAGE[key][0] in shown) == (True, False), key
     names = PROSE | {"English", "Português", "xor", "numpy", "float64"}
-    assert not wrong_words(told, names)
+    assert not wrong_words(shown, names)
     assert wrong_words(english, names)
     assert in_sight(opened(html("pt"))) == in_sight(tab)
 
@@ -263,8 +263,8 @@ def test_it_fits(opened: Opened, expect: Any, width: int) -> None:
 
 
 def test_names_from_data_are_only_text(opened: Opened) -> None:
-    made = page(xor(), X, Y, steps=3, title=NASTY, inputs=[NASTY, "b"], outputs=[NASTY])
-    tab = opened(made.html())
+    document = page(xor(), X, Y, steps=3, title=NASTY, inputs=[NASTY, "b"], outputs=[NASTY])
+    tab = opened(document.html())
     assert visible(NASTY) in tab.locator("#about").text_content()
     for subject in ("x0", "u0", "u2", "w0", "loss"):
         tab.locator("#look-at").select_option(subject)
@@ -291,8 +291,8 @@ def test_layers_of_every_kind(opened: Opened, rng: np.random.Generator) -> None:
     inner = bp.Residual([bp.Dense(2, "tanh"), bp.BatchNorm()])
     layers = [bp.Dense(2, bias="column"), bp.Activation("relu"), inner, bp.LayerNorm(), bp.Dropout(0.4)]
     net = bp.Network(2, [*layers, bp.Dense(2, "softmax", bias=False)], "categorical_cross_entropy", bp.L2(0.1))
-    made = page(bp.Model(net), rng.normal(size=(20, 2)), rng.integers(0, 2, 20), optimizer=bp.Adam(0.01), steps=3)
-    tab = opened(made.html())
+    document = page(bp.Model(net), rng.normal(size=(20, 2)), rng.integers(0, 2, 20), optimizer=bp.Adam(0.01), steps=3)
+    tab = opened(document.html())
     assert tab.locator(".head").all_text_contents() == [
         "Inputs", "Layer 0", "Layer 1", "Layer 2.0", "Layer 2.1", "Layer 2", "Layer 3", "Layer 4", "Layer 5",
     ]  # fmt: skip
@@ -324,9 +324,9 @@ def test_a_large_network_is_usable(opened: Opened, rng: np.random.Generator) -> 
 
 def test_numbers_that_are_not_finite_are_marked(opened: Opened) -> None:
     model = bp.Model(bp.Network(1, [bp.Dense(2, "relu"), bp.Dense(1)], "mean_squared_error"), seed=1)
-    made = page(model, [[1.0], [2.0]], [[1.0], [3.0]], optimizer=bp.SGD(10.0), steps=60)
-    tab = opened(made.html())
-    step, cause = made.content["bad"]
+    document = page(model, [[1.0], [2.0]], [[1.0], [3.0]], optimizer=bp.SGD(10.0), steps=60)
+    tab = opened(document.html())
+    step, cause = document.content["bad"]
     assert tab.locator(".notice.bad").text_content() == (
         f"Step {step}: a number is not finite, and the run ends here. First cause: {cause['en']}."
     )

@@ -20,6 +20,6 @@ def test_hostile_names_are_text(number: int, browser: Any, tmp_path: Path) -> No
 
 def test_a_name_that_runs_is_seen(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bpengine.explain.graphs.svg.escape", lambda text: text)
-    told = seen_in(browser, {**PLAIN, "title": "<script>window.hacked=1</script>", "place": "plain"}, tmp_path)
-    assert told is not None
-    assert "evil.svg" in told
+    trouble = seen_in(browser, {**PLAIN, "title": "<script>window.hacked=1</script>", "place": "plain"}, tmp_path)
+    assert trouble is not None
+    assert "evil.svg" in trouble

@@ -63,8 +63,8 @@ def test_elements_have_names(array: str, index: Any, row: Any, expected: str) ->
     ],
 )  # fmt: skip
 def test_causes(hand: Any, expected: str) -> None:
-    told = error_pattern(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "w", {"w": WEIGHT})
-    assert told == expected
+    pattern = error_pattern(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "w", {"w": WEIGHT})
+    assert pattern == expected
 
 
 GAIN, SHIFT = np.array([0.5, 1.5, -2.0]), np.array([0.3, -0.7, 1.1])

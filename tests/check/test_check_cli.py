@@ -50,8 +50,8 @@ def test_check_passes(run: Any) -> None:
     rows = [line.split() for line in out.splitlines()[2:]]
     assert rows[0] == ["array", "oracle", "compared", "error", "ulp", "tolerance", "order", "ok"]
     assert ["x", "autodiff", "8"] in [row[:3] for row in rows]
-    given, perturbed = out.split("at the perturbed point:\n")
-    assert given.count("inner products") == perturbed.split("precision")[0].count("inner products") > 0
+    at_point, perturbed = out.split("at the perturbed point:\n")
+    assert at_point.count("inner products") == perturbed.split("precision")[0].count("inner products") > 0
     assert "0.bias is all 0; 1.bias is 0; row 0 of x is all 0; " in " ".join(out.split())
     assert "a missing term or factor cannot be seen there" in " ".join(out.split())
     assert "everything moved by half to twice its own size, seed 0; value " in " ".join(out.split())

@@ -26,59 +26,63 @@ class Off(NumpyBackend):
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_backends_agree(backend_name: str, dtype: str, rng: Any) -> None:
-    told = compare_backends(everything(), *labelled(rng, 20), ("numpy", backend_name), dtype=dtype, steps=5)
-    assert told.passed, str(told)
-    assert told.first is None
-    assert "agree" in str(told)
-    parts = list(dict.fromkeys(d.part for d in told.differences))
+    comparison = compare_backends(everything(), *labelled(rng, 20), ("numpy", backend_name), dtype=dtype, steps=5)
+    assert comparison.passed, str(comparison)
+    assert comparison.first is None
+    assert "agree" in str(comparison)
+    parts = list(dict.fromkeys(d.part for d in comparison.differences))
     assert parts == ["forward", "loss", "gradient", "after 5 steps"]
-    assert [d.array for d in told.differences][:2] == ["layer 0, Dense", "layer 1, BatchNorm"]
+    assert [d.array for d in comparison.differences][:2] == ["layer 0, Dense", "layer 1, BatchNorm"]
 
 
 def test_the_first_place_where_they_part_is_named(rng: Any) -> None:
-    told = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=3)
-    assert not told.passed
-    assert told.first
-    assert (told.first.part, told.first.array, told.first.backend) == ("gradient", "1.bias", "numpy 2")
-    assert all(d.agrees for d in told.differences if d.part == "forward" or d.array.startswith("2."))
-    assert "FAILED: numpy 2 and numpy 1 part first in gradient, 1.bias" in str(told)
+    comparison = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=3)
+    assert not comparison.passed
+    assert comparison.first
+    assert (comparison.first.part, comparison.first.array, comparison.first.backend) == (
+        "gradient",
+        "1.bias",
+        "numpy 2",
+    )
+    assert all(d.agrees for d in comparison.differences if d.part == "forward" or d.array.startswith("2."))
+    assert "FAILED: numpy 2 and numpy 1 part first in gradient, 1.bias" in str(comparison)
 
 
 def test_what_it_says(rng: Any) -> None:
-    told = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=0)
-    head, *rows = told.table().splitlines()
-    assert head.split() == list(told.heads)
-    assert len(rows) == len(told.differences)
-    assert str(told).startswith(told.verdict())
-    assert str(told).endswith("tolerance: " + dict(told.notes())["tolerance"])
+    comparison = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=0)
+    head, *rows = comparison.table().splitlines()
+    assert head.split() == list(comparison.heads)
+    assert len(rows) == len(comparison.differences)
+    assert str(comparison).startswith(comparison.verdict())
+    assert str(comparison).endswith("tolerance: " + dict(comparison.notes())["tolerance"])
 
 
 def test_json_is_complete(rng: Any) -> None:
-    told = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=0)
-    found = json.loads(json.dumps(told.to_dict(), allow_nan=False))
-    assert found.keys() == {"network", "reference", "backends", "dtype", "steps", "passed", "first", "differences"}
-    assert (found["passed"], found["dtype"], found["steps"]) == (False, "float32", 0)
-    assert (found["first"]["array"], found["first"]["agrees"]) == ("1.bias", False)
-    assert found["differences"][0].keys() == {"part", "array", "backend", "error", "ulp", "tolerance", "agrees"}
-    assert {d["part"] for d in found["differences"]} == {"forward", "loss", "gradient"}
-    told = compare_backends(NET, *labelled(rng, 20), ["numpy", "numpy"], steps=0)
-    assert told.to_dict()["first"] is None
+    comparison = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=0)
+    record = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
+    assert record.keys() == {"network", "reference", "backends", "dtype", "steps", "passed", "first", "differences"}
+    assert (record["passed"], record["dtype"], record["steps"]) == (False, "float32", 0)
+    assert (record["first"]["array"], record["first"]["agrees"]) == ("1.bias", False)
+    assert record["differences"][0].keys() == {"part", "array", "backend", "error", "ulp", "tolerance", "agrees"}
+    assert {d["part"] for d in record["differences"]} == {"forward", "loss", "gradient"}
+    comparison = compare_backends(NET, *labelled(rng, 20), ["numpy", "numpy"], steps=0)
+    assert comparison.to_dict()["first"] is None
 
 
 def test_a_network_that_float32_can_hardly_compute_raises_no_alarm(backend_name: str, rng: Any) -> None:
     layers = [bp.Dense(8, "elu"), bp.Dense(8, "elu"), bp.BatchNorm(), bp.Dense(1)]
     x = 100.0 + 0.01 * rng.normal(size=(32, 4))
     network = bp.Network(4, layers, "half_sum_squares")
-    told = compare_backends(network, x, rng.normal(size=(32, 1)), ["numpy", backend_name], steps=2)
-    assert told.passed, str(told)
-    assert max(d.error for d in told.differences) > 1e-5 or backend_name == "numpy"
+    comparison = compare_backends(network, x, rng.normal(size=(32, 1)), ["numpy", backend_name], steps=2)
+    assert comparison.passed, str(comparison)
+    assert max(d.error for d in comparison.differences) > 1e-5 or backend_name == "numpy"
 
 
 def test_weights_and_other_optimizers(rng: Any) -> None:
     x, y = labelled(rng, 10)
-    told = compare_backends(NET, x, y, ["numpy", "numpy"], optimizer=bp.SGD(0.1), weights=np.ones(10), steps=2)
-    assert told.passed
-    assert max(d.error for d in told.differences) == 0
+    comparison = compare_backends(NET, x, y, ["numpy", "numpy"], optimizer=bp.SGD(0.1), weights=np.ones(10), steps=2)
+    assert comparison.passed
+    assert max(d.error for d in comparison.differences) == 0
 
 
 def test_refusals(rng: Any) -> None:

@@ -106,8 +106,8 @@ def test_a_convention_that_is_stated_is_judged(rng: Any, jax: Any) -> None:
         (right, "right", True),
         (right, "left", False),
     ):
-        told = replace(kernel, kink_at=lambda xp, x, side=side: (side, x))
-        assert check_gradients(told, point(rng, 0.0)).passed == passed, side
+        stated = replace(kernel, kink_at=lambda xp, x, side=side: (side, x))
+        assert check_gradients(stated, point(rng, 0.0)).passed == passed, side
 
 
 def test_kinks_in_several_places(rng: Any, jax: Any) -> None:

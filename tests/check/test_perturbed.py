@@ -98,11 +98,11 @@ def test_both_points_are_told(rng: Any, jax: Any) -> None:
     assert report.passed, str(report)
     points = [v.point for v in report.verdicts]
     assert points.count("given") == points.count("perturbed") == len(points) // 2
-    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert told["perturbed"].keys() == {"judged", "value", "kinks", "note"}
-    assert told["perturbed"]["judged"]
-    assert told["perturbed"]["value"] != told["loss"]
-    assert told["special"] == list(report.special)
+    record = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert record["perturbed"].keys() == {"judged", "value", "kinks", "note"}
+    assert record["perturbed"]["judged"]
+    assert record["perturbed"]["value"] != record["loss"]
+    assert record["special"] == list(report.special)
     assert "0.bias is all 0" in report.special
     text = str(report)
     assert "special values: 0.bias is all 0; 1.gamma is all 1; 1.beta is all 0; " in text
@@ -157,14 +157,14 @@ def test_where_there_is_none_the_report_says_so() -> None:
 def test_arguments_stay_in_their_domains(name: str) -> None:
     kernel = KERNELS[name]
     problem = kernel_problem(kernel, None, {}, 0)
-    given = arguments(kernel, None, stream("check arguments", 0))
+    original = arguments(kernel, None, stream("check arguments", 0))
     moved, _ = perturb([problem], kernel.domain, 0)
     assert moved
     assert set(moved.at) == set(kernel.differentiable)  # targets, weights, labels and counters stay where they are
     for argument, array in moved.at.items():
         domain = kernel.domain.get(argument, "real")
-        assert np.all(array != given[argument])
-        assert domain == "real" or np.all(np.sign(array) == np.sign(given[argument]))
+        assert np.all(array != original[argument])
+        assert domain == "real" or np.all(np.sign(array) == np.sign(original[argument]))
         assert domain not in ("probability", "distribution") or np.all((array > 0) & (array < 1))
         assert domain != "distribution" or np.allclose(array.sum(axis=-1), 1.0)
 

@@ -64,8 +64,8 @@ def test_float32_raises_no_false_alarm(networks: int) -> None:
 @given(samples())
 def test_backends_agree_in_float32(sample: Sample) -> None:
     x, y, weights = sample.data()
-    told = compare_backends(sample.network, x, y, ["numpy", "jax"], steps=2, seed=sample.seed, weights=weights)
-    assert told.passed, str(told)
+    comparison = compare_backends(sample.network, x, y, ["numpy", "jax"], steps=2, seed=sample.seed, weights=weights)
+    assert comparison.passed, str(comparison)
 
 
 @settings(SAME, max_examples=200)
@@ -82,7 +82,9 @@ def test_the_gradient_of_a_batch_is_the_weighted_sum_over_its_rows(sample: Sampl
     each = [model.loss_and_gradients(x[i : i + 1], y[i : i + 1], training=False) for i in range(sample.rows)]
     assert_close(whole[0], [share * loss for share, (loss, _) in zip(shares, each, strict=True)])
     for name, gradient in whole[1].items():
-        assert_close(gradient, [share * found[name] for share, (_, found) in zip(shares, each, strict=True)])
+        assert_close(
+            gradient, [share * row_gradients[name] for share, (_, row_gradients) in zip(shares, each, strict=True)]
+        )
 
 
 def assert_close(got: Any, terms: list[Any]) -> None:

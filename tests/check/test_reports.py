@@ -55,20 +55,24 @@ def test_it_can_be_raised(failed: Any) -> None:
 
 
 def test_json_is_complete(failed: Any) -> None:
-    told = json.loads(json.dumps(failed.to_dict(), allow_nan=False))
+    record = json.loads(json.dumps(failed.to_dict(), allow_nan=False))
     wanted = {"subject", "precision", "loss", "passed", "findings", "guilty", "verdicts", "kinks", "oracles"}
-    assert told.keys() == wanted | {"special", "perturbed", "derivatives", "derivatives_note"}
-    assert (told["passed"], told["precision"]) == (False, "float64 on numpy")
-    assert told["guilty"].keys() == {"place", "function", "argument", "words", "point"}
-    assert told["guilty"]["function"] == "dense_bwd"
-    for rows, kind in ((told["verdicts"], ArrayResult), ([told["kinks"]], KinkCounts), (told["oracles"], OracleUse)):
+    assert record.keys() == wanted | {"special", "perturbed", "derivatives", "derivatives_note"}
+    assert (record["passed"], record["precision"]) == (False, "float64 on numpy")
+    assert record["guilty"].keys() == {"place", "function", "argument", "words", "point"}
+    assert record["guilty"]["function"] == "dense_bwd"
+    for rows, kind in (
+        (record["verdicts"], ArrayResult),
+        ([record["kinks"]], KinkCounts),
+        (record["oracles"], OracleUse),
+    ):
         assert {tuple(row) for row in rows} == {tuple(field.name for field in fields(kind))}
-    assert {row["array"] for row in told["verdicts"]} == {"0.weight", "0.bias", "2.weight", "2.bias", "x", "value"}
-    worst = next(row["worst"] for row in told["verdicts"] if row["array"] == "2.weight")
+    assert {row["array"] for row in record["verdicts"]} == {"0.weight", "0.bias", "2.weight", "2.bias", "x", "value"}
+    worst = next(row["worst"] for row in record["verdicts"] if row["array"] == "2.weight")
     assert worst.keys() == {"element", "hand", "reference", "cause", "ratio"}
     assert worst["ratio"] == pytest.approx(2.0)
-    assert [o["name"] for o in told["oracles"]] == ["autodiff", "differences", "complex step", "inner products"]
-    assert told["findings"] == failed.findings()
+    assert [o["name"] for o in record["oracles"]] == ["autodiff", "differences", "complex step", "inner products"]
+    assert record["findings"] == failed.findings()
     for word in (
         "subject",
         "findings",

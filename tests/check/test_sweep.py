@@ -24,10 +24,10 @@ def test_it_draws_different_networks_the_same_for_a_seed() -> None:
 
 
 def test_a_right_network_is_no_alarm(jax: Any) -> None:
-    found = sweep.network(sweep.draw(2, 0)[1], "jax", "float64")
-    assert found.wrong is None
-    assert found.counts["numbers compared"] > 0
-    assert found.error <= oracle_rtol()
+    finding = sweep.network(sweep.draw(2, 0)[1], "jax", "float64")
+    assert finding.wrong is None
+    assert finding.counts["numbers compared"] > 0
+    assert finding.error <= oracle_rtol()
 
 
 def test_samples_with_special_values_are_of_every_kind() -> None:
@@ -36,7 +36,7 @@ def test_samples_with_special_values_are_of_every_kind() -> None:
     for sample in drawn:
         model, (x, y, _) = sample.model(), sample.data()
         parameters = {name.rpartition(".")[2]: array for name, array in model.parameters.items()}
-        told = {
+        kinds = {
             "zero biases and unit gains": not np.any(parameters.get("bias", 0))
             and np.all(parameters.get("gamma", 1) == 1),
             "all zero": not any(np.any(array) for array in model.parameters.values()),
@@ -45,7 +45,7 @@ def test_samples_with_special_values_are_of_every_kind() -> None:
             "equal rows": np.all(x == x[:1]),
             "a perfect fit": sample.network.loss.target != "values" or len(y) == sample.rows,
         }
-        assert told[str(sample.special)], sample
+        assert kinds[str(sample.special)], sample
 
 
 def test_a_perfect_fit_is_one(jax: Any) -> None:
@@ -59,9 +59,9 @@ def test_a_perfect_fit_is_one(jax: Any) -> None:
 def test_what_fails_or_breaks_down_is_an_alarm() -> None:
     samples = sweep.draw(160, 0)
     sample = next(s for s in samples if "relu" in {layer.activation.name for layer in s.network.layers[-1:]})
-    found = sweep.network(sample, backend(RELU), "float64")
-    assert "relu_bwd" in str(found.wrong)
-    assert str(sample) in str(found.wrong)
+    finding = sweep.network(sample, backend(RELU), "float64")
+    assert "relu_bwd" in str(finding.wrong)
+    assert str(sample) in str(finding.wrong)
     assert "ConfigError: unknown dtype 'float16'" in str(sweep.network(sample, "numpy", "float16").wrong)
 
 
@@ -84,16 +84,18 @@ def test_a_mistake_is_told_before_any_work(capsys: pytest.CaptureFixture[str]) -
     assert "unknown backend 'jaxx'. Did you mean 'jax'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("wrong", "code", "told"), [(None, 0, "false alarms: 0"), ("an alarm", 1, "false alarms: 1")])
+@pytest.mark.parametrize(
+    ("wrong", "code", "summary"), [(None, 0, "false alarms: 0"), ("an alarm", 1, "false alarms: 1")]
+)
 def test_the_summary_and_the_exit_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str | None, code: int, told: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wrong: str | None, code: int, summary: str
 ) -> None:
-    found = [sweep.Finding("network", wrong, {"numbers compared": 1000}, 1e-13), sweep.Finding("mutant", None, {})]
-    monkeypatch.setattr(sweep, "run", lambda tasks, jobs: found)
+    findings = [sweep.Finding("network", wrong, {"numbers compared": 1000}, 1e-13), sweep.Finding("mutant", None, {})]
+    monkeypatch.setattr(sweep, "run", lambda tasks, jobs: findings)
     with pytest.raises(typer.Exit) as stopped:
         sweep.main(networks=1, broken=True, jobs=1)
     printed = capsys.readouterr().out
     assert stopped.value.exit_code == code
-    assert told in printed
+    assert summary in printed
     assert "numbers compared: 1,000" in printed
     assert "mutants caught and named: 1 of 1" in printed

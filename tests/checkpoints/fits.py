@@ -70,23 +70,23 @@ def settings(**others: Any) -> dict[str, Any]:
 
 def fitted(model: bp.Model, **others: Any) -> str:
     """Fit a model, and return the digest of all that comes out, its callback's memory included."""
-    given = settings(**others)
-    history = model.fit(*data(), **given)
-    memory = given["callbacks"].state() if isinstance(given["callbacks"], Averages) else {}
+    options = settings(**others)
+    history = model.fit(*data(), **options)
+    memory = options["callbacks"].state() if isinstance(options["callbacks"], Averages) else {}
     return digest(model, history, memory)
 
 
 def digest(model: bp.Model, history: bp.History, *others: Any) -> str:
     """Return the SHA-256 of parameters, statistics, and the record but for its times."""
     arrays = itertools.chain(sorted(model.parameters.items()), sorted(model.running.items()))
-    found = hashlib.sha256()
+    digested = hashlib.sha256()
     for name, array in arrays:
-        found.update(name.encode() + array.tobytes())
+        digested.update(name.encode() + array.tobytes())
     for column in (history.loss, history.learning_rate, history.step_size):
-        found.update(b"" if column is None else column.tobytes())
+        digested.update(b"" if column is None else column.tobytes())
     epochs = [(e.number, e.steps, e.loss, e.learning_rate, e.validation) for e in history.epochs]
-    found.update(repr((epochs, history.stopped_by, model.fits, [_plain(other) for other in others])).encode())
-    return found.hexdigest()
+    digested.update(repr((epochs, history.stopped_by, model.fits, [_plain(other) for other in others])).encode())
+    return digested.hexdigest()
 
 
 def _plain(value: Any) -> Any:

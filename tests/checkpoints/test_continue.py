@@ -14,10 +14,10 @@ from tests.checkpoints.fits import compiled, data, digest, network, settings
 
 def split(backend_name: str, first: dict[str, Any], second: dict[str, Any], **both: Any) -> str:
     """Return the digest of two fits, the second of which goes on from the first."""
-    given = settings(callbacks=(), **both)
+    options = settings(callbacks=(), **both)
     model = bp.Model(network(), backend_name)
-    history = model.fit(*data(), **given, **first)
-    return digest(model, model.fit(*data(), **given, **second, continue_from=history))
+    history = model.fit(*data(), **options, **first)
+    return digest(model, model.fit(*data(), **options, **second, continue_from=history))
 
 
 def whole(backend_name: str, limit: dict[str, Any], **both: Any) -> str:
@@ -47,17 +47,17 @@ def test_two_fits_have_the_bits_of_one(
 
 
 def test_it_goes_on_with_parameters_that_were_changed_in_between() -> None:
-    given = settings(epochs=3, callbacks=(), stop=bp.NoImprovement(20))
+    options = settings(epochs=3, callbacks=(), stop=bp.NoImprovement(20))
     model, other = (bp.Model(network()) for _ in range(2))
-    histories = [one.fit(*data(), **given) for one in (model, other)]
+    histories = [one.fit(*data(), **options) for one in (model, other)]
     for one in (model, other):
         one.parameters = {"0.bias": np.full(12, 0.25)}
-    model.fit(*data(), **given, continue_from=histories[0])
+    model.fit(*data(), **options, continue_from=histories[0])
     other.parameters = other.parameters
-    other.fit(*data(), **given, continue_from=histories[1])
+    other.fit(*data(), **options, continue_from=histories[1])
     assert all((model.parameters[name] == value).all() for name, value in other.parameters.items())
     again = bp.Model(network())
-    again.fit(*data(), **given, continue_from=again.fit(*data(), **given))
+    again.fit(*data(), **options, continue_from=again.fit(*data(), **options))
     assert not all((model.parameters[name] == value).all() for name, value in again.parameters.items())
 
 
@@ -66,29 +66,29 @@ def test_a_history_can_be_continued_twice_and_large_parameters_are_its_own() -> 
     wide = bp.Network(300, [bp.Dense(1000, "relu"), bp.Dense(3)], "softmax_cross_entropy")
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((64, 300)), rng.integers(0, 3, 64)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "batch_size": 16, "validation": (x, y), "stop": bp.NoImprovement(9), "optimizer": bp.Adam(0.01),
     }  # fmt: skip
     model = bp.Model(wide)
-    history = model.fit(x, y, epochs=2, **given)
+    history = model.fit(x, y, epochs=2, **options)
     after = model.parameters
-    found = []
+    digests = []
     for _ in range(2):
         model.parameters = after
-        found.append(digest(model, model.fit(x, y, epochs=2, **given, continue_from=history)))
-    assert found[0] == found[1]
+        digests.append(digest(model, model.fit(x, y, epochs=2, **options, continue_from=history)))
+    assert digests[0] == digests[1]
     whole = bp.Model(wide)
-    assert digest(whole, whole.fit(x, y, epochs=4, **given)) == found[0]
+    assert digest(whole, whole.fit(x, y, epochs=4, **options)) == digests[0]
 
 
 def test_the_best_epoch_is_kept_while_other_fits_write_into_the_model() -> None:
     x, y = data()
     model = compiled(bp.Model(bp.Network(6, [bp.Dense(60_000, "relu"), bp.Dense(3)], "softmax_cross_entropy")))
-    given: dict[str, Any] = {"batch_size": 100, "epochs": 2}
-    history = model.fit(x, y, **given, validation=(x, y), stop=bp.NoImprovement(9), optimizer=bp.SGD(0.05))
+    options: dict[str, Any] = {"batch_size": 100, "epochs": 2}
+    history = model.fit(x, y, **options, validation=(x, y), stop=bp.NoImprovement(9), optimizer=bp.SGD(0.05))
     best = history.end.best.state["params"]
     before = {name: np.array(value) for name, value in best.items()}
-    model.fit(x, y, **given)
+    model.fit(x, y, **options)
     assert all((best[name] == value).all() for name, value in before.items())
     assert any((model.parameters[name] != value).any() for name, value in before.items())
 
@@ -97,10 +97,10 @@ def test_other_data_begin_a_new_epoch_and_keep_moments_and_steps() -> None:
     """Rows that come in portions: schedule, dropout and moments count all steps; each portion has an order of its own."""
     x, y = data()
     model = bp.Model(network())
-    given = settings(epochs=1, callbacks=(), weights=None, **PLAIN)
-    history = model.fit(x[:200], y[:200], **given)
+    options = settings(epochs=1, callbacks=(), weights=None, **PLAIN)
+    history = model.fit(x[:200], y[:200], **options)
     for portion in (slice(200, 300), slice(0, 64)):
-        history = model.fit(x[portion], y[portion], **given, continue_from=history)
+        history = model.fit(x[portion], y[portion], **options, continue_from=history)
     assert [epoch.steps for epoch in history.epochs] == [7, 11, 13]
     assert [epoch.number for epoch in history.epochs] == [1, 2, 3]
     assert (history.learning_rate == bp.Cosine(0.02, 60)(np.arange(13))).all()
@@ -111,8 +111,8 @@ def test_the_order_of_rows_goes_on_with_other_data(monkeypatch: pytest.MonkeyPat
     """The second portion is seen in the order of the second epoch, also where its epochs have another length."""
     x, y = data()
     model = bp.Model(network())
-    given = settings(epochs=1, callbacks=(), weights=None, **PLAIN)
-    history = model.fit(x[:200], y[:200], **given)
+    common = settings(epochs=1, callbacks=(), weights=None, **PLAIN)
+    history = model.fit(x[:200], y[:200], **common)
     real, orders = model.backend.run_epoch, list[np.ndarray]()
 
     def seen(*args: Any, **options: Any) -> Any:
@@ -120,7 +120,7 @@ def test_the_order_of_rows_goes_on_with_other_data(monkeypatch: pytest.MonkeyPat
         return real(*args, **options)
 
     monkeypatch.setattr(model.backend, "run_epoch", seen)
-    model.fit(x[:64], y[:64], **given, continue_from=history)
+    model.fit(x[:64], y[:64], **common, continue_from=history)
     assert (np.concatenate(orders) == epoch_order(model.seed, 1, 64, shuffle=True)).all()
 
 

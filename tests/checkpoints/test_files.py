@@ -203,12 +203,12 @@ def test_networks_that_no_model_file_holds_have_checkpoints_all_the_same(tmp_pat
             return dy * self.factor, {}
 
     own = bp.Network(6, [bp.Dense(5, "tanh"), Halved(0.5), bp.Dense(3)], "softmax_cross_entropy")
-    given = {"epochs": 4, "callbacks": ()}
-    expected = fitted(bp.Model(own), **given)
+    options = {"epochs": 4, "callbacks": ()}
+    expected = fitted(bp.Model(own), **options)
     folder = bp.RunFolder(tmp_path, every=7)
-    assert fitted(bp.Model(own), **given, run=folder) == expected
+    assert fitted(bp.Model(own), **options, run=folder) == expected
     checkpoints(tmp_path)[-1].unlink()
-    assert fitted(bp.Model(own), **given, run=folder, resume=True) == expected
+    assert fitted(bp.Model(own), **options, run=folder, resume=True) == expected
     with pytest.raises(bp.ConfigError, match="a model file cannot hold this network"):
         folder_contents.save_model(tmp_path, tmp_path / "m.safetensors")
 

@@ -34,8 +34,8 @@ class Kill(Averages):
 
 
 def model(backend_name: str, *, early: bool = False) -> bp.Model:
-    made = bp.Model(network(), backend_name)
-    return compiled(made) if early else made
+    built = bp.Model(network(), backend_name)
+    return compiled(built) if early else built
 
 
 CASES = {
@@ -140,7 +140,7 @@ def test_memory_mapped_rows_go_on_in_the_middle_of_an_epoch(tmp_path: Path) -> N
 
 def test_a_step_that_fails_right_after_a_checkpoint_leads_back_to_the_one_before(tmp_path: Path) -> None:
     """The model gets the parameters of the last finite loss, which stand before the checkpoint."""
-    given = settings(
+    options = settings(
         epochs=9,
         optimizer=bp.SGD(lambda step: 1e38 if step == 19 else 0.01),
         callbacks=(),
@@ -150,11 +150,11 @@ def test_a_step_that_fails_right_after_a_checkpoint_leads_back_to_the_one_before
     )
     plain, first, again = model("numpy"), model("numpy"), model("numpy")
     with pytest.raises(bp.NonFiniteError) as expected:
-        plain.fit(*data(), **given)
+        plain.fit(*data(), **options)
     folder = bp.RunFolder(tmp_path, every=5, keep=9)
     for one, resume in ((first, False), (again, True)):
         with pytest.raises(bp.NonFiniteError) as raised:
-            one.fit(*data(), **given, run=folder, resume=resume)
+            one.fit(*data(), **options, run=folder, resume=resume)
         assert str(raised.value) == str(expected.value)
         assert "the parameters it had before step 20, the last with a finite loss" in str(raised.value)
         assert [path.stem[-2:] for path in checkpoints(tmp_path)] == ["05", "10", "15", "20"]

@@ -41,10 +41,10 @@ def test_the_tables_and_the_files(cli, quickly, tmp_path):
     assert ended.code == 0, ended.err
     files = {path.suffix: path for path in (tmp_path / "new" / "results").iterdir()}
     assert set(files) == {".json", ".md", ".svg"}
-    made = json.loads(files[".json"].read_text())
-    assert {"machine", "command", "quick", "bpengine", "workloads", "limits"} <= set(made)
-    assert {"CPU", "BLAS of NumPy", "kept from the contenders", "load average at the start"} <= set(made["machine"])
-    (work,) = made["workloads"]
+    record = json.loads(files[".json"].read_text())
+    assert {"machine", "command", "quick", "bpengine", "workloads", "limits"} <= set(record)
+    assert {"CPU", "BLAS of NumPy", "kept from the contenders", "load average at the start"} <= set(record["machine"])
+    (work,) = record["workloads"]
     assert report.title(work) in ended.out
     text = files[".md"].read_text()
     for name, result in work["results"].items():
@@ -64,12 +64,12 @@ def ran(monkeypatch):
     """Have the run found two contenders that agree, without running anything; give what was found."""
     results = {name: _result(name) for name in ("numpy", "sklearn")}
     about = {"title": "a title", "versions": {}, "note": "a note", "start_seconds": 0.1}
-    found = RunMeasurements(dict.fromkeys(results, about), {"keras": "keras not installed. Install it."})
-    found.trials["tiny"] = Trial(
+    measurements = RunMeasurements(dict.fromkeys(results, about), {"keras": "keras not installed. Install it."})
+    measurements.trials["tiny"] = Trial(
         workload=TINY, steps=4, cost=step_cost(make_sample(TINY)), results=results, failures={}, memory={}
     )
-    monkeypatch.setattr(bench, "run", lambda plan, say, keep: found)
-    return found
+    monkeypatch.setattr(bench, "run", lambda plan, say, keep: measurements)
+    return measurements
 
 
 @pytest.mark.usefixtures("ran")
@@ -78,9 +78,9 @@ def test_what_was_forced_is_recorded(cli, monkeypatch):
         forced={"OPENBLAS_CORETYPE": "Prescott"}, kernel="Prescott", own_kernel="Haswell", seconds=2.0, own_seconds=1.0
     )
     monkeypatch.setattr(blas_overrides, "cost", lambda: cost)
-    told = json.loads(cli("bench", "--no-files", "--json").out)
-    assert told["machine"]["kept from the contenders"].startswith("OPENBLAS_CORETYPE=Prescott")
-    assert "kernel Haswell" in told["machine"]["BLAS of NumPy"]
+    printed = json.loads(cli("bench", "--no-files", "--json").out)
+    assert printed["machine"]["kept from the contenders"].startswith("OPENBLAS_CORETYPE=Prescott")
+    assert "kernel Haswell" in printed["machine"]["BLAS of NumPy"]
 
 
 @pytest.mark.usefixtures("ran")
@@ -130,8 +130,10 @@ def test_results_are_written_as_they_come(cli, ran, monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("ran")
 def test_the_gpu_is_in_the_record_and_in_the_names_of_the_files(cli, monkeypatch, tmp_path):
-    told = {"name": "NVIDIA H200", "driver_version": "580.1", "clocks.sm": "1980 MHz"}
-    monkeypatch.setattr("bpengine.system.nvidia_smi.ask", lambda fields: {k: v for k, v in told.items() if k in fields})
+    fields_of_gpu = {"name": "NVIDIA H200", "driver_version": "580.1", "clocks.sm": "1980 MHz"}
+    monkeypatch.setattr(
+        "bpengine.system.nvidia_smi.ask", lambda fields: {k: v for k, v in fields_of_gpu.items() if k in fields}
+    )
     ended = cli("bench", "--device", "gpu", "--out", tmp_path)
     assert ended.code == 0, ended.err
     (path,) = tmp_path.glob("*.json")
@@ -185,19 +187,19 @@ def test_every_part_of_gpu_bench_can_be_asked_for(cli, ran, monkeypatch, tmp_pat
 
 
 def test_gpu_bench_is_all_of_its_parts():
-    made = what_make_runs("gpu-bench")
-    assert all(f"--part {part} " in made for part in PARTS)
+    commands = what_make_runs("gpu-bench")
+    assert all(f"--part {part} " in commands for part in PARTS)
 
 
 @pytest.mark.usefixtures("no_run")
 def test_results_are_not_overwritten(mistake, monkeypatch, tmp_path):
-    made = bench.Files(tmp_path, "a cpu", "cpu", quick=True, force=False)
-    made.page.write_text("precious")
+    files = bench.Files(tmp_path, "a cpu", "cpu", quick=True, force=False)
+    files.page.write_text("precious")
     monkeypatch.setattr("bpengine.system.hardware.cpu", lambda: {"model": "A CPU", "cores": 1, "usable": 1})
     assert "exists already" in mistake("bench", "--quick", "--out", tmp_path)
     assert "--force" in mistake("bench", "--quick", "--out", tmp_path)
-    assert made.page.read_text() == "precious"
-    assert bench.Files(tmp_path, "a cpu", "cpu", quick=True, force=True).page == made.page
+    assert files.page.read_text() == "precious"
+    assert bench.Files(tmp_path, "a cpu", "cpu", quick=True, force=True).page == files.page
 
 
 @pytest.mark.usefixtures("no_run")
@@ -235,5 +237,5 @@ def test_help_gives_every_option_a_line(cli):
 
 
 def test_groups_and_workloads_by_name():
-    found = [work.name for work in bench.chosen_workloads(["xor", "small", "main"])]
-    assert found == ["xor", "small", "mlp-b128", "mlp-b1024", "wide-sgd", "wide-adam"]
+    names = [work.name for work in bench.chosen_workloads(["xor", "small", "main"])]
+    assert names == ["xor", "small", "mlp-b128", "mlp-b1024", "wide-sgd", "wide-adam"]

@@ -23,15 +23,15 @@ def test_the_real_numbers():
     ended = process("demo", "--backends", "numpy,jax")
     assert (ended.code, ended.err) == (0, "")
     assert "\x1b" not in ended.out
-    found = cells(ended.out)
-    numpy, jax = (float(found[name][1]) for name in ("numpy", "jax"))
+    table = cells(ended.out)
+    numpy, jax = (float(table[name][1]) for name in ("numpy", "jax"))
     assert min(numpy, jax) >= 0.97
     assert abs(numpy - jax) <= 0.005
-    assert found["numpy"][3] == "reference"
+    assert table["numpy"][3] == "reference"
     limit = agreement_rtol("float32", ROWS)
-    assert all(float(found[name][4]) < limit for name in found)
-    assert float(found["jax"][3]) < limit
-    assert all(int(row[2].replace(",", "")) > 100 for row in found.values())
+    assert all(float(table[name][4]) < limit for name in table)
+    assert float(table["jax"][3]) < limit
+    assert all(int(row[2].replace(",", "")) > 100 for row in table.values())
 
 
 def test_a_backend_that_cannot_run_is_listed_with_the_cure(cli, monkeypatch):

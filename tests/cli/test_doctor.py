@@ -43,17 +43,17 @@ def blas():
 
 def test_the_report_as_json():
     ended = process("doctor", "--json")
-    found = json.loads(ended.out)
+    printed = json.loads(ended.out)
     assert (ended.code, ended.err) == (0, "")
-    assert set(found["backends"]) == set(bp.backend_names())
-    numpy = found["backends"]["numpy"]
+    assert set(printed["backends"]) == set(bp.backend_names())
+    numpy = printed["backends"]["numpy"]
     assert numpy.pop("detail").split(", ")[0] == f"NumPy {np.__version__}"  # and what compiles its epochs, if anything
     assert numpy == {"ready": True, "reason": "ready", "cure": ""}
-    assert found["libraries"]["numpy"] == np.__version__
-    assert found["cpu"]["cores"] >= found["cpu"]["usable"] >= 1
-    assert found["memory"]["total"] > found["memory"]["available"] > 0
-    assert (found["forced"], found["thread_limits"], found["warnings"]) == (None, {}, [])
-    assert all(state["ready"] or state["detail"] for state in found["backends"].values())
+    assert printed["libraries"]["numpy"] == np.__version__
+    assert printed["cpu"]["cores"] >= printed["cpu"]["usable"] >= 1
+    assert printed["memory"]["total"] > printed["memory"]["available"] > 0
+    assert (printed["forced"], printed["thread_limits"], printed["warnings"]) == (None, {}, [])
+    assert all(state["ready"] or state["detail"] for state in printed["backends"].values())
 
 
 @pytest.mark.parametrize("width", ["80", "120"])
@@ -78,13 +78,13 @@ def test_a_thread_limit_is_a_warning(cli, monkeypatch):
 
 def test_a_forced_kernel_is_a_warning_with_its_cost(blas):
     other = "Prescott" if blas["kernel"] != "Prescott" else "Nehalem"
-    found = json.loads(process("doctor", "--json", OPENBLAS_CORETYPE=other).out)
-    assert found["forced"]["variables"] == {"OPENBLAS_CORETYPE": other}
+    printed = json.loads(process("doctor", "--json", OPENBLAS_CORETYPE=other).out)
+    assert printed["forced"]["variables"] == {"OPENBLAS_CORETYPE": other}
     if "openblas" in str(blas["name"]) and sys.platform == "linux":
-        (warning,) = found["warnings"]
+        (warning,) = printed["warnings"]
         assert f"OPENBLAS_CORETYPE={other}" in warning
         assert "Cure: unset OPENBLAS_CORETYPE" in warning
-        assert f"this CPU's own is {blas['kernel']}" in warning or found["forced"]["failure"]
+        assert f"this CPU's own is {blas['kernel']}" in warning or printed["forced"]["failure"]
 
 
 def test_forcing_what_is_chosen_anyway_is_no_warning():
@@ -196,9 +196,9 @@ def test_caches_are_shown(cli, cached):
 def test_caches_are_emptied_when_that_is_asked_for(cli, cached):
     cached(FakeCache())
     assert "numpy, removed 3 files" in " ".join(cli("doctor", "--clear-cache").out.split())
-    found = json.loads(cli("doctor", "--clear-cache", "--json").out)
-    assert found["cleared"] == [{"backend": "numpy", "folder": "/some/folder", "files": 3, "trouble": ""}]
-    assert found["caches"]["numpy"]["files"] == 0
+    printed = json.loads(cli("doctor", "--clear-cache", "--json").out)
+    assert printed["cleared"] == [{"backend": "numpy", "folder": "/some/folder", "files": 3, "trouble": ""}]
+    assert printed["caches"]["numpy"]["files"] == 0
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning_with_its_cure_and_clearing_it_fails(cli, cached):

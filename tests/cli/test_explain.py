@@ -19,13 +19,13 @@ def test_a_unit_in_words_and_as_json(cli: Callable[..., Any]) -> None:
     assert ended.code == 0
     assert ended.out.startswith("Unidade 2 da camada 0 (Dense, sigmoid), camada oculta")
     assert "taxa de aprendizado (learning rate)" in ended.out
-    told = json.loads(cli("explain", *XOR, "--layer", 0, "--unit", 2, "--json").out)
-    assert told["adds_up"] is True
-    assert told["rows"] == [0, 1, 2, 3]
+    printed = json.loads(cli("explain", *XOR, "--layer", 0, "--unit", 2, "--json").out)
+    assert printed["adds_up"] is True
+    assert printed["rows"] == [0, 1, 2, 3]
     model = bp.Model(bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1)], "half_sum_squares"), dtype="float64")
     data = bp.data.load("xor")
     explained = model.explain(data.x, data.y, layer=0, unit=2, optimizer=bp.SGD(0.1))
-    assert told["dz"] == explained.dz.tolist()
+    assert printed["dz"] == explained.dz.tolist()
 
 
 def test_the_forward_pass_is_told_when_nothing_is_asked_for(cli: Callable[..., Any]) -> None:
@@ -42,11 +42,11 @@ def test_the_chain_rule_of_a_weight(cli: Callable[..., Any]) -> None:
 
 
 def test_a_sweep_of_one_and_of_two(cli: Callable[..., Any]) -> None:
-    told = json.loads(cli("explain", *XOR, "--sweep", "1.bias=-1:1:3", "--json").out)
-    assert told["values"] == [[-1.0, 0.0, 1.0]]
+    printed = json.loads(cli("explain", *XOR, "--sweep", "1.bias=-1:1:3", "--json").out)
+    assert printed["values"] == [[-1.0, 0.0, 1.0]]
     two = ("--sweep", "1.bias=0,1", "--sweep", "0.weight[0,0]=0:1:3")
-    told = json.loads(cli("explain", *XOR, *two, "--json").out)
-    assert (len(told["loss"]), len(told["loss"][0])) == (2, 3)
+    printed = json.loads(cli("explain", *XOR, *two, "--json").out)
+    assert (len(printed["loss"]), len(printed["loss"][0])) == (2, 3)
 
 
 def test_sensitivity(cli: Callable[..., Any]) -> None:

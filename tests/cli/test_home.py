@@ -81,16 +81,16 @@ def test_everything_goes_on(user: str, home: str | None, cache: str | None, said
         environment.pop(name, None)
         if value is not None:
             environment[name] = value.format(tmp_path)
-    given = ["pictures", str(RESULTS)] if cache == "{}/made/later" else []
-    command = [sys.executable, "-c", USE, user, *given]
+    pictures = ["pictures", str(RESULTS)] if cache == "{}/made/later" else []
+    command = [sys.executable, "-c", USE, user, *pictures]
     ended = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "Traceback" not in ended.stderr
-    told = json.loads(ended.stdout.splitlines()[0])
-    assert len(told) == bool(said), told
-    assert all(said in text and "Set HOME" in text if said == NONE else said in text for text in told)
+    warned = json.loads(ended.stdout.splitlines()[0])
+    assert len(warned) == bool(said), warned
+    assert all(said in text and "Set HOME" in text if said == NONE else said in text for text in warned)
     left = {path.name for path in folder.iterdir()} - {"data.csv"}
-    assert left == {"model", "step.html", "graph.svg", "receipt.json", *(["network.png", "bench"] if given else [])}
+    assert left == {"model", "step.html", "graph.svg", "receipt.json", *(["network.png", "bench"] if pictures else [])}
     assert not list(folder.glob("~*"))
     if said:
         assert "every process that compiles training runs it" in ended.stdout

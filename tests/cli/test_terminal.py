@@ -100,10 +100,10 @@ def test_every_encoding_of_stdout(table, model, encoding):
     for args in (["predict", model, table], ["train", table, "--test-fraction", "0", "--epochs", "1", "--json"]):
         done = subprocess.run([*PROGRAM, *args], capture_output=True, env=settings, check=False, timeout=120)
         assert (done.returncode, done.stderr) == (0, b"")
-        told = done.stdout.decode(encoding)
-        assert ("naïve" if encoding != "ascii" else "na\\xefve" if "predict" in args else "na\\u00efve") in told
+        printed = done.stdout.decode(encoding)
+        assert ("naïve" if encoding != "ascii" else "na\\xefve" if "predict" in args else "na\\u00efve") in printed
         if "--json" in args:
-            assert json.loads(told)["class_names"] == [EVIL, "naïve"]
+            assert json.loads(printed)["class_names"] == [EVIL, "naïve"]
 
 
 @pytest.mark.thorough(keep=3)
@@ -166,8 +166,8 @@ def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch,
     beneath = Terminal()
     monkeypatch.setattr(sys, "stdout", Guard(beneath, "stdout"))
     show(columns([f"head{EVIL}"], [[f"cell{EVIL}"]]), key_value_table([(f"name{EVIL}", "x")]), f"text{EVIL}")
-    told = beneath.getvalue()
-    assert ("\x1b[1m" in told) is terminal
-    assert told.count(SHOWN) == 4
-    assert "\x1b[8m" not in told
-    assert hidden(told) <= {ascii("\x1b")}
+    printed = beneath.getvalue()
+    assert ("\x1b[1m" in printed) is terminal
+    assert printed.count(SHOWN) == 4
+    assert "\x1b[8m" not in printed
+    assert hidden(printed) <= {ascii("\x1b")}

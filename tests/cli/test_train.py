@@ -29,20 +29,20 @@ def people(tmp_path):
 
 
 def test_digits_from_the_command_line(cli):
-    told = trained(cli, "digits", "--epochs", "30", "--batch-size", "32")
-    assert (told["rows"], told["held_out_rows"], told["scores_on"]) == (1438, 359, "held-out rows")
-    assert told["network"] == [64, 64, 32, 10]
-    assert told["loss"] == "softmax_cross_entropy"
-    assert told["scores"]["accuracy"] > 0.95
-    assert told["steps"] == 30 * 45
-    assert told["saved"] is None
+    report = trained(cli, "digits", "--epochs", "30", "--batch-size", "32")
+    assert (report["rows"], report["held_out_rows"], report["scores_on"]) == (1438, 359, "held-out rows")
+    assert report["network"] == [64, 64, 32, 10]
+    assert report["loss"] == "softmax_cross_entropy"
+    assert report["scores"]["accuracy"] > 0.95
+    assert report["steps"] == 30 * 45
+    assert report["saved"] is None
 
 
 def test_xor_is_learned(cli):
     args = ("--test-fraction", "0", "--activation", "tanh", "--layers", "8", "--learning-rate", "0.05")
-    told = trained(cli, "xor", *args, "--epochs", "500")
-    assert (told["loss"], told["scores_on"], told["batch_size"]) == ("mean_squared_error", "training rows", 4)
-    assert told["scores"]["rmse"] < 0.01
+    report = trained(cli, "xor", *args, "--epochs", "500")
+    assert (report["loss"], report["scores_on"], report["batch_size"]) == ("mean_squared_error", "training rows", 4)
+    assert report["scores"]["rmse"] < 0.01
 
 
 def test_dosage_is_learned(cli):
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_scores(cli):
 def test_options_reach_the_engine(cli, tmp_path):
     out = tmp_path / "m.safetensors"
     args = ("--layers", "5,4", "--activation", "tanh", "--dropout", "0.1", "--l2", "0.01", "--dtype", "float64")
-    told = trained(cli, "iris", *args, "--epochs", "2", "--clip-norm", "1", "--optimizer", "nesterov", "--out", out)
+    report = trained(cli, "iris", *args, "--epochs", "2", "--clip-norm", "1", "--optimizer", "nesterov", "--out", out)
     expected = bp.Network(
         4,
         [bp.Dense(5, "tanh"), bp.Dropout(0.1), bp.Dense(4, "tanh"), bp.Dropout(0.1), bp.Dense(3)],
@@ -80,31 +80,31 @@ def test_options_reach_the_engine(cli, tmp_path):
         bp.L2(0.01),
     )
     assert bp.load(out).network == expected
-    assert (told["dtype"], told["saved"]) == ("float64", str(out))
+    assert (report["dtype"], report["saved"]) == ("float64", str(out))
 
 
 def test_patience_ends_the_run_early(cli):
-    told = trained(cli, "iris", "--epochs", "5000", "--learning-rate", "0.05", "--patience", "3")
-    assert told["epochs"] < 5000
-    assert told["stopped_by"] == "no improvement on validation data for 3 epochs"
+    report = trained(cli, "iris", "--epochs", "5000", "--learning-rate", "0.05", "--patience", "3")
+    assert report["epochs"] < 5000
+    assert report["stopped_by"] == "no improvement on validation data for 3 epochs"
 
 
 @pytest.mark.parametrize("loss", ["sigmoid_cross_entropy", "binary_cross_entropy"])
 def test_two_classes_and_a_loss_on_yes_or_no(cli, loss):
-    told = trained(cli, "breast_cancer", "--loss", loss, "--epochs", "40")
-    assert told["outputs"] == 1
-    assert told["scores"]["accuracy"] > 0.9
+    report = trained(cli, "breast_cancer", "--loss", loss, "--epochs", "40")
+    assert report["outputs"] == 1
+    assert report["scores"]["accuracy"] > 0.9
 
 
 def test_probabilities_and_classes(cli):
-    told = trained(cli, "iris", "--loss", "categorical_cross_entropy", "--epochs", "60", "--learning-rate", "0.01")
-    assert told["scores"]["accuracy"] > 0.8
+    report = trained(cli, "iris", "--loss", "categorical_cross_entropy", "--epochs", "60", "--learning-rate", "0.01")
+    assert report["scores"]["accuracy"] > 0.8
 
 
 def test_a_table_with_a_named_target(cli, people):
-    told = trained(cli, people, "--target", "kind", "--epochs", "100", "--learning-rate", "0.01")
-    assert (told["task"], told["class_names"], told["features"]) == ("classification", ["short", "tall"], 2)
-    assert told["scores"]["accuracy"] > 0.9
+    report = trained(cli, people, "--target", "kind", "--epochs", "100", "--learning-rate", "0.01")
+    assert (report["task"], report["class_names"], report["features"]) == ("classification", ["short", "tall"], 2)
+    assert report["scores"]["accuracy"] > 0.9
 
 
 def test_a_loss_on_values_makes_whole_numbers_values(cli, tmp_path):
@@ -118,8 +118,8 @@ def test_a_loss_on_values_makes_whole_numbers_values(cli, tmp_path):
 def test_mapped_files_are_trained_without_a_copy(cli, tmp_path, monkeypatch):
     x, y = bp.data.write("blobs", 5000, tmp_path)
     monkeypatch.setattr(hardware, "memory", lambda: {"total": 1000, "available": 1000})
-    told = trained(cli, x, "--target", y, "--test-fraction", "0", "--epochs", "1")
-    assert (told["rows"], told["held_out_rows"]) == (5000, 0)
+    report = trained(cli, x, "--target", y, "--test-fraction", "0", "--epochs", "1")
+    assert (report["rows"], report["held_out_rows"]) == (5000, 0)
 
 
 def test_rows_too_many_for_memory_are_encoded_into_a_file(cli, tmp_path, monkeypatch):
@@ -165,8 +165,8 @@ def test_a_picture_is_checked_before_the_work(mistake, tmp_path, monkeypatch):
 
 def test_the_loss_is_drawn(cli, tmp_path):
     file = tmp_path / "loss.svg"
-    told = trained(cli, "iris", "--epochs", "3", "--figure", file)
-    assert told["figure"] == str(file)
+    report = trained(cli, "iris", "--epochs", "3", "--figure", file)
+    assert report["figure"] == str(file)
     assert "Loss while training" in file.read_text(encoding="utf-8")
     file.write_text("old")
     ended = cli("train", "iris", "--epochs", "2", "--figure", file, "--force")

@@ -178,9 +178,9 @@ def test_same_length():
     ids=["list", "floats", "column", "bytes", "one-hot"],
 )
 def test_labels_accepted(y):
-    found = check_class_labels(y, 3)
-    np.testing.assert_array_equal(found, [2, 0, 1])
-    assert found.dtype.kind in "iu"
+    labels = check_class_labels(y, 3)
+    np.testing.assert_array_equal(labels, [2, 0, 1])
+    assert labels.dtype.kind in "iu"
 
 
 @pytest.mark.parametrize(
@@ -253,11 +253,11 @@ def test_numbers_are_judged_in_the_dtype_that_is_computed_in(value, mapped):
     x = np.zeros((50, 3))
     x[41, 1] = value
     assert check_features(x, 3, dtype="float64") is x
-    for given in (x, mapped(x)):
-        told = message_of(check_features, given, 3, dtype="float32")
-        assert told.startswith("x requires numbers of float32, up to 3.4e+38 in size, got ")
-        assert f"got {value} in row 41, column 1 (1 such" in told
-        assert 'dtype="float64"' in told
+    for rows in (x, mapped(x)):
+        text = message_of(check_features, rows, 3, dtype="float32")
+        assert text.startswith("x requires numbers of float32, up to 3.4e+38 in size, got ")
+        assert f"got {value} in row 41, column 1 (1 such" in text
+        assert 'dtype="float64"' in text
     assert "got" in message_of(check_targets, x, 3, dtype="float32")
 
 
@@ -291,9 +291,9 @@ def test_numbers_that_are_none_are_named_before_those_that_are_too_large(value, 
     ],
 )
 def test_weights_that_lose_their_meaning_are_refused(weights, message):
-    told = message_of(check_weights, weights, 3, dtype="float32").replace("row 0 (1", "row 0, (1")
-    assert message in told
-    assert "float32" in told
+    text = message_of(check_weights, weights, 3, dtype="float32").replace("row 0 (1", "row 0, (1")
+    assert message in text
+    assert "float32" in text
     assert check_weights(weights, 3, dtype="float64").dtype == np.float64
 
 

@@ -38,24 +38,24 @@ def test_idx_holds_every_type(tmp_path, dtype, compressed):
     path = tmp_path / ("a.idx.gz" if compressed else "a.idx")
     content = idx_bytes(values, dtype)
     path.write_bytes(gzip.compress(content) if compressed else content)
-    found = read_idx(path)
-    np.testing.assert_array_equal(found, values)
-    assert found.dtype == np.dtype(dtype)
-    assert isinstance(found, np.memmap) == (dtype in ("u1", "i1") and not compressed)
+    values_read = read_idx(path)
+    np.testing.assert_array_equal(values_read, values)
+    assert values_read.dtype == np.dtype(dtype)
+    assert isinstance(values_read, np.memmap) == (dtype in ("u1", "i1") and not compressed)
 
 
 def test_mnist_pair_stays_mapped_bytes(mnist, images):
-    found = load(str(mnist[0]), target=str(mnist[1]))
-    np.testing.assert_array_equal(found.x, images.reshape(5, 12))
-    np.testing.assert_array_equal(found.y, [3, 1, 0, 9, 1])
-    assert isinstance(found.x, np.memmap)
-    assert (found.x.dtype, found.task, found.classes) == (np.uint8, "classification", 10)
+    dataset = load(str(mnist[0]), target=str(mnist[1]))
+    np.testing.assert_array_equal(dataset.x, images.reshape(5, 12))
+    np.testing.assert_array_equal(dataset.y, [3, 1, 0, 9, 1])
+    assert isinstance(dataset.x, np.memmap)
+    assert (dataset.x.dtype, dataset.task, dataset.classes) == (np.uint8, "classification", 10)
 
 
 def test_scale_divides_pixels_and_leaves_labels(mnist, images):
-    found = load(str(mnist[0]), target=str(mnist[1]), scale=True)
-    np.testing.assert_array_equal(found.x, images.reshape(5, 12).astype(np.float32) / np.float32(255))
-    np.testing.assert_array_equal(found.y, [3, 1, 0, 9, 1])
+    dataset = load(str(mnist[0]), target=str(mnist[1]), scale=True)
+    np.testing.assert_array_equal(dataset.x, images.reshape(5, 12).astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(dataset.y, [3, 1, 0, 9, 1])
 
 
 @pytest.mark.parametrize(
@@ -91,42 +91,42 @@ def test_damaged_gzip_is_named(tmp_path, images):
 def test_npy_pair_is_mapped_and_read_only(tmp_path):
     np.save(tmp_path / "x.npy", np.eye(3, dtype=np.float32))
     np.save(tmp_path / "y.npy", np.array([1.5, 2.5, 3.5]))
-    found = load(tmp_path / "x.npy", target=tmp_path / "y.npy")
-    assert isinstance(found.x, np.memmap)
-    assert not found.x.flags.writeable
-    assert (found.task, found.y.shape) == ("regression", (3, 1))
+    dataset = load(tmp_path / "x.npy", target=tmp_path / "y.npy")
+    assert isinstance(dataset.x, np.memmap)
+    assert not dataset.x.flags.writeable
+    assert (dataset.task, dataset.y.shape) == ("regression", (3, 1))
     assert not isinstance(load(tmp_path / "x.npy", target=tmp_path / "y.npy", mmap=False).x, np.memmap)
 
 
 def test_integer_labels_are_classes_even_when_some_are_missing(tmp_path):
     np.save(tmp_path / "x.npy", np.eye(3))
     np.save(tmp_path / "y.npy", np.array([2, 5, 5], np.uint8))
-    found = load(tmp_path / "x.npy", target=tmp_path / "y.npy")
-    np.testing.assert_array_equal(found.y, [2, 5, 5])
-    assert found.classes == 6
+    dataset = load(tmp_path / "x.npy", target=tmp_path / "y.npy")
+    np.testing.assert_array_equal(dataset.y, [2, 5, 5])
+    assert dataset.classes == 6
     assert load(tmp_path / "x.npy", target=tmp_path / "y.npy", task="regression").y.shape == (3, 1)
 
 
 def test_signs_become_named_classes(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.eye(3), y=np.array([-1, 1, -1]))
-    found = load(tmp_path / "a.npz")
-    np.testing.assert_array_equal(found.y, [0, 1, 0])
-    assert found.class_names == (-1, 1)
+    dataset = load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(dataset.y, [0, 1, 0])
+    assert dataset.class_names == (-1, 1)
 
 
 def test_other_byte_order_is_turned(tmp_path):
     np.save(tmp_path / "x.npy", np.eye(2, dtype=">f4"))
-    found = read_arrays(tmp_path / "x.npy").x
-    assert found.dtype.isnative
-    np.testing.assert_array_equal(found, np.eye(2))
+    values_read = read_arrays(tmp_path / "x.npy").x
+    assert values_read.dtype.isnative
+    np.testing.assert_array_equal(values_read, np.eye(2))
 
 
 def test_npz_keys(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((4, 2, 2)), labels=np.array([0, 1, 1, 0]))
     with pytest.raises(DataError, match="requires an array 'x', got images, labels"):
         load(tmp_path / "a.npz")
-    found = load(tmp_path / "a.npz", keys=("images", "labels"))
-    assert (found.x.shape, found.classes) == ((4, 4), 2)
+    dataset = load(tmp_path / "a.npz", keys=("images", "labels"))
+    assert (dataset.x.shape, dataset.classes) == ((4, 4), 2)
     assert read_arrays(tmp_path / "a.npz", keys=("images",)).y is None
 
 

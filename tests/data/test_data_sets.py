@@ -41,19 +41,19 @@ def test_dosage_rows():
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_real_set_has_its_published_size(name):
-    found = data.load(name)
-    assert (found.rows, found.features, found.classes) == SHAPES[name]
-    assert np.isfinite(found.x).all()
-    assert len(found.feature_names) == found.features
-    if found.classes:
-        np.testing.assert_array_equal(np.unique(found.y), range(found.classes))
-        assert len(found.class_names) == found.classes
+    dataset = data.load(name)
+    assert (dataset.rows, dataset.features, dataset.classes) == SHAPES[name]
+    assert np.isfinite(dataset.x).all()
+    assert len(dataset.feature_names) == dataset.features
+    if dataset.classes:
+        np.testing.assert_array_equal(np.unique(dataset.y), range(dataset.classes))
+        assert len(dataset.class_names) == dataset.classes
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist5k"])
 def test_pixels_are_scaled_to_one(name):
-    found = data.load(name)
-    assert (found.x.min(), found.x.max()) == (0.0, 1.0)
+    dataset = data.load(name)
+    assert (dataset.x.min(), dataset.x.max()) == (0.0, 1.0)
 
 
 def test_known_rows():
@@ -66,10 +66,10 @@ def test_known_rows():
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes", "linnerud"])
 def test_standardized_columns(name):
-    found = data.load(name)
-    tolerance = value_rtol(np.float64, found.rows)
-    np.testing.assert_allclose(found.x.std(axis=0), 1, rtol=tolerance)
-    np.testing.assert_allclose(found.x.mean(axis=0), 0, atol=tolerance)
+    dataset = data.load(name)
+    tolerance = value_rtol(np.float64, dataset.rows)
+    np.testing.assert_allclose(dataset.x.std(axis=0), 1, rtol=tolerance)
+    np.testing.assert_allclose(dataset.x.mean(axis=0), 0, atol=tolerance)
 
 
 @pytest.mark.parametrize(

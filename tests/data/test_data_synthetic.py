@@ -47,10 +47,10 @@ def test_dtypes_hold_the_same_numbers(name):
 
 @pytest.mark.parametrize("name", [name for name in SYNTHETIC if name != "teacher_regression"])
 def test_classes_are_balanced(name):
-    found = generate(name, 4 * BLOCK)
-    counts = np.bincount(found.y, minlength=found.classes)
-    fair = found.rows / found.classes
-    assert len(counts) == found.classes
+    dataset = generate(name, 4 * BLOCK)
+    counts = np.bincount(dataset.y, minlength=dataset.classes)
+    fair = dataset.rows / dataset.classes
+    assert len(counts) == dataset.classes
     assert counts.min() > fair / 2
     assert counts.max() < 2 * fair
 
@@ -60,38 +60,38 @@ def test_classes_are_balanced(name):
     [("parity", 1459039382), ("checkerboard", 852389749), ("teacher_classification", 3540783523)],
 )
 def test_rows_never_change(name, expected):
-    found = generate(name, 1000, seed=7)
-    code = zlib.crc32(found.x.astype("<f4").tobytes() + found.y.astype("<i8").tobytes())
+    dataset = generate(name, 1000, seed=7)
+    code = zlib.crc32(dataset.x.astype("<f4").tobytes() + dataset.y.astype("<i8").tobytes())
     assert code == expected
 
 
 def test_parity_is_the_parity_of_the_bits():
-    found = generate("parity", 3000, features=5)
-    np.testing.assert_array_equal(np.unique(found.x), [0, 1])
-    np.testing.assert_array_equal(found.y, found.x.sum(axis=1) % 2)
-    assert len(np.unique(found.x, axis=0)) == 2**5
+    dataset = generate("parity", 3000, features=5)
+    np.testing.assert_array_equal(np.unique(dataset.x), [0, 1])
+    np.testing.assert_array_equal(dataset.y, dataset.x.sum(axis=1) % 2)
+    assert len(np.unique(dataset.x, axis=0)) == 2**5
 
 
 def test_checkerboard_colours_squares():
-    found = generate("checkerboard", 3000, cells=2, dtype="float64")
-    np.testing.assert_array_equal(found.y, (found.x[:, 0] >= 0) != (found.x[:, 1] >= 0))
+    dataset = generate("checkerboard", 3000, cells=2, dtype="float64")
+    np.testing.assert_array_equal(dataset.y, (dataset.x[:, 0] >= 0) != (dataset.x[:, 1] >= 0))
 
 
 def test_circles_without_noise_lie_on_their_rings():
-    found = generate("circles", 300, classes=3, noise=0.0, dtype="float64")
-    np.testing.assert_allclose(np.hypot(*found.x.T) * 3, found.y + 1, rtol=value_rtol(np.float64))
+    dataset = generate("circles", 300, classes=3, noise=0.0, dtype="float64")
+    np.testing.assert_allclose(np.hypot(*dataset.x.T) * 3, dataset.y + 1, rtol=value_rtol(np.float64))
 
 
 def test_spirals_turn_into_each_other():
-    found = generate("spirals", 300, noise=0.0, turns=1.0, dtype="float64")
-    radius, angle = np.hypot(*found.x.T), np.arctan2(found.x[:, 1], found.x[:, 0])
+    dataset = generate("spirals", 300, noise=0.0, turns=1.0, dtype="float64")
+    radius, angle = np.hypot(*dataset.x.T), np.arctan2(dataset.x[:, 1], dataset.x[:, 0])
     arm = np.mod(angle - 2 * np.pi * radius, 2 * np.pi) / np.pi
-    np.testing.assert_array_equal(np.rint(arm) % 2, found.y)
+    np.testing.assert_array_equal(np.rint(arm) % 2, dataset.y)
 
 
 def test_blobs_lie_around_their_centres():
-    found = generate("blobs", 4000, features=5, classes=3, separation=50.0)
-    spread = [found.x[found.y == label].std(axis=0) for label in range(3)]
+    dataset = generate("blobs", 4000, features=5, classes=3, separation=50.0)
+    spread = [dataset.x[dataset.y == label].std(axis=0) for label in range(3)]
     np.testing.assert_allclose(spread, 1, rtol=0, atol=correlation_atol(4000 // 3))
 
 

@@ -40,48 +40,48 @@ def parquet(tmp_path):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("name", ["table.csv", "table.csv.gz"])
 def test_text_target_becomes_sorted_classes(csv, delimiter, name):
-    found = load(csv(FLOWERS.replace(",", delimiter), name))
-    np.testing.assert_array_equal(found.x, [[5.1, 3.5], [7.0, 3.2], [4.9, 3.0]])
-    np.testing.assert_array_equal(found.y, [0, 1, 0])
-    assert found.class_names == ("setosa", "versicolor")
-    assert found.feature_names == ("length", "width")
+    dataset = load(csv(FLOWERS.replace(",", delimiter), name))
+    np.testing.assert_array_equal(dataset.x, [[5.1, 3.5], [7.0, 3.2], [4.9, 3.0]])
+    np.testing.assert_array_equal(dataset.y, [0, 1, 0])
+    assert dataset.class_names == ("setosa", "versicolor")
+    assert dataset.feature_names == ("length", "width")
 
 
 def test_no_header(csv):
-    found = load(csv(FLOWERS.partition("\n")[2]))
-    assert found.rows == 3
-    assert found.feature_names == ("column 0", "column 1")
+    dataset = load(csv(FLOWERS.partition("\n")[2]))
+    assert dataset.rows == 3
+    assert dataset.feature_names == ("column 0", "column 1")
 
 
 def test_header_can_be_said(csv):
     path = csv("1998,1999\n1,2\n3,4\n")
     assert load(path).rows == 3
-    found = load(path, header=True)
-    assert (found.rows, found.feature_names) == (2, ("1998",))
+    dataset = load(path, header=True)
+    assert (dataset.rows, dataset.feature_names) == (2, ("1998",))
 
 
 def test_byte_order_mark_quotes_and_hash(csv):
-    found = load(csv('\ufeff"a, b",c,d\n1,2,"x, #1"\n3,4,y\n'))
-    assert found.feature_names == ("a, b", "c")
-    assert found.class_names == ("x, #1", "y")
+    dataset = load(csv('\ufeff"a, b",c,d\n1,2,"x, #1"\n3,4,y\n'))
+    assert dataset.feature_names == ("a, b", "c")
+    assert dataset.class_names == ("x, #1", "y")
 
 
 @pytest.mark.parametrize("target", ["species", 0, -3])
 def test_target_by_name_or_number(csv, target):
-    found = load(csv("species,length,width\nb,1,2\na,3,4\n"), target=target)
-    np.testing.assert_array_equal(found.x, [[1, 2], [3, 4]])
-    np.testing.assert_array_equal(found.y, [1, 0])
+    dataset = load(csv("species,length,width\nb,1,2\na,3,4\n"), target=target)
+    np.testing.assert_array_equal(dataset.x, [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(dataset.y, [1, 0])
 
 
 def test_target_in_the_middle(csv):
-    found = load(csv("a,t,b\n1,u,2\n3,v,4\n"), target="t")
-    np.testing.assert_array_equal(found.x, [[1, 2], [3, 4]])
+    dataset = load(csv("a,t,b\n1,u,2\n3,v,4\n"), target="t")
+    np.testing.assert_array_equal(dataset.x, [[1, 2], [3, 4]])
 
 
 def test_table_without_target(csv):
-    found = read_arrays(csv("a,b\n1,2\n3,4\n"), target=False)
-    np.testing.assert_array_equal(found.x, [[1, 2], [3, 4]])
-    assert found.y is None
+    columns = read_arrays(csv("a,b\n1,2\n3,4\n"), target=False)
+    np.testing.assert_array_equal(columns.x, [[1, 2], [3, 4]])
+    assert columns.y is None
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,16 @@ def test_table_without_target(csv):
     ],
 )
 def test_task_of_numeric_targets(csv, values, task, y):
-    found = load(csv("a,t\n" + "".join(f"7,{value}\n" for value in values)))
-    assert found.task == task
-    np.testing.assert_array_equal(found.y, np.array(values, float)[:, None] if y is None else y)
+    dataset = load(csv("a,t\n" + "".join(f"7,{value}\n" for value in values)))
+    assert dataset.task == task
+    np.testing.assert_array_equal(dataset.y, np.array(values, float)[:, None] if y is None else y)
 
 
 def test_task_can_be_said(csv):
     path = csv("a,t\n1,10\n2,20\n3,10\n")
     assert load(path).task == "regression"
-    found = load(path, task="classification")
-    assert (found.y.tolist(), found.class_names) == ([0, 1, 0], (10, 20))
+    dataset = load(path, task="classification")
+    assert (dataset.y.tolist(), dataset.class_names) == ([0, 1, 0], (10, 20))
     with pytest.raises(ConfigError, match="unknown task 'ranking'"):
         load(path, task="ranking")
 
@@ -170,14 +170,14 @@ def test_a_name_like_an_address_is_only_a_missing_file():
 def test_parquet_text_target(parquet):
     for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string())):
         target = pa.array(["u", "v", "u"]).cast(kind)
-        found = load(parquet(a=[1.0, 2.0, 3.0], b=[4, 5, 6], t=target))
-        np.testing.assert_array_equal(found.x, [[1, 4], [2, 5], [3, 6]])
-        assert (found.y.tolist(), found.class_names, found.feature_names) == ([0, 1, 0], ("u", "v"), ("a", "b"))
+        dataset = load(parquet(a=[1.0, 2.0, 3.0], b=[4, 5, 6], t=target))
+        np.testing.assert_array_equal(dataset.x, [[1, 4], [2, 5], [3, 6]])
+        assert (dataset.y.tolist(), dataset.class_names, dataset.feature_names) == ([0, 1, 0], ("u", "v"), ("a", "b"))
 
 
 def test_parquet_keeps_the_common_type(parquet):
-    found = load(parquet(a=pa.array([1.0, 2.0], pa.float32()), b=pa.array([1, 0], pa.int8()), t=[0.5, 1.5]))
-    assert (found.x.dtype, found.task) == (np.float32, "regression")
+    dataset = load(parquet(a=pa.array([1.0, 2.0], pa.float32()), b=pa.array([1, 0], pa.int8()), t=[0.5, 1.5]))
+    assert (dataset.x.dtype, dataset.task) == (np.float32, "regression")
     assert read_arrays(parquet(a=[1, 2], b=[3, 4]), target=False).x.tolist() == [[1, 3], [2, 4]]
 
 

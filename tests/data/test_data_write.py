@@ -16,11 +16,11 @@ from bpengine.errors import ConfigError, DataError
 def test_written_rows_are_the_generated_rows(tmp_path, name, chunk_rows):
     x_file, y_file = write_synthetic.write(name, 9000, tmp_path, seed=2, chunk_rows=chunk_rows)
     assert [file.name for file in (x_file, y_file)] == [f"{name}_x.npy", f"{name}_y.npy"]
-    expected, found = generate(name, 9000, seed=2), load(str(x_file), target=str(y_file))
-    np.testing.assert_array_equal(found.x, expected.x)
-    np.testing.assert_array_equal(found.y, expected.y)
-    assert (found.task, found.x.dtype) == (expected.task, np.float32)
-    assert isinstance(found.x, np.memmap)
+    expected, dataset = generate(name, 9000, seed=2), load(str(x_file), target=str(y_file))
+    np.testing.assert_array_equal(dataset.x, expected.x)
+    np.testing.assert_array_equal(dataset.y, expected.y)
+    assert (dataset.task, dataset.x.dtype) == (expected.task, np.float32)
+    assert isinstance(dataset.x, np.memmap)
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -59,34 +59,34 @@ def test_on_numpy_it_loads_no_other_array_library() -> None:
 
 def test_float32_on_numpy_is_computed_in_float64(jax: Any, rng: Any) -> None:
     network = NETWORKS["layers"]
-    made, (x, y, _) = model(network, rng, dtype="float32"), rows(network, rng)
-    v = direction(made, rng)
-    found, reference = made.hvp(x, y, v), References(jax, made, x, y).hvp(v)
-    assert {a.dtype for a in found.values()} == {np.dtype("float32")}
-    assert_close(found, {n: a.astype("float32") for n, a in reference.items()}, 2 * float(np.finfo("float32").eps))
+    subject, (x, y, _) = model(network, rng, dtype="float32"), rows(network, rng)
+    v = direction(subject, rng)
+    product, reference = subject.hvp(x, y, v), References(jax, subject, x, y).hvp(v)
+    assert {a.dtype for a in product.values()} == {np.dtype("float32")}
+    assert_close(product, {n: a.astype("float32") for n, a in reference.items()}, 2 * float(np.finfo("float32").eps))
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e30])
 def test_a_direction_of_any_size(scale: float, rng: Any) -> None:
-    made, (x, y, _) = model(NETWORKS["biases"], rng), rows(NETWORKS["biases"], rng)
-    v = direction(made, rng)
-    whole, scaled = made.hvp(x, y, v), made.hvp(x, y, {n: scale * a for n, a in v.items()})
+    subject, (x, y, _) = model(NETWORKS["biases"], rng), rows(NETWORKS["biases"], rng)
+    v = direction(subject, rng)
+    whole, scaled = subject.hvp(x, y, v), subject.hvp(x, y, {n: scale * a for n, a in v.items()})
     assert_close({n: a / scale for n, a in scaled.items()}, whole, derivative_rtol("float64"))
 
 
 def test_parameters_that_are_not_named_do_not_move(backend_name: str, rng: Any) -> None:
-    made, (x, y, _) = model(NETWORKS["layers"], rng, backend_name), rows(NETWORKS["layers"], rng)
+    subject, (x, y, _) = model(NETWORKS["layers"], rng, backend_name), rows(NETWORKS["layers"], rng)
     v = {"4.weight": rng.normal(size=(4, 3))}
-    whole = {n: v.get(n, np.zeros(a.shape)) for n, a in made.parameters.items()}
-    for name, array in made.hvp(x, y, v).items():
-        np.testing.assert_array_equal(array, made.hvp(x, y, whole)[name])
-    assert not any(a.any() for a in made.hvp(x, y, {}).values())
+    whole = {n: v.get(n, np.zeros(a.shape)) for n, a in subject.parameters.items()}
+    for name, array in subject.hvp(x, y, v).items():
+        np.testing.assert_array_equal(array, subject.hvp(x, y, whole)[name])
+    assert not any(a.any() for a in subject.hvp(x, y, {}).values())
 
 
 def test_it_is_symmetric(backend_name: str, rng: Any) -> None:
-    made, (x, y, weights) = model(NETWORKS["layers"], rng, backend_name), rows(NETWORKS["layers"], rng)
-    u, v = direction(made, rng), direction(made, rng)
-    hu, hv = made.hvp(x, y, u, weights), made.hvp(x, y, v, weights)
+    subject, (x, y, weights) = model(NETWORKS["layers"], rng, backend_name), rows(NETWORKS["layers"], rng)
+    u, v = direction(subject, rng), direction(subject, rng)
+    hu, hv = subject.hvp(x, y, u, weights), subject.hvp(x, y, v, weights)
     sides = [sum(float(np.sum(a[n] * b[n])) for n in a) for a, b in ((u, hv), (v, hu))]
     assert math.isclose(*sides, rel_tol=derivative_rtol("float64"))
 
@@ -98,16 +98,16 @@ def test_at_a_kink_the_step_takes_the_side_of_the_backward(activation: str, rng:
     at, beside = bp.Model(network, dtype="float64"), bp.Model(network, dtype="float64")
     beside.parameters = {"0.bias": np.full(2, -1e-9)}
     v = direction(at, rng)
-    found, aside = at.hvp([[0.0]], [1.0], v), beside.hvp([[0.0]], [1.0], v)
-    assert_close(found, aside, stated_derivative_rtol())
+    product, aside = at.hvp([[0.0]], [1.0], v), beside.hvp([[0.0]], [1.0], v)
+    assert_close(product, aside, stated_derivative_rtol())
 
 
 @pytest.mark.parametrize("name", ["own kernels", "own code"])
 def test_with_layers_of_ones_own_differences_keep_what_is_promised(name: str, jax: Any, rng: Any) -> None:
     network = NETWORKS[name]
-    made, (x, y, _) = model(network, rng), rows(network, rng)
-    v = direction(made, rng)
-    assert_close(made.hvp(x, y, v), References(jax, made, x, y).hvp(v), stated_derivative_rtol())
+    subject, (x, y, _) = model(network, rng), rows(network, rng)
+    v = direction(subject, rng)
+    assert_close(subject.hvp(x, y, v), References(jax, subject, x, y).hvp(v), stated_derivative_rtol())
 
 
 @pytest.mark.parametrize("kink", [5.0, 0.9, 0.99, 0.9999])
@@ -126,39 +126,39 @@ def test_differences_that_are_not_exact_enough_are_refused() -> None:
 
 
 def test_extrapolated_differences_know_their_error() -> None:
-    found, error = extrapolated(lambda t: np.array([math.exp(t), math.sin(3.0 * t)]))
-    wrong = float(np.max(np.abs(found - [1.0, 3.0])))
+    slopes, error = extrapolated(lambda t: np.array([math.exp(t), math.sin(3.0 * t)]))
+    wrong = float(np.max(np.abs(slopes - [1.0, 3.0])))
     assert wrong <= error <= 1e-9
     assert extrapolated(lambda t: np.array([abs(t - 1e-4)]))[1] > 0.0
 
 
-def eigenvalues(jax: Any, made: bp.Model, x: Any, y: Any, weights: Any = None) -> Any:
+def eigenvalues(jax: Any, subject: bp.Model, x: Any, y: Any, weights: Any = None) -> Any:
     import_module("jax.flatten_util")  # which `References` finds in jax, once it is imported
-    return np.linalg.eigvalsh(References(jax, made, x, y, weights).hessian())
+    return np.linalg.eigvalsh(References(jax, subject, x, y, weights).hessian())
 
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", ["biases", "layers", "a sum", "own code"])
 def test_the_top_eigenvalue(name: str, backend_name: str, jax: Any, rng: Any) -> None:
     network = NETWORKS[name]
-    made, (x, y, weights) = model(network, rng, backend_name), rows(network, rng)
-    found, every = made.top_eigenvalue(x, y, weights), eigenvalues(jax, made, x, y, weights)
+    subject, (x, y, weights) = model(network, rng, backend_name), rows(network, rng)
+    top_pair, every = subject.top_eigenvalue(x, y, weights), eigenvalues(jax, subject, x, y, weights)
     top = every[np.argmax(np.abs(every))]
-    assert found.residual <= 1e-4 * abs(found.value)
-    assert abs(found.value - top) <= max(eigenvalue_rtol(1e-4), 1e-5) * abs(top)
-    product = made.hvp(x, y, found.vector, weights)
-    rest = sum(float(np.sum((product[n] - found.value * a) ** 2)) for n, a in found.vector.items()) ** 0.5
-    assert rest <= 1.01e-4 * abs(found.value)
-    assert math.isclose(sum(float(np.sum(a**2)) for a in found.vector.values()), 1.0, rel_tol=1e-6)
+    assert top_pair.residual <= 1e-4 * abs(top_pair.value)
+    assert abs(top_pair.value - top) <= max(eigenvalue_rtol(1e-4), 1e-5) * abs(top)
+    product = subject.hvp(x, y, top_pair.vector, weights)
+    rest = sum(float(np.sum((product[n] - top_pair.value * a) ** 2)) for n, a in top_pair.vector.items()) ** 0.5
+    assert rest <= 1.01e-4 * abs(top_pair.value)
+    assert math.isclose(sum(float(np.sum(a**2)) for a in top_pair.vector.values()), 1.0, rel_tol=1e-6)
 
 
 def test_a_negative_top_eigenvalue_and_a_tie(backend_name: str) -> None:
     """F = (w2 w1 - 1)^2 at 0 has the Hessian [[0, -2], [-2, 0]], with 2 and -2; tanh(w)^2 bends down at 2."""
     zero = [bp.Dense(1, bias=False, weight_init=[[0.0]]), bp.Dense(1, bias=False, weight_init=[[0.0]])]
     tie = bp.Model(bp.Network(1, zero, "sum_squared_residuals"), backend_name, "float64")
-    found = tie.top_eigenvalue([[1.0]], [1.0], tolerance=1e-8)
-    assert abs(found.value) == pytest.approx(2.0)
-    assert found.residual <= 1e-7
+    top_pair = tie.top_eigenvalue([[1.0]], [1.0], tolerance=1e-8)
+    assert abs(top_pair.value) == pytest.approx(2.0)
+    assert top_pair.residual <= 1e-7
     peak = [bp.Dense(1, "tanh", bias=False, weight_init=[[1.0], [0.5]])]
     negative = bp.Model(bp.Network(2, peak, "sum_squared_residuals"), backend_name, "float64")
     t = math.tanh(2.0)
@@ -172,19 +172,19 @@ def test_a_negative_top_eigenvalue_and_a_tie(backend_name: str) -> None:
 
 def test_a_flat_loss_and_too_few_steps(rng: Any) -> None:
     flat = bp.Network(2, [bp.Dense(1, "relu", weight_init=np.full((2, 1), -1.0))], "sum_squared_residuals")
-    found = bp.Model(flat, dtype="float64").top_eigenvalue([[1.0, 1.0]], [1.0])
-    assert (found.value, found.residual, found.steps) == (0.0, 0.0, 1)
-    made, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
-    short = made.top_eigenvalue(x, y, steps=2, tolerance=0.0)
+    top_pair = bp.Model(flat, dtype="float64").top_eigenvalue([[1.0, 1.0]], [1.0])
+    assert (top_pair.value, top_pair.residual, top_pair.steps) == (0.0, 0.0, 1)
+    subject, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
+    short = subject.top_eigenvalue(x, y, steps=2, tolerance=0.0)
     assert short.steps == 2
     assert short.residual > 1e-4 * abs(short.value)
 
 
 def test_the_seed_draws_the_first_vector(rng: Any) -> None:
-    made, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
-    drawn = [made.top_eigenvalue(x, y, steps=1, seed=seed).value for seed in (0, 0, 1)]
+    subject, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
+    drawn = [subject.top_eigenvalue(x, y, steps=1, seed=seed).value for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
-    vector = made.top_eigenvalue(x, y, steps=1, seed=0).vector["0.weight"].ravel()
+    vector = subject.top_eigenvalue(x, y, steps=1, seed=0).vector["0.weight"].ravel()
     plain = np.random.default_rng(0).standard_normal(vector.size)
     assert not np.allclose(vector / np.linalg.norm(vector), plain / np.linalg.norm(plain))
 

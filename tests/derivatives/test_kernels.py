@@ -42,11 +42,11 @@ def test_forward_mode_is_that_of_jax(case: Case, backend_name: str, jax: Any, rn
     v = tangents(case, arrays, rng)
     moving = {n: arrays[n] for n in v}
     y, dy = jax.jvp(lambda at: forward(case.kernel, jax.numpy, {**arrays, **at}, case.options)[0], (moving,), (v,))
-    found = bp.jvp(case.kernel.name, arrays, v, options=case.options, backend=backend_name)
-    assert found.how == {"jax": "transpose of the backward"}.get(backend_name, "complex step")
-    assert found.error <= stated_derivative_rtol()
-    assert relative_error(found.y, y) <= oracle_rtol()
-    assert relative_error(found.dy, dy) <= max(found.error, oracle_rtol())
+    product = bp.jvp(case.kernel.name, arrays, v, options=case.options, backend=backend_name)
+    assert product.how == {"jax": "transpose of the backward"}.get(backend_name, "complex step")
+    assert product.error <= stated_derivative_rtol()
+    assert relative_error(product.y, y) <= oracle_rtol()
+    assert relative_error(product.dy, dy) <= max(product.error, oracle_rtol())
 
 
 @pytest.mark.thorough(keep=45)
@@ -108,10 +108,10 @@ def test_a_kernel_of_ones_own_is_taken_by_differences(jax: Any) -> None:
         (replace(cube, analytic=True), "numpy", "complex step"),
         (cube, "jax", "transpose of the backward"),
     ):
-        found = bp.jvp(kernel, [x], [v], backend=backend)
-        assert found.how == how
-        assert relative_error(found.dy, 3 * x * x * v) <= found.error + oracle_rtol()
-        assert found.error <= stated_derivative_rtol()
+        product = bp.jvp(kernel, [x], [v], backend=backend)
+        assert product.how == how
+        assert relative_error(product.dy, 3 * x * x * v) <= product.error + oracle_rtol()
+        assert product.error <= stated_derivative_rtol()
 
 
 def test_a_kernel_that_cannot_be_stepped_falls_back(rng: Any) -> None:
@@ -120,9 +120,9 @@ def test_a_kernel_that_cannot_be_stepped_falls_back(rng: Any) -> None:
         analytic=True,
     )  # fmt: skip
     x, v = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
-    found = bp.jvp(odd, [x], [v])
-    assert found.how == "differences"
-    assert relative_error(found.dy, v / (1.0 + x * x)) <= stated_derivative_rtol()
+    product = bp.jvp(odd, [x], [v])
+    assert product.how == "differences"
+    assert relative_error(product.dy, v / (1.0 + x * x)) <= stated_derivative_rtol()
 
 
 @pytest.mark.thorough(keep=60)
@@ -132,12 +132,14 @@ def test_rows_kept_apart_are_the_backward_of_each_row(case: Case, dims: Any, xp:
     kernel, arrays = case.kernel, case.arguments(rng, dims)
     y, residual = case.kernel.forward(xp, *map(xp.asarray, arrays.values()), **case.options)
     dy = rng.normal(size=tuple(y.shape))
-    found = dict(zip(kernel.differentiable, kernel.per_row(xp, residual, xp.asarray(dy)), strict=True))
+    per_row = dict(zip(kernel.differentiable, kernel.per_row(xp, residual, xp.asarray(dy)), strict=True))
     for i in range(dims["B"]):
         row = {n: a[i : i + 1] if kernel.shapes[n][0] == "B" else a for n, a in arrays.items()}
         alone = kernel.backward(np, kernel.forward(np, *row.values(), **case.options)[1], dy[i : i + 1])
         for name, expected in zip(kernel.differentiable, alone, strict=True):
-            got = np.asarray(found[name])[i : i + 1] if kernel.shapes[name][0] == "B" else np.asarray(found[name])[i]
+            got = (
+                np.asarray(per_row[name])[i : i + 1] if kernel.shapes[name][0] == "B" else np.asarray(per_row[name])[i]
+            )
             assert relative_error(got, expected) <= oracle_rtol()
 
 
@@ -181,9 +183,9 @@ def _shares(kernel: Kernel) -> bool:
 )
 def test_stepped_arrays_choose_by_the_real_part(function: Any, slope: Any) -> None:
     x = np.array([-2.0, 0.0, 2.0])
-    found = function(stepped(x, np.ones(3)))
-    np.testing.assert_allclose(derivative(found), slope, rtol=oracle_rtol(), atol=STEP)
-    np.testing.assert_allclose(np.asarray(found).real, function(x), rtol=oracle_rtol())
+    stepped_y = function(stepped(x, np.ones(3)))
+    np.testing.assert_allclose(derivative(stepped_y), slope, rtol=oracle_rtol(), atol=STEP)
+    np.testing.assert_allclose(np.asarray(stepped_y).real, function(x), rtol=oracle_rtol())
 
 
 def test_a_real_function_that_is_not_a_number_stays_so() -> None:

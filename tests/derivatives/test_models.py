@@ -35,29 +35,29 @@ def put_together(gradients: Any, network: bp.Network, weights: Any) -> Any:
 )
 def test_everything_agrees_with_jax(name: str, dtype: str, backend_name: str, jax: Any, rng: Any) -> None:
     network = NETWORKS[name]
-    made, (x, y, weights) = model(network, rng, backend_name, dtype), rows(network, rng)
-    v, told = direction(made, rng), References(jax, made, x, y, weights)
-    found = {
-        "per sample": (made.per_sample_gradients(x, y, weights), told.per_sample()),
-        "jacobian": (made.jacobian(x), told.jacobian()),
-        "inputs": (made.input_gradients(x, y, weights), told.inputs()),
-        "hvp": (made.hvp(x, y, v, weights), told.hvp(v)),
+    subject, (x, y, weights) = model(network, rng, backend_name, dtype), rows(network, rng)
+    v, references = direction(subject, rng), References(jax, subject, x, y, weights)
+    pairs = {
+        "per sample": (subject.per_sample_gradients(x, y, weights), references.per_sample()),
+        "jacobian": (subject.jacobian(x), references.jacobian()),
+        "inputs": (subject.input_gradients(x, y, weights), references.inputs()),
+        "hvp": (subject.hvp(x, y, v, weights), references.hvp(v)),
     }
-    for ours, reference in found.values():
+    for ours, reference in pairs.values():
         assert_close(ours, reference, derivative_rtol(dtype))
         arrays = ours.values() if isinstance(ours, dict) else [ours]
         assert {a.dtype for a in arrays} == {np.dtype(dtype)}
-    assert list(found["per sample"][0]) == list(found["hvp"][0]) == list(made.parameters)
+    assert list(pairs["per sample"][0]) == list(pairs["hvp"][0]) == list(subject.parameters)
 
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("bent", BENT, ids=str)
 def test_every_activation(bent: Any, jax: Any, rng: Any) -> None:
     network = bp.Network(INPUTS, [bp.Dense(4, bent), bp.Dense(2, "tanh")], "mean_squared_error")
-    made, (x, y, _) = model(network, rng), rows(network, rng)
-    told, v = References(jax, made, x, y), direction(made, rng)
-    assert_close(made.hvp(x, y, v), told.hvp(v), derivative_rtol("float64"))
-    assert_close(made.jacobian(x), told.jacobian(), derivative_rtol("float64"))
+    subject, (x, y, _) = model(network, rng), rows(network, rng)
+    reference, v = References(jax, subject, x, y), direction(subject, rng)
+    assert_close(subject.hvp(x, y, v), reference.hvp(v), derivative_rtol("float64"))
+    assert_close(subject.jacobian(x), reference.jacobian(), derivative_rtol("float64"))
 
 
 @pytest.mark.thorough(keep=4)
@@ -65,19 +65,19 @@ def test_every_activation(bent: Any, jax: Any, rng: Any) -> None:
 def test_every_loss(loss: Any, jax: Any, rng: Any) -> None:
     end = "softmax" if loss.kernel.output == "probabilities" else "identity"
     network = bp.Network(INPUTS, [bp.Dense(4, "tanh"), bp.Dense(2, end)], loss, [bp.L1(0.1), bp.L2(0.1)])
-    made, (x, y, weights) = model(network, rng), rows(network, rng)
-    told, v = References(jax, made, x, y, weights), direction(made, rng)
-    assert_close(made.per_sample_gradients(x, y, weights), told.per_sample(), derivative_rtol("float64"))
-    assert_close(made.hvp(x, y, v, weights), told.hvp(v), derivative_rtol("float64"))
+    subject, (x, y, weights) = model(network, rng), rows(network, rng)
+    reference, v = References(jax, subject, x, y, weights), direction(subject, rng)
+    assert_close(subject.per_sample_gradients(x, y, weights), reference.per_sample(), derivative_rtol("float64"))
+    assert_close(subject.hvp(x, y, v, weights), reference.hvp(v), derivative_rtol("float64"))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @EVERY_NETWORK
 def test_rows_put_together_are_the_gradient(network: Any, weighted: bool, rng: Any) -> None:
-    made, (x, y, weights) = model(network, rng), rows(network, rng)
+    subject, (x, y, weights) = model(network, rng), rows(network, rng)
     weights = weights if weighted else None
-    whole = made.loss_and_gradients(x, y, weights, training=False)[1]
-    together = put_together(made.per_sample_gradients(x, y, weights), network, weights)
+    whole = subject.loss_and_gradients(x, y, weights, training=False)[1]
+    together = put_together(subject.per_sample_gradients(x, y, weights), network, weights)
     assert_close(together, whole, derivative_rtol("float64"))
 
 
@@ -85,62 +85,62 @@ def test_rows_put_together_are_the_gradient(network: Any, weighted: bool, rng: A
 def test_a_row_is_the_gradient_of_that_row_alone(name: str, backend_name: str, rng: Any) -> None:
     """Where no penalty counts samples, what the row alone gives is the same in every way."""
     network = bp.Network(INPUTS, NETWORKS[name].layers, NETWORKS[name].loss, bp.L2(0.1))
-    made, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
-    found = made.per_sample_gradients(x, y)
+    subject, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
+    per_sample = subject.per_sample_gradients(x, y)
     for i in range(len(x)):
-        alone = made.loss_and_gradients(x[i : i + 1], y[i : i + 1], training=False)[1]
-        assert_close({n: g[i] for n, g in found.items()}, alone, derivative_rtol("float64"))
+        alone = subject.loss_and_gradients(x[i : i + 1], y[i : i + 1], training=False)[1]
+        assert_close({n: g[i] for n, g in per_sample.items()}, alone, derivative_rtol("float64"))
 
 
 def test_only_some_parameters(rng: Any) -> None:
-    made, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
-    every = made.per_sample_gradients(x, y)
+    subject, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
+    every = subject.per_sample_gradients(x, y)
     for only, names in (("0.bias", ["0.bias"]), (["*.gamma", "4.weight"], ["1.gamma", "3.0.gamma", "4.weight"])):
-        found = made.per_sample_gradients(x, y, only=only)
-        assert list(found) == names
+        some = subject.per_sample_gradients(x, y, only=only)
+        assert list(some) == names
         for name in names:
-            np.testing.assert_array_equal(found[name], every[name])
+            np.testing.assert_array_equal(some[name], every[name])
 
 
 @pytest.mark.parametrize("name", ["layers", "a sum"])
 def test_rows_in_pieces_are_the_same(name: str, backend_name: str, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = NETWORKS[name]
-    made, (x, y, weights) = model(network, rng, backend_name), rows(network, rng, 7)
-    whole, wide = made.per_sample_gradients(x, y, weights), made.jacobian(x)
-    size = sum(a.size for a in made.parameters.values())
+    subject, (x, y, weights) = model(network, rng, backend_name), rows(network, rng, 7)
+    whole, wide = subject.per_sample_gradients(x, y, weights), subject.jacobian(x)
+    size = sum(a.size for a in subject.parameters.values())
     monkeypatch.setattr(rowwise, "BUDGET", 3 * size)
     monkeypatch.setattr(jacobian, "CHUNK", 4)
     assert [len(n) for n in rowwise.row_numbers(7, size, True)] == [3, 3, 1]
-    assert_close(made.per_sample_gradients(x, y, weights), whole, agreement_rtol("float64", 7))
-    assert_close(made.jacobian(x), wide, agreement_rtol("float64", 7))
+    assert_close(subject.per_sample_gradients(x, y, weights), whole, agreement_rtol("float64", 7))
+    assert_close(subject.jacobian(x), wide, agreement_rtol("float64", 7))
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"])
 def test_a_jacobian_of_predictions(loss: str, backend_name: str, jax: Any, rng: Any) -> None:
     network = bp.Network(INPUTS, [bp.Dense(4, "tanh"), bp.Dense(3)], loss)
-    made, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
-    told = References(jax, made, x, y)
-    assert_close(made.jacobian(x, link=True), told.jacobian(network.loss.link), derivative_rtol("float64"))
+    subject, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
+    reference = References(jax, subject, x, y)
+    assert_close(subject.jacobian(x, link=True), reference.jacobian(network.loss.link), derivative_rtol("float64"))
 
 
 def test_rows_that_see_each_other_are_taken_one_by_one(backend_name: str, rng: Any) -> None:
     """Of a row alone, the mean is the row itself: nothing of x is left."""
     network = bp.Network(INPUTS, [bp.Dense(2), Centre(), bp.Dense(2)], "mean_squared_error")
-    made, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
-    assert not made.jacobian(x).any()
-    assert not made.per_sample_gradients(x, y)["0.weight"].any()
-    assert made.input_gradients(x, y).any()
+    subject, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
+    assert not subject.jacobian(x).any()
+    assert not subject.per_sample_gradients(x, y)["0.weight"].any()
+    assert subject.input_gradients(x, y).any()
 
 
 def test_dropout_and_batch_statistics_take_no_part(rng: Any) -> None:
-    made, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
-    state = made.parameters, made.running
-    first = [made.jacobian(x[:1]), made.per_sample_gradients(x[:1], y[:1])["0.weight"]]
-    all_rows = [made.jacobian(x)[:1], made.per_sample_gradients(x, y)["0.weight"][:1]]
+    subject, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
+    state = subject.parameters, subject.running
+    first = [subject.jacobian(x[:1]), subject.per_sample_gradients(x[:1], y[:1])["0.weight"]]
+    all_rows = [subject.jacobian(x)[:1], subject.per_sample_gradients(x, y)["0.weight"][:1]]
     assert rowwise.batched(NETWORKS["layers"])
     np.testing.assert_allclose(first[0], all_rows[0], rtol=derivative_rtol("float64"))
     assert first[1].any()
-    for before, after in zip(state, (made.parameters, made.running), strict=True):
+    for before, after in zip(state, (subject.parameters, subject.running), strict=True):
         assert all((before[n] == after[n]).all() for n in before)
 
 
@@ -151,13 +151,13 @@ def test_what_is_batched() -> None:
 
 
 def test_the_callers_arrays_are_left_alone(rng: Any) -> None:
-    made, (x, y, weights) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
-    v = direction(made, rng)
+    subject, (x, y, weights) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
+    v = direction(subject, rng)
     for array in (x, y, weights, *v.values()):
         array.flags.writeable = False
     before = {n: a.copy() for n, a in v.items()}
-    made.per_sample_gradients(x, y, weights)["0.bias"] += 1.0
-    made.jacobian(x)[:] = 0.0
-    made.input_gradients(x, y, weights)[:] = 0.0
-    made.hvp(x, y, v, weights)["0.bias"] += 1.0
+    subject.per_sample_gradients(x, y, weights)["0.bias"] += 1.0
+    subject.jacobian(x)[:] = 0.0
+    subject.input_gradients(x, y, weights)[:] = 0.0
+    subject.hvp(x, y, v, weights)["0.bias"] += 1.0
     assert all((v[n] == before[n]).all() for n in v)

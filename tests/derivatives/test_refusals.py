@@ -17,7 +17,7 @@ STEP = bp.Model(bp.Network(3, [bp.Dense(2, "step"), bp.Dense(2)], "mean_squared_
 
 
 @pytest.mark.parametrize(
-    ("v", "kind", "told"),
+    ("v", "kind", "message"),
     [
         ({"0.weigth": np.ones((3, 3))}, bp.ConfigError, "unknown parameter '0.weigth'. Did you mean '0.weight'"),
         ({"0.weight": np.ones(3)}, bp.ShapeError, r"hvp requires v\['0.weight'\] of the shape \(3, 3\).*got \(3,\)"),
@@ -29,8 +29,8 @@ STEP = bp.Model(bp.Network(3, [bp.Dense(2, "step"), bp.Dense(2)], "mean_squared_
     ],
     ids=str,
 )
-def test_directions(v: Any, kind: type[Exception], told: str) -> None:
-    with pytest.raises(kind, match=told):
+def test_directions(v: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         MODEL.hvp(X, Y, v)
 
 
@@ -87,7 +87,7 @@ def test_unknown_parameters(only: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"steps": 0}, "steps to be a whole number of at least 1, got 0"),
         ({"steps": 2.5}, "steps to be a whole number"),
@@ -98,8 +98,8 @@ def test_unknown_parameters(only: Any) -> None:
     ],
     ids=str,
 )
-def test_settings_of_the_power_iteration(settings: Any, told: str) -> None:
-    with pytest.raises(bp.ConfigError, match=f"top_eigenvalue requires {told}"):
+def test_settings_of_the_power_iteration(settings: Any, message: str) -> None:
+    with pytest.raises(bp.ConfigError, match=f"top_eigenvalue requires {message}"):
         MODEL.top_eigenvalue(X, Y, **settings)
 
 
@@ -110,7 +110,7 @@ def test_a_hessian_that_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("args", "options", "kind", "told"),
+    ("args", "options", "kind", "message"),
     [
         (("tnah", [X], [X]), None, bp.ConfigError, "unknown kernel 'tnah'. Did you mean 'tanh'"),
         ((3, [X], [X]), None, bp.ConfigError, "unknown kernel 3"),
@@ -126,6 +126,6 @@ def test_a_hessian_that_is_not_finite() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_forward_mode(args: Any, options: Any, kind: type[Exception], told: str) -> None:
-    with pytest.raises(kind, match=told):
+def test_forward_mode(args: Any, options: Any, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         bp.jvp(*args, options=options)

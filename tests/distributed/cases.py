@@ -68,10 +68,10 @@ USUAL = {"batch_size": 256, "epochs": 2, "shards": 16, "optimizer": "adam"}
 
 def backend(how: str) -> NumpyBackend:
     """Return a backend that runs every step as it is written, or compiled from the first on."""
-    made = NumpyBackend()
+    eager_first = NumpyBackend()
     patience = float("-inf") if how == "compiled" else float("inf")
-    made._compiled = compiled_epochs(lambda *given: Backend.run_epoch(made, *given), patience)
-    return made
+    eager_first._compiled = compiled_epochs(lambda *args: Backend.run_epoch(eager_first, *args), patience)
+    return eager_first
 
 
 def trained(case: Case, how: str, comm: Comm, folder: Path, **more: Any) -> tuple[bp.Model, bp.History]:

@@ -66,6 +66,6 @@ def processes(python: Run) -> Run:
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with the rows of the memory-mapped case."""
-    made = tmp_path_factory.mktemp("cases")
-    np.save(made / "x.npy", np.random.default_rng(7).standard_normal((1000, 20)).astype(np.float32))
-    return made
+    cases = tmp_path_factory.mktemp("cases")
+    np.save(cases / "x.npy", np.random.default_rng(7).standard_normal((1000, 20)).astype(np.float32))
+    return cases

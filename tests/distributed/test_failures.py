@@ -20,8 +20,8 @@ def fail(python: Run, processes: Run) -> Fail:
     """Give what runs a job of three processes that fails in a certain way, on one of them or on all."""
 
     def run(how: str, rank: str, restarts: int = 0, **environment: str) -> Ended:
-        given = {"BPENGINE_TIMEOUT": "2", **environment}
-        return python("tests.distributed.failing", "3", str(restarts), how, rank, **given)
+        variables = {"BPENGINE_TIMEOUT": "2", **environment}
+        return python("tests.distributed.failing", "3", str(restarts), how, rank, **variables)
 
     return run
 

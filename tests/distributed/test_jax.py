@@ -22,6 +22,6 @@ def test_every_number_of_processes_has_the_same_bits(
 ) -> None:
     ended = processes(count, "tests.distributed.jax_cases", transport)
     assert ended.code == 0, ended.err
-    found = parsed("\n".join(line for line in ended.out.splitlines() if not line.startswith("[Gloo]")))
-    assert found == {name: alone[name] for name in found}
-    assert len(found) == (len(CASES) if transport == "host" else 2)
+    results = parsed("\n".join(line for line in ended.out.splitlines() if not line.startswith("[Gloo]")))
+    assert results == {name: alone[name] for name in results}
+    assert len(results) == (len(CASES) if transport == "host" else 2)

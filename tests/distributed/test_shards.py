@@ -202,9 +202,9 @@ def test_what_the_function_raises_is_raised_once_and_ends_the_run(error: BaseExc
 def test_cuda_has_no_form_for_a_call_of_the_host() -> None:
     graph = StepGraph()
     x = tracing.TracedArray(graph, graph.add("input", (), (2, 3), np.float32, ("rows", 0)))
-    made = tracing.outside(lambda x, result: None, lambda x: x)(x)
+    traced = tracing.outside(lambda x, result: None, lambda x: x)(x)
     with pytest.raises(Untraceable, match="a call of the host"):
-        CudaTarget().require(made.node)
+        CudaTarget().require(traced.node)
     total = tracing.plus(x, x * 2)
     assert total.node.op == "plus"
     lowered = CudaTarget().lower(graph, total.node, total.node.inputs)

@@ -92,16 +92,16 @@ def test_the_adder_gives_each_shard_its_rows_and_their_place() -> None:
 
 
 def test_the_adder_exchanges_roots_as_vectors_and_gives_views_of_the_sum() -> None:
-    given = []
+    exchanged = []
 
     def exchange(roots: np.ndarray) -> np.ndarray:
-        given.append(roots)
+        exchanged.append(roots)
         result = np.empty(roots.shape[1])
         Solo().add_up(roots, result, 3)
         return result
 
     parts = [{"a": np.full((2, 2), float(k)), "b": np.array([10.0 * k])} for k in range(3)]
     total = ShardAdder(np, exchange)(lambda own, first, count: parts[first], (np.zeros(3),), Cut.of(3, 3))
-    assert given[0].shape == (2, 5)  # the sum of shards 0 and 1, and shard 2
+    assert exchanged[0].shape == (2, 5)  # the sum of shards 0 and 1, and shard 2
     np.testing.assert_array_equal(total["a"], np.full((2, 2), 3.0))
     np.testing.assert_array_equal(total["b"], [30.0])

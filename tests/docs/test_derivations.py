@@ -25,9 +25,9 @@ EVERY_KERNEL = pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 @pytest.fixture(scope="module")
 def names() -> dict[str, Any]:
     """Give the names that the index defines for the sessions of all pages."""
-    found: dict[str, Any] = {}
-    check_session(Page.read(INDEX), found)
-    return found
+    defined: dict[str, Any] = {}
+    check_session(Page.read(INDEX), defined)
+    return defined
 
 
 def test_every_kernel_has_a_page() -> None:

@@ -81,12 +81,12 @@ def test_what_cannot_be_computed_is_explained(cli: Cli) -> None:
 
 def test_json_holds_every_number(cli: Cli) -> None:
     code, out, err = cli("rashid_333", "--json")
-    found: dict[str, Any] = json.loads(out)
+    record: dict[str, Any] = json.loads(out)
     assert (code, err) == (0, "")
-    assert {key: found[key] for key in ("published", "reproduced", "explained", "neither", "backend")} == {
+    assert {key: record[key] for key in ("published", "reproduced", "explained", "neither", "backend")} == {
         "published": 4, "reproduced": 4, "explained": 0, "neither": 0, "backend": "numpy",
     }  # fmt: skip
-    (example,) = found["examples"]
+    (example,) = record["examples"]
     assert example["rows"][0]["quantity"] == "x_hidden"
     assert example["rows"][0]["published"] == [1.16, 0.42, 0.62]
     assert len(example["rows"][0]["ours"]) == 3

@@ -51,9 +51,9 @@ def test_all_22_examples_are_there_and_can_be_run() -> None:
 
 
 def test_105_published_numbers() -> None:
-    found = {name: sum("published" in row for row in entry["expected"].values()) for name, entry in table().items()}
-    assert found == COUNTS
-    assert sum(found.values()) == 105
+    counts = {name: sum("published" in row for row in entry["expected"].values()) for name, entry in table().items()}
+    assert counts == COUNTS
+    assert sum(counts.values()) == 105
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -39,17 +39,17 @@ def test_right_numbers_pass() -> None:
     ids=["factor", "digits", "shape", "length", "nan"],
 )
 def test_a_wrong_number_fails(breaks: Callable[[Any], Any]) -> None:
-    found = ours()
-    found["o_hidden"] = breaks(found["o_hidden"])
-    result = judge(known(NAME), "numpy", found)
+    numbers = ours()
+    numbers["o_hidden"] = breaks(numbers["o_hidden"])
+    result = judge(known(NAME), "numpy", numbers)
     assert [row.quantity for row in result.failures] == ["o_hidden"]
     assert result.reproduced == 3
 
 
 def test_a_missing_number_fails() -> None:
-    found = ours()
-    del found["x_output"]
-    (row,) = judge(known(NAME), "numpy", found).failures
+    numbers = ours()
+    del numbers["x_output"]
+    (row,) = judge(known(NAME), "numpy", numbers).failures
     assert (row.quantity, row.ours, row.difference) == ("x_output", None, None)
 
 

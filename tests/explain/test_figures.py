@@ -48,8 +48,8 @@ def cut_off(figure: Any) -> list[str]:
 
 def lines(figure: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the labelled lines of a figure's first axes."""
-    found = figure.axes[0].get_lines()
-    return {str(line.get_label()): (line.get_xdata(), line.get_ydata()) for line in found}
+    curves = figure.axes[0].get_lines()
+    return {str(line.get_label()): (line.get_xdata(), line.get_ydata()) for line in curves}
 
 
 def descended() -> tuple[bp.Model, Any, Any, bp.History]:
@@ -75,26 +75,26 @@ def planes(rng: np.random.Generator, classes: int, rows: int = 30) -> tuple[bp.M
 
 def test_network_shows_the_engines_values_weights_and_gradients() -> None:
     model, x, y = xor(slice(1, 2))
-    trace, told = model.trace(x, y), texts(figures.network(model, x, y))
+    trace, words = model.trace(x, y), texts(figures.network(model, x, y))
     for layer in trace.layers.values():
         for values in (layer.a[0], layer.parameters["weight"].ravel()):
-            assert {number(v, 3) for v in values} <= set(told)
-        assert {f"∂ {number(v)}" for v in layer.dz[0]} <= set(told)
-        assert {f"∂ {number(v, 3)}" for v in layer.gradients["weight"].ravel()} <= set(told)
-    assert f"∂ {number(-0.1233517184)}" in told  # the output's gradient
-    assert "target 1" in told
-    assert "layer 0: Dense, sigmoid" in told
+            assert {number(v, 3) for v in values} <= set(words)
+        assert {f"∂ {number(v)}" for v in layer.dz[0]} <= set(words)
+        assert {f"∂ {number(v, 3)}" for v in layer.gradients["weight"].ravel()} <= set(words)
+    assert f"∂ {number(-0.1233517184)}" in words  # the output's gradient
+    assert "target 1" in words
+    assert "layer 0: Dense, sigmoid" in words
 
 
 def test_network_writes_a_units_gradient_as_the_sum_it_is() -> None:
     model, x, y = mazur()
     trace = model.trace(x, y)
     deltas, weights = trace.layers["1"].dz[0], model.parameters["1.weight"][0]
-    told = texts(figures.network(model, x, y, layer=0, unit=0))
+    words = texts(figures.network(model, x, y, layer=0, unit=0))
     first, second = number(deltas[0]), f"({number(deltas[1])})"
     terms = f"{first}{TIMES}{number(weights[0])} + {second}{TIMES}{number(weights[1])}"
-    assert f"dL/da = {terms} = {number(trace.layers['0'].da[0, 0])}" in told
-    assert any(t.startswith("dL/dz") and t.endswith(f"= {number(trace.layers['0'].dz[0, 0])}") for t in told)
+    assert f"dL/da = {terms} = {number(trace.layers['0'].da[0, 0])}" in words
+    assert any(t.startswith("dL/dz") and t.endswith(f"= {number(trace.layers['0'].dz[0, 0])}") for t in words)
 
 
 def test_network_draws_one_line_for_each_weight_and_none_twice(rng: np.random.Generator) -> None:
@@ -117,12 +117,12 @@ def test_network_joins_each_weight_to_its_own_circles(bias: Any) -> None:
     from bpengine.explain.figures.network_layout import Weighted, diagram
 
     drawn = diagram(model.trace([[0.3, 0.4]], [[0.0, 1.0]]), 0)
-    found = {(line.start.unit, line.end.unit): line.weight for line in drawn.lines if isinstance(line, Weighted)}
+    joins = {(line.start.unit, line.end.unit): line.weight for line in drawn.lines if isinstance(line, Weighted)}
     first = 1 if bias == "column-first" else 0
     expected = {(i, j): weights[i + first, j] for i in range(2) for j in range(2)}
     ones = {True: [11.0, 12.0], "column": weights[-1], "column-first": weights[0]}.get(bias)
     expected |= {} if ones is None else {(None, j): ones[j] for j in range(2)}
-    assert found == expected
+    assert joins == expected
 
 
 @pytest.mark.parametrize(
@@ -160,19 +160,19 @@ class Outside(bp.Layer):
 def test_network_says_that_a_layer_computes_outside_of_kernels() -> None:
     network = bp.Network(1, [bp.Dense(1, "tanh"), Outside(), bp.Dense(1)], "half_sum_squares")
     model = bp.Model(network, dtype="float64")
-    told = " ".join(texts(figures.network(model, [[1.0]], [[0.0]], layer=0, unit=0)))
-    assert "computes outside of kernels" in " ".join(told.split())
-    assert "dL/dz = dL/da" in told
-    assert "nothing comes back" not in told
+    words = " ".join(texts(figures.network(model, [[1.0]], [[0.0]], layer=0, unit=0)))
+    assert "computes outside of kernels" in " ".join(words.split())
+    assert "dL/dz = dL/da" in words
+    assert "nothing comes back" not in words
 
 
 def test_network_marks_numbers_that_are_not_finite() -> None:
     model, x, y = mazur()
     put(model, {"0.weight": [[np.nan, 0.25], [0.2, 0.3]]})
     figure = figures.network(model, x, y, layer=0, unit=0)
-    told = texts(figure)
-    assert "nan (!)" in told
-    assert any("First cause: parameter '0.weight', row 0, column 0 = nan (1 of 4" in t for t in told)
+    words = texts(figure)
+    assert "nan (!)" in words
+    assert any("First cause: parameter '0.weight', row 0, column 0 = nan (1 of 4" in t for t in words)
     assert cut_off(figure) == []
 
 
@@ -211,9 +211,9 @@ def test_loss_curve_of_several_with_epochs_and_validation(rng: np.random.Generat
             (ends, run.validation_loss),
         ):
             assert any(np.array_equal(d, np.column_stack([x_, y_])) for d in drawn)
-    told = texts(figure)
-    assert {"validation", "where the fit ended", "thin: each step; thick: mean of each epoch"} <= set(told)
-    assert any(t.startswith("fast; stopped after 12 steps") for t in told)
+    words = texts(figure)
+    assert {"validation", "where the fit ended", "thin: each step; thick: mean of each epoch"} <= set(words)
+    assert any(t.startswith("fast; stopped after 12 steps") for t in words)
 
 
 def test_loss_curve_marks_losses_that_are_not_finite() -> None:
@@ -256,16 +256,18 @@ def test_sweep_draws_the_curve_and_the_descent_point_by_point() -> None:
     assert swept.descent is not None
     np.testing.assert_array_equal(walk[0], [p.value[0] for p in swept.descent.points])
     np.testing.assert_array_equal(walk[1], history.loss)
-    told = texts(figure)
-    assert {"1", "2", "3", "start 0", f"slope at the start: {number(-15.66)}", "end of the descent: 2.609"} <= set(told)
-    assert "stopped after 10 steps by: step size below 0.001" in told
+    words = texts(figure)
+    assert {"1", "2", "3", "start 0", f"slope at the start: {number(-15.66)}", "end of the descent: 2.609"} <= set(
+        words
+    )
+    assert "stopped after 10 steps by: step size below 0.001" in words
 
 
 def test_sweep_claims_plain_descent_only_of_plain_descent() -> None:
     model, x, y = dosage()
     history = model.fit(x, y, optimizer=bp.Adam(0.1), steps=5, only="1.bias")
-    told = texts(figures.sweep(bp.sweep(model, x, y, "1.bias", [0.0, 1.0], history=history)))
-    assert "descent, 5 steps" in told
+    words = texts(figures.sweep(bp.sweep(model, x, y, "1.bias", [0.0, 1.0], history=history)))
+    assert "descent, 5 steps" in words
 
 
 def test_sweep_without_descent_marks_the_model_and_sorts_the_values() -> None:
@@ -304,8 +306,8 @@ def test_a_long_title_is_broken_not_cut_off() -> None:
 def test_sweep_marks_losses_that_are_not_finite(two: bool) -> None:
     model, x, y = dosage()
     names, values = (["1.bias", "0.bias[0]"], [[0.0, 1e200, 1.0], [0.0, 1.0]]) if two else ("1.bias", [0.0, 1e200, 1.0])
-    told = texts(figures.sweep(bp.sweep(model, x, y, names, values)))
-    assert any(t.startswith(f"not finite: {1 + two}, first at 1e+200") for t in told)
+    words = texts(figures.sweep(bp.sweep(model, x, y, names, values)))
+    assert any(t.startswith(f"not finite: {1 + two}, first at 1e+200") for t in words)
 
 
 def test_sweep_refuses_another_thing() -> None:
@@ -368,9 +370,9 @@ def test_decision_boundary_shades_by_the_output_and_counts_the_rows(rng: np.rand
     points = mesh.get_coordinates().reshape(-1, 2)
     np.testing.assert_allclose(mesh.get_array().ravel(), model.predict(points)[:, 0], rtol=1e-6)
     right = (model.predict(x) > 0.5) == (y > 0.5)
-    told, drawn = texts(figure), lines(figure)
-    assert f"{right.sum()} of 12 rows on the right side of the boundary" in told
-    assert {"a", "b", "class 0", "class 1", "boundary: output = 0.5"} <= set(told)
+    words, drawn = texts(figure), lines(figure)
+    assert f"{right.sum()} of 12 rows on the right side of the boundary" in words
+    assert {"a", "b", "class 0", "class 1", "boundary: output = 0.5"} <= set(words)
     np.testing.assert_array_equal(np.column_stack(drawn["class 1"]), x[y[:, 0] == 1])
     np.testing.assert_array_equal(np.column_stack(drawn["on the wrong side"]), x[~right[:, 0]])
 
@@ -383,9 +385,9 @@ def test_decision_boundary_of_several_classes_names_them(rng: np.random.Generato
     coordinates = mesh.get_coordinates()
     points = (coordinates[:-1, :-1] + coordinates[1:, 1:]).reshape(-1, 2) / 2
     assert np.mean(mesh.get_array().ravel() == np.argmax(model.predict(points), axis=1)) > 0.999  # but for ties
-    told = texts(figure)
-    assert {"class setosa", "class $x$", "boundary: two outputs equal"} <= set(told)
-    assert f"{int(np.sum(np.argmax(model.predict(x), axis=1) == y))} of 30 rows" in " ".join(told)
+    words = texts(figure)
+    assert {"class setosa", "class $x$", "boundary: two outputs equal"} <= set(words)
+    assert f"{int(np.sum(np.argmax(model.predict(x), axis=1) == y))} of 30 rows" in " ".join(words)
 
 
 def test_decision_boundary_with_targets_minus_one_and_one(rng: np.random.Generator) -> None:
@@ -403,9 +405,9 @@ def test_decision_boundary_marks_outputs_that_are_not_finite(rng: np.random.Gene
     put(model, {"0.bias": np.full(classes, np.nan)})
     y = np.array([0, 1, 0, 1])
     figure = figures.decision_boundary(model, rng.normal(size=(4, 2)), y[:, None] if classes == 1 else y)
-    told = texts(figure)
-    assert any(t.startswith("not finite: 40401") for t in told)
-    assert "0 of 4 rows on the right side of the boundary" in told
+    words = texts(figure)
+    assert any(t.startswith("not finite: 40401") for t in words)
+    assert "0 of 4 rows on the right side of the boundary" in words
     marks = next(points for label, points in lines(figure).items() if label.startswith("not finite"))
     assert abs(np.corrcoef(marks)[0, 1]) < correlation_atol(200)  # all over the plane
 
@@ -426,12 +428,12 @@ def test_decision_boundary_refuses_what_it_cannot_draw(rng: np.random.Generator)
 def test_gradient_histograms_count_every_parameter_once(rng: np.random.Generator) -> None:
     layers = [bp.Dense(6, "relu", bias_init=np.array([-99.0] + [0.0] * 5)), bp.LayerNorm(), bp.Dense(3)]
     model = bp.Model(bp.Network(4, layers, "softmax_cross_entropy"), dtype="float64")
-    told = bp.sensitivity(model, rng.normal(size=(9, 4)), rng.integers(0, 3, 9))
-    figure = figures.gradient_histograms(told)
+    partials = bp.sensitivity(model, rng.normal(size=(9, 4)), rng.integers(0, 3, 9))
+    figure = figures.gradient_histograms(partials)
     written = "\n".join(texts(figure))
     assert len(figure.axes) == 3
     for axes, place in zip(figure.axes, ("0", "1", "2"), strict=True):
-        values = np.concatenate([g.ravel() for name, g in told.gradients.items() if name.startswith(f"{place}.")])
+        values = np.concatenate([g.ravel() for name, g in partials.gradients.items() if name.startswith(f"{place}.")])
         zeros = int(np.sum(values == 0))
         assert sum(int(bar.get_height()) for bar in axes.patches) == values.size - zeros
         assert not zeros or f"exactly 0: {zeros} of {values.size}" in written
@@ -484,10 +486,10 @@ def test_labels_are_in_the_language(lang: str, number: int) -> None:
         "boundary": ("boundary", "boundary_argmax"), "gradients": ("gradients", "count", "gradient_size"),
     }  # fmt: skip
     for kind, figure in every(lang).items():
-        told = set(texts(figure))
+        words = set(texts(figure))
         for key in expected[kind]:
-            assert FIGURES[key][number] in told, (kind, key)
-            assert FIGURES[key][number] == FIGURES[key][1 - number] or FIGURES[key][1 - number] not in told
+            assert FIGURES[key][number] in words, (kind, key)
+            assert FIGURES[key][number] == FIGURES[key][1 - number] or FIGURES[key][1 - number] not in words
 
 
 @pytest.mark.parametrize(
@@ -495,9 +497,9 @@ def test_labels_are_in_the_language(lang: str, number: int) -> None:
     [bp.StepSizeBelow(0.01), bp.LossBelow(0.5), bp.NoImprovement(3), "7 epochs", "9 steps", "interrupted", "callback"],
 )
 def test_every_rule_is_told_in_portuguese(rule: Any) -> None:
-    told = translated_rule(str(rule), translator("pt"))
-    assert told != str(rule)
-    assert re.findall(r"[\d.]+", told) == re.findall(r"[\d.]+", str(rule))
+    translated = translated_rule(str(rule), translator("pt"))
+    assert translated != str(rule)
+    assert re.findall(r"[\d.]+", translated) == re.findall(r"[\d.]+", str(rule))
     assert translated_rule(str(rule), translator("en")) == str(rule)
     assert translated_rule("a rule of one's own", translator("pt")) == "a rule of one's own"
     assert len(RULES) == 7
@@ -578,9 +580,9 @@ def test_draw_makes_each_kind_by_name() -> None:
     drawn = lines(figures.draw("sweep", model, x, y, parameter="1.bias"))
     assert (drawn["loss"][0][0], drawn["loss"][0][-1]) == (-4.0, 0.0)
     flat, rows, labels = planes(np.random.default_rng(1), 2)
-    made = [figures.draw(kind, model, x, y).get_label() for kind in ("fit", "gradients", "network")]
-    made.append(figures.draw("boundary", flat, rows, labels, lang="pt").get_label())
-    assert made == [FIGURES[key][0] for key in ("fitted", "gradients", "network")] + [FIGURES["boundary"][1]]
+    titles = [figures.draw(kind, model, x, y).get_label() for kind in ("fit", "gradients", "network")]
+    titles.append(figures.draw("boundary", flat, rows, labels, lang="pt").get_label())
+    assert titles == [FIGURES[key][0] for key in ("fitted", "gradients", "network")] + [FIGURES["boundary"][1]]
     with pytest.raises(ConfigError, match="requires the name of a parameter"):
         figures.draw("sweep", model, x, y)
     with pytest.raises(ConfigError, match=r"unknown figure 'boundery'\. Did you mean 'boundary'"):
@@ -633,9 +635,9 @@ def test_the_command_line_refuses(
 
 def test_the_pictures_of_the_documentation_are_there_and_small(tmp_path: Path) -> None:
     folder = ROOT / "docs" / "figures"
-    made = list(runpy.run_path(str(folder / "make.py"))["make"](tmp_path))
-    assert {path.name for path in made} == {path.name for path in folder.glob("*.svg")}
-    assert max(path.stat().st_size for path in made) < 200_000
+    pictures = list(runpy.run_path(str(folder / "make.py"))["make"](tmp_path))
+    assert {path.name for path in pictures} == {path.name for path in folder.glob("*.svg")}
+    assert max(path.stat().st_size for path in pictures) < 200_000
 
 
 def test_figure_and_page_join_the_same_units_and_place_them_alike(rng: np.random.Generator) -> None:

@@ -55,19 +55,19 @@ def test_a_graph_is_well_formed_and_shows_what_cannot_be_seen(evil: str) -> None
 
 
 def test_a_page_shows_what_cannot_be_seen() -> None:
-    made = page(classifier(), *ROWS, steps=2, title=ALL, inputs=[ALL, "b"]).html()
-    made.encode()
-    assert not hidden(made)
-    found: list[str] = []
+    text = page(classifier(), *ROWS, steps=2, title=ALL, inputs=[ALL, "b"]).html()
+    text.encode()
+    assert not hidden(text)
+    tags: list[str] = []
 
     class Parser(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            found.append(tag)
+            tags.append(tag)
 
     parser = Parser()
-    parser.feed(made)
-    assert found.count("script") == 2
-    title = made.partition("<title>")[2].partition("</title>")[0]
+    parser.feed(text)
+    assert tags.count("script") == 2
+    title = text.partition("<title>")[2].partition("</title>")[0]
     assert html.unescape(title).startswith(visible(ALL))
 
 

@@ -36,19 +36,19 @@ def xor(dtype: str = "float64") -> bp.Model:
     return bp.Model(bp.Network(2, layers, "half_sum_squares"), "numpy", dtype, seed=3)
 
 
-def content(made: Page) -> Any:
+def content(document: Page) -> Any:
     """Read the page's JSON back out of its HTML, as a browser does: up to the first end tag."""
-    return json.loads(made.html().split('id="content">')[1].split("</script")[0])
+    return json.loads(document.html().split('id="content">')[1].split("</script")[0])
 
 
 class Numbers:
     """The page's columns, read as its script reads them."""
 
-    def __init__(self, told: Any) -> None:
-        self.steps = len(told["steps"])
+    def __init__(self, shown: Any) -> None:
+        self.steps = len(shown["steps"])
         kinds = (("constants", "<f8"), ("singles", "<f4"), ("doubles", "<f8"))
         self.constants, singles, doubles = (
-            np.frombuffer(base64.b64decode(told["numbers"][name]), kind).astype(float) for name, kind in kinds
+            np.frombuffer(base64.b64decode(shown["numbers"][name]), kind).astype(float) for name, kind in kinds
         )
         self.columns = np.concatenate([singles, doubles]).reshape(-1, self.steps)
 
@@ -77,11 +77,11 @@ def test_traces_of_steps_are_those_of_a_fit(optimizer: bp.Adam, rng: np.random.G
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_numbers_are_the_engines(dtype: str) -> None:
-    told = content(page(xor(dtype), X, Y, optimizer=bp.SGD(2.0), steps=30))
-    number, model = Numbers(told), xor(dtype)
-    assert told["steps"] == list(range(1, 31))
+    shown = content(page(xor(dtype), X, Y, optimizer=bp.SGD(2.0), steps=30))
+    number, model = Numbers(shown), xor(dtype)
+    assert shown["steps"] == list(range(1, 31))
     for at in range(30):
-        for unit in told["units"]:
+        for unit in shown["units"]:
             e = bp.explain(model, X, Y, layer=unit["column"] - 1, unit=unit["unit"], optimizer=bp.SGD(2.0))
             for name in ("z", "a", "da", "dz"):
                 assert [number(ref, at) for ref in unit[name]] == getattr(e, name).tolist()
@@ -92,7 +92,7 @@ def test_numbers_are_the_engines(dtype: str) -> None:
                     assert got == [[t.left, t.right, t.product] for t in terms]
                     assert (number(sums["value"], at), number(sums["rounding"], at)) == (terms.value, terms.rounding)
             own = {label: (part, i) for part in e.parameters for i, label in enumerate(part.labels())}
-            for weight in (told["weights"][i] for i in unit["weights"]):
+            for weight in (shown["weights"][i] for i in unit["weights"]):
                 part, i = own.pop(weight["name"])
                 update = part.update
                 for name, wanted in (("old", update.old), ("step_size", update.step_size), ("new", update.new)):
@@ -100,7 +100,7 @@ def test_numbers_are_the_engines(dtype: str) -> None:
                 assert number(weight["gradient"], at) == part.gradient[i]
                 assert [number(t[3], at) for t in weight["data"]["terms"]] == part.data.product[i].tolist()
             assert not own
-        assert number(told["loss"], at) == model.trace(X, Y).loss
+        assert number(shown["loss"], at) == model.trace(X, Y).loss
         model.fit(X, Y, optimizer=bp.SGD(2.0), steps=1)
 
 
@@ -115,15 +115,15 @@ def test_the_training_that_help_and_guides_offer_as_a_page_learns(
     (command,) = re.findall(r"bpengine (explain [^`\n]*--html xor\.html[^`\n]*)", text)
     monkeypatch.chdir(tmp_path)
     assert main(command.split()) == 0
-    told = json.loads(Path("xor.html").read_text("utf-8").split('id="content">')[1].split("</script")[0])
-    losses = np.frombuffer(base64.b64decode(told["losses"]))
+    shown = json.loads(Path("xor.html").read_text("utf-8").split('id="content">')[1].split("</script")[0])
+    losses = np.frombuffer(base64.b64decode(shown["losses"]))
     assert losses[-1] < 0.1 * losses[0]
 
 
 def test_a_short_run_of_a_small_network_is_kept_whole_and_small() -> None:
-    made = page(xor(), X, Y, steps=200)
-    assert len(made.content["steps"]) == 200
-    assert len(made.html().encode()) < 1_000_000
+    document = page(xor(), X, Y, steps=200)
+    assert len(document.content["steps"]) == 200
+    assert len(document.html().encode()) < 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +135,13 @@ def large() -> Page:
 
 
 def test_a_network_too_large_to_draw_shows_its_largest_terms(large: Page) -> None:
-    told = content(large)
-    number = Numbers(told)
-    assert [len(column["units"]) for column in told["columns"]] == [FEWER] * 4
-    assert not any(column["whole"] for column in told["columns"])
+    shown = content(large)
+    number = Numbers(shown)
+    assert [len(column["units"]) for column in shown["columns"]] == [FEWER] * 4
+    assert not any(column["whole"] for column in shown["columns"])
     assert len(large.html().encode()) < 1_500_000
-    for unit in told["units"]:
-        for sums in (*unit["forward"], *unit["incoming"], *(told["weights"][i]["data"] for i in unit["weights"])):
+    for unit in shown["units"]:
+        for sums in (*unit["forward"], *unit["incoming"], *(shown["weights"][i]["data"] for i in unit["weights"])):
             products = [number(term[3], 0) for term in sums["terms"]]
             left = number(sums["rest"], 0) if "rest" in sums else 0.0
             total = math.fsum([*products, left, number(sums["rounding"], 0)])
@@ -161,39 +161,39 @@ def test_the_drawn_units_have_the_largest_gradients(large: Page) -> None:
 
 def test_many_steps_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bpengine.explain.page.record_run.BYTES", 10_000)
-    told = content(page(xor(), X, Y, steps=50))
-    assert told["steps"][0] == 1
-    assert told["steps"][-1] == 50
-    assert 2 <= len(told["steps"]) < 20
-    assert set(np.diff(told["steps"])) <= {np.diff(told["steps"]).min(), np.diff(told["steps"]).min() + 1}
-    assert len(base64.b64decode(told["losses"])) == 50 * 8
+    shown = content(page(xor(), X, Y, steps=50))
+    assert shown["steps"][0] == 1
+    assert shown["steps"][-1] == 50
+    assert 2 <= len(shown["steps"]) < 20
+    assert set(np.diff(shown["steps"])) <= {np.diff(shown["steps"]).min(), np.diff(shown["steps"]).min() + 1}
+    assert len(base64.b64decode(shown["losses"])) == 50 * 8
 
 
-@pytest.mark.parametrize(("count", "wanted", "found"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 4, [0])])
-def test_an_even_selection(count: int, wanted: int, found: list[int]) -> None:
-    assert spread(count, wanted) == found
+@pytest.mark.parametrize(("count", "wanted", "chosen"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 4, [0])])
+def test_an_even_selection(count: int, wanted: int, chosen: list[int]) -> None:
+    assert spread(count, wanted) == chosen
 
 
 def test_a_run_that_ends_in_nan_says_where_it_began() -> None:
     model = bp.Model(bp.Network(1, [bp.Dense(2, "relu"), bp.Dense(1)], "mean_squared_error"), seed=1)
-    told = content(page(model, [[1.0], [2.0]], [[1.0], [3.0]], optimizer=bp.SGD(10.0), steps=60))
-    step, cause = told["bad"]
+    shown = content(page(model, [[1.0], [2.0]], [[1.0], [3.0]], optimizer=bp.SGD(10.0), steps=60))
+    step, cause = shown["bad"]
     traces = list(trace_steps(model, [[1.0], [2.0]], [[1.0], [3.0]], optimizer=bp.SGD(10.0), steps=step))
     assert [trace.first_bad is None for trace in traces] == [True] * (step - 1) + [False]
     assert cause == {lang: traces[-1].first_bad.text(lang) for lang in ("en", "pt")}
-    assert told["steps"][-1] == step < 60
+    assert shown["steps"][-1] == step < 60
 
 
 def test_names_from_data_stay_text() -> None:
-    made = page(xor(), X, Y, steps=2, title=NASTY, inputs=[NASTY, "b"], outputs=[NASTY])
-    text = made.html()
+    document = page(xor(), X, Y, steps=2, title=NASTY, inputs=[NASTY, "b"], outputs=[NASTY])
+    text = document.html()
     assert NASTY not in text
     assert text.count("<script") == text.count("</script") == 2
     data = text.split('id="content">')[1].split("</script")[0]
     assert not re.search("[<>&\u2028\u2029]", data)
-    told = json.loads(data)
-    assert told["title"] == told["names"]["inputs"][0] == told["names"]["outputs"][0] == visible(NASTY)
-    assert visible(NASTY) in told["labels"]["en"]
+    shown = json.loads(data)
+    assert shown["title"] == shown["names"]["inputs"][0] == shown["names"]["outputs"][0] == visible(NASTY)
+    assert visible(NASTY) in shown["labels"]["en"]
 
 
 def test_nothing_is_loaded() -> None:
@@ -203,9 +203,9 @@ def test_nothing_is_loaded() -> None:
 
 
 def test_every_word_is_spoken_in_both_languages() -> None:
-    for key, told in PAGE.items():
-        assert len(told) == 2, key
-        assert sorted(re.findall(r"\{\w+\}", told[0])) == sorted(re.findall(r"\{\w+\}", told[1])), key
+    for key, phrases in PAGE.items():
+        assert len(phrases) == 2, key
+        assert sorted(re.findall(r"\{\w+\}", phrases[0])) == sorted(re.findall(r"\{\w+\}", phrases[1])), key
     scripts = "".join((files("bpengine.explain.page") / name).read_text() for name in (*SCRIPTS, "template.html"))
     spoken = page_phrases()["pt"]
     used = set(re.findall(r"(?:say\(|data-say=)\"(\w+)\"", scripts))
@@ -234,8 +234,8 @@ def test_a_layer_of_a_kind_of_its_own_is_named() -> None:
 
 def test_what_comes_back_from_outside_of_kernels_is_told_without_terms() -> None:
     layers = [bp.Dense(2, "tanh"), Doubling(), bp.Dense(1)]
-    told = content(page(bp.Model(bp.Network(2, layers, "mean_squared_error")), X, Y, steps=2))
-    first = next(unit for unit in told["units"] if unit["column"] == 1)
+    shown = content(page(bp.Model(bp.Network(2, layers, "mean_squared_error")), X, Y, steps=2))
+    first = next(unit for unit in shown["units"] if unit["column"] == 1)
     assert first["incoming"] is None
     assert first["through"] is not None
     html = page(bp.Model(bp.Network(2, layers, "mean_squared_error")), X, Y, steps=1).html()

@@ -28,12 +28,12 @@ def test_the_largest_paths_are_those_that_a_search_of_all_finds() -> None:
         x[r, 1] * (1 - a0[r, 2] ** 2) * w1[2, j] * a1[r, j] * (1 - a1[r, j]) * w2[j, k] * (a2[r, k] - y[r, k])
         for r, j, k in product(range(2), range(4), range(2))
     ]
-    found = paths(model, x, y, "0.weight[1,2]", largest=5)
+    chain = paths(model, x, y, "0.weight[1,2]", largest=5)
     ranked = sorted(products, key=abs, reverse=True)
-    np.testing.assert_allclose([p.product for p in found.paths], ranked[:5], rtol=agreement_rtol("float64", 8))
-    np.testing.assert_allclose(found.rest, sum(ranked[5:]), rtol=agreement_rtol("float64", 16) * 10)
-    assert found.count == 16
-    for path in found.paths:
+    np.testing.assert_allclose([p.product for p in chain.paths], ranked[:5], rtol=agreement_rtol("float64", 8))
+    np.testing.assert_allclose(chain.rest, sum(ranked[5:]), rtol=agreement_rtol("float64", 16) * 10)
+    assert chain.count == 16
+    for path in chain.paths:
         np.testing.assert_allclose(
             np.prod([f.value for f in path.factors]), path.product, rtol=agreement_rtol("float64", 8)
         )
@@ -46,16 +46,16 @@ def test_in_random_networks_the_sum_over_all_paths_is_the_engines_gradient() -> 
         traced = bp.Model(network, dtype="float64", seed=seed).trace(*case)
         for name, value in traced.parameters.items():
             index = ",".join(str(n - 1) for n in value.shape)
-            found = paths_of(traced, f"{name}[{index}]", largest=3)
-            assert found.agrees, (seed, found)
-            total = found.gradient + found.penalty
+            chain = paths_of(traced, f"{name}[{index}]", largest=3)
+            assert chain.agrees, (seed, chain)
+            total = chain.gradient + chain.penalty
             np.testing.assert_allclose(
                 total, float(traced.gradients[name].flat[-1]), rtol=0,
-                atol=agreement_rtol("float64", 64) * (found.magnitude + abs(found.penalty)),
+                atol=agreement_rtol("float64", 64) * (chain.magnitude + abs(chain.penalty)),
             )  # fmt: skip
-            kept = sum(p.product for p in found.paths) + found.rest
+            kept = sum(p.product for p in chain.paths) + chain.rest
             np.testing.assert_allclose(
-                kept, found.all_paths, rtol=0, atol=agreement_rtol("float64", 8) * found.magnitude
+                kept, chain.all_paths, rtol=0, atol=agreement_rtol("float64", 8) * chain.magnitude
             )
             checked += 1
     assert checked > 300
@@ -69,34 +69,34 @@ def test_the_gradient_beside_the_paths_is_the_engines_own(loss: str, name: str) 
     rng = np.random.default_rng(1)
     model = bp.Model(bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(4)], loss), dtype="float32")
     traced = model.trace(rng.normal(size=(1000, 3)), 5 + rng.uniform(size=(1000, 4)))
-    found = paths_of(traced, name, largest=1)
-    assert found.gradient == float(traced.gradients[name.partition("[")[0]].flat[0])
-    assert found.agrees
+    chain = paths_of(traced, name, largest=1)
+    assert chain.gradient == float(traced.gradients[name.partition("[")[0]].flat[0])
+    assert chain.agrees
     assert paths_of(traced, name, sample=3).agrees
 
 
 def test_many_paths_are_counted_and_no_comma_is_taken_for_a_decimal_point() -> None:
     network = bp.Network(1, [bp.Dense(40, "tanh"), bp.Dense(60, "tanh"), bp.Dense(1)], "half_sum_squares")
-    found = paths(bp.Model(network, dtype="float64"), [[1.0], [2.0]], [[1.0], [0.0]], "0.weight[0,0]", largest=1)
-    assert found.count == 120
+    chain = paths(bp.Model(network, dtype="float64"), [[1.0], [2.0]], [[1.0], [0.0]], "0.weight[0,0]", largest=1)
+    assert chain.count == 120
     wide = bp.Network(1, [bp.Dense(2), bp.Dense(60), bp.Dense(60), bp.Dense(1)], "half_sum_squares")
-    found = paths(bp.Model(wide, dtype="float64"), [[1.0]], [[1.0]], "0.weight[0,0]", largest=1)
-    assert "the sum over 3,600 path(s)" in found.text()
-    assert "3,599 other path(s)" in found.text()
-    assert "a soma sobre 3600 caminho(s)" in found.text("pt")
+    chain = paths(bp.Model(wide, dtype="float64"), [[1.0]], [[1.0]], "0.weight[0,0]", largest=1)
+    assert "the sum over 3,600 path(s)" in chain.text()
+    assert "3,599 other path(s)" in chain.text()
+    assert "a soma sobre 3600 caminho(s)" in chain.text("pt")
 
 
 def test_one_row_of_the_exclusive_or_is_one_path() -> None:
     model, x, y = xor()
-    found = paths(model, x, y, "0.weight[2,1]", sample=1)
-    (path,) = found.paths
-    assert (found.count, found.rest) == (1, 0.0)
+    chain = paths(model, x, y, "0.weight[2,1]", sample=1)
+    (path,) = chain.paths
+    assert (chain.count, chain.rest) == (1, 0.0)
     np.testing.assert_allclose(path.product, 0.0097340155, rtol=0, atol=published_atol(10))
     np.testing.assert_allclose([f.value for f in path.factors][2], -0.327)
-    assert "they agree" in found.text()
-    assert "Regra da cadeia" in found.text("pt")
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["agrees"] is True
-    assert len(found.to_rows()) == 5
+    assert "they agree" in chain.text()
+    assert "Regra da cadeia" in chain.text("pt")
+    assert json.loads(json.dumps(chain.to_json(), allow_nan=False))["agrees"] is True
+    assert len(chain.to_rows()) == 5
 
 
 @pytest.mark.parametrize(
@@ -230,10 +230,10 @@ def test_what_a_layer_gives_back_outside_of_its_kernels_is_a_term_of_its_own() -
 
 def test_the_forward_pass_of_the_source_text() -> None:
     model, x, y = xor()
-    told = forward(model, x, y, sample=1).text()
-    assert "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.8995288044" in told
-    assert "sigmoid((0 x (-0.097)) + (1 x (-0.165)) + (1 x 0.542)) = sigmoid(0.377) = 0.5931493361" in told
-    assert "Step function at 0.5: 0.506509483 -> 1; target 1: right" in told
+    passed = forward(model, x, y, sample=1).text()
+    assert "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.8995288044" in passed
+    assert "sigmoid((0 x (-0.097)) + (1 x (-0.165)) + (1 x 0.542)) = sigmoid(0.377) = 0.5931493361" in passed
+    assert "Step function at 0.5: 0.506509483 -> 1; target 1: right" in passed
     assert "Função de etapa (step function) em 0.5" in forward(model, x, y).text("pt")
 
 
@@ -254,14 +254,14 @@ def test_the_verdict_on_each_row() -> None:
 def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() -> None:
     model, x, y = xor()
     put(model, {"1.weight": [[np.nan], [1.0], [1.0]]})
-    found, told = paths(model, x, y, "0.weight[0,0]"), forward(model, x, y)
+    chain, passed = paths(model, x, y, "0.weight[0,0]"), forward(model, x, y)
     cause = "First cause: parameter '1.weight', row 0, column 0 = nan (1 of 3 values)."
-    assert cause in found.text()
-    assert "the engine's gradient = nan (!)" in found.text()
-    assert "they agree" not in found.text()
-    assert cause in told.text()
-    assert {(np.isnan(v.verdict), v.right) for v in told.verdicts} == {(True, False)}
-    assert json.loads(json.dumps(told.to_json(), allow_nan=False))["first_bad"] == str(told.first_bad)
+    assert cause in chain.text()
+    assert "the engine's gradient = nan (!)" in chain.text()
+    assert "they agree" not in chain.text()
+    assert cause in passed.text()
+    assert {(np.isnan(v.verdict), v.right) for v in passed.verdicts} == {(True, False)}
+    assert json.loads(json.dumps(passed.to_json(), allow_nan=False))["first_bad"] == str(passed.first_bad)
     classes = bp.Model(bp.Network(2, [bp.Dense(3)], "softmax_cross_entropy"))
     put(classes, {"0.bias": [0.0, np.nan, 0.0]})
     assert [(np.isnan(v.verdict), v.right) for v in forward(classes, np.eye(2), [0, 1]).verdicts] == [(True, False)] * 2
@@ -269,10 +269,10 @@ def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() ->
 
 def test_forward_sums_are_the_engines() -> None:
     network, x, y, _ = random_case(np.random.default_rng(11))
-    told = forward(bp.Model(network, dtype="float64"), x, y)
-    for unit in told.units:
+    passed = forward(bp.Model(network, dtype="float64"), x, y)
+    for unit in passed.units:
         if unit.sums is not None:
             assert unit.sums.value[0] == unit.z
             assert unit.sums.ulps[0] <= 2
-    assert json.dumps(told.to_json(), allow_nan=False)
-    assert len(told.to_rows()) == len(told.units)
+    assert json.dumps(passed.to_json(), allow_nan=False)
+    assert len(passed.to_rows()) == len(passed.units)

@@ -139,9 +139,9 @@ def test_no_figure_has_an_english_word_left(kind: str) -> None:
 
 @pytest.mark.parametrize("key", list(TABLES))
 def test_a_phrase_keeps_an_english_word_only_in_brackets_beside_its_translation(key: str) -> None:
-    told, translated = TABLES[key]
-    placeholders = [sorted(re.findall(r"\{(\w+)", text)) for text in (told, translated)]
+    english, translated = TABLES[key]
+    placeholders = [sorted(re.findall(r"\{(\w+)", text)) for text in (english, translated)]
     assert placeholders[0] == placeholders[1]
     outside = spelled(re.sub(r"\([^()]*\)", " ", translated))
-    assert outside & spelled(told) <= LOANS | COGNATES
+    assert outside & spelled(english) <= LOANS | COGNATES
     assert not outside & TERMS

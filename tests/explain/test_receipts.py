@@ -80,8 +80,8 @@ def test_a_place_that_no_layer_has_is_said_as_it_is() -> None:
 
 
 def place(lines: Lines, function: str, last: bool = False) -> int:
-    found = [i for i, line in enumerate(lines) if line.get("function") == function]
-    return found[-1 if last else 0]
+    places = [i for i, line in enumerate(lines) if line.get("function") == function]
+    return places[-1 if last else 0]
 
 
 def given(lines: Lines, role: str) -> dict[str, Any]:
@@ -226,9 +226,9 @@ def test_what_is_changed_is_found_and_named(name: str) -> None:
     assert not verdict.ok
     assert words in str(verdict)
     assert str(verdict).startswith(f"line {verdict.line} does not follow: ")
-    told = verdict.text("pt")
-    assert told.startswith(f"a linha {verdict.line} não confere: ")
-    plain = told.partition("está danificada: ")[0]  # what follows are Python's own words
+    portuguese = verdict.text("pt")
+    assert portuguese.startswith(f"a linha {verdict.line} não confere: ")
+    plain = portuguese.partition("está danificada: ")[0]  # what follows are Python's own words
     assert not english(plain, DRAWN)
 
 
@@ -305,14 +305,14 @@ def test_of_a_batch_in_which_every_row_weighs_nothing_the_loss_is_0(kernel: Any,
     """As a small batch of rows with weights may be: no row is left, and 0 / 0 is not computed."""
     y = np.array([[0.25, 0.75], [0.5, 0.5]])
     target = np.array([0, 1]) if kernel.target == "classes" else np.array([[1.0, 0.0], [0.0, 1.0]])
-    given = {"y": y, "target": target, "weights": np.zeros(2)}
-    given |= {"logits": y} if "logits" in kernel.arguments else {}
+    inputs = {"y": y, "target": target, "weights": np.zeros(2)}
+    inputs |= {"logits": y} if "logits" in kernel.arguments else {}
     options = {**kernel.options, "reduction": reduction}
-    told = kernel.forward(np, *[given[name] for name in kernel.arguments], **options)[0]
-    assert told == 0.0
-    derived = derive(kernel.forward.__name__, given, options, "float64")
+    loss = kernel.forward(np, *[inputs[name] for name in kernel.arguments], **options)[0]
+    assert loss == 0.0
+    derived = derive(kernel.forward.__name__, inputs, options, "float64")
     assert derived["loss"] == 0.0
-    back = derive(kernel.backward.__name__, {**given, "dloss": np.array(1.0)}, options, "float64")
+    back = derive(kernel.backward.__name__, {**inputs, "dloss": np.array(1.0)}, options, "float64")
     assert not np.any(back["dy"])
 
 
@@ -327,15 +327,15 @@ def test_a_step_with_weights_in_the_statistics_follows() -> None:
 def test_of_a_batch_in_which_every_row_weighs_nothing_the_statistics_are_those_of_all_rows() -> None:
     rng = np.random.default_rng(0)
     x, gamma, beta, dy = (rng.normal(size=shape) for shape in ((4, 3), 3, 3, (4, 3)))
-    given = {"x": x, "gamma": gamma, "beta": beta, "weights": np.zeros(4)}
+    inputs = {"x": x, "gamma": gamma, "beta": beta, "weights": np.zeros(4)}
     kernel = KERNELS["batch_norm"]
-    y, residual = kernel.forward(np, *given.values())
-    derived = derive("batch_norm_fwd", given, {}, "float64")
+    y, residual = kernel.forward(np, *inputs.values())
+    derived = derive("batch_norm_fwd", inputs, {}, "float64")
     np.testing.assert_allclose(derived["y"].astype(float), y, rtol=agreement_rtol(float, 4))
     np.testing.assert_allclose(derived["mean"].astype(float), np.mean(x, axis=0), rtol=agreement_rtol(float, 4))
-    back = derive("batch_norm_bwd", {**given, "dy": dy}, {}, "float64")
-    found = kernel.backward(np, residual, dy)
-    for name, value in zip(kernel.differentiable, found, strict=True):
+    back = derive("batch_norm_bwd", {**inputs, "dy": dy}, {}, "float64")
+    gradients = kernel.backward(np, residual, dy)
+    for name, value in zip(kernel.differentiable, gradients, strict=True):
         np.testing.assert_allclose(back[f"d{name}"].astype(float), value, rtol=0, atol=agreement_rtol(float, 64))
     old, new = np.array([1.5]), np.array([4.0])
     average = derive("moving_average", {"old": old, "new": new, "weights": np.zeros(4)}, {"momentum": 0.5}, "float64")
@@ -474,9 +474,9 @@ def test_a_sum_of_itself_over_and_over_is_not_taken_apart(count: int) -> None:
     more.append({"given": "nothing", **last, "array": 10_000})
     for i in range(count):
         inputs = {"a": 10_000 + i, "b": 10_000 + i}
-        made = {**last, "array": 10_001 + i}
+        output = {**last, "array": 10_001 + i}
         call = {"call": 10_000 + i, "place": "", "function": "add_fwd", "formula": {}, "options": {}}
-        more.append({**call, "inputs": inputs, "outputs": {"y": made}})
+        more.append({**call, "inputs": inputs, "outputs": {"y": output}})
     lines[-1]["result"]["loss"] = 10_000 + count
     verdict = judged([*lines[:-1], *more, lines[-1]])
     assert "the loss named is not the loss with all penalties" in str(verdict)

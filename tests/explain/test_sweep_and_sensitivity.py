@@ -32,17 +32,17 @@ def test_its_descent_is_the_known_one_up_to_the_rule_that_stopped_it() -> None:
     walk = Walk(model, "1.bias")
     rule = bp.StepSizeBelow(1e-3)
     history = model.fit(x, y, optimizer=bp.SGD(0.1), steps=1000, only=["1.bias"], stop=rule, callbacks=walk)
-    told = bp.sweep(model, x, y, "1.bias", [0, 3], history=history)
+    drawn = bp.sweep(model, x, y, "1.bias", [0, 3], history=history)
     seen = bp.sweep(model, x, y, "1.bias", [0, 3], history=history, walk=walk)
     expected = np.array(next(q.value for q in known("statquest_dosage_b3").quantities if q.name == "trace"))
-    for swept in (told, seen):
+    for swept in (drawn, seen):
         points = swept.descent.points
         rows = [[p.value[0], p.slope[0], p.step_size[0], p.new[0]] for p in points]
         np.testing.assert_allclose(rows, expected, rtol=0, atol=published_atol(9))
         np.testing.assert_allclose([p.loss for p in points], history.loss, rtol=agreement_rtol("float64", 3) * 10)
         assert swept.descent.stopped_by == history.stopped_by == "step size below 0.001"
-    assert "parou por: tamanho do passo abaixo de 0.001" in told.text("pt")
-    assert json.loads(json.dumps(told.to_json(), allow_nan=False))["descent"]["points"][0]["step"] == 1
+    assert "parou por: tamanho do passo abaixo de 0.001" in drawn.text("pt")
+    assert json.loads(json.dumps(drawn.to_json(), allow_nan=False))["descent"]["points"][0]["step"] == 1
 
 
 def test_two_parameters_make_a_surface(backend_name: str) -> None:
@@ -109,21 +109,21 @@ def test_a_history_of_something_else_is_refused() -> None:
 def test_every_partial_is_there_and_ranked() -> None:
     model, x, y = xor()
     _, gradients = model.loss_and_gradients(x, y)
-    told = bp.sensitivity(model, x, y)
-    ranked = list(told.ranked())
-    assert len(ranked) == told.size == 12
+    partials = bp.sensitivity(model, x, y)
+    ranked = list(partials.ranked())
+    assert len(ranked) == partials.size == 12
     assert [abs(p.partial) for p in ranked] == sorted((abs(p.partial) for p in ranked), reverse=True)
     for p in ranked:
         assert p.partial == gradients[p.name][p.index]
         assert p.value == model.parameters[p.name][p.index]
     np.testing.assert_allclose(sum(p.share for p in ranked), 1.0)
-    np.testing.assert_allclose(told.layers[0].norm, np.linalg.norm(gradients["0.weight"]))
-    np.testing.assert_allclose(told.units[2].norm, np.linalg.norm(gradients["0.weight"][:, 2]))
-    assert told.to_rows(3)[0]["rank"] == 1
-    assert "derivada parcial" in told.text("pt")
-    by_unit = told.text(largest=2).partition("By unit\n")[2].splitlines()
+    np.testing.assert_allclose(partials.layers[0].norm, np.linalg.norm(gradients["0.weight"]))
+    np.testing.assert_allclose(partials.units[2].norm, np.linalg.norm(gradients["0.weight"][:, 2]))
+    assert partials.to_rows(3)[0]["rank"] == 1
+    assert "derivada parcial" in partials.text("pt")
+    by_unit = partials.text(largest=2).partition("By unit\n")[2].splitlines()
     assert [line.split()[:5] for line in by_unit[1:3]] == [
-        ["unit", str(u.unit), "of", "layer", u.place] for u in sorted(told.units, key=lambda u: -u.norm)[:2]
+        ["unit", str(u.unit), "of", "layer", u.place] for u in sorted(partials.units, key=lambda u: -u.norm)[:2]
     ]
     assert by_unit[3] == "  ... 2"
 
@@ -155,7 +155,7 @@ def test_what_is_not_finite_is_not_called_dead() -> None:
     network = bp.Network(1, [bp.Dense(1, "relu"), bp.Dense(1)], "half_sum_squares")
     model = bp.Model(network)
     put(model, {"0.weight": [[np.nan]]})
-    told = bp.sensitivity(model, [[1.0]], [[1.0]])
-    assert told.layers[0].dead == ()
-    assert "First cause: parameter '0.weight'" in told.text()
-    assert json.dumps(told.to_json(), allow_nan=False)
+    partials = bp.sensitivity(model, [[1.0]], [[1.0]])
+    assert partials.layers[0].dead == ()
+    assert "First cause: parameter '0.weight'" in partials.text()
+    assert json.dumps(partials.to_json(), allow_nan=False)

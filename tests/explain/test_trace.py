@@ -74,8 +74,8 @@ def test_each_layer_shows_what_went_in_and_what_came_back() -> None:
 def test_every_array_has_one_maker_and_every_backward_its_forward(rng: np.random.Generator) -> None:
     network, x, y = deep(rng)
     traced = bp.Model(network).trace(x, y)
-    made = [id(a) for call in traced.calls for a in call.named_results().values()]
-    assert len(made) == len(set(made))
+    outputs = [id(a) for call in traced.calls for a in call.named_results().values()]
+    assert len(outputs) == len(set(outputs))
     backward = [i for i, call in enumerate(traced.calls) if call.function.endswith("_bwd")]
     assert sorted(traced.forward_of) == backward
     for back, ahead in traced.forward_of.items():

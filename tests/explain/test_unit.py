@@ -214,9 +214,9 @@ def test_what_is_not_finite_is_marked_and_its_cause_named() -> None:
     assert "First cause: parameter '0.weight', row 0, column 0 = nan" in explained.text()
     assert "nan (!)" in explained.text("pt")
     assert "Primeira causa: parâmetro '0.weight', linha 0, coluna 0 = nan (9 de 9 valores)" in explained.text("pt")
-    told = explained.to_json()
+    record = explained.to_json()
     assert (
-        told["first_bad"] == str(explained.first_bad) == "parameter '0.weight', row 0, column 0 = nan (9 of 9 values)"
+        record["first_bad"] == str(explained.first_bad) == "parameter '0.weight', row 0, column 0 = nan (9 of 9 values)"
     )
     assert json.loads(json.dumps(explained.to_json(), allow_nan=False))["da"][0] is None
 

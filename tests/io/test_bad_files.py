@@ -200,7 +200,7 @@ def test_an_unknown_layer(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("own", "words"),
     [
         ({"layers": 3}, r"load requires layers as a dict by name: layers=\{'Name': ...\}, got 3"),
         ({"layers": [bp.Dense]}, "load requires layers as a dict by name"),
@@ -209,9 +209,9 @@ def test_an_unknown_layer(path: Path) -> None:
         ({"activations": {3: None}}, "load requires activations as a dict by name"),
     ],
 )
-def test_code_of_one_s_own_is_given_by_name(path: Path, given: Any, words: str) -> None:
+def test_code_of_one_s_own_is_given_by_name(path: Path, own: Any, words: str) -> None:
     with pytest.raises(bp.ConfigError, match=words):
-        bp.load(path, **given)
+        bp.load(path, **own)
 
 
 @pytest.mark.parametrize(

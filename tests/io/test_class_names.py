@@ -18,7 +18,7 @@ YES = bp.Network(2, [bp.Dense(1)], "sigmoid_cross_entropy")
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("names", "kept"),
     [
         (None, None),
         (("a", "b", "c"), ("a", "b", "c")),
@@ -38,9 +38,9 @@ YES = bp.Network(2, [bp.Dense(1)], "sigmoid_cross_entropy")
         ([10**30, -1, 0], (10**30, -1, 0)),
     ],
 )
-def test_names_keep_their_types_through_a_file(given: Any, kept: Any, tmp_path: Path) -> None:
+def test_names_keep_their_types_through_a_file(names: Any, kept: Any, tmp_path: Path) -> None:
     model = bp.Model(THREE)
-    model.class_names = given
+    model.class_names = names
     model.save(tmp_path / "m.safetensors")
     for other in (model, bp.load(tmp_path / "m.safetensors"), model.to("numpy")):
         assert other.class_names == kept

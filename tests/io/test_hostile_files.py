@@ -265,10 +265,10 @@ def test_a_layer_of_ones_own_that_goes_wrong_over_a_file_s_settings(tmp_path: Pa
 
 
 def deep(levels: int, layer: bp.Layer | None = None) -> bp.Layer:
-    made = layer or bp.Dense(2)
+    nested = layer or bp.Dense(2)
     for _ in range(levels):
-        made = bp.Residual([made])
-    return made
+        nested = bp.Residual([nested])
+    return nested
 
 
 def test_layers_nested_as_deep_as_they_may_be_train_and_are_kept(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_nothing_is_drawn_to_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def drawn(*given: Any) -> Any:
+    def drawn(*args: Any) -> Any:
         raise AssertionError("an initialiser was called")
 
     for kind in set(map(type, bp.initializers.INITIALIZERS.values())):

@@ -108,9 +108,11 @@ def test_every_loss(loss: str, path: Path) -> None:
         assert bp.load(path).network == network
 
 
-@pytest.mark.parametrize("given", [*INITIALIZERS, bp.initializers.Uniform(0.3), bp.initializers.Orthogonal(2.0)])
-def test_every_initialiser(given: Any, path: Path) -> None:
-    model = bp.Model(bp.Network(3, [bp.Dense(2, weight_init=given, bias_init=given)], "mean_squared_error"), seed=3)
+@pytest.mark.parametrize("initializer", [*INITIALIZERS, bp.initializers.Uniform(0.3), bp.initializers.Orthogonal(2.0)])
+def test_every_initialiser(initializer: Any, path: Path) -> None:
+    model = bp.Model(
+        bp.Network(3, [bp.Dense(2, weight_init=initializer, bias_init=initializer)], "mean_squared_error"), seed=3
+    )
     model.save(path)
     loaded = bp.load(path)
     assert loaded.network.layers[0].weight_init == model.network.layers[0].weight_init

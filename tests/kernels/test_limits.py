@@ -56,11 +56,11 @@ LOSSES = [  # loss, y, target, value, dy; a class of score inf is certain, one o
 ]
 
 
-def passed(xp: Any, name: str, dtype: str, *given: Any, dy: Any = None) -> tuple[Any, Any]:
+def passed(xp: Any, name: str, dtype: str, *args: Any, dy: Any = None) -> tuple[Any, Any]:
     """Return the forward of a kernel and its backward of ones, or of `dy`."""
-    kernel, y = KERNELS[name], xp.asarray(np.asarray(given[0], dtype))
+    kernel, y = KERNELS[name], xp.asarray(np.asarray(args[0], dtype))
     rest = [
-        xp.asarray(a if a.dtype.kind == "i" and a.ndim == 1 else a.astype(dtype)) for a in map(np.asarray, given[1:])
+        xp.asarray(a if a.dtype.kind == "i" and a.ndim == 1 else a.astype(dtype)) for a in map(np.asarray, args[1:])
     ]
     with np.errstate(all="ignore"):
         out, residual = kernel.forward(xp, y, *rest)

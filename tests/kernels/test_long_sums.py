@@ -54,15 +54,15 @@ def test_a_product_over_a_million_rows_is_as_exact_as_one_over_few(xp: Any) -> N
 @pytest.mark.parametrize("kernel", ["dense", "dense_no_bias", "dense_bias_column", "batch_norm", "layer_norm"])
 def test_the_gradients_of_a_million_equal_rows(kernel: str) -> None:
     dims = {"B": MANY // 10, "I": 2, "O": 3}
-    given = KERNELS[kernel]
+    row = KERNELS[kernel]
     count = {"I+1": 3, **dims}
-    arrays = [np.full([count[d] for d in given.shapes[n]], 0.3, np.float32) for n in given.arguments]
+    arrays = [np.full([count[d] for d in row.shapes[n]], 0.3, np.float32) for n in row.arguments]
     wide = [a.astype(np.float64) for a in arrays]
-    found, exact = (
-        given.backward(np, given.forward(np, *values)[1], np.full((dims["B"], 3), 0.1, values[0].dtype))
+    gradients, exact = (
+        row.backward(np, row.forward(np, *values)[1], np.full((dims["B"], 3), 0.1, values[0].dtype))
         for values in (arrays, wide)
     )
-    for name, got, want in zip(given.differentiable[1:], found[1:], exact[1:], strict=True):
+    for name, got, want in zip(row.differentiable[1:], gradients[1:], exact[1:], strict=True):
         size = 0.1 * dims["B"] if kernel.endswith("norm") else np.abs(want).max()
         assert error(got, want, size) < agreement_rtol(np.float32, LONGEST), name
 

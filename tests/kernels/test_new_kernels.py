@@ -30,11 +30,11 @@ EVERY = pytest.mark.parametrize("name", NAMES)
 class Eager(NumpyBackend):
     """Runs every step as it is written."""
 
-    def run_epoch(self, *given: Any, **_: Any) -> Any:
-        return Backend.run_epoch(self, *given)
+    def run_epoch(self, *args: Any, **_: Any) -> Any:
+        return Backend.run_epoch(self, *args)
 
 
-def as_written(*given: Any) -> Any:
+def as_written(*args: Any) -> Any:
     raise AssertionError("a step runs as it is written")
 
 
@@ -109,10 +109,10 @@ def test_at_each_of_two_kinks_the_stated_derivative_is_right_and_another_one_wro
 @EVERY
 def test_a_unit_is_explained_in_both_languages(name: str) -> None:
     x, y = rows()
-    told = model(name).explain(x, y, layer=0, unit=1, sample=2)
-    assert name in str(told)
-    assert told.to_dict()
-    assert not english(told.text("pt"))
+    explanation = model(name).explain(x, y, layer=0, unit=1, sample=2)
+    assert name in str(explanation)
+    assert explanation.to_dict()
+    assert not english(explanation.text("pt"))
     assert not english(paths(model(name), x, y, "0.weight[1,2]").text("pt"))
     assert paths(model(name), x, y, "0.weight[1,2]").agrees
     assert name in str(forward(model(name), x[:2], y[:2]))

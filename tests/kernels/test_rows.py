@@ -19,9 +19,9 @@ named = pytest.mark.parametrize
 
 def drawn(kernel: Kernel, rng: np.random.Generator, options: Any) -> tuple[list[Any], Any, Any]:
     """Return arguments of a call, its output and its residual."""
-    given = list(Case(kernel, options, optional=False).arguments(rng, {"B": 4, "I": 3, "O": 3}).values())
-    y, residual = kernel.forward(np, *given, **options)
-    return given, y, residual
+    inputs = list(Case(kernel, options, optional=False).arguments(rng, {"B": 4, "I": 3, "O": 3}).values())
+    y, residual = kernel.forward(np, *inputs, **options)
+    return inputs, y, residual
 
 
 def through(derivatives: list[LocalDerivative], dy: Any) -> Any:
@@ -61,8 +61,8 @@ def test_local_derivatives_make_up_the_backward(kernel: Kernel, rng: np.random.G
     for options in kernel.variants:
         _, y, residual = drawn(kernel, rng, options)
         dy = rng.normal(size=y.shape)
-        made = kernel.backward(np, residual, dy)
-        dx = made[0] if isinstance(made, tuple) else made
+        gradients = kernel.backward(np, residual, dy)
+        dx = gradients[0] if isinstance(gradients, tuple) else gradients
         derivatives = list(kernel.local_derivatives(np, residual, y))
         size = through([d._replace(p=abs(d.p), q=None if d.q is None else abs(d.q)) for d in derivatives], abs(dy))
         assert np.all(np.abs(through(derivatives, dy) - dx) <= agreement_rtol("float64", 16) * size)
@@ -72,9 +72,9 @@ def test_local_derivatives_make_up_the_backward(kernel: Kernel, rng: np.random.G
 def test_forward_terms_make_up_the_output(kernel: Kernel, rng: np.random.Generator) -> None:
     assert kernel.forward_terms
     for options in kernel.variants:
-        given, y, residual = drawn(kernel, rng, options)
+        inputs, y, residual = drawn(kernel, rng, options)
         for unit in range(y.shape[1]):
-            terms = kernel.forward_terms(np, residual, unit, *given, **options)
+            terms = kernel.forward_terms(np, residual, unit, *inputs, **options)
             assert terms.left.shape[1] == len(terms.routes) == len(terms.units)
             size = np.sum(np.abs(terms.left * terms.right), axis=1)
             off = np.abs(np.sum(terms.left * terms.right, axis=1) - y[:, unit])
@@ -90,12 +90,14 @@ def test_parameter_factors_make_up_the_gradients(kernel: Kernel, rng: np.random.
     gradients = dict(zip(kernel.differentiable, kernel.backward(np, residual, dy), strict=True))
     for name, factor in kernel.parameter_factors(np, residual).items():
         if factor is None:
-            made = np.sum(dy, axis=0)
+            summed = np.sum(dy, axis=0)
         elif gradients[name].ndim == 1:
-            made = np.sum(dy * factor, axis=0)
+            summed = np.sum(dy * factor, axis=0)
         else:
-            made = dy.T @ factor if name in kernel.transposed else factor.T @ dy
-        np.testing.assert_allclose(made, gradients[name], rtol=0, atol=agreement_rtol("float64", 4) * np.abs(dy).sum())
+            summed = dy.T @ factor if name in kernel.transposed else factor.T @ dy
+        np.testing.assert_allclose(
+            summed, gradients[name], rtol=0, atol=agreement_rtol("float64", 4) * np.abs(dy).sum()
+        )
 
 
 @named("kernel", [k for k in KERNELS.values() if k.backward], ids=lambda k: k.name)

@@ -27,17 +27,17 @@ def test_as_a_layer_and_inside_dense_it_is_the_kernel(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "below_zero"),
+    ("activation", "below_zero"),
     [
         (bp.Activation("leaky_relu", alpha=0.25), lambda x: 0.25 * x),
         (bp.Activation("leaky_relu"), lambda x: 0.01 * x),
         (bp.Activation("elu", alpha=2), lambda x: 2 * np.expm1(x)),
     ],
 )
-def test_options_reach_the_kernel(made: bp.Activation, below_zero: Any) -> None:
+def test_options_reach_the_kernel(activation: bp.Activation, below_zero: Any) -> None:
     x = np.array(X)
     wanted = np.where(x > 0, x, below_zero(x))
-    for y in (apply(made), apply(bp.Dense(4, made, weight_init=np.eye(4)))):
+    for y in (apply(activation), apply(bp.Dense(4, activation, weight_init=np.eye(4)))):
         np.testing.assert_allclose(y, wanted, rtol=value_rtol(float))
 
 

@@ -32,7 +32,7 @@ class Linear(bp.Layer):
 
     def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
         y = x @ params["weight"] + params["bias"]
-        made = {
+        outputs = {
             "flat": lambda: y[:, 0],
             "one row": lambda: ops.xp.sum(y, axis=0, keepdims=True),
             "wide": lambda: ops.xp.concat([y, y], axis=1),
@@ -40,8 +40,8 @@ class Linear(bp.Layer):
             "number": lambda: 1.0,
         }.get(self.mistake, lambda: y)()
         if self.mistake == "two":
-            return made, (x, params["weight"])
-        return made, (x, params["weight"]), {"seen": x} if self.mistake == "running" else running
+            return outputs, (x, params["weight"])
+        return outputs, (x, params["weight"]), {"seen": x} if self.mistake == "running" else running
 
     def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
         (x, w), xp = residual, ops.xp
@@ -188,20 +188,20 @@ def test_a_write_into_an_argument_is_refused(where: str, compiled: bool, rng: np
     model = bp.Model(bp.Network(3, [Twice(where), bp.Dense(2)], "mean_squared_error"))
     if compiled:
         model.backend._compiled._patience = float("-inf")
-    given, before = x.copy(), model.parameters
+    rows, before = x.copy(), model.parameters
     method = "forward" if where in ("x", "gain") else "backward"
     calls: list[Callable[[], Any]] = [
-        lambda: model.fit(given, y, steps=3),
-        lambda: model.fit(given, y, batch_size=2, epochs=1),
-        lambda: model.loss_and_gradients(given, y),
-        lambda: model.check(given, y),
-        lambda: model.trace(given, y),
+        lambda: model.fit(rows, y, steps=3),
+        lambda: model.fit(rows, y, batch_size=2, epochs=1),
+        lambda: model.loss_and_gradients(rows, y),
+        lambda: model.check(rows, y),
+        lambda: model.trace(rows, y),
     ]
-    for call in [*calls, *([lambda: model.predict(given)] if method == "forward" else [])]:
+    for call in [*calls, *([lambda: model.predict(rows)] if method == "forward" else [])]:
         with pytest.raises(bp.ConfigError, match=rf"layer 0 \(Twice\) requires its {method} to leave its arguments"):
             call()
-    np.testing.assert_array_equal(given, x)
-    assert given.flags.writeable
+    np.testing.assert_array_equal(rows, x)
+    assert rows.flags.writeable
     assert all((model.parameters[name] == value).all() for name, value in before.items())
 
 
@@ -375,8 +375,8 @@ def test_code_that_jax_cannot_trace_is_told_how_it_could(jax: Any, rng: np.rando
         with pytest.raises(TypeError) as caught:
             model.predict(rng.standard_normal((6, 3)))
         assert f"this came from the forward of layer 1 ({type(layer).__name__})" in caught.value.__notes__
-        told = "The forward needs the array functions of ops.xp, and no branches on values, to run on JAX."
-        assert told in caught.value.__notes__
+        note = "The forward needs the array functions of ops.xp, and no branches on values, to run on JAX."
+        assert note in caught.value.__notes__
 
 
 def test_a_step_looks_at_its_arguments_once_for_each_shape() -> None:

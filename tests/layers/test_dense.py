@@ -62,16 +62,16 @@ def test_without_bias_it_is_the_layer_with_bias_zero(rng: np.random.Generator) -
 def test_the_gradient_of_the_input_is_the_same_function_too(bias: bool | str, rng: np.random.Generator) -> None:
     """A layer below sees the same dx, wherever the bias is kept."""
     below, weight, vector = rng.normal(size=(3, 3)), rng.normal(size=(3, 2)), np.zeros(2)
-    found = []
+    gradients = []
     for kind in (bias, True):
         net = bp.Network(3, [bp.Dense(3, bias=False), bp.Dense(2, "tanh", bias=kind)], "mean_squared_error")
-        made = bp.Model(net, dtype="float64")
-        made.parameters = {
+        subject = bp.Model(net, dtype="float64")
+        subject.parameters = {
             "0.weight": below,
             **{f"1{n[1:]}": v for n, v in stacked(kind, weight, vector).items()},
         }
-        found.append(made.loss_and_gradients(X, Y)[1]["0.weight"])
-    np.testing.assert_allclose(found[0], found[1], rtol=agreement_rtol(float, 4), atol=agreement_rtol(float, 4))
+        gradients.append(subject.loss_and_gradients(X, Y)[1]["0.weight"])
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=agreement_rtol(float, 4), atol=agreement_rtol(float, 4))
 
 
 @pytest.mark.parametrize(
@@ -84,16 +84,16 @@ def test_the_gradient_of_the_input_is_the_same_function_too(bias: bool | str, rn
     ],
 )
 def test_names_and_shapes_of_parameters(bias: bool | str, shapes: Any) -> None:
-    made = model(bias)
-    assert {name: value.shape for name, value in made.parameters.items()} == shapes
-    assert {name: value.shape for name, value in made.loss_and_gradients(X, Y)[1].items()} == shapes
+    subject = model(bias)
+    assert {name: value.shape for name, value in subject.parameters.items()} == shapes
+    assert {name: value.shape for name, value in subject.loss_and_gradients(X, Y)[1].items()} == shapes
 
 
 @pytest.mark.parametrize(("bias", "row"), [("column", 3), ("column-first", 0)])
 def test_the_bias_row_is_initialised_as_a_bias(bias: str, row: int) -> None:
-    made = model(bias, bias_init=[7.0, 8.0]).parameters["0.weight"]
-    assert made[row].tolist() == [7.0, 8.0]
-    np.testing.assert_array_equal(np.delete(made, row, axis=0), model(True).parameters["0.weight"])
+    weight = model(bias, bias_init=[7.0, 8.0]).parameters["0.weight"]
+    assert weight[row].tolist() == [7.0, 8.0]
+    np.testing.assert_array_equal(np.delete(weight, row, axis=0), model(True).parameters["0.weight"])
     assert model(bias).parameters["0.weight"][row].tolist() == [0.0, 0.0]
 
 

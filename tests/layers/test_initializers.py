@@ -82,7 +82,8 @@ def test_biases_start_at_zero() -> None:
 @pytest.mark.parametrize("name", [n for n in INITIALIZERS if n != "zeros"])
 def test_a_name_an_object_and_its_class_draw_the_same(name: str) -> None:
     by_name, by_object = (
-        bp.Model(net(bp.Dense(4, weight_init=given))).parameters["0.weight"] for given in (name, INITIALIZERS[name])
+        bp.Model(net(bp.Dense(4, weight_init=initializer))).parameters["0.weight"]
+        for initializer in (name, INITIALIZERS[name])
     )
     np.testing.assert_array_equal(by_name, by_object)
     assert by_name.any()
@@ -156,15 +157,15 @@ def test_weights_are_rounded_from_the_same_float64_numbers() -> None:
 )
 def test_arrays_are_taken_as_they_are(bias: bool | str, weight: tuple[int, int], rng: np.random.Generator) -> None:
     values = rng.normal(size=weight)
-    made = bp.Model(net(bp.Dense(2, bias=bias, weight_init=values)), dtype="float64")
-    np.testing.assert_array_equal(made.parameters["0.weight"], values)
+    model = bp.Model(net(bp.Dense(2, bias=bias, weight_init=values)), dtype="float64")
+    np.testing.assert_array_equal(model.parameters["0.weight"], values)
     values[:] = 0.0
-    assert made.parameters["0.weight"].all()
+    assert model.parameters["0.weight"].all()
 
 
 def test_lists_are_arrays() -> None:
-    made = bp.Model(net(bp.Dense(2, weight_init=[[1, 2]], bias_init=[3, 4]), inputs=1))
-    assert {n: v.tolist() for n, v in made.parameters.items()} == {"0.weight": [[1.0, 2.0]], "0.bias": [3.0, 4.0]}
+    model = bp.Model(net(bp.Dense(2, weight_init=[[1, 2]], bias_init=[3, 4]), inputs=1))
+    assert {n: v.tolist() for n, v in model.parameters.items()} == {"0.weight": [[1.0, 2.0]], "0.bias": [3.0, 4.0]}
 
 
 @pytest.mark.parametrize(
@@ -204,5 +205,5 @@ def test_an_initialiser_of_ones_own() -> None:
         def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
             return np.eye(*shape)
 
-    made = bp.Model(net(bp.Dense(3, weight_init=Diagonal())))
-    np.testing.assert_array_equal(made.parameters["0.weight"], np.eye(3))
+    model = bp.Model(net(bp.Dense(3, weight_init=Diagonal())))
+    np.testing.assert_array_equal(model.parameters["0.weight"], np.eye(3))

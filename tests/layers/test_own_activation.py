@@ -124,9 +124,9 @@ def test_it_is_checked_and_named_when_guilty(backend_name: str, data: Any) -> No
 
 def test_it_is_explained(data: Any) -> None:
     model = model_of(BUMP)
-    told = bp.explain(model, *data, layer=0, unit=1, sample=2)
-    assert told.adds_up
-    assert "f'(z) of bump, unit 1 of layer 0" in told.text()
+    explanation = bp.explain(model, *data, layer=0, unit=1, sample=2)
+    assert explanation.adds_up
+    assert "f'(z) of bump, unit 1 of layer 0" in explanation.text()
     assert paths(model, *data, "0.weight[0,0]").text().endswith("they agree")
     assert "bump" in forward(model, *data, sample=0).text()
     assert "bump_fwd" in graph(model, *data).dot()
@@ -136,9 +136,9 @@ def test_it_is_explained(data: Any) -> None:
 
 def test_one_that_mixes_units_is_not_taken_for_one_that_does_not(data: Any) -> None:
     model = model_of(NORM)
-    told = bp.explain(model, *data, layer=0, unit=1, sample=2)
-    assert told.adds_up
-    assert "taken as a whole" in told.text()
+    explanation = bp.explain(model, *data, layer=0, unit=1, sample=2)
+    assert explanation.adds_up
+    assert "taken as a whole" in explanation.text()
     with pytest.raises(bp.ConfigError, match="slopes of kernel 'norm' in layer 0 are not known"):
         paths(model, *data, "0.weight[0,0]")
 
@@ -158,8 +158,8 @@ def test_a_layer_bends_the_sums_and_has_parameters_of_its_own(backend_name: str,
             model.parameters[here], beside.parameters[there], rtol=0, atol=training_rtol("float64", 3), err_msg=here
         )
     assert model.check(*data).passed
-    told = bp.explain(model, *data, layer=0, unit=1, sample=2)
-    assert "Leaky computes outside of kernels: the terms of dL/dz cannot be shown" in told.text()
+    explanation = bp.explain(model, *data, layer=0, unit=1, sample=2)
+    assert "Leaky computes outside of kernels: the terms of dL/dz cannot be shown" in explanation.text()
     dz = beside.backend and bp.explain(model, *data, layer=0, unit=1).dz
     assert sum(dz) == pytest.approx(model.loss_and_gradients(*data)[1]["0.bias"][1])
 
@@ -178,8 +178,8 @@ def test_a_file_has_it_by_name(data: Any, tmp_path: Path) -> None:
     model = bp.Model(network)
     model.save(path)
     x = data[0]
-    for given in ({"bump": BUMP, "norm": NORM}, {"bump": bp.CustomActivation(*BUMP), "norm": NORM}):
-        np.testing.assert_array_equal(bp.load(path, activations=given).predict(x), model.predict(x))
+    for own in ({"bump": BUMP, "norm": NORM}, {"bump": bp.CustomActivation(*BUMP), "norm": NORM}):
+        np.testing.assert_array_equal(bp.load(path, activations=own).predict(x), model.predict(x))
     with pytest.raises(bp.ModelFileError, match="the activation 'bump', which is one's own"):
         bp.load(path)
     with pytest.raises(bp.ModelFileError, match="has the name 'norm', got one with 'bump'"):

@@ -23,10 +23,10 @@ def test_no_layers(layers: Any) -> None:
         net(layers)
 
 
-@pytest.mark.parametrize("given", [["Dense"], ["dense"], "Dense"])
-def test_a_layer_given_by_name(given: Any) -> None:
+@pytest.mark.parametrize("layers", [["Dense"], ["dense"], "Dense"])
+def test_a_layer_given_by_name(layers: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"unknown layer '[Dd]ense'"):
-        net(given)
+        net(layers)
 
 
 def test_a_misspelt_layer_name_finds_the_nearest() -> None:
@@ -34,16 +34,16 @@ def test_a_misspelt_layer_name_finds_the_nearest() -> None:
         net(["BatchNrom"])
 
 
-@pytest.mark.parametrize("given", [[bp.Dense], [bp.Dense(3), bp.Dense], bp.Dense])
-def test_a_class_in_place_of_a_layer(given: Any) -> None:
+@pytest.mark.parametrize("layers", [[bp.Dense], [bp.Dense(3), bp.Dense], bp.Dense])
+def test_a_class_in_place_of_a_layer(layers: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"got the class Dense\. Call it: Dense\(\.\.\.\)"):
-        net(given)
+        net(layers)
 
 
-@pytest.mark.parametrize("given", [[3], [None], [[bp.Dense(2)]], [bp.L2(0.1)], [bp.Loss("huber")], 3, None])
-def test_something_else_in_place_of_a_layer(given: Any) -> None:
+@pytest.mark.parametrize("layers", [[3], [None], [[bp.Dense(2)]], [bp.L2(0.1)], [bp.Loss("huber")], 3, None])
+def test_something_else_in_place_of_a_layer(layers: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"Network requires layers, got .*For example: bp\.Dense"):
-        net(given)
+        net(layers)
 
 
 @pytest.mark.parametrize("inputs", [0, -2, 2.0, True, None, "3"])

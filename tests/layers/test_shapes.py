@@ -25,9 +25,9 @@ NETWORKS = [
 
 @pytest.mark.parametrize("network", NETWORKS, ids=range(len(NETWORKS)))
 def test_shapes_are_those_of_what_is_made(network: bp.Network) -> None:
-    made = [{name: np.shape(array) for name, array in part.items()} for part in network.init(0)]
-    assert [dict(part) for part in network.shapes()] == made
-    assert [list(part) for part in network.shapes()] == [list(part) for part in made]
+    shapes = [{name: np.shape(array) for name, array in part.items()} for part in network.init(0)]
+    assert [dict(part) for part in network.shapes()] == shapes
+    assert [list(part) for part in network.shapes()] == [list(part) for part in shapes]
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def test_nested_layers_are_gone_through_once_each(shared: bool, monkeypatch: pyt
     for name in ("init", "outputs"):
         real = getattr(bp.Dense, name)
 
-        def count(layer: Any, *given: Any, real: Any = real, name: str = name) -> Any:
+        def count(layer: Any, *args: Any, real: Any = real, name: str = name) -> Any:
             counted[name] += 1
-            return real(layer, *given)
+            return real(layer, *args)
 
         monkeypatch.setattr(bp.Dense, name, count)
     block: bp.Layer = bp.Dense(2)

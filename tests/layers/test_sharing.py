@@ -141,9 +141,9 @@ def test_it_is_explained(make: Any, rng: np.random.Generator, tmp_path: Path) ->
     x, y = rows_for(network, rng, 4)
     traced = model.trace(x, y)
     for place in traced.layers:
-        told = bp.explain(model, x, y, layer=place, unit=0)
-        assert told.adds_up, place
-        for part in told.parameters:
+        explanation = bp.explain(model, x, y, layer=place, unit=0)
+        assert explanation.adds_up, place
+        for part in explanation.parameters:
             assert part.name in model.parameters
             added = part.data.value + sum(values for _, values in part.penalties)
             np.testing.assert_allclose(part.gradient, added, rtol=0, atol=1e-12)
@@ -207,7 +207,7 @@ def test_every_name_of_a_shared_parameter_is_known(rng: np.random.Generator) -> 
     assert list(model.per_sample_gradients(x, y, only=["1.bias", "2.*"])) == ["0.bias", "2.weight", "2.bias"]
     v = rng.normal(size=(3, 3))
     products = (model.hvp(x, y, {name: v}) for name in ("0.weight", "1.weight"))
-    np.testing.assert_array_equal(*(found["0.bias"] for found in products))
+    np.testing.assert_array_equal(*(product["0.bias"] for product in products))
     gradients = model.loss_and_gradients(x, y)[1]
     twice_given = r"'0\.weight' twice: its layer is also at the place of '1\.weight'"
     with pytest.raises(
@@ -324,7 +324,7 @@ def test_layers_without_parameters_may_stand_anywhere(rng: np.random.Generator) 
 def test_a_file_that_shares_with_nothing_is_refused(tmp_path: Path) -> None:
     from bpengine.io import build, describe
 
-    told = describe(twice())
-    told["layers"][1]["place"] = "7"
+    description = describe(twice())
+    description["layers"][1]["place"] = "7"
     with pytest.raises(bp.ModelFileError, match="of place '7', where there is none yet"):
-        build(told)
+        build(description)

@@ -74,9 +74,9 @@ def test_a_wrong_checksum_names_the_file(put: Any) -> None:
 
 def test_trailing_separators_are_no_column(put: Any) -> None:
     for name, content in (("rows.csv", b"a,b,c\n1,2,0,\n3,4,1,\n"), ("all.csv", b"a,b,c,\n1,2,0,\n3,4,1,\n")):
-        found = bp.data.read_arrays(put(name, content), target=False)
-        assert found.feature_names == ("a", "b", "c")
-        np.testing.assert_array_equal(found.x, [[1, 2, 0], [3, 4, 1]])
+        columns = bp.data.read_arrays(put(name, content), target=False)
+        assert columns.feature_names == ("a", "b", "c")
+        np.testing.assert_array_equal(columns.x, [[1, 2, 0], [3, 4, 1]])
     later = b"a,b\n" + b"1,2,\n" * 200 + b"3,4,5\n"
     assert "more fields" in refused(put("later.csv", later))
 
@@ -108,8 +108,8 @@ def test_compression_is_known_by_the_bytes(put: Any) -> None:
 def test_the_index_of_pandas_is_no_column(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.0, 2, 3, 4], "y": [0, 1, 0, 1]}).iloc[[2, 0, 3, 1]]
     frame.to_parquet(tmp_path / "t.parquet")
-    found = bp.data.load(tmp_path / "t.parquet")
-    assert (found.feature_names, found.y.tolist()) == (("a",), [0, 0, 1, 1])
+    dataset = bp.data.load(tmp_path / "t.parquet")
+    assert (dataset.feature_names, dataset.y.tolist()) == (("a",), [0, 0, 1, 1])
 
 
 @pytest.mark.parametrize("target", [[100_000, 250_000, 597_500, 100_001], [10**12, 10**12 + 5, 7, 3]])
@@ -122,8 +122,8 @@ def test_one_column_of_whole_numbers_is_classes_whatever_its_shape(tmp_path: Pat
     y = np.arange(6) % 3
     for shape in ((6,), (6, 1)):
         np.savez(tmp_path / "t.npz", x=np.zeros((6, 2)), y=y.reshape(shape))
-        found = bp.data.load(tmp_path / "t.npz")
-        assert (found.task, found.y.tolist()) == ("classification", y.tolist())
+        dataset = bp.data.load(tmp_path / "t.npz")
+        assert (dataset.task, dataset.y.tolist()) == ("classification", y.tolist())
 
 
 def test_classes_of_any_type_keep_their_names(put: Any, tmp_path: Path) -> None:

@@ -43,9 +43,9 @@ def network(features: bp.Features, loss: str) -> bp.Network:
 def model() -> bp.Model:
     """Give a model of people, trained a little."""
     features = bp.Features().fit(people(), "income")
-    made = bp.Model(network(features, "softmax_cross_entropy"), features=features)
-    made.fit(people(), "income", epochs=30, batch_size=20)
-    return made
+    fitted = bp.Model(network(features, "softmax_cross_entropy"), features=features)
+    fitted.fit(people(), "income", epochs=30, batch_size=20)
+    return fitted
 
 
 def test_the_docstring_is_true() -> None:
@@ -175,10 +175,10 @@ def test_a_file_holds_the_features(model: bp.Model, tmp_path: Path) -> None:
 def test_damaged_features_are_refused(
     model: bp.Model, damage: dict[str, Any], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    told = {**model.features.to_json(), **damage}
+    damaged = {**model.features.to_json(), **damage}
     with pytest.raises((DataError, ConfigError)):
-        bp.Features.from_json(told)
-    monkeypatch.setattr(bp.Features, "to_json", lambda self: told)
+        bp.Features.from_json(damaged)
+    monkeypatch.setattr(bp.Features, "to_json", lambda self: damaged)
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(ModelFileError, match="has features that do not fit"):
         bp.load(tmp_path / "m.safetensors")

@@ -35,10 +35,10 @@ def test_damaged_files_end_with_one_line(tmp_path: Path, count: int, seed: int) 
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2], timeout=900
     )
-    found, kilobytes = json.loads(done.stdout)
-    assert len(found) == count
-    for name, code, lines, seconds in found:
+    endings, kilobytes = json.loads(done.stdout)
+    assert len(endings) == count
+    for name, code, lines, seconds in endings:
         assert code == 0 or (code == 2 and len(lines) == 1 and name in lines[0]), (name, code, lines)
         assert seconds < 20, name
-    assert sum(code == 2 for _, code, _, _ in found) > count // 2
+    assert sum(code == 2 for _, code, _, _ in endings) > count // 2
     assert kilobytes < 2**20

@@ -45,15 +45,15 @@ def written(folder: Path, content: str, name: str = "t.csv") -> Path:
     ],
 )
 def test_dialects(tmp_path: Path, content: str, options: dict[str, Any]) -> None:
-    found = bp.data.read_arrays(written(tmp_path, content, "t.data"), target=False, **options)
-    assert found.feature_names == ("a", "b")
-    np.testing.assert_array_equal(found.x, [[1.5, 2], [-2.25, 3]])
+    columns = bp.data.read_arrays(written(tmp_path, content, "t.data"), target=False, **options)
+    assert columns.feature_names == ("a", "b")
+    np.testing.assert_array_equal(columns.x, [[1.5, 2], [-2.25, 3]])
 
 
 def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None:
     path = written(tmp_path, 'a;b\n1.234,5;-99\n"2.000";7\n')
-    found = bp.data.read_arrays(path, target=False, decimal=",", thousands=".", na_values=["-99"]).x
-    assert [found[name].values.tolist() for name in found] == [
+    columns = bp.data.read_arrays(path, target=False, decimal=",", thousands=".", na_values=["-99"]).x
+    assert [columns[name].values.tolist() for name in columns] == [
         [1234.5, 2000.0],
         pytest.approx([np.nan, 7.0], nan_ok=True),
     ]
@@ -133,9 +133,9 @@ def test_rows_without_a_target_are_refused_or_left_out(tmp_path: Path) -> None:
 def test_several_targets_by_name(tmp_path: Path) -> None:
     path = written(tmp_path, "a,u,v\n1,0.5,2\n2,1.5,3\n")
     for target in (["v", "u"], "v,u"):
-        found = bp.data.load(path, target=target)
-        np.testing.assert_array_equal(found.y, [[2, 0.5], [3, 1.5]])
-        assert (found.feature_names, found.target_names) == (("a",), ("v", "u"))
+        dataset = bp.data.load(path, target=target)
+        np.testing.assert_array_equal(dataset.y, [[2, 0.5], [3, 1.5]])
+        assert (dataset.feature_names, dataset.target_names) == (("a",), ("v", "u"))
 
 
 def test_data_frames_of_other_libraries() -> None:
@@ -172,7 +172,7 @@ def test_the_copy_says_what_it_is_of(tmp_path: Path) -> None:
         tmp_path / "t.parquet",
     )
     folder = bp.data.convert(tmp_path / "t.parquet", tmp_path / "kept")
-    told = json.loads((folder / "table.json").read_text())
-    assert (told["format"], told["rows"]) == ("bpengine table 1", 2)
+    description = json.loads((folder / "table.json").read_text())
+    assert (description["format"], description["rows"]) == ("bpengine table 1", 2)
     assert np.load(folder / "0.npy").dtype == np.float32
     np.testing.assert_array_equal(np.load(folder / "1.npy"), [1.0, np.nan])

@@ -38,8 +38,8 @@ pytestmark = pytest.mark.filterwarnings("always")  # lines on stderr, as outside
 def trained(cli: Any, *args: object) -> dict[str, Any]:
     ended = cli("train", *args, "--json")
     assert ended.code == 0, ended.err
-    found: dict[str, Any] = json.loads(ended.out)
-    return found
+    report: dict[str, Any] = json.loads(ended.out)
+    return report
 
 
 def test_each_column_has_a_line(cli: Any, tmp_path: Path) -> None:
@@ -82,34 +82,34 @@ def test_a_set_and_its_file_give_the_same_model(cli: Any, tmp_path: Path) -> Non
 
 def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
     path, target = samples.penguins(tmp_path, 200)
-    told = trained(cli, path, "--target", target, *FEW, "--validation", "0.2", "--test", "0.1")
-    assert (told["rows"], told["validation_rows"], told["held_out_rows"]) == (140, 40, 20)
+    report = trained(cli, path, "--target", target, *FEW, "--validation", "0.2", "--test", "0.1")
+    assert (report["rows"], report["validation_rows"], report["held_out_rows"]) == (140, 40, 20)
     frame = pd.read_csv(path)
     frame[:150].to_csv(tmp_path / "train.csv", index=False)
     frame[150:].to_csv(tmp_path / "test.csv", index=False)
     args = ("--target", target, *FEW, "--test", tmp_path / "test.csv", "--validation", tmp_path / "test.csv")
-    told = trained(cli, tmp_path / "train.csv", *args)
-    assert (told["rows"], told["held_out_rows"], told["validation_rows"]) == (150, 50, 50)
-    assert told["scores_by_part"]["test"] == told["scores_by_part"]["validation"]
-    assert set(told["scores_by_part"]) == {"training", "validation", "test"}
+    report = trained(cli, tmp_path / "train.csv", *args)
+    assert (report["rows"], report["held_out_rows"], report["validation_rows"]) == (150, 50, 50)
+    assert report["scores_by_part"]["test"] == report["scores_by_part"]["validation"]
+    assert set(report["scores_by_part"]) == {"training", "validation", "test"}
 
 
 def test_features_are_learned_from_the_training_rows_alone(cli: Any, tmp_path: Path) -> None:
     rows = pd.DataFrame({"a": [*np.arange(40.0), 1e6], "y": [0.5 * i for i in range(41)]})
     rows[:40].to_csv(tmp_path / "train.csv", index=False)
     rows[40:].to_csv(tmp_path / "test.csv", index=False)
-    told = trained(cli, tmp_path / "train.csv", *FEW, "--test", tmp_path / "test.csv")
-    assert told["columns"][0]["use"].startswith("standardised: mean 19.5,")
+    report = trained(cli, tmp_path / "train.csv", *FEW, "--test", tmp_path / "test.csv")
+    assert report["columns"][0]["use"].startswith("standardised: mean 19.5,")
 
 
 def test_columns_are_chosen(cli: Any, mistake: Any, tmp_path: Path) -> None:
     path, target = samples.titanic(tmp_path, 200)
     chosen = ("--target", target, *FEW)
-    told = trained(cli, path, *chosen, "--features", "Age,Sex", "--categorical", "Age")
-    assert [c["name"] for c in told["columns"]] == ["Age", "Sex", target]
-    told = trained(cli, path, *chosen, "--drop", "Name, Fare", "--no-standardize")
-    assert {"Name", "Fare"}.isdisjoint(c["name"] for c in told["columns"])
-    assert next(c for c in told["columns"] if c["name"] == "Age")["use"].startswith("as it is; missing: ")
+    report = trained(cli, path, *chosen, "--features", "Age,Sex", "--categorical", "Age")
+    assert [c["name"] for c in report["columns"]] == ["Age", "Sex", target]
+    report = trained(cli, path, *chosen, "--drop", "Name, Fare", "--no-standardize")
+    assert {"Name", "Fare"}.isdisjoint(c["name"] for c in report["columns"])
+    assert next(c for c in report["columns"] if c["name"] == "Age")["use"].startswith("as it is; missing: ")
     assert "Give one of them" in mistake("train", path, *chosen, "--drop", "Age", "--features", "Sex")
     assert "unknown column 'Aeg'" in mistake("train", path, *chosen, "--drop", "Aeg")
     assert "unknown task 'guess'" in mistake("train", path, *chosen, "--task", "guess")
@@ -120,8 +120,8 @@ def test_rows_with_missing_cells_may_be_left_out(cli: Any, tmp_path: Path) -> No
     path, target = samples.titanic(tmp_path, 200)
     ended = cli("train", path, "--target", target, *FEW, "--missing", "drop", "--json")
     kept = pd.read_csv(path, na_values=["?"]).dropna()
-    told = json.loads(ended.out)
-    assert told["rows"] + told["held_out_rows"] == len(kept)
+    report = json.loads(ended.out)
+    assert report["rows"] + report["held_out_rows"] == len(kept)
     assert f"{200 - len(kept)} of 200 rows have missing cells and are left out" in ended.err
 
 
@@ -155,8 +155,8 @@ def test_classes_may_count_the_same(cli: Any, mistake: Any, tmp_path: Path) -> N
 def test_early_stopping_watches_the_validation_rows(cli: Any, tmp_path: Path) -> None:
     path, target = samples.penguins(tmp_path, 120)
     args = ("--target", target, "--epochs", "3000", "--learning-rate", "0.05")
-    told = trained(cli, path, *args, "--validation", "0.3", "--test", "0", "--early-stopping", "3")
-    assert told["epochs"] < 3000
+    report = trained(cli, path, *args, "--validation", "0.3", "--test", "0", "--early-stopping", "3")
+    assert report["epochs"] < 3000
 
 
 def test_what_is_worse_than_the_mean_is_said(cli: Any, tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def score(classes: bool, truth: Any, said: Any) -> float:
 @pytest.mark.parametrize("name", [*samples.SCIKIT, *(f.__name__ for f in samples.MIXED)])
 def test_held_out_scores_are_those_of_scikit_learn(name: str, cli: Any, tmp_path: Path) -> None:
     path, target = samples.scikit(name, tmp_path) if name in samples.SCIKIT else getattr(samples, name)(tmp_path)
-    targets, found = target.split(","), []
+    targets, scores = target.split(","), []
     for seed in range(SEEDS):
         truth, ours, theirs = [], [], []
         for train, test in folds(path, target, seed, tmp_path):
@@ -316,8 +316,8 @@ def test_held_out_scores_are_those_of_scikit_learn(name: str, cli: Any, tmp_path
             ours += [row[1:] for row in csv.reader(io.StringIO(ended.out))][1:]
             theirs += np.asarray(peer.predict(test.drop(columns=targets))).reshape(len(test), -1).tolist()
             truth += test[targets].to_numpy().tolist()
-        found.append([score(classes, np.array(truth), np.array(said)) for said in (ours, theirs)])
-    own, peers = np.median(found, axis=0)
+        scores.append([score(classes, np.array(truth), np.array(said)) for said in (ours, theirs)])
+    own, peers = np.median(scores, axis=0)
     print(f"{name}: {own:.4f}, scikit-learn {peers:.4f}")
     allowed = math.ceil(0.01 * len(truth)) / len(truth)  # scores are of whole rows
     assert own >= peers - allowed - np.finfo(float).eps

@@ -47,10 +47,10 @@ def source(x: Any, batch: int, backend: str = "numpy", **settings: Any) -> batch
     return batching.make_source(bp.get_backend(backend), (x, numbers), ("float32", "int32"), batch, **settings)
 
 
-def rows_of(made: batching.Source, start: int, stop: int) -> list[list[int]]:
+def rows_of(batches: batching.Source, start: int, stop: int) -> list[list[int]]:
     """Return the numbers of the rows that each step sees; x must hold the same numbers."""
     seen = []
-    for segment in made.segments(start, stop):
+    for segment in batches.segments(start, stop):
         x, numbers = map(as_host, segment.data)
         orders = [slice(None)] * segment.steps if segment.order is None else segment.order
         for order in orders:
@@ -72,16 +72,16 @@ def test_any_run_of_steps_is_a_part_of_all_of_them(
     batch: int, shuffle: bool, numbered: Any, backend_name: str, small_windows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "STREAM_BYTES", 16 * 20)  # half a window
-    made = source(numbered, batch, backend_name, shuffle=shuffle)
-    assert (made.resident is None) == (isinstance(numbered, np.memmap) and batch < 150)
-    count = made.epoch_steps
-    whole = rows_of(made, 0, 3 * count)
+    batches = source(numbered, batch, backend_name, shuffle=shuffle)
+    assert (batches.resident is None) == (isinstance(numbered, np.memmap) and batch < 150)
+    count = batches.epoch_steps
+    whole = rows_of(batches, 0, 3 * count)
     for epoch in range(3):
         order = batching.epoch_order(4, epoch, 150, shuffle=shuffle)
         expected = [part.tolist() for cut in batching.batches(order, batch) for part in cut]
         assert batch == 150 or whole[epoch * count : (epoch + 1) * count] == expected
     for start, stop in ((0, 1), (1, 2), (count - 1, count + 1), (2, 3 * count - 1)):
-        assert rows_of(made, start, stop) == whole[start:stop]
+        assert rows_of(batches, start, stop) == whole[start:stop]
 
 
 def test_only_what_is_asked_for_is_read(numbered: Any, small_windows: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +95,8 @@ def test_only_what_is_asked_for_is_read(numbered: Any, small_windows: None, monk
 
     monkeypatch.setattr(batching, "RowReader", Noted)
     monkeypatch.setattr(batching, "STREAM_BYTES", 32 * 16)  # a window
-    made = source(np.asarray(numbered).view(np.memmap), 8)
-    rows_of(made, 5, 9)
+    batches = source(np.asarray(numbered).view(np.memmap), 8)
+    rows_of(batches, 5, 9)
     assert read == [24, 24, 8, 8]  # x and its numbers: three steps of the second window, one of the third
 
 

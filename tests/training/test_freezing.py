@@ -108,10 +108,10 @@ def test_every_row_is_seen_when_one_joins(tmp_path: Any, rng: np.random.Generato
     x, _ = labelled(rng, rows=9)
     np.save(tmp_path / "x.npy", x)
     network = bp.Network(5, [bp.BatchNorm(momentum=0.0), bp.Dense(1)], "mean_squared_error")
-    for given in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
+    for rows in (x, np.load(tmp_path / "x.npy", mmap_mode="r")):
         model = bp.Model(network, dtype="float64")
         with pytest.warns(UserWarning, match="the last batch has 5 rows"):
-            model.fit(given, x[:, :1], batch_size=4, epochs=1, shuffle=False)
+            model.fit(rows, x[:, :1], batch_size=4, epochs=1, shuffle=False)
         np.testing.assert_allclose(model.running["0.mean"], x[4:].mean(axis=0), rtol=1e-12)
 
 

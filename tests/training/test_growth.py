@@ -53,11 +53,11 @@ def test_epochs_are_a_sequence() -> None:
 
 
 def test_steps_are_kept_for_the_last_settings_only() -> None:
-    made = list[int]()
+    computed = list[int]()
     recent = LruCache[int](3)
     for key in (1, 2, 3, 1, 4, 1, 2):
-        recent.get(key, lambda key=key: made.append(key) or key)
-    assert made == [1, 2, 3, 4, 2]
+        recent.get(key, lambda key=key: computed.append(key) or key)
+    assert computed == [1, 2, 3, 4, 2]
     assert len(recent) == 3
 
 

@@ -233,8 +233,8 @@ def test_a_row_far_away_that_is_left_out_makes_no_infinity(backend_name: str, rn
 def test_weights_far_from_0_are_a_mean_to_the_last_digits(rng: np.random.Generator) -> None:
     """Rounded shares do not quite sum to 1, by which the mean of rows far from 0 would be off."""
     x, weights = (1000.0 + rng.normal(size=(999, 2))).astype(np.float32), rng.integers(0, 3, 999).astype(np.float32)
-    given = np.ones(2, np.float32), np.zeros(2, np.float32), weights
-    _, residual = KERNELS["batch_norm"].forward(np, x, *given)
+    inputs = np.ones(2, np.float32), np.zeros(2, np.float32), weights
+    _, residual = KERNELS["batch_norm"].forward(np, x, *inputs)
     exact = np.average(x.astype(float), axis=0, weights=weights)
     np.testing.assert_allclose(residual.mean, exact, rtol=float(np.finfo(np.float32).eps))
 
