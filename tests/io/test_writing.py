@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def refuse(*given: Any, **options: Any) -> Any:
+def refuse(*args: Any, **options: Any) -> Any:
     raise OSError(28, "No space left on device")
 
 
@@ -64,7 +64,7 @@ def test_a_failure_where_nothing_was_leaves_nothing(tmp_path: Path, monkeypatch:
 
 
 def test_an_interruption_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*given: Any) -> Any:
+    def interrupt(*args: Any) -> Any:
         raise KeyboardInterrupt
 
     before = path.read_bytes()
@@ -215,8 +215,8 @@ def test_a_file_that_grows_beyond_what_is_allowed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def run(code: str, *given: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, *map(str, given)], capture_output=True, text=True, check=False)
+def run(code: str, *args: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, check=False)
 
 
 def special(folder: Path, kind: str) -> Path:
@@ -226,9 +226,9 @@ def special(folder: Path, kind: str) -> Path:
     elif kind == "socket":
         folder = Path(tempfile.mkdtemp(dir="/tmp"))  # the path of a socket is short
         path = folder / kind
-        made = socket.socket(socket.AF_UNIX)
-        made.bind(str(path))
-        made.close()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+        listener.close()
     elif kind == "device":
         path = Path(os.devnull)
     elif kind == "folder":
@@ -276,22 +276,22 @@ def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> Non
 
 
 def test_the_owner_is_kept_where_that_is_permitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, given = tmp_path / "model", []
+    path, owners = tmp_path / "model", []
     path.write_bytes(b"old")
     real = os.stat
 
-    def of_another(found: Any, **options: Any) -> Any:
-        there = real(found, **options)
-        return os.stat_result([*there[:4], there.st_uid + 1, *there[5:]]) if Path(found) == path else there
+    def of_another(target: Any, **options: Any) -> Any:
+        there = real(target, **options)
+        return os.stat_result([*there[:4], there.st_uid + 1, *there[5:]]) if Path(target) == path else there
 
     def chown(file: int, user: int, group: int) -> None:
-        given.append((user, group))
+        owners.append((user, group))
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "stat", of_another)
     monkeypatch.setattr(os, "chown", chown)
     writing.write_whole(path, b"new")
-    assert given == [(real(path).st_uid + 1, real(path).st_gid)]
+    assert owners == [(real(path).st_uid + 1, real(path).st_gid)]
     assert path.read_bytes() == b"new"
 
 
@@ -372,7 +372,7 @@ ALLOWED = {
     "bpengine/data/tables/conversion.py": {"open_memmap"},  # to read
     "bpengine/data/tables/column_writer.py": {"open"},  # in a folder that is renamed when it is complete
     "bpengine/data/tables/byte_streams.py": {"NamedTemporaryFile"},  # standard input, to be read more than once
-    "bpengine/data/features/encoding.py": {"mkstemp"},  # rows that do not fit into memory, for as long as they are used
+    "bpengine/data/features/shared_file.py": {"mkstemp"},  # rows that do not fit into memory, for as long as they are used
     "bpengine/explain/figures/save.py": {"savefig"},
     "bpengine/benchmark/figure.py": {"savefig"},
 }
