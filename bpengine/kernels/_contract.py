@@ -1,6 +1,6 @@
-"""What holds for all code of one's own, layers, losses and activations alike: what it is lent, and what its results may be.
+"""The contract of a user's own layers, losses and activations: arguments are read-only, results keep the dtype.
 
-Nothing here reads a value: a compiled step is looked at while it is recorded or traced, and never again.
+Nothing here reads a value: for a compiled step these checks run while it is recorded or traced, and never again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ NOT_TRACED = ("JAXTypeError", "JAXIndexError")  # what JAX raises where a value 
 
 
 def lent(xp: Namespace, arguments: tuple[Any, ...]) -> tuple[AbstractContextManager[None], tuple[Any, ...]]:
-    """Return a scope in which NumPy arrays are read-only, and what to give: copies of arrays that cannot be made so.
+    """Return a scope in which NumPy arrays are read-only, and the arguments to pass.
 
-    JAX's arrays never change. The object stays the same where it can: whoever observes the calls knows arrays by it.
+    An array that can change but cannot be made read-only is replaced by a copy; JAX's arrays never change. Every other
+    argument stays the same object, since observers of the calls identify arrays by their object.
     """
     arrays = list(leaves(arguments))
     if any(_can_be_locked(a) for a in arrays):
@@ -33,25 +34,25 @@ def lent(xp: Namespace, arguments: tuple[Any, ...]) -> tuple[AbstractContextMana
 def in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
     """Return floating numbers in the dtype of `like`; refuse whole, true-or-false and complex ones.
 
-    `x / np.sqrt(4)` is float64 under NumPy's rules, whatever x is: that is no wish of whoever wrote it.
+    `x / np.sqrt(4)` is float64 under NumPy's rules, whatever x is; the author of such code rarely wants that.
     """
     if value.dtype == like.dtype:
         return value
-    stepped = xp.isdtype(like.dtype, "complex floating")  # on its way through as a complex step
+    stepped = xp.isdtype(like.dtype, "complex floating")  # the values carry a complex step
     if not xp.isdtype(value.dtype, ("real floating", "complex floating") if stepped else "real floating"):
         raise ShapeError(
             f"{who} requires {what} of {like.dtype}, got {value.dtype}. Multiply by a float, or use xp.astype(y, x.dtype)."
         )
     try:
         return xp.astype(value, like.dtype)
-    except TypeError:  # one of NumPy's scalars is no array
+    except TypeError:  # a NumPy scalar is not an array
         return value.astype(like.dtype)
 
 
 class NamedErrors:
-    """Let whatever code of one's own raises say where it comes from; a write into an argument is refused.
+    """Note in an exception of a user's code where it was raised; refuse a write into an argument.
 
-    A class, since it is entered in every step of a layer of one's own, and a generator costs three times as much.
+    This is a class because every step of a user's layer enters it, and a generator costs three times as much.
     """
 
     __slots__ = ("method", "who")
@@ -81,9 +82,7 @@ class NamedErrors:
 
 def _can_be_locked(array: object) -> bool:
     """Tell whether an array can be made read-only, as NumPy's can."""
-    return hasattr(
-        type(array), "setflags"
-    )  # asked of its class: one that is being recorded refuses every such attribute
+    return hasattr(type(array), "setflags")  # ask the class: an array that is being recorded refuses such attributes
 
 
 def _can_change(array: object) -> bool:

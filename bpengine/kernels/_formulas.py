@@ -1,6 +1,6 @@
-"""What several rows' formulas name, computed in another way than the kernels do, so that one can check the other.
+"""Names that the formulas of several kernels use, computed in another way than the kernels do, as a check on them.
 
-Each function takes the namespace and the names known so far, and returns more names; numbers are made in `names["real"]`.
+Each function takes the namespace and the names known so far, and returns more names, in the precision of `names["real"]`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def class_loss_names(xp: Namespace, names: Names) -> Names:
 
 
 def class_targets(xp: Namespace, names: Names) -> Names:
-    """Return class numbers as rows with a one; targets that are rows already stay."""
+    """Return class numbers as one-hot rows; targets that are rows already stay as they are."""
     target, y = names["target"], names["y"]
     if target.ndim == 1:
         target = xp.astype(target[:, None] == xp.arange(y.shape[1]), names["real"])
@@ -32,7 +32,7 @@ def _row_factor(xp: Namespace, names: Names, *, outputs: int) -> Array:
     if reduction == "sum":
         return row_weights
     total = xp.sum(row_weights) * (outputs if reduction == "mean" else 1)
-    return row_weights / (total if total != 0 else 1)  # without a row left: 0, not 0 / 0
+    return row_weights / (total if total != 0 else 1)  # where all weights are 0: 0, not 0 / 0
 
 
 def penalty_row_factor(xp: Namespace, names: Names) -> Names:
@@ -41,7 +41,7 @@ def penalty_row_factor(xp: Namespace, names: Names) -> Names:
     rows = len(w)
     skipped = {None: rows, "first": 0, "last": rows - 1}[bias_row]
     kept = xp.astype(names["strength"] * (xp.arange(rows) != skipped), names["real"])
-    total = 1 if weights is None else xp.sum(weights)  # without a row left: 0, not strength / 0
+    total = 1 if weights is None else xp.sum(weights)  # where it is 0, the factor is 0, not strength / 0
     return {"factor": xp.reshape(kept, (rows,) + (1,) * (w.ndim - 1)) * (1 / total if total != 0 else 0)}
 
 

@@ -45,13 +45,13 @@ _ERFC_SERIES = (
 
 _REDUCTIONS = ("sum", "batch_mean", "mean")
 
-LONGEST = 4096  # rows that are added up one after the other, and multiplied in one product; usual batches have fewer
-BLOCK = 64  # rows of a block where there are more: blocks are summed, then blocks of their sums, until one is left
-NARROW = 4096  # numbers of a product that libraries compute row after row, and not in blocks of their own
+LONGEST = 4096  # up to so many rows are added one after the other and multiplied in one product; batches have fewer
+BLOCK = 64  # rows of a block where there are more: blocks are summed, then blocks of these sums, until one row is left
+NARROW = 4096  # libraries compute a product of at most so many numbers row after row, not in blocks
 NARROW_BLOCK = 256  # rows of a block of such a product
 _OWN_BLOCKS = (
     "jax.numpy",
-)  # libraries whose sums and wide products come in blocks already: XLA's are off by 2e-7, 2e-6
+)  # libraries that sum and multiply wide matrices in blocks already: the errors of XLA are 2e-7 and 2e-6
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
@@ -73,8 +73,8 @@ def softplus(xp: Namespace, x: Array) -> Array:
     """Compute log(1 + exp(x)) without overflow, as max(x, 0) + log1p(exp(-|x|)).
 
     -|x| is written x - 2 max(x, 0): at x = 0 the maximum's derivative is 1/2 under automatic differentiation, and both
-    terms together are smooth; the derivative of abs there is a matter of taste, and JAX takes 1. Where x is large the second
-    term is lost beside the first; x is cut at 40 in it, or inf - inf would make infinity NaN.
+    terms together are smooth; the derivative of abs at 0 is a convention, and JAX's is 1. In the second term x is cut at 40,
+    where rounding removes the term anyway; otherwise inf - inf would be NaN.
     """
     positive = xp.maximum(x, xp.zeros_like(x))
     return positive + xp.log1p(xp.exp(xp.clip(x, None, 40.0) - positive - positive))
@@ -83,9 +83,9 @@ def softplus(xp: Namespace, x: Array) -> Array:
 def finite(xp: Namespace, x: Array) -> tuple[Array, Array]:
     """Return x cut to the finite numbers of its dtype, and a factor that is 1 where nothing was cut.
 
-    Where x is infinite the factor is large enough for any part of the cut x to become infinite again, while 0 times the
-    cut x stays 0: what has no part in a loss adds nothing to it, also where it is infinite. No `where`, which NumPy takes
-    ten times as long over.
+    Where x is infinite, the factor is so large that any nonzero share of the cut x overflows to infinity again, while 0
+    times the cut x stays 0: an infinite value whose share in a loss is 0 adds nothing to it. `where` would do the same in
+    ten times the time on NumPy.
     """
     largest = float(xp.finfo(x.dtype).max)
     near = xp.clip(x, -largest, largest)
@@ -98,8 +98,8 @@ def normal_cdf(xp: Namespace, x: Array) -> Array:
     The array API standard has no erf, so with a = |x| and t = 1 / (1 + a / sqrt(8)):
     Phi(-a) = erfc(a / sqrt(2)) / 2 = t / 2 * exp(-a^2 / 2 + series(2 t - 1)), and Phi(a) = 1 - Phi(-a).
     a^2 is split as coarse^2 + (a - coarse)(a + coarse), where coarse is exact in few bits: rounding a^2 = 160 in
-    float32 could already cost a relative 4e-6, 32 times its precision. The sign is a mask and not |x|,
-    whose derivative at 0 would come out 0.
+    float32 could already cost a relative 4e-6, 32 times its precision. The sign comes from a
+    mask, since the derivative through |x| would be 0 at x = 0.
     """
     upper = mask(xp, x >= 0, x)
     sign = 2.0 * upper - 1.0
@@ -128,7 +128,7 @@ def row_sum(xp: Namespace, a: Array) -> Array:
 
 
 def _sum_in_blocks(xp: Namespace, a: Array) -> Array:
-    """Compute the sum over the rows, of more than `BLOCK` in blocks; by the library's own sum where that does so."""
+    """Compute the sum over the rows, of more than `BLOCK` in blocks, or by a library that sums in blocks itself."""
     while not _sums_in_blocks(xp) and (rows := a.shape[0]) > BLOCK:
         blocks = rows // BLOCK
         whole = blocks * BLOCK
@@ -149,9 +149,9 @@ def row_mean(xp: Namespace, a: Array) -> Array:
 def row_shares(xp: Namespace, a: Array, weights: Array | None) -> float | Array:
     """Return the share of each row of `a` in a mean over the rows: 1 / B, or the weight over the sum of all, as (B, 1).
 
-    A mean is then the sum of share * row: a weight of 2 is a row given twice, a weight of 0 a row left out. Where all
-    weights are 0 no row is left, and 0 / 0 is no share; all rows have the same one then. Nothing is learned from them, and
-    what is computed on the way stays as finite as without weights.
+    The mean is the sum of share * row: a weight of 2 counts a row twice, a weight of 0 leaves it out. Where all weights
+    are 0, every row has the share 1 / B in place of 0 / 0. The loss of such a batch is 0, so nothing is learned from it,
+    and all numbers on the way stay as finite as without weights.
     Shapes: a (B, O), weights (B,) or None -> a number, or (B, 1).
     """
     rows = a.shape[0]
@@ -163,10 +163,10 @@ def row_shares(xp: Namespace, a: Array, weights: Array | None) -> float | Array:
 
 
 def shared_mean(xp: Namespace, a: Array, share: Array) -> Array:
-    """Compute the mean of rows that have the given shares in it, sum share * row.
+    """Compute the mean of rows with the given shares, sum share * row.
 
-    Shares sum to 1 but for their rounding, by which a mean far from 0 would be off; so what is left of the rows after the
-    first mean is averaged as well.
+    The shares sum to 1 only up to rounding, which would shift a mean that is far from 0. A second pass adds the mean of
+    the differences from the first mean.
     Shapes: a (B, O), share (B, 1) -> (O,).
     Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", The American Statistician 37, 1983 (the
     corrected two-pass algorithm).
@@ -178,8 +178,8 @@ def shared_mean(xp: Namespace, a: Array, share: Array) -> Array:
 def row_product(xp: Namespace, x: Array, dy: Array) -> Array:
     """Compute x^T dy, a sum over the rows; of more than `LONGEST` rows as the sum of products of blocks of rows.
 
-    Libraries multiply wide matrices in blocks of rows, narrow ones in one go, which is then off as much as a plain sum is:
-    by 2e-5 for a million equal float32 rows, in blocks of `NARROW_BLOCK` by 1e-6.
+    Libraries multiply wide matrices in blocks of rows, but narrow ones row after row, with the error of a plain sum: 2e-5
+    for a million equal float32 rows, and 1e-6 in blocks of `NARROW_BLOCK` rows.
     Shapes: x (B, I), dy (B, O) -> (I, O).
     """
     rows, narrow = x.shape[0], x.shape[1] * dy.shape[1] <= NARROW
@@ -198,7 +198,7 @@ def _sums_in_blocks(xp: Namespace) -> bool:
 
 
 def mask(xp: Namespace, condition: Array, like: Array) -> Array:
-    """Turn a condition into zeros and ones of `like`'s dtype: multiplying by it beats `where` twenty times on NumPy."""
+    """Turn a condition into zeros and ones of `like`'s dtype: multiplying by it is 20 times as fast as `where` on NumPy."""
     return xp.astype(condition, like.dtype)
 
 
@@ -211,10 +211,10 @@ def tiny(xp: Namespace, like: Array) -> float:
 
 
 def bias_correction(xp: Namespace, t: Array, beta: float) -> Array:
-    """Compute 1 - beta^t for t = 1, 2, ...: what the weights of a running mean that started at 0 sum to.
+    """Compute 1 - beta^t for t = 1, 2, ...: the sum of the weights in a running mean that started at 0.
 
-    expm1 makes it as exact in float32 as in float64. For beta = 0, a mean that forgets at once, it is 1: the logarithm
-    is taken of the smallest normal number instead, whose powers are all lost beside 1.
+    expm1 makes it as exact in float32 as in float64. For beta = 0 the mean is the last value and the result is 1: the
+    logarithm is then taken of the smallest normal number, whose powers rounding removes beside 1.
     """
     return -xp.expm1(t * math.log(max(beta, sys.float_info.min)))
 
@@ -223,7 +223,7 @@ def penalty_factor(xp: Namespace, w: Array, weights: Array | None, strength: flo
     """Return `strength` for every row of w, as (rows, 1), and 0 for the row that holds the bias ("first", "last").
 
     With the weights (batch,) of samples it is divided by their sum, the number of samples they stand for: a weight of 2
-    is a sample given twice. Where all weights are 0 no sample is left, and the factor is 0, as in `reduction_factor`.
+    counts a sample twice. Where all weights are 0, the factor is 0, as in `reduction_factor`.
     """
     rows = w.shape[0]
     places = {None: rows, "first": 0, "last": rows - 1}
@@ -256,8 +256,8 @@ def reduction_factor(xp: Namespace, values: Array, weights: Array | None, reduct
     - "mean":       sum_i w_i v_i / (outputs * sum_i w_i)
 
     with outputs = 1 for values of shape (batch,). A weight of 2 is the same as giving the row twice, a weight of 0 the
-    same as leaving it out. Where all weights are 0, as may happen in a small batch, no row is left, and every factor is
-    0: the loss and its gradient are 0, not 0 / 0.
+    same as leaving it out. Where all weights are 0, as may happen in a small batch, every factor is 0: the loss and its
+    gradient are 0, not 0 / 0.
     """
     if reduction not in _REDUCTIONS:
         raise unknown("reduction", reduction, _REDUCTIONS)
@@ -284,7 +284,7 @@ def _polynomial(x: Array, powers: tuple[float, ...]) -> Array:
 def _erfc_powers(eps: float) -> tuple[float, ...]:
     """Turn as many terms of the series as the precision needs into powers of its variable, for Horner's rule.
 
-    On NumPy this is twice as fast as Clenshaw's recurrence and, the terms falling off as they do, just as exact.
+    On NumPy this is twice as fast as Clenshaw's recurrence, and just as exact, since the terms fall off quickly.
     """
     needed = max(k for k, c in enumerate(_ERFC_SERIES) if abs(c) > eps / 16) + 1
     previous = [0.0, 1.0] + [0.0] * needed  # T_-1 = T_1 = x and T_0 = 1 start T_k+1 = 2 x T_k - T_k-1

@@ -54,8 +54,8 @@ class LocalDerivative(NamedTuple):
     kind "row":     x[b, j] -> y[b, k], derivative p[b, j] q[b, k];
     kind "batch":   x[b, j] -> y[s, j], derivative p[b, j] q[s, j].
 
-    Derivatives that come about in different ways (directly, through a mean, through a variance) are kept apart as routes:
-    added up first they would cancel, and the sum could not be followed.
+    Derivatives along different routes (direct, through a mean, through a variance) stay separate: if they were added first,
+    they would cancel, and no one could follow the sum.
     """
 
     kind: Literal["element", "units", "row", "batch"]
@@ -85,14 +85,14 @@ class Kernel:
     outputs), as numbers, or as a letter plus a number ("I+1");
     `formula` states outputs and gradients as expressions over the argument names, `y` and `dy`, evaluated by a test;
     `flops` maps the dimensions to (forward, backward) operations, an elementary function counted as one;
-    `per_row(xp, residual, d_output, ...)` is the backward before its sums over the batch: the gradient of a parameter comes
-    back as (B, *shape), a share for each row;
+    `per_row(xp, residual, d_output, ...)` is the backward before its sums over the batch: it returns the gradient of a
+    parameter as (B, *shape), one summand for each row;
     `kink_at(xp, *arguments, **options)` gives the side whose derivative the backward takes at a kink, and each element's
     signed distance to it, growing with the first argument; a list of such pairs for several kinks, None where the options
     leave none;
-    `option_limits` gives the range of an option that not every number may be, as `errors.number` takes it: {"low": 0.0}.
+    `option_limits` gives the allowed range of an option, as `errors.number` takes it: {"low": 0.0}.
 
-    What explanations and receipts ask:
+    Fields that explanations and receipts read:
 
     `family` says how inputs become outputs: "linear" (a weighted sum of the units before), "batch normalization"
     (over the rows), "layer normalization" (over the units), "mask", "sum" (of arrays), "elementwise", or "";
@@ -103,7 +103,7 @@ class Kernel:
     `forward_terms(xp, residual, unit, *arguments, **options)` gives one unit's output as a sum;
     `saved_statistics` names fields of the residual that are rounded once and used twice, so that a receipt keeps them;
     `formula_names(xp, names)` gives what formulas name besides arguments and options, in the precision of `names["real"]`,
-    computed in another way than the forward does; `formula_values` replaces formulas that leave something to the reader;
+    computed in another way than the forward does; `formula_values` replaces formulas that code cannot evaluate as written;
     `opaque` says why a kernel gives no derivatives and terms; `initializer` is what "auto" draws before an activation.
     """
 
@@ -123,7 +123,7 @@ class Kernel:
     kink: str | None = None  # where the function has no derivative, and the value the backward takes there
     kink_at: Callable[..., tuple[Side, Array] | list[tuple[Side, Array]] | None] | None = None
     per_row: Callable[..., Any] | None = (
-        None  # of kernels with parameters, but where the rows of a batch see each other
+        None  # of kernels with parameters, except where the rows of a batch depend on each other
     )
     analytic: bool = False  # complex differentiable as written: no abs, max, comparison or clip on the path
     no_backward: str | None = None  # why training through a forward-only kernel is refused

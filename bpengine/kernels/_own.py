@@ -1,6 +1,6 @@
-"""Kernels of one's own: a pair of functions made into a row that is in no table, with what they return checked.
+"""Kernels of a user's own: a pair of functions becomes a `Kernel` outside the table, and its results are checked.
 
-The checks look at shapes and dtypes alone: a compiled step makes them when it is recorded or traced, and never again.
+The checks look at shapes and dtypes alone: for a compiled step they run while it is recorded or traced, and never again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bpengine.kernels._kernel import Array, Domain, Kernel, Namespace, Shape, Ta
 Function = Callable[..., Any]
 Pair = tuple[Function, Function]
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-ENDINGS = ("_forward", "_fwd")  # of a function's name, left out of its kernel's
+ENDINGS = ("_forward", "_fwd")  # removed from a function's name to name its kernel
 
 
 def is_pair(spec: object) -> bool:
@@ -30,7 +30,7 @@ def is_pair(spec: object) -> bool:
 
 
 def takes(function: Function, who: str) -> int:
-    """Return how many arguments a function can be called with by position; raise ConfigError when nobody can tell."""
+    """Return how many arguments a function can be called with by position; raise ConfigError if that is unknown."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -41,7 +41,7 @@ def takes(function: Function, who: str) -> int:
 
 
 def check_name(name: str | None, forward: Function, kind: str, taken: Mapping[str, Any]) -> str:
-    """Return a name, by default that of the forward without its ending; raise ConfigError for one that cannot be kept."""
+    """Return a name, by default that of the forward without its ending; raise ConfigError if it cannot be used."""
     chosen = getattr(forward, "__name__", "") if name is None else name
     for ending in ENDINGS if name is None else ():
         chosen = chosen.removesuffix(ending)
@@ -74,7 +74,10 @@ def check_pair(forward: object, backward: object, kind: str, wanted: tuple[int, 
 
 
 class OwnLossResidual(NamedTuple):
-    """What a loss of one's own kept, y, whose shape its gradient must have, and 0 where no row is left, else 1 or None."""
+    """The residual of a user's loss; y, whose shape the gradient must have; `left`.
+
+    `left` is 0 where all weights are 0, else 1; None without weights.
+    """
 
     own: Any
     y: Array
@@ -87,7 +90,7 @@ def own_loss(name: str, forward: Function, backward: Function, *, link: str | No
 
     def run(xp: Namespace, y: Array, target: Array, weights: Array | None = None) -> tuple[Array, Any]:
         left = None
-        if weights is not None:  # where all are 0 no row is left: the loss and its gradient are 0, not 0 / 0
+        if weights is not None:  # where all are 0, the loss and its gradient are 0, not 0 / 0
             empty = mask(xp, xp.sum(weights) == 0, weights)
             weights, left = weights + empty, 1.0 - empty
         scope, arguments = lent(xp, (y, target, weights) if weighted else (y, target))
@@ -177,7 +180,7 @@ def _two(result: object, who: str) -> tuple[Array, Any]:
 def _like(
     xp: Namespace, value: object, shape: tuple[int, ...], array: Array, *, who: str, where: str, what: str, hint: str
 ) -> Array:
-    """Return a result in the dtype of an array; raise ShapeError for one of another shape than it must have."""
+    """Return a result in the dtype of an array; raise ShapeError if its shape is not the required one."""
     got = getattr(value, "shape", None)
     if got is None or tuple(got) != tuple(shape):
         kind = type(value).__name__ if got is None else f"shape {tuple(got)}"

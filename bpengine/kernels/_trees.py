@@ -11,7 +11,7 @@ Tree: TypeAlias = Any  # arrays in tuples, lists, dicts and dataclasses, one ins
 
 
 def leaves(tree: object) -> Iterator[Any]:
-    """Yield what hangs in a tree of tuples, lists, dicts and dataclasses, in a fixed order."""
+    """Yield the leaves of a tree of tuples, lists, dicts and dataclasses, in a fixed order."""
     if isinstance(tree, Mapping):
         for part in tree.values():
             yield from leaves(part)
@@ -26,7 +26,7 @@ def leaves(tree: object) -> Iterator[Any]:
 
 
 def rebuilt(tree: Tree, values: Iterator[Any]) -> Tree:
-    """Return a tree of the same form with the next of `values` for each leaf."""
+    """Return a tree of the same form, each leaf replaced by the next of `values`."""
     if isinstance(tree, Mapping):
         return {name: rebuilt(part, values) for name, part in tree.items()}
     if isinstance(tree, (tuple, list)):

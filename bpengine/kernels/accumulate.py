@@ -15,10 +15,10 @@ def accumulate(
     *,
     share: float = 1.0,
 ) -> Array:
-    """Return total + share * value; where rows have weights, the share is that of their sum in the sum of all weights.
+    """Return total + share * value; if rows have weights, the share is their sum over the sum of all weights.
 
-    A mean over B rows is the sum over parts of (rows of the part / B) times the mean over the part. Where all weights are 0
-    no row is left, and nothing is added.
+    A mean over B rows is the sum over parts of (rows of the part / B) times the mean over the part. Where all weights are
+    0, nothing is added.
     Shapes: total, value any one shape; weights (rows of the part,), all_weights (B,), or None -> the shape of total.
     Source: the mean of a whole from the means of its parts; Gauss, Theoria combinationis (1823).
     """

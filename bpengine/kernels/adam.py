@@ -23,7 +23,7 @@ def adam_update(
 
     m = beta1 m + (1 - beta1) dw; v = beta2 v + (1 - beta2) dw^2; with c_i = 1 - beta_i^t
     w = w - lr (m / c1) / (sqrt(v / c2) + eps), written with the two corrections moved into scalars, as the paper
-    suggests. beta1 = 0 leaves the momentum out (m = dw), beta2 = 0 the memory of the gradient's size.
+    suggests. With beta1 = 0 there is no momentum (m = dw), with beta2 = 0 no average of squares (v = dw^2).
     Shapes: w, dw, m, v any one shape; t, lr (1,).
     Source: Kingma, Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1 and section 2.
     """

@@ -14,7 +14,7 @@ def add_fwd(xp: Namespace, a: Array, b: Array) -> tuple[Array, None]:
 
 
 def add_bwd(xp: Namespace, res: None, dy: Array) -> tuple[Array, Array]:
-    """Compute da = dy, db = dy: a sum hands its cotangent to every branch.
+    """Compute da = dy, db = dy: every branch of a sum receives its cotangent.
 
     Shapes: dy (B, O) -> da, db (B, O), both the same array as dy.
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, equation 1.
@@ -23,7 +23,7 @@ def add_bwd(xp: Namespace, res: None, dy: Array) -> tuple[Array, Array]:
 
 
 def _forward_terms(xp: Namespace, res: None, unit: int, a: Array, b: Array) -> ForwardTerms:
-    """Return one unit's output as a sum of two: what goes straight on, and what the inner layers give."""
+    """Return one unit's output as a sum of two: the input itself, and the output of the inner layers."""
     left = xp.concat((a[:, unit : unit + 1], b[:, unit : unit + 1]), axis=1)
     return ForwardTerms(left, xp.ones_like(left[0, :]), ("direct", "inner"), (unit, unit))
 

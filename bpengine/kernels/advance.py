@@ -1,4 +1,4 @@
-"""Advance the counter that random masks are drawn from: a new step, new masks."""
+"""Advance the counter that random masks are drawn from: each step has masks of its own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from bpengine.kernels._terms import normalized_terms
 class BatchNormResidual(NamedTuple):
     """What the backward needs, and the batch's mean and (biased) variance for the running statistics.
 
-    share: that of each row in these statistics, 1 / B or, of weighted rows, (B, 1).
+    share: the share of each row in these statistics: the number 1 / B, or (B, 1) for rows with weights.
     """
 
     x_hat: Array
@@ -29,8 +29,8 @@ def batch_norm_fwd(
 ) -> tuple[Array, BatchNormResidual]:
     """Compute y = gamma x_hat + beta with x_hat = (x - mean) / sqrt(variance + eps), statistics over the batch.
 
-    The variance is the biased one, the mean of (x - mean)^2. Rows count in both by their weights: 0 is a row left out of
-    them, 2 a row given twice. Every row is normalised, also one that is left out; where all weights are 0, all count alike.
+    The variance is the biased one, the mean of (x - mean)^2. A weight of 0 leaves a row out of both, a weight
+    of 2 counts it twice. Every row is normalized, whatever its weight; where all weights are 0, all rows count alike.
     Shapes: x (B, O), gamma, beta (O,), weights (B,) or None -> y (B, O); mean, variance, inverse_std (O,).
     """
     share = row_shares(xp, x, weights)
@@ -68,7 +68,7 @@ def _local_derivatives(xp: Namespace, res: BatchNormResidual, y: Array) -> list[
 
 
 def _formula_names(xp: Namespace, names: Names) -> Names:
-    """Return each row's share in the statistics, and these; where all weights are 0, all rows have the same."""
+    """Return each row's share in the statistics, and the statistics; where all weights are 0, all shares are equal."""
     x, weights = names["x"], names.get("weights")
     row_weights = xp.ones(len(x), dtype=names["real"]) if weights is None or not xp.any(weights != 0) else weights
     share = (row_weights / xp.sum(row_weights))[:, None]

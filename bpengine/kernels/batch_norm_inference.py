@@ -30,7 +30,7 @@ def batch_norm_inference_fwd(
 
 
 def batch_norm_inference_bwd(xp: Namespace, res: BatchNormInferenceResidual, dy: Array) -> tuple[Array, Array, Array]:
-    """Compute the cotangents of x, gamma and beta; mean and variance are given numbers here and get none.
+    """Compute the cotangents of x, gamma and beta; mean and variance are constants here and get none.
 
     dx = dy gamma / std, dgamma = sum dy (x - mean) / std, dbeta = sum dy.
     Shapes: dy (B, O) -> dx (B, O), dgamma, dbeta (O,).
@@ -52,7 +52,7 @@ def batch_norm_inference_bwd_per_row(
 
 
 def _local_derivatives(xp: Namespace, res: BatchNormInferenceResidual, y: Array) -> list[LocalDerivative]:
-    """Return dy/dx = gamma / std; the statistics are given and do not depend on x."""
+    """Return dy/dx = gamma / std; the statistics are constants."""
     return [LocalDerivative("element", xp.ones_like(y) * (res.gamma * res.inverse_std))]
 
 

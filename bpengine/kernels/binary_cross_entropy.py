@@ -23,13 +23,13 @@ def binary_cross_entropy_fwd(
 ) -> tuple[Array, BinaryCrossEntropyResidual]:
     """Compute the sum or mean of -(t log(y + tiny) + (1 - t) log(1 - y + tiny)).
 
-    tiny, a million times the smallest normal number, keeps loss and gradient finite at y = 0 and y = 1. It is rounded away, to
-    the last bit, from y = 4 tiny / eps on (4e-286 in float64, 4e-25 in float32); of a smaller y it is a part that
-    counts, up to half at y = tiny. On logits, `sigmoid_cross_entropy` is the more exact choice.
+    tiny, a million times the smallest normal number, keeps loss and gradient finite at y = 0 and y = 1. From
+    y = 4 tiny / eps on (4e-286 in float64, 4e-25 in float32) rounding removes it completely; a smaller y it changes, by
+    a factor of 2 at y = tiny. On logits, `sigmoid_cross_entropy` is the more exact choice.
     Shapes: y, target (B, O), weights (B,) or None -> loss ().
     """
     least = tiny(xp, y)
-    yes, no = y + least, (1.0 - y) + least * y  # a compiler folds (1 - y) + least into 1 - y
+    yes, no = y + least, (1.0 - y) + least * y  # not (1 - y) + least, which compilers fold into 1 - y
     factor = reduction_factor(xp, y, weights, reduction)
     values = target * xp.log(yes) + (1.0 - target) * xp.log(no)
     return -xp.sum(values * factor), BinaryCrossEntropyResidual(target, yes, no, factor)
@@ -45,7 +45,7 @@ def binary_cross_entropy_bwd(xp: Namespace, res: BinaryCrossEntropyResidual, dlo
 
 
 def _loss(xp: Namespace, names: Names) -> Array:
-    """Return the loss with the smallest number that keeps a logarithm finite."""
+    """Return the loss with `tiny` in its logarithms."""
     y, target, tiny = names["y"], names["target"], names["tiny"]
     yes, no = y + tiny, (1 - y) + tiny * y
     return -xp.sum((target * xp.log(yes) + (1 - target) * xp.log(no)) * names["factor"])

@@ -22,9 +22,9 @@ def categorical_cross_entropy_fwd(
 ) -> tuple[Array, CategoricalCrossEntropyResidual]:
     """Compute the mean or sum over the batch of -sum_k t_k log(y_k + tiny).
 
-    tiny, a million times the smallest normal number, keeps loss and gradient finite at y = 0. It is rounded away, to the last
-    bit, from y = 4 tiny / eps on (4e-286 in float64, 4e-25 in float32); of a smaller y it is a part that counts, up to
-    half at y = tiny. On logits, `softmax_cross_entropy` is the more exact choice.
+    tiny, a million times the smallest normal number, keeps loss and gradient finite at y = 0. From y = 4 tiny / eps on
+    (4e-286 in float64, 4e-25 in float32) rounding removes it completely; a smaller y it changes, by a factor of 2 at
+    y = tiny. On logits, `softmax_cross_entropy` is the more exact choice.
     Shapes: y (B, O), target (B, O) or class numbers (B,), weights (B,) or None -> loss ().
     """
     t, yes = one_hot(xp, target, y), y + tiny(xp, y)
@@ -34,7 +34,7 @@ def categorical_cross_entropy_fwd(
 
 
 def categorical_cross_entropy_bwd(xp: Namespace, res: CategoricalCrossEntropyResidual, dloss: Array) -> Array:
-    """Compute dy = -t / (y + tiny) * factor * dloss: of the loss as it stands, y being free to leave the simplex.
+    """Compute dy = -t / (y + tiny) * factor * dloss: the gradient of the loss as written; y need not sum to 1.
 
     Shapes: dloss () -> dy (B, O).
     Source: Bishop, "Neural networks for pattern recognition", 1995, section 6.9.
@@ -43,7 +43,7 @@ def categorical_cross_entropy_bwd(xp: Namespace, res: CategoricalCrossEntropyRes
 
 
 def _loss(xp: Namespace, names: Names) -> Array:
-    """Return the loss with the smallest number that keeps a logarithm finite."""
+    """Return the loss with `tiny` in its logarithms."""
     return -xp.sum(xp.sum(names["target"] * xp.log(names["y"] + names["tiny"]), axis=1) * names["factor"])
 
 

@@ -6,9 +6,9 @@ from bpengine.kernels._kernel import Array, Kernel, Namespace
 
 
 def clip_by_global_norm(xp: Namespace, norm: Array, d: Array, *, max_norm: float) -> Array:
-    """Return d * min(1, max_norm / norm), for max_norm > 0 and the `norm` that `global_norm` gave.
+    """Return d * min(1, max_norm / norm), for max_norm > 0 and the `norm` from `global_norm`.
 
-    Written max_norm / max(norm, max_norm), which is 1 also for norm = 0.
+    It is computed as max_norm / max(norm, max_norm), which is 1 also for norm = 0.
     Shapes: norm (1,), d any -> like d.
     Source: Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML 2013, algorithm 1.
     """

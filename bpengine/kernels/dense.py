@@ -30,7 +30,7 @@ def dense_bwd(
     """Compute the cotangents of x, w and b.
 
     dx = dy w^T, dw = x^T dy, db = sum of dy over the batch. `need_dx=False` leaves dx out (None): the first layer's
-    input has no use for a gradient, and this product is a third of the layer's work.
+    input needs no gradient, and this product is a third of the layer's work.
     Shapes: dy (B, O) -> dx (B, I), dw (I, O), db (O,).
     Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
     """

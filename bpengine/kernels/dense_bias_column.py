@@ -19,7 +19,7 @@ class DenseBiasColumnResidual(NamedTuple):
 def dense_bias_column_fwd(
     xp: Namespace, x: Array, w: Array, *, ones: str = "last"
 ) -> tuple[Array, DenseBiasColumnResidual]:
-    """Compute y = [x 1] w with ones="last", y = [1 x] w with ones="first"; the bias is the row that meets the ones.
+    """Compute y = [x 1] w with ones="last", y = [1 x] w with ones="first"; the bias is the row that multiplies the ones.
 
     Shapes: x (B, I), w (I+1, O) -> y (B, O).
     """
@@ -36,8 +36,8 @@ def dense_bias_column_bwd(
 ) -> tuple[Array | None, Array]:
     """Compute the cotangents of x and w.
 
-    d[x 1] = dy w^T and dw = [x 1]^T dy, whose bias row is the sum of dy over the batch. The ones are constants: their
-    column of d[x 1] leads nowhere and is dropped, by leaving the bias row out of w before the product.
+    d[x 1] = dy w^T and dw = [x 1]^T dy, whose bias row is the sum of dy over the batch. The ones are constants and
+    need no gradient: the product for dx leaves the bias row of w out.
     `need_dx=False` leaves dx out (None), as the first layer may.
     Shapes: dy (B, O) -> dx (B, I), dw (I+1, O).
     Source: Bishop, "Neural networks for pattern recognition", 1995, section 4.1 (the bias as the weight of an extra

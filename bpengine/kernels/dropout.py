@@ -49,7 +49,7 @@ def _places(xp: Namespace, first: int | Array, rows: int) -> Array:
 def _bits(xp: Namespace, rows: Array, columns: int, counter: Array, salt: int) -> Array:
     """Return 32 random bits per element.
 
-    Rows and columns are hashed under keys of their own and meet in one last mixing: half the work of hashing each
+    Rows and columns are hashed with separate keys, and one last mixing combines them: half the work of hashing each
     element twice, and no limit on rows * columns.
     """
     seed, step, layer = counter[0:1], counter[1:2], _word(xp, salt)
@@ -61,7 +61,7 @@ def _bits(xp: Namespace, rows: Array, columns: int, counter: Array, salt: int) -
 
 
 def _mix(xp: Namespace, h: Array) -> Array:
-    """Mix 32 bits with each other, one to one: lowbias32 of Wellons, "Prospecting for hash functions", 2018."""
+    """Mix 32 bits by a one-to-one map: lowbias32 of Wellons, "Prospecting for hash functions", 2018."""
     h = (h ^ (h >> 16)) * _word(xp, 0x7FEB352D)
     h = (h ^ (h >> 15)) * _word(xp, 0x846CA68B)
     return h ^ (h >> 16)
@@ -75,7 +75,7 @@ def _word(xp: Namespace, value: int) -> Array:
 def _forward_terms(
     xp: Namespace, res: DropoutResidual, unit: int, x: Array, counter: Array, **options: float
 ) -> ForwardTerms:
-    """Return one unit's output as a sum of one term: the input times what the mask makes of it."""
+    """Return one unit's output as a sum of one term: the input times the mask's factor."""
     return ForwardTerms(x[:, unit : unit + 1], res.kept[:, unit : unit + 1], ("input",), (unit,))
 
 

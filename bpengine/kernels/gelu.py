@@ -21,7 +21,7 @@ def gelu_fwd(xp: Namespace, x: Array) -> tuple[Array, GeluResidual]:
     Shapes: x (B, O) -> y (B, O).
     """
     cdf = normal_cdf(xp, x)
-    return xp.clip(x, -40.0, None) * cdf, GeluResidual(x, cdf)  # Phi(-40) is 0 in float64: not -inf * 0
+    return xp.clip(x, -40.0, None) * cdf, GeluResidual(x, cdf)  # Phi(-40) is 0 in float64; -inf * 0 would be NaN
 
 
 def gelu_bwd(xp: Namespace, res: GeluResidual, dy: Array) -> Array:

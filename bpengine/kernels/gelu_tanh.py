@@ -29,7 +29,7 @@ def gelu_tanh_fwd(xp: Namespace, x: Array) -> tuple[Array, GeluTanhResidual]:
     """
     near = xp.clip(x, -40.0, 40.0)
     gate = sigmoid(xp, near * (_SLOPE + (_SLOPE * _CUBIC) * (near * near)))
-    y = xp.clip(x, -40.0, None) * gate  # not -inf * 0
+    y = xp.clip(x, -40.0, None) * gate  # -inf * 0 would be NaN
     return y, GeluTanhResidual(near, gate, y)
 
 

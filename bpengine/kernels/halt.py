@@ -1,4 +1,4 @@
-"""Halting: whether a training run must end after this step, decided where the numbers are, unread by the host."""
+"""Halting: decide on the device whether training ends after this step, so that the host need not read the loss."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def halt(
 
 
 def _stop(xp: Namespace, names: Names) -> Array:
-    """Return whether to stop; a threshold that is not set stops nothing."""
+    """Return whether to stop; a threshold that is not set never stops."""
     stop = ~xp.isfinite(names["loss"])
     if names["loss_below"] is not None:
         stop = stop | (names["loss"] < names["loss_below"])

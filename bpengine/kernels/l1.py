@@ -21,7 +21,7 @@ def l1_fwd(
 ) -> tuple[Array, L1Residual]:
     """Compute loss = strength * sum |w|, without the row that holds the bias ("first", "last").
 
-    The `weights` of samples, where they are given, divide the strength by their sum.
+    If the samples have `weights`, the strength is divided by their sum.
     Shapes: w (I, O), weights (B,) or None -> loss ().
     """
     factor = penalty_factor(xp, w, weights, strength, bias_row)
@@ -41,7 +41,7 @@ def l1_bwd(xp: Namespace, res: L1Residual, dloss: Array) -> Array:
 def _kink_at(
     xp: Namespace, w: Array, weights: Array | None = None, *, strength: float = 1.0, bias_row: str | None = None
 ) -> tuple[Side, Array] | None:
-    """Return the distances of the weights from 0; a row of biases, which is not penalized, is far from every kink."""
+    """Return the distances of the weights from 0; a row of biases is not penalized and gets the distance 1."""
     kept = penalty_factor(xp, w, None, 1.0, bias_row)
     return ("middle", w * kept + (1.0 - kept)) if strength != 0 else None
 

@@ -21,8 +21,8 @@ def l2_fwd(
 ) -> tuple[Array, L2Residual]:
     """Compute loss = strength / 2 * sum w^2, without the row that holds the bias ("first", "last").
 
-    Lecture notes that write lambda / (2 m) * sum w^2 mean strength = lambda / m. Where samples have weights, m is their
-    sum: given as `weights`, they divide the strength.
+    Lecture notes that write lambda / (2 m) * sum w^2 mean strength = lambda / m. If the samples have
+    `weights`, m is their sum, and the strength is divided by it.
     Shapes: w (I, O), weights (B,) or None -> loss ().
     """
     factor = penalty_factor(xp, w, weights, strength, bias_row)

@@ -9,9 +9,9 @@ from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
 def log_softmax_fwd(xp: Namespace, x: Array) -> tuple[Array, Array]:
     """Compute y_j = x_j - log sum_k exp(x_k) for each sample, shifted by its largest x; the residual is y.
 
-    Of the m scores that are the largest each adds exp(0) = 1 to the sum, which is 1 + rest with
-    rest = sum of the others + (m - 1). log1p(rest) keeps the digits of a y near 0. Infinite scores are cut, or
-    inf - inf would be NaN, and `far` and `sure` make what is infinitely below the largest infinite again.
+    Each of the m largest scores adds exp(0) = 1 to the sum, which is 1 + rest with
+    rest = sum of the others + (m - 1). log1p(rest) keeps the digits of a y near 0. Infinite scores are cut, since
+    inf - inf would be NaN; the factors `far` and `sure` make an infinite distance from the largest infinite again.
     Shapes: x (B, O) -> y (B, O).
     """
     near, far = finite(xp, x)

@@ -30,7 +30,7 @@ def mish_fwd(xp: Namespace, x: Array) -> tuple[Array, MishResidual]:
     inverse = xp.exp(-near)
     e = 1.0 / inverse
     gate = mask(xp, x >= -largest, x) / (1.0 + 2.0 * inverse / (e + 2.0))
-    return xp.clip(x, -largest, None) * gate, MishResidual(near, e, gate)  # not -inf * 0
+    return xp.clip(x, -largest, None) * gate, MishResidual(near, e, gate)  # -inf * 0 would be NaN
 
 
 def mish_bwd(xp: Namespace, res: MishResidual, dy: Array) -> Array:

@@ -15,7 +15,7 @@ def momentum_update(
     *,
     momentum: float = 0.9,
 ) -> tuple[Array, Array]:
-    """Return (new w, new u); the velocity u remembers past gradients.
+    """Return (new w, new u); the velocity u is a decaying sum of past gradients.
 
     u = momentum u + dw; w = w - lr u. The learning rate stands outside of the velocity, so that changing it in training
     acts at once (with lr inside u, as Polyak writes it, the two agree for a constant lr). t is not used.

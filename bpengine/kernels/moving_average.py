@@ -11,8 +11,8 @@ def moving_average(
 ) -> Array:
     """Return momentum * old + (1 - momentum) * new: `momentum` is the part of the old value that stays.
 
-    With the weights of the rows that `new` was seen in: where fewer than `least` rows are left, those with a weight above
-    0, the old value stays. A mean can be seen in one row, a variance in two.
+    `weights` are those of the rows that `new` was computed from. If fewer than `least` of them are above 0, the old value
+    stays: a mean needs one row, a variance two.
     Shapes: old, new any one shape, weights (B,) or None -> the shape of old.
     Source: Roberts, "Control chart tests based on geometric moving averages", Technometrics 1, 1959.
     """

@@ -1,4 +1,4 @@
-"""Nesterov momentum: the velocity is applied once more, ahead of time."""
+"""Nesterov momentum: the gradient is taken at the point to which the velocity leads."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Part counter: masks of their own for each part of a batch whose parts are run one after another."""
+"""Part counter: gives each part of a batch masks of its own, where the parts are computed one after another."""
 
 from __future__ import annotations
 
 from bpengine.kernels._kernel import Array, Kernel, Namespace
 
-STRIDE = 0x1E3779B1  # odd, so that its multiples meet every seed; below 2^31, which every library takes for a number
+STRIDE = 0x1E3779B1  # odd, so that its multiples reach every seed; below 2^31, which every library accepts
 
 
 def part_counter(xp: Namespace, counter: Array, *, part: int) -> Array:

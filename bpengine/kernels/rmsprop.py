@@ -1,4 +1,4 @@
-"""RMSprop: each weight's step divided by the size its gradient has had lately."""
+"""RMSprop: each weight's step divided by a running average of its gradient's magnitude."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rmsprop_update(
 ) -> tuple[Array, Array]:
     """Return (new w, new v); v is a running mean of the squared gradient.
 
-    v = decay v + (1 - decay) dw^2; w = w - lr dw / (sqrt(v) + eps). v starts at 0 and is not corrected for it: the
+    v = decay v + (1 - decay) dw^2; w = w - lr dw / (sqrt(v) + eps). v starts at 0, without a correction: the
     first step is lr / sqrt(1 - decay) long. eps stands outside of the root. t is not used.
     Shapes: w, dw, v any one shape; t, lr (1,).
     Source: Tieleman, Hinton, "Lecture 6.5 - rmsprop: divide the gradient by a running average of its recent magnitude",

@@ -14,7 +14,7 @@ def sgd_update(
 ) -> tuple[Array]:
     """Return (new w,) after a step against the gradient.
 
-    w = w - lr dw. The step number t is taken, and not used, so that all update rules are called alike.
+    w = w - lr dw. The step number t is not used; all update rules have the same arguments.
     Shapes: w, dw any one shape; t, lr (1,).
     Source: Robbins, Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
     """

@@ -22,9 +22,9 @@ def sigmoid_cross_entropy_fwd(
 ) -> tuple[Array, SigmoidCrossEntropyResidual]:
     """Compute the sum or mean of log(1 + exp(y)) - t y, the cross-entropy of sigmoid(y) against t.
 
-    Written (max(y, 0) - t y) + log1p(exp(-|y|)): nothing overflows, and a confident right answer keeps its digits. As
-    in softplus, -|y| is y - 2 max(y, 0), which is smooth at 0 under automatic differentiation. Of an infinite y, the first
-    term is 0 for a right answer and infinite for any other.
+    Written (max(y, 0) - t y) + log1p(exp(-|y|)): nothing overflows, and the loss of a confident right answer keeps
+    its digits. As in softplus, -|y| is y - 2 max(y, 0), which is smooth at 0 under automatic differentiation. For an
+    infinite y, the first term is 0 if the answer is right, else infinite.
     Shapes: y (logits), target (B, O), weights (B,) or None -> loss ().
     """
     factor = reduction_factor(xp, y, weights, reduction)

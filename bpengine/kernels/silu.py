@@ -21,7 +21,7 @@ def silu_fwd(xp: Namespace, x: Array) -> tuple[Array, SiluResidual]:
     Shapes: x (B, O) -> y (B, O).
     """
     gate = sigmoid(xp, x)
-    y = xp.clip(x, -largest_exponent(xp, x), None) * gate  # gate is 0 there: not -inf * 0
+    y = xp.clip(x, -largest_exponent(xp, x), None) * gate  # the gate is 0 there; -inf * 0 would be NaN
     return y, SiluResidual(gate, y)
 
 
@@ -32,7 +32,7 @@ def silu_bwd(xp: Namespace, res: SiluResidual, dy: Array) -> Array:
     Source: Elfwing, Uchibe, Doya, "Sigmoid-weighted linear units for neural network function approximation in
     reinforcement learning", Neural Networks 107, 2018.
     """
-    cut = xp.clip(res.y, None, largest_exponent(xp, res.y))  # gate is 1 there: not inf * 0
+    cut = xp.clip(res.y, None, largest_exponent(xp, res.y))  # the gate is 1 there; inf * 0 would be NaN
     return dy * (res.gate + cut * (1.0 - res.gate))
 
 

@@ -1,4 +1,4 @@
-"""Label smoothing: a part of every target is shared out among all classes before the loss sees it."""
+"""Label smoothing: a part of every target is spread evenly over all classes before the loss is computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def smooth_labels(xp: Namespace, target: Array, y: Array, *, smoothing: float, b
     """Return (1 - s) t + s / K, for s = `smoothing` and K classes: those of y, or 2 for a binary target per output.
 
     The cross-entropy is linear in its target, so it becomes (1 - s) times that of t plus s times that of the uniform
-    distribution: the loss that is trained and the loss that is told are this one.
+    distribution: training minimizes this loss, and reports show it.
     Shapes: target (B, O) or class numbers (B,), y (B, O) -> like y.
     Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the inception architecture for computer vision", CVPR
     2016, section 7.

@@ -27,8 +27,8 @@ def softmax_cross_entropy_fwd(
 
     This is the cross-entropy of softmax(y) against t, whether or not t sums to one. With e = exp(y - max) and
     q = t / max(1, sum t), sum e = 1 + rest, rest = sum (e - q) + (sum q - 1). For a right answer e - q is exactly 0 and
-    what is left are the other classes: log1p keeps the loss's own digits, however small it is. A score of -inf rules a class
-    out, one of inf makes it certain (two of inf are taken for equal).
+    only the other classes are left: log1p keeps the digits of the loss, however small it is. A score of -inf gives a class
+    the probability 0, a score of inf the probability 1 (two of inf count as equal).
     Shapes: y (logits) (B, O), target (B, O) or class numbers (B,), weights (B,) or None -> loss ().
     """
     q, mass, most = _at_most_one(xp, target, y)
@@ -47,8 +47,8 @@ def softmax_cross_entropy_fwd(
 def softmax_cross_entropy_bwd(xp: Namespace, res: SoftmaxCrossEntropyResidual, dloss: Array) -> Array:
     """Compute dy = (softmax(y) sum_k t_k - t) * factor * dloss.
 
-    With softmax(y) = (miss + q) / (others + mass) the bracket is most (miss mass - q others) / (others + mass), which for
-    a right answer cancels nothing.
+    With softmax(y) = (miss + q) / (others + mass) the bracket is most (miss mass - q others) / (others + mass), in which
+    nothing cancels for a right answer.
     Shapes: dloss () -> dy (B, O).
     Source: Bridle, "Training stochastic model recognition algorithms as networks can lead to maximum mutual
     information estimation of parameters", NIPS 1989.

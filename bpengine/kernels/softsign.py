@@ -1,4 +1,4 @@
-"""Softsign: y = x / (1 + |x|), which nears -1 and 1 far more slowly than tanh."""
+"""Softsign: y = x / (1 + |x|), which approaches -1 and 1 far more slowly than tanh."""
 
 from __future__ import annotations
 
