@@ -31,7 +31,7 @@ PURPOSES: MappingProxyType[str, int] = MappingProxyType(
         "check elements": 10,  # [array]
         "check directions": 11,  # [array]
         "check bend": 12,
-        "check aside": 13,  # [try]
+        "check nearby": 13,  # [try]
         "check slopes": 14,  # [point]
         "check noise": 15,  # seed 0
         "check autodiff": 16,  # the seed is the number of the try

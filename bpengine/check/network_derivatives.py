@@ -121,7 +121,7 @@ def check_derivatives(point: NetworkPoint) -> tuple[str, tuple[DerivativeResult,
             raise
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
-    note = f"{oracle.precision}; {oracle.name}, outside training, {len(nearby.rows.x)} rows, a little aside"
+    note = f"{oracle.precision}; {oracle.name}, outside training, {len(nearby.rows.x)} rows, at a nearby point"
     least = np.nan_to_num(nearby.rounding(), nan=0.0, posinf=0.0)
     results = {n: _compare(n, hand[n], reference[n], [a[n] for a in rounded], least) for n in REFERENCES}
     if not_finite := [name for name, result in results.items() if result is None]:

@@ -217,7 +217,7 @@ class Forgetful:
             return "it breaks nothing"
         if report.passed or guilty is None:
             return "the check passed" if report.passed else "no kernel was found guilty"
-        if not (report.verdict().startswith("FAILED at the perturbed point only") or "aside" in guilty.words):
+        if not (report.verdict().startswith("FAILED at the perturbed point only") or "nearby point" in guilty.words):
             return "it is not told that it fails at the perturbed point only, or beside a kink"
         return None if guilty.function == f"{self.kernel}_bwd" else f"guilty was found {guilty}"
 

@@ -63,7 +63,7 @@ def test_they_stand_in_the_report(jax: Any, rng: Any) -> None:
     assert [d.name for d in report.derivatives] == list(REFERENCES)
     oracles = {"per row": "vmap(grad)", "jacobian": "jacrev", "inputs": "grad", "hvp": "jvp(grad)"}
     assert {row[0]: row[1] for row in report.rows()[-4:]} == oracles
-    assert "outside training, 4 rows, a little aside" in dict(report.notes())["derivatives"]
+    assert "outside training, 4 rows, at a nearby point" in dict(report.notes())["derivatives"]
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert {d["name"]: d["passed"] for d in plain["derivatives"]} == dict.fromkeys(REFERENCES, True)
     without = model.check(x, y, weights, oracles="inner products")

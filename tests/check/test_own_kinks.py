@@ -1,4 +1,4 @@
-"""Kinks of a user's own code: no false alarm where the point lies on one, stated or not, and no place to hide."""
+"""Kinks of a user's own code: they cause no false alarms, stated or not, and hide no errors."""
 
 from __future__ import annotations
 

@@ -372,7 +372,9 @@ ALLOWED = {
     "bpengine/data/tables/conversion.py": {"open_memmap"},  # to read
     "bpengine/data/tables/column_writer.py": {"open"},  # in a folder that is renamed when it is complete
     "bpengine/data/tables/byte_streams.py": {"NamedTemporaryFile"},  # standard input, to be read more than once
-    "bpengine/data/features/shared_file.py": {"mkstemp"},  # rows that do not fit into memory, for as long as they are used
+    "bpengine/data/features/shared_file.py": {
+        "mkstemp"
+    },  # rows that do not fit into memory, for as long as they are used
     "bpengine/explain/figures/save.py": {"savefig"},
     "bpengine/benchmark/figure.py": {"savefig"},
 }

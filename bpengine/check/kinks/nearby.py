@@ -31,7 +31,7 @@ def nearby_points(problem: Problem, seed: int) -> list[Problem]:
     """Return the problem at two points a thousandth away, opposite each other; one or none where it is not finite there."""
     most: list[Problem] = []
     for draw in range(TRIES):
-        directions = _directions(problem, stream("check aside", seed, draw))
+        directions = _directions(problem, stream("check nearby", seed, draw))
         pair = [replace(problem, at=_moved(problem, directions, side * NEARBY)) for side in (1.0, -1.0)]
         finite = [moved for moved in pair if np.isfinite(moved.value(Ops(np), moved.at))]
         # another direction is drawn where the function is not finite on one side: a kink has to be seen from both

@@ -142,7 +142,7 @@ def _sentence(v: ArrayResult) -> str:
 
 
 def _cells(v: ArrayResult) -> tuple[str, ...]:
-    uncompared = ((v.left_out - v.aside, "at kinks"), (v.aside, "aside"), (v.ill, "ill conditioned"))
+    uncompared = ((v.left_out - v.aside, "at kinks"), (v.aside, "nearby"), (v.ill, "ill conditioned"))
     counted = ", ".join([str(v.compared), *(f"{number} {what}" for number, what in uncompared if number)])
     if not v.compared:
         return v.array, v.oracle, v.point, counted, "-", "-", "-", "-", "-"

@@ -58,7 +58,7 @@ class ArrayResult:
 
 def note_nearby_point(result: ArrayResult) -> ArrayResult:
     """Note in the worst element's name that it was checked at a nearby point."""
-    worst = result.worst and replace(result.worst, element=f"{result.worst.element} (a little aside, off a kink)")
+    worst = result.worst and replace(result.worst, element=f"{result.worst.element} (at a nearby point, off a kink)")
     return replace(result, worst=worst)
 
 
@@ -97,7 +97,7 @@ class KinkCounts:
         shown += f"; and {more} more" if more else ""
         return (
             f"{text}; found near the point and left out: {self.left_out} comparisons ({shown}), "
-            f"{self.aside} of them made a thousandth aside instead, where every right backward agrees"
+            f"{self.aside} of them made at a nearby point instead, a thousandth away, where every right backward agrees"
         )
 
 
