@@ -27,6 +27,7 @@ SIBLINGS = ("figures", "examples", "peers", "benchmark", "training")  # files of
 OWN = (str(ROOT / "bpengine"), str(ROOT / "backends"))
 MANY, FEW = 16, 12
 POSITIONAL = 7
+FIELDS = 5
 EMPTY_NAMES = {"found", "given", "told", "made"}  # which say how a value came about, and not what it is
 
 
@@ -75,6 +76,35 @@ def positional_calls(files: dict[Path, ast.Module]) -> list[str]:
         for n in ast.walk(tree)
         if isinstance(n, ast.Call) and sum(not isinstance(a, ast.Starred) for a in n.args) > POSITIONAL
     ]
+
+
+def wide_constructors(files: dict[Path, ast.Module]) -> list[str]:
+    """Return the dataclasses whose constructors take more than `FIELDS` values without naming them.
+
+    Named tuples are left out: they have no keyword-only fields, and a call of many of them is seen by `positional_calls`.
+    """
+    return [
+        f"{path.relative_to(ROOT)}:{node.name}"
+        for path, tree in files.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(_makes_a_dataclass(decorator) for decorator in node.decorator_list)
+        and len(_positional_fields(node)) > FIELDS
+    ]
+
+
+def _makes_a_dataclass(decorator: ast.expr) -> bool:
+    """Say whether a decorator gives a class a constructor that takes its fields by position."""
+    keywords = {k.arg: ast.unparse(k.value) for k in getattr(decorator, "keywords", [])}
+    name = ast.unparse(decorator.func if isinstance(decorator, ast.Call) else decorator)
+    return name == "dataclass" and keywords.get("kw_only") != "True" and keywords.get("init") != "False"
+
+
+def _positional_fields(node: ast.ClassDef) -> list[str]:
+    """Return the annotated names of a class, up to a `_: KW_ONLY`."""
+    named = [(ast.unparse(b.target), ast.unparse(b.annotation)) for b in node.body if isinstance(b, ast.AnnAssign)]
+    fields = [name for name, annotation in named if "ClassVar" not in annotation]
+    return fields[: fields.index("_")] if ("_", "KW_ONLY") in named else fields
 
 
 def _names_bound(node: ast.AST) -> set[str]:

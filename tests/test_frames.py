@@ -24,6 +24,7 @@ def results() -> dict[str, Any]:
         "ForwardPass": forward(model, x, y),
         "Sensitivity": bp.sensitivity(model, x, y),
         "Graph": graph(model, x, y),
+        "Trace": model.trace(x, y),
         "Report": model.check(x, y, oracles=["differences"], perturbed=False),
     }
 

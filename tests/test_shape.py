@@ -52,6 +52,22 @@ def test_a_call_of_many_values_names_them() -> None:
     assert shape.positional_calls(FILES) == []
 
 
+def test_a_constructor_of_many_values_wants_their_names() -> None:
+    assert shape.wide_constructors(FILES) == []
+
+
+def test_a_constructor_of_many_values_is_seen_whatever_its_decorator_says() -> None:
+    fields = "".join(f"    {name}: int\n" for name in "abcdef")
+    at = shape.ROOT / "module.py"
+    for decorator in ("@dataclass", "@dataclass(frozen=True)"):
+        assert shape.wide_constructors({at: ast.parse(f"{decorator}\nclass A:\n{fields}")}) == ["module.py:A"]
+    named = [
+        f"@dataclass(kw_only=True)\nclass A:\n{fields}",
+        f"@dataclass\nclass A:\n    z: int\n    _: KW_ONLY\n{fields}",
+    ]
+    assert not any(shape.wide_constructors({at: ast.parse(source)}) for source in named)
+
+
 def test_a_value_is_named_for_what_it_is() -> None:
     assert shape.empty_names(FILES | shape.trees(shape.BESIDE)) == []
 

@@ -38,7 +38,7 @@ class Row:
     note: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """One worked example on one backend: its rows, its errata, and the reason when it cannot be reproduced as a whole.
 
@@ -100,7 +100,13 @@ def judge(known: Known, backend: str, ours: dict[str, Any]) -> Result:
         for name in sorted(strange)
     ]
     return Result(
-        known.name, backend, known.source, known.summary, rows=tuple(rows), errata=known.errata, reason=known.reason
+        name=known.name,
+        backend=backend,
+        source=known.source,
+        network=known.summary,
+        rows=tuple(rows),
+        errata=known.errata,
+        reason=known.reason,
     )
 
 

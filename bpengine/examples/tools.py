@@ -38,7 +38,7 @@ class Desk:
         return bp.Model(network, self.backend, "float64")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Pass:
     """A forward and a backward pass, laid open: for each layer z, a, the sum of gradient times weight da, and dz."""
 
@@ -55,7 +55,7 @@ def look(model: bp.Model, x: Any, y: Any) -> Pass:
     traced = model.trace(x, y)
     layers = {int(place): layer for place, layer in traced.layers.items() if place.isdigit()}
     z, a, da, dz = ({i: getattr(layer, name) for i, layer in layers.items()} for name in ("z", "a", "da", "dz"))
-    return Pass(traced.loss, traced.gradients, z, a, da, dz)
+    return Pass(loss=traced.loss, gradients=traced.gradients, z=z, a=a, da=da, dz=dz)
 
 
 def fit(model: bp.Model, x: Any, y: Any, **settings: Any) -> bp.History:

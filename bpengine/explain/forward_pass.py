@@ -68,7 +68,7 @@ class ForwardPass(ExplainResult):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         rows = [
-            {**row, "sum": None if unit.sums is None else unit.sums.terms(0).to_json()}
+            {**row, "sum": None if unit.sums is None else unit.sums.terms(0).to_dict()}
             for row, unit in zip(self.to_rows(), self.units, strict=True)
         ]
         return json_object(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ class Segment:
     order: HostArray | None
     steps: int
     batch: int
+    _: KW_ONLY
     weights: HostArray | None = None
     whole: int = 0
     start: int = 0
@@ -141,17 +142,31 @@ class Source:
         """
         if self.resident and self.batch == self.rows:
             steps, weights = stop - start, self._weights(self.arrays)
-            yield Segment(self.resident, None, steps, self.rows, weights, whole=steps, start=start)
+            yield Segment(self.resident, None, steps, self.rows, weights=weights, whole=steps, start=start)
         elif self.resident:
             for part in self._orders(start, stop):
                 batch = part.order.shape[1]
                 here = part.order[:, self.own(batch)]
-                yield Segment(self.resident, here, len(here), batch, self._weights(self.arrays), *part[1:])
+                yield Segment(
+                    self.resident,
+                    here,
+                    len(here),
+                    batch,
+                    weights=self._weights(self.arrays),
+                    whole=part.whole,
+                    start=part.start,
+                )
         else:
             with closing(prefetch(self._read(self._orders(start, stop)))) as pieces:
                 for arrays, part, batch in pieces:
                     yield Segment(
-                        self._bring(arrays), part.order, len(part.order), batch, self._weights(arrays), *part[1:]
+                        self._bring(arrays),
+                        part.order,
+                        len(part.order),
+                        batch,
+                        weights=self._weights(arrays),
+                        whole=part.whole,
+                        start=part.start,
                     )
 
     def _orders(self, start: int, stop: int) -> Iterator[_Part]:

@@ -66,7 +66,7 @@ class Sweep(ExplainResult):
         plain = {
             "names": list(self.names), "values": [v.tolist() for v in self.values], "loss": self.loss.tolist(),
             "slopes": [s.tolist() for s in self.slopes], "at": list(self.at), "lowest": list(self.lowest),
-            "descent": None if self.descent is None else self.descent.to_json(),
+            "descent": None if self.descent is None else self.descent.to_dict(),
         }  # fmt: skip
         return json_object(plain)
 

@@ -12,6 +12,7 @@ import numpy as np
 from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
+from bpengine.output.frames import data_frame
 from bpengine.trained import TrainedNetwork
 from bpengine.training.history import Epoch, History
 
@@ -49,9 +50,17 @@ class Descent:
         """Return one dict per step."""
         return [dict(vars(point)) for point in self.points]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(self.to_rows(), "Descent")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON."""
         return {"points": self.to_rows(), "stopped_by": self.stopped_by}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `to_dict()`, which had this name before."""
+        return self.to_dict()
 
 
 @dataclass

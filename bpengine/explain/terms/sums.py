@@ -183,8 +183,8 @@ class Terms:
     rest: float
     rounding: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
         kept = [vars(term) for term in self.terms]
         return {**vars(self), "terms": kept}
 

@@ -13,6 +13,7 @@ from bpengine.explain.trace.nonfinite import NonFiniteValue, first_nonfinite
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.ops import Call
+from bpengine.output.frames import data_frame
 from bpengine.training.optimizers import Optimizer
 
 
@@ -109,6 +110,10 @@ class Trace:
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per number that went into or came out of a layer: pandas.DataFrame(trace.to_rows())."""
         return [row for layer in self.layers.values() for row in layer.to_rows()]
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(self.to_rows(), "Trace")
 
     def __repr__(self) -> str:
         where = f"{self.backend}, {self.dtype}"

@@ -51,7 +51,7 @@ def explanation_dict(e: UnitResult, largest: int | None = None) -> dict[str, Any
     plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in plain.items()}
     for name in ("forward", "incoming", "through"):
         sums: Sums | None = getattr(e, name)
-        plain[name] = None if sums is None else [sums.terms(r, largest).to_json() for r in range(len(e.rows))]
+        plain[name] = None if sums is None else [sums.terms(r, largest).to_dict() for r in range(len(e.rows))]
     plain["parameters"] = [entry for part in e.parameters for entry in _parameter_dict(part, largest)]
     plain["first_bad"] = e.first_bad and str(e.first_bad)
     return json_object({**plain, "adds_up": e.adds_up, "worst_ulps": e.worst_ulps})
@@ -64,7 +64,7 @@ def _parameter_dict(part: ParameterSums, largest: int | None) -> Iterator[dict[s
         slots = {n: {"old": float(a[i]), "new": float(b[i])} for n, (a, b) in update.slots.items()}
         yield {
             "name": name, "bias": part.bias[i], "gradient": float(part.gradient[i]),
-            "data": part.data.terms(i, largest).to_json(), "penalties": {n: float(v[i]) for n, v in part.penalties},
+            "data": part.data.terms(i, largest).to_dict(), "penalties": {n: float(v[i]) for n, v in part.penalties},
             "update": {"rule": update.rule, "formula": dict(update.formula), "options": dict(update.options),
                        "learning_rate": update.learning_rate, **numbers, "slots": slots},
         }  # fmt: skip

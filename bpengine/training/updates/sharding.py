@@ -49,7 +49,7 @@ def loss_and_gradients(
     A mean over rows is the sum of the shards' means, each by its number of rows or the sum of their weights. Running
     statistics are averaged by numbers of rows; layers that work on several rows at once see those of a shard.
     """
-    shard = _Shard(network, ops, params, running, run, shards)
+    shard = _Shard(network, ops, params, running, run=run, shards=shards)
     with ops.scope():
         sums = shards.add_up(shard.part, rows, shards.cut)
         return shard.finished(sums, weighted=len(rows) > 2)
@@ -58,7 +58,9 @@ def loss_and_gradients(
 class _Shard:
     """What one shard contributes, and what their sum is."""
 
-    def __init__(self, network: Network, ops: Ops, params: Arrays, running: Arrays, run: Run, shards: Shards) -> None:
+    def __init__(
+        self, network: Network, ops: Ops, params: Arrays, running: Arrays, *, run: Run, shards: Shards
+    ) -> None:
         self._network, self._ops, self._params, self._running, self._run = network, ops, params, running, run
         self._shards, self._cut = shards, shards.cut
         self._bare = Network(network.inputs, network.layers, network.loss)

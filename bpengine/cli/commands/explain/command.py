@@ -99,6 +99,6 @@ def explain(
 def _verify(receipt: Path, lang: str, *, as_json: bool) -> None:
     """Derive a receipt again; end with exit code 1 when a line of it does not follow."""
     verdict = verify(receipt)
-    print_json(verdict.to_json()) if as_json else show(verdict.text(lang))
+    print_json(verdict.to_dict()) if as_json else show(verdict.text(lang))
     if not verdict.ok:
         raise typer.Exit(FAILED)

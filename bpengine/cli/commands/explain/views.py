@@ -137,9 +137,9 @@ FORWARD = View("forward", "", _forward)
 def _print(result: Any, request: Request) -> None:
     """Print a result as text or JSON, or write it to --out."""
     if request.as_json and request.out is None:
-        print_json(result.to_json())
+        print_json(result.to_dict())
     elif request.as_json:
-        _put(visible_json(result.to_json(), indent=2), request.out)
+        _put(visible_json(result.to_dict(), indent=2), request.out)
     elif "largest" in signature(result.text).parameters:
         _put(result.text(request.lang, request.terms), request.out)
     else:
