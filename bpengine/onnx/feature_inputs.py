@@ -1,0 +1,140 @@
+"""Columns of a table as inputs of a graph, one by one, and the inputs of the network that Features make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bpengine.data import Features
+from bpengine.data.features.learned_columns import CategoryColumn, LearnedColumn, NumberColumn
+from bpengine.onnx.onnx_graph import ML, ROWS, OnnxGraph
+from bpengine.onnx.recorded_array import RecordedArray
+
+WHOLE = "x"  # the input of rows without names
+TEXT, NUMBER = np.dtype(object), np.dtype(np.float64)
+
+
+class GraphInput(NamedTuple):
+    """One input of a graph, and what it takes in words."""
+
+    array: RecordedArray
+    takes: str
+
+
+class Encoding(NamedTuple):
+    """Network inputs x (rows, inputs), which rows have been understood (rows, 1) or None for all, and the graph's inputs."""
+
+    x: RecordedArray
+    valid: RecordedArray | None
+    entries: list[GraphInput]
+
+
+def plain_inputs(graph: OnnxGraph, inputs: int, dtype: str) -> Encoding:
+    """Note the input of a network that takes numbers as they are."""
+    x = _entry(graph, WHOLE, np.dtype(dtype), inputs)
+    return Encoding(x, None, [GraphInput(x, "finite numbers, a column for each input of the network")])
+
+
+def encoded_inputs_of(graph: OnnxGraph, features: Features, dtype: str) -> Encoding:
+    """Note how Features encode columns, and the columns as inputs (rows, 1): text for categories, float64 for numbers.
+
+    Numbers without names stay one input (rows, columns). Everything is computed in float64 and then cast, as Features do.
+    """
+    columns = [column for column in features.columns if column.input_names]
+    numbers = [column for column in columns if isinstance(column, NumberColumn)]
+    if not features.named and len(numbers) == len(columns) and not any(column.yes for column in numbers):
+        entries = [_whole(graph, features)]
+        values = [np.take(entries[0].array, _places(features, numbers), axis=1)]  # type: ignore[call-overload]
+    else:
+        entries = [_entry_of(graph, column) for column in columns]
+        values = [
+            _truths(column, entry.array) if column.yes else entry.array
+            for column, entry in zip(columns, entries, strict=True)
+            if isinstance(column, NumberColumn)
+        ]
+    parts, valid = _scaled(numbers, values, dtype) if numbers else ([], None)
+    order = [name for at in (0, 1) for column in numbers for name in column.input_names[at : at + 1]]
+    for column, entry in zip(columns, entries, strict=len(entries) == len(columns)):
+        if isinstance(column, CategoryColumn):
+            parts.append(_category(column, entry.array, dtype))
+            order += column.input_names
+    joined: Any = _joined(parts)
+    places = [order.index(name) for name in features.input_names]
+    x = joined if places == sorted(places) else np.take(joined, places, axis=1)
+    return Encoding(x, valid, entries)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    return np.concat(parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def _entry(graph: OnnxGraph, name: str, dtype: Any, width: int) -> RecordedArray:
+    return RecordedArray(graph, graph.input(name, dtype, (ROWS, width)))
+
+
+def _whole(graph: OnnxGraph, features: Features) -> GraphInput:
+    names = [column.name for column in features.columns]
+    x = _entry(graph, WHOLE, NUMBER, len(names))
+    return GraphInput(x, f"numbers, NaN where they are missing, a column for each of: {', '.join(names[:8])}")
+
+
+def _places(features: Features, columns: Sequence[NumberColumn]) -> list[int]:
+    return [at for at, column in enumerate(features.columns) if column in columns]
+
+
+def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
+    if isinstance(column, CategoryColumn):
+        known = ", ".join(map(repr, column.values[:8])) + ", ..." * (len(column.values) > 8)
+        return GraphInput(_entry(graph, column.name, TEXT, 1), f"text, '' where it is missing: {known}")
+    assert isinstance(column, NumberColumn)
+    if column.yes is not None:
+        return GraphInput(_entry(graph, column.name, TEXT, 1), f"text, '' where it is missing: {' or '.join(column.yes)}")
+    what = "days since 1970-01-01 as a number" if column.role == "date" else "0 or 1" * (column.role == "yes/no")
+    return GraphInput(_entry(graph, column.name, NUMBER, 1), f"{what or 'a number'}, NaN where it is missing")
+
+
+def _scaled(columns: Sequence[NumberColumn], parts: Sequence[Any], dtype: str) -> tuple[list[Any], Any]:
+    """Return numbers as they are scaled and whether they were missing, and the rows without one that cannot be."""
+    values, kind = _joined(parts), np.dtype(dtype)
+    missing = np.isnan(values)
+    fills = [np.nan if column.fill is None else column.fill for column in columns]
+    if not np.isnan(fills).all():
+        values = np.where(missing, np.array([fills]), values)
+    center, scale = (np.array([[float(getattr(c, name)) for c in columns]]) for name in ("center", "scale"))
+    if center.any() or (scale != 1).any():
+        values = (values - center) / scale
+    scaled = np.astype(values, kind)
+    at = [place for place, column in enumerate(columns) if column.indicator]
+    gaps = [np.astype(np.take(missing, at, axis=1), kind)] if at else []
+    return [scaled, *gaps], np.all(np.isfinite(scaled), axis=1, keepdims=True)
+
+
+def _truths(column: NumberColumn, x: RecordedArray) -> RecordedArray:
+    """Return the numbers of a truth value's texts in any case: NaN for none, infinity, which is refused, for others."""
+    assert column.yes is not None
+    spelled = [("".join(letters), number) for number, text in enumerate(column.yes) for letters in _cases(text)]
+    texts, numbers = ["", *(text for text, _ in spelled)], [np.nan, *(float(number) for _, number in spelled)]
+    coded = x.noted(
+        "LabelEncoder", dtype=np.float32, domain=ML, keys_strings=texts, values_floats=numbers, default_float=np.inf
+    )
+    return coded.noted("Cast", dtype=NUMBER)
+
+
+def _cases(text: str) -> set[tuple[str, ...]]:
+    return set(product(*((letter.lower(), letter.upper()) for letter in text)))
+
+
+def _category(column: CategoryColumn, x: RecordedArray, dtype: str) -> Any:
+    """Return a one for each value, by the same rule for missing, rare and unknown ones as `CategoryColumn.encode`."""
+    beyond = len(column.values) if column.other else -1
+    gap = len(column.values) + column.other if column.missing else -1
+    numbers = {"": gap, **{value: at for at, value in enumerate(column.values)}}
+    codes = x.noted(
+        "LabelEncoder", dtype=np.int64, domain=ML, keys_strings=list(numbers), values_int64s=list(numbers.values()),
+        default_int64=beyond,
+    )  # fmt: skip
+    places = np.arange(len(column.input_names), dtype=np.int64)[None, :]
+    return np.astype(codes == places, np.dtype(dtype))
