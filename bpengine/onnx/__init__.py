@@ -8,6 +8,6 @@ recording_namespace: NumPy with arrays of as many rows as come. network_form: th
 named_outputs: predictions and classes by name. onnx_file: the file.
 """
 
-from bpengine.onnx.onnx_file import write_onnx
+from bpengine.onnx.onnx_file import described, write_onnx
 
-__all__ = ["write_onnx"]
+__all__ = ["described", "write_onnx"]

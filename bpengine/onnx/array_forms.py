@@ -33,7 +33,7 @@ def _reduction(op: str) -> Callable[..., RecordedArray]:
         kind = np.sum(np.empty(0, x.dtype)).dtype if op in ("ReduceSum", "ReduceProd") else x.dtype
         if op == "ReduceMean" and x.dtype.kind != "f":
             kind = np.dtype(np.float64)
-        if kind == bool:
+        if kind.kind == "b":
             raise NoOnnxForm("the largest or smallest of truth values")
         cast = as_recorded(graph, x, kind)
         if not axes:

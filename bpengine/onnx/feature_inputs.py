@@ -11,7 +11,7 @@ import numpy as np
 from bpengine.data import Features
 from bpengine.data.features.learned_columns import CategoryColumn, LearnedColumn, NumberColumn
 from bpengine.onnx.onnx_graph import ML, ROWS, OnnxGraph
-from bpengine.onnx.recorded_array import RecordedArray
+from bpengine.onnx.recorded_array import XP, RecordedArray
 
 WHOLE = "x"  # the input of rows without names
 TEXT, NUMBER = np.dtype(object), np.dtype(np.float64)
@@ -47,7 +47,7 @@ def encoded_inputs_of(graph: OnnxGraph, features: Features, dtype: str) -> Encod
     numbers = [column for column in columns if isinstance(column, NumberColumn)]
     if not features.named and len(numbers) == len(columns) and not any(column.yes for column in numbers):
         entries = [_whole(graph, features)]
-        values = [np.take(entries[0].array, _places(features, numbers), axis=1)]  # type: ignore[call-overload]
+        values = [XP.take(entries[0].array, _places(features, numbers), axis=1)]
     else:
         entries = [_entry_of(graph, column) for column in columns]
         values = [
@@ -63,12 +63,12 @@ def encoded_inputs_of(graph: OnnxGraph, features: Features, dtype: str) -> Encod
             order += column.input_names
     joined: Any = _joined(parts)
     places = [order.index(name) for name in features.input_names]
-    x = joined if places == sorted(places) else np.take(joined, places, axis=1)
+    x = joined if places == sorted(places) else XP.take(joined, places, axis=1)
     return Encoding(x, valid, entries)
 
 
 def _joined(parts: Sequence[Any]) -> Any:
-    return np.concat(parts, axis=1) if len(parts) > 1 else parts[0]
+    return XP.concat(parts, axis=1) if len(parts) > 1 else parts[0]
 
 
 def _entry(graph: OnnxGraph, name: str, dtype: Any, width: int) -> RecordedArray:
@@ -91,7 +91,9 @@ def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
         return GraphInput(_entry(graph, column.name, TEXT, 1), f"text, '' where it is missing: {known}")
     assert isinstance(column, NumberColumn)
     if column.yes is not None:
-        return GraphInput(_entry(graph, column.name, TEXT, 1), f"text, '' where it is missing: {' or '.join(column.yes)}")
+        return GraphInput(
+            _entry(graph, column.name, TEXT, 1), f"text, '' where it is missing: {' or '.join(column.yes)}"
+        )
     what = "days since 1970-01-01 as a number" if column.role == "date" else "0 or 1" * (column.role == "yes/no")
     return GraphInput(_entry(graph, column.name, NUMBER, 1), f"{what or 'a number'}, NaN where it is missing")
 
@@ -99,17 +101,17 @@ def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
 def _scaled(columns: Sequence[NumberColumn], parts: Sequence[Any], dtype: str) -> tuple[list[Any], Any]:
     """Return numbers as they are scaled and whether they were missing, and the rows without one that cannot be."""
     values, kind = _joined(parts), np.dtype(dtype)
-    missing = np.isnan(values)
+    missing = XP.isnan(values)
     fills = [np.nan if column.fill is None else column.fill for column in columns]
-    if not np.isnan(fills).all():
-        values = np.where(missing, np.array([fills]), values)
+    if not XP.isnan(fills).all():
+        values = XP.where(missing, np.array([fills]), values)
     center, scale = (np.array([[float(getattr(c, name)) for c in columns]]) for name in ("center", "scale"))
     if center.any() or (scale != 1).any():
         values = (values - center) / scale
-    scaled = np.astype(values, kind)
+    scaled = XP.astype(values, kind)
     at = [place for place, column in enumerate(columns) if column.indicator]
-    gaps = [np.astype(np.take(missing, at, axis=1), kind)] if at else []
-    return [scaled, *gaps], np.all(np.isfinite(scaled), axis=1, keepdims=True)
+    gaps = [XP.astype(XP.take(missing, at, axis=1), kind)] if at else []
+    return [scaled, *gaps], XP.all(XP.isfinite(scaled), axis=1, keepdims=True)
 
 
 def _truths(column: NumberColumn, x: RecordedArray) -> RecordedArray:
@@ -137,4 +139,4 @@ def _category(column: CategoryColumn, x: RecordedArray, dtype: str) -> Any:
         default_int64=beyond,
     )  # fmt: skip
     places = np.arange(len(column.input_names), dtype=np.int64)[None, :]
-    return np.astype(codes == places, np.dtype(dtype))
+    return XP.astype(codes == places, np.dtype(dtype))

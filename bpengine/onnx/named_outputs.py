@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.data.validation.class_names import name_text
 from bpengine.onnx.onnx_graph import ML, OnnxGraph, OnnxNode
-from bpengine.onnx.recorded_array import RecordedArray
+from bpengine.onnx.recorded_array import XP, RecordedArray
 from bpengine.trained import TrainedNetwork
 from bpengine.training.rows import classes_of
 
@@ -32,7 +32,7 @@ def named_outputs(graph: OnnxGraph, model: TrainedNetwork, y: Any, valid: Any) -
     if model.features is not None:
         y = model.features.decode(y)
     if valid is not None:
-        y = np.where(valid, y, np.nan)
+        y = XP.where(valid, y, np.nan)
     if network.loss.target == "values":
         yield _output(graph, "prediction", y, _values(model))
         return
@@ -58,12 +58,12 @@ def _values(model: TrainedNetwork) -> str:
 def _class(target: str, outputs: int, y: Any, valid: Any) -> Any:
     """Return the number of each row's class, or None where outputs are decided one by one."""
     if target == "classes":
-        number: Any = np.argmax(y, axis=1)
+        number: Any = XP.argmax(y, axis=1)
     elif outputs == 1:
-        number = np.astype(y[:, 0] > 0.5, np.dtype(np.int64))
+        number = XP.astype(y[:, 0] > 0.5, np.dtype(np.int64))
     else:
         return None
-    return number if valid is None else np.where(valid[:, 0], number, np.array(NO_CLASS, np.int64))
+    return number if valid is None else XP.where(valid[:, 0], number, np.array(NO_CLASS, np.int64))
 
 
 def _label(number: RecordedArray, texts: list[str]) -> RecordedArray:

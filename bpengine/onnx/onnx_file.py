@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, Final, NamedTuple
 
-from bpengine import __version__
 from bpengine.data.validation.options import optional
 from bpengine.errors import ConfigError
 from bpengine.onnx.feature_inputs import GraphInput, encoded_inputs_of, plain_inputs
@@ -77,7 +76,11 @@ def onnx_model(onnx: Any, exported: ExportedGraph, about: dict[str, str]) -> Any
     domains = {node.domain for node in exported.nodes}
     versions = [helper.make_opsetid(domain, version) for domain, version in VERSIONS.items() if domain in domains]
     proto = helper.make_model(
-        graph, opset_imports=versions, ir_version=FILE_VERSION, producer_name="bpengine", producer_version=__version__
+        graph,
+        opset_imports=versions,
+        ir_version=FILE_VERSION,
+        producer_name="bpengine",
+        producer_version=version("bpengine"),
     )
     helper.set_model_props(proto, about)
     onnx.checker.check_model(proto, full_check=True)
@@ -91,8 +94,7 @@ def _operation(helper: Any, node: OnnxNode) -> Any:
 
 
 def _value(helper: Any, node: OnnxNode, said: str) -> Any:
-    shape = [n if isinstance(n, int) else repr(n) for n in node.shape]
-    return helper.make_tensor_value_info(node.name, TYPES[node.dtype.name], shape, said)
+    return helper.make_tensor_value_info(node.name, TYPES[node.dtype.name], _shape(node), said)
 
 
 def _about(model: TrainedNetwork, exported: ExportedGraph) -> dict[str, str]:
@@ -110,12 +112,26 @@ def _about(model: TrainedNetwork, exported: ExportedGraph) -> dict[str, str]:
     return {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()}
 
 
-def described(exported: ExportedGraph) -> Sequence[tuple[str, str, str]]:
-    """Return one line for each input and output of a graph: its name, type and shape, and what it holds."""
-    parts = [(entry.array.node, entry.takes) for entry in exported.inputs]
-    parts += [(output.node, output.gives) for output in exported.outputs]
-    return [(node.name, f"{_type(node)} {list(node.shape)}", said) for node, said in parts]
+class ArrayLine(NamedTuple):
+    """One input or output of a graph as it is told: its name, "input" or "output", type, shape, and what it holds."""
+
+    name: str
+    role: str
+    kind: str
+    shape: list[int | str]
+    holds: str
+
+
+def described(exported: ExportedGraph) -> list[ArrayLine]:
+    """Return one line for each input and output of a graph."""
+    parts = [("input", entry.array.node, entry.takes) for entry in exported.inputs]
+    parts += [("output", output.node, output.gives) for output in exported.outputs]
+    return [ArrayLine(node.name, role, _type(node), _shape(node), holds) for role, node, holds in parts]
 
 
 def _type(node: OnnxNode) -> str:
-    return "string" if node.dtype == object else node.dtype.name
+    return "text" if node.dtype == object else node.dtype.name
+
+
+def _shape(node: OnnxNode) -> list[int | str]:
+    return [n if isinstance(n, int) else repr(n) for n in node.shape]

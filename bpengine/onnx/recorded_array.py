@@ -12,7 +12,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from bpengine.onnx.onnx_graph import ROWS, Dimension, NoOnnxForm, OnnxGraph, OnnxNode, Shape, has_rows
 
-LAST: Final = np.iinfo(np.int64)
+LEAST: Final = np.iinfo(np.int64).min
+XP: Final[Any] = np  # whose functions recorded arrays take, which its annotations do not know
 
 
 class RecordedArray(NDArrayOperatorsMixin):
@@ -51,12 +52,12 @@ class RecordedArray(NDArrayOperatorsMixin):
     @property
     def T(self) -> Any:  # noqa: N802 - the name in the array API standard
         """The transposed array."""
-        return np.permute_dims(self, tuple(reversed(range(self.ndim))))  # type: ignore[call-overload]
+        return XP.permute_dims(self, tuple(reversed(range(self.ndim))))
 
     @property
     def mT(self) -> Any:  # noqa: N802 - the name in the array API standard
         """The array with its last two axes exchanged."""
-        return np.matrix_transpose(self)  # type: ignore[arg-type]
+        return XP.matrix_transpose(self)
 
     @property
     def size(self) -> int:
@@ -143,8 +144,9 @@ def picked(x: RecordedArray, keys: tuple[Any, ...]) -> RecordedArray:
             gone.append(axis + len(new))
         axis += 1
     if new:
-        result = np.expand_dims(result, tuple(new))  # type: ignore[call-overload]
-    return np.squeeze(result, axis=tuple(gone)) if gone else result  # type: ignore[call-overload, no-any-return]
+        result = XP.expand_dims(result, tuple(new))
+    chosen: RecordedArray = XP.squeeze(result, axis=tuple(gone)) if gone else result
+    return chosen
 
 
 def _along(x: RecordedArray, key: Any, axis: int) -> RecordedArray:
@@ -155,7 +157,8 @@ def _along(x: RecordedArray, key: Any, axis: int) -> RecordedArray:
     if not isinstance(length, int):
         raise NoOnnxForm("a choice of rows")
     if isinstance(key, (list, np.ndarray)):
-        return np.take(x, np.asarray(key), axis=axis)  # type: ignore[call-overload, no-any-return]
+        columns: RecordedArray = XP.take(x, np.asarray(key), axis=axis)
+        return columns
     if isinstance(key, (int, np.integer)):
         if not -length <= key < length:
             raise IndexError(f"index {key} is out of bounds for axis {axis} with size {length}")
@@ -166,6 +169,6 @@ def _along(x: RecordedArray, key: Any, axis: int) -> RecordedArray:
     count = len(range(start, stop, step))
     if (start, stop, step) == (0, length, 1):
         return x
-    ends = [stop if stop >= 0 else LAST.min]
+    ends = [stop if stop >= 0 else LEAST]
     numbers = [np.array(part, np.int64) for part in ([start], ends, [axis], [step])]
     return x.noted("Slice", *numbers, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))

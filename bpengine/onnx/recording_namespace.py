@@ -48,7 +48,9 @@ class RecordingOps(Ops):
 
     def __init__(self, graph: OnnxGraph) -> None:
         refused = {
-            kernel.forward.__name__: _refusal(kernel.name, kernel.no_onnx) for kernel in KERNELS.values() if kernel.no_onnx
+            kernel.forward.__name__: _refusal(kernel.name, kernel.no_onnx)
+            for kernel in KERNELS.values()
+            if kernel.no_onnx
         }
         super().__init__(RecordingNamespace(graph), refused)
         self._graph = graph

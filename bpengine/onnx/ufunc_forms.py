@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bpengine.onnx.onnx_graph import NoOnnxForm, OnnxGraph, Shape
+from bpengine.onnx.onnx_graph import Dimension, NoOnnxForm, OnnxGraph, Shape
 from bpengine.onnx.recorded_array import RecordedArray, as_recorded, broadcast
 
 LOGARITHM_OF_2: Final = math.log(2.0)
@@ -113,13 +113,19 @@ def _on_truths(ufunc: np.ufunc) -> Callable[..., RecordedArray]:
     return form
 
 
+def _same(a: Dimension, b: Dimension) -> bool:
+    return a is b or (isinstance(a, int) and isinstance(b, int) and a == b)
+
+
 def _matmul(graph: OnnxGraph, a: Any, b: Any) -> RecordedArray:
     """Note a product of matrices, or of stacks of them."""
     arrays, dtype = [as_recorded(graph, x) for x in (a, b)], np.result_type(a.dtype, b.dtype)
     left, right = (as_recorded(graph, x, dtype) for x in arrays)
-    if left.ndim < 2 or right.ndim < 2 or left.shape[-1] is not right.shape[-2] and left.shape[-1] != right.shape[-2]:
+    if left.ndim < 2 or right.ndim < 2 or not _same(left.shape[-1], right.shape[-2]):
         raise NoOnnxForm(f"a product of arrays of the shapes {left.shape} and {right.shape}")
-    return left.noted("MatMul", right, shape=(*broadcast(left.shape[:-2], right.shape[:-2]), left.shape[-2], right.shape[-1]))
+    return left.noted(
+        "MatMul", right, shape=(*broadcast(left.shape[:-2], right.shape[:-2]), left.shape[-2], right.shape[-1])
+    )
 
 
 UFUNC_FORMS: Final[dict[Any, Callable[..., Any]]] = {
