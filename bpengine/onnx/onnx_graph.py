@@ -13,6 +13,7 @@ from bpengine.errors import ConfigError
 
 HostArray = npt.NDArray[Any]
 Kind = np.dtype[Any]
+COUNTED: Final = "the number of rows as a number (xp.ones((x.shape[0], 1)) is fine, np.ones is not)"
 ML: Final = "ai.onnx.ml"  # the domain of operations on text
 KINDS: Final = ("float32", "float64", "int32", "int64", "bool", "object")  # of arrays; object is text
 
@@ -23,6 +24,8 @@ class NoOnnxForm(ConfigError):
 
 class Rows:
     """The number of rows, which a graph does not know: it is a part of shapes, and nothing can be computed with it."""
+
+    __array_ufunc__ = None  # an array leaves `array / rows` to it
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -35,7 +38,7 @@ class Rows:
         return "rows"
 
     def _refuse(self, *_: object) -> Any:
-        raise NoOnnxForm("the number of rows as a number")
+        raise NoOnnxForm(COUNTED)
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __pow__ = __rpow__ = _refuse
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __neg__ = __abs__ = _refuse

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine.onnx.onnx_graph import ROWS, Dimension, NoOnnxForm, OnnxGraph, OnnxNode, Shape, has_rows
+from bpengine.onnx.onnx_graph import COUNTED, ROWS, Dimension, NoOnnxForm, OnnxGraph, OnnxNode, Shape, has_rows
 
 LEAST: Final = np.iinfo(np.int64).min
 XP: Final[Any] = np  # whose functions recorded arrays take, which its annotations do not know
@@ -63,7 +63,7 @@ class RecordedArray(NDArrayOperatorsMixin):
     def size(self) -> int:
         """The number of elements, where it is known."""
         if has_rows(self.shape):
-            raise NoOnnxForm("the number of rows as a number")
+            raise NoOnnxForm(COUNTED)
         return math.prod(n for n in self.shape if isinstance(n, int))
 
     def __bool__(self) -> bool:
@@ -72,7 +72,7 @@ class RecordedArray(NDArrayOperatorsMixin):
     __float__ = __int__ = __index__ = __bool__
 
     def __len__(self) -> int:
-        raise NoOnnxForm("the number of rows as a number")
+        raise NoOnnxForm(COUNTED)
 
     def __iter__(self) -> Any:
         raise NoOnnxForm("a loop over the rows")
