@@ -20,7 +20,7 @@ def value_rtol(dtype: object, k: int = 1) -> float:
 
 
 def exported_rtol(dtype: object) -> float:
-    """Bound what a server computes of an exported model, relative to the largest element: it rounds exp and products its way."""
+    """Bound what a server computes of an exported model, relative to the largest: it rounds products its way."""
     return 1e-6 if np.dtype(dtype) == np.float32 else 1e-13
 
 

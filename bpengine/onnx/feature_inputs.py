@@ -88,7 +88,9 @@ def _places(features: Features, columns: Sequence[NumberColumn]) -> list[int]:
 def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
     if isinstance(column, CategoryColumn):
         known = ", ".join(map(repr, column.values[:8])) + ", ..." * (len(column.values) > 8)
-        return GraphInput(_entry(graph, column.name, TEXT, 1), f"text, '' where it is missing: {known}")
+        others = "as the rare ones" if column.other else "as none of them"
+        holds = f"text, '' where it is missing: {known}; others count {others}"
+        return GraphInput(_entry(graph, column.name, TEXT, 1), holds)
     assert isinstance(column, NumberColumn)
     if column.yes is not None:
         return GraphInput(

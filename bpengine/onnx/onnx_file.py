@@ -34,13 +34,19 @@ class ExportedGraph(NamedTuple):
 def write_onnx(path: str | os.PathLike[str], model: TrainedNetwork) -> ExportedGraph:
     """Write a model as an ONNX file, and return what is in it.
 
-    Raises: ConfigError without the package onnx, for what has no ONNX form, and for more than 2 GiB; WriteError where the file
-    cannot be written.
+    Raises: ConfigError without the package onnx, for what has no ONNX form, for names that are no text, and for more than 2
+    GiB; WriteError where the file cannot be written.
     """
     onnx = optional("onnx", "export_onnx", "bpengine[onnx]")
     check_target(path)
     exported = graph_of(model)
-    write_whole(path, onnx_model(onnx, exported, _about(model, exported)).SerializeToString())
+    try:
+        proto = onnx_model(onnx, exported, _about(model, exported))
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"an ONNX file requires names of columns, values and classes in Unicode, got {error.object!r}. Rename it."
+        ) from None
+    write_whole(path, proto.SerializeToString())
     return exported
 
 
@@ -120,6 +126,11 @@ class ArrayLine(NamedTuple):
     kind: str
     shape: list[int | str]
     holds: str
+
+    @property
+    def axes(self) -> str:
+        """Its shape as text: "(rows, 1)"."""
+        return f"({', '.join(map(str, self.shape))}{',' * (len(self.shape) == 1)})"
 
 
 def described(exported: ExportedGraph) -> list[ArrayLine]:

@@ -22,7 +22,7 @@ class NoOnnxForm(ConfigError):
     """Something was done to an array that is not written as ONNX; the text is what."""
 
 
-class Rows:
+class OpenRows:
     """The number of rows, which a graph does not know: it is a part of shapes, and nothing can be computed with it."""
 
     __array_ufunc__ = None  # an array leaves `array / rows` to it
@@ -45,8 +45,8 @@ class Rows:
     __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __int__ = __index__ = __float__ = _refuse
 
 
-ROWS: Final = Rows()
-Dimension = int | Rows
+ROWS: Final = OpenRows()
+Dimension = int | OpenRows
 Shape = tuple[Dimension, ...]
 
 

@@ -10,10 +10,10 @@ import onnx
 import onnxruntime
 
 import bpengine as bp
-from bpengine.onnx.onnx_file import ExportedGraph, onnx_model
-from bpengine.onnx.onnx_graph import OnnxGraph, needed
 from bpengine.onnx.feature_inputs import GraphInput
 from bpengine.onnx.named_outputs import GraphOutput
+from bpengine.onnx.onnx_file import ExportedGraph, onnx_model
+from bpengine.onnx.onnx_graph import OnnxGraph, needed
 from bpengine.onnx.recorded_array import RecordedArray
 from tests.tolerances import exported_rtol
 

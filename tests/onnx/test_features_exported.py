@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 import bpengine as bp
 from tests.onnx.served import assert_same, exported, outputs
@@ -59,7 +60,9 @@ def fed(features: bp.Features, frame: pd.DataFrame) -> dict[str, Any]:
     return feeds
 
 
-def trained(features: bp.Features, target: Any, dtype: str = "float32", loss: str = "softmax_cross_entropy") -> bp.Model:
+def trained(
+    features: bp.Features, target: Any, dtype: str = "float32", loss: str = "softmax_cross_entropy"
+) -> bp.Model:
     features.fit(people(), target)
     network = bp.Network(features.inputs, [bp.Dense(4, "tanh"), bp.Dense(features.outputs)], loss)
     return bp.Model(network, dtype=dtype, features=features)
@@ -119,7 +122,9 @@ def test_values_come_back_in_their_own_unit(dtype: str, tmp_path: Path) -> None:
 
 
 def test_a_row_that_predict_refuses_is_not_a_number(tmp_path: Path) -> None:
-    frame = people().fillna({"label": 0.0, "city": "Oslo", "paid": "no", "since": pd.Timestamp("2020-01-01"), "code": 0.0})
+    frame = people().fillna(
+        {"label": 0.0, "city": "Oslo", "paid": "no", "since": pd.Timestamp("2020-01-01"), "code": 0.0}
+    )
     features = bp.Features(missing="refuse").fit(frame, classes())
     network = bp.Network(features.inputs, [bp.Dense(4, "step"), bp.Dense(3)], "softmax_cross_entropy")
     model = bp.Model(network, features=features)
@@ -175,3 +180,22 @@ def test_a_model_that_came_out_of_a_file_is_exported_alike(tmp_path: Path) -> No
     bp.load(tmp_path / "model.safetensors").export_onnx(tmp_path / "again.onnx")
     model.export_onnx(tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").read_bytes() == (tmp_path / "again.onnx").read_bytes()
+
+
+def test_names_that_are_no_unicode_are_refused(tmp_path: Path) -> None:
+    table = bp.data.Table({"m\ud800": bp.data.TableColumn(np.arange(4.0))})
+    model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), features=bp.Features().fit(table))
+    with pytest.raises(bp.ConfigError) as refusal:
+        model.export_onnx(tmp_path / "model.onnx")
+    assert str(refusal.value).endswith("values and classes in Unicode, got 'm\\ud800'. Rename it.")
+
+
+def test_another_program_computes_the_same(tmp_path: Path) -> None:
+    model = trained(bp.Features(rare=30), classes(), "float64")
+    model.export_onnx(tmp_path / "model.onnx")
+    other = ReferenceEvaluator(str(tmp_path / "model.onnx"))
+    with np.errstate(all="ignore"):
+        label, probabilities = other.run(None, fed(model.features, people(1)))
+    wanted = predicted(model, people(1))
+    assert_same(probabilities, wanted)
+    assert label.tolist() == [model.class_names[k] for k in wanted.argmax(axis=1)]

@@ -67,13 +67,19 @@ CALLS: dict[Any, list[Call]] = {
     np.argmax: [lambda xp, x: xp.argmax(x, axis=1)],
     np.argmin: [lambda xp, x: xp.argmin(x, axis=1, keepdims=True)],
     np.zeros_like: [lambda xp, x: xp.zeros_like(x)],
-    np.ones_like: [lambda xp, x: xp.concat([x, xp.ones_like(x[:, :1])], axis=1), lambda xp, x: xp.ones((x.shape[0], 2))],
+    np.ones_like: [
+        lambda xp, x: xp.concat([x, xp.ones_like(x[:, :1])], axis=1),
+        lambda xp, x: xp.ones((x.shape[0], 2)),
+    ],
     np.full_like: [
         lambda xp, x: xp.full_like(x, 2.5),
         lambda xp, x: xp.full((x.shape[0], 1), 0.5, dtype=x.dtype),
         lambda xp, x: x * xp.full((1, 3), 0.5, dtype=x.dtype),
     ],
-    np.broadcast_to: [lambda xp, x: xp.broadcast_to(x[:, :1], (x.shape[0], 4)), lambda xp, x: xp.broadcast_to(x, x.shape)],
+    np.broadcast_to: [
+        lambda xp, x: xp.broadcast_to(x[:, :1], (x.shape[0], 4)),
+        lambda xp, x: xp.broadcast_to(x, x.shape),
+    ],
     np.reshape: [
         lambda xp, x: xp.reshape(x, (x.shape[0], 3, 1)),
         lambda xp, x: xp.reshape(x, (-1, 1, 3)),
@@ -85,7 +91,11 @@ CALLS: dict[Any, list[Call]] = {
     np.matrix_transpose: [lambda xp, x: xp.matrix_transpose(x[:, None]), lambda xp, x: x.mT],
     np.astype: [lambda xp, x: xp.astype(x > 0, x.dtype), lambda xp, x: xp.astype(3 * x, np.int64)],
     np.copy: [lambda xp, x: 2 * xp.copy(x), lambda xp, x: xp.asarray(x, dtype=np.float64)],
-    np.clip: [lambda xp, x: xp.clip(x, -0.5, 0.5), lambda xp, x: xp.clip(x, None, 0.5), lambda xp, x: xp.clip(x, min=0)],
+    np.clip: [
+        lambda xp, x: xp.clip(x, -0.5, 0.5),
+        lambda xp, x: xp.clip(x, None, 0.5),
+        lambda xp, x: xp.clip(x, min=0),
+    ],
     np.round: [lambda xp, x: xp.round(3 * x)],
     np.where: [lambda xp, x: xp.where(x > 0, x, 0.1 * x), lambda xp, x: xp.where(x > 0, 1.0, x)],
     np.concat: [lambda xp, x: xp.concat([x, 2 * x, x[:, :1]], axis=-1)],
@@ -102,6 +112,8 @@ SLICES: list[Call] = [
 EVERY = {f"{f.__name__}-{k}": call for f, calls in CALLS.items() for k, call in enumerate(calls)} | {
     f"slice-{k}": call for k, call in enumerate(SLICES)
 }
+
+
 @cache
 def results(dtype: str) -> tuple[dict[str, Any], Any]:
     graph = OnnxGraph(FORMS)
@@ -158,7 +170,7 @@ REFUSED: dict[str, Call] = {
     "the number of rows as a number": lambda xp, x: xp.sum(x, axis=0) / x.shape[0],
     "a choice of rows": lambda xp, x: x[::2],
     "indexing by a computed array": lambda xp, x: x[x > 0],
-    "a loop over the rows": lambda xp, x: [row for row in x],
+    "a loop over the rows": lambda xp, x: list(x),
     "a reshape of": lambda xp, x: xp.reshape(x, (-1,)),
     "np.concat along the rows": lambda xp, x: xp.concat([x, x], axis=0),
     "np.round with decimals": lambda xp, x: xp.round(x, 2),

@@ -38,6 +38,4 @@ def export(
         print_json({"file": str(onnx), "arrays": [dict(zip(heads, line, strict=True)) for line in lines]})
         return
     say(f"written: {onnx}")
-    show(
-        key_value_table((f"{role}:", name, f"{kind} {list(shape)}", holds) for name, role, kind, shape, holds in lines)
-    )
+    show(key_value_table((f"{line.role}:", line.name, f"{line.kind} {line.axes}", line.holds) for line in lines))
