@@ -478,7 +478,7 @@ class Model:
         for categories, "" where they are missing, and for truth values that were text. Columns without names are one "x".
         Outputs: "prediction" (rows, outputs) of values, in their own unit; of classes "probabilities", which are what
         `predict` gives, and "label" (rows,): the class as text, an int64 number where classes have no names. With Features, a
-        row that `predict` refuses (infinity, a missing number without a rule) is NaN, and its label "" or -1.
+        row that `predict` refuses (infinity, a missing number without a rule) is NaN. What is NaN has the label "" or -1.
         Raises ConfigError for what has no ONNX form, naming the layer, and for more than 2 GiB of numbers; WriteError when the
         file cannot be written.
 

@@ -13,7 +13,7 @@ from bpengine.onnx.recorded_array import XP, RecordedArray
 from bpengine.trained import TrainedNetwork
 from bpengine.training.rows import classes_of
 
-NO_CLASS = -1  # of a row that is not understood
+NO_CLASS = -1  # of a row whose outputs are not finite
 
 
 class GraphOutput(NamedTuple):
@@ -26,7 +26,7 @@ class GraphOutput(NamedTuple):
 def named_outputs(graph: OnnxGraph, model: TrainedNetwork, y: Any, valid: Any) -> Iterator[GraphOutput]:
     """Note the outputs for predictions y (rows, outputs): "label" and "probabilities", or "prediction".
 
-    valid: which rows have been understood (rows, 1), or None for all; the others are NaN, and their label is "" or -1.
+    valid: which rows have been understood (rows, 1), or None for all; the others are NaN. What is NaN has the label "" or -1.
     """
     graph.place, network = "", model.network
     if model.features is not None:
@@ -38,7 +38,7 @@ def named_outputs(graph: OnnxGraph, model: TrainedNetwork, y: Any, valid: Any) -
         return
     names = model.class_names if len(model.class_names or ()) == classes_of(network) else None
     texts = [name_text(name) for name in (names or range(classes_of(network)))]
-    number = _class(network.loss.target, network.outputs, y, valid)
+    number = _class(network.loss.target, network.outputs, y)
     if number is not None:
         yield _output(graph, "label", _label(number, texts) if names else number, f"the class: {', '.join(texts[:8])}")
     of = texts[1:] if network.outputs == 1 else texts
@@ -55,15 +55,15 @@ def _values(model: TrainedNetwork) -> str:
     return f"a column for each of: {names}" if names else "a column for each output of the network"
 
 
-def _class(target: str, outputs: int, y: Any, valid: Any) -> Any:
+def _class(target: str, outputs: int, y: Any) -> Any:
     """Return the number of each row's class, or None where outputs are decided one by one."""
     if target == "classes":
-        number: Any = XP.argmax(y, axis=1)
+        number = XP.argmax(y, axis=1)
     elif outputs == 1:
         number = XP.astype(y[:, 0] > 0.5, np.dtype(np.int64))
     else:
         return None
-    return number if valid is None else XP.where(valid[:, 0], number, np.array(NO_CLASS, np.int64))
+    return XP.where(XP.isfinite(XP.sum(y, axis=1)), number, np.array(NO_CLASS, np.int64))
 
 
 def _label(number: RecordedArray, texts: list[str]) -> RecordedArray:

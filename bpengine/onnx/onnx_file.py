@@ -14,7 +14,7 @@ from bpengine.onnx.named_outputs import GraphOutput, named_outputs
 from bpengine.onnx.network_form import predictions
 from bpengine.onnx.onnx_graph import ML, OnnxGraph, OnnxNode, needed
 from bpengine.onnx.recording_namespace import FORMS
-from bpengine.output.writing import check_target, write_whole
+from bpengine.output.writing import write_whole
 from bpengine.trained import TrainedNetwork
 
 VERSIONS: Final = {"": 17, ML: 3}  # of the operations: servers of 2022 and later run them
@@ -38,7 +38,6 @@ def write_onnx(path: str | os.PathLike[str], model: TrainedNetwork) -> ExportedG
     GiB; WriteError where the file cannot be written.
     """
     onnx = optional("onnx", "export_onnx", "bpengine[onnx]")
-    check_target(path)
     exported = graph_of(model)
     try:
         proto = onnx_model(onnx, exported, _about(model, exported))

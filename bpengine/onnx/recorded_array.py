@@ -27,6 +27,8 @@ class RecordedArray(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """Note an elementwise operation or a matrix product."""
+        if "out" in options:
+            raise NoOnnxForm(f"a write into an array by np.{ufunc.__name__} (write y = y + 1 in place of y += 1)")
         if method != "__call__" or options or ufunc not in self.graph.forms:
             how = "" if method == "__call__" else f".{method}"
             extra = f" with {', '.join(sorted(options))}" if options else ""

@@ -174,6 +174,16 @@ def test_a_single_output_of_yes_or_no(tmp_path: Path) -> None:
     assert label.tolist() == [str(bool(p)) for p in predicted(model, people(1))[:, 0] > 0.5]
 
 
+def test_categories_alone_and_no_rows(tmp_path: Path) -> None:
+    frame = people()[["city", "paid"]]
+    features = bp.Features(categorical=["paid"], rare=1).fit(frame, classes())
+    model = bp.Model(bp.Network(features.inputs, bp.Dense(3), "softmax_cross_entropy"), features=features)
+    running, feeds = exported(model, tmp_path), fed(features, frame)
+    assert_same(outputs(running, feeds)["probabilities"], model.predict(frame))
+    empty = outputs(running, {name: cells[:0] for name, cells in feeds.items()})
+    assert {name: end.shape for name, end in empty.items()} == {"label": (0,), "probabilities": (0, 3)}
+
+
 def test_a_model_that_came_out_of_a_file_is_exported_alike(tmp_path: Path) -> None:
     model = trained(bp.Features(), classes())
     model.save(tmp_path / "model.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -165,6 +166,7 @@ REFUSED: dict[str, Call] = {
     "the attribute 'sum' of an array": lambda xp, x: x.sum(),
     "a branch on a value": lambda xp, x: x if xp.sum(x) > 0 else -x,
     "a value read by Python": lambda xp, x: np.asarray(x),
+    "a write into an array by np.add": lambda xp, x: operator.iadd(2 * x, 1),
     "a write into an array": lambda xp, x: x.__setitem__(0, 1.0),
     "a branch on the number of rows": lambda xp, x: x if x.shape[0] == 1 else -x,
     "the number of rows as a number": lambda xp, x: xp.sum(x, axis=0) / x.shape[0],

@@ -173,6 +173,16 @@ def test_classes_have_their_names(tmp_path: Path) -> None:
     assert served["label"].tolist() == [str(bool(p)) for p in binary.predict(X)[:, 0] > 0.5]
 
 
+@pytest.mark.parametrize(("outputs_", "loss"), [(2, "softmax_cross_entropy"), (1, "sigmoid_cross_entropy")])
+def test_what_is_not_a_number_has_no_class(outputs_: int, loss: str, tmp_path: Path) -> None:
+    model = bp.Model(bp.Network(1, bp.Dense(outputs_), loss))
+    x = np.array([[np.nan], [1.0]], np.float32)
+    label, probabilities = outputs(exported(model, tmp_path), {"x": x}).values()
+    assert (label[0], np.isnan(probabilities[0]).all(), label[1] >= 0) == (-1, True, True)
+    model.class_names = ["no", "yes"]
+    assert outputs(exported(model, tmp_path), {"x": x})["label"][0] == ""
+
+
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     model = bp.Model(bp.Network(4, bp.Dense(2), "softmax_cross_entropy"))
     model.class_names = [4, 7]
