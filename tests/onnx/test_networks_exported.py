@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 import bpengine as bp
 from bpengine.kernels import KERNELS
+from tests.check.random_networks import Sample, samples
 from tests.onnx.served import assert_same, exported, outputs
 
 LOSSES = [kernel for kernel in KERNELS.values() if kernel.kind == "loss"]
@@ -114,6 +116,18 @@ def test_layers_in_layers_and_shared_ones(dtype: str, tmp_path: Path) -> None:
     check(model, tmp_path)
     names = {numbers.name for numbers in onnx.load(tmp_path / "model.onnx").graph.initializer}
     assert set(model.parameters) | set(model.running) == {n for n in names if not n.startswith("constant")}
+
+
+@pytest.mark.parametrize("networks", [8, pytest.param(200, marks=pytest.mark.thorough)])
+def test_any_network(networks: int, tmp_path: Path) -> None:
+    @settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), max_examples=networks)
+    @given(samples())
+    def look(sample: Sample) -> None:
+        model, x = moved(sample.model(dtype="float64")), sample.data()[0]
+        served = outputs(exported(model, tmp_path), {"x": x})
+        assert_same(served.get("prediction", served.get("probabilities")), model.predict(x))
+
+    look()
 
 
 def test_several_outputs_are_decided_one_by_one(tmp_path: Path) -> None:
