@@ -44,27 +44,27 @@ def encoded_inputs_of(graph: OnnxGraph, features: Features, dtype: str) -> Encod
     Numbers without names stay one input (rows, columns). Everything is computed in float64 and then cast, as Features do.
     """
     columns = [column for column in features.columns if column.input_names]
-    numbers = [column for column in columns if isinstance(column, NumberColumn)]
-    if not features.named and len(numbers) == len(columns) and not any(column.yes for column in numbers):
+    numbers = {at: column for at, column in enumerate(columns) if isinstance(column, NumberColumn)}
+    if not features.named and len(numbers) == len(columns) and not any(column.yes for column in numbers.values()):
         entries = [_whole(graph, features)]
-        values = [XP.take(entries[0].array, _places(features, numbers), axis=1)]
+        used = [at for at, column in enumerate(features.columns) if column.input_names]
+        cells = [XP.take(entries[0].array, used, axis=1)]
     else:
         entries = [_entry_of(graph, column) for column in columns]
-        values = [
-            _truths(column, entry.array) if column.yes else entry.array
-            for column, entry in zip(columns, entries, strict=True)
-            if isinstance(column, NumberColumn)
-        ]
-    parts, valid = _scaled(numbers, values, dtype) if numbers else ([], None)
-    order = [name for at in (0, 1) for column in numbers for name in column.input_names[at : at + 1]]
-    for column, entry in zip(columns, entries, strict=len(entries) == len(columns)):
+        cells = [_truths(c, entries[at].array) if c.yes else entries[at].array for at, c in numbers.items()]
+    parts, valid = _scaled(list(numbers.values()), cells, dtype) if numbers else ([], None)
+    order = [(at, 0) for at in numbers] + [(at, 1) for at, column in numbers.items() if column.indicator]
+    for at, column in enumerate(columns):
         if isinstance(column, CategoryColumn):
-            parts.append(_category(column, entry.array, dtype))
-            order += column.input_names
-    joined: Any = _joined(parts)
-    places = [order.index(name) for name in features.input_names]
-    x = joined if places == sorted(places) else XP.take(joined, places, axis=1)
-    return Encoding(x, valid, entries)
+            parts.append(_category(column, entries[at].array, dtype))
+            order += [(at, number) for number in range(len(column.input_names))]
+    return Encoding(_ordered(_joined(parts), order), valid, entries)
+
+
+def _ordered(x: Any, order: Sequence[tuple[int, int]]) -> Any:
+    """Return inputs that are known by (column, number) in the order of these."""
+    places = sorted(range(len(order)), key=order.__getitem__)
+    return x if places == list(range(len(order))) else XP.take(x, places, axis=1)
 
 
 def _joined(parts: Sequence[Any]) -> Any:
@@ -79,10 +79,6 @@ def _whole(graph: OnnxGraph, features: Features) -> GraphInput:
     names = [column.name for column in features.columns]
     x = _entry(graph, WHOLE, NUMBER, len(names))
     return GraphInput(x, f"numbers, NaN where they are missing, a column for each of: {', '.join(names[:8])}")
-
-
-def _places(features: Features, columns: Sequence[NumberColumn]) -> list[int]:
-    return [at for at, column in enumerate(features.columns) if column in columns]
 
 
 def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
@@ -101,11 +97,11 @@ def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
 
 
 def _scaled(columns: Sequence[NumberColumn], parts: Sequence[Any], dtype: str) -> tuple[list[Any], Any]:
-    """Return numbers as they are scaled and whether they were missing, and the rows without one that cannot be."""
+    """Return numbers as they are scaled and which were missing, and the rows (rows, 1) in which all of them are finite."""
     values, kind = _joined(parts), np.dtype(dtype)
     missing = XP.isnan(values)
     fills = [np.nan if column.fill is None else column.fill for column in columns]
-    if not XP.isnan(fills).all():
+    if not np.isnan(fills).all():
         values = XP.where(missing, np.array([fills]), values)
     center, scale = (np.array([[float(getattr(c, name)) for c in columns]]) for name in ("center", "scale"))
     if center.any() or (scale != 1).any():
@@ -127,8 +123,8 @@ def _truths(column: NumberColumn, x: RecordedArray) -> RecordedArray:
     return coded.noted("Cast", dtype=NUMBER)
 
 
-def _cases(text: str) -> set[tuple[str, ...]]:
-    return set(product(*((letter.lower(), letter.upper()) for letter in text)))
+def _cases(text: str) -> list[tuple[str, ...]]:
+    return sorted(product(*((letter.lower(), letter.upper()) for letter in text)))
 
 
 def _category(column: CategoryColumn, x: RecordedArray, dtype: str) -> Any:

@@ -184,6 +184,16 @@ def test_categories_alone_and_no_rows(tmp_path: Path) -> None:
     assert {name: end.shape for name, end in empty.items()} == {"label": (0,), "probabilities": (0, 3)}
 
 
+def test_inputs_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    frame = people()[["city", "code"]].assign(
+        **{"code = (missing)": np.arange(ROWS), "city = Oslo": np.arange(ROWS) ** 2}
+    )
+    features = bp.Features().fit(frame[["city", "city = Oslo", "code", "code = (missing)"]])
+    model = bp.Model(bp.Network(features.inputs, bp.Dense(2), "mean_squared_error"), features=features)
+    feeds = {**fed(features, frame), "code": frame[["code"]].to_numpy(float)}
+    assert_same(outputs(exported(model, tmp_path), feeds)["prediction"], model.predict(frame))
+
+
 def test_a_model_that_came_out_of_a_file_is_exported_alike(tmp_path: Path) -> None:
     model = trained(bp.Features(), classes())
     model.save(tmp_path / "model.safetensors")
