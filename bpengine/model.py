@@ -466,6 +466,39 @@ class Model:
         described = io.describe(self.network)
         io.write(path, io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers))
 
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as an ONNX file, whole or not at all: what `predict` does, for programs without bpengine.
+
+        The file has the network outside training, the loss's link function and the Features; parameters keep their names. It
+        needs the extra `onnx`.
+
+        Inputs, of any number of rows: "x" (rows, inputs) of the model's dtype. With Features instead one (rows, 1) by the name
+        of each column that is used: float64 for numbers, NaN where they are missing, and for dates as days since 1970; text
+        for categories, "" where they are missing, and for truth values that were text. Columns without names are one "x".
+        Outputs: "prediction" (rows, outputs) of values, in their own unit; of classes "probabilities", which are what
+        `predict` gives, and "label" (rows,): the class as text, an int64 number where classes have no names. With Features, a
+        row that `predict` refuses (infinity, a missing number without a rule) is NaN. What is NaN has the label "" or -1.
+        Raises ConfigError for what has no ONNX form, naming the layer, and for more than 2 GiB of numbers; WriteError when the
+        file cannot be written.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> import onnxruntime
+        >>> model = bp.Model(bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(2)], "softmax_cross_entropy"))
+        >>> model.class_names = ["no", "yes"]
+        >>> x = np.array([[1.0, -1.0]], np.float32)
+        >>> with TemporaryDirectory() as folder:
+        ...     model.export_onnx(f"{folder}/model.onnx")
+        ...     served = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+        >>> label, probabilities = served.run(None, {"x": x})
+        >>> bool(abs(probabilities - model.predict(x)).max() < 1e-6)
+        True
+
+        Source: ONNX, "Open neural network exchange", operator sets ai.onnx 17 and ai.onnx.ml 3.
+        """
+        from bpengine.onnx import write_onnx
+
+        write_onnx(path, self)
+
     def load_parameters(self, path: str | os.PathLike[str]) -> None:
         """Take over the parameters of a file of the same network.
 
