@@ -1,8 +1,8 @@
 """The cost of a step on several nodes: latency, bandwidth and floating-point operations. Seconds, bytes and rows throughout.
 
-One step of one node is products, 6 operations for each parameter and row (2 forward, 4 backward), then one exchange of the
-gradients after the backward. Biases, activations, the update, and the gradient of the input that the first layer does not need
-are left out. A message of n bytes takes latency + n / bandwidth; a node sends and receives at once.
+One step is products, 6 operations for each parameter and row (2 forward, 4 backward), then one exchange of the gradients after the
+backward. Biases, activations, the update, and the gradient of the input that the first layer does not need are left out. A
+message of n bytes takes latency + n / bandwidth; a node sends and receives at once, and so do the links inside and between nodes.
 
 Sources: Hockney, "The communication challenge for MPP", Parallel Computing 20, 1994 (latency and bandwidth); Thakur,
 Rabenseifner, Gropp, "Optimization of collective communication operations in MPICH", IJHPCA 19, 2005 (ring, halving and
@@ -14,19 +14,24 @@ interval for restart dumps", FGCS 22, 2006.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from bpengine.distributed.mpi import SMALL
+from bpengine.distributed.tree import own_shards, subtrees
 
 ITEM = 4  # bytes of a float32
 READ_READ_WRITE = 3  # an addition reads two numbers and writes one
+MOST = 2**20  # nodes, beyond which nothing is asked
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node: `flops` a second in large products, `latency` in seconds, `bandwidth` and `memory` in bytes a second.
+    """A node of `processes` processes; the other figures are those of one process.
 
-    At `half` rows products reach half of `flops`: they run at flops rows / (rows + half).
+    flops: operations a second in large products. latency, bandwidth: seconds of a message to another node, and bytes a second.
+    memory: bytes a second. half: rows at which products reach half of `flops`, as weights are read once whatever the rows.
+    start: seconds that a shard takes whatever its size. near_latency, near: latency and bandwidth inside the node.
     """
 
     flops: float
@@ -34,6 +39,10 @@ class Node:
     bandwidth: float
     memory: float
     half: float = 0.0
+    start: float = 0.0
+    processes: int = 1
+    near_latency: float = 0.0
+    near: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -49,52 +58,124 @@ class Cost:
         """The sum."""
         return self.latency + self.bandwidth + self.additions
 
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.latency + other.latency, self.bandwidth + other.bandwidth, self.additions + other.additions)
 
-def engine(size: float, nodes: int, node: Node) -> Cost:
-    """Return the cost of the engine's exchange of `size` bytes, one root on each of `nodes` nodes.
 
-    While all roots together have at most 64 KB, one Allgather, log2 W messages and (W - 1) n bytes, and each node adds
-    everything. Above, Alltoall of slices, additions of one slice, Allgather: 2 (W - 1) messages and 2 (W - 1) / W n bytes.
+def roots(shards: int, processes: int) -> list[int]:
+    """Return how many sums each process is left with when it has added its own shards: what it has to send.
+
+    >>> roots(16, 4), roots(16, 3)
+    ([1, 1, 1, 1], [2, 3, 2])
     """
-    if nodes == 1:
+    return [len(subtrees(own_shards(shards, rank, processes))) for rank in range(processes)]
+
+
+def engine(size: float, nodes: int, node: Node, counts: Sequence[int] | None = None) -> Cost:
+    """Return the cost of the engine's exchange of vectors of `size` bytes; each process has `counts` roots, one by default.
+
+    While all roots together have at most 64 KB, one Allgather, log2 W messages, and each of the W processes adds everything.
+    Above, Alltoall of slices, additions of one slice, Allgather: 2 (W - 1) messages and, of one root each,
+    2 (W - 1) / W n bytes.
+    """
+    count = nodes * node.processes
+    counts = [1] * count if counts is None else counts
+    everything = sum(counts)
+    if count == 1:
         return Cost()
-    others = nodes - 1
-    if nodes * size <= SMALL:
-        sent, messages, added = others * size, math.ceil(math.log2(nodes)), others * size
-    else:
-        sent, messages, added = 2 * others / nodes * size, 2 * others, others / nodes * size
-    return Cost(messages * node.latency, sent / node.bandwidth, READ_READ_WRITE * added / node.memory)
+    if everything * size <= SMALL:
+        latency = _doublings(nodes, node)
+        return Cost(latency, _gathered(everything * size, nodes, node), _added(everything - 1, size, node))
+    slice_ = size / count
+    sent = max(max(own * (count - 1), everything - own) for own in counts) * slice_  # or received
+    latency = _pairs(nodes, node) + _ring_hops(nodes, node)
+    bandwidth = _scattered(sent, nodes, node) + _gathered(size, nodes, node)
+    return Cost(latency, bandwidth, _added(everything - 1, slice_, node))
+
+
+def two_level(size: float, nodes: int, node: Node) -> Cost:
+    """Return the cost of the engine's tree, first inside each node, then between nodes: the same sums, the same bits.
+
+    The engine does not have it. Each process adds a slice of its node's roots, exchanges it with the processes that have the same
+    slice on other nodes, and sends the sum to its node.
+    """
+    inside, part = _inside(node), size / node.processes
+    scattered = _scattered((node.processes - 1) * part, 1, inside) + _gathered(size, 1, inside)
+    first = Cost(2 * _ring_hops(1, inside), scattered, _added(node.processes - 1, part, node))
+    return first + engine(part, nodes, replace(node, processes=1))
 
 
 def ring(size: float, nodes: int, node: Node) -> Cost:
-    """Return the cost of an all-reduce in a ring: 2 (W - 1) messages, 2 (W - 1) / W n bytes."""
-    return _reduced(size, nodes, node, 2 * (nodes - 1))
+    """Return the cost of an all-reduce in a ring through all processes: 2 (W - 1) messages, 2 (W - 1) / W n bytes."""
+    return _reduced(size, nodes, node, 2 * _ring_hops(nodes, node))
 
 
 def halving_doubling(size: float, nodes: int, node: Node) -> Cost:
     """Return the cost of an all-reduce by halving and doubling: 2 log2 W messages, 2 (W - 1) / W n bytes."""
-    return _reduced(size, nodes, node, 2 * math.ceil(math.log2(nodes)))
+    return _reduced(size, nodes, node, 2 * _doublings(nodes, node))
 
 
-def _reduced(size: float, nodes: int, node: Node, messages: int) -> Cost:
-    share = (nodes - 1) / nodes * size
-    return Cost(messages * node.latency, 2 * share / node.bandwidth, READ_READ_WRITE * share / node.memory)
+def _reduced(size: float, nodes: int, node: Node, latency: float) -> Cost:
+    count = nodes * node.processes
+    return Cost(latency, 2 * _gathered(size, nodes, node), _added(count - 1, size / count, node))
 
 
-def products(parameters: float, rows: float, node: Node) -> float:
-    """Return the seconds of the products of a step: 6 P rows / rate, the rate being flops rows / (rows + half)."""
-    return 6 * parameters * (rows + node.half) / node.flops
+def _inside(node: Node) -> Node:
+    return replace(node, bandwidth=math.inf)
+
+
+def _scattered(sent: float, nodes: int, node: Node) -> float:
+    """Return the seconds in which a process sends `sent` bytes, the same to each other process."""
+    far = (nodes - 1) * node.processes / max(1, nodes * node.processes - 1)
+    return sent * max(far / node.bandwidth, (1 - far) / node.near)
+
+
+def _gathered(size: float, nodes: int, node: Node) -> float:
+    """Return the seconds in which `size` bytes, a slice on each process, go round to all; each node takes them in once."""
+    count = nodes * node.processes
+    far = (nodes - 1) / nodes * size / (node.processes * node.bandwidth)
+    return max(far, (count - 1) / count * size / node.near)
+
+
+def _added(additions: float, size: float, node: Node) -> float:
+    return additions * READ_READ_WRITE * size / node.memory
+
+
+def _pairs(nodes: int, node: Node) -> float:
+    """Return the latency of one message to each other process, one after the other."""
+    return (nodes - 1) * node.processes * node.latency + (node.processes - 1) * node.near_latency
+
+
+def _ring_hops(nodes: int, node: Node) -> float:
+    """Return the latency once round all processes, those of a node side by side."""
+    return (nodes - 1) * node.latency + nodes * (node.processes - 1) * node.near_latency
+
+
+def _doublings(nodes: int, node: Node) -> float:
+    return math.ceil(math.log2(nodes)) * node.latency + math.ceil(math.log2(node.processes)) * node.near_latency
+
+
+def products(parameters: float, rows: float, node: Node, shards: float = 1) -> float:
+    """Return the seconds of the products of `rows` rows in `shards` shards: 6 P (rows + shards half) / flops + shards start."""
+    return 6 * parameters * (rows + shards * node.half) / node.flops + shards * node.start
 
 
 def shard_additions(parameters: float, shards: float, node: Node) -> float:
-    """Return the seconds that a node takes to add the gradients of its own shards: (shards - 1) 12 P bytes."""
-    return (shards - 1) * READ_READ_WRITE * ITEM * parameters / node.memory
+    """Return the seconds that a process takes to add the gradients of its own shards: (shards - 1) 12 P bytes."""
+    return _added(shards - 1, ITEM * parameters, node)
 
 
-def step(parameters: float, batch: float, nodes: int, node: Node, shards: float = 1) -> float:
-    """Return the seconds of the engine's step, `batch` rows on all nodes, `shards` on each: the exchange hides nowhere."""
-    work = products(parameters, batch / nodes, node) + shard_additions(parameters, shards, node)
-    return work + engine(ITEM * parameters, nodes, node).total
+def step(parameters: float, batch: float, nodes: int, node: Node, shards: int | None = None) -> float:
+    """Return the seconds of the engine's step, `batch` rows on all nodes, `shards` in all, one for each process by default.
+
+    The exchange hides nowhere, and the process with the most shards is waited for.
+    """
+    count = nodes * node.processes
+    shards = shards or count
+    own = math.ceil(shards / count)
+    work = products(parameters, batch * own / shards, node, own) + shard_additions(parameters, own, node)
+    counts = None if shards == count else roots(shards, count)
+    return work + engine(ITEM * parameters, nodes, node, counts).total
 
 
 def bucketed(parameters: float, batch: float, nodes: int, node: Node, bucket: float = 25e6) -> float:
@@ -106,45 +187,43 @@ def bucketed(parameters: float, batch: float, nodes: int, node: Node, bucket: fl
     size = ITEM * parameters
     k = max(1, math.ceil(size / bucket))
     one = min(form(size / k, nodes, node).total for form in (ring, halving_doubling))
-    work = products(parameters, batch / nodes, node)
+    work = products(parameters, batch / (nodes * node.processes), node)
     backward = 2 / 3 * work
     return work - backward + max(backward, backward / k + (k - 1) * one) + one
 
 
 def efficiency(seconds: float, parameters: float, batch: float, nodes: int, node: Node) -> float:
-    """Return how much of `nodes` nodes is used: seconds of one node for the batch / (nodes * seconds)."""
-    return products(parameters, batch, node) / (nodes * seconds)
+    """Return how much of the nodes is used: seconds of one process for the batch / (processes * seconds of the step)."""
+    return products(parameters, batch, node) / (nodes * node.processes * seconds)
 
 
-def last_efficient(parameters: float, batch: float, node: Node, least: float = 0.5) -> int:
-    """Return the largest number of nodes, a power of two, at which the engine's efficiency is at least `least`."""
-    nodes = 1
-    while efficiency(step(parameters, batch, 2 * nodes, node), parameters, batch, 2 * nodes, node) >= least:
-        nodes *= 2
+def last_efficient(used: Callable[[int], float], least: float = 0.5) -> int:
+    """Return the largest number of nodes, a power of two up to 2^20, at which used(nodes) is at least `least`; else 0."""
+    nodes = 0
+    while nodes < MOST and used(2 * nodes or 1) >= least:
+        nodes = 2 * nodes or 1
     return nodes
 
 
 def losses(parameters: float, batch: float, nodes: int, node: Node) -> dict[str, float]:
-    """Return what a step takes longer than 1 / nodes of one node's, in seconds, by cause."""
-    cost = engine(ITEM * parameters, nodes, node)
-    rows = products(parameters, batch / nodes, node) - products(parameters, batch, node) / nodes
+    """Return what a step takes longer than its share of one process's, in seconds, by cause."""
+    cost, count = engine(ITEM * parameters, nodes, node), nodes * node.processes
+    rows = products(parameters, batch / count, node) - products(parameters, batch, node) / count
     return {"bandwidth": cost.bandwidth, "latency": cost.latency, "additions": cost.additions, "few rows": rows}
 
 
-def rows_to_hide(node: Node) -> float:
-    """Return the rows of a node at which the backward takes as long as the exchange's bytes: 2 flops / bandwidth.
-
-    4 P rows / flops = 8 P / bandwidth, many nodes: P cancels.
-    """
-    return 2 * node.flops / node.bandwidth
+def rows_to_hide(parameters: float, nodes: int, node: Node) -> float:
+    """Return the rows of a process at which its backward takes as long as the exchange: F X / (4 P), X being its seconds."""
+    return node.flops * engine(ITEM * parameters, nodes, node).total / (4 * parameters)
 
 
-def rows_for(node: Node, wanted: float) -> float:
-    """Return the rows of a node at which a step without overlap is efficient, bytes alone: e / (1 - e) 4/3 flops / bandwidth.
-
-    6 P rows / flops is the part e of itself and 8 P / bandwidth, many nodes: P cancels.
-    """
-    return wanted / (1 - wanted) * 4 / 3 * node.flops / node.bandwidth
+def rows_for(wanted: float, parameters: float, nodes: int, node: Node) -> float:
+    """Return the rows of a process at which the engine's step is efficient: e / (1 - e) of half, start and the exchange."""
+    still = node.start + engine(ITEM * parameters, nodes, node).total
+    saved = 1 / (nodes * node.processes)  # one process has half and start once for all rows
+    fixed = node.half + node.flops * node.start / (6 * parameters)
+    rows = node.half + node.flops * still / (6 * parameters)
+    return (wanted * rows - saved * fixed) / (1 - wanted)
 
 
 def young(cost: float, mtbf: float) -> float:

@@ -36,7 +36,15 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 def compared() -> str:
     """Return what was measured beside what the model says."""
-    head = ("network", "processes", "bytes", "measured, median ms", "measured, fastest to slowest", "predicted ms", "deviation")
+    head = (
+        "network",
+        "processes",
+        "bytes",
+        "measured, median ms",
+        "measured, fastest to slowest",
+        "predicted ms",
+        "deviation",
+    )
     return table(head, map(_compared, json.loads(RECORD.read_text(encoding="utf-8"))["rows"]))
 
 
@@ -65,7 +73,9 @@ def _predicted(name: str, parameters: float, batch: int) -> list[str]:
 def hiding() -> str:
     """Return how many rows a node needs."""
     head = ("node (all predicted)", "rows that hide the bytes", "rows for 90 % without overlap")
-    return table(head, ([n, f"{model.rows_to_hide(k):,.0f}", f"{model.rows_for(k, 0.9):,.0f}"] for n, k in NODES.items()))
+    return table(
+        head, ([n, f"{model.rows_to_hide(k):,.0f}", f"{model.rows_for(k, 0.9):,.0f}"] for n, k in NODES.items())
+    )
 
 
 def intervals() -> str:
@@ -78,7 +88,13 @@ def _interval(nodes: int, cost: float) -> list[str]:
     mtbf = NODE_MTBF / nodes
     young, daly = model.young(cost, mtbf), model.daly(cost, mtbf)
     times = [f"{seconds / 60:.1f} min" for seconds in (young, daly)]
-    return [str(nodes), f"{mtbf / 3600:,.0f} h", f"{cost:g} s", *times, f"{100 * model.lost(daly, cost, mtbf, RESTART):.3f} %"]
+    return [
+        str(nodes),
+        f"{mtbf / 3600:,.0f} h",
+        f"{cost:g} s",
+        *times,
+        f"{100 * model.lost(daly, cost, mtbf, RESTART):.3f} %",
+    ]
 
 
 TABLES = {"compared": compared, "predicted": predicted, "hiding": hiding, "intervals": intervals}
@@ -105,7 +121,9 @@ def drawn() -> Any:
     axes.set_xscale("log", base=2)
     axes.set(ylim=(0, 104), xticks=counts, xticklabels=[str(n) for n in counts])
     canvas.legend(figure, axes, 3)
-    canvas.title(figure, "Predicted, not measured: how much of the nodes is used", "25 M parameters, 1,048,576 rows a step")
+    canvas.title(
+        figure, "Predicted, not measured: how much of the nodes is used", "25 M parameters, 1,048,576 rows a step"
+    )
     return figure
 
 
