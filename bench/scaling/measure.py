@@ -59,15 +59,15 @@ class Plan:
 def plans() -> Iterator[Plan]:
     """Yield all jobs."""
     yield Plan("unshaped", "exchange", 2, ("2", *SMALL))
-    for count in (2, 3, 4):
-        yield Plan("loopback", "exchange", count, (str(count), *LARGE))
-    for count in (2, 3, 4):
-        yield Plan("nodes", "exchange", count, (str(count), *LARGE))
-    yield Plan("nodes", "exchange", 3, ("3", *LARGE), whole=True)
+    for network in PAYLOAD:
+        for count in (2, 3, 4):
+            yield Plan(network, "exchange", count, (str(count), *LARGE), whole=True)
     yield Plan("nodes", "exchange", 3, ("16", *LARGE[:-1]), whole=True)  # several roots: 16 is no multiple of 3
+    for network in PAYLOAD:
+        yield Plan(network, "exchange", 3, ("3", *LARGE[:-1]))
     yield Plan("unshaped", "products", 1, ALONE)
     for count in (2, 3, 4):
-        yield Plan("loopback", "steps", count, (BATCH,))
+        yield Plan("loopback", "steps", count, (BATCH,), whole=True)
 
 
 def job(plan: Plan) -> dict[str, Any]:

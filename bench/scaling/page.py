@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.scaling import model
-from bench.scaling.model import Node
+from bench.scaling import compare, model
+from bench.scaling.model import ITEM, Node
+from bench.scaling.nodes import MTBF, NETWORKS, NODES
 from bpengine.explain import figures
 from bpengine.explain.figures import canvas
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "scaling.md"
-RECORD = ROOT / "bench" / "results" / "2026-11-28-exchange.json"
-NODES = {
-    "CPU, 10 GbE": Node(1.5e12, 30e-6, 1.1e9, 100e9, 64),
-    "CPU, 100 Gb RDMA": Node(1.5e12, 3e-6, 11e9, 100e9, 64),
-    "8 GPUs, 8 x 400 Gb": Node(1.6e15, 15e-6, 350e9, 16e12, 4096),
-}
+FIGURE = ROOT / "docs" / "figures" / "scaling.svg"
 COUNTS = (8, 64, 256, 1024)
-CASES = [(p, b) for p in (1e6, 25e6) for b in (65536, 1048576)]
-YEAR = 365 * 24 * 3600.0
-NODE_MTBF, RESTART = 5 * YEAR, 60.0
+BATCHES = (65_536, 1_048_576)  # rows of a step on all nodes together
+ROWS = (2_048, 16_384)  # rows of a step on each process
+RESTART = 60.0  # seconds
+STANDS_STILL = (0.005, 2.0, 30.0)  # seconds of a checkpoint
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -34,99 +30,209 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def compared() -> str:
-    """Return what was measured beside what the model says."""
+def exchanged() -> str:
+    """Return exchanges that were measured beside what the model says."""
+    head = ("network", "processes", "shards", "bytes", "median ms", "fastest to slowest", "predicted ms", "deviation")
+    rows = [row for row in compare.exchanges(compare.read()) if row.whole]
+    return table(head, map(_measured, rows))
+
+
+def pieces() -> str:
+    """Return exchanges with MPICH as it comes."""
+    head = ("network", "processes", "shards", "bytes", "median ms", "fastest to slowest", "predicted ms", "deviation")
+    rows = [row for row in compare.exchanges(compare.read()) if not row.whole and row.network != "unshaped"]
+    return table(head, map(_measured, rows))
+
+
+def short() -> str:
+    """Return short exchanges."""
+    head = ("bytes", "fastest us", "predicted us")
+    rows = [row for row in compare.exchanges(compare.read()) if row.network == "unshaped"]
+    return table(head, ([f"{r.size:,}", f"{1e6 * r.measured:.0f}", f"{1e6 * r.predicted:.0f}"] for r in rows))
+
+
+def stepped() -> str:
+    """Return steps that were measured beside what the model says."""
+    head = ("network", "processes", "shards", "rows", "median ms", "fastest to slowest", "predicted ms", "deviation")
+    return table(head, map(_measured, compare.steps(compare.read())))
+
+
+def multiplied() -> str:
+    """Return steps of one process beside the line through the first and the last."""
+    head = ("rows", "measured, ms", "predicted, ms")
+    rows = compare.products_alone(compare.read())
+    return table(head, ([f"{n:,}", f"{1e3 * a:.0f}", f"{1e3 * b:.0f}"] for n, a, b in rows))
+
+
+def _measured(row: compare.Row) -> list[str]:
+    spread = f"{1e3 * min(row.seconds):.3g} to {1e3 * max(row.seconds):.3g}"
+    times = [f"{1e3 * row.measured:.3g}", spread, f"{1e3 * row.predicted:.3g}"]
+    return [
+        row.network, str(row.processes), str(row.shards), f"{row.size:,}", *times, f"{100 * row.deviation:+.0f} %"
+    ]  # fmt: skip
+
+
+def strong() -> str:
+    """Return efficiencies at one batch for all numbers of nodes, how far half is used, and what takes the most beyond."""
     head = (
+        "node (all predicted)",
         "network",
-        "processes",
-        "bytes",
-        "measured, median ms",
-        "measured, fastest to slowest",
-        "predicted ms",
-        "deviation",
+        "rows of a step",
+        *map(str, COUNTS),
+        "50 % until",
+        "the largest loss beyond",
     )
-    return table(head, map(_compared, json.loads(RECORD.read_text(encoding="utf-8"))["rows"]))
+    cases = [(n, p, b) for n in NODES for p in NETWORKS for b in BATCHES]
+    return table(head, ([n, p, f"{b:,}", *_scaled(NODES[n], NETWORKS[p], lambda _, b=b: b)] for n, p, b in cases))
 
 
-def _compared(row: dict[str, Any]) -> list[str]:
-    spread = f"{row['fastest_ms']:.3g} to {row['slowest_ms']:.3g}"
-    times = [f"{row['measured_ms']:.3g}", spread, f"{row['predicted_ms']:.3g}"]
-    return [row["network"], row["processes"], f"{row['bytes']:,}", *times, f"{100 * row['deviation']:+.0f} %"]
+def weak() -> str:
+    """Return efficiencies at one number of rows for each process."""
+    head = ("node (all predicted)", "network", "rows each", *map(str, COUNTS), "50 % until", "the largest loss beyond")
+    cases = [(n, p, b) for n in NODES for p in NETWORKS for b in ROWS]
+    return table(
+        head,
+        (
+            [n, p, f"{b:,}", *_scaled(NODES[n], NETWORKS[p], lambda count, n=n, b=b: b * count * NODES[n].processes)]
+            for n, p, b in cases
+        ),
+    )
 
 
-def predicted() -> str:
-    """Return efficiencies, how far half of the nodes' work is used, and what takes the most of the rest there."""
-    head = ("node (all predicted)", "P", "B", *map(str, COUNTS), "50 % until", "the largest loss beyond")
-    return table(head, (_predicted(n, p, b) for n in NODES for p, b in CASES))
+def _scaled(node: Node, parameters: int, batch: Callable[[int], float]) -> list[str]:
+    """Return the cells of one line: efficiencies, the last number of nodes at which half is used, and the loss beyond."""
 
+    def used(count: int, form: Callable[..., float] = model.step) -> float:
+        rows = batch(count)
+        return model.efficiency(form(parameters, rows, count, node), parameters, rows, count, node)
 
-def _predicted(name: str, parameters: float, batch: int) -> list[str]:
-    node, cells = NODES[name], []
-    for count in COUNTS:
-        forms = (model.step(parameters, batch, count, node), model.bucketed(parameters, batch, count, node))
-        cells.append(" / ".join(f"{100 * model.efficiency(s, parameters, batch, count, node):.0f}" for s in forms))
-    last = model.last_efficient(parameters, batch, node)
-    why = model.losses(parameters, batch, 2 * last, node)
-    return [name, f"{parameters / 1e6:.0f} M", f"{batch:,}", *cells, str(last), max(why, key=why.__getitem__)]
+    cells = [f"{100 * used(n):.0f} / {100 * used(n, model.bucketed):.0f}" for n in COUNTS]
+    last = model.last_efficient(used)
+    beyond = 2 * last or 1
+    why = model.losses(parameters, batch(beyond), beyond, node)
+    return [*cells, f"{last:,}" if last else "none", max(why, key=why.__getitem__)]
 
 
 def hiding() -> str:
-    """Return how many rows a node needs."""
-    head = ("node (all predicted)", "rows that hide the bytes", "rows for 90 % without overlap")
-    return table(
-        head, ([n, f"{model.rows_to_hide(k):,.0f}", f"{model.rows_for(k, 0.9):,.0f}"] for n, k in NODES.items())
+    """Return how many rows a process needs for its backward to take as long as the exchange, and for 90 % without overlap."""
+    head = (
+        "node (all predicted)",
+        "network",
+        *(f"hides, {n} nodes" for n in COUNTS[1:]),
+        *(f"90 %, {n} nodes" for n in COUNTS[1:]),
     )
+    return table(head, ([n, p, *_hiding(NODES[n], NETWORKS[p])] for n in NODES for p in NETWORKS))
+
+
+def _hiding(node: Node, parameters: int) -> list[str]:
+    hides = [model.rows_to_hide(parameters, n, node) for n in COUNTS[1:]]
+    wanted = [model.rows_for(0.9, parameters, n, node) for n in COUNTS[1:]]
+    return [f"{rows:,.0f}" for rows in (*hides, *wanted)]
+
+
+def price() -> str:
+    """Return the seconds of the engine's exchange and of those that keep no order, or add inside a node first."""
+    head = (
+        "node (all predicted)",
+        "network",
+        "nodes",
+        "engine",
+        "ring",
+        "halving and doubling",
+        "engine's tree in two levels",
+    )
+    cases = [(n, p, count) for n in NODES for p in NETWORKS for count in (COUNTS[0], COUNTS[-1])]
+    forms = (model.engine, model.ring, model.halving_doubling, model.two_level)
+    return table(
+        head,
+        (
+            [n, p, f"{count:,}", *(f"{1e3 * f(ITEM * NETWORKS[p], count, NODES[n]).total:.3g} ms" for f in forms)]
+            for n, p, count in cases
+        ),
+    )
+
+
+def shards() -> str:
+    """Return how much longer a step on 64 nodes takes with more shards than processes."""
+    counts = (1, 2, 4, 16)
+    head = (
+        "node (all predicted)",
+        "network",
+        "rows each",
+        *(f"{s} a process" for s in counts[1:]),
+        "3 for 2 processes",
+    )
+    cases = [(n, p, b) for n in NODES for p in NETWORKS for b in ROWS]
+    return table(head, ([n, p, f"{b:,}", *_shards(NODES[n], NETWORKS[p], b, counts[1:])] for n, p, b in cases))
+
+
+def _shards(node: Node, parameters: int, rows: int, several: Iterable[int]) -> list[str]:
+    count = 64 * node.processes
+    once = model.step(parameters, rows * count, 64, node)
+    totals = [*(s * count for s in several), count * 3 // 2]
+    return [f"{100 * (model.step(parameters, rows * count, 64, node, total) / once - 1):+.1f} %" for total in totals]
 
 
 def intervals() -> str:
     """Return checkpoint intervals."""
     head = ("nodes (all predicted)", "between failures", "a checkpoint takes", "Young", "Daly", "time lost")
-    return table(head, (_interval(nodes, cost) for nodes in (1, 64, 1024) for cost in (0.005, 2.0, 30.0)))
+    return table(head, (_interval(k, n, c) for k in MTBF for n in (1, 64, 1024) for c in STANDS_STILL))
 
 
-def _interval(nodes: int, cost: float) -> list[str]:
-    mtbf = NODE_MTBF / nodes
+def _interval(kind: str, nodes: int, cost: float) -> list[str]:
+    mtbf = MTBF[kind] / nodes
     young, daly = model.young(cost, mtbf), model.daly(cost, mtbf)
     times = [f"{seconds / 60:.1f} min" for seconds in (young, daly)]
-    return [
-        str(nodes),
-        f"{mtbf / 3600:,.0f} h",
-        f"{cost:g} s",
-        *times,
-        f"{100 * model.lost(daly, cost, mtbf, RESTART):.3f} %",
-    ]
+    lost = f"{100 * model.lost(daly, cost, mtbf, RESTART):.3f} %"
+    return [f"{nodes:,} x {kind}", f"{mtbf / 3600:,.1f} h", f"{cost:g} s", *times, lost]
 
 
-TABLES = {"compared": compared, "predicted": predicted, "hiding": hiding, "intervals": intervals}
+TABLES = {
+    "exchanged": exchanged, "pieces": pieces, "short": short, "stepped": stepped, "multiplied": multiplied, "strong": strong,
+    "weak": weak, "hiding": hiding, "price": price, "shards": shards, "intervals": intervals,
+}  # fmt: skip
 
 
 def refreshed(text: str) -> str:
     """Return the page's text with the tables of today, each between its two marks."""
     for name, made in TABLES.items():
         marks = rf"(<!-- {name} -->\n)(?:.*?)(<!-- end -->)"
-        text, found = re.subn(marks, lambda m, made=made: f"{m[1]}\n{made()}\n\n{m[2]}", text, flags=re.DOTALL)
-        if found != 1:
-            raise ValueError(f"the page requires the marks of the table {name!r} once, got {found}")
+        text, count = re.subn(marks, lambda m, made=made: f"{m[1]}\n{made()}\n\n{m[2]}", text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"the page requires the marks of the table {name!r} once, got {count}")
     return text
 
 
 def drawn() -> Any:
-    """Draw the predicted efficiency over the number of nodes."""
+    """Draw the predicted efficiency over the number of nodes: one batch for all, and one number of rows for each process."""
     figure = canvas.sheet(8, 4.6)
-    axes = canvas.frame(figure.subplots(), "nodes", "efficiency, %")
-    counts = [2**i for i in range(11)]
-    for (name, node), (colour, marker, line) in zip(NODES.items(), canvas.SERIES, strict=False):
-        shares = [100 * model.efficiency(model.step(25e6, 2**20, n, node), 25e6, 2**20, n, node) for n in counts]
-        axes.plot(counts, shares, color=colour, marker=marker, linestyle=line, label=name)
-    axes.set_xscale("log", base=2)
-    axes.set(ylim=(0, 104), xticks=counts, xticklabels=[str(n) for n in counts])
-    canvas.legend(figure, axes, 3)
+    parameters, counts = NETWORKS["4096-8192-8192-1000"], [2**i for i in range(11)]
+    strong_axes, weak_axes = figure.subplots(1, 2, sharey=True)
+    for axes, batch in ((strong_axes, lambda n, node: 2**20), (weak_axes, lambda n, node: 4096 * n * node.processes)):
+        canvas.frame(axes, "nodes", "efficiency, %" if axes is strong_axes else "")
+        for (name, node), (colour, marker, line) in zip(NODES.items(), canvas.SERIES, strict=True):
+            shares = []
+            for n in counts:
+                rows = batch(n, node)
+                shares.append(100 * model.efficiency(model.step(parameters, rows, n, node), parameters, rows, n, node))
+            axes.plot(
+                counts, shares, color=colour, marker=marker, linestyle=line, label=name if axes is strong_axes else None
+            )
+        axes.set_xscale("log", base=2)
+        axes.set(ylim=(0, 104), xticks=counts[::2], xticklabels=[str(n) for n in counts[::2]])
+    canvas.legend(figure, strong_axes, 4)
     canvas.title(
-        figure, "Predicted, not measured: how much of the nodes is used", "25 M parameters, 1,048,576 rows a step"
-    )
+        figure, "Predicted, not measured: how much of the nodes is used",
+        "4096-8192-8192-1000; left 1,048,576 rows a step in all, right 4,096 on each process",
+    )  # fmt: skip
     return figure
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the page's tables and the figure."""
     PAGE.write_text(refreshed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(figures.save(drawn(), ROOT / "docs" / "figures" / "scaling.svg", force=True))
+    print(figures.save(drawn(), FIGURE, force=True))
+
+
+if __name__ == "__main__":
+    main()
