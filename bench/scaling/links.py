@@ -1,7 +1,7 @@
 """Shaped links between the processes of one machine, made in a namespace and gone with it; and a job that runs on them.
 
-Two networks, of the same rate: "loopback", one link that all processes share, and "nodes", where each process has a namespace and
-a link of its own into a bridge. `tc tbf` shapes both. "unshaped" is the loopback as it is. Run by `bench.scaling.measure` as
+Two networks, of the same rate: "loopback", one link that all processes share, and "nodes", where each process has a namespace
+and a link of its own into a bridge. `tc tbf` shapes both. "unshaped" is the loopback as it is. `bench.scaling.measure` runs
 
     unshare --net --pid --fork --kill-child --mount-proc python -m bench.scaling.links NETWORK PROCESSES WORK [SIZE ...]
 

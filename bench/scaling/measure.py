@@ -1,9 +1,9 @@
-"""The engine's exchange, and steps of training, between 1 to 4 processes over TCP on shaped links: what the model is held against.
+"""The engine's exchange, and steps of training, between 1 to 4 processes over TCP on shaped links.
 
     sudo .venv/bin/python -m bench.scaling.measure [--out bench/results/DATE-CPU-exchange.json]
 
-Needs root, Linux, iproute2 and MPICH; takes about five minutes. Two cores are not enough for 3 or 4 processes: links are so slow that
-the processes wait for bytes nearly all the time. Each job has a limit, and ends with all that it started.
+Needs root, Linux, iproute2 and MPICH; takes about five minutes. Two cores are not enough for 3 or 4 processes: links are so
+slow that the processes wait for bytes nearly all the time. Each job has a limit, and ends with all that it started.
 """
 
 from __future__ import annotations

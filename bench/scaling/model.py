@@ -1,8 +1,9 @@
 """The cost of a step on several nodes: latency, bandwidth and floating-point operations. Seconds, bytes and rows throughout.
 
-One step is products, 6 operations for each parameter and row (2 forward, 4 backward), then one exchange of the gradients after the
-backward. Biases, activations, the update, and the gradient of the input that the first layer does not need are left out. A
-message of n bytes takes latency + n / bandwidth; a node sends and receives at once, and so do the links inside and between nodes.
+One step is products, 6 operations for each parameter and row (2 forward, 4 backward), then one exchange of the gradients after
+the backward. Biases, activations, the update, and the gradient of the input that the first layer does not need are left out. A
+message of n bytes takes latency + n / bandwidth. A node sends and receives at once, and uses the links inside it and those to
+other nodes at once.
 
 Sources: Hockney, "The communication challenge for MPP", Parallel Computing 20, 1994 (latency and bandwidth); Thakur,
 Rabenseifner, Gropp, "Optimization of collective communication operations in MPICH", IJHPCA 19, 2005 (ring, halving and
@@ -96,8 +97,8 @@ def engine(size: float, nodes: int, node: Node, counts: Sequence[int] | None = N
 def two_level(size: float, nodes: int, node: Node) -> Cost:
     """Return the cost of the engine's tree, first inside each node, then between nodes: the same sums, the same bits.
 
-    The engine does not have it. Each process adds a slice of its node's roots, exchanges it with the processes that have the same
-    slice on other nodes, and sends the sum to its node.
+    The engine does not have it. Each process adds a slice of its node's roots, exchanges it with the processes that have the
+    same slice on other nodes, and sends the sum to its node.
     """
     inside, part = _inside(node), size / node.processes
     scattered = _scattered((node.processes - 1) * part, 1, inside) + _gathered(size, 1, inside)
@@ -111,7 +112,11 @@ def ring(size: float, nodes: int, node: Node) -> Cost:
 
 
 def halving_doubling(size: float, nodes: int, node: Node) -> Cost:
-    """Return the cost of an all-reduce by halving and doubling: 2 log2 W messages, 2 (W - 1) / W n bytes."""
+    """Return the cost of an all-reduce by halving and doubling: 2 log2 W messages, 2 (W - 1) / W n bytes.
+
+    Neighbours first, process r with r ^ 1, then r ^ 2, and so on, it adds in the order of the engine's tree where W and V / W
+    are powers of two, and most bytes stay inside a node. The engine does not have it.
+    """
     return _reduced(size, nodes, node, 2 * _doublings(nodes, node))
 
 
@@ -156,7 +161,7 @@ def _doublings(nodes: int, node: Node) -> float:
 
 
 def products(parameters: float, rows: float, node: Node, shards: float = 1) -> float:
-    """Return the seconds of the products of `rows` rows in `shards` shards: 6 P (rows + shards half) / flops + shards start."""
+    """Return the seconds of the products of `rows` rows in s shards: 6 P (rows + s half) / flops + s start."""
     return 6 * parameters * (rows + shards * node.half) / node.flops + shards * node.start
 
 

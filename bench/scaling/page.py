@@ -64,9 +64,20 @@ def multiplied() -> str:
     return table(head, ([f"{n:,}", f"{1e3 * a:.0f}", f"{1e3 * b:.0f}"] for n, a, b in rows))
 
 
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:,.0f}" if seconds >= 0.1 else f"{1e3 * seconds:.3g}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _measured(row: compare.Row) -> list[str]:
-    spread = f"{1e3 * min(row.seconds):.3g} to {1e3 * max(row.seconds):.3g}"
-    times = [f"{1e3 * row.measured:.3g}", spread, f"{1e3 * row.predicted:.3g}"]
+    spread = f"{_ms(min(row.seconds))} to {_ms(max(row.seconds))}"
+    times = [_ms(row.measured), spread, _ms(row.predicted)]
     return [
         row.network, str(row.processes), str(row.shards), f"{row.size:,}", *times, f"{100 * row.deviation:+.0f} %"
     ]  # fmt: skip
@@ -110,7 +121,8 @@ def _scaled(node: Node, parameters: int, batch: Callable[[int], float]) -> list[
     last = model.last_efficient(used)
     beyond = 2 * last or 1
     why = model.losses(parameters, batch(beyond), beyond, node)
-    return [*cells, f"{last:,}" if last else "none", max(why, key=why.__getitem__)]
+    until = f"{last:,}" if last else "none"
+    return [*cells, until if last < model.MOST else f"more than {until}", max(why, key=why.__getitem__)]
 
 
 def hiding() -> str:
@@ -130,26 +142,19 @@ def _hiding(node: Node, parameters: int) -> list[str]:
     return [f"{rows:,.0f}" for rows in (*hides, *wanted)]
 
 
+LINKS = {name.removesuffix(", float32"): node for name, node in NODES.items() if "tf32" not in name}
+
+
 def price() -> str:
     """Return the seconds of the engine's exchange and of those that keep no order, or add inside a node first."""
-    head = (
-        "node (all predicted)",
-        "network",
-        "nodes",
-        "engine",
-        "ring",
-        "halving and doubling",
-        "engine's tree in two levels",
-    )
-    cases = [(n, p, count) for n in NODES for p in NETWORKS for count in (COUNTS[0], COUNTS[-1])]
+    head = ("node (all predicted)", "network", "nodes", "engine", "ring", "halving and doubling", "tree in two levels")
+    cases = [(n, p, count) for n in LINKS for p in NETWORKS for count in (COUNTS[0], COUNTS[-1])]
+    return table(head, ([n, p, f"{count:,}", *_price(LINKS[n], NETWORKS[p], count)] for n, p, count in cases))
+
+
+def _price(node: Node, parameters: int, count: int) -> list[str]:
     forms = (model.engine, model.ring, model.halving_doubling, model.two_level)
-    return table(
-        head,
-        (
-            [n, p, f"{count:,}", *(f"{1e3 * f(ITEM * NETWORKS[p], count, NODES[n]).total:.3g} ms" for f in forms)]
-            for n, p, count in cases
-        ),
-    )
+    return [f"{_ms(form(ITEM * parameters, count, node).total)} ms" for form in forms]
 
 
 def shards() -> str:
@@ -182,13 +187,66 @@ def intervals() -> str:
 def _interval(kind: str, nodes: int, cost: float) -> list[str]:
     mtbf = MTBF[kind] / nodes
     young, daly = model.young(cost, mtbf), model.daly(cost, mtbf)
-    times = [f"{seconds / 60:.1f} min" for seconds in (young, daly)]
     lost = f"{100 * model.lost(daly, cost, mtbf, RESTART):.3f} %"
-    return [f"{nodes:,} x {kind}", f"{mtbf / 3600:,.1f} h", f"{cost:g} s", *times, lost]
+    return [f"{nodes:,} x {kind}", _duration(mtbf), f"{cost:g} s", _duration(young), _duration(daly), lost]
+
+
+def assumed() -> str:
+    """Return the figures of the nodes."""
+    head = ("one process of", "TFLOP/s", "latency", "GB/s", "memory GB/s", "half of its rate", "start", "in a node")
+    return table(head, ([name, *_assumed(node)] for name, node in NODES.items()))
+
+
+def _assumed(node: Node) -> list[str]:
+    inside = f"{node.processes} processes, {1e6 * node.near_latency:g} us, {node.near / 1e9:g} GB/s"
+    return [
+        f"{node.flops / 1e12:g}", f"{1e6 * node.latency:g} us", f"{node.bandwidth / 1e9:g}", f"{node.memory / 1e9:,g}",
+        f"{node.half:g} rows" if node.half else "-", f"{1e6 * node.start:g} us" if node.start else "-",
+        inside if node.processes > 1 else "1 process",
+    ]  # fmt: skip
+
+
+def findings() -> str:
+    """Return what the tables come to, in words."""
+    slow, fast, gpus, tf32 = NODES.values()
+    small, large = NETWORKS.values()
+    halving = model.halving_doubling
+    lines = (
+        f"10 GbE needs rows. With 16,384 on each of 1,024 nodes {_used(slow, large, 16384)} of them is used with the large "
+        f"network and {_used(slow, small, 16384)} with the small one; with 2,048 rows {_used(slow, large, 2048)} and "
+        f"{_used(slow, small, 2048)}. The large one waits for bytes, the small one for 2,046 messages.",
+        f"200 Gb/s RDMA carries both: {_used(fast, large, 2048)} and {_used(fast, small, 2048)} with 2,048 rows on each of "
+        "1,024 nodes. At a fixed batch it is mostly rows that run out, not the network.",
+        "Nodes of 8 GPUs are limited by the exchange. With 16,384 rows on each GPU of 1,024 nodes "
+        f"{_used(gpus, large, 16384)} is used with the large network in float32, {_used(tf32, large, 16384)} in tf32. The "
+        "small network is for a few nodes at most.",
+        "With one process a node the engine's exchange costs what a ring costs; the fixed order costs nothing. With 8 GPUs a "
+        f"node it takes {_exchange(model.engine, large, gpus)} where a ring takes {_exchange(model.ring, large, gpus)} "
+        "(1,024 nodes, large network), because slices leave the node before they are added.",
+        "Halving and doubling, neighbours first, would have the same bits with far fewer messages: "
+        f"{_exchange(halving, small, slow)} in place of {_exchange(model.engine, small, slow)} for the small network on 1,024 "
+        f"nodes with 10 GbE, {_exchange(halving, large, gpus)} in place of {_exchange(model.engine, large, gpus)} for the "
+        f"large one on GPUs, where {_used(tf32, large, 16384, halving)} would be used in tf32. The engine does not have it; "
+        "it is the first thing to build.",
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _used(node: Node, parameters: int, rows: int, exchange: Callable[..., Any] = model.engine) -> str:
+    """Return the efficiency on 1,024 nodes with so many rows on each process."""
+    batch, size = rows * 1024 * node.processes, ITEM * parameters
+    more = exchange(size, 1024, node).total - model.engine(size, 1024, node).total
+    seconds = model.step(parameters, batch, 1024, node) + more
+    return f"{100 * model.efficiency(seconds, parameters, batch, 1024, node):.0f} %"
+
+
+def _exchange(form: Callable[..., Any], parameters: int, node: Node) -> str:
+    return f"{_ms(form(ITEM * parameters, 1024, node).total)} ms"
 
 
 TABLES = {
-    "exchanged": exchanged, "pieces": pieces, "short": short, "stepped": stepped, "multiplied": multiplied, "strong": strong,
+    "assumed": assumed, "findings": findings, "exchanged": exchanged,
+    "pieces": pieces, "short": short, "stepped": stepped, "multiplied": multiplied, "strong": strong,
     "weak": weak, "hiding": hiding, "price": price, "shards": shards, "intervals": intervals,
 }  # fmt: skip
 
@@ -220,7 +278,7 @@ def drawn() -> Any:
             )
         axes.set_xscale("log", base=2)
         axes.set(ylim=(0, 104), xticks=counts[::2], xticklabels=[str(n) for n in counts[::2]])
-    canvas.legend(figure, strong_axes, 4)
+    canvas.legend(figure, strong_axes, 2)
     canvas.title(
         figure, "Predicted, not measured: how much of the nodes is used",
         "4096-8192-8192-1000; left 1,048,576 rows a step in all, right 4,096 on each process",

@@ -17,11 +17,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
 from bench.scaling.model import roots
 from bpengine.distributed import Comm, Solo
-from bpengine_numpy import NumpyBackend
 
 NETWORK = bp.Network(784, [bp.Dense(1024, "relu"), bp.Dense(1024, "relu"), bp.Dense(10)], "softmax_cross_entropy")
 SHORT = 2**16  # bytes, below which an exchange is repeated often
