@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from bpengine.distributed.mpi import SMALL
 from bpengine.distributed.tree import own_shards, subtrees
@@ -63,13 +64,14 @@ class Cost:
         return Cost(self.latency + other.latency, self.bandwidth + other.bandwidth, self.additions + other.additions)
 
 
-def roots(shards: int, processes: int) -> list[int]:
+@cache
+def roots(shards: int, processes: int) -> tuple[int, ...]:
     """Return how many sums each process is left with when it has added its own shards: what it has to send.
 
     >>> roots(16, 4), roots(16, 3)
-    ([1, 1, 1, 1], [2, 3, 2])
+    ((1, 1, 1, 1), (2, 3, 2))
     """
-    return [len(subtrees(own_shards(shards, rank, processes))) for rank in range(processes)]
+    return tuple(len(subtrees(own_shards(shards, rank, processes))) for rank in range(processes))
 
 
 def engine(size: float, nodes: int, node: Node, counts: Sequence[int] | None = None) -> Cost:
@@ -80,15 +82,16 @@ def engine(size: float, nodes: int, node: Node, counts: Sequence[int] | None = N
     2 (W - 1) / W n bytes.
     """
     count = nodes * node.processes
-    counts = [1] * count if counts is None else counts
-    everything = sum(counts)
+    everything = sum(counts) if counts else count
     if count == 1:
         return Cost()
     if everything * size <= SMALL:
         latency = _doublings(nodes, node)
         return Cost(latency, _gathered(everything * size, nodes, node), _added(everything - 1, size, node))
     slice_ = size / count
-    sent = max(max(own * (count - 1), everything - own) for own in counts) * slice_  # or received
+    sent = slice_ * max(
+        max(own * (count - 1), everything - own) for own in counts or (1,)
+    )  # or received, if that is more
     latency = _pairs(nodes, node) + _ring_hops(nodes, node)
     bandwidth = _scattered(sent, nodes, node) + _gathered(size, nodes, node)
     return Cost(latency, bandwidth, _added(everything - 1, slice_, node))

@@ -112,7 +112,8 @@ def _steps(comm: Comm, batch: int, clock: Callable[[], float], epochs: int = 4) 
 def main(work: str, *numbers: str) -> None:
     """Do the work; rank 0 prints."""
     comm = bp.world()
-    result = {"exchange": exchange, "products": products, "steps": steps}[work](comm, *map(int, numbers))
+    works: dict[str, Callable[..., dict[str, Any]]] = {"exchange": exchange, "products": products, "steps": steps}
+    result = works[work](comm, *map(int, numbers))
     if comm.rank == 0:
         print(json.dumps(result), flush=True)
 
