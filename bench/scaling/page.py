@@ -48,16 +48,18 @@ def stepped() -> str:
 
 def multiplied() -> str:
     """Return steps of one process beside the line through the first and the last."""
-    head = ("rows", "measured, ms", "predicted, ms")
-    rows = compare.products_alone(compare.read())
-    return table(head, ([f"{n:,}", f"{1e3 * a:.0f}", f"{1e3 * b:.0f}"] for n, a, b in rows))
+    record, head = compare.read(), ("rows", "measured, ms", "predicted, ms")
+    rows = ([f"{n:,}", milliseconds(a), milliseconds(b)] for n, a, b in compare.products_alone(record))
+    thread = compare.one_thread(record)
+    line = f"The line is {thread.flops / 1e9:.0f} GFLOP/s, and half of that at {thread.half:.0f} rows."
+    return f"{table(head, rows)}\n\n{line}"
 
 
 def _measured(row: compare.Row) -> list[str]:
     spread = f"{milliseconds(min(row.seconds))} to {milliseconds(max(row.seconds))}"
     times = [milliseconds(row.measured), spread, milliseconds(row.predicted)]
     return [
-        row.network, str(row.processes), str(row.shards), f"{row.size:,}", *times, f"{100 * row.deviation:+.0f} %"
+        row.network, str(row.processes), str(row.shards), f"{row.size:,}", *times, f"{round(100 * row.deviation):+d} %"
     ]  # fmt: skip
 
 

@@ -144,22 +144,22 @@ def findings() -> str:
     small, large = NETWORKS.values()
     halving = model.halving_doubling
     lines = (
-        f"10 GbE needs rows. With 16,384 on each of 1,024 nodes {_used(slow, large, 16384)} of them is used with the large "
+        f"10 GbE needs rows. With 16,384 on each of 1,024 nodes the efficiency is {_used(slow, large, 16384)} with the large "
         f"network and {_used(slow, small, 16384)} with the small one; with 2,048 rows {_used(slow, large, 2048)} and "
         f"{_used(slow, small, 2048)}. The large one waits for bytes, the small one for 2,046 messages.",
         f"200 Gb/s RDMA carries both: {_used(fast, large, 2048)} and {_used(fast, small, 2048)} with 2,048 rows on each of "
         "1,024 nodes. At a fixed batch it is mostly rows that run out, not the network.",
-        "Nodes of 8 GPUs are limited by the exchange. With 16,384 rows on each GPU of 1,024 nodes "
-        f"{_used(gpus, large, 16384)} is used with the large network in float32, {_used(tf32, large, 16384)} in tf32. The "
-        "small network is for a few nodes at most.",
+        "Nodes of 8 GPUs are limited by the exchange. With 16,384 rows on each GPU of 1,024 nodes the efficiency is "
+        f"{_used(gpus, large, 16384)} with the large network in float32, {_used(tf32, large, 16384)} in tf32. The small "
+        "network is for a few nodes at most.",
         "With one process a node the engine's exchange costs what a ring costs; the fixed order costs nothing. With 8 GPUs a "
         f"node it takes {_exchange(model.engine, large, gpus)} where a ring takes {_exchange(model.ring, large, gpus)} "
-        "(1,024 nodes, large network), because slices leave the node before they are added.",
+        "(1,024 nodes, large network): slices go to all 8,191 other GPUs before they are added, counted one after the other.",
         "Halving and doubling, neighbours first, would have the same bits with far fewer messages: "
         f"{_exchange(halving, small, slow)} in place of {_exchange(model.engine, small, slow)} for the small network on 1,024 "
         f"nodes with 10 GbE, {_exchange(halving, large, gpus)} in place of {_exchange(model.engine, large, gpus)} for the "
-        f"large one on GPUs, where {_used(tf32, large, 16384, halving)} would be used in tf32. The engine does not have it; "
-        "it is the first thing to build.",
+        f"large one on GPUs, where the efficiency in tf32 would be {_used(tf32, large, 16384, halving)}. The engine does not "
+        "have it; it is the first thing to build.",
     )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -50,6 +50,7 @@ def test_all_roots_are_sent() -> None:
     assert several.bandwidth == pytest.approx(
         (3 * 2 + 2) / 3 * 1e-3
     )  # the most roots to 2 others, and the sums from them
+    assert model.engine(1e6, 3, NODE, [1, 3, 1]).bandwidth == pytest.approx((3 * 2 + 2) / 3 * 1e-3)
     assert several.additions == pytest.approx(6 / 2 * one.additions)
     assert model.engine(2**13, 3, NODE).latency < model.engine(2**13, 3, NODE, [3, 3, 3]).latency  # 24 KB, and 72 KB
 
