@@ -87,15 +87,15 @@ def job(plan: Plan) -> dict[str, Any]:
 def record(tiny: bool = False) -> dict[str, Any]:
     """Measure everything, or the first numbers alone; return the record."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    jobs = []
+    jobs, library = [], blas.library()
     for plan in plans():
         print(plan, file=sys.stderr, flush=True)
         jobs.append(job(replace(plan, numbers=plan.numbers[:2]) if tiny else plan))
     return {
         "date": now, "command": "python -m bench.scaling.measure", "cpu": hardware.cpu(), "system": platform.platform(),
         "python": platform.python_version(), "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "mpi": mpi_library.facts()["library"], "blas": blas.library(), "threads": 1,
-        "rate_bytes_per_second": RATE, "burst_bytes": BURST, "payload": PAYLOAD, "jobs": jobs,
+        "mpi": mpi_library.facts()["library"], "blas": {name: library[name] for name in ("name", "version", "kernel")},
+        "threads": 1, "rate_bytes_per_second": RATE, "burst_bytes": BURST, "payload": PAYLOAD, "jobs": jobs,
     }  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def main() -> None:
     """Measure and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=None, help="the file to write; printed otherwise")
-    parser.add_argument("--tiny", action="store_true", help="the first numbers alone: does it run?")
+    parser.add_argument("--tiny", action="store_true", help="the first sizes alone: does it run?")
     given = parser.parse_args()
     text = json.dumps(record(given.tiny), indent=1) + "\n"
     print(text, end="") if given.out is None else given.out.write_text(text, encoding="utf-8")
