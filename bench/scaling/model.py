@@ -1,7 +1,7 @@
 """The cost of a step on several nodes: latency, bandwidth and floating-point operations. Seconds, bytes and rows throughout.
 
 One step is products, 6 operations for each parameter and row (2 forward, 4 backward), then one exchange of the gradients after
-the backward. Biases, activations, the update, and the gradient of the input that the first layer does not need are left out. A
+the backward. Biases, activations, copies, and the gradient of the input that the first layer does not need are left out. A
 message of n bytes takes latency + n / bandwidth. A node sends and receives at once, and uses the links inside it and those to
 other nodes at once.
 
@@ -32,7 +32,8 @@ class Node:
     """A node of `processes` processes; the other figures are those of one process.
 
     flops: operations a second in large products. latency, bandwidth: seconds of a message to another node, and bytes a second.
-    memory: bytes a second. half: rows at which products reach half of `flops`, as weights are read once whatever the rows.
+    memory: bytes a second. half: rows whose products take as long as what a step does once for each parameter, above all the
+    update; at so many rows products reach half of `flops`.
     start: seconds that a shard takes whatever its size. near_latency, near: latency and bandwidth inside the node.
     """
 
@@ -164,8 +165,8 @@ def _doublings(nodes: int, node: Node) -> float:
 
 
 def products(parameters: float, rows: float, node: Node, shards: float = 1) -> float:
-    """Return the seconds of the products of `rows` rows in s shards: 6 P (rows + s half) / flops + s start."""
-    return 6 * parameters * (rows + shards * node.half) / node.flops + shards * node.start
+    """Return the seconds of `rows` rows in `shards` shards: 6 P (rows + half) / flops + shards start."""
+    return 6 * parameters * (rows + node.half) / node.flops + shards * node.start
 
 
 def shard_additions(parameters: float, shards: float, node: Node) -> float:

@@ -51,7 +51,7 @@ def multiplied() -> str:
     record, head = compare.read(), ("rows", "measured, ms", "predicted, ms")
     rows = ([f"{n:,}", milliseconds(a), milliseconds(b)] for n, a, b in compare.products_alone(record))
     thread = compare.one_thread(record)
-    line = f"The line is {thread.flops / 1e9:.0f} GFLOP/s, and half of that at {thread.half:.0f} rows."
+    line = f"The line is {thread.flops / 1e9:.0f} GFLOP/s; what does not depend on the rows takes as long as {thread.half:.0f}."
     return f"{table(head, rows)}\n\n{line}"
 
 

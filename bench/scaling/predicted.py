@@ -125,7 +125,7 @@ def _interval(kind: str, nodes: int, cost: float) -> list[str]:
 
 def assumed() -> str:
     """Return the figures of the nodes."""
-    head = ("one process of", "TFLOP/s", "latency", "GB/s", "memory GB/s", "half of its rate", "start", "in a node")
+    head = ("one process of", "TFLOP/s", "latency", "GB/s", "memory GB/s", "h, rows", "start", "in a node")
     return table(head, ([name, *_assumed(node)] for name, node in NODES.items()))
 
 
@@ -133,7 +133,7 @@ def _assumed(node: Node) -> list[str]:
     inside = f"{node.processes} processes, {1e6 * node.near_latency:g} us, {node.near / 1e9:g} GB/s"
     return [
         f"{node.flops / 1e12:g}", f"{1e6 * node.latency:g} us", f"{node.bandwidth / 1e9:g}", f"{node.memory / 1e9:,g}",
-        f"{node.half:g} rows" if node.half else "-", f"{1e6 * node.start:g} us" if node.start else "-",
+        f"{node.half:g}" if node.half else "-", f"{1e6 * node.start:g} us" if node.start else "-",
         inside if node.processes > 1 else "1 process",
     ]  # fmt: skip
 

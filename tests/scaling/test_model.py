@@ -120,7 +120,7 @@ def test_where_efficiency_ends() -> None:
 def test_further_shards_cost_additions_and_start() -> None:
     node = replace(NODE, half=50, start=1e-4)
     more = model.step(1e6, 1024, 2, node, shards=8) - model.step(1e6, 1024, 2, node)
-    assert more == pytest.approx(3 * (12e6 / node.memory + 6e6 * 50 / node.flops + 1e-4))
+    assert more == pytest.approx(3 * (12e6 / node.memory + 1e-4))
     uneven = model.step(1e6, 1200, 2, NODE, shards=3) - model.engine(4e6, 2, NODE, [1, 2]).total
     assert uneven == pytest.approx(
         6e6 * 800 / NODE.flops + 12e6 / NODE.memory
