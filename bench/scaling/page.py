@@ -51,7 +51,9 @@ def multiplied() -> str:
     record, head = compare.read(), ("rows", "measured, ms", "predicted, ms")
     rows = ([f"{n:,}", milliseconds(a), milliseconds(b)] for n, a, b in compare.products_alone(record))
     thread = compare.one_thread(record)
-    line = f"The line is {thread.flops / 1e9:.0f} GFLOP/s; what does not depend on the rows takes as long as {thread.half:.0f}."
+    line = (
+        f"The line: {thread.flops / 1e9:.0f} GFLOP/s; a step takes as long as {thread.half:.0f} rows more than it has."
+    )
     return f"{table(head, rows)}\n\n{line}"
 
 
