@@ -18,8 +18,8 @@ from bpengine.distributed.watch import HEARTBEAT, Watch, limit
 
 SMALL = 2**16  # bytes of all roots, up to which each process sends its own to every other: one call in place of two
 LONGEST = 10.0  # seconds that a failed process waits for others, at most
-# MPICH's Allgatherv goes round the processes in pieces of 32 KB where their number is no power of two: over a network each piece
-# waits for the one before, and the exchange takes twice the time. 0: whole slices.
+# MPICH's Allgatherv goes round the processes in pieces of 32 KB where their number is no power of two: over a network each
+# piece waits for the one before, and the exchange takes twice the time. 0: whole slices.
 SETTINGS = {"MPIR_CVAR_ALLGATHERV_PIPELINE_MSG_SIZE": "0"}
 PAUSE = 0.01  # seconds between two looks at whether the others have failed as well
 
