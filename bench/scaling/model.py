@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-from bpengine.distributed.mpi import SMALL
+from bpengine.distributed.exchange import SMALL
 from bpengine.distributed.tree import own_shards, subtrees
 
 ITEM = 4  # bytes of a float32
