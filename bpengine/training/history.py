@@ -124,7 +124,8 @@ class GrowingArray:
         if count > len(self._memory):
             shape = max(count, 2 * len(self._memory)), *values.shape[1:]
             memory = np.empty(shape, self._memory.dtype if self._count else values.dtype)
-            memory[: self._count] = self.values
+            if self._count:  # before the first ones the memory has not their shape
+                memory[: self._count] = self.values
             self._memory = memory
         self._memory[self._count : count] = values
         self._count = count

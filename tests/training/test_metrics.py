@@ -174,7 +174,7 @@ def own(y_true: Any, prediction: Any) -> Any:
 
 MISTAKES: dict[str, tuple[str, Any, str]] = {
     "a name": (MULTICLASS, "f2", r"unknown metric 'f2'. Did you mean 'f1'\?$"),
-    "of classes": (REGRESSION, "f1", r"metric 'f1' requires two classes or .*got a network for values \(loss 'mean_squared_error'\). Possible are: loss, rmse, r2, mae\.$"),
+    "of classes": (REGRESSION, "f1", r"'f1' requires two classes or .* for values .*\. Possible are: loss, rmse, r2, mae\.$"),
     "of values": (MULTICLASS, "r2", "'r2' requires values to predict, got a network for more than two .* f1, .*top_3"),
     "of the engine's own": (REGRESSION, "accuracy", "metric 'accuracy' requires two classes or"),
     "without a standard": (REGRESSION, "rmse_standardised", "metric 'rmse_standardised' requires"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from bpengine.data.validation.options import optional
 from bpengine.errors import ConfigError, items, unknown
