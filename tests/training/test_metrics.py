@@ -174,11 +174,11 @@ def own(y_true: Any, prediction: Any) -> Any:
 
 MISTAKES: dict[str, tuple[str, Any, str]] = {
     "a name": (MULTICLASS, "f2", r"unknown metric 'f2'. Did you mean 'f1'\?$"),
-    "of classes": (REGRESSION, "f1", r"'f1' requires two classes or .* for values .*\. Possible are: loss, rmse, r2, mae\.$"),
+    "of classes": (REGRESSION, "f1", r"'f1' requires classes to predict, .* values .*\. Possible are: loss, rmse, r2, mae\.$"),
     "of values": (MULTICLASS, "r2", "'r2' requires values to predict, got a network for more than two .* f1, .*top_3"),
-    "of the engine's own": (REGRESSION, "accuracy", "metric 'accuracy' requires two classes or"),
+    "of the engine's own": (REGRESSION, "accuracy", "metric 'accuracy' requires classes to predict, got"),
     "without a standard": (REGRESSION, "rmse_standardised", "metric 'rmse_standardised' requires"),
-    "of one label": (MULTILABEL, "log_loss", "metric 'log_loss' requires two classes or more than two classes, got"),
+    "of one label": (MULTILABEL, "log_loss", "metric 'log_loss' requires one class for each row, got"),
     "all are at the top": (MULTICLASS, "top_5", "'top_5' is not defined on the rows: they have 5 classes, of which any 5"),
     "twice": (BINARY, ["f1", "f1"], "two called 'f1'"),
     "taken": (BINARY, bp.Metric(own, name="f1"), "Metric requires a name that is not taken, got 'f1'"),

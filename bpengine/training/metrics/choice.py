@@ -10,7 +10,7 @@ from bpengine.errors import ConfigError, items, unknown
 from bpengine.network import Network
 from bpengine.training.metrics.known_metrics import KnownMetric, known, names
 from bpengine.training.metrics.metric import Metric
-from bpengine.training.metrics.truth import REGRESSION, task_of
+from bpengine.training.metrics.truth import CLASSES, REGRESSION, task_of
 
 Asked: TypeAlias = str | Metric | Callable[..., object]
 AnyMetric: TypeAlias = Metric | KnownMetric
@@ -119,14 +119,14 @@ def _require_task(metric: AnyMetric, network: Network, own: Sequence[str]) -> No
     task = task_of(network)
     if task not in metric.tasks or (not metric.function and metric.name not in own):
         raise ConfigError(
-            f"metric {metric.name!r} requires {_or(metric.tasks)}, got a network for {task} (loss "
+            f"metric {metric.name!r} requires {_wanted(metric.tasks)}, got a network for {task} (loss "
             f"{network.loss.name!r}). Possible are: {', '.join(names(task, own))}."
         )
     if metric.function:
         optional("sklearn.metrics", f"metric {metric.name!r}", "bpengine[sklearn]")
 
 
-def _or(tasks: Sequence[str]) -> str:
-    if tasks == (REGRESSION,):
-        return "values to predict"
-    return " or ".join(tasks)
+def _wanted(tasks: tuple[str, ...]) -> str:
+    """Return what a metric of these tasks requires, in words."""
+    names = {CLASSES: "classes to predict", CLASSES[:2]: "one class for each row", (REGRESSION,): "values to predict"}
+    return names.get(tasks) or " or ".join(tasks)

@@ -66,27 +66,24 @@ class Scores:
 
     def tables(self) -> list[RichTable | str]:
         """Return the scores for a person."""
-        heads = [head for head, score in next(iter(self.parts.values())).items() if not isinstance(score, list)]
+        every = list(self.parts.values())
+        heads = [head for head, score in every[0].items() if not isinstance(score, list)]
         compared = next(iter(next(iter(self.trivial.values()))))
+        trivial = [score_text(compared, scores[compared]) for scores in self.trivial.values()]
         lines = [
-            [
-                name,
-                f"{self.rows[name]:,}",
-                *(score_text(h, scores[h]) for h in heads),
-                score_text(compared, self.trivial[name][compared]),
-            ]
-            for name, scores in self.parts.items()
+            ["rows", *(f"{self.rows[name]:,}" for name in self.parts)],
+            *([_title(head, heads), *(score_text(head, scores[head]) for scores in every)] for head in heads),
+            [f"{compared} of {self.predictor}", *trivial],
         ]
-        titles = [_title(head, heads) for head in heads]
-        shown: list[RichTable | str] = [
-            columns(["rows of", "number", *titles, f"{compared} of {self.predictor}"], lines, left=1)
-        ]
+        shown: list[RichTable | str] = [columns(["", *self.parts], lines, left=1)]
         if self.confusion is not None:
             rows = [[f"is {n}", *map(str, line)] for n, line in zip(self.names, self.confusion, strict=True)]
             shown += [
                 f"\nConfusion matrix of the {self.scored} rows:",
                 columns(["", *(f"said {n}" for n in self.names)], rows, left=1),
             ]
+        elif "confusion_matrix" in every[0]:
+            shown.append(f"\nThe confusion matrix of {len(self.names)} classes is too wide to print; --json gives it.")
         return shown + ([f"\nNote: it is {self.verdict}."] if self.verdict else [])
 
 
