@@ -180,6 +180,7 @@ MISTAKES: dict[str, tuple[str, Any, str]] = {
     "without a standard": (REGRESSION, "rmse_standardised", "metric 'rmse_standardised' requires"),
     "of one label": (MULTILABEL, "log_loss", "metric 'log_loss' requires one class for each row, got"),
     "all are at the top": (MULTICLASS, "top_5", "'top_5' is not defined on the rows: they have 5 classes, of which any 5"),
+    "one's own of classes": (REGRESSION, bp.Metric(own, takes="classes"), "metric 'own' takes classes, got a network for val"),
     "twice": (BINARY, ["f1", "f1"], "two called 'f1'"),
     "taken": (BINARY, bp.Metric(own, name="f1"), "Metric requires a name that is not taken, got 'f1'"),
     "no function": (BINARY, [3], r"Metric requires a function of \(y_true, prediction\), got 3"),

@@ -114,9 +114,14 @@ def _metric(asked: Asked, possible: Sequence[str]) -> AnyMetric:
 
 def _require_task(metric: AnyMetric, network: Network, own: Sequence[str]) -> None:
     """Raise ConfigError for a metric that the network's predictions do not have, and where a library is missing."""
-    if isinstance(metric, Metric):
-        return
     task = task_of(network)
+    if isinstance(metric, Metric):
+        if metric.takes == "classes" and task == REGRESSION:
+            raise ConfigError(
+                f"metric {metric.name!r} takes classes, got a network for {task} (loss {network.loss.name!r}). Leave out "
+                "takes='classes': its function then gets what predict returns."
+            )
+        return
     if task not in metric.tasks or (not metric.function and metric.name not in own):
         raise ConfigError(
             f"metric {metric.name!r} requires {_wanted(metric.tasks)}, got a network for {task} (loss "
