@@ -151,28 +151,34 @@ def test_a_fit_that_goes_on_may_record_others() -> None:
 
 
 def test_a_fit_that_goes_on_forgets_the_best_of_another_score() -> None:
-    model, history = fitted(epochs=3, stop=bp.NoImprovement(9, restore_best=False))
+    model, history = fitted(epochs=3, stop=bp.NoImprovement(9, monitor="f1", restore_best=False))
     assert history.end is not None
-    assert (history.end.best.of, history.end.best.epoch) == ("loss", 3)
+    assert history.end.best.of == "f1"
     more: dict[str, Any] = {"batch_size": 20, "validation": rows(1), "optimizer": bp.Adam(0.0)}
-    rule = bp.NoImprovement(2, monitor="f1", restore_best=False)
+    rule = bp.NoImprovement(2, monitor="log_loss", restore_best=False)
     history = model.fit(*rows(0), epochs=9, continue_from=history, stop=rule, **more)
     assert history.end is not None
-    assert (len(history.epochs), history.end.best.of, history.end.best.epoch) == (6, "f1", 4)
+    assert (len(history.epochs), history.end.best.of, history.end.best.epoch) == (6, "log_loss", 4)
 
 
 def test_a_run_that_goes_on_from_a_fit_without_them_is_resumed(tmp_path: Path) -> None:
     def run(**more: Any) -> bp.History:
         model, history = fitted(epochs=2, validation=None)
         settings = {"batch_size": 20, "validation": rows(1), "metrics": METRICS, "optimizer": bp.Adam(0.02)}
-        return model.fit(*rows(0), epochs=3, continue_from=history, **settings, **more)
+        rule = bp.NoImprovement(9, monitor="f1")
+        return model.fit(*rows(0), epochs=3, continue_from=history, stop=rule, **settings, **more)
+
+    def results(history: bp.History) -> Any:
+        assert history.end is not None
+        best = history.end.best
+        return [epoch.validation for epoch in history.epochs], best.of, best.lowest, best.epoch
 
     folder = bp.RunFolder(tmp_path, every=4, keep=9)
-    expected = [epoch.validation for epoch in run().epochs]
-    assert [epoch.validation for epoch in run(run=folder).epochs] == expected
-    last = max(tmp_path.glob("*.ckpt"))
-    last.unlink()
-    assert [epoch.validation for epoch in run(run=folder, resume=True).epochs] == expected
+    expected = results(run())
+    assert results(run(run=folder)) == expected
+    assert results(run(run=folder, resume=True)) == expected, "over"
+    max(tmp_path.glob("*.ckpt")).unlink()
+    assert results(run(run=folder, resume=True)) == expected
 
 
 def test_a_score_column_fills_gaps_before_between_and_after() -> None:
