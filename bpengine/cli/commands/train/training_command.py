@@ -42,7 +42,7 @@ Missing cells: filled with the median, and a further input says so. --missing
 Scaling: numbers get mean 0, deviation 1; targets too, predictions keep their unit. --standardize
 Targets: classes when they are text, true or false, or few whole numbers that occur often. --task
 Archives: .npz files need the names of their arrays, but for x and y. --keys x_train,y_train
-Scores: loss, accuracy or rmse, and those that are named, for training, validation and test rows. --metrics f1,roc_auc
+Scores: of the training, validation and test rows; further ones by name. --metrics f1,roc_auc
 Large files: arrays and converted tables (bpengine convert) are memory-mapped, not loaded.
 
 Under mpiexec or srun all processes train one model: each batch is cut into --shards parts, 16 unless it is given, which
