@@ -371,10 +371,7 @@ class FitSettings:
         if self.validation is None:
             return None
         held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
-        evaluator, comm = (
-            trainable.evaluator,
-            self.processes,
-        )  # the lambda must not keep `trainable` and its arrays alive
+        evaluator, comm = trainable.evaluator, self.processes  # without the arrays, which `trainable` would keep alive
         evaluator.require_scorable(metrics, held_out, "the validation rows")
         return lambda state: evaluator.evaluate(state["params"], state["running"], held_out, comm, metrics)
 

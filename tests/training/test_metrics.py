@@ -80,7 +80,8 @@ def test_every_metric_of_a_task_is_scikit_learns(task: str, weighted: bool, monk
     model, x, y = case(task)
     weights = np.random.default_rng(1).uniform(0.5, 2, len(x)).astype(np.float32) if weighted else None
     wanted = expected(task, y, model.predict(x), None if weights is None else weights.astype(float))
-    asked = [n for n in names(task.partition(",")[0]) if known(n).function] + ["top_2"] * (task == MULTICLASS)  # type: ignore[union-attr]
+    rows = [known(name) for name in names(task.partition(",")[0])] + [known("top_2")] * (task == MULTICLASS)
+    asked = [row.name for row in rows if row is not None and row.function]
     assert set(wanted) == set(asked)
     scores = model.evaluate(x, y, weights, metrics=asked)
     for name in wanted:
@@ -182,9 +183,8 @@ MISTAKES: dict[str, tuple[str, Any, str]] = {
     "all are at the top": (MULTICLASS, "top_5", "'top_5' is not defined on the rows: they have 5 classes, of which any 5"),
     "one's own of classes": (REGRESSION, bp.Metric(own, takes="classes"), "metric 'own' takes classes, got a network for val"),
     "twice": (BINARY, ["f1", "f1"], "two called 'f1'"),
-    "taken": (BINARY, bp.Metric(own, name="f1"), "Metric requires a name that is not taken, got 'f1'"),
     "no function": (BINARY, [3], r"Metric requires a function of \(y_true, prediction\), got 3"),
-    "no list": (BINARY, 3, "fit requires metrics in a list, got 3"),
+    "no list": (BINARY, 3, "evaluation requires metrics in a list, got 3"),
     "no number": (BINARY, own, "metric 'own' requires its function to return a number, got array"),
     "no name": (BINARY, lambda y, p: 0.0, "requires a name of letters, digits and underscores, got '<lambda>'"),
     "one argument": (BINARY, lambda y: 0.0, "requires a function of two arguments"),
@@ -205,6 +205,9 @@ def test_weights_need_a_function_that_takes_them() -> None:
         model.evaluate(x, y, np.ones(ROWS), metrics=[own])
     with pytest.raises(bp.ConfigError, match="kind of argument of a Metric 'labels'"):
         bp.Metric(own, takes="labels")
+    for taken in ("f1", "loss", "top_7"):
+        with pytest.raises(bp.ConfigError, match=f"Metric requires a name that is not taken, got '{taken}'"):
+            bp.Metric(own, name=taken)
 
 
 @pytest.mark.parametrize("task", [BINARY, MULTICLASS, MULTILABEL])

@@ -122,8 +122,9 @@ def test_what_cannot_be_watched_is_told_before_the_first_step(mistake: str) -> N
 
 
 def test_what_no_fit_can_watch_is_told_at_once() -> None:
+    no_name: Any = largest
     with pytest.raises(bp.ConfigError, match="NoImprovement requires monitor to be the name of a metric or"):
-        bp.NoImprovement(3, monitor=largest)  # type: ignore[arg-type]
+        bp.NoImprovement(3, monitor=no_name)
     with pytest.raises(bp.ConfigError, match="unknown metric that Checkpoint watches: 'f9'"):
         bp.Checkpoint("x", best=True, monitor="f9")
     with pytest.raises(bp.ConfigError, match="Checkpoint requires to know whether a larger"):

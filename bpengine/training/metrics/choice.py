@@ -94,7 +94,7 @@ def listed(asked: Asked | Sequence[Asked] | None) -> list[Asked]:
     """Return the metrics that are asked for, a single one included, as a list."""
     if asked is None:
         return []
-    return [asked] if isinstance(asked, (str, Metric)) or callable(asked) else items(asked, "fit", "metrics")
+    return [asked] if isinstance(asked, (str, Metric)) or callable(asked) else items(asked, "evaluation", "metrics")
 
 
 def _metric(asked: Asked, possible: Sequence[str]) -> AnyMetric:
@@ -103,13 +103,7 @@ def _metric(asked: Asked, possible: Sequence[str]) -> AnyMetric:
         if row is None:
             raise unknown("metric", asked, possible)
         return row
-    metric = asked if isinstance(asked, Metric) else Metric(asked)
-    if known(metric.name):
-        raise ConfigError(
-            f"Metric requires a name that is not taken, got {metric.name!r}. Give another: Metric(function, name='own_"
-            f"{metric.name}')."
-        )
-    return metric
+    return asked if isinstance(asked, Metric) else Metric(asked)
 
 
 def _require_task(metric: AnyMetric, network: Network, own: Sequence[str]) -> None:

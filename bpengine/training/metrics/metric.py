@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bpengine.errors import ConfigError, flag, unknown
+from bpengine.training.metrics.known_metrics import known
 
 TAKES = ("predictions", "classes")
 
@@ -25,7 +26,7 @@ class Metric:
     larger_is_better: has to be said only where `NoImprovement` or `Checkpoint` watches it.
 
     A plain function may be given to `Model.evaluate` and `Model.fit` in place of a Metric.
-    Raises ConfigError for something that cannot be called so, or that has no name.
+    Raises ConfigError for something that cannot be called so, that has no name, or the name of a metric of the table.
 
     >>> def largest_error(y_true, prediction):
     ...     return abs(y_true - prediction).max()
@@ -56,6 +57,10 @@ class Metric:
             raise ConfigError(
                 f"Metric requires a name of letters, digits and underscores, got {name!r}. Give one: "
                 "Metric(function, name='cost')."
+            )
+        if known(name):
+            raise ConfigError(
+                f"Metric requires a name that is not taken, got {name!r}. Give another: Metric(function, name='own_{name}')."
             )
         object.__setattr__(self, "name", name)
         if self.larger_is_better is not None:
