@@ -35,6 +35,7 @@ class Node:
     memory: bytes a second. half: rows whose products take as long as what a step does once for each parameter, above all the
     update; at so many rows products reach half of `flops`.
     start: seconds that a shard takes whatever its size. near_latency, near: latency and bandwidth inside the node.
+    halves: whether processes exchange through MPI, which the engine does by halves; XLA's collectives exchange slices.
     """
 
     flops: float
@@ -46,6 +47,7 @@ class Node:
     processes: int = 1
     near_latency: float = 0.0
     near: float = math.inf
+    halves: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,7 @@ def engine(size: float, nodes: int, node: Node, counts: Sequence[int] | None = N
     """Return the cost of the engine's exchange of vectors of `size` bytes; each process has `counts` roots, one by default.
 
     While all roots together have at most 64 KB, one Allgather, log2 W messages, and each of the W processes adds everything.
-    Above, Alltoall of slices, additions of one slice, Allgather: 2 (W - 1) messages and, of one root each,
-    2 (W - 1) / W n bytes.
+    Above, by halving and doubling where W is a power of two and each process has one root; else by `slices`.
     """
     count = nodes * node.processes
     everything = sum(counts) if counts else count
@@ -89,6 +90,19 @@ def engine(size: float, nodes: int, node: Node, counts: Sequence[int] | None = N
     if everything * size <= SMALL:
         latency = _doublings(nodes, node)
         return Cost(latency, _gathered(everything * size, nodes, node), _added(everything - 1, size, node))
+    alone = counts is None or set(counts) == {1}
+    if node.halves and alone and count & (count - 1) == 0:
+        return halving_doubling(size, nodes, node)
+    return slices(size, nodes, node, counts)
+
+
+def slices(size: float, nodes: int, node: Node, counts: Sequence[int] | None = None) -> Cost:
+    """Return the cost of Alltoall of slices, additions of one slice, Allgather.
+
+    2 (W - 1) messages and, of one root each, 2 (W - 1) / W n bytes.
+    """
+    count = nodes * node.processes
+    everything = sum(counts) if counts else count
     slice_ = size / count
     sent = slice_ * max(
         max(own * (count - 1), everything - own) for own in counts or (1,)
@@ -119,7 +133,7 @@ def halving_doubling(size: float, nodes: int, node: Node) -> Cost:
     """Return the cost of an all-reduce by halving and doubling: 2 log2 W messages, 2 (W - 1) / W n bytes.
 
     Neighbours first, process r with r ^ 1, then r ^ 2, and so on, it adds in the order of the engine's tree where W and V / W
-    are powers of two, and most bytes stay inside a node. The engine does not have it.
+    are powers of two, and most bytes stay inside a node.
     """
     return _reduced(size, nodes, node, 2 * _doublings(nodes, node))
 

@@ -79,13 +79,13 @@ LINKS = {name.removesuffix(", float32"): node for name, node in NODES.items() if
 
 def price() -> str:
     """Return the seconds of the engine's exchange and of those that keep no order, or add inside a node first."""
-    head = ("node (all predicted)", "network", "nodes", "engine", "ring", "halving and doubling", "tree in two levels")
+    head = ("node (all predicted)", "network", "nodes", "slices", "ring", "halving and doubling", "tree in two levels")
     cases = [(n, p, count) for n in LINKS for p in NETWORKS for count in (COUNTS[0], COUNTS[-1])]
     return table(head, ([n, p, f"{count:,}", *_price(LINKS[n], NETWORKS[p], count)] for n, p, count in cases))
 
 
 def _price(node: Node, parameters: int, count: int) -> list[str]:
-    forms = (model.engine, model.ring, model.halving_doubling, model.two_level)
+    forms = (model.slices, model.ring, model.halving_doubling, model.two_level)
     return [f"{milliseconds(form(ITEM * parameters, count, node).total)} ms" for form in forms]
 
 
@@ -146,20 +146,19 @@ def findings() -> str:
     lines = (
         f"10 GbE needs rows. With 16,384 on each of 1,024 nodes the efficiency is {_used(slow, large, 16384)} with the large "
         f"network and {_used(slow, small, 16384)} with the small one; with 2,048 rows {_used(slow, large, 2048)} and "
-        f"{_used(slow, small, 2048)}. The large one waits for bytes, the small one for 2,046 messages.",
+        f"{_used(slow, small, 2048)}. Both wait for bytes.",
         f"200 Gb/s RDMA carries both: {_used(fast, large, 2048)} and {_used(fast, small, 2048)} with 2,048 rows on each of "
         "1,024 nodes. At a fixed batch it is mostly rows that run out, not the network.",
         "Nodes of 8 GPUs are limited by the exchange. With 16,384 rows on each GPU of 1,024 nodes the efficiency is "
         f"{_used(gpus, large, 16384)} with the large network in float32, {_used(tf32, large, 16384)} in tf32. The small "
         "network is for a few nodes at most.",
-        "With one process a node the engine's exchange costs what a ring costs; the fixed order costs nothing. With 8 GPUs a "
-        f"node it takes {_exchange(model.engine, large, gpus)} where a ring takes {_exchange(model.ring, large, gpus)} "
-        "(1,024 nodes, large network): slices go to all 8,191 other GPUs before they are added, counted one after the other.",
-        "Halving and doubling, neighbours first, would have the same bits with far fewer messages: "
-        f"{_exchange(halving, small, slow)} in place of {_exchange(model.engine, small, slow)} for the small network on 1,024 "
-        f"nodes with 10 GbE, {_exchange(halving, large, gpus)} in place of {_exchange(model.engine, large, gpus)} for the "
-        f"large one on GPUs, where the efficiency in tf32 would be {_used(tf32, large, 16384, halving)}. The engine does not "
-        "have it; it is the first thing to build.",
+        "The fixed order costs nothing where processes and shards are powers of two: by halving and doubling, neighbours "
+        f"first, the small network's exchange on 1,024 nodes with 10 GbE takes {_exchange(halving, small, slow)}, a ring's "
+        f"{_exchange(model.ring, small, slow)}; with other numbers it takes what a ring takes.",
+        f"XLA's collectives on nodes of 8 GPUs exchange slices: {_exchange(model.engine, large, gpus)} where a ring takes "
+        f"{_exchange(model.ring, large, gpus)} (1,024 nodes, large network), since slices go to all 8,191 other GPUs before "
+        f"they are added, counted one after the other. By halves it would be {_exchange(halving, large, gpus)}, and the "
+        f"efficiency in tf32 {_used(tf32, large, 16384, halving)}. For GPUs that is the first thing to build.",
     )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -15,15 +15,16 @@ import bpengine as bp
 from bench.scaling import compare, model, nodes, page, worker
 from bench.scaling.model import Cost, Node
 from bpengine.distributed import Tree
+from bpengine.distributed.exchange import Halves, exchange_of
 from tests.docs.checks import check_links
 from tests.docs.page import Page
 
 NODE = Node(flops=1e12, latency=1e-5, bandwidth=1e9, memory=1e10)
-GPUS = replace(NODE, processes=8, near_latency=1e-6, near=1e11)
+GPUS = replace(NODE, processes=8, near_latency=1e-6, near=1e11, halves=False)
 Form = Callable[[float, int, Node], Cost]
 
 
-@pytest.mark.parametrize("form", [model.engine, model.ring, model.halving_doubling, model.two_level])
+@pytest.mark.parametrize("form", [model.engine, model.slices, model.ring, model.halving_doubling, model.two_level])
 def test_a_large_exchange_moves_a_rings_bytes_and_one_node_none(form: Form) -> None:
     assert form(1e6, 4, NODE).bandwidth == pytest.approx(2 * 3 / 4 * 1e-3)
     assert form(1e6, 4, NODE).additions == pytest.approx(3 * 3 / 4 * 1e-4)
@@ -32,15 +33,26 @@ def test_a_large_exchange_moves_a_rings_bytes_and_one_node_none(form: Form) -> N
 
 
 def test_messages() -> None:
-    messages = [f(1e6, 8, NODE).latency / NODE.latency for f in (model.engine, model.ring, model.halving_doubling)]
-    assert messages == pytest.approx([14, 14, 6])
+    forms = (model.slices, model.ring, model.halving_doubling)
+    assert [f(1e6, 8, NODE).latency / NODE.latency for f in forms] == pytest.approx([14, 14, 6])
+
+
+def test_the_exchange_is_the_one_that_the_engine_chooses() -> None:
+    dtype = np.dtype(np.float32)
+    for count in range(2, 10):
+        for shards in (count, 16):
+            chosen = exchange_of(0, count, shards, 10**6, dtype)
+            counts = model.roots(shards, count)
+            form = model.halving_doubling if isinstance(chosen, Halves) else model.slices
+            sent = {"counts": counts} if form is model.slices else {}
+            assert model.engine(4e6, count, NODE, counts) == form(4e6, count, NODE, **sent)
 
 
 def test_short_exchanges_are_one_call() -> None:
     short, long = (model.engine(size, 4, NODE) for size in (2**14, 2**14 + 4))
     assert short.latency == pytest.approx(2 * NODE.latency)
     assert short.bandwidth == pytest.approx(3 * 2**14 / NODE.bandwidth)
-    assert long.latency == pytest.approx(6 * NODE.latency)
+    assert long.latency == pytest.approx(4 * NODE.latency)
 
 
 def test_all_roots_are_sent() -> None:
