@@ -41,6 +41,7 @@ def model(backend_name: str, *, early: bool = False) -> bp.Model:
 CASES = {
     "batches": {"epochs": 6},
     "steps": {"steps": 47},
+    "metrics": {"epochs": 6, "metrics": ["confusion_matrix", "log_loss"], "stop": bp.NoImprovement(2, monitor="f1")},
     "full batch": {"batch_size": None, "epochs": 30},
     "no callbacks": {"epochs": 6, "callbacks": ()},
     "a span of full batches": {"batch_size": None, "epochs": 90, "callbacks": (), "validation": None, "stop": ()},
@@ -246,6 +247,7 @@ def test_other_settings_and_data_are_refused_with_the_first_difference(tmp_path:
         "validation": ({"validation": (x[:51], y[:51])}, r"validation\[0\] is"),
         "weights": ({"weights": None}, r"data is .* here and"),
         "stop": ({"stop": bp.NoImprovement(41)}, r"fit\.plan\.loss_below is None here and 1e-09"),
+        "metrics": ({"metrics": "f1"}, r"fit\.metrics is \{'f1': True\} here and None in the checkpoint"),
         "folder": ({"resume": False}, r"of step 20 of this fit\. Pass resume=True"),
     }
     for settings_of_it, message in other.values():

@@ -57,7 +57,7 @@ def test_the_summary_for_a_person(cli, tmp_path):
     assert lines["network"].strip() == "4-3, 15 parameters, softmax_cross_entropy"
     assert lines["sepal length (cm)"].split()[:2] == ["number", "standardised:"]
     assert "120 rows to train on, 30 held out to test (drawn with seed 0, every class in its share)" in ended.out
-    assert lines["test"].split()[0] == "30"
+    assert lines["rows"].split() == ["120", "30"]
     assert "accuracy of always saying setosa" in ended.out
     assert (tmp_path / "m.safetensors").exists()
 

@@ -40,6 +40,19 @@ def test_several_processes_give_the_bits_of_one(count: int, one: dict[str, str],
     assert parsed(ended.out) == one
 
 
+@pytest.mark.thorough(keep=1)
+@pytest.mark.parametrize(("count", "halves"), [(4, 2), (2, 2), (3, 0), (8, 2)])
+def test_every_exchange_adds_up_in_the_order_of_the_tree(count: int, halves: int, processes: Run) -> None:
+    ended = processes(count, "tests.distributed.exchanges")
+    assert (ended.code, ended.err) == (0, "")
+    results = parsed(ended.out)
+    assert set(results.values()) == {"True"}
+    names = [line.partition(",")[0] for line in results]
+    assert {name: names.count(name) for name in set(names)} == {
+        "Everything": 15, "Slices": 15, **({"Halves": 5 * halves} if halves else {})
+    }  # fmt: skip
+
+
 TRAIN = ["bpengine", "launch", "-n", "2", "train", "xor", "--test-fraction", "0", "--epochs", "3"]
 
 

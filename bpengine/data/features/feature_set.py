@@ -155,6 +155,11 @@ class Features:
         return self._columns
 
     @property
+    def named(self) -> bool:
+        """Whether its columns have names of their own; rows of numbers have the columns in the order of the training."""
+        return self._named
+
+    @property
     def input_names(self) -> tuple[str, ...]:
         """The names of the network's inputs, in their order: "age", "city = Oslo"."""
         return tuple(name for column in self._columns for name in column.input_names)

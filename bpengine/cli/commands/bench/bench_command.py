@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
 from bpengine.benchmark.measurements import RunMeasurements
-from bpengine.cli.commands.bench_files import Files, circumstances
+from bpengine.cli.commands.bench.bench_files import Files, circumstances
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, say, show
 from bpengine.errors import ConfigError, unknown
