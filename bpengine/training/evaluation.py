@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
@@ -38,6 +38,7 @@ class Evaluator:
     network: Network
     backend: Backend
     ops: Ops
+    _: KW_ONLY
     compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
     unit: HostArray | None = None
     decode: Callable[[HostArray], HostArray] | None = None
