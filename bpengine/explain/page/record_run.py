@@ -53,8 +53,8 @@ def page(
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
     first = next(run)
-    scene = _scene(first, _named(inputs or input_names(model, ()), model.network.inputs))
-    taken = _Taken(scene)
+    shown = _content(first, _named(inputs or input_names(model, ()), model.network.inputs))
+    taken = _Taken(shown)
     wanted = set(spread(steps, max(2, int(BYTES / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
     for step, trace in enumerate(chain([first], run)):
         taken.losses.append(trace.loss)
@@ -67,7 +67,7 @@ def page(
     return Page(title, lang, _about(first, model, steps), taken.content(first, names))
 
 
-def _scene(first: Trace, inputs: list[str] | None) -> Content:
+def _content(first: Trace, inputs: list[str] | None) -> Content:
     drawn = columns(first)
     rows, terms = (ROWS, TERMS) if all(column.whole for column in drawn) else (FEW_ROWS, FEW_TERMS)
     return Content(drawn, spread(first.rows, rows), terms, inputs, Labels())
@@ -76,8 +76,8 @@ def _scene(first: Trace, inputs: list[str] | None) -> Content:
 class _Taken:
     """The steps taken so far."""
 
-    def __init__(self, scene: Content) -> None:
-        self.scene = scene
+    def __init__(self, shown: Content) -> None:
+        self.shown = shown
         self.steps: list[int] = []
         self.sheets: list[NumberTable] = []
         self.losses: list[float] = []
@@ -87,7 +87,7 @@ class _Taken:
     def look(self, trace: Trace) -> NumberTable:
         """Return the sheet of a step, without keeping it."""
         sheet = NumberTable()
-        self.structure = self.scene.take(trace, sheet)
+        self.structure = self.shown.take(trace, sheet)
         return sheet
 
     def add(self, step: int, trace: Trace) -> None:
@@ -99,9 +99,9 @@ class _Taken:
         """Return everything for the page, as plain values."""
         numbers, structure = packed(self.sheets, self.structure)
         return {
-            **structure, "numbers": numbers, "labels": self.scene.labels.texts(),
-            "columns": [_column(c) for c in self.scene.columns], "names": {"inputs": self.scene.inputs, "outputs": outputs},
-            "rows": list(self.scene.rows), "batch": first.rows, "targets": _targets(first, self.scene.rows, outputs),
+            **structure, "numbers": numbers, "labels": self.shown.labels.texts(),
+            "columns": [_column(c) for c in self.shown.columns], "names": {"inputs": self.shown.inputs, "outputs": outputs},
+            "rows": list(self.shown.rows), "batch": first.rows, "targets": _targets(first, self.shown.rows, outputs),
             "steps": self.steps, "losses": text(self.losses), "bad": self.bad, "left": list(_left(first, self)),
         }  # fmt: skip
 
@@ -145,7 +145,7 @@ def _left(trace: Trace, taken: _Taken) -> Iterator[str]:
     from_kernels = {id(trace.x), *(id(call.result[0]) for call in trace.forward if isinstance(call.result, tuple))}
     parameters = {w["name"].split("[")[0] for w in taken.structure["weights"]}
     cut = {unit["column"] for unit in taken.structure["units"] if unit["incoming"] is None}
-    for number, column in enumerate(taken.scene.columns[1:], start=1):
+    for number, column in enumerate(taken.shown.columns[1:], start=1):
         layer = trace.layers[column.place]
         own = {f"{column.place}.{name}" for name in layer.parameters}
         unknown = id(layer.a) not in from_kernels or (own and not own & parameters)

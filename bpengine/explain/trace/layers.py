@@ -59,7 +59,7 @@ class LayerTrace:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Walk:
+class _LayerCalls:
     """The calls of a step by place, forward and backward, and what crossed the layers' borders."""
 
     before: Mapping[str, list[Call]]
@@ -79,7 +79,7 @@ def layer_traces(
     gradients: HostArrays,
 ) -> dict[str, LayerTrace]:
     """Return every layer of a network by place; `backward_start` is where in `calls` the backward pass begins."""
-    walk = _Walk(
+    step_calls = _LayerCalls(
         before=_grouped(calls[:backward_start]),
         after=_grouped(calls[backward_start + 1 :]),
         crossings=crossings,
@@ -87,7 +87,7 @@ def layer_traces(
         gradients=network.spread(gradients),
         shared=network.shared,
     )
-    return {layer.place: layer for layer in _chain(network.layers, "", walk)}
+    return {layer.place: layer for layer in _chain(network.layers, "", step_calls)}
 
 
 def activation_of(layer: Layer) -> str | None:
@@ -98,27 +98,31 @@ def activation_of(layer: Layer) -> str | None:
     return type(bends).__name__ if isinstance(layer, Dense) else None
 
 
-def _chain(layers: Sequence[Layer], start: str, walk: _Walk) -> Iterator[LayerTrace]:
+def _chain(layers: Sequence[Layer], start: str, step_calls: _LayerCalls) -> Iterator[LayerTrace]:
     """Yield the traces of layers one after another, those inside a Residual before it."""
     for i, layer in enumerate(layers):
         if isinstance(layer, Residual):
-            yield from _chain(layer.layers, f"{start}{i}.", walk)
-        yield _one(layer, f"{start}{i}", walk)
+            yield from _chain(layer.layers, f"{start}{i}.", step_calls)
+        yield _one(layer, f"{start}{i}", step_calls)
 
 
-def _one(layer: Layer, place: str, walk: _Walk) -> LayerTrace:
-    crossed, ahead, back = walk.crossings[place], walk.before.get(place, []), walk.after.get(place, [])
+def _one(layer: Layer, place: str, step_calls: _LayerCalls) -> LayerTrace:
+    crossed, ahead, back = (
+        step_calls.crossings[place],
+        step_calls.before.get(place, []),
+        step_calls.after.get(place, []),
+    )
     name, z, dz = activation_of(layer), crossed["a"], crossed["da"]
     if isinstance(layer, Dense):
         z, dz = ahead[0].result[0], back[-1].args[1]  # of the layer's sum, whatever bends it
     elif name is not None:
         z, dz = ahead[-1].args[0], back[0].result
-    own = [local(walk.parameters, place), local(walk.gradients, place)]
+    own = [local(step_calls.parameters, place), local(step_calls.gradients, place)]
     if isinstance(layer, Residual):
         own = [{}, {}]  # those of the inner layers
     if is_tied(layer):
         own = [{**arrays, "weight": arrays["weight"].T} for arrays in own]
-    names = {n: known_name(walk.shared, f"{place}.{n}") for n in own[0]}
+    names = {n: known_name(step_calls.shared, f"{place}.{n}") for n in own[0]}
     parameters, gradients = own
     x, a, da, dx = (crossed[part] for part in ("x", "a", "da", "dx"))
     return LayerTrace(
