@@ -1,4 +1,4 @@
-"""Backend: the whole surface an array library must offer, and `get_backend`, the one door to the plug-ins.
+"""Backend: the interface that an array library must offer, and `get_backend`, which loads plug-ins.
 
 A backend is an object you hold, never a global; two live in one process. Plug-ins are found through the entry-point group
 "bpengine.backends" and imported on first use, so that `import bpengine` loads no array library but NumPy.

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-ENGINE = int.from_bytes(b"bpengine", "big")  # 64 bits that nobody gives as a number of their own
+ENGINE = int.from_bytes(b"bpengine", "big")  # 64 bits that no caller uses as a seed
 
-# A number is never changed or used again: whoever gives the same seed gets the same numbers. `*numbers` in brackets.
+# No number here changes or is used twice, so a seed gives the same random numbers in every version. In brackets: `*numbers`.
 PURPOSES: MappingProxyType[str, int] = MappingProxyType(
     {
         "initial weights": 1,  # [layer, layer inside it, ...]

@@ -39,7 +39,7 @@ def flushed() -> AbstractContextManager[None]:
 
 
 def unflushed() -> AbstractContextManager[None]:
-    """Take denormal numbers for what they are, in this thread, also where that is otherwise around."""
+    """Compute with denormal numbers in this thread, also inside of `flushed`."""
     return _with_flags(0)
 
 

@@ -107,7 +107,7 @@ def speed_ratio(result: ContenderResult, reference: ContenderResult) -> float:
 
 
 def loss_tolerance(dtype: str, steps: int, precision: str = "full") -> float:
-    """Bound the relative difference of two losses after so many steps: roundings add up like a random walk, with room."""
+    """Bound the relative difference of two losses after so many steps: roundings add up like a random walk; with a margin."""
     eps = float(np.finfo(dtype).eps) if precision == "full" else REDUCED_EPS
     return 64.0 * eps * math.sqrt(steps)
 

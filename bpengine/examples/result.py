@@ -80,7 +80,7 @@ class Result:
 
 
 def judge(known: Known, backend: str, ours: dict[str, Any]) -> Result:
-    """Hold the computed quantities against the known ones.
+    """Compare the computed quantities with the known ones.
 
     A computed quantity that the table does not know is a row that fails, so that nothing goes unchecked.
     """

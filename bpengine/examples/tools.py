@@ -1,4 +1,4 @@
-"""What the examples share: a forward and backward pass laid open, kernels fed with lists, slopes by central differences."""
+"""What the examples share: a forward and backward pass in full, kernels fed with lists, slopes by central differences."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Desk:
 
 @dataclass(kw_only=True)
 class Pass:
-    """A forward and a backward pass, laid open: for each layer z, a, the sum of gradient times weight da, and dz."""
+    """The numbers of a forward and a backward pass: for each layer z, a, the sum of gradient times weight da, and dz."""
 
     loss: float = 0.0
     gradients: HostArrays = field(default_factory=dict)

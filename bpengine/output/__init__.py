@@ -1,1 +1,1 @@
-"""What leaves the engine: JSON values, text whose characters can all be seen, and the one door that writes files."""
+"""What leaves the engine: JSON values, text whose characters can all be seen, and the writing of files."""

@@ -1,10 +1,10 @@
-"""Writing: the one door through which files are written, whole or not at all.
+"""Writing: every file of the engine is written here, completely or not at all.
 
 A file is made as a draft beside its target and takes the target's name in one step (rename), after its bytes have reached
 the disk. What is there and is no regular file is refused; a symbolic link stays, and what it points to is replaced; a file
 that is replaced gives its mode, and where permitted its owner, to the new one. On a failure all is as it was.
 
-A killed process leaves its draft behind. Drafts are known by their names, and whoever writes the same target next removes
+A killed process leaves its draft behind. Drafts are recognized by their names, and the next writer of the same target removes
 those that no living process holds: a writer keeps a lock on its draft, and the lock ends with the process.
 Source: Pillai et al., "All file systems are not created equal", OSDI 2014 (what must reach the disk, and in which order).
 """

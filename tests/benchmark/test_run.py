@@ -169,7 +169,7 @@ def test_limits_are_measured_in_every_precision_that_someone_multiplies_in():
 
 
 def test_a_precision_that_cannot_be_measured_leaves_its_shares_empty():
-    """NumPy has no tf32: the row trains in float32 here, and is held against limits that are not there."""
+    """NumPy has no tf32: the row trains in float32 here, and is compared with limits that are not there."""
     row = replace(CONTENDERS["numpy"], name="fewer", precision="tf32")
     document = made([tiny.SMALL], [CONTENDERS["numpy"], row])
     results = document["workloads"][0]["results"]

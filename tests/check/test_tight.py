@@ -1,4 +1,4 @@
-"""How near to rounding the oracle's tolerance is: no false alarm where autodiff rounds, no excuse where it does not."""
+"""How near to rounding the tolerance of the autodiff oracle is: it covers rounding, and no error beyond it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same derivatives by JAX autodiff of the forward kernels alone, in float64: what ours are held against."""
+"""The same derivatives by JAX autodiff of the forward kernels alone, in float64: ours are compared with them."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Sums:
 
     @property
     def adds_up(self) -> bool:
-        """True when the terms add up to the engine's numbers, but for the rounding of sums of so many terms."""
+        """True when the terms add up to the engine's numbers, within the rounding of sums of that many terms."""
         return bool(np.all(self.ulps <= allowed(self.shape[1])))
 
     def only(self, rows: Sequence[int]) -> Sums:

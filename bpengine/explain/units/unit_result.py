@@ -91,5 +91,5 @@ class UnitResult:
 
     @property
     def adds_up(self) -> bool:
-        """True when every sum of terms is the engine's number, but for the rounding of a sum of so many terms."""
+        """True when every sum of terms is the engine's number, within the rounding of a sum of that many terms."""
         return all(part.adds_up for part in self.sums)

@@ -1,4 +1,4 @@
-"""Prefetch: a thread makes the next item while the current one is in use. A file of its own: it knows nothing of batches."""
+"""Prefetch: a thread makes the next item while the current one is in use. A file of its own: batches do not matter to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which algorithm was chosen for a product, kept for good: whoever comes later takes the same one, and gets the same bits."""
+"""The algorithm chosen for each product, kept on disk: every later process takes the same one and gets the same bits."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Trial: a self-test of what is called by its layout, not by its manual: NumPy's strided loops and OpenBLAS's queue of jobs.
+"""Trial: a self-test of undocumented interfaces: the layout of NumPy's strided loops and of OpenBLAS's queue of jobs.
 
-What is not as expected there would end the process, or give wrong numbers. So the libraries that were found are first tried
-in a process of their own, once: the verdict is kept on disk with their fingerprint. Where no process can be started, or what
-was tried failed, the loops are not called (the step runs as it is written), and no threads are lent.
+A layout other than the expected one would end the process or give wrong numbers. So the installed libraries are tried once in
+a process of their own, and the result is kept on disk with their fingerprint. If no process can be started, or the trial
+fails, the loops are not called (the step runs as it is written), and OpenBLAS's threads are not used.
 """
 
 from __future__ import annotations
