@@ -109,8 +109,10 @@ def test_type_checkers_see_the_same_names_from_the_same_places() -> None:
 
 
 def test_nothing_public_is_missing() -> None:
-    """What the rooms show to users is shown by the package: all but bases and records that nobody makes by hand."""
-    shown = {n for room in (bp.training, bp.layers) for n in room.__all__ if isinstance(getattr(room, n), type)}
+    """What the packages show to users is shown by the package: all but bases and records that nobody makes by hand."""
+    shown = {
+        n for package in (bp.training, bp.layers) for n in package.__all__ if isinstance(getattr(package, n), type)
+    }
     assert shown - set(bp.__all__) == {"Epoch", "Optimizer", "Run", "Schedule", "Shapes"}
     for room, base in (("errors", bp.BpError), ("penalties", bp.L2.__base__)):
         defined = {n: v for n, v in vars(import_module(f"bpengine.{room}")).items() if isinstance(v, type)}

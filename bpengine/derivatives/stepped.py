@@ -35,7 +35,7 @@ class Stepped(np.ndarray[Any, Any]):
     __array_priority__ = 100.0
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **settings: Any) -> Any:
-        """Run NumPy's elementwise functions, products and reductions by the rules of this room."""
+        """Run NumPy's elementwise functions, products and reductions by the rules of this module."""
         rule = _RULES.get((ufunc, method))
         if rule is None:
             raise NotSteppable(f"np.{ufunc.__name__} ({method})")

@@ -1,6 +1,6 @@
 """Worked examples of the literature, recomputed by the engine: `names()`, and `run(name, backend)` for one of them.
 
-Each file of this room holds the examples of one source: functions that take a backend and return {quantity: value}.
+Each file of this package holds the examples of one source: functions that take a backend and return {quantity: value}.
 The numbers that the sources print, their errata and an independent recomputation are in `known_examples.json`.
 """
 

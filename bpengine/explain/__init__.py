@@ -71,7 +71,7 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module 'bpengine.explain' has no attribute {name!r}")
 
 
-class _Room(ModuleType):
+class _CallablePackage(ModuleType):
     """A module that can be called as a function.
 
     Importing any part of the package sets `bpengine.explain` to this module, which is also the name of the function;
@@ -80,8 +80,8 @@ class _Room(ModuleType):
 
     __call__ = staticmethod(explain)
     __signature__ = signature(explain)
-    explain = property(lambda room: room)
+    explain = property(lambda package: package)
 
 
 vars().pop("explain")  # the property answers for it
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = _CallablePackage

@@ -63,7 +63,7 @@ def columns(trace: Trace, *, detailed: bool = True) -> list[Column]:
     """
     layers = [layer for place, layer in trace.layers.items() if detailed or "." not in place]
     sizes = [trace.x.shape[1], *(layer.units for layer in layers)]
-    room = WHOLE if max(sizes) <= WHOLE and sum(sizes) <= DRAWN else FEWER
+    most = WHOLE if max(sizes) <= WHOLE and sum(sizes) <= DRAWN else FEWER
     outputs, sources = {id(trace.x): 0}, list[tuple[int, ...]]()
     for number, layer in enumerate(layers, start=1):
         sources.append(_sources(layer, outputs, number - 1, detailed))
@@ -74,13 +74,13 @@ def columns(trace: Trace, *, detailed: bool = True) -> list[Column]:
         if taken and (constant := _constant(layer, detailed)):
             constants.setdefault(taken[0], constant)
     inputs = Column(
-        place="", kind="", units=_largest(trace.x, room), total=sizes[0], sources=(), joined=False, constant=constants.get(0)
+        place="", kind="", units=_largest(trace.x, most), total=sizes[0], sources=(), joined=False, constant=constants.get(0)
     )  # fmt: skip
     return [inputs] + [
         Column(
             place=layer.place,
             kind=", ".join([type(layer.layer).__name__, *([layer.activation] if layer.activation else [])]),
-            units=_largest(layer.dz, room),
+            units=_largest(layer.dz, most),
             total=layer.units,
             sources=taken,
             joined=_joined(layer, detailed),
@@ -130,7 +130,7 @@ def _constant(layer: LayerTrace, detailed: bool) -> str | None:
     return "last" if detailed and "beta" in layer.parameters else None
 
 
-def _largest(values: HostArray, room: int) -> tuple[int, ...]:
+def _largest(values: HostArray, most: int) -> tuple[int, ...]:
     """Return the columns of values (rows, units) with the largest sums of absolute values, in their order."""
     size = np.sum(np.abs(np.where(np.isfinite(values), values, np.inf)), axis=0)
-    return tuple(sorted(int(i) for i in np.argsort(-size, kind="stable")[:room]))
+    return tuple(sorted(int(i) for i in np.argsort(-size, kind="stable")[:most]))

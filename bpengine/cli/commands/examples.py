@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 import bpengine as bp
-from bpengine import examples as room
+from bpengine import examples as worked_examples
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, show
 from bpengine.examples import Result, Row
@@ -45,7 +45,7 @@ def examples(
     as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:
     """Run the examples and print what came out."""
-    results = list(_run((name,) if name is not None else room.names(), backend))
+    results = list(_run((name,) if name is not None else worked_examples.names(), backend))
     if as_json:
         entries = [{**asdict(result), **_counts([result])} for result in results]
         print_json(json_object({**_counts(results), "backend": backend, "examples": entries}))
@@ -60,7 +60,7 @@ def examples(
 def _run(names: tuple[str, ...], backend: str) -> Iterator[Result]:
     for number, name in enumerate(names, start=1):
         with _status(f"{number} of {len(names)}: {name}"):
-            result = room.run(name, backend)
+            result = worked_examples.run(name, backend)
         yield result
 
 

@@ -1,4 +1,4 @@
-"""The room's phrases by what they tell of, each in English and Brazilian Portuguese, side by side."""
+"""The engine's phrases by subject, each in English and Brazilian Portuguese, side by side."""
 
 from __future__ import annotations
 
