@@ -137,7 +137,8 @@ class Epochs(Sequence[Epoch]):
         at = range(len(self))[index]
         scores = {name: column.values[at].item() for name, column in self._scores.items()}
         values = {name: column.values[at].item() for name, column in self._columns.items()}
-        return Epoch(number=at + 1, **values, validation=scores or None)
+        scored = any(score == score for score in scores.values())  # NaN in an epoch that was not
+        return Epoch(number=at + 1, **values, validation=scores if scored else None)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -149,9 +150,12 @@ class Epochs(Sequence[Epoch]):
         self, steps: HostArray, losses: HostArray, rates: HostArray, seconds: float, scores: dict[str, float] | None
     ) -> None:
         """Add epochs of equal seconds and scores, by the steps taken so far, their losses and their last learning rates."""
-        count = len(steps)
-        for name, score in (scores or {}).items():
-            self._scores.setdefault(name, GrowingArray()).extend(np.full(count, float(score)))
+        count, scores = len(steps), scores or {}
+        for name in {**self._scores, **scores}:
+            column = self._scores.setdefault(name, GrowingArray())
+            column.cut(len(self))  # of an epoch that was broken off
+            column.extend(np.full(len(self) - len(column), np.nan))  # epochs that were not scored so
+            column.extend(np.full(count, float(scores.get(name, np.nan))))
         values = (steps, losses, rates, np.full(count, seconds))
         for name, new in zip(self.NAMES, values, strict=True):  # the last one counts: what is broken off is no epoch
             self._columns[name].extend(new)
