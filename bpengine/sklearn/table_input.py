@@ -1,0 +1,57 @@
+"""Rows and targets as scikit-learn checks them: arrays of numbers, or data frames with columns of every kind, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+
+from bpengine import data
+from bpengine.backend import HostArray
+
+FLOATS = [np.float64, np.float32]  # kept as they are; all other numbers become the first
+
+
+def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, HostArray]:
+    """Return rows to train on, an array (rows, columns) or a Table, and their targets; the estimator learns their names.
+
+    reset: whether the names and the number of columns are learned anew, or must be those of before. numeric: whether targets
+    are numbers. Raises ValueError for what scikit-learn refuses, DataError for frames that cannot be read.
+    """
+    if not data.is_frame(x):
+        rows, targets = validate_data(
+            estimator,
+            x,
+            y,
+            reset=reset,
+            dtype=FLOATS,
+            ensure_all_finite="allow-nan",
+            multi_output=True,
+            y_numeric=numeric,
+        )
+        return rows, targets
+    validate_data(estimator, x, y, reset=reset, skip_check_array=True)
+    targets = check_array(y, ensure_2d=False, dtype=np.float64 if numeric else None, input_name="y")
+    check_consistent_length(x, targets)
+    return data.as_table(x), targets
+
+
+def rows_to_predict(estimator: Any, x: Any) -> Any:
+    """Return rows to predict, an array or a Table; the columns of a frame are those of the training, by name in any order.
+
+    Raises ValueError for columns that are missing, or another number of them.
+    """
+    if not data.is_frame(x):
+        return validate_data(estimator, x, reset=False, dtype=FLOATS, ensure_all_finite="allow-nan")
+    table, names = data.as_table(x), getattr(estimator, "feature_names_in_", None)
+    if names is None or not set(names) <= set(table.names):
+        validate_data(estimator, x, reset=False, skip_check_array=True)  # which says what is missing
+        return table
+    return table.select(names)
+
+
+def dtype_of(x: Any) -> str:
+    """Return "float32" for rows that are all of it, else "float64"."""
+    kinds = {x.whole(name).dtype for name in x} if isinstance(x, data.Table) else {x.dtype}
+    return "float32" if kinds == {np.dtype(np.float32)} else "float64"
