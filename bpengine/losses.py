@@ -150,7 +150,7 @@ class CustomLoss(Loss):
 
     def __reduce__(self) -> tuple[Any, ...]:
         link, target = self.about
-        how = {"link": link, "target": target, "name": self.name, "reduction": self.reduction}
+        how: dict[str, Any] = {"link": link, "target": target, "name": self.name, "reduction": self.reduction}
         return partial(type(self), **how), self.pair  # the row is made of the pair anew
 
     @property

@@ -70,6 +70,8 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
     """
 
     _numeric = False
+    classes_: HostArray
+    multilabel_: bool
 
     def __init__(
         self,

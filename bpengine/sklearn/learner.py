@@ -41,14 +41,15 @@ class TrainingRows(NamedTuple):
 
     def take(self, rows: HostArray) -> TrainingRows:
         """Return some of the rows."""
-        parts = (None if part is None else part[rows] for part in self)
-        return TrainingRows(*parts)
+        return TrainingRows._make(None if part is None else part[rows] for part in self)
 
 
 class BackpropLearner(BaseEstimator):
     """Base of both estimators; they say what the targets are."""
 
     _numeric: ClassVar[bool]  # whether targets are numbers
+    model_: Model
+    history_: History
 
     def __init__(
         self,
@@ -188,7 +189,7 @@ class BackpropLearner(BaseEstimator):
                 raise ConfigError(f"{type(self).__name__} requires network to be a bp.Network, got {self.network!r}.")
             return self.network
         sizes = self.hidden_layer_sizes
-        units = [sizes] if isinstance(sizes, numbers.Integral) else list(np.atleast_1d(np.asarray(sizes, object)))
+        units = np.atleast_1d(np.asarray(sizes, object)).tolist()  # one number is one layer
         batch_norm = flag(self.batch_norm, type(self).__name__, "batch_norm")
         hidden = hidden_blocks(units, self.activation, self.dropout, batch_norm=batch_norm)
         penalties: list[Penalty] = [*([L1(self.l1)] if self.l1 != 0 else []), *([L2(self.l2)] if self.l2 != 0 else [])]
