@@ -184,7 +184,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
                 f"y requires the classes {known} that are known, got {strange if len(strange) else seen} as well."
             )
         if len(known) < 2 and not multilabel:
-            raise DataError(f"BackpropClassifier requires at least two classes in y, got one class: {known[0]!r}.")
+            raise DataError(f"BackpropClassifier requires at least two classes in y, got one class: {known.tolist()[0]!r}.")
         self.classes_, self.multilabel_ = known, multilabel
 
     def _weights_of_labels(self, labels: HostArray) -> HostArray | None:
