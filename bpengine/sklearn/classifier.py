@@ -62,7 +62,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
     >>> from sklearn.model_selection import cross_val_score
     >>> from bpengine.sklearn import BackpropClassifier
     >>> x, y = load_wine(return_X_y=True)
-    >>> classifier = BackpropClassifier(hidden_layer_sizes=(20,), epochs=50, random_state=0)
+    >>> classifier = BackpropClassifier(hidden_layer_sizes=(20,), epochs=50, learning_rate=0.01, random_state=0)
     >>> bool(cross_val_score(classifier, x, y, cv=3).min() > 0.9)
     True
     >>> classifier.fit(x, y).predict_proba(x[:2]).shape
@@ -184,7 +184,9 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
                 f"y requires the classes {known} that are known, got {strange if len(strange) else seen} as well."
             )
         if len(known) < 2 and not multilabel:
-            raise DataError(f"BackpropClassifier requires at least two classes in y, got one class: {known.tolist()[0]!r}.")
+            raise DataError(
+                f"BackpropClassifier requires at least two classes in y, got one class: {known.tolist()[0]!r}."
+            )
         self.classes_, self.multilabel_ = known, multilabel
 
     def _weights_of_labels(self, labels: HostArray) -> HostArray | None:

@@ -27,8 +27,8 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
     >>> from sklearn.datasets import load_diabetes
     >>> from bpengine.sklearn import BackpropRegressor
     >>> x, y = load_diabetes(return_X_y=True)
-    >>> regressor = BackpropRegressor(hidden_layer_sizes=(20,), epochs=50, random_state=0).fit(x, y)
-    >>> bool(regressor.score(x, y) > 0.5)
+    >>> regressor = BackpropRegressor(hidden_layer_sizes=(20,), epochs=50, learning_rate=0.01, random_state=0)
+    >>> bool(regressor.fit(x, y).score(x, y) > 0.5)
     True
     >>> regressor.predict(x[:3]).shape
     (3,)

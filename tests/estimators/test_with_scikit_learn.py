@@ -95,7 +95,9 @@ def test_estimators_of_estimators() -> None:
     x, y = load_iris(return_X_y=True)
     bagged = BaggingClassifier(BackpropClassifier(**SMALL), n_estimators=3, random_state=0).fit(x, y)
     assert bagged.score(x, y) > 0.9
-    voting = VotingClassifier([("net", BackpropClassifier(**SMALL)), ("linear", LogisticRegression())], voting="soft")
+    voting = VotingClassifier(
+        [("net", BackpropClassifier(**SMALL)), ("linear", LogisticRegression(max_iter=1000))], voting="soft"
+    )
     assert voting.fit(x, y).score(x, y) > 0.9
     assert MultiOutputClassifier(BackpropClassifier(**SMALL)).fit(x, np.stack([y, 2 - y], axis=1)).predict(x).shape == (
         150,
