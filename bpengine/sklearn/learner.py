@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bpengine import data
 from bpengine.backend import Backend, HostArray
-from bpengine.errors import ConfigError, flag, whole
+from bpengine.errors import ConfigError, flag, number, whole
 from bpengine.layers import Layer
 from bpengine.layers.dense import Dense
 from bpengine.layers.hidden_blocks import hidden_blocks
@@ -208,9 +208,9 @@ class BackpropLearner(BaseEstimator):
         """Return the rows to train on and those to validate with, if early stopping asks for them."""
         if not flag(self.early_stopping, type(self).__name__, "early_stopping"):
             return rows, None
-        numbers_of_rows = np.arange(len(rows.y))
+        share = number(self.validation_fraction, type(self).__name__, "validation_fraction", low=0, above=True, below=1)
         training, held_out = train_test_split(
-            numbers_of_rows, test_size=self.validation_fraction, random_state=seed % 2**32, stratify=rows.groups
+            np.arange(len(rows.y)), test_size=share, random_state=seed % 2**32, stratify=rows.groups
         )
         return rows.take(np.sort(training)), rows.take(np.sort(held_out))
 

@@ -9,6 +9,8 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 
 from bpengine import data
 from bpengine.backend import HostArray
+from bpengine.data.tables.data_frames import is_absent
+from bpengine.errors import DataError
 
 FLOATS = [np.float64, np.float32]  # kept as they are; all other numbers become the first
 
@@ -19,6 +21,7 @@ def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool)
     reset: whether the names and the number of columns are learned anew, or must be those of before. numeric: whether targets
     are numbers. Raises ValueError for what scikit-learn refuses, DataError for frames that cannot be read.
     """
+    _require_targets(y)
     if not data.is_frame(x):
         rows, targets = validate_data(
             estimator,
@@ -31,10 +34,21 @@ def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool)
             y_numeric=numeric,
         )
         return rows, targets
+    table = data.as_table(x)
     validate_data(estimator, x, y, reset=reset, skip_check_array=True)
     targets = check_array(y, ensure_2d=False, dtype=np.float64 if numeric else None, input_name="y")
     check_consistent_length(x, targets)
-    return data.as_table(x), targets
+    return table, targets
+
+
+def _require_targets(y: Any) -> None:
+    """Raise DataError for a missing name of a class; numbers are looked at by scikit-learn."""
+    dtype = getattr(y, "dtype", None)
+    named = not isinstance(dtype, np.dtype) or dtype.kind == "O"
+    listed = isinstance(y, (list, tuple, np.ndarray)) or data.is_series(y)
+    for row, cell in enumerate(y if named and listed else ()):
+        if is_absent(cell) and not isinstance(cell, float):
+            raise DataError(f"y requires a target in every row, got a missing one in row {row}. Leave such rows out.")
 
 
 def rows_to_predict(estimator: Any, x: Any) -> Any:

@@ -183,6 +183,7 @@ def test_a_network_of_ones_own() -> None:
         (classifier(backend="nump"), "unknown backend 'nump'"),
         (classifier(class_weight="unfair"), "class_weight"),
         (classifier(dropout=1.0), "below 1"),
+        (classifier(early_stopping=True, validation_fraction=1.0), "validation_fraction"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_said(estimator: Any, message: str) -> None:
@@ -360,6 +361,12 @@ def test_small_and_odd_inputs() -> None:
         classifier().fit(IRIS, ["a"] * 150)
     with pytest.raises(ValueError, match=r"Unknown label type|continuous"):
         classifier().fit(IRIS, IRIS[:, 0])
+    for gap in (None, pd.NA):
+        for form in (list, lambda cells: np.array(cells, object), lambda cells: pd.Series(cells, dtype="string")):
+            with pytest.raises(DataError, match="a target in every row, got a missing one in row 1"):
+                classifier().fit(IRIS, form(["a", gap, "b"] * 50))
+    with pytest.raises(DataError, match="two columns 'a'"):
+        classifier().fit(pd.DataFrame(IRIS, columns=list("abad")), SPECIES)
     with pytest.raises(ValueError, match="infinity"):
         classifier().fit(np.where(IRIS > 7, np.inf, IRIS), SPECIES)
     integers = classifier().fit((10 * IRIS).astype(np.uint8), SPECIES)
