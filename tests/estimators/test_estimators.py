@@ -306,6 +306,8 @@ def test_early_stopping_holds_out_rows_and_restores_the_best_epoch() -> None:
     assert fitted.score(x, y) > 0.95
     assert same(fitted, classifier(**how).fit(x, y))
     assert "no improvement" in regressor(**how).fit(x, x[:, 0]).history_.stopped_by
+    with pytest.raises(ValueError, match="least populated"):  # every class has its share
+        classifier(**how).fit(IRIS, np.r_[3, SPECIES[1:]])
     heavier = classifier(**how, validation_fraction=0.3).fit(x, y, sample_weight=np.where(y == 1, 2.0, 1.0))
     assert heavier.history_.validation_loss.shape == (heavier.n_iter_,)
 
@@ -334,6 +336,9 @@ def test_classes_count_by_their_weights() -> None:
     assert same(by_name, classifier().fit(x, y, np.where(y == 2, 5.0, 1.0)))
     balanced = classifier(class_weight="balanced").fit(x, y)
     assert same(balanced, classifier().fit(x, y, (len(y) / (3 * np.bincount(y)))[y]))
+    weights = np.where(x[:, 0] > 5.5, 3.0, 1.0)
+    by_class = weights.sum() / (3 * np.bincount(y, weights))
+    assert same(classifier(class_weight="balanced").fit(x, y, weights), classifier().fit(x, y, weights * by_class[y]))
     both = classifier(class_weight={2: 5.0}).fit(x, y, np.where(y == 1, 3.0, 1.0))
     assert same(both, classifier().fit(x, y, np.array([1.0, 3.0, 5.0])[y]))
     assert same(

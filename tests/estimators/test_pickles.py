@@ -75,12 +75,14 @@ def assert_same(one: bp.Model, other: bp.Model) -> None:
 def test_training_goes_on_with_the_same_bits(trip: Callable[[Any], Any], backend: str, dtype: str) -> None:
     model = model_of(backend, dtype)
     history = model.fit(X, Y, batch_size=8, epochs=2)
-    other, past = trip(model), trip(history)  # each by itself
+    other, third, past = trip(model), trip(model), trip(history)  # each by itself
     assert_same(model, other)
     assert same_bits(past.loss, history.loss)
     assert past.epochs == history.epochs
-    further = [m.fit(X, Y, batch_size=8, epochs=2, continue_from=h) for m, h in ((model, history), (other, past))]
+    pairs = ((model, history), (other, past), (third, past))  # a history may be gone on from again
+    further = [m.fit(X, Y, batch_size=8, epochs=2, continue_from=h) for m, h in pairs]
     assert_same(model, other)
+    assert_same(model, third)
     assert same_bits(further[0].loss, further[1].loss)
     later = [m.fit(X, Y, batch_size=8, epochs=1) for m in (model, other)]  # another fit has an order of its own
     assert same_bits(later[0].loss, later[1].loss)
@@ -99,6 +101,19 @@ def test_a_fit_goes_on_from_its_last_step_where_the_best_epoch_was_restored(
     further = [m.fit(X, Y, epochs=3, batch_size=8, continue_from=h) for m, h in ((model, history), (other, past))]
     assert_same(model, other)
     assert same_bits(further[0].loss, further[1].loss)
+
+
+@EACH_TRIP
+def test_float64_stays_where_jax_is_not_set_to_it(trip: Callable[[Any], Any], jax: Any) -> None:
+    model = model_of("jax")
+    how: dict[str, Any] = {"batch_size": 8, "validation": (X, Y), "stop": bp.NoImprovement(9)}
+    history = model.fit(X, Y, epochs=2, **how)
+    with jax.enable_x64(False):
+        other, past = trip(model), trip(history)
+    further = [m.fit(X, Y, epochs=2, continue_from=h, **how) for m, h in ((model, history), (other, past))]
+    assert_same(model, other)
+    assert same_bits(further[0].loss, further[1].loss)
+    assert past.end.best.state["params"]["0.weight"].dtype == "float64"
 
 
 @EACH_TRIP
@@ -151,6 +166,33 @@ class Patient(NumpyBackend):
     """A backend of a user's own that never compiles."""
 
     patience = float("inf")
+
+
+class OwnArray(np.ndarray[Any, Any]):
+    """An array of a backend of a user's own, which takes no others."""
+
+
+class OwnArrays(Patient):
+    """A backend that refuses to train on arrays of the host."""
+
+    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Any:
+        return super().asarray(x, dtype, copy=copy).view(OwnArray)
+
+    def run_epoch(self, step: Any, state: Any, *args: Any, **options: Any) -> Any:
+        slots = [slot for part in state["slots"].values() for slot in part]
+        assert all(isinstance(array, OwnArray) for array in (*state["params"].values(), *slots, state["counter"]))
+        return super().run_epoch(step, state, *args, **options)
+
+
+@EACH_TRIP
+def test_arrays_are_brought_back_to_the_backend(trip: Callable[[Any], Any]) -> None:
+    network = bp.Network(3, bp.Dense(2), "softmax_cross_entropy")
+    model = bp.Model(network, OwnArrays("float64"), "float64")
+    history = model.fit(X, Y, epochs=2)
+    other, past = trip(model), trip(history)
+    assert type(past.end.state["counter"]) is np.ndarray
+    other.fit(X, Y, epochs=1, continue_from=past)
+    assert isinstance(other.backend, OwnArrays)
 
 
 @EACH_TRIP
