@@ -31,6 +31,7 @@ for estimator in ESTIMATORS:
 """
 
 
+@pytest.mark.thorough(keep=50)
 @parametrize_with_checks(ESTIMATORS)
 def test_conventions(estimator: Any, check: Any) -> None:
     assert why_not_run(estimator, check) in (None, *NOT_RUN)

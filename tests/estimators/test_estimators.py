@@ -186,6 +186,7 @@ def test_a_network_of_ones_own() -> None:
         (classifier(early_stopping=True, validation_fraction=1.0), "validation_fraction"),
     ],
 )  # fmt: skip
+@pytest.mark.thorough(keep=8)
 def test_what_makes_no_sense_is_said(estimator: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         estimator.fit(IRIS, SPECIES)

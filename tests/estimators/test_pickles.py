@@ -69,6 +69,7 @@ def assert_same(one: bp.Model, other: bp.Model) -> None:
     assert same_bits(one.predict(X), other.predict(X))
 
 
+@pytest.mark.thorough(keep=3)
 @EACH_TRIP
 @EACH_BACKEND
 @EACH_DTYPE
@@ -88,6 +89,7 @@ def test_training_goes_on_with_the_same_bits(trip: Callable[[Any], Any], backend
     assert same_bits(later[0].loss, later[1].loss)
 
 
+@pytest.mark.thorough(keep=2)
 @EACH_TRIP
 @EACH_BACKEND
 def test_a_fit_goes_on_from_its_last_step_where_the_best_epoch_was_restored(
@@ -103,6 +105,7 @@ def test_a_fit_goes_on_from_its_last_step_where_the_best_epoch_was_restored(
     assert same_bits(further[0].loss, further[1].loss)
 
 
+@pytest.mark.thorough(keep=1)
 @EACH_TRIP
 def test_float64_stays_where_jax_is_not_set_to_it(trip: Callable[[Any], Any], jax: Any) -> None:
     model = model_of("jax")
@@ -116,6 +119,7 @@ def test_float64_stays_where_jax_is_not_set_to_it(trip: Callable[[Any], Any], ja
     assert past.end.best.state["params"]["0.weight"].dtype == "float64"
 
 
+@pytest.mark.thorough(keep=1)
 @EACH_TRIP
 @EACH_BACKEND
 def test_a_loop_of_ones_own_goes_on(trip: Callable[[Any], Any], backend: str) -> None:
@@ -136,6 +140,7 @@ def test_a_copy_shares_nothing(trip: Callable[[Any], Any]) -> None:
     assert same_bits(model.predict(X), before)
 
 
+@pytest.mark.thorough(keep=1)
 @EACH_TRIP
 @EACH_BACKEND
 def test_a_copy_in_the_middle_of_a_fit_is_the_model_of_that_epoch(trip: Callable[[Any], Any], backend: str) -> None:

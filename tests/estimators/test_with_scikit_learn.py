@@ -69,6 +69,7 @@ def test_a_grid_is_searched_in_two_processes() -> None:
     np.testing.assert_array_equal(there, search.predict_proba(x))
 
 
+@pytest.mark.thorough(keep=0)
 def test_scores_by_name() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     assert cross_val_score(BackpropClassifier(**SMALL), x, y, cv=2, scoring="roc_auc").min() > 0.95
