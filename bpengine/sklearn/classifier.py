@@ -38,8 +38,9 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
     class_weight: "balanced", or {class: weight} (1 for a class that is not named), or None; for several labels as in
         `sklearn.utils.compute_sample_weight`.
     optimizer: a name or a bp.Optimizer. learning_rate: a number or a schedule; None is the optimizer's own, 0.001 for Adam.
-    batch_size: rows of a step; "auto" is 200, None all of them; never more than there are. epochs: passes over the rows; no
-        more and no fewer, unless `early_stopping` ends the fit. shuffle: a new order in each epoch.
+    batch_size: rows of a step; "auto" is 200, None all of them; never more than there are. epochs: passes over the rows, no
+        more and no fewer unless `early_stopping` ends the fit; None is 200 for up to 10,000 rows, fewer for more, at least 20
+        and at least 400 steps, as on the command line. shuffle: a new order in each epoch.
     standardize: learn from the training rows how to give each number mean 0 and standard deviation 1, and do it before the
         network. True by default, other than in scikit-learn: a network learns little from columns of very different scales,
         and that is the most frequent reason why it fails on a table. Columns that a Pipeline has standardised stay as they
@@ -87,7 +88,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         optimizer: str | Optimizer = "adam",
         learning_rate: Any = None,
         batch_size: int | str | None = "auto",
-        epochs: int = 200,
+        epochs: int | None = None,
         shuffle: bool = True,
         standardize: bool = True,
         early_stopping: bool = False,

@@ -24,6 +24,7 @@ from bpengine.model import Model
 from bpengine.network import Network
 from bpengine.penalties import L1, L2, Penalty
 from bpengine.sklearn.table_input import dtype_of, rows_to_predict, training_rows
+from bpengine.training.epoch_count import default_epochs
 from bpengine.training.history import History
 from bpengine.training.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from bpengine.training.stopping import NoImprovement
@@ -64,7 +65,7 @@ class BackpropLearner(BaseEstimator):
         optimizer: str | Optimizer = "adam",
         learning_rate: Any = None,
         batch_size: int | str | None = "auto",
-        epochs: int = 200,
+        epochs: int | None = None,
         shuffle: bool = True,
         standardize: bool = True,
         early_stopping: bool = False,
@@ -124,7 +125,7 @@ class BackpropLearner(BaseEstimator):
         return self.__sklearn_is_fitted__()
 
     def _learn(
-        self, x: Any, y: Any, sample_weight: Any, *, epochs: int, goes_on: bool, classes: HostArray | None = None
+        self, x: Any, y: Any, sample_weight: Any, *, epochs: int | None, goes_on: bool, classes: HostArray | None = None
     ) -> Self:
         """Train for some epochs, from the start or where the last call ended."""
         x, y = training_rows(self, x, y, reset=not goes_on, numeric=self._numeric)
@@ -235,9 +236,11 @@ class BackpropLearner(BaseEstimator):
         size = whole(size, type(self).__name__, "batch_size")
         return size if size < rows else None
 
-    def _train(self, model: Model, rows: TrainingRows, held_out: TrainingRows | None, epochs: int, past: Any) -> None:
-        """Train a model, from where the History `past` ended if it is one, and keep both."""
-        features, optimizer = model.features, self._optimizer()
+    def _train(
+        self, model: Model, rows: TrainingRows, held_out: TrainingRows | None, epochs: int | None, past: History | None
+    ) -> None:
+        """Train a model, from where the History `past` ended if there is one, and keep both."""
+        features, optimizer, batch = model.features, self._optimizer(), self._batch(len(rows.y))
         assert features is not None  # since `_begin`
 
         def encoded(part: TrainingRows) -> tuple[Any, ...]:
@@ -251,8 +254,8 @@ class BackpropLearner(BaseEstimator):
             y,
             weights=weights[0] if weights else None,
             optimizer=optimizer,
-            batch_size=self._batch(len(rows.y)),
-            epochs=epochs,
+            batch_size=batch,
+            epochs=default_epochs(len(rows.y), batch or len(rows.y)) if epochs is None else epochs,
             shuffle=self.shuffle,
             validation=None if held_out is None else encoded(held_out),
             stop=() if held_out is None else NoImprovement(self.n_iter_no_change, self.tol),

@@ -202,6 +202,13 @@ def test_the_usual_network() -> None:
     assert classifier(hidden_layer_sizes=()).fit(IRIS, SPECIES).model_.network.sizes == [4, 3]
 
 
+def test_small_tables_are_seen_more_often_unless_epochs_are_given() -> None:
+    how: dict[str, Any] = {"epochs": None, "hidden_layer_sizes": ()}
+    assert classifier(**how).fit(IRIS, SPECIES).n_iter_ == 400
+    assert classifier(**how, batch_size=50).fit(IRIS, SPECIES).n_iter_ == 200
+    assert classifier(**how).partial_fit(IRIS, SPECIES, [0, 1, 2]).n_iter_ == 1
+
+
 def test_an_optimizer_and_its_learning_rate() -> None:
     by_name = classifier(optimizer="momentum", learning_rate=0.1).fit(IRIS, SPECIES)
     by_object = classifier(optimizer=bp.Momentum(5.0), learning_rate=0.1).fit(IRIS, SPECIES)
