@@ -24,10 +24,9 @@ from bpengine.model import Model
 from bpengine.network import Network
 from bpengine.penalties import L1, L2, Penalty
 from bpengine.sklearn.table_input import dtype_of, rows_to_predict, training_rows
-from bpengine.training.epoch_count import default_epochs
 from bpengine.training.history import History
 from bpengine.training.optimizers import OPTIMIZERS, Optimizer, make_optimizer
-from bpengine.training.stopping import NoImprovement
+from bpengine.training.stopping import NoImprovement, default_epochs
 
 AUTO_BATCH = 200  # rows of a step with batch_size="auto", as in scikit-learn
 

@@ -26,7 +26,7 @@ from bpengine.data import Dataset
 from bpengine.data.features.learned_columns import NumberColumn
 from bpengine.errors import ConfigError
 from bpengine.explain import figures
-from bpengine.training.epoch_count import default_epochs
+from bpengine.training.stopping import default_epochs
 
 HELP = """\
 Train a network on a data set or a file, score it on rows held out, and save it.
