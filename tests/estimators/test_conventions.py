@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from unittest import SkipTest
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import bpengine.sklearn
 from bpengine.sklearn import BackpropClassifier, BackpropRegressor
 
 ESTIMATORS = [
@@ -53,3 +55,9 @@ def test_conventions_where_other_arrays_are_let_in() -> None:
         env={**os.environ, "SCIPY_ARRAY_API": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ended.stdout.splitlines() == ["['passed']"] * 2, ended.stderr
+
+
+def test_without_scikit_learn_the_cure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'bpengine\[sklearn\]'"):
+        importlib.reload(bpengine.sklearn)
