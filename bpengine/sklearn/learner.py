@@ -264,9 +264,12 @@ class BackpropLearner(BaseEstimator):
         self._keep(model, history)
 
     def _keep(self, model: Model, history: History) -> None:
+        if history.stopped_by == "interrupted":
+            warnings.warn(f"{type(self).__name__}: interrupted after {history.steps} steps.", stacklevel=5)
         self.model_, self.history_ = model, history
         self.loss_curve_ = [epoch.loss for epoch in history.epochs]
-        self.loss_, self.n_iter_ = self.loss_curve_[-1], len(self.loss_curve_)
+        self.n_iter_ = len(self.loss_curve_)
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else float("nan")
         self.n_outputs_ = model.network.outputs
 
     def _outputs(self, x: Any) -> HostArray:

@@ -21,6 +21,10 @@ def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool)
     reset: whether the names and the number of columns are learned anew, or must be those of before. numeric: whether targets
     are numbers. Raises ValueError for what scikit-learn refuses, DataError for frames that cannot be read.
     """
+    if y is None:
+        raise DataError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None. Call fit(X, y)."
+        )
     _require_targets(y)
     if not data.is_frame(x):
         rows, targets = validate_data(
@@ -34,8 +38,9 @@ def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool)
             y_numeric=numeric,
         )
         return rows, targets
-    table = data.as_table(x)
-    validate_data(estimator, x, y, reset=reset, skip_check_array=True)
+    table = data.as_table(x) if reset else rows_to_predict(estimator, x)
+    if reset:
+        validate_data(estimator, x, y, reset=True, skip_check_array=True)
     targets = check_array(y, ensure_2d=False, dtype=np.float64 if numeric else None, input_name="y")
     check_consistent_length(x, targets)
     return table, targets
@@ -52,7 +57,7 @@ def _require_targets(y: Any) -> None:
 
 
 def rows_to_predict(estimator: Any, x: Any) -> Any:
-    """Return rows to predict, an array or a Table; the columns of a frame are those of the training, by name in any order.
+    """Return rows of columns that are known, an array or a Table; columns of a frame are taken by name, in any order.
 
     Raises ValueError for columns that are missing, or another number of them.
     """

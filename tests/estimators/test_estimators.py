@@ -109,6 +109,10 @@ def test_columns_of_a_frame_are_taken_by_name(make: Any) -> None:
     turned = make({name: columns[name] for name in reversed(names)} | {"further": np.zeros(len(IRIS))})
     np.testing.assert_array_equal(fitted.predict_proba(turned), before)
     np.testing.assert_array_equal(classifier().fit(IRIS, SPECIES).predict_proba(IRIS), before)
+    one, other = (classifier().partial_fit(make(columns), SPECIES, [0, 1, 2]) for _ in range(2))
+    assert same(one.partial_fit(make(columns), SPECIES), other.partial_fit(turned, SPECIES))
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        one.partial_fit(turned, None)
     with pytest.raises(ValueError, match=r"yet now missing:\n- d"):
         fitted.predict(make({name: columns[name] for name in names[:3]}))
     with pytest.raises(ValueError, match=r"unseen at fit time:\n- e"):
@@ -392,6 +396,14 @@ def test_the_seed_may_be_a_generator_or_drawn() -> None:
     assert same(*(classifier(random_state=np.random.RandomState(3)).fit(IRIS, SPECIES) for _ in range(2)))
     assert not same(*(classifier(random_state=None).fit(IRIS, SPECIES) for _ in range(2)))
     assert classifier(random_state=11).fit(IRIS, SPECIES).model_.seed == 11
+
+
+def test_an_interrupted_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bp.Model, "fit", lambda *_, **__: bp.History(stopped_by="interrupted"))
+    with pytest.warns(UserWarning, match="BackpropClassifier: interrupted after 0 steps"):
+        fitted = classifier().fit(IRIS, SPECIES)
+    assert fitted.n_iter_ == 0
+    assert np.isnan(fitted.loss_)
 
 
 def test_parameters_come_back_and_can_be_set() -> None:
