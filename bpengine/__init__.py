@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Exponential,
         History,
         LossBelow,
+        Metric,
         Momentum,
         Nesterov,
         NoImprovement,
@@ -82,8 +83,8 @@ _ROOMS = {
     "network": "Network",
     "penalties": "L1 L2",
     "training": (
-        "SGD Adam AdamW Checkpoint Constant Cosine Exponential History LossBelow Momentum Nesterov NoImprovement RMSProp "
-        "RunFolder StepDecay StepSizeBelow WarmUp"
+        "SGD Adam AdamW Checkpoint Constant Cosine Exponential History LossBelow Metric Momentum Nesterov NoImprovement "
+        "RMSProp RunFolder StepDecay StepSizeBelow WarmUp"
     ),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
@@ -118,6 +119,7 @@ __all__ = [
     "LayerNorm",
     "Loss",
     "LossBelow",
+    "Metric",
     "Model",
     "ModelFileError",
     "Momentum",

@@ -28,10 +28,11 @@ from bpengine.training.lru_cache import LruCache
 from bpengine.training.memory.run_state import RunState, new_version
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
+from bpengine.training.metrics.choice import Asked, choose_metrics
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.rows import (
-    check_rows,
     classes_of,
+    decoder_of,
     encoded_inputs,
     encoded_rows,
     encoded_validation,
@@ -172,7 +173,7 @@ class Model:
         if features is not None:
             require_fit(self.network, features)
         self._features = features
-        self._evaluator = replace(self._evaluator, unit=unit_of(features))
+        self._evaluator = replace(self._evaluator, unit=unit_of(features), decode=decoder_of(features))
         if features is not None and features.classes is not None:
             self.class_names = features.classes
 
@@ -236,18 +237,38 @@ class Model:
         outputs = self._evaluator.outputs(self._params, self._running, self._inputs(x), link=True)
         return self.features.decode(outputs) if self.features is not None else outputs
 
-    def evaluate(self, x: Any, y: Any, weights: Any = None) -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, weights: Any = None, *, metrics: Asked | Sequence[Asked] | None = ()
+    ) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
 
         The loss is the one that is trained, penalties included, over all rows. Rows count by their weights in every number: 0
         is a row left out, 2 a row given twice. With Features that standardise the targets, the loss is that of standardised
         targets, "rmse" is in their own unit, and "rmse_standardised" on the scale of the loss.
 
+        metrics: further scores, by the names of this table; functions of scikit-learn compute them (extra `sklearn`).
+            Classes: "precision", "recall", "f1": of the second of two classes, else the mean over the classes (macro); with
+            _macro, _weighted or _micro behind the name that average. "balanced_accuracy". "roc_auc": the area under the
+            curve, of more classes the mean of each against the rest; "roc_auc_weighted". "log_loss". "top_3" and the like:
+            the share of rows whose class is among the three most likely. "confusion_matrix": a list of lists, a line for
+            each true class. Of soft labels the most likely class counts.
+            Values, in the targets' own unit: "r2", "mae".
+            Or a function of one's own, (y_true, prediction) -> number, under its name; `bp.Metric` says more of it.
+        Raises ShapeError or DataError for x, y and weights; ConfigError for a metric that is not known, or of another kind of
+        task; DataError where it is not defined on the rows, as an area under the curve without rows of a class.
+
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
         >>> model.evaluate([[3.0]], [[5.0]])
         {'loss': 1.0, 'rmse': 1.0}
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "sigmoid_cross_entropy"))
+        >>> scores = model.evaluate([[1.0], [2.0], [-1.0]], [1, 0, 0], metrics=["f1", "roc_auc", "confusion_matrix"])
+        >>> round(scores["f1"], 3), scores["roc_auc"], scores["confusion_matrix"]
+        (0.667, 0.5, [[1, 1], [0, 1]])
         """
-        return self._evaluator.evaluate(self._params, self._running, model_rows(self, x, y, weights))
+        chosen = choose_metrics(metrics, self.network, self._evaluator.score_names)
+        rows = model_rows(self, x, y, weights)
+        self._evaluator.require_scorable(chosen, rows)
+        return self._evaluator.evaluate(self._params, self._running, rows, metrics=chosen)
 
     def _inputs(self, x: Any) -> HostArray:
         """Return the network's inputs for x, checked."""
@@ -334,6 +355,7 @@ class Model:
         steps: int | None = None,
         weights: Any = None,
         validation: Sequence[Any] | None = None,
+        metrics: Asked | Sequence[Asked] | None = (),
         only: str | Sequence[str] | None = None,
         update: str = "simultaneous",
         clip_norm: float | None = None,
@@ -356,6 +378,8 @@ class Model:
             make a smaller step; with BatchNorm a single one joins the step before it, for one row has no variance.
         weights: one per row, 0 for a row left out, 2 for one given twice, also in the statistics of BatchNorm.
         validation: (x, y) or (x, y, weights), evaluated after each epoch.
+        metrics: further scores of the validation rows, recorded after each epoch: those of `evaluate`. A rule may watch one:
+            stop=bp.NoImprovement(10, monitor="f1").
         only: names of the parameters to train ("1.bias", "*.weight"); all others are frozen, running statistics are not.
         freeze: names of parameters and of running statistics that stay as they are. freeze="1.*" freezes all of a BatchNorm
             layer: gamma, beta, mean and variance; it then normalises by its statistics, as outside training.
@@ -392,10 +416,10 @@ class Model:
             optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update,
             validation=encoded_validation(features, validation, self.dtype), clip_norm=clip_norm, stop=stop, shuffle=shuffle,
             callbacks=callbacks, progress=progress, track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
-            run=run, resume=resume, continue_from=continue_from, shards=shards, comm=comm,
+            metrics=metrics, run=run, resume=resume, continue_from=continue_from, shards=shards, comm=comm,
         )  # fmt: skip
         encoded = encoded_rows(features, x, y, self.dtype)
-        rows = check_rows(self.network, *encoded, weights, dtype=self.dtype)
+        rows = fit.rows(self.network, (*encoded, weights), self.dtype)
         if features is not self.features:
             self.features = features
         with SpillStore(self.backend) as store:
@@ -448,7 +472,7 @@ class Model:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
         return Trainable(
             network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
-            running=tuple(self._running), arrays=arrays, seed=seed, evaluate=self._evaluator.evaluate, steps=self._steps,
+            running=tuple(self._running), arrays=arrays, seed=seed, evaluator=self._evaluator, steps=self._steps,
             shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
             untouched=lambda end: end.left == self._version,
         )  # fmt: skip
@@ -490,6 +514,39 @@ class Model:
         """
         described = io.describe(self.network)
         io.write(path, io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers))
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as an ONNX file, whole or not at all: what `predict` does, for programs without bpengine.
+
+        The file has the network outside training, the loss's link function and the Features; parameters keep their names. It
+        needs the extra `onnx`.
+
+        Inputs, of any number of rows: "x" (rows, inputs) of the model's dtype. With Features instead one (rows, 1) by the name
+        of each column that is used: float64 for numbers, NaN where they are missing, and for dates as days since 1970; text
+        for categories, "" where they are missing, and for truth values that were text. Columns without names are one "x".
+        Outputs: "prediction" (rows, outputs) of values, in their own unit; of classes "probabilities", which are what
+        `predict` gives, and "label" (rows,): the class as text, an int64 number where classes have no names. With Features, a
+        row that `predict` refuses (infinity, a missing number without a rule) is NaN. What is NaN has the label "" or -1.
+        Raises ConfigError for what has no ONNX form, naming the layer, and for more than 2 GiB of numbers; WriteError when the
+        file cannot be written.
+
+        >>> from tempfile import TemporaryDirectory
+        >>> import onnxruntime
+        >>> model = bp.Model(bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(2)], "softmax_cross_entropy"))
+        >>> model.class_names = ["no", "yes"]
+        >>> x = np.array([[1.0, -1.0]], np.float32)
+        >>> with TemporaryDirectory() as folder:
+        ...     model.export_onnx(f"{folder}/model.onnx")
+        ...     served = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+        >>> label, probabilities = served.run(None, {"x": x})
+        >>> bool(abs(probabilities - model.predict(x)).max() < 1e-6)
+        True
+
+        Source: ONNX, "Open neural network exchange", operator sets ai.onnx 17 and ai.onnx.ml 3.
+        """
+        from bpengine.onnx import write_onnx
+
+        write_onnx(path, self)
 
     def load_parameters(self, path: str | os.PathLike[str]) -> None:
         """Take over the parameters of a file of the same network.

@@ -18,7 +18,7 @@ ENGINE = Path(bp.__file__).parent
 SOURCES = sorted(path for path in ENGINE.rglob("*.py") if path.parent.name != "peers")
 HEAVY = {
     *("jax", "jaxlib", "cupy", "torch", "array_api_compat", "rich", "typer", "matplotlib"),
-    *("sklearn", "scipy", "pandas", "pyarrow", "safetensors"),
+    *("sklearn", "scipy", "pandas", "pyarrow", "safetensors", "onnx", "onnxruntime"),
 }
 ARRAY_LIBRARIES = {"cupy", "jax", "jaxlib", "torch", "array_api_compat"}
 

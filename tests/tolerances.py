@@ -19,6 +19,11 @@ def value_rtol(dtype: object, k: int = 1) -> float:
     return 16.0 * float(np.finfo(dtype).eps) * math.sqrt(k)
 
 
+def exported_rtol(dtype: object) -> float:
+    """Bound what a server computes of an exported model, relative to the largest: it rounds products its way."""
+    return 1e-6 if np.dtype(dtype) == np.float32 else 1e-13
+
+
 def oracle_rtol() -> float:
     """Bound a backward against automatic differentiation of its forward, float64, relative to the largest element."""
     return 1e-12

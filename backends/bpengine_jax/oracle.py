@@ -12,6 +12,21 @@ from bpengine.backend import HostArray
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 
+
+class _Namespace:
+    """jax.numpy with a derivative of expm1 that keeps its digits where the function is flat.
+
+    JAX's own rule is expm1(x) + 1: 0 below x = -37, where the derivative is exp(x), and right backwards would be wrong.
+    """
+
+    def __init__(self) -> None:
+        self.expm1 = jax.custom_jvp(jax.numpy.expm1)
+        self.expm1.defjvps(lambda tangent, y, x: tangent * jax.numpy.exp(x))
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(jax.numpy, name)
+
+
 Tree = dict[str, HostArray]
 Arrays = dict[str, Array]
 RowsFunction = Callable[[Ops, Arrays, Arrays], Array]
@@ -34,7 +49,7 @@ class Oracle:
         self, function: Callable[[Ops, dict[str, Array]], Array]
     ) -> Callable[[Tree], tuple[float, Tree]]:
         """Return `value_and_gradients` of a function, to be called at many points; it is compiled once."""
-        ops = Ops(jax.numpy)
+        ops = Ops(_Namespace())
         compiled = jax.jit(jax.value_and_grad(lambda tree: function(ops, tree)))
 
         def run(at: Tree) -> tuple[float, Tree]:
@@ -61,7 +76,7 @@ class Oracle:
         one, and `outputs(ops, params, x)` (rows, outputs). The result holds "per_sample_gradients" by jax.vmap of jax.grad,
         "jacobian" by jax.jacrev, "input_gradients" by jax.grad, and "hvp", along v, by jax.jvp of jax.grad.
         """
-        ops = Ops(jax.numpy)
+        ops = Ops(_Namespace())
 
         def alone(params: Arrays, row: Arrays) -> Array:
             return row_loss(ops, params, {name: array[None] for name, array in row.items()})

@@ -83,9 +83,9 @@ def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Seque
     """Place what lives for some stages only: what the head brings, and what the stages make."""
     last = _last_stages(memory, stages)
     arena = _Arena(memory.size, target)
+    wanted = memory.stored - memory.places.keys() - memory.in_place
     for k, stage in enumerate(stages):
         arena.free_before(k)
-        wanted = memory.stored - memory.places.keys() - memory.in_place
         outputs = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
         # First fit fragments least when the largest arrays choose first.
         outputs.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps

@@ -21,6 +21,7 @@ from bpengine.cli.commands import (
     doctor,
     examples,
     explain,
+    export,
     predict,
     train,
 )
@@ -38,6 +39,7 @@ Examples:
   bpengine train iris --epochs 100 --out iris.safetensors
   bpengine checkpoint run --model iris.safetensors
   bpengine predict iris.safetensors iris --evaluate
+  bpengine export iris.safetensors --onnx iris.onnx
   bpengine convert big.csv big/
   bpengine check iris
   bpengine compare iris --backends numpy,jax
@@ -95,6 +97,7 @@ for _command, _help, _short in (
     (train.train, train.HELP, "Train on a data set or a file, score, save."),
     (checkpoint.checkpoint, checkpoint.HELP, "The checkpoints of a run, and a model file out of them."),
     (predict.predict, predict.HELP, "Predict with a saved model."),
+    (export.export, export.HELP, "A saved model as ONNX, which other programs run."),
     (convert.convert, convert.HELP, "A large table once into memory-mapped columns."),
     (check.check, check.HELP, "The gradients of a network or a model file, before independent oracles."),
     (compare.compare, compare.HELP, "One network on several backends, side by side."),

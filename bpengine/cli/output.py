@@ -68,13 +68,6 @@ def print_json(value: Any) -> None:
     say(visible_json(value, sys.stdout.encoding or "utf-8", indent=2))
 
 
-def scores_text(scores: dict[str, float]) -> str:
-    """Return scores as text: "loss 0.1234, accuracy 0.9750"."""
-    return ", ".join(
-        f"{name} {value:.4f}" if name == "accuracy" else f"{name} {value:.6g}" for name, value in scores.items()
-    )
-
-
 def require_writable(path: Path, *, force: bool, option: str = "--out") -> None:
     """Check, before any work, that an output file can be written and does not exist already, unless `force` is given.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -61,6 +61,19 @@ def compare_states(comm: Comm, digest: bytes, step: int) -> None:
             f"process 0 after step {step}. Nothing was saved since. A layer, a loss or a schedule of one's own that depends "
             "on more than its arguments does that, and so does failing memory."
         )
+
+
+def said_by_first(comm: Comm, text: Callable[[], str]) -> str:
+    """Return the text that process 0 makes; raise BpError on all processes where it does."""
+    said, problem = None, None
+    if comm.rank == 0:
+        try:
+            said = text()
+        except BpError as error:
+            problem = str(error)
+    if problem := comm.first(problem):
+        raise BpError(problem)
+    return comm.first(said) or ""
 
 
 def _different(comm: Comm, facts: Mapping[str, Any]) -> tuple[int, str, str, str] | None:

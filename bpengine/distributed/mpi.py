@@ -7,17 +7,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
 
 from bpengine.distributed.comm import HostArray, Number
-from bpengine.distributed.tree import additions, own_shards, subtrees
+from bpengine.distributed.exchange import VectorExchange, exchange_of
 from bpengine.distributed.watch import HEARTBEAT, Watch, limit
 
-SMALL = 2**16  # bytes of all roots, up to which each process sends its own to every other: one call in place of two
 LONGEST = 10.0  # seconds that a failed process waits for others, at most
+# MPICH's Allgatherv goes round the processes in pieces of 32 KB where their number is no power of two: over a network each
+# piece waits for the one before, and the exchange takes twice the time. 0: whole slices.
+SETTINGS = {"MPIR_CVAR_ALLGATHERV_PIPELINE_MSG_SIZE": "0"}
 PAUSE = 0.01  # seconds between two looks at whether the others have failed as well
 
 
@@ -25,6 +26,8 @@ class MpiComm:
     """All processes of an MPI job; made by all of them at once, see `Comm`. Needs mpi4py."""
 
     def __init__(self) -> None:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)  # MPI reads it as it starts
         from mpi4py import MPI
 
         self._mpi, self._comm = MPI, MPI.COMM_WORLD.Dup()
@@ -32,7 +35,7 @@ class MpiComm:
         self.rank, self.size = int(self._comm.rank), int(self._comm.size)
         who, beats = f"process {self.rank} of {self.size}", os.environ.get(HEARTBEAT) if self.rank == 0 else None
         self._watch = Watch(who, limit(), self.abort, beats)
-        self._plans: dict[tuple[int, int, Any], _Plan] = {}
+        self._exchanges: dict[tuple[int, int, Any], VectorExchange] = {}
 
     def __repr__(self) -> str:
         return f"MpiComm(process {self.rank} of {self.size})"
@@ -46,13 +49,13 @@ class MpiComm:
             self._watch.end()
 
     def add_up(self, roots: HostArray, result: HostArray, shards: int) -> None:
-        """Exchange roots, and add them in the tree's order."""
+        """VectorExchange roots, and add them in the tree's order."""
         key = (shards, result.size, result.dtype)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plans[key] = _Plan(self.rank, self.size, shards, result.size, result.dtype)
+        exchange = self._exchanges.get(key)
+        if exchange is None:
+            exchange = self._exchanges[key] = exchange_of(self.rank, self.size, shards, result.size, result.dtype)
         self._watch.begin()  # not as a context: this is called in every step
-        plan.run(self._comm, roots, result)
+        exchange.run(self._comm, roots, result)
         self._watch.end()
 
     def lead(self, value: Number) -> Number:
@@ -111,68 +114,3 @@ class MpiComm:
         sys.stderr.flush()
         self._comm.Abort(code)
         os._exit(code)
-
-
-class _Plan:
-    """Buffers, counts and the order of additions for vectors of one length: made once, used in every step.
-
-    Of short vectors each process sends its roots to all others, and each adds everything. Of long ones each process adds one
-    slice, and sends the sum to all: 2 (W - 1) / W times the vector's bytes, as a ring does.
-    """
-
-    def __init__(self, rank: int, size: int, shards: int, n: int, dtype: np.dtype[Any]) -> None:
-        owned = [subtrees(own_shards(shards, r, size)) for r in range(size)]
-        roots = [len(keys) for keys in owned]
-        keys = [key for of_rank in owned for key in of_rank]
-        self._whole = len(keys) * n * dtype.itemsize <= SMALL
-        cuts = [0, n] if self._whole else [n * r // size for r in range(size + 1)]
-        self._slices = [slice(a, b) for a, b in pairwise(cuts)]
-        width = n if self._whole else cuts[rank + 1] - cuts[rank]
-        self._received = np.empty((len(keys), width), dtype)
-        self._rows, self._pairs = list(self._received), additions(keys)
-        self._even = len(set(roots)) == 1 and (self._whole or n % size == 0)
-        self._counts = [count * width for count in roots]
-        if not self._whole:
-            self._sent = np.empty(roots[rank] * n, dtype)
-            self._blocks = _blocks(self._sent, roots[rank], self._slices)
-            self._lengths = [part.stop - part.start for part in self._slices]
-            self._send = [roots[rank] * length for length in self._lengths]
-            self._mine = np.empty(width, dtype)
-
-    def run(self, comm: Any, roots: HostArray, result: HostArray) -> None:
-        """Put the sum of all roots (roots, n) into `result` (n,)."""
-        if self._whole:
-            if self._even:
-                comm.Allgather(roots, self._received)
-            else:
-                comm.Allgatherv(roots, [self._received, self._counts])
-            self._merge(result)
-            return
-        sent = roots.reshape(-1)
-        if len(roots) > 1:  # what goes to one process must lie in one piece
-            sent = self._sent
-            for block, part in zip(self._blocks, self._slices, strict=True):
-                np.copyto(block, roots[:, part])
-        if self._even:
-            comm.Alltoall(sent, self._received)
-            self._merge(self._mine)
-            comm.Allgather(self._mine, result)
-        else:
-            comm.Alltoallv([sent, self._send], [self._received, self._counts])
-            self._merge(self._mine)
-            comm.Allgatherv(self._mine, [result, self._lengths])
-
-    def _merge(self, target: HostArray) -> None:
-        """Add the received rows, which may be written over, in the tree's order; the last sum goes to `target`."""
-        rows = self._rows
-        *earlier, (a, b) = self._pairs
-        for left, right in earlier:
-            np.add(rows[left], rows[right], out=rows[left])
-        np.add(rows[a], rows[b], out=target)
-
-
-def _blocks(memory: HostArray, roots: int, slices: list[slice]) -> list[HostArray]:
-    """Return memory for each slice of all roots, (roots, elements of the slice), one behind the other."""
-    lengths = [roots * (part.stop - part.start) for part in slices]
-    parts = np.split(memory, np.cumsum(lengths)[:-1])
-    return [block.reshape(roots, part.stop - part.start) for block, part in zip(parts, slices, strict=True)]

@@ -33,7 +33,8 @@ def translator(lang: str, more: Mapping[str, tuple[str, str]] | None = None) -> 
 def translated_rule(stopped_by: str, translate: Translate) -> str:
     """Return in a language what `History.stopped_by` says in English; a rule that is not known here stays as it is."""
     for key, (english, _) in RULES.items():
-        if match := re.fullmatch(re.escape(english).replace(r"\{value\}", "(?P<value>.+)"), stopped_by):
+        pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(english))
+        if match := re.fullmatch(pattern, stopped_by):
             return translate(key, **match.groupdict())
     return stopped_by
 

@@ -104,7 +104,8 @@ class Kernel:
     `saved_statistics` names fields of the residual that are rounded once and used twice, so that a receipt keeps them;
     `formula_names(xp, names)` gives what formulas name besides arguments and options, in the precision of `names["real"]`,
     computed in another way than the forward does; `formula_values` replaces formulas that leave something to the reader;
-    `opaque` says why a kernel gives no derivatives and terms; `initializer` is what "auto" draws before an activation.
+    `opaque` says why a kernel gives no derivatives and terms; `initializer` is what "auto" draws before an activation;
+    `no_onnx` says why the forward of a layer or an activation is not written as ONNX (all others are, as they stand).
     """
 
     name: str
@@ -141,6 +142,7 @@ class Kernel:
     formula_values: Mapping[str, Callable[[Namespace, Names], Array]] = field(default_factory=dict)
     opaque: str | None = None
     initializer: Literal["glorot", "he", "lecun"] = "glorot"
+    no_onnx: str | None = None
 
     def cost(self, direction: Literal["forward", "backward"], /, **dims: int) -> Cost:
         """Return what one call costs for the given dimensions, say B=128, I=784, O=512."""

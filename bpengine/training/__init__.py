@@ -3,6 +3,7 @@
 from bpengine.training.callbacks import Checkpoint
 from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.history import Epoch, History
+from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSProp
 from bpengine.training.schedules import Constant, Cosine, Exponential, Schedule, StepDecay, WarmUp
 from bpengine.training.stopping import LossBelow, NoImprovement, StepSizeBelow
@@ -19,6 +20,7 @@ __all__ = [
     "Exponential",
     "History",
     "LossBelow",
+    "Metric",
     "Momentum",
     "Nesterov",
     "NoImprovement",

@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from bpengine.errors import ConfigError, check_path, flag, whole
 from bpengine.training.history import Epoch
+from bpengine.training.metrics.choice import lowered, monitored
+from bpengine.training.metrics.metric import Metric
 
 Callback = Callable[[Any, Epoch], object]  # called with (model, epoch); a true result stops the fit
 
@@ -64,30 +66,47 @@ class Stateful(Protocol):
 class Checkpoint:
     """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far.
 
+    monitor: the validation score that `best` looks at in place of the loss: a name such as "f1", or a bp.Metric with its
+        direction.
     These are model files, without what a fit needs to go on: for that give `Model.fit` a `bp.RunFolder`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: int = 1, *, best: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], every: int = 1, *, best: bool = False, monitor: str | Metric = "loss"
+    ) -> None:
         check_path(path, "Checkpoint")
         self.path, self.every = path, whole(every, "Checkpoint", "every")
         self.best = flag(best, "Checkpoint", "best")
-        self._lowest = float("inf")
+        self._watched = monitored("Checkpoint", monitor)
+        self._lowest = float("inf")  # of the score, or of minus the score where larger is better
 
     def __call__(self, model: Savable, epoch: Epoch) -> None:
         """Save when it is time to."""
         if self.best:
-            loss = (epoch.validation or {}).get("loss", epoch.loss)
-            if not loss < self._lowest:
+            score = self._score(epoch)
+            if not score < self._lowest:
                 return
-            self._lowest = loss
+            self._lowest = score
         elif epoch.number % self.every:
             return
         model.save(self.path)
 
+    def _score(self, epoch: Epoch) -> float:
+        """Return an epoch's score, minus it where larger is better; of the loss that of training without validation."""
+        name, scores = self._watched.name, epoch.validation or {}
+        if name == "loss":
+            return float(scores.get(name, epoch.loss))
+        if name not in scores:
+            raise ConfigError(
+                f"Checkpoint requires the validation score {name!r}, which the fit does not record. Pass validation=(x, y) "
+                f"and metrics=[{name!r}] to fit."
+            )
+        return lowered(self._watched, scores[name])
+
     def state(self) -> dict[str, Any]:
-        """Return the lowest loss so far, with all its bits."""
+        """Return the best score so far, with all its bits."""
         return {"lowest": self._lowest.hex()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the lowest loss of an earlier process."""
+        """Go on with the best score of an earlier process."""
         self._lowest = float.fromhex(state["lowest"])

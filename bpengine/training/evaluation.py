@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -19,7 +19,10 @@ from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.memory.row_reader import RowReader
-from bpengine.training.rows import Rows, score_names, scores
+from bpengine.training.metrics.choice import AnyMetric
+from bpengine.training.metrics.scoring import Score, require_scorable, scored
+from bpengine.training.metrics.truth import Truth
+from bpengine.training.rows import ROOTS, Rows, evaluated_names, score_names, scores
 
 CHUNK = 8192  # rows held at a time
 
@@ -28,7 +31,8 @@ CHUNK = 8192  # rows held at a time
 class Evaluator:
     """A network on a backend, with the functions compiled for it so far.
 
-    unit (outputs,): of targets that were standardised, so that errors are told in their own unit as well.
+    unit (outputs,): of targets that were standardised, so that errors are told in their own unit as well. decode gives
+    standardised values (rows, outputs) back in their own unit.
     """
 
     network: Network
@@ -36,6 +40,12 @@ class Evaluator:
     ops: Ops
     compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
     unit: HostArray | None = None
+    decode: Callable[[HostArray], HostArray] | None = None
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The names of what every evaluation gives."""
+        return evaluated_names(self.network, self.unit)
 
     def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
         """Return raw outputs (rows, outputs), or predictions after the loss's link function."""
@@ -54,35 +64,72 @@ class Evaluator:
             )  # at once: the rows that were read are valid until the second read after them
         return np.concatenate(done)
 
-    def evaluate(self, params: Arrays, running: Arrays, rows: Rows, comm: Comm | None = None) -> dict[str, float]:
-        """Return the loss over all rows, penalties included, and the scores that fit the kind of target.
+    def evaluate(
+        self,
+        params: Arrays,
+        running: Arrays,
+        rows: Rows,
+        comm: Comm | None = None,
+        metrics: Sequence[AnyMetric] = (),
+    ) -> dict[str, Any]:
+        """Return the loss over all rows, penalties included, the scores that fit the kind of target, and the metrics.
 
-        Every number is a mean weighted by the rows' weights, which are added up in float64. Of several processes each takes
-        some of the pieces, and all add up all of them in their order: the bits are those of one process.
+        Every number but these is a mean weighted by the rows' weights, which are added up in float64. Of several processes
+        each takes some of the pieces, and all add up all of them in their order: the bits are those of one process. Metrics
+        take all predictions together, which then are in memory at once.
         """
         comm, sums_of_pieces = comm or Solo(), list[list[float]]()
+        predictions: list[HostArray] | None = [] if metrics else None
         readers = [None if a is None else RowReader(a) for a in rows]
         whole = list(pieces(len(rows.x)))
         for number in own_shards(len(whole), comm.rank, comm.size):
             piece = Rows._make(None if r is None else r.read(whole[number]) for r in readers)
             share = float(len(piece.x) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
             if share:  # else every row of the piece is left out
-                sums_of_pieces.append([share, *self._sums(params, running, piece, share).values()])
+                sums_of_pieces.append([share, *self._sums(params, running, piece, share, predictions).values()])
         names = ("loss", *score_names(self.network, self.unit))
         everyones = np.concatenate(comm.gather(np.array(sums_of_pieces).reshape(-1, 1 + len(names))))
         total, *added = (reduce(add, column.tolist(), 0.0) for column in everyones.T)  # `sum` compensates for rounding
         sums = dict(zip(names, added, strict=True))
         loss = sums.pop("loss") / (total if self._averages else 1.0) + self._penalty(params, total)
         means = {name: value / total for name, value in sums.items()}
-        roots = {"squared_error": "rmse", "standardised": "rmse_standardised"}
-        return {"loss": loss, **{roots.get(n, n): v**0.5 if n in roots else v for n, v in means.items()}}
+        by_name = {"loss": loss, **{ROOTS.get(n, n): v**0.5 if n in ROOTS else v for n, v in means.items()}}
+        return by_name if predictions is None else by_name | self._metrics(metrics, rows, predictions, comm)
 
-    def _sums(self, params: Arrays, running: Arrays, piece: Rows, share: float) -> dict[str, float]:
-        """Return the sums over a piece's rows: of the loss, without penalties, then of the scores."""
-        loss, predicted = self._scored(params, running, piece)
-        mean = float(self.backend.to_numpy(loss))
-        scored = scores(self.network, self.backend.to_numpy(predicted), piece.target, piece.weights, self.unit)
-        return {"loss": mean * (share if self._averages else 1.0), **scored}
+    def _metrics(
+        self, metrics: Sequence[AnyMetric], rows: Rows, predictions: list[HostArray], comm: Comm
+    ) -> dict[str, Score]:
+        """Return metrics by name; `predictions` are those of this process's pieces, without rows of the weight 0."""
+        mine = np.concatenate([np.empty((0, self.network.outputs), self.backend.dtype), *predictions])
+        everyones = np.concatenate(comm.gather(mine))
+        values = scored(metrics, self.truth(rows), self.decode(everyones) if self.decode else everyones)
+        # A function of a user's own may draw random numbers: all processes go on with what process 0 has.
+        return {
+            n: comm.lead(v) if isinstance(v, float) else comm.share(np.array(v)).tolist() for n, v in values.items()
+        }
+
+    def truth(self, rows: Rows) -> Truth:
+        """Return what predictions for these rows are compared with."""
+        return Truth.of(self.network, rows.target, rows.weights, self.decode)
+
+    def require_scorable(self, metrics: Sequence[AnyMetric], rows: Rows, what: str = "the rows") -> None:
+        """Raise DataError or ConfigError, before any work, where a metric cannot be computed on rows."""
+        if metrics:
+            require_scorable(metrics, self.truth(rows), what)
+
+    def _sums(
+        self, params: Arrays, running: Arrays, piece: Rows, share: float, predictions: list[HostArray] | None
+    ) -> dict[str, float]:
+        """Return the sums over a piece's rows: of the loss, without penalties, then of the scores.
+
+        Predictions are added to `predictions`, where that is a list.
+        """
+        loss, outputs = self._scored(params, running, piece)
+        mean, predicted = float(self.backend.to_numpy(loss)), self.backend.to_numpy(outputs)
+        if predictions is not None:  # copies: the backend may use the memory again
+            predictions.append(np.array(predicted if piece.weights is None else predicted[piece.weights > 0]))
+        sums = scores(self.network, predicted, piece.target, piece.weights, self.unit)
+        return {"loss": mean * (share if self._averages else 1.0), **sums}
 
     def gradients(
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool

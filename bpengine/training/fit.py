@@ -15,9 +15,9 @@ from bpengine.backend import Backend, State, Step
 from bpengine.distributed.alike import require_alike, warn_unlike
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
-from bpengine.errors import ConfigError, flag, number, unknown, whole
+from bpengine.errors import ConfigError, DataError, flag, number, unknown, whole
 from bpengine.layers import BatchNorm
-from bpengine.layers.layer import Arrays, Layer, Run
+from bpengine.layers.layer import Layer, Run
 from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -28,10 +28,13 @@ from bpengine.training.checkpoints.beginning import Beginning, continued, end_of
 from bpengine.training.checkpoints.checkpointer import Checkpointer
 from bpengine.training.checkpoints.fit_identity import circumstances, described, fingerprint, network_identity
 from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
+from bpengine.training.evaluation import Evaluator
 from bpengine.training.history import History
 from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.lru_cache import LruCache
 from bpengine.training.memory.run_state import RunState
+from bpengine.training.metrics.choice import AnyMetric, Asked, choose_metrics, listed, watched
+from bpengine.training.metrics.known_metrics import LOSS
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
 from bpengine.training.rows import Rows, check_rows
@@ -58,7 +61,7 @@ class Trainable:
     names: tuple[str, ...]
     arrays: Callable[[], State]
     seed: int
-    evaluate: Callable[[Arrays, Arrays, Rows, Comm], dict[str, float]]
+    evaluator: Evaluator
     steps: LruCache[Any] = field(default_factory=LruCache)
     running: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class FitSettings:
     epochs: int | None = None
     steps: int | None = None
     validation: Sequence[Any] | None = None
+    metrics: Asked | Sequence[Asked] | None = ()
     only: str | Sequence[str] | None = None
     update: str = "simultaneous"
     clip_norm: float | None = None
@@ -103,6 +107,7 @@ class FitSettings:
             flag(getattr(self, name), "fit", name)
         if self.track_step_size is not None:
             flag(self.track_step_size, "fit", "track_step_size")
+        object.__setattr__(self, "metrics", tuple(listed(self.metrics)))
         object.__setattr__(self, "callbacks", make_callbacks(self.callbacks))
         if self.epochs is None and self.steps is None:
             raise ConfigError("fit requires a limit, got neither epochs nor steps. For example: epochs=20.")
@@ -113,7 +118,7 @@ class FitSettings:
         self._require_agreement()
 
     def _require_agreement(self) -> None:
-        """Raise ConfigError for settings that exclude each other, and for validation data that are no pair."""
+        """Raise ConfigError for settings that exclude each other."""
         if self.resume and self.run is None:
             raise ConfigError('resume requires the folder of the run, got none. Pass run=bp.RunFolder("run/").')
         if self.continue_from is not None and not isinstance(self.continue_from, History):
@@ -141,11 +146,31 @@ class FitSettings:
                 f"fit requires at least as many shards as processes, got shards={self.shards} on {self.processes.size} "
                 f"processes. For example: shards={max(16, 4 * self.processes.size)}. The results depend on the shards alone."
             )
+        self._require_validation()
+
+    def _require_validation(self) -> None:
+        """Raise ConfigError for validation data that are no pair, and for metrics without any."""
         if self.validation is not None:
             several = isinstance(self.validation, (tuple, list))
             if not several or len(self.validation) not in (2, 3):
                 got = f"{len(self.validation)} arrays" if several else type(self.validation).__name__
                 raise ConfigError(f"fit requires validation=(x, y) or (x, y, weights), got {got}.")
+        elif self.metrics:
+            raise ConfigError("metrics require validation data, got none. Pass validation=(x, y) to fit.")
+
+    def rows(self, network: Network, arrays: Sequence[Any], dtype: str, who: str = "x") -> Rows:
+        """Return x, y and weights ready for the network; each process reads a part of x, and what one finds, all raise.
+
+        Raises ShapeError or DataError naming what is wrong and where.
+        """
+        comm = self.processes
+        try:
+            rows = check_rows(network, *arrays, dtype=dtype, who=who, part=(comm.rank, comm.size))
+        except DataError as error:
+            raise DataError(comm.first(str(error))) from None
+        if elsewhere := comm.first(None):
+            raise DataError(elsewhere)
+        return rows
 
     def trainer(self, trainable: Trainable, rows: Rows, on_epoch: OnEpoch | None) -> Trainer:
         """Return the trainer."""
@@ -162,11 +187,13 @@ class FitSettings:
             shuffle=self.shuffle, least=least, own=self._own,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
-        validate = self._validation(trainable)
-        beginning = self._beginning(trainable, plan, source, end)
+        metrics, monitor = self._scoring(trainable.evaluator, rules)
+        validate = self._validation(trainable, metrics)
+        beginning = self._beginning(trainable, plan, source, end, monitor.name)
         checkpoints = None
         if self.processes.size > 1 or self.run is not None:
             identity, around = self._identity(trainable, plan, rules, source, rows), circumstances(backend)
+            identity["fit"] |= {"metrics": {m.name: m.larger_is_better for m in metrics}} if metrics else {}
             require_alike(self.processes, {**identity, **identity["fit"], "fit": ""})
             warn_unlike(self.processes, around)
             checkpoints = self._checkpointer(trainable, identity, around)
@@ -184,6 +211,7 @@ class FitSettings:
             rules=rules,
             rule=optimizer.rule,
             validate=validate,
+            watched=monitor,
             on_epoch=on_epoch if self.called else None,
             beginning=beginning,
             checkpoints=checkpoints,
@@ -195,13 +223,25 @@ class FitSettings:
             return None
         return end_of(self.continue_from, optimizer.rule, {name: trainable.shapes[name] for name in trained})
 
-    def _beginning(self, trainable: Trainable, plan: StepPlan, source: Source, end: RunState | None) -> Beginning:
+    def _scoring(self, evaluator: Evaluator, rules: Rules) -> tuple[tuple[AnyMetric, ...], AnyMetric]:
+        """Return the metrics of the validation rows, and that which a rule watches, which is always among the scores."""
+        network, own = evaluator.network, evaluator.score_names
+        metrics = choose_metrics(self.metrics, network, own)
+        if rules.validation is None:
+            return metrics, LOSS
+        monitor = watched("NoImprovement", rules.validation.monitor, metrics, network, own)
+        known = monitor.name in (*own, *(metric.name for metric in metrics))
+        return (metrics if known else (*metrics, monitor)), monitor
+
+    def _beginning(
+        self, trainable: Trainable, plan: StepPlan, source: Source, end: RunState | None, monitor: str
+    ) -> Beginning:
         new = Beginning(state=lambda: _first_state(trainable, plan), epochs=self.epochs, steps=self.steps)
         if end is None or self.continue_from is None:
             return new
         return continued(
             new, trainable.backend, self.continue_from, end, untouched=trainable.untouched(end),
-            epoch_steps=source.epoch_steps,
+            epoch_steps=source.epoch_steps, watched=monitor,
         )  # fmt: skip
 
     def _identity(
@@ -339,12 +379,15 @@ class FitSettings:
             part=self.batch_size if self.accumulate > 1 else None,
         )
 
-    def _validation(self, trainable: Trainable) -> Callable[[State], dict[str, float]] | None:
+    def _validation(
+        self, trainable: Trainable, metrics: Sequence[AnyMetric]
+    ) -> Callable[[State], dict[str, Any]] | None:
         if self.validation is None:
             return None
-        held_out = check_rows(trainable.network, *self.validation, dtype=trainable.backend.dtype, who="validation x")
-        evaluate, comm = trainable.evaluate, self.processes  # the lambda must not keep `trainable` and its arrays alive
-        return lambda state: evaluate(state["params"], state["running"], held_out, comm)
+        held_out = self.rows(trainable.network, self.validation, trainable.backend.dtype, "validation x")
+        evaluator, comm = trainable.evaluator, self.processes  # without the arrays, which `trainable` would keep alive
+        evaluator.require_scorable(metrics, held_out, "the validation rows")
+        return lambda state: evaluator.evaluate(state["params"], state["running"], held_out, comm, metrics)
 
 
 def _communicator(comm: object) -> Any:

@@ -15,13 +15,15 @@ from bpengine.output.frames import data_frame
 from bpengine.training.memory.run_state import OpenEpoch, RunState
 
 SCORE = "validation/"  # before the name of a validation score
+SCORED = "scored/"  # before the name of one that not every epoch has, of which they have it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One epoch: its number from 1, steps taken so far, mean training loss, and the validation scores if there are any.
 
-    The mean is that over the epoch's rows, by their weights where they have any.
+    The mean is that over the epoch's rows, by their weights where they have any. validation: numbers by name, "loss" and those
+    of the fit's metrics among them; a confusion matrix is a list of lists.
     """
 
     number: int
@@ -29,7 +31,7 @@ class Epoch:
     loss: float
     learning_rate: float
     seconds: float
-    validation: dict[str, float] | None = None
+    validation: dict[str, Any] | None = None
 
 
 @dataclass
@@ -63,6 +65,22 @@ class History:
         """The validation loss after each epoch; empty without validation data."""
         return np.array([e.validation["loss"] for e in self.epochs if e.validation])
 
+    @property
+    def validation_scores(self) -> dict[str, HostArray]:
+        """The validation scores by name, the metrics of the fit among them: one for each epoch (epochs,).
+
+        NaN for an epoch without, where a fit that went on had others. A confusion matrix is (epochs, classes, classes).
+
+        >>> x, y = [[0.0], [1.0]], [[0.0], [1.0]]
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+        >>> sorted(model.fit(x, y, epochs=3, validation=(x, y)).validation_scores)
+        ['loss', 'rmse']
+        """
+        scores = [epoch.validation or {} for epoch in self.epochs]
+        first = {name: value for epoch in reversed(scores) for name, value in epoch.items()}
+        gaps = {name: np.full(np.shape(value), np.nan) for name, value in first.items()}
+        return {name: np.array([epoch.get(name, gap) for epoch in scores]) for name, gap in gaps.items()}
+
     def __repr__(self) -> str:
         last = f", last loss {self.loss[-1]:.6g}" if self.steps else ""
         return f"History({self.steps} steps, {len(self.epochs)} epochs{last}, stopped by: {self.stopped_by or 'nothing yet'})"
@@ -86,7 +104,7 @@ class History:
 
 
 class GrowingArray:
-    """A growing array of numbers; its memory doubles when it is full."""
+    """A growing array of numbers, or of arrays of one shape; its memory doubles when it is full."""
 
     def __init__(self) -> None:
         self._memory: HostArray = np.empty(0)
@@ -104,8 +122,10 @@ class GrowingArray:
         """Add numbers; the first ones give the column its dtype."""
         count = self._count + len(values)
         if count > len(self._memory):
-            memory = np.empty(max(count, 2 * len(self._memory)), self._memory.dtype if self._count else values.dtype)
-            memory[: self._count] = self.values
+            shape = max(count, 2 * len(self._memory)), *values.shape[1:]
+            memory = np.empty(shape, self._memory.dtype if self._count else values.dtype)
+            if self._count:  # before the first ones the memory has not their shape
+                memory[: self._count] = self.values
             self._memory = memory
         self._memory[self._count : count] = values
         self._count = count
@@ -115,6 +135,39 @@ class GrowingArray:
         self._count = min(self._count, count)
 
 
+class ScoreColumn:
+    """A validation score of every epoch: a number or a table; some epochs may have none."""
+
+    def __init__(self) -> None:
+        self._values, self._scored = GrowingArray(), GrowingArray()
+
+    def extend(self, values: HostArray, scored: HostArray) -> None:
+        """Add the scores of epochs, and which of them have one."""
+        self._values.extend(values)
+        self._scored.extend(scored)
+
+    def add(self, score: Any, count: int, before: int) -> None:
+        """Add a score of `count` epochs, None for none; `before` is the number of epochs before them."""
+        value = np.zeros(self._values.values.shape[1:]) if score is None else np.asarray(score, dtype=float)
+        missing = before - len(self._values)
+        scored = np.repeat([False, score is not None], [missing, count])
+        self.extend(np.broadcast_to(value, (missing + count, *value.shape)), scored)
+
+    def at(self, epoch: int) -> Any:
+        """Return the score of an epoch, None where it has none."""
+        return self._values.values[epoch].tolist() if self._scored.values[epoch] else None
+
+    def cut(self, count: int) -> None:
+        """Drop all but the scores of the first `count` epochs."""
+        self._values.cut(count)
+        self._scored.cut(count)
+
+    def columns(self, name: str, count: int) -> dict[str, HostArray]:
+        """Return the numbers of `count` epochs, as views: "validation/loss", and "scored/loss" where some have none."""
+        values, scored = self._values.values[:count], self._scored.values[:count]
+        return {f"{SCORE}{name}": values} | ({} if scored.all() else {f"{SCORED}{name}": scored})
+
+
 class Epochs(Sequence[Epoch]):
     """The epochs of a fit, kept as columns: a million of them take some fifty megabytes."""
 
@@ -122,7 +175,7 @@ class Epochs(Sequence[Epoch]):
 
     def __init__(self) -> None:
         self._columns = {name: GrowingArray() for name in self.NAMES}
-        self._scores: dict[str, GrowingArray] = {}
+        self._scores: dict[str, ScoreColumn] = {}
 
     def __len__(self) -> int:
         return len(self._columns["seconds"])
@@ -135,10 +188,10 @@ class Epochs(Sequence[Epoch]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at = range(len(self))[index]
-        scores = {name: column.values[at].item() for name, column in self._scores.items()}
+        every = {name: column.at(at) for name, column in self._scores.items()}
+        scores = {name: score for name, score in every.items() if score is not None}
         values = {name: column.values[at].item() for name, column in self._columns.items()}
-        scored = any(score == score for score in scores.values())  # NaN in an epoch that was not
-        return Epoch(number=at + 1, **values, validation=scores if scored else None)
+        return Epoch(number=at + 1, **values, validation=scores or None)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -147,15 +200,12 @@ class Epochs(Sequence[Epoch]):
         return repr(list(self))
 
     def add(
-        self, steps: HostArray, losses: HostArray, rates: HostArray, seconds: float, scores: dict[str, float] | None
+        self, steps: HostArray, losses: HostArray, rates: HostArray, seconds: float, scores: dict[str, Any] | None
     ) -> None:
         """Add epochs of equal seconds and scores, by the steps taken so far, their losses and their last learning rates."""
-        count, scores = len(steps), scores or {}
-        for name in {**self._scores, **scores}:
-            column = self._scores.setdefault(name, GrowingArray())
-            column.cut(len(self))  # of an epoch that was broken off
-            column.extend(np.full(len(self) - len(column), np.nan))  # epochs that were not scored so
-            column.extend(np.full(count, float(scores.get(name, np.nan))))
+        count, before, new_scores = len(steps), len(self), scores or {}
+        for name in dict.fromkeys([*self._scores, *new_scores]):
+            self._scores.setdefault(name, ScoreColumn()).add(new_scores.get(name), count, before)
         values = (steps, losses, rates, np.full(count, seconds))
         for name, new in zip(self.NAMES, values, strict=True):  # the last one counts: what is broken off is no epoch
             self._columns[name].extend(new)
@@ -166,13 +216,16 @@ class Epochs(Sequence[Epoch]):
 
     def keep(self, count: int) -> None:
         """Drop all but the first `count` epochs."""
-        for column in (*self._columns.values(), *self._scores.values()):
+        columns: list[GrowingArray | ScoreColumn] = [*self._columns.values(), *self._scores.values()]
+        for column in columns:
             column.cut(count)
 
     def columns(self) -> dict[str, HostArray]:
         """Return the numbers by name, (epochs,) each: views, and validation scores as "validation/loss"."""
-        named = self._columns | {f"{SCORE}{name}": column for name, column in self._scores.items()}
-        return {name: column.values[: len(self)] for name, column in named.items()}
+        named = {name: column.values[: len(self)] for name, column in self._columns.items()}
+        for name, scores in self._scores.items():
+            named |= scores.columns(name, len(self))
+        return named
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, HostArray]) -> Epochs:
@@ -180,8 +233,10 @@ class Epochs(Sequence[Epoch]):
         epochs = cls()
         for name, values in columns.items():
             if name.startswith(SCORE):
-                epochs._scores.setdefault(name.removeprefix(SCORE), GrowingArray()).extend(values)
-            else:
+                score = name.removeprefix(SCORE)
+                scored = columns.get(f"{SCORED}{score}", np.ones(len(values), np.bool_))
+                epochs._scores.setdefault(score, ScoreColumn()).extend(values, scored)
+            elif not name.startswith(SCORED):
                 epochs._columns[name].extend(values)
         return epochs
 
@@ -261,7 +316,7 @@ class Recorder:
         shares = np.concatenate([np.empty(0), *(part for _, part in self._open)])
         return OpenEpoch(epochs=len(self.epochs), rows=self.open_rows, shares=shares, seconds=seconds)
 
-    def close(self, count: int, seconds: float, validation: dict[str, float] | None) -> None:
+    def close(self, count: int, seconds: float, validation: dict[str, Any] | None) -> None:
         """Add `count` epochs of equal length, which took `seconds` together, made of the steps since the last one.
 
         The loss of an epoch is the mean over its rows: each step's loss counts as often as its rows do, by their weights.

@@ -26,6 +26,8 @@ from bpengine.training.checkpoints.signals import Asked
 from bpengine.training.history import Epoch, History
 from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
 from bpengine.training.memory.snapshots import Snapshots
+from bpengine.training.metrics.choice import AnyMetric, lowered
+from bpengine.training.metrics.known_metrics import LOSS
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
@@ -41,7 +43,7 @@ LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
 class Trainer:
     """Runs a fit: limits, rules, records, validation, and the return to a good state when a loss is not finite.
 
-    validate(state) returns scores with a "loss";
+    validate(state) returns scores with a "loss" and with that which is `watched`;
     on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
     validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes,
@@ -56,11 +58,12 @@ class Trainer:
     schedule: Schedule
     rules: Rules
     rule: Any  # the optimizer's, whose slots are in the state
-    validate: Callable[[State], dict[str, float]] | None
+    validate: Callable[[State], dict[str, Any]] | None
     on_epoch: OnEpoch | None
     all_finite: Callable[[State], bool]
     beginning: InitVar[Beginning]
     checkpoints: Checkpointer | None = None
+    watched: AnyMetric = LOSS
     comm: Comm = field(default_factory=Solo)
     cut: Callable[[int], Cut | None] = lambda batch: None
 
@@ -277,7 +280,7 @@ class Trainer:
             return
         if stop:
             self.stopped_by = "callback"
-        elif scores and self._no_improvement(state, scores["loss"], epoch.number):
+        elif scores and self._no_improvement(state, scores[self.watched.name], epoch.number):
             self.stopped_by = str(self.rules.validation)
         elif epoch.number == self.epochs:
             self.stopped_by, self._at_limit = f"{self.epochs} epochs", True
@@ -309,14 +312,16 @@ class Trainer:
         }
         return {**state, **kinds}
 
-    def _no_improvement(self, state: State, loss: float, number: int) -> bool:
+    def _no_improvement(self, state: State, score: float, number: int) -> bool:
         rule = self.rules.validation
         if rule is None:
             return False
-        if loss < self.best.loss - rule.min_delta:
+        lowest = lowered(self.watched, score)
+        if lowest < self.best.lowest - rule.min_delta:
             kept = {name: state[name] for name in ("params", "running")}
             # The backend may write into the state in the next step, so the best state is a copy.
-            self.best = Best(loss=loss, epoch=number, state=self.backend.copy(kept) if rule.restore_best else None)
+            own = self.backend.copy(kept) if rule.restore_best else None
+            self.best = Best(of=self.watched.name, lowest=lowest, epoch=number, state=own)
         return number - self.best.epoch >= rule.epochs
 
     def _require_finite(self) -> None:

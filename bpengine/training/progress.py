@@ -36,7 +36,8 @@ class Progress:
     def update(self, done: int, epoch: Epoch) -> None:
         """Show that `done` of the total are done, with the numbers of the last epoch."""
         if self._bar:
-            scores = "".join(f"  {name} {value:.4f}" for name, value in (epoch.validation or {}).items())
+            numbers = {n: v for n, v in (epoch.validation or {}).items() if isinstance(v, float)}
+            scores = "".join(f"  {name} {value:.4f}" for name, value in numbers.items())
             self._bar.update(
                 self._task, completed=done, description=f"loss {epoch.loss:.4g}{scores and '  validation:' + scores}"
             )

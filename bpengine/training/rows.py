@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from bpengine.network import Network
 from bpengine.streams import stream
 from bpengine.training.reduction import require_reduction
 
+ROOTS = {"squared_error": "rmse", "standardised": "rmse_standardised"}  # what the root of a mean is called
 ROWS = 4  # a user's loss is run on so many to see whether it is a mean
 
 
@@ -37,12 +39,22 @@ class Rows(NamedTuple):
         return tuple(kind for array, kind in zip(self, dtypes, strict=True) if array is not None)
 
 
-def check_rows(network: Network, x: Any, y: Any, weights: Any = None, *, dtype: str, who: str = "x") -> Rows:
+def check_rows(
+    network: Network,
+    x: Any,
+    y: Any,
+    weights: Any = None,
+    *,
+    dtype: str,
+    who: str = "x",
+    part: tuple[int, int] = (0, 1),
+) -> Rows:
     """Return the data ready for the network in `dtype`, the one they will be computed in.
 
+    part: (k, n) reads the k-th of n parts of x alone.
     Raises ShapeError or DataError naming what is wrong and where.
     """
-    features = data.check_features(x, network.inputs, what=who, dtype=dtype)
+    features = data.check_features(x, network.inputs, what=who, dtype=dtype, part=part)
     target = check_target(network, y, dtype)
     data.check_same_length(features, target)
     if isinstance(network.loss, CustomLoss):
@@ -150,6 +162,12 @@ def unit_of(features: data.Features | None) -> HostArray | None:
     return np.array(target.scale) if isinstance(target, ValueTarget) and target.scaled else None
 
 
+def decoder_of(features: data.Features | None) -> Callable[[HostArray], HostArray] | None:
+    """Return what gives standardised values (rows, outputs) back in their own unit; None where targets are as they are."""
+    target = None if features is None else features.target
+    return target.decode if isinstance(target, ValueTarget) and target.scaled else None
+
+
 def _require_reduction(network: Network, target: HostArray) -> None:
     """Raise ConfigError for a user's loss that is a sum and says mean: losses of parts of a batch would add up wrongly."""
     some = np.asarray(target[:ROWS])
@@ -172,6 +190,11 @@ def check_target(network: Network, y: Any, dtype: str) -> HostArray:
     if kind == "binary":
         return data.check_binary_targets(y, network.outputs)
     return data.check_targets(y, network.outputs, dtype=dtype)
+
+
+def evaluated_names(network: Network, unit: HostArray | None) -> tuple[str, ...]:
+    """Return the names of the scores that every evaluation gives, in their order."""
+    return ("loss", *(ROOTS.get(name, name) for name in score_names(network, unit)))
 
 
 def score_names(network: Network, unit: HostArray | None) -> tuple[str, ...]:

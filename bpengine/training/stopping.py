@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bpengine.errors import ConfigError, flag, number, whole
+from bpengine.training.metrics.choice import require_monitor
+from bpengine.training.metrics.metric import Metric
 
 SMALL, FEWEST, MOST, STEPS = 10_000, 20, 200, 400  # rows of a small table; epochs; steps at least
 
@@ -48,19 +50,25 @@ class NoImprovement:
     """Stop when the validation loss has not fallen by more than `min_delta` for `epochs` epochs.
 
     With `restore_best` the model goes back to the parameters of the best epoch.
+    monitor: the name of the score to watch in place of the loss, such as "f1" or "accuracy", or a bp.Metric; whether it has to
+        rise or to fall is known. A metric that is not among those of the fit is recorded as well.
     """
 
     epochs: int
     min_delta: float = 0.0
     restore_best: bool = True
+    monitor: str | Metric = "loss"
 
     def __post_init__(self) -> None:
         whole(self.epochs, "NoImprovement", "epochs")
         number(self.min_delta, "NoImprovement", "min_delta", low=0)
         flag(self.restore_best, "NoImprovement", "restore_best")
+        require_monitor("NoImprovement", self.monitor)
 
     def __str__(self) -> str:
-        return f"no improvement on validation data for {self.epochs} epochs"
+        name = self.monitor if isinstance(self.monitor, str) else self.monitor.name
+        of = "" if name == "loss" else f" of {name}"
+        return f"no improvement{of} on validation data for {self.epochs} epochs"
 
 
 Rule = StepSizeBelow | LossBelow | NoImprovement

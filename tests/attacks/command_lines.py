@@ -50,7 +50,7 @@ FRESH = 400  # lines that share a folder
 CODES = {0, 1, 2, 130, 141}
 COMMANDS = {  # how often each is drawn: those that take seconds seldom
     "train": 40, "explain": 30, "predict": 25, "bench": 4, "examples": 0.3, "compare": 0.3, "check": 0.1, "doctor": 0.05,
-    "demo": 0.03, "checkpoint": 5, "convert": 5, "launch": 0.03,
+    "demo": 0.03, "checkpoint": 5, "convert": 5, "export": 5, "launch": 0.03,
 }  # fmt: skip
 LAST = {  # what a command is given at the end, where the last value counts, to keep it short
     "bench": ["--workloads", "none"],
@@ -59,7 +59,12 @@ LAST = {  # what a command is given at the end, where the last value counts, to 
     "check": ["--rows", "2", "--layers", "2"],
     "compare": ["--rows", "2", "--layers", "2", "--backends", "numpy,numpy"],
 }
-SHORT = {"train": ["--epochs", "1"], "explain": ["--steps", "2", "--rows", "3"], "compare": ["--steps", "1"]}
+SHORT = {
+    "train": ["--epochs", "1"],
+    "explain": ["--steps", "2", "--rows", "3"],
+    "compare": ["--steps", "1"],
+    "export": ["--onnx", "new.onnx"],
+}
 WHOLE = (
     "0",
     "1",
@@ -224,6 +229,7 @@ class Generator:
         rows = draw.choice((table, table, table, "iris", "xor", "good.npz", "x.npy"))
         likely = {
             "predict": [model, table],
+            "export": [model],
             "explain": draw.choice(([model, table], ["2-3-1", "xor"], [rows])),
             "examples": [draw.choice(("mazur_222", "trask_xor_3_layer", "xor"))],
             "check": draw.choice((["xor"], [model, "t1.csv"])),

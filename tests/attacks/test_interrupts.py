@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.thorough(keep=1)
-@pytest.mark.parametrize(("names", "most"), [(SHORT, 12), (tuple(interrupts.TRAININGS), 120)], ids=["short", "long"])
+@pytest.mark.parametrize(("names", "most"), [(SHORT, 6), (tuple(interrupts.TRAININGS), 120)], ids=["short", "long"])
 def test_interrupted_trainings_leave_what_is_promised(names: tuple[str, ...], most: int) -> None:
     report = attack(float("inf"), 11, most=most, names=names)
     assert report.interrupts == most

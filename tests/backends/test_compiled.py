@@ -57,7 +57,7 @@ def one_after_another(count: int, jobs: Any) -> int:
     return 0
 
 
-@pytest.mark.thorough(keep=8)
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FITS)

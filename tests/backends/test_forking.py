@@ -56,7 +56,7 @@ assert codes == [0] * len(children), codes
 @pytest.mark.parametrize("when", ["before a fit", "in a callback", "in another thread"])
 def test_a_fork_leaves_threads_as_they_were(when: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK, when], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-W", "ignore", "-c", FORK, when], capture_output=True, text=True, timeout=600, check=False
     )
     assert run.returncode == 0, run.stderr
 

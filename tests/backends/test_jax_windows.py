@@ -106,6 +106,7 @@ def test_the_windows_of_a_gpu_halt_where_the_loop_does(jax: Any, halt_at: int) -
     np.testing.assert_allclose(seen[1][0]["w"], seen[0][0]["w"], rtol=0, atol=rtol * largest)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("halt_at", [None, 3, 4, 11])
 def test_the_state_is_dead_afterwards_and_the_result_alive(jax: Any, halt_at: int | None) -> None:
     state, end, _ = trained(SHORT, descent(halt_at), 11, True, np.random.default_rng(1))

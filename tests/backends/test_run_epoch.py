@@ -106,7 +106,7 @@ class TestRunEpoch:
         assert reports["first"].dtype == np.float32
         assert reports["halt"].dtype == np.bool_
 
-    @pytest.mark.thorough(keep=18)
+    @pytest.mark.thorough(keep=9)
     @pytest.mark.parametrize("with_order", [True, False])
     @pytest.mark.parametrize("halt_after", [1, 2, 4, 5, 6, 10])
     def test_a_run_ends_right_after_the_step_that_halts(

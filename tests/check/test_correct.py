@@ -17,7 +17,7 @@ from tests.training.networks import everything, labelled
 DIFFERENTIABLE = [(k.name, options) for k in KERNELS.values() if k.backward for options in k.variants]
 
 
-@pytest.mark.thorough(keep=30)
+@pytest.mark.thorough(keep=16)
 @pytest.mark.parametrize(("name", "options"), DIFFERENTIABLE, ids=str)
 def test_every_kernel_passes_by_name(name: str, options: Any, jax: Any) -> None:
     report = check_gradients(name, options=options)
@@ -48,6 +48,14 @@ def test_every_kind_of_layer_at_once_on_every_backend(backend_name: str, rng: An
     assert report.passed, str(report)
     assert f"a copy of the float32 model on {backend_name}" in report.precision
     assert {v.array for v in report.verdicts if v.oracle == "own float32"} == set(bp.Model(everything()).parameters)
+
+
+@pytest.mark.parametrize("name", ["celu", "elu", "selu"])
+def test_a_unit_that_is_flat_for_every_row_passes(name: str, rng: Any, jax: Any) -> None:
+    model = bp.Model(bp.Network(3, [bp.Dense(1, name)], "mean_absolute_error"), dtype="float64")
+    model.parameters = {"0.weight": np.full((3, 1), -200.0)}
+    report = check_gradients(model, rng.uniform(0.5, 1.0, (5, 3)), rng.normal(size=(5, 1)), perturbed=False)
+    assert report.passed, str(report)
 
 
 def test_an_exact_kink_is_judged_by_the_kernels_own_convention(rng: Any, jax: Any) -> None:

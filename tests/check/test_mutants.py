@@ -32,7 +32,7 @@ ALONE, TRAINED, FORGETFUL = list(mutants()), list(mutants(trained=True)), list(f
 QUICKLY = pytest.mark.usefixtures("jax")
 
 
-@pytest.mark.thorough(keep=100)
+@pytest.mark.thorough(keep=50)
 @pytest.mark.parametrize("mutant", ALONE, ids=lambda m: m.id)
 def test_a_broken_kernel_is_caught(mutant: Mutant, record_property: Callable[..., None]) -> None:
     record_property("mutant", "alone")
@@ -50,7 +50,7 @@ def test_a_broken_kernel_in_a_network_is_caught(mutant: Mutant, record_property:
     assert f"{mutant.kernel}_bwd" in str(report)
 
 
-@pytest.mark.thorough(keep=30)
+@pytest.mark.thorough(keep=16)
 @pytest.mark.parametrize("mutant", FORGETFUL, ids=lambda m: m.id)
 def test_a_kernel_that_forgets_a_parameter_is_caught(mutant: Forgetful, record_property: Callable[..., None]) -> None:
     """At the point given the parameter has the value that it is taken for: nothing is wrong there."""

@@ -28,7 +28,7 @@ def whole(backend_name: str, limit: dict[str, Any], **both: Any) -> str:
 PLAIN = {"validation": None, "stop": ()}
 
 
-@pytest.mark.thorough(keep=7)
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize(
     ("first", "second", "limit", "both"),
     [

@@ -41,6 +41,7 @@ def model(backend_name: str, *, early: bool = False) -> bp.Model:
 CASES = {
     "batches": {"epochs": 6},
     "steps": {"steps": 47},
+    "metrics": {"epochs": 6, "metrics": ["confusion_matrix", "log_loss"], "stop": bp.NoImprovement(2, monitor="f1")},
     "full batch": {"batch_size": None, "epochs": 30},
     "no callbacks": {"epochs": 6, "callbacks": ()},
     "a span of full batches": {"batch_size": None, "epochs": 90, "callbacks": (), "validation": None, "stop": ()},
@@ -49,7 +50,7 @@ CASES = {
 }
 
 
-@pytest.mark.thorough(keep=5)
+@pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("case", CASES)
 def test_every_checkpoint_leads_to_the_undisturbed_bits(case: str, backend_name: str, tmp_path: Path) -> None:
     """On NumPy eager; the other backends compile always."""
@@ -88,7 +89,7 @@ def test_a_killed_fit_goes_on_in_another_process_with_its_callbacks(backend_name
     assert digest(again, history, last.state()) == expected
 
 
-@pytest.mark.thorough(keep=3)
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("limit", [{"epochs": 6}, {"steps": 47}])
 def test_a_finished_fit_is_returned_at_once_and_goes_on_where_its_limit_is_higher(
     limit: dict[str, int], backend_name: str, tmp_path: Path
@@ -161,7 +162,7 @@ def test_a_step_that_fails_right_after_a_checkpoint_leads_back_to_the_one_before
         assert all((one.parameters[name] == value).all() for name, value in plain.parameters.items())
 
 
-@pytest.mark.thorough(keep=4)
+@pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGUSR1", signal.SIGTERM)])
 def test_a_signal_ends_the_fit_after_the_step_with_a_checkpoint(number: int, backend_name: str, tmp_path: Path) -> None:
     expected = fitted(model(backend_name), epochs=8)
@@ -246,6 +247,7 @@ def test_other_settings_and_data_are_refused_with_the_first_difference(tmp_path:
         "validation": ({"validation": (x[:51], y[:51])}, r"validation\[0\] is"),
         "weights": ({"weights": None}, r"data is .* here and"),
         "stop": ({"stop": bp.NoImprovement(41)}, r"fit\.plan\.loss_below is None here and 1e-09"),
+        "metrics": ({"metrics": "f1"}, r"fit\.metrics is \{'f1': True\} here and None in the checkpoint"),
         "folder": ({"resume": False}, r"of step 20 of this fit\. Pass resume=True"),
     }
     for settings_of_it, message in other.values():

@@ -13,7 +13,7 @@ from bpengine.benchmark import SUITES, Workload, report
 from bpengine.benchmark.cost import step_cost
 from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial
-from bpengine.cli.commands import bench
+from bpengine.cli.commands.bench import bench_command as bench
 from bpengine.system import blas_overrides
 
 ROOT = Path(__file__).parent.parent.parent

@@ -47,7 +47,7 @@ for command in (
 if "pictures" in sys.argv:
     from pathlib import Path
     from bpengine.benchmark import record
-    from bpengine.cli.commands.bench_files import Files
+    from bpengine.cli.commands.bench.bench_files import Files
     made = record.read(sorted(Path(sys.argv[-1]).glob("*cpu.json"))[0])
     Files(Path("bench/results"), "a CPU", "cpu", quick=True, force=False).write(made)
 """

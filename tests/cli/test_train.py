@@ -57,7 +57,7 @@ def test_the_summary_for_a_person(cli, tmp_path):
     assert lines["network"].strip() == "4-3, 15 parameters, softmax_cross_entropy"
     assert lines["sepal length (cm)"].split()[:2] == ["number", "standardised:"]
     assert "120 rows to train on, 30 held out to test (drawn with seed 0, every class in its share)" in ended.out
-    assert lines["test"].split()[0] == "30"
+    assert lines["rows"].split() == ["120", "30"]
     assert "accuracy of always saying setosa" in ended.out
     assert (tmp_path / "m.safetensors").exists()
 
@@ -125,7 +125,7 @@ def test_mapped_files_are_trained_without_a_copy(cli, tmp_path, monkeypatch):
 def test_rows_too_many_for_memory_are_encoded_into_a_file(cli, tmp_path, monkeypatch):
     x, y = bp.data.write("blobs", 5000, tmp_path)
     usual = trained(cli, x, "--target", y, "--epochs", "2")
-    monkeypatch.setattr("bpengine.data.features.encoding.IN_MEMORY", 1000)
+    monkeypatch.setattr("bpengine.data.features.shared_file.IN_MEMORY", 1000)
     assert trained(cli, x, "--target", y, "--epochs", "2")["scores"] == usual["scores"]
 
 

@@ -300,3 +300,18 @@ def test_weights_that_lose_their_meaning_are_refused(weights, message):
 def test_weights_of_any_usual_size_are_let_through():
     for weights in ([1e-37, 0.0], [1e30, 1e-60], [1, 0], [True, False]):
         check_weights(weights, 2, dtype="float32", outputs=1000)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_each_of_several_processes_looks_at_its_rows_alone_and_together_at_all(parts: int) -> None:
+    for row in range(5):
+        x = np.zeros((5, 2))
+        x[row, 1] = np.nan
+        finders = []
+        for k in range(parts):
+            if 5 * k // parts <= row < 5 * (k + 1) // parts:
+                assert f"nan in row {row}, column 1" in message_of(check_features, x, 2, part=(k, parts))
+                finders.append(k)
+            else:
+                check_features(x, 2, part=(k, parts))
+        assert len(finders) == 1

@@ -66,6 +66,8 @@ def train(comm: Comm, how: str, here: bool) -> None:
     x, y = rng.normal(size=(64, 4)), rng.integers(0, 3, 64)
     if here and how == "other data":
         x[5, 2] += 1
+    if here and how == "no number":
+        x[60, 2] = np.nan  # only one process reads that row before the training
     rate = {"other rate": 0.1, "not finite": 1e38}.get(how, 0.01) if here else 0.01
     model = bp.Model(bp.Network(4, [bp.Dense(5, "tanh"), bp.Dense(3)], "softmax_cross_entropy"), seed=1)
     if here and how == "other parameters":

@@ -36,7 +36,7 @@ def fitted(name: str, backend: Any, shards: int | None, dtype: str, rng: np.rand
     return model, model.fit(x, y, shards=shards, **settings)
 
 
-@pytest.mark.thorough(keep=8)
+@pytest.mark.thorough(keep=5)
 @pytest.mark.parametrize("shards", SHARDS)
 @pytest.mark.parametrize("name", [name for name in FITS if "sequential" not in name and "batch norm" not in name])
 def test_shards_give_the_plain_step_but_for_rounding(name: str, shards: int, backend_name: str) -> None:

@@ -492,7 +492,16 @@ def test_labels_are_in_the_language(lang: str, number: int) -> None:
 
 @pytest.mark.parametrize(
     "rule",
-    [bp.StepSizeBelow(0.01), bp.LossBelow(0.5), bp.NoImprovement(3), "7 epochs", "9 steps", "interrupted", "callback"],
+    [
+        bp.StepSizeBelow(0.01),
+        bp.LossBelow(0.5),
+        bp.NoImprovement(3),
+        bp.NoImprovement(3, monitor="roc_auc"),
+        "7 epochs",
+        "9 steps",
+        "interrupted",
+        "callback",
+    ],
 )
 def test_every_rule_is_told_in_portuguese(rule: Any) -> None:
     told = translated_rule(str(rule), translator("pt"))
@@ -500,7 +509,7 @@ def test_every_rule_is_told_in_portuguese(rule: Any) -> None:
     assert re.findall(r"[\d.]+", told) == re.findall(r"[\d.]+", str(rule))
     assert translated_rule(str(rule), translator("en")) == str(rule)
     assert translated_rule("a rule of one's own", translator("pt")) == "a rule of one's own"
-    assert len(RULES) == 7
+    assert len(RULES) == 8
 
 
 def test_an_unknown_language_is_refused() -> None:

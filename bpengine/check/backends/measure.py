@@ -14,6 +14,7 @@ from bpengine.layers.chain import stages
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.rows import Rows
@@ -86,7 +87,7 @@ class _BackendRun:
         own = {"params": self.params, "running": self.running}
         subject = Trainable(
             network=setup.network, backend=backend, ops=self.ops, names=tuple(self.params),
-            arrays=lambda: backend.copy(own), seed=setup.seed, evaluate=lambda *_: {},
+            arrays=lambda: backend.copy(own), seed=setup.seed, evaluator=Evaluator(setup.network, backend, self.ops),
         )  # fmt: skip
         trainer = fit.trainer(subject, setup.rows, None)
         try:

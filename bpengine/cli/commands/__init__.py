@@ -1,4 +1,4 @@
-"""The commands of `bpengine`: one file each, and explain/, which is larger.
+"""The commands of `bpengine`: one file each, and bench/, explain/ and train/, which are larger.
 
-bench_files: what `bench` writes. check_report: how `check` and `compare` print.
+check_report: how `check` and `compare` print.
 """

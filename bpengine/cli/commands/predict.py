@@ -13,7 +13,8 @@ import typer
 
 import bpengine as bp
 from bpengine.cli import class_names, data_options
-from bpengine.cli.output import require_writable, say, scores_text
+from bpengine.cli.output import require_writable, say
+from bpengine.cli.score_options import Metrics, scores_text, split_metrics
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.data import Features
@@ -29,7 +30,7 @@ Predict with a saved model.
 Prints CSV: for classes the row (from 0), the predicted class and every class's probability, otherwise the row and the
 predicted values. --out writes them to a file instead: .csv the same, .parquet with the same names, .npy the probabilities or
 values alone. Classes that had names when the model was trained are printed by name; characters of a name that cannot be seen
-are printed as escapes, --out writes them as they are. --evaluate prints the scores on stderr.
+are printed as escapes, --out writes them as they are. --evaluate prints the scores on stderr, --metrics further ones.
 
 A model that was trained on a table takes its columns by name, in any order, and does with them what it did in training; it
 does not look at others, such as the target, which may be empty or missing.
@@ -38,6 +39,7 @@ does not look at others, such as the target, which may be empty or missing.
 Examples:
   bpengine predict iris.safetensors iris --limit 5
   bpengine predict model.safetensors people.csv --evaluate --out predictions.parquet
+  bpengine predict model.safetensors people.csv --metrics f1,roc_auc --out predictions.csv
   bpengine predict model.safetensors - --no-probabilities < new-people.csv > predictions.csv
 """
 ENDINGS = (".csv", ".parquet", ".npy")
@@ -54,6 +56,7 @@ def predict(
         bool, typer.Option("--no-target", help="The table has no target: every column is an input.")
     ] = False,
     evaluate: Annotated[bool, typer.Option("--evaluate", help="Compare with the targets and print scores.")] = False,
+    metrics: Metrics = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities/--no-probabilities", help="Write every class's probability as well.")
     ] = True,
@@ -68,13 +71,14 @@ def predict(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file given by --out.")] = False,
 ) -> None:
     """Print or write predictions."""
-    _check(out, force=force, clash=no_target and (evaluate or target is not None))
+    asked = _Evaluation(asked=evaluate or metrics is not None, metrics=split_metrics(metrics))
+    _check(out, force=force, clash=no_target and (asked.asked or target is not None))
     loaded = bp.load(model, backend)
     options = written.options_for(source)
     if loaded.features is None:
-        predicted, scores = _by_position(loaded, source, target, options, no_target, evaluate, limit)
+        predicted, scores = _by_position(loaded, source, target, options, no_target, asked, limit)
     else:
-        predicted, scores = _by_name(loaded, loaded.features, source, target, options, evaluate, limit)
+        predicted, scores = _by_name(loaded, loaded.features, source, target, options, asked, limit)
     names = loaded.class_names if len(loaded.class_names or ()) == classes_of(loaded.network) else None
     _write(out, predicted, _lines(loaded, predicted, names, probabilities=probabilities))
     if scores is not None:
@@ -83,7 +87,7 @@ def predict(
 
 def _check(out: Path | None, *, force: bool, clash: bool) -> None:
     if clash:
-        raise ConfigError("--no-target says that there are no targets; drop it, or --target and --evaluate.")
+        raise ConfigError("--no-target says that there are no targets; drop it, or --target, --evaluate and --metrics.")
     if out is None:
         return
     if out.suffix not in ENDINGS:
@@ -93,7 +97,14 @@ def _check(out: Path | None, *, force: bool, clash: bool) -> None:
         optional("pyarrow", f"writing {out}", "bpengine[tables]")
 
 
-Scored = tuple[np.ndarray[Any, Any], dict[str, float] | None]
+Scored = tuple[np.ndarray[Any, Any], dict[str, Any] | None]
+
+
+class _Evaluation(NamedTuple):
+    """Whether predictions are compared with the targets, and by which further scores."""
+
+    asked: bool
+    metrics: list[str]
 
 
 def _by_position(
@@ -102,15 +113,15 @@ def _by_position(
     target: str | None,
     options: dict[str, Any],
     no_target: bool,
-    evaluate: bool,
+    evaluation: _Evaluation,
     limit: int | None,
 ) -> Scored:
     """Return predictions, and scores if asked for, of a model that takes numbers by their position."""
-    if evaluate:
+    if evaluation.asked:
         data = data_options.load(source, target, model.network.loss, options=options)
         names = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
         x, y = data.x[:limit], class_names.renumbered(data, names)[:limit]
-        return model.predict(x), model.evaluate(x, y)
+        return model.predict(x), model.evaluate(x, y, metrics=evaluation.metrics)
     x = data_options.inputs(source, target, no_target=no_target, options=options)
     wanted, got = model.network.inputs, x.shape[1]
     if got != wanted:
@@ -126,12 +137,12 @@ def _by_name(
     source: str,
     target: str | None,
     options: dict[str, Any],
-    evaluate: bool,
+    evaluation: _Evaluation,
     limit: int | None,
 ) -> Scored:
     """Return predictions, and scores if asked for, of a model that takes columns by their names."""
-    if evaluate:
-        return _evaluated(model, features, source, target, options, limit)
+    if evaluation.asked:
+        return _evaluated(model, features, source, target, options, evaluation, limit)
     with data_options.naming(source):
         table = data_options.rows_for_features(source, options)
         return model.predict(table[:limit]), None
@@ -143,6 +154,7 @@ def _evaluated(
     source: str,
     target: str | None,
     options: dict[str, Any],
+    evaluation: _Evaluation,
     limit: int | None,
 ) -> Scored:
     columns = features.target.columns if features.target is not None else ()
@@ -150,7 +162,7 @@ def _evaluated(
     data = data_options.load(source, chosen, model.network.loss, task=features.task, raw=True, options=options)
     rows = features.encoded(data.table[:limit], model.dtype)
     y = features.encode_target(data.labels[:limit])
-    return model.predict(rows), model.evaluate(rows, y)
+    return model.predict(rows), model.evaluate(rows, y, metrics=evaluation.metrics)
 
 
 class Lines(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ import typer
 import bpengine as bp
 from bpengine.data import Dataset, Table
 from bpengine.data.dataset import TASKS
+from bpengine.distributed import Comm
+from bpengine.distributed.alike import said_by_first
 from bpengine.errors import ConfigError, unknown
 
 MISSING = ("fill", "drop", "refuse")
@@ -70,14 +73,16 @@ class ColumnUse:
         data = replace(data, x=table, feature_names=table.names)
         return _without_missing(data) if self.missing == "drop" else data
 
-    def fitted(self, data: Dataset, *, scale_target: bool) -> bp.Features:
-        """Return Features learned from training rows."""
+    def fitted(self, data: Dataset, *, scale_target: bool, comm: Comm) -> bp.Features:
+        """Return Features learned from training rows, which process 0 alone reads."""
         categorical = split_names(self.categorical, data.table) if self.categorical else ()
         scale = "standard" if self.standardize else "none"
         features = bp.Features(
             scale=scale, missing=self.missing, categorical=categorical, scale_target=scale_target and self.standardize
         )
-        return features.fit(data)
+        if comm.size == 1:
+            return features.fit(data)
+        return bp.Features.from_json(json.loads(said_by_first(comm, lambda: json.dumps(features.fit(data).to_json()))))
 
 
 def split_names(text: str, table: Table) -> list[str]:

@@ -20,6 +20,7 @@ from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.features import check_weights
 from bpengine.data.validation.scans import real_array
+from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
 
 SCALES = ("standard", "minmax", "robust", "none")
@@ -165,6 +166,11 @@ class Features:
         return self._columns
 
     @property
+    def named(self) -> bool:
+        """Whether its columns have names of their own; rows of numbers have the columns in the order of the training."""
+        return self._named
+
+    @property
     def input_names(self) -> tuple[str, ...]:
         """The names of the network's inputs, in their order: "age", "city = Oslo"."""
         return tuple(name for column in self._columns for name in column.input_names)
@@ -198,17 +204,18 @@ class Features:
             return None
         return "classification" if isinstance(self._target, ClassTarget) else "regression"
 
-    def transform(self, x: Any, dtype: str = "float32") -> Array:
+    def transform(self, x: Any, dtype: str = "float32", comm: Comm | None = None) -> Array:
         """Return the network's inputs (rows, inputs) for a data frame, a Table, or numbers (rows, columns).
 
         Columns are taken by name, in any order; further ones are not looked at. Rows of numbers without names have the columns
-        in the order of the training. What is larger than 512 MiB lies in a memory-mapped temporary file.
+        in the order of the training. What is larger than 512 MiB lies in a memory-mapped temporary file; processes of `comm`
+        that are on one machine share it, and each encodes a part of the rows.
         Raises: DataError naming the columns that are missing, or a cell that cannot be encoded.
         """
         if not self._columns:
             raise ConfigError("Features require fit(x, y) before transform.")
         table = as_table(x)
-        return encode(table, self._columns, self._matched(table), dtype)
+        return encode(table, self._columns, self._matched(table), dtype, comm)
 
     def _matched(self, table: Table) -> list[str]:
         """Return the table's name of each column."""
@@ -247,9 +254,9 @@ class Features:
         """Return outputs (rows, outputs) in the targets' own unit; probabilities as they are."""
         return self._target.decode(y) if isinstance(self._target, ValueTarget) else y
 
-    def encoded(self, x: Any, dtype: str = "float32") -> Encoded:
-        """Return rows that a model with these Features takes as they are, encoded once for several calls."""
-        return Encoded(self.transform(x, dtype))
+    def encoded(self, x: Any, dtype: str = "float32", comm: Comm | None = None) -> Encoded:
+        """Return rows that a model with these Features takes as they are, encoded once for several calls, see `transform`."""
+        return Encoded(self.transform(x, dtype, comm))
 
     def summary(self) -> list[tuple[str, str, str]]:
         """Return one line per column, the target last: its name, what it is, how it is used."""

@@ -84,7 +84,8 @@ class ValueTarget:
         """Return outputs (rows, outputs) in the value's own unit."""
         if not self.scaled:
             return y
-        return np.asarray(y * np.array(self.scale, y.dtype) + np.array(self.center, y.dtype))
+        own: Array = y * np.array(self.scale, y.dtype) + np.array(self.center, y.dtype)
+        return own
 
     def told(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import columns_of, opened_parquet
 from bpengine.data.validation.options import optional
 from bpengine.errors import DataError, WriteError
+from bpengine.output import writing
 from bpengine.output.writing import write_whole
 
 FORMAT: Final = "bpengine table 1"
@@ -96,15 +97,39 @@ def automatic(path: Path, **options: Any) -> Table | None:
     if str(path) == "-" or _size(path) <= ABOVE:
         return None
     copy = path.with_name(path.name + ".bpengine")
-    if is_converted(copy):
-        description = json.loads((copy / DESCRIPTION).read_text())
-        if description.get("source") == _stamp(path, options):
-            return read_converted(copy)
-    warnings.warn(
-        f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read.",
-        stacklevel=2,
-    )
-    return read_converted(convert(path, copy, force=True, **options))
+    if not _is_of(copy, path, options):
+        warnings.warn(
+            f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read.",
+            stacklevel=2,
+        )
+        with _alone_with(path):
+            if not _is_of(copy, path, options):  # else another process did it meanwhile
+                convert(path, copy, force=True, **options)
+    return read_converted(copy)
+
+
+def _is_of(copy: Path, path: Path, options: dict[str, Any]) -> bool:
+    """Return whether a copy is that of a table as it is now."""
+    if not is_converted(copy):
+        return False
+    described = json.loads((copy / DESCRIPTION).read_text())
+    return isinstance(described, dict) and described.get("source") == _stamp(path, options)
+
+
+@contextmanager
+def _alone_with(path: Path) -> Iterator[None]:
+    """Wait until no other process converts this file: of several that train together, one does."""
+    locks = writing.locks
+    if locks is None:
+        yield
+        return
+    file = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: the last one's copy stays
+            locks.flock(file, locks.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
 
 
 def _size(path: Path) -> int:

@@ -14,11 +14,14 @@ from bpengine.data.validation.scans import finite_range, first_row, real_array, 
 from bpengine.errors import DataError, ShapeError
 
 
-def check_features(x: Any, features: int, *, what: str = "x", dtype: str | None = None) -> Array:
+def check_features(
+    x: Any, features: int, *, what: str = "x", dtype: str | None = None, part: tuple[int, int] = (0, 1)
+) -> Array:
     """Return x as an array (rows, features) of finite real numbers; an array is returned itself, memory-mapped or not.
 
     Accepts lists, tables and DLPack producers as well; `what` is x's name in messages; `dtype` is "float32"
-    or "float64", the one that will be computed in, by default that of x.
+    or "float64", the one that will be computed in, by default that of x. part: (k, n) reads the k-th of n parts of the rows
+    alone; each of n processes reads one.
     Raises: ShapeError for another number of axes or columns; DataError for text, no rows, NaN, infinity, and numbers that
     are infinite in `dtype`.
     """
@@ -35,7 +38,7 @@ def check_features(x: Any, features: int, *, what: str = "x", dtype: str | None 
         raise ShapeError(f"{what} requires shape (rows, {features}), got {array.shape}. {hint}")
     if len(array) == 0:
         raise DataError(f"{what} requires at least one row, got shape {array.shape}.")
-    require_finite(array, what, dtype)
+    require_finite(array, what, dtype, part)
     return array
 
 

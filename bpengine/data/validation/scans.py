@@ -92,23 +92,26 @@ def _place(at: Any) -> str:
     return ", ".join(f"{name} {int(index)}" for name, index in zip(names, at, strict=False)) or "row 0"
 
 
-def require_finite(array: Array, what: str, dtype: str | None = None) -> None:
+def require_finite(array: Array, what: str, dtype: str | None = None, part: tuple[int, int] = (0, 1)) -> None:
     """Require numbers without NaN and infinity that stay finite in `dtype`, the one that will be computed in.
 
+    part: (k, n) looks at the k-th of n parts of the rows alone; an error counts in all of them.
     Raises: DataError with the number of bad values and the place of the first.
     """
-    if array.dtype.kind not in "biu":  # whole numbers are below 2^64 and fit every float
-        finite_range(array, what, dtype)
+    k, n = part
+    rows = slice(len(array) * k // n, len(array) * (k + 1) // n)
+    if array.dtype.kind not in "biu" and rows.start < rows.stop:  # whole numbers are below 2^64 and fit every float
+        finite_range(array, what, dtype, rows)
 
 
-def finite_range(array: Array, what: str, dtype: str | None = None) -> tuple[float, float]:
-    """Return the smallest and the largest value, in one pass block by block; array must not be empty.
+def finite_range(array: Array, what: str, dtype: str | None = None, rows: slice = slice(None)) -> tuple[float, float]:
+    """Return the smallest and the largest value in these rows, in one pass block by block; there must be some.
 
     Raises: DataError as `require_finite` does.
     """
     limit, ends = _limit(array.dtype, dtype), []
     with np.errstate(invalid="ignore"):
-        for _, block in blocks(array):
+        for _, block in blocks(array[rows]):
             low, high = block.min(), block.max()
             if not (-limit < low and high < limit):  # a NaN fails as well
                 raise _not_finite(array, what, limit, dtype)

@@ -27,6 +27,10 @@ RULES: dict[str, tuple[str, str]] = {  # what History.stopped_by says
         "no improvement on validation data for {value} epochs",
         "{value} épocas sem melhora nos dados de validação",
     ),
+    "rule_validation_metric": (
+        "no improvement of {name} on validation data for {value} epochs",
+        "{value} épocas sem melhora de {name} nos dados de validação",
+    ),
     "rule_epochs": ("{value} epochs", "limite de {value} épocas"),
     "rule_steps": ("{value} steps", "limite de {value} passos"),
     "rule_interrupted": ("interrupted", "interrupção"),

@@ -72,12 +72,20 @@ def _shown(rule: Any) -> str:
 
 
 def continued(
-    beginning: Beginning, backend: Backend, history: History, end: RunState, *, untouched: bool, epoch_steps: int
+    beginning: Beginning,
+    backend: Backend,
+    history: History,
+    end: RunState,
+    *,
+    untouched: bool,
+    epoch_steps: int,
+    watched: str = "loss",
 ) -> Beginning:
     """Return the beginning of a fit that goes on where `history` ended, with limits that count from there.
 
     beginning: that of a new fit. The parameters are those of the model, unless a rule had restored the best epoch's and they
-    are `untouched` since: then those of the last step.
+    are `untouched` since: then those of the last step. watched: the score whose best epoch a rule looks for; the best of
+    another is forgotten.
     """
     same = epoch_steps == end.epoch_steps
     best = replace(end.best, state=mapped(backend.asarray, end.best.state) if end.best.state else None)
@@ -93,7 +101,7 @@ def continued(
         state=state,
         recorder=recorder,
         shift=end.shift_for(epoch_steps, recorder.steps),
-        best=best,
+        best=best if end.best.of == watched else Best(),
         epochs=None if beginning.epochs is None else beginning.epochs + len(recorder.epochs),
         steps=None if beginning.steps is None else beginning.steps + recorder.steps,
         seconds=end.open.seconds if same else 0.0,

@@ -226,7 +226,7 @@ def _facts(run_state: RunState) -> dict[str, Any]:
         "epoch_steps": run_state.epoch_steps,
         "seed": run_state.seed,
         "open": {"epochs": opened.epochs, "rows": opened.rows, "seconds": opened.seconds},
-        "best": {"loss": float(best.loss).hex(), "epoch": best.epoch},
+        "best": {"of": best.of, "lowest": float(best.lowest).hex(), "epoch": best.epoch},
         "names": {kind: list(run_state.state.get(kind, ())) for kind in ("params", "running", "slots")},
     }
 
@@ -239,10 +239,11 @@ def _resumed(checkpoint: CheckpointContents) -> Resumed:
         state=_state("state/", arrays, facts["names"]),
         open=opened,
         best=Best(
-            loss=float.fromhex(best["loss"]), epoch=best["epoch"], state=_state("best/", arrays, facts["names"]) or None
-        ),
+            of=best.get("of", "loss"), lowest=float.fromhex(best.get("lowest") or best["loss"]), epoch=best["epoch"],
+            state=_state("best/", arrays, facts["names"]) or None,
+        ),  # files from before other scores than the loss could be watched have "loss" alone
         **{name: facts[name] for name in ("shift", "epoch_steps", "seed", "stopped_by", "at_limit")},
-    )
+    )  # fmt: skip
     epochs = {name: arrays[f"epochs/{name}"] for name in facts["epochs"]}  # a file sorts its arrays
     return Resumed(step=checkpoint.step, run_state=run_state, record=_part("record/", arrays), epochs=epochs)
 

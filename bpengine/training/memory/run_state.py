@@ -32,11 +32,15 @@ class OpenEpoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The epoch of the lowest validation loss so far, and its parameters and statistics where a rule restores them."""
+    """The epoch of the best validation score so far, and its parameters and statistics where a rule restores them.
 
-    loss: float = float("inf")
+    of: the score that is watched. lowest: it, or minus it where larger is better.
+    """
+
+    lowest: float = float("inf")
     epoch: int = 0
     state: State | None = None
+    of: str = "loss"
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds: the same, with arrays on the host."""

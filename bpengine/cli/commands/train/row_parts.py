@@ -10,6 +10,7 @@ import numpy as np
 
 import bpengine as bp
 from bpengine.data import Dataset, Encoded
+from bpengine.distributed import Comm
 from bpengine.errors import ConfigError, DataError
 
 Load = Callable[[str], Dataset]
@@ -57,11 +58,13 @@ class SplitRows:
     test: Dataset | None
     sentence: str
 
-    def encoded(self, features: bp.Features, dtype: str) -> RowParts:
+    def encoded(self, features: bp.Features, dtype: str, comm: Comm) -> RowParts:
         """Return the parts as a network takes them."""
+        rows = {"training": self.training, "validation": self.validation, "test": self.test}
+        inputs = {name: features.encoded(data.table, dtype, comm) for name, data in rows.items() if data is not None}
         parts = {
-            name: None if data is None else _part(name, data, features, dtype, self.training)
-            for name, data in (("training", self.training), ("validation", self.validation), ("test", self.test))
+            name: None if data is None else _part(name, data, inputs[name], features, self.training)
+            for name, data in rows.items()
         }
         assert parts["training"] is not None
         return RowParts(
@@ -69,12 +72,12 @@ class SplitRows:
         )
 
 
-def _part(name: str, data: Dataset, features: bp.Features, dtype: str, training: Dataset) -> Part:
+def _part(name: str, data: Dataset, x: Encoded, features: bp.Features, training: Dataset) -> Part:
     if data.task == "classification" and data.class_names == training.class_names:
         y = data.y
     else:
         y = features.encode_target(data.labels)
-    return Part(name=name, data=data, x=features.encoded(data.table, dtype), y=y)
+    return Part(name=name, data=data, x=x, y=y)
 
 
 def fraction_or_file(text: str | None, option: str) -> float | str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,12 @@ from rich.table import Table as RichTable
 import bpengine as bp
 from bpengine.cli.commands.train.row_parts import Part, RowParts
 from bpengine.cli.output import columns
+from bpengine.cli.score_options import score_text
 from bpengine.data.validation.class_names import name_text
+from bpengine.training.metrics.choice import choose_metrics
+from bpengine.training.metrics.scoring import require_scorable as require_scorable_rows
+from bpengine.training.metrics.truth import Truth
+from bpengine.training.rows import check_target, decoder_of, evaluated_names, unit_of
 
 CLASSES = 10  # of a confusion matrix that is shown
 
@@ -20,7 +26,7 @@ CLASSES = 10  # of a confusion matrix that is shown
 class Scores:
     """The scores of each part by name, those of the trivial predictor, and the confusion matrix, where there is one."""
 
-    parts: dict[str, dict[str, float]]
+    parts: dict[str, dict[str, Any]]
     trivial: dict[str, dict[str, float]]
     predictor: str
     confusion: list[list[int]] | None
@@ -29,13 +35,13 @@ class Scores:
     rows: dict[str, int]
 
     @classmethod
-    def of(cls, model: bp.Model, parts: RowParts) -> Scores:
-        """Score a model on every part."""
+    def of(cls, model: bp.Model, parts: RowParts, metrics: Sequence[str] = ()) -> Scores:
+        """Score a model on every part, by the metrics as well."""
         constant = _Trivial(model, parts.training)
         last = parts.held_out or parts.training
         names = tuple(map(name_text, model.class_names or ()))
         return cls(
-            parts={part.name: model.evaluate(part.x, part.y) for part in parts},
+            parts={part.name: model.evaluate(part.x, part.y, metrics=metrics) for part in parts},
             trivial={part.name: constant.scores(part) for part in parts},
             predictor=constant.told,
             confusion=_confusion(model, last, len(names)) if 2 <= len(names) <= CLASSES else None,
@@ -60,38 +66,40 @@ class Scores:
 
     def tables(self) -> list[RichTable | str]:
         """Return the scores for a person."""
-        heads = list(next(iter(self.parts.values())))
+        every = list(self.parts.values())
+        heads = [head for head, score in every[0].items() if not isinstance(score, list)]
         compared = next(iter(next(iter(self.trivial.values()))))
+        trivial = [score_text(compared, scores[compared]) for scores in self.trivial.values()]
         lines = [
-            [
-                name,
-                f"{self.rows[name]:,}",
-                *(_number(h, scores[h]) for h in heads),
-                _number(compared, self.trivial[name][compared]),
-            ]
-            for name, scores in self.parts.items()
+            ["rows", *(f"{self.rows[name]:,}" for name in self.parts)],
+            *([_title(head, heads), *(score_text(head, scores[head]) for scores in every)] for head in heads),
+            [f"{compared} of {self.predictor}", *trivial],
         ]
-        titles = [_title(head, heads) for head in heads]
-        shown: list[RichTable | str] = [
-            columns(["rows of", "number", *titles, f"{compared} of {self.predictor}"], lines, left=1)
-        ]
+        shown: list[RichTable | str] = [columns(["", *self.parts], lines, left=1)]
         if self.confusion is not None:
             rows = [[f"is {n}", *map(str, line)] for n, line in zip(self.names, self.confusion, strict=True)]
             shown += [
                 f"\nConfusion matrix of the {self.scored} rows:",
                 columns(["", *(f"said {n}" for n in self.names)], rows, left=1),
             ]
+        elif "confusion_matrix" in every[0]:
+            shown.append(f"\nThe confusion matrix of {len(self.names)} classes is too wide to print; --json gives it.")
         return shown + ([f"\nNote: it is {self.verdict}."] if self.verdict else [])
 
 
 def _title(head: str, heads: list[str]) -> str:
     if "rmse_standardised" not in heads:
         return head
-    return {"loss": "loss (standardised)", "rmse": "rmse", "rmse_standardised": "rmse (standardised)"}[head]
+    return {"loss": "loss (standardised)", "rmse_standardised": "rmse (standardised)"}.get(head, head)
 
 
-def _number(name: str, value: float) -> str:
-    return f"{value:.4f}" if name == "accuracy" else f"{value:.6g}"
+def require_scorable(model: bp.Model, parts: RowParts, metrics: Sequence[str]) -> None:
+    """Raise DataError, before the training, for a metric that is not defined on the rows of a part."""
+    network, features = model.network, model.features
+    chosen = choose_metrics(metrics, network, evaluated_names(network, unit_of(features)))
+    for part in parts if chosen else ():
+        truth = Truth.of(network, check_target(network, part.y, model.dtype), None, decoder_of(features))
+        require_scorable_rows(chosen, truth, f"the {part.name} rows")
 
 
 class _Trivial:

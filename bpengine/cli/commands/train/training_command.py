@@ -18,6 +18,7 @@ from bpengine.cli.commands.train.training_run import TrainingRun
 from bpengine.cli.data_options import naming
 from bpengine.cli.output import columns, key_value_table, print_json, require_writable, show
 from bpengine.cli.processes.shards import Shards, shards_for
+from bpengine.cli.score_options import Scoring
 from bpengine.cli.size_limits import copies
 from bpengine.cli.table_options.column_use import ColumnUse
 from bpengine.cli.table_options.groups import grouped
@@ -42,6 +43,7 @@ Missing cells: filled with the median, and a further input says so. --missing
 Scaling: numbers get mean 0, deviation 1; targets too, predictions keep their unit. --standardize
 Targets: classes when they are text, true or false, or few whole numbers that occur often. --task
 Archives: .npz files need the names of their arrays, but for x and y. --keys x_train,y_train
+Scores: of the training, validation and test rows; further ones by name. --metrics f1,roc_auc
 Large files: arrays and converted tables (bpengine convert) are memory-mapped, not loaded.
 
 Under mpiexec or srun all processes train one model: each batch is cut into --shards parts, 16 unless it is given, which
@@ -52,6 +54,7 @@ Examples:
   bpengine train people.csv --target income --out income.safetensors
   bpengine train iris --layers 16 --epochs 100 --out iris.safetensors --figure iris-loss.svg
   bpengine train people.csv --validation 0.2 --early-stopping 10 --class-weight balanced
+  bpengine train people.csv --metrics f1,roc_auc --early-stopping 10 --monitor roc_auc
   bpengine train houses.csv --target price --loss huber --drop id --categorical zip
   bpengine train x.npy --target y.npy --test 0 --backend jax --batch-size 1024
   bpengine train xor --test 0 --activation tanh --learning-rate 0.05 --epochs 500
@@ -76,6 +79,7 @@ def train(
     *,
     written: TextFormat,
     use: ColumnUse,
+    scoring: Scoring,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",
@@ -130,8 +134,8 @@ def train(
             "--early-stopping",
             "--patience",
             min=1,
-            help="Stop after this many epochs without a lower loss on the validation rows and go back to the best. Without "
-            "--validation those held out are used; their score then flatters a little.  [default: never]",
+            help="Stop after this many epochs without a lower loss, or a better --monitor, on the validation rows and go back "
+            "to the best. Without --validation those held out are used; their score then flatters a little.  [default: never]",
         ),
     ] = None,
     out: Annotated[
@@ -162,6 +166,7 @@ def train(
     _check_files(out, figure, force=force or resume)
     folder = _run_folder(checkpoint, every, resume=resume)
     use.check()
+    scoring.check(stopping=patience is not None)
     held_out, validated = fraction_or_file(test, "--test"), fraction_or_file(validation, "--validation")
     if patience is not None and held_out is None and validated is None:
         raise ConfigError("--patience requires rows held out, got --test-fraction 0. Drop one of them.")
@@ -180,14 +185,14 @@ def train(
     chosen = network_options.last_layer(whole, named_loss, output_activation)
     split = split_rows(whole, validated, held_out, load, seed)
     with naming(source):
-        features = use.fitted(split.training, scale_target=chosen.open)
+        features = use.fitted(split.training, scale_target=chosen.open, comm=comm)
     _warn(split.training, features, standardized=use.standardize)
     decay = default_decay(split.training.rows) if l2 is None else l2
     network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
     model = network_options.model(network, backend, dtype, seed, copies=copies(update))
     model.features = features
     with naming(source):
-        parts = split.encoded(features, dtype)
+        parts = split.encoded(features, dtype, comm)
     first_lines = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.sentence}\n"]
     if (
         first_lines and sys.stdout.isatty()
@@ -196,14 +201,14 @@ def train(
         first_lines = []
     run = TrainingRun(
         whole=whole, parts=parts, model=model, batch=min(batch_size, parts.training.rows), out=out, figure=figure,
-        weights=_weights(class_weight, parts, features),
+        weights=_weights(class_weight, parts, features), metrics=scoring.chosen(model),
         comm=comm, shards=shards_for(shards, comm),
     )  # fmt: skip
     history, seconds = run.fit(
         epochs or default_epochs(parts.training.rows, run.batch),
         optimizer=update,
         clip_norm=clip_norm,
-        patience=patience,
+        rule=None if patience is None else bp.NoImprovement(patience, monitor=scoring.monitor or "loss"),
         folder=folder,
         resume=resume,
     )

@@ -9,17 +9,20 @@ from typing import Any
 
 import bpengine as bp
 from bpengine.cli.commands.train.row_parts import RowParts
-from bpengine.cli.commands.train.score_table import Scores
+from bpengine.cli.commands.train.score_table import Scores, require_scorable
 from bpengine.cli.exit_codes import Interrupted
 from bpengine.data import Dataset
 from bpengine.distributed import Comm
 from bpengine.explain import figures
-from bpengine.training import Optimizer
+from bpengine.training import NoImprovement, Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One training run: the data, whole and in parts, the model, the rows per step, the files to save and draw into."""
+    """One training run: the data, whole and in parts, the model, the rows per step, the files to save and draw into.
+
+    metrics: the names of the scores beside those that every evaluation gives.
+    """
 
     whole: Dataset
     parts: RowParts
@@ -30,6 +33,7 @@ class TrainingRun:
     comm: Comm
     shards: int | None
     weights: Any = None
+    metrics: tuple[str, ...] = ()
 
     def fit(
         self,
@@ -37,7 +41,7 @@ class TrainingRun:
         *,
         optimizer: Optimizer,
         clip_norm: float | None,
-        patience: int | None,
+        rule: NoImprovement | None,
         folder: bp.RunFolder | None,
         resume: bool,
     ) -> tuple[bp.History, float]:
@@ -46,8 +50,9 @@ class TrainingRun:
         With a run folder the interruption is a RunInterrupted, and what there is stands in the checkpoint.
         """
         training, watched = self.parts.training, self.parts.validation
-        if watched is None and patience is not None:
+        if watched is None and rule is not None:
             watched = self.parts.test
+        require_scorable(self.model, self.parts, self.metrics)
         began = time.perf_counter()
         history = self.model.fit(
             training.x,
@@ -58,7 +63,8 @@ class TrainingRun:
             epochs=epochs,
             validation=None if watched is None else (watched.x, watched.y),
             clip_norm=clip_norm,
-            stop=() if patience is None else bp.NoImprovement(patience),
+            metrics=() if watched is None else self.metrics,
+            stop=rule,
             progress=True,
             run=folder,
             resume=resume,
@@ -91,7 +97,8 @@ class TrainingRun:
 
         "scores" are those of the held-out rows, or of all rows where none are held out.
         """
-        scores, network, parts = Scores.of(self.model, self.parts), self.model.network, self.parts
+        scores = Scores.of(self.model, self.parts, self.metrics)
+        network, parts = self.model.network, self.parts
         features = self.model.features
         assert features is not None
         summary = {
@@ -120,6 +127,7 @@ class TrainingRun:
             "seconds": seconds,
             "samples_per_second": history.rows_per_second,
             "scores_on": "held-out rows" if parts.held_out else "training rows",
+            "metrics": list(self.metrics),
             "scores": scores.parts[scores.scored],
             "saved": None if self.out is None else str(self.out),
             "figure": None if self.figure is None else str(self.figure),

@@ -1,0 +1,170 @@
+"""`bpengine bench`: the engine and its peers side by side, in one run on this machine."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
+from bpengine.benchmark.measurements import RunMeasurements
+from bpengine.cli.commands.bench.bench_files import Files, circumstances
+from bpengine.cli.exit_codes import FAILED
+from bpengine.cli.output import columns, key_value_table, print_json, say, show
+from bpengine.errors import ConfigError, unknown
+from bpengine.system import blas_overrides
+
+HELP = """\
+Train the same networks with the engine and its peers, side by side, and compare.
+
+Every contender has a process of its own; they take turns in rotating order, start each turn from the same weights, see
+the same rows in the same order, and must reach the same loss: one that does not is shown without figures. Times are
+medians over the rounds; ratios are medians of the ratios within a round. The roofline is measured in the same run.
+Variables that force BLAS to slow kernels are recorded, and kept from the contenders. Exit codes: 0 done, 1 a contender
+failed or reached another loss, 2 a mistake in what was asked.
+
+\b
+Examples:
+  bpengine bench --quick
+  bpengine bench --quick --workloads small,xor --backends jax --peers jax-scan,torch --no-files
+  bpengine bench --device gpu --workloads gpu-small --precisions full,tf32
+"""
+QUICK: Final = ("main", "xor")
+MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("mlp-b1024",)}
+DEVICES: Final = ("cpu", "gpu")
+
+
+def bench(
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="About four minutes: fewer contenders, short turns.")] = False,
+    backends: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="The engine's own contenders, separated by commas.  [default: all]"),
+    ] = None,
+    peers: Annotated[str | None, typer.Option(metavar="NAMES", help="The others, '' for none.  [default: all]")] = None,
+    precisions: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Contenders of these: full, tf32, bfloat16.  [default: all]")
+    ] = None,
+    workloads: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Workloads, or groups of them.  [default: the device's]")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="cpu|gpu", help="Where everything runs.")] = "cpu",
+    rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each.  [default: 5]")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Begin no workload later than this.  [default: no limit]")
+    ] = None,
+    part: Annotated[str, typer.Option(metavar="NAME", help="Added to the names of the files.")] = "",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("bench/results"),
+    files: Annotated[bool, typer.Option(help="Write results (JSON, Markdown, figure).")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite results of the same day and machine.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Run, print, write."""
+    plan = make_plan(
+        names(backends), names(peers), names(workloads), device, rounds, quick=quick, precisions=names(precisions)
+    )
+    plan = plan if seconds is None else replace(plan, limit_seconds=seconds)
+    about = circumstances(device, quick=quick)
+    processor = about["machine"]["GPU" if device == "gpu" else "CPU"]
+    written = Files(out, processor, device, quick=quick, force=force, part=part) if files else None
+
+    def keep(outcome: RunMeasurements) -> None:
+        if written:
+            written.keep(record.make(plan, outcome, about))
+
+    with _Bar() as bar:
+        results = record.make(plan, run(plan, bar.say, keep), about)
+    print_json(results) if as_json else _print(results)
+    if written:
+        written.write(results)
+    if not record.sound(results):
+        raise typer.Exit(FAILED)
+
+
+def make_plan(
+    backends: list[str] | None,
+    peers: list[str] | None,
+    workloads: list[str] | None,
+    device: str,
+    rounds: int | None = None,
+    *,
+    quick: bool,
+    precisions: list[str] | None = None,
+) -> Plan:
+    """Return the plan; raise ConfigError for a name that does not exist."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    contenders = choose(backends, peers, device=device, quick=quick, precisions=precisions)
+    if not contenders:
+        raise ConfigError("bench requires at least one contender, got none. Name some with --backends or --peers.")
+    chosen = chosen_workloads(list(QUICK if quick else DEFAULT[device]) if workloads is None else workloads)
+    if not chosen:
+        raise ConfigError(
+            "bench requires at least one workload, got none. Name some with --workloads, or leave it out."
+        )
+    return Plan(
+        chosen,
+        contenders,
+        device=device,
+        rounds=rounds or 5,
+        turn_seconds=0.15 if quick else 0.4,
+        budget_seconds=10.0 if quick else 20.0,
+        memory=frozenset() if quick else frozenset(MEMORY[device]),
+        without=blas_overrides.VARIABLES,
+    )
+
+
+def names(text: str | None) -> list[str] | None:
+    """Return the names of a list with commas; None stands for none given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def chosen_workloads(chosen: list[str]) -> list[Workload]:
+    """Return workloads by their names or the names of their groups; raise ConfigError for one that does not exist."""
+    workloads: dict[str, Workload] = {}
+    for name in chosen:
+        together = {**GROUPS, **SUITES}
+        if name not in together and name not in WORKLOADS:
+            raise unknown("workload", name, [*together, *WORKLOADS])
+        workloads |= {w.name: w for w in (together[name] if name in together else (WORKLOADS[name],))}
+    return list(workloads.values())
+
+
+def _print(results: dict[str, Any]) -> None:
+    for work in results["workloads"]:
+        show(f"{report.title(work)}; {work['steps']} steps a turn", report.costs(work))
+        show(columns(report.heads(work), report.rows(work), left=1), *report.notes(work), "")
+    show(columns(*report.starts(results), left=1), "", columns(*report.summary(results), left=1), "")
+    absent = {**results["missing"], **results["left_out"]}
+    show(*(f"not run: {name}: {why}" for name, why in absent.items()), "", key_value_table(report.machine(results)))
+
+
+class _Bar:
+    """A progress bar on a terminal; elsewhere one line for every workload."""
+
+    def __init__(self) -> None:
+        columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        self._terminal = sys.stderr.isatty()
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self._terminal)
+        self._task = self._bar.add_task("", total=1.0)
+        self._last, self._began = "", time.perf_counter()
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, what: str, doing: str, share: float) -> None:
+        """Show what is being done."""
+        self._bar.update(self._task, completed=share, description=f"{what}: {doing}")
+        if not self._terminal and what != self._last:
+            say(f"{share:4.0%} after {time.perf_counter() - self._began:.0f} s: {what}", err=True)
+        self._last = what

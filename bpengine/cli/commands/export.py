@@ -1,0 +1,41 @@
+"""`bpengine export`: a model file as a file that other programs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import bpengine as bp
+from bpengine.cli.output import key_value_table, print_json, require_writable, say, show
+from bpengine.onnx import described, write_onnx
+
+HELP = """\
+Export a saved model as ONNX, which servers, browsers and phones run without bpengine.
+
+The file holds the network as it predicts (no dropout, running statistics), the link function of its loss, and its Features:
+a column of the table is an input by its name. The inputs and outputs are printed. It needs: pip install "bpengine[onnx]".
+
+\b
+Examples:
+  bpengine export adult.safetensors --onnx adult.onnx
+  bpengine export adult.safetensors --onnx adult.onnx --force --json
+"""
+
+
+def export(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file that train --out or Model.save wrote.")],
+    onnx: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="The ONNX file to write.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file given by --onnx.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the inputs and outputs as JSON.")] = False,
+) -> None:
+    """Write the file, and say what goes in and comes out."""
+    require_writable(onnx, force=force, option="--onnx")
+    lines = described(write_onnx(onnx, bp.load(model)))
+    if as_json:
+        heads = ("name", "role", "type", "shape", "holds")
+        print_json({"file": str(onnx), "arrays": [dict(zip(heads, line, strict=True)) for line in lines]})
+        return
+    say(f"written: {onnx}")
+    show(key_value_table((f"{line.role}:", line.name, f"{line.kind} {line.axes}", line.holds) for line in lines))

@@ -1,0 +1,75 @@
+"""Options that say which scores are computed, and how they are printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+import bpengine as bp
+from bpengine.errors import ConfigError
+from bpengine.training.metrics.choice import AnyMetric, choose_metrics, watched
+from bpengine.training.metrics.known_metrics import known
+from bpengine.training.rows import evaluated_names, unit_of
+
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Further scores, separated by commas. Classes: precision, recall, f1 (also f1_macro, f1_weighted, f1_micro), "
+        "balanced_accuracy, roc_auc, log_loss, top_3, confusion_matrix. Values: r2, mae.  [default: none]",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Which scores training computes, and which of them stops it."""
+
+    metrics: Metrics = None
+    monitor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORE", help="What --early-stopping watches: a score such as f1 or accuracy.  [default: loss]"
+        ),
+    ] = None
+
+    def check(self, *, stopping: bool) -> None:
+        """Raise ConfigError, before any work, for a score to watch and nothing that watches it."""
+        split_metrics(self.metrics)
+        if self.monitor is not None and not stopping:
+            raise ConfigError(f"--monitor {self.monitor} requires --early-stopping N, got none. Give both, or neither.")
+
+    def chosen(self, model: bp.Model) -> tuple[str, ...]:
+        """Return the names of the metrics, the one that is watched among them.
+
+        Raises ConfigError for one that the model's predictions do not have.
+        """
+        names, own = split_metrics(self.metrics), evaluated_names(model.network, unit_of(model.features))
+        metrics: tuple[AnyMetric, ...] = choose_metrics(names, model.network, own)
+        if self.monitor is not None:
+            monitor = watched("--monitor", self.monitor, metrics, model.network, own)
+            metrics += () if monitor.name in (*own, *names) else (monitor,)
+        return tuple(metric.name for metric in metrics)
+
+
+def split_metrics(text: str | None) -> list[str]:
+    """Return names from "f1,roc_auc"; raise ConfigError where one is empty."""
+    names = [] if text is None else [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise ConfigError(f"--metrics requires names separated by commas, such as f1,roc_auc, got {text!r}.")
+    return names
+
+
+def score_text(name: str, value: float) -> str:
+    """Return a score for a person: shares with four digits behind the point."""
+    metric = known(name)
+    if isinstance(value, list):
+        return str(value)
+    return f"{value:.4f}" if metric is not None and metric.larger_is_better else f"{value:.6g}"
+
+
+def scores_text(scores: dict[str, float]) -> str:
+    """Return scores as text: "loss 0.1234, accuracy 0.9750"."""
+    return ", ".join(f"{name} {score_text(name, value)}" for name, value in scores.items())

@@ -1,0 +1,87 @@
+"""Encoded rows that lie in one file for all processes of a machine: each encodes a part of the rows, and maps all of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bpengine.data.table import Array
+from bpengine.distributed.comm import Comm
+from bpengine.errors import WriteError
+
+IN_MEMORY = 512 * 2**20  # bytes of an encoded table; a larger one goes into a file
+
+
+class RowTarget(NamedTuple):
+    """Where encoded rows go: the array (rows, inputs), the rows that this process encodes, and who encodes the others."""
+
+    array: Array
+    rows: range
+    ranks: tuple[int, ...]
+
+
+def target(shape: tuple[int, int], dtype: str, where: str | None, comm: Comm) -> RowTarget:
+    """Return an empty array in memory, or in a temporary file where it is large; it vanishes with the array.
+
+    where: a folder with room for the file, by default the system's. comm: processes that encode the same rows; those of one
+    machine share the file.
+    Raises: WriteError where a file is needed and the disk is full.
+    """
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    if size <= IN_MEMORY:
+        return RowTarget(np.empty(shape, dtype), range(shape[0]), (comm.rank,))
+    return _shared(shape, dtype, _writable(where), comm)
+
+
+def _shared(shape: tuple[int, int], dtype: str, folder: str | None, comm: Comm) -> RowTarget:
+    """Let the first process of each machine create the file, and the others map it."""
+    hosts = [name.tobytes() for name in comm.gather(np.frombuffer(platform.node().encode() or b"?", np.uint8))]
+    mine = hosts[comm.rank]
+    ranks = tuple(rank for rank, host in enumerate(hosts) if host == mine)
+    at, count = ranks.index(comm.rank), len(ranks)
+    array = problem = None
+    if at == 0:
+        try:
+            array = _created(shape, dtype, folder)
+        except WriteError as error:
+            problem = str(error)
+    if problem := comm.first(problem):
+        raise WriteError(problem)
+    for host in dict.fromkeys(hosts):
+        path = comm.first(array.filename if array is not None and host == mine else None)
+        if array is None and host == mine:
+            array = np.memmap(str(path), dtype, "r+", shape=shape)
+    comm.any(False)  # all have mapped it: its maker may remove it now
+    assert array is not None
+    return RowTarget(array, range(shape[0] * at // count, shape[0] * (at + 1) // count), ranks)
+
+
+def _created(shape: tuple[int, int], dtype: str, folder: str | None) -> Any:
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    handle, path = tempfile.mkstemp(prefix="bpengine-", suffix=".rows", dir=folder)
+    try:
+        if hasattr(os, "posix_fallocate"):  # without the reservation a full disk ends the process
+            os.posix_fallocate(handle, 0, size)
+        array = np.memmap(path, dtype, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
+    except OSError as error:
+        Path(path).unlink(missing_ok=True)
+        raise WriteError(f"the encoded rows require {size:,} bytes of disk: {error.strerror}. Make room.") from None
+    finally:
+        os.close(handle)
+    _remove_with(array, path)
+    return array
+
+
+def _remove_with(array: Any, path: str) -> None:
+    weakref.finalize(array._mmap, lambda: Path(path).unlink(missing_ok=True))
+
+
+def _writable(folder: str | None) -> str | None:
+    """Return where there is room for a large file: beside the columns themselves, if one may write there."""
+    return folder if folder is not None and os.access(folder, os.W_OK) else None

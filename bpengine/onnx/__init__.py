@@ -1,0 +1,13 @@
+"""ONNX: a model as a graph that other programs run, with its Features and without a line of this engine.
+
+There is no table of kernels here. A kernel takes its array namespace, so the forward is run once on arrays that have no
+values and note what is done to them: whatever is written in functions that ONNX knows is exported, a user's own code too.
+
+onnx_graph: nodes and constants. recorded_array: arrays that note. ufunc_forms, array_forms: NumPy's functions as nodes.
+recording_namespace: NumPy with arrays of as many rows as come. network_form: the network. feature_inputs: columns to inputs.
+named_outputs: predictions and classes by name. onnx_file: the file.
+"""
+
+from bpengine.onnx.onnx_file import described, write_onnx
+
+__all__ = ["described", "write_onnx"]

@@ -1,0 +1,160 @@
+"""A graph of ONNX operations as it is noted: nodes of one output each, inputs and constants, all by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bpengine.errors import ConfigError
+
+HostArray = npt.NDArray[Any]
+Kind = np.dtype[Any]
+COUNTED: Final = "the number of rows as a number (xp.ones((x.shape[0], 1)) is fine, np.ones is not)"
+ML: Final = "ai.onnx.ml"  # the domain of operations on text
+KINDS: Final = ("float32", "float64", "int32", "int64", "bool", "object")  # of arrays; object is text
+
+
+class NoOnnxForm(ConfigError):
+    """Something was done to an array that is not written as ONNX; the text is what."""
+
+
+class OpenRows:
+    """The number of rows, which a graph does not know: it is a part of shapes, and nothing can be computed with it."""
+
+    __array_ufunc__ = None  # an array leaves `array / rows` to it
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        raise NoOnnxForm("a branch on the number of rows")
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return "rows"
+
+    def _refuse(self, *_: object) -> Any:
+        raise NoOnnxForm(COUNTED)
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __pow__ = __rpow__ = _refuse
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __neg__ = __abs__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __int__ = __index__ = __float__ = _refuse
+
+
+ROWS: Final = OpenRows()
+Dimension = int | OpenRows
+Shape = tuple[Dimension, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OnnxNode:
+    """One array of a graph: what makes it (`op` of `inputs`), or "input", or a constant with its numbers in `array`."""
+
+    name: str
+    op: str
+    dtype: Kind
+    shape: Shape
+    inputs: tuple[OnnxNode, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    domain: str = ""
+    array: HostArray | None = None
+
+
+class OnnxGraph:
+    """Nodes in the order in which they were noted; `place` is the layer that notes, and begins the names of its nodes.
+
+    forms: functions of NumPy with what notes each of them, called with the graph and the function's own arguments.
+    """
+
+    def __init__(self, forms: Mapping[Any, Callable[..., Any]]) -> None:
+        self.forms = forms
+        self.place = ""
+        self._names: set[str] = set()
+        self._constants: dict[Any, OnnxNode] = {}
+        self.nodes: list[OnnxNode] = []
+
+    def unique(self, name: str) -> str:
+        """Return a name, with a number behind it where it is taken; ONNX has no empty names."""
+        wanted, number = name or "unnamed", 0
+        while wanted in self._names:
+            number += 1
+            wanted = f"{name or 'unnamed'}_{number}"
+        self._names.add(wanted)
+        return wanted
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[OnnxNode],
+        dtype: Any,
+        shape: Shape,
+        *,
+        name: str = "",
+        domain: str = "",
+        **attributes: Any,
+    ) -> OnnxNode:
+        """Note an operation."""
+        where = name or (f"{self.place}/{op}" if self.place else op)
+        return self._kept(
+            OnnxNode(
+                name=self.unique(where), op=op, dtype=np.dtype(dtype), shape=shape, inputs=tuple(inputs),
+                attributes=attributes, domain=domain,
+            )
+        )  # fmt: skip
+
+    def input(self, name: str, dtype: Any, shape: Shape) -> OnnxNode:
+        """Note an input of the graph; dtype object is text."""
+        return self._kept(OnnxNode(name=self.unique(name), op="input", dtype=np.dtype(dtype), shape=shape))
+
+    def parameter(self, name: str, array: HostArray) -> OnnxNode:
+        """Note numbers that have a name."""
+        return self._kept(self._of(self.unique(name), np.ascontiguousarray(array).reshape(array.shape)))
+
+    def constant(self, value: Any, dtype: Any = None) -> OnnxNode:
+        """Note numbers without a name of their own; the same ones once."""
+        array = np.array(value, dtype, order="C")
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self._kept(self._of(self.unique("constant"), array))
+        return self._constants[key]
+
+    def _of(self, name: str, array: HostArray) -> OnnxNode:
+        return OnnxNode(name=name, op="constant", dtype=array.dtype, shape=array.shape, array=array)
+
+    def _kept(self, node: OnnxNode) -> OnnxNode:
+        if node.dtype.name not in KINDS:
+            raise NoOnnxForm(f"an array of {node.dtype}")
+        self.nodes.append(node)
+        return node
+
+    def row_count(self) -> OnnxNode:
+        """Return the number of rows (1,), read from the first input."""
+        first = next(node for node in self.nodes if node.op == "input")
+        return self.add("Shape", [first], np.int64, (1,), start=0, end=1)
+
+    def shape_node(self, shape: Shape) -> OnnxNode:
+        """Return a shape as an array, with the number of rows in its place."""
+        if not has_rows(shape):
+            return self.constant(shape, np.int64)
+        parts = [self.row_count() if n is ROWS else self.constant([n], np.int64) for n in shape]
+        return parts[0] if len(parts) == 1 else self.add("Concat", parts, np.int64, (len(parts),), axis=0)
+
+
+def has_rows(shape: Shape) -> bool:
+    """Tell whether the number of rows is part of a shape."""
+    return any(n is ROWS for n in shape)
+
+
+def needed(outputs: Sequence[OnnxNode], nodes: Sequence[OnnxNode]) -> Iterator[OnnxNode]:
+    """Yield the nodes that outputs are made of, in their order: what a forward keeps for its backward falls away."""
+    wanted, open_nodes = set[int](), list(outputs)
+    while open_nodes:
+        node = open_nodes.pop()
+        if id(node) not in wanted:
+            wanted.add(id(node))
+            open_nodes += node.inputs
+    return (node for node in nodes if id(node) in wanted)

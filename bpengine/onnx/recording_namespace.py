@@ -1,0 +1,68 @@
+"""The array namespace of a recorded forward: NumPy, which hands functions to recorded arrays, and new arrays of any rows."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from bpengine.kernels import KERNELS
+from bpengine.onnx.array_forms import ARRAY_FORMS, filled
+from bpengine.onnx.onnx_graph import NoOnnxForm, OnnxGraph, has_rows
+from bpengine.onnx.recorded_array import RecordedArray, as_recorded
+from bpengine.onnx.ufunc_forms import UFUNC_FORMS
+from bpengine.ops import Ops
+
+FORMS: Final = {**UFUNC_FORMS, **ARRAY_FORMS}
+CREATED: Final = {"zeros": 0, "ones": 1, "empty": 0}
+
+
+class RecordingNamespace:
+    """NumPy's names; arrays are made with as many rows as the graph will be given."""
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        self._graph = graph
+
+    def __getattr__(self, name: str) -> Any:
+        """Return NumPy's function of that name, or one that makes an array."""
+        if name in CREATED:
+            return lambda shape, *, dtype=None: self.full(shape, CREATED[name], dtype=dtype or np.float64)
+        return getattr(np, name)
+
+    def full(self, shape: Any, fill_value: Any, *, dtype: Any = None) -> Any:
+        """Return an array of one number: NumPy's, unless it has as many rows as come."""
+        wanted = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        if not has_rows(wanted):
+            return np.full(wanted, fill_value, dtype)
+        return filled(self._graph, wanted, fill_value, dtype or np.asarray(fill_value).dtype)
+
+    def asarray(self, a: Any, dtype: Any = None, *, copy: bool | None = None) -> Any:
+        """Return an array as it is, or in another dtype; anything else as NumPy does."""
+        if isinstance(a, RecordedArray):
+            return as_recorded(self._graph, a, None if dtype is None else np.dtype(dtype))
+        return np.asarray(a, dtype=dtype, copy=copy)
+
+
+class RecordingOps(Ops):
+    """The kernels bound to a recording namespace; those of training alone are refused with their own reason."""
+
+    def __init__(self, graph: OnnxGraph) -> None:
+        refused = {
+            kernel.forward.__name__: _refusal(kernel.name, kernel.no_onnx)
+            for kernel in KERNELS.values()
+            if kernel.no_onnx
+        }
+        super().__init__(RecordingNamespace(graph), refused)
+        self._graph = graph
+
+    def at(self, place: str) -> RecordingOps:
+        """Note from here on what is done in this place."""
+        self._graph.place = place
+        return self
+
+
+def _refusal(name: str, reason: str) -> Any:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise NoOnnxForm(f"the kernel {name!r} ({reason})")
+
+    return refuse

@@ -1,0 +1,1 @@
+"""The cost model of several nodes, and its page."""
