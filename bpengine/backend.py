@@ -155,6 +155,10 @@ class Backend(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(device={self.device!r}, precision={self.precision!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as what the handle is made from: compiled code and locks belong to a process, and are made anew."""
+        return _made_anew, (type(self), self.precision, self.device)
+
     @classmethod
     @abstractmethod
     def availability(cls) -> Availability:
@@ -310,6 +314,10 @@ class Backend(ABC):
     def memory(self) -> dict[str, int]:
         """Return bytes "in_use" and "peak" on the device, as far as the library can tell (else an empty dict)."""
         return {}
+
+
+def _made_anew(kind: type[Backend], precision: str, device: str) -> Backend:
+    return kind(precision=precision, device=device)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bpengine.errors import ConfigError, number, unknown
@@ -146,6 +147,11 @@ class CustomLoss(Loss):
         object.__setattr__(self, "pair", (forward, backward))
         object.__setattr__(self, "about", (link, target))
         object.__setattr__(self, "own", own_loss(name, forward, backward, link=link, target=target))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        link, target = self.about
+        how: dict[str, Any] = {"link": link, "target": target, "name": self.name, "reduction": self.reduction}
+        return partial(type(self), **how), self.pair  # the row is made of the pair anew
 
     @property
     def kernel(self) -> Kernel:

@@ -25,7 +25,7 @@ from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
 from bpengine.training.loop import OnEpoch
 from bpengine.training.lru_cache import LruCache
-from bpengine.training.memory.run_state import RunState
+from bpengine.training.memory.run_state import RunState, new_version
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.metrics.choice import Asked, choose_metrics
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from bpengine.explain.units.explanation import Explanation
 
 
+_OF_THE_PROCESS = ("_ops", "_evaluator", "_steps")  # made anew by `Model._bind`
+
+
 class Model:
     """A network with parameters.
 
@@ -63,6 +66,10 @@ class Model:
     features: a `bp.Features` that was fitted. The model then takes rows of a table (data frames, columns by name) in every
     method, and targets by name or in their own unit; it may be set later as well, and a model file keeps it.
     `class_names` may be set to the names of the classes; a model file keeps them.
+
+    A model can be pickled and copied (`copy.deepcopy`), and so travels to other processes; what is compiled stays behind.
+    `continue_from` goes on after that with the bits it would have had before. A pickle runs code when it is read: keep models
+    with `save`.
 
     >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"), seed=1)
     >>> history = model.fit([[0.0, 1.0], [1.0, 0.0]], [[1.0], [0.0]], steps=10)
@@ -100,13 +107,30 @@ class Model:
         self.fits = 0  # fits so far: each shuffles and drops in its own way
         self._class_names: tuple[data.ClassName, ...] | None = None
         self._features: data.Features | None = None
-        self._ops = backend.ops()
-        self._evaluator = Evaluator(network, backend, self._ops)
-        self._steps = LruCache[Any]()
+        self._bind()
         self._params, self._running = self._bring(params), self._bring(running)
         self._applied: Applied | None = None  # what apply_gradients goes on from
-        self._version = object()  # another one whenever parameters or statistics are changed
+        self._version = new_version()  # another one whenever parameters or statistics are changed
         self._names = tuple(params), tuple(running)
+
+    def _bind(self) -> None:
+        """Make what belongs to this process: kernels bound to the backend, and what is compiled."""
+        self._ops = self.backend.ops()
+        self._evaluator = Evaluator(self.network, self.backend, self._ops, unit=unit_of(self._features))
+        self._steps = LruCache[Any]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a deep copy holds: all but what belongs to this process, with arrays on the host."""
+        own = {name: value for name, value in vars(self).items() if name not in _OF_THE_PROCESS}
+        return {**own, "_params": self.parameters, "_running": self.running}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over such a state, on the backend that it names."""
+        vars(self).update(state)
+        self._bind()
+        self._params, self._running = self._bring(state["_params"]), self._bring(state["_running"])
+        if self._applied is not None:
+            self._applied = self._applied.on(self.backend)
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.network.sizes))
@@ -180,7 +204,7 @@ class Model:
         Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no number, is not
         finite, or is beyond what the model's dtype can hold; the model is then as it was.
         """
-        self._params, self._version = {**self._params, **self._bring(self._named("parameter", values))}, object()
+        self._params, self._version = {**self._params, **self._bring(self._named("parameter", values))}, new_version()
 
     @property
     def running(self) -> HostArrays:
@@ -442,7 +466,7 @@ class Model:
         changed, self._applied = apply(
             self.backend, self._ops, self._params, arrays, make_optimizer(optimizer), clip_norm, self._applied
         )
-        self._params, self._version = {**self._params, **changed}, object()
+        self._params, self._version = {**self._params, **changed}, new_version()
 
     def _subject(self, arrays: Callable[[], State]) -> Trainable:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
@@ -450,7 +474,7 @@ class Model:
             network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
             running=tuple(self._running), arrays=arrays, seed=seed, evaluator=self._evaluator, steps=self._steps,
             shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
-            untouched=lambda end: end.left is self._version,
+            untouched=lambda end: end.left == self._version,
         )  # fmt: skip
 
     def _on_epoch(self, fit: FitSettings) -> OnEpoch:
@@ -548,7 +572,7 @@ class Model:
             params, running = ({n: held(repr(n), a, self.dtype) for n, a in part.items()} for part in arrays)
         brought = self._bring(params), self._bring(running)
         self._params, self._running = brought  # both or, where there is no memory for them, none
-        self._version = object()
+        self._version = new_version()
 
     @classmethod
     def _restored(
@@ -588,7 +612,7 @@ class Model:
         names, others = self._names  # JAX sorts the names of a tree
         params = {name: state["params"][name] for name in names}
         running = {name: state["running"][name] for name in others}
-        left = None, params, running, object()
+        left = None, params, running, new_version()
         self._applied, self._params, self._running, self._version = left  # all, or none where Ctrl-C comes before
 
     def _end(self, history: History, state: State) -> RunState:

@@ -13,6 +13,7 @@ from bpengine.data import Dataset
 from bpengine.errors import ConfigError, unknown
 from bpengine.layers import Layer
 from bpengine.layers.activation import ACTIVATIONS
+from bpengine.layers.hidden_blocks import hidden_blocks
 from bpengine.losses import LOSSES
 from bpengine.training import OPTIMIZERS, Optimizer
 
@@ -51,19 +52,12 @@ def units(text: str) -> list[int]:
 
 def hidden_layers(text: str, activation: str, dropout: float, *, batch_norm: bool = False) -> list[Layer]:
     """Return the hidden layers, each normalised if asked for, and followed by dropout if there is any."""
-    after: list[Layer] = [bp.Dropout(dropout)] if dropout != 0 else []
     counts = units(text)
-    if after and not counts:
+    if dropout != 0 and not counts:
         raise ConfigError(f"--dropout {dropout} requires hidden layers to drop from, got --layers ''.")
     if batch_norm and not counts:
         raise ConfigError("--batch-norm requires hidden layers to normalise, got --layers ''.")
-
-    def block(count: int) -> list[Layer]:
-        if batch_norm:
-            return [bp.Dense(count), bp.BatchNorm(), bp.Activation(activation), *after]
-        return [bp.Dense(count, activation), *after]
-
-    return [layer for count in counts for layer in block(count)]
+    return hidden_blocks(counts, activation, dropout, batch_norm=batch_norm)
 
 
 class LastLayer(NamedTuple):

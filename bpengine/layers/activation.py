@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bpengine.errors import ConfigError, number, unknown
@@ -85,6 +86,9 @@ class CustomActivation(Activation):
         object.__setattr__(self, "options", {})
         object.__setattr__(self, "pair", (forward, backward))
         object.__setattr__(self, "own", own_activation(name, forward, backward))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), name=self.name), self.pair  # the row is made of the pair anew
 
     @property
     def kernel(self) -> Kernel:

@@ -1,7 +1,8 @@
-"""Stopping rules: when a fit ends before its number of steps or epochs is reached."""
+"""Stopping rules: when a fit ends before its number of steps or epochs is reached; and that number where nobody says it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,6 +10,13 @@ from typing import Any, TypeVar
 from bpengine.errors import ConfigError, flag, number, whole
 from bpengine.training.metrics.choice import require_monitor
 from bpengine.training.metrics.metric import Metric
+
+SMALL, FEWEST, MOST, STEPS = 10_000, 20, 200, 400  # rows of a small table; epochs; steps at least
+
+
+def default_epochs(rows: int, batch: int) -> int:
+    """Return how often rows are seen where nobody says it: small tables need more passes for as many steps."""
+    return max(FEWEST, min(MOST, MOST * SMALL // rows), math.ceil(STEPS / math.ceil(rows / batch)))
 
 
 @dataclass(frozen=True)

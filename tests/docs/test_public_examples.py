@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine import sklearn as estimators
 from tests.docs.checks import check_session
 from tests.docs.page import Page
 
@@ -30,7 +31,7 @@ NO_EXAMPLE: dict[str, str] = {}
 
 def public() -> dict[str, Any]:
     """Return the public functions, classes and methods by name, each once."""
-    places = [("", bp), *((f"{room}.", getattr(bp, room)) for room in ROOMS)]
+    places = [("", bp), *((f"{room}.", getattr(bp, room)) for room in ROOMS), ("sklearn.", estimators)]
     named = [(start + n, getattr(room, n)) for start, room in places for n in getattr(room, "__all__", ())]
     named += [(f"{face.__name__}.{name}", value) for face in FACES for name, value in methods(face)]
     first: dict[int, tuple[str, Any]] = {}

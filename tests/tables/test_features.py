@@ -15,6 +15,7 @@ import pytest
 import bpengine as bp
 from bpengine.data.features import feature_set
 from bpengine.errors import ConfigError, DataError, ModelFileError, ShapeError
+from tests.tolerances import value_rtol
 
 ROWS = 120
 
@@ -248,3 +249,21 @@ def test_pages_and_figures_show_the_names_of_features(model: bp.Model) -> None:
     from bpengine.explain.page import page
 
     assert "city = Oslo" in page(model, people()[:6], "income", steps=1).html()
+
+
+@pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "none"])
+@pytest.mark.parametrize("fill", ["median", "mean"])
+def test_rows_count_by_their_weights(scale: str, fill: str) -> None:
+    x = np.array([[1.0, 5.0], [2.0, np.nan], [4.0, 7.0], [90.0, 80.0], [3.0, 1.0]])
+    y, weights = np.array([[1.0], [4.0], [2.0], [99.0], [8.0]]), np.array([1, 2, 3, 0, 1])
+    repeated = np.repeat(np.arange(5), weights)
+    weighted = bp.Features(scale=scale, fill=fill).fit(x, y, task="regression", weights=weights)
+    whole = bp.Features(scale=scale, fill=fill).fit(x[repeated], y[repeated], task="regression")
+    near = {"rtol": value_rtol("float64")}
+    for a, b in zip(weighted.columns, whole.columns, strict=True):
+        np.testing.assert_allclose([a.center, a.fill], [b.center, b.fill], **near)
+        if scale != "robust":  # quartiles between two numbers: of weighted rows the one below
+            np.testing.assert_allclose(a.scale, b.scale, **near)
+    np.testing.assert_allclose(weighted.encode_target(y), whole.encode_target(y), **near)
+    left_out = bp.Features(scale=scale, fill=fill).fit(x, y, weights=weights > 0)
+    assert left_out.to_json() == bp.Features(scale=scale, fill=fill).fit(x[weights > 0], y[weights > 0]).to_json()

@@ -18,6 +18,7 @@ from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.tables.data_frames import is_frame, is_series, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
+from bpengine.data.validation.features import check_weights
 from bpengine.data.validation.scans import real_array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
@@ -87,11 +88,13 @@ class Features:
         self._target: LearnedTarget | None = None
         self._named = True
 
-    def fit(self, x: Any, y: Any = None, *, task: Task | None = None) -> Features:
+    def fit(self, x: Any, y: Any = None, *, task: Task | None = None, weights: Any = None) -> Features:
         """Learn from training rows and return these Features.
 
         x: a data frame, Table, Dataset, or numbers (rows, columns). y: the targets, or the names of their columns in x, or
         None for inputs alone. task: "classification" or "regression", by default what the targets look like.
+        weights: (rows,), as `Model.fit` takes them: a row of weight 0 is not looked at, one of weight 2 counts twice in means,
+        deviations, medians and quartiles.
         Raises: ConfigError for a column that there is not; DataError for cells that cannot be learned from.
         """
         if task is not None and task not in TASKS:
@@ -102,10 +105,15 @@ class Features:
                 raise unknown("column", name, table.names)
         if len(table) == 0:
             raise DataError("Features requires at least one row, got none.")
+        rows: Array | slice = slice(None)
+        if weights is not None:
+            weights = np.asarray(check_weights(weights, len(table), dtype="float64"), np.float64)
+            rows = np.flatnonzero(weights)
+            table, weights = table[rows], None if np.ptp(weights[rows]) == 0 else weights[rows]
         pixels = not table.named and all(table.whole(name).dtype == np.uint8 for name in table)
         alone = len(table.names) == 1
         self._columns = tuple(
-            learn_column(name, table[name], self._rules, alone=alone, pixels=pixels) for name in table
+            learn_column(name, table[name], self._rules, weights, alone=alone, pixels=pixels) for name in table
         )
         self._named = table.named
         if not self.input_names:
@@ -113,9 +121,11 @@ class Features:
                 f"Features requires a column to learn from, got none: {self._reasons()}. Keep another column."
             )
         if isinstance(x, Dataset) and y is None:
-            self._target = self._of_dataset(x)
+            self._target = self._of_dataset(x, rows, weights)
+        elif target is not None:
+            self._target = self._learned_target(plain_targets(target)[rows], names, task, weights)
         else:
-            self._target = None if target is None else self._learned_target(target, names, task)
+            self._target = None
         return self
 
     def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
@@ -129,13 +139,14 @@ class Features:
         name = getattr(y, "name", None)
         return table, y, (name,) if isinstance(name, str) else ()
 
-    def _of_dataset(self, data: Dataset) -> LearnedTarget:
+    def _of_dataset(self, data: Dataset, rows: Array | slice, weights: Array | None) -> LearnedTarget:
         if data.task == "regression":
-            return learn_values(data.y, data.target_names, scale=self._scale_target)
+            return learn_values(data.y[rows], data.target_names, weights, scale=self._scale_target)
         return ClassTarget(columns=data.target_names, classes=data.class_names or tuple(range(data.classes or 0)))
 
-    def _learned_target(self, target: Any, names: tuple[str, ...], task: Task | None) -> LearnedTarget:
-        cells = plain_targets(target)
+    def _learned_target(
+        self, cells: Array, names: tuple[str, ...], task: Task | None, weights: Array | None
+    ) -> LearnedTarget:
         if cells.ndim == 2 and cells.shape[1] == 1:
             cells = cells[:, 0]
         if cells.dtype.kind in "OUSb":
@@ -147,7 +158,7 @@ class Features:
             if values is not None:
                 counted = np.arange(int(cells.max()) + 1) if len(values) == 0 else values
                 return ClassTarget(columns=names, classes=_names_of(counted))
-        return learn_values(cells, names, scale=self._scale_target)
+        return learn_values(cells, names, weights, scale=self._scale_target)
 
     @property
     def columns(self) -> tuple[LearnedColumn, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.data.features.dates import date_format, days
 from bpengine.data.features.learned_columns import CategoryColumn, LearnedColumn, LeftOutColumn, NumberColumn
+from bpengine.data.features.target_kinds import moments
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
@@ -33,9 +34,12 @@ class LearningRules:
     most: int
 
 
-def learn_column(name: str, column: TableColumn, rules: LearningRules, *, alone: bool, pixels: bool) -> LearnedColumn:
+def learn_column(
+    name: str, column: TableColumn, rules: LearningRules, weights: Array | None, *, alone: bool, pixels: bool
+) -> LearnedColumn:
     """Return what a column is.
 
+    weights: (rows,), above 0, how often each row counts; None for once each.
     alone: whether it is the only one. pixels: whether the table is an array of bytes, which are divided by 255.
     Raises: DataError for a missing cell where none may be, and for infinity.
     """
@@ -50,22 +54,27 @@ def learn_column(name: str, column: TableColumn, rules: LearningRules, *, alone:
             f"there is a missing value in row {row}, column {name!r} ({np.count_nonzero(missing):,} in all). --missing fill "
             "(missing='fill') fills them, --missing drop leaves such rows out."
         )
-    learned = _numeric(name, column, rules, alone, pixels) if column.is_number else _other(name, column, rules)
+    if column.is_number:
+        learned = _numeric(name, column, rules, weights, alone=alone, pixels=pixels)
+    else:
+        learned = _other(name, column, rules, weights)
     drop_pages(column.values)
     return learned
 
 
-def _numeric(name: str, column: TableColumn, rules: LearningRules, alone: bool, pixels: bool) -> LearnedColumn:
+def _numeric(
+    name: str, column: TableColumn, rules: LearningRules, weights: Array | None, *, alone: bool, pixels: bool
+) -> LearnedColumn:
     values = column.values
     if name in rules.categorical:
         return _category(name, [name_text(v.item()) for v in values[~column.missing]], column, rules)
     if column.yes_no or values.dtype.kind == "b":
-        return _number(name, "yes/no", values.astype(np.float64), rules)
+        return _number(name, "yes/no", values.astype(np.float64), rules, weights)
     if not alone and UNNAMED.fullmatch(name) and _counts(values):
         return LeftOutColumn(name=name, why="it has no name and counts the rows", warn=True)
     if pixels and rules.scale == "standard":
         return NumberColumn(name=name, scale=255.0, how="divided by 255")
-    return _number(name, "number", values.astype(np.float64), rules)
+    return _number(name, "number", values.astype(np.float64), rules, weights)
 
 
 def _counts(values: Array) -> bool:
@@ -76,24 +85,26 @@ def _counts(values: Array) -> bool:
     return bool((values == np.floor(values)).all() and (steps > 0).all() and np.median(steps) <= 2)
 
 
-def _other(name: str, column: TableColumn, rules: LearningRules) -> LearnedColumn:
+def _other(name: str, column: TableColumn, rules: LearningRules, weights: Array | None) -> LearnedColumn:
     if column.categories is None:
-        return _number(name, "date", days(column, None, name), rules)
+        return _number(name, "date", days(column, None, name), rules, weights)
     used, counts = np.unique(column.values[column.values >= 0], return_counts=True)
     texts = tuple(column.categories[int(i)] for i in used)
     if name not in rules.categorical:
         pair = next((pair for pair in PAIRS if len(texts) == 2 and {t.lower() for t in texts} == set(pair)), None)
         if pair:
             flags = NumberColumn(name=name, role="yes/no", yes=pair)
-            return _number(name, "yes/no", flags.numbers(column), rules, yes=pair)
+            return _number(name, "yes/no", flags.numbers(column), rules, weights, yes=pair)
         if form := date_format(texts):
-            return _number(name, "date", days(column, form, name), rules, date_format=form)
+            return _number(name, "date", days(column, form, name), rules, weights, date_format=form)
         if len(texts) > FREE_TEXT and 2 * len(texts) > counts.sum():
             return LeftOutColumn(name=name, why=f"text: {len(texts):,} different values in {int(counts.sum()):,} rows")
     return _category(name, np.repeat(texts, counts).tolist(), column, rules)
 
 
-def _number(name: str, role: str, values: Array, rules: LearningRules, **more: Any) -> NumberColumn:
+def _number(
+    name: str, role: str, values: Array, rules: LearningRules, weights: Array | None, **more: Any
+) -> NumberColumn:
     missing = np.isnan(values)
     there = values[~missing]
     if not np.isfinite(there).all():
@@ -103,10 +114,9 @@ def _number(name: str, role: str, values: Array, rules: LearningRules, **more: A
         )
     fill = None
     if rules.missing == "fill":
-        by_name = np.median(there) if rules.fill == "median" else np.mean(there)
-        fill = float(by_name if isinstance(rules.fill, str) else rules.fill)
+        fill = _fill(rules.fill, there, None if weights is None else weights[~missing])
     kept = values if fill is None else np.where(missing, fill, values)
-    center, scale, how = _scaling(rules.scale, kept)
+    center, scale, how = _scaling(rules.scale, kept, weights)
     day = "days since 1970, " if role == "date" else ""
     return NumberColumn(
         name=name,
@@ -116,12 +126,27 @@ def _number(name: str, role: str, values: Array, rules: LearningRules, **more: A
         fill=fill,
         indicator=bool(missing.any()),
         how=day + how,
-        spread=float(np.std(kept)),
+        spread=float(moments(kept, weights)[1]),
         **more,
     )
 
 
-def _scaling(scale: str, values: Array) -> tuple[float, float, str]:
+def _fill(fill: str | float, values: Array, weights: Array | None) -> float:
+    """Return what stands for a missing number."""
+    if not isinstance(fill, str):
+        return float(fill)
+    if fill == "mean":
+        return float(moments(values, weights)[0])
+    return float(np.median(values)) if weights is None else _quantiles(values, (0.5,), weights)[0]
+
+
+def _quantiles(values: Array, shares: tuple[float, ...], weights: Array | None) -> list[float]:
+    if weights is None:
+        return [float(v) for v in np.quantile(values, shares)]
+    return [float(v) for v in np.quantile(values, shares, weights=weights, method="inverted_cdf")]
+
+
+def _scaling(scale: str, values: Array, weights: Array | None) -> tuple[float, float, str]:
     """Return center and scale of numbers, and what is said of them; a constant column has the scale 1."""
     if scale == "none":
         return 0.0, 1.0, "as it is"
@@ -129,9 +154,9 @@ def _scaling(scale: str, values: Array) -> tuple[float, float, str]:
         low, high = float(values.min()), float(values.max())
         return low, (high - low) or 1.0, f"from {low:.4g}..{high:.4g} to 0..1"
     if scale == "robust":
-        low, center, high = (float(v) for v in np.percentile(values, (25, 50, 75)))
+        low, center, high = _quantiles(values, (0.25, 0.5, 0.75), weights)
         return center, (high - low) or 1.0, f"less the median {center:.4g}, by the quartiles' distance {high - low:.4g}"
-    center, spread = float(values.mean()), float(values.std())
+    center, spread = map(float, moments(values, weights))
     constant = spread <= 1e-12 * max(1.0, abs(center))
     return center, 1.0 if constant else spread, f"standardised: mean {center:.4g}, deviation {spread:.4g}"
 

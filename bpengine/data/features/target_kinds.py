@@ -99,13 +99,22 @@ class ValueTarget:
 LearnedTarget = ClassTarget | ValueTarget
 
 
-def learn_values(y: Array, columns: tuple[str, ...], *, scale: bool) -> ValueTarget:
-    """Return the target of values y (rows, outputs)."""
+def learn_values(y: Array, columns: tuple[str, ...], weights: Array | None = None, *, scale: bool) -> ValueTarget:
+    """Return the target of values y (rows, outputs), whose rows count by weights (rows,) where there are any."""
     wide = np.asarray(y, np.float64).reshape(len(y), -1)
     if not scale:
         return ValueTarget(columns=columns, center=(0.0,) * wide.shape[1], scale=(1.0,) * wide.shape[1])
-    spread = [float(s) if s > 1e-12 * max(1.0, abs(c)) else 1.0 for c, s in zip(wide.mean(0), wide.std(0), strict=True)]
-    return ValueTarget(columns=columns, center=tuple(map(float, wide.mean(axis=0))), scale=tuple(spread))
+    centers, spreads = moments(wide, weights)
+    spread = [float(s) if s > 1e-12 * max(1.0, abs(c)) else 1.0 for c, s in zip(centers, spreads, strict=True)]
+    return ValueTarget(columns=columns, center=tuple(map(float, centers)), scale=tuple(spread))
+
+
+def moments(values: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Return mean and standard deviation over the rows of values (rows, ...), each counting by its weight."""
+    if weights is None:
+        return np.asarray(values.mean(axis=0)), np.asarray(values.std(axis=0))
+    center = np.average(values, axis=0, weights=weights)
+    return np.asarray(center), np.sqrt(np.average((values - center) ** 2, axis=0, weights=weights))
 
 
 def target_to_json(target: LearnedTarget | None) -> dict[str, Any] | None:

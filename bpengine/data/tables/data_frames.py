@@ -103,7 +103,7 @@ def _cells(series: Any) -> Iterable[Any]:
 
 def _objects(cells: Iterable[Any], name: str) -> TableColumn:
     """Return Python objects as truth values, numbers or text, whichever they all are."""
-    values = [None if _absent(value) else value for value in cells]
+    values = [None if is_absent(value) else value for value in cells]
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {bool, np.bool_}:
         return TableColumn(np.array([np.nan if v is None else float(v) for v in values]), yes_no=True)
@@ -122,7 +122,8 @@ def _as_numbers(values: list[Any]) -> TableColumn:
         return coded(values)
 
 
-def _absent(value: Any) -> bool:
+def is_absent(value: Any) -> bool:
+    """Return whether a cell is missing: None, NaN, or pandas' NA and NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value

@@ -11,6 +11,7 @@ from bpengine.errors import ConfigError
 from bpengine.training.checkpoints.checkpointer import Checkpointer, Resumed
 from bpengine.training.history import Epochs, History, Recorder
 from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
+from bpengine.training.memory.spill import mapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +88,11 @@ def continued(
     another is forgotten.
     """
     same = epoch_steps == end.epoch_steps
+    best = replace(end.best, state=mapped(backend.asarray, end.best.state) if end.best.state else None)
     recorder = Recorder.of(history, end.open if same else OpenEpoch(epochs=len(history.epochs)))
 
     def state() -> State:
-        kept = backend.copy(end.state)
+        kept = mapped(backend.asarray, end.state)  # of this backend, or of the host after a pickle
         own = kept if untouched and "params" in kept else beginning.state()
         return {"params": own["params"], "running": own["running"], "slots": kept["slots"], "counter": kept["counter"]}
 
@@ -99,7 +101,7 @@ def continued(
         state=state,
         recorder=recorder,
         shift=end.shift_for(epoch_steps, recorder.steps),
-        best=end.best if end.best.of == watched else Best(),
+        best=best if end.best.of == watched else Best(),
         epochs=None if beginning.epochs is None else beginning.epochs + len(recorder.epochs),
         steps=None if beginning.steps is None else beginning.steps + recorder.steps,
         seconds=end.open.seconds if same else 0.0,

@@ -22,6 +22,7 @@ from bpengine.training.checkpoints.signals import Asked
 from bpengine.training.checkpoints.store import Store
 from bpengine.training.checkpoints.writer import Writer
 from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
+from bpengine.training.memory.spill import mapped
 
 SLICE: Final = 0.5  # seconds that a run of steps takes about: a process that is asked to end does so within them
 FIRST: Final = 16  # steps of the first run, whose speed is not known
@@ -134,7 +135,7 @@ class Checkpointer:
 
     def on_backend(self, state: State) -> State:
         """Return a state of host arrays as arrays of the backend, of its own."""
-        brought: State = _mapped(self._backend.asarray, state)
+        brought: State = mapped(self._backend.asarray, state)
         return brought
 
     def prepare(self, state: State) -> None:
@@ -276,12 +277,6 @@ def _slots(flat: Mapping[str, HostArray], name: str) -> list[HostArray]:
     while (slot := flat.get(f"slots/{name}/{len(slots)}")) is not None:
         slots.append(slot)
     return slots
-
-
-def _mapped(function: Any, tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {name: _mapped(function, value) for name, value in tree.items()}
-    return [_mapped(function, value) for value in tree] if isinstance(tree, list) else function(tree)
 
 
 def _memories(callbacks: Sequence[Any]) -> tuple[dict[str, HostArray], list[dict[str, Any]]]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from bpengine.backend import HostArray, State
+from bpengine.backend import HostArray, State, as_host
+from bpengine.training.memory.spill import mapped
+
+
+def new_version() -> bytes:
+    """Return what stands for the parameters of a model until they are changed, here and in every copy of the model."""
+    return os.urandom(16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +42,10 @@ class Best:
     state: State | None = None
     of: str = "loss"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the same, with arrays on the host."""
+        return {**vars(self), "state": None if self.state is None else mapped(as_host, self.state)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
@@ -44,7 +55,7 @@ class RunState:
     shift: what is added to a step's number to get its place among the steps of the data's epochs, `epoch_steps` each.
     seed: that of the fit, which orders the rows. rule: the update rule, whose slots are in the state.
     stopped_by: why the fit ended, "" where it has not; at_limit: whether it was `epochs` or `steps`.
-    left: stands for the parameters that the fit left in its model, as long as nothing has changed them.
+    left: the `new_version` of the parameters that the fit left in its model, as long as nothing has changed them.
     """
 
     state: State
@@ -56,7 +67,11 @@ class RunState:
     rule: Any = None
     stopped_by: str = ""
     at_limit: bool = False
-    left: object = None
+    left: bytes | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle holds: the same, with arrays on the host. A fit that goes on brings them to its backend."""
+        return {**vars(self), "state": mapped(as_host, self.state)}
 
     def shift_for(self, epoch_steps: int, step: int) -> int:
         """Return `shift` for a fit that goes on at `step` with epochs of another length: there a new epoch begins."""

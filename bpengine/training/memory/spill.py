@@ -69,16 +69,16 @@ class SpillStore:
     def _write(self, tree: Any, place: str) -> StoredTree:
         file = self._files[place] = self._files.get(place) or self._new_file()
         file.seek(0)
-        form = _mapped(lambda leaf: np.save(file, self._backend.to_numpy(leaf), allow_pickle=False), tree)
+        form = mapped(lambda leaf: np.save(file, self._backend.to_numpy(leaf), allow_pickle=False), tree)
 
         def load() -> Any:
             file.seek(0)
-            return _mapped(lambda _: self._backend.asarray(np.load(file, allow_pickle=False)), form)
+            return mapped(lambda _: self._backend.asarray(np.load(file, allow_pickle=False)), form)
 
         def map_in() -> Any:
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # stays valid when the file is closed
             file.seek(0)
-            return _mapped(lambda _: self._backend.asarray(_array_in(memory, file), copy=False), form)
+            return mapped(lambda _: self._backend.asarray(_array_in(memory, file), copy=False), form)
 
         return StoredTree(load, map_in)
 
@@ -96,12 +96,12 @@ def _array_in(memory: mmap.mmap, file: IO[bytes]) -> HostArray:
     return flat.reshape(shape, order="F" if in_columns else "C")
 
 
-def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
     """Return a tree of the same form with function(leaf) in place of each leaf."""
     if isinstance(tree, dict):
-        return {key: _mapped(function, value) for key, value in tree.items()}
+        return {key: mapped(function, value) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [_mapped(function, value) for value in tree]
+        return [mapped(function, value) for value in tree]
     return function(tree)
 
 

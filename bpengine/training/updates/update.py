@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, State
+from bpengine.backend import Backend, State, as_host
 from bpengine.errors import NonFiniteError, number
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
 from bpengine.training.lru_cache import LruCache
+from bpengine.training.memory.spill import mapped
 from bpengine.training.optimizers import Optimizer
 
 Exchange = Callable[[Arrays], Arrays]
@@ -72,6 +73,14 @@ class Applied:
     counter: Array
     count: int
     compiled: LruCache[Callable[..., Any]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy with arrays on the host, without what is compiled; `on` brings it to a backend."""
+        return Applied, (self.rule, mapped(as_host, self.slots), as_host(self.counter), self.count, LruCache())
+
+    def on(self, backend: Backend) -> Applied:
+        """Return the same with its arrays on a backend."""
+        return replace(self, slots=mapped(backend.asarray, self.slots), counter=backend.asarray(self.counter))
 
 
 def apply(

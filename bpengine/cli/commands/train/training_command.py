@@ -27,6 +27,7 @@ from bpengine.data import Dataset
 from bpengine.data.features.learned_columns import NumberColumn
 from bpengine.errors import ConfigError
 from bpengine.explain import figures
+from bpengine.training.stopping import default_epochs
 
 HELP = """\
 Train a network on a data set or a file, score it on rows held out, and save it.
@@ -60,7 +61,6 @@ Examples:
   bpengine train digits --checkpoint run --resume --out digits.safetensors
 """
 SHOWN = 40  # columns of a table that are told one by one
-SMALL, FEWEST, MOST, STEPS = 10_000, 20, 200, 400  # rows of a small table; epochs where none are given; steps at least
 DECAY, DECAY_ROWS, DECAYED = 0.01, 4.0, 50  # largest strength of the penalty; its strength times the rows; fewest rows
 APART = 100.0  # times that one column's spread is another's
 Figure = Annotated[
@@ -229,11 +229,6 @@ def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> 
     if resume or every is not None:
         raise ConfigError(f"{'--resume' if resume else '--every'} requires --checkpoint FOLDER, got none.")
     return None
-
-
-def default_epochs(rows: int, batch: int) -> int:
-    """Return how often rows are seen where nobody says it: small tables need more passes for as many steps."""
-    return max(FEWEST, min(MOST, MOST * SMALL // rows), math.ceil(STEPS / math.ceil(rows / batch)))
 
 
 def default_decay(rows: int) -> float:

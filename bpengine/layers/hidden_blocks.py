@@ -1,0 +1,26 @@
+"""Hidden layers of the usual network, from their sizes: what the command line and the estimators ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bpengine.kernels._own import Pair
+from bpengine.layers.activation import make_activation
+from bpengine.layers.dense import Dense
+from bpengine.layers.dropout import Dropout
+from bpengine.layers.layer import Layer
+from bpengine.layers.normalization import BatchNorm
+
+
+def hidden_blocks(
+    units: Iterable[int], activation: str | Layer | Pair, dropout: float = 0.0, *, batch_norm: bool = False
+) -> list[Layer]:
+    """Return a Dense layer for each number of units, normalised before its activation if asked for, then dropout if any."""
+    after: list[Layer] = [Dropout(dropout)] if dropout != 0 else []
+
+    def block(count: int) -> list[Layer]:
+        if batch_norm:
+            return [Dense(count), BatchNorm(), make_activation(activation), *after]
+        return [Dense(count, activation), *after]
+
+    return [layer for count in units for layer in block(count)]

@@ -1,0 +1,290 @@
+"""What both estimators share: the parameters of the usual network, a fit that begins or goes on, rows to predict."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from bpengine import data
+from bpengine.backend import Backend, HostArray
+from bpengine.errors import ConfigError, flag, number, whole
+from bpengine.layers import Layer
+from bpengine.layers.dense import Dense
+from bpengine.layers.hidden_blocks import hidden_blocks
+from bpengine.model import Model
+from bpengine.network import Network
+from bpengine.penalties import L1, L2, Penalty
+from bpengine.sklearn.table_input import dtype_of, rows_to_predict, training_rows
+from bpengine.training.history import History
+from bpengine.training.optimizers import OPTIMIZERS, Optimizer, make_optimizer
+from bpengine.training.stopping import NoImprovement, default_epochs
+
+AUTO_BATCH = 200  # rows of a step with batch_size="auto", as in scikit-learn
+
+
+class TrainingRows(NamedTuple):
+    """Rows as an array or a Table, targets as the loss takes them, weights (rows,) or None, groups (rows,) to split by."""
+
+    x: Any
+    y: HostArray
+    weights: HostArray | None
+    groups: HostArray | None
+
+    def take(self, rows: HostArray) -> TrainingRows:
+        """Return some of the rows."""
+        return TrainingRows._make(None if part is None else part[rows] for part in self)
+
+
+class BackpropLearner(BaseEstimator):
+    """Base of both estimators; they say what the targets are."""
+
+    _numeric: ClassVar[bool]  # whether targets are numbers
+    model_: Model
+    history_: History
+
+    def __init__(
+        self,
+        network: Network | None = None,
+        *,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Layer = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        l1: float = 0.0,
+        l2: float = 1e-4,
+        optimizer: str | Optimizer = "adam",
+        learning_rate: Any = None,
+        batch_size: int | str | None = "auto",
+        epochs: int | None = None,
+        shuffle: bool = True,
+        standardize: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: Any = None,
+        backend: str | Backend = "numpy",
+        precision: str | None = None,
+        device: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.network = network
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.l1 = l1
+        self.l2 = l2
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.shuffle = shuffle
+        self.standardize = standardize
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.backend = backend
+        self.precision = precision
+        self.device = device
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that missing numbers are allowed: they are filled with the median, and an input says so."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on X (rows, columns), numbers or a data frame, and y; return the estimator.
+
+        sample_weight: (rows,), 0 for a row left out, 2 for one given twice. With `warm_start` a second call goes on where the
+        one before ended, with the optimizer's moments (as long as it is the same optimizer).
+        """
+        return self._learn(X, y, sample_weight, epochs=self.epochs, goes_on=self.warm_start and self._fitted)
+
+    @property
+    def _fitted(self) -> bool:
+        return self.__sklearn_is_fitted__()
+
+    def _learn(
+        self, x: Any, y: Any, sample_weight: Any, *, epochs: int | None, goes_on: bool, classes: HostArray | None = None
+    ) -> Self:
+        """Train for some epochs, from the start or where the last call ended."""
+        x, y = training_rows(self, x, y, reset=not goes_on, numeric=self._numeric)
+        x, y, weights = without_left_out(x, y, sample_weight)
+        whole_rows = self._targets(TrainingRows(x, y, weights, None), goes_on=goes_on, classes=classes)
+        seed = self.model_.seed if goes_on else self._seed()
+        rows, held_out = self._parts(whole_rows, seed)
+        if goes_on:
+            self._require_same_network()
+            self._train(self.model_, rows, held_out, epochs, self.history_)
+        else:
+            self._train(self._begin(rows, seed), rows, held_out, epochs, None)
+        return self
+
+    def _partial(self, x: Any, y: Any, sample_weight: Any, classes: HostArray | None = None) -> Self:
+        if self.early_stopping:
+            raise ConfigError(
+                f"{type(self).__name__}.partial_fit requires early_stopping=False: it is one pass over the rows."
+            )
+        return self._learn(x, y, sample_weight, epochs=1, goes_on=self._fitted, classes=classes)
+
+    def _targets(self, rows: TrainingRows, *, goes_on: bool, classes: HostArray | None) -> TrainingRows:
+        """Return rows with targets as the model's Features take them; raise ValueError for others than those of before.
+
+        classes: all that will come, None for those that are there.
+        """
+        raise NotImplementedError
+
+    def _network(self, inputs: int) -> Network:
+        """Return the network for the targets that were seen; raise ConfigError for one that does not fit."""
+        raise NotImplementedError
+
+    def _learned_features(self, rows: TrainingRows) -> data.Features:
+        """Return what the columns are, learned from the training rows."""
+        raise NotImplementedError
+
+    def _require_same_network(self) -> None:
+        network = self._network(self.model_.network.inputs)
+        if network != self.model_.network:
+            raise ConfigError(
+                f"{type(self).__name__} requires the network of before to go on, got parameters of another one. "
+                "Set warm_start=False and call fit to begin anew."
+            )
+
+    def _begin(self, rows: TrainingRows, seed: int) -> Model:
+        """Return a model that is not trained."""
+        features = self._learned_features(rows)
+        network = self._network(features.inputs)
+        if isinstance(self.backend, Backend) and self.precision is None:
+            dtype = self.backend.dtype
+        elif self.precision is None:
+            dtype = dtype_of(rows.x)
+        else:
+            dtype = "float64" if self.precision == "float64" else "float32"
+        how: dict[str, Any] = {"precision": self.precision, "device": self.device, "features": features}
+        return Model(network, self.backend, dtype, seed, **how)
+
+    def _usual_or_given(self, inputs: int, outputs: int, loss: str) -> Network:
+        """Return the network that was given, else the usual one."""
+        if self.network is not None:
+            if not isinstance(self.network, Network):
+                raise ConfigError(f"{type(self).__name__} requires network to be a bp.Network, got {self.network!r}.")
+            return self.network
+        sizes = self.hidden_layer_sizes
+        units = np.atleast_1d(np.asarray(sizes, object)).tolist()  # one number is one layer
+        batch_norm = flag(self.batch_norm, type(self).__name__, "batch_norm")
+        hidden = hidden_blocks(units, self.activation, self.dropout, batch_norm=batch_norm)
+        penalties: list[Penalty] = [*([L1(self.l1)] if self.l1 != 0 else []), *([L2(self.l2)] if self.l2 != 0 else [])]
+        return Network(inputs, [*hidden, Dense(outputs)], loss, penalties)
+
+    def _features(self, rows: TrainingRows, y: HostArray | None) -> data.Features:
+        """Return what the columns are, learned from the training rows; y are targets that are values."""
+        scaled = flag(self.standardize, type(self).__name__, "standardize")
+        features = data.Features(scale="standard" if scaled else "none", scale_target=scaled)
+        features.fit(rows.x, y, task=None if y is None else "regression", weights=rows.weights)
+        for warning in features.warnings():
+            warnings.warn(f"{type(self).__name__}: {warning}", stacklevel=4)
+        return features
+
+    def _parts(self, rows: TrainingRows, seed: int) -> tuple[TrainingRows, TrainingRows | None]:
+        """Return the rows to train on and those to validate with, if early stopping asks for them."""
+        if not flag(self.early_stopping, type(self).__name__, "early_stopping"):
+            return rows, None
+        share = number(self.validation_fraction, type(self).__name__, "validation_fraction", low=0, above=True, below=1)
+        training, held_out = train_test_split(
+            np.arange(len(rows.y)), test_size=share, random_state=seed % 2**32, stratify=rows.groups
+        )
+        return rows.take(np.sort(training)), rows.take(np.sort(held_out))
+
+    def _seed(self) -> int:
+        """Return the seed of the model: `random_state` where it is a number, else one that it draws."""
+        if isinstance(self.random_state, numbers.Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _optimizer(self) -> Optimizer:
+        if self.learning_rate is None:
+            return make_optimizer(self.optimizer)
+        if isinstance(self.optimizer, str) and self.optimizer in OPTIMIZERS:
+            return OPTIMIZERS[self.optimizer](self.learning_rate)
+        return replace(make_optimizer(self.optimizer), learning_rate=self.learning_rate)
+
+    def _batch(self, rows: int) -> int | None:
+        """Return the rows of a step, None for all of them."""
+        size = AUTO_BATCH if self.batch_size == "auto" else self.batch_size
+        if size is None:
+            return None
+        size = whole(size, type(self).__name__, "batch_size")
+        return size if size < rows else None
+
+    def _train(
+        self, model: Model, rows: TrainingRows, held_out: TrainingRows | None, epochs: int | None, past: History | None
+    ) -> None:
+        """Train a model, from where the History `past` ended if there is one, and keep both."""
+        features, optimizer, batch = model.features, self._optimizer(), self._batch(len(rows.y))
+        assert features is not None  # since `_begin`
+
+        def encoded(part: TrainingRows) -> tuple[Any, ...]:
+            weights = () if part.weights is None else (part.weights,)
+            return features.encoded(part.x, model.dtype), features.encode_target(part.y), *weights
+
+        x, y, *weights = encoded(rows)
+        same_rule = past is not None and past.end is not None and past.end.rule == optimizer.rule
+        history = model.fit(
+            x,
+            y,
+            weights=weights[0] if weights else None,
+            optimizer=optimizer,
+            batch_size=batch,
+            epochs=default_epochs(len(rows.y), batch or len(rows.y)) if epochs is None else epochs,
+            shuffle=self.shuffle,
+            validation=None if held_out is None else encoded(held_out),
+            stop=() if held_out is None else NoImprovement(self.n_iter_no_change, self.tol),
+            progress=bool(self.verbose),
+            continue_from=past if same_rule else None,
+        )
+        self._keep(model, history)
+
+    def _keep(self, model: Model, history: History) -> None:
+        if history.stopped_by == "interrupted":
+            warnings.warn(f"{type(self).__name__}: interrupted after {history.steps} steps.", stacklevel=5)
+        self.model_, self.history_ = model, history
+        self.loss_curve_ = [epoch.loss for epoch in history.epochs]
+        self.n_iter_ = len(self.loss_curve_)
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else float("nan")
+        self.n_outputs_ = model.network.outputs
+
+    def _outputs(self, x: Any) -> HostArray:
+        """Return the model's predictions (rows, outputs); raise NotFittedError before a fit."""
+        check_is_fitted(self)
+        return self.model_.predict(rows_to_predict(self, x))
+
+
+def without_left_out(x: Any, y: HostArray, sample_weight: Any) -> tuple[Any, HostArray, HostArray | None]:
+    """Return rows, targets and weights without the rows of weight 0; weights of 1 are none.
+
+    Raises ShapeError or DataError for weights that are not one number of at least 0 for every row, or are all 0.
+    """
+    if sample_weight is None:
+        return x, y, None
+    weights = np.asarray(data.check_weights(np.asarray(sample_weight, np.float64), len(y), dtype="float64"))
+    rows = np.flatnonzero(weights)
+    return x[rows], y[rows], None if (weights[rows] == 1).all() else weights[rows]

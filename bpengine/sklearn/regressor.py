@@ -1,0 +1,76 @@
+"""BackpropRegressor: a network that predicts values."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from bpengine import data
+from bpengine.backend import HostArray
+from bpengine.errors import ConfigError
+from bpengine.network import Network
+from bpengine.sklearn.learner import BackpropLearner, TrainingRows
+
+
+class BackpropRegressor(RegressorMixin, BackpropLearner):
+    """A network that predicts one value or several, for scikit-learn.
+
+    The parameters are those of `BackpropClassifier`, without `class_weight`. The usual network ends in one output for each
+    value and minimises the mean squared error; a network that is given has a loss on values. With `standardize` the targets
+    are standardised as well, and predictions are in their own unit; `loss_curve_` is then on the standardised scale.
+
+    Attributes after `fit`: `model_`, `history_`, `loss_curve_`, `loss_`, `n_iter_`, `n_outputs_`, `n_features_in_`,
+    `feature_names_in_`, as those of `BackpropClassifier`.
+
+    >>> from sklearn.datasets import load_diabetes
+    >>> from bpengine.sklearn import BackpropRegressor
+    >>> x, y = load_diabetes(return_X_y=True)
+    >>> regressor = BackpropRegressor(hidden_layer_sizes=(20,), epochs=50, learning_rate=0.01, random_state=0)
+    >>> bool(regressor.fit(x, y).score(x, y) > 0.5)
+    True
+    >>> regressor.predict(x[:3]).shape
+    (3,)
+    """
+
+    _numeric = True
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that several outputs are possible."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one epoch more on these rows, with the optimizer's moments of before; return the estimator.
+
+        The first call learns the scale of inputs and targets from its rows: give it rows like those to come.
+        """
+        return self._partial(X, y, sample_weight)
+
+    def predict(self, X: Any) -> HostArray:
+        """Return the values (rows,) for X (rows, columns), or (rows, outputs) where there are several."""
+        values = self._outputs(X)
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    def _targets(self, rows: TrainingRows, *, goes_on: bool, classes: HostArray | None) -> TrainingRows:
+        wide = np.asarray(rows.y, np.float64).reshape(len(rows.y), -1)
+        if goes_on and wide.shape[1] != self.n_outputs_:
+            raise ConfigError(
+                f"BackpropRegressor requires {self.n_outputs_} outputs as before to go on, got y with {wide.shape[1]}."
+            )
+        self.n_outputs_ = wide.shape[1]
+        return rows._replace(y=wide)
+
+    def _network(self, inputs: int) -> Network:
+        network = self._usual_or_given(inputs, self.n_outputs_, "mean_squared_error")
+        if network.loss.target != "values" or network.outputs != self.n_outputs_:
+            raise ConfigError(
+                f"BackpropRegressor requires a network with a loss on values and {self.n_outputs_} outputs for this y, got "
+                f"the loss {network.loss.name!r} and {network.outputs} outputs."
+            )
+        return network
+
+    def _learned_features(self, rows: TrainingRows) -> data.Features:
+        return self._features(rows, rows.y)

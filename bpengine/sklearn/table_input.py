@@ -1,0 +1,76 @@
+"""Rows and targets as scikit-learn checks them: arrays of numbers, or data frames with columns of every kind, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+
+from bpengine import data
+from bpengine.backend import HostArray
+from bpengine.data.tables.data_frames import is_absent
+from bpengine.errors import DataError
+
+FLOATS = [np.float64, np.float32]  # kept as they are; all other numbers become the first
+
+
+def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, HostArray]:
+    """Return rows to train on, an array (rows, columns) or a Table, and their targets; the estimator learns their names.
+
+    reset: whether the names and the number of columns are learned anew, or must be those of before. numeric: whether targets
+    are numbers. Raises ValueError for what scikit-learn refuses, DataError for frames that cannot be read.
+    """
+    if y is None:
+        raise DataError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None. Call fit(X, y)."
+        )
+    _require_targets(y)
+    if not data.is_frame(x):
+        rows, targets = validate_data(
+            estimator,
+            x,
+            y,
+            reset=reset,
+            dtype=FLOATS,
+            ensure_all_finite="allow-nan",
+            multi_output=True,
+            y_numeric=numeric,
+        )
+        return rows, targets
+    table = data.as_table(x) if reset else rows_to_predict(estimator, x)
+    if reset:
+        validate_data(estimator, x, y, reset=True, skip_check_array=True)
+    targets = check_array(y, ensure_2d=False, dtype=np.float64 if numeric else None, input_name="y")
+    check_consistent_length(x, targets)
+    return table, targets
+
+
+def _require_targets(y: Any) -> None:
+    """Raise DataError for a missing name of a class; numbers are looked at by scikit-learn."""
+    dtype = getattr(y, "dtype", None)
+    named = not isinstance(dtype, np.dtype) or dtype.kind == "O"
+    listed = isinstance(y, (list, tuple, np.ndarray)) or data.is_series(y)
+    for row, cell in enumerate(y if named and listed else ()):
+        if is_absent(cell) and not isinstance(cell, float):
+            raise DataError(f"y requires a target in every row, got a missing one in row {row}. Leave such rows out.")
+
+
+def rows_to_predict(estimator: Any, x: Any) -> Any:
+    """Return rows of columns that are known, an array or a Table; columns of a frame are taken by name, in any order.
+
+    Raises ValueError for columns that are missing, or another number of them.
+    """
+    if not data.is_frame(x):
+        return validate_data(estimator, x, reset=False, dtype=FLOATS, ensure_all_finite="allow-nan")
+    table, names = data.as_table(x), getattr(estimator, "feature_names_in_", None)
+    if names is None or not set(names) <= set(table.names):
+        validate_data(estimator, x, reset=False, skip_check_array=True)  # which says what is missing
+        return table
+    return table.select(names)
+
+
+def dtype_of(x: Any) -> str:
+    """Return "float32" for rows that are all of it, else "float64"."""
+    kinds = {x.whole(name).dtype for name in x} if isinstance(x, data.Table) else {x.dtype}
+    return "float32" if kinds == {np.dtype(np.float32)} else "float64"
