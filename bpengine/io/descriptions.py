@@ -145,7 +145,9 @@ class _Builder:
             check_places(settings.get("layers"))
             self._check_sizes(settings)
         parts = 1 + self._parts(list(settings.values()))
-        if parts > MOST_PARTS:  # a short text may share what shares; whoever goes through all of it comes to no end
+        if (
+            parts > MOST_PARTS
+        ):  # parts may be shared many times over: a short text could describe more than can be visited
             raise ModelFileError(
                 f"a model file describes at most {MOST_PARTS:,} parts, got {str(parts)[:30]} in {kind}."
             )
