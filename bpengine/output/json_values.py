@@ -1,4 +1,4 @@
-"""Plain values for JSON: tuples become lists, NumPy's numbers Python's, and what is not finite None."""
+"""Plain values for JSON: tuples and arrays become lists, NumPy's numbers Python's, and what is not finite None."""
 
 from __future__ import annotations
 
@@ -24,4 +24,7 @@ def json_value(value: Any) -> Any:
         return [json_value(part) for part in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    return value.item() if hasattr(value, "item") else value
+    if hasattr(value, "tolist"):
+        plain = value.tolist()
+        return json_value(plain) if isinstance(plain, (list, float)) else plain
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_nothing_of_it_is_in_the_way_of_a_model_that_is_not_traced() -> None:
     model.trace(x, y)
     assert type(model._ops) is bp.Model(model.network)._ops.__class__
     assert "observe" not in str(model._ops.dense_fwd)
+
+
+def test_as_json_it_has_every_number_and_none_for_what_is_not_finite() -> None:
+    model, x, y = xor()
+    trace = model.trace(x, y)
+    plain = json.loads(json.dumps(trace.to_dict(), allow_nan=False))
+    assert plain["loss"] == trace.loss
+    assert plain["weights"] is None
+    for name, gradient in trace.gradients.items():
+        assert np.array_equal(plain["gradients"][name], gradient)
+    for place, layer in trace.layers.items():
+        assert plain["layers"][place]["activation"] == layer.activation
+        assert np.array_equal(plain["layers"][place]["dz"], layer.dz)
+    put(model, {"1.weight": np.array([[1.0], [np.nan], [1.0]])})
+    assert model.trace(x, y).to_dict()["parameters"]["1.weight"] == [[1.0], [None], [1.0]]
 
 
 def test_no_target_is_refused() -> None:

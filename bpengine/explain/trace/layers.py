@@ -15,6 +15,7 @@ from bpengine.layers.layer import HostArrays
 from bpengine.layers.sharing import Shared, known_name
 from bpengine.network import Network
 from bpengine.ops import Call
+from bpengine.output.json_values import json_object
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,13 @@ class LayerTrace:
     def units(self) -> int:
         """The number of units."""
         return int(self.a.shape[1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the layer as plain values for JSON."""
+        arrays = ("x", "z", "a", "da", "dz", "dx", "parameters", "gradients")
+        plain = {name: getattr(self, name) for name in arrays}
+        kind = type(self.layer).__name__
+        return json_object({"place": self.place, "layer": kind, "activation": self.activation, **plain})
 
     def to_rows(self) -> Iterator[dict[str, Any]]:
         """Yield one dict per row of the batch and unit."""

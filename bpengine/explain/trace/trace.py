@@ -14,6 +14,7 @@ from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.ops import Call
 from bpengine.output.frames import data_frame
+from bpengine.output.json_values import json_object
 from bpengine.training.optimizers import Optimizer
 
 
@@ -106,6 +107,13 @@ class Trace:
     def inputs(self, call: Call) -> dict[str, HostArray]:
         """Return the arrays that a call was given by name; a backward's are its residual's fields and "dy"."""
         return named_inputs(call)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the step as plain values for JSON: its layers (`LayerTrace.to_dict`), loss, gradients and parameters."""
+        arrays = ("x", "target", "weights", "gradients", "parameters", "updated")
+        facts = ("backend", "dtype", "loss", "learning_rate", *arrays)
+        plain = {name: getattr(self, name) for name in facts}
+        return json_object({**plain, "layers": {place: layer.to_dict() for place, layer in self.layers.items()}})
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per number that went into or came out of a layer: pandas.DataFrame(trace.to_rows())."""
