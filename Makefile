@@ -120,7 +120,7 @@ gpu-bench-autotune-%:
 # one stamp per set of extras, renewed when the project's metadata change
 $(VENV)/demo $(VENV)/test $(VENV)/bench: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(if $(filter demo,$(@F)),jax$(COMMA)sklearn,$(@F))]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(if $(filter demo,$(@F)),jax$(COMMA)sklearn$(COMMA)fast,$(@F))]"
 	touch $@
 
 COMMA := ,
