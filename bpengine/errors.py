@@ -193,9 +193,19 @@ def check_path(value: object, who: str) -> None:
         raise ConfigError(f"{who} requires a path, as text or pathlib.Path, got {_told(value)}.")
 
 
+ELSEWHERE = {  # what other libraries call it
+    "logistic": "sigmoid", "swish": "silu", "linear": "identity", "hardtanh": "hard_tanh", "hardsigmoid": "hard_sigmoid",
+    "mse": "mean_squared_error", "squared_error": "mean_squared_error", "mae": "mean_absolute_error",
+    "l1": "mean_absolute_error", "bce": "binary_cross_entropy", "cross_entropy": "softmax_cross_entropy",
+    "smooth_l1": "huber", "sparse_categorical_crossentropy": "softmax_cross_entropy",
+}  # fmt: skip
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return a hint that names what `name` was probably meant to be: "Did you mean 'relu'?" or the whole list."""
     options = sorted(known)
+    if (here := ELSEWHERE.get(str(name).lower())) in options:
+        return f"Here it is {here!r}."
     close = difflib.get_close_matches(str(name).lower(), options, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(repr(option) for option in close)}?"

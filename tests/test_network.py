@@ -107,6 +107,8 @@ def test_a_step_function_runs_forward_but_is_refused_in_training() -> None:
         (lambda: bp.Network(2, [bp.Dense(0)], "mean_squared_error"), "at least 1, got 0"),
         (lambda: bp.Network(2, [bp.Dense(1, "rellu")], "mean_squared_error"), "Did you mean 'relu'"),
         (lambda: bp.Network(2, [bp.Dense(1)], "mean_square_error"), "Did you mean 'mean_squared_error'"),
+        (lambda: bp.Network(2, [bp.Dense(1)], "MSE"), "Here it is 'mean_squared_error'"),
+        (lambda: bp.Dense(2, "logistic"), "Here it is 'sigmoid'"),
         (lambda: bp.Network(2, [bp.Dense(1)], "binary_cross_entropy"), "requires probabilities"),
         (lambda: bp.Network(2, [bp.Dense(3, "softmax")], "softmax_cross_entropy"), "requires raw outputs"),
         (lambda: bp.Network(2, [bp.Residual(bp.Dense(3))], "mean_squared_error"), "got 2 in and 3 out"),

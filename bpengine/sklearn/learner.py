@@ -186,7 +186,10 @@ class BackpropLearner(BaseEstimator):
         """Return the network that was given, else the usual one."""
         if self.network is not None:
             if not isinstance(self.network, Network):
-                raise ConfigError(f"{type(self).__name__} requires network to be a bp.Network, got {self.network!r}.")
+                raise ConfigError(
+                    f"{type(self).__name__} requires network to be a bp.Network, got {self.network!r}. "
+                    "Layers alone are hidden_layer_sizes=(100,)."
+                )
             return self.network
         sizes = self.hidden_layer_sizes
         units = np.atleast_1d(np.asarray(sizes, object)).tolist()  # one number is one layer
