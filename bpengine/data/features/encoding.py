@@ -81,8 +81,8 @@ def _require_finite(rows: Array, block: Array, columns: Sequence[tuple[LearnedCo
     row, at = np.argwhere(np.isinf(rows))[0].tolist()
     name = next(name for _, name, inputs in columns if inputs.start <= at < inputs.stop)
     raise DataError(
-        f"column {name!r} requires numbers that are finite in {rows.dtype}, got one that is {block[row, at]:g} once scaled, in "
-        f"row {start + row}. Correct or drop that row."
+        f"column {name!r} requires numbers that are finite in {rows.dtype}, got one that is {block[row, at]:g} once scaled, "
+        f"in row {start + row}. Correct or drop that row."
     )
 
 
