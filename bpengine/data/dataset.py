@@ -109,6 +109,8 @@ class Dataset:
         test = _stratified(groups, test_fraction, seed)
         if not 0 < np.count_nonzero(test) < self.rows:
             hint = "Give more rows or another test_fraction."
+            if self.task == "classification" and self.rows > 1 and np.bincount(self.y).max() == 1:
+                hint = "Every class has a single row: is the target a column that names the rows?"
             raise DataError(f"split leaves one side of {self.name!r} empty ({self.rows} rows, {test_fraction}). {hint}")
         return self._take(~test, "training"), self._take(test, "test")
 

@@ -227,7 +227,17 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         return network
 
     def _learned_features(self, rows: TrainingRows) -> data.Features:
-        return self._features(rows, None)
+        if self.multilabel_:
+            return self._features(rows, None)
+        table, names = data.as_table(rows.x), tuple(self.classes_.tolist())
+        dataset = data.Dataset(
+            "training rows", table, rows.y, feature_names=table.names, class_names=names, task="classification",
+            source="fit", named=table.named,
+        )  # fmt: skip
+        return self._features(rows._replace(x=dataset), None)
+
+    def _encoded_targets(self, features: data.Features, y: HostArray) -> HostArray:
+        return y  # numbers of classes already
 
     def _begin(self, rows: TrainingRows, seed: int) -> Model:
         model = super()._begin(rows, seed)

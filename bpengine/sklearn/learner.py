@@ -198,8 +198,15 @@ class BackpropLearner(BaseEstimator):
         penalties: list[Penalty] = [*([L1(self.l1)] if self.l1 != 0 else []), *([L2(self.l2)] if self.l2 != 0 else [])]
         return Network(inputs, [*hidden, Dense(outputs)], loss, penalties)
 
+    def _encoded_targets(self, features: data.Features, y: HostArray) -> HostArray:
+        """Return targets of TrainingRows as the network learns them."""
+        return features.encode_target(y)
+
     def _features(self, rows: TrainingRows, y: HostArray | None) -> data.Features:
-        """Return what the columns are, learned from the training rows; y are targets that are values."""
+        """Return what the columns are, learned from the training rows; y are targets that are values.
+
+        The rows may be those of a Dataset, which says what the targets are.
+        """
         scaled = flag(self.standardize, type(self).__name__, "standardize")
         features = data.Features(scale="standard" if scaled else "none", scale_target=scaled)
         features.fit(rows.x, y, task=None if y is None else "regression", weights=rows.weights)
@@ -247,7 +254,7 @@ class BackpropLearner(BaseEstimator):
 
         def encoded(part: TrainingRows) -> tuple[Any, ...]:
             weights = () if part.weights is None else (part.weights,)
-            return features.encoded(part.x, model.dtype), features.encode_target(part.y), *weights
+            return features.encoded(part.x, model.dtype), self._encoded_targets(features, part.y), *weights
 
         x, y, *weights = encoded(rows)
         same_rule = past is not None and past.end is not None and past.end.rule == optimizer.rule

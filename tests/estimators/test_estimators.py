@@ -422,3 +422,14 @@ def test_the_logarithm_of_a_probability_of_0_is_infinite() -> None:
     np.testing.assert_array_equal(np.exp(fitted.predict_log_proba(IRIS)).round(9), fitted.predict_proba(IRIS).round(9))
     fitted.model_.parameters = {"1.bias": [5000.0, 0.0, 0.0]}
     assert (fitted.predict_log_proba(IRIS)[:, 1] == -np.inf).any()
+
+
+@pytest.mark.parametrize("names", [["low", "mid", "top"], [10, 20, 30], [1, 2, 3]])
+def test_the_model_of_a_classifier_knows_the_names_of_the_classes(names: list[Any], tmp_path: Any) -> None:
+    y = np.array(names)[SPECIES]
+    fitted = classifier().fit(IRIS, y)
+    fitted.model_.save(tmp_path / "model.safetensors")
+    for model in (fitted.model_, bp.load(tmp_path / "model.safetensors")):
+        assert model.evaluate(IRIS, y)["accuracy"] == pytest.approx(fitted.score(IRIS, y))
+        assert model.features is not None
+        assert model.features.classes == tuple(names)

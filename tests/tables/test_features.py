@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +268,47 @@ def test_rows_count_by_their_weights(scale: str, fill: str) -> None:
     np.testing.assert_allclose(weighted.encode_target(y), whole.encode_target(y), **near)
     left_out = bp.Features(scale=scale, fill=fill).fit(x, y, weights=weights > 0)
     assert left_out.to_json() == bp.Features(scale=scale, fill=fill).fit(x[weights > 0], y[weights > 0]).to_json()
+
+
+def test_a_number_too_large_for_the_dtype_names_its_column_and_row() -> None:
+    frame = pd.DataFrame({"city": ["Oslo", "Rio"] * 4, "pay": np.arange(8.0)})
+    features = bp.Features().fit(frame)
+    frame.loc[5, "pay"] = 1e300
+    with pytest.raises(DataError, match=r"column 'pay' requires numbers that are finite in float32, got .* in row 5"):
+        features.transform(frame, "float32")
+    assert np.isfinite(features.transform(frame, "float64")).all()
+
+
+def test_dates_with_an_offset_are_taken_in_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = pd.date_range("2020-01-01", periods=8, tz="UTC")
+    features = bp.Features(scale="none").fit(pd.DataFrame({"when": moments}))
+    texts = pd.DataFrame({"when": [moment.isoformat() for moment in moments]})
+    monkeypatch.setenv("TZ", "America/Sao_Paulo")
+    time.tzset()
+    try:
+        encoded = features.transform(texts, "float64")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    np.testing.assert_array_equal(encoded[:, 0], 18262 + np.arange(8.0))
+
+
+def test_a_text_that_is_no_date_is_told_which_format_is_wanted() -> None:
+    features = bp.Features().fit(pd.DataFrame({"when": pd.date_range("2020-01-01", periods=8)}))
+    with pytest.raises(DataError, match="dates of the format YYYY-MM-DD, got 'soon' in row 0"):
+        features.transform(pd.DataFrame({"when": ["soon"]}))
+
+
+def test_a_target_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "twice.csv"
+    file.write_text("a,b,c\n1,2,3\n4,5,7\n")
+    for target in ("a,a", ["a", "a"]):
+        with pytest.raises(ConfigError, match="requires different target columns, got 'a' twice"):
+            bp.data.load(file, target=target)
+
+
+def test_a_target_that_names_the_rows_is_told_when_they_are_split(tmp_path: Path) -> None:
+    file = tmp_path / "names.csv"
+    file.write_text("a,b\n" + "".join(f"{row},n{row}\n" for row in range(8)))
+    with pytest.raises(DataError, match="Every class has a single row"):
+        bp.data.load(file).split()

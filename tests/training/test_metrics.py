@@ -260,3 +260,25 @@ def test_without_scikit_learn_the_extra_is_named_and_nothing_loads_it() -> None:
         "metric 'f1' requires sklearn, which is not installed. Install it with: pip install \"bpengine[sklearn]\"\n"
     )
     assert ended.stdout == wanted
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_scores_of_several_classes_are_not_defined_for_a_network_of_one(metric: str) -> None:
+    model = bp.Model(bp.Network(INPUTS, bp.Dense(1), "softmax_cross_entropy"))
+    with pytest.raises(bp.DataError, match=f"'{metric}' is not defined on the rows: they have a single class"):
+        model.evaluate(np.ones((4, INPUTS)), np.zeros(4, int), metrics=[metric])
+
+
+def test_a_metric_that_writes_into_its_arguments_changes_nothing_else() -> None:
+    def rude(y_true: Any, prediction: Any, sample_weight: Any = None) -> float:
+        for array in (y_true, prediction, sample_weight):
+            array[:] = 0
+        return 0.0
+
+    model, x, y = case(BINARY)
+    weights, before = np.ones(len(y)), y.copy()
+    scores = model.evaluate(x, y, weights=weights, metrics=[bp.Metric(rude), "log_loss", "f1"])
+    np.testing.assert_array_equal(y, before)
+    np.testing.assert_array_equal(weights, 1)
+    wanted = model.evaluate(x, y, weights=weights, metrics=["log_loss", "f1"])
+    assert {name: scores[name] for name in wanted} == wanted

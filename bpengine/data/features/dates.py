@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 
 import numpy as np
@@ -40,7 +40,8 @@ def days(column: TableColumn, form: str | None, name: str) -> Array:
         wrong = next((column.categories[int(i)] for i in used if parsed[int(i)] is None), None)
         if wrong is not None:
             row = int(np.argmax(column.values == column.categories.index(wrong)))
-            raise DataError(f"column {name!r} requires dates of the format {form}, got {wrong!r} in row {row}.")
+            wanted = form or "YYYY-MM-DD"
+            raise DataError(f"column {name!r} requires dates of the format {wanted}, got {wrong!r} in row {row}.")
         moments = np.array([*parsed, None], "datetime64[us]")[column.values]
     elif column.values.dtype.kind == "M":
         moments = column.values.astype("datetime64[us]")
@@ -55,5 +56,5 @@ def days(column: TableColumn, form: str | None, name: str) -> Array:
 def _parsed(text: str, form: str | None) -> datetime | None:
     with suppress(ValueError):
         moment = datetime.strptime(text, form) if form else datetime.fromisoformat(text)
-        return moment if moment.tzinfo is None else moment.astimezone(None).replace(tzinfo=None)
+        return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
     return None

@@ -67,9 +67,23 @@ def _fill(target: RowTarget, table: Table, columns: Sequence[tuple[LearnedColumn
         block = np.empty((stop - start, out.shape[1]))
         for at, (column, name, inputs) in enumerate(columns):
             unknown[at] += column.encode(table.block(name, start, stop), block[:, inputs], start)
-        out[start:stop] = block
+        with np.errstate(over="ignore"):  # said below, with its place
+            out[start:stop] = block
+        _require_finite(out[start:stop], block, columns, start)
         _drop(table, out)
     return unknown
+
+
+def _require_finite(rows: Array, block: Array, columns: Sequence[tuple[LearnedColumn, str, slice]], start: int) -> None:
+    """Raise DataError naming the column and row of a number that is infinite in the rows' dtype."""
+    if not np.isinf(rows).any():
+        return
+    row, at = np.argwhere(np.isinf(rows))[0].tolist()
+    name = next(name for _, name, inputs in columns if inputs.start <= at < inputs.stop)
+    raise DataError(
+        f"column {name!r} requires numbers that are finite in {rows.dtype}, got one that is {block[row, at]:g} once scaled, "
+        f"in row {start + row}. Correct or drop that row."
+    )
 
 
 def _drop(table: Table, out: Array) -> None:

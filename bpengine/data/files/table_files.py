@@ -109,16 +109,24 @@ def target_columns(table: Table, shown: str, target: ColumnTarget) -> tuple[str,
     if len(names) < 2:
         raise DataError(f"{shown} requires a feature and a target column, got {len(names)} column.")
     if isinstance(target, (list, tuple)):
-        return tuple(_known(shown, str(name), names) for name in target)
+        return _different(shown, tuple(_known(shown, str(name), names) for name in target))
     if isinstance(target, str):
         several = target.split(",") if target not in names else [target]
-        return tuple(_known(shown, name if name in names else name.strip(), names) for name in several)
+        chosen = tuple(_known(shown, name if name in names else name.strip(), names) for name in several)
+        return _different(shown, chosen)
     if isinstance(target, Sequence):
         raise ConfigError(f"{shown} requires target columns as a list of names, got {type(target).__name__}.")
     index = -1 if target is None else int(target)
     if not -len(names) <= index < len(names):
         raise ConfigError(f"{shown} requires a target column from 0 to {len(names) - 1}, got {index}.")
     return (names[index],)
+
+
+def _different(shown: str, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    twice = next((name for at, name in enumerate(chosen) if name in chosen[:at]), None)
+    if twice is not None:
+        raise ConfigError(f"{shown} requires different target columns, got {twice!r} twice. Name each of them once.")
+    return chosen
 
 
 def _known(shown: str, name: str, names: tuple[str, ...]) -> str:

@@ -102,7 +102,7 @@ def _of_probabilities() -> Iterator[KnownMetric]:
         )  # fmt: skip
     yield KnownMetric(
         name="log_loss", tasks=(BINARY, MULTICLASS), larger_is_better=False, takes="probabilities",
-        function="log_loss", options=_labels,
+        function="log_loss", options=_labels, lacks=lambda truth: truth.single,
     )  # fmt: skip
 
 

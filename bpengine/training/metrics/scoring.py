@@ -45,7 +45,10 @@ def scored(metrics: Iterable[AnyMetric], truth: Truth, predictions: HostArray) -
 def _score(metric: AnyMetric, truth: Truth, predictions: HostArray) -> Score:
     weights: dict[str, Any] = {} if truth.weights is None else {"sample_weight": truth.weights}
     if isinstance(metric, Metric):
-        return _number(metric, metric.function(*_arguments(metric.takes, truth, predictions), **weights))
+        # Copies: a function that writes into its arguments changes neither the user's rows nor other scores.
+        copies = [np.array(argument) for argument in _arguments(metric.takes, truth, predictions)]
+        own = {name: np.array(array) for name, array in weights.items()}
+        return _number(metric, metric.function(*copies, **own))
     if not np.isfinite(predictions).all() and metric.larger_is_better is not None:
         return float("nan")
     if wrong := impossible(metric, truth, predictions):

@@ -69,6 +69,11 @@ class Truth:
         """Return how likely each class is (rows, outputs); of two classes that of the second (rows,)."""
         return predictions[:, -1] if self.task == BINARY else predictions
 
+    @property
+    def single(self) -> str | None:
+        """Say so where the network knows a single class, which it predicts whatever the row is."""
+        return "a single class" if self.task == MULTICLASS and self.outputs == 1 else None
+
     def absent(self) -> str | None:
         """Name what a curve over every class lacks: a class, or a yes or no of an output, that no row has."""
         classes = self.classes
@@ -76,5 +81,7 @@ class Truth:
             mean = classes.mean(axis=0)
             alike = np.flatnonzero((mean == 0) | (mean == 1))
             return f"the same answer in every row for output {alike[0]}" if alike.size else None
+        if self.single:
+            return self.single
         here = np.bincount(classes, minlength=2 if self.task == BINARY else self.outputs)
         return None if here.all() else f"none of class {int(np.argmin(here > 0))}, counted from 0"
