@@ -67,3 +67,11 @@ def test_code_of_ones_own_is_named(mistake, tmp_path: Path) -> None:
     network = bp.Network(2, bp.Dense(1, (bent_forward, bent_backward)), "mean_squared_error")
     bp.Model(network).save(tmp_path / "own.safetensors")
     assert "'bent'" in mistake("export", tmp_path / "own.safetensors", "--onnx", tmp_path / "own.onnx")
+
+
+def test_a_model_is_not_overwritten_by_its_own_export(cli, model: Path) -> None:
+    before = model.read_bytes()
+    ended = cli("export", model, "--onnx", model, "--force")
+    assert ended.code == 2
+    assert "another file than the model itself" in ended.err
+    assert model.read_bytes() == before

@@ -200,7 +200,7 @@ def test_force_overwrites(cli, tmp_path):
         (["--dropout", "0.1", "--layers", ""], "requires hidden layers"),
         (["--l2", "-1"], "L2 requires"),
         (["--clip-norm", "0"], "clip_norm"),
-        (["--patience", "3", "--test-fraction", "0"], "--patience requires rows held out"),
+        (["--patience", "3", "--test-fraction", "0"], "--early-stopping requires rows held out"),
         (["--target", "a"], "unknown option of data set 'iris': 'target'"),
         (["--learning-rate", "1e30", "--optimizer", "sgd"], "training requires a finite loss"),
     ],
@@ -211,7 +211,7 @@ def test_mistakes(mistake, args, text):
 
 def test_mistakes_about_data(mistake, people, tmp_path):
     assert "no.csv' does not exist" in mistake("train", "no.csv")
-    assert "--test-fraction 0 trains on all rows" in mistake("train", "dosage", "--test-fraction", "0.1")
+    assert "--test 0 trains on all rows" in mistake("train", "dosage", "--test-fraction", "0.1")
     assert "unknown target column" in mistake("train", people, "--target", "knid")
     (tmp_path / "holes.csv").write_text("a,b\n1,2\n,3\n4,5\n")
     said = mistake("train", tmp_path / "holes.csv", "--missing", "refuse", "--test", "0")

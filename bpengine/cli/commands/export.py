@@ -9,6 +9,7 @@ import typer
 
 import bpengine as bp
 from bpengine.cli.output import key_value_table, print_json, require_writable, say, show
+from bpengine.errors import ConfigError
 from bpengine.onnx import described, write_onnx
 
 HELP = """\
@@ -32,6 +33,8 @@ def export(
 ) -> None:
     """Write the file, and say what goes in and comes out."""
     require_writable(onnx, force=force, option="--onnx")
+    if onnx.exists() and model.exists() and onnx.samefile(model):
+        raise ConfigError(f"--onnx requires another file than the model itself, got {str(onnx)!r}.")
     lines = described(write_onnx(onnx, bp.load(model)))
     if as_json:
         heads = ("name", "role", "type", "shape", "holds")

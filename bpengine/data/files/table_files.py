@@ -118,7 +118,7 @@ def target_columns(table: Table, shown: str, target: ColumnTarget) -> tuple[str,
         raise ConfigError(f"{shown} requires target columns as a list of names, got {type(target).__name__}.")
     index = -1 if target is None else int(target)
     if not -len(names) <= index < len(names):
-        raise ConfigError(f"{shown} requires a target column from 0 to {len(names) - 1}, got {index}.")
+        raise ConfigError(f"{shown} requires a target column from {-len(names)} to {len(names) - 1}, got {index}.")
     return (names[index],)
 
 

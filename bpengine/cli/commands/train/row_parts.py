@@ -122,7 +122,7 @@ def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, 
     try:
         return rows.split(share, seed=seed)
     except DataError as error:
-        option = "--test-fraction" if name == "test" else "--validation"
+        option = "--test" if name == "test" else "--validation"
         raise DataError(f"{error} {option} 0 trains on all rows.") from None
 
 

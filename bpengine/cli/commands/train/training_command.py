@@ -169,7 +169,7 @@ def train(
     scoring.check(stopping=patience is not None)
     held_out, validated = fraction_or_file(test, "--test"), fraction_or_file(validation, "--validation")
     if patience is not None and held_out is None and validated is None:
-        raise ConfigError("--patience requires rows held out, got --test-fraction 0. Drop one of them.")
+        raise ConfigError("--early-stopping requires rows held out, got --test 0. Give --validation 0.2, or drop it.")
     if class_weight not in (None, "balanced"):
         raise ConfigError(f"--class-weight requires 'balanced', got {class_weight!r}.")
     update = network_options.optimizer(optimizer, learning_rate)
