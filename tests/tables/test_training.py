@@ -80,6 +80,20 @@ def test_a_set_and_its_file_give_the_same_model(cli: Any, tmp_path: Path) -> Non
     )
 
 
+def test_text_beside_an_array_names_the_classes(cli: Any, tmp_path: Path) -> None:
+    bunch = datasets.load_iris()
+    x, y, saved = tmp_path / "x.npy", tmp_path / "y.npy", tmp_path / "m.safetensors"
+    np.save(x, bunch.data)
+    np.save(y, bunch.target_names[bunch.target])
+    told = trained(cli, x, "--target", y, "--out", saved)
+    assert bp.load(saved).class_names == ("setosa", "versicolor", "virginica")
+    evaluated = cli("predict", saved, x, "--target", y, "--evaluate", "--limit", "50")
+    assert {row[1] for row in list(csv.reader(io.StringIO(evaluated.out)))[1:]} == {"setosa"}
+    assert "accuracy 1.0000" in evaluated.err
+    assert told["scores"]["accuracy"] > 0.8
+    assert "requires a target of numbers, got text" in cli("train", x, "--target", y, "--task", "regression").err
+
+
 def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
     path, target = samples.penguins(tmp_path, 200)
     told = trained(cli, path, "--target", target, *FEW, "--validation", "0.2", "--test", "0.1")
