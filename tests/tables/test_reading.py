@@ -50,6 +50,44 @@ def test_dialects(tmp_path: Path, content: str, options: dict[str, Any]) -> None
     np.testing.assert_array_equal(found.x, [[1.5, 2], [-2.25, 3]])
 
 
+def lines(row: str, head: str = "") -> str:
+    """Return a table of twelve rows in which # is a number that differs."""
+    return head + "".join(row.replace("#", str(i)) + "\n" for i in range(12))
+
+
+@pytest.mark.parametrize(
+    ("content", "shape"),
+    [
+        (lines("1#.5\t2.#\t\t3\n4\t5\t6"), (24, 3)),
+        (lines(" 0.1#  18.00   2.3#   0"), (12, 4)),
+        (lines('1#.0   8   3#.0 \t"chevrolet chevelle"'), (12, 4)),
+        (lines("ham\tcall # times", "kind\ttext\n"), (12, 2)),
+        (lines("1,#  2,5 x", "a b k\n"), (12, 3)),
+        (lines("1,#|3|x", "a|b|k\n"), (12, 3)),
+        (lines("1,#|3|4"), (12, 3)),
+        (lines('#,"Toy Story, part #; (1995)",1', "id,title,y\n"), (12, 3)),
+        (lines("hello, number #;1", "text;y\n"), (12, 2)),
+        (lines('"#",1.5,2#', '"a","b"\n'), (12, 3)),
+        (lines("2020-01-05 10:00:00,5.#", "time,temperature\n"), (12, 2)),
+        (lines("#.25", "price\n"), (12, 1)),
+        (lines("nana", "anna\n"), (12, 1)),
+        (lines("age, #, <=50K"), (12, 3)),
+    ],
+)
+def test_separators_of_public_files(tmp_path: Path, content: str, shape: tuple[int, int]) -> None:
+    assert bp.data.read_arrays(written(tmp_path, content), target=False).x.shape == shape
+
+
+def test_a_title_is_no_header(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has 1 names in its header, and 3 fields in its rows.*--skiprows"):
+        bp.data.read_arrays(written(tmp_path, lines("#;2;3", "report of the year\n")), target=False)
+
+
+def test_the_decimal_mark_separates_nothing(tmp_path: Path) -> None:
+    found = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
+    assert found.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
+
+
 def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None:
     path = written(tmp_path, 'a;b\n1.234,5;-99\n"2.000";7\n')
     found = bp.data.read_arrays(path, target=False, decimal=",", thousands=".", na_values=["-99"]).x
