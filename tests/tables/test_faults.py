@@ -150,6 +150,13 @@ def test_text_in_array_files_is_classes_by_name(tmp_path: Path, form: Any, endin
     assert loaded.labels.tolist() == LABELS.tolist()
 
 
+def test_an_archive_has_inputs_and_targets(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", a=np.zeros((3, 2)), b=np.arange(3), c=np.arange(3))
+    for keys in ((), ("a", "b", "c")):
+        with pytest.raises(ConfigError, match=f"t.npz requires keys for inputs and targets.* got {len(keys)} of them"):
+            bp.data.load(tmp_path / "t.npz", keys=keys)
+
+
 def test_text_that_is_no_class_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
     for y, reason in (

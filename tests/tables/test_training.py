@@ -250,6 +250,26 @@ def test_options_of_the_text_and_keys_of_archives(cli: Any, mistake: Any, tmp_pa
     assert "--keys x,y" in mistake("train", tmp_path / "t.npz")
 
 
+@pytest.mark.parametrize(
+    "command", ["check", "compare", "explain", "explain --sweep 1.bias[0]=0,1", "explain --sensitivity"]
+)
+def test_every_command_that_reads_a_table_is_told_how_it_is_written(
+    command: str, cli: Any, mistake: Any, tmp_path: Path
+) -> None:
+    lines = [f"1.00{i % 7},5|{i % 3}|{'xy'[i % 2]}|-1" for i in range(12)]
+    path = tmp_path / "t.txt"
+    path.write_bytes("\n".join(["of today", "a_b|c|k|é", *lines]).encode("latin-1"))
+    told = ("--skiprows", "1", "--encoding", "latin-1", "--decimal", ",", "--thousands", ".", "--target", "k")
+    small = ("--layers", "2", "--rows", "4", "--na-values", "-1,0")
+    name, *more = command.split()
+    ended = cli(name, path, *more, *told, *small, *(("--backends", "numpy,numpy") if name == "compare" else ()))
+    assert ended.code == 0, ended.err
+    assert "unknown option of data set 'iris': 'sep'" in mistake(name, "iris", *more, "--sep", ";")
+    assert "--keys names arrays of a .npz archive" in mistake(name, path, *more, "--keys", "a,b")
+    np.savez(tmp_path / "t.npz", inputs=np.eye(8), labels=np.arange(8) % 2)
+    assert cli(name, tmp_path / "t.npz", *more, "--keys", "inputs,labels", "--layers", "2").code == 0
+
+
 def test_convert_and_train_from_the_copy(cli: Any, mistake: Any, tmp_path: Path) -> None:
     path, target = samples.housing(tmp_path, 300)
     ended = cli("convert", path, tmp_path / "kept")

@@ -16,7 +16,7 @@ from bpengine.data.files.pair_stamps import STAMP_BYTES, stamp_of
 from bpengine.data.table import Array
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.reading import FREE, PIECE, RATIO, UNREADABLE
-from bpengine.errors import BpError, DataError
+from bpengine.errors import BpError, ConfigError, DataError
 
 AXES: Final = 32
 AnyPath = str | os.PathLike[str]
@@ -163,9 +163,11 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | N
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 
     max_bytes: most bytes of an array, decompressed; by default 64 MiB and fifty times its compressed size.
-    Raises: DataError naming the file and the arrays it holds.
+    Raises: DataError naming the file and the arrays it holds; ConfigError for no keys or more than two.
     """
     path = existing(path)
+    if not 1 <= len(keys) <= 2:
+        raise ConfigError(f"{path} requires keys for inputs and targets, or inputs alone, got {len(keys)} of them.")
     with zipfile.ZipFile(path) as archive:
         entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         missing = [key for key in keys if key not in entries]
@@ -176,7 +178,7 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | N
             )
         arrays = [_entry(archive, entries[key], path, max_bytes) for key in keys]
     numeric(arrays[0], path)
-    return pair(path, *arrays)
+    return pair(path, arrays[0], arrays[1] if len(arrays) > 1 else None)
 
 
 def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_bytes: int | None) -> Array:
