@@ -184,7 +184,7 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
         tried.append((sep, rows if whole or len(rows) < 2 else rows[:-1]))  # the last may go on behind the first lines
     fitting = [(sep, rows) for sep, rows in tried if _even(rows)]
     if fitting:
-        return max(fitting, key=lambda pair: _likely(*pair, options))  # the first of equals
+        return max(fitting, key=lambda pair: _likely(pair[0], pair[1], options))  # the first of equals
     present = [pair for pair in tried if pair[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
     return present[0]
 
