@@ -15,7 +15,7 @@ from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn
 from bpengine.data.features.learning import LearningRules, learn_column
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.table import Array, Table, TableColumn
-from bpengine.data.tables.data_frames import is_frame, is_series, table_of, values_of
+from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.scans import real_array
@@ -126,8 +126,7 @@ class Features:
         if is_names(y, table):
             names = (y,) if isinstance(y, str) else tuple(map(str, y))
             return table.without(names), [table[name] for name in names], names
-        name = getattr(y, "name", None)
-        return table, y, (name,) if isinstance(name, str) else ()
+        return table, y, _own_names(y)
 
     def _of_dataset(self, data: Dataset) -> LearnedTarget:
         if data.task == "regression":
@@ -337,7 +336,13 @@ def as_names(x: Any) -> tuple[str, ...]:
         return x.names
     if isinstance(x, Dataset):
         return x.feature_names
-    return tuple(map(str, getattr(x, "column_names", getattr(x, "columns", ()))))
+    return tuple(names_of(x)) if is_frame(x) else ()
+
+
+def _own_names(y: Any) -> tuple[str, ...]:
+    """Return the names that targets have in a data frame of theirs, or as a column of one."""
+    names = as_names(y) if is_table_like(y) else (getattr(y, "name", None),)
+    return tuple(name for name in names if isinstance(name, str))
 
 
 def plain_targets(y: Any) -> Array:
