@@ -83,10 +83,10 @@ def reading(path: Path, rounds: int) -> Runs:
 
 
 def training(path: Path) -> Runs:
-    """Train, which converts by itself, and train again from the copy."""
+    """Train, which converts by itself."""
     shutil.rmtree(path.with_name(path.name + ".bpengine"), ignore_errors=True)
     args = ("train", path, "--target", "y", "--epochs", 1, "--batch-size", 1024)
-    return {name: [watched(COMMAND, args)] for name in ("train", "train_again")}
+    return {"train": [watched(COMMAND, args)]}
 
 
 def main() -> None:

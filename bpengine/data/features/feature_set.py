@@ -14,6 +14,7 @@ from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn
 from bpengine.data.features.learning import LearningRules, learn_column
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
+from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
@@ -104,9 +105,7 @@ class Features:
             raise DataError("Features requires at least one row, got none.")
         pixels = not table.named and all(table.whole(name).dtype == np.uint8 for name in table)
         alone = len(table.names) == 1
-        self._columns = tuple(
-            learn_column(name, table[name], self._rules, alone=alone, pixels=pixels) for name in table
-        )
+        self._columns = tuple(self._learned(name, table, alone=alone, pixels=pixels) for name in table)
         self._named = table.named
         if not self.input_names:
             raise DataError(
@@ -117,6 +116,12 @@ class Features:
         else:
             self._target = None if target is None else self._learned_target(target, names, task)
         return self
+
+    def _learned(self, name: str, table: Table, *, alone: bool, pixels: bool) -> LearnedColumn:
+        """Learn of one column; what was read of its file is let go of, whichever of the rows these are."""
+        column = learn_column(name, table[name], self._rules, alone=alone, pixels=pixels)
+        drop_pages(table.whole(name))
+        return column
 
     def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
         """Return the inputs, the targets, and the targets' names."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from bpengine.data.features.dates import date_format, days
 from bpengine.data.features.learned_columns import CategoryColumn, LearnedColumn, LeftOutColumn, NumberColumn
-from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import DataError
@@ -50,9 +49,7 @@ def learn_column(name: str, column: TableColumn, rules: LearningRules, *, alone:
             f"there is a missing value in row {row}, column {name!r} ({np.count_nonzero(missing):,} in all). --missing fill "
             "(missing='fill') fills them, --missing drop leaves such rows out."
         )
-    learned = _numeric(name, column, rules, alone, pixels) if column.is_number else _other(name, column, rules)
-    drop_pages(column.values)
-    return learned
+    return _numeric(name, column, rules, alone, pixels) if column.is_number else _other(name, column, rules)
 
 
 def _numeric(name: str, column: TableColumn, rules: LearningRules, alone: bool, pixels: bool) -> LearnedColumn:
