@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bpengine as bp
-from bpengine.data.tables import conversion, csv_table
+from bpengine.data.tables import conversion, csv_table, parquet_table
 from bpengine.errors import ConfigError, DataError, WriteError
 
 KINDS = "n,flag,day,city,k\n1.5,True,2020-01-05,Oslo,x\n,False,2020-01-06,,y\n3.5,,2020-01-07,Rio,x\n"
@@ -214,3 +214,36 @@ def test_the_copy_says_what_it_is_of(tmp_path: Path) -> None:
     assert (told["format"], told["rows"]) == ("bpengine table 1", 2)
     assert np.load(folder / "0.npy").dtype == np.float32
     np.testing.assert_array_equal(np.load(folder / "1.npy"), [1.0, np.nan])
+
+
+def test_parquet_is_let_go_of_while_it_is_read(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((10, 200_000)).astype(np.float32)
+    pq.write_table(
+        pa.table(list(x), names=[f"x{at}" for at in range(10)]), tmp_path / "t.parquet", row_group_size=10_000
+    )
+    before, most = pa.total_allocated_bytes(), 0
+    with parquet_table.opened_parquet(tmp_path / "t.parquet") as file:
+        for batch in file.iter_batches(1000):
+            most = max(most, pa.total_allocated_bytes() - before - batch.nbytes)
+    assert most < x.nbytes / 4
+
+
+def test_columns_that_were_learned_from_are_let_go_of(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(50_000.0), "b": np.arange(50_000.0)[::-1], "y": np.arange(50_000) % 2})
+    frame.to_parquet(tmp_path / "t.parquet")
+    kept = bp.data.convert(tmp_path / "t.parquet", tmp_path / "kept")
+    training, _ = bp.data.load(kept).split()
+    bp.Features().fit(training)
+    assert resident(kept / "0.npy") == resident(kept / "1.npy") == 0
+    assert float(training.table["a"].values.sum()) > 0
+    assert resident(kept / "0.npy") > 0 or not SMAPS.exists()
+
+
+SMAPS = Path("/proc/self/smaps")
+
+
+def resident(path: Path) -> int:
+    """Return how many KiB of a mapped file are in this process's memory; 0 where the system does not say."""
+    lines = SMAPS.read_text().splitlines() if SMAPS.exists() else []
+    maps = [at for at, line in enumerate(lines) if line.endswith(str(path))]
+    return sum(int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1]) for at in maps)
