@@ -248,3 +248,14 @@ def test_pages_and_figures_show_the_names_of_features(model: bp.Model) -> None:
     from bpengine.explain.page import page
 
     assert "city = Oslo" in page(model, people()[:6], "income", steps=1).html()
+
+
+@pytest.mark.parametrize(("scale", "dtype", "cell"), [("none", "float32", 1e300), ("standard", "float64", 1.7e308)])
+def test_numbers_too_large_for_the_inputs_are_refused_by_column(scale: str, dtype: str, cell: float) -> None:
+    rows = np.arange(20.0)
+    features = bp.Features(scale=scale).fit(pd.DataFrame({"c": ["x", "y"] * 10, "a": rows * 1e-3}))
+    assert np.isfinite(features.transform(pd.DataFrame({"c": ["x"], "a": [1e30]}), dtype)).all()
+    with pytest.raises(
+        DataError, match=f"column 'a' requires numbers that stay below .* as {dtype} has them.* in row 1"
+    ):
+        features.transform(pd.DataFrame({"c": ["x", "y"], "a": [1.0, cell]}), dtype)
