@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="fail where this contender of the benchmark (torch, keras, ...) is missing; may be repeated",
+        help="fail where this library that things are compared with (torch, keras, polars, ...) is missing; may be repeated",
     )
     parser.addoption(
         "--require-browser",

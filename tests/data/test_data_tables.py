@@ -156,7 +156,7 @@ def test_unknown_target_column(csv):
     path = csv(FLOWERS)
     with pytest.raises(ConfigError, match=r"'specie'\. Did you mean 'species'"):
         load(path, target="specie")
-    with pytest.raises(ConfigError, match="target column from 0 to 2, got 3"):
+    with pytest.raises(ConfigError, match="target column from -3 to 2, got 3"):
         load(path, target=3)
     with pytest.raises(ConfigError, match="task='regression' requires a target of numbers"):
         load(path, task="regression")

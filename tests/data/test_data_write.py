@@ -151,7 +151,7 @@ def test_a_kill_between_the_two_files_is_seen_by_whoever_reads_them(tmp_path):
 
 def test_a_pair_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatch):
     x_file, y_file = write_synthetic.write("blobs", 50, tmp_path, seed=1)
-    read = read_arrays.read_npy
+    read = read_arrays.read_values
 
     def written_in_between(path, mmap):
         array = read(path, mmap)
@@ -159,7 +159,7 @@ def test_a_pair_that_is_written_while_it_is_read_is_refused(tmp_path, monkeypatc
             write_synthetic.write("blobs", 50, tmp_path, seed=2)
         return array
 
-    monkeypatch.setattr(read_arrays, "read_npy", written_in_between)
+    monkeypatch.setattr(read_arrays, "read_values", written_in_between)
     with pytest.raises(DataError, match="written anew while they were read"):
         load(str(x_file), target=str(y_file))
 

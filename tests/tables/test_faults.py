@@ -134,6 +134,45 @@ def test_classes_of_any_type_keep_their_names(put: Any, tmp_path: Path) -> None:
     assert bp.data.load(put("t.csv", b"a,k\n1,2\n2,4\n" * 1 + b"3,2\n4,4\n" * 9)).class_names == (2, 4)
 
 
+LABELS = np.array(["b", "a", "é"] * 10)
+
+
+@pytest.mark.parametrize("form", [LABELS, LABELS[:, None], np.strings.encode(LABELS, "utf-8"), LABELS.astype(">U5")])
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_text_in_array_files_is_classes_by_name(tmp_path: Path, form: Any, ending: str) -> None:
+    x = np.zeros((30, 2))
+    np.savez(tmp_path / "x.npz", x=x, y=form)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", form)
+    options = {"target": tmp_path / "y.npy"} if ending == ".npy" else {}
+    loaded = bp.data.load(tmp_path / f"x{ending}", **options)
+    assert (loaded.task, loaded.class_names) == ("classification", ("a", "b", "é"))
+    assert loaded.labels.tolist() == LABELS.tolist()
+
+
+def test_an_archive_has_inputs_and_targets(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", a=np.zeros((3, 2)), b=np.arange(3), c=np.arange(3))
+    for keys in ((), ("a", "b", "c")):
+        with pytest.raises(ConfigError, match=f"t.npz requires keys for inputs and targets.* got {len(keys)} of them"):
+            bp.data.load(tmp_path / "t.npz", keys=keys)
+
+
+def test_text_that_is_no_class_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 2)))
+    for y, reason in (
+        (np.array(["a", "", "b"]), "y.npy requires a class in every row, got an empty text in row 1"),
+        (np.array([b"a", b"\xff", b"b"]), r"y.npy requires classes as text in UTF-8, got the bytes b'\\xff'"),
+        (np.array([["a", "b"]] * 3), "y.npy requires real numbers, got dtype <U1"),
+        (np.array(["a", 1, "b"], object), r"never unpickled. Save text as text: np.save\(file, y.astype\(str\)\)"),
+    ):
+        np.save(tmp_path / "y.npy", y)
+        with pytest.raises(DataError, match=reason):
+            bp.data.load(tmp_path / "x.npy", target=tmp_path / "y.npy")
+    np.save(tmp_path / "x.npy", np.array([["a", "b"]] * 3))
+    with pytest.raises(DataError, match=r"x.npy requires real numbers, got dtype <U1"):
+        bp.data.load(tmp_path / "x.npy")
+
+
 def test_inputs_without_axes_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.float64(3), y=np.zeros(1))
     assert "requires inputs of shape (rows, features), got ()" in refused(tmp_path / "t.npz")

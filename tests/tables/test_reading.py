@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bpengine as bp
-from bpengine.data.tables import conversion, csv_table
+from bpengine.data.tables import conversion, csv_table, parquet_table
 from bpengine.errors import ConfigError, DataError, WriteError
 
 KINDS = "n,flag,day,city,k\n1.5,True,2020-01-05,Oslo,x\n,False,2020-01-06,,y\n3.5,,2020-01-07,Rio,x\n"
@@ -48,6 +48,44 @@ def test_dialects(tmp_path: Path, content: str, options: dict[str, Any]) -> None
     columns = bp.data.read_arrays(written(tmp_path, content, "t.data"), target=False, **options)
     assert columns.feature_names == ("a", "b")
     np.testing.assert_array_equal(columns.x, [[1.5, 2], [-2.25, 3]])
+
+
+def lines(row: str, head: str = "") -> str:
+    """Return a table of twelve rows in which # is a number that differs."""
+    return head + "".join(row.replace("#", str(i)) + "\n" for i in range(12))
+
+
+@pytest.mark.parametrize(
+    ("content", "shape"),
+    [
+        (lines("1#.5\t2.#\t\t3\n4\t5\t6"), (24, 3)),
+        (lines(" 0.1#  18.00   2.3#   0"), (12, 4)),
+        (lines('1#.0   8   3#.0 \t"chevrolet chevelle"'), (12, 4)),
+        (lines("ham\tcall # times", "kind\ttext\n"), (12, 2)),
+        (lines("1,#  2,5 x", "a b k\n"), (12, 3)),
+        (lines("1,#|3|x", "a|b|k\n"), (12, 3)),
+        (lines("1,#|3|4"), (12, 3)),
+        (lines('#,"Toy Story, part #; (1995)",1', "id,title,y\n"), (12, 3)),
+        (lines("hello, number #;1", "text;y\n"), (12, 2)),
+        (lines('"#",1.5,2#', '"a","b"\n'), (12, 3)),
+        (lines("2020-01-05 10:00:00,5.#", "time,temperature\n"), (12, 2)),
+        (lines("#.25", "price\n"), (12, 1)),
+        (lines("nana", "anna\n"), (12, 1)),
+        (lines("age, #, <=50K"), (12, 3)),
+    ],
+)
+def test_separators_of_public_files(tmp_path: Path, content: str, shape: tuple[int, int]) -> None:
+    assert bp.data.read_arrays(written(tmp_path, content), target=False).x.shape == shape
+
+
+def test_a_title_is_no_header(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has 1 names in its header, and 3 fields in its rows.*--skiprows"):
+        bp.data.read_arrays(written(tmp_path, lines("#;2;3", "report of the year\n")), target=False)
+
+
+def test_the_decimal_mark_separates_nothing(tmp_path: Path) -> None:
+    found = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
+    assert found.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
 
 
 def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None:
@@ -176,3 +214,36 @@ def test_the_copy_says_what_it_is_of(tmp_path: Path) -> None:
     assert (description["format"], description["rows"]) == ("bpengine table 1", 2)
     assert np.load(folder / "0.npy").dtype == np.float32
     np.testing.assert_array_equal(np.load(folder / "1.npy"), [1.0, np.nan])
+
+
+def test_parquet_is_let_go_of_while_it_is_read(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((10, 200_000)).astype(np.float32)
+    pq.write_table(
+        pa.table(list(x), names=[f"x{at}" for at in range(10)]), tmp_path / "t.parquet", row_group_size=10_000
+    )
+    before, most = pa.total_allocated_bytes(), 0
+    with parquet_table.opened_parquet(tmp_path / "t.parquet") as file:
+        for batch in file.iter_batches(1000):
+            most = max(most, pa.total_allocated_bytes() - before - batch.nbytes)
+    assert most < x.nbytes / 4
+
+
+def test_columns_that_were_learned_from_are_let_go_of(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(50_000.0), "b": np.arange(50_000.0)[::-1], "y": np.arange(50_000) % 2})
+    frame.to_parquet(tmp_path / "t.parquet")
+    kept = bp.data.convert(tmp_path / "t.parquet", tmp_path / "kept")
+    training, _ = bp.data.load(kept).split()
+    bp.Features().fit(training)
+    assert resident(kept / "0.npy") == resident(kept / "1.npy") == 0
+    assert float(training.table["a"].values.sum()) > 0
+    assert resident(kept / "0.npy") > 0 or not SMAPS.exists()
+
+
+SMAPS = Path("/proc/self/smaps")
+
+
+def resident(path: Path) -> int:
+    """Return how many KiB of a mapped file are in this process's memory; 0 where the system does not say."""
+    lines = SMAPS.read_text().splitlines() if SMAPS.exists() else []
+    maps = [at for at, line in enumerate(lines) if line.endswith(str(path))]
+    return sum(int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1]) for at in maps)

@@ -80,6 +80,20 @@ def test_a_set_and_its_file_give_the_same_model(cli: Any, tmp_path: Path) -> Non
     )
 
 
+def test_text_beside_an_array_names_the_classes(cli: Any, tmp_path: Path) -> None:
+    bunch = datasets.load_iris()
+    x, y, saved = tmp_path / "x.npy", tmp_path / "y.npy", tmp_path / "m.safetensors"
+    np.save(x, bunch.data)
+    np.save(y, bunch.target_names[bunch.target])
+    summary = trained(cli, x, "--target", y, "--out", saved)
+    assert bp.load(saved).class_names == ("setosa", "versicolor", "virginica")
+    evaluated = cli("predict", saved, x, "--target", y, "--evaluate", "--limit", "50")
+    assert {row[1] for row in list(csv.reader(io.StringIO(evaluated.out)))[1:]} == {"setosa"}
+    assert "accuracy 1.0000" in evaluated.err
+    assert summary["scores"]["accuracy"] > 0.8
+    assert "requires a target of numbers, got text" in cli("train", x, "--target", y, "--task", "regression").err
+
+
 def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
     path, target = samples.penguins(tmp_path, 200)
     report = trained(cli, path, "--target", target, *FEW, "--validation", "0.2", "--test", "0.1")
@@ -234,6 +248,26 @@ def test_options_of_the_text_and_keys_of_archives(cli: Any, mistake: Any, tmp_pa
     assert cli("predict", saved, tmp_path / "t.npz", "--keys", "x_train").code == 0
     assert "--keys names arrays of a .npz archive" in mistake("train", tmp_path / "t.txt", "--keys", "a,b")
     assert "--keys x,y" in mistake("train", tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize(
+    "command", ["check", "compare", "explain", "explain --sweep 1.bias[0]=0,1", "explain --sensitivity"]
+)
+def test_every_command_that_reads_a_table_is_told_how_it_is_written(
+    command: str, cli: Any, mistake: Any, tmp_path: Path
+) -> None:
+    lines = [f"1.00{i % 7},5|{i % 3}|{'xy'[i % 2]}|-1" for i in range(12)]
+    path = tmp_path / "t.txt"
+    path.write_bytes("\n".join(["of today", "a_b|c|k|é", *lines]).encode("latin-1"))
+    options = ("--skiprows", "1", "--encoding", "latin-1", "--decimal", ",", "--thousands", ".", "--target", "k")
+    small = ("--layers", "2", "--rows", "4", "--na-values", "-1,0")
+    name, *more = command.split()
+    ended = cli(name, path, *more, *options, *small, *(("--backends", "numpy,numpy") if name == "compare" else ()))
+    assert ended.code == 0, ended.err
+    assert "unknown option of data set 'iris': 'sep'" in mistake(name, "iris", *more, "--sep", ";")
+    assert "--keys names arrays of a .npz archive" in mistake(name, path, *more, "--keys", "a,b")
+    np.savez(tmp_path / "t.npz", inputs=np.eye(8), labels=np.arange(8) % 2)
+    assert cli(name, tmp_path / "t.npz", *more, "--keys", "inputs,labels", "--layers", "2").code == 0
 
 
 def test_convert_and_train_from_the_copy(cli: Any, mistake: Any, tmp_path: Path) -> None:

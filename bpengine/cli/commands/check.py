@@ -10,6 +10,8 @@ import bpengine as bp
 from bpengine import data
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.check_report import print_report
+from bpengine.cli.table_options.groups import grouped
+from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.errors import ConfigError
 
 HELP = """\
@@ -29,6 +31,7 @@ Examples:
 """
 
 
+@grouped
 def check(
     *,
     sources: Annotated[
@@ -39,6 +42,7 @@ def check(
             f"{', '.join(data.names())}.",
         ),
     ] = None,
+    written: TextFormat,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",
@@ -62,13 +66,14 @@ def check(
         print_report(bp.check_gradients(kernel, seed=seed), as_json=as_json)
         return
     _require_rows(names)
-    named = bp.Loss(loss) if loss else None
+    named, options = bp.Loss(loss) if loss else None, written.options_for(names[-1])
     if len(names) == 2:
         model = bp.load(names[0], backend)
-        dataset = data_options.load(names[1], target, model.network.loss, raw=model.features is not None)
+        raw = model.features is not None
+        dataset = data_options.load(names[1], target, model.network.loss, raw=raw, options=options)
         x, y = data_options.for_model(model, dataset)
     else:
-        dataset = data_options.load(names[0], target, named)
+        dataset = data_options.load(names[0], target, named, options=options)
         network = network_options.fresh_network(dataset, layers, activation, named)
         model, x, y = network_options.model(network, backend, dtype, seed), dataset.x, dataset.y
     x, y = data_options.draw_rows(x, y, rows, seed)

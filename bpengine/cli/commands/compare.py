@@ -10,6 +10,8 @@ import bpengine as bp
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.check_report import print_report
 from bpengine.cli.size_limits import copies, require_memory
+from bpengine.cli.table_options.groups import grouped
+from bpengine.cli.table_options.text_format import TextFormat
 
 HELP = """\
 Run one network on several backends and compare: every layer's output, every gradient, the parameters after training.
@@ -25,9 +27,11 @@ Examples:
 """
 
 
+@grouped
 def compare(
     *,
     source: data_options.Source,
+    written: TextFormat,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",
@@ -44,7 +48,7 @@ def compare(
     """Compare and print the table."""
     names = [name.strip() for name in backends.split(",")]
     named, update = bp.Loss(loss) if loss else None, network_options.optimizer(optimizer, learning_rate)
-    dataset = data_options.load(source, target, named)
+    dataset = data_options.load(source, target, named, options=written.options_for(source))
     network = network_options.fresh_network(dataset, layers, activation, named)
     require_memory(network, dtype, copies=copies(update))
     x, y = data_options.draw_rows(dataset.x, dataset.y, rows, seed)

@@ -65,24 +65,25 @@ def _fill(target: RowTarget, table: Table, columns: Sequence[tuple[LearnedColumn
     for start in range(target.rows.start, target.rows.stop, step):
         stop = min(start + step, target.rows.stop)
         block = np.empty((stop - start, out.shape[1]))
-        for at, (column, name, inputs) in enumerate(columns):
-            unknown[at] += column.encode(table.block(name, start, stop), block[:, inputs], start)
-        with np.errstate(over="ignore"):  # said below, with its place
+        with np.errstate(over="ignore"):  # infinity is refused below, with the name of its column
+            for at, (column, name, inputs) in enumerate(columns):
+                unknown[at] += column.encode(table.block(name, start, stop), block[:, inputs], start)
             out[start:stop] = block
-        _require_finite(out[start:stop], block, columns, start)
+        _require_held(out[start:stop], columns, start)
         _drop(table, out)
     return unknown
 
 
-def _require_finite(rows: Array, block: Array, columns: Sequence[tuple[LearnedColumn, str, slice]], start: int) -> None:
-    """Raise DataError naming the column and row of a number that is infinite in the rows' dtype."""
-    if not np.isinf(rows).any():
+def _require_held(encoded: Array, columns: Sequence[tuple[LearnedColumn, str, slice]], start: int) -> None:
+    """Raise DataError naming the column and row of a number that is too large for the inputs' dtype."""
+    if np.isfinite(encoded).all():
         return
-    row, at = np.argwhere(np.isinf(rows))[0].tolist()
-    name = next(name for _, name, inputs in columns if inputs.start <= at < inputs.stop)
+    row, place = (int(at) for at in np.argwhere(~np.isfinite(encoded))[0])
+    name = next(name for _, name, inputs in columns if inputs.start <= place < inputs.stop)
+    most = f"{np.finfo(encoded.dtype).max:.3g}"
     raise DataError(
-        f"column {name!r} requires numbers that are finite in {rows.dtype}, got one that is {block[row, at]:g} once scaled, "
-        f"in row {start + row}. Correct or drop that row."
+        f"column {name!r} requires numbers that stay below {most} once they are scaled, as {encoded.dtype} has them, got a "
+        f"larger one in row {start + row}. Mend the cell, or leave the column out."
     )
 
 

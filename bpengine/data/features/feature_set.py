@@ -14,8 +14,9 @@ from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn
 from bpengine.data.features.learning import LearningRules, learn_column
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
+from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn
-from bpengine.data.tables.data_frames import is_frame, is_series, table_of, values_of
+from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.features import check_weights
@@ -112,9 +113,7 @@ class Features:
             table, weights = table[rows], None if np.ptp(weights[rows]) == 0 else weights[rows]
         pixels = not table.named and all(table.whole(name).dtype == np.uint8 for name in table)
         alone = len(table.names) == 1
-        self._columns = tuple(
-            learn_column(name, table[name], self._rules, weights, alone=alone, pixels=pixels) for name in table
-        )
+        self._columns = tuple(self._learned(name, table, weights, alone=alone, pixels=pixels) for name in table)
         self._named = table.named
         if not self.input_names:
             raise DataError(
@@ -128,6 +127,12 @@ class Features:
             self._target = None
         return self
 
+    def _learned(self, name: str, table: Table, weights: Array | None, *, alone: bool, pixels: bool) -> LearnedColumn:
+        """Learn of one column; what was read of its file is let go of, whichever of the rows these are."""
+        column = learn_column(name, table[name], self._rules, weights, alone=alone, pixels=pixels)
+        drop_pages(table.whole(name))
+        return column
+
     def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
         """Return the inputs, the targets, and the targets' names."""
         if isinstance(x, Dataset):
@@ -136,8 +141,7 @@ class Features:
         if is_names(y, table):
             names = (y,) if isinstance(y, str) else tuple(map(str, y))
             return table.without(names), [table[name] for name in names], names
-        name = getattr(y, "name", None)
-        return table, y, (name,) if isinstance(name, str) else ()
+        return table, y, _own_names(y)
 
     def _of_dataset(self, data: Dataset, rows: Array | slice, weights: Array | None) -> LearnedTarget:
         if data.task == "regression":
@@ -348,7 +352,13 @@ def as_names(x: Any) -> tuple[str, ...]:
         return x.names
     if isinstance(x, Dataset):
         return x.feature_names
-    return tuple(map(str, getattr(x, "column_names", getattr(x, "columns", ()))))
+    return tuple(names_of(x)) if is_frame(x) else ()
+
+
+def _own_names(y: Any) -> tuple[str, ...]:
+    """Return the names that targets have in a data frame of theirs, or as a column of one."""
+    names = as_names(y) if is_table_like(y) else (getattr(y, "name", None),)
+    return tuple(name for name in names if isinstance(name, str))
 
 
 def plain_targets(y: Any) -> Array:

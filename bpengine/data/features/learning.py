@@ -11,7 +11,6 @@ import numpy as np
 from bpengine.data.features.dates import date_format, days
 from bpengine.data.features.learned_columns import CategoryColumn, LearnedColumn, LeftOutColumn, NumberColumn
 from bpengine.data.features.target_kinds import moments
-from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import DataError
@@ -55,11 +54,8 @@ def learn_column(
             "(missing='fill') fills them, --missing drop leaves such rows out."
         )
     if column.is_number:
-        learned = _numeric(name, column, rules, weights, alone=alone, pixels=pixels)
-    else:
-        learned = _other(name, column, rules, weights)
-    drop_pages(column.values)
-    return learned
+        return _numeric(name, column, rules, weights, alone=alone, pixels=pixels)
+    return _other(name, column, rules, weights)
 
 
 def _numeric(

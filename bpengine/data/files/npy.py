@@ -16,7 +16,7 @@ from bpengine.data.files.pair_stamps import STAMP_BYTES, stamp_of
 from bpengine.data.table import Array
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.reading import FREE, PIECE, RATIO, UNREADABLE
-from bpengine.errors import BpError, DataError
+from bpengine.errors import BpError, ConfigError, DataError
 
 AXES: Final = 32
 AnyPath = str | os.PathLike[str]
@@ -81,12 +81,20 @@ def expand_home(path: Path) -> Path:
         raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
 
 
-@as_data_error(".npy")
 def read_npy(path: AnyPath, mmap: bool = True) -> Array:
-    """Read a .npy file, by default memory-mapped and read-only.
+    """Read a .npy file of numbers, by default memory-mapped and read-only.
 
-    Raises: DataError naming the file when it is corrupt, truncated or longer than its header says, or holds Python objects
-    (never unpickled).
+    Raises: DataError naming the file when it is corrupt, truncated or longer than its header says, or holds text or Python
+    objects (never unpickled).
+    """
+    return numeric(read_values(path, mmap), existing(path))
+
+
+@as_data_error(".npy")
+def read_values(path: AnyPath, mmap: bool = True) -> Array:
+    """Read a .npy file, which may hold text, by default memory-mapped and read-only.
+
+    Raises: DataError as `read_npy` does.
     """
     path = existing(path)
     with path.open("rb") as file:
@@ -96,8 +104,8 @@ def read_npy(path: AnyPath, mmap: bool = True) -> Array:
             raise _wrong_size(f"{path}", header, end)
         if mmap and header.payload:
             order: Any = "F" if header.fortran else "C"
-            return numeric(np.memmap(path, header.dtype, "r", header.offset, header.shape, order), path)
-        return numeric(_read(file, header, str(path)), path)
+            return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
+        return _read(file, header, str(path))
 
 
 class ArrayHeader(NamedTuple):
@@ -122,7 +130,9 @@ def _header(file: Any) -> ArrayHeader:
         raise ValueError(f"its header is of version {version[0]}.{version[1]}, known are 1.0 and 2.0")
     shape, fortran, dtype = readers[version](file)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are never unpickled")
+        raise ValueError(
+            "it holds Python objects, which are never unpickled. Save text as text: np.save(file, y.astype(str))"
+        )
     if len(shape) > AXES or not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"its header says the shape {str(shape)[:80]}, which no array has")
     return ArrayHeader(shape, fortran, dtype, file.tell())
@@ -153,9 +163,11 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | N
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 
     max_bytes: most bytes of an array, decompressed; by default 64 MiB and fifty times its compressed size.
-    Raises: DataError naming the file and the arrays it holds.
+    Raises: DataError naming the file and the arrays it holds; ConfigError for no keys or more than two.
     """
     path = existing(path)
+    if not 1 <= len(keys) <= 2:
+        raise ConfigError(f"{path} requires keys for inputs and targets, or inputs alone, got {len(keys)} of them.")
     with zipfile.ZipFile(path) as archive:
         entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         missing = [key for key in keys if key not in entries]
@@ -166,7 +178,7 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | N
             )
         arrays = [_entry(archive, entries[key], path, max_bytes) for key in keys]
     numeric(arrays[0], path)
-    return pair(path, *arrays)
+    return pair(path, arrays[0], arrays[1] if len(arrays) > 1 else None)
 
 
 def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_bytes: int | None) -> Array:
@@ -187,20 +199,43 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_byte
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def pair(path: Path, x: Array, y: Array | None = None) -> Arrays:
+def pair(path: Path, x: Array, y: Array | None = None, y_path: Path | None = None) -> Arrays:
     """Return inputs as (rows, features) with their targets; text and truth values become class numbers with their names.
 
-    Raises: DataError when there are no rows, or x and y have different numbers of them.
+    y_path: the file of the targets, where it is another one.
+    Raises: DataError when there are no rows, x and y have different numbers of them, or a text is empty.
     """
     if x.ndim and len(x) == 0:
         raise DataError(f"{path} requires at least one row, got shape {x.shape}.")
     rows = rows_of(x, path)
     if y is not None and (y.ndim == 0 or len(y) != len(rows)):
         raise DataError(f"{path} requires as many targets as inputs, got x {x.shape} and y {y.shape}.")
-    if y is None or y.dtype.kind not in "Ub" or y.size != len(y):
-        return Arrays(rows, y if y is None else numeric(y, path))
-    names, labels = np.unique(y.reshape(-1), return_inverse=True)
-    return Arrays(rows, labels.astype(np.int64), None, tuple(name.item() for name in names))
+    if y is None or y.dtype.kind not in "USb" or y.size != len(y):
+        return Arrays(rows, y if y is None else numeric(y, y_path or path))
+    return Arrays(rows, *_classes(y.reshape(-1), y_path or path))
+
+
+def _classes(y: Array, path: Path) -> tuple[Array, None, tuple[ClassName, ...]]:
+    """Return the numbers of classes (rows,), no names of features, and the names of the classes in sorted order."""
+    values, labels = np.unique(y, return_inverse=True)
+    names = tuple(_class_name(value.item(), path) for value in values)
+    if "" in names:
+        at = int(np.argmax(labels == names.index("")))
+        raise DataError(
+            f"{path} requires a class in every row, got an empty text in row {at}. Fill it or drop the row."
+        )
+    return labels.astype(np.int64), None, names
+
+
+def _class_name(value: ClassName | bytes, path: Path) -> ClassName:
+    """Return a value as the name of a class; NumPy's byte strings are text in UTF-8."""
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        hint = "Save it as text of Python: y.astype(str)."
+        raise DataError(f"{path} requires classes as text in UTF-8, got the bytes {value[:80]!r}. {hint}") from None
 
 
 def numeric(array: Array, path: Path) -> Array:

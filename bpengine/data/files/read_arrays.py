@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.files.idx import read_idx
-from bpengine.data.files.npy import Arrays, existing, pair, read_npy, read_npz
+from bpengine.data.files.npy import Arrays, existing, numeric, pair, read_npz, read_values
 from bpengine.data.files.pair_stamps import one_pair
 from bpengine.data.files.table_files import ColumnTarget, is_parquet, is_table, read_csv, read_folder, read_parquet
 from bpengine.data.table import Array
@@ -28,9 +28,9 @@ def read_arrays(
 ) -> Arrays:
     """Read x, y and the names a file gives.
 
-    - .npy and IDX hold one array: `target` is the path of a second such file, or None for no targets (y is None).
-      Samples of several axes are flattened. Options: `mmap=True` (.npy), `scale=False` (True: whole numbers become
-      float32, divided by the largest number of their type, 255 for pixels; a copy in memory), `max_bytes`.
+    - .npy and IDX hold one array: `target` is the path of a second such file, which may hold text, or None for no
+      targets (y is None). Samples of several axes are flattened. Options: `mmap=True` (.npy), `scale=False` (True: whole
+      numbers become float32, divided by the largest number of their type, 255 for pixels; a copy in memory), `max_bytes`.
     - .npz: `keys=("x", "y")`, or one key for no targets; `max_bytes`.
     - Every other file is a table: Parquet, or text (CSV and its relatives; compressed with gzip, bz2, xz or zst, or not).
       "-" is standard input, and a folder one that `convert` has written. `target` is a column's name or number (default:
@@ -78,13 +78,18 @@ def _pair(file: Path, target: Target, options: dict[str, Any]) -> Arrays:
     if not (other.name.lower().endswith(".npy") or IDX_NAME.search(other.name.lower())):
         raise DataError(f"{other} is no array file, as {file} is one. Give a .npy or IDX file of targets.")
     with one_pair(file, other):
-        x, y = _single(file, **options), _single(other, mmap=options.get("mmap", True))
-    return pair(file, x, y)
+        x, y = _single(file, **options), _values(other, mmap=options.get("mmap", True))
+    return pair(file, x, y, other)
 
 
 def _single(path: Path, mmap: bool = True, scale: bool = False, max_bytes: int | None = None) -> Array:
-    """Read the one array of a .npy or IDX file."""
-    array = read_npy(path, mmap) if path.name.lower().endswith(".npy") else read_idx(path, max_bytes)
+    """Read the one array of numbers of a .npy or IDX file."""
+    array = numeric(_values(path, mmap, max_bytes), path)
     if scale and array.dtype.kind in "iu":
         return array.astype(np.float32) / np.float32(np.iinfo(array.dtype).max)
     return array
+
+
+def _values(path: Path, mmap: bool = True, max_bytes: int | None = None) -> Array:
+    """Read the one array of a .npy file, which may hold text, or IDX file."""
+    return read_values(path, mmap) if path.name.lower().endswith(".npy") else read_idx(path, max_bytes)

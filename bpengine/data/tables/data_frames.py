@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.data.table import Table, TableColumn, coded
 from bpengine.data.validation.options import optional
+from bpengine.data.validation.scans import require_supported
 from bpengine.errors import DataError
 
 LIBRARIES = ("pandas", "polars", "pyarrow", "modin", "cudf")
@@ -36,7 +37,10 @@ def table_of(frame: Any) -> Table:
     Raises: ConfigError without narwhals; DataError for a lazy frame, two columns of one name, cells of lists and records.
     """
     narwhals = optional("narwhals.stable.v2", "a data frame", "bpengine[tables]")
-    names = list(map(str, frame.columns)) if not _is_arrow(frame) else list(map(str, frame.column_names))
+    require_supported(frame, "x")
+    if type(frame).__name__ == "RecordBatch":
+        frame = optional("pyarrow", "a record batch", "bpengine[tables]").Table.from_batches([frame])
+    names = names_of(frame)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"a data frame requires different names, got two columns {twice!r}. Rename one.")
@@ -49,9 +53,16 @@ def table_of(frame: Any) -> Table:
     return Table({name: column_of(wide[name], name) for name in names})
 
 
+def names_of(frame: Any) -> list[str]:
+    """Return the names of a data frame's columns."""
+    return list(map(str, frame.column_names if _is_arrow(frame) else frame.columns))
+
+
 def values_of(series: Any, name: str = "y") -> TableColumn:
     """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
     narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
+    if _is_arrow(series) and not hasattr(series, "chunks"):  # narwhals knows arrays in chunks alone
+        series = optional("pyarrow", "an array of pyarrow", "bpengine[tables]").chunked_array([series])
     wrapped = narwhals.from_native(series, series_only=True, pass_through=True)
     return _objects(list(series), name) if wrapped is series else column_of(wrapped, name)
 
@@ -76,14 +87,15 @@ def column_of(series: Any, name: str) -> TableColumn:
 
 
 def _numbers(series: Any, kind: Any) -> np.ndarray[Any, Any]:
-    if not series.is_null().any():
+    if not series.is_null().any() and "128" not in str(kind):  # whole numbers of 128 bits NumPy has none of
         array = np.asarray(series.to_numpy())
         return array if array.dtype.kind in "biuf" else array.astype(np.float64)
-    return np.array([np.nan if v is None or v != v else float(v) for v in series.to_list()], np.float64)
+    narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
+    return np.asarray(series.cast(kind if str(kind) == "Float32" else narwhals.Float64).to_numpy())
 
 
 def _dates(series: Any) -> np.ndarray[Any, Any]:
-    values = [None if v is None or v != v else v for v in series.to_list()]
+    values = [None if is_absent(v) else v for v in series.to_list()]
     plain = [
         v if v is None or getattr(v, "tzinfo", None) is None else v.astimezone(_utc()).replace(tzinfo=None)
         for v in values

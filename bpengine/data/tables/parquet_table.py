@@ -15,6 +15,10 @@ from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import UNREADABLE
 from bpengine.errors import BpError, DataError
 
+PIECEWISE = {
+    "pre_buffer": False,
+    "buffer_size": 1 << 16,
+}  # else every byte that was read is kept until the file is closed
 INDEX = re.compile(r"__index_level_\d+__")
 
 
@@ -27,7 +31,7 @@ def opened_parquet(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
     parquet = optional("pyarrow.parquet", f"reading {path}", "bpengine[tables]")
     arrow = optional("pyarrow", f"reading {path}", "bpengine[tables]")
     try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        with parquet.ParquetFile(path, page_checksum_verification=True, **PIECEWISE) as file:
             _require_size(path, file, max_bytes)
             yield file
     except BpError:

@@ -35,7 +35,7 @@ def _converted(values: Any, what: str) -> Array:
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
         at = np.argwhere(np.ma.getmaskarray(values))[0]
         raise DataError(f"{what} requires a value in every cell, got a masked one in {_place(at)}. Fill or drop it.")
-    _require_supported(values, what)
+    require_supported(values, what)
     try:
         array = as_host(values)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
@@ -46,13 +46,15 @@ def _converted(values: Any, what: str) -> Array:
     return array
 
 
-def _require_supported(values: Any, what: str) -> None:
-    """Raise DataError for what cannot be taken as it is: sparse matrices, and generators, which can be read only once."""
+def require_supported(values: Any, what: str) -> None:
+    """Raise DataError for what cannot be taken as it is: sparse matrices, lazy frames, generators."""
     if type(values).__module__.startswith("scipy.sparse"):
         hint = f"Give {what}.toarray(), if it fits into memory; else write it in pieces to a .npy file and memory-map that."
         raise DataError(
             f"{what} requires an array, got a sparse matrix ({type(values).__name__}), which is not supported. {hint}"
         )
+    if type(values).__name__ == "LazyFrame":
+        raise DataError(f"{what} requires a data frame in memory, got a LazyFrame. Give {what}.collect().")
     if hasattr(values, "__next__") or type(values).__name__ in ("map", "zip", "filter"):
         hint = f"Give np.stack(list({what})), if it fits into memory; else write it to a .npy file and memory-map that."
         raise DataError(

@@ -13,6 +13,8 @@ from bpengine.cli.commands.explain.subject import make_subject
 from bpengine.cli.commands.explain.views import Request, choose
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import print_json, require_writable, show
+from bpengine.cli.table_options.groups import grouped
+from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.explain import verify
 from bpengine.explain.result import translator_for
 
@@ -39,10 +41,12 @@ Examples:
 """
 
 
+@grouped
 def explain(
     *,
     sources: options.Sources = None,
     data: options.Data = None,
+    written: TextFormat,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",
@@ -88,7 +92,7 @@ def explain(
             require_writable(path, force=force, option=option)
     subject = make_subject(
         [*(sources or []), *([] if data is None else [data])], target=target, layers=layers, activation=activation,
-        loss=loss, backend=backend, dtype=dtype, rows=rows, seed=seed,
+        loss=loss, backend=backend, dtype=dtype, rows=rows, seed=seed, written=written,
     )  # fmt: skip
     if figure is not None and picture is not None:
         save_figure(figure, picture, request, subject)

@@ -9,6 +9,7 @@ import numpy as np
 import bpengine as bp
 from bpengine.cli import data_options, network_options
 from bpengine.cli.size_limits import require_points
+from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.cli.whole_numbers import whole
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError
@@ -25,7 +26,7 @@ class Subject(NamedTuple):
 
 def make_subject(
     names: list[str], *, target: str | None, layers: str, activation: str, loss: str | None, backend: str, dtype: str,
-    rows: int, seed: int,
+    rows: int, seed: int, written: TextFormat,
 ) -> Subject:  # fmt: skip
     """Return the model and the rows that are explained; `names` are those of the network, if one is given, and the rows.
 
@@ -36,13 +37,14 @@ def make_subject(
             f"explain requires [NET|MODEL] FILE_OR_NAME, got {len(names)} names{': ' if names else ''}{' '.join(names)}. "
             "For example: bpengine explain 2-3-1 --data xor."
         )
-    named = bp.Loss(loss) if loss else None
+    named, options = bp.Loss(loss) if loss else None, written.options_for(names[-1])
     if len(names) == 2 and not _is_sizes(names[0]):
         model = bp.load(names[0], backend)
-        data = data_options.load(names[1], target, model.network.loss, raw=model.features is not None)
+        raw = model.features is not None
+        data = data_options.load(names[1], target, model.network.loss, raw=raw, options=options)
         x, y = data_options.for_model(model, data)
         return Subject(model, x[:rows], y[:rows], data)
-    data = data_options.load(names[-1], target, named)
+    data = data_options.load(names[-1], target, named, options=options)
     if len(names) == 2:
         network = _of_sizes(data, names[0], activation, named)
     else:
