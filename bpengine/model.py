@@ -18,17 +18,18 @@ from bpengine.layers import Layer, Shapes
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.streams import derived, dropout_counter
+from bpengine.system.lru_cache import LruCache
 from bpengine.training.callbacks import Callback
 from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
 from bpengine.training.loop import OnEpoch
-from bpengine.training.lru_cache import LruCache
 from bpengine.training.memory.run_state import RunState
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.reuse import compiled_network
 from bpengine.training.rows import (
     classes_of,
     encoded_inputs,
@@ -98,9 +99,10 @@ class Model:
         self.fits = 0  # fits so far: each shuffles and drops in its own way
         self._class_names: tuple[data.ClassName, ...] | None = None
         self._features: data.Features | None = None
-        self._ops = backend.ops()
-        self._evaluator = Evaluator(network, backend, self._ops)
-        self._steps = LruCache[Any]()
+        self._shared = compiled_network(network, backend)
+        self._ops = self._shared.ops
+        self._evaluator = Evaluator(self._shared.network, backend, self._ops, self._shared.functions)
+        self._steps = LruCache[Any]()  # with an update rule of one's own
         self._params, self._running = self._bring(params), self._bring(running)
         self._applied: Applied | None = None  # what apply_gradients goes on from
         self._version = object()  # another one whenever parameters or statistics are changed
@@ -415,7 +417,14 @@ class Model:
         """
         arrays = self._bring(self._named("gradient of parameter", gradients))
         changed, self._applied = apply(
-            self.backend, self._ops, self._params, arrays, make_optimizer(optimizer), clip_norm, self._applied
+            self.backend,
+            self._ops,
+            self._params,
+            arrays,
+            make_optimizer(optimizer),
+            clip_norm,
+            self._applied,
+            self._steps if make_optimizer(optimizer).is_own else self._shared.steps,
         )
         self._params, self._version = {**self._params, **changed}, object()
 
@@ -424,7 +433,7 @@ class Model:
         return Trainable(
             network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
             running=tuple(self._running), arrays=arrays, seed=seed, evaluate=self._evaluator.evaluate, steps=self._steps,
-            shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
+            shared=self._shared, shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
             untouched=lambda end: end.left is self._version,
         )  # fmt: skip
 

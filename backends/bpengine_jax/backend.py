@@ -19,6 +19,7 @@ from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
+from bpengine.system.lru_cache import MOST
 from bpengine_jax.epoch_plan import plan_for
 
 # what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
@@ -49,7 +50,7 @@ class JaxBackend(Backend):
         self._plan = plan_for(self._device.platform)
         self._by_host = self._device.platform == "cpu"  # how several processes exchange sums
         self.grain = max(self._plan.windows, default=1)
-        self._epoch = lru_cache(maxsize=32)(build_epoch)
+        self._epoch = lru_cache(maxsize=MOST)(build_epoch)
 
     @classmethod
     def availability(cls) -> Availability:

@@ -30,10 +30,11 @@ from bpengine.training.checkpoints.fit_identity import circumstances, described,
 from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
 from bpengine.training.history import History
 from bpengine.training.loop import OnEpoch, Trainer
-from bpengine.training.lru_cache import LruCache
+from bpengine.system.lru_cache import LruCache
 from bpengine.training.memory.run_state import RunState
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
+from bpengine.training.reuse import CompiledNetwork
 from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, init_state, make_step
@@ -45,7 +46,9 @@ UPDATES = ("simultaneous", "sequential")
 
 @dataclass(frozen=True, kw_only=True)
 class Trainable:
-    """A network with its parameters on a backend, ready to be trained, and the steps compiled for it so far.
+    """A network with its parameters on a backend, ready to be trained.
+
+    steps: those compiled for it alone so far. shared: what is compiled for equal networks, None where there is nothing.
 
     names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
     the fit, each time as arrays that the fit may write into. fits: fits before this one. settings: what a model file has.
@@ -60,11 +63,18 @@ class Trainable:
     seed: int
     evaluate: Callable[[Arrays, Arrays, Rows, Comm], dict[str, float]]
     steps: LruCache[Any] = field(default_factory=LruCache)
+    shared: CompiledNetwork | None = None
     running: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fits: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     untouched: Callable[[RunState], bool] = lambda run_state: False
+
+    def compiled(self, optimizer: Optimizer) -> CompiledNetwork:
+        """Return where steps with this rule are kept: a rule of one's own may do anything, and is this subject's alone."""
+        if self.shared is None:
+            return CompiledNetwork(self.network, self.backend, self.ops, self.steps)
+        return replace(self.shared, steps=self.steps) if optimizer.is_own else self.shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,10 +274,13 @@ class FitSettings:
 
     def _steps(self, trainable: Trainable, plan: StepPlan) -> Callable[[int], Step]:
         """Return the step for each size of a batch; without shards it is one for all."""
-        network, ops, steps, backend = trainable.network, trainable.ops, trainable.steps, trainable.backend
+        compiled, plan = trainable.compiled(plan.optimizer), replace(plan, optimizer=plan.optimizer.without_rate())
+        network, ops, steps, backend = compiled.network, compiled.ops, compiled.steps, compiled.backend
         if self.shards is None:
             one = steps.get(plan.key, lambda: make_step(network, plan, ops))
             return lambda batch: one
+        if type(self.processes) is not Solo:  # such a step holds what moves sums between the processes of this fit
+            steps = trainable.steps
         by_batch: dict[int, Step] = {}  # held here too: a step that is dropped from `steps` is compiled again
 
         def step(batch: int) -> Step:
@@ -397,9 +410,10 @@ def _first_state(trainable: Trainable, plan: StepPlan) -> State:
 
 
 def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
-    """Return a test whether all numbers of parameters and statistics are finite; compiled once per model."""
+    """Return a test whether all numbers of parameters and statistics are finite."""
     backend = trainable.backend
-    test = trainable.steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
+    steps = trainable.steps if trainable.shared is None else trainable.shared.steps
+    test = steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
     return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
 
 

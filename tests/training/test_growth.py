@@ -11,7 +11,7 @@ import pytest
 import bpengine as bp
 from bpengine.training import Epoch
 from bpengine.training.history import Recorder
-from bpengine.training.lru_cache import LruCache
+from bpengine.system.lru_cache import LruCache
 
 EPOCHS = """
 import resource
