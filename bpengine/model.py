@@ -416,16 +416,11 @@ class Model:
         array([[1.4]])
         """
         arrays = self._bring(self._named("gradient of parameter", gradients))
+        rule = make_optimizer(optimizer)
         changed, self._applied = apply(
-            self.backend,
-            self._ops,
-            self._params,
-            arrays,
-            make_optimizer(optimizer),
-            clip_norm,
-            self._applied,
-            self._steps if make_optimizer(optimizer).is_own else self._shared.steps,
-        )
+            self.backend, self._ops, self._params, arrays, rule, clip_norm, before=self._applied,
+            compiled=self._steps if rule.is_own else self._shared.steps,
+        )  # fmt: skip
         self._params, self._version = {**self._params, **changed}, object()
 
     def _subject(self, arrays: Callable[[], State]) -> Trainable:

@@ -22,6 +22,7 @@ from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
+from bpengine.system.lru_cache import LruCache
 from bpengine.training.batching import Source, make_source
 from bpengine.training.callbacks import Callback, Stateful, make_callbacks
 from bpengine.training.checkpoints.beginning import Beginning, continued, end_of, resumed
@@ -30,7 +31,6 @@ from bpengine.training.checkpoints.fit_identity import circumstances, described,
 from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
 from bpengine.training.history import History
 from bpengine.training.loop import OnEpoch, Trainer
-from bpengine.system.lru_cache import LruCache
 from bpengine.training.memory.run_state import RunState
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress

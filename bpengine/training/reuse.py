@@ -21,13 +21,15 @@ from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.penalties import L1, L2
 from bpengine.system.lru_cache import LruCache
-from bpengine.system.process_caches import ProcessCache
+from bpengine.system.process_caches import ProcessCache, limits
 
 NETWORKS = 64  # for which a process keeps what is compiled
 FUNCTIONS = 32  # of one network: predictions, losses, gradients, derivatives
 _ENGINES = {*LAYERS.values(), Layer, Loss, L1, L2, Network, Cut}
 _PLAIN = (bool, int, str, type(None))
 _NOTHING_DRAWN = initializers.Zeros()
+
+__all__ = ["CompiledNetwork", "OwnCode", "compiled_network", "identity", "limits"]
 
 
 class OwnCode(TypeError):

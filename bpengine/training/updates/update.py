@@ -80,6 +80,7 @@ def apply(
     gradients: Arrays,
     optimizer: Optimizer,
     clip_norm: float | None,
+    *,
     before: Applied | None,
     compiled: LruCache[Any],
 ) -> tuple[Arrays, Applied]:
