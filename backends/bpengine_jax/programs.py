@@ -106,7 +106,7 @@ def _loaded(content: bytes, lowered: Any, device: Any) -> Callable[..., Any] | N
 
 
 def _kept(lowered: Any, kept: Cache, key: str) -> Callable[..., Any]:
-    """Compile, and write the program to disk unless it is of a kind that cannot be written, such as one that calls the host."""
+    """Compile, and write the program to disk unless it cannot be written, as one that calls the host."""
     compiled: Callable[..., Any] = lowered.compile()
     try:
         content = serialize(compiled)[0]

@@ -34,12 +34,12 @@ from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.memory.run_state import RunState
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.progress import Progress
-from bpengine.training.reuse import CompiledNetwork
+from bpengine.training.reuse import CompiledNetwork, identity
 from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
-from bpengine.training.step import StepPlan, init_state, make_step
+from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
-from bpengine.training.updates.update import all_finite
+from bpengine.training.updates.update import Slots, all_finite, init_slots
 
 UPDATES = ("simultaneous", "sequential")
 
@@ -405,8 +405,17 @@ def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
 def _first_state(trainable: Trainable, plan: StepPlan) -> State:
     """Return the state before the first step, in arrays of its own."""
     counter = trainable.backend.asarray(dropout_counter(trainable.seed))
-    own = trainable.arrays()
-    return init_state(trainable.ops, plan, own["params"], own["running"], counter)
+    own, compiled = trainable.arrays(), trainable.compiled(plan.optimizer)
+    rule, ops, trained = plan.optimizer.without_rate(), compiled.ops, plan.trained
+
+    def slots(params: Arrays) -> Slots:
+        return init_slots(rule, ops, params, trained)
+
+    run = slots
+    if not rule.is_own:  # whose slots may come from anywhere
+        key = "slots", identity(rule.rule), trained
+        run = compiled.steps.get(key, lambda: compiled.backend.compile(slots))
+    return {**own, "slots": run(own["params"]), "counter": counter}
 
 
 def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:

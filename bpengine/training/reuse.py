@@ -14,7 +14,6 @@ from typing import Any
 
 from bpengine.backend import Backend
 from bpengine.distributed.tree import Cut
-from bpengine.kernels import KERNELS
 from bpengine.layers import LAYERS, Layer, initializers
 from bpengine.losses import Loss
 from bpengine.network import Network
@@ -56,7 +55,7 @@ _networks = ProcessCache[CompiledNetwork]("networks", NETWORKS)
 def compiled_network(network: Network, backend: Backend) -> CompiledNetwork:
     """Return what is compiled for an equal network on this backend; what is new, where there is none or cannot be."""
     try:
-        key = backend, identity(network), _kernels(backend)
+        key = backend, tuple(sorted(backend.replacements().items())), identity(network)
         hash(key)
     except TypeError:
         return CompiledNetwork(network, backend, backend.ops())
@@ -87,12 +86,6 @@ def identity(value: object) -> Hashable:
 def _altered(value: Any) -> bool:
     """Say whether an object holds more than its class says, such as a method of its own."""
     return any(name not in value.__dataclass_fields__ and not name.startswith("_") for name in vars(value))
-
-
-def _kernels(backend: Backend) -> Hashable:
-    """Return the functions that steps are made of: a table that was changed makes other steps."""
-    table = tuple((name, kernel.forward, kernel.backward) for name, kernel in KERNELS.items())
-    return table, tuple(sorted(backend.replacements().items()))
 
 
 def _bare(network: Network) -> Network:

@@ -26,7 +26,8 @@ behind NumPy with the kernel it chose; the MPI for several processes. Warns of v
 kernel than it would choose (OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two,
 and of thread limits.
 Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
-is needed. BPENGINE_XLA_CACHE=0 keeps nothing of what JAX compiles. Says how much a process keeps for its models. The exit code is 0 when the NumPy backend works.
+is needed. BPENGINE_XLA_CACHE=0 in the environment keeps nothing of what JAX compiles. Says how much a process keeps for
+all its models. The exit code is 0 when the NumPy backend works.
 
 \b
 Examples:
