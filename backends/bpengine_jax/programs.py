@@ -35,6 +35,23 @@ _UNREADABLE = (*_REFUSED, pickle.UnpicklingError)
 _UNWRITABLE = (*_REFUSED, pickle.PicklingError)
 
 
+class _JaxReads:
+    """Counts the programs that JAX takes from a cache of its own: written out again, they would be without their code.
+
+    A process may have set such a cache and taken the setting back; JAX reads it all the same.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        jax.monitoring.register_event_listener(self._note)
+
+    def _note(self, event: str, **_: object) -> None:
+        self.count += event == "/jax/compilation_cache/cache_hits"
+
+
+_JAX_READS = _JaxReads()
+
+
 class Program:
     """A pure function as XLA runs it, compiled once for each shape of its arguments. To be called in a backend's scope."""
 
@@ -107,7 +124,10 @@ def _loaded(content: bytes, lowered: Any, device: Any) -> Callable[..., Any] | N
 
 def _kept(lowered: Any, kept: Cache, key: str) -> Callable[..., Any]:
     """Compile, and write the program to disk unless it cannot be written, as one that calls the host."""
+    before = _JAX_READS.count
     compiled: Callable[..., Any] = lowered.compile()
+    if _JAX_READS.count > before:
+        return compiled
     try:
         content = serialize(compiled)[0]
     except _UNWRITABLE:

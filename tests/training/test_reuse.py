@@ -178,6 +178,7 @@ def test_a_rule_of_ones_own_is_compiled_for_its_model(rng: np.random.Generator) 
         )
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("way", WAYS)
 def test_two_models_train_at_once_as_one_after_the_other(way: str, rng: np.random.Generator) -> None:
     rows, alone, together = labelled(rng), {}, dict[int, Any]()
@@ -219,6 +220,7 @@ def test_a_fork_shares_too(patience: str) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", FORKED, patience], check=True, timeout=100)
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_fit_that_fails_leaves_all_in_order_for_the_next(way: str, rng: np.random.Generator) -> None:
     def fail(model: bp.Model, epoch: Any) -> bool:
