@@ -194,7 +194,7 @@ class Backend(ABC):
         """Return faster executions of kernel functions by name; each keeps the kernel's signature, less `xp`."""
         return {}
 
-    def select(self) -> None:
+    def _select(self) -> None:
         """Make its device the library's current one, where a library has such; called whenever it is asked for by name."""
         return
 
@@ -365,7 +365,7 @@ def get_backend(backend: str | Backend, *, precision: str = "float32", device: s
     """
     if not isinstance(backend, Backend):
         chosen = _by_name(backend_class(backend), precision, device)
-        chosen.select()
+        chosen._select()
         return chosen
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)

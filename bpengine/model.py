@@ -28,7 +28,7 @@ from bpengine.training.loop import OnEpoch
 from bpengine.training.memory.run_state import RunState
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
-from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.optimizers import Optimizer, is_own, make_optimizer
 from bpengine.training.reuse import compiled_network
 from bpengine.training.rows import (
     classes_of,
@@ -419,7 +419,7 @@ class Model:
         rule = make_optimizer(optimizer)
         changed, self._applied = apply(
             self.backend, self._ops, self._params, arrays, rule, clip_norm, before=self._applied,
-            compiled=self._steps if rule.is_own else self._shared.steps,
+            compiled=self._steps if is_own(rule) else self._shared.steps,
         )  # fmt: skip
         self._params, self._version = {**self._params, **changed}, object()
 

@@ -32,7 +32,7 @@ from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
 from bpengine.training.history import History
 from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.memory.run_state import RunState
-from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.optimizers import Optimizer, is_own, make_optimizer, without_rate
 from bpengine.training.progress import Progress
 from bpengine.training.reuse import CompiledNetwork, identity
 from bpengine.training.rows import Rows, check_rows
@@ -74,7 +74,7 @@ class Trainable:
         """Return where steps with this rule are kept: a rule of one's own may do anything, and is this subject's alone."""
         if self.shared is None:
             return CompiledNetwork(self.network, self.backend, self.ops, self.steps)
-        return replace(self.shared, steps=self.steps) if optimizer.is_own else self.shared
+        return replace(self.shared, steps=self.steps) if is_own(optimizer) else self.shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,7 +274,7 @@ class FitSettings:
 
     def _steps(self, trainable: Trainable, plan: StepPlan) -> Callable[[int], Step]:
         """Return the step for each size of a batch; without shards it is one for all."""
-        compiled, plan = trainable.compiled(plan.optimizer), replace(plan, optimizer=plan.optimizer.without_rate())
+        compiled, plan = trainable.compiled(plan.optimizer), replace(plan, optimizer=without_rate(plan.optimizer))
         network, ops, steps, backend = compiled.network, compiled.ops, compiled.steps, compiled.backend
         if self.shards is None:
             one = steps.get(plan.key, lambda: make_step(network, plan, ops))
@@ -406,13 +406,13 @@ def _first_state(trainable: Trainable, plan: StepPlan) -> State:
     """Return the state before the first step, in arrays of its own."""
     counter = trainable.backend.asarray(dropout_counter(trainable.seed))
     own, compiled = trainable.arrays(), trainable.compiled(plan.optimizer)
-    rule, ops, trained = plan.optimizer.without_rate(), compiled.ops, plan.trained
+    rule, ops, trained = without_rate(plan.optimizer), compiled.ops, plan.trained
 
     def slots(params: Arrays) -> Slots:
         return init_slots(rule, ops, params, trained)
 
     run = slots
-    if not rule.is_own:  # whose slots may come from anywhere
+    if not is_own(rule):  # whose slots may come from anywhere
         key = "slots", identity(rule.rule), trained
         run = compiled.steps.get(key, lambda: compiled.backend.compile(slots))
     return {**own, "slots": run(own["params"]), "counter": counter}

@@ -14,7 +14,7 @@ from bpengine.layers.contract import run_backward
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
-from bpengine.training.optimizers import Optimizer
+from bpengine.training.optimizers import Optimizer, is_own
 from bpengine.training.reuse import identity
 from bpengine.training.updates import accumulation, sharding
 from bpengine.training.updates.sequential import of_parameters_alone, renewed_residual
@@ -41,7 +41,7 @@ class StepPlan:
         """The value that is equal for equal plans; the learning rate is no part of it, but an argument of the step."""
         rest = (identity(getattr(self, f.name)) for f in fields(self) if f.name != "optimizer")
         rule = self.optimizer.rule
-        return (rule if self.optimizer.is_own else identity(rule), *rest)
+        return (rule if is_own(self.optimizer) else identity(rule), *rest)
 
 
 def init_state(ops: Ops, plan: StepPlan, params: Arrays, running: Arrays, counter: Array) -> State:

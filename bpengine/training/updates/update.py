@@ -15,7 +15,7 @@ from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
 from bpengine.system.lru_cache import LruCache
-from bpengine.training.optimizers import Optimizer
+from bpengine.training.optimizers import Optimizer, without_rate
 
 Exchange = Callable[[Arrays], Arrays]
 Slots = dict[str, list[Array]]
@@ -94,7 +94,7 @@ def apply(
     if before is None or before.rule != optimizer.rule:
         counter = backend.asarray(np.zeros(2, np.uint32))
         before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0)
-    update = partial(BoundRule, optimizer.without_rate(), ops, clip_norm)
+    update = partial(BoundRule, without_rate(optimizer), ops, clip_norm)
     run = compiled.get(("update", before.rule, clip_norm), lambda: backend.compile(_counted(update())))
     rate = backend.asarray(optimizer.schedule(np.array([before.count])), backend.dtype)
     state = {"params": params, "slots": before.slots, "counter": before.counter}
