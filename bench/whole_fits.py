@@ -3,9 +3,10 @@
     python bench/whole_fits.py [--fits 20] [--rounds 3] [--ways numpy,numpy-fast,jax]
 
 Digits, 64-32-10, Adam, batches of 100, 10 epochs; every fit has a new network of the same sizes, a new model and another
-seed. "numpy" runs as its kernels are written, "numpy-fast" with the extra `fast`. Each process has the user's cache folder to
-itself: "cold" has found it empty, "warm" as another process has left it. CPU seconds are those of all threads, for other work
-on the machine lengthens them less than seconds by the clock, which are beside them. The load is that at the start.
+seed. "numpy" runs as its kernels are written, "numpy-fast" with the extra `fast`. Each process has a cache folder of its own,
+empty ("cold") or with all that these fits can compile ("warm"). With `fast` nothing is compiled before training has gone on
+for as long as that takes: 20 such fits in a cold process are over before. CPU seconds are those of all threads, for other
+work on the machine lengthens them less than seconds by the clock, which are beside them. The load is that at the start.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from bpengine.backend import backend_class
 from bpengine.system import hardware
 
 SIZES, WAYS = (64, 32, 10), ("numpy", "numpy-fast", "jax")
+PHASES = ("cold, one fit", "cold, all fits", "warm, one fit", "warm, all fits")
 FORCED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")  # which keep BLAS from its best kernels
 
 
@@ -40,8 +41,10 @@ def backend(way: str) -> Any:
     return type("PlainNumpyBackend", (backend_class("numpy"),), {"patience": math.inf})()
 
 
-def worker(way: str, fits: int) -> None:
-    """Print the CPU seconds of each fit, and of the whole process up to now."""
+def worker(way: str, fits: int, *, at_once: bool) -> None:
+    """Print the CPU seconds of each fit, and of the whole process up to now; `at_once` compiles from the first step on."""
+    if at_once:
+        backend_class("numpy").patience = -math.inf
     digits, run_on = bp.data.load("digits"), backend(way)
     seconds = []
     for seed in range(fits):
@@ -53,12 +56,12 @@ def worker(way: str, fits: int) -> None:
     print(json.dumps({"fits": seconds, "process": time.process_time(), "loss": history.epochs[-1].loss}))
 
 
-def measured(way: str, fits: int, folder: str) -> dict[str, Any]:
+def measured(way: str, fits: int, folder: str, *more: str) -> dict[str, Any]:
     """Return what a process says, and how long it took by the clock; its cache folder is `folder`."""
     environment = {name: value for name, value in os.environ.items() if name not in FORCED}
     environment |= {"XDG_CACHE_HOME": folder}
     began = time.perf_counter()
-    command = [sys.executable, __file__, "--worker", way, "--fits", str(fits)]
+    command = [sys.executable, __file__, "--worker", way, "--fits", str(fits), *more]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout) | {"wall": time.perf_counter() - began}
 
@@ -81,17 +84,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--worker", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--at-once", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.worker:
-        worker(chosen.worker, chosen.fits)
+        worker(chosen.worker, chosen.fits, at_once=chosen.at_once)
         return
     load, results = os.getloadavg()[0], dict[str, Any]()
     for way in chosen.ways.split(","):
-        rounds: dict[str, list[dict[str, Any]]] = {"cold, one fit": [], "warm, one fit": [], "warm, all fits": []}
+        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in PHASES}
         for _ in range(chosen.rounds):
-            with tempfile.TemporaryDirectory() as folder:
-                for name, seen in rounds.items():
-                    seen.append(measured(way, chosen.fits if name.endswith("all fits") else 1, str(Path(folder))))
+            for name, seen in rounds.items():
+                with tempfile.TemporaryDirectory() as folder:
+                    if name.startswith("warm"):
+                        measured(way, 1, folder, "--at-once")
+                    seen.append(measured(way, chosen.fits if name.endswith("all fits") else 1, folder))
         results[way] = {name: summary(seen) for name, seen in rounds.items()}
     about = {"cpu": hardware.cpu(), "system": platform.platform(), "numpy": np.__version__, "load": load}
     print(
