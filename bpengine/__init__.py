@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bpengine.model import Model, load
     from bpengine.network import Network
     from bpengine.penalties import L1, L2
+    from bpengine.system.process_caches import clear_caches
     from bpengine.training import (
         SGD,
         Adam,
@@ -82,6 +83,7 @@ _ROOMS = {
     "model": "Model load",
     "network": "Network",
     "penalties": "L1 L2",
+    "system.process_caches": "clear_caches",
     "training": (
         "SGD Adam AdamW Checkpoint Constant Cosine Exponential History LossBelow Metric Momentum Nesterov NoImprovement "
         "RMSProp RunFolder StepDecay StepSizeBelow WarmUp"
@@ -140,6 +142,7 @@ __all__ = [
     "backend_names",
     "check",
     "check_gradients",
+    "clear_caches",
     "compare_backends",
     "data",
     "examples",

@@ -21,6 +21,7 @@ from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError, unknown
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.ops import Ops
+from bpengine.system.process_caches import ProcessCache
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
 PRECISIONS = ("float32", "float64", *REDUCED)
 HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
+BACKENDS = 16  # handles by name that a process keeps
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Step = Callable[[State, tuple[Array, ...], Array], tuple[State, dict[str, Array]]]
@@ -196,6 +198,10 @@ class Backend(ABC):
         """Return faster executions of kernel functions by name; each keeps the kernel's signature, less `xp`."""
         return {}
 
+    def _select(self) -> None:
+        """Make its device the library's current one, where a library has such; called whenever it is asked for by name."""
+        return
+
     def ops(self) -> Ops:
         """Return the kernels bound to this backend, with its replacements."""
         return Ops(self.xp, self.replacements(), self.scope)
@@ -320,6 +326,9 @@ def _made_anew(kind: type[Backend], precision: str, device: str) -> Backend:
     return kind(precision=precision, device=device)
 
 
+_shared = ProcessCache["Backend"]("backends", BACKENDS)
+
+
 @cache
 def _plugins() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # not at the top: it takes as long to load as the kernels
@@ -344,9 +353,18 @@ def backend_class(name: str) -> type[Backend]:
     return loaded
 
 
+def _by_name(kind: type[Backend], precision: str, device: str | None) -> Backend:
+    """Return the process's backend of this kind: one for each precision and device, however the device is written."""
+    if not isinstance(precision, str) or not isinstance(device, (str, type(None))):
+        return kind(precision=precision, device=device)  # which says what is wrong with them
+    chosen = _shared.get((kind, precision, device), lambda: kind(precision=precision, device=device))
+    return _shared.get((kind, precision, chosen.device), lambda: chosen)
+
+
 def get_backend(backend: str | Backend, *, precision: str = "float32", device: str | None = None) -> Backend:
     """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is when it fits what is asked for.
 
+    By name it is the same one each time in a process, so that models share what it has compiled: see `bp.clear_caches`.
     An instance that multiplies in reduced precision fits "float32": that is how it stores.
     Raises ConfigError for an unknown name or precision, BackendUnavailable when it cannot run here or has no such device.
 
@@ -354,7 +372,9 @@ def get_backend(backend: str | Backend, *, precision: str = "float32", device: s
     'float64'
     """
     if not isinstance(backend, Backend):
-        return backend_class(backend)(precision=precision, device=device)
+        chosen = _by_name(backend_class(backend), precision, device)
+        chosen._select()
+        return chosen
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     if precision != backend.precision and (precision in REDUCED or backend.dtype != precision):

@@ -18,18 +18,19 @@ from bpengine.layers import Layer, Shapes
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.streams import derived, dropout_counter
+from bpengine.system.lru_cache import LruCache
 from bpengine.training.callbacks import Callback
 from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
 from bpengine.training.loop import OnEpoch
-from bpengine.training.lru_cache import LruCache
 from bpengine.training.memory.run_state import RunState, new_version
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.metrics.choice import Asked, choose_metrics
-from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.optimizers import Optimizer, is_own, make_optimizer
+from bpengine.training.reuse import compiled_network
 from bpengine.training.rows import (
     classes_of,
     decoder_of,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from bpengine.explain.units.explanation import Explanation
 
 
-_OF_THE_PROCESS = ("_ops", "_evaluator", "_steps")  # made anew by `Model._bind`
+_OF_THE_PROCESS = ("_shared", "_ops", "_evaluator", "_steps")  # made anew by `Model._bind`
 
 
 class Model:
@@ -115,9 +116,13 @@ class Model:
 
     def _bind(self) -> None:
         """Make what belongs to this process: kernels bound to the backend, and what is compiled."""
-        self._ops = self.backend.ops()
-        self._evaluator = Evaluator(self.network, self.backend, self._ops, unit=unit_of(self._features))
-        self._steps = LruCache[Any]()
+        self._shared = compiled_network(self.network, self.backend)
+        self._ops = self._shared.ops
+        unit, decode = unit_of(self._features), decoder_of(self._features)
+        self._evaluator = Evaluator(
+            self._shared.network, self.backend, self._ops, compiled=self._shared.functions, unit=unit, decode=decode
+        )
+        self._steps = LruCache[Any]()  # with an update rule of one's own
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle or a deep copy holds: all but what belongs to this process, with arrays on the host."""
@@ -463,9 +468,11 @@ class Model:
         array([[1.4]])
         """
         arrays = self._bring(self._named("gradient of parameter", gradients))
+        rule = make_optimizer(optimizer)
         changed, self._applied = apply(
-            self.backend, self._ops, self._params, arrays, make_optimizer(optimizer), clip_norm, self._applied
-        )
+            self.backend, self._ops, self._params, arrays, rule, clip_norm, before=self._applied,
+            compiled=self._steps if is_own(rule) else self._shared.steps,
+        )  # fmt: skip
         self._params, self._version = {**self._params, **changed}, new_version()
 
     def _subject(self, arrays: Callable[[], State]) -> Trainable:
@@ -473,7 +480,7 @@ class Model:
         return Trainable(
             network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
             running=tuple(self._running), arrays=arrays, seed=seed, evaluator=self._evaluator, steps=self._steps,
-            shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
+            shared=self._shared, shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
             untouched=lambda end: end.left == self._version,
         )  # fmt: skip
 

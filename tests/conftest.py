@@ -29,6 +29,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import numpy as np
 import pytest
 
+from bpengine.system.process_caches import clear_caches
+
 GOLDEN = 0.6180339887498949
 gc.set_threshold(
     200_000, 20, 100
@@ -101,6 +103,12 @@ def _thorough(cases: list[pytest.Item], able: Sequence[str]) -> set[pytest.Item]
             return set(cases) - {there[i] for i in kept}
         kept[int(k * GOLDEN % 1.0 * len(there))] = None
     raise AssertionError
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> None:
+    """Let each test begin with nothing compiled in the process: what one has patched must not serve the next."""
+    clear_caches()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class CupyBackend(Backend):
         self.xp = SwitchingNamespace(array_api_compat.cupy)
         self._number = _device_number(device, cupy.cuda.runtime.getDeviceCount())
         self.device = f"cuda:{self._number}"
-        cupy.cuda.Device(self._number).use()
+        self._select()
         capability = int(cupy.cuda.Device(self._number).compute_capability)
         if precision in REDUCED and capability < TENSOR_CORES:
             raise ConfigError(
@@ -56,6 +56,10 @@ class CupyBackend(Backend):
             )
         required = precision in REDUCED  # there is no other way to round operands
         self._epochs = CompiledEpochs(super().run_epoch, self.patience, self._program, "CUDA", required=required)
+
+    def _select(self) -> None:
+        """Make its GPU the current one of CuPy."""
+        self._cupy.cuda.Device(self._number).use()
 
     @classmethod
     def availability(cls) -> Availability:

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Availability, Backend, HostArray, State, Step, as_host
+from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
+from bpengine.system.lru_cache import MOST
 from bpengine_jax.epoch_plan import plan_for
 
 # what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
@@ -49,7 +50,7 @@ class JaxBackend(Backend):
         self._plan = plan_for(self._device.platform)
         self._by_host = self._device.platform == "cpu"  # how several processes exchange sums
         self.grain = max(self._plan.windows, default=1)
-        self._epoch = lru_cache(maxsize=32)(build_epoch)
+        self._epoch = lru_cache(maxsize=MOST)(build_epoch)
 
     @classmethod
     def availability(cls) -> Availability:
@@ -69,6 +70,15 @@ class JaxBackend(Backend):
         except RuntimeError as error:  # JAX_PLATFORMS names a device that is not there
             return Availability("no device", f"JAX finds no device: {error}.", "Unset JAX_PLATFORMS, or set it to cpu.")
         return Availability("ready", f"JAX {jax.__version__} on {devices[0].platform}")
+
+    @classmethod
+    def disk_cache(cls) -> DiskCache | None:
+        """Return the cache of compiled programs; none where JAX is missing, or its own cache is used, or none."""
+        if not cls.availability().ready:
+            return None
+        from bpengine_jax import programs
+
+        return programs.store() if programs.in_use() else None
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to a JAX array on this backend's device, or share the memory where JAX can and `copy` is False."""
@@ -109,8 +119,10 @@ class JaxBackend(Backend):
         return Ops(self.xp, {n: self._in_scope(function) for n, function in kernels.items()}, self.scope)
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Compile with jax.jit, in this backend's scope."""
-        return self._in_scope(self._jax.jit(step, donate_argnums=tuple(donate)))
+        """Compile with XLA for each shape of the arguments, in this backend's scope (see `programs`)."""
+        from bpengine_jax.programs import Program  # which imports jax
+
+        return self._in_scope(Program(step, donate))
 
     def jvp(self, function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return function(*primals) and its derivative along `tangents` by jax.jvp."""

@@ -14,6 +14,7 @@ from jax import numpy as jnp
 from bpengine.backend import HostArray, State, Step
 from bpengine.kernels._kernel import Array
 from bpengine_jax.epoch_plan import EpochPlan
+from bpengine_jax.programs import Program
 from bpengine_jax.shard_loop import SharedStep
 
 AHEAD = 1  # windows that are started before the halts of the one in front of them are read
@@ -86,8 +87,7 @@ def compiled_epoch(step: Step, epoch: Callable[..., Any], donate: Sequence[int] 
     """Compile (state, data, order, ...) -> results of a step, which several processes may share."""
     if isinstance(step, SharedStep):
         return step.transport.compiled(epoch, donate)
-    compiled: Callable[..., Any] = jax.jit(epoch, donate_argnums=tuple(donate))
-    return compiled
+    return Program(epoch, donate)
 
 
 def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:

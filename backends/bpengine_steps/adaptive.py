@@ -13,6 +13,7 @@ import numpy as np
 
 from bpengine.backend import HostArray, State, Step
 from bpengine.errors import ConfigError
+from bpengine.system.lru_cache import LruCache
 from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature
 
@@ -20,6 +21,7 @@ EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State
 Bound = Callable[[], tuple[State, dict[str, HostArray]]]
 Compiler = Callable[[Step, State, Signature], "CompiledStep"]
 Made = TypeVar("Made")
+SIGNATURES = 32  # of one step that are known at a time, each with its program: numbers of rows, most of them
 LOOP_SECONDS = 0.25  # what compiling one loop takes, about
 BINDING_SECONDS = 0.0005  # what binding a program to memory takes, about: shorter runs are not worth it
 
@@ -68,7 +70,7 @@ class CompiledEpochs:
     ) -> None:
         self._eager, self._patience, self._make, self._compiler = eager, patience, make, compiler
         self._required = required
-        self._known: WeakKeyDictionary[Step, dict[Signature, _Known]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Step, LruCache[_Known]] = WeakKeyDictionary()
 
     def run(
         self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
@@ -79,7 +81,7 @@ class CompiledEpochs:
         except Untraceable as error:
             self._refuse(error)
             return self._eager(step, state, data, order, lr)
-        known = self._known.setdefault(step, {}).setdefault(signature, _Known())
+        known = self._of(step).get(signature, _Known)
         reports: list[dict[str, HostArray]] = []
         done, count = 0, 1
         while done < len(lr) and not (reports and reports[-1]["halt"][-1]):
@@ -95,6 +97,11 @@ class CompiledEpochs:
             reports.append(report)
             done, count = stop, count * 2
         return state, {name: np.concat([report[name] for report in reports]) for name in reports[0]}
+
+    def _of(self, step: Step) -> LruCache[_Known]:
+        """Return what is known of a step, by signature; equal networks of several threads may share it."""
+        known = self._known.get(step)
+        return self._known.setdefault(step, LruCache(SIGNATURES)) if known is None else known
 
     def _timed(
         self, known: _Known, step: Step, state: State, data: Any, order: HostArray | None, lr: HostArray

@@ -61,12 +61,14 @@ class Cache:
     """A folder of files by key, of limited size: those that have not been used for longest go first.
 
     `folder` is None where the user has none. Nothing here raises OSError: what cannot be read is not there, and what
-    cannot be written is told once, in a warning, by its folder and the cure.
+    cannot be written is told once, in a warning, by its folder and the cure; never where it is `quiet`.
     """
 
-    def __init__(self, folder: Path | None, limit: int = LIMIT, notes: Callable[[], Notes] = tuple) -> None:
+    def __init__(
+        self, folder: Path | None, limit: int = LIMIT, notes: Callable[[], Notes] = tuple, *, quiet: bool = False
+    ) -> None:
         self.folder, self._limit, self._notes = folder, limit, notes
-        self._written, self._told = 0, False
+        self._written, self._told = 0, quiet
 
     def path(self, key: str) -> Path | None:
         """Return where the file of a key lies, or would."""

@@ -67,11 +67,11 @@ def product(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Prod
 
 
 def _forward_mode(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Product:
-    network, backend, batch = run.network, run.backend, run.bring(rows)
+    network, ops, backend, batch = run.network, run.ops, run.backend, run.bring(rows)
 
     def along(params: Arrays, v: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
         def gradients(params: Arrays) -> Arrays:
-            return network.loss_and_gradients(run.ops, params, running, x, target, weights, INFERENCE)[1]
+            return network.loss_and_gradients(ops, params, running, x, target, weights, INFERENCE)[1]
 
         product: Arrays = backend.jvp(gradients, (params,), (v,))[1]
         return product

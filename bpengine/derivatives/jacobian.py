@@ -49,12 +49,12 @@ def _picked(run: Evaluator, activation: str | None) -> Any:
 
 def input_gradients(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> HostArray:
     """Return the gradient of the loss over all rows with respect to x, as (rows, inputs)."""
-    network = run.network
+    network, ops = run.network, run.ops
 
     def gradient(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Array:
-        passed = network.forward(run.ops, params, running, x)
-        dy = network.loss_and_cotangent(run.ops, params, passed.y, target, weights)[1]
-        return backward_chain(network.layers, run.ops, passed.residuals, dy)[0]
+        passed = network.forward(ops, params, running, x)
+        dy = network.loss_and_cotangent(ops, params, passed.y, target, weights)[1]
+        return backward_chain(network.layers, ops, passed.residuals, dy)[0]
 
     gradients = run.compile("input gradients", gradient)(params, running, *run.bring(rows))
     return np.array(run.backend.to_numpy(gradients))

@@ -59,15 +59,15 @@ def _penalties(
     run: Evaluator, params: Arrays, running: Arrays, rows: Rows, names: Sequence[str]
 ) -> dict[str, HostArray]:
     """Return the gradient of the penalties for the named parameters they touch."""
-    network = run.network
+    network, ops = run.network, run.ops
     if not network.penalties:
         return {}
 
     def penalties(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
-        y = network.forward(run.ops, params, running, x).y
-        terms = network.loss_and_cotangent(run.ops, params, y, target, weights)[2]
-        zeros = {name: run.ops.xp.zeros_like(params[name]) for name in names}
-        return network.add_penalties(run.ops, terms, zeros)
+        y = network.forward(ops, params, running, x).y
+        terms = network.loss_and_cotangent(ops, params, y, target, weights)[2]
+        zeros = {name: ops.xp.zeros_like(params[name]) for name in names}
+        return network.add_penalties(ops, terms, zeros)
 
     extras = run.compile(("penalties", tuple(names)), penalties)(params, running, *run.bring(rows))
     return {name: run.backend.to_numpy(extra) for name, extra in extras.items()}

@@ -18,6 +18,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
+from bpengine.system.lru_cache import LruCache
 from bpengine.training.memory.row_reader import RowReader
 from bpengine.training.metrics.choice import AnyMetric
 from bpengine.training.metrics.scoring import Score, require_scorable, scored
@@ -29,7 +30,7 @@ CHUNK = 8192  # rows held at a time
 
 @dataclass(frozen=True)
 class Evaluator:
-    """A network on a backend, with the functions compiled for it so far.
+    """A network on a backend, with the functions compiled for it so far, which equal networks may share.
 
     unit (outputs,): of targets that were standardised, so that errors are told in their own unit as well. decode gives
     standardised values (rows, outputs) back in their own unit.
@@ -39,7 +40,7 @@ class Evaluator:
     backend: Backend
     ops: Ops
     _: KW_ONLY
-    compiled: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    compiled: LruCache[Callable[..., Any]] = field(default_factory=LruCache)
     unit: HostArray | None = None
     decode: Callable[[HostArray], HostArray] | None = None
 
@@ -50,11 +51,12 @@ class Evaluator:
 
     def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
         """Return raw outputs (rows, outputs), or predictions after the loss's link function."""
-        activation = self.network.loss.link if link else None
+        network, ops = self.network, self.ops
+        activation = network.loss.link if link else None
 
         def run(params: Arrays, running: Arrays, x: Array) -> Array:
-            y = self.network.forward(self.ops, params, running, x).y
-            return self.ops.forward(activation)(y)[0] if activation else y
+            y = network.forward(ops, params, running, x).y
+            return ops.forward(activation)(y)[0] if activation else y
 
         run = self.compile(("outputs", activation), run)
         reader, done = RowReader(x), []
@@ -136,20 +138,22 @@ class Evaluator:
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool
     ) -> tuple[Any, Arrays]:
         """Return the loss and every gradient over all rows at once."""
+        network, ops = self.network, self.ops
 
         def run(params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Any = None) -> Any:
             how = Run(training, counter)
-            return self.network.loss_and_gradients(self.ops, params, running, x, target, weights, how)[:2]
+            return network.loss_and_gradients(ops, params, running, x, target, weights, how)[:2]
 
         run = self.compile(("gradients", training), run)
         loss, gradients = run(params, running, counter, *self.bring(rows))
         return loss, gradients
 
     def compile(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the compiled function of `key`, compiled now if it has not been."""
-        if key not in self.compiled:
-            self.compiled[key] = self.backend.compile(function)
-        return self.compiled[key]
+        """Return the compiled function of `key`, compiled now if it has not been.
+
+        It may outlive the model and serve others: `function` holds the network and its ops, and no array.
+        """
+        return self.compiled.get(key, lambda: self.backend.compile(function))
 
     def bring(self, rows: Rows) -> list[Array]:
         """Bring rows to the device."""
@@ -162,11 +166,12 @@ class Evaluator:
 
     def _scored(self, params: Arrays, running: Arrays, piece: Rows) -> tuple[Array, Array]:
         """Return the loss of a piece without penalties, and its predictions."""
+        network, ops = self.network, self.ops
 
         def run(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> tuple[Array, Array]:
-            y, link = self.network.forward(self.ops, params, running, x).y, self.network.loss.link
-            predicted = self.ops.forward(link)(y)[0] if link else y
-            return self.network.data_loss(self.ops, y, target, weights)[0], predicted
+            y, link = network.forward(ops, params, running, x).y, network.loss.link
+            predicted = ops.forward(link)(y)[0] if link else y
+            return network.data_loss(ops, y, target, weights)[0], predicted
 
         loss, predicted = self.compile("scored", run)(params, running, *self.bring(piece))
         return loss, predicted

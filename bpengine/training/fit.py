@@ -17,11 +17,12 @@ from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
 from bpengine.errors import ConfigError, DataError, flag, number, unknown, whole
 from bpengine.layers import BatchNorm
-from bpengine.layers.layer import Layer, Run
+from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.layers.residual import neediest
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
+from bpengine.system.lru_cache import LruCache
 from bpengine.training.batching import Source, make_source
 from bpengine.training.callbacks import Callback, Stateful, make_callbacks
 from bpengine.training.checkpoints.beginning import Beginning, continued, end_of, resumed
@@ -31,24 +32,26 @@ from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.history import History
 from bpengine.training.loop import OnEpoch, Trainer
-from bpengine.training.lru_cache import LruCache
 from bpengine.training.memory.run_state import RunState
 from bpengine.training.metrics.choice import AnyMetric, Asked, choose_metrics, listed, watched
 from bpengine.training.metrics.known_metrics import LOSS
-from bpengine.training.optimizers import Optimizer, make_optimizer
+from bpengine.training.optimizers import Optimizer, is_own, make_optimizer, without_rate
 from bpengine.training.progress import Progress
+from bpengine.training.reuse import CompiledNetwork, identity
 from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
-from bpengine.training.step import StepPlan, init_state, make_step
+from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
-from bpengine.training.updates.update import all_finite
+from bpengine.training.updates.update import Slots, all_finite, init_slots
 
 UPDATES = ("simultaneous", "sequential")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainable:
-    """A network with its parameters on a backend, ready to be trained, and the steps compiled for it so far.
+    """A network with its parameters on a backend, ready to be trained.
+
+    steps: those compiled for it alone so far. shared: what is compiled for equal networks, None where there is nothing.
 
     names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
     the fit, each time as arrays that the fit may write into. fits: fits before this one. settings: what a model file has.
@@ -63,11 +66,18 @@ class Trainable:
     seed: int
     evaluator: Evaluator
     steps: LruCache[Any] = field(default_factory=LruCache)
+    shared: CompiledNetwork | None = None
     running: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fits: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     untouched: Callable[[RunState], bool] = lambda run_state: False
+
+    def compiled(self, optimizer: Optimizer) -> CompiledNetwork:
+        """Return where steps with this rule are kept: a rule of one's own may do anything, and is this subject's alone."""
+        if self.shared is None:
+            return CompiledNetwork(self.network, self.backend, self.ops, self.steps)
+        return replace(self.shared, steps=self.steps) if is_own(optimizer) else self.shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,10 +300,13 @@ class FitSettings:
 
     def _steps(self, trainable: Trainable, plan: StepPlan) -> Callable[[int], Step]:
         """Return the step for each size of a batch; without shards it is one for all."""
-        network, ops, steps, backend = trainable.network, trainable.ops, trainable.steps, trainable.backend
+        compiled, plan = trainable.compiled(plan.optimizer), replace(plan, optimizer=without_rate(plan.optimizer))
+        network, ops, steps, backend = compiled.network, compiled.ops, compiled.steps, compiled.backend
         if self.shards is None:
             one = steps.get(plan.key, lambda: make_step(network, plan, ops))
             return lambda batch: one
+        if type(self.processes) is not Solo:  # such a step holds what moves sums between the processes of this fit
+            steps = trainable.steps
         by_batch: dict[int, Step] = {}  # held here too: a step that is dropped from `steps` is compiled again
 
         def step(batch: int) -> Step:
@@ -421,14 +434,24 @@ def _require_unshared(network: Network, names: tuple[str, ...]) -> None:
 def _first_state(trainable: Trainable, plan: StepPlan) -> State:
     """Return the state before the first step, in arrays of its own."""
     counter = trainable.backend.asarray(dropout_counter(trainable.seed))
-    own = trainable.arrays()
-    return init_state(trainable.ops, plan, own["params"], own["running"], counter)
+    own, compiled = trainable.arrays(), trainable.compiled(plan.optimizer)
+    rule, ops, trained = without_rate(plan.optimizer), compiled.ops, plan.trained
+
+    def slots(params: Arrays) -> Slots:
+        return init_slots(rule, ops, params, trained)
+
+    run = slots
+    if not is_own(rule):  # whose slots may come from anywhere
+        key = "slots", identity(rule.rule), trained
+        run = compiled.steps.get(key, lambda: compiled.backend.compile(slots))
+    return {**own, "slots": run(own["params"]), "counter": counter}
 
 
 def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
-    """Return a test whether all numbers of parameters and statistics are finite; compiled once per model."""
+    """Return a test whether all numbers of parameters and statistics are finite."""
     backend = trainable.backend
-    test = trainable.steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
+    steps = trainable.steps if trainable.shared is None else trainable.shared.steps
+    test = steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
     return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ class Optimizer:
 
         A user's subclass may bind any rule and hold values that are no options: it is compared as a whole.
         """
-        if type(self) in OPTIMIZERS.values():
+        if not is_own(self):
             return self.kernel, tuple(self.options().items())
         held = tuple((name, value) for name, value in vars(self).items() if name != "learning_rate")
         try:
@@ -140,3 +140,16 @@ def make_optimizer(spec: str | Optimizer) -> Optimizer:
     if not isinstance(spec, str) or spec not in OPTIMIZERS:
         raise unknown("optimizer", spec, OPTIMIZERS)
     return OPTIMIZERS[spec]()
+
+
+def is_own(optimizer: Optimizer) -> bool:
+    """Say whether it is of a class of one's own, whose rule may be anything."""
+    return type(optimizer) not in OPTIMIZERS.values()
+
+
+def without_rate(optimizer: Optimizer) -> Optimizer:
+    """Return the rule alone: what is compiled holds no learning rate, which may be a function that holds anything.
+
+    A rule of one's own may ask for it, and is returned as it is.
+    """
+    return optimizer if is_own(optimizer) else replace(optimizer, learning_rate=1.0)

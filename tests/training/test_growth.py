@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.system.lru_cache import LruCache
 from bpengine.training import Epoch
 from bpengine.training.history import Recorder
-from bpengine.training.lru_cache import LruCache
 
 EPOCHS = """
 import resource
@@ -63,7 +63,7 @@ def test_steps_are_kept_for_the_last_settings_only() -> None:
 
 def test_fits_with_other_settings_do_not_pile_up() -> None:
     model = bp.Model(bp.Network(1, [bp.Dense(1)], "mean_squared_error"))
-    model._steps = LruCache(4)
+    model._shared.steps.most = 4
     for k in range(8):
         model.fit([[1.0]], [1.0], steps=1, clip_norm=1.0 + k)
-    assert len(model._steps) == 4
+    assert len(model._shared.steps) == 4

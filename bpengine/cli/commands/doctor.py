@@ -16,6 +16,7 @@ from bpengine.cli import backend_status
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
 from bpengine.system import blas, blas_overrides, hardware, mpi_library
+from bpengine.training import reuse
 
 HELP = """\
 Report what works on this machine, what does not, and the cure.
@@ -25,7 +26,8 @@ behind NumPy with the kernel it chose; the MPI for several processes. Warns of v
 kernel than it would choose (OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two,
 and of thread limits.
 Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
-is needed. The exit code is 0 when the NumPy backend works.
+is needed. BPENGINE_XLA_CACHE=0 in the environment keeps nothing of what JAX compiles. Says how much a process keeps for
+all its models. The exit code is 0 when the NumPy backend works.
 
 \b
 Examples:
@@ -89,6 +91,7 @@ def report() -> dict[str, Any]:
         "thread_limits": hardware.thread_limits(),
         "mpi": mpi_library.facts(),
         "caches": caches,
+        "shared": reuse.limits(),
         "warnings": _warnings(cost) + _cache_warnings(caches, states),
     }
 
@@ -146,6 +149,9 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
         ],
         "Machine": _machine_rows(facts),
         "Compiled steps on disk": [*_cache_rows(facts), *_cleared_rows(facts)],
+        "Shared by the models of a process": [
+            (name, f"at most {most}; bp.clear_caches() empties them") for name, most in facts["shared"].items()
+        ],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from bpengine.errors import NonFiniteError, number
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
-from bpengine.training.lru_cache import LruCache
+from bpengine.system.lru_cache import LruCache
 from bpengine.training.memory.spill import mapped
-from bpengine.training.optimizers import Optimizer
+from bpengine.training.optimizers import Optimizer, without_rate
 
 Exchange = Callable[[Arrays], Arrays]
 Slots = dict[str, list[Array]]
@@ -66,17 +66,16 @@ class BoundRule:
 
 @dataclass(frozen=True)
 class Applied:
-    """The state of a user's own loop of updates: rule, slots, counter, number of updates, compiled updates by clip norm."""
+    """The state of a user's own loop of updates: rule, slots, counter, number of updates."""
 
     rule: tuple[Any, ...]
     slots: Slots
     counter: Array
     count: int
-    compiled: LruCache[Callable[..., Any]]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy with arrays on the host, without what is compiled; `on` brings it to a backend."""
-        return Applied, (self.rule, mapped(as_host, self.slots), as_host(self.counter), self.count, LruCache())
+        return Applied, (self.rule, mapped(as_host, self.slots), as_host(self.counter), self.count)
 
     def on(self, backend: Backend) -> Applied:
         """Return the same with its arrays on a backend."""
@@ -90,18 +89,22 @@ def apply(
     gradients: Arrays,
     optimizer: Optimizer,
     clip_norm: float | None,
+    *,
     before: Applied | None,
+    compiled: LruCache[Any],
 ) -> tuple[Arrays, Applied]:
     """Return the parameters that have a gradient, updated, and the state for the next update.
 
+    compiled: the updates compiled so far, by rule and clip norm.
     Raises NonFiniteError naming the parameter that would not be finite.
     """
     if clip_norm is not None:
         number(clip_norm, "apply_gradients", "clip_norm", low=0, above=True)
     if before is None or before.rule != optimizer.rule:
         counter = backend.asarray(np.zeros(2, np.uint32))
-        before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0, LruCache())
-    run = before.compiled.get(clip_norm, lambda: backend.compile(_counted(BoundRule(optimizer, ops, clip_norm))))
+        before = Applied(optimizer.rule, init_slots(optimizer, ops, params, params), counter, 0)
+    update = partial(BoundRule, without_rate(optimizer), ops, clip_norm)
+    run = compiled.get(("update", before.rule, clip_norm), lambda: backend.compile(_counted(update())))
     rate = backend.asarray(optimizer.schedule(np.array([before.count])), backend.dtype)
     state = {"params": params, "slots": before.slots, "counter": before.counter}
     changed, slots, counter, finite = run(state, gradients, rate)

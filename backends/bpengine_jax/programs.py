@@ -1,0 +1,159 @@
+"""Programs: functions compiled by XLA for the arrays they are called with, kept on disk for the processes to come.
+
+JAX has a cache on disk of its own, which writes only what took a second, which damaged files put out of use for good, and
+whose folder is a setting of the whole process. Where that folder is set, by a user or an administrator, it is JAX's cache
+that is used, and nothing is kept here. Otherwise programs lie in the user's cache folder, in files that are checked before
+they are taken (see `bpengine_steps.disk`), under a key of everything that XLA compiles from. No setting of JAX is touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import platform
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jax
+from bpengine_steps.disk import LIMIT, Cache, cache_folder
+from jax.experimental.serialize_executable import deserialize_and_load, serialize
+
+from bpengine.system.hardware import cpu
+from bpengine.system.lru_cache import LruCache
+
+SWITCH = "BPENGINE_XLA_CACHE"  # a variable of the environment: "0" keeps nothing on disk
+FORMAT = 1  # of what a file holds
+SHAPES = 32  # of arguments that a function is kept compiled for: numbers of rows, most of them
+_IDLE = ("cache", "log", "traceback", "dump", "pprint")  # words in the names of settings that change no program
+_REFUSED = (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, EOFError, ImportError, KeyError)
+_UNREADABLE = (*_REFUSED, pickle.UnpicklingError)
+_UNWRITABLE = (*_REFUSED, pickle.PicklingError)
+
+
+class _JaxReads:
+    """Counts the programs that JAX takes from a cache of its own: written out again, they would be without their code.
+
+    A process may have set such a cache and taken the setting back; JAX reads it all the same.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        jax.monitoring.register_event_listener(self._note)
+
+    def _note(self, event: str, **_: object) -> None:
+        self.count += event == "/jax/compilation_cache/cache_hits"
+
+
+_JAX_READS = _JaxReads()
+
+
+class Program:
+    """A pure function as XLA runs it, compiled once for each shape of its arguments. To be called in a backend's scope."""
+
+    def __init__(self, function: Callable[..., Any], donate: Sequence[int] = ()) -> None:
+        self._donate = tuple(donate)
+        self._jitted = jax.jit(function, donate_argnums=self._donate)
+        self._compiled = LruCache[Callable[..., Any]](SHAPES)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the function; arguments numbered in `donate` are dead afterwards."""
+        leaves, tree = jax.tree.flatten((args, options))
+        if jax.config.jax_disable_jit or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return self._jitted(*args, **options)  # inside of another function that is compiled
+        signature = tree, tuple(_form(leaf) for leaf in leaves)
+        program = self._compiled.get(signature, lambda: self._compile(leaves, args, options))
+        return program(*args, **options)
+
+    def lower(self, *args: Any, **options: Any) -> Any:
+        """Return the function lowered for these arguments, as `jax.jit` has it."""
+        return self._jitted.lower(*args, **options)
+
+    def _compile(self, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
+        lowered, devices = self.lower(*args, **options), {d for leaf in leaves for d in _devices(leaf)}
+        kept = store() if len(devices) == 1 and in_use() else None
+        if kept is None:
+            compiled: Callable[..., Any] = lowered.compile()
+            return compiled
+        device = devices.pop()
+        key = f"{_surroundings()}\n{_about(device)}\n{self._donate}\n{lowered.as_text()}"
+        content = kept.get(key)
+        return (content and _loaded(content, lowered, device)) or _kept(lowered, kept, key)
+
+
+def in_use() -> bool:
+    """Say whether programs are kept here: not where that is switched off, or JAX's own cache is set or switched off."""
+    own = jax.config.jax_compilation_cache_dir is None and jax.config.jax_enable_compilation_cache
+    return own and os.environ.get(SWITCH) != "0"
+
+
+@cache
+def store() -> Cache | None:
+    """Return the cache of programs; None without the package that knows the user's cache folder.
+
+    It is quiet: nobody has asked for it, and training is as right without.
+    """
+    return Cache(cache_folder("xla"), LIMIT, quiet=True) if find_spec("platformdirs") else None
+
+
+def _form(leaf: Any) -> Hashable:
+    """Return what of an argument a program is compiled for."""
+    if isinstance(leaf, jax.Array):
+        return leaf.shape, leaf.dtype, leaf.weak_type, leaf.sharding
+    return type(leaf), getattr(leaf, "shape", ()), getattr(leaf, "dtype", None)
+
+
+def _devices(leaf: Any) -> set[Any]:
+    return leaf.devices() if isinstance(leaf, jax.Array) else set()
+
+
+def _loaded(content: bytes, lowered: Any, device: Any) -> Callable[..., Any] | None:
+    """Return the program of a file, None where this JAX cannot load it."""
+    try:
+        program: Callable[..., Any] = deserialize_and_load(
+            content, lowered.in_tree, lowered.out_tree, backend=device.client, execution_devices=[device]
+        )
+    except _UNREADABLE:
+        return None
+    return program
+
+
+def _kept(lowered: Any, kept: Cache, key: str) -> Callable[..., Any]:
+    """Compile, and write the program to disk unless it cannot be written, as one that calls the host."""
+    before = _JAX_READS.count
+    compiled: Callable[..., Any] = lowered.compile()
+    if _JAX_READS.count > before:
+        return compiled
+    try:
+        content = serialize(compiled)[0]
+    except _UNWRITABLE:
+        return compiled
+    kept.put(key, content)
+    return compiled
+
+
+@cache
+def _processor() -> str:
+    """Return what code for the processor may depend on: its instructions, and the number of cores that share work."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return repr((platform.machine(), hashlib.sha256(features.encode()).hexdigest(), sorted(cpu().items())))
+
+
+def _surroundings() -> str:
+    """Return versions, flags and settings that XLA compiles by."""
+    libraries = [version(name) for name in ("jax", "jaxlib")]
+    flags = {name: os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")}
+    settings = {n: v for n, v in sorted(jax.config.values.items()) if not any(word in n for word in _IDLE)}
+    return repr((FORMAT, platform.python_version(), libraries, flags, settings, _processor()))
+
+
+def _about(device: Any) -> str:
+    return repr((device.platform, device.device_kind, device.id, device.client.platform_version))
