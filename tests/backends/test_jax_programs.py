@@ -207,11 +207,11 @@ def test_two_processes_fill_one_folder_at_once(tmp_path: Path) -> None:
     both = [begin() for _ in range(2)]
     said = {process.communicate(timeout=200)[0] for process in both}
     assert [process.returncode for process in both] == [0, 0]
-    made = {path: path.stat().st_ino for path in tmp_path.rglob("*.bin")}
-    assert made
+    files = {path: path.stat().st_ino for path in tmp_path.rglob("*.bin")}
+    assert files
     for more in ({}, {programs.SWITCH: "0"}):
         process = begin(**more)
         said.add(process.communicate(timeout=200)[0])
         assert process.returncode == 0
     assert len(said) == 1
-    assert made == {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {path: path.stat().st_ino for path in tmp_path.rglob("*") if path.is_file()}

@@ -84,8 +84,8 @@ def test_a_title_is_no_header(tmp_path: Path) -> None:
 
 
 def test_the_decimal_mark_separates_nothing(tmp_path: Path) -> None:
-    found = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
-    assert found.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
+    layout = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
+    assert layout.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
 
 
 def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None:

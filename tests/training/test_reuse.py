@@ -36,10 +36,10 @@ def mixed() -> bp.Network:
 
 
 def model(way: str, network: bp.Network, seed: int = 0) -> bp.Model:
-    made = bp.Model(network, way.partition(",")[0], seed=seed)
+    model = bp.Model(network, way.partition(",")[0], seed=seed)
     if way.endswith("compiled"):
-        made.backend._compiled._patience = float("-inf")
-    return made
+        model.backend._compiled._patience = float("-inf")
+    return model
 
 
 def trained(way: str, network: bp.Network, rows: Any, seed: int = 0, **more: Any) -> dict[str, np.ndarray]:
@@ -91,12 +91,12 @@ def test_a_fit_goes_on_compiled_where_another_has_ended(
 ) -> None:
     from bpengine_numpy.numba_target.executable import Executable
 
-    made = list[int]()
+    executables = list[int]()
     original = Executable.__init__
-    monkeypatch.setattr(Executable, "__init__", lambda *args: made.append(1) or original(*args))
+    monkeypatch.setattr(Executable, "__init__", lambda *args: executables.append(1) or original(*args))
     for seed in range(3):
         trained("numpy, compiled", small(), labelled(rng), seed)
-    assert len(made) == 2  # batches of 16, and of the 12 that are left over
+    assert len(executables) == 2  # batches of 16, and of the 12 that are left over
 
 
 def test_initialisers_are_no_part_of_what_is_compared() -> None:
@@ -150,7 +150,7 @@ def test_what_differs_is_not_shared_and_neither_is_code_of_ones_own(what: str) -
 
 def test_a_layer_with_a_method_of_its_own_is_not_shared() -> None:
     altered = bp.Dense(4)
-    object.__setattr__(altered, "forward", lambda *given: None)
+    object.__setattr__(altered, "forward", lambda *arguments: None)
     assert not shared(bp.Network(8, altered, "mean_squared_error"), bp.Network(8, bp.Dense(4), "mean_squared_error"))
 
 
