@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
+import pickle  # nosec B403 # its errors alone: JAX reads by it what this user keeps, machine code as it is
 import platform
 from collections.abc import Callable, Hashable, Sequence
 from functools import cache
