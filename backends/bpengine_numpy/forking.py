@@ -25,7 +25,9 @@ class Forks:
     """Tells epochs of forks, and forks of epochs."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        # `with` on a lock is one step for Ctrl-C; on a Condition an interruption may come when it is held and not yet entered
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._running: dict[int, int] = {}  # epochs by thread; one may run within another
         self._waiting = 0  # forks
         self._started = False  # whether OpenBLAS's threads were started since the last fork
@@ -41,7 +43,7 @@ class Forks:
         me = threading.get_ident()
         around = self._running.get(me, 0)  # of this thread's epochs, which alone changes their number
         try:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(lambda: not self._waiting or me in self._running)
                 if not self._started:
                     one = np.zeros((_LARGE, _LARGE), np.float32)
@@ -55,11 +57,11 @@ class Forks:
     def _end(self, me: int, around: int) -> None:
         """Set the number of a thread's epochs back to what it was; Ctrl-C is heard once that is done."""
         try:
-            with self._changed:
+            with self._lock:
                 self._set(me, around)
         finally:
             if self._running.get(me, 0) != around:  # interrupted before
-                with self._changed:
+                with self._lock:
                     self._set(me, around)
 
     def _set(self, me: int, count: int) -> None:
@@ -76,7 +78,7 @@ class Forks:
         self._changed.wait_for(lambda: not self._running.keys() - {threading.get_ident()}, PATIENCE)
 
     def _after(self) -> None:
-        self._waiting -= 1
+        self._waiting = max(0, self._waiting - 1)  # 0 where the fork was interrupted before it was counted
         self._started = False
         self._changed.notify_all()
         self._changed.release()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import subprocess
 import sys
@@ -12,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy.forking import Forks
+
+from tests.attacks import failing
+from tests.attacks.interrupts import Counting
 
 FORK = """
 import os, sys, threading, time
@@ -117,3 +122,23 @@ def test_an_epoch_that_is_broken_off_as_it_begins_has_ended(monkeypatch: pytest.
             assert list(forks._running.values()) == [2]
         assert list(forks._running.values()) == [1]
     assert not forks._running
+
+
+@pytest.mark.skipif(not failing.possible(), reason="bytecodes are counted by CPython's own interface, on Linux")
+def test_wherever_an_epoch_is_interrupted_other_threads_can_begin_theirs() -> None:
+    forks = Forks()
+
+    def epoch() -> None:
+        with forks.epoch():
+            pass
+
+    with Counting() as whole:
+        epoch()
+    for after in range(1, whole.count + 1):
+        with contextlib.suppress(KeyboardInterrupt), Counting(after):
+            epoch()
+        ctypes.pythonapi.PyEval_SetTrace(None, None)
+        other = threading.Thread(target=epoch, daemon=True)
+        other.start()
+        other.join(10)
+        assert not other.is_alive(), f"after {after} bytecodes"
