@@ -52,7 +52,8 @@ def _with_flags(flags: int) -> Iterator[None]:
     before = environment().value
     within = before.copy()
     within[_MXCSR] = within[_MXCSR] & ~np.uint32(_FLUSH) | np.uint32(flags)
-    set_to, inside, outside = library.fesetenv, within.ctypes, before.ctypes
+    # as addresses: for `array.ctypes` itself the call runs Python code, in which Ctrl-C ends the call before it is made
+    set_to, inside, outside = library.fesetenv, ctypes.c_void_p(within.ctypes.data), ctypes.c_void_p(before.ctypes.data)
     try:
         try:
             set_to(inside)

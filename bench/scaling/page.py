@@ -16,7 +16,7 @@ from bpengine.explain.figures import canvas
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "scaling.md"
-FIGURE = ROOT / "docs" / "figures" / "scaling.svg"
+FIGURE = ROOT / "docs" / "scaling.svg"
 
 
 def exchanged() -> str:

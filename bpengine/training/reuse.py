@@ -12,6 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+import numpy as np
+
 from bpengine.backend import Backend
 from bpengine.distributed.tree import Cut
 from bpengine.layers import LAYERS, Layer, initializers
@@ -28,7 +30,7 @@ _ENGINES = {*LAYERS.values(), Layer, Loss, L1, L2, Network, Cut}
 _PLAIN = (bool, int, str, type(None))
 _NOTHING_DRAWN = initializers.Zeros()
 
-__all__ = ["CompiledNetwork", "OwnCode", "compiled_network", "identity", "limits"]
+__all__ = ["CompiledNetwork", "OwnCode", "compiled_network", "identity", "identity_or_new", "limits"]
 
 
 class OwnCode(TypeError):
@@ -72,6 +74,10 @@ def identity(value: object) -> Hashable:
         return kind, value
     if isinstance(value, float) and kind is float:
         return kind, value.hex()
+    if isinstance(value, range):
+        return kind, value.start, value.stop, value.step
+    if isinstance(value, np.generic):
+        return kind, value.tobytes()
     if isinstance(value, (tuple, list)) and kind in (tuple, list):
         return tuple, tuple(identity(item) for item in value)
     if isinstance(value, frozenset) and kind is frozenset:
@@ -81,6 +87,14 @@ def identity(value: object) -> Hashable:
     if is_dataclass(value) and kind in _ENGINES and not _altered(value):
         return kind, tuple((f.name, identity(getattr(value, f.name))) for f in fields(value) if f.compare)
     raise OwnCode(f"{kind.__name__} is not known to be the same each time")
+
+
+def identity_or_new(value: object) -> Hashable:
+    """Return the identity of a setting, and for one that has none what is equal to itself alone: nothing is shared by it."""
+    try:
+        return identity(value)
+    except OwnCode:
+        return object()
 
 
 def _altered(value: Any) -> bool:

@@ -15,7 +15,7 @@ from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.training.optimizers import Optimizer, is_own
-from bpengine.training.reuse import identity
+from bpengine.training.reuse import identity, identity_or_new
 from bpengine.training.updates import accumulation, sharding
 from bpengine.training.updates.sequential import of_parameters_alone, renewed_residual
 from bpengine.training.updates.update import BoundRule, Exchange, init_slots, no_exchange
@@ -39,7 +39,7 @@ class StepPlan:
     @property
     def key(self) -> tuple[Any, ...]:
         """The value that is equal for equal plans; the learning rate is no part of it, but an argument of the step."""
-        rest = (identity(getattr(self, f.name)) for f in fields(self) if f.name != "optimizer")
+        rest = (identity_or_new(getattr(self, f.name)) for f in fields(self) if f.name != "optimizer")
         rule = self.optimizer.rule
         return (rule if is_own(self.optimizer) else identity(rule), *rest)
 

@@ -122,7 +122,7 @@ def results(comm: Comm, folder: Path) -> Iterator[tuple[str, str]]:
 def compiled(model: bp.Model) -> bool:
     """Return whether every step of the model's fits ran compiled."""
     epochs: Any = model.backend._compiled  # type: ignore[attr-defined]
-    known = [known for by_signature in epochs._known.values() for known in by_signature.values()]
+    known = [known for by_signature in epochs._known.values() for known in by_signature._values.values()]
     return bool(known) and all(k.program is not None and not k.refused for k in known)
 
 

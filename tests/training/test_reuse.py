@@ -286,3 +286,11 @@ def test_threads_that_want_one_value_get_one() -> None:
     for thread in threads:
         thread.join()
     assert len({id(value) for value in values}) == 1
+
+
+def test_numbers_of_numpy_and_ranges_are_settings_like_others() -> None:
+    for value, other in ((np.float32(0.5), np.float32(0.25)), (range(4), range(5)), (np.int64(3), np.int32(3))):
+        assert reuse.identity(value) == reuse.identity(
+            type(value)(value) if isinstance(value, np.generic) else range(4)
+        )
+        assert reuse.identity(value) != reuse.identity(other)
