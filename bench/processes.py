@@ -26,7 +26,7 @@ from bpengine.system import hardware
 from bpengine.system.launcher import mpiexec
 
 NETWORK = bp.Network(784, [bp.Dense(1024, "relu"), bp.Dense(1024, "relu"), bp.Dense(10)], "softmax_cross_entropy")
-BATCH, STEPS = 2048, 24
+BATCH, STEPS = 2048, 80
 SIZES = (4096, 2**20)  # bytes of the vectors that are exchanged
 REPEATS = {4096: 2000, 2**20: 300}
 
