@@ -12,9 +12,7 @@ BIN := $(VENV)/bin
 demo: $(VENV)/demo
 	$(BIN)/bpengine demo
 
-# Files in the order of their names: else those with few tests come last, however long they take. Each worker has one BLAS thread:
-# those of several workers on the same cores wait for one another.
-test: export OPENBLAS_NUM_THREADS ?= 1
+# files in the order of their names: else those with few tests come last, however long they take
 test: $(VENV)/test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)
 

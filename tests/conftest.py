@@ -7,7 +7,8 @@ import os
 import sys
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
@@ -28,6 +29,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from bpengine.system.process_caches import clear_caches
 
@@ -109,6 +111,24 @@ def _thorough(cases: list[pytest.Item], able: Sequence[str]) -> set[pytest.Item]
 def _nothing_kept() -> None:
     """Let each test begin with nothing compiled in the process: what one has patched must not serve the next."""
     clear_caches()
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@pytest.fixture(autouse=True)
+def _blas_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let products have one thread, for those of several workers on the same cores wait for one another.
+
+    Not in the folders whose subject threads are, and not in processes that tests start.
+    """
+    if request.path.relative_to(Path(__file__).parent).parts[0] in ("backends", "attacks"):
+        yield
+        return
+    with _libraries().limit(limits=1, user_api="blas"):
+        yield
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
@@ -44,7 +45,7 @@ class TrainingRows(NamedTuple):
         return TrainingRows._make(None if part is None else part[rows] for part in self)
 
 
-class BackpropLearner(BaseEstimator):
+class BackpropLearner(BaseEstimator, ABC):
     """Base of both estimators; they say what the targets are."""
 
     _numeric: ClassVar[bool]  # whether targets are numbers
@@ -146,20 +147,20 @@ class BackpropLearner(BaseEstimator):
             )
         return self._learn(x, y, sample_weight, epochs=1, goes_on=self._fitted, classes=classes)
 
+    @abstractmethod
     def _targets(self, rows: TrainingRows, *, goes_on: bool, classes: HostArray | None) -> TrainingRows:
         """Return rows with targets as the model's Features take them; raise ValueError for others than those of before.
 
         classes: all that will come, None for those that are there.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _network(self, inputs: int) -> Network:
         """Return the network for the targets that were seen; raise ConfigError for one that does not fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _learned_features(self, rows: TrainingRows) -> data.Features:
         """Return what the columns are, learned from the training rows."""
-        raise NotImplementedError
 
     def _require_same_network(self) -> None:
         network = self._network(self.model_.network.inputs)

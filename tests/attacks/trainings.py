@@ -141,7 +141,7 @@ class Surroundings:
 
     @staticmethod
     def _locks() -> Iterator[tuple[str, Callable[[], bool]]]:
-        yield "forks", FORKS._changed._is_owned  # type: ignore[attr-defined]
+        yield "forks", FORKS._lock._is_owned  # type: ignore[attr-defined] # typeshed leaves it out
         yield "linking", loop_cache._linking.locked
         yield "registering", loop_cache._registering.locked
         yield from ((key[-80:], lock.locked) for key, lock in loop_cache._locks.items())
