@@ -58,6 +58,18 @@ def check_target(path: PathLike, *, error: type[BpError] = WriteError) -> None:
         _draft(Path(path), stack)
 
 
+def make_folder(path: PathLike) -> None:
+    """Make a folder, and those above it that are missing; their names are on the disk when this returns.
+
+    Raises OSError where that cannot be.
+    """
+    folder = Path(os.path.abspath(path))
+    missing = [above for above in (folder, *folder.parents) if not above.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for new in missing:
+        _bring_to_disk(new.parent)
+
+
 class Draft:
     """A file in the making: an open descriptor, the path it has for now, and the target that it will be."""
 

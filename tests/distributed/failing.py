@@ -8,6 +8,7 @@ first attempt.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ from bpengine.cli.exit_codes import show_warning, tell
 from bpengine.distributed import Comm, guarded
 from bpengine.distributed.alike import compare_states, digest_of
 from bpengine.distributed.job import Job
+from bpengine.output.writing import Draft
 
 STEP = 5  # the step in which it happens
 RUN = "BPENGINE_TEST_RUN"  # names a folder for checkpoints
@@ -60,6 +62,19 @@ def failing(comm: Any, how: str) -> None:
     comm.add_up = add_up
 
 
+def fill_folder() -> None:
+    """Let the folder have no more room once the checkpoint of step 3 is written, and half of the next one."""
+    write = Draft.write
+
+    def full(draft: Draft, content: bytes | memoryview) -> None:
+        half = len(content) // 2 if draft.target.name.endswith("06.ckpt") else None
+        write(draft, memoryview(content).cast("B")[:half])
+        if half is not None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    Draft.write = full  # type: ignore[method-assign]
+
+
 def train(comm: Comm, how: str, here: bool) -> None:
     """Train, with a failure here or none, and print a digest of the parameters."""
     rng = np.random.default_rng(3)
@@ -74,6 +89,8 @@ def train(comm: Comm, how: str, here: bool) -> None:
         model = bp.Model(model.network, seed=2)
     if here and how == "other versions":
         type(model.backend).circumstances = lambda self: {"numpy": "1.0"}  # type: ignore[method-assign]
+    if here and how == "full folder":
+        fill_folder()
     if here and how in FAILURES:
         failing(comm, how)
     settings: dict[str, Any] = {"batch_size": 16, "steps": 12, "optimizer": bp.SGD(rate), "shards": 4, "comm": comm}

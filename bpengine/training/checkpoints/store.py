@@ -30,7 +30,7 @@ class Store:
         """Make the folder, and remove what killed processes left half written; raise ConfigError where that cannot be."""
         shown = repr(str(self.folder))
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            writing.make_folder(self.folder)
         except OSError as error:
             raise ConfigError(
                 f"run requires a folder that can be made, got {shown}: {error.strerror or error}. Give another path."

@@ -14,7 +14,7 @@ from typing import Any
 import bpengine as bp
 from bpengine.benchmark import figure, record, report
 from bpengine.cli.output import require_writable, say
-from bpengine.output.writing import write_whole
+from bpengine.output.writing import make_folder, write_whole
 from bpengine.system import blas, blas_overrides, hardware, nvidia_smi
 
 
@@ -60,7 +60,7 @@ class Files:
     """
 
     def __init__(self, folder: Path, processor: str, device: str, *, quick: bool, force: bool, part: str = "") -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         words = [datetime.now(UTC).date().isoformat(), processor, device, *(["quick"] if quick else []), part]
         stem = re.sub(r"[^a-z0-9]+", "-", " ".join(words).lower()).strip("-")
         self.json, self.page, self.figure = (folder / f"{stem}{ending}" for ending in (".json", ".md", ".svg"))
