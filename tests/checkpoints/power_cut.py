@@ -1,8 +1,8 @@
 """A disk that may lose power: what a folder may hold after a cut at each moment.
 
-The bytes of a file are safe once the file was synchronised, its name once its folder was. What came later may be there or not, in
-any order (Pillai et al., "All file systems are not created equal", OSDI 2014). Of the possible states these are made: nothing of it,
-all of it, all names with half of the bytes or none of them, and each change of a name alone.
+The bytes of a file are safe once the file was synchronised, its name once its folder was. What came later may be there or
+not, in any order (Pillai et al., "All file systems are not created equal", OSDI 2014). Of the possible states these are made:
+nothing of it, all of it, all names with half of the bytes or none of them, and each change of a name alone.
 """
 
 from __future__ import annotations
