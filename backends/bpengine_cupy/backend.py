@@ -13,10 +13,13 @@ from bpengine_steps.signature import Signature, leaves, rebuilt
 from bpengine_steps.tracing import outside
 
 from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, State, Step, as_host
+from bpengine.distributed import Comm, Cut, ShardAdder
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
+from bpengine.system.launcher import local_rank
 from bpengine_cupy import availability
 from bpengine_cupy.namespace import SwitchingNamespace
+from bpengine_cupy.nccl import DeviceExchange, connected
 
 if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.driver import CupyDriver
@@ -47,6 +50,7 @@ class CupyBackend(Backend):
         self.xp = SwitchingNamespace(array_api_compat.cupy)
         self._number = _device_number(device, cupy.cuda.runtime.getDeviceCount())
         self.device = f"cuda:{self._number}"
+        self._connected: dict[Comm, DeviceExchange | None] = {}
         self._select()
         capability = int(cupy.cuda.Device(self._number).compute_capability)
         if precision in REDUCED and capability < TENSOR_CORES:
@@ -133,6 +137,27 @@ class CupyBackend(Backend):
         """Return a function of the host as one that a step may call (see `Backend.outside`); such a step is not compiled."""
         return outside(function, super().outside(function))
 
+    def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
+        """Return what adds up the shards of a step; between processes NCCL moves the sums from GPU to GPU, where it can.
+
+        Such a step is not compiled. Where NCCL cannot, the host exchanges (see `Backend.adder`).
+        """
+        if comm.size == 1:
+            return super().adder(cut, comm)
+        if comm not in self._connected:
+            self._connected[comm] = connected(self._cupy, self._number, comm)
+        exchange = self._connected[comm]
+        if exchange is None:
+            return super().adder(cut, comm)
+
+        def on_device(roots: Array) -> Array:
+            return exchange.add_up(roots, cut.shards)
+
+        def on_host(roots: HostArray, result: HostArray) -> None:
+            comm.add_up(roots, result, cut.shards)
+
+        return ShardAdder(self.xp, outside(on_host, on_device), self.plus)
+
     def circumstances(self) -> dict[str, Any]:
         """Return the versions of CuPy and CUDA's runtime, and the kind of device."""
         runtime = self._cupy.cuda.runtime
@@ -146,6 +171,9 @@ class CupyBackend(Backend):
 
 
 def _device_number(device: str | None, count: int) -> int:
+    """Return the number of a device; without a name it is the process's own among those on its machine."""
+    if device is None and count:
+        return local_rank() % count
     kind, _, number = (device or "cuda:0").partition(":")
     if kind not in ("cuda", "gpu") or not (number or "0").isdigit():
         raise ConfigError(f"backend 'cupy' runs on devices 'cuda:0', 'cuda:1' ..., got {device!r}.")

@@ -31,6 +31,9 @@ class Comm(Protocol):
     def add_up(self, roots: HostArray, result: HostArray, shards: int) -> None:
         """Put the tree's sum over all processes' roots (roots, elements) into `result` (elements,), the same on all."""
 
+    def queued(self) -> None:
+        """Note that an exchange was put on the devices' queues; the next call of another method shows that it has ended."""
+
     def lead(self, value: Number) -> Number:
         """Return rank 0's number: what depends on a clock or a file is decided once."""
 
@@ -80,6 +83,9 @@ class Solo:
         for (start, size), row in zip(subtrees(range(shards)), roots, strict=True):
             tree.push(start, size, row)
         result[...] = tree.total()
+
+    def queued(self) -> None:
+        """Do nothing."""
 
     def lead(self, value: Number) -> Number:
         """Return the number."""

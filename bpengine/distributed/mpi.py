@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from bpengine.distributed.comm import HostArray, Number
-from bpengine.distributed.exchange import VectorExchange, exchange_of
+from bpengine.distributed.exchange import Collectives, VectorExchange, exchange_of
 from bpengine.distributed.watch import HEARTBEAT, Watch, limit
 
 LONGEST = 10.0  # seconds that a failed process waits for others, at most
@@ -35,6 +35,11 @@ class MpiComm:
         self.rank, self.size = int(self._comm.rank), int(self._comm.size)
         who, beats = f"process {self.rank} of {self.size}", os.environ.get(HEARTBEAT) if self.rank == 0 else None
         self._watch = Watch(who, limit(), self.abort, beats)
+        comm = self._comm
+        self._move = Collectives(
+            all_gather=comm.Allgather, all_gather_v=comm.Allgatherv, all_to_all=comm.Alltoall, all_to_all_v=comm.Alltoallv,
+            exchange=comm.Sendrecv,
+        )  # fmt: skip
         self._exchanges: dict[tuple[int, int, Any], VectorExchange] = {}
 
     def __repr__(self) -> str:
@@ -49,14 +54,19 @@ class MpiComm:
             self._watch.end()
 
     def add_up(self, roots: HostArray, result: HostArray, shards: int) -> None:
-        """VectorExchange roots, and add them in the tree's order."""
+        """Exchange roots, and add them in the tree's order."""
         key = (shards, result.size, result.dtype)
         exchange = self._exchanges.get(key)
         if exchange is None:
             exchange = self._exchanges[key] = exchange_of(self.rank, self.size, shards, result.size, result.dtype)
         self._watch.begin()  # not as a context: this is called in every step
-        exchange.run(self._comm, roots, result)
+        exchange.run(self._move, roots, result)
         self._watch.end()
+
+    def queued(self) -> None:
+        """Note that an exchange was put on a device's queue: the next call here must come within the limit."""
+        self._watch.end()  # of the one before, as far as can be seen without waiting
+        self._watch.begin()
 
     def lead(self, value: Number) -> Number:
         """Return rank 0's number."""

@@ -12,9 +12,19 @@ SIZES: Final = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_SIZE", "MV2_COMM_WORLD
 RANKS: Final = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "MV2_COMM_WORLD_RANK")
 
 
+LOCAL_RANKS: Final = (
+    "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "PALS_LOCAL_RANKID", "SLURM_LOCALID",
+)  # fmt: skip
+
+
 def launched() -> tuple[int, int]:
     """Return (rank, size) as the environment says; (0, 1) where nothing was launched. MPI is not asked."""
     return _largest(RANKS, 0), max(1, _largest(SIZES, 1))
+
+
+def local_rank() -> int:
+    """Return the number of this process among those on its machine, as the environment says; 0 where nothing was launched."""
+    return _largest(LOCAL_RANKS, 0)
 
 
 def _largest(names: tuple[str, ...], otherwise: int) -> int:

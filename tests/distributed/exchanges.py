@@ -48,7 +48,7 @@ def compare(comm: MpiComm) -> None:
             for name, kind in kinds.items():
                 result = np.empty(n, dtype)
                 for _ in range(2):  # the buffers are used again
-                    kind.run(comm._comm, mine.copy(), result)
+                    kind.run(comm._move, mine.copy(), result)
                 same = not comm.any(not np.array_equal(result, expected))
                 if rank == 0:
                     print(f"{name}, {shards} shards, {n} elements: {same}", flush=True)
