@@ -77,6 +77,32 @@ class DiskCache(Protocol):
         """Remove everything, and return how many files there were. Raises OSError for one that cannot be removed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProgramCall:
+    """One call of a compiled step. seconds: the least time by its bytes and operations. None: not known."""
+
+    name: str
+    form: str
+    work: str
+    bytes: int
+    operations: int
+    seconds: float
+    blocks: int | None = None
+    threads: int | None = None
+    registers: int | None = None
+    shared: int | None = None
+    spilled: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramListing:
+    """What a backend makes of a training step, for reading: its calls in order, its text, and what is to be said of them."""
+
+    calls: tuple[ProgramCall, ...]
+    source: str
+    notes: tuple[str, ...]
+
+
 def as_host(x: Any) -> HostArray:
     """Return lists, scalars, NumPy arrays and DLPack producers as a NumPy array, without a copy where that is possible.
 
@@ -170,6 +196,16 @@ class Backend(ABC):
     def disk_cache(cls) -> DiskCache | None:
         """Return what the backend keeps on disk between processes, None where it keeps nothing itself."""
         return None
+
+    @classmethod
+    def listing(
+        cls, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+    ) -> ProgramListing:
+        """Return the program that this backend writes of a step on NumPy's namespace; needs no device.
+
+        The arguments are those of `run_epoch`, arrays of the host. Raises ConfigError where it writes none.
+        """
+        raise ConfigError(f"backend {cls.name!r} writes no program that could be shown. 'cupy' does.")
 
     @abstractmethod
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:

@@ -12,7 +12,7 @@ from bpengine_steps.disk import user_cache
 from bpengine_steps.signature import Signature, leaves, rebuilt
 from bpengine_steps.tracing import outside
 
-from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, State, Step, as_host
+from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, ProgramListing, State, Step, as_host
 from bpengine.distributed import Comm, Cut, ShardAdder
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.kernels._kernel import Array
@@ -74,6 +74,28 @@ class CupyBackend(Backend):
     def disk_cache(cls) -> DiskCache | None:
         """Return the cache of compiled CUDA C."""
         return user_cache("cuda") if find_spec("platformdirs") else None
+
+    @classmethod
+    def listing(
+        cls, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+    ) -> ProgramListing:
+        """Return the CUDA C of a step, and its calls (see `Backend.listing`)."""
+        from bpengine_steps.ir import Untraceable
+        from bpengine_steps.plan import make_plan
+        from bpengine_steps.tracing import record
+
+        from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
+        from bpengine_cupy.cuda_target.listing import listing
+        from bpengine_cupy.cuda_target.target import CudaTarget
+
+        signature = Signature.of(state, data, order, lr)
+        try:
+            plan = make_plan(record(step, state, signature), CudaTarget(), ordered=signature.ordered)
+            return listing(write_cuda(plan))
+        except Untraceable as error:
+            raise ConfigError(
+                f"backend 'cupy' has no CUDA C for this step: {error}. It runs as it is written."
+            ) from None
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""

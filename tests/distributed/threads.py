@@ -82,19 +82,20 @@ class Nccl:
     def __init__(self, meeting: Meeting) -> None:
         self.meeting = meeting
         self.group: list[Callable[[], object]] | None = None
+        self.NcclCommunicator, self.groupStart, self.groupEnd = self.connect, self.start_group, self.end_group
 
     def get_unique_id(self) -> bytes:
         return bytes(range(128))
 
-    def NcclCommunicator(self, size: int, key: bytes, rank: int) -> Communicator:
+    def connect(self, size: int, key: bytes, rank: int) -> Communicator:
         assert (size, key) == (self.meeting.size, bytes(range(128)))
         return Communicator(self, rank)
 
-    def groupStart(self) -> None:
+    def start_group(self) -> None:
         assert self.group is None
         self.group = []
 
-    def groupEnd(self) -> None:
+    def end_group(self) -> None:
         assert self.group is not None
         group, self.group = self.group, None
         for act in group:
@@ -106,6 +107,7 @@ class Communicator:
 
     def __init__(self, nccl: Nccl, rank: int) -> None:
         self.nccl, self.rank = nccl, rank
+        self.allGather = self.all_gather
 
     def send(self, pointer: int, count: int, dtype: int, to: int, stream: int) -> None:
         assert self.nccl.group is not None, "outside of a group both sides would wait for each other"
@@ -121,7 +123,7 @@ class Communicator:
 
         self.nccl.group.append(act)
 
-    def allGather(self, sent: int, received: int, count: int, dtype: int, stream: int) -> None:
+    def all_gather(self, sent: int, received: int, count: int, dtype: int, stream: int) -> None:
         parts = self.nccl.meeting.shown(self.rank, bytes_at(sent, count).raw)
         ctypes.memmove(received, b"".join(parts), count * len(parts))
 

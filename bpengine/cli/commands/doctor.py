@@ -12,7 +12,8 @@ import typer
 from rich.text import Text
 
 from bpengine.backend import Availability
-from bpengine.cli import backend_status
+from bpengine.cli import backend_status, network_options
+from bpengine.cli.commands.cuda_source import print_cuda_source
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
 from bpengine.system import blas, blas_overrides, hardware, mpi_library
@@ -29,11 +30,16 @@ Shows what is kept on disk of compiled training steps, and removes it with --cle
 is needed. BPENGINE_XLA_CACHE=0 in the environment keeps nothing of what JAX compiles. Says how much a process keeps for
 all its models. The exit code is 0 when the NumPy backend works.
 
+--cuda-source prints what the CuPy backend makes of a network's training step: each call with the bytes it moves, its
+operations and the least time they take, registers where NVRTC is installed, and the CUDA C itself. It needs no GPU.
+NET is sizes such as 784-128-10 (relu, softmax cross-entropy); MODEL is a file.
+
 \b
 Examples:
   bpengine doctor
   bpengine doctor --json > machine.json
   bpengine doctor --clear-cache
+  bpengine doctor --cuda-source 784-128-10 --batch-size 1024
 """
 LIBRARIES: Final = (
     *("numpy", "array-api-compat", "typer", "rich", "jax", "jaxlib", "cupy"),
@@ -44,8 +50,18 @@ LIBRARIES: Final = (
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove compiled training steps first.")] = False,
+    cuda_source: Annotated[
+        str | None,
+        typer.Option(metavar="NET|MODEL", help="Print the CUDA program of a network's training step instead."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="With --cuda-source: rows of a batch.")] = 128,
+    optimizer: network_options.OptimizerName = "adam",
+    dtype: network_options.Dtype = "float32",
 ) -> None:
-    """Print the report."""
+    """Print the report, or a program."""
+    if cuda_source is not None:
+        print_cuda_source(cuda_source, batch_size, optimizer, dtype, as_json=as_json)
+        return
     cleared = _clear() if clear_cache else []
     facts = report()
     if clear_cache:
