@@ -27,7 +27,7 @@ from bpengine_jax.joining import joining
 AXIS = "processes"
 SMALL = (
     2**16
-)  # bytes of all roots, up to which each process sends its own to every other: one collective in place of two
+)  # bytes of all roots, up to which each process sends its own to every other: one collective in place of many
 Run = Callable[..., Any]  # (state, data, order, *rest) -> whatever the epoch gives, of arrays of this process
 
 
@@ -116,14 +116,29 @@ class DeviceTransport:
         return lax.axis_index(AXIS)
 
     def summed(self, roots: Array) -> Array:
-        """Return the sum: of short vectors everyone adds everything, of long ones each process adds one slice."""
+        """Return the sum: of short vectors everyone adds everything; long ones are halved with neighbours, then doubled.
+
+        See `bpengine.distributed.exchange.Halves`. The processes are a power of two here, and each has one root.
+        """
         (mine,) = roots
         count = mine.shape[0]
         if self.size * count * mine.dtype.itemsize <= SMALL:
             return _added(lax.all_gather(mine, AXIS))
-        slices = jnp.reshape(jnp.pad(mine, (0, -count % self.size)), (self.size, -1))
-        own = _added(lax.all_to_all(slices, AXIS, 0, 0))
-        return lax.all_gather(own, AXIS, tiled=True)[:count]
+        mine = jnp.pad(mine, (0, -count % self.size))
+        rounds = range(self.size.bit_length() - 1)
+        for k in rounds:
+            half, upper = mine.shape[0] // 2, self.rank() >> k & 1  # whose rank has bit k keeps the upper half
+            kept = lax.dynamic_slice_in_dim(mine, upper * half, half)
+            mine = kept + self._swapped(lax.dynamic_slice_in_dim(mine, (1 - upper) * half, half), k)
+        for k in reversed(rounds):
+            half, upper = mine.shape[0], self.rank() >> k & 1
+            whole = lax.dynamic_update_slice_in_dim(jnp.zeros(2 * half, mine.dtype), mine, upper * half, 0)
+            mine = lax.dynamic_update_slice_in_dim(whole, self._swapped(mine, k), (1 - upper) * half, 0)
+        return mine[:count]
+
+    def _swapped(self, array: Array, k: int) -> Array:
+        """Return the array of the process whose rank differs in bit k."""
+        return lax.ppermute(array, AXIS, [(rank, rank ^ (1 << k)) for rank in range(self.size)])
 
     def compiled(self, epoch: Callable[..., Any], donate: Sequence[int] = ()) -> Run:
         """Compile for all processes: state and rates are the same everywhere, rows and their order are each one's own."""

@@ -1,6 +1,7 @@
 """Fits on JAX, on as many processes as there are: `mpiexec -n 2 python -m tests.distributed.jax_cases TRANSPORT`.
 
-TRANSPORT is "host" (a call of the host in the compiled epoch) or "device" (XLA's own collectives). Prints a digest per case.
+TRANSPORT is "host" (a call of the host in the compiled epoch), "device" (XLA's own collectives), or "halves" (those of long
+vectors, whatever their lengths). Prints a digest per case.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from bpengine_jax import transports
 from bpengine_jax.joining import joining
 
 import bpengine as bp
@@ -39,7 +41,9 @@ def result(rows: int, transport: str, comm: Any, *, weighted: bool = False, **se
 
 def main(transport: str) -> int:
     """Run the cases on these processes; XLA's collectives take batches that the shards divide."""
-    joining.join(needed=transport == "device")
+    joining.join(needed=transport != "host")
+    if transport == "halves":
+        transports.SMALL = 0
     comm = bp.world()
 
     def run(tell: Callable[..., None] = print) -> None:

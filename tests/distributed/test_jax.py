@@ -16,7 +16,10 @@ def alone(python: Run) -> dict[str, str]:
 
 
 @pytest.mark.thorough(keep=1)
-@pytest.mark.parametrize(("transport", "count"), [("device", 2), ("host", 2), ("host", 4), ("device", 4), ("host", 3)])
+@pytest.mark.parametrize(
+    ("transport", "count"),
+    [("halves", 2), ("host", 2), ("host", 4), ("halves", 4), ("device", 2), ("device", 4), ("host", 3)],
+)
 def test_every_number_of_processes_has_the_same_bits(
     transport: str, count: int, alone: dict[str, str], processes: Run
 ) -> None:
