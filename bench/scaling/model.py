@@ -35,7 +35,6 @@ class Node:
     memory: bytes a second. half: rows whose products take as long as what a step does once for each parameter, above all the
     update; at so many rows products reach half of `flops`.
     start: seconds that a shard takes whatever its size. near_latency, near: latency and bandwidth inside the node.
-    halves: whether processes exchange through MPI, which the engine does by halves; XLA's collectives exchange slices.
     """
 
     flops: float
@@ -47,7 +46,6 @@ class Node:
     processes: int = 1
     near_latency: float = 0.0
     near: float = math.inf
-    halves: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def engine(size: float, nodes: int, node: Node, counts: Sequence[int] | None = N
         latency = _doublings(nodes, node)
         return Cost(latency, _gathered(everything * size, nodes, node), _added(everything - 1, size, node))
     alone = counts is None or set(counts) == {1}
-    if node.halves and alone and count & (count - 1) == 0:
+    if alone and count & (count - 1) == 0:
         return halving_doubling(size, nodes, node)
     return slices(size, nodes, node, counts)
 
@@ -126,21 +124,19 @@ def two_level(size: float, nodes: int, node: Node) -> Cost:
 
 def ring(size: float, nodes: int, node: Node) -> Cost:
     """Return the cost of an all-reduce in a ring through all processes: 2 (W - 1) messages, 2 (W - 1) / W n bytes."""
-    return _reduced(size, nodes, node, 2 * _ring_hops(nodes, node))
+    count = nodes * node.processes
+    return Cost(2 * _ring_hops(nodes, node), 2 * _gathered(size, nodes, node), _added(count - 1, size / count, node))
 
 
 def halving_doubling(size: float, nodes: int, node: Node) -> Cost:
     """Return the cost of an all-reduce by halving and doubling: 2 log2 W messages, 2 (W - 1) / W n bytes.
 
     Neighbours first, process r with r ^ 1, then r ^ 2, and so on, it adds in the order of the engine's tree where W and V / W
-    are powers of two, and most bytes stay inside a node.
+    are powers of two, and most bytes stay inside a node. One round comes after the other, inside the node and then outside.
     """
-    return _reduced(size, nodes, node, 2 * _doublings(nodes, node))
-
-
-def _reduced(size: float, nodes: int, node: Node, latency: float) -> Cost:
-    count = nodes * node.processes
-    return Cost(latency, 2 * _gathered(size, nodes, node), _added(count - 1, size / count, node))
+    count, part = nodes * node.processes, size / node.processes
+    near, far = (size - part) / node.near, (part - part / nodes) / node.bandwidth
+    return Cost(2 * _doublings(nodes, node), 2 * (near + far), _added(count - 1, size / count, node))
 
 
 def _inside(node: Node) -> Node:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from bench.scaling.model import Node
 
 DAY = 24 * 3600.0
-_GPUS = Node(52e12, 9.6e-6, 48e9, 4e12, start=90e-6, processes=8, near_latency=3.4e-6, near=360e9, halves=False)
+_GPUS = Node(52e12, 9.6e-6, 48e9, 4e12, start=90e-6, processes=8, near_latency=3.4e-6, near=360e9)
 NODES = {
     "CPU, 10 GbE": Node(1.5e12, 25e-6, 1.177e9, 100e9, half=200),
     "CPU, 200 Gb/s RDMA": Node(1.5e12, 2e-6, 24e9, 100e9, half=200),

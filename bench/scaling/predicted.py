@@ -149,16 +149,16 @@ def findings() -> str:
         f"{_used(slow, small, 2048)}. Both wait for bytes.",
         f"200 Gb/s RDMA carries both: {_used(fast, large, 2048)} and {_used(fast, small, 2048)} with 2,048 rows on each of "
         "1,024 nodes. At a fixed batch it is mostly rows that run out, not the network.",
-        "Nodes of 8 GPUs are limited by the exchange. With 16,384 rows on each GPU of 1,024 nodes the efficiency is "
-        f"{_used(gpus, large, 16384)} with the large network in float32, {_used(tf32, large, 16384)} in tf32. The small "
-        "network is for a few nodes at most.",
+        f"Nodes of 8 GPUs carry the large network: {_used(gpus, large, 16384)} in float32, {_used(tf32, large, 16384)} in "
+        f"tf32 with 16,384 rows on each GPU of 1,024 nodes; with 2,048 rows {_used(gpus, large, 2048)} and "
+        f"{_used(tf32, large, 2048)}. The small network needs many rows there: {_used(gpus, small, 16384)} and "
+        f"{_used(tf32, small, 16384)} with 16,384, {_used(gpus, small, 2048)} and {_used(tf32, small, 2048)} with 2,048.",
         "The fixed order costs nothing where processes and shards are powers of two: by halving and doubling, neighbours "
         f"first, the small network's exchange on 1,024 nodes with 10 GbE takes {_exchange(halving, small, slow)}, a ring's "
         f"{_exchange(model.ring, small, slow)}; with other numbers it takes what a ring takes.",
-        f"XLA's collectives on nodes of 8 GPUs exchange slices: {_exchange(model.engine, large, gpus)} where a ring takes "
-        f"{_exchange(model.ring, large, gpus)} (1,024 nodes, large network), since slices go to all 8,191 other GPUs before "
-        f"they are added, counted one after the other. By halves it would be {_exchange(halving, large, gpus)}, and the "
-        f"efficiency in tf32 {_used(tf32, large, 16384, halving)}. For GPUs that is the first thing to build.",
+        f"On nodes of 8 GPUs halves matter most: {_exchange(halving, large, gpus)} (1,024 nodes, large network) where a ring "
+        f"takes {_exchange(model.ring, large, gpus)} and slices {_exchange(model.slices, large, gpus)}: a slice goes to "
+        "all 8,191 other GPUs before it is added, counted one after the other.",
     )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -20,7 +20,7 @@ from tests.docs.checks import check_links
 from tests.docs.page import Page
 
 NODE = Node(flops=1e12, latency=1e-5, bandwidth=1e9, memory=1e10)
-GPUS = replace(NODE, processes=8, near_latency=1e-6, near=1e11, halves=False)
+GPUS = replace(NODE, processes=8, near_latency=1e-6, near=1e11)
 Form = Callable[[float, int, Node], Cost]
 
 
@@ -70,8 +70,10 @@ def test_all_roots_are_sent() -> None:
 def test_links_inside_a_node_and_between_nodes() -> None:
     share, others = 1e6 / 16, 15  # of 16 processes on 2 nodes
     assert model.engine(1e6, 1, GPUS).bandwidth == pytest.approx(2 * 7 / 8 * 1e-5)
-    assert model.engine(1e6, 2, GPUS).bandwidth == pytest.approx(8 * share / 1e9 + 1 / 2 * 1e6 / 8e9)
-    assert model.engine(1e6, 2, GPUS).latency == pytest.approx((8 + 1) * 1e-5 + (7 + 2 * 7) * 1e-6)
+    assert model.engine(1e6, 2, GPUS).bandwidth == pytest.approx(2 * 7 / 8 * 1e-5 + 2 * share / 1e9)  # neighbours first
+    assert model.engine(1e6, 2, GPUS).latency == pytest.approx(2 * 3 * 1e-6 + 2 * 1e-5)
+    assert model.slices(1e6, 2, GPUS).bandwidth == pytest.approx(8 * share / 1e9 + 1 / 2 * 1e6 / 8e9)
+    assert model.slices(1e6, 2, GPUS).latency == pytest.approx((8 + 1) * 1e-5 + (7 + 2 * 7) * 1e-6)
     assert model.ring(1e6, 2, GPUS).bandwidth == pytest.approx(2 * 1 / 2 * 1e6 / 8e9)
     assert model.ring(1e6, 2, GPUS).additions == pytest.approx(others * 3 * share / 1e10)
     two = model.two_level(1e6, 2, GPUS)
