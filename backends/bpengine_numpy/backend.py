@@ -16,7 +16,7 @@ from bpengine.backend import Availability, Backend, DiskCache, HostArray, State,
 from bpengine.errors import ConfigError
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
-from bpengine_numpy.numba_target import compiled_epochs, disk_cache
+from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
 
 
 @cache

@@ -161,8 +161,8 @@ def train(how: str) -> Trained:
     digest = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
     if how == "eager":
         return Trained(digest, [])
-    from bpengine_numpy.numba_target.object_code import loop_cache
-    from bpengine_numpy.numba_target.self_test import openblas, trial
+    from bpengine_numpy.llvm_target.object_code import loop_cache
+    from bpengine_numpy.llvm_target.self_test import openblas, trial
 
     assert len(loop_cache._loaded) > 3, "nothing was compiled"
     keys = [*loop_cache._loaded, trial.fingerprint(openblas._settings())]

@@ -86,7 +86,7 @@ def measured(kind: str, seed: int, seconds: float, most: int, each: int = EACH) 
 def held() -> dict[str, int]:
     """Return how much there is of what is kept for the process: texts that were compiled, their length, traced functions."""
     sizes = {}
-    if objects := sys.modules.get("bpengine_numpy.numba_target.object_code.loop_cache"):
+    if objects := sys.modules.get("bpengine_numpy.llvm_target.object_code.loop_cache"):
         sizes["compiled texts"] = len(objects._loaded)
         sizes["their characters"] = sum(map(len, objects._loaded))
         sizes["locks"] = len(objects._locks)

@@ -11,7 +11,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
-from bpengine_numpy.numba_target.object_code.machine_code import target_machine
+from bpengine_numpy.llvm_target.object_code.machine_code import target_machine
 from llvmlite import ir
 
 WHOLE, BYTE, INT = ir.IntType(64), ir.IntType(8).as_pointer(), ir.IntType(32)

@@ -17,7 +17,7 @@ import numpy as np
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import environment
 from bpengine_numpy.forking import FORKS
-from bpengine_numpy.numba_target.object_code import loop_cache
+from bpengine_numpy.llvm_target.object_code import loop_cache
 
 import bpengine as bp
 

@@ -17,7 +17,7 @@ import sys, threading
 import numpy as np
 import bpengine as bp
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.numba_target.object_code import loop_cache
+from bpengine_numpy.llvm_target.object_code import loop_cache
 
 TINY, ONE = np.full((512, 512), 1e-39, np.float32), np.eye(512, dtype=np.float32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.numba_target import compiled_epochs, compiled_step
-from bpengine_numpy.numba_target.blas_threads import LEAST, Team, jobs, pieces, team
-from bpengine_numpy.numba_target.executable import Executable
-from bpengine_numpy.numba_target.native_functions import address, call_row, place
-from bpengine_numpy.numba_target.self_test import openblas
+from bpengine_numpy.llvm_target import compiled_epochs, compiled_step
+from bpengine_numpy.llvm_target.blas_threads import LEAST, Team, jobs, pieces, team
+from bpengine_numpy.llvm_target.executable import Executable
+from bpengine_numpy.llvm_target.self_test import openblas
+from bpengine_numpy.llvm_target.self_test.openblas import JOB, NEXT
 from bpengine_steps.ir import StepGraph, Untraceable
 from bpengine_steps.signature import Signature, leaves
 from bpengine_steps.tracing import TracedArray
-from numba import carray, cfunc, types
 
 import bpengine as bp
 from bpengine.backend import Backend
@@ -46,15 +46,23 @@ class Both(NumpyBackend):
         return compiled
 
 
-@cfunc(types.int32(types.int64, types.CPointer(types.int64)))
-def one_after_another(count: int, jobs: Any) -> int:
+ROUTINE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+EXECUTE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.c_void_p)
+
+
+@EXECUTE
+def one_after_another(count: int, jobs: int) -> int:
     """Run a queue of jobs as OpenBLAS does, the last one first."""
-    for job in range(count - 1, -1, -1):
-        at = place(jobs)
-        for _ in range(job):
-            at = carray(address(at), 9, np.int64)[8]
-        call_row(carray(address(at), 9, np.int64)[0], carray(address(at), 9, np.int64)[3])
+    queue = []
+    for _ in range(count):
+        queue.append(np.frombuffer((ctypes.c_int64 * JOB).from_address(jobs), np.int64))
+        jobs = int(queue[-1][NEXT])
+    for job in reversed(queue):
+        ROUTINE(int(job[0]))(int(job[3]))
     return 0
+
+
+ADDRESS = ctypes.cast(one_after_another, ctypes.c_void_p).value or 0
 
 
 @pytest.mark.thorough(keep=5)
@@ -64,10 +72,10 @@ def one_after_another(count: int, jobs: Any) -> int:
 def test_same_bits_as_the_kernels(
     name: str, dtype: str, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
-    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.GRAIN", 1)
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.GRAIN", 1)
     monkeypatch.setattr(
-        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+        "bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads)
     )
     layers, loss, settings = FITS[name]
     penalties = [bp.L2(0.01), bp.L1(0.01), bp.L2(0.1, per_sample=True)] if "clip_norm" in settings else []
@@ -85,9 +93,9 @@ def test_same_bits_over_many_rows(
     rows: int, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums and products over more rows than usual come in blocks, and are recorded so."""
-    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
     monkeypatch.setattr(
-        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+        "bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads)
     )
     layers = [bp.Dense(5, "tanh"), bp.BatchNorm(), bp.Dense(1, bias="column"), bp.Dense(2, bias=False), bp.LayerNorm()]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error"), Both(), seed=1)
@@ -125,7 +133,7 @@ def test_same_bits_on_the_threads_of_openblas(
     lent: list[int] = []
     queue = jobs
     monkeypatch.setattr(
-        "bpengine_numpy.numba_target.blas_threads.jobs", lambda calls, e: lent.append(len(calls)) or queue(calls, e)
+        "bpengine_numpy.llvm_target.blas_threads.jobs", lambda calls, e: lent.append(len(calls)) or queue(calls, e)
     )
     layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
     model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), Both(precision=dtype), dtype=dtype, seed=1)
@@ -369,7 +377,7 @@ def test_a_compiler_that_fails_is_reported_once_and_training_goes_on(monkeypatch
     def broken(source: str) -> int:
         raise ImportError("no such compiler")
 
-    monkeypatch.setattr("bpengine_numpy.numba_target.executable.compiled", broken)
+    monkeypatch.setattr("bpengine_numpy.llvm_target.executable.compiled", broken)
     epochs = compiled_epochs(Backend.run_epoch.__get__(NumpyBackend()), AT_ONCE)
     with pytest.warns(UserWarning, match="goes on without.*no such compiler"):
         state, _ = epochs.run(halting, {"n": np.zeros(1)}, (), None, np.ones(2))
@@ -431,9 +439,9 @@ def test_state_in_column_order_is_read_as_it_lies() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
     monkeypatch.setattr(
-        "bpengine_numpy.numba_target.blas_threads.team", lambda: Team(one_after_another.address, threads)
+        "bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads)
     )
     layers = [*(bp.Dense(4, "tanh") for _ in range(26)), bp.Dense(2)]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error", [bp.L2(0.1)]), Both(), seed=0)
@@ -447,7 +455,7 @@ def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypat
     def broken(*args: Any, **options: Any) -> Any:
         raise MemoryError("no room")
 
-    room = "bpengine_numpy.numba_target.executable" if where == "CallTable" else "bpengine_steps"
+    room = "bpengine_numpy.llvm_target.executable" if where == "CallTable" else "bpengine_steps"
     monkeypatch.setattr(f"{room}.{where}", broken)
     monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
     x = np.random.default_rng(0).normal(size=(40, 3))

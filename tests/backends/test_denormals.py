@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed
-from bpengine_numpy.numba_target import compiled_epochs
+from bpengine_numpy.llvm_target import compiled_epochs
 
 from bpengine.backend import Backend
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed
-from bpengine_numpy.numba_target import compiled_step
-from bpengine_numpy.numba_target.object_code import loop_cache, numba_build
+from bpengine_numpy.llvm_target import compiled_step
+from bpengine_numpy.llvm_target.object_code import loop_cache, numba_build
 from bpengine_steps.disk import Cache
 from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature
@@ -168,7 +168,7 @@ def test_code_that_calls_what_is_not_there_is_not_loaded(fresh: Fresh) -> None:
 
 
 def test_code_stands_by_itself(fresh: Fresh) -> None:
-    code = numba_build.build("from bpengine_numpy.numba_target.native_functions import FUNCTIONS", "bpengine_test")
+    code = numba_build.build("from bpengine_numpy.llvm_target.native_functions import FUNCTIONS", "bpengine_test")
     assert len(code.symbols) == 10
     assert not [name for name in code.needs if name.lower().startswith(("py", "numba", "nrt", "_py"))]
 
@@ -221,7 +221,7 @@ model = bp.Model(bp.Network(2, [bp.Dense(2, "relu"), bp.Dense(1)], "mean_squared
 started = []
 sys.addaudithook(lambda event, given: started.append(event) if event in ("subprocess.Popen", "os.posix_spawn") else None)
 model.fit(np.ones((4, 2)), np.ones(4), epochs=2)
-from bpengine_numpy.numba_target.object_code import loop_cache
+from bpengine_numpy.llvm_target.object_code import loop_cache
 print(len(loop_cache._loaded) > 1, len(started) > 0, "numba" in sys.modules)
 """
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.numba_target import blas_threads, compiled_epochs, ufunc_loops
-from bpengine_numpy.numba_target.blas_threads import Team
-from bpengine_numpy.numba_target.self_test import openblas, trial
-from bpengine_numpy.numba_target.self_test.trial import TrialVerdict
+from bpengine_numpy.llvm_target import blas_threads, compiled_epochs, ufunc_loops
+from bpengine_numpy.llvm_target.blas_threads import Team
+from bpengine_numpy.llvm_target.self_test import openblas, trial
+from bpengine_numpy.llvm_target.self_test.trial import TrialVerdict
 from bpengine_steps.disk import Cache
 from bpengine_steps.ir import Untraceable
 
@@ -86,7 +86,7 @@ def test_loops_of_another_form_fail(changed: dict[str, Any], trouble: str, store
 
 
 def test_loops_with_other_numbers_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bpengine_numpy.numba_target.self_test import trial_child
+    from bpengine_numpy.llvm_target.self_test import trial_child
 
     assert trial_child.loops(trial.LOOPS) == ""
     call = trial_child._call
@@ -162,7 +162,7 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
     expected = losses()
     monkeypatch.setattr(openblas, "verdict", lambda: TrialVerdict("it crashed", ""))
     monkeypatch.setattr(ufunc_loops, "strided_loop", cache(ufunc_loops.strided_loop.__wrapped__))
-    monkeypatch.setattr("bpengine_numpy.numba_target.call_table.strided_loop", ufunc_loops.strided_loop)
+    monkeypatch.setattr("bpengine_numpy.llvm_target.call_table.strided_loop", ufunc_loops.strided_loop)
     with pytest.raises(Untraceable, match="it crashed"):
         ufunc_loops.strided_loop("exp", (np.dtype("f"), np.dtype("f")))
     assert losses() == expected
@@ -187,7 +187,7 @@ def test_importing_and_building_a_model_starts_no_process() -> None:
     code = """
 import sys
 sys.addaudithook(lambda event, given: event == "subprocess.Popen" and print("started", given))
-import bpengine_numpy.numba_target.self_test.openblas, bpengine_numpy.numba_target.self_test.trial
+import bpengine_numpy.llvm_target.self_test.openblas, bpengine_numpy.llvm_target.self_test.trial
 import numpy as np, bpengine as bp
 model = bp.Model(bp.Network(2, [bp.Dense(2), bp.Dense(1)], "mean_squared_error"))
 model.fit(np.ones((4, 2)), np.ones(4), epochs=1)

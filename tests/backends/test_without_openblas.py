@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.numba_target import blas_threads
-from bpengine_numpy.numba_target.blas_threads import Team
-from bpengine_numpy.numba_target.self_test import openblas
+from bpengine_numpy.llvm_target import blas_threads
+from bpengine_numpy.llvm_target.blas_threads import Team
+from bpengine_numpy.llvm_target.self_test import openblas
 from bpengine_steps.disk import Cache
 
 import bpengine as bp
@@ -75,15 +75,15 @@ def test_without_it_epochs_are_compiled_for_one_thread_with_the_same_bits(
     pretend(monkeypatch, {}, queue=False)
     monkeypatch.setattr(openblas, "store", lambda: Cache(tmp_path))
     monkeypatch.setattr(openblas, "verdict", cache(openblas.verdict.__wrapped__))
-    monkeypatch.setattr("bpengine_numpy.numba_target.blas_threads.LEAST", 1)
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
     bound: list[int] = []
-    program = "bpengine_numpy.numba_target.executable.CallTable"
+    program = "bpengine_numpy.llvm_target.executable.CallTable"
 
     def note(real: Any, *arguments: Any) -> Any:
         bound.append(blas_threads.team().size)
         return real(*arguments)
 
-    from bpengine_numpy.numba_target.call_table import CallTable
+    from bpengine_numpy.llvm_target.call_table import CallTable
 
     monkeypatch.setattr(program, lambda *arguments: note(CallTable, *arguments))
 

@@ -32,7 +32,7 @@ with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     model = bp.Model(bp.Network(2, [bp.Dense(2), bp.Dense(1)], "mean_squared_error"), seed=0)
     model.fit(np.eye(2), np.ones(2), epochs=2)
-from bpengine_numpy.numba_target.object_code import loop_cache
+from bpengine_numpy.llvm_target.object_code import loop_cache
 assert loop_cache._loaded, "not compiled"
 print(json.dumps([str(one.message) for one in told]))
 model.save("model")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.numba_target import compiled_epochs
+from bpengine_numpy.llvm_target import compiled_epochs
 from bpengine_steps import adaptive
 
 import bpengine as bp

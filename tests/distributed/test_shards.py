@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_cupy.cuda_target.target import CudaTarget
-from bpengine_numpy.numba_target import compiled_step
+from bpengine_numpy.llvm_target import compiled_step
 from bpengine_steps import tracing
 from bpengine_steps.ir import StepGraph, Untraceable
 from bpengine_steps.signature import Signature

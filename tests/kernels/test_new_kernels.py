@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.numba_target import compiled_epochs
+from bpengine_numpy.llvm_target import compiled_epochs
 from matplotlib.text import Text
 
 import bpengine as bp

@@ -89,7 +89,7 @@ def test_equal_networks_compile_once(monkeypatch: pytest.MonkeyPatch, rng: np.ra
 def test_a_fit_goes_on_compiled_where_another_has_ended(
     monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
-    from bpengine_numpy.numba_target.executable import Executable
+    from bpengine_numpy.llvm_target.executable import Executable
 
     executables = list[int]()
     original = Executable.__init__

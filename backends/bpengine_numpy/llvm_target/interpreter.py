@@ -8,15 +8,18 @@ The functions are compiled once on each machine and kept on disk; only fused loo
 from __future__ import annotations
 
 import ctypes
+from importlib.resources import files
+from string import Template
 
 import numpy as np
 from bpengine_steps.ir import HostArray
 
-from bpengine_numpy.numba_target.object_code.loop_cache import addresses
-from bpengine_numpy.numba_target.table_layout import ITEM, NUMPY_LOOP, ROW
+from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
+from bpengine_numpy.llvm_target.table_layout import ITEM, MOVED, NUMPY_LOOP, ROW
 
 __all__ = ["ITEM", "NUMPY_LOOP", "ROW", "run_table"]
 
+_TEXT = Template(files("bpengine_numpy.llvm_target").joinpath("native_functions.ll").read_text(encoding="ascii"))
 (
     RUN_TABLE,
     TOGETHER,
@@ -28,7 +31,7 @@ __all__ = ["ITEM", "NUMPY_LOOP", "ROW", "run_table"]
     COPY_BLOCK,
     REDUCE_LINES,
     REDUCE_BLOCKS,
-) = addresses("from bpengine_numpy.numba_target.native_functions import FUNCTIONS")  # in this order
+) = addresses(_TEXT.substitute(ROW=ROW, MOVED=MOVED))  # in the text's order
 
 _run_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(RUN_TABLE)  # other threads of Python run meanwhile
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
 from bpengine_steps.lowering import product_of_one_term
 
-from bpengine_numpy.numba_target.expressions import template
+from bpengine_numpy.llvm_target.expressions import template
 
 
-class NumbaTarget:
+class LlvmTarget:
     """See `bpengine_steps.target.Target`. Calls run one after another, each on all threads that there are."""
 
     two_stage_sums = False
@@ -37,7 +37,7 @@ class NumbaTarget:
 
     def elementwise(self, node: StepNode) -> bool:
         """Say whether fused loops compute the node: algebra that IEEE arithmetic rounds exactly."""
-        return node.op == "ufunc" and template(node.info, node.dtype.kind, node.inputs[0].dtype.kind) is not None
+        return node.op == "ufunc" and template(node.info, node.dtype, tuple(n.dtype for n in node.inputs)) is not None
 
     def fuses(self, node: StepNode) -> bool:
         """Say whether the node is computed in a fused loop."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bpengine_steps.signature import Signature
 
     from bpengine.backend import State, Step
-    from bpengine_numpy.numba_target.executable import Executable
+    from bpengine_numpy.llvm_target.executable import Executable
 
 
 def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
@@ -41,8 +41,8 @@ def disk_cache() -> Cache:
     """Return what is kept on disk, with what was tested on this machine."""
     from bpengine_steps.disk import LIMIT, Cache
 
-    from bpengine_numpy.numba_target.object_code import loop_cache
-    from bpengine_numpy.numba_target.self_test import openblas
+    from bpengine_numpy.llvm_target.object_code import loop_cache
+    from bpengine_numpy.llvm_target.self_test import openblas
 
     return Cache(loop_cache.store().folder, LIMIT, openblas.notes)
 
@@ -53,7 +53,7 @@ def compiled_step(step: Step, state: State, signature: Signature) -> Executable:
     from bpengine_steps.tracing import record
 
     # imports llvmlite, and Numba where a loop is not on disk, which takes a second: only once it is needed
-    from bpengine_numpy.numba_target.executable import Executable
-    from bpengine_numpy.numba_target.target import NumbaTarget
+    from bpengine_numpy.llvm_target.executable import Executable
+    from bpengine_numpy.llvm_target.target import LlvmTarget
 
-    return Executable(make_plan(record(step, state, signature), NumbaTarget(), ordered=signature.ordered))
+    return Executable(make_plan(record(step, state, signature), LlvmTarget(), ordered=signature.ordered))

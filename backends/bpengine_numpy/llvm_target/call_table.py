@@ -13,10 +13,10 @@ from bpengine_steps.ir import FusionGroup, HostArray, Path, StepNode, Untraceabl
 from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_numpy.denormals import environment
-from bpengine_numpy.numba_target import blas_threads, interpreter
-from bpengine_numpy.numba_target.codegen import Loop
-from bpengine_numpy.numba_target.target import NumbaTarget
-from bpengine_numpy.numba_target.ufunc_loops import strided_loop
+from bpengine_numpy.llvm_target import blas_threads, interpreter
+from bpengine_numpy.llvm_target.codegen import Loop
+from bpengine_numpy.llvm_target.target import LlvmTarget
+from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,6 +291,6 @@ def _padded(values: list[int], length: int) -> list[int]:
 
 def _aligned(size: int) -> HostArray:
     """Return bytes that begin at a cache line, whatever is in them: zeros would come in small pages, each a fault."""
-    raw = np.empty(size + NumbaTarget.alignment, np.uint8)
-    start = -raw.ctypes.data % NumbaTarget.alignment
+    raw = np.empty(size + LlvmTarget.alignment, np.uint8)
+    start = -raw.ctypes.data % LlvmTarget.alignment
     return raw[start : start + size]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from bpengine_steps.disk import Notes
 
-from bpengine_numpy.numba_target.object_code.loop_cache import one_at_a_time, store
-from bpengine_numpy.numba_target.self_test import trial
-from bpengine_numpy.numba_target.self_test.trial import TrialVerdict
+from bpengine_numpy.llvm_target.object_code.loop_cache import one_at_a_time, store
+from bpengine_numpy.llvm_target.self_test import trial
+from bpengine_numpy.llvm_target.self_test.trial import TrialVerdict
 
 KNOWN = "OpenBLAS 0.3."
 JOB = 32  # integers per job: room for its lock, condition, mode and status, which OpenBLAS fills in

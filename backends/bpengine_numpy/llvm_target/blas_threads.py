@@ -14,9 +14,9 @@ import numpy as np
 from bpengine_steps.ir import HostArray
 
 from bpengine_numpy.denormals import SIZE, Environment
-from bpengine_numpy.numba_target.interpreter import AS_GIVEN, ITEM, STRIDED
-from bpengine_numpy.numba_target.self_test import openblas
-from bpengine_numpy.numba_target.self_test.openblas import ARGUMENTS, JOB, NEXT, ROUTINE
+from bpengine_numpy.llvm_target.interpreter import AS_GIVEN, ITEM, STRIDED
+from bpengine_numpy.llvm_target.self_test import openblas
+from bpengine_numpy.llvm_target.self_test.openblas import ARGUMENTS, JOB, NEXT, ROUTINE
 
 LEAST = 2**17  # bytes that a piece of work moves at least: with less, telling another thread takes longer than the work
 GRAIN = 64  # elements: what lies further apart is in different cache lines, which no two threads should write to

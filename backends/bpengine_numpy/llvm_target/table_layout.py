@@ -5,3 +5,4 @@ ITEM = 8  # bytes per integer
 NUMPY_LOOP = 0  # in place of the function: a call of `strided`, made without it
 POINTERS = 3  # of a strided loop's operands, behind the loop, its context and its auxiliary data
 MOVED = 19  # the argument of a strided loop behind all others: room for the pointers, which some loops move
+AHEAD = 4  # arguments of a fused loop before its arrays: rows, length of a whole row, columns, where its numbers lie

@@ -12,9 +12,9 @@ from bpengine_steps.ir import FusionGroup, HostArray, Path
 from bpengine_steps.plan import ExecutionPlan
 from bpengine_steps.signature import Tree, leaves, rebuilt
 
-from bpengine_numpy.numba_target.call_table import CallTable, CompiledLoop, RunArrays, require_order
-from bpengine_numpy.numba_target.codegen import Loop, compiled, on_disk
-from bpengine_numpy.numba_target.interpreter import run_table
+from bpengine_numpy.llvm_target.call_table import CallTable, CompiledLoop, RunArrays, require_order
+from bpengine_numpy.llvm_target.codegen import Loop, compiled, on_disk
+from bpengine_numpy.llvm_target.interpreter import run_table
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
 

@@ -26,13 +26,12 @@ from bpengine_steps.disk import Cache, user_cache
 from bpengine_steps.ir import Untraceable
 
 from bpengine_numpy.denormals import unflushed
-from bpengine_numpy.numba_target.object_code.machine_code import Code, features, target_machine
+from bpengine_numpy.llvm_target.object_code.llvm_build import build
+from bpengine_numpy.llvm_target.object_code.machine_code import Code, features, target_machine
 
 FORMAT = 1  # of what a file holds
 OWN_FILES = (  # what all object code is made by, or made of
-    "native_functions.py",
-    "table_layout.py",
-    "object_code/numba_build.py",
+    "object_code/llvm_build.py",
     "object_code/machine_code.py",
 )
 _IDLE = ("NUMBA_CACHE", "NUMBA_NUM_THREADS", "NUMBA_THREADING")  # settings of Numba's that change no code of ours
@@ -69,7 +68,7 @@ def _surroundings() -> str:
     python = (platform.python_implementation(), platform.python_version())
     processor = (platform.machine(), llvm.get_process_triple(), llvm.get_host_cpu_name(), features())
     settings = {k: v for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_") and not k.startswith(_IDLE)}
-    here = files("bpengine_numpy.numba_target")
+    here = files("bpengine_numpy.llvm_target")
     own = [hashlib.sha256(here.joinpath(name).read_bytes()).hexdigest() for name in OWN_FILES]
     return json.dumps([FORMAT, libraries, python, processor, settings, own])
 
@@ -81,11 +80,7 @@ def _kept(key: str) -> tuple[int, ...] | None:
 
 
 def _built(source: str, key: str) -> tuple[int, ...]:
-    with unflushed():  # NumPy warns of itself when Numba, imported, asks it for the smallest numbers
-        # imports Numba, which takes a second: only once it is needed
-        from bpengine_numpy.numba_target.object_code.numba_build import build
-
-        code = build(source, f"bpengine_{hashlib.sha256(key.encode()).hexdigest()[:32]}")
+    code = build(source, f"bpengine_{hashlib.sha256(key.encode()).hexdigest()[:32]}")
     store().put(key, code.packed())
     addresses = _load(code)
     if addresses is None:

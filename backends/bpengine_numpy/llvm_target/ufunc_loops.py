@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from bpengine_steps.ir import DType, Untraceable
 
-from bpengine_numpy.numba_target.self_test import openblas
-from bpengine_numpy.numba_target.self_test.trial import CAPSULE
+from bpengine_numpy.llvm_target.self_test import openblas
+from bpengine_numpy.llvm_target.self_test.trial import CAPSULE
 
 _NAME = CAPSULE.encode()
 _KEPT: list[Any] = []  # a loop lives as long as its capsule

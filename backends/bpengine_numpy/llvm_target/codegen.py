@@ -1,0 +1,142 @@
+"""Fused loops: a pass over memory written out as LLVM's instructions, compiled and kept on disk.
+
+The code depends on the operations and on how each operand lies in memory, not on sizes, addresses or numbers such as a rate
+or 1 / batch, which it reads from a table: layers, networks, settings and batch sizes share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+from bpengine_steps.access import FULL, ONE, ROW, AccessPattern, access
+from bpengine_steps.ir import FusionGroup, HostArray, StepNode, Untraceable, axes
+from bpengine_steps.memory_plan import MemoryPlan
+
+from bpengine_numpy.llvm_target import blas_threads
+from bpengine_numpy.llvm_target.expressions import template
+from bpengine_numpy.llvm_target.loop_text import LoopText, literal
+from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.table_layout import ITEM
+
+__all__ = ["Block", "Loop", "compiled", "on_disk"]
+
+_SHIFTS = ("right_shift", "left_shift")  # by a number that is known the code is faster; it is a part of the mathematics
+
+
+class Block(NamedTuple):
+    """A part of a pass that is computed by itself."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+
+
+@dataclass(kw_only=True)
+class Loop:
+    """A pass as code, and what its arguments are: see `arguments`, the memory of each node in `arrays` comes last."""
+
+    group: FusionGroup
+    memory: MemoryPlan
+    rows: int = 1
+    columns: int = 1
+    arrays: list[StepNode] = field(default_factory=list)
+    source: str = ""
+    numbers: HostArray = field(init=False)  # what the code reads by the last of the arguments before the arrays
+
+    def __post_init__(self) -> None:
+        self._sums = [node for node in self.group.nodes if node.op == "reduce"]
+        whole = (n.shape for n in self.group.nodes if n.op == "ufunc")
+        self._shape = next(whole, self.group.nodes[0].inputs[0].shape)
+        self.rows, self.columns = self._lines()
+        self._names: dict[int, str] = {}
+        self._patterns: list[AccessPattern] = []
+        self._text = LoopText()
+        self._write()
+        self.numbers = np.frombuffer(b"".join(bits for _, bits in self._text.numbers) or bytes(ITEM), np.int64)
+        self.source = str(self._text)
+
+    def blocks(self, most: int) -> list[Block]:
+        """Cut the pass into at most so many blocks of about equal size; sums over the rows keep theirs together."""
+        sizes = (n.dtype.itemsize for n, pattern in zip(self.arrays, self._patterns, strict=True) if pattern == FULL)
+        moved = self.rows * self.columns * sum(sizes)
+        if self.rows == 1 or self._sums:
+            pieces = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
+            return [Block(0, self.rows, first, length) for first, length in pieces]
+        return [Block(first, length, 0, self.columns) for first, length in blas_threads.pieces(self.rows, moved, most)]
+
+    def arguments(self, block: Block, addresses: Sequence[int]) -> list[int]:
+        """Return what the code is called with for a block, given where the arrays begin."""
+        operands = zip(self.arrays, self._patterns, addresses, strict=True)
+        return [
+            block.rows,
+            self.columns,
+            block.columns,
+            self.numbers.ctypes.data,
+            *(at + self._shift(pattern, block) * node.dtype.itemsize for node, pattern, at in operands),
+        ]
+
+    def _shift(self, pattern: AccessPattern, block: Block) -> int:
+        if pattern == FULL:
+            return block.row * self.columns + block.column
+        return block.row * pattern.down + block.column * pattern.along
+
+    def _lines(self) -> tuple[int, int]:
+        """Return the rows and columns that the pass runs over; where nothing depends on the row, one long line."""
+        lengths = axes(self._shape)
+        if not self._sums and all(access(n, self._shape) in (FULL, ONE) for n in self.group.reads):
+            return 1, prod(lengths)
+        if len(lengths) > 2:
+            raise Untraceable(f"broadcasting in {len(lengths)} dimensions")
+        return (lengths[0], lengths[1]) if len(lengths) == 2 else (1, prod(lengths))
+
+    def _array(self, node: StepNode, pattern: AccessPattern) -> int:
+        self.arrays.append(node)
+        self._patterns.append(pattern)
+        return self._text.array(node.dtype)
+
+    def _write(self) -> None:
+        text, elements = self._text, dict[int, tuple[int, str]]()
+        for node in self.group.reads:
+            pattern = access(node, self._shape)
+            k = self._array(node, pattern)
+            elements[node.number] = k, text.load(k, pattern, f"r{k}")
+            self._names[node.number] = f"%r{k}"
+        for k, node in enumerate(self.group.nodes):
+            if node.op == "reduce":
+                text.add_to(self._array(node, ROW), self._value(node.inputs[0]))
+            else:
+                self._compute(node, f"v{k}")
+        for node in self.group.nodes:
+            if node.op == "ufunc" and node.number in self.memory.stored:
+                taken = self.memory.shares.get(node.number)
+                k, at = elements[taken.number] if taken else self._full(node)
+                text.store(k, at, self._names[node.number])
+
+    def _full(self, node: StepNode) -> tuple[int, str]:
+        k = self._array(node, FULL)
+        return k, self._text.full(k)
+
+    def _compute(self, node: StepNode, name: str) -> None:
+        form = template(node.info, node.dtype, tuple(n.dtype for n in node.inputs))
+        assert form is not None, node.info
+        known = node.info in _SHIFTS
+        self._text.compute(form, name, [self._value(n, known=known) for n in node.inputs])
+        self._names[node.number] = f"%{name}"
+
+    def _value(self, node: StepNode, *, known: bool = False) -> str:
+        """Return an operand; one that is the same for all elements is 0, `known`, or read from the table."""
+        if node.number in self._names:
+            return self._names[node.number]
+        value = node.uniform
+        return literal(value) if known or not value else self._text.number(node.dtype, value)
+
+
+def compiled(source: str) -> int:
+    """Return the address of the compiled loop of a source text."""
+    (loop,) = addresses(source)
+    return loop

@@ -1,0 +1,147 @@
+"""What is computed inside fused loops: algebra, exact in IEEE arithmetic, so that a fused loop gives NumPy's own bits.
+
+Everything else (exp, log, tanh, expm1 ...) is left to NumPy's vectorised loops: LLVM has none. Rows of LLVM's instructions:
+{r} the result, {0}, {1} and {2} operands, {t} the type of the first, {s} the sign of its integers, {last} its bits.
+No instruction has a flag that lets LLVM reorder or contract floating-point operations.
+"""
+
+from __future__ import annotations
+
+from bpengine_steps.ir import DType
+
+COMPARISONS = {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le"}
+FLOATS = {
+    "add": "{r} = fadd {t} {0}, {1}",
+    "subtract": "{r} = fsub {t} {0}, {1}",
+    "multiply": "{r} = fmul {t} {0}, {1}",
+    "divide": "{r} = fdiv {t} {0}, {1}",
+    "negative": "{r} = fneg {t} {0}",
+    "square": "{r} = fmul {t} {0}, {0}",
+    "absolute": "{r} = call {t} @llvm.fabs.{i}({t} {0})",
+    "sqrt": "{r} = call {t} @llvm.sqrt.{i}({t} {0})",
+    # a comparison with a NaN is false: the NaN comes out, from either side
+    "maximum": (
+        "{r}.more = fcmp oge {t} {0}, {1}\n{r}.nan = fcmp uno {t} {0}, {0}\n"
+        "{r}.own = or i1 {r}.more, {r}.nan\n{r} = select i1 {r}.own, {t} {0}, {t} {1}"
+    ),
+    "minimum": (
+        "{r}.less = fcmp ole {t} {0}, {1}\n{r}.nan = fcmp uno {t} {0}, {0}\n"
+        "{r}.own = or i1 {r}.less, {r}.nan\n{r} = select i1 {r}.own, {t} {0}, {t} {1}"
+    ),
+    "sign": (
+        "{r}.more = fcmp ogt {t} {0}, 0.0\n{r}.less = fcmp olt {t} {0}, 0.0\n"
+        "{r}.low = select i1 {r}.less, {t} -1.0, {t} {0}\n{r} = select i1 {r}.more, {t} 1.0, {t} {r}.low"
+    ),
+    **{name: f"{{r}} = fcmp o{how} {{t}} {{0}}, {{1}}" for name, how in COMPARISONS.items()},
+    "equal": "{r} = fcmp oeq {t} {0}, {1}",
+    "not_equal": "{r} = fcmp une {t} {0}, {1}",
+    "isfinite": "{r}.zero = fsub {t} {0}, {0}\n{r} = fcmp oeq {t} {r}.zero, 0.0",
+}
+INTEGERS = {
+    "add": "{r} = add {t} {0}, {1}",
+    "subtract": "{r} = sub {t} {0}, {1}",
+    "multiply": "{r} = mul {t} {0}, {1}",
+    "negative": "{r} = sub {t} 0, {0}",
+    "square": "{r} = mul {t} {0}, {0}",
+    "maximum": "{r}.own = icmp {s}ge {t} {0}, {1}\n{r} = select i1 {r}.own, {t} {0}, {t} {1}",
+    "minimum": "{r}.own = icmp {s}le {t} {0}, {1}\n{r} = select i1 {r}.own, {t} {0}, {t} {1}",
+    **{name: f"{{r}} = icmp {{s}}{how} {{t}} {{0}}, {{1}}" for name, how in COMPARISONS.items()},
+    "equal": "{r} = icmp eq {t} {0}, {1}",
+    "not_equal": "{r} = icmp ne {t} {0}, {1}",
+    "bitwise_xor": "{r} = xor {t} {0}, {1}",
+    "bitwise_and": "{r} = and {t} {0}, {1}",
+    "bitwise_or": "{r} = or {t} {0}, {1}",
+    "invert": "{r} = xor {t} {0}, -1",
+    # by as many bits as there are, or more, LLVM's result is undefined and NumPy's is 0, or all signs
+    "left_shift": (
+        "{r}.fits = icmp ult {t} {1}, {bits}\n{r}.by = select i1 {r}.fits, {t} {1}, {t} 0\n"
+        "{r}.moved = shl {t} {0}, {r}.by\n{r} = select i1 {r}.fits, {t} {r}.moved, {t} 0"
+    ),
+}
+_UNSIGNED_SHIFT = (
+    "{r}.fits = icmp ult {t} {1}, {bits}\n{r}.by = select i1 {r}.fits, {t} {1}, {t} 0\n"
+    "{r}.moved = lshr {t} {0}, {r}.by\n{r} = select i1 {r}.fits, {t} {r}.moved, {t} 0"
+)
+_SIGNED_SHIFT = (
+    "{r}.fits = icmp ult {t} {1}, {bits}\n{r}.by = select i1 {r}.fits, {t} {1}, {t} {last}\n{r} = ashr {t} {0}, {r}.by"
+)
+BOOLEANS = {
+    "add": "{r} = or i1 {0}, {1}",
+    "multiply": "{r} = and i1 {0}, {1}",
+    "maximum": "{r} = or i1 {0}, {1}",
+    "minimum": "{r} = and i1 {0}, {1}",
+    **{name: f"{{r}} = icmp u{how} i1 {{0}}, {{1}}" for name, how in COMPARISONS.items()},
+    "equal": "{r} = icmp eq i1 {0}, {1}",
+    "not_equal": "{r} = icmp ne i1 {0}, {1}",
+    "bitwise_xor": "{r} = xor i1 {0}, {1}",
+    "bitwise_and": "{r} = and i1 {0}, {1}",
+    "bitwise_or": "{r} = or i1 {0}, {1}",
+    "invert": "{r} = xor i1 {0}, true",
+    "logical_and": "{r} = and i1 {0}, {1}",
+    "logical_or": "{r} = or i1 {0}, {1}",
+    "logical_not": "{r} = xor i1 {0}, true",
+}
+FORMS = {
+    "f": FLOATS,
+    "i": {**INTEGERS, "right_shift": _SIGNED_SHIFT},
+    "u": {**INTEGERS, "right_shift": _UNSIGNED_SHIFT},
+    "b": BOOLEANS,
+}
+INTRINSICS = "".join(
+    f"declare {kind} @llvm.{name}.{suffix}({kind})\n"
+    for name in ("fabs", "sqrt")
+    for kind, suffix in (("float", "f32"), ("double", "f64"))
+)
+_FLOATS = {4: "float", 8: "double"}
+
+
+def type_of(dtype: DType) -> str | None:
+    """Return LLVM's type of an element in a register, None for one that loops do not compute with."""
+    if not dtype.isnative:
+        return None
+    if dtype.kind == "f":
+        return _FLOATS.get(dtype.itemsize)
+    return {"b": "i1", "i": f"i{8 * dtype.itemsize}", "u": f"i{8 * dtype.itemsize}"}.get(dtype.kind)
+
+
+def template(ufunc: str, result: DType, operands: tuple[DType, ...]) -> str | None:
+    """Return the instructions of a ufunc ("cast" for a change of dtype alone), or None for NumPy's loop."""
+    if any(type_of(dtype) is None for dtype in (result, *operands)):
+        return None
+    if ufunc == "cast":
+        return _cast(operands[0], result)
+    if ufunc == "where":
+        return f"{{r}} = select i1 {{0}}, {type_of(result)} {{1}}, {type_of(result)} {{2}}"
+    form = FORMS[operands[0].kind].get(ufunc)
+    return form and _filled(form, operands[0])
+
+
+def _filled(form: str, dtype: DType) -> str:
+    """Put a type's names into instructions, and leave the operands."""
+    bits, kind = 8 * dtype.itemsize, type_of(dtype) or ""
+    sign = "s" if dtype.kind == "i" else "u"
+    values = {"t": kind, "s": sign, "i": f"f{bits}", "bits": str(bits), "last": str(bits - 1)}
+    for name, value in values.items():
+        form = form.replace(f"{{{name}}}", value)
+    return form
+
+
+def _cast(given: DType, wanted: DType) -> str:
+    """Return the instruction that changes a dtype, as C does."""
+    before, after = type_of(given), type_of(wanted)
+    if wanted.kind == "b" and given.kind != "b":
+        return f"{{r}} = fcmp une {before} {{0}}, 0.0" if given.kind == "f" else f"{{r}} = icmp ne {before} {{0}}, 0"
+    if before == after:  # also int32 to uint32: the same bits
+        return f"{{r}} = bitcast {before} {{0}} to {after}"
+    longer = wanted.itemsize > given.itemsize or given.kind == "b"
+    how = {
+        ("f", "f"): "fpext" if longer else "fptrunc",
+        ("f", "i"): "fptosi",
+        ("f", "u"): "fptoui",
+        ("i", "f"): "sitofp",
+        ("u", "f"): "uitofp",
+        ("b", "f"): "uitofp",
+        ("b", "i"): "zext",
+        ("b", "u"): "zext",
+    }.get((given.kind, wanted.kind)) or (("sext" if given.kind == "i" else "zext") if longer else "trunc")
+    return f"{{r}} = {how} {before} {{0}} to {after}"

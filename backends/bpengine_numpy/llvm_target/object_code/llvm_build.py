@@ -1,0 +1,32 @@
+"""Building: LLVM's instructions as text to machine code. The code stands by itself: it calls nothing but what it is told.
+
+A text's functions are called from outside under the names `symbols` says; others are part of them.
+"""
+
+from __future__ import annotations
+
+import llvmlite.binding as llvm
+
+from bpengine_numpy.llvm_target.object_code.machine_code import Code, target_machine
+
+PREFIX = "@bp_"  # of the functions that are called from outside, in the order of the text
+_SPEED = 3  # the optimiser's level
+
+
+def build(source: str, prefix: str) -> Code:
+    """Compile a text; the symbols of its functions begin with `prefix`. Raises RuntimeError for a text that is wrong."""
+    machine = target_machine()
+    module = llvm.parse_assembly(source.replace(PREFIX, f"@{prefix}_"))
+    module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
+    symbols = tuple(f.name for f in module.functions if not f.is_declaration and f.name.startswith(prefix))
+    _optimise(module, machine)
+    outside = [value.name for value in (*module.functions, *module.global_variables) if value.is_declaration]
+    needs = tuple(name for name in outside if not name.startswith("llvm."))
+    return Code(symbols, needs, machine.emit_object(module))
+
+
+def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    tuning = llvm.create_pipeline_tuning_options(speed_level=_SPEED)
+    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = tuning.loop_interleaving = True
+    builder = llvm.create_pass_builder(machine, tuning)
+    builder.getModulePassManager().run(module, builder)
