@@ -21,10 +21,10 @@ from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
 
 @cache
 def compiler_version() -> str | None:
-    """Return the version of Numba, None where the extra "fast" is not installed."""
+    """Return the version of llvmlite, None where the extra "fast" is not installed."""
     try:
         version("platformdirs")
-        return version("numba")
+        return version("llvmlite")
     except PackageNotFoundError:
         return None
 
@@ -46,10 +46,10 @@ class NumpyBackend(Backend):
 
     @classmethod
     def availability(cls) -> Availability:
-        """NumPy is always there: the engine itself needs it. With the extra "fast", epochs are compiled by Numba."""
+        """NumPy is always there: the engine itself needs it. With the extra "fast", epochs are compiled by LLVM."""
         version = compiler_version()
         epochs = (
-            f"epochs compiled by Numba {version}" if version else "for compiled epochs: pip install 'bpengine[fast]'"
+            f"epochs compiled by llvmlite {version}" if version else "for compiled epochs: pip install 'bpengine[fast]'"
         )
         return Availability("ready", f"NumPy {np.__version__}, {epochs}")
 
@@ -117,8 +117,8 @@ class NumpyBackend(Backend):
         return np.take(array, rows, axis=0)
 
     def circumstances(self) -> dict[str, Any]:
-        """Return the version of Numba: compiled epochs have the bits of eager ones as far as it is tested."""
-        return {"numba": compiler_version()}
+        """Return the version of llvmlite: compiled epochs have the bits of eager ones as far as it is tested."""
+        return {"llvmlite": compiler_version()}
 
     def synchronize(self, *arrays: Any) -> None:
         """Return at once: NumPy has computed everything when a call returns."""

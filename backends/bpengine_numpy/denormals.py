@@ -11,7 +11,7 @@ import ctypes
 import platform
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -33,25 +33,16 @@ class Environment(NamedTuple):
     value: HostArray
 
 
-def flushed() -> AbstractContextManager[None]:
-    """Take denormal numbers for zero in this thread."""
-    return _with_flags(_FLUSH)
-
-
-def unflushed() -> AbstractContextManager[None]:
-    """Compute with denormal numbers in this thread, also inside of `flushed`."""
-    return _with_flags(0)
-
-
 @contextmanager
-def _with_flags(flags: int) -> Iterator[None]:
+def flushed() -> Iterator[None]:
+    """Take denormal numbers for zero in this thread."""
     library = _library()
     if library is None:
         yield
         return
     before = environment().value
     within = before.copy()
-    within[_MXCSR] = within[_MXCSR] & ~np.uint32(_FLUSH) | np.uint32(flags)
+    within[_MXCSR] |= np.uint32(_FLUSH)
     # as addresses: for `array.ctypes` itself the call runs Python code, in which Ctrl-C ends the call before it is made
     set_to, inside, outside = library.fesetenv, ctypes.c_void_p(within.ctypes.data), ctypes.c_void_p(before.ctypes.data)
     try:

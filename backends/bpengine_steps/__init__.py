@@ -13,6 +13,6 @@ plan         all of that for one step
 adaptive     when compiling pays
 disk         what is compiled is kept
 
-This package imports NumPy and the engine's `backend` and `errors`, nothing of Numba, CUDA or JAX. A target answers for its own
+This package imports NumPy and the engine's `backend` and `errors`, nothing of LLVM, CUDA or JAX. A target answers for its own
 bits: how it computes single operations, what may join a pass, and how much may run at the same time.
 """

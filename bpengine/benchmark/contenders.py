@@ -56,7 +56,7 @@ _ROWS = (
         "numpy+fast",
         "bpengine, NumPy with the extra fast",
         ".engine:Engine",
-        needs=("numba", "platformdirs"),
+        needs=("llvmlite", "platformdirs"),
         cure=_pip("fast"),
         devices=CPU,
         argument="numpy",

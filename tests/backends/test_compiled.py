@@ -460,7 +460,7 @@ def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypat
     monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
     x = np.random.default_rng(0).normal(size=(40, 3))
     network = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], "mean_squared_error")
-    with pytest.warns(UserWarning, match="Numba cannot compile the training step.*no room") as warned:
+    with pytest.warns(UserWarning, match="LLVM cannot compile the training step.*no room") as warned:
         losses = bp.Model(network).fit(x, x[:, :2], epochs=2, batch_size=8).loss
     assert len(warned) == 1
     bp.clear_caches()

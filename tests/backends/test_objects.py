@@ -15,9 +15,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.denormals import flushed
-from bpengine_numpy.llvm_target import compiled_step
-from bpengine_numpy.llvm_target.object_code import loop_cache, numba_build
+from bpengine_numpy.llvm_target import compiled_step, interpreter
+from bpengine_numpy.llvm_target.object_code import llvm_build, loop_cache
 from bpengine_steps.disk import Cache
 from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature
@@ -26,12 +25,12 @@ import bpengine as bp
 from tests.attacks import caches
 
 ADD_ONE = """
-from numba import carray
-
-def add_one(p):
-    p[0] += 1
-
-FUNCTIONS = (add_one,)
+define void @bp_add_one(ptr %p) {
+  %number = load i64, ptr %p
+  %more = add i64 %number, 1
+  store i64 %more, ptr %p
+  ret void
+}
 """
 
 
@@ -40,15 +39,13 @@ class Fresh:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
         self.built: list[str] = []
-        self.flushed: list[bool] = []  # whether denormal numbers counted as zero then
-        self._patch, self._engine, self._build = monkeypatch, loop_cache._engine.__wrapped__, numba_build.build
+        self._patch, self._engine, self._build = monkeypatch, loop_cache._engine.__wrapped__, loop_cache.build
         monkeypatch.setattr(loop_cache, "store", lambda: store)
-        monkeypatch.setattr(numba_build, "build", self.build)
+        monkeypatch.setattr(loop_cache, "build", self.build)
         self.again()
 
     def build(self, source: str, prefix: str) -> Any:
         self.built.append(source)
-        self.flushed.append(not np.full(1, 1e-308) / 4)
         return self._build(source, prefix)
 
     def again(self) -> None:
@@ -82,15 +79,6 @@ def test_code_is_built_once_and_found_again(fresh: Fresh) -> None:
     assert loop_cache.on_disk(ADD_ONE)
 
 
-def test_denormal_numbers_are_what_they_are_while_numba_works(fresh: Fresh) -> None:
-    """NumPy asked for its smallest number warns of itself otherwise, when Numba is imported."""
-    with flushed():
-        before = not np.full(1, 1e-308) / 4
-        assert fresh.call() == 42
-        assert (not np.full(1, 1e-308) / 4) == before
-    assert fresh.flushed == [False]
-
-
 def test_code_that_is_damaged_anywhere_is_built_again_and_replaced(
     fresh: Fresh, store: Cache, rng: np.random.Generator
 ) -> None:
@@ -112,7 +100,7 @@ def test_code_that_is_damaged_anywhere_is_built_again_and_replaced(
 
 
 @pytest.mark.parametrize(
-    "changed", ["NUMBA_ENABLE_AVX", "numba", "numpy", "get_host_cpu_name", "get_host_cpu_features", "python", "FORMAT"]
+    "changed", ["llvmlite", "numpy", "get_host_cpu_name", "get_host_cpu_features", "python", "FORMAT"]
 )
 def test_code_of_other_versions_processors_and_settings_is_not_taken(
     changed: str, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
@@ -121,9 +109,7 @@ def test_code_of_other_versions_processors_and_settings_is_not_taken(
     monkeypatch.setattr(loop_cache, "_surroundings", loop_cache._surroundings.__wrapped__)
     assert loop_cache.on_disk(ADD_ONE)
     version = loop_cache.version
-    if changed.startswith("NUMBA"):
-        monkeypatch.setenv(changed, "0")
-    elif changed in ("numba", "numpy"):
+    if changed in ("llvmlite", "numpy"):
         monkeypatch.setattr(loop_cache, "version", lambda name: "9" if name == changed else version(name))
     elif changed == "get_host_cpu_name":
         monkeypatch.setattr(llvm, changed, lambda: "another")
@@ -162,21 +148,25 @@ def test_what_a_thread_held_does_not_stop_a_forked_process() -> None:
 
 
 def test_code_that_calls_what_is_not_there_is_not_loaded(fresh: Fresh) -> None:
-    code = numba_build.build(ADD_ONE, "bpengine_test")
+    code = llvm_build.build(ADD_ONE, "bpengine_test")
     assert loop_cache._load(code._replace(needs=("bpengine_no_such_function",))) is None
     assert loop_cache._load(code) is not None
 
 
-def test_code_stands_by_itself(fresh: Fresh) -> None:
-    code = numba_build.build("from bpengine_numpy.llvm_target.native_functions import FUNCTIONS", "bpengine_test")
+def test_code_stands_by_itself() -> None:
+    """What calls nothing of others can be loaded in any process that has the same processor."""
+    code = llvm_build.build(interpreter.text(), "bpengine_test")
     assert len(code.symbols) == 10
-    assert not [name for name in code.needs if name.lower().startswith(("py", "numba", "nrt", "_py"))]
+    assert code.needs == ()
+    fill = "define void @bp_fill(ptr %p) {\n  call void @clock()\n  ret void\n}\ndeclare void @clock()\n"
+    assert llvm_build.build(fill, "bpengine_test").needs == ("clock",)
 
 
-def test_a_function_that_may_raise_is_refused(fresh: Fresh) -> None:
-    source = "def f(p):\n    if p[0] == 7:\n        raise ValueError('seven')\n\nFUNCTIONS = (f,)\n"
-    with pytest.raises(Untraceable, match="that may raise"):
+@pytest.mark.parametrize("source", ["define void @bp_f(ptr %p) {", "define void @bp_f(ptr %p) {\n  ret i64 0\n}"])
+def test_a_text_that_is_wrong_is_refused_and_nothing_is_kept(source: str, fresh: Fresh, store: Cache) -> None:
+    with pytest.raises(RuntimeError, match="LLVM"):
         loop_cache.addresses(source)
+    assert not store.state().files
 
 
 def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> set[str]:
@@ -220,17 +210,19 @@ bpengine_numpy.NumpyBackend.patience = float("-inf")
 model = bp.Model(bp.Network(2, [bp.Dense(2, "relu"), bp.Dense(1)], "mean_squared_error"), seed=1)
 started = []
 sys.addaudithook(lambda event, given: started.append(event) if event in ("subprocess.Popen", "os.posix_spawn") else None)
-model.fit(np.ones((4, 2)), np.ones(4), epochs=2)
 from bpengine_numpy.llvm_target.object_code import loop_cache
-print(len(loop_cache._loaded) > 1, len(started) > 0, "numba" in sys.modules)
+built, build = [], loop_cache.build
+loop_cache.build = lambda source, prefix: built.append(source) or build(source, prefix)
+model.fit(np.ones((4, 2)), np.ones(4), epochs=2)
+print(len(loop_cache._loaded) > 1, len(started) > 0, len(built) > 1, "numba" in sys.modules)
 """
 
 
-def test_a_cold_cache_is_filled_where_warnings_are_errors_and_a_warm_one_needs_neither_numba_nor_a_trial(
+def test_a_cold_cache_is_filled_where_warnings_are_errors_and_a_warm_one_needs_neither_compiler_nor_trial(
     tmp_path: Path,
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(tmp_path)}
-    for expected in ("True True True", "True False False"):
+    for expected in ("True True True False", "True False False False"):
         command = [sys.executable, "-W", "error", "-c", TRAIN]
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert (ended.returncode, ended.stderr, ended.stdout.strip()) == (0, "", expected)

@@ -32,7 +32,7 @@ def work(name, group, batch, times, **more):
 
 @pytest.fixture
 def recorded():
-    about = {"versions": {"numpy": "2.0", "numba": None}, "note": "as it is", "start_seconds": 0.25}
+    about = {"versions": {"numpy": "2.0", "llvmlite": None}, "note": "as it is", "start_seconds": 0.25}
     return {
         "bpengine": "9.9",
         "date": "2000-01-01",
@@ -148,7 +148,7 @@ def test_the_page_has_everything(recorded):
     ):
         assert part in text
     assert "numpy 2.0; as it is" in text
-    assert "numba" not in text
+    assert "llvmlite" not in text
     assert "| torch | not installed. Install \\| it. |" in text
     for line in text.splitlines():
         if line.startswith("| contender"):

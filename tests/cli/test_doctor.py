@@ -213,5 +213,5 @@ def test_a_cache_that_cannot_be_written_is_a_warning_with_its_cure_and_clearing_
 
 
 def test_the_caches_of_the_backends_are_found():
-    if find_spec("numba"):
+    if find_spec("llvmlite"):
         assert backend_status.caches()["numpy"].state().limit > 0

@@ -2,14 +2,14 @@
 
 target           the CPU as a target: what joins a pass, and what NumPy's own loops do
 expressions      which operations are computed inside fused loops, and how they are written
-codegen          a pass as code
+codegen          a pass as code, `loop_text` its instructions
 ufunc_loops      NumPy's own inner loops (matrix products, exp, log ...) by address
 blas_threads     OpenBLAS's, which share the long passes
 call_table       the calls of a step with the addresses of one run's arrays
 interpreter      runs that table
-native_functions its functions, `table_layout` their rows
+native_functions its functions as LLVM's instructions, `table_layout` their rows
 executable       a plan compiled, and run
-object_code      code to object code by Numba, kept on disk and brought into the process by LLVM
+object_code      instructions to object code, kept on disk and brought into the process by LLVM
 self_test        of NumPy's loops and OpenBLAS's queue, in a process of its own
 
 How a step is recorded and planned, and when it pays to compile, is `bpengine_steps`.
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
-    """Return epochs that are compiled by Numba once that pays."""
-    return CompiledEpochs(eager, patience, compiled_step, "Numba")
+    """Return epochs that are compiled by LLVM once that pays."""
+    return CompiledEpochs(eager, patience, compiled_step, "LLVM")
 
 
 def disk_cache() -> Cache:
@@ -52,7 +52,7 @@ def compiled_step(step: Step, state: State, signature: Signature) -> Executable:
     from bpengine_steps.plan import make_plan
     from bpengine_steps.tracing import record
 
-    # imports llvmlite, and Numba where a loop is not on disk, which takes a second: only once it is needed
+    # imports llvmlite: only once it is needed
     from bpengine_numpy.llvm_target.executable import Executable
     from bpengine_numpy.llvm_target.target import LlvmTarget
 

@@ -14,7 +14,7 @@ import numpy as np
 from bpengine_steps.ir import HostArray
 
 from bpengine_numpy.denormals import SIZE, Environment
-from bpengine_numpy.llvm_target.interpreter import AS_GIVEN, ITEM, STRIDED
+from bpengine_numpy.llvm_target.interpreter import ITEM, functions
 from bpengine_numpy.llvm_target.self_test import openblas
 from bpengine_numpy.llvm_target.self_test.openblas import ARGUMENTS, JOB, NEXT, ROUTINE
 
@@ -42,9 +42,9 @@ def jobs(calls: Sequence[Sequence[int]], environment: Environment) -> HostArray:
     memory = np.zeros((len(calls), before + 5 + max(map(len, calls))), np.int64)
     for job, (function, *arguments) in zip(memory, calls, strict=True):
         around = (environment.get, environment.set, job.ctypes.data + JOB * ITEM, environment.value.ctypes.data)
-        words = [*around, function or STRIDED, *arguments]
+        words = [*around, function or functions().strided, *arguments]
         job[before : before + len(words)] = words
-        job[[ROUTINE, ARGUMENTS]] = AS_GIVEN, job.ctypes.data + before * ITEM
+        job[[ROUTINE, ARGUMENTS]] = functions().as_given, job.ctypes.data + before * ITEM
     memory[:-1, NEXT] = [job.ctypes.data for job in memory[1:]]
     return memory
 

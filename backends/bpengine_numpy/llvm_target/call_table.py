@@ -13,8 +13,9 @@ from bpengine_steps.ir import FusionGroup, HostArray, Path, StepNode, Untraceabl
 from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_numpy.denormals import environment
-from bpengine_numpy.llvm_target import blas_threads, interpreter
+from bpengine_numpy.llvm_target import blas_threads
 from bpengine_numpy.llvm_target.codegen import Loop
+from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
 from bpengine_numpy.llvm_target.target import LlvmTarget
 from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
@@ -77,7 +78,7 @@ class CallTable:
         self._body = [call for group in plan.groups if group.kind != "tail" for call in self._calls(group)]
         self._own_queues = len(self._queues)  # those behind them are a run's
         self._run: RunArrays | None = None
-        self.table = np.zeros((0, interpreter.ROW), np.int64)
+        self.table = np.zeros((0, ROW), np.int64)
         self.halted = self._halted()
 
     def fits(self) -> bool:
@@ -123,21 +124,21 @@ class CallTable:
             for node, array in zip(self._plan.step.rows, run.data, strict=True):
                 yield self._together([*self._taken(node, array.ctypes.data, run.order)])
         where = (self._address(self._plan.step.rate), lr.ctypes.data, 0, cell)
-        yield _call(interpreter.TAKE_ROWS, *where, 1, lr.itemsize, 0, 1, 0)
+        yield _call(functions().take_rows, *where, 1, lr.itemsize, 0, 1, 0)
 
     def _taken(self, node: StepNode, source: int, order: HostArray) -> Iterator[list[int]]:
         """Take the step's rows of an array, a part of them on each thread."""
         batch, width = node.shape[0], node.dtype.itemsize * prod(node.shape[1:])
         for first, rows in blas_threads.pieces(batch, batch * width, self._team.size):
             where = (self._address(node) + first * width, source, order.ctypes.data, self.cell.ctypes.data)
-            yield _call(interpreter.TAKE_ROWS, *where, rows, width, order.itemsize, batch, first)
+            yield _call(functions().take_rows, *where, rows, width, order.itemsize, batch, first)
 
     def _together(self, calls: list[list[int]]) -> list[int]:
         """Return one call that makes several at the same time, each on a thread."""
         if len(calls) == 1:
             return calls[0]
         self._queues.append(blas_threads.jobs(calls, self._environment))
-        return _call(interpreter.TOGETHER, self._team.execute, len(calls), self._queues[-1].ctypes.data)
+        return _call(functions().together, self._team.execute, len(calls), self._queues[-1].ctypes.data)
 
     def _calls(self, group: FusionGroup) -> Iterator[list[int]]:
         if group.kind == "pass":
@@ -155,13 +156,13 @@ class CallTable:
         (new,), old = group.nodes, group.replaced
         assert old is not None  # a copy has one
         width = new.size * new.dtype.itemsize
-        return _call(interpreter.COPY_BLOCK, self._address(old), self._address(new), 1, width, 0, 0)
+        return _call(functions().copy_block, self._address(old), self._address(new), 1, width, 0, 0)
 
     def _append_reports(self, run: RunArrays) -> Iterator[list[int]]:
         for name, node in self._plan.step.reports.items():
             width = node.size * node.dtype.itemsize
             where = (run.reports[name].ctypes.data, self._address(node), self.cell.ctypes.data, width)
-            yield _call(interpreter.PUT_REPORT, *where)
+            yield _call(functions().put_report, *where)
 
     def _single(self, node: StepNode) -> Iterator[list[int]]:
         if node.op == "matmul":
@@ -179,10 +180,10 @@ class CallTable:
 
     def _fused(self, function: int, arguments: list[int]) -> list[int]:
         """Return the call of a pass; the arguments of one over many arrays lie elsewhere."""
-        if len(arguments) < interpreter.ROW:
+        if len(arguments) < ROW:
             return _call(function, *arguments)
         self._rooms.append(np.array(arguments, np.int64))
-        return _call(interpreter.ELSEWHERE, function, self._rooms[-1].ctypes.data)
+        return _call(functions().elsewhere, function, self._rooms[-1].ctypes.data)
 
     def _matmul(self, node: StepNode) -> list[int]:
         a, b = node.inputs
@@ -200,7 +201,7 @@ class CallTable:
         """Call NumPy's loop from the first element on, or from another."""
         loop = strided_loop(ufunc, tuple(n.dtype for n in node.inputs))
         data = [self._address(n) + first * step for n, step in zip((*node.inputs, node), steps, strict=False)]
-        return _call(interpreter.NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
+        return _call(NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
 
     def _reduction(self, node: StepNode) -> list[int]:
         (source,) = node.inputs
@@ -209,7 +210,7 @@ class CallTable:
         loop = strided_loop(ufunc, (source.dtype, source.dtype))
         what = (lines, source.size // lines, node.dtype.itemsize, int(ufunc != "add"))
         where = (self._address(node), self._address(source))
-        return _call(interpreter.REDUCE_LINES, *where, *what, *loop, self._scratch.ctypes.data)
+        return _call(functions().reduce_lines, *where, *what, *loop, self._scratch.ctypes.data)
 
     def _block_sums(self, node: StepNode) -> Iterator[list[int]]:
         """Reduce the rows of each block, some blocks on each thread."""
@@ -220,7 +221,7 @@ class CallTable:
             self._rooms.append(np.zeros(7, np.int64))
             where = self._address(node) + first * columns * item, self._address(source) + first * rows * columns * item
             what = (count, rows, columns, item, int(node.info[0] != "add"))
-            yield _call(interpreter.REDUCE_BLOCKS, *where, *what, *loop, self._rooms[-1].ctypes.data)
+            yield _call(functions().reduce_blocks, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
     def _outside(self, node: StepNode) -> list[int]:
         """Call a function of the host on memory of the program.
@@ -247,7 +248,7 @@ class CallTable:
         lines, pitch = prod(node.shape[: node.info]), prod(node.shape[node.info :]) * item
         for part in node.inputs:
             width = prod(part.shape[node.info :]) * item
-            yield _call(interpreter.COPY_BLOCK, target, self._address(part), lines, width, pitch, width)
+            yield _call(functions().copy_block, target, self._address(part), lines, width, pitch, width)
             target += width
 
 
@@ -280,7 +281,7 @@ def _require_order(arrays: Iterable[HostArray]) -> None:
 
 
 def _call(function: int, *arguments: Any) -> list[int]:
-    return _padded([function, *arguments], interpreter.ROW)
+    return _padded([function, *arguments], ROW)
 
 
 def _padded(values: list[int], length: int) -> list[int]:

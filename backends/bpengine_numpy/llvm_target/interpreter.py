@@ -8,8 +8,10 @@ The functions are compiled once on each machine and kept on disk; only fused loo
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from importlib.resources import files
 from string import Template
+from typing import Any, NamedTuple
 
 import numpy as np
 from bpengine_steps.ir import HostArray
@@ -17,23 +19,40 @@ from bpengine_steps.ir import HostArray
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
 from bpengine_numpy.llvm_target.table_layout import ITEM, MOVED, NUMPY_LOOP, ROW
 
-__all__ = ["ITEM", "NUMPY_LOOP", "ROW", "run_table"]
+__all__ = ["ITEM", "NUMPY_LOOP", "ROW", "Functions", "functions", "run_table", "text"]
 
-_TEXT = Template(files("bpengine_numpy.llvm_target").joinpath("native_functions.ll").read_text(encoding="ascii"))
-(
-    RUN_TABLE,
-    TOGETHER,
-    AS_GIVEN,
-    ELSEWHERE,
-    STRIDED,
-    TAKE_ROWS,
-    PUT_REPORT,
-    COPY_BLOCK,
-    REDUCE_LINES,
-    REDUCE_BLOCKS,
-) = addresses(_TEXT.substitute(ROW=ROW, MOVED=MOVED))  # in the text's order
 
-_run_table = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(RUN_TABLE)  # other threads of Python run meanwhile
+class Functions(NamedTuple):
+    """Where the functions of `native_functions.ll` lie, in its order."""
+
+    run_table: int
+    together: int
+    as_given: int
+    elsewhere: int
+    strided: int
+    take_rows: int
+    put_report: int
+    copy_block: int
+    reduce_lines: int
+    reduce_blocks: int
+
+
+@cache
+def text() -> str:
+    """Return the functions as LLVM's instructions."""
+    written = files("bpengine_numpy.llvm_target").joinpath("native_functions.ll").read_text(encoding="ascii")
+    return Template(written).substitute(ROW=ROW, MOVED=MOVED)
+
+
+@cache
+def functions() -> Functions:
+    """Return the functions, which are compiled now unless they are on disk."""
+    return Functions(*addresses(text()))
+
+
+@cache
+def _drive() -> Any:
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(functions().run_table)  # other threads of Python run meanwhile
 
 
 def run_table(table: HostArray, start: int, rows: int, steps: int, cell: HostArray, halted: HostArray) -> int:
@@ -41,5 +60,5 @@ def run_table(table: HostArray, start: int, rows: int, steps: int, cell: HostArr
     done = np.zeros(1, np.int64)
     words = (start, rows, steps, cell.ctypes.data, halted.ctypes.data, done.ctypes.data)
     arguments = np.array(words, np.int64)
-    _run_table(arguments.ctypes.data)
+    _drive()(arguments.ctypes.data)
     return int(done[0])

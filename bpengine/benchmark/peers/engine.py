@@ -12,7 +12,7 @@ from bpengine.benchmark.peers.peer import Peer, installed
 from bpengine.model import Model
 
 JAX = ("jax", "jaxlib", "jax-cuda13-plugin", "nvidia-cuda-runtime")
-PACKAGES = {"numpy": ("numpy", "numba"), "jax": JAX, "cupy": ("cupy-cuda13x", "numpy")}
+PACKAGES = {"numpy": ("numpy", "llvmlite"), "jax": JAX, "cupy": ("cupy-cuda13x", "numpy")}
 
 
 class Engine(Peer):

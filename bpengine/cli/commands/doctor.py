@@ -43,7 +43,7 @@ Examples:
 """
 LIBRARIES: Final = (
     *("numpy", "array-api-compat", "typer", "rich", "jax", "jaxlib", "cupy"),
-    *("scikit-learn", "scipy", "numba", "pyarrow", "mlxtend", "mpi4py", "optax", "matplotlib"),
+    *("scikit-learn", "scipy", "llvmlite", "pyarrow", "mlxtend", "mpi4py", "optax", "matplotlib"),
 )
 
 

@@ -1,6 +1,6 @@
-"""Machine code: made by Numba from text, kept on disk, brought into the process.
+"""Machine code: made by LLVM from text, kept on disk, brought into the process.
 
-numba_build   Python text to object code
+llvm_build    LLVM's instructions to object code
 machine_code  what is kept of a compiled text, and the processor that it is made for
-loop_cache    object code on disk, loaded by LLVM without Numba where it is there already
+loop_cache    object code on disk, loaded where it is there already
 """

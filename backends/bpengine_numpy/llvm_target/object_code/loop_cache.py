@@ -1,7 +1,7 @@
-"""Object code: kept on disk in files of our own, brought into the process by LLVM, without Numba where it is there already.
+"""Object code: kept on disk in files of our own, compiled where it is not there, brought into the process by LLVM.
 
 LLVM trusts what it is given, so `bpengine_steps.disk` checks every file first. A file's key says all that its code depends
-on: the text, the versions that compiled it, the processor, and settings.
+on: the text, the versions that compiled it, and the processor.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import files
 from threading import Lock
@@ -25,7 +23,6 @@ import llvmlite.binding as llvm
 from bpengine_steps.disk import Cache, user_cache
 from bpengine_steps.ir import Untraceable
 
-from bpengine_numpy.denormals import unflushed
 from bpengine_numpy.llvm_target.object_code.llvm_build import build
 from bpengine_numpy.llvm_target.object_code.machine_code import Code, features, target_machine
 
@@ -34,7 +31,6 @@ OWN_FILES = (  # what all object code is made by, or made of
     "object_code/llvm_build.py",
     "object_code/machine_code.py",
 )
-_IDLE = ("NUMBA_CACHE", "NUMBA_NUM_THREADS", "NUMBA_THREADING")  # settings of Numba's that change no code of ours
 
 
 def addresses(source: str) -> tuple[int, ...]:
@@ -64,13 +60,12 @@ def key_of(source: str) -> str:
 
 @cache
 def _surroundings() -> str:
-    libraries = {name: version(name) for name in ("numba", "llvmlite", "numpy")}
+    libraries = {name: version(name) for name in ("llvmlite", "numpy")}
     python = (platform.python_implementation(), platform.python_version())
     processor = (platform.machine(), llvm.get_process_triple(), llvm.get_host_cpu_name(), features())
-    settings = {k: v for k, v in sorted(os.environ.items()) if k.startswith("NUMBA_") and not k.startswith(_IDLE)}
     here = files("bpengine_numpy.llvm_target")
     own = [hashlib.sha256(here.joinpath(name).read_bytes()).hexdigest() for name in OWN_FILES]
-    return json.dumps([FORMAT, libraries, python, processor, settings, own])
+    return json.dumps([FORMAT, libraries, python, processor, own])
 
 
 def _kept(key: str) -> tuple[int, ...] | None:
@@ -90,8 +85,6 @@ def _built(source: str, key: str) -> tuple[int, ...]:
 
 def _load(code: Code) -> tuple[int, ...] | None:
     """Bring code into the process; return None when what it calls is not there: LLVM would end the process."""
-    if sys.platform == "win32":
-        import_module("numba")  # names C's functions to LLVM, which finds them by itself elsewhere
     with _linking:
         engine = _engine()
         if any(llvm.address_of_symbol(name) is None for name in code.needs):

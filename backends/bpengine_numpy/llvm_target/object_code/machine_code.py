@@ -32,7 +32,7 @@ class Code(NamedTuple):
 
 
 def target_machine() -> Any:
-    """Return LLVM's description of this processor, with the settings that Numba takes for code to run at once."""
+    """Return LLVM's description of this processor, with the settings for code to run at once."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
