@@ -1,11 +1,15 @@
-"""When to compile: a step runs as it is written until that has cost about as much time as compiling it will."""
+"""When to compile: a step runs as it is written until that has cost about as much time as compiling it will.
+
+What was never compiled on this machine is made beside the fit, so that a fit which is over before has lost nothing.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,15 +19,18 @@ from bpengine.backend import HostArray, State, Step
 from bpengine.errors import ConfigError
 from bpengine.system.lru_cache import LruCache
 from bpengine_steps.ir import Untraceable
-from bpengine_steps.signature import Signature
+from bpengine_steps.signature import Signature, leaves, rebuilt
 
 EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
 Bound = Callable[[], tuple[State, dict[str, HostArray]]]
 Compiler = Callable[[Step, State, Signature], "CompiledStep"]
+Pieces = Iterator[Callable[[], object] | None]
 Made = TypeVar("Made")
 SIGNATURES = 32  # of one step that are known at a time, each with its program: numbers of rows, most of them
-LOOP_SECONDS = 0.25  # what compiling one loop takes, about
-BINDING_SECONDS = 0.0005  # what binding a program to memory takes, about: shorter runs are not worth it
+READY = 0.06  # seconds that recording a step takes, about, with loading what is on disk: the patience where all is there
+ANOTHER = 0.015  # seconds of that where a program of the step, for other numbers of rows, runs already
+LOOK = 0.05  # seconds in Python after which a fit looks whether its program is there
+BINDING_SECONDS = 0.0002  # what binding a program to memory takes, about: shorter runs are not worth it
 
 
 class CompiledStep(Protocol):
@@ -36,6 +43,9 @@ class CompiledStep(Protocol):
     def compile(self) -> None:
         """Compile what is missing."""
 
+    def pieces(self) -> Pieces:
+        """Compile what is missing piece by piece (see `Beside`)."""
+
     def bind(self, state: State, data: Any, order: HostArray | None, lr: HostArray) -> Bound:
         """Return what runs len(lr) steps, or up to the first that reports "halt"; once it is called, `state` is donated.
 
@@ -43,34 +53,79 @@ class CompiledStep(Protocol):
         """
 
 
+class Job(Protocol):
+    """Work that goes on in a thread of its own; `error` is what it raised."""
+
+    error: BaseException | None
+
+    def is_waited_for(self) -> bool:
+        """Say whether it goes on."""
+
+
+class Beside(Protocol):
+    """Does work in a thread of its own while a fit goes on in Python.
+
+    The work's iterator does a piece each time it is asked. What it gives, a function or None, is called then: it may wait.
+    """
+
+    def start(self, pieces: Pieces) -> Job:
+        """Begin with a job."""
+
+
 @dataclass
 class _Known:
-    """What is known of a step for one signature: time spent on it in Python, steps run so, and its program."""
+    """What is known of a step for one signature: time spent on it in Python, steps run so, its program, who makes it."""
 
     spent: float = 0.0
     steps: int = 0
     program: CompiledStep | None = None
+    job: Job | None = None
+    compiled: bool = False
     refused: bool = False
 
     def worth(self, steps: int) -> bool:
         """Say whether so many steps in Python would take longer than binding the program."""
-        return not self.steps or steps * self.spent / self.steps > BINDING_SECONDS
+        return not self.steps or steps * self.average > BINDING_SECONDS
+
+    @property
+    def average(self) -> float:
+        """Seconds that a step takes in Python."""
+        return self.spent / max(self.steps, 1)
+
+
+@dataclass
+class _KnownStep:
+    """What is known of a step: time spent on it in Python, whether a program of it has run, and more by signature."""
+
+    spent: float = 0.0
+    compiled: bool = False
+    by_signature: LruCache[_Known] = field(default_factory=lambda: LruCache(SIGNATURES))
 
 
 class CompiledEpochs:
-    """Runs epochs, first through `eager`, then compiled; `patience` is the least time in seconds before that.
+    """Runs epochs, first through `eager`, then compiled; `patience` is the time in seconds before that.
 
-    `make` records a step for a signature; it raises Untraceable for a step that runs as it is written. `compiler` is
-    its name in the one warning that is given when anything else is raised. Where it is `required`, for want of an eager
-    form, a step that cannot be compiled raises ConfigError.
+    With a patience below 0 a step is compiled before its first run. Else what was never compiled on this machine is made
+    `beside` the fit, which goes on in Python meanwhile; and where `kept()` says that something is on disk, a step whose
+    parts all are is compiled after `READY` seconds. `make` records a step for a signature; it raises Untraceable for a step
+    that runs as it is written. `compiler` is its name in the one warning that is given when anything else is raised. Where it
+    is `required`, for want of an eager form, a step that cannot be compiled raises ConfigError.
     """
 
     def __init__(
-        self, eager: EagerRun, patience: float, make: Compiler, compiler: str, *, required: bool = False
+        self,
+        eager: EagerRun,
+        patience: float,
+        make: Compiler,
+        compiler: str,
+        *,
+        required: bool = False,
+        beside: Beside | None = None,
+        kept: Callable[[], bool] = lambda: False,
     ) -> None:
         self._eager, self._patience, self._make, self._compiler = eager, patience, make, compiler
-        self._required = required
-        self._known: WeakKeyDictionary[Step, LruCache[_Known]] = WeakKeyDictionary()
+        self._required, self._beside, self._kept = required, beside, kept
+        self._known: WeakKeyDictionary[Step, _KnownStep] = WeakKeyDictionary()
 
     def run(
         self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
@@ -81,11 +136,12 @@ class CompiledEpochs:
         except Untraceable as error:
             self._refuse(error)
             return self._eager(step, state, data, order, lr)
-        known = self._of(step).get(signature, _Known)
+        of_step = self._of(step)
+        known = of_step.by_signature.get(signature, _Known)
         reports: list[dict[str, HostArray]] = []
         done, count = 0, 1
         while done < len(lr) and not (reports and reports[-1]["halt"][-1]):
-            program = self._guarded(known, self._program, known, step, state, signature)
+            program = self._guarded(known, self._program, of_step, known, step, state, signature)
             stop = len(lr) if program or known.refused else min(done + count, len(lr))
             arguments = state, data, None if order is None else order[done:stop], lr[done:stop]
             bound = None
@@ -93,33 +149,66 @@ class CompiledEpochs:
                 bound = self._guarded(known, program.bind, *arguments)
                 if bound is None:
                     continue
-            state, report = bound() if bound else self._timed(known, step, *arguments)
+            state, report = bound() if bound else self._timed(of_step, known, step, *arguments)
             reports.append(report)
-            done, count = stop, count * 2
+            done, count = stop, min(count * 2, max(1, int(LOOK / max(known.average, 1e-9))))
+        if len(reports) == 1:
+            return state, reports[0]
         return state, {name: np.concat([report[name] for report in reports]) for name in reports[0]}
 
-    def _of(self, step: Step) -> LruCache[_Known]:
-        """Return what is known of a step, by signature; equal networks of several threads may share it."""
+    def _of(self, step: Step) -> _KnownStep:
+        """Return what is known of a step; equal networks of several threads may share it."""
         known = self._known.get(step)
-        return self._known.setdefault(step, LruCache(SIGNATURES)) if known is None else known
+        return self._known.setdefault(step, _KnownStep()) if known is None else known
 
     def _timed(
-        self, known: _Known, step: Step, state: State, data: Any, order: HostArray | None, lr: HostArray
+        self, of_step: _KnownStep, known: _Known, step: Step, state: State, data: Any, order: Any, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
         began = time.perf_counter()
         result = self._eager(step, state, data, order, lr)
-        known.spent, known.steps = known.spent + time.perf_counter() - began, known.steps + len(result[1]["halt"])
+        taken = time.perf_counter() - began
+        known.spent, known.steps = known.spent + taken, known.steps + len(result[1]["halt"])
+        of_step.spent += taken
         return result
 
-    def _program(self, known: _Known, step: Step, state: State, signature: Signature) -> CompiledStep | None:
+    def _program(
+        self, of_step: _KnownStep, known: _Known, step: Step, state: State, signature: Signature
+    ) -> CompiledStep | None:
         """Return the step's program, once its time has come."""
-        if known.refused or known.spent < self._patience:
+        if known.refused or (known.job and known.job.is_waited_for()):
+            return None
+        if known.compiled:
+            return known.program
+        if known.job and known.job.error:
+            raise known.job.error
+        if not self._is_time(of_step, known):
+            return None
+        if self._beside and self._patience >= 0 and not self._kept():
+            form = rebuilt(state, dict.fromkeys(path for path, _ in leaves(state)))
+            known.job = self._beside.start(self._made(known, step, form, signature))
             return None
         known.program = known.program or self._make(step, state, signature)
-        if known.spent < self._patience + LOOP_SECONDS * known.program.missing:
+        if self._beside and self._patience >= 0 and known.program.missing:
+            if of_step.spent >= self._patience:
+                known.job = self._beside.start(known.program.pieces())
             return None
         known.program.compile()
+        known.compiled = of_step.compiled = True
         return known.program
+
+    def _is_time(self, of_step: _KnownStep, known: _Known) -> bool:
+        """Say whether so much was spent on a step in Python that recording it pays."""
+        if of_step.spent >= self._patience:
+            return of_step.compiled is False or known.spent >= min(ANOTHER, self._patience)
+        if self._patience == math.inf or not self._kept():
+            return False
+        return known.spent >= ANOTHER if of_step.compiled else of_step.spent >= READY
+
+    def _made(self, known: _Known, step: Step, form: State, signature: Signature) -> Pieces:
+        """Record a step and compile it piece by piece."""
+        known.program = self._make(step, form, signature)
+        yield None
+        yield from known.program.pieces()
 
     def _guarded(self, known: _Known, make: Callable[..., Made | None], *arguments: Any) -> Made | None:
         """Return what is made; None where it is not, and never will be: the step itself runs without it."""

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.llvm_target import compiled_epochs
-from bpengine_steps import adaptive
 
 import bpengine as bp
 from bpengine.backend import Backend
@@ -122,13 +121,12 @@ def results(comm: Comm, folder: Path) -> Iterator[tuple[str, str]]:
 def compiled(model: bp.Model) -> bool:
     """Return whether every step of the model's fits ran compiled."""
     epochs: Any = model.backend._compiled  # type: ignore[attr-defined]
-    known = [known for by_signature in epochs._known.values() for known in by_signature._values.values()]
+    known = [known for step in epochs._known.values() for known in step.by_signature._values.values()]
     return bool(known) and all(k.program is not None and not k.refused for k in known)
 
 
 def main(folder: str) -> int:
     """Run all cases on these processes."""
-    adaptive.LOOP_SECONDS = 0.0
     evaluation.CHUNK = 64  # validation rows in several pieces, shared out among the processes
     warnings.simplefilter("error")
     comm = bp.world()

@@ -23,6 +23,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bpengine_steps.adaptive import CompiledEpochs, EagerRun
+from bpengine_steps.disk import user_cache
+
+from bpengine_numpy.background import Background
+from bpengine_numpy.forking import FORKS
 
 if TYPE_CHECKING:
     from bpengine_steps.disk import Cache
@@ -32,9 +36,21 @@ if TYPE_CHECKING:
     from bpengine_numpy.llvm_target.executable import Executable
 
 
+COMPILING = Background(FORKS.epoch)  # a fork waits for the piece in hand, whose locks the child would never get back
+
+
 def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
     """Return epochs that are compiled by LLVM once that pays."""
-    return CompiledEpochs(eager, patience, compiled_step, "LLVM")
+    return CompiledEpochs(eager, patience, compiled_step, "LLVM", beside=COMPILING, kept=something_kept)
+
+
+def something_kept() -> bool:
+    """Say whether anything was compiled on this machine before, or is by now; a look at the folder, no more."""
+    folder = user_cache("loops").folder
+    try:
+        return folder is not None and any(folder.iterdir())
+    except OSError:
+        return False
 
 
 def disk_cache() -> Cache:

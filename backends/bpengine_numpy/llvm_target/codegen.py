@@ -19,10 +19,8 @@ from bpengine_steps.memory_plan import MemoryPlan
 from bpengine_numpy.llvm_target import blas_threads
 from bpengine_numpy.llvm_target.expressions import template
 from bpengine_numpy.llvm_target.loop_text import LoopText, literal
-from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
 from bpengine_numpy.llvm_target.table_layout import ITEM
-
-__all__ = ["Block", "Loop", "compiled", "on_disk"]
 
 _SHIFTS = ("right_shift", "left_shift")  # by a number that is known the code is faster; it is a part of the mathematics
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Thread
 from time import perf_counter
 from weakref import ref
 
 import numpy as np
+from bpengine_steps.adaptive import Pieces
 from bpengine_steps.ir import FusionGroup, HostArray, Path
 from bpengine_steps.plan import ExecutionPlan
 from bpengine_steps.signature import Tree, leaves, rebuilt
 
 from bpengine_numpy.llvm_target.call_table import CallTable, CompiledLoop, RunArrays, require_order
-from bpengine_numpy.llvm_target.codegen import Loop, compiled, on_disk
+from bpengine_numpy.llvm_target import interpreter
+from bpengine_numpy.llvm_target.codegen import Loop, compiled
 from bpengine_numpy.llvm_target.interpreter import run_table
+from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.self_test import openblas
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
 
@@ -45,11 +50,27 @@ class Executable:
         """The number of different loops that have never been compiled on this machine."""
         if self._compiled is not None:
             return 0
-        return sum(not on_disk(source) for source in {loop.source for loop in self.loops.values()})
+        untested = 0 if openblas.is_tested() else 1
+        return untested + sum(not on_disk(source) for source in self._sources())
 
     def compile(self) -> None:
         """Compile what is not compiled yet."""
         self._functions()
+
+    def pieces(self) -> Pieces:
+        """Compile what is missing piece by piece, while NumPy's and OpenBLAS's interfaces are tested."""
+        test = None if openblas.is_tested() else Thread(target=openblas.verdict, daemon=True)
+        if test:
+            test.start()
+        for source in self._sources():
+            addresses(source)
+            yield None
+        if test:
+            yield test.join
+
+    def _sources(self) -> list[str]:
+        """Return the texts of all that is compiled."""
+        return [interpreter.text(), *dict.fromkeys(loop.source for loop in self.loops.values())]
 
     def _functions(self) -> dict[FusionGroup, CompiledLoop]:
         if self._compiled is None:

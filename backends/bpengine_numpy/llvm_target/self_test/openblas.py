@@ -63,6 +63,11 @@ def verdict() -> TrialVerdict:
         return trial.tried(_settings(), store())
 
 
+def is_tested() -> bool:
+    """Say whether there is a verdict: then it is at hand, and no process is started for it."""
+    return verdict.cache_info().currsize > 0 or trial.kept(trial.fingerprint(_settings()), store()) is not None
+
+
 def notes() -> Notes:
     """Return the verdict in words, of what was tested on this machine before and is kept."""
     openblas, known = library(), trial.kept(trial.fingerprint(_settings()), store())
