@@ -5,7 +5,6 @@ Every error of the engine is a `BpError`; each kind is also the built-in excepti
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import os
@@ -206,6 +205,8 @@ def nearest(name: object, known: Iterable[str]) -> str:
     options = sorted(known)
     if (here := ELSEWHERE.get(str(name).lower())) in options:
         return f"Here it is {here!r}."
+    import difflib  # only once something is misspelt
+
     close = difflib.get_close_matches(str(name).lower(), options, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(repr(option) for option in close)}?"

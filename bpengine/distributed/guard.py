@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import platform
 import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def settled(comm: Comm, code: int, text: str, say: Say | None = None) -> int:
     together = comm.all_failed(TOGETHER)
     if together and comm.rank != 0:
         return code
-    where = "" if together else f"process {comm.rank} of {comm.size} on {socket.gethostname()}: "
+    where = "" if together else f"process {comm.rank} of {comm.size} on {platform.node()}: "
     if text:
         say(f"{where}{text}")
     if not together:

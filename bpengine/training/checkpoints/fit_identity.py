@@ -15,12 +15,12 @@ from bpengine import io
 from bpengine.backend import Backend, HostArray
 from bpengine.errors import ModelFileError
 from bpengine.network import Network
-from bpengine.system import blas
 from bpengine.training.schedules import Schedule
 
 BLOCKS: Final = 256  # that are read of an array, spread over all of it
 BLOCK_BYTES: Final = 4096
-STEPS: Final = np.unique(np.geomspace(1, 10**7, 64).astype(np.int64) - 1)  # whose rates tell schedules apart
+# the steps whose rates tell schedules apart; np.unique would load NumPy's masked arrays
+STEPS: Final = np.array(sorted({int(step) - 1 for step in np.geomspace(1, 10**7, 64)}), np.int64)
 
 
 def network_identity(network: Network, shapes: Mapping[str, tuple[int, ...]]) -> Any:
@@ -70,6 +70,8 @@ def described(value: Any) -> Any:
 
 def circumstances(backend: Backend) -> dict[str, Any]:
     """Return the versions and settings under which the same fit gives the same bits."""
+    from bpengine.system import blas  # asks threadpoolctl, which only runs with checkpoints and several processes need
+
     library = blas.library()
     return {
         "bpengine": version("bpengine"),

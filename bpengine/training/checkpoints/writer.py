@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bpengine.backend import HostArray
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class Writer:
@@ -37,6 +40,8 @@ class Writer:
 
     def start(self, task: Callable[[], None]) -> None:
         """Start a task; the one before must be done."""
+        from concurrent.futures import ThreadPoolExecutor  # only once a fit writes checkpoints
+
         self._thread = self._thread or ThreadPoolExecutor(1, "bpengine-checkpoint")
         self._task = self._thread.submit(task)
 

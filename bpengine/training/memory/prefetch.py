@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -20,6 +19,8 @@ def prefetch(items: Iterable[Item]) -> Generator[Item]:
 
     def make() -> list[Item]:
         return list(islice(source, 1))
+
+    from concurrent.futures import ThreadPoolExecutor  # only once a fit reads ahead
 
     with ThreadPoolExecutor(1, "bpengine-ahead") as thread:
         coming = thread.submit(make)
