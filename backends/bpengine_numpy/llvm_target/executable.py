@@ -30,10 +30,17 @@ class _KeptTable:
 
     calls: CallTable
     arrays: tuple[ref[HostArray], ...]
+    writeable: tuple[bool, ...]
 
     def is_for(self, arrays: Sequence[HostArray]) -> bool:
-        """Return whether these are the arrays."""
-        return len(arrays) == len(self.arrays) and all(a() is b for a, b in zip(self.arrays, arrays, strict=True))
+        """Return whether these are the arrays, and as they were."""
+        if len(arrays) != len(self.arrays) or any(a() is not b for a, b in zip(self.arrays, arrays, strict=True)):
+            return False
+        return all(a.flags.writeable == before for a, before in zip(arrays, self.writeable, strict=True))
+
+    def is_whole(self) -> bool:
+        """Return whether all arrays are still there."""
+        return all(array() is not None for array in self.arrays)
 
 
 class Executable:
@@ -87,45 +94,53 @@ class Executable:
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[Tree, dict[str, HostArray]]]:
         """Return what runs the steps, bound to the memory of these arrays."""
-        step, leaf_at = self.plan.step, dict(leaves(state))
-        changing = [leaf_at[p] for p in step.changed]
-        fresh = {
-            p: leaf_at[p] if _is_own(leaf_at[p], changing) else np.array(leaf_at[p], order="C") for p in step.changed
-        }
+        leaf_at, step = dict(leaves(state)), self.plan.step
         reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in step.reports.items()}
-        after = {**leaf_at, **fresh}
         order = None if order is None else np.ascontiguousarray(order)
         arrays = RunArrays(data=data, order=order, lr=lr, reports=reports)
         require_order(arrays)
-        calls = self._table(after, data if order is None else None)
+        whole = data if order is None else None
+        after, kept = leaf_at, self._taken([*leaf_at.values(), *(whole or ())])
+        if kept is None:
+            after = self._own(leaf_at)
+            calls = CallTable(self.plan, self._functions(), after, whole)
+            kept = self._keeping(calls, [*after.values(), *(whole or ())])
 
         def run() -> tuple[Tree, dict[str, HostArray]]:
+            calls = kept.calls
             calls.aim(arrays)
             try:
                 done = _run(calls, len(lr))
             finally:
                 calls.release()
-            self._keep(calls, [*after.values(), *(data if order is None else ())])
+            self._kept = kept if kept.is_whole() else None
             return rebuilt(state, after), {name: values[:done] for name, values in reports.items()}
 
         return run
 
-    def _table(self, state: Mapping[Path, HostArray], data: tuple[HostArray, ...] | None) -> CallTable:
-        """Return the table of the run before, where it was for the same arrays, or a new one."""
-        kept, self._kept = self._kept, None
-        if kept and kept.is_for([*state.values(), *(data or ())]) and kept.calls.fits():
-            return kept.calls
-        return CallTable(self.plan, self._functions(), state, data)
+    def _own(self, leaf_at: Mapping[Path, HostArray]) -> dict[Path, HostArray]:
+        """Return the state in arrays that may be written over where the step changes them."""
+        changing = [leaf_at[p] for p in self.plan.step.changed]
+        fresh = {
+            p: leaf_at[p] if _is_own(leaf_at[p], changing) else np.array(leaf_at[p], order="C")
+            for p in self.plan.step.changed
+        }
+        return {**leaf_at, **fresh}
 
-    def _keep(self, calls: CallTable, arrays: list[HostArray]) -> None:
-        """Keep a table for the next run, until one of its arrays is gone: a fit's own end with it."""
+    def _taken(self, arrays: Sequence[HostArray]) -> _KeptTable | None:
+        """Return the table of the run before, where it was for these arrays, all of which may still be written over."""
+        kept, self._kept = self._kept, None
+        return kept if kept and kept.is_for(arrays) and kept.calls.fits() else None
+
+    def _keeping(self, calls: CallTable, arrays: list[HostArray]) -> _KeptTable:
+        """Return a table to keep for the next run, until one of its arrays is gone: a fit's own end with it."""
         me = ref(self)
 
         def drop(_: object) -> None:
             if (executable := me()) is not None:
                 executable._kept = None
 
-        self._kept = _KeptTable(calls, tuple(ref(array, drop) for array in arrays))
+        return _KeptTable(calls, tuple(ref(array, drop) for array in arrays), tuple(a.flags.writeable for a in arrays))
 
 
 def _is_own(array: HostArray, among: list[HostArray]) -> bool:
