@@ -27,6 +27,7 @@ def build(source: str, prefix: str) -> Code:
 
 def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     tuning = llvm.create_pipeline_tuning_options(speed_level=_SPEED)
-    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = tuning.loop_interleaving = True
+    tuning.loop_vectorization = tuning.loop_interleaving = True
+    tuning.slp_vectorization = tuning.loop_unrolling = False  # a third of the time, and these loops gain nothing
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)
