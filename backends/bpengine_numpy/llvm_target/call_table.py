@@ -16,6 +16,7 @@ from bpengine_numpy.denormals import environment
 from bpengine_numpy.llvm_target import blas_threads
 from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
+from bpengine_numpy.llvm_target.row_reductions import row_length, row_reduction
 from bpengine_numpy.llvm_target.target import LlvmTarget
 from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
@@ -229,7 +230,8 @@ class CallTable:
         loop = strided_loop(ufunc, (source.dtype, source.dtype))
         what = (lines, source.size // lines, node.dtype.itemsize, int(ufunc != "add"))
         where = (self._address(node), self._address(source))
-        return _call(functions().reduce_lines, *where, *what, *loop, self._scratch.ctypes.data)
+        function = row_reduction(ufunc, node.dtype, row_length(node)) or functions().reduce_lines
+        return _call(function, *where, *what, *loop, self._scratch.ctypes.data)
 
     def _block_sums(self, node: StepNode) -> Iterator[list[int]]:
         """Reduce the rows of each block, some blocks on each thread."""

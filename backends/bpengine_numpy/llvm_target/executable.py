@@ -19,6 +19,7 @@ from bpengine_numpy.llvm_target import interpreter
 from bpengine_numpy.llvm_target.codegen import Loop, compiled
 from bpengine_numpy.llvm_target.interpreter import run_table
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.row_reductions import row_length, source_of
 from bpengine_numpy.llvm_target.self_test import openblas
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
@@ -77,7 +78,9 @@ class Executable:
 
     def _sources(self) -> list[str]:
         """Return the texts of all that is compiled."""
-        return [interpreter.text(), *dict.fromkeys(loop.source for loop in self.loops.values())]
+        rows = (_row_source(group) for group in self.plan.groups if group.kind == "single")
+        loops = (loop.source for loop in self.loops.values())
+        return [source for source in dict.fromkeys([interpreter.text(), *rows, *loops]) if source]
 
     def _functions(self) -> dict[FusionGroup, CompiledLoop]:
         if self._compiled is None:
@@ -141,6 +144,14 @@ class Executable:
                 executable._kept = None
 
         return _KeptTable(calls, tuple(ref(array, drop) for array in arrays), tuple(a.flags.writeable for a in arrays))
+
+
+def _row_source(group: FusionGroup) -> str | None:
+    """Return the text of the function that reduces the rows of a reduction, None where there is none."""
+    (node,) = group.nodes
+    if node.op != "reduce" or node.info[1] == "middle":
+        return None
+    return source_of(node.info[0], node.dtype, row_length(node))
 
 
 def _is_own(array: HostArray, among: list[HostArray]) -> bool:
