@@ -20,7 +20,7 @@ LAST_PIECE = 5.0  # seconds that the end of a process waits for a piece, which t
 
 
 @dataclass(eq=False)
-class Job:
+class BackgroundJob:
     """Work that was asked for: what it raised, once it is `over`."""
 
     pieces: Pieces
@@ -41,14 +41,14 @@ class Background:
     """
 
     def __init__(self, around: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
-        self._around, self._jobs = around, deque[Job]()
+        self._around, self._jobs = around, deque[BackgroundJob]()
         self._lock, self._working = threading.Lock(), threading.Lock()
         self._process, self._ended = 0, False
 
-    def start(self, pieces: Pieces) -> Job:
+    def start(self, pieces: Pieces) -> BackgroundJob:
         """Begin with a job once those before it are over."""
         here = os.getpid()
-        job = Job(pieces, process=here)
+        job = BackgroundJob(pieces, process=here)
         if self._process not in (0, here):  # forked: the thread, and whoever held a lock, stayed behind
             self._jobs, self._lock, self._working, self._process = deque(), threading.Lock(), threading.Lock(), 0
         with self._lock:
@@ -79,7 +79,7 @@ class Background:
                 job.error = error
             job.over = True
 
-    def _next(self) -> Job | None:
+    def _next(self) -> BackgroundJob | None:
         with self._lock:
             if self._jobs and not self._ended:
                 return self._jobs.popleft()

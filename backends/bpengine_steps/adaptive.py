@@ -27,7 +27,9 @@ Compiler = Callable[[Step, State, Signature], "CompiledStep"]
 Pieces = Iterator[Callable[[], object] | None]
 Made = TypeVar("Made")
 SIGNATURES = 32  # of one step that are known at a time, each with its program: numbers of rows, most of them
-READY = 0.06  # seconds that recording a step takes, about, with loading what is on disk: the patience where all is there
+READY = (
+    0.06  # seconds that recording a step takes, about, with loading what is on disk: the patience where all is there
+)
 ANOTHER = 0.015  # seconds of that where a program of the step, for other numbers of rows, runs already
 LOOK = 0.05  # seconds in Python after which a fit looks whether its program is there
 BINDING_SECONDS = 0.0002  # what binding a program to memory takes, about: shorter runs are not worth it
@@ -72,7 +74,7 @@ class Beside(Protocol):
         """Begin with a job."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Known:
     """What is known of a step for one signature: time spent on it in Python, steps run so, its program, who makes it."""
 

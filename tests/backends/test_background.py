@@ -163,7 +163,7 @@ def test_jobs_are_done_in_turn_piece_by_piece() -> None:
     jobs = [background.start(pieces(name)) for name in "abc"]
     wait_for(lambda: not any(job.is_waited_for() for job in jobs))
     each = [[(n, 0, "in"), (n, "outside", "out"), (n, 1, "in"), (n, "outside", "out")] for n in "abc"]
-    assert done == sum(each, [])
+    assert done == [piece for job in each for piece in job]
     assert [type(job.error) for job in jobs] == [type(None), ValueError, type(None)]
     wait_for(lambda: background._process == 0)
     again = background.start(iter([None]))

@@ -74,9 +74,7 @@ def test_same_bits_as_the_kernels(
 ) -> None:
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.GRAIN", 1)
-    monkeypatch.setattr(
-        "bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads)
-    )
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads))
     layers, loss, settings = FITS[name]
     penalties = [bp.L2(0.01), bp.L1(0.01), bp.L2(0.1, per_sample=True)] if "clip_norm" in settings else []
     model = bp.Model(bp.Network(4, layers, loss, penalties), Both(precision=dtype), dtype=dtype, seed=1)
@@ -94,9 +92,7 @@ def test_same_bits_over_many_rows(
 ) -> None:
     """Sums and products over more rows than usual come in blocks, and are recorded so."""
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
-    monkeypatch.setattr(
-        "bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads)
-    )
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads))
     layers = [bp.Dense(5, "tanh"), bp.BatchNorm(), bp.Dense(1, bias="column"), bp.Dense(2, bias=False), bp.LayerNorm()]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error"), Both(), seed=1)
     before = Both.steps
@@ -440,9 +436,7 @@ def test_state_in_column_order_is_read_as_it_lies() -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
-    monkeypatch.setattr(
-        "bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads)
-    )
+    monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads))
     layers = [*(bp.Dense(4, "tanh") for _ in range(26)), bp.Dense(2)]
     model = bp.Model(bp.Network(3, layers, "mean_squared_error", [bp.L2(0.1)]), Both(), seed=0)
     before = Both.steps

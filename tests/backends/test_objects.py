@@ -18,7 +18,6 @@ from bpengine_numpy import NumpyBackend
 from bpengine_numpy.llvm_target import compiled_step, interpreter
 from bpengine_numpy.llvm_target.object_code import llvm_build, loop_cache
 from bpengine_steps.disk import Cache
-from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature
 
 import bpengine as bp

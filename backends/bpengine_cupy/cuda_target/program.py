@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from bpengine_steps.adaptive import Pieces
 from bpengine_steps.ir import StepNode, Untraceable
 from bpengine_steps.signature import leaves, rebuilt
 
@@ -57,6 +58,11 @@ class CudaProgram:
             kernels[c.name] if c.product is None else driver.product(c.product, base) for c in self.text.calls
         ]
         driver.wait()
+
+    def pieces(self) -> Pieces:
+        """Compile what is missing, in one piece."""
+        self.compile()
+        yield None
 
     def run(
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray

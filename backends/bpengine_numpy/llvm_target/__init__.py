@@ -3,6 +3,7 @@
 target           the CPU as a target: what joins a pass, and what NumPy's own loops do
 expressions      which operations are computed inside fused loops, and how they are written
 codegen          a pass as code, `loop_text` its instructions
+row_reductions   short rows added up and compared, where a test shows NumPy's bits
 ufunc_loops      NumPy's own inner loops (matrix products, exp, log ...) by address
 blas_threads     OpenBLAS's, which share the long passes
 call_table       the calls of a step with the addresses of one run's arrays

@@ -14,8 +14,8 @@ from bpengine_steps.ir import FusionGroup, HostArray, Path
 from bpengine_steps.plan import ExecutionPlan
 from bpengine_steps.signature import Tree, leaves, rebuilt
 
-from bpengine_numpy.llvm_target.call_table import CallTable, CompiledLoop, RunArrays, require_order
 from bpengine_numpy.llvm_target import interpreter
+from bpengine_numpy.llvm_target.call_table import CallTable, CompiledLoop, RunArrays, require_order
 from bpengine_numpy.llvm_target.codegen import Loop, compiled
 from bpengine_numpy.llvm_target.interpreter import run_table
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk

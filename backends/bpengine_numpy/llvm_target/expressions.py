@@ -126,14 +126,14 @@ def _filled(form: str, dtype: DType) -> str:
     return form
 
 
-def _cast(given: DType, wanted: DType) -> str:
+def _cast(old: DType, new: DType) -> str:
     """Return the instruction that changes a dtype, as C does."""
-    before, after = type_of(given), type_of(wanted)
-    if wanted.kind == "b" and given.kind != "b":
-        return f"{{r}} = fcmp une {before} {{0}}, 0.0" if given.kind == "f" else f"{{r}} = icmp ne {before} {{0}}, 0"
+    before, after = type_of(old), type_of(new)
+    if new.kind == "b" and old.kind != "b":
+        return f"{{r}} = fcmp une {before} {{0}}, 0.0" if old.kind == "f" else f"{{r}} = icmp ne {before} {{0}}, 0"
     if before == after:  # also int32 to uint32: the same bits
         return f"{{r}} = bitcast {before} {{0}} to {after}"
-    longer = wanted.itemsize > given.itemsize or given.kind == "b"
+    longer = new.itemsize > old.itemsize or old.kind == "b"
     how = {
         ("f", "f"): "fpext" if longer else "fptrunc",
         ("f", "i"): "fptosi",
@@ -143,5 +143,5 @@ def _cast(given: DType, wanted: DType) -> str:
         ("b", "f"): "uitofp",
         ("b", "i"): "zext",
         ("b", "u"): "zext",
-    }.get((given.kind, wanted.kind)) or (("sext" if given.kind == "i" else "zext") if longer else "trunc")
+    }.get((old.kind, new.kind)) or (("sext" if old.kind == "i" else "zext") if longer else "trunc")
     return f"{{r}} = {how} {before} {{0}} to {after}"

@@ -62,7 +62,7 @@ zero:
 _HEAD = ["R", "C", "N"]  # rows of the block, length of a whole row, columns of the block
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LoopText:
     """The text of a pass, which grows array by array and instruction by instruction.
 

@@ -76,4 +76,4 @@ def _is_numpys(ufunc: str, dtype: DType, length: int) -> bool:
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(getattr(_functions(dtype.itemsize), ufunc))(words.ctypes.data)
     with np.errstate(all="ignore"):
         expected = getattr(np, ufunc).reduce(rows, axis=1)
-    return result.tobytes() == expected.tobytes()
+    return bool(result.tobytes() == expected.tobytes())
