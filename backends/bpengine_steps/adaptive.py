@@ -55,7 +55,7 @@ class CompiledStep(Protocol):
         """
 
 
-class Job(Protocol):
+class CompilingJob(Protocol):
     """Work that goes on in a thread of its own; `error` is what it raised."""
 
     error: BaseException | None
@@ -70,7 +70,7 @@ class Beside(Protocol):
     The work's iterator does a piece each time it is asked. What it gives, a function or None, is called then: it may wait.
     """
 
-    def start(self, pieces: Pieces) -> Job:
+    def start(self, pieces: Pieces) -> CompilingJob:
         """Begin with a job."""
 
 
@@ -81,7 +81,7 @@ class _Known:
     spent: float = 0.0
     steps: int = 0
     program: CompiledStep | None = None
-    job: Job | None = None
+    job: CompilingJob | None = None
     compiled: bool = False
     refused: bool = False
 
