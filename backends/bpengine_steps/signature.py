@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bpengine_steps.ir import HostArray, Path, Untraceable
 
 Tree = Any
@@ -13,7 +15,9 @@ Tree = Any
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield (path, leaf) of nested dicts, lists and tuples."""
-    if isinstance(tree, Mapping):
+    if isinstance(tree, np.ndarray):  # most are: to ask for a Mapping takes ten times as long
+        yield path, tree
+    elif isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from leaves(value, (*path, key))
     elif isinstance(tree, (list, tuple)):
@@ -25,6 +29,8 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 def rebuilt(tree: Tree, values: Mapping[Path, Any], path: Path = ()) -> Tree:
     """Return a tree of the same form with the given leaves."""
+    if isinstance(tree, np.ndarray):
+        return values[path]
     if isinstance(tree, Mapping):
         return {key: rebuilt(value, values, (*path, key)) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):

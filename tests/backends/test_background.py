@@ -132,11 +132,14 @@ def test_what_goes_wrong_beside_a_fit_is_told_once_and_training_goes_on(cold: Ca
     def broken(*arguments: Any) -> Any:
         raise MemoryError("no room")
 
-    epochs._make = broken
-    with pytest.warns(UserWarning, match="LLVM cannot compile the training step.*no room") as warned:
+    def twice() -> tuple[Any, Any]:
         first = ran(epochs, data)  # which may hear of it, or be over before
         wait_for(lambda: not known_of(epochs).job.is_waited_for())
-        second = ran(epochs, data)
+        return first, ran(epochs, data)
+
+    epochs._make = broken
+    with pytest.warns(UserWarning, match="LLVM cannot compile the training step.*no room") as warned:
+        first, second = twice()
     assert len(warned) == 1
     np.testing.assert_array_equal(ran(epochs, data)[0]["w"], second[0]["w"])
     np.testing.assert_array_equal(first[0]["w"], second[0]["w"])
