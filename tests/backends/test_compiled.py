@@ -266,6 +266,25 @@ def test_not_a_number_passes_maximum_and_sign() -> None:
         np.testing.assert_array_equal(run(lambda x, f=function: f(x), a), function(a), strict=True)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("ufunc", [np.maximum, np.minimum])
+def test_of_two_zeros_numpys_comes_out(ufunc: Any, dtype: str) -> None:
+    """Which one that is depends on NumPy's vectors; where it depends on the element as well, equal numbers have to do."""
+    pairs = np.tile(np.array([[-0.0, 0.0], [0.0, -0.0], [-0.0, -0.0], [0.0, 0.0], [1.0, -2.0]], dtype), (9, 1))
+    for a, b in ((pairs[:, 0], pairs[:, 1]), (pairs[:, 0], 0.0), (-0.0, pairs[:, 0])):
+        arrays = [array for array in (a, b) if isinstance(array, np.ndarray)]
+
+        def function(*operands: Any, a: Any = a, b: Any = b) -> Any:
+            rest = list(operands)
+            return ufunc(*(rest.pop(0) if isinstance(value, np.ndarray) else value for value in (a, b)))
+
+        result, expected = run(function, *arrays), ufunc(a, b)
+        np.testing.assert_array_equal(result, expected, strict=True)
+        first_or_second = [np.signbit(pairs[:4, k]).tolist() for k in (0, 1)]
+        if np.signbit(ufunc(pairs[:4, 0], pairs[:4, 1])).tolist() in first_or_second:
+            np.testing.assert_array_equal(np.signbit(result), np.signbit(expected))
+
+
 def test_a_long_sum_is_numpys_pairwise_sum(rng: np.random.Generator) -> None:
     a = rng.normal(size=(700, 130)).astype(np.float32)
     for function in (np.sum, lambda x: np.sum(x, axis=0), lambda x: np.sum(x, axis=1), lambda x: np.mean(x * x)):

@@ -1,12 +1,16 @@
 """What is computed inside fused loops: algebra, exact in IEEE arithmetic, so that a fused loop gives NumPy's own bits.
 
 Everything else (exp, log, tanh, expm1 ...) is left to NumPy's vectorised loops: LLVM has none. Rows of LLVM's instructions:
-{r} the result, {0}, {1} and {2} operands, {t} the type of the first, {s} the sign of its integers, {last} its bits.
+{r} the result, {0}, {1} and {2} operands, {t} the type of the first, {s} the sign of its integers, {i} its name as
+an intrinsic's, {bits} how many it has, {last} the last of them.
 No instruction has a flag that lets LLVM reorder or contract floating-point operations.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
 from bpengine_steps.ir import DType
 
 COMPARISONS = {"greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le"}
@@ -36,6 +40,10 @@ FLOATS = {
     "equal": "{r} = fcmp oeq {t} {0}, {1}",
     "not_equal": "{r} = fcmp une {t} {0}, {1}",
     "isfinite": "{r}.zero = fsub {t} {0}, {0}\n{r} = fcmp oeq {t} {r}.zero, 0.0",
+}
+_SECOND = {  # of equal operands the second comes out, which shows where one is 0 and the other -0
+    "maximum": FLOATS["maximum"].replace("oge", "ogt"),
+    "minimum": FLOATS["minimum"].replace("ole", "olt"),
 }
 INTEGERS = {
     "add": "{r} = add {t} {0}, {1}",
@@ -113,7 +121,21 @@ def template(ufunc: str, result: DType, operands: tuple[DType, ...]) -> str | No
     if ufunc == "where":
         return f"{{r}} = select i1 {{0}}, {type_of(result)} {{1}}, {type_of(result)} {{2}}"
     form = FORMS[operands[0].kind].get(ufunc)
+    if ufunc in _SECOND and operands[0].kind == "f" and _second_comes_out(ufunc, operands[0].itemsize):
+        form = _SECOND[ufunc]
     return form and _filled(form, operands[0])
+
+
+@cache
+def _second_comes_out(ufunc: str, itemsize: int) -> bool:
+    """Say whether NumPy gives the second of 0 and -0: with x86's vectors it does, for the first to come out it must ask."""
+    function, zeros = getattr(np, ufunc), np.array([-0.0, 0.0], f"f{itemsize}")
+    for length in range(1, 70):
+        for first, second in (zeros, zeros[::-1]):
+            for other in (second, np.full(length, second)):
+                if (np.signbit(function(np.full(length, first), other)) != np.signbit(second)).any():
+                    return False
+    return True
 
 
 def _filled(form: str, dtype: DType) -> str:
