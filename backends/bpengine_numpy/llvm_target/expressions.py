@@ -1,9 +1,9 @@
 """What is computed inside fused loops: algebra, exact in IEEE arithmetic, so that a fused loop gives NumPy's own bits.
 
 Everything else (exp, log, tanh, expm1 ...) is left to NumPy's vectorised loops: LLVM has none. Rows of LLVM's instructions:
-{r} the result, {0}, {1} and {2} operands, {t} the type of the first, {s} the sign of its integers, {i} its name as
-an intrinsic's, {bits} how many it has, {last} the last of them.
-No instruction has a flag that lets LLVM reorder or contract floating-point operations.
+{r} the result, {0}, {1} and {2} operands, {t} the type of the first, {s} whether its integers have a sign, {i} its name in an
+intrinsic's, {bits} how many bits it has, {last} one less. No instruction has a flag that lets LLVM
+reorder or contract floating-point operations.
 """
 
 from __future__ import annotations
