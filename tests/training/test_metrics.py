@@ -282,3 +282,10 @@ def test_a_metric_that_writes_into_its_arguments_changes_nothing_else() -> None:
     np.testing.assert_array_equal(weights, 1)
     wanted = model.evaluate(x, y, weights=weights, metrics=["log_loss", "f1"])
     assert {name: scores[name] for name in wanted} == wanted
+
+
+def test_the_confusion_matrix_of_a_single_class_is_one_number_without_a_warning() -> None:
+    model = bp.Model(bp.Network(INPUTS, bp.Dense(1), "softmax_cross_entropy"))
+    scores = model.evaluate(np.ones((4, INPUTS)), np.zeros(4, int), metrics=["confusion_matrix", "f1"])
+    assert scores["confusion_matrix"] == [[4]]
+    assert scores["f1"] == 1

@@ -36,8 +36,9 @@ class Features:
     Numbers are scaled; missing ones are filled, and a second input says that they were missing. A category has an input for
     each value ("city = Oslo"): values that occur fewer than `rare` times, and those beyond the `most` frequent ones, share
     one, "city = (other)", which also takes values that are not known; where no value was rare, an unknown value is none of
-    the known ones. Missing categories have an input of their own. Truth values are 0 and 1, dates are days since 1970, both
-    scaled like numbers. Free text, columns without values and unnamed columns that count the rows are left out.
+    the known ones. Missing categories have an input of their own; blank text is missing. Truth values are 0 and 1, dates are
+    days since 1970, both scaled like numbers. Free text, columns without values and unnamed columns that count the rows are
+    left out.
     Targets that are values are standardised, and predictions are given back in their own unit; classes keep their names.
 
     scale: "standard" (mean 0, standard deviation 1), "minmax" (0 to 1), "robust" (median and quartiles) or "none".

@@ -114,8 +114,8 @@ def _cells(series: Any) -> Iterable[Any]:
 
 
 def _objects(cells: Iterable[Any], name: str) -> TableColumn:
-    """Return Python objects as truth values, numbers or text, whichever they all are."""
-    values = [None if is_absent(value) else value for value in cells]
+    """Return Python objects as truth values, numbers or text, whichever they all are; blank text is missing, as in files."""
+    values = [None if is_absent(value) or (isinstance(value, str) and not value.strip()) else value for value in cells]
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {bool, np.bool_}:
         return TableColumn(np.array([np.nan if v is None else float(v) for v in values]), yes_no=True)
