@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.extras import install_command
 from bpengine.system import hardware
 
 
@@ -158,7 +159,7 @@ def test_a_picture_is_checked_before_the_work(mistake, tmp_path, monkeypatch):
     both = ("--figure", tmp_path / "a.svg", "--out", tmp_path / "a.svg")
     assert "require two files" in mistake("train", "iris", *both)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install 'bpengine[plot]'" in mistake("train", "iris", "--figure", file, "--force")
+    assert install_command("plot") in mistake("train", "iris", "--figure", file, "--force")
     assert file.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [file]
 

@@ -15,6 +15,7 @@ from bpengine.backend import Availability
 from bpengine.cli import backend_status
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
+from bpengine.extras import install_command
 from bpengine.system import blas, blas_overrides, hardware, mpi_library
 from bpengine.training import reuse
 
@@ -175,7 +176,7 @@ def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
 def _mpi(mpi: dict[str, str | None]) -> str:
     """Return which MPI there is for training on several processes, or how to get one."""
     if mpi["library"] is None:
-        return "none for Python. For several processes: pip install 'bpengine[mpi]' mpich"
+        return f"none for Python. For several processes: {install_command('mpi', 'mpich')}"
     return f"{mpi['library']}, {mpi['mpiexec'] or 'no mpiexec found. On one machine: pip install mpich'}"
 
 

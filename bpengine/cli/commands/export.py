@@ -16,7 +16,8 @@ HELP = """\
 Export a saved model as ONNX, which servers, browsers and phones run without bpengine.
 
 The file holds the network as it predicts (no dropout, running statistics), the link function of its loss, and its Features:
-a column of the table is an input by its name. The inputs and outputs are printed. It needs: pip install "bpengine[onnx]".
+a column of the table is an input by its name. The inputs and outputs are printed. It needs the extra onnx: bpengine
+doctor says how it is installed.
 
 \b
 Examples:

@@ -94,7 +94,7 @@ def _check(out: Path | None, *, force: bool, clash: bool) -> None:
         raise ConfigError(f"--out requires a file that ends in .csv or .npy or .parquet, got {str(out)!r}.")
     require_writable(out, force=force)
     if out.suffix == ".parquet":
-        optional("pyarrow", f"writing {out}", "bpengine[tables]")
+        optional("pyarrow", f"writing {out}", "tables")
 
 
 Scored = tuple[np.ndarray[Any, Any], dict[str, Any] | None]
@@ -220,7 +220,7 @@ def _texts(lines: Lines) -> Any:
 
 
 def _parquet(lines: Lines) -> bytes:
-    arrow, parquet = (optional(name, "--out", "bpengine[tables]") for name in ("pyarrow", "pyarrow.parquet"))
+    arrow, parquet = (optional(name, "--out", "tables") for name in ("pyarrow", "pyarrow.parquet"))
     sink = arrow.BufferOutputStream()
     parquet.write_table(arrow.table([arrow.array(c) for c in lines.cells], names=lines.heads), sink)
     return bytes(sink.getvalue())

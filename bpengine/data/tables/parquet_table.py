@@ -28,8 +28,8 @@ def opened_parquet(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
 
     Raises: ConfigError without pyarrow; DataError for more than `max_bytes` of decompressed columns.
     """
-    parquet = optional("pyarrow.parquet", f"reading {path}", "bpengine[tables]")
-    arrow = optional("pyarrow", f"reading {path}", "bpengine[tables]")
+    parquet = optional("pyarrow.parquet", f"reading {path}", "tables")
+    arrow = optional("pyarrow", f"reading {path}", "tables")
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True, **PIECEWISE) as file:
             _require_size(path, file, max_bytes)
