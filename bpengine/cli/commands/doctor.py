@@ -5,14 +5,15 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from typing import Annotated, Any, Final
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from bpengine.backend import Availability
 from bpengine.cli import backend_status
+from bpengine.cli.commands import installed_packages
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
 from bpengine.extras import install_command
@@ -22,10 +23,10 @@ from bpengine.training import reuse
 HELP = """\
 Report what works on this machine, what does not, and the cure.
 
-Every backend with the reason why it cannot run; library versions; the processor, its memory, and the BLAS library
-behind NumPy with the kernel it chose; the MPI for several processes. Warns of variables that force BLAS to another
-kernel than it would choose (OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two,
-and of thread limits.
+Every backend with the reason why it cannot run; the packages by the extra that brings them, each with its version or
+the command that installs it; the processor, its memory, and the BLAS library behind NumPy with the kernel it chose; the
+MPI for several processes. Warns of variables that force BLAS to another kernel than it would choose (OPENBLAS_CORETYPE,
+OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and of thread limits.
 Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
 is needed. BPENGINE_XLA_CACHE=0 in the environment keeps nothing of what JAX compiles. Says how much a process keeps for
 all its models. The exit code is 0 when the NumPy backend works.
@@ -36,10 +37,6 @@ Examples:
   bpengine doctor --json > machine.json
   bpengine doctor --clear-cache
 """
-LIBRARIES: Final = (
-    *("numpy", "array-api-compat", "typer", "rich", "jax", "jaxlib", "cupy"),
-    *("scikit-learn", "scipy", "numba", "pyarrow", "mlxtend", "mpi4py", "optax", "matplotlib"),
-)
 
 
 def doctor(
@@ -74,7 +71,7 @@ def _clear() -> list[dict[str, Any]]:
 def report() -> dict[str, Any]:
     """Return the report as JSON values."""
     states = backend_status.availabilities()
-    cost = blas_overrides.cost()
+    cost, libraries = blas_overrides.cost(), installed_packages.versions()
     caches = {name: asdict(cache.state()) for name, cache in backend_status.caches().items()}
     return {
         "bpengine": version("bpengine"),
@@ -84,7 +81,8 @@ def report() -> dict[str, Any]:
             name: {"ready": state.ready, "reason": state.reason, "detail": state.detail, "cure": state.cure}
             for name, state in states.items()
         },
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": libraries,
+        "extras": installed_packages.extras(libraries),
         "cpu": hardware.cpu(),
         "memory": hardware.memory(),
         "blas": blas.library(),
@@ -95,15 +93,6 @@ def report() -> dict[str, Any]:
         "shared": reuse.limits(),
         "warnings": _warnings(cost) + _cache_warnings(caches, states),
     }
-
-
-def _version(name: str) -> str | None:
-    """Return the version of an installed library without importing it; CuPy's wheels have other names."""
-    distributions = packages_distributions().get("cupy", [name]) if name == "cupy" else [name]
-    try:
-        return version(distributions[0])
-    except PackageNotFoundError:
-        return None
 
 
 def _warnings(cost: blas_overrides.OverrideCost | None) -> list[str]:
@@ -135,15 +124,12 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
-    installed = [f"{name} {number}" for name, number in facts["libraries"].items() if number]
-    missing = [name for name, number in facts["libraries"].items() if not number]
     return {
         f"bpengine {facts['bpengine']}": [
             ("Python", facts["python"]),
             ("system", facts["system"]),
-            ("installed", ", ".join(installed)),
-            ("not installed", ", ".join(missing) or "-"),
         ],
+        "Packages, by the extra that brings them": installed_packages.rows(facts),
         "Backends": [
             (name, state["reason"], f"{state['detail']} {state['cure']}".strip())
             for name, state in facts["backends"].items()
