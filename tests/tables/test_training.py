@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from itertools import islice
 from pathlib import Path
@@ -171,6 +172,43 @@ def test_early_stopping_watches_the_validation_rows(cli: Any, tmp_path: Path) ->
     args = ("--target", target, "--epochs", "3000", "--learning-rate", "0.05")
     report = trained(cli, path, *args, "--validation", "0.3", "--test", "0", "--early-stopping", "3")
     assert report["epochs"] < 3000
+
+
+def test_rows_held_out_to_test_never_choose_the_epoch(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 160)
+    table = pd.read_csv(path)
+    table[:120].to_csv(tmp_path / "train.csv", index=False)
+    how = ("--target", target, "--epochs", "3000", "--learning-rate", "0.05", "--early-stopping", "3")
+    reports = []
+    for name, rows in (("one", table[120:140]), ("other", table[140:])):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        reports.append(trained(cli, tmp_path / "train.csv", *how, "--test", tmp_path / f"{name}.csv"))
+    one, other = reports
+    assert one["scores"] != other["scores"]
+    for name in ("steps", "best_epoch", "stopped_by", "validation_rows"):
+        assert one[name] == other[name], name
+    assert one["scores_by_part"]["training"] == other["scores_by_part"]["training"]
+    assert (one["rows"], one["validation_rows"], one["monitor"]) == (109, 11, "loss")
+    ended = cli("train", tmp_path / "train.csv", *how, "--test", "0")
+    assert "109 rows to train on, 11 to validate (drawn with seed 0, every class in its share)" in ended.out
+    assert re.search(r"kept +epoch \d+ of \d+, which has the lowest loss on the validation rows", ended.out)
+
+
+def test_the_loss_is_named_with_its_penalty(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 120)
+    saved, args = tmp_path / "m.safetensors", ("train", path, "--target", target, *FEW)
+    for options, name in (
+        ((), "loss with penalty "),
+        (("--l2", "0"), "loss "),
+        (("--l1", "1e-3"), "loss with penalty "),
+    ):
+        lines = cli(*args, *options, "--out", saved, "--force").out.splitlines()
+        assert len([line for line in lines if line.startswith("loss")]) == 1
+        assert any(line.startswith(name) and line.split()[-2][0].isdigit() for line in lines), options
+        assert cli("predict", saved, path, "--evaluate").err.startswith(name)
+    values = cli("train", "diabetes", *FEW).out
+    assert "\nloss with penalty (standardised) " in values
+    assert "\nrmse (standardised) " in values
 
 
 def test_what_is_worse_than_the_mean_is_said(cli: Any, tmp_path: Path) -> None:

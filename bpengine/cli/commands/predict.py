@@ -82,7 +82,7 @@ def predict(
     names = loaded.class_names if len(loaded.class_names or ()) == classes_of(loaded.network) else None
     _write(out, predicted, _lines(loaded, predicted, names, probabilities=probabilities))
     if scores is not None:
-        say(scores_text(scores), err=True)
+        say(scores_text(scores, loaded.network), err=True)
 
 
 def _check(out: Path | None, *, force: bool, clash: bool) -> None:
