@@ -149,8 +149,8 @@ class BackpropLearner(BaseEstimator, ABC):
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(attributes)
+            self.__dict__.clear()
+            self.__dict__.update(attributes)
             if state is not None:
                 self.model_.__setstate__(state)
             raise

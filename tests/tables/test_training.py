@@ -254,6 +254,51 @@ def test_predictions_are_written_with_names(cli: Any, tmp_path: Path, monkeypatc
     assert "rmse " in cli("predict", saved, path, "--evaluate").err
 
 
+def test_the_target_of_predictions_is_looked_at(cli: Any, mistake: Any, tmp_path: Path) -> None:
+    path, target = samples.adult(tmp_path, 200)
+    saved, bare = tmp_path / "m.safetensors", tmp_path / "bare.csv"
+    pd.read_csv(path, skipinitialspace=True).drop(columns=[target]).to_csv(bare, index=False)
+    assert cli("train", path, "--target", target, "--out", saved, *FEW).code == 0
+    assert cli("predict", saved, bare).code == 0
+    for asked in ("--evaluate", ("--metrics", "f1")):
+        said = mistake("predict", saved, bare, *([asked] if isinstance(asked, str) else asked))
+        assert f"scores require the target, but {bare} has no column 'income', which the model predicts" in said
+        assert "without --evaluate and --metrics there are predictions alone" in said
+    for evaluate in ((), ("--evaluate",)):
+        assert "unknown target column of" in mistake("predict", saved, path, "--target", "nope", *evaluate)
+        said = mistake("predict", saved, path, "--target", "age", *evaluate)
+        assert "the target would be the column 'age', which the model takes as an input" in said
+        assert "unknown target column" in mistake("predict", saved, path, "--target", "", *evaluate)
+    assert cli("predict", saved, path, "--target", target).code == 0
+    iris, named = tmp_path / "iris.safetensors", tmp_path / "iris.csv"
+    assert cli("train", "iris", "--out", iris, *FEW).code == 0
+    pd.DataFrame(datasets.load_iris().data, columns=datasets.load_iris().feature_names).to_csv(named, index=False)
+    assert cli("predict", iris, named).code == 0
+    assert "the target would be the column 'petal width (cm)'" in mistake("predict", iris, named, "--metrics", "f1")
+
+
+def test_a_limit_is_told(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.adult(tmp_path, 200)
+    saved = tmp_path / "m.safetensors"
+    assert cli("train", path, "--target", target, "--out", saved, *FEW).code == 0
+    ended = cli("predict", saved, path, "--limit", "3")
+    assert len(ended.out.splitlines()) == 4
+    assert ended.err == "bpengine: predicted: the first 3 of 200 rows (--limit)\n"
+    assert cli("predict", saved, path, "--limit", "200").err == ""
+    scored = cli("predict", saved, path, "--limit", "3", "--evaluate").err
+    assert scored.startswith("bpengine: predicted and scored: the first 3 of 200 rows (--limit)\nloss with penalty ")
+    assert "(--limit)" not in cli("predict", saved, path, "--evaluate").err
+
+
+@pytest.mark.parametrize(
+    "option", ["--features", "--drop", "--categorical", "--target", "--loss", "--output-activation"]
+)
+def test_an_empty_text_is_no_name(option: str, mistake: Any, tmp_path: Path) -> None:
+    path, _ = samples.adult(tmp_path, 60)
+    said = mistake("train", path, option, "", *FEW)
+    assert option in said or "unknown" in said
+
+
 def test_probabilities_may_be_left_out(cli: Any, tmp_path: Path) -> None:
     path, target = samples.penguins(tmp_path, 100)
     saved = tmp_path / "m.safetensors"

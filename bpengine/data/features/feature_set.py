@@ -16,6 +16,7 @@ from bpengine.data.features.learning import LearningRules, learn_column
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.tables import kept_reading
 from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
@@ -89,6 +90,7 @@ class Features:
         self._columns: tuple[LearnedColumn, ...] = ()
         self._target: LearnedTarget | None = None
         self._named = True
+        self._reading: dict[str, Any] = {}
 
     def fit(self, x: Any, y: Any = None, *, task: Task | None = None, weights: Any = None) -> Features:
         """Learn from training rows and return these Features.
@@ -116,6 +118,7 @@ class Features:
         alone = len(table.names) == 1
         self._columns = tuple(self._learned(name, table, weights, alone=alone, pixels=pixels) for name in table)
         self._named = table.named
+        self._reading = dict(x.reading) if isinstance(x, Dataset) else {}
         if not self.input_names:
             raise DataError(
                 f"Features requires a column to learn from, got none: {self._reasons()}. Keep another column."
@@ -174,6 +177,11 @@ class Features:
     def named(self) -> bool:
         """Whether its columns have names of their own; rows of numbers have the columns in the order of the training."""
         return self._named
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """The options that the training file needed to be read; for other files like it: bp.data.load(path, **reading)."""
+        return dict(self._reading)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -285,10 +293,11 @@ class Features:
 
     def to_json(self) -> dict[str, Any]:
         """Return what was learned as JSON values; `from_json` reads them."""
+        reading = {"reading": self._reading} if self._reading else {}
         return {
             "format": FORMAT, "named": self._named, "missing": self._rules.missing,
             "columns": [learned_columns.to_json(column) for column in self._columns],
-            "target": target_kinds.target_to_json(self._target),
+            "target": target_kinds.target_to_json(self._target), **reading,
         }  # fmt: skip
 
     @classmethod
@@ -308,6 +317,7 @@ class Features:
             features._columns = tuple(map(learned_columns.from_json, description["columns"]))
             features._named = flag(description["named"], "features", "named")
             features._target = target_kinds.target_from_json(description["target"])
+            features._reading = kept_reading.checked(description.get("reading", {}))
         except (TypeError, LookupError, AttributeError, OverflowError) as error:
             raise DataError(f"features are damaged: {error}.") from None
         names = [column.name for column in features._columns]

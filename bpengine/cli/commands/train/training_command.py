@@ -182,7 +182,7 @@ def train(
         raise ConfigError(f"--class-weight requires 'balanced', got {class_weight!r}.")
     update = network_options.optimizer(optimizer, learning_rate)
     hidden = network_options.hidden_layers(layers, activation, dropout, batch_norm=batch_norm)
-    named_loss = bp.Loss(loss) if loss else None
+    named_loss = bp.Loss(loss) if loss is not None else None
     options = written.options_for(source)
 
     def load(name: str) -> Dataset:
