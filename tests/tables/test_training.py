@@ -228,6 +228,9 @@ def test_a_person_is_warned(cli: Any, tmp_path: Path) -> None:
     counting = ",a,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(40))
     assert "the column 'column 0' is left out: it has no name and counts the rows" in said(counting)
     assert "of a single class" in said("a,y\n" + "".join(f"{i},x\n" for i in range(40)))
+    marks = "a,b,y\n" + "".join(f"{i % 9 if i % 7 else 'n/d'},{i},{i % 2}\n" for i in range(40))
+    assert said(marks).count("cells are numbers, the others are 'n/d'. --na-values n/d") == 1
+    assert said(marks, "--na-values", "n/d") == ""
     scales = "a,b,y\n" + "".join(f"{i % 5},{i % 7 * 1e6},{i % 2}\n" for i in range(40))
     assert "very different scales" in said(scales, "--no-standardize")
     assert said(scales) == ""

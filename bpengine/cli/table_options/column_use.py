@@ -83,7 +83,8 @@ class ColumnUse:
         )
         if comm.size == 1:
             return features.fit(data)
-        return bp.Features.from_json(json.loads(said_by_first(comm, lambda: json.dumps(features.fit(data).to_json()))))
+        learned = said_by_first(comm, lambda: json.dumps(features.fit(data).to_json()))
+        return features if comm.rank == 0 else bp.Features.from_json(json.loads(learned))
 
     def _categories(self, table: Table) -> list[str]:
         return [] if self.categorical is None else split_names(self.categorical, table, "--categorical")

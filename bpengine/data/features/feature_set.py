@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 from bpengine.data.dataset import TASKS, Dataset, Task
 from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
-from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn
-from bpengine.data.features.learning import LearningRules, learn_column
+from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn, NumberColumn
+from bpengine.data.features.learning import LearningRules, learn_column, text_counts
+from bpengine.data.features.nearly_numbers import cure_of
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn
@@ -91,6 +93,7 @@ class Features:
         self._target: LearnedTarget | None = None
         self._named = True
         self._reading: dict[str, Any] = {}
+        self._notes: list[str] = []
 
     def fit(self, x: Any, y: Any = None, *, task: Task | None = None, weights: Any = None) -> Features:
         """Learn from training rows and return these Features.
@@ -114,6 +117,7 @@ class Features:
             weights = np.asarray(check_weights(weights, len(table), dtype="float64"), np.float64)
             rows = np.flatnonzero(weights)
             table, weights = table[rows], None if np.ptp(weights[rows]) == 0 else weights[rows]
+        self._notes = []
         pixels = not table.named and all(table.whole(name).dtype == np.uint8 for name in table)
         alone = len(table.names) == 1
         self._columns = tuple(self._learned(name, table, weights, alone=alone, pixels=pixels) for name in table)
@@ -133,9 +137,17 @@ class Features:
 
     def _learned(self, name: str, table: Table, weights: Array | None, *, alone: bool, pixels: bool) -> LearnedColumn:
         """Learn of one column; what was read of its file is let go of, whichever of the rows these are."""
-        column = learn_column(name, table[name], self._rules, weights, alone=alone, pixels=pixels)
+        cells = table[name]
+        column = learn_column(name, cells, self._rules, weights, alone=alone, pixels=pixels)
         drop_pages(table.whole(name))
+        if not isinstance(column, NumberColumn) and name not in (*self._rules.categorical, *self._rules.drop):
+            self._note_numbers(name, text_counts(cells))
         return column
+
+    def _note_numbers(self, name: str, counts: Mapping[str, int]) -> None:
+        """Keep in mind what to warn of where most cells of a column of text are numbers."""
+        if (cure := cure_of(counts)) is not None:
+            self._notes.append(f"the column {name!r} is taken as text: {cure}.")
 
     def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
         """Return the inputs, the targets, and the targets' names."""
@@ -150,7 +162,14 @@ class Features:
     def _of_dataset(self, data: Dataset, rows: Array | slice, weights: Array | None) -> LearnedTarget:
         if data.task == "regression":
             return learn_values(data.y[rows], data.target_names, weights, scale=self._scale_target)
+        self._note_classes(data.target_names, data.class_names, data.y[rows])
         return ClassTarget(columns=data.target_names, classes=data.class_names or tuple(range(data.classes or 0)))
+
+    def _note_classes(self, columns: tuple[str, ...], names: tuple[ClassName, ...] | None, y: Array) -> None:
+        """Do so for a target of text."""
+        if names and all(isinstance(name, str) for name in names):
+            times = np.bincount(y, minlength=len(names)).tolist()
+            self._note_numbers(columns[0] if columns else "the target", dict(zip(map(str, names), times, strict=True)))
 
     def _learned_target(
         self, cells: Array, names: tuple[str, ...], task: Task | None, weights: Array | None
@@ -160,7 +179,10 @@ class Features:
         if cells.dtype.kind in "OUSb":
             if task == "regression":
                 raise ConfigError("task='regression' requires a target of numbers, got text. Choose another target.")
-            return ClassTarget(columns=names, classes=_names_of(cells))
+            classes = _names_of(cells)
+            if all(isinstance(name, str) for name in classes):
+                self._note_numbers(names[0] if names else "the target", Counter(cells.ravel().tolist()))
+            return ClassTarget(columns=names, classes=classes)
         if cells.ndim == 1 and task != "regression":
             values = class_values(cells, table=True, asked=task == "classification")
             if values is not None:
@@ -279,9 +301,9 @@ class Features:
         return [*lines, (", ".join(self._target.columns) or "the target", *self._target.told())]
 
     def warnings(self) -> list[str]:
-        """Return what a person should know: columns that are left out without having been asked for."""
+        """Return what a person should know: columns that are left out unasked, and after `fit` text that is mostly numbers."""
         left_out = (column for column in self._columns if isinstance(column, LeftOutColumn) and column.warn)
-        return [f"the column {column.name!r} is left out: {column.why}." for column in left_out]
+        return [*(f"the column {column.name!r} is left out: {column.why}." for column in left_out), *self._notes]
 
     def _reasons(self) -> str:
         return "; ".join(f"{column.name!r}: {column.told()[1]}" for column in self._columns[:4])
