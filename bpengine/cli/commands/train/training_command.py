@@ -26,6 +26,7 @@ from bpengine.cli.output import columns, key_value_table, print_json, require_wr
 from bpengine.cli.processes.shards import Shards, shards_for
 from bpengine.cli.score_options import Scoring
 from bpengine.cli.size_limits import copies
+from bpengine.cli.table_options.column_runs import in_runs
 from bpengine.cli.table_options.column_use import ColumnUse
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
@@ -255,11 +256,11 @@ def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> Any:
 
 
 def _columns_told(features: bp.Features) -> Any:
-    """Return one line per column: what it is and how it is used."""
-    lines = features.summary()
+    """Return one line per column, or run of columns alike: what it is and how it is used."""
+    lines = in_runs(features.summary())
     if len(lines) > SHOWN:
         left = len(lines) - SHOWN
-        lines = [*lines[: SHOWN - 1], ("...", "", f"{left:,} more columns"), lines[-1]]
+        lines = [*lines[: SHOWN - 1], ("...", "", f"{left:,} more"), lines[-1]]
     return columns(["column", "is", "use"], lines, left=3)
 
 
