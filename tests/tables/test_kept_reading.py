@@ -72,27 +72,27 @@ def test_the_options_stand_in_the_model_file(model: Path) -> None:
     assert features is not None
     assert features.reading == KEPT
     assert features.to_json()["reading"] == KEPT
-    assert [c.told()[0] for c in features.columns] == ["number", "number", "category"]
+    assert [c.said()[0] for c in features.columns] == ["number", "number", "category"]
 
 
 @pytest.mark.parametrize("name", ["train.csv", "utf8.csv", "bare.csv", "points.csv", "plain.csv"])
 def test_files_of_every_dialect_are_the_same_rows(name: str, model: Path, folder: Path, cli: Any) -> None:
     expected, _ = predicted(cli, model, folder / "train.csv", *OPTIONS)
-    rows, told = predicted(cli, model, folder / name)
+    rows, said = predicted(cli, model, folder / name)
     np.testing.assert_array_equal(rows, expected)
-    assert len(told.splitlines()) == 1
+    assert len(said.splitlines()) == 1
     other = name in ("bare.csv", "points.csv", "plain.csv")
     assert (
         "is not written as the training file was" if other else "is read as the training file was: --decimal"
-    ) in told
-    assert ("--encoding" in told) == (name == "train.csv")
-    assert told.endswith("--na-values k.A. --decimal , --thousands .\n") == (name == "bare.csv")
+    ) in said
+    assert ("--encoding" in said) == (name == "train.csv")
+    assert said.endswith("--na-values k.A. --decimal , --thousands .\n") == (name == "bare.csv")
 
 
 def test_options_that_are_given_win(model: Path, folder: Path, cli: Any, mistake: Any) -> None:
-    _, told = predicted(cli, model, folder / "train.csv", "--skiprows", "2", "--na-values", "k.A.")
-    assert "--skiprows" not in told
-    assert "--encoding latin-1" in told
+    _, said = predicted(cli, model, folder / "train.csv", "--skiprows", "2", "--na-values", "k.A.")
+    assert "--skiprows" not in said
+    assert "--encoding latin-1" in said
     assert "utf-16" in mistake("predict", model, folder / "train.csv", "--encoding", "utf-16")
 
 
@@ -100,9 +100,9 @@ def test_standard_input_is_read_so_too(model: Path, folder: Path, cli: Any, monk
     expected, _ = predicted(cli, model, folder / "train.csv")
     piped = io.TextIOWrapper(io.BytesIO((folder / "train.csv").read_bytes()))
     monkeypatch.setattr("sys.stdin", piped)
-    rows, told = predicted(cli, model, "-")
+    rows, said = predicted(cli, model, "-")
     np.testing.assert_array_equal(rows, expected)
-    assert "standard input is read as the training file was" in told
+    assert "standard input is read as the training file was" in said
 
 
 def test_every_command_that_takes_a_model_reads_so(model: Path, folder: Path, cli: Any) -> None:
@@ -130,8 +130,8 @@ def test_a_file_of_another_format_is_read_as_it_is(model: Path, folder: Path, tm
     columns = {n: [None if m else (c.text(i) if c.categories else float(c.values[i])) for i, m in enumerate(c.missing)]
                for n, c in frame.items()}  # fmt: skip
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-    rows, told = predicted(cli, model, tmp_path / "t.parquet")
-    assert told == ""
+    rows, said = predicted(cli, model, tmp_path / "t.parquet")
+    assert said == ""
     np.testing.assert_array_equal(rows, predicted(cli, model, folder / "train.csv")[0])
 
 
@@ -155,9 +155,9 @@ def test_archives_and_scaled_bytes_keep_their_options(tmp_path: Path, cli: Any) 
     np.savez(tmp_path / "t.npz", x_train=x, y_train=y, x=x[:, :2], y=y)
     saved = tmp_path / "m.safetensors"
     assert cli("train", tmp_path / "t.npz", "--keys", "x_train,y_train", "--epochs", "2", "--out", saved).code == 0
-    rows, told = predicted(cli, saved, tmp_path / "t.npz")
+    rows, said = predicted(cli, saved, tmp_path / "t.npz")
     assert rows.shape == (40, 2)
-    assert "--keys x_train,y_train" in told
+    assert "--keys x_train,y_train" in said
     assert kept_of({"scale": True, "mmap": False}) == {"scale": True}
 
 

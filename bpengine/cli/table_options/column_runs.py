@@ -20,16 +20,16 @@ def in_runs(lines: Iterable[Sequence[str]]) -> list[tuple[str, str, str]]:
     >>> in_runs([(f"pixel_0_{i}", "number", f"standardised: mean {i}, deviation 1") for i in range(8)])
     [('pixel_0_0 .. pixel_0_7', '8 numbers', 'standardised')]
     """
-    told: list[tuple[str, str, str]] = []
+    listed: list[tuple[str, str, str]] = []
     for (_, kind, _), run in groupby(lines, lambda line: (_pattern(line[0]), line[1], _form(line[2]))):
         members = list(run)
         if len(members) < FEWEST or not re.search(r"\d", members[0][0]):
-            told += [(line[0], line[1], line[2]) for line in members]
+            listed += [(line[0], line[1], line[2]) for line in members]
             continue
         uses = {line[2] for line in members}
         use = uses.pop() if len(uses) == 1 else _form(members[0][2])
-        told.append((f"{members[0][0]} .. {members[-1][0]}", f"{len(members):,} {PLURAL.get(kind, kind)}", use))
-    return told
+        listed.append((f"{members[0][0]} .. {members[-1][0]}", f"{len(members):,} {PLURAL.get(kind, kind)}", use))
+    return listed
 
 
 def _pattern(name: str) -> str:
