@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bpengine.data.features.dates import days
+from bpengine.data.features.nearly_numbers import hint_for
 from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import DataError
@@ -86,7 +87,7 @@ class NumberColumn:
         wrong = next((column.categories[int(i)] for i in used if i >= 0 and known[int(i)] is None), None)
         if wrong is not None:
             row = int(np.argmax(column.values == column.categories.index(wrong)))
-            hint = " If it means a missing cell, --na-values (na_values=) names it." if self.role == "number" else ""
+            hint = f" {hint_for(wrong)}" if self.role == "number" else ""
             raise DataError(
                 f"column {self.name!r} requires {self.role} values, got the text {wrong!r} in row {start + row}.{hint}"
             )

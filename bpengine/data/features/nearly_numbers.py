@@ -14,6 +14,7 @@ GROUPED: Final = {  # how thousands are parted, with the options that read them
     re.compile(r"[+-]?\d+,\d+"): "--decimal ,",
 }
 SHOWN: Final = 5  # different texts that may mean missing cells
+MISSING: Final = "reads them as missing; in Parquet and data frames write null in their place"
 LONGEST: Final = 30  # characters of a text that is shown
 
 
@@ -22,8 +23,8 @@ def cure_of(counts: Mapping[str, int]) -> str | None:
 
     counts: how often each text occurs. Numbers alone, which somebody has written as text, are no matter.
 
-    >>> cure_of({"1.5": 3, "2": 4, "n/d": 2})
-    "7 of 9 cells are numbers, the others are 'n/d'. --na-values n/d (na_values=; None in a data frame) reads them as missing"
+    >>> cure_of({"1.5": 3, "2": 4, "n/d": 2}).partition(" (")[0]
+    "7 of 9 cells are numbers, the others are 'n/d'. --na-values n/d"
     """
     numbers, odd, marks = _sorted(counts)
     every, count = sum(counts.values()), sum(numbers.values())
@@ -34,8 +35,15 @@ def cure_of(counts: Mapping[str, int]) -> str | None:
     if odd:
         shown = ", ".join(repr(text[:LONGEST]) for text in odd[:SHOWN]) + ", ..." * (len(odd) > SHOWN)
         said += f", the others are {shown}"
-        cures.insert(0, f"--na-values {_listed(odd[:SHOWN])} (na_values=; None in a data frame) reads them as missing")
+        cures.insert(0, f"--na-values {_listed(odd[:SHOWN])} (na_values=) {MISSING}")
     return f"{said}. {'; '.join(cures)}"
+
+
+def hint_for(text: str) -> str:
+    """Return what reads a text that stands where a number should."""
+    if (option := next((o for form, o in GROUPED.items() if form.fullmatch(text)), None)) is not None:
+        return f"{option} reads it as a number."
+    return "If it means a missing cell, --na-values (na_values=) names it."
 
 
 def _sorted(counts: Mapping[str, int]) -> tuple[dict[str, int], list[str], list[str]]:
