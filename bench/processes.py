@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 import bpengine as bp
+from bpengine.extras import install_command
 from bpengine.system import hardware
 from bpengine.system.launcher import mpiexec
 
@@ -66,7 +67,7 @@ def run(processes: int, *what: str) -> Any:
     """Run this file on so many processes with one BLAS thread each, and return what it printed."""
     start = mpiexec() if processes > 1 else None
     if processes > 1 and start is None:
-        raise SystemExit("no mpiexec: pip install 'bpengine[mpi]' mpich")
+        raise SystemExit(f"no mpiexec: {install_command('mpi', 'mpich')}")
     command = [start, "-n", str(processes)] if start else []
     done = subprocess.run(
         [*command, sys.executable, __file__, "--work", *what],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -53,13 +54,35 @@ def test_extras_for_work_on_the_project_exist(project: Any) -> None:
 
 def test_every_extra_that_is_named_exists(project: Any) -> None:
     extras = project["project"]["optional-dependencies"]
-    texts = [*(path.read_text(encoding="utf-8") for path in sources()), *(str(lines) for lines in extras.values())]
     named = {
-        extra for text in texts for names in re.findall(r"bpengine\[([a-z, ]+)\]", text) for extra in names.split(",")
+        extra
+        for text in map(str, extras.values())
+        for names in re.findall(r"bpengine\[([a-z, ]+)\]", text)
+        for extra in names.split(",")
     }
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in sources())
+    named |= {extra for tree in trees for node in ast.walk(tree) for extra in extras_asked_for(node)}
+    assert {"sklearn", "tables", "onnx", "mnist", "plot", "mpi", "fast", "peers"} <= named
     named |= {kind.extra for kind in map(backend_class, bp.backend_names()) if kind.extra}
     assert {"jax", "cuda"} <= named
     assert {extra.strip() for extra in named} <= set(extras)
+
+
+def extras_asked_for(node: ast.AST) -> list[str]:
+    """Return the extra that a call asks the cure of, or that a contender of the benchmark needs."""
+    if not isinstance(node, ast.Call):
+        return []
+    place = {"install_command": 0, "cure": 0, "optional": 2}.get(ast.unparse(node.func).rsplit(".", 1)[-1])
+    asked = [] if place is None else node.args[place : place + 1]
+    asked += [word.value for word in node.keywords if word.arg == "extra"]
+    return [one.value for one in asked if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+
+
+def test_no_message_names_an_index_that_need_not_have_the_package() -> None:
+    saying = [
+        path.name for path in sources() if re.search(r"install[^\n]*bpengine\[", path.read_text(encoding="utf-8"))
+    ]
+    assert saying == []
 
 
 def test_what_the_engine_needs_is_a_dependency(project: Any) -> None:

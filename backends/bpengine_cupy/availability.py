@@ -7,23 +7,24 @@ from importlib.metadata import distributions
 from types import ModuleType
 from typing import Any
 
+from bpengine import extras
 from bpengine.backend import Availability
-
-CURE = "Install it with: pip install 'bpengine[cuda]'"
 
 
 def check() -> Availability:
     """Return the first of: not installed, version mismatch, no driver, no device, ready."""
     if importlib.util.find_spec("cupy") is None:
-        return Availability("not installed", "the package 'cupy' is not installed.", CURE)
+        return Availability("not installed", "the package 'cupy' is not installed.", extras.cure("cuda"))
     wheels = installed_wheels()
     if len(wheels) > 1:
-        keep = f"Keep one: pip uninstall {' '.join(wheels)}, then: pip install 'bpengine[cuda]'"
+        keep = f"Keep one: pip uninstall {' '.join(wheels)}, then: {extras.install_command('cuda')}"
         return Availability("version mismatch", f"several CuPy packages are installed: {', '.join(wheels)}.", keep)
     try:
         runtime = _import_runtime()
     except ImportError as error:
-        return Availability("version mismatch", f"CuPy is installed but cannot be imported: {error}.", CURE)
+        return Availability(
+            "version mismatch", f"CuPy is installed but cannot be imported: {error}.", extras.cure("cuda")
+        )
     return check_runtime(runtime)
 
 

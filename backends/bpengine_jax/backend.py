@@ -17,6 +17,7 @@ from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError
+from bpengine.extras import cure
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 from bpengine.system.lru_cache import MOST
@@ -56,15 +57,12 @@ class JaxBackend(Backend):
     def availability(cls) -> Availability:
         """Say whether JAX is installed and its parts fit together (importing JAX takes about a second)."""
         missing = [name for name in ("jax", "jaxlib") if importlib.util.find_spec(name) is None]
-        cure = "Install it with: pip install 'bpengine[jax]'"
         if missing:
-            return Availability("not installed", f"the package {missing[0]!r} is not installed.", cure)
+            return Availability("not installed", f"the package {missing[0]!r} is not installed.", cure("jax"))
         try:
             jax = _joined()
         except (ImportError, RuntimeError, AttributeError) as error:  # jax and jaxlib of different releases
-            return Availability(
-                "version mismatch", f"JAX cannot be imported: {error}.", cure.replace("install '", "install -U '")
-            )
+            return Availability("version mismatch", f"JAX cannot be imported: {error}.", cure("jax", upgrade=True))
         try:
             devices = jax.local_devices()
         except RuntimeError as error:  # JAX_PLATFORMS names a device that is not there

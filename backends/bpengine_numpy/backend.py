@@ -14,6 +14,7 @@ from bpengine_steps.tracing import outside, plus
 
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
+from bpengine.extras import install_command
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
@@ -48,9 +49,7 @@ class NumpyBackend(Backend):
     def availability(cls) -> Availability:
         """NumPy is always there: the engine itself needs it. With the extra "fast", epochs are compiled by LLVM."""
         version = compiler_version()
-        epochs = (
-            f"epochs compiled by llvmlite {version}" if version else "for compiled epochs: pip install 'bpengine[fast]'"
-        )
+        epochs = f"epochs compiled by llvmlite {version}" if version else f"for compiled epochs: {install_command('fast')}"
         return Availability("ready", f"NumPy {np.__version__}, {epochs}")
 
     @classmethod

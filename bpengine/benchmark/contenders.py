@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 
 from bpengine.errors import unknown
+from bpengine.extras import cure
 
 CPU, GPU, BOTH = ("cpu",), ("gpu",), ("cpu", "gpu")
 PRECISIONS = ("full", "tf32", "bfloat16")
@@ -18,7 +19,8 @@ class Contender:
     """One way to train the workloads.
 
     code: "module:class" of a `Peer`, relative to bpengine.benchmark.peers. argument: the second argument of that class.
-    precision: of matrix products, "full" for that of the dtype. needs: the packages it imports. cure: how to install them.
+    precision: of matrix products, "full" for that of the dtype. needs: the packages it imports. extra: which
+    installs them. cure: what to do where no extra does.
     devices, dtypes: where it runs, and in what. quick: takes part in a quick run by default. lazy: compiles while it trains.
     sweeps: compiles fast enough for the sweeps over sizes. own: the engine itself.
     """
@@ -28,8 +30,9 @@ class Contender:
     code: str
     _: KW_ONLY
     needs: tuple[str, ...]
-    cure: str
     devices: tuple[str, ...]
+    extra: str = ""
+    cure: str = ""
     argument: str = ""
     precision: str = "full"
     dtypes: tuple[str, ...] = ("float32", "float64")
@@ -43,11 +46,9 @@ class Contender:
     def missing(self) -> str | None:
         """Say which package is missing and how it is installed, or return None."""
         lacking = [package for package in self.needs if find_spec(package) is None]
-        return f"{', '.join(lacking)} not installed. {self.cure}" if lacking else None
-
-
-def _pip(extra: str) -> str:
-    return f"Install it with: pip install 'bpengine[{extra}]'"
+        return (
+            f"{', '.join(lacking)} not installed. {cure(self.extra) if self.extra else self.cure}" if lacking else None
+        )
 
 
 _KERAS = (("KERAS_BACKEND", "jax"),)
@@ -57,7 +58,7 @@ _ROWS = (
         "bpengine, NumPy with the extra fast",
         ".engine:Engine",
         needs=("llvmlite", "platformdirs"),
-        cure=_pip("fast"),
+        extra="fast",
         devices=CPU,
         argument="numpy",
         lazy=True,
@@ -80,7 +81,7 @@ _ROWS = (
         "bpengine, JAX",
         ".engine:Engine",
         needs=("jax",),
-        cure=_pip("jax"),
+        extra="jax",
         devices=BOTH,
         argument="jax",
         own=True,
@@ -91,7 +92,7 @@ _ROWS = (
         "bpengine, CuPy",
         ".engine:Engine",
         needs=("cupy",),
-        cure=_pip("cuda"),
+        extra="cuda",
         devices=GPU,
         argument="cupy",
         lazy=True,
@@ -103,7 +104,7 @@ _ROWS = (
         "jitted JAX + optax, scan over an epoch",
         ".optax_scan:OptaxScan",
         needs=("jax",),
-        cure=_pip("jax"),
+        extra="jax",
         devices=BOTH,
         quick=True,
     ),
@@ -112,7 +113,7 @@ _ROWS = (
         "jitted JAX + optax, step by step",
         ".optax_step:OptaxStep",
         needs=("jax",),
-        cure=_pip("jax"),
+        extra="jax",
         devices=BOTH,
     ),
     Contender(
@@ -120,7 +121,7 @@ _ROWS = (
         "PyTorch eager",
         ".torch_eager:TorchEager",
         needs=("torch",),
-        cure=_pip("peers"),
+        extra="peers",
         devices=BOTH,
         quick=True,
     ),
@@ -129,7 +130,7 @@ _ROWS = (
         "PyTorch compiled",
         ".torch_compiled:TorchCompiled",
         needs=("torch",),
-        cure=_pip("peers"),
+        extra="peers",
         devices=BOTH,
         sweeps=False,
     ),
@@ -138,7 +139,7 @@ _ROWS = (
         "PyTorch compiled, max-autotune",
         ".torch_compiled:TorchAutotuned",
         needs=("torch",),
-        cure=_pip("peers"),
+        extra="peers",
         devices=GPU,
         sweeps=False,
     ),
@@ -147,7 +148,7 @@ _ROWS = (
         "PyTorch, CUDA graph",
         ".torch_graph:TorchGraph",
         needs=("torch",),
-        cure=_pip("peers"),
+        extra="peers",
         devices=GPU,
         quick=True,
     ),
@@ -156,7 +157,7 @@ _ROWS = (
         "PyTorch compiled, max-autotune, CUDA graph",
         ".torch_graph:TorchGraphAutotuned",
         needs=("torch",),
-        cure=_pip("peers"),
+        extra="peers",
         devices=GPU,
         sweeps=False,
     ),
@@ -165,7 +166,7 @@ _ROWS = (
         "scikit-learn MLPClassifier",
         ".scikit:ScikitLearn",
         needs=("sklearn",),
-        cure=_pip("sklearn"),
+        extra="sklearn",
         devices=CPU,
         quick=True,
     ),
@@ -174,7 +175,7 @@ _ROWS = (
         "Keras on JAX",
         ".keras_jax:KerasJax",
         needs=("keras", "jax"),
-        cure=_pip("peers"),
+        extra="peers",
         devices=CPU,
         environment=_KERAS,
     ),
@@ -183,7 +184,7 @@ _ROWS = (
         "Thinc",
         ".thinc_layers:ThincLayers",
         needs=("thinc",),
-        cure=_pip("peers"),
+        extra="peers",
         devices=CPU,
         dtypes=("float32",),
     ),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bpengine.errors import BackendUnavailable
+from bpengine.extras import cure
 from bpengine.output.writing import write_whole
 
 Record = dict[str, Any]
@@ -28,9 +29,7 @@ SWEEPS = {
 
 def available() -> str | None:
     """Return why no figure can be drawn, with the cure, or None."""
-    return (
-        None if find_spec("matplotlib") else "matplotlib not installed. Install it with: pip install 'bpengine[plot]'"
-    )
+    return None if find_spec("matplotlib") else f"matplotlib not installed. {cure('plot')}"
 
 
 def draw(record: Record, path: Path) -> None:

@@ -14,6 +14,7 @@ import typer
 
 from bpengine import data
 from bpengine.cli.class_names import renumbered
+from bpengine.cli.table_options.trained_reading import read_as_trained
 from bpengine.cli.whole_numbers import number_or_name
 from bpengine.data import Dataset, Features
 from bpengine.data.files.npy import expand_home
@@ -73,6 +74,23 @@ def load(
     return numbers(data.load(source, **wanted))
 
 
+def load_for(
+    model: Model, source: str, target: str | None, options: Mapping[str, Any], *, task: str | None = None
+) -> Dataset:
+    """Return the data with targets for a trained model, a table's columns as they are where it has Features.
+
+    Files are read as the training file was, unless options or the file itself say otherwise.
+    """
+    features, loss = model.features, model.network.loss
+
+    def read(chosen: Mapping[str, Any]) -> Dataset:
+        return load(source, target, loss, task=task, raw=features is not None, options=chosen)
+
+    if features is None or source in data.names():
+        return read(options)
+    return read_as_trained(features, source, options, read)
+
+
 def numbers(dataset: Dataset) -> Dataset:
     """Return a data set whose inputs are numbers; columns of other kinds are encoded as `train` encodes them."""
     if not isinstance(dataset.x, data.Table):
@@ -108,8 +126,17 @@ def inputs(source: str, target: str | None, *, no_target: bool, options: Mapping
     return x.matrix() if isinstance(x, data.Table) else np.asarray(x)
 
 
-def rows_for_features(source: str, options: Mapping[str, Any]) -> data.Table:
-    """Return all columns of a source as a table; Features take from it what they know."""
+def rows_for_features(features: Features, source: str, options: Mapping[str, Any]) -> data.Table:
+    """Return all columns of a source as a table; Features take from it what they know.
+
+    Files are read as the training file was, unless options or the file itself say otherwise.
+    """
+    if source in data.names():
+        return _all_columns(source, options)
+    return read_as_trained(features, source, options, lambda chosen: _all_columns(source, chosen))
+
+
+def _all_columns(source: str, options: Mapping[str, Any]) -> data.Table:
     if source in data.names() or not is_there(source):
         return load(source, None, None, raw=True, options=options).table
     dataset = (

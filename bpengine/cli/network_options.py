@@ -80,7 +80,7 @@ def last_layer(data: Dataset, loss: bp.Loss | None, activation: str | None = Non
     last = "sigmoid" if loss.kernel.output == "probabilities" else "identity"
     if last == "sigmoid" and loss.target == "classes":
         last = "softmax"
-    return LastLayer(outputs, activation or last, loss)
+    return LastLayer(outputs, last if activation is None else activation, loss)
 
 
 def network(

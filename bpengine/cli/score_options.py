@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -70,6 +71,16 @@ def score_text(name: str, value: float) -> str:
     return f"{value:.4f}" if metric is not None and metric.larger_is_better else f"{value:.6g}"
 
 
-def scores_text(scores: dict[str, float]) -> str:
-    """Return scores as text: "loss 0.1234, accuracy 0.9750"."""
-    return ", ".join(f"{name} {score_text(name, value)}" for name, value in scores.items())
+def score_title(name: str, names: Collection[str], network: bp.Network) -> str:
+    """Return what a score is called for a person; names: those that stand beside it.
+
+    A loss that a penalty on the weights is added to says so, and what is on the standardised scale.
+    """
+    title = "loss with penalty" if name == "loss" and network.penalties else name.removesuffix("_standardised")
+    standardised = name == "rmse_standardised" or (name == "loss" and "rmse_standardised" in names)
+    return f"{title} (standardised)" if standardised else title
+
+
+def scores_text(scores: dict[str, float], network: bp.Network) -> str:
+    """Return scores as text: "loss with penalty 0.1234, accuracy 0.9750"."""
+    return ", ".join(f"{score_title(name, scores, network)} {score_text(name, scores[name])}" for name in scores)

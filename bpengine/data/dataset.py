@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -32,7 +32,8 @@ class Dataset:
     `class_names` names the classes in the order of their numbers, or is None. `source` says where the rows come from.
     x is a Table where it has columns of text or dates, missing cells, or lies in memory-mapped columns: `bp.Features` makes
     numbers of it. `named` says whether the features' names are those of a file. Arrays are kept as they are given: a
-    memory-mapped file stays one.
+    memory-mapped file stays one. `reading` holds the options with which the file was read, as far as other files like it
+    need them: `bp.Features` keeps them.
     Raises: ShapeError when x, y and the names do not fit together; ConfigError for another task.
     """
 
@@ -46,6 +47,7 @@ class Dataset:
     source: str
     named: bool = True
     target_names: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

@@ -16,6 +16,7 @@ from bpengine.data.named.real import REAL
 from bpengine.data.named.textbook import TEXTBOOK
 from bpengine.data.synthetic.generate import SYNTHETIC, generate
 from bpengine.data.table import Array
+from bpengine.data.tables.kept_reading import kept_of
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.options import check_options
@@ -81,7 +82,7 @@ def _from_file(
     features = column_names(arrays.feature_names, arrays.x.shape[1])
     return Dataset(
         name=Path(path).name, x=arrays.x, y=as_targets(y, task), feature_names=features, class_names=class_names,
-        task=task, source=os.fspath(path), named=arrays.named, target_names=arrays.target_names,
+        task=task, source=os.fspath(path), named=arrays.named, target_names=arrays.target_names, reading=kept_of(options),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.guard import told
 from bpengine.errors import ConfigError
+from bpengine.extras import cure
 from bpengine.system.launcher import launched
 
 
@@ -32,7 +33,7 @@ def world() -> Comm:
     except ImportError as error:
         raise ConfigError(
             f"{size} processes that train together require mpi4py, got: {error}. Each would train by itself. "
-            "Install it: pip install 'bpengine[mpi]'"
+            f"{cure('mpi')}"
         ) from None
     if comm.size != size:
         raise ConfigError(

@@ -37,7 +37,7 @@ def write_onnx(path: str | os.PathLike[str], model: TrainedNetwork) -> ExportedG
     Raises: ConfigError without the package onnx, for what has no ONNX form, for names that are no text, and for more than 2
     GiB; WriteError where the file cannot be written.
     """
-    onnx = optional("onnx", "export_onnx", "bpengine[onnx]")
+    onnx = optional("onnx", "export_onnx", "onnx")
     exported = graph_of(model)
     try:
         proto = onnx_model(onnx, exported, _about(model, exported))

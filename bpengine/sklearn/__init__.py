@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from bpengine.extras import cure
+
 if find_spec("sklearn") is None:
     raise ImportError(
-        "bpengine.sklearn requires the package 'scikit-learn', which is not installed. Install it with: "
-        "pip install 'bpengine[sklearn]'"
+        f"bpengine.sklearn requires the package 'scikit-learn', which is not installed. {cure('sklearn')}"
     )
 
 from bpengine.sklearn.classifier import BackpropClassifier

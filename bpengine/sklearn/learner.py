@@ -5,7 +5,8 @@ from __future__ import annotations
 import numbers
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -127,18 +128,32 @@ class BackpropLearner(BaseEstimator, ABC):
     def _learn(
         self, x: Any, y: Any, sample_weight: Any, *, epochs: int | None, goes_on: bool, classes: HostArray | None = None
     ) -> Self:
-        """Train for some epochs, from the start or where the last call ended."""
-        x, y = training_rows(self, x, y, reset=not goes_on, numeric=self._numeric)
-        x, y, weights = without_left_out(x, y, sample_weight)
-        whole_rows = self._targets(TrainingRows(x, y, weights, None), goes_on=goes_on, classes=classes)
-        seed = self.model_.seed if goes_on else self._seed()
-        rows, held_out = self._parts(whole_rows, seed)
-        if goes_on:
-            self._require_same_network()
-            self._train(self.model_, rows, held_out, epochs, self.history_)
-        else:
-            self._train(self._begin(rows, seed), rows, held_out, epochs, None)
+        """Train for some epochs, from the start or where the last call ended; a call that fails changes nothing."""
+        with self._unless_it_fails(goes_on=goes_on):
+            x, y = training_rows(self, x, y, reset=not goes_on, numeric=self._numeric)
+            x, y, weights = without_left_out(x, y, sample_weight)
+            whole_rows = self._targets(TrainingRows(x, y, weights, None), goes_on=goes_on, classes=classes)
+            seed = self.model_.seed if goes_on else self._seed()
+            rows, held_out = self._parts(whole_rows, seed)
+            if goes_on:
+                self._require_same_network()
+                self._train(self.model_, rows, held_out, epochs, self.history_)
+            else:
+                self._train(self._begin(rows, seed), rows, held_out, epochs, None)
         return self
+
+    @contextmanager
+    def _unless_it_fails(self, *, goes_on: bool) -> Iterator[None]:
+        """Give the estimator back as it was when the block raises: its attributes, and the state of a model that went on."""
+        attributes, state = dict(vars(self)), self.model_.__getstate__() if goes_on else None
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(attributes)
+            if state is not None:
+                self.model_.__setstate__(state)
+            raise
 
     def _partial(self, x: Any, y: Any, sample_weight: Any, classes: HostArray | None = None) -> Self:
         if self.early_stopping:

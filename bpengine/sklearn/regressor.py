@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
 
 from bpengine import data
-from bpengine.backend import HostArray
+from bpengine.backend import Backend, HostArray
 from bpengine.errors import ConfigError
+from bpengine.layers import Layer
 from bpengine.network import Network
 from bpengine.sklearn.learner import BackpropLearner, TrainingRows
+from bpengine.training.optimizers import Optimizer
 
 
 class BackpropRegressor(RegressorMixin, BackpropLearner):
@@ -35,6 +38,41 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
     """
 
     _numeric = True
+
+    def __init__(  # written out for its name: Python's error for an unknown parameter says it
+        self,
+        network: Network | None = None,
+        *,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Layer = "relu",
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        l1: float = 0.0,
+        l2: float = 1e-4,
+        optimizer: str | Optimizer = "adam",
+        learning_rate: Any = None,
+        batch_size: int | str | None = "auto",
+        epochs: int | None = None,
+        shuffle: bool = True,
+        standardize: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        random_state: Any = None,
+        backend: str | Backend = "numpy",
+        precision: str | None = None,
+        device: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            network, hidden_layer_sizes=hidden_layer_sizes, activation=activation, dropout=dropout, batch_norm=batch_norm,
+            l1=l1, l2=l2, optimizer=optimizer, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs,
+            shuffle=shuffle, standardize=standardize, early_stopping=early_stopping,
+            validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change, tol=tol, warm_start=warm_start,
+            random_state=random_state, backend=backend, precision=precision, device=device, verbose=verbose,
+        )  # fmt: skip
 
     def __sklearn_tags__(self) -> Any:
         """Say that several outputs are possible."""

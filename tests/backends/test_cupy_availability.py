@@ -11,6 +11,7 @@ from bpengine_cupy import CupyBackend, availability
 
 import bpengine as bp
 from bpengine.backend import Availability
+from bpengine.extras import install_command
 
 
 class CUDARuntimeError(RuntimeError):
@@ -81,13 +82,15 @@ def test_other_errors_of_the_runtime_are_not_hidden() -> None:
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, "cupy", installed=False)
     assert CupyBackend.availability().reason == "not installed"
-    assert_refused("not installed", "'cupy' is not installed", "pip install 'bpengine[cuda]'")
+    assert_refused("not installed", "'cupy' is not installed", install_command("cuda"))
 
 
 def test_several_packages_of_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, "cupy", installed=True)
     monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy", "cupy-cuda12x"])
-    assert_refused("version mismatch", "several CuPy packages", "pip uninstall cupy cupy-cuda12x", "bpengine[cuda]")
+    assert_refused(
+        "version mismatch", "several CuPy packages", "pip uninstall cupy cupy-cuda12x", install_command("cuda")
+    )
 
 
 def test_installed_wheels_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +107,7 @@ def test_a_broken_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, "cupy", installed=True)
     monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy-cuda13x"])
     monkeypatch.setattr(availability, "_import_runtime", broken)
-    assert_refused("version mismatch", "cannot be imported: libcudart.so.13", "pip install 'bpengine[cuda]'")
+    assert_refused("version mismatch", "cannot be imported: libcudart.so.13", install_command("cuda"))
 
 
 def test_no_driver_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:

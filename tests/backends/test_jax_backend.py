@@ -15,6 +15,7 @@ from bpengine_jax import JaxBackend
 from bpengine_jax.backend import MATMUL
 
 import bpengine as bp
+from bpengine.extras import install_command
 
 
 def run_python(code: str, **environment: str) -> str:
@@ -36,7 +37,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     with pytest.raises(bp.BackendUnavailable, match=f"'{missing}' is not installed") as caught:
         bp.get_backend("jax")
     assert "backend 'jax' cannot run here (not installed)" in str(caught.value)
-    assert "pip install 'bpengine[jax]'" in str(caught.value)
+    assert install_command("jax") in str(caught.value)
 
 
 @pytest.mark.parametrize("error", ["ImportError", "RuntimeError", "AttributeError"])
@@ -49,7 +50,7 @@ def test_jax_and_jaxlib_of_different_releases(monkeypatch: pytest.MonkeyPatch, t
     with pytest.raises(bp.BackendUnavailable, match=r"jaxlib is version 0\.4") as caught:
         bp.get_backend("jax")
     assert "(version mismatch)" in str(caught.value)
-    assert "pip install -U 'bpengine[jax]'" in str(caught.value)
+    assert install_command("jax", upgrade=True) in str(caught.value)
 
 
 def test_no_device(jax: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def test_other_settings_and_data_are_refused_with_the_first_difference(tmp_path:
         "validation": ({"validation": (x[:51], y[:51])}, r"validation\[0\] is"),
         "weights": ({"weights": None}, r"data is .* here and"),
         "stop": ({"stop": bp.NoImprovement(41)}, r"fit\.plan\.loss_below is None here and 1e-09"),
-        "metrics": ({"metrics": "f1"}, r"fit\.metrics is \{'f1': True\} here and None in the checkpoint"),
+        "metrics": ({"metrics": "f1"}, "the metrics of its validation rows are f1 here and none in the checkpoint"),
         "folder": ({"resume": False}, r"of step 20 of this fit\. Pass resume=True"),
     }
     for settings_of_it, message in other.values():

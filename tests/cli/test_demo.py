@@ -7,6 +7,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.backend import Availability, backend_class
+from bpengine.extras import install_command
 from tests.cli.conftest import process
 from tests.tolerances import agreement_rtol
 
@@ -73,4 +74,4 @@ def test_mistakes(mistake, monkeypatch):
 @pytest.mark.usefixtures("cli")
 def test_without_scikit_learn_the_cure_is_named(mistake, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    assert 'pip install "bpengine[sklearn]"' in mistake("demo")
+    assert install_command("sklearn") in mistake("demo")

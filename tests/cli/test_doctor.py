@@ -1,7 +1,10 @@
 """`doctor`: every field is there, as text and as JSON, and a forced BLAS kernel is found out and measured."""
 
 import json
+import re
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import pytest
 import bpengine as bp
 from bpengine.backend import Availability, CacheState, backend_class
 from bpengine.cli import backend_status
+from bpengine.cli.commands import installed_packages
+from bpengine.extras import install_command
 from bpengine.system import blas as room
 from bpengine.system import blas_overrides, hardware
 from tests.cli.conftest import process
@@ -50,6 +55,7 @@ def test_the_report_as_json():
     assert numpy.pop("detail").split(", ")[0] == f"NumPy {np.__version__}"  # and what compiles its epochs, if anything
     assert numpy == {"ready": True, "reason": "ready", "cure": ""}
     assert printed["libraries"]["numpy"] == np.__version__
+    assert set(printed["extras"]) == set(installed_packages.EXTRAS)
     assert printed["cpu"]["cores"] >= printed["cpu"]["usable"] >= 1
     assert printed["memory"]["total"] > printed["memory"]["available"] > 0
     assert (printed["forced"], printed["thread_limits"], printed["warnings"]) == (None, {}, [])
@@ -65,6 +71,38 @@ def test_the_report_for_a_person(cli, monkeypatch, width):
         assert word in ended.out
     assert all(name in ended.out for name in bp.backend_names())
     assert max(map(len, ended.out.splitlines())) <= int(width)
+
+
+def test_every_package_has_its_version_or_its_cure(cli, monkeypatch):
+    def version(name):
+        if name in ("pandas", "narwhals", "onnxruntime"):
+            raise PackageNotFoundError(name)
+        return "7.8.9"
+
+    monkeypatch.setattr(installed_packages, "version", version)
+    monkeypatch.setenv("COLUMNS", "200")
+    printed = cli("doctor").out
+    assert "  tables   pandas is not installed, pyarrow 7.8.9, narwhals is not installed\n" in printed
+    assert printed.count(install_command("tables")) == 1
+    assert printed.count("pip install onnxruntime") == 1
+    assert "  sklearn  scikit-learn 7.8.9, scipy 7.8.9\n" in printed
+    assert install_command("sklearn") not in printed
+    libraries = installed_packages.versions()
+    extras = installed_packages.extras(libraries)
+    assert extras["tables"] == {
+        "installed": False, "missing": ["pandas", "narwhals"], "cure": install_command("tables"),
+    }  # fmt: skip
+    assert extras["onnx"] == {"installed": True, "missing": [], "cure": ""}
+    assert {"pandas", "pyarrow", "scikit-learn", "onnx", "onnxruntime", "safetensors"} <= set(libraries)
+
+
+def test_the_packages_of_every_extra_are_listed():
+    declared = tomllib.loads((Path(bp.__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = declared["optional-dependencies"]
+    assert set(installed_packages.EXTRAS) == set(extras) - {"test", "parquet"}  # tools of the project; an earlier name
+    for extra, packages in installed_packages.EXTRAS.items():
+        named = {re.split(r"[<>=\[; ]", line)[0].replace("cupy-cuda13x", "cupy") for line in extras[extra]}
+        assert named - {"bpengine"} <= set(packages), extra
 
 
 def test_a_thread_limit_is_a_warning(cli, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.extras import install_command
 from bpengine.system import hardware
 
 
@@ -53,11 +54,11 @@ def test_dosage_is_learned(cli):
 def test_the_summary_for_a_person(cli, tmp_path):
     ended = cli("train", "iris", "--layers", "", "--epochs", "2", "--out", tmp_path / "m.safetensors")
     lines = dict(line.split("  ", 1) for line in ended.out.splitlines() if "  " in line)
-    assert lines["data"].strip() == "iris: 120 rows to train on, 30 held out; 4 features"
+    assert lines["data"].strip() == "iris: 4 features"
     assert lines["network"].strip() == "4-3, 15 parameters, softmax_cross_entropy"
     assert lines["sepal length (cm)"].split()[:2] == ["number", "standardised:"]
     assert "120 rows to train on, 30 held out to test (drawn with seed 0, every class in its share)" in ended.out
-    assert lines["rows"].split() == ["120", "30"]
+    assert ended.out.count("120 rows to") == ended.out.count("30 ") == 1  # said once
     assert "accuracy of always saying setosa" in ended.out
     assert (tmp_path / "m.safetensors").exists()
 
@@ -86,6 +87,8 @@ def test_options_reach_the_engine(cli, tmp_path):
 def test_patience_ends_the_run_early(cli):
     report = trained(cli, "iris", "--epochs", "5000", "--learning-rate", "0.05", "--patience", "3")
     assert report["epochs"] < 5000
+    assert (report["held_out_rows"], report["validation_rows"]) == (30, 15)
+    assert report["best_epoch"] == report["epochs"] - 3
     assert report["stopped_by"] == "no improvement on validation data for 3 epochs"
 
 
@@ -158,7 +161,7 @@ def test_a_picture_is_checked_before_the_work(mistake, tmp_path, monkeypatch):
     both = ("--figure", tmp_path / "a.svg", "--out", tmp_path / "a.svg")
     assert "require two files" in mistake("train", "iris", *both)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "pip install 'bpengine[plot]'" in mistake("train", "iris", "--figure", file, "--force")
+    assert install_command("plot") in mistake("train", "iris", "--figure", file, "--force")
     assert file.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [file]
 
@@ -200,7 +203,10 @@ def test_force_overwrites(cli, tmp_path):
         (["--dropout", "0.1", "--layers", ""], "requires hidden layers"),
         (["--l2", "-1"], "L2 requires"),
         (["--clip-norm", "0"], "clip_norm"),
-        (["--patience", "3", "--test-fraction", "0"], "--early-stopping requires rows held out"),
+        (
+            ["--patience", "3", "--validation", "0"],
+            "--early-stopping requires rows to validate with, got --validation 0",
+        ),
         (["--target", "a"], "unknown option of data set 'iris': 'target'"),
         (["--learning-rate", "1e30", "--optimizer", "sgd"], "training requires a finite loss"),
     ],
@@ -211,7 +217,7 @@ def test_mistakes(mistake, args, text):
 
 def test_mistakes_about_data(mistake, people, tmp_path):
     assert "no.csv' does not exist" in mistake("train", "no.csv")
-    assert "--test 0 trains on all rows" in mistake("train", "dosage", "--test-fraction", "0.1")
+    assert "--test 0 holds none out" in mistake("train", "dosage", "--test-fraction", "0.1")
     assert "unknown target column" in mistake("train", people, "--target", "knid")
     (tmp_path / "holes.csv").write_text("a,b\n1,2\n,3\n4,5\n")
     said = mistake("train", tmp_path / "holes.csv", "--missing", "refuse", "--test", "0")

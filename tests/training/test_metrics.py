@@ -13,6 +13,7 @@ import pytest
 from sklearn import metrics as sk
 
 import bpengine as bp
+from bpengine.extras import cure
 from bpengine.training import evaluation
 from bpengine.training.metrics.known_metrics import known, names
 from bpengine.training.metrics.truth import BINARY, MULTICLASS, MULTILABEL, REGRESSION
@@ -256,10 +257,7 @@ def test_without_scikit_learn_the_extra_is_named_and_nothing_loads_it() -> None:
         "except bp.ConfigError as error: print(error)\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    wanted = (
-        "metric 'f1' requires sklearn, which is not installed. Install it with: pip install \"bpengine[sklearn]\"\n"
-    )
-    assert ended.stdout == wanted
+    assert ended.stdout == f"metric 'f1' requires sklearn, which is not installed. {cure('sklearn')}\n"
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
@@ -282,3 +280,10 @@ def test_a_metric_that_writes_into_its_arguments_changes_nothing_else() -> None:
     np.testing.assert_array_equal(weights, 1)
     wanted = model.evaluate(x, y, weights=weights, metrics=["log_loss", "f1"])
     assert {name: scores[name] for name in wanted} == wanted
+
+
+def test_the_confusion_matrix_of_a_single_class_is_one_number_without_a_warning() -> None:
+    model = bp.Model(bp.Network(INPUTS, bp.Dense(1), "softmax_cross_entropy"))
+    scores = model.evaluate(np.ones((4, INPUTS)), np.zeros(4, int), metrics=["confusion_matrix", "f1"])
+    assert scores["confusion_matrix"] == [[4]]
+    assert scores["f1"] == 1

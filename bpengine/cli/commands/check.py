@@ -66,11 +66,10 @@ def check(
         print_report(bp.check_gradients(kernel, seed=seed), as_json=as_json)
         return
     _require_rows(names)
-    named, options = bp.Loss(loss) if loss else None, written.options_for(names[-1])
+    named, options = bp.Loss(loss) if loss is not None else None, written.options_for(names[-1])
     if len(names) == 2:
         model = bp.load(names[0], backend)
-        raw = model.features is not None
-        dataset = data_options.load(names[1], target, model.network.loss, raw=raw, options=options)
+        dataset = data_options.load_for(model, names[1], target, options)
         x, y = data_options.for_model(model, dataset)
     else:
         dataset = data_options.load(names[0], target, named, options=options)

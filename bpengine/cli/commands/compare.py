@@ -47,7 +47,7 @@ def compare(
 ) -> None:
     """Compare and print the table."""
     names = [name.strip() for name in backends.split(",")]
-    named, update = bp.Loss(loss) if loss else None, network_options.optimizer(optimizer, learning_rate)
+    named, update = bp.Loss(loss) if loss is not None else None, network_options.optimizer(optimizer, learning_rate)
     dataset = data_options.load(source, target, named, options=written.options_for(source))
     network = network_options.fresh_network(dataset, layers, activation, named)
     require_memory(network, dtype, copies=copies(update))

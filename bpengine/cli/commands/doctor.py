@@ -5,27 +5,29 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from typing import Annotated, Any, Final
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
 from bpengine.backend import Availability
 from bpengine.cli import backend_status, network_options
+from bpengine.cli.commands import installed_packages
 from bpengine.cli.commands.cuda_source import print_cuda_source
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
+from bpengine.extras import install_command
 from bpengine.system import blas, blas_overrides, hardware, mpi_library
 from bpengine.training import reuse
 
 HELP = """\
 Report what works on this machine, what does not, and the cure.
 
-Every backend with the reason why it cannot run; library versions; the processor, its memory, and the BLAS library
-behind NumPy with the kernel it chose; the MPI for several processes. Warns of variables that force BLAS to another
-kernel than it would choose (OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two,
-and of thread limits.
+Every backend with the reason why it cannot run; the packages by the extra that brings them, each with its version or
+the command that installs it; the processor, its memory, and the BLAS library behind NumPy with the kernel it chose; the
+MPI for several processes. Warns of variables that force BLAS to another kernel than it would choose (OPENBLAS_CORETYPE,
+OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and of thread limits.
 Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
 is needed. BPENGINE_XLA_CACHE=0 in the environment keeps nothing of what JAX compiles. Says how much a process keeps for
 all its models. The exit code is 0 when the NumPy backend works.
@@ -41,10 +43,6 @@ Examples:
   bpengine doctor --clear-cache
   bpengine doctor --cuda-source 784-128-10 --batch-size 1024
 """
-LIBRARIES: Final = (
-    *("numpy", "array-api-compat", "typer", "rich", "jax", "jaxlib", "cupy"),
-    *("scikit-learn", "scipy", "llvmlite", "pyarrow", "mlxtend", "mpi4py", "optax", "matplotlib"),
-)
 
 
 def doctor(
@@ -89,7 +87,7 @@ def _clear() -> list[dict[str, Any]]:
 def report() -> dict[str, Any]:
     """Return the report as JSON values."""
     states = backend_status.availabilities()
-    cost = blas_overrides.cost()
+    cost, libraries = blas_overrides.cost(), installed_packages.versions()
     caches = {name: asdict(cache.state()) for name, cache in backend_status.caches().items()}
     return {
         "bpengine": version("bpengine"),
@@ -99,7 +97,8 @@ def report() -> dict[str, Any]:
             name: {"ready": state.ready, "reason": state.reason, "detail": state.detail, "cure": state.cure}
             for name, state in states.items()
         },
-        "libraries": {name: _version(name) for name in LIBRARIES},
+        "libraries": libraries,
+        "extras": installed_packages.extras(libraries),
         "cpu": hardware.cpu(),
         "memory": hardware.memory(),
         "blas": blas.library(),
@@ -110,15 +109,6 @@ def report() -> dict[str, Any]:
         "shared": reuse.limits(),
         "warnings": _warnings(cost) + _cache_warnings(caches, states),
     }
-
-
-def _version(name: str) -> str | None:
-    """Return the version of an installed library without importing it; CuPy's wheels have other names."""
-    distributions = packages_distributions().get("cupy", [name]) if name == "cupy" else [name]
-    try:
-        return version(distributions[0])
-    except PackageNotFoundError:
-        return None
 
 
 def _warnings(cost: blas_overrides.OverrideCost | None) -> list[str]:
@@ -150,15 +140,12 @@ def _print(facts: dict[str, Any]) -> None:
 
 
 def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
-    installed = [f"{name} {number}" for name, number in facts["libraries"].items() if number]
-    missing = [name for name, number in facts["libraries"].items() if not number]
     return {
         f"bpengine {facts['bpengine']}": [
             ("Python", facts["python"]),
             ("system", facts["system"]),
-            ("installed", ", ".join(installed)),
-            ("not installed", ", ".join(missing) or "-"),
         ],
+        "Packages, by the extra that brings them": installed_packages.rows(facts),
         "Backends": [
             (name, state["reason"], f"{state['detail']} {state['cure']}".strip())
             for name, state in facts["backends"].items()
@@ -191,7 +178,7 @@ def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
 def _mpi(mpi: dict[str, str | None]) -> str:
     """Return which MPI there is for training on several processes, or how to get one."""
     if mpi["library"] is None:
-        return "none for Python. For several processes: pip install 'bpengine[mpi]' mpich"
+        return f"none for Python. For several processes: {install_command('mpi', 'mpich')}"
     return f"{mpi['library']}, {mpi['mpiexec'] or 'no mpiexec found. On one machine: pip install mpich'}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +11,17 @@ import typer
 
 import bpengine as bp
 from bpengine.cli.output import key_value_table, print_json, require_writable, say, show
+from bpengine.cli.table_options.column_runs import in_runs
 from bpengine.errors import ConfigError
 from bpengine.onnx import described, write_onnx
+from bpengine.onnx.onnx_file import ArrayLine
 
 HELP = """\
 Export a saved model as ONNX, which servers, browsers and phones run without bpengine.
 
 The file holds the network as it predicts (no dropout, running statistics), the link function of its loss, and its Features:
-a column of the table is an input by its name. The inputs and outputs are printed. It needs: pip install "bpengine[onnx]".
+a column of the table is an input by its name. The inputs and outputs are printed. It needs the extra onnx: bpengine
+doctor says how it is installed.
 
 \b
 Examples:
@@ -41,4 +46,11 @@ def export(
         print_json({"file": str(onnx), "arrays": [dict(zip(heads, line, strict=True)) for line in lines]})
         return
     say(f"written: {onnx}")
-    show(key_value_table((f"{line.role}:", line.name, f"{line.kind} {line.axes}", line.holds) for line in lines))
+    show(key_value_table(_told(lines)))
+
+
+def _told(lines: Sequence[ArrayLine]) -> Iterator[tuple[str, ...]]:
+    """Yield the arrays for a person; runs of columns alike share a line."""
+    for role, group in groupby(lines, lambda line: line.role):
+        for name, kind, holds in in_runs((line.name, f"{line.kind} {line.axes}", line.holds) for line in group):
+            yield f"{role}:", name, kind, holds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io as text_io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,11 +14,15 @@ import typer
 
 import bpengine as bp
 from bpengine.cli import class_names, data_options
+from bpengine.cli.exit_codes import tell
 from bpengine.cli.output import require_writable, say
 from bpengine.cli.score_options import Metrics, scores_text, split_metrics
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
-from bpengine.data import Features
+from bpengine.data import Features, Table
+from bpengine.data.files.npy import existing
+from bpengine.data.files.read_arrays import is_array_file
+from bpengine.data.files.table_files import target_columns
 from bpengine.data.validation.class_names import ClassName, name_text
 from bpengine.data.validation.options import optional
 from bpengine.errors import ConfigError, DataError
@@ -76,13 +81,16 @@ def predict(
     loaded = bp.load(model, backend)
     options = written.options_for(source)
     if loaded.features is None:
-        predicted, scores = _by_position(loaded, source, target, options, no_target, asked, limit)
+        predicted, scores, rows = _by_position(loaded, source, target, options, no_target, asked, limit)
     else:
-        predicted, scores = _by_name(loaded, loaded.features, source, target, options, asked, limit)
+        predicted, scores, rows = _by_name(loaded, loaded.features, source, target, options, asked, limit)
     names = loaded.class_names if len(loaded.class_names or ()) == classes_of(loaded.network) else None
     _write(out, predicted, _lines(loaded, predicted, names, probabilities=probabilities))
+    if len(predicted) < rows:
+        what = "predicted" if scores is None else "predicted and scored"
+        tell(f"{what}: the first {len(predicted):,} of {rows:,} rows (--limit)")
     if scores is not None:
-        say(scores_text(scores), err=True)
+        say(scores_text(scores, loaded.network), err=True)
 
 
 def _check(out: Path | None, *, force: bool, clash: bool) -> None:
@@ -94,10 +102,15 @@ def _check(out: Path | None, *, force: bool, clash: bool) -> None:
         raise ConfigError(f"--out requires a file that ends in .csv or .npy or .parquet, got {str(out)!r}.")
     require_writable(out, force=force)
     if out.suffix == ".parquet":
-        optional("pyarrow", f"writing {out}", "bpengine[tables]")
+        optional("pyarrow", f"writing {out}", "tables")
 
 
-Scored = tuple[np.ndarray[Any, Any], dict[str, Any] | None]
+class _Predicted(NamedTuple):
+    """Predictions, their scores if they were asked for, and how many rows there are, those beyond a limit included."""
+
+    predictions: np.ndarray[Any, Any]
+    scores: dict[str, Any] | None
+    rows: int
 
 
 class _Evaluation(NamedTuple):
@@ -115,20 +128,26 @@ def _by_position(
     no_target: bool,
     evaluation: _Evaluation,
     limit: int | None,
-) -> Scored:
+) -> _Predicted:
     """Return predictions, and scores if asked for, of a model that takes numbers by their position."""
     if evaluation.asked:
         data = data_options.load(source, target, model.network.loss, options=options)
         names = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
+        _require_width(model, data.x.shape[1], source, "The last column is the target, or that of --target.")
         x, y = data.x[:limit], class_names.renumbered(data, names)[:limit]
-        return model.predict(x), model.evaluate(x, y, metrics=evaluation.metrics)
+        return _Predicted(model.predict(x), model.evaluate(x, y, metrics=evaluation.metrics), len(data.x))
     x = data_options.inputs(source, target, no_target=no_target, options=options)
-    wanted, got = model.network.inputs, x.shape[1]
-    if got != wanted:
-        last = "The last column was taken as the target; --no-target reads it as an input."
-        hint = last if got == wanted - 1 and target is None else "Give data like those it was trained on."
-        raise DataError(f"the model requires {wanted} input columns, got {got} from {source}. {hint}")
-    return model.predict(x[:limit]), None
+    last = "The last column was taken as the target; --no-target reads it as an input."
+    usual = "Give data like those it was trained on."
+    one_less = x.shape[1] == model.network.inputs - 1 and target is None
+    _require_width(model, x.shape[1], source, last if one_less else usual)
+    return _Predicted(model.predict(x[:limit]), None, len(x))
+
+
+def _require_width(model: bp.Model, columns: int, source: str, hint: str) -> None:
+    """Raise DataError where a source has not as many input columns as the network."""
+    if columns != model.network.inputs:
+        raise DataError(f"the model requires {model.network.inputs} input columns, got {columns} from {source}. {hint}")
 
 
 def _by_name(
@@ -139,13 +158,35 @@ def _by_name(
     options: dict[str, Any],
     evaluation: _Evaluation,
     limit: int | None,
-) -> Scored:
+) -> _Predicted:
     """Return predictions, and scores if asked for, of a model that takes columns by their names."""
     if evaluation.asked:
-        return _evaluated(model, features, source, target, options, evaluation, limit)
+        with data_options.naming(source):
+            return _evaluated(model, features, source, target, options, evaluation, limit)
     with data_options.naming(source):
-        table = data_options.rows_for_features(source, options)
-        return model.predict(table[:limit]), None
+        table = data_options.rows_for_features(features, source, options)
+        if target is not None:
+            _check_target(features, table, source, target)
+        return _Predicted(model.predict(table[:limit]), None, len(table))
+
+
+def _check_target(features: Features, table: Table, source: str, target: str) -> None:
+    """Raise ConfigError for a target that is no column of a table, or one that the model takes as an input."""
+    if is_array_file(source):  # whose target is a file of its own
+        existing(target)
+        return
+    _check_inputs(features, target_columns(table, source, data_options.column(target)))
+
+
+def _check_inputs(features: Features, targets: Sequence[str]) -> None:
+    """Raise ConfigError for a target column that the model takes as an input."""
+    inputs = {column.name for column in features.columns if column.input_names}
+    for name in targets:
+        if features.named and name in inputs:
+            raise ConfigError(
+                f"the target would be the column {name!r}, which the model takes as an input. --target names the target's "
+                "column; predictions alone need none."
+            )
 
 
 def _evaluated(
@@ -156,13 +197,22 @@ def _evaluated(
     options: dict[str, Any],
     evaluation: _Evaluation,
     limit: int | None,
-) -> Scored:
+) -> _Predicted:
     columns = features.target.columns if features.target is not None else ()
-    chosen = target or (",".join(columns) if columns and source not in bp.data.names() else None)
-    data = data_options.load(source, chosen, model.network.loss, task=features.task, raw=True, options=options)
+    own = ",".join(columns) if columns and source not in bp.data.names() else None
+    try:
+        data = data_options.load_for(model, source, own if target is None else target, options, task=features.task)
+    except ConfigError as error:
+        if target is None and own is not None and str(error).startswith("unknown target column"):
+            raise ConfigError(
+                f"scores require the target, but {source} has no column {own!r}, which the model predicts. --target names "
+                "another; without --evaluate and --metrics there are predictions alone."
+            ) from None
+        raise
+    _check_inputs(features, data.target_names)
     rows = features.encoded(data.table[:limit], model.dtype)
     y = features.encode_target(data.labels[:limit])
-    return model.predict(rows), model.evaluate(rows, y, metrics=evaluation.metrics)
+    return _Predicted(model.predict(rows), model.evaluate(rows, y, metrics=evaluation.metrics), data.rows)
 
 
 class Lines(NamedTuple):
@@ -220,7 +270,7 @@ def _texts(lines: Lines) -> Any:
 
 
 def _parquet(lines: Lines) -> bytes:
-    arrow, parquet = (optional(name, "--out", "bpengine[tables]") for name in ("pyarrow", "pyarrow.parquet"))
+    arrow, parquet = (optional(name, "--out", "tables") for name in ("pyarrow", "pyarrow.parquet"))
     sink = arrow.BufferOutputStream()
     parquet.write_table(arrow.table([arrow.array(c) for c in lines.cells], names=lines.heads), sink)
     return bytes(sink.getvalue())

@@ -52,7 +52,7 @@ class ColumnUse:
             raise unknown("task", self.task, TASKS)
         if self.missing not in MISSING:
             raise unknown("rule for missing cells", self.missing, MISSING)
-        if self.features and self.drop:
+        if self.features is not None and self.drop is not None:
             raise ConfigError("--features and --drop both say which columns are used. Give one of them.")
 
     def used(self, data: Dataset) -> Dataset:
@@ -63,11 +63,12 @@ class ColumnUse:
         from dataclasses import replace
 
         table = data.table
-        if self.features:
-            table = table.select(split_names(self.features, table))
-        if self.drop:
-            table.select(split_names(self.drop, table))
-            table = table.without(split_names(self.drop, table))
+        if self.features is not None:
+            table = table.select(split_names(self.features, table, "--features"))
+        if self.drop is not None:
+            dropped = split_names(self.drop, table, "--drop")
+            table.select(dropped)
+            table = table.without(dropped)
         if not table.names:
             raise ConfigError("training requires at least one column to learn from, got none. Drop fewer.")
         data = replace(data, x=table, feature_names=table.names)
@@ -75,19 +76,29 @@ class ColumnUse:
 
     def fitted(self, data: Dataset, *, scale_target: bool, comm: Comm) -> bp.Features:
         """Return Features learned from training rows, which process 0 alone reads."""
-        categorical = split_names(self.categorical, data.table) if self.categorical else ()
+        categorical = self._categories(data.table)
         scale = "standard" if self.standardize else "none"
         features = bp.Features(
             scale=scale, missing=self.missing, categorical=categorical, scale_target=scale_target and self.standardize
         )
         if comm.size == 1:
             return features.fit(data)
-        return bp.Features.from_json(json.loads(said_by_first(comm, lambda: json.dumps(features.fit(data).to_json()))))
+        learned = said_by_first(comm, lambda: json.dumps(features.fit(data).to_json()))
+        return features if comm.rank == 0 else bp.Features.from_json(json.loads(learned))
+
+    def _categories(self, table: Table) -> list[str]:
+        return [] if self.categorical is None else split_names(self.categorical, table, "--categorical")
 
 
-def split_names(text: str, table: Table) -> list[str]:
-    """Return columns' names from "a,b"; a name may have a comma in it where a column is called so."""
-    return [text] if text in table else [part if part in table else part.strip() for part in text.split(",")]
+def split_names(text: str, table: Table, option: str) -> list[str]:
+    """Return columns' names from "a,b"; a name may have a comma in it where a column is called so.
+
+    Raises: ConfigError, in the name of the option, for a name that is empty.
+    """
+    names = [text] if text in table else [part if part in table else part.strip() for part in text.split(",")]
+    if any(not name and name not in table for name in names):
+        raise ConfigError(f"{option} requires names of columns, separated by commas, got {text!r}.")
+    return names
 
 
 def _without_missing(data: Dataset) -> Dataset:

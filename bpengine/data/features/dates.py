@@ -29,8 +29,8 @@ def date_format(texts: tuple[str, ...]) -> str | None:
     return None
 
 
-def days(column: TableColumn, form: str | None, name: str) -> Array:
-    """Return dates as days since 1970 (rows,), NaN for missing ones.
+def days(column: TableColumn, form: str | None, name: str, start: int = 0) -> Array:
+    """Return dates as days since 1970 (rows,), NaN for missing ones. start: the number of the first row, for messages.
 
     Raises: DataError for text that is no date of that format, and for numbers.
     """
@@ -41,7 +41,9 @@ def days(column: TableColumn, form: str | None, name: str) -> Array:
         if wrong is not None:
             row = int(np.argmax(column.values == column.categories.index(wrong)))
             wanted = form or "YYYY-MM-DD"
-            raise DataError(f"column {name!r} requires dates of the format {wanted}, got {wrong!r} in row {row}.")
+            raise DataError(
+                f"column {name!r} requires dates of the format {wanted}, got {wrong!r} in row {start + row}."
+            )
         moments = np.array([*parsed, None], "datetime64[us]")[column.values]
     elif column.values.dtype.kind == "M":
         moments = column.values.astype("datetime64[us]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 from bpengine.data.dataset import TASKS, Dataset, Task
 from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
-from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn
-from bpengine.data.features.learning import LearningRules, learn_column
+from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn, NumberColumn
+from bpengine.data.features.learning import LearningRules, learn_column, text_counts
+from bpengine.data.features.nearly_numbers import cure_of
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.tables import kept_reading
 from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
@@ -36,8 +39,9 @@ class Features:
     Numbers are scaled; missing ones are filled, and a second input says that they were missing. A category has an input for
     each value ("city = Oslo"): values that occur fewer than `rare` times, and those beyond the `most` frequent ones, share
     one, "city = (other)", which also takes values that are not known; where no value was rare, an unknown value is none of
-    the known ones. Missing categories have an input of their own. Truth values are 0 and 1, dates are days since 1970, both
-    scaled like numbers. Free text, columns without values and unnamed columns that count the rows are left out.
+    the known ones. Missing categories have an input of their own; blank text is missing. Truth values are 0 and 1, dates are
+    days since 1970, both scaled like numbers. Free text, columns without values and unnamed columns that count the rows are
+    left out.
     Targets that are values are standardised, and predictions are given back in their own unit; classes keep their names.
 
     scale: "standard" (mean 0, standard deviation 1), "minmax" (0 to 1), "robust" (median and quartiles) or "none".
@@ -88,6 +92,8 @@ class Features:
         self._columns: tuple[LearnedColumn, ...] = ()
         self._target: LearnedTarget | None = None
         self._named = True
+        self._reading: dict[str, Any] = {}
+        self._notes: list[str] = []
 
     def fit(self, x: Any, y: Any = None, *, task: Task | None = None, weights: Any = None) -> Features:
         """Learn from training rows and return these Features.
@@ -111,10 +117,12 @@ class Features:
             weights = np.asarray(check_weights(weights, len(table), dtype="float64"), np.float64)
             rows = np.flatnonzero(weights)
             table, weights = table[rows], None if np.ptp(weights[rows]) == 0 else weights[rows]
+        self._notes = []
         pixels = not table.named and all(table.whole(name).dtype == np.uint8 for name in table)
         alone = len(table.names) == 1
         self._columns = tuple(self._learned(name, table, weights, alone=alone, pixels=pixels) for name in table)
         self._named = table.named
+        self._reading = dict(x.reading) if isinstance(x, Dataset) else {}
         if not self.input_names:
             raise DataError(
                 f"Features requires a column to learn from, got none: {self._reasons()}. Keep another column."
@@ -129,9 +137,17 @@ class Features:
 
     def _learned(self, name: str, table: Table, weights: Array | None, *, alone: bool, pixels: bool) -> LearnedColumn:
         """Learn of one column; what was read of its file is let go of, whichever of the rows these are."""
-        column = learn_column(name, table[name], self._rules, weights, alone=alone, pixels=pixels)
+        cells = table[name]
+        column = learn_column(name, cells, self._rules, weights, alone=alone, pixels=pixels)
         drop_pages(table.whole(name))
+        if not isinstance(column, NumberColumn) and name not in (*self._rules.categorical, *self._rules.drop):
+            self._note_numbers(name, text_counts(cells))
         return column
+
+    def _note_numbers(self, name: str, counts: Mapping[str, int]) -> None:
+        """Keep in mind what to warn of where most cells of a column of text are numbers."""
+        if (cure := cure_of(counts)) is not None:
+            self._notes.append(f"the column {name!r} is taken as text: {cure}.")
 
     def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
         """Return the inputs, the targets, and the targets' names."""
@@ -146,7 +162,14 @@ class Features:
     def _of_dataset(self, data: Dataset, rows: Array | slice, weights: Array | None) -> LearnedTarget:
         if data.task == "regression":
             return learn_values(data.y[rows], data.target_names, weights, scale=self._scale_target)
+        self._note_classes(data.target_names, data.class_names, data.y[rows])
         return ClassTarget(columns=data.target_names, classes=data.class_names or tuple(range(data.classes or 0)))
+
+    def _note_classes(self, columns: tuple[str, ...], names: tuple[ClassName, ...] | None, y: Array) -> None:
+        """Do so for a target of text."""
+        if names and all(isinstance(name, str) for name in names):
+            times = np.bincount(y, minlength=len(names)).tolist()
+            self._note_numbers(columns[0] if columns else "the target", dict(zip(map(str, names), times, strict=True)))
 
     def _learned_target(
         self, cells: Array, names: tuple[str, ...], task: Task | None, weights: Array | None
@@ -156,7 +179,10 @@ class Features:
         if cells.dtype.kind in "OUSb":
             if task == "regression":
                 raise ConfigError("task='regression' requires a target of numbers, got text. Choose another target.")
-            return ClassTarget(columns=names, classes=_names_of(cells))
+            classes = _names_of(cells)
+            if all(isinstance(name, str) for name in classes):
+                self._note_numbers(names[0] if names else "the target", Counter(cells.ravel().tolist()))
+            return ClassTarget(columns=names, classes=classes)
         if cells.ndim == 1 and task != "regression":
             values = class_values(cells, table=True, asked=task == "classification")
             if values is not None:
@@ -173,6 +199,11 @@ class Features:
     def named(self) -> bool:
         """Whether its columns have names of their own; rows of numbers have the columns in the order of the training."""
         return self._named
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """The options that the training file needed to be read; for other files like it: bp.data.load(path, **reading)."""
+        return dict(self._reading)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -270,9 +301,9 @@ class Features:
         return [*lines, (", ".join(self._target.columns) or "the target", *self._target.told())]
 
     def warnings(self) -> list[str]:
-        """Return what a person should know: columns that are left out without having been asked for."""
+        """Return what a person should know: columns that are left out unasked, and after `fit` text that is mostly numbers."""
         left_out = (column for column in self._columns if isinstance(column, LeftOutColumn) and column.warn)
-        return [f"the column {column.name!r} is left out: {column.why}." for column in left_out]
+        return [*(f"the column {column.name!r} is left out: {column.why}." for column in left_out), *self._notes]
 
     def _reasons(self) -> str:
         return "; ".join(f"{column.name!r}: {column.told()[1]}" for column in self._columns[:4])
@@ -284,10 +315,11 @@ class Features:
 
     def to_json(self) -> dict[str, Any]:
         """Return what was learned as JSON values; `from_json` reads them."""
+        reading = {"reading": self._reading} if self._reading else {}
         return {
             "format": FORMAT, "named": self._named, "missing": self._rules.missing,
             "columns": [learned_columns.to_json(column) for column in self._columns],
-            "target": target_kinds.target_to_json(self._target),
+            "target": target_kinds.target_to_json(self._target), **reading,
         }  # fmt: skip
 
     @classmethod
@@ -307,6 +339,7 @@ class Features:
             features._columns = tuple(map(learned_columns.from_json, description["columns"]))
             features._named = flag(description["named"], "features", "named")
             features._target = target_kinds.target_from_json(description["target"])
+            features._reading = kept_reading.checked(description.get("reading", {}))
         except (TypeError, LookupError, AttributeError, OverflowError) as error:
             raise DataError(f"features are damaged: {error}.") from None
         names = [column.name for column in features._columns]

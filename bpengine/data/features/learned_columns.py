@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bpengine.data.features.dates import days
+from bpengine.data.features.nearly_numbers import hint_for
 from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import DataError
@@ -51,7 +52,7 @@ class NumberColumn:
 
         Raises: DataError naming the row, counted from `start`, of text, of infinity, of a missing cell where none may be.
         """
-        values = self.numbers(column)
+        values = self.numbers(column, start)
         missing = np.isnan(values)
         if missing.any():
             if self.fill is None:
@@ -69,13 +70,13 @@ class NumberColumn:
             out[:, 1] = missing
         return 0
 
-    def numbers(self, column: TableColumn) -> Array:
-        """Return its cells as float64, NaN where they are missing.
+    def numbers(self, column: TableColumn, start: int = 0) -> Array:
+        """Return its cells as float64, NaN where they are missing. start: the number of the first row, for messages.
 
         Raises: DataError for cells of another kind.
         """
         if self.role == "date":
-            return days(column, self.date_format, self.name)
+            return days(column, self.date_format, self.name, start)
         if column.categories is None:
             if column.is_number:
                 return column.values.astype(np.float64)
@@ -86,7 +87,10 @@ class NumberColumn:
         wrong = next((column.categories[int(i)] for i in used if i >= 0 and known[int(i)] is None), None)
         if wrong is not None:
             row = int(np.argmax(column.values == column.categories.index(wrong)))
-            raise DataError(f"column {self.name!r} requires {self.role} values, got the text {wrong!r} in row {row}.")
+            hint = f" {hint_for(wrong)}" if self.role == "number" else ""
+            raise DataError(
+                f"column {self.name!r} requires {self.role} values, got the text {wrong!r} in row {start + row}.{hint}"
+            )
         return table[column.values]
 
     def _of_text(self, text: str) -> float | None:

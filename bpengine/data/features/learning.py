@@ -73,6 +73,14 @@ def _numeric(
     return _number(name, "number", values.astype(np.float64), rules, weights)
 
 
+def text_counts(column: TableColumn) -> dict[str, int]:
+    """Return how often each text of a column occurs; none for numbers and dates."""
+    if column.categories is None:
+        return {}
+    used, counts = np.unique(column.values[column.values >= 0], return_counts=True)
+    return {column.categories[int(code)]: int(count) for code, count in zip(used, counts, strict=True)}
+
+
 def _counts(values: Array) -> bool:
     """Return whether numbers count: whole numbers from 0 or 1 on, each larger than the one before."""
     if len(values) < 3 or values[0] < 0 or values[0] > len(values):

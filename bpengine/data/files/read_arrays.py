@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bpengine.data.files.idx import read_idx
-from bpengine.data.files.npy import Arrays, existing, numeric, pair, read_npz, read_values
+from bpengine.data.files.npy import Arrays, existing, expand_home, numeric, pair, read_npz, read_values
 from bpengine.data.files.pair_stamps import one_pair
 from bpengine.data.files.table_files import ColumnTarget, is_parquet, is_table, read_csv, read_folder, read_parquet
 from bpengine.data.table import Array
+from bpengine.data.tables import kept_reading
 from bpengine.data.tables.csv_table import STANDARD_INPUT
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.validation.options import check_options
@@ -52,6 +54,25 @@ def read_arrays(
             )
         return read_npz(file, **options)
     return _table(file, target, options, drop_empty=drop_empty)
+
+
+def is_array_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file holds arrays, by its name: .npy, .npz or IDX. Every other one is a table."""
+    ending = Path(path).name.lower()
+    return ending.endswith((".npy", ".npz")) or bool(IDX_NAME.search(ending))
+
+
+def kept_options(kept: Mapping[str, Any], source: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return those of the options that a model keeps that go with the format of a file."""
+    file = expand_home(Path(source))
+    if file.name.lower().endswith(".npz"):
+        names: tuple[str, ...] = kept_reading.OF_ARCHIVES
+    elif is_array_file(file):
+        names = kept_reading.OF_ARRAYS
+    else:
+        text = str(file) == STANDARD_INPUT or (file.is_file() and not is_parquet(file))
+        names = kept_reading.OF_TEXT if text else ()
+    return {name: value for name, value in kept.items() if name in names}
 
 
 def _table(file: Path, target: Target, options: dict[str, Any], *, drop_empty: bool) -> Arrays:

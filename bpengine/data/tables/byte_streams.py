@@ -72,7 +72,7 @@ def _decompressed(raw: BinaryIO, kind: str | None, shown: str) -> Iterator[Any]:
     if kind is None:
         yield raw
     elif kind == "zst":
-        arrow = optional("pyarrow", f"reading {shown}", "bpengine[tables]")
+        arrow = optional("pyarrow", f"reading {shown}", "tables")
         with arrow.input_stream(raw, compression="zstd") as stream:
             yield stream
     else:

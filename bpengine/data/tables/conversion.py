@@ -168,7 +168,7 @@ def _draft_beside(target: Path) -> Iterator[Path]:
 
 
 def _from_parquet(path: Path, draft: Path, max_bytes: int | None) -> tuple[int, dict[str, Any]]:
-    arrow = optional("pyarrow", f"reading {path}", "bpengine[tables]")
+    arrow = optional("pyarrow", f"reading {path}", "tables")
     with opened_parquet(path, max_bytes) as file:
         names, rows = columns_of(path, file), file.metadata.num_rows
         if rows == 0:

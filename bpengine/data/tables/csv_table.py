@@ -35,7 +35,7 @@ def read_text_table(path: Path, options: TextOptions) -> Table:
         if text := text_columns(pieces, layout.width):  # what looked like numbers at first must keep its zeros in front
             with frames(file, shown, layout, options) as read:
                 pieces = list(read(chunksize=rows, dtype=dict.fromkeys(text, str)))
-        joined = optional("pandas", f"reading {shown}", "bpengine[tables]").concat
+        joined = optional("pandas", f"reading {shown}", "tables").concat
         return _table(pieces[0] if len(pieces) == 1 else joined(pieces, ignore_index=True), layout, shown)
 
 
@@ -59,7 +59,7 @@ def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> 
 
     Whatever goes wrong within the block becomes a DataError that names the file.
     """
-    pandas = optional("pandas", f"reading {shown}", "bpengine[tables]")
+    pandas = optional("pandas", f"reading {shown}", "tables")
     with (
         warnings.catch_warnings(),
         opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream,

@@ -36,10 +36,10 @@ def table_of(frame: Any) -> Table:
 
     Raises: ConfigError without narwhals; DataError for a lazy frame, two columns of one name, cells of lists and records.
     """
-    narwhals = optional("narwhals.stable.v2", "a data frame", "bpengine[tables]")
+    narwhals = optional("narwhals.stable.v2", "a data frame", "tables")
     require_supported(frame, "x")
     if type(frame).__name__ == "RecordBatch":
-        frame = optional("pyarrow", "a record batch", "bpengine[tables]").Table.from_batches([frame])
+        frame = optional("pyarrow", "a record batch", "tables").Table.from_batches([frame])
     names = names_of(frame)
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -60,9 +60,9 @@ def names_of(frame: Any) -> list[str]:
 
 def values_of(series: Any, name: str = "y") -> TableColumn:
     """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
-    narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
+    narwhals = optional("narwhals.stable.v2", "a column of a data frame", "tables")
     if _is_arrow(series) and not hasattr(series, "chunks"):  # narwhals knows arrays in chunks alone
-        series = optional("pyarrow", "an array of pyarrow", "bpengine[tables]").chunked_array([series])
+        series = optional("pyarrow", "an array of pyarrow", "tables").chunked_array([series])
     wrapped = narwhals.from_native(series, series_only=True, pass_through=True)
     return _objects(list(series), name) if wrapped is series else column_of(wrapped, name)
 
@@ -90,7 +90,7 @@ def _numbers(series: Any, kind: Any) -> np.ndarray[Any, Any]:
     if not series.is_null().any() and "128" not in str(kind):  # whole numbers of 128 bits NumPy has none of
         array = np.asarray(series.to_numpy())
         return array if array.dtype.kind in "biuf" else array.astype(np.float64)
-    narwhals = optional("narwhals.stable.v2", "a column of a data frame", "bpengine[tables]")
+    narwhals = optional("narwhals.stable.v2", "a column of a data frame", "tables")
     return np.asarray(series.cast(kind if str(kind) == "Float32" else narwhals.Float64).to_numpy())
 
 
@@ -114,8 +114,8 @@ def _cells(series: Any) -> Iterable[Any]:
 
 
 def _objects(cells: Iterable[Any], name: str) -> TableColumn:
-    """Return Python objects as truth values, numbers or text, whichever they all are."""
-    values = [None if is_absent(value) else value for value in cells]
+    """Return Python objects as truth values, numbers or text, whichever they all are; blank text is missing, as in files."""
+    values = [None if is_absent(value) or (isinstance(value, str) and not value.strip()) else value for value in cells]
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {bool, np.bool_}:
         return TableColumn(np.array([np.nan if v is None else float(v) for v in values]), yes_no=True)

@@ -115,7 +115,8 @@ def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
     """
     lines, whole = _head(file, shown, options)
     if not lines:
-        got = "an empty file" if whole else "nothing but blank lines at its beginning"
+        skipped = f" behind the {options.skiprows:,} that are skipped" if options.skiprows else ""
+        got = f"none{skipped}" if whole else f"nothing but blank lines at its beginning{skipped}"
         raise DataError(f"{shown} requires at least one row, got {got}.")
     sep, rows = _separated(lines, options, whole=whole)
     line = options.header_line
@@ -132,6 +133,21 @@ def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
     return TextLayout(sep=sep, header=line, decimal=marks.decimal or ".", names=names, width=width)
 
 
+def has_other_marks(file: BinaryIO, shown: str, options: TextOptions) -> bool:
+    """Return whether the mark between thousands stands in numbers of the first lines where it does not part groups of three.
+
+    Read with that mark, "1.5" would be 15.
+    """
+    if options.thousands is None:
+        return False
+    lines, whole = _head(file, shown, options)
+    mark = re.escape(options.thousands)
+    number = re.compile(rf"[+-]?\d+(?:{mark}\d+)+(?:[.,]\d*)?")
+    grouped = re.compile(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?!\d)(?:[.,]\d*)?")
+    _, rows = _separated(lines, options, whole=whole) if lines else ("", [])
+    return any(number.fullmatch(cell) and not grouped.fullmatch(cell) for row in rows for cell in row)
+
+
 def decode_error(shown: str, options: TextOptions, error: UnicodeError) -> DataError:
     """Return the error that names the cure for text in another encoding."""
     at = f" at byte {error.start:,}" if isinstance(error, UnicodeDecodeError) else ""
@@ -146,7 +162,8 @@ def _head(file: BinaryIO, shown: str, options: TextOptions) -> tuple[list[str], 
     text = io.TextIOWrapper(file, encoding=_with_mark(options.encoding), newline="")
     try:
         for _ in range(options.skiprows):
-            text.readline(HEAD_BYTES)
+            if not text.readline(HEAD_BYTES):
+                return [], True
         kept: list[str] = []
         size = 0
         while len(kept) < HEAD_LINES and size < HEAD_BYTES:
@@ -315,4 +332,13 @@ def _number(text: str, options: TextOptions) -> bool:
     return True
 
 
-__all__ = ["BLANKS", "MISSING", "TextLayout", "TextOptions", "decode_error", "find_layout", "unnamed"]
+__all__ = [
+    "BLANKS",
+    "MISSING",
+    "TextLayout",
+    "TextOptions",
+    "decode_error",
+    "find_layout",
+    "has_other_marks",
+    "unnamed",
+]

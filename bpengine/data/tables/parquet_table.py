@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,8 @@ def opened_parquet(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
 
     Raises: ConfigError without pyarrow; DataError for more than `max_bytes` of decompressed columns.
     """
-    parquet = optional("pyarrow.parquet", f"reading {path}", "bpengine[tables]")
-    arrow = optional("pyarrow", f"reading {path}", "bpengine[tables]")
+    parquet = optional("pyarrow.parquet", f"reading {path}", "tables")
+    arrow = optional("pyarrow", f"reading {path}", "tables")
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True, **PIECEWISE) as file:
             _require_size(path, file, max_bytes)
@@ -53,7 +54,7 @@ def read_parquet_table(path: Path, max_bytes: int | None = None) -> Table:
 
 
 def columns_of(path: Path, file: Any) -> list[str]:
-    """Return the names of the columns, without the index of pandas.
+    """Return the names of the columns, without the index of pandas and those of kinds that no table has, with a warning.
 
     Raises: DataError for two columns of one name.
     """
@@ -63,7 +64,17 @@ def columns_of(path: Path, file: Any) -> list[str]:
         raise DataError(f"{path} has two columns of the name {twice[0]!r}. Rename one.")
     described = (file.schema_arrow.metadata or {}).get(b"pandas")
     index = json.loads(described).get("index_columns", []) if described else []  # a range is written as an object
-    return [name for name in names if not (INDEX.fullmatch(name) and name in index)]
+    strange = {field.name: field.type for field in file.schema_arrow if _is_strange(field.type)}
+    for name, kind in strange.items():
+        warnings.warn(f"{path}: the column {name!r} holds {kind}, which no table has, and is left out.", stacklevel=3)
+    return [name for name in names if not (INDEX.fullmatch(name) and name in index) and name not in strange]
+
+
+def _is_strange(kind: Any) -> bool:
+    """Return whether a column is neither of numbers, text, truth values nor dates."""
+    types = optional("pyarrow.types", "a Parquet file", "tables")
+    forms = ("nested", "binary", "large_binary", "fixed_size_binary", "binary_view", "time", "duration", "interval")
+    return any(getattr(types, f"is_{form}")(kind) for form in forms)
 
 
 def _require_size(path: Path, file: Any, max_bytes: int | None) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bpengine.errors import ConfigError, unknown
+from bpengine.extras import cure
 
 
-def optional(module: str, needed_by: str, install: str) -> Any:
-    """Import an optional library, or say what installs it.
+def optional(module: str, needed_by: str, extra: str) -> Any:
+    """Import an optional library, or say how its extra is installed.
 
     Raises: ConfigError with the cure when it is not installed.
     """
@@ -19,8 +20,7 @@ def optional(module: str, needed_by: str, install: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         library = module.partition(".")[0]
-        cure = f'Install it with: pip install "{install}"'
-        raise ConfigError(f"{needed_by} requires {library}, which is not installed. {cure}") from error
+        raise ConfigError(f"{needed_by} requires {library}, which is not installed. {cure(extra)}") from error
 
 
 def check_options(owner: str, function: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Figures of explanations, drawn with matplotlib (`pip install 'bpengine[plot]'`).
+"""Figures of explanations, drawn with matplotlib (extra `plot`).
 
 Each function returns a `matplotlib.figure.Figure` and touches nothing else: `figures.save(figure, "name.svg")`, or any method
 of the figure's own. English, or Portuguese with lang="pt".

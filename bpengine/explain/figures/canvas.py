@@ -15,6 +15,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
+from bpengine.extras import cure
 from bpengine.i18n.translate import format_number
 from bpengine.output.visible import visible
 
@@ -40,8 +41,7 @@ def package() -> Any:
     try:
         return import_module("matplotlib")
     except ImportError as error:
-        cure = "Install it with: pip install 'bpengine[plot]'"
-        raise ConfigError(f"figures require matplotlib, which is not installed. {cure}") from error
+        raise ConfigError(f"figures require matplotlib, which is not installed. {cure('plot')}") from error
 
 
 def library(name: str) -> Any:

@@ -85,6 +85,8 @@ def circumstances(backend: Backend) -> dict[str, Any]:
 
 def first_difference(here: Any, there: Any, where: str = "") -> str | None:
     """Name the first place where two identities differ: "fit.batch is 128 here and 256 in the checkpoint"; or None."""
+    if where == "fit.metrics" and here != there:
+        return f"the metrics of its validation rows are {_listed(here)} here and {_listed(there)} in the checkpoint"
     if isinstance(here, dict) and isinstance(there, dict):
         names = [*here, *(name for name in there if name not in here)]
         parts = ((here.get(name), there.get(name), f"{where}.{name}" if where else name) for name in names)
@@ -93,6 +95,10 @@ def first_difference(here: Any, there: Any, where: str = "") -> str | None:
         parts = ((a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(here, there, strict=True)))
         return next((different for part in parts if (different := first_difference(*part))), None)
     return None if here == there else f"{where} is {_short(here)} here and {_short(there)} in the checkpoint"
+
+
+def _listed(metrics: Any) -> str:
+    return ", ".join(metrics) if metrics else "none"
 
 
 def _short(value: Any) -> str:

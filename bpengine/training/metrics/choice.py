@@ -122,7 +122,7 @@ def _require_task(metric: AnyMetric, network: Network, own: Sequence[str]) -> No
             f"{network.loss.name!r}). Possible are: {', '.join(names(task, own))}."
         )
     if metric.function:
-        optional("sklearn.metrics", f"metric {metric.name!r}", "bpengine[sklearn]")
+        optional("sklearn.metrics", f"metric {metric.name!r}", "sklearn")
 
 
 def _wanted(tasks: tuple[str, ...]) -> str:

@@ -90,7 +90,7 @@ def _of_chosen_classes() -> Iterator[KnownMetric]:
     )  # fmt: skip
     yield KnownMetric(
         name="confusion_matrix", tasks=(BINARY, MULTICLASS), larger_is_better=None, function="confusion_matrix",
-        options=_labels,
+        options=lambda truth: {"labels": np.arange(max(2, truth.outputs))},  # of a single class it warns; `_score` cuts it
     )  # fmt: skip
 
 

@@ -58,8 +58,11 @@ def _score(metric: AnyMetric, truth: Truth, predictions: HostArray) -> Score:
         )
     function = getattr(importlib.import_module("sklearn.metrics"), metric.function)
     result = function(*_arguments(metric.takes, truth, predictions), **metric.options(truth), **weights)
-    table: list[list[float]] | None = result.tolist() if metric.larger_is_better is None else None
-    return float(result) if table is None else table
+    if metric.larger_is_better is not None:
+        return float(result)
+    known = 1 if truth.single else len(result)
+    table: list[list[float]] = result[:known, :known].tolist()
+    return table
 
 
 def _arguments(takes: str, truth: Truth, predictions: HostArray) -> tuple[HostArray, HostArray]:

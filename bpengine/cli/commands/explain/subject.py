@@ -37,11 +37,10 @@ def make_subject(
             f"explain requires [NET|MODEL] FILE_OR_NAME, got {len(names)} names{': ' if names else ''}{' '.join(names)}. "
             "For example: bpengine explain 2-3-1 --data xor."
         )
-    named, options = bp.Loss(loss) if loss else None, written.options_for(names[-1])
+    named, options = bp.Loss(loss) if loss is not None else None, written.options_for(names[-1])
     if len(names) == 2 and not _is_sizes(names[0]):
         model = bp.load(names[0], backend)
-        raw = model.features is not None
-        data = data_options.load(names[1], target, model.network.loss, raw=raw, options=options)
+        data = data_options.load_for(model, names[1], target, options)
         x, y = data_options.for_model(model, data)
         return Subject(model, x[:rows], y[:rows], data)
     data = data_options.load(names[-1], target, named, options=options)

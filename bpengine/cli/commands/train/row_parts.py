@@ -14,6 +14,7 @@ from bpengine.distributed import Comm
 from bpengine.errors import ConfigError, DataError
 
 Load = Callable[[str], Dataset]
+VALIDATION = 0.1  # of all rows, where early stopping needs some and nobody names them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,20 @@ def fraction_or_file(text: str | None, option: str) -> float | str | None:
     return share or None
 
 
+def validation_part(text: str | None, *, stopping: bool) -> float | str | None:
+    """Return the rows to validate with, as `fraction_or_file` does; early stopping takes a share where none is named.
+
+    Rows held out to test never choose the epoch. Raises: ConfigError for early stopping and a share of 0.
+    """
+    part = fraction_or_file(text, "--validation")
+    if stopping and text is not None and part is None:
+        raise ConfigError(
+            f"--early-stopping requires rows to validate with, got --validation {text}. Drop one of them: without "
+            f"--validation a share of {VALIDATION:g} is held out."
+        )
+    return VALIDATION if stopping and part is None else part
+
+
 def split_rows(
     whole: Dataset, validation: float | str | None, test: float | str | None, load: Load, seed: int
 ) -> SplitRows:
@@ -122,8 +137,12 @@ def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, 
     try:
         return rows.split(share, seed=seed)
     except DataError as error:
-        option = "--test" if name == "test" else "--validation"
-        raise DataError(f"{error} {option} 0 trains on all rows.") from None
+        hint = (
+            "--test 0 holds none out."
+            if name == "test"
+            else "Name other rows with --validation, which early stopping needs."
+        )
+        raise DataError(f"{error} {hint}") from None
 
 
 def _sentence(training: Dataset, parts: dict[str, Dataset | None], seed: int) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 import bpengine as bp
 from bpengine.cli.commands.train.row_parts import Part, RowParts
 from bpengine.cli.output import columns
-from bpengine.cli.score_options import score_text
+from bpengine.cli.score_options import score_text, score_title
 from bpengine.data.validation.class_names import name_text
 from bpengine.training.metrics.choice import choose_metrics
 from bpengine.training.metrics.scoring import require_scorable as require_scorable_rows
@@ -32,7 +32,7 @@ class Scores:
     confusion: list[list[int]] | None
     names: tuple[str, ...]
     scored: str
-    rows: dict[str, int]
+    network: bp.Network
 
     @classmethod
     def of(cls, model: bp.Model, parts: RowParts, metrics: Sequence[str] = ()) -> Scores:
@@ -47,7 +47,7 @@ class Scores:
             confusion=_confusion(model, last, len(names)) if 2 <= len(names) <= CLASSES else None,
             names=names,
             scored=last.name,
-            rows={part.name: part.rows for part in parts},
+            network=model.network,
         )
 
     @property
@@ -71,8 +71,10 @@ class Scores:
         compared = next(iter(next(iter(self.trivial.values()))))
         trivial = [score_text(compared, scores[compared]) for scores in self.trivial.values()]
         lines = [
-            ["rows", *(f"{self.rows[name]:,}" for name in self.parts)],
-            *([_title(head, heads), *(score_text(head, scores[head]) for scores in every)] for head in heads),
+            *(
+                [score_title(head, heads, self.network), *(score_text(head, scores[head]) for scores in every)]
+                for head in heads
+            ),
             [f"{compared} of {self.predictor}", *trivial],
         ]
         shown: list[RichTable | str] = [columns(["", *self.parts], lines, left=1)]
@@ -82,15 +84,9 @@ class Scores:
                 f"\nConfusion matrix of the {self.scored} rows:",
                 columns(["", *(f"said {n}" for n in self.names)], rows, left=1),
             ]
-        elif "confusion_matrix" in every[0]:
+        elif "confusion_matrix" in every[0] and len(self.names) > CLASSES:
             shown.append(f"\nThe confusion matrix of {len(self.names)} classes is too wide to print; --json gives it.")
         return shown + ([f"\nNote: it is {self.verdict}."] if self.verdict else [])
-
-
-def _title(head: str, heads: list[str]) -> str:
-    if "rmse_standardised" not in heads:
-        return head
-    return {"loss": "loss (standardised)", "rmse_standardised": "rmse (standardised)"}.get(head, head)
 
 
 def require_scorable(model: bp.Model, parts: RowParts, metrics: Sequence[str]) -> None:

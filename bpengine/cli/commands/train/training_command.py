@@ -13,13 +13,20 @@ import typer
 
 import bpengine as bp
 from bpengine.cli import data_options, network_options
-from bpengine.cli.commands.train.row_parts import RowParts, balanced_weights, fraction_or_file, split_rows
+from bpengine.cli.commands.train.row_parts import (
+    RowParts,
+    balanced_weights,
+    fraction_or_file,
+    split_rows,
+    validation_part,
+)
 from bpengine.cli.commands.train.training_run import TrainingRun
 from bpengine.cli.data_options import naming
 from bpengine.cli.output import columns, key_value_table, print_json, require_writable, show
 from bpengine.cli.processes.shards import Shards, shards_for
 from bpengine.cli.score_options import Scoring
 from bpengine.cli.size_limits import copies
+from bpengine.cli.table_options.column_runs import in_runs
 from bpengine.cli.table_options.column_use import ColumnUse
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
@@ -101,7 +108,10 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Draws the split, initial weights, order of rows, dropout.")] = 0,
     validation: Annotated[
         str | None,
-        typer.Option(metavar="SHARE|FILE", help="Rows scored after each epoch, for --early-stopping.  [default: none]"),
+        typer.Option(
+            metavar="SHARE|FILE",
+            help="Rows scored after each epoch, for --early-stopping.  [default: none; 0.1 with --early-stopping]",
+        ),
     ] = None,
     test: Annotated[
         str,
@@ -135,7 +145,7 @@ def train(
             "--patience",
             min=1,
             help="Stop after this many epochs without a lower loss, or a better --monitor, on the validation rows and go back "
-            "to the best. Without --validation those held out are used; their score then flatters a little.  [default: never]",
+            "to the best. Rows held out to test never choose the epoch.  [default: never]",
         ),
     ] = None,
     out: Annotated[
@@ -167,14 +177,13 @@ def train(
     folder = _run_folder(checkpoint, every, resume=resume)
     use.check()
     scoring.check(stopping=patience is not None)
-    held_out, validated = fraction_or_file(test, "--test"), fraction_or_file(validation, "--validation")
-    if patience is not None and held_out is None and validated is None:
-        raise ConfigError("--early-stopping requires rows held out, got --test 0. Give --validation 0.2, or drop it.")
+    held_out = fraction_or_file(test, "--test")
+    validated = validation_part(validation, stopping=patience is not None)
     if class_weight not in (None, "balanced"):
         raise ConfigError(f"--class-weight requires 'balanced', got {class_weight!r}.")
     update = network_options.optimizer(optimizer, learning_rate)
     hidden = network_options.hidden_layers(layers, activation, dropout, batch_norm=batch_norm)
-    named_loss = bp.Loss(loss) if loss else None
+    named_loss = bp.Loss(loss) if loss is not None else None
     options = written.options_for(source)
 
     def load(name: str) -> Dataset:
@@ -247,11 +256,11 @@ def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> Any:
 
 
 def _columns_told(features: bp.Features) -> Any:
-    """Return one line per column: what it is and how it is used."""
-    lines = features.summary()
+    """Return one line per column, or run of columns alike: what it is and how it is used."""
+    lines = in_runs(features.summary())
     if len(lines) > SHOWN:
         left = len(lines) - SHOWN
-        lines = [*lines[: SHOWN - 1], ("...", "", f"{left:,} more columns"), lines[-1]]
+        lines = [*lines[: SHOWN - 1], ("...", "", f"{left:,} more"), lines[-1]]
     return columns(["column", "is", "use"], lines, left=3)
 
 
@@ -312,19 +321,22 @@ def _processes(summary: dict[str, Any]) -> str:
     return f", {count} process{'es' * (count > 1)}, {summary['shards']} shards"
 
 
+def _kept(summary: dict[str, Any]) -> str:
+    """Return which epoch the model is of, and what chose it."""
+    best = "the lowest" if summary["monitor"] == "loss" else "the best"
+    shown = f"epoch {summary['best_epoch']:,} of {summary['epochs']:,}"
+    return f"{shown}, which has {best} {summary['monitor']} on the validation rows"
+
+
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the summary for a person."""
-    held_out = f", {summary['held_out_rows']:,} held out" if summary["held_out_rows"] else ""
-    held_out += f", {summary['validation_rows']:,} to validate" if summary["validation_rows"] else ""
     shape = "-".join(map(str, summary["network"]))
     return [
-        (
-            "data",
-            f"{summary['data']}: {summary['rows']:,} rows to train on{held_out}; {summary['features']:,} features",
-        ),
+        ("data", f"{summary['data']}: {summary['features']:,} features"),
         ("network", f"{shape}, {summary['parameters']:,} parameters, {summary['loss']}"),
         ("training", f"{summary['epochs']:,} epochs, {summary['steps']:,} steps of {summary['batch_size']:,} rows"),
         ("stopped by", summary["stopped_by"]),
+        *([("kept", _kept(summary))] if summary["best_epoch"] else []),
         ("time", f"{summary['seconds']:.2f} s, {summary['samples_per_second']:,.0f} samples/s"),
         ("ran on", f"{summary['backend']} ({summary['device']}), {summary['dtype']}{_processes(summary)}"),
         ("saved", summary["saved"] or "no (--out model.safetensors would)"),

@@ -50,8 +50,6 @@ class TrainingRun:
         With a run folder the interruption is a RunInterrupted, and what there is stands in the checkpoint.
         """
         training, watched = self.parts.training, self.parts.validation
-        if watched is None and rule is not None:
-            watched = self.parts.test
         require_scorable(self.model, self.parts, self.metrics)
         began = time.perf_counter()
         history = self.model.fit(
@@ -101,6 +99,8 @@ class TrainingRun:
         network, parts = self.model.network, self.parts
         features = self.model.features
         assert features is not None
+        assert history.end is not None  # since the fit ended
+        best = history.end.best
         summary = {
             "data": self.whole.name,
             "task": self.whole.task,
@@ -124,6 +124,8 @@ class TrainingRun:
             "shards": self.shards,
             "processes": self.comm.size,
             "stopped_by": history.stopped_by,
+            "monitor": best.of if best.epoch else None,
+            "best_epoch": best.epoch or None,
             "seconds": seconds,
             "samples_per_second": history.rows_per_second,
             "scores_on": "held-out rows" if parts.held_out else "training rows",

@@ -1,0 +1,42 @@
+"""Lines about columns: runs of columns whose names differ in a number alone, and that are used alike, share a line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Final
+
+FEWEST: Final = 4  # columns of a run that share a line
+NUMBER: Final = re.compile(r"(?<![\w.])-?\d+(,\d{3})*(\.\d+)?(e[+-]?\d+)?")
+PLURAL: Final = {"number": "numbers", "date": "dates", "category": "categories"}
+
+
+def in_runs(lines: Iterable[Sequence[str]]) -> list[tuple[str, str, str]]:
+    """Return the lines (name, what it is, how it is used), with one line for each run of columns.
+
+    What differs within a run is left out.
+
+    >>> in_runs([(f"pixel_0_{i}", "number", f"standardised: mean {i}, deviation 1") for i in range(8)])
+    [('pixel_0_0 .. pixel_0_7', '8 numbers', 'standardised')]
+    """
+    listed: list[tuple[str, str, str]] = []
+    for (_, kind, _), run in groupby(lines, lambda line: (_pattern(line[0]), line[1], _form(line[2]))):
+        members = list(run)
+        if len(members) < FEWEST or not re.search(r"\d", members[0][0]):
+            listed += [(line[0], line[1], line[2]) for line in members]
+            continue
+        uses = {line[2] for line in members}
+        use = uses.pop() if len(uses) == 1 else _form(members[0][2])
+        listed.append((f"{members[0][0]} .. {members[-1][0]}", f"{len(members):,} {PLURAL.get(kind, kind)}", use))
+    return listed
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def _form(use: str) -> str:
+    """Return how a column is used without its own numbers."""
+    bare = re.sub(r": mean [^;]*", "", use).replace("; missing: ", "; missing: filled with ")
+    return NUMBER.sub("its own", bare)

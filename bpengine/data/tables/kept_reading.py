@@ -1,0 +1,109 @@
+"""Reading options that a model keeps: how the file of its training rows was said to be written, as plain values."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bpengine.data.tables.byte_streams import opened
+from bpengine.data.tables.layout import BLANKS, TextOptions, has_other_marks
+from bpengine.data.validation.reading import PIECE
+from bpengine.errors import ConfigError, DataError
+
+OF_TEXT: Final = (
+    *("sep", "header", "decimal", "thousands", "encoding", "comment", "skiprows", "quotechar", "na_values"),
+)
+OF_ARCHIVES, OF_ARRAYS = ("keys",), ("scale",)
+LONGEST: Final = 200  # characters of a text that is kept
+MOST: Final = 1_000  # texts of missing cells
+SEPARATOR: Final = 20  # characters
+QUANTIFIERS: Final = re.compile(r"(?<!\\)[*+?]")
+
+
+def kept_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of the options of `load`: values of plain types; max_bytes and mmap are of one file and one machine.
+
+    A separator that is a regular expression with groups is not kept: matching it may take time without limit.
+    """
+    values = {("sep" if name == "delimiter" else name): value for name, value in options.items()}
+    kept: dict[str, Any] = {}
+    for name in (*OF_TEXT, *OF_ARCHIVES, *OF_ARRAYS):
+        value = values.get(name)
+        if value is None or (name in OF_TEXT and value == getattr(TextOptions(), name)):
+            continue
+        if name in ("na_values", "keys"):
+            value = [value] if isinstance(value, str) else list(value)
+        if name != "sep" or _is_simple(value):
+            kept[name] = value
+    return kept
+
+
+def checked(description: Any) -> dict[str, Any]:
+    """Return kept options from the JSON values of a file.
+
+    Raises: DataError for others than `kept_of` gives.
+    """
+    if not isinstance(description, dict):
+        raise DataError(f"kept reading options require names, got {repr(description)[:80]}.")
+    for name, value in description.items():
+        texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+        if name not in (*OF_TEXT, *OF_ARCHIVES, *OF_ARRAYS) or (name == "sep" and not _is_simple(value)):
+            raise DataError(f"kept reading options do not have {name!r} as {repr(value)[:80]}.")
+        if len(texts) > MOST or not all(isinstance(text, str) and len(text) <= LONGEST for text in texts):
+            raise DataError(f"the kept reading option {name!r} requires short texts, got {repr(value)[:80]}.")
+    if not isinstance(description.get("scale", False), bool) or not _is_pair(description.get("keys", ["x"])):
+        raise DataError("kept reading options require keys to be one or two names, and scale true or false.")
+    try:
+        TextOptions(**{name: value for name, value in description.items() if name in OF_TEXT})
+    except (ConfigError, TypeError) as error:
+        raise DataError(str(error)) from None
+    return dict(description)
+
+
+def _is_pair(keys: Any) -> bool:
+    return isinstance(keys, list) and 1 <= len(keys) <= 2
+
+
+def _is_simple(sep: Any) -> bool:
+    """Return whether a separator can be matched in a time that its line's length bounds."""
+    if not isinstance(sep, str) or len(sep) > SEPARATOR:
+        return False
+    return len(sep) == 1 or sep == BLANKS or (not re.search(r"[(){}]", sep) and len(QUANTIFIERS.findall(sep)) <= 1)
+
+
+def is_plainly_utf8(path: Path, max_bytes: int | None = None) -> bool:
+    """Return whether a file of text is in UTF-8 and in nothing else: it has characters beyond ASCII, and they decode."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    beyond = False
+    with opened(path, str(path), encoding="utf-16", max_bytes=max_bytes) as stream:  # in which NUL is no damage
+        try:
+            while piece := stream.read(PIECE):
+                beyond = beyond or not piece.isascii()
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return beyond
+
+
+def fits_marks(path: Path, options: Mapping[str, Any]) -> bool:
+    """Return whether a file's numbers can be read with the mark between thousands that options name; True for no mark."""
+    text = {name: value for name, value in options.items() if name in (*OF_TEXT, "delimiter", "max_bytes")}
+    if "thousands" not in text or not path.is_file():
+        return True
+    settings = TextOptions(**text)
+    with opened(path, str(path), encoding=settings.encoding, max_bytes=settings.max_bytes) as stream:
+        return not has_other_marks(stream, str(path), settings)
+
+
+def option_texts(kept: Mapping[str, Any]) -> str:
+    """Return kept options as they are given on the command line."""
+    return " ".join(f"--{name.replace('_', '-')} {_text(value)}" for name, value in kept.items())
+
+
+def _text(value: Any) -> str:
+    shown = ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    return repr(shown) if not re.fullmatch(r"[\w.,/-]+", shown) else shown

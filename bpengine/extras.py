@@ -1,0 +1,93 @@
+"""Extras: the command that installs one, for this copy of bpengine; it need not be on a package index."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+PROJECT: Final = "bpengine"
+PLAIN: Final = re.compile(r"[^\"$`!]*")  # within double quotes, which every shell knows, it stands for itself
+
+
+def install_command(extra: str, *packages: str, upgrade: bool = False) -> str:
+    """Return the command that installs an extra of this copy of bpengine, with further packages beside it.
+
+    A copy that runs from a folder of sources names that folder, one from a wheel its file or address, one from a repository
+    its address and commit, as pip wrote them down; one from an index is named alone. Where the file is not there any more, the
+    command names the packages of the extra themselves.
+
+    >>> install_command("sklearn").startswith("pip install ")
+    True
+
+    Source: PyPA, "Recording the direct URL origin of installed distributions" (PEP 610), 2020.
+    """
+    return " ".join(["pip install", *(["-U"] if upgrade else []), *_of_this_copy(extra), *packages])
+
+
+def cure(extra: str, *, upgrade: bool = False) -> str:
+    """Return what to do where a package of an extra is missing, as a sentence."""
+    return f"Install it with: {install_command(extra, upgrade=upgrade)}"
+
+
+def _of_this_copy(extra: str) -> list[str]:
+    """Return what pip is given for an extra of this copy."""
+    if (folder := sources()) is not None:
+        return ["-e", quoted(f"{folder}[{extra}]")]
+    try:
+        installed = distribution(PROJECT)
+    except PackageNotFoundError:
+        return [quoted(f"{PROJECT}[{extra}]")]
+    return arguments(installed, extra)
+
+
+def sources() -> Path | None:
+    """Return the folder of sources that this copy runs from; None for one that was installed elsewhere."""
+    folder = Path(__file__).parents[1]
+    description = folder / "pyproject.toml"
+    try:
+        return folder if f'name = "{PROJECT}"' in description.read_text(encoding="utf-8") else None
+    except (OSError, UnicodeError):
+        return None
+
+
+def arguments(installed: Distribution, extra: str) -> list[str]:
+    """Return what pip is given for an extra of an installed distribution, by where that came from."""
+    origin: dict[str, Any] = json.loads(installed.read_text("direct_url.json") or "{}")
+    url = origin.get("url")
+    if url is None:
+        return [quoted(f"{PROJECT}[{extra}]")]
+    path = Path(url2pathname(urlsplit(url).path)) if url.startswith("file:") else None
+    if path is not None and not path.exists():
+        return [quoted(requirement) for requirement in requirements(installed, extra)]
+    if path is not None and path.is_dir() and "vcs_info" not in origin:
+        return [*(["-e"] if origin.get("dir_info", {}).get("editable") else []), quoted(f"{path}[{extra}]")]
+    if version := origin.get("vcs_info"):
+        url = f"{version['vcs']}+{url}@{version['commit_id']}"
+    if folder := origin.get("subdirectory"):
+        url = f"{url}#subdirectory={folder}"
+    return [quoted(f"{PROJECT}[{extra}] @ {url}")]
+
+
+def requirements(installed: Distribution, extra: str) -> list[str]:
+    """Return the packages of an extra with their versions, those of the extras that it names among them."""
+    chosen: list[str] = []
+    for line in installed.requires or ():
+        package, _, condition = (part.strip() for part in line.partition(";"))
+        if not re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", condition):
+            continue
+        if own := re.fullmatch(rf"{PROJECT}\[([\w,\s-]+)\]", package):
+            chosen += [r for name in own[1].split(",") for r in requirements(installed, name.strip())]
+        else:
+            chosen.append(package)
+    return list(dict.fromkeys(chosen))
+
+
+def quoted(text: str) -> str:
+    """Return a text as one word of a command line."""
+    return f'"{text}"' if PLAIN.fullmatch(text) else shlex.quote(text)
