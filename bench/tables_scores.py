@@ -1,11 +1,11 @@
 """How well `bpengine train FILE --target T` predicts beside MLPClassifier and MLPRegressor of scikit-learn, on eleven tables.
 
-python -m bench.tables_scores [--seeds 25] [--sets iris,adult] > FILE.json, in the root of a clone. Six sets of scikit-learn and
-five mixed samples (tests/tables/samples.py) are written as CSV files. For each seed the command trains with no other option
-(`--seed`, `--json` and `--out` apart); scikit-learn's network of the same sizes trains on the same rows, behind StandardScaler and
-OneHotEncoder, with its own defaults (max_iter large enough that its own rule ends each fit), and both are scored on the rows
-that the command held out: the share of right classes, or R2. Values are also predicted by a second peer, whose targets are
-standardised as the command standardises them; the better of the two medians is what the command is compared with.
+python -m bench.tables_scores [--seeds 25] [--sets iris,adult] > FILE.json, in the root of a clone. Six sets of scikit-learn
+and five mixed samples (tests/tables/samples.py) are written as CSV files. For each seed the command trains with no other
+option (`--seed`, `--json` and `--out` apart); scikit-learn's network of the same sizes trains on the same rows, behind
+StandardScaler and OneHotEncoder, with its own defaults (`max_iter` so large that its own rule ends each fit), and both are
+scored on the rows that the command held out: the share of right classes, or R2. Values are also predicted by a second peer,
+whose targets are standardised as the command standardises them; the command is compared with the better median of the two.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def own_score(report: dict[str, Any], model: bp.Model, x: Any, truth: Any) -> fl
     return score
 
 
-def one_run(path: Path, target: str, seed: int, model: Path) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:
+def one_run(
+    path: Path, target: str, seed: int, model: Path
+) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:
     """Return the command's report, the scores by contender, and their CPU seconds."""
     began = time.process_time()
     report = report_of(path, target, seed, model)
@@ -83,7 +85,8 @@ def one_run(path: Path, target: str, seed: int, model: Path) -> tuple[dict[str, 
     x, y = frame.drop(columns=targets), frame[targets].squeeze(axis=1)
     classes = report["task"] == "classification"
     scores = {"bpengine": own_score(report, bp.load(model), data.table[test], y.iloc[test])}
-    for name, scaled in {"scikit-learn": False} | ({} if classes else {"scikit-learn, scaled targets": True}):
+    ways = {"scikit-learn": False} | ({} if classes else {"scikit-learn, scaled targets": True})
+    for name, scaled in ways.items():
         began = time.process_time()
         network = peers.peer(x.iloc[train], classes=classes, seed=seed, scaled=scaled).fit(x.iloc[train], y.iloc[train])
         seconds[name] = time.process_time() - began

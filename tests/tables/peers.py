@@ -49,7 +49,9 @@ def peer(x: pd.DataFrame, *, classes: bool, seed: int, scaled: bool = False) -> 
     )
     kind = MLPClassifier if classes else MLPRegressor
     network = kind(hidden_layer_sizes=LAYERS, random_state=seed, max_iter=MOST)
-    return make_pipeline(columns, TransformedTargetRegressor(network, transformer=StandardScaler()) if scaled else network)
+    return make_pipeline(
+        columns, TransformedTargetRegressor(network, transformer=StandardScaler()) if scaled else network
+    )
 
 
 def score(truth: Any, predicted: Any, *, classes: bool) -> float:
