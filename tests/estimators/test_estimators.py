@@ -574,6 +574,8 @@ def test_features_are_settings_that_each_fit_learns_from_anew() -> None:
         assert same(copy.fit(frame, y), fitted)
     with pytest.warns(UserWarning, match="missing cells"):
         assert pickle.loads(pickle.dumps(fitted)).fit(frame, y).model_.features.inputs == 4
+    ages = classifier(features=bp.Features(missing="drop", drop=["age"])).fit(frame, y)  # whose gaps do not count
+    assert same(ages, classifier().fit(frame[["town", "code"]], y))
     labels = np.stack([y == "yes", y == "no"], axis=1).astype(int)
     assert classifier(features=bp.Features(scale="robust")).fit(frame, labels).multilabel_
     unscaled = regressor(features=bp.Features(scale_target=False)).fit(IRIS, 100 * IRIS[:, 0])
