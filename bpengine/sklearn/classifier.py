@@ -16,7 +16,10 @@ from bpengine.errors import ConfigError, DataError
 from bpengine.layers import Layer
 from bpengine.model import Model
 from bpengine.network import Network
-from bpengine.sklearn.learner import BackpropLearner, TrainingRows
+from bpengine.sklearn.learner import BackpropLearner
+from bpengine.sklearn.table_input import TrainingRows
+from bpengine.training.metrics.choice import Asked
+from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import Optimizer
 
 MULTILABEL = "multilabel-indicator"
@@ -45,8 +48,16 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         network. True by default, other than in scikit-learn: a network learns little from columns of very different scales,
         and that is the most frequent reason why it fails on a table. Columns that a Pipeline has standardised stay as they
         are, but for rounding. `partial_fit` learns the scale from its first call.
+    missing: cells without a value are filled and an input says so ("fill"), their rows are left out of the training with a
+        warning ("drop"), or refused ("refuse"); rows to predict must then have none.
+    categorical: columns that are categories although they hold numbers, by name or counted from 0.
+    features: a `bp.Features`, whose settings decide in place of `standardize`, `missing` and `categorical`: other scales, rare
+        values, columns to drop. Each fit learns anew, in a copy.
     early_stopping: hold out `validation_fraction` of the rows, every class in its share, and stop when the loss on them has
         not fallen by more than `tol` for `n_iter_no_change` epochs; the model is that of the best epoch.
+    monitor: a score to watch in place of the loss, by its name in `metrics` of `bp.Model.evaluate`, or a `bp.Metric`.
+    metrics: further scores of the rows held out, in `history_.validation_scores` for each epoch. Rows are held out for them
+        as for `early_stopping`, which they do not need.
     warm_start: `fit` goes on where the call before ended, with the optimizer's moments; the classes must be the same.
     random_state: a number, which is the seed of the `bp.Model`; a RandomState; or None for another seed each time.
     backend, device: where the model runs: "numpy", "jax", "cupy", or a Backend. precision: "float64", "float32", "tf32" or
@@ -91,10 +102,15 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         epochs: int | None = None,
         shuffle: bool = True,
         standardize: bool = True,
+        missing: str = "fill",
+        categorical: Sequence[str | int] = (),
+        features: data.Features | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
+        monitor: str | Metric = "loss",
+        metrics: Asked | Sequence[Asked] = (),
         warm_start: bool = False,
         random_state: Any = None,
         backend: str | Backend = "numpy",
@@ -105,9 +121,10 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         super().__init__(
             network, hidden_layer_sizes=hidden_layer_sizes, activation=activation, dropout=dropout, batch_norm=batch_norm,
             l1=l1, l2=l2, optimizer=optimizer, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs,
-            shuffle=shuffle, standardize=standardize, early_stopping=early_stopping,
-            validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change, tol=tol, warm_start=warm_start,
-            random_state=random_state, backend=backend, precision=precision, device=device, verbose=verbose,
+            shuffle=shuffle, standardize=standardize, missing=missing, categorical=categorical, features=features,
+            early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
+            tol=tol, monitor=monitor, metrics=metrics, warm_start=warm_start, random_state=random_state, backend=backend,
+            precision=precision, device=device, verbose=verbose,
         )  # fmt: skip
         self.class_weight = class_weight
 

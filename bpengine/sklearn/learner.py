@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -25,25 +25,15 @@ from bpengine.layers.hidden_blocks import hidden_blocks
 from bpengine.model import Model
 from bpengine.network import Network
 from bpengine.penalties import L1, L2, Penalty
-from bpengine.sklearn.table_input import dtype_of, rows_to_predict, training_rows
+from bpengine.sklearn.column_rules import unlearned_features, with_usable_rows
+from bpengine.sklearn.table_input import TrainingRows, dtype_of, rows_to_predict, training_rows
 from bpengine.training.history import History
+from bpengine.training.metrics.choice import Asked, listed
+from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from bpengine.training.stopping import NoImprovement, default_epochs
 
 AUTO_BATCH = 200  # rows of a step with batch_size="auto", as in scikit-learn
-
-
-class TrainingRows(NamedTuple):
-    """Rows as an array or a Table, targets as the loss takes them, weights (rows,) or None, groups (rows,) to split by."""
-
-    x: Any
-    y: HostArray
-    weights: HostArray | None
-    groups: HostArray | None
-
-    def take(self, rows: HostArray) -> TrainingRows:
-        """Return some of the rows."""
-        return TrainingRows._make(None if part is None else part[rows] for part in self)
 
 
 class BackpropLearner(BaseEstimator, ABC):
@@ -69,10 +59,15 @@ class BackpropLearner(BaseEstimator, ABC):
         epochs: int | None = None,
         shuffle: bool = True,
         standardize: bool = True,
+        missing: str = "fill",
+        categorical: Sequence[str | int] = (),
+        features: data.Features | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
+        monitor: str | Metric = "loss",
+        metrics: Asked | Sequence[Asked] = (),
         warm_start: bool = False,
         random_state: Any = None,
         backend: str | Backend = "numpy",
@@ -93,10 +88,15 @@ class BackpropLearner(BaseEstimator, ABC):
         self.epochs = epochs
         self.shuffle = shuffle
         self.standardize = standardize
+        self.missing = missing
+        self.categorical = categorical
+        self.features = features
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.monitor = monitor
+        self.metrics = metrics
         self.warm_start = warm_start
         self.random_state = random_state
         self.backend = backend
@@ -105,9 +105,9 @@ class BackpropLearner(BaseEstimator, ABC):
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Any:
-        """Say that missing numbers are allowed: they are filled with the median, and an input says so."""
+        """Say that missing numbers are allowed, as long as there is a rule that fills them."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = getattr(self.features, "missing", self.missing) == "fill"
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -132,7 +132,8 @@ class BackpropLearner(BaseEstimator, ABC):
         with self._unless_it_fails(goes_on=goes_on):
             x, y = training_rows(self, x, y, reset=not goes_on, numeric=self._numeric)
             x, y, weights = without_left_out(x, y, sample_weight)
-            whole_rows = self._targets(TrainingRows(x, y, weights, None), goes_on=goes_on, classes=classes)
+            usable = with_usable_rows(self, TrainingRows(x, y, weights, None))
+            whole_rows = self._targets(usable, goes_on=goes_on, classes=classes)
             seed = self.model_.seed if goes_on else self._seed()
             rows, held_out = self._parts(whole_rows, seed)
             if goes_on:
@@ -156,9 +157,10 @@ class BackpropLearner(BaseEstimator, ABC):
             raise
 
     def _partial(self, x: Any, y: Any, sample_weight: Any, classes: HostArray | None = None) -> Self:
-        if self.early_stopping:
+        if self.early_stopping or listed(self.metrics):
             raise ConfigError(
-                f"{type(self).__name__}.partial_fit requires early_stopping=False: it is one pass over the rows."
+                f"{type(self).__name__}.partial_fit requires early_stopping=False and no metrics: it is one pass over the "
+                "rows, and holds none of them out."
             )
         return self._learn(x, y, sample_weight, epochs=1, goes_on=self._fitted, classes=classes)
 
@@ -223,16 +225,20 @@ class BackpropLearner(BaseEstimator, ABC):
 
         The rows may be those of a Dataset, which says what the targets are.
         """
-        scaled = flag(self.standardize, type(self).__name__, "standardize")
-        features = data.Features(scale="standard" if scaled else "none", scale_target=scaled)
+        features = unlearned_features(self, data.as_table(rows.x).names)
         features.fit(rows.x, y, task=None if y is None else "regression", weights=rows.weights)
         for warning in features.warnings():
             warnings.warn(f"{type(self).__name__}: {warning}", stacklevel=4)
         return features
 
     def _parts(self, rows: TrainingRows, seed: int) -> tuple[TrainingRows, TrainingRows | None]:
-        """Return the rows to train on and those to validate with, if early stopping asks for them."""
-        if not flag(self.early_stopping, type(self).__name__, "early_stopping"):
+        """Return the rows to train on and those to validate with, if early stopping or metrics ask for them."""
+        stops = flag(self.early_stopping, type(self).__name__, "early_stopping")
+        if not stops and self.monitor != "loss":
+            raise ConfigError(
+                f"monitor={self.monitor!r} requires early_stopping=True, got False. Give both, or neither."
+            )
+        if not stops and not listed(self.metrics):
             return rows, None
         share = number(self.validation_fraction, type(self).__name__, "validation_fraction", low=0, above=True, below=1)
         training, held_out = train_test_split(
@@ -283,7 +289,8 @@ class BackpropLearner(BaseEstimator, ABC):
             epochs=default_epochs(len(rows.y), batch or len(rows.y)) if epochs is None else epochs,
             shuffle=self.shuffle,
             validation=None if held_out is None else encoded(held_out),
-            stop=() if held_out is None else NoImprovement(self.n_iter_no_change, self.tol),
+            metrics=self.metrics,
+            stop=NoImprovement(self.n_iter_no_change, self.tol, monitor=self.monitor) if self.early_stopping else (),
             progress=bool(self.verbose),
             continue_from=past if same_rule else None,
         )

@@ -13,7 +13,10 @@ from bpengine.backend import Backend, HostArray
 from bpengine.errors import ConfigError
 from bpengine.layers import Layer
 from bpengine.network import Network
-from bpengine.sklearn.learner import BackpropLearner, TrainingRows
+from bpengine.sklearn.learner import BackpropLearner
+from bpengine.sklearn.table_input import TrainingRows
+from bpengine.training.metrics.choice import Asked
+from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import Optimizer
 
 
@@ -55,10 +58,15 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         epochs: int | None = None,
         shuffle: bool = True,
         standardize: bool = True,
+        missing: str = "fill",
+        categorical: Sequence[str | int] = (),
+        features: data.Features | None = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         tol: float = 1e-4,
+        monitor: str | Metric = "loss",
+        metrics: Asked | Sequence[Asked] = (),
         warm_start: bool = False,
         random_state: Any = None,
         backend: str | Backend = "numpy",
@@ -69,9 +77,10 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         super().__init__(
             network, hidden_layer_sizes=hidden_layer_sizes, activation=activation, dropout=dropout, batch_norm=batch_norm,
             l1=l1, l2=l2, optimizer=optimizer, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs,
-            shuffle=shuffle, standardize=standardize, early_stopping=early_stopping,
-            validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change, tol=tol, warm_start=warm_start,
-            random_state=random_state, backend=backend, precision=precision, device=device, verbose=verbose,
+            shuffle=shuffle, standardize=standardize, missing=missing, categorical=categorical, features=features,
+            early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
+            tol=tol, monitor=monitor, metrics=metrics, warm_start=warm_start, random_state=random_state, backend=backend,
+            precision=precision, device=device, verbose=verbose,
         )  # fmt: skip
 
     def __sklearn_tags__(self) -> Any:

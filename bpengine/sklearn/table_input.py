@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
@@ -13,6 +13,19 @@ from bpengine.data.tables.data_frames import is_absent
 from bpengine.errors import DataError
 
 FLOATS = [np.float64, np.float32]  # kept as they are; all other numbers become the first
+
+
+class TrainingRows(NamedTuple):
+    """Rows as an array or a Table, targets as the loss takes them, weights (rows,) or None, groups (rows,) to split by."""
+
+    x: Any
+    y: HostArray
+    weights: HostArray | None
+    groups: HostArray | None
+
+    def take(self, rows: HostArray) -> TrainingRows:
+        """Return some of the rows."""
+        return TrainingRows._make(None if part is None else part[rows] for part in self)
 
 
 def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, HostArray]:

@@ -465,3 +465,118 @@ def test_the_model_of_a_classifier_knows_the_names_of_the_classes(names: list[An
         assert model.evaluate(IRIS, y)["accuracy"] == pytest.approx(fitted.score(IRIS, y))
         assert model.features is not None
         assert model.features.classes == tuple(names)
+
+
+def mixed_frame() -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """Return 120 rows: a town as text, a code that is a number, an age with gaps; and a class that the code decides."""
+    rng = np.random.default_rng(3)
+    code = rng.integers(0, 3, 120)
+    frame = pd.DataFrame(
+        {
+            "town": rng.choice(["Oslo", "Rio"], 120),
+            "code": code,
+            "age": np.where(rng.random(120) < 0.2, np.nan, 40.0 + code),
+        }
+    )
+    return frame, np.where(code == 1, "yes", "no")
+
+
+def test_metrics_are_recorded_for_the_rows_held_out() -> None:
+    how: dict[str, Any] = {"epochs": 6, "metrics": ["f1", bp.Metric(len_of, larger_is_better=True)]}
+    fitted = classifier(**how).fit(IRIS, SPECIES)
+    scores = fitted.history_.validation_scores
+    assert list(scores) == ["loss", "accuracy", "f1", "len_of"]
+    assert scores["f1"].shape == (6,)
+    assert scores["len_of"].tolist() == [15.0] * 6  # a tenth of the rows
+    assert fitted.n_iter_ == 6
+    stopped = classifier(early_stopping=True, monitor="accuracy", n_iter_no_change=2, epochs=300).fit(IRIS, SPECIES)
+    assert stopped.history_.stopped_by == "no improvement of accuracy on validation data for 2 epochs"
+    assert same(stopped, clone(stopped).fit(IRIS, SPECIES))
+    values = regressor(early_stopping=True, monitor="mae", metrics="r2", epochs=5).fit(IRIS, 1e3 * IRIS[:, 0])
+    scores = values.history_.validation_scores
+    assert {"r2", "mae"} <= set(scores)
+    assert 10 < scores["mae"][-1] < 1e3  # in the unit of y
+
+
+def len_of(y_true: Any, prediction: Any) -> float:
+    """Return how many rows are scored."""
+    return float(len(y_true))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"monitor": "f1"}, "monitor='f1' requires early_stopping=True"),
+        ({"metrics": ["f2"]}, "unknown metric 'f2'"),
+        ({"metrics": ["r2"]}, "r2"),
+        ({"early_stopping": True, "monitor": "confusion_matrix"}, "confusion_matrix"),
+        ({"missing": "keep"}, "unknown missing of Features: 'keep'"),
+        ({"categorical": "code"}, "categorical to be a list of columns, got the text 'code'"),
+        ({"categorical": [4]}, "got 4 for 4 columns"),
+        ({"categorical": [True]}, "names or numbers of columns, got True"),
+        ({"categorical": ["x9"]}, "unknown column 'x9'"),
+        ({"features": "scaled"}, "features to be a bp.Features, got 'scaled'"),
+    ],
+)
+def test_scores_and_columns_that_make_no_sense_are_said(how: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        classifier(**how).fit(IRIS, SPECIES)
+
+
+def test_partial_fit_holds_no_rows_out() -> None:
+    with pytest.raises(ConfigError, match="no metrics"):
+        classifier(metrics=["f1"]).partial_fit(IRIS, SPECIES, [0, 1, 2])
+
+
+def test_rows_with_missing_cells_are_dropped_or_refused() -> None:
+    frame, y = mixed_frame()
+    complete = frame["age"].notna().to_numpy()
+    left_out = f"{np.count_nonzero(~complete)} of 120 rows have missing cells and are left out"
+    weights = np.arange(1.0, 121.0)
+    with pytest.warns(UserWarning, match=left_out):
+        dropped = classifier(missing="drop").fit(frame, y, weights)
+    assert same(dropped, classifier().fit(frame[complete], y[complete], weights[complete]))
+    assert dropped.predict(frame[complete]).shape == (np.count_nonzero(complete),)
+    with pytest.raises(DataError, match="missing value in row"):
+        dropped.predict(frame)
+    with pytest.raises(DataError, match="missing value in row"):
+        classifier(missing="refuse").fit(frame, y)
+    with pytest.raises(DataError, match="a row without missing cells, got none of 3"):
+        regressor(missing="drop").fit([[1.0, np.nan], [np.nan, 2.0], [np.nan, 3.0]], [1.0, 2.0, 3.0])
+    x = np.where(np.arange(150)[:, None] % 5 == 0, np.nan, IRIS)
+    with pytest.warns(UserWarning, match="30 of 150 rows"):
+        parts = regressor(missing="drop").partial_fit(x, IRIS[:, 0])
+    assert same(parts, regressor().partial_fit(x[np.arange(150) % 5 > 0], IRIS[np.arange(150) % 5 > 0, 0]))
+    assert classifier().__sklearn_tags__().input_tags.allow_nan
+    assert not classifier(missing="drop").__sklearn_tags__().input_tags.allow_nan
+
+
+def test_numbers_may_be_categories_by_name_or_by_place() -> None:
+    frame, y = mixed_frame()
+    by_name, by_place = (classifier(categorical=[column]).fit(frame, y) for column in ("code", 1))
+    assert "code = 2" in by_name.model_.features.input_names
+    assert same(by_name, by_place)
+    assert not same(by_name, classifier().fit(frame, y))
+    codes = frame[["code", "age"]].to_numpy()
+    assert "x0 = 1" in classifier(categorical=[0]).fit(codes, y).model_.features.input_names
+
+
+def test_features_are_settings_that_each_fit_learns_from_anew() -> None:
+    frame, y = mixed_frame()
+    features = bp.Features(scale="minmax", drop=["town"], categorical=["code"], missing="drop")
+    estimator = classifier(features=features, categorical=["nobody"])  # which is not looked at
+    with pytest.warns(UserWarning, match="missing cells"):
+        fitted = estimator.fit(frame, y)
+    assert fitted.model_.features.input_names == ("code = 0", "code = 1", "code = 2", "age")
+    assert features.inputs == 0
+    copy = clone(estimator)
+    with pytest.warns(UserWarning, match="missing cells"):
+        assert same(copy.fit(frame, y), fitted)
+    with pytest.warns(UserWarning, match="missing cells"):
+        assert pickle.loads(pickle.dumps(fitted)).fit(frame, y).model_.features.inputs == 4
+    ages = classifier(features=bp.Features(missing="drop", drop=["age"])).fit(frame, y)  # whose gaps do not count
+    assert same(ages, classifier().fit(frame[["town", "code"]], y))
+    labels = np.stack([y == "yes", y == "no"], axis=1).astype(int)
+    assert classifier(features=bp.Features(scale="robust")).fit(frame, labels).multilabel_
+    unscaled = regressor(features=bp.Features(scale_target=False)).fit(IRIS, 100 * IRIS[:, 0])
+    assert unscaled.loss_ > 100

@@ -14,6 +14,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 import bpengine as bp
+from bpengine.sklearn import BackpropClassifier, BackpropRegressor
 from tests.onnx.served import assert_same, exported, outputs
 
 ROWS = 80
@@ -219,3 +220,25 @@ def test_another_program_computes_the_same(tmp_path: Path) -> None:
     wanted = predicted(model, people(1))
     assert_same(probabilities, wanted)
     assert label.tolist() == [model.class_names[k] for k in wanted.argmax(axis=1)]
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "values"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.filterwarnings("ignore:column .* has values in")  # that are not known: they are meant to be
+def test_a_fitted_estimator_is_served_with_its_columns(kind: str, dtype: str, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"hidden_layer_sizes": (6,), "epochs": 3, "precision": dtype, "categorical": ["code"]}
+    frame, rng = people(), np.random.default_rng(6)
+    targets: dict[str, Any] = {
+        "classes": classes(),
+        "labels": rng.integers(0, 2, (ROWS, 3)),
+        "values": rng.normal(250.0, 40.0, (ROWS, 2)),
+    }
+    estimator = BackpropRegressor(**how) if kind == "values" else BackpropClassifier(**how)
+    fitted = estimator.fit(frame, targets[kind])
+    running = exported(fitted.model_, tmp_path)
+    assert fitted.model_.features.columns[6].kind == "category"
+    for rows in (frame, people(1)):
+        served = outputs(running, fed(fitted.model_.features, rows))
+        assert_same(list(served.values())[-1], fitted.predict(rows) if kind == "values" else fitted.predict_proba(rows))
+        if kind == "classes":
+            assert next(iter(served.values())).tolist() == fitted.predict(rows).tolist()

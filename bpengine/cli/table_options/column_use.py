@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -104,11 +104,7 @@ def split_names(text: str, table: Table, option: str) -> list[str]:
 def _without_missing(data: Dataset) -> Dataset:
     from dataclasses import replace
 
-    gaps: Any = np.zeros(data.rows, np.bool_)
-    for name in data.table:
-        missing = data.table[name].missing
-        gaps |= missing if not missing.all() else False
-    kept = np.flatnonzero(~gaps)
+    kept = bp.Features(missing="drop").usable_rows(data.table)
     if len(kept) == 0:
         raise bp.errors.DataError(f"{data.name} has a missing cell in every row: --missing drop leaves none.")
     if len(kept) < data.rows:

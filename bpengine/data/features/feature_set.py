@@ -269,6 +269,28 @@ class Features:
         require_matching(missing, [name for name in there if name not in wanted])
         return wanted
 
+    @property
+    def missing(self) -> str:
+        """The rule for missing cells: "fill", "drop" or "refuse"."""
+        return self._rules.missing
+
+    def usable_rows(self, x: Any) -> Array:
+        """Return the numbers of the rows that can be learned from: with missing="drop" those without a missing cell, else all.
+
+        Cells of columns that are dropped, and of columns without any value, do not count.
+
+        >>> import numpy as np
+        >>> import bpengine as bp
+        >>> bp.Features(missing="drop").usable_rows(np.array([[1.0, 2.0], [np.nan, 3.0], [4.0, 5.0]])).tolist()
+        [0, 2]
+        """
+        table = as_table(x)
+        gaps = np.zeros(len(table), np.bool_)
+        for name in table if self.missing == "drop" else ():
+            absent = table[name].missing
+            gaps |= absent if name not in self._rules.drop and not absent.all() else False
+        return np.flatnonzero(~gaps)
+
     def encode_target(self, y: Any, x: Any = None) -> Array:
         """Return targets as the network learns them: class numbers (rows,), or values (rows, outputs) on their scale.
 
