@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -65,6 +65,15 @@ class CacheState:
     trouble: str = ""
     cure: str = ""
     notes: tuple[tuple[str, str], ...] = ()
+
+
+class EpochOf(NamedTuple):
+    """A model's state, and the arguments of `Backend.run_epoch` for its next steps."""
+
+    state: State
+    data: tuple[Array, ...]
+    order: HostArray | None
+    lr: HostArray
 
 
 class DiskCache(Protocol):
@@ -134,6 +143,7 @@ class Backend(ABC):
     patience: ClassVar[float] = (
         0.5  # seconds that a backend which can do either runs a step eagerly before it compiles it
     )
+    together: ClassVar[bool] = False  # whether `run_epochs` runs several models as one program
     differentiates: ClassVar[bool] = False  # whether the library differentiates: `jvp` and `transposed` are there
     xp: Namespace
     device: str
@@ -276,6 +286,27 @@ class Backend(ABC):
             state, report = step(state, rows, rates[i : i + 1])
             reports.append(report)
         return state, reports
+
+    def run_epochs(
+        self, step: Step, epochs: Sequence[EpochOf], *, whole: int | None = None, room: int = 1
+    ) -> list[tuple[State, dict[str, HostArray]]]:
+        """Run the same step for several models, each on its own epoch; return what `run_epoch` returns for each.
+
+        All epochs have as many steps, and arrays of one form; states are donated. A backend that is `together` runs them as
+        one program, compiled for `room` models, which should change seldom. Where an epoch halts, its state stays.
+
+        Here one comes after the other.
+        """
+        return [self.run_epoch(step, e.state, e.data, e.order, e.lr, whole=whole) for e in epochs]
+
+    @property
+    def fits_at_once(self) -> int:
+        """How many fits may run in threads at a time, each as fast as by itself, or nearly so."""
+        return 1
+
+    def divided(self, threads: int) -> AbstractContextManager[Any]:
+        """Return a context in which so many threads of the process run fits at a time, and share its cores."""
+        return nullcontext()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
         """Return function(x (m, n), result (n,)), which runs on the host, as one of arrays x -> result that a step may call.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,6 +14,8 @@ from bpengine_steps.tracing import outside, plus
 
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
+from bpengine.system.blas_pool import BLAS_POOL
+from bpengine.system.hardware import cpu
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.numba_target import compiled_epochs, disk_cache
@@ -102,6 +104,15 @@ class NumpyBackend(Backend):
         with self.scope(), FORKS.epoch(), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
             return run(step, state, data, order, lr)
+
+    @property
+    def fits_at_once(self) -> int:
+        """One fit on each core."""
+        return int(cpu()["usable"])
+
+    def divided(self, threads: int) -> AbstractContextManager[Any]:
+        """Return a context in which matrix products take one thread each where several fits run at a time."""
+        return BLAS_POOL.limited(1) if threads > 1 else nullcontext()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[HostArray], HostArray]:
         """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled epoch."""
