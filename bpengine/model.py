@@ -32,6 +32,7 @@ from bpengine.training.metrics.choice import Asked, choose_metrics
 from bpengine.training.optimizers import Optimizer, is_own, make_optimizer
 from bpengine.training.reuse import compiled_network
 from bpengine.training.rows import (
+    Rows,
     classes_of,
     decoder_of,
     encoded_inputs,
@@ -40,7 +41,6 @@ from bpengine.training.rows import (
     held,
     model_rows,
     own_features,
-    Rows,
     require_fit,
     unit_of,
 )

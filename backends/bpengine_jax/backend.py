@@ -164,15 +164,14 @@ class JaxBackend(Backend):
         count, shared = len(epochs), joint_step.alike(epochs)
         idle = [self.copy(epochs[-1].state) for _ in range(room - count)]
         own_rows = epochs[0].order is not None or not shared
-        joint, stack, apart = self._joint(step, 0 if own_rows else None)
+        joint, stack, state_of = self._joint(step, 0 if own_rows else None)
         models = stack([*(e.state for e in epochs), *idle])
         state = {"models": models, "halted": self.asarray(np.arange(room) >= count)}
         data = epochs[0].data if shared else stack([e.data for e in [*epochs, *[epochs[-1]] * (room - count)]])
         order, lr = (joint_step.along([getattr(e, name) for e in epochs], room) for name in ("order", "lr"))
         assert lr is not None  # rates are always there
         after, reports = self.run_epoch(joint, state, data, order, lr, whole=whole)
-        states = apart(after["models"])
-        return [(states[i], joint_step.reports_of(i, reports)) for i in range(count)]
+        return [(state_of(after["models"], i), joint_step.reports_of(i, reports)) for i in range(count)]
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""
@@ -211,11 +210,11 @@ class JaxBackend(Backend):
         return {ours: int(stats[theirs]) for ours, theirs in names.items() if theirs in stats}
 
     def _build_joint(self, step: Step, rows_axis: int | None) -> tuple[Step, Callable[..., Any], Callable[..., Any]]:
-        """Return a step of several models, what makes one state of theirs, and what takes it apart."""
+        """Return a step of several models, what makes one state of theirs, and what takes one's out of it."""
         from bpengine_jax import joint_step
 
-        stack, apart = self.compile(joint_step.stacked), self.compile(joint_step.taken_apart)
-        return joint_step.joint_step(step, rows_axis), stack, apart
+        stack, state_of = self.compile(joint_step.stacked), self.compile(joint_step.state_of)
+        return joint_step.joint_step(step, rows_axis), stack, state_of
 
     def _in_scope(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)

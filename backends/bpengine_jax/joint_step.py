@@ -39,13 +39,14 @@ def _beside(halted: Array, array: Array) -> Array:
 
 def stacked(states: Sequence[State]) -> State:
     """Return states of one form as one, the models along a new first axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    together: State = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return together
 
 
-def taken_apart(models: State) -> list[State]:
-    """Return the states of the models."""
-    leaves, tree = jax.tree.flatten(models)
-    return [jax.tree.unflatten(tree, [leaf[i] for leaf in leaves]) for i in range(leaves[0].shape[0])]
+def state_of(models: State, model: Array) -> State:
+    """Return the state of one of the models, by its number."""
+    one: State = jax.tree.map(lambda leaf: leaf[model], models)
+    return one
 
 
 def alike(epochs: Sequence[EpochOf]) -> bool:

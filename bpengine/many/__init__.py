@@ -3,7 +3,7 @@
 grid: what is trained. folds: which rows each fold holds out. workers: the threads that train. many_fits: models and table.
 """
 
-from bpengine.many.fit_many import fit_many
 from bpengine.many.many_fits import ManyFits, OneFit
+from bpengine.many.training import fit_many
 
 __all__ = ["ManyFits", "OneFit", "fit_many"]

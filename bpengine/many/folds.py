@@ -32,7 +32,9 @@ def make_folds(folds: Any, target: HostArray, kind: str) -> list[Fold]:
     if isinstance(folds, Iterable) and not isinstance(folds, (str, bytes)):
         pairs = list(itertools.islice(folds, MOST_FOLDS + 1))
         if not 0 < len(pairs) <= MOST_FOLDS:
-            raise ConfigError(f"fit_many requires from 1 to {MOST_FOLDS} folds, got {len(pairs) if pairs else 'an empty list'}.")
+            raise ConfigError(
+                f"fit_many requires from 1 to {MOST_FOLDS} folds, got {len(pairs) if pairs else 'an empty list'}."
+            )
         return [_checked(pair, number, rows) for number, pair in enumerate(pairs)]
     if hasattr(folds, "split"):
         raise ConfigError(
@@ -41,7 +43,9 @@ def make_folds(folds: Any, target: HostArray, kind: str) -> list[Fold]:
         )
     count = whole(folds, "fit_many", "folds", low=2)
     if count > min(rows, MOST_FOLDS):
-        raise ConfigError(f"fit_many requires at most as many folds as rows, and {MOST_FOLDS}, got {count} of {rows} rows.")
+        raise ConfigError(
+            f"fit_many requires at most as many folds as rows, and {MOST_FOLDS}, got {count} of {rows} rows."
+        )
     return drawn(count, target, kind)
 
 
@@ -65,7 +69,9 @@ def _kind(rows: int) -> type[np.signedinteger[Any]]:
 def _checked(pair: Any, number: int, rows: int) -> Fold:
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ConfigError(f"fit_many requires each fold to be a pair (train, test) of row numbers, got {pair!r}.")
-    return Fold(*(_rows(part, f"fold {number}, {which}", rows) for part, which in zip(pair, ("train", "test"), strict=True)))
+    return Fold(
+        *(_rows(part, f"fold {number}, {which}", rows) for part, which in zip(pair, ("train", "test"), strict=True))
+    )
 
 
 def _rows(part: Any, which: str, rows: int) -> HostArray:

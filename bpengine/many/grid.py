@@ -48,7 +48,9 @@ def combinations(networks: Any, seeds: Any, optimizers: Any, l2: Any) -> list[Co
 def require_few(fits: int) -> None:
     """Raise ConfigError for more fits than anybody means."""
     if fits > MOST:
-        raise ConfigError(f"fit_many requires at most {MOST} fits, got {fits}. Give fewer seeds, optimizers, l2 or folds.")
+        raise ConfigError(
+            f"fit_many requires at most {MOST} fits, got {fits}. Give fewer seeds, optimizers, l2 or folds."
+        )
 
 
 def _seeds(seeds: Any) -> list[int]:

@@ -112,7 +112,9 @@ class ManyFits(Sequence[OneFit]):
         """
         ended = [fit for fit in self.fits if math.isfinite(fit.score)]
         if not ended:
-            raise ConfigError(f"the best of {len(self)} fits requires one that did not fail, got none. {self.fits[0].error}")
+            raise ConfigError(
+                f"the best of {len(self)} fits requires one that did not fail, got none. {self.fits[0].error}"
+            )
         return min(ended, key=lambda fit: lowered(self.watched, fit.score))
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -144,7 +146,13 @@ class ManyFits(Sequence[OneFit]):
     def __str__(self) -> str:
         """Return the summary as text, and which fit is best."""
         rows, score = self.summary(), self.watched.name
-        heads = [*self.fits[0].setting, score, "spread", "fits", *(["failed"] if any(r["failed"] for r in rows) else [])]
+        heads = [
+            *self.fits[0].setting,
+            score,
+            "spread",
+            "fits",
+            *(["failed"] if any(r["failed"] for r in rows) else []),
+        ]
         cells = [[_cell(row[{score: "mean"}.get(head, head)]) for head in heads] for row in rows]
         lines = text_table(heads, cells)
         if any(math.isfinite(fit.score) for fit in self.fits):

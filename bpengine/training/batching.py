@@ -143,7 +143,10 @@ class Source:
         A segment lies within one epoch, unless a step is a whole epoch. `close()` ends the reading.
         """
         if self.resident and self.batch == self.rows:
-            steps, weights = stop - start, self._weights([a if self.subset is None else a[self.subset] for a in self.arrays])
+            steps, weights = (
+                stop - start,
+                self._weights([a if self.subset is None else a[self.subset] for a in self.arrays]),
+            )
             yield Segment(self.resident, None, steps, self.rows, weights=weights, whole=steps, start=start)
         elif self.resident:
             for part in self._orders(start, stop):

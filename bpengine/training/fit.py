@@ -406,9 +406,15 @@ class FitSettings:
         if self.validation is None:
             return None
         held_out = self.rows(trainable.network, self.validation, trainable.backend.dtype, "validation x")
-        evaluator, comm = trainable.evaluator, self.processes  # without the arrays, which `trainable` would keep alive
+        # without the arrays, which `trainable` would keep alive
+        evaluator, comm, turn = trainable.evaluator, self.processes, trainable.company.turn
         evaluator.require_scorable(metrics, held_out, "the validation rows")
-        return lambda state: evaluator.evaluate(state["params"], state["running"], held_out, comm, metrics)
+
+        def validate(state: State) -> dict[str, Any]:
+            with turn():
+                return evaluator.evaluate(state["params"], state["running"], held_out, comm, metrics)
+
+        return validate
 
 
 def _communicator(comm: object) -> Any:
@@ -452,7 +458,8 @@ def _first_state(trainable: Trainable, plan: StepPlan) -> State:
     if not is_own(rule):  # whose slots may come from anywhere
         key = "slots", identity(rule.rule), trained
         run = compiled.steps.get(key, lambda: compiled.backend.compile(slots))
-    return {**own, "slots": run(own["params"]), "counter": counter}
+    with trainable.company.turn():
+        return {**own, "slots": run(own["params"]), "counter": counter}
 
 
 def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
@@ -460,7 +467,13 @@ def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
     backend = trainable.backend
     steps = trainable.steps if trainable.shared is None else trainable.shared.steps
     test = steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
-    return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
+    turn = trainable.company.turn
+
+    def finite(state: State) -> bool:
+        with turn():
+            return bool(backend.to_numpy(test({**state["params"], **state["running"]})))
+
+    return finite
 
 
 def choose(

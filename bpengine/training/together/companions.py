@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ class Companions:
         self.meeting: Meeting[_Request, Ended] | None = None
         if backend.together:
             self.meeting = Meeting(parties, self._run)
+        self.turn = threading.RLock()
         self._lock = threading.RLock()
         self._brought: dict[Hashable, tuple[Any, tuple[Array, ...]]] = {}
         self._steps: dict[Hashable, Step] = {}
@@ -83,7 +85,7 @@ class Companions:
         for request in sorted(requests, key=lambda request: request.number):
             groups.setdefault(request.key, []).append(request)
         answers: dict[int, Ended | BaseException] = {}
-        for key, group in groups.items():
+        for group in groups.values():
             for request, answer in zip(group, self._run_group(group), strict=True):
                 answers[request.number] = answer
         return [answers[request.number] for request in requests]
@@ -135,11 +137,13 @@ class _Companion(Alone):
         if self._strengths.size:
             state = {**state, STRENGTHS: backend.asarray(self._strengths, backend.dtype)}
         epoch = EpochOf(state=state, data=segment.data, order=segment.order, lr=rates)
-        request = _Request(
-            number=self._number, key=_key(step, epoch), step=step, epoch=epoch, whole=segment.whole
-        )
+        request = _Request(number=self._number, key=_key(step, epoch), step=step, epoch=epoch, whole=segment.whole)
         after, reports = self._companions.ask(request)
         return {name: value for name, value in after.items() if name != STRENGTHS}, reports
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """Wait for the others where fits run as one: they then come to the same place at the same time."""
+        return self._companions.turn if self._companions.meeting else super().turn()
 
 
 def _key(step: Step, epoch: EpochOf) -> Hashable:
@@ -147,4 +151,3 @@ def _key(step: Step, epoch: EpochOf) -> Hashable:
     if epoch.order is not None:
         return id(step), tuple(map(id, epoch.data)), epoch.order.shape
     return id(step), tuple(tuple(array.shape) for array in epoch.data), len(epoch.lr)
-

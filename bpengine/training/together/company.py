@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from bpengine.backend import Backend, HostArray, State, Step
@@ -33,6 +34,9 @@ class Company(Protocol):
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps of a segment (see `Backend.run_epoch`)."""
 
+    def turn(self) -> AbstractContextManager[Any]:
+        """Return a context for what all fits do alike, and what one of them is to compile for all."""
+
 
 class Alone:
     """A fit by itself."""
@@ -55,3 +59,7 @@ class Alone:
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps on the backend."""
         return backend.run_epoch(step, state, segment.data, segment.order, rates, whole=segment.whole)
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """Wait for nobody."""
+        return nullcontext()

@@ -22,7 +22,7 @@ class _Asked(Generic[Request, Answer]):
 
 
 class Meeting(Generic[Request, Answer]):
-    """`parties` threads meet. work(requests) -> answers, each in its place; an exception among them is raised where it belongs.
+    """`parties` threads meet. work(requests) -> answers in their places; an exception among them is raised where it belongs.
 
     Nothing is done before all have asked or left, so which requests are answered together does not depend on time.
     """

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,8 +81,8 @@ def fit_many(
 
     On JAX, models that differ in seed, learning rate, l2 or fold alone run as one program, the step under `jax.vmap`; networks
     of other shapes and other update rules are programs of their own. On NumPy each core trains one model at a time, with one
-    thread for its matrix products; the numbers are those of `NumpyBackend(threads=1)`, to the last bit. On JAX they differ from
-    those of a single fit by rounding.
+    thread for its matrix products; the numbers are those of `NumpyBackend(threads=1)`, to the last bit. On JAX they differ
+    from those of a single fit by rounding.
 
     A fit whose numbers are no longer finite fails alone: its row says why. Ctrl-C ends all fits, and what they have reached is
     returned. Raises ConfigError, ShapeError or DataError for what makes no sense, an empty list included, before training.
@@ -97,12 +98,14 @@ def fit_many(
     """
     began = time.perf_counter()
     if folds is not None and validation is not None:
-        raise ConfigError("fit_many takes folds or validation rows, got both: a fold validates on the rows it holds out.")
+        raise ConfigError(
+            "fit_many takes folds or validation rows, got both: a fold validates on the rows it holds out."
+        )
     grid = combinations(networks, seeds, optimizers, l2)
     chosen = get_backend(backend, precision=precision or dtype, device=device)
     features = features if features is not None else own_features(grid[0].network, x, y)
-    kind = {"dtype": dtype, "precision": precision, "features": features}
-    first = Model(grid[0].network, chosen, seed=grid[0].seed, **kind)
+    make_model = partial(Model, backend=chosen, dtype=dtype, precision=precision, features=features)
+    first = make_model(grid[0].network, seed=grid[0].seed)
     scoring = _scoring(first, metrics, monitor, validated=folds is not None or validation is not None)
     settings = FitSettings(
         batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update, clip_norm=clip_norm, stop=stop,
@@ -115,7 +118,7 @@ def fit_many(
     companions = Companions(chosen, workers)
     jobs = [
         Job(
-            model=Model(task.of.network, chosen, seed=task.of.seed, **kind),
+            model=make_model(task.of.network, seed=task.of.seed),
             settings=task.settings,
             rows=task.rows,
             company=companions.member(number, task.subset),
