@@ -18,7 +18,7 @@ from bpengine.errors import ConfigError, flag, whole
 from bpengine.many.folds import MOST_FOLDS, Fold, make_folds
 from bpengine.many.grid import Combination, combinations, require_few
 from bpengine.many.many_fits import ManyFits, OneFit
-from bpengine.many.workers import Job, run_all
+from bpengine.many.workers import QueuedFit, run_all
 from bpengine.model import Model
 from bpengine.network import Network
 from bpengine.training.fit import FitSettings
@@ -117,7 +117,7 @@ def fit_many(
     workers = _workers(chosen, len(tasks), at_once)
     companions = Companions(chosen, workers)
     jobs = [
-        Job(
+        QueuedFit(
             model=make_model(task.of.network, seed=task.of.seed),
             settings=task.settings,
             rows=task.rows,
@@ -207,11 +207,11 @@ def _workers(backend: Backend, fits: int, at_once: int | None) -> int:
     return min(fits, usual if at_once is None else whole(at_once, "fit_many", "at_once"))
 
 
-def _run(jobs: Sequence[Job], companions: Companions, workers: int, *, progress: bool) -> None:
+def _run(jobs: Sequence[QueuedFit], companions: Companions, workers: int, *, progress: bool) -> None:
     """Run the fits, and show how many are over."""
     over = 0
 
-    def show(job: Job) -> None:
+    def show(job: QueuedFit) -> None:
         nonlocal over
         over += 1
         if job.history.epochs:
@@ -221,7 +221,7 @@ def _run(jobs: Sequence[Job], companions: Companions, workers: int, *, progress:
         run_all(jobs, companions, workers, show)
 
 
-def _fit(number: int, task: _Task, job: Job, watched: AnyMetric) -> OneFit:
+def _fit(number: int, task: _Task, job: QueuedFit, watched: AnyMetric) -> OneFit:
     """Return what a fit left, with the scores of the state that its model has."""
     epochs, end = job.history.epochs, job.history.end
     kept = end.best.epoch if end is not None and end.best.state else len(epochs)

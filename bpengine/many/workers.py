@@ -20,7 +20,7 @@ LOOK = 0.1  # seconds between two looks at whether all is done
 
 
 @dataclass(kw_only=True)
-class Job:
+class QueuedFit:
     """A fit to run, and what it leaves. error: why it failed with numbers that are not finite."""
 
     model: Model
@@ -43,7 +43,7 @@ class Job:
         self.seconds = time.perf_counter() - began
 
 
-def run_all(jobs: Sequence[Job], companions: Companions, workers: int, done: Callable[[Job], None]) -> None:
+def run_all(jobs: Sequence[QueuedFit], companions: Companions, workers: int, done: Callable[[QueuedFit], None]) -> None:
     """Run all fits in so many threads; done(job) is called in this thread after each.
 
     On Ctrl-C those that run end after the steps that they are at, those that have not begun before their first. What else
