@@ -38,8 +38,8 @@ class JaxBackend(Backend):
     differentiates = True
     together = True
 
-    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
-        super().__init__(precision, device)
+    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
+        super().__init__(precision, device, threads)
         jax = _joined()
         self._jax = jax
         self.xp = jax.numpy

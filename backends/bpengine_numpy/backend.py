@@ -15,6 +15,7 @@ from bpengine_steps.tracing import outside, plus
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
 from bpengine.system.blas_pool import BLAS_POOL
+from bpengine.system.busy import BUSY_WATCH
 from bpengine.system.hardware import cpu
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
@@ -32,12 +33,18 @@ def compiler_version() -> str | None:
 
 
 class NumpyBackend(Backend):
-    """Run on the CPU with NumPy. Precisions: float32, float64."""
+    """Run on the CPU with NumPy. Precisions: float32, float64.
+
+    threads: how many matrix products use while this backend works; the pool is that of the process, which has its own number
+    again afterwards. The last bits of products may depend on it, as on the BLAS library.
+    """
 
     name = "numpy"
 
-    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
-        super().__init__(precision, device)
+    sets_threads = True
+
+    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
+        super().__init__(precision, device, threads)
         if precision not in ("float32", "float64"):
             raise ConfigError(f"backend 'numpy' computes in float32 or float64, got precision {precision!r}.")
         if device not in (None, "cpu"):
@@ -82,7 +89,7 @@ class NumpyBackend(Backend):
 
         @wraps(step)
         def run(*args: Any, **options: Any) -> Any:
-            with self.scope():
+            with self.scope(), self._pool():
                 return step(*args, **options)
 
         return run
@@ -101,18 +108,24 @@ class NumpyBackend(Backend):
 
         Every loss is checked, so NumPy need not warn as well. Denormal numbers count as zero, as they do for XLA.
         """
-        with self.scope(), FORKS.epoch(), flushed():
+        with self.scope(), self._pool(), FORKS.epoch(), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
-            return run(step, state, data, order, lr)
+            ended = run(step, state, data, order, lr)
+            BUSY_WATCH.look()
+        return ended
+
+    def _pool(self) -> AbstractContextManager[Any]:
+        """Return a context in which matrix products use the threads that were asked for."""
+        return nullcontext() if self.threads is None else BLAS_POOL.limited(self.threads)
 
     @property
     def fits_at_once(self) -> int:
-        """One fit on each core."""
-        return int(cpu()["usable"])
+        """One fit on each core, or on as many cores as one uses."""
+        return max(1, int(cpu()["usable"]) // (self.threads or 1))
 
     def divided(self, threads: int) -> AbstractContextManager[Any]:
         """Return a context in which matrix products take one thread each where several fits run at a time."""
-        return BLAS_POOL.limited(1) if threads > 1 else nullcontext()
+        return BLAS_POOL.limited(1) if threads > 1 and self.threads is None else nullcontext()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[HostArray], HostArray]:
         """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled epoch."""
