@@ -25,6 +25,12 @@ class OneFit:
     scores: those of the validation rows, by name, of the state that the model has: its best epoch's where a rule restored it;
     empty without validation rows. score: the one that is compared, NaN for a fit that failed. fold: the number of the fold
     from 0, None without folds. error: why it failed, "" where it did not; the model then has its last good parameters.
+
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error")
+    >>> one = bp.fit_many(network, xor.x, xor.y, seeds=[7], epochs=2)[0]
+    >>> isinstance(one, bp.OneFit), one.seed, one.history.steps
+    (True, 7, 2)
     """
 
     number: int
@@ -77,6 +83,14 @@ class ManyFits(Sequence[OneFit]):
     """The fits of one call of `fit_many`, in the order of the grid, and which of them is best.
 
     fits: one `OneFit` each. watched: the score by which they are compared. seconds: of the whole call.
+
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error")
+    >>> many = bp.fit_many(network, xor.x, xor.y, seeds=3, l2=[0, 0.1], epochs=2)
+    >>> isinstance(many, bp.ManyFits), len(many.models), many.best.score == min(fit.score for fit in many)
+    (True, 6, True)
+    >>> [row["l2"] for row in many.to_rows()]
+    [0.0, 0.0, 0.0, 0.1, 0.1, 0.1]
     """
 
     fits: tuple[OneFit, ...]
