@@ -2,8 +2,8 @@
 
     python bench/many_fits.py [--backends numpy,jax] [--models 4,16] [--epochs 10] [--rounds 3]
 
-The models differ in their seed and learning rate. 4,096 rows of 64 numbers, batches of 128, 64-64-10, Adam. Each way has been run
-once before, so nothing is compiled. Seconds by the clock, and CPU seconds of all threads; the ratio is the median over the
+The models differ in their seed and learning rate. 4,096 rows of 64 numbers, batches of 128, 64-64-10, Adam. Each way has been
+run once before, so nothing is compiled. Seconds by the clock, and CPU seconds of all threads; the ratio is the median over the
 rounds of one after another to `fit_many`. First the losses of both ways are compared. On a GPU: --backends jax.
 """
 

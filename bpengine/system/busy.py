@@ -76,6 +76,10 @@ class BusyWatch:
         self._began = float("-inf")
         self._before: CoreUse | None = None
 
+    def rest(self) -> None:
+        """Look no more."""
+        self._over = True
+
     def look(self) -> None:
         """Look at what the threads have waited, every few seconds; to be called after each run of steps."""
         now = self._clock()
@@ -87,7 +91,7 @@ class BusyWatch:
             return
         ran, waited = self._before.ran - before.ran, self._before.waited - before.waited
         if waited > SHARE * max(ran, WINDOW) and (threads := self._threads()) > 1:
-            self._over = True
+            self.rest()
             warnings.warn(
                 f"the cores of this machine have other work: in {seconds:.0f} s the threads of this process ran for "
                 f"{ran:.1f} s and waited for a core for {waited:.1f} s. Matrix products in {threads} threads wait for each "
