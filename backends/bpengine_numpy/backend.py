@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +17,7 @@ from bpengine.errors import ConfigError
 from bpengine.system.blas_pool import BLAS_POOL
 from bpengine.system.busy import BUSY_WATCH
 from bpengine.system.hardware import cpu
+from bpengine_numpy.blocked_updates import blocked_updates
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.numba_target import compiled_epochs, disk_cache
@@ -83,6 +84,10 @@ class NumpyBackend(Backend):
     def scope(self) -> AbstractContextManager[Any]:
         """Return a context in which NumPy neither warns nor raises: numbers that fade to zero are a part of training."""
         return np.errstate(all="ignore")
+
+    def replacements(self) -> Mapping[str, Callable[..., Any]]:
+        """Return the update rules in blocks, for large parameters, with the same bits."""
+        return blocked_updates()
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the function in this backend's scope: NumPy runs it eagerly."""
