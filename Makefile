@@ -85,10 +85,10 @@ gpu-pack: $(VENV)/test
 bench: $(VENV)/bench
 	$(BIN)/bpengine bench
 
-# the same on an NVIDIA GPU, in an environment that has what is to be compared: eight parts, each below nine minutes, each
+# the same on an NVIDIA GPU, in an environment that has what is to be compared: nine parts, each below nine minutes, each
 # writing its results as they come; one that fails or is cut off does not keep the others from running. A part alone:
 # `make gpu-bench-tf32-small`; `make gpu-bench-list` lists the workloads. Today's results of the same part are overwritten
-GPU_PARTS := $(foreach size,small large,$(foreach kind,full tf32 bfloat16 autotune,$(kind)-$(size)))
+GPU_PARTS := $(foreach size,small large,$(foreach kind,full tf32 bfloat16 autotune,$(kind)-$(size))) many
 GPU_BENCH = timeout 530 $(PYTHON) -m bpengine bench --device gpu --rounds 5 --seconds 390 --force
 REFERENCE := jax-scan,torch-graph# in float32: the losses of the reduced precisions are held against theirs
 
@@ -114,6 +114,11 @@ gpu-bench-bfloat16-%:
 gpu-bench-autotune-%:
 	$(GPU_BENCH) --workloads gpu-$* --part autotune-$* --backends cupy,cupy-tf32 \
 	  --peers $(REFERENCE),torch-graph-tf32,torch-autotune,torch-graph-autotune,torch-autotune-tf32,torch-graph-autotune-tf32
+
+# many models as one program beside the same models one after another
+GPU_MANY = bench/results/$$(date +%F)-many-models-gpu.json
+gpu-bench-many:
+	timeout 530 $(PYTHON) bench/many_fits.py --backends jax --models 4,16,64 > $(GPU_MANY) && cat $(GPU_MANY)
 
 # one stamp per set of extras, renewed when the project's metadata change
 $(VENV)/demo $(VENV)/test $(VENV)/bench: pyproject.toml

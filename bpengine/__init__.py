@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         initializers,
     )
     from bpengine.losses import CustomLoss, Loss
+    from bpengine.many import ManyFits, OneFit, fit_many
     from bpengine.model import Model, load
     from bpengine.network import Network
     from bpengine.penalties import L1, L2
@@ -80,6 +81,7 @@ _ROOMS = {
     "kernels": "KERNELS",
     "layers": "Activation BatchNorm CustomActivation Dense Dropout Layer LayerNorm Residual initializers",
     "losses": "CustomLoss Loss",
+    "many": "ManyFits OneFit fit_many",
     "model": "Model load",
     "network": "Network",
     "penalties": "L1 L2",
@@ -121,6 +123,7 @@ __all__ = [
     "LayerNorm",
     "Loss",
     "LossBelow",
+    "ManyFits",
     "Metric",
     "Model",
     "ModelFileError",
@@ -129,6 +132,7 @@ __all__ = [
     "Network",
     "NoImprovement",
     "NonFiniteError",
+    "OneFit",
     "RMSProp",
     "Report",
     "Residual",
@@ -147,6 +151,7 @@ __all__ = [
     "data",
     "examples",
     "explain",
+    "fit_many",
     "get_backend",
     "initializers",
     "jvp",

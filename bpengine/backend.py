@@ -10,15 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut
-from bpengine.errors import BackendUnavailable, ConfigError, unknown
+from bpengine.errors import BackendUnavailable, ConfigError, unknown, whole
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.ops import Ops
 from bpengine.system.process_caches import ProcessCache
@@ -65,6 +65,15 @@ class CacheState:
     trouble: str = ""
     cure: str = ""
     notes: tuple[tuple[str, str], ...] = ()
+
+
+class EpochOf(NamedTuple):
+    """A model's state, and the arguments of `Backend.run_epoch` for its next steps."""
+
+    state: State
+    data: tuple[Array, ...]
+    order: HostArray | None
+    lr: HostArray
 
 
 class DiskCache(Protocol):
@@ -160,14 +169,21 @@ class Backend(ABC):
     patience: ClassVar[float] = (
         0.5  # seconds that a backend which can do either runs a step eagerly before it compiles it
     )
+    together: ClassVar[bool] = False  # whether `run_epochs` runs several models as one program
+    sets_threads: ClassVar[bool] = False  # whether the number of its threads may be set
     differentiates: ClassVar[bool] = False  # whether the library differentiates: `jvp` and `transposed` are there
     xp: Namespace
     device: str
     precision: str
 
-    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
+    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
+        self.threads = None if threads is None else whole(threads, f"backend {self.name!r}", "threads")
+        if self.threads is not None and not self.sets_threads:
+            raise ConfigError(
+                f"backend {self.name!r} cannot set its threads, got threads={threads}. Leave it out; NumPy's can be set."
+            )
         status = self.availability()
         if not status.ready:
             raise BackendUnavailable(
@@ -185,7 +201,7 @@ class Backend(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as what the handle is made from: compiled code and locks belong to a process, and are made anew."""
-        return _made_anew, (type(self), self.precision, self.device)
+        return _made_anew, (type(self), self.precision, self.device, self.threads)
 
     @classmethod
     @abstractmethod
@@ -313,6 +329,27 @@ class Backend(ABC):
             reports.append(report)
         return state, reports
 
+    def run_epochs(
+        self, step: Step, epochs: Sequence[EpochOf], *, whole: int | None = None, room: int = 1
+    ) -> list[tuple[State, dict[str, HostArray]]]:
+        """Run the same step for several models, each on its own epoch; return what `run_epoch` returns for each.
+
+        All epochs have as many steps, and arrays of one form; states are donated. A backend that is `together` runs them as
+        one program, compiled for `room` models, which should change seldom. Where an epoch halts, its state stays.
+
+        Here one comes after the other.
+        """
+        return [self.run_epoch(step, e.state, e.data, e.order, e.lr, whole=whole) for e in epochs]
+
+    @property
+    def fits_at_once(self) -> int:
+        """How many fits may run in threads at a time, each as fast as by itself, or nearly so."""
+        return 1
+
+    def divided(self, threads: int) -> AbstractContextManager[Any]:
+        """Return a context in which so many threads of the process run fits at a time, and share its cores."""
+        return nullcontext()
+
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
         """Return function(x (m, n), result (n,)), which runs on the host, as one of arrays x -> result that a step may call.
 
@@ -358,8 +395,13 @@ class Backend(ABC):
         return {}
 
 
-def _made_anew(kind: type[Backend], precision: str, device: str) -> Backend:
-    return kind(precision=precision, device=device)
+def _made_anew(kind: type[Backend], precision: str, device: str, threads: int | None = None) -> Backend:
+    return kind(precision=precision, device=device, **_set_threads(threads))
+
+
+def _set_threads(threads: int | None) -> dict[str, int]:
+    """Return the argument that only those backends are given whose threads somebody sets."""
+    return {} if threads is None else {"threads": threads}
 
 
 _shared = ProcessCache["Backend"]("backends", BACKENDS)
@@ -389,26 +431,32 @@ def backend_class(name: str) -> type[Backend]:
     return loaded
 
 
-def _by_name(kind: type[Backend], precision: str, device: str | None) -> Backend:
-    """Return the process's backend of this kind: one for each precision and device, however the device is written."""
+def _by_name(kind: type[Backend], precision: str, device: str | None, threads: int | None) -> Backend:
+    """Return the process's backend of this kind: one for each precision, device, however it is written, and threads."""
+    make = partial(kind, precision=precision, device=device, **_set_threads(threads))
     if not isinstance(precision, str) or not isinstance(device, (str, type(None))):
-        return kind(precision=precision, device=device)  # which says what is wrong with them
-    chosen = _shared.get((kind, precision, device), lambda: kind(precision=precision, device=device))
-    return _shared.get((kind, precision, chosen.device), lambda: chosen)
+        return make()  # which says what is wrong with them
+    if threads is not None:
+        whole(threads, f"backend {kind.name!r}", "threads")  # True is no number of threads, and equal to 1
+    chosen = _shared.get((kind, precision, device, threads), make)
+    return _shared.get((kind, precision, chosen.device, threads), lambda: chosen)
 
 
-def get_backend(backend: str | Backend, *, precision: str = "float32", device: str | None = None) -> Backend:
+def get_backend(
+    backend: str | Backend, *, precision: str = "float32", device: str | None = None, threads: int | None = None
+) -> Backend:
     """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is when it fits what is asked for.
 
     By name it is the same one each time in a process, so that models share what it has compiled: see `bp.clear_caches`.
     An instance that multiplies in reduced precision fits "float32": that is how it stores.
+    threads: how many the matrix products of the NumPy backend use, while it works; by default those that BLAS has.
     Raises ConfigError for an unknown name or precision, BackendUnavailable when it cannot run here or has no such device.
 
     >>> bp.get_backend("numpy", precision="float64").dtype
     'float64'
     """
     if not isinstance(backend, Backend):
-        chosen = _by_name(backend_class(backend), precision, device)
+        chosen = _by_name(backend_class(backend), precision, device, threads)
         chosen._select()
         return chosen
     if precision not in PRECISIONS:
@@ -417,6 +465,8 @@ def get_backend(backend: str | Backend, *, precision: str = "float32", device: s
         raise ConfigError(
             f"{backend!r} computes in {backend.precision}, but {precision} was asked for. Give one or the other."
         )
+    if threads is not None and threads != backend.threads:
+        raise ConfigError(f"{backend!r} was given, and threads={threads} asked for. Give one or the other.")
     if device is not None and device != backend.device:
         raise ConfigError(f"{backend!r} was given, and device {device!r} asked for. Give one or the other.")
     return backend

@@ -32,6 +32,7 @@ from bpengine.training.metrics.choice import Asked, choose_metrics
 from bpengine.training.optimizers import Optimizer, is_own, make_optimizer
 from bpengine.training.reuse import compiled_network
 from bpengine.training.rows import (
+    Rows,
     classes_of,
     decoder_of,
     encoded_inputs,
@@ -45,6 +46,7 @@ from bpengine.training.rows import (
 )
 from bpengine.training.selection import known, require_some, select
 from bpengine.training.stopping import Rule
+from bpengine.training.together.company import Alone, Company
 from bpengine.training.updates.update import Applied, apply
 
 if TYPE_CHECKING:
@@ -427,9 +429,14 @@ class Model:
         rows = fit.rows(self.network, (*encoded, weights), self.dtype)
         if features is not self.features:
             self.features = features
+        return self._train(fit, rows)
+
+    def _train(self, fit: FitSettings, rows: Rows, company: Company | None = None) -> History:
+        """Train on checked rows, by itself or beside other fits: what `fit` does once its arguments are read."""
+        continue_from = fit.continue_from
         with SpillStore(self.backend) as store:
             own = Rollback(self.backend, store, {"params": self._params, "running": self._running})
-            trainer = fit.trainer(self._subject(own.arrays), rows, self._on_epoch(fit))
+            trainer = fit.trainer(self._subject(own.arrays, company or Alone()), rows, self._on_epoch(fit))
             before = max(self.fits - (continue_from is not None), 0)  # a fit that goes on counts once
             try:
                 if own.moved:
@@ -475,13 +482,13 @@ class Model:
         )  # fmt: skip
         self._params, self._version = {**self._params, **changed}, new_version()
 
-    def _subject(self, arrays: Callable[[], State]) -> Trainable:
+    def _subject(self, arrays: Callable[[], State], company: Company) -> Trainable:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
         return Trainable(
             network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
             running=tuple(self._running), arrays=arrays, seed=seed, evaluator=self._evaluator, steps=self._steps,
             shared=self._shared, shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
-            untouched=lambda end: end.left == self._version,
+            untouched=lambda end: end.left == self._version, company=company,
         )  # fmt: skip
 
     def _on_epoch(self, fit: FitSettings) -> OnEpoch:

@@ -46,6 +46,7 @@ PURPOSES: MappingProxyType[str, int] = MappingProxyType(
         "in turn": 25,  # seed 0: which parts of a residual depend on the parameters alone
         "shared shapes": 26,  # seed 0: whether a layer has the same parameters in two places
         "own loss": 27,  # seed 0: whether it is a mean or a sum over the rows
+        "folds": 28,  # seed 0: of many fits
     }
 )
 

@@ -41,8 +41,8 @@ class CupyBackend(Backend):
     window = 32
     patience = float("-inf")
 
-    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
-        super().__init__(precision, device)
+    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
+        super().__init__(precision, device, threads)
         import array_api_compat.cupy
         import cupy
 

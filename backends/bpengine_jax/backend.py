@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
+from bpengine.backend import Availability, Backend, DiskCache, EpochOf, HostArray, State, Step, as_host
 from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut
@@ -37,9 +37,10 @@ class JaxBackend(Backend):
     name = "jax"
     extra = "jax"
     differentiates = True
+    together = True
 
-    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
-        super().__init__(precision, device)
+    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
+        super().__init__(precision, device, threads)
         jax = _joined()
         self._jax = jax
         self.xp = jax.numpy
@@ -52,6 +53,7 @@ class JaxBackend(Backend):
         self._by_host = self._device.platform == "cpu"  # how several processes exchange sums
         self.grain = max(self._plan.windows, default=1)
         self._epoch = lru_cache(maxsize=MOST)(build_epoch)
+        self._joint = lru_cache(maxsize=MOST)(self._build_joint)
 
     @classmethod
     def availability(cls) -> Availability:
@@ -148,6 +150,27 @@ class JaxBackend(Backend):
         with self.scope():
             return self._epoch(step, self._plan)(state, data, numbers, rates, whole or len(rates))
 
+    def run_epochs(
+        self, step: Step, epochs: Sequence[EpochOf], *, whole: int | None = None, room: int = 1
+    ) -> list[tuple[State, dict[str, HostArray]]]:
+        """Run the step of several models as one, by `jax.vmap` (see `Backend.run_epochs`)."""
+        if len(epochs) == 1:
+            (one,) = epochs
+            return [self.run_epoch(step, one.state, one.data, one.order, one.lr, whole=whole)]
+        from bpengine_jax import joint_step  # which imports jax
+
+        count, shared = len(epochs), joint_step.alike(epochs)
+        idle = [self.copy(epochs[-1].state) for _ in range(room - count)]
+        own_rows = epochs[0].order is not None or not shared
+        joint, stack, state_of = self._joint(step, 0 if own_rows else None)
+        models = stack([*(e.state for e in epochs), *idle])
+        state = {"models": models, "halted": self.asarray(np.arange(room) >= count)}
+        data = epochs[0].data if shared else stack([e.data for e in [*epochs, *[epochs[-1]] * (room - count)]])
+        order, lr = (joint_step.along([getattr(e, name) for e in epochs], room) for name in ("order", "lr"))
+        assert lr is not None  # rates are always there
+        after, reports = self.run_epoch(joint, state, data, order, lr, whole=whole)
+        return [(state_of(after["models"], i), joint_step.reports_of(i, reports)) for i in range(count)]
+
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""
         with self.scope():
@@ -183,6 +206,13 @@ class JaxBackend(Backend):
         stats = self._device.memory_stats() or {}
         names = {"in_use": "bytes_in_use", "peak": "peak_bytes_in_use"}
         return {ours: int(stats[theirs]) for ours, theirs in names.items() if theirs in stats}
+
+    def _build_joint(self, step: Step, rows_axis: int | None) -> tuple[Step, Callable[..., Any], Callable[..., Any]]:
+        """Return a step of several models, what makes one state of theirs, and what takes one's out of it."""
+        from bpengine_jax import joint_step
+
+        stack, state_of = self.compile(joint_step.stacked), self.compile(joint_step.state_of)
+        return joint_step.joint_step(step, rows_axis), stack, state_of
 
     def _in_scope(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)

@@ -54,8 +54,8 @@ def build_loop(step: Step, plan: EpochPlan) -> Epoch:
         state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
     ) -> tuple[State, dict[str, HostArray]]:
         padding = -len(lr) % ROUND if order is None else (1 << (whole - 1).bit_length()) - len(lr)
-        rows = None if order is None else np.pad(order, ((0, padding), (0, 0)))
-        state, done, reports = compiled(state, data, rows, np.pad(lr, (0, padding)), len(lr))
+        rows = None if order is None else _longer(order, padding)
+        state, done, reports = compiled(state, data, rows, _longer(lr, padding), len(lr))
         return state, {name: np.asarray(values)[: int(done)] for name, values in reports.items()}
 
     return run
@@ -65,12 +65,13 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     """Compile (state, data, order, lr, steps) -> (state, steps done, reports), which leaves early at "halt".
 
     A scan is the same loop without that exit. `order` (n, batch), or None for all rows each step, and `lr` (n,) are padded
-    beyond `steps`; n is a power of two where there is an order. The reports are (n, ...).
+    beyond `steps`; n is a power of two where there is an order. The reports are (n, ...). For a step of several models
+    (`joint_step`) they are (n, models, batch) and (n, models).
     """
 
     def epoch(state: State, data: Any, order: Array | None, lr: Array, steps: Array) -> Any:
         def one_step(i: Array, state: State, rows: Any) -> tuple[State, dict[str, Array]]:
-            return step(state, rows, lax.dynamic_slice(lr, (i,), (1,)))
+            return step(state, rows, lax.dynamic_slice_in_dim(lr, i, 1))
 
         def run(carry: Any, stop: Array, rows_of: Callable[[Array], Any]) -> Any:
             def body(carry: Any) -> Any:
@@ -88,17 +89,21 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
         zero = jnp.asarray(0, dtype=jnp.int32)
         first_rows = data if order is None else take(data, order[0])
         report = jax.eval_shape(one_step, zero, state, first_rows)[1]
-        reports = {name: jnp.zeros(lr.shape + r.shape, r.dtype) for name, r in report.items()}
+        reports = {name: jnp.zeros(lr.shape[:1] + r.shape, r.dtype) for name, r in report.items()}
         carry = zero, jnp.asarray(False), state, reports
         if order is None:
             done, _, state, reports = run(carry, steps, lambda _: data)
-        elif (block := plan.steps_at_once(data, *order.shape)) == 1:
+        elif (block := plan.steps_at_once(data, order.shape)) == 1:
             done, _, state, reports = run(carry, steps, lambda i: take(data, order[i]))
         else:
             done, _, state, reports = _while(steps, run_block, carry)
         return state, done, reports
 
     return compiled_epoch(step, epoch, donate=(0,))
+
+
+def _longer(array: HostArray, by: int) -> HostArray:
+    return np.pad(array, [(0, by)] + [(0, 0)] * (array.ndim - 1))
 
 
 def _while(stop: Array, body: Callable[[Any], Any], carry: Any) -> Any:

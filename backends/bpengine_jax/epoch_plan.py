@@ -16,11 +16,13 @@ class EpochPlan:
     windows: tuple[int, ...] = ()  # lengths in steps, the longest first, the last one 1; none: one loop
     unroll: int = 1  # steps in one round of a window's loop
 
-    def steps_at_once(self, data: Any, steps: int, batch: int) -> int:
+    def steps_at_once(self, data: Any, order: tuple[int, ...]) -> int:
         """Return for how many steps, a power of two, rows are taken at once: 1 where batches are large.
 
+        order: the shape of the row numbers (steps, batch), or (steps, models, batch).
         Taken in every step, 32 rows of 64 numbers cost half as much again as the step itself (measured on two cores).
         """
+        steps, batch = order[0], prod(order[1:])
         size = batch * sum(prod(a.shape[1:]) * a.dtype.itemsize for a in data)
         return 1 if size >= self.small else min(steps, 1 << (max(self.taken // max(size, 1), 1).bit_length() - 1))
 

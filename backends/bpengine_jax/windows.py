@@ -94,7 +94,7 @@ def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     """Return (state, data, order, lr) -> (state, reports) for as many steps as `lr` is long, whatever they report."""
 
     def window(state: State, data: Any, order: Array | None, lr: Array) -> Any:
-        together = order is not None and plan.steps_at_once(data, *order.shape) == len(lr)
+        together = order is not None and plan.steps_at_once(data, order.shape) == len(lr)
         scanned = order
         if together:
             scanned = take(data, order)
@@ -107,7 +107,7 @@ def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
                 rows = take(data, rows)
             return step(state, rows, rate)
 
-        return lax.scan(one_step, state, (scanned, jnp.reshape(lr, (-1, 1))), unroll=min(plan.unroll, len(lr)))
+        return lax.scan(one_step, state, (scanned, lr[:, None]), unroll=min(plan.unroll, len(lr)))
 
     return window
 

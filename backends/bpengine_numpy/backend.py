@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,6 +15,10 @@ from bpengine_steps.tracing import outside, plus
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
 from bpengine.extras import install_command
+from bpengine.system.blas_pool import BLAS_POOL
+from bpengine.system.busy import BUSY_WATCH
+from bpengine.system.hardware import cpu
+from bpengine_numpy.blocked_updates import blocked_updates
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
@@ -31,12 +35,18 @@ def compiler_version() -> str | None:
 
 
 class NumpyBackend(Backend):
-    """Run on the CPU with NumPy. Precisions: float32, float64."""
+    """Run on the CPU with NumPy. Precisions: float32, float64.
+
+    threads: how many matrix products use while this backend works; the pool is that of the process, which has its own number
+    again afterwards. The last bits of products may depend on it, as on the BLAS library.
+    """
 
     name = "numpy"
 
-    def __init__(self, precision: str = "float32", device: str | None = None) -> None:
-        super().__init__(precision, device)
+    sets_threads = True
+
+    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
+        super().__init__(precision, device, threads)
         if precision not in ("float32", "float64"):
             raise ConfigError(f"backend 'numpy' computes in float32 or float64, got precision {precision!r}.")
         if device not in (None, "cpu"):
@@ -74,12 +84,16 @@ class NumpyBackend(Backend):
         """Return a context in which NumPy neither warns nor raises: numbers that fade to zero are a part of training."""
         return np.errstate(all="ignore")
 
+    def replacements(self) -> Mapping[str, Callable[..., Any]]:
+        """Return the update rules in blocks, for large parameters, with the same bits."""
+        return blocked_updates()
+
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the function in this backend's scope: NumPy runs it eagerly."""
 
         @wraps(step)
         def run(*args: Any, **options: Any) -> Any:
-            with self.scope():
+            with self.scope(), self._pool():
                 return step(*args, **options)
 
         return run
@@ -98,9 +112,24 @@ class NumpyBackend(Backend):
 
         Every loss is checked, so NumPy need not warn as well. Denormal numbers count as zero, as they do for XLA.
         """
-        with self.scope(), FORKS.epoch(), flushed():
+        with self.scope(), self._pool(), FORKS.epoch(), flushed():
             run = self._compiled.run if self._compiled else super().run_epoch
-            return run(step, state, data, order, lr)
+            ended = run(step, state, data, order, lr)
+            BUSY_WATCH.look()
+        return ended
+
+    def _pool(self) -> AbstractContextManager[Any]:
+        """Return a context in which matrix products use the threads that were asked for."""
+        return nullcontext() if self.threads is None else BLAS_POOL.limited(self.threads)
+
+    @property
+    def fits_at_once(self) -> int:
+        """One fit on each core, or on as many cores as one uses."""
+        return max(1, int(cpu()["usable"]) // (self.threads or 1))
+
+    def divided(self, threads: int) -> AbstractContextManager[Any]:
+        """Return a context in which matrix products take one thread each where several fits run at a time."""
+        return BLAS_POOL.limited(1) if threads > 1 and self.threads is None else nullcontext()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[HostArray], HostArray]:
         """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled epoch."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import chain, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ WINDOW = 2**17  # rows shuffled together
 BLOCK = 256  # neighbouring rows that stay in the same window
 STREAM_BYTES = 64 * 2**20  # the largest piece of arrays on disk; two pieces are in memory at a time
 RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are kept on the device whole
+Bring = Callable[[Backend, Sequence[HostArray], Sequence[str], Any], tuple[Array, ...]]  # as `brought`
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,12 @@ class Source:
     least: int = 1  # the fewest rows a step may have
     shift: int = 0  # what is added to a step's number: the fit goes on where another ended
     own: Callable[[int], slice] = whole_batch
+    subset: HostArray | None = None  # the numbers of the rows of `arrays` that are trained on; None for all
 
     @property
     def rows(self) -> int:
         """The number of rows."""
-        return len(self.arrays[0])
+        return len(self.arrays[0] if self.subset is None else self.subset)
 
     @property
     def epoch_steps(self) -> int:
@@ -141,7 +143,10 @@ class Source:
         A segment lies within one epoch, unless a step is a whole epoch. `close()` ends the reading.
         """
         if self.resident and self.batch == self.rows:
-            steps, weights = stop - start, self._weights(self.arrays)
+            steps, weights = (
+                stop - start,
+                self._weights([a if self.subset is None else a[self.subset] for a in self.arrays]),
+            )
             yield Segment(self.resident, None, steps, self.rows, weights=weights, whole=steps, start=start)
         elif self.resident:
             for part in self._orders(start, stop):
@@ -174,15 +179,18 @@ class Source:
         start, stop = start + self.shift, stop + self.shift
         for epoch in range(start // self.epoch_steps, -(-stop // self.epoch_steps)):
             first = epoch * self.epoch_steps
-            for whole in batches(
-                epoch_order(self.seed, epoch, self.rows, shuffle=self.shuffle), self.batch, self.least
-            ):
+            for whole in batches(self._epoch_order(epoch), self.batch, self.least):
                 for piece in self._pieces(whole):
                     begin = max(0, start - first)
                     part = piece[begin : max(0, stop - first)]
                     first += len(piece)
                     if len(part):
                         yield _Part(part, len(piece), begin)
+
+    def _epoch_order(self, epoch: int) -> HostArray:
+        """Return the row numbers of an epoch, as `arrays` count them."""
+        order = epoch_order(self.seed, epoch, self.rows, shuffle=self.shuffle)
+        return order if self.subset is None else self.subset[order]
 
     def _pieces(self, order: HostArray) -> list[HostArray]:
         """Cut an order into pieces that are held in memory at a time: windows, halves, quarters ... of windows."""
@@ -248,8 +256,11 @@ def _ascending(whole: HostArray, own: slice = slice(None)) -> _Piece:
     return _Piece(rows, runs_of(rows), places.reshape(order.shape), whole.shape[1])
 
 
-def _brought(backend: Backend, array: HostArray, dtype: str) -> Array:
-    return backend.asarray(in_memory(array), dtype, copy=False)
+def brought(backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any) -> tuple[Array, ...]:
+    """Return the rows of a part of arrays, a slice or numbers of rows, on the device."""
+    there = tuple(backend.asarray(in_memory(a[part]), d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
+    backend.synchronize(*there)  # else the copy would count as time of the first steps
+    return there
 
 
 def make_source(
@@ -262,19 +273,20 @@ def make_source(
     shuffle: bool,
     least: int = 1,
     own: Callable[[int], slice] = whole_batch,
+    subset: HostArray | None = None,
+    bring: Bring = brought,
 ) -> Source:
     """Put the arrays on the device, unless they are memory-mapped or too large and are trained in batches.
 
-    Of arrays that are one batch only the rows of this process, own(rows), are put there.
+    Of arrays that are one batch only the rows of this process, own(rows), or of `subset`, are put there.
     """
-    rows = len(arrays[0])
+    rows = len(arrays[0] if subset is None else subset)
     batch = rows if batch_size is None else min(batch_size, rows)
     large = sum(a.nbytes for a in arrays) > RESIDENT_BYTES
     on_disk = any(isinstance(a, np.memmap) for a in arrays)
     stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
-    here = own(rows) if batch == rows else slice(None)
-    resident = None if stay else tuple(_brought(backend, a[here], d) for a, d in zip(arrays, dtypes, strict=True))
-    backend.synchronize(*resident or ())  # else the copy would count as time of the first steps
+    here = slice(None) if batch < rows else own(rows) if subset is None else subset
+    resident = None if stay else bring(backend, arrays, dtypes, here)
     return Source(
         backend=backend,
         arrays=arrays,
@@ -285,4 +297,5 @@ def make_source(
         resident=resident,
         least=least,
         own=own,
+        subset=subset,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, State, Step
+from bpengine.backend import Backend, HostArray, State, Step
 from bpengine.distributed.alike import require_alike, warn_unlike
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
@@ -42,6 +42,7 @@ from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
+from bpengine.training.together.company import Alone, Company
 from bpengine.training.updates.update import Slots, all_finite, init_slots
 
 UPDATES = ("simultaneous", "sequential")
@@ -56,6 +57,7 @@ class Trainable:
     names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
     the fit, each time as arrays that the fit may write into. fits: fits before this one. settings: what a model file has.
     untouched(run_state) says whether the arrays are still those that the fit which ended with `run_state` left.
+    company: what the fit asks for its rows, its step and its epochs.
     """
 
     network: Network
@@ -72,6 +74,7 @@ class Trainable:
     fits: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     untouched: Callable[[RunState], bool] = lambda run_state: False
+    company: Company = field(default_factory=Alone)
 
     def compiled(self, optimizer: Optimizer) -> CompiledNetwork:
         """Return where steps with this rule are kept: a rule of one's own may do anything, and is this subject's alone."""
@@ -190,11 +193,15 @@ class FitSettings:
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
         trained, stay = choose(network.names(trainable.names), self.only, self.freeze, trainable.running)
         frozen = frozen_layers(trainable.running, stay)
-        least = self._least(network, rows, frozen)
+        company = trainable.company
+        subset, count, weights = company.subset, len(rows.x), rows.weights
+        if subset is not None:
+            count, weights = len(subset), None if weights is None else weights[subset]
+        least = self._least(network, count, weights, frozen)
         end = self._end(trainable, optimizer, trained)
         source = make_source(
-            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(len(rows.x)), end.seed if end else trainable.seed,
-            shuffle=self.shuffle, least=least, own=self._own,
+            backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(count), end.seed if end else trainable.seed,
+            shuffle=self.shuffle, least=least, own=self._own, subset=subset, bring=company.bring,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
         metrics, monitor = self._scoring(trainable.evaluator, rules)
@@ -214,6 +221,7 @@ class FitSettings:
             backend=backend,
             all_finite=_finite_test(trainable),
             step=self._steps(trainable, plan),
+            run_epoch=company.run_epoch,
             comm=self.processes,
             cut=self._cut,
             source=replace(source, shift=beginning.shift),
@@ -303,7 +311,7 @@ class FitSettings:
         compiled, plan = trainable.compiled(plan.optimizer), replace(plan, optimizer=without_rate(plan.optimizer))
         network, ops, steps, backend = compiled.network, compiled.ops, compiled.steps, compiled.backend
         if self.shards is None:
-            one = steps.get(plan.key, lambda: make_step(network, plan, ops))
+            one = trainable.company.step(compiled, plan)
             return lambda batch: one
         if type(self.processes) is not Solo:  # such a step holds what moves sums between the processes of this fit
             steps = trainable.steps
@@ -340,7 +348,7 @@ class FitSettings:
             )
         return self.batch_size * self.accumulate
 
-    def _least(self, network: Network, data: Rows, frozen: frozenset[str]) -> int:
+    def _least(self, network: Network, rows: int, weights: HostArray | None, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it.
 
         With shards, each of them has to be as large as a layer needs that works on several rows at once.
@@ -349,8 +357,8 @@ class FitSettings:
         if self.shards is not None and least > 1:
             _require_over_shards(layer)
             least *= self.shards
-        kind, rows = type(layer).__name__, len(data.x)
-        counted = rows if data.weights is None or least == 1 else int(np.count_nonzero(data.weights))
+        kind = type(layer).__name__
+        counted = rows if weights is None or least == 1 else int(np.count_nonzero(weights))
         if counted < min(least, rows):
             raise ConfigError(
                 f"fit requires at least {least} rows with a weight above 0 with {kind}, got {counted}. A weight of 0 leaves a "
@@ -398,9 +406,15 @@ class FitSettings:
         if self.validation is None:
             return None
         held_out = self.rows(trainable.network, self.validation, trainable.backend.dtype, "validation x")
-        evaluator, comm = trainable.evaluator, self.processes  # without the arrays, which `trainable` would keep alive
+        # without the arrays, which `trainable` would keep alive
+        evaluator, comm, turn = trainable.evaluator, self.processes, trainable.company.turn
         evaluator.require_scorable(metrics, held_out, "the validation rows")
-        return lambda state: evaluator.evaluate(state["params"], state["running"], held_out, comm, metrics)
+
+        def validate(state: State) -> dict[str, Any]:
+            with turn():
+                return evaluator.evaluate(state["params"], state["running"], held_out, comm, metrics)
+
+        return validate
 
 
 def _communicator(comm: object) -> Any:
@@ -444,7 +458,8 @@ def _first_state(trainable: Trainable, plan: StepPlan) -> State:
     if not is_own(rule):  # whose slots may come from anywhere
         key = "slots", identity(rule.rule), trained
         run = compiled.steps.get(key, lambda: compiled.backend.compile(slots))
-    return {**own, "slots": run(own["params"]), "counter": counter}
+    with trainable.company.turn():
+        return {**own, "slots": run(own["params"]), "counter": counter}
 
 
 def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
@@ -452,7 +467,13 @@ def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
     backend = trainable.backend
     steps = trainable.steps if trainable.shared is None else trainable.shared.steps
     test = steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
-    return lambda state: bool(backend.to_numpy(test({**state["params"], **state["running"]})))
+    turn = trainable.company.turn
+
+    def finite(state: State) -> bool:
+        with turn():
+            return bool(backend.to_numpy(test({**state["params"], **state["running"]})))
+
+    return finite
 
 
 def choose(

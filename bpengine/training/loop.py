@@ -34,6 +34,7 @@ from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
 
 OnEpoch = Callable[[State, Epoch], tuple[bool, State]]  # whether to stop, and the state to go on with
+RunEpoch = Callable[[Backend, Step, State, Segment, HostArray], tuple[State, dict[str, HostArray]]]
 LONGEST = 2**14  # steps in one segment when a step is a whole epoch
 REPEATS = 1e-3  # relative: a replayed step gives the same loss to within this on every device
 LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
@@ -45,6 +46,7 @@ class Trainer:
 
     validate(state) returns scores with a "loss" and with that which is `watched`;
     on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
+    run_epoch(backend, step, state, segment, rates) runs the steps of a segment, as `Backend.run_epoch`.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
     validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes,
     cut(batch) how they are cut into shards. Processes of `comm` run in step: what a clock, a callback or a signal decides is
@@ -61,6 +63,7 @@ class Trainer:
     validate: Callable[[State], dict[str, Any]] | None
     on_epoch: OnEpoch | None
     all_finite: Callable[[State], bool]
+    run_epoch: RunEpoch
     beginning: InitVar[Beginning]
     checkpoints: Checkpointer | None = None
     watched: AnyMetric = LOSS
@@ -210,7 +213,7 @@ class Trainer:
 
     def _run_epoch(self, segment: Segment, state: State, rates: HostArray) -> tuple[State, dict[str, HostArray]]:
         step = self.step(segment.batch)
-        return self.backend.run_epoch(step, state, segment.data, segment.order, rates, whole=segment.whole)
+        return self.run_epoch(self.backend, step, state, segment, rates)
 
     def _replay(self, state: State, start: int, stop: int) -> State:
         """Run the steps from start to stop once more; note the first one whose loss differs now."""

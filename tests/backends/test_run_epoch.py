@@ -238,4 +238,4 @@ class TestRunEpochInWindows(TestRunEpoch):
 def test_rows_of_small_batches_are_taken_for_many_steps_at_once(rows: int, batch: int, expected: int) -> None:
     """At most 8 MiB of them; batches from 256 KiB on step by step."""
     data = (np.zeros((7, rows), np.float32), np.zeros(7, np.int32))
-    assert LOOP.steps_at_once(data, 512, batch) == expected
+    assert LOOP.steps_at_once(data, (512, batch)) == expected

@@ -189,6 +189,7 @@ def test_every_part_of_gpu_bench_can_be_asked_for(cli, ran, monkeypatch, tmp_pat
 def test_gpu_bench_is_all_of_its_parts():
     commands = what_make_runs("gpu-bench")
     assert all(f"--part {part} " in commands for part in PARTS)
+    assert "bench/many_fits.py --backends jax" in commands
 
 
 @pytest.mark.usefixtures("no_run")

@@ -17,7 +17,7 @@ from bpengine.cli import backend_status
 from bpengine.cli.commands import installed_packages
 from bpengine.extras import install_command
 from bpengine.system import blas as room
-from bpengine.system import blas_overrides, hardware
+from bpengine.system import blas_overrides, busy, hardware
 from tests.cli.conftest import process
 
 FORCING = (*blas_overrides.VARIABLES, *hardware.THREAD_LIMITS)
@@ -46,6 +46,27 @@ def blas():
     return room.library()
 
 
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch):
+    """Let this process see a machine without other work."""
+    monkeypatch.setattr(busy, "load", lambda: 0.1)
+
+
+def of_itself(printed):
+    """Return the warnings of a process of its own, without what others do on this machine meanwhile."""
+    return [warning for warning in printed["warnings"] if "the cores had other work" not in warning]
+
+
+def test_a_busy_machine_is_a_warning_with_the_cure(cli, monkeypatch):
+    monkeypatch.setattr(busy, "load", lambda: 1.25)
+    monkeypatch.setattr(room, "library", lambda: {**dict.fromkeys(("name", "version", "kernel", "file")), "threads": 2})
+    printed = json.loads(cli("doctor", "--json").out)
+    (warning,) = printed["warnings"]
+    assert printed["load"] == 1.25
+    assert "matrix products in 2 threads then wait for each other" in warning
+    assert "Cure: OPENBLAS_NUM_THREADS=1" in warning
+
+
 def test_the_report_as_json():
     ended = process("doctor", "--json")
     printed = json.loads(ended.out)
@@ -58,7 +79,8 @@ def test_the_report_as_json():
     assert set(printed["extras"]) == set(installed_packages.EXTRAS)
     assert printed["cpu"]["cores"] >= printed["cpu"]["usable"] >= 1
     assert printed["memory"]["total"] > printed["memory"]["available"] > 0
-    assert (printed["forced"], printed["thread_limits"], printed["warnings"]) == (None, {}, [])
+    assert (printed["forced"], printed["thread_limits"], of_itself(printed)) == (None, {}, [])
+    assert printed["load"] is None or printed["load"] >= 0
     assert all(state["ready"] or state["detail"] for state in printed["backends"].values())
 
 
@@ -119,7 +141,7 @@ def test_a_forced_kernel_is_a_warning_with_its_cost(blas):
     printed = json.loads(process("doctor", "--json", OPENBLAS_CORETYPE=other).out)
     assert printed["forced"]["variables"] == {"OPENBLAS_CORETYPE": other}
     if "openblas" in str(blas["name"]) and sys.platform == "linux":
-        (warning,) = printed["warnings"]
+        (warning,) = of_itself(printed)
         assert f"OPENBLAS_CORETYPE={other}" in warning
         assert "Cure: unset OPENBLAS_CORETYPE" in warning
         assert f"this CPU's own is {blas['kernel']}" in warning or printed["forced"]["failure"]

@@ -18,7 +18,7 @@ from bpengine.cli.commands.cuda_source import print_cuda_source
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
 from bpengine.extras import install_command
-from bpengine.system import blas, blas_overrides, hardware, mpi_library
+from bpengine.system import blas, blas_overrides, busy, hardware, mpi_library
 from bpengine.training import reuse
 
 HELP = """\
@@ -104,6 +104,7 @@ def report() -> dict[str, Any]:
         "blas": blas.library(),
         "forced": None if cost is None else {"variables": cost.forced, "ratio": cost.ratio, "failure": cost.failure},
         "thread_limits": hardware.thread_limits(),
+        "load": busy.load(),
         "mpi": mpi_library.facts(),
         "caches": caches,
         "shared": reuse.limits(),
@@ -119,7 +120,8 @@ def _warnings(cost: blas_overrides.OverrideCost | None) -> list[str]:
         for name, value in hardware.thread_limits().items()
         if value.isdecimal() and int(value) < usable
     ]
-    return forced + limits
+    busy_cores = busy.load_warning(blas.library()["threads"])
+    return forced + limits + ([busy_cores] if busy_cores else [])
 
 
 def _cache_warnings(caches: Mapping[str, dict[str, Any]], states: Mapping[str, Availability]) -> list[str]:
@@ -190,6 +192,7 @@ def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
         ("memory", f"{hardware.gib(memory['total'])}, {hardware.gib(memory['available'])} available"),
         ("BLAS", f"{blas['name']} {blas['version']}"),
         ("BLAS kernel", f"{blas['kernel'] or 'unknown'}, {blas['threads'] or 'unknown'} threads"),
+        ("load", "unknown" if facts["load"] is None else f"{facts['load']:.2f} runnable threads for each core"),
         ("MPI", _mpi(facts["mpi"])),
         ("thread limits", limits or f"none set ({', '.join(hardware.THREAD_LIMITS)})"),
     ]

@@ -1,0 +1,47 @@
+"""Update rules in blocks: a rule over a large parameter is run piece by piece, each small enough to stay in the cache.
+
+A rule is a dozen passes over its arrays, each of which NumPy takes from memory and puts back. A rule treats every element
+by itself, and NumPy rounds an element alike wherever it stands, so the bits are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from bpengine.kernels import KERNELS
+from bpengine.kernels._kernel import Array
+
+LARGE = 2**21  # elements; below, the caches of today's processors hold what a pass leaves to the next
+BLOCK = 2**18  # elements of a piece
+
+
+@cache
+def blocked_updates() -> Mapping[str, Callable[..., Any]]:
+    """Return every update rule by the name of its function, for arrays of NumPy's."""
+    rules = [kernel.forward for kernel in KERNELS.values() if kernel.kind == "update"]
+    return {rule.__name__: partial(_update, rule) for rule in rules}
+
+
+def _update(rule: Callable[..., tuple[Array, ...]], *arrays: Array, **options: float) -> tuple[Array, ...]:
+    """Run rule(np, w, dw, *slots, t, lr), in blocks where the parameter is large."""
+    *whole, t, lr = arrays
+    if not all(map(_splits, whole)):
+        return rule(np, *arrays, **options)
+    flat = [array.reshape(-1) for array in whole]
+    results: list[Array] = []
+    for start in range(0, flat[0].size, BLOCK):
+        piece = slice(start, start + BLOCK)
+        parts = rule(np, *(array[piece] for array in flat), t, lr, **options)
+        results = results or [np.empty(flat[0].shape, part.dtype) for part in parts]
+        for result, part in zip(results, parts, strict=True):
+            result[piece] = part
+    return tuple(result.reshape(whole[0].shape) for result in results)
+
+
+def _splits(array: Array) -> bool:
+    """Say whether it is a large array of NumPy's in C order: one that is recorded, or lies otherwise, is taken as it is."""
+    return type(array) is np.ndarray and array.size > LARGE and array.flags.c_contiguous

@@ -1,0 +1,83 @@
+"""Workers: threads that take one fit after another until none is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from bpengine.errors import NonFiniteError
+from bpengine.model import Model
+from bpengine.training.fit import FitSettings
+from bpengine.training.history import History
+from bpengine.training.rows import Rows
+from bpengine.training.together.companions import Companions
+from bpengine.training.together.company import Company
+
+LOOK = 0.1  # seconds between two looks at whether all is done
+
+
+@dataclass(kw_only=True)
+class QueuedFit:
+    """A fit to run, and what it leaves. error: why it failed with numbers that are not finite."""
+
+    model: Model
+    settings: FitSettings
+    rows: Rows
+    company: Company
+    history: History = field(default_factory=History)
+    error: str = ""
+    seconds: float = 0.0
+
+    def run(self) -> None:
+        """Train the model."""
+        began = time.perf_counter()
+        try:
+            self.history = self.model._train(self.settings, self.rows, self.company)
+        except NonFiniteError as error:
+            self.error = str(error)
+            if isinstance(error.history, History):
+                self.history = error.history
+        self.seconds = time.perf_counter() - began
+
+
+def run_all(jobs: Sequence[QueuedFit], companions: Companions, workers: int, done: Callable[[QueuedFit], None]) -> None:
+    """Run all fits in so many threads; done(job) is called in this thread after each.
+
+    On Ctrl-C those that run end after the steps that they are at, those that have not begun before their first. What else
+    than numbers that are not finite a fit raises ends all of them, and is raised here.
+    """
+    left, lock, errors = list(range(len(jobs))), threading.Lock(), dict[int, BaseException]()
+    ended: list[int] = []
+
+    def next_one() -> int | None:
+        with lock:
+            return left.pop(0) if left and not errors else None
+
+    def work() -> None:
+        try:
+            while (number := next_one()) is not None:
+                try:
+                    jobs[number].run()
+                except BaseException as error:  # raised below, in the thread that waits for it
+                    errors[number] = error
+                    companions.asked_to_end.set()
+                ended.append(number)
+        finally:
+            companions.leave()
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="bpengine fit") as pool:
+        running = [pool.submit(work) for _ in range(workers)]
+        shown = 0
+        while shown < len(ended) or not all(thread.done() for thread in running):
+            try:
+                for number in ended[shown:]:
+                    shown += 1
+                    done(jobs[number])
+                wait(running, LOOK)
+            except KeyboardInterrupt:
+                companions.asked_to_end.set()
+    if errors:
+        raise errors[min(errors)]

@@ -1,0 +1,66 @@
+"""The threads of BLAS: how many NumPy's matrix products use, set for a while by those who ask for it.
+
+The pool belongs to the process. While several ask at a time, the fewest threads asked for are used; once nobody does, the
+number is that from before.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+
+class BlasPool:
+    """The BLAS libraries of the process that can be told a number of threads."""
+
+    def __init__(self, libraries: list[Any] | None = None) -> None:
+        self._libraries = libraries
+        self._asked: list[int] = []
+        self._before: list[int] = []
+        self._lock = threading.RLock()
+
+    @property
+    def threads(self) -> int:
+        """The number of threads that products use now; 1 where no library says."""
+        return max((int(library.num_threads) for library in self._known()), default=1)
+
+    @contextmanager
+    def limited(self, threads: int) -> Iterator[None]:
+        """Let products use so many threads."""
+        with self._lock:
+            if not self._asked:
+                self._before = [library.num_threads for library in self._known()]
+            self._asked.append(threads)
+            self._set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asked.remove(threads)
+                self._set()
+
+    def _set(self) -> None:
+        for library, before in zip(self._known(), self._before, strict=True):
+            wanted = min(self._asked) if self._asked else before
+            if library.num_threads != wanted:
+                library.set_num_threads(wanted)
+
+    def _known(self) -> list[Any]:
+        """Return the libraries; they are looked for once, when NumPy's is loaded."""
+        if self._libraries is None:
+            self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+        return self._libraries
+
+    def unlock(self) -> None:
+        """Be free again in the child of a fork, which has none of the threads that may have asked for a number."""
+        self._lock = threading.RLock()
+
+
+BLAS_POOL = BlasPool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=BLAS_POOL.unlock)

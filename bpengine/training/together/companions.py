@@ -1,0 +1,153 @@
+"""Companions: fits of one call, which share the rows on the device and, where the backend can, run their epochs as one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import Backend, EpochOf, HostArray, State, Step
+from bpengine.kernels._kernel import Array
+from bpengine.training.batching import Segment, brought
+from bpengine.training.reuse import CompiledNetwork
+from bpengine.training.step import StepPlan
+from bpengine.training.together.company import Alone
+from bpengine.training.together.families import STRENGTHS, family, family_step, strengths
+from bpengine.training.together.meeting import Meeting
+
+Ended = tuple[State, dict[str, HostArray]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """The steps that a fit, by its number, is to run next; `key` is equal for those that may run as one."""
+
+    number: int
+    key: Hashable
+    step: Step
+    epoch: EpochOf
+    whole: int
+
+
+class Companions:
+    """Fits of one call on one backend, of which `parties` run at a time, each in a thread."""
+
+    def __init__(self, backend: Backend, parties: int) -> None:
+        self.backend = backend
+        self.asked_to_end = threading.Event()
+        self.meeting: Meeting[_Request, Ended] | None = None
+        if backend.together:
+            self.meeting = Meeting(parties, self._run)
+        self.turn = threading.RLock()
+        self._lock = threading.RLock()
+        self._brought: dict[Hashable, tuple[Any, tuple[Array, ...]]] = {}
+        self._steps: dict[Hashable, Step] = {}
+        self._rooms: dict[Step, int] = {}  # the most fits that have run a step as one
+
+    def member(self, number: int, subset: HostArray | None = None) -> _Companion:
+        """Return the company of one of the fits; equal `subset`s are the same array."""
+        return _Companion(self, number, subset)
+
+    def leave(self) -> None:
+        """Say that a thread has no more fits to run."""
+        if self.meeting:
+            self.meeting.leave()
+
+    def bring(self, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any) -> tuple[Array, ...]:
+        """Return rows on the device, the same arrays for all fits that ask for the same ones."""
+        key = tuple(map(id, arrays)), tuple(dtypes), repr(part) if isinstance(part, slice) else id(part)
+        with self._lock:
+            if key not in self._brought:  # what it is known by stays alive beside it
+                self._brought[key] = (arrays, part), brought(self.backend, arrays, dtypes, part)
+            return self._brought[key][1]
+
+    def step(self, compiled: CompiledNetwork, plan: StepPlan) -> Step:
+        """Return the step of all networks of a family."""
+        key = family(compiled.network, plan)
+        with self._lock:
+            if key not in self._steps:
+                self._steps[key] = compiled.steps.get(
+                    ("family", plan.key), lambda: family_step(compiled.network, plan, compiled.ops)
+                )
+            return self._steps[key]
+
+    def ask(self, request: _Request) -> Ended:
+        """Run steps together with those that the other fits ask for."""
+        assert self.meeting is not None
+        return self.meeting.ask(request)
+
+    def _run(self, requests: Sequence[_Request]) -> list[Ended | BaseException]:
+        groups: dict[Hashable, list[_Request]] = {}
+        for request in sorted(requests, key=lambda request: request.number):
+            groups.setdefault(request.key, []).append(request)
+        answers: dict[int, Ended | BaseException] = {}
+        for group in groups.values():
+            for request, answer in zip(group, self._run_group(group), strict=True):
+                answers[request.number] = answer
+        return [answers[request.number] for request in requests]
+
+    def _run_group(self, group: list[_Request]) -> Sequence[Ended | BaseException]:
+        """Run the steps of a group as one, in room for as many as there have been, halved as often as there are fewer."""
+        first, count = group[0], len(group)
+        room = self._rooms[first.step] = max(self._rooms.get(first.step, 1), count)
+        while -(-room // 2) >= count and room > 1:
+            room = -(-room // 2)
+        epochs = [request.epoch for request in group]
+        try:
+            return self.backend.run_epochs(first.step, epochs, whole=first.whole, room=room)
+        except Exception as error:  # which belongs to each of them: too little memory, a layer that cannot be compiled
+            return [error] * count
+
+
+class _Companion(Alone):
+    """A fit beside others. `subset`: see `Company`."""
+
+    def __init__(self, companions: Companions, number: int, subset: HostArray | None) -> None:
+        self.subset = subset
+        self._companions, self._number = companions, number
+        self._strengths: HostArray = np.empty(0)
+        self._heard = False
+
+    def bring(
+        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
+    ) -> tuple[Array, ...]:
+        """Return the rows, which the fits share."""
+        return self._companions.bring(arrays, dtypes, part)
+
+    def step(self, compiled: CompiledNetwork, plan: StepPlan) -> Step:
+        """Return the step, which on a backend that runs fits as one is that of a family."""
+        if not self._companions.meeting:
+            return super().step(compiled, plan)
+        self._strengths = np.array(strengths(compiled.network))
+        return self._companions.step(compiled, plan)
+
+    def run_epoch(
+        self, backend: Backend, step: Step, state: State, segment: Segment, rates: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run the steps, with those of others where that can be; end as by Ctrl-C where all fits are asked to."""
+        if self._companions.asked_to_end.is_set() and not self._heard:
+            self._heard = True
+            raise KeyboardInterrupt
+        if not self._companions.meeting:
+            return super().run_epoch(backend, step, state, segment, rates)
+        if self._strengths.size:
+            state = {**state, STRENGTHS: backend.asarray(self._strengths, backend.dtype)}
+        epoch = EpochOf(state=state, data=segment.data, order=segment.order, lr=rates)
+        request = _Request(number=self._number, key=_key(step, epoch), step=step, epoch=epoch, whole=segment.whole)
+        after, reports = self._companions.ask(request)
+        return {name: value for name, value in after.items() if name != STRENGTHS}, reports
+
+    def turn(self) -> AbstractContextManager[Any]:
+        """Wait for the others where fits run as one: they then come to the same place at the same time."""
+        return self._companions.turn if self._companions.meeting else super().turn()
+
+
+def _key(step: Step, epoch: EpochOf) -> Hashable:
+    """Return what is equal for epochs that may run as one: the same step, and as many rows; with an order the same rows."""
+    if epoch.order is not None:
+        return id(step), tuple(map(id, epoch.data)), epoch.order.shape
+    return id(step), tuple(tuple(array.shape) for array in epoch.data), len(epoch.lr)
