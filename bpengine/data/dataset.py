@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -13,10 +13,13 @@ import numpy.typing as npt
 from bpengine.data.table import Array, Table
 from bpengine.data.validation.class_names import ClassName
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
+from bpengine.output.rich_form import RichForm, table, title
 from bpengine.streams import stream
 
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
+SHOWN = 5  # rows in a notebook
+SHOWN_COLUMNS = 12
 
 
 def numbered(stem: str, count: int) -> tuple[str, ...]:
@@ -25,7 +28,7 @@ def numbered(stem: str, count: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(RichForm):
     """Rows to learn from.
 
     Shapes: x (rows, features); y (rows,) whole numbers from 0 for classification, (rows, outputs) for regression.
@@ -121,6 +124,16 @@ class Dataset:
         name = f"{self.name} ({part})"
         x = self.x[chosen] if isinstance(self.x, Table) else np.asarray(self.x[chosen])
         return replace(self, name=name, x=x, y=np.asarray(self.y[chosen]), class_names=names)
+
+    def _html_parts(self) -> Iterator[str]:
+        yield title(repr(self))
+        names, first = self.feature_names[:SHOWN_COLUMNS], self.table[:SHOWN]
+        columns = [first[name] for name in names]
+        target = ", ".join(self.target_names) or "target"
+        heads = [*names, *(["..."] if len(names) < self.features else []), target]
+        labels = self.labels[:SHOWN].tolist()
+        cells = [[c.text(i) for c in columns] + [""] * (len(names) < self.features) for i in range(len(first))]
+        yield table(heads, [[*row, label] for row, label in zip(cells, labels, strict=True)])
 
     def __repr__(self) -> str:
         kind = f"{self.classes} classes" if self.task == "classification" else f"{self.outputs} outputs"
