@@ -327,8 +327,9 @@ class FitSettings:
         return make_callbacks(self.callbacks)
 
     def bar(self) -> Progress:
-        """Return the progress bar."""
-        return Progress(self.epochs or self.steps or 0, show=self.progress and self.processes.rank == 0)
+        """Return what shows the progress, on process 0 alone."""
+        first = self.processes.rank == 0
+        return Progress(self.epochs, self.steps, show=self.progress and first, log=first)
 
     def _batch(self, rows: int) -> int | None:
         """Return the rows of a step: `accumulate` batches make one."""

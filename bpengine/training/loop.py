@@ -82,6 +82,7 @@ class Trainer:
         self._checked = 0  # steps after which the state was found finite
         self._changed = ""  # the evidence that the rows have been changed since they were first read
         self._shown = False  # whether a callback is running with the state
+        self._progress, self._watched = Progress(None, None, show=False, log=False), False
 
     def run(self, progress: Progress) -> tuple[State, History]:
         """Train until a limit, a rule or Ctrl-C; return the final state and the history.
@@ -89,9 +90,11 @@ class Trainer:
         Raises NonFiniteError, and what a callback or a file raises; `left` then returns the state that remains.
         """
         together = self.comm.size > 1 and not self.checkpoints
+        self._progress, self._watched = progress, self.comm.lead(progress.watched)
+        progress.begin(self.recorder.steps, len(self.recorder.epochs), self.source.epoch_steps)
         with self._snapshots, self.checkpoints or (self._asked.noted() if together else nullcontext()):
             try:
-                self._run_epochs(progress)
+                self._run_epochs()
             except KeyboardInterrupt:
                 self.stopped_by = "interrupted"
                 self._state = self._state or self._recovered()
@@ -120,7 +123,7 @@ class Trainer:
         """
         return self.best.state or (None if self._shown else self._state or None)
 
-    def _run_epochs(self, progress: Progress) -> None:
+    def _run_epochs(self) -> None:
         self._state = self._snapshots.state_before(self.recorder.steps)
         if self.checkpoints:
             self.checkpoints.prepare(self._state)
@@ -133,7 +136,7 @@ class Trainer:
             elapsed = time.perf_counter() - self._began
             self._rows += self.recorder.open_rows - rows
             self._seconds += elapsed - earlier
-            self._close_epochs(elapsed, progress)
+            self._close_epochs(elapsed)
             if not self.stopped_by:
                 self._look_up()
 
@@ -161,15 +164,19 @@ class Trainer:
                         return
 
     def _pieces(self, segment: Segment) -> Iterator[Segment]:
-        """Cut a segment where a checkpoint is due, and so that nobody who asks for an end waits long."""
+        """Cut a segment where a checkpoint is due, and so that nobody who asks for an end or looks at a bar waits long."""
         start = 0
         while start < segment.steps:
             most = self.checkpoints.most_steps(self.recorder.steps) if self.checkpoints else segment.steps
+            if self._watched:
+                most = min(most, self.comm.lead(self._progress.most_steps()))
             stop = min(segment.steps, start + most + -(segment.start + start + most) % self.backend.grain)
             began = time.perf_counter()
             yield segment.part(start, stop)
+            seconds = time.perf_counter() - began
+            self._progress.took(stop - start, seconds)
             if self.checkpoints:
-                self.checkpoints.took(stop - start, time.perf_counter() - began)
+                self.checkpoints.took(stop - start, seconds)
             start = stop
 
     def _look_up(self) -> None:
@@ -201,6 +208,7 @@ class Trainer:
         self._state = state
         if not np.isfinite(reports["loss"][-1]):
             raise self._failure()
+        self._progress.stepped(self.recorder.steps, segment.batch * len(reports["loss"]), float(reports["loss"][-1]))
         self.stopped_by = self._fired(reports)
 
     def _run(self, segment: Segment, state: State, first: int) -> tuple[State, dict[str, HostArray], HostArray]:
@@ -257,7 +265,7 @@ class Trainer:
         self._at_limit = self.recorder.steps == self.steps
         return f"{self.steps} steps" if self._at_limit else ""
 
-    def _close_epochs(self, seconds: float, progress: Progress) -> None:
+    def _close_epochs(self, seconds: float) -> None:
         """Record the epochs that have just run, validate, call callbacks and check rules."""
         open_steps = self.recorder.steps - self.recorder.open_start
         count = open_steps if self.source.epoch_steps == 1 else min(open_steps, 1)
@@ -274,7 +282,7 @@ class Trainer:
         self.recorder.close(count, seconds, scores)
         self._open = self.recorder.opened(0.0) if over else unclosed
         epoch = self.recorder.epochs[-1]
-        progress.update(epoch.number if self.epochs else self.recorder.steps, epoch)
+        self._progress.update(self.recorder.steps, epoch)
         stop = self._show(epoch)
         if self.stopped_by:
             return
