@@ -21,7 +21,7 @@ from bpengine.output.rich_form import RichForm, title
 from bpengine.streams import derived, dropout_counter
 from bpengine.summary import Summary
 from bpengine.system.lru_cache import LruCache
-from bpengine.training.callbacks import Callback
+from bpengine.training.callbacks import Callback, reads_epochs_alone
 from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import FitSettings, Trainable
@@ -507,10 +507,27 @@ class Model(RichForm):
         )  # fmt: skip
 
     def _on_epoch(self, fit: FitSettings) -> OnEpoch:
-        def on_epoch(state: State, epoch: Epoch) -> tuple[bool, State]:
+        watchers = [callback for callback in fit.called if reads_epochs_alone(callback)]
+        others = [callback for callback in fit.called if not reads_epochs_alone(callback)]
+
+        def watch(state: State, epochs: Sequence[Epoch]) -> None:
+            try:
+                for watcher in watchers:
+                    for epoch in epochs:
+                        watcher(self, epoch)
+            except BaseException:
+                self._adopt(
+                    self.backend.copy(state)
+                )  # whatever a callback raises, the model has the state of the epoch
+                raise
+
+        def on_epoch(state: State, epochs: Sequence[Epoch]) -> tuple[bool, State]:
+            watch(state, epochs)
+            if not others:
+                return False, state
             self._adopt(self.backend.copy(state))
             shown = self._params, self._running
-            verdicts = [bool(callback(self, epoch)) for callback in fit.called]
+            verdicts = [bool(callback(self, epoch)) for epoch in epochs for callback in others]
             own = {"params": self._params, "running": self._running}
             changed = any(own[kind][n] is not a for kind, a_s in zip(own, shown, strict=True) for n, a in a_s.items())
             return any(verdicts), {**state, **self.backend.copy(own)} if changed else state

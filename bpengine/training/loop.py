@@ -6,7 +6,7 @@ A fit begins with a new state, or goes on from the run state of another fit or o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import InitVar, dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
 
-OnEpoch = Callable[[State, Epoch], tuple[bool, State]]  # whether to stop, and the state to go on with
+OnEpoch = Callable[[State, Sequence[Epoch]], tuple[bool, State]]  # whether to stop, and the state to go on with
 LONGEST = 2**14  # steps in one segment when a step is a whole epoch
 REPEATS = 1e-3  # relative: a replayed step gives the same loss to within this on every device
 LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
@@ -44,7 +44,8 @@ class Trainer:
     """Runs a fit: limits, rules, records, validation, and the return to a good state when a loss is not finite.
 
     validate(state) returns scores with a "loss" and with that which is `watched`;
-    on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
+    on_epoch(state, epochs) returns whether to stop, and the state to continue with. Either of these may be None. epochs_alone:
+    on_epoch looks at the epochs and not at the state, so that it may be called for many of them afterwards.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
     validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes,
     cut(batch) how they are cut into shards. Processes of `comm` run in step: what a clock, a callback or a signal decides is
@@ -63,6 +64,7 @@ class Trainer:
     all_finite: Callable[[State], bool]
     beginning: InitVar[Beginning]
     checkpoints: Checkpointer | None = None
+    epochs_alone: bool = False
     watched: AnyMetric = LOSS
     comm: Comm = field(default_factory=Solo)
     cut: Callable[[int], Cut | None] = lambda batch: None
@@ -82,7 +84,7 @@ class Trainer:
         self._checked = 0  # steps after which the state was found finite
         self._changed = ""  # the evidence that the rows have been changed since they were first read
         self._shown = False  # whether a callback is running with the state
-        self._progress, self._watched = Progress(None, None, show=False, log=False), False
+        self._progress, self._watched = Progress(show=False, log=False), False
 
     def run(self, progress: Progress) -> tuple[State, History]:
         """Train until a limit, a rule or Ctrl-C; return the final state and the history.
@@ -91,7 +93,10 @@ class Trainer:
         """
         together = self.comm.size > 1 and not self.checkpoints
         self._progress, self._watched = progress, self.comm.lead(progress.watched)
-        progress.begin(self.recorder.steps, len(self.recorder.epochs), self.source.epoch_steps)
+        progress.begin(
+            self.recorder.steps, len(self.recorder.epochs), last_epoch=self.epochs, last_step=self.steps,
+            epoch_steps=self.source.epoch_steps,
+        )  # fmt: skip
         with self._snapshots, self.checkpoints or (self._asked.noted() if together else nullcontext()):
             try:
                 self._run_epochs()
@@ -144,7 +149,7 @@ class Trainer:
         """Return the step at which to stop next: the end of an epoch, or of many one-step epochs with nothing in between."""
         opened = first - self.recorder.open_start
         left = LONGEST if self.epochs is None else self.epochs - len(self.recorder.epochs) - opened
-        together = self.source.epoch_steps == 1 and not self.validate and not self.on_epoch
+        together = self.source.epoch_steps == 1 and not self.validate and (not self.on_epoch or self.epochs_alone)
         stop = self.source.epoch_end(first)
         if together:
             span = self._span + -(first + self._span) % self.backend.grain
@@ -283,7 +288,7 @@ class Trainer:
         self._open = self.recorder.opened(0.0) if over else unclosed
         epoch = self.recorder.epochs[-1]
         self._progress.update(self.recorder.steps, epoch)
-        stop = self._show(epoch)
+        stop = self._show(self.recorder.epochs[len(self.recorder.epochs) - count :])
         if self.stopped_by:
             return
         if stop:
@@ -293,14 +298,14 @@ class Trainer:
         elif epoch.number == self.epochs:
             self.stopped_by, self._at_limit = f"{self.epochs} epochs", True
 
-    def _show(self, epoch: Epoch) -> bool:
+    def _show(self, epochs: Sequence[Epoch]) -> bool:
         """Call the callbacks, and continue with the state they leave; return whether one of them stops the fit."""
         if self.on_epoch is None:
             return False
         stop, state = False, self._state
         if self.comm.rank == 0:
             self._shown = True
-            stop, state = self.on_epoch(self._state, epoch)
+            stop, state = self.on_epoch(self._state, epochs)
             self._shown = False
         stop = self.comm.lead(stop)
         if self.comm.lead(state is not self._state):

@@ -65,6 +65,16 @@ def test_the_end_is_that_which_comes_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert {s.total for s in kept.shown} == {500}
 
 
+def test_a_fit_that_continues_counts_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, kept = bp.Model(NET), Kept()
+    first = model.fit(X, Y, epochs=2, batch_size=100)
+    monkeypatch.setattr(progress, "chosen_views", lambda *, show: [kept])
+    model.fit(X, Y, epochs=3, batch_size=100, continue_from=first)
+    assert (kept.shown[0].epochs, kept.shown[0].total) == (5, 30)
+    assert kept.shown[0].steps >= 12
+    assert (kept.shown[-1].epoch, kept.shown[-1].steps) == (5, 30)
+
+
 def test_rate_and_time_left_follow_the_clock() -> None:
     pace = Pace()
     pace.add(10.0, 0, 0)
@@ -153,4 +163,4 @@ def test_a_notebook_has_a_bar_that_is_replaced(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_processes_but_the_first_show_nothing() -> None:
-    assert not Progress(1, None, show=True, log=False).watched
+    assert not Progress(show=True, log=False).watched

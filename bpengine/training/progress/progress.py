@@ -19,22 +19,15 @@ SLICE: Final = 0.5  # seconds that a run of steps takes about, so that a bar mov
 class Progress:
     """Shows epochs, loss, validation scores, rate and time left while a fit runs, on a terminal, in a notebook, in a log.
 
-    epochs, steps: the limits of the fit. show: whether a bar was asked for. views: where it is shown; by default a bar where
+    show: whether a bar was asked for. views: where it is shown; by default a bar where
     there is a terminal or a notebook, and lines in the log "bpengine.training" where the program logs at level INFO.
     """
 
-    def __init__(
-        self,
-        epochs: int | None,
-        steps: int | None,
-        *,
-        show: bool,
-        log: bool = True,
-        views: Sequence[View] | None = None,
-    ) -> None:
+    def __init__(self, *, show: bool, log: bool = True, views: Sequence[View] | None = None) -> None:
         chosen = views if views is not None else chosen_views(show=show) if log else []
         self._views, self._next = list(chosen), [0.0] * len(chosen)
-        self._epochs, self._limit, self._epoch_steps = epochs, steps, 1
+        self._epochs: int | None = None
+        self._total: int | None = None
         self._pace, self._longest, self._in_time = Pace(), FIRST, FIRST
         self._epoch, self._scores = 0, dict[str, float]()
         self._last: Standing | None = None
@@ -55,9 +48,13 @@ class Progress:
         """Whether anybody looks."""
         return bool(self._views)
 
-    def begin(self, steps: int, epochs: int, epoch_steps: int) -> None:
-        """Note where the fit begins: steps and epochs done before, and the steps of an epoch."""
-        self._epoch, self._epoch_steps = epochs, epoch_steps
+    def begin(
+        self, steps: int, epochs: int, *, last_epoch: int | None, last_step: int | None, epoch_steps: int
+    ) -> None:
+        """Note where the fit begins, steps and epochs done before, and where it ends: its limits, None for no limit."""
+        self._epoch, self._epochs = epochs, last_epoch
+        limits = [last_step, None if last_epoch is None else last_epoch * epoch_steps]
+        self._total = min((limit for limit in limits if limit is not None), default=None)
         if self.watched:
             now = time.perf_counter()
             self._pace.add(now, steps, 0)
@@ -85,7 +82,7 @@ class Progress:
             self._show(steps, epoch.number, epoch.loss)
 
     def _show(self, steps: int, epoch: int, loss: float) -> None:
-        total = self._total()
+        total = self._total
         self._last = Standing(
             steps, total, epoch=epoch, epochs=self._epochs, loss=loss, scores=self._scores, rate=self._pace.rate(),
             left=self._pace.left(total),
@@ -95,8 +92,3 @@ class Progress:
             if now >= self._next[number]:
                 view.show(self._last)
                 self._next[number] = now + view.every
-
-    def _total(self) -> int | None:
-        """Return the steps at which the fit ends at the latest."""
-        limits = [self._limit, None if self._epochs is None else self._epochs * self._epoch_steps]
-        return min((limit for limit in limits if limit is not None), default=None)
