@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from bpengine.output.visible import visible
 
 MOST_ROWS: Final = 40  # of a table in a notebook: more are said to be there
+PRETTY: Final = "_repr_pretty_"  # the name by which IPython asks
 LONGEST: Final = 200  # characters of a cell
 STYLE: Final = """\
 .bpengine{color:inherit;font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto}
@@ -40,6 +41,11 @@ class RichForm:
 
     A class says what its form holds by `_html_parts`: fragments of HTML, made by the functions of this module.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # IPython takes a class's own __repr__, as dataclasses have, before what its bases say of printing
+        setattr(cls, PRETTY, RichForm._repr_pretty_)
 
     def _html_parts(self) -> Iterable[str]:
         raise NotImplementedError(f"{type(self).__name__} shows no rich form: it lacks _html_parts.")
