@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bpengine.data.table import Array, Table
+from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.validation.class_names import ClassName
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
-from bpengine.output.rich_form import RichForm, table, title
+from bpengine.output.rich_form import RichForm, cell_text, table, title
 from bpengine.streams import stream
 
 Task = Literal["classification", "regression"]
@@ -128,11 +128,11 @@ class Dataset(RichForm):
     def _html_parts(self) -> Iterator[str]:
         yield title(repr(self))
         names, first = self.feature_names[:SHOWN_COLUMNS], self.table[:SHOWN]
-        columns = [first[name] for name in names]
+        columns = [_texts(first[name]) for name in names]
         target = ", ".join(self.target_names) or "target"
         heads = [*names, *(["..."] if len(names) < self.features else []), target]
         labels = self.labels[:SHOWN].tolist()
-        cells = [[c.text(i) for c in columns] + [""] * (len(names) < self.features) for i in range(len(first))]
+        cells = [[c[i] for c in columns] + [""] * (len(names) < self.features) for i in range(len(first))]
         yield table(heads, [[*row, label] for row, label in zip(cells, labels, strict=True)])
 
     def __repr__(self) -> str:
@@ -162,3 +162,10 @@ def as_targets(y: Array, task: Task) -> Array:
 def column_names(names: Sequence[object] | None, count: int) -> tuple[str, ...]:
     """Return the given names as text, or x0, x1, ... when there are none."""
     return numbered("x", count) if names is None else tuple(map(str, names))
+
+
+def _texts(column: TableColumn) -> list[str]:
+    """Return the cells of a column for a person; numbers with six digits."""
+    if column.is_number:
+        return [cell_text(value) for value in column.values.tolist()]
+    return [column.text(i) for i in range(len(column.values))]

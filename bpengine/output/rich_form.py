@@ -7,33 +7,40 @@ it is written out; a frontend that drops the style shows plain tables.
 
 from __future__ import annotations
 
+import base64
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from bpengine.output.visible import visible
 
 MOST_ROWS: Final = 40  # of a table in a notebook: more are said to be there
+UNIT: Final = re.compile("%$| ([KMG]i)?B$")
 PRETTY: Final = "_repr_pretty_"  # the name by which IPython asks
 LONGEST: Final = 200  # characters of a cell
-STYLE: Final = """\
+# Every rule names the class twice: Jupyter's own rules for tables are stronger than a single one.
+STYLE: Final = """
 .bpengine{color:inherit;font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto}
-.bpengine p{margin:.3em 0;color:inherit}
-.bpengine .title{font-weight:600}
-.bpengine table{border-collapse:collapse;border:0;margin:.4em 0;background:transparent;color:inherit;\
-font-variant-numeric:tabular-nums}
-.bpengine th,.bpengine td{border:0;border-bottom:1px solid rgba(128,128,128,.35);padding:.2em .8em;background:transparent;\
-color:inherit;text-align:left;vertical-align:top;max-width:60em}
-.bpengine th{border-bottom:2px solid rgba(128,128,128,.6);font-weight:600}
-.bpengine td.n,.bpengine th.n{text-align:right;white-space:nowrap}
-.bpengine tbody tr:nth-child(even) td{background:rgba(128,128,128,.08)}
-.bpengine pre{margin:.4em 0;padding:0;background:transparent;color:inherit;border:0;font-size:12px;line-height:1.45;\
-overflow-x:auto;white-space:pre}
-.bpengine summary{cursor:pointer;opacity:.8}
-.bpengine svg{max-width:100%;height:auto}
-.bpengine .paper{display:inline-block;max-width:100%;background:#fff;color:#1a1a1a;padding:4px;border-radius:4px}
-.bpengine iframe{border:1px solid rgba(128,128,128,.35);border-radius:4px;width:100%}"""
+.bpengine.bpengine p{margin:.3em 0;color:inherit}
+.bpengine.bpengine .title{font-weight:600}
+.bpengine.bpengine table{border-collapse:collapse;border:0;margin:.4em 0;background:transparent;color:inherit;
+ table-layout:auto;font-variant-numeric:tabular-nums}
+.bpengine.bpengine th,.bpengine.bpengine td{border:0;border-bottom:1px solid rgba(128,128,128,.35);padding:.2em .8em;
+ background:transparent;color:inherit;text-align:left;vertical-align:top;max-width:60em}
+.bpengine.bpengine th{border-bottom:2px solid rgba(128,128,128,.6);font-weight:600}
+.bpengine.bpengine td.n,.bpengine.bpengine th.n{text-align:right;white-space:nowrap}
+.bpengine.bpengine tbody tr:nth-child(n){background:transparent}
+.bpengine.bpengine tbody tr:nth-child(even) td{background:rgba(128,128,128,.08)}
+.bpengine.bpengine pre{margin:.4em 0;padding:0;background:transparent;color:inherit;border:0;font-size:12px;
+ line-height:1.45;overflow-x:auto;white-space:pre}
+.bpengine.bpengine summary{cursor:pointer;opacity:.8}
+.bpengine.bpengine svg{max-width:100%;height:auto}
+.bpengine.bpengine .paper{display:inline-block;max-width:100%;background:#fff;color:#1a1a1a;padding:4px;border-radius:4px}
+.bpengine.bpengine .paper img{max-width:100%}
+.bpengine.bpengine iframe{border:1px solid rgba(128,128,128,.35);border-radius:4px;width:100%;box-sizing:border-box}
+"""
 
 
 class RichForm:
@@ -103,9 +110,10 @@ def folded(summary: str, *parts: str, unfolded: bool = False) -> str:
     return f"<details{' open' * unfolded}><summary>{escaped(summary)}</summary>{''.join(parts)}</details>"
 
 
-def on_paper(svg: str) -> str:
-    """Return a picture whose colours are made for white paper."""
-    return f'<div class="paper">{svg}</div>'
+def on_paper(svg: str, name: str) -> str:
+    """Return a picture whose colours are made for white paper; as an image, so that its style rules are its own."""
+    data = base64.b64encode(svg.encode()).decode("ascii")
+    return f'<div class="paper"><img alt="{escaped(name)}" src="data:image/svg+xml;base64,{data}"></div>'
 
 
 def frame_of(document: str, name: str, height: int) -> str:
@@ -173,7 +181,7 @@ def _all_numbers(cells: Iterable[str]) -> bool:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell.replace(",", "").removesuffix("%"))
+        float(UNIT.sub("", cell).replace(",", ""))
     except ValueError:
         return False
     return True

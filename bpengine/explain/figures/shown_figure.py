@@ -25,8 +25,7 @@ class ShownFigure(Figure):
 
     def to_html(self) -> str:
         """Return the figure as a fragment of HTML, on white paper."""
-        svg = self.to_svg()
-        return block(on_paper(svg[svg.index("<svg") :]))
+        return block(on_paper(self.to_svg(), str(self.get_label())))
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Write the figure, whole or not at all: `bp.explain.figures.save(figure, path)`."""

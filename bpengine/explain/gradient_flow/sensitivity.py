@@ -113,7 +113,10 @@ class Sensitivity(ExplainResult):
         )
 
     def _html_tables(self) -> list[str]:
-        layers = [{**vars(layer), "dead": len(layer.dead), "saturated": len(layer.saturated)} for layer in self.layers]
+        layers = [
+            {**vars(layer), "dead": len(layer.dead), "saturated": len(layer.saturated), "verdict": layer.verdict or "-"}
+            for layer in self.layers
+        ]
         return [rows_table(layers), rows_table(self.to_rows(20))]
 
     def text(self, lang: str = "en", largest: int = 20) -> str:
