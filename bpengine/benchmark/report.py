@@ -12,6 +12,7 @@ from bpengine.output.rich_form import RichForm
 from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
+OWN = "own"  # the workload of one's own rows
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,9 @@ def summary(record: Record) -> tuple[list[str], list[list[str]]]:
 
     A contender that is not valid on a workload, or did not take part, has a dash there.
     """
-    works = [work for work in record["workloads"] if work["group"] in ("main", "xor", "huge", "large")]
+    works = [
+        work for work in record["workloads"] if work["group"] in ("main", "xor", "huge", "large") or work["name"] == OWN
+    ]
     lines = []
     for name, about in record["contenders"].items():
         results = [work["results"].get(name) for work in works]
