@@ -45,7 +45,7 @@ class ForwardPass(ExplainResult):
     [0, 1]
     """
 
-    text_first: ClassVar = True
+    _text_first: ClassVar = True
 
     layers: tuple[tuple[str, str], ...]
     units: tuple[UnitForward, ...]

@@ -22,10 +22,10 @@ def translator_for(lang: str, more: Mapping[str, tuple[str, str]] | None = None)
 class ExplainResult(RichForm, ABC):
     """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`), put into a table (`to_rows`), and shown.
 
-    In a notebook it is its title, its table and its text. `text_first`: the text says more than the table, and stands above.
+    In a notebook it is its title, its table and its text. `_text_first`: the text says more than the table, and stands above.
     """
 
-    text_first: ClassVar[bool] = False
+    _text_first: ClassVar[bool] = False
 
     @abstractmethod
     def text(self, lang: str = "en") -> str:
@@ -51,7 +51,7 @@ class ExplainResult(RichForm, ABC):
         head, _, rest = self.text().strip("\n").partition("\n")
         tables = [table for table in self._html_tables() if table]
         yield title(head)
-        if self.text_first and rest:
+        if self._text_first and rest:
             yield preformatted(rest.strip("\n"))
             yield folded("table", *tables) if tables else ""
         else:

@@ -48,7 +48,7 @@ class Paths(ExplainResult):
     ([2.0, 1.0, 2.0], 4.0)
     """
 
-    text_first: ClassVar = True
+    _text_first: ClassVar = True
 
     name: str
     rows: tuple[int, ...]

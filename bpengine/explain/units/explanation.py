@@ -29,7 +29,7 @@ class Explanation(UnitResult, ExplainResult):
     True
     """
 
-    text_first: ClassVar = True
+    _text_first: ClassVar = True
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""

@@ -30,7 +30,7 @@ Train the same networks with the engine and its peers, side by side, and compare
 Every contender has a process of its own; they take turns in rotating order, start each turn from the same weights, see
 the same rows in the same order, and must reach the same loss: one that does not is shown without figures. Times are
 medians over the rounds; ratios are medians of the ratios within a round. The roofline is measured in the same run.
-A file or the name of a data set makes the network's own problem: its classes, standardised numbers, --layers.
+A file, or the name of a data set, is taken in place of drawn rows: a network with --layers for its classes.
 Variables that force BLAS to slow kernels are recorded, and kept from the contenders. Exit codes: 0 done, 1 a contender
 failed or reached another loss, 2 a mistake in what was asked.
 
