@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing is loaded with the first name that needs it
 if TYPE_CHECKING:
-    from bpengine import check, data, examples, layers, training
+    from bpengine import callbacks, check, data, examples, layers, training
     from bpengine.backend import Backend, backend_names, get_backend
     from bpengine.check import Comparison, GradientError, Report, check_gradients, compare_backends
     from bpengine.data import Features
@@ -144,6 +144,7 @@ __all__ = [
     "WarmUp",
     "WriteError",
     "backend_names",
+    "callbacks",
     "check",
     "check_gradients",
     "clear_caches",

@@ -17,9 +17,11 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, Shapes
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
+from bpengine.output.rich_form import RichForm, title
 from bpengine.streams import derived, dropout_counter
+from bpengine.summary import Summary
 from bpengine.system.lru_cache import LruCache
-from bpengine.training.callbacks import Callback
+from bpengine.training.callbacks import Callback, reads_epochs_alone
 from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import FitSettings, Trainable
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
 _OF_THE_PROCESS = ("_shared", "_ops", "_evaluator", "_steps")  # made anew by `Model._bind`
 
 
-class Model:
+class Model(RichForm):
     """A network with parameters.
 
     backend: "numpy", "jax", "cupy", or a Backend. dtype: "float32" or "float64". precision: how matrices are multiplied,
@@ -143,6 +145,26 @@ class Model:
         shape = "-".join(map(str, self.network.sizes))
         size = sum(p.size for p in self._params.values())
         return f"Model({shape}, {self.network.loss.name}, {size} parameters, {self.backend!r}, seed={self.seed})"
+
+    def summary(self, batch_size: int = 32) -> Summary:
+        """Return layers, shapes, parameters, operations and memory of a training step on `batch_size` rows.
+
+        Operations are those of the kernels, an elementary function counted as one; the loss and the update rule are not in
+        them. Memory is what the parameters take, and what the forward pass keeps for the backward pass, in the model's dtype.
+        Raises ConfigError for a batch that is smaller than a layer needs: 2 rows with BatchNorm.
+
+        >>> print(bp.Model(bp.Network(4, [bp.Dense(3, "relu"), bp.Dense(2)], "softmax_cross_entropy")).summary(8))
+        Network 4-3-2, softmax_cross_entropy: 23 parameters, float32
+        layer         kind  output  parameters  forward flops  backward flops   kept
+            0  Dense, relu  (8, 3)          15            240             264   96 B
+            1        Dense  (8, 2)           8            112             208   96 B
+        total                               23            352             472  192 B
+        A step on 8 rows: 824 operations forward and back; parameters 92 B, gradients 92 B, kept for the backward pass 192 B.
+        """
+        return self.network.summary(batch_size, self.dtype)
+
+    def _html_parts(self) -> list[str]:
+        return [title(repr(self)), *list(self.summary()._html_parts())[1:]]
 
     @property
     def class_names(self) -> tuple[data.ClassName, ...] | None:
@@ -492,10 +514,27 @@ class Model:
         )  # fmt: skip
 
     def _on_epoch(self, fit: FitSettings) -> OnEpoch:
-        def on_epoch(state: State, epoch: Epoch) -> tuple[bool, State]:
+        watchers = [callback for callback in fit.called if reads_epochs_alone(callback)]
+        others = [callback for callback in fit.called if not reads_epochs_alone(callback)]
+
+        def watch(state: State, epochs: Sequence[Epoch]) -> None:
+            try:
+                for watcher in watchers:
+                    for epoch in epochs:
+                        watcher(self, epoch)
+            except BaseException:
+                self._adopt(
+                    self.backend.copy(state)
+                )  # whatever a callback raises, the model has the state of the epoch
+                raise
+
+        def on_epoch(state: State, epochs: Sequence[Epoch]) -> tuple[bool, State]:
+            watch(state, epochs)
+            if not others:
+                return False, state
             self._adopt(self.backend.copy(state))
             shown = self._params, self._running
-            verdicts = [bool(callback(self, epoch)) for callback in fit.called]
+            verdicts = [bool(callback(self, epoch)) for epoch in epochs for callback in others]
             own = {"params": self._params, "running": self._running}
             changed = any(own[kind][n] is not a for kind, a_s in zip(own, shown, strict=True) for n, a in a_s.items())
             return any(verdicts), {**state, **self.backend.copy(own)} if changed else state

@@ -25,8 +25,10 @@ from bpengine.layers.residual import neediest
 from bpengine.layers.sharing import Shared, gather, owned, shared_places, spread
 from bpengine.losses import Loss, make_loss
 from bpengine.ops import Ops, in_scope
+from bpengine.output.rich_form import RichForm
 from bpengine.penalties import Penalty
 from bpengine.streams import stream
+from bpengine.summary.network_summary import Summary, summarize
 
 INFERENCE = Run(training=False)
 
@@ -40,7 +42,7 @@ class Forward(NamedTuple):
 
 
 @dataclass(frozen=True, init=False)
-class Network:
+class Network(RichForm):
     """A feed-forward network: `inputs` features, `layers` in order, a `loss`, and `penalties` on the weights.
 
     The same layer object in several places is one set of parameters, named by its first place; its gradient is the sum of what
@@ -98,6 +100,22 @@ class Network:
         1
         """
         return self.sizes[-1]
+
+    def summary(self, batch_size: int = 32, dtype: str = "float32") -> Summary:
+        """Return layers, shapes, parameters, operations and memory of a training step on `batch_size` rows.
+
+        Raises ConfigError for a batch that is smaller than a layer needs, and for another dtype than float32 and float64.
+
+        >>> bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error").summary().parameters
+        13
+        """
+        return summarize(self, batch_size, dtype)
+
+    def __str__(self) -> str:
+        return str(self.summary(self.smallest_batch(Run(training=True))))
+
+    def _html_parts(self) -> Iterable[str]:
+        return self.summary()._html_parts()
 
     def init(self, seed: int) -> tuple[HostArrays, HostArrays]:
         """Return initial parameters ("0.weight", ...) and running statistics, in float64, the same on every backend.

@@ -7,6 +7,8 @@ tables, figure into a picture. `bpengine bench` is the command for it.
 from __future__ import annotations
 
 from bpengine.benchmark.contenders import CONTENDERS, PRECISIONS, Contender, choose
+from bpengine.benchmark.measurements import RunMeasurements
+from bpengine.benchmark.report import BenchmarkTables
 from bpengine.benchmark.runner import Plan, run
 from bpengine.benchmark.workloads import DEFAULT, GROUPS, MAIN, SUITES, WORKLOADS, Workload
 
@@ -18,8 +20,10 @@ __all__ = [
     "PRECISIONS",
     "SUITES",
     "WORKLOADS",
+    "BenchmarkTables",
     "Contender",
     "Plan",
+    "RunMeasurements",
     "Workload",
     "choose",
     "run",

@@ -6,34 +6,16 @@ call, each array counted once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from bpengine.backend import HostArray
 from bpengine.benchmark.inputs import Sample
 from bpengine.benchmark.workloads import Workload
-from bpengine.kernels import Kernel
 from bpengine.ops import Call, ObservedOps, Ops
+from bpengine.summary.call_costs import Product, bytes_of, counted, unique_arrays
 from bpengine.training.step import StepPlan, init_state, make_step
-
-FORMS = {"y": ("B", "I", "O", "nn"), "dx": ("B", "O", "I", "nt"), "dw": ("I", "B", "O", "tn")}
-
-
-class Product(NamedTuple):
-    """A matrix product (rows, inner) times (inner, columns); form says which factor is read transposed: nn, nt or tn."""
-
-    rows: int
-    inner: int
-    columns: int
-    form: str
-
-    @property
-    def flops(self) -> int:
-        """Multiplications and additions."""
-        return 2 * self.rows * self.inner * self.columns
 
 
 @dataclass(frozen=True)
@@ -109,14 +91,14 @@ def step_cost(sample: Sample) -> StepCost:
     rows = sample.x[: work.batch], sample.y[: work.batch]
     make_step(network, plan, ops)(state, rows, np.array([work.rate], work.dtype))
     slots = [slot for group in state["slots"].values() for slot in group]
-    kept = _unique(call.result[1] for call in calls if call.function.endswith("_fwd"))
+    kept = unique_arrays(call.result[1] for call in calls if call.function.endswith("_fwd"))
     inputs = {id(array) for array in (*params.values(), *rows)}
     held = Memory(
-        _bytes(params.values()),
-        _bytes(slots),
-        _bytes(params.values()),
-        _bytes(array for array in kept if id(array) not in inputs),
-        _bytes(rows),
+        bytes_of(params.values()),
+        bytes_of(slots),
+        bytes_of(params.values()),
+        bytes_of(array for array in kept if id(array) not in inputs),
+        bytes_of(rows),
     )
     return StepCost(tuple(_costs(calls)), held)
 
@@ -127,69 +109,11 @@ def _plan(work: Workload) -> StepPlan:
 
 
 def _costs(calls: Iterable[Call]) -> Iterator[CallCost]:
-    """Yield the cost of each call; a backward call has the dimensions of the forward call at the same place."""
-    known: dict[tuple[str, str], dict[str, int]] = {}
-    for call in calls:
-        backward = call.function.endswith("_bwd")
-        key = call.place, call.kernel.name
-        if not backward:
-            known[key] = _dimensions(call.kernel, call.args)
-        dims = known[key]
-        whole = call.kernel.cost("backward" if backward else "forward", **dims).flops
-        products, left_out = _products(call, dims)
-        yield CallCost(call.place, call.function, whole - left_out, products, _moved(call))
+    for call, flops, products in counted(calls):
+        yield CallCost(call.place, call.function, flops, products, _moved(call))
 
 
 def _moved(call: Call) -> int:
     """Return the bytes of all arguments and results; a call that returns its arguments moves none."""
-    arguments, everything = _unique(call.args), _unique((call.args, call.result))
-    return _bytes(everything) if len(everything) > len(arguments) else 0
-
-
-def _dimensions(kernel: Kernel, args: tuple[Any, ...]) -> dict[str, int]:
-    """Read the letters of the kernel's shapes off its arguments; an update rule takes any shape, here as one row."""
-    dims: dict[str, int] = {}
-    for name, array in zip(kernel.arguments, args, strict=False):
-        shape = kernel.shapes[name]
-        if array is None:
-            continue
-        extents = (1, array.size) if kernel.kind == "update" and shape == ("I", "O") else array.shape
-        if len(extents) == len(shape):
-            pairs = zip(shape, extents, strict=True)
-            dims |= {letter: extent for letter, extent in pairs if isinstance(letter, str) and letter.isalpha()}
-    return dims
-
-
-def _products(call: Call, dims: Mapping[str, int]) -> tuple[tuple[Product, ...], int]:
-    """Return the matrix products of a call, and the operations of products that its options left out."""
-    backward = call.function.endswith("_bwd")
-    names = [f"d{name}" for name in call.kernel.differentiable] if backward else list(call.kernel.outputs)
-    written = [name for name in names if "@" in call.kernel.formula.get(name, "")]
-    results = call.named_results() if written else {}
-    products = {name: _product(name, dims) for name in written}
-    return (
-        tuple(product for name, product in products.items() if name in results),
-        sum(product.flops for name, product in products.items() if name not in results),
-    )
-
-
-def _product(name: str, dims: Mapping[str, int]) -> Product:
-    rows, inner, columns, form = FORMS[name]
-    return Product(dims[rows], dims[inner], dims[columns], form)
-
-
-def _unique(trees: Iterable[Any]) -> list[HostArray]:
-    """Return every array in nested tuples once."""
-    return list({id(leaf): leaf for tree in trees for leaf in _leaves(tree)}.values())
-
-
-def _leaves(tree: Any) -> Iterator[HostArray]:
-    if isinstance(tree, tuple | list):
-        for branch in tree:
-            yield from _leaves(branch)
-    elif isinstance(tree, np.ndarray | np.generic):
-        yield np.asarray(tree) if isinstance(tree, np.generic) else tree
-
-
-def _bytes(arrays: Iterable[HostArray]) -> int:
-    return sum(array.nbytes for array in arrays)
+    arguments, everything = unique_arrays(call.args), unique_arrays((call.args, call.result))
+    return bytes_of(everything) if len(everything) > len(arguments) else 0

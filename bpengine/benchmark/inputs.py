@@ -80,14 +80,21 @@ class Sample:
             np.save(folder / f"b{i}.npy", b)
 
 
-def make_sample(workload: Workload) -> Sample:
-    """Draw the rows and the initial weights of a workload."""
+class OwnRows(NamedTuple):
+    """Rows of one's own: x (rows, features), y (rows,) class numbers; at least as many as the workload's epoch has."""
+
+    x: HostArray
+    y: HostArray
+
+
+def make_sample(workload: Workload, own: OwnRows | None = None) -> Sample:
+    """Draw the rows and the initial weights of a workload. own: rows to take in place of drawn ones."""
     params, _ = workload.network().init(workload.seed)
     names = range(len(workload.sizes) - 1)
     initial = [
         (params[f"{i}.weight"].astype(workload.dtype), params[f"{i}.bias"].astype(workload.dtype)) for i in names
     ]
-    x, y = _rows(workload)
+    x, y = _rows(workload) if own is None else (own.x[: workload.rows], own.y[: workload.rows])
     return Sample(workload, x.astype(workload.dtype, copy=False), y, initial)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,10 @@ import numpy as np
 from bpengine.benchmark.cost import StepCost
 from bpengine.benchmark.roofline import Limits
 from bpengine.benchmark.workloads import Workload
+from bpengine.output.frames import data_frame
+from bpengine.output.json_values import json_object
+from bpengine.output.rich_form import RichForm, cell_text, lines, rows_table, title
+from bpengine.text_table import text_table
 
 # How far rounding the operands of products to tf32 or bfloat16 changes a loss; it averages out over rows and units. Measured
 # on 64-64-64-10 and 784-512-256-10, Adam, 16 to 16,384 steps: at most 1.8e-5 sqrt(steps), relative. A learning rate twice as
@@ -87,7 +91,7 @@ class Trial:
 
 
 @dataclass
-class RunMeasurements:
+class RunMeasurements(RichForm):
     """The measurements of a run by contender (`about`, `missing`), workload (`trials`, `left_out`), precision (`limits`)."""
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -95,6 +99,46 @@ class RunMeasurements:
     trials: dict[str, Trial] = field(default_factory=dict)
     limits: dict[str, Limits] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per workload and contender: milliseconds per step, samples per second, loss, and what is wrong."""
+        rows = []
+        for trial in self.trials.values():
+            work, wrong = trial.workload, disagreements(list(trial.results.values()), trial.workload.dtype)
+            for name, result in trial.results.items():
+                seconds = result.step_seconds
+                speed = {"ms_per_step": 1e3 * seconds, "samples_per_second": work.batch / seconds}
+                rows.append(
+                    {"workload": work.name, "contender": name, **speed, "loss": result.loss, "problem": wrong.get(name)}
+                )
+            failed = {"ms_per_step": None, "samples_per_second": None, "loss": None}
+            rows += [
+                {"workload": work.name, "contender": n, **failed, "problem": why} for n, why in trial.failures.items()
+            ]
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rows, what is missing and what was left out, as plain values for JSON; `record.make` keeps all of it."""
+        return json_object({"results": self.to_rows(), "missing": self.missing, "left_out": self.left_out})
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(self.to_rows(), "RunMeasurements")
+
+    def __str__(self) -> str:
+        rows = self.to_rows()
+        heads = list(rows[0]) if rows else []
+        table = text_table(heads, [[cell_text(value) for value in row.values()] for row in rows]) if rows else []
+        return "\n".join([self._headline(), *table, *self._absent()])
+
+    def _headline(self) -> str:
+        return f"{len(self.about)} contenders on {len(self.trials)} workloads"
+
+    def _absent(self) -> list[str]:
+        return [f"not run: {name}: {why}" for name, why in {**self.missing, **self.left_out}.items()]
+
+    def _html_parts(self) -> Iterator[str]:
+        yield from (title(self._headline()), rows_table(self.to_rows(), most=200), lines(self._absent()))
 
     def limits_of(self, precision: str) -> Limits:
         """Return the limits of a precision, to be added to."""

@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from bpengine.output import rich_form
+from bpengine.output.frames import data_frame
+from bpengine.output.rich_form import RichForm
 from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
+OWN = "own"  # the workload of one's own rows
+
+
+@dataclass(frozen=True)
+class BenchmarkTables(RichForm):
+    """The tables of a record, as `bpengine bench` writes and reads it: `str()` is its Markdown page.
+
+    >>> tables = BenchmarkTables({"device": "cpu", "workloads": [], "contenders": {}, "limits": {}, "missing": {}, "date": ""})
+    >>> tables.to_rows()
+    []
+    """
+
+    record: Record
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per workload and contender."""
+        names = ("ms_per_step", "samples_per_second", "times_yardstick", "loss", "valid", "spread")
+        return [
+            {"workload": work["name"], "contender": name, **{key: result[key] for key in names}}
+            for work in self.record["workloads"]
+            for name, result in work["results"].items()
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record itself: plain values for JSON."""
+        return self.record
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(self.to_rows(), "BenchmarkTables")
+
+    def __str__(self) -> str:
+        return document(self.record)
+
+    def _html_parts(self) -> Iterator[str]:
+        for work in self.record["workloads"]:
+            yield rich_form.title(title(work))
+            yield rich_form.table(heads(work), rows(work))
+            yield rich_form.lines([costs(work), *notes(work)])
+        yield rich_form.folded("machine", rich_form.table(["", ""], machine(self.record)))
 
 
 def title(work: Record) -> str:
@@ -96,7 +140,9 @@ def summary(record: Record) -> tuple[list[str], list[list[str]]]:
 
     A contender that is not valid on a workload, or did not take part, has a dash there.
     """
-    works = [work for work in record["workloads"] if work["group"] in ("main", "xor", "huge", "large")]
+    works = [
+        work for work in record["workloads"] if work["group"] in ("main", "xor", "huge", "large") or work["name"] == OWN
+    ]
     lines = []
     for name, about in record["contenders"].items():
         results = [work["results"].get(name) for work in works]

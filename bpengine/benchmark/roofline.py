@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bpengine.benchmark.cost import Product, StepCost
+from bpengine.benchmark.cost import StepCost
 from bpengine.benchmark.process import WorkerFailed, environment
+from bpengine.summary.call_costs import Product
 
 Key = TypeVar("Key")
 LARGE = {"cpu": (1024, 2048), "gpu": (4096, 8192)}  # sizes of the square products that are tried for the best rate

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.cost import StepCost, step_cost
-from bpengine.benchmark.inputs import make_sample
+from bpengine.benchmark.inputs import OwnRows, make_sample
 from bpengine.benchmark.measurements import RunMeasurements, Trial
 from bpengine.benchmark.peak_memory import watch_memory
 from bpengine.benchmark.pool import Pool
@@ -34,6 +34,7 @@ class Plan:
     rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together.
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
     without: variables that the contenders must not see. limit_seconds: no workload is begun, and no memory watched, later.
+    own: rows of one's own, which every workload takes as they are.
     """
 
     workloads: Sequence[Workload]
@@ -46,6 +47,7 @@ class Plan:
     memory: frozenset[str] = frozenset()
     without: tuple[str, ...] = ()
     limit_seconds: float = math.inf
+    own: OwnRows | None = None
 
     @property
     def precisions(self) -> list[str]:
@@ -66,7 +68,8 @@ def run(
 
     Raises BackendUnavailable when no contender can run at all.
     """
-    workloads = [w.on(plan.device) for w in sorted(plan.workloads, key=lambda w: w.dtype)]
+    ordered = sorted(plan.workloads, key=lambda w: w.dtype)
+    workloads = [w.on(plan.device) if plan.own is None else w for w in ordered]
     began = time.perf_counter()
 
     def late() -> bool:
@@ -76,7 +79,7 @@ def run(
         outcome = RunMeasurements(about=pool.about, missing=pool.missing)
         pool.ready(workloads[0], lambda doing: say("start", doing, 0.0))
         say("roofline", "counting operations", 0.0)
-        costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None))) for w in workloads}
+        costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None), plan.own)) for w in workloads}
         say("roofline", "measuring the machine", 0.0)
         _measure(plan, workloads, costs, outcome)
         for number, workload in enumerate(workloads):
@@ -121,8 +124,8 @@ def _trial(
     plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: str, tell: Callable[[str, float], None]
 ) -> Trial:
     rounds = Rounds(workload, pool.ready(workload, lambda doing: tell(doing, 0.0)))
-    tell("drawing the data", 0.05)
-    make_sample(workload).save(Path(folder))
+    tell("drawing the data" if plan.own is None else "writing the data", 0.05)
+    make_sample(workload, plan.own).save(Path(folder))
     rounds.load(folder, lambda doing: tell(doing, 0.1))
     steps = rounds.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
     total = f"of {plan.rounds}, {steps} steps each"

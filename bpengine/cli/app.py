@@ -26,7 +26,7 @@ from bpengine.cli.commands import (
     train,
 )
 from bpengine.cli.exit_codes import show_warning
-from bpengine.cli.output import say
+from bpengine.cli.output import logged_lines, say
 from bpengine.cli.processes import launch
 from bpengine.errors import unknown
 
@@ -122,7 +122,7 @@ def _commands() -> Any:
 
 def run(args: Sequence[str]) -> int:
     """Run the application and return the exit code; warnings become one line each."""
-    with warnings.catch_warnings():
+    with logged_lines(), warnings.catch_warnings():
         warnings.showwarning = show_warning
         code: int | None = _commands()(args=list(args), prog_name="bpengine", standalone_mode=False)
     return code or 0

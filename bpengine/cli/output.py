@@ -5,8 +5,10 @@ Texts are escaped before a table is laid out: an escape is wider than the charac
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,24 @@ def show(*parts: Table | Text | str) -> None:
 def say(text: str, *, err: bool = False) -> None:
     """Print text and the end of its line on stdout or stderr, as it is."""
     print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+@contextmanager
+def logged_lines() -> Iterator[None]:
+    """Write what the engine logs to stderr, a line each, where that is a file or a pipe: a terminal has bars."""
+    if sys.stderr.isatty():
+        yield
+        return
+    logger, lines = logging.getLogger("bpengine"), logging.StreamHandler()
+    lines.setFormatter(logging.Formatter("bpengine: %(message)s"))
+    before = logger.level
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(lines)
 
 
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 2) -> Table:

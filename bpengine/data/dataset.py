@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -10,13 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bpengine.data.table import Array, Table
+from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.validation.class_names import ClassName
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
+from bpengine.output.rich_form import RichForm, cell_text, table, title
 from bpengine.streams import stream
 
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
+SHOWN = 5  # rows in a notebook
+SHOWN_COLUMNS = 12
 
 
 def numbered(stem: str, count: int) -> tuple[str, ...]:
@@ -25,7 +28,7 @@ def numbered(stem: str, count: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
+class Dataset(RichForm):
     """Rows to learn from.
 
     Shapes: x (rows, features); y (rows,) whole numbers from 0 for classification, (rows, outputs) for regression.
@@ -124,6 +127,16 @@ class Dataset:
         x = self.x[chosen] if isinstance(self.x, Table) else np.asarray(self.x[chosen])
         return replace(self, name=name, x=x, y=np.asarray(self.y[chosen]), class_names=names)
 
+    def _html_parts(self) -> Iterator[str]:
+        yield title(repr(self))
+        names, first = self.feature_names[:SHOWN_COLUMNS], self.table[:SHOWN]
+        columns = [_texts(first[name]) for name in names]
+        target = ", ".join(self.target_names) or "target"
+        heads = [*names, *(["..."] if len(names) < self.features else []), target]
+        labels = self.labels[:SHOWN].tolist()
+        cells = [[c[i] for c in columns] + [""] * (len(names) < self.features) for i in range(len(first))]
+        yield table(heads, [[*row, label] for row, label in zip(cells, labels, strict=True)])
+
     def __repr__(self) -> str:
         kind = f"{self.classes} classes" if self.task == "classification" else f"{self.outputs} outputs"
         stored = " memory-mapped" if isinstance(self.x, np.memmap) else ""
@@ -151,3 +164,10 @@ def as_targets(y: Array, task: Task) -> Array:
 def column_names(names: Sequence[object] | None, count: int) -> tuple[str, ...]:
     """Return the given names as text, or x0, x1, ... when there are none."""
     return numbered("x", count) if names is None else tuple(map(str, names))
+
+
+def _texts(column: TableColumn) -> list[str]:
+    """Return the cells of a column for a person; numbers with six digits."""
+    if column.is_number:
+        return [cell_text(value) for value in column.values.tolist()]
+    return [column.text(i) for i in range(len(column.values))]

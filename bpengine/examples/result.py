@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from bpengine.examples.known import Known, Quantity
+from bpengine.output.frames import data_frame
+from bpengine.output.json_values import json_object
+from bpengine.output.rich_form import RichForm, cell_text, lines, table, title
+from bpengine.text_table import text_table
 
 Verdict = Literal["yes", "no", "explained"]
+HEADS = ("quantity", "published", "engine", "difference", "tolerance", "reproduced", "note")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(RichForm):
     """One worked example on one backend: its rows, its errata, and the reason when it cannot be reproduced as a whole.
 
     >>> result = bp.examples.run("colah_computational_graph")
@@ -74,6 +80,39 @@ class Result:
     def failures(self) -> tuple[Row, ...]:
         """The rows, published or not, that are neither reproduced nor explained."""
         return tuple(row for row in self.rows if row.reproduced == "no")
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per quantity: the fields of `Row`."""
+        return [asdict(row) for row in self.rows]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON; what is not finite is None."""
+        counts = {"published": self.published, "reproduced": self.reproduced, "explained": self.explained}
+        return json_object({**asdict(self), "counts": counts})
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(self.to_rows(), "Result")
+
+    def __str__(self) -> str:
+        return "\n".join([self._headline(), *self._remarks(), "", *text_table(HEADS, self._cells())])
+
+    def _headline(self) -> str:
+        return f"{self.name} on {self.backend}: {self.reproduced} of {self.published} published numbers reproduced"
+
+    def _remarks(self) -> list[str]:
+        return [self.source, self.network, *self.errata, *([self.reason] if self.reason else [])]
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (r.quantity, *map(cell_text, (r.published, r.ours, r.difference, r.tolerance)), r.reproduced, r.note or "-")
+            for r in self.rows
+        ]
+
+    def _html_parts(self) -> Iterator[str]:
+        yield title(self._headline())
+        yield lines(self._remarks())
+        yield table(HEADS, self._cells(), most=200)
 
     def _count(self, verdict: Verdict) -> int:
         return sum(row.published is not None and row.reproduced == verdict for row in self.rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bpengine.errors import number
 from bpengine.explain.decisions import Decision, decisions
@@ -44,6 +44,8 @@ class ForwardPass(ExplainResult):
     >>> [unit.row for unit in bp.explain.forward(model, [[2.0], [1.0]], [[5.0], [3.0]]).units]
     [0, 1]
     """
+
+    _text_first: ClassVar = True
 
     layers: tuple[tuple[str, str], ...]
     units: tuple[UnitForward, ...]

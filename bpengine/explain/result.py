@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from bpengine.errors import unknown
 from bpengine.i18n.translate import LANGUAGES, Translate, translator
 from bpengine.output.frames import data_frame
+from bpengine.output.rich_form import RichForm, folded, preformatted, rows_table, title
 
 
 def translator_for(lang: str, more: Mapping[str, tuple[str, str]] | None = None) -> Translate:
@@ -18,8 +19,13 @@ def translator_for(lang: str, more: Mapping[str, tuple[str, str]] | None = None)
     return translator(lang, more)
 
 
-class ExplainResult(ABC):
-    """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`) and put into a table (`to_rows`)."""
+class ExplainResult(RichForm, ABC):
+    """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`), put into a table (`to_rows`), and shown.
+
+    In a notebook it is its title, its table and its text. `_text_first`: the text says more than the table, and stands above.
+    """
+
+    _text_first: ClassVar[bool] = False
 
     @abstractmethod
     def text(self, lang: str = "en") -> str:
@@ -40,6 +46,21 @@ class ExplainResult(ABC):
     def to_frame(self) -> Any:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), type(self).__name__)
+
+    def _html_parts(self) -> Iterator[str]:
+        head, _, rest = self.text().strip("\n").partition("\n")
+        tables = [table for table in self._html_tables() if table]
+        yield title(head)
+        if self._text_first and rest:
+            yield preformatted(rest.strip("\n"))
+            yield folded("table", *tables) if tables else ""
+        else:
+            yield from tables
+            yield folded("text", preformatted(rest.strip("\n"))) if rest else ""
+
+    def _html_tables(self) -> list[str]:
+        """Return the tables that a notebook shows."""
+        return [rows_table(self.to_rows())]
 
     def __str__(self) -> str:
         return self.text()

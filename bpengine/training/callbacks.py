@@ -63,6 +63,29 @@ class Stateful(Protocol):
         ...
 
 
+@runtime_checkable
+class Watcher(Protocol):
+    """A callback that only watches: it changes nothing and never stops the fit, so a fit with it is the fit without.
+
+    reads_model: whether it looks at the model. One that looks at the epoch alone lets epochs of one step stay together in a
+    compiled run, and is called with each of them afterwards.
+    """
+
+    @property
+    def reads_model(self) -> bool:
+        """Whether it looks at the model."""
+        ...
+
+    def __call__(self, model: Any, epoch: Epoch) -> object:
+        """Look at an epoch."""
+        ...
+
+
+def reads_epochs_alone(callback: Callback) -> bool:
+    """Tell whether a callback looks at nothing but the epochs."""
+    return isinstance(callback, Watcher) and not callback.reads_model
+
+
 class Checkpoint:
     """Save the model to `path` every `every` epochs; with `best` only when the validation loss is the lowest so far.
 

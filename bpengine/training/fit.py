@@ -24,7 +24,7 @@ from bpengine.ops import Ops
 from bpengine.streams import dropout_counter
 from bpengine.system.lru_cache import LruCache
 from bpengine.training.batching import Source, make_source
-from bpengine.training.callbacks import Callback, Stateful, make_callbacks
+from bpengine.training.callbacks import Callback, Stateful, Watcher, make_callbacks, reads_epochs_alone
 from bpengine.training.checkpoints.beginning import Beginning, continued, end_of, resumed
 from bpengine.training.checkpoints.checkpointer import Checkpointer
 from bpengine.training.checkpoints.fit_identity import circumstances, described, fingerprint, network_identity
@@ -231,6 +231,7 @@ class FitSettings:
             validate=validate,
             watched=monitor,
             on_epoch=on_epoch if self.called else None,
+            epochs_alone=all(map(reads_epochs_alone, self.called)),
             beginning=beginning,
             checkpoints=checkpoints,
         )
@@ -276,7 +277,7 @@ class FitSettings:
             "fit": {
                 "seed": source.seed, "batch_size": source.batch, "shuffle": self.shuffle, "accumulate": self.accumulate,
                 "shards": self.shards, "plan": described(plan),
-                "stop": described(rules), "callbacks": [type(callback).__qualname__ for callback in self.called],
+                "stop": described(rules), "callbacks": _kinds(self.called),
                 "continued from step": 0 if before is None else before.steps,
             },
         }  # fmt: skip
@@ -335,8 +336,9 @@ class FitSettings:
         return make_callbacks(self.callbacks)
 
     def bar(self) -> Progress:
-        """Return the progress bar."""
-        return Progress(self.epochs or self.steps or 0, show=self.progress and self.processes.rank == 0)
+        """Return what shows the progress, on process 0 alone."""
+        first = self.processes.rank == 0
+        return Progress(show=self.progress and first, log=first)
 
     def _batch(self, rows: int) -> int | None:
         """Return the rows of a step: `accumulate` batches make one."""
@@ -415,6 +417,11 @@ class FitSettings:
                 return evaluator.evaluate(state["params"], state["running"], held_out, comm, metrics)
 
         return validate
+
+
+def _kinds(callbacks: Sequence[Callback]) -> list[str]:
+    """Return what the callbacks are that may change a fit; those that only watch may come and go."""
+    return [type(callback).__qualname__ for callback in callbacks if not isinstance(callback, Watcher)]
 
 
 def _communicator(comm: object) -> Any:

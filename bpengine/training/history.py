@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field
+from importlib import import_module
 from typing import Any, overload
 
 import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.output.frames import data_frame
+from bpengine.output.json_values import json_object
+from bpengine.output.line_chart import Line, line_chart
+from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
+from bpengine.text_table import text_table
 from bpengine.training.memory.run_state import OpenEpoch, RunState
 
 SCORE = "validation/"  # before the name of a validation score
+FEW = 10  # epochs in a text
 SCORED = "scored/"  # before the name of one that not every epoch has, of which they have it
 
 
@@ -33,9 +39,15 @@ class Epoch:
     seconds: float
     validation: dict[str, Any] | None = None
 
+    def to_row(self) -> dict[str, Any]:
+        """Return the epoch as one line of a table: epoch, step, loss, learning_rate, seconds, validation_loss and so on."""
+        scores = {f"validation_{name}": score for name, score in (self.validation or {}).items()}
+        own = {"epoch": self.number, "step": self.steps, "loss": self.loss, "learning_rate": self.learning_rate}
+        return {**own, "seconds": self.seconds, **scores}
+
 
 @dataclass
-class History:
+class History(RichForm):
     """What a fit recorded.
 
     loss, learning_rate: one value per step; the loss is the one *before* the step's update.
@@ -84,6 +96,73 @@ class History:
     def __repr__(self) -> str:
         last = f", last loss {self.loss[-1]:.6g}" if self.steps else ""
         return f"History({self.steps} steps, {len(self.epochs)} epochs{last}, stopped by: {self.stopped_by or 'nothing yet'})"
+
+    def __str__(self) -> str:
+        rows = self.epoch_rows()
+        shown = rows if len(rows) <= FEW else [*rows[: FEW // 2], *rows[-(FEW - FEW // 2) :]]
+        heads = list(dict.fromkeys(name for row in shown for name in row))
+        cells = [[cell_text(row.get(name)) for name in heads] for row in shown]
+        if len(shown) < len(rows):
+            cells.insert(FEW // 2, ["..."] * len(heads))
+        return "\n".join([repr(self), *(text_table(heads, cells, str.rjust) if cells else [])])
+
+    def _html_parts(self) -> Iterator[str]:
+        yield title(self._headline())
+        yield line_chart(self._lines(), "step", "loss")
+        yield rows_table(self.epoch_rows(), most=12)
+
+    def _headline(self) -> str:
+        speed = f", {self.rows_per_second:,.0f} rows per second" if self.rows_per_second else ""
+        counts = f"{self.steps:,} steps, {len(self.epochs):,} epochs"
+        return f"{counts}{speed}; stopped by: {self.stopped_by or 'nothing yet'}"
+
+    def _lines(self) -> dict[str, Line]:
+        """Return the lines of a learning curve: each step's loss, or the means of epochs of several steps; validation."""
+        numbers = self.epochs.columns() if isinstance(self.epochs, Epochs) else {}
+        lines: dict[str, Line] = {"training": (np.arange(self.steps), self.loss)}
+        if numbers and 1 < len(self.epochs) < self.steps:
+            lines = {"training": (numbers["steps"], numbers["loss"])}
+        at = [epoch.steps for epoch in self.epochs if epoch.validation]
+        return {**lines, "validation": (at, self.validation_loss)} if at else lines
+
+    def figure(self, *, log: bool | None = None, lang: str = "en") -> Any:
+        """Return the learning curve as a matplotlib Figure: `bp.explain.figures.loss_curve(history)`.
+
+        Every step's loss, the means of epochs, the validation losses, where and why the fit ended. log: a logarithmic scale;
+        by default where all losses are positive and the largest is at least 100 times the smallest.
+        Raises ConfigError for a history without steps, an unknown language, or without matplotlib.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+        >>> history = model.fit([[0.0], [1.0]], [[1.0], [0.0]], epochs=3, validation=([[0.5]], [[0.5]]))
+        >>> history.figure().get_label()
+        'Loss while training'
+        """
+        # Found when it is called: figures stand on histories, and a history only hands itself to them.
+        return import_module("bpengine.explain.figures").loss_curve(self, log=log, lang=lang)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but `end` as plain values for JSON; what is not finite is None.
+
+        loss, learning_rate, step_size: lists, one number per step (step_size None where it was not tracked); epochs: those of
+        `epoch_rows()`; stopped_by; rows_per_second.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+        >>> sorted(model.fit([[0.0]], [[1.0]], steps=2).to_dict())
+        ['epochs', 'learning_rate', 'loss', 'rows_per_second', 'step_size', 'stopped_by']
+        """
+        values = {"loss": self.loss, "learning_rate": self.learning_rate, "step_size": self.step_size}
+        about = {"stopped_by": self.stopped_by, "rows_per_second": self.rows_per_second}
+        return json_object({**values, "epochs": self.epoch_rows(), **about})
+
+    def epoch_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per epoch, ready for a table: epoch, step, loss, learning_rate, seconds, validation_loss and so on.
+
+        >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+        >>> history = model.fit([[0.0]], [[1.0]], epochs=2, validation=([[0.0]], [[1.0]]))
+        >>> [row["epoch"] for row in history.epoch_rows()], "validation_loss" in history.epoch_rows()[0]
+        ([1, 2], True)
+        """
+        return [epoch.to_row() for epoch in self.epochs]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return `to_rows()`, which had this name before."""

@@ -6,7 +6,7 @@ A fit begins with a new state, or goes on from the run state of another fit or o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import InitVar, dataclass, field
 from typing import Any
@@ -33,8 +33,8 @@ from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
 
-OnEpoch = Callable[[State, Epoch], tuple[bool, State]]  # whether to stop, and the state to go on with
 RunEpoch = Callable[[Backend, Step, State, Segment, HostArray], tuple[State, dict[str, HostArray]]]
+OnEpoch = Callable[[State, Sequence[Epoch]], tuple[bool, State]]  # whether to stop, and the state to go on with
 LONGEST = 2**14  # steps in one segment when a step is a whole epoch
 REPEATS = 1e-3  # relative: a replayed step gives the same loss to within this on every device
 LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
@@ -45,7 +45,8 @@ class Trainer:
     """Runs a fit: limits, rules, records, validation, and the return to a good state when a loss is not finite.
 
     validate(state) returns scores with a "loss" and with that which is `watched`;
-    on_epoch(state, epoch) returns whether to stop, and the state to continue with. Either of these may be None.
+    on_epoch(state, epochs) returns whether to stop, and the state to continue with. Either of these may be None. epochs_alone:
+    on_epoch looks at the epochs and not at the state, so that it may be called for many of them afterwards.
     run_epoch(backend, step, state, segment, rates) runs the steps of a segment, as `Backend.run_epoch`.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
     validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes,
@@ -66,6 +67,7 @@ class Trainer:
     run_epoch: RunEpoch
     beginning: InitVar[Beginning]
     checkpoints: Checkpointer | None = None
+    epochs_alone: bool = False
     watched: AnyMetric = LOSS
     comm: Comm = field(default_factory=Solo)
     cut: Callable[[int], Cut | None] = lambda batch: None
@@ -85,6 +87,7 @@ class Trainer:
         self._checked = 0  # steps after which the state was found finite
         self._changed = ""  # the evidence that the rows have been changed since they were first read
         self._shown = False  # whether a callback is running with the state
+        self._progress, self._watched = Progress(show=False, log=False), False
 
     def run(self, progress: Progress) -> tuple[State, History]:
         """Train until a limit, a rule or Ctrl-C; return the final state and the history.
@@ -92,9 +95,14 @@ class Trainer:
         Raises NonFiniteError, and what a callback or a file raises; `left` then returns the state that remains.
         """
         together = self.comm.size > 1 and not self.checkpoints
+        self._progress, self._watched = progress, self.comm.lead(progress.watched)
+        progress.begin(
+            self.recorder.steps, len(self.recorder.epochs), last_epoch=self.epochs, last_step=self.steps,
+            epoch_steps=self.source.epoch_steps,
+        )  # fmt: skip
         with self._snapshots, self.checkpoints or (self._asked.noted() if together else nullcontext()):
             try:
-                self._run_epochs(progress)
+                self._run_epochs()
             except KeyboardInterrupt:
                 self.stopped_by = "interrupted"
                 self._state = self._state or self._recovered()
@@ -123,7 +131,7 @@ class Trainer:
         """
         return self.best.state or (None if self._shown else self._state or None)
 
-    def _run_epochs(self, progress: Progress) -> None:
+    def _run_epochs(self) -> None:
         self._state = self._snapshots.state_before(self.recorder.steps)
         if self.checkpoints:
             self.checkpoints.prepare(self._state)
@@ -136,7 +144,7 @@ class Trainer:
             elapsed = time.perf_counter() - self._began
             self._rows += self.recorder.open_rows - rows
             self._seconds += elapsed - earlier
-            self._close_epochs(elapsed, progress)
+            self._close_epochs(elapsed)
             if not self.stopped_by:
                 self._look_up()
 
@@ -144,7 +152,7 @@ class Trainer:
         """Return the step at which to stop next: the end of an epoch, or of many one-step epochs with nothing in between."""
         opened = first - self.recorder.open_start
         left = LONGEST if self.epochs is None else self.epochs - len(self.recorder.epochs) - opened
-        together = self.source.epoch_steps == 1 and not self.validate and not self.on_epoch
+        together = self.source.epoch_steps == 1 and not self.validate and (not self.on_epoch or self.epochs_alone)
         stop = self.source.epoch_end(first)
         if together:
             span = self._span + -(first + self._span) % self.backend.grain
@@ -164,15 +172,19 @@ class Trainer:
                         return
 
     def _pieces(self, segment: Segment) -> Iterator[Segment]:
-        """Cut a segment where a checkpoint is due, and so that nobody who asks for an end waits long."""
+        """Cut a segment where a checkpoint is due, and so that nobody who asks for an end or looks at a bar waits long."""
         start = 0
         while start < segment.steps:
             most = self.checkpoints.most_steps(self.recorder.steps) if self.checkpoints else segment.steps
+            if self._watched:
+                most = min(most, self.comm.lead(self._progress.most_steps()))
             stop = min(segment.steps, start + most + -(segment.start + start + most) % self.backend.grain)
             began = time.perf_counter()
             yield segment.part(start, stop)
+            seconds = time.perf_counter() - began
+            self._progress.took(stop - start, seconds)
             if self.checkpoints:
-                self.checkpoints.took(stop - start, time.perf_counter() - began)
+                self.checkpoints.took(stop - start, seconds)
             start = stop
 
     def _look_up(self) -> None:
@@ -204,6 +216,7 @@ class Trainer:
         self._state = state
         if not np.isfinite(reports["loss"][-1]):
             raise self._failure()
+        self._progress.stepped(self.recorder.steps, segment.batch * len(reports["loss"]), float(reports["loss"][-1]))
         self.stopped_by = self._fired(reports)
 
     def _run(self, segment: Segment, state: State, first: int) -> tuple[State, dict[str, HostArray], HostArray]:
@@ -260,7 +273,7 @@ class Trainer:
         self._at_limit = self.recorder.steps == self.steps
         return f"{self.steps} steps" if self._at_limit else ""
 
-    def _close_epochs(self, seconds: float, progress: Progress) -> None:
+    def _close_epochs(self, seconds: float) -> None:
         """Record the epochs that have just run, validate, call callbacks and check rules."""
         open_steps = self.recorder.steps - self.recorder.open_start
         count = open_steps if self.source.epoch_steps == 1 else min(open_steps, 1)
@@ -277,8 +290,8 @@ class Trainer:
         self.recorder.close(count, seconds, scores)
         self._open = self.recorder.opened(0.0) if over else unclosed
         epoch = self.recorder.epochs[-1]
-        progress.update(epoch.number if self.epochs else self.recorder.steps, epoch)
-        stop = self._show(epoch)
+        self._progress.update(self.recorder.steps, epoch)
+        stop = self._show(self.recorder.epochs[len(self.recorder.epochs) - count :])
         if self.stopped_by:
             return
         if stop:
@@ -288,14 +301,14 @@ class Trainer:
         elif epoch.number == self.epochs:
             self.stopped_by, self._at_limit = f"{self.epochs} epochs", True
 
-    def _show(self, epoch: Epoch) -> bool:
+    def _show(self, epochs: Sequence[Epoch]) -> bool:
         """Call the callbacks, and continue with the state they leave; return whether one of them stops the fit."""
         if self.on_epoch is None:
             return False
         stop, state = False, self._state
         if self.comm.rank == 0:
             self._shown = True
-            stop, state = self.on_epoch(self._state, epoch)
+            stop, state = self.on_epoch(self._state, epochs)
             self._shown = False
         stop = self.comm.lead(stop)
         if self.comm.lead(state is not self._state):

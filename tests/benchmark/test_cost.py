@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from bpengine.benchmark import MAIN, Workload
-from bpengine.benchmark.cost import Product, step_cost
+from bpengine.benchmark.cost import step_cost
 from bpengine.benchmark.inputs import make_sample
 from bpengine.kernels import KERNELS
+from bpengine.summary.call_costs import Product
 
 B, I, H, O = 5, 3, 4, 2
 NETWORK = Workload("hand", (I, H, O), B, epoch_steps=1)

@@ -28,6 +28,7 @@ ROOMS = (
     "bpengine",
     "bpengine.backend",
     "bpengine.benchmark",
+    "bpengine.callbacks",
     "bpengine.check",
     "bpengine.data",
     "bpengine.derivatives",

@@ -43,6 +43,7 @@ class Comparison(PrintableReport):
     dtype: str
     steps: int
     differences: tuple[Difference, ...]
+    missing: tuple[tuple[str, str], ...] = ()  # backends that were left out, and why
 
     @property
     def passed(self) -> bool:
@@ -72,16 +73,19 @@ class Comparison(PrintableReport):
         )
 
     def notes(self) -> list[tuple[str, str]]:
-        """Return what the tolerance is."""
+        """Return what the tolerance is, and which backends were left out."""
         shown = f"how far {self.reference} moves when every kernel call is rounded at random, and the order of its sums"
-        return [("tolerance", f"what rounding in {self.dtype} explains: {shown}")]
+        left_out = [("not run", f"{name}: {why}") for name, why in self.missing]
+        return [("tolerance", f"what rounding in {self.dtype} explains: {shown}"), *left_out]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; what is not finite is None.
 
         network, reference, backends, dtype, steps, passed; differences: for each array and backend {part, array, backend,
-        error, ulp, tolerance, agrees}; first: the first of them that does not agree, or None.
+        error, ulp, tolerance, agrees}; first: the first of them that does not agree, or None; missing: {backend: why}.
         """
         rows = [{**asdict(d), "agrees": d.agrees} for d in self.differences]
         first = next((row for row in rows if not row["agrees"]), None)
-        return json_object({**asdict(self), "differences": rows, "passed": self.passed, "first": first})
+        return json_object(
+            {**asdict(self), "differences": rows, "passed": self.passed, "first": first, "missing": dict(self.missing)}
+        )

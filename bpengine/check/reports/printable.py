@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from bpengine.output.frames import data_frame
+from bpengine.output.rich_form import RichForm, lines, table, title
 from bpengine.text_table import text_table
 
 
-class PrintableReport(ABC):
+class PrintableReport(RichForm, ABC):
     """A report as text and as JSON: `str()` returns all of it as text, `to_dict()` as plain values."""
 
     heads: ClassVar[tuple[str, ...]]
@@ -50,6 +52,12 @@ class PrintableReport(ABC):
     def to_frame(self) -> Any:  # noqa: ANN401 - a pandas frame, of a library that is not required
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), type(self).__name__)
+
+    def _html_parts(self) -> Iterator[str]:
+        yield title(self.verdict())
+        yield lines(self.findings())
+        yield table(self.heads, self.rows(), most=200)
+        yield lines(f"{name}: {text}" for name, text in self.notes())
 
     def __str__(self) -> str:
         parts = [[self.verdict()], self.findings(), [self.table()], [f"{name}: {text}" for name, text in self.notes()]]

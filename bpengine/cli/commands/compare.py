@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 import bpengine as bp
-from bpengine.cli import data_options, network_options
+from bpengine.cli import backend_status, data_options, network_options
 from bpengine.cli.commands.check_report import print_report
 from bpengine.cli.size_limits import copies, require_memory
 from bpengine.cli.table_options.groups import grouped
@@ -17,7 +18,8 @@ HELP = """\
 Run one network on several backends and compare: every layer's output, every gradient, the parameters after training.
 
 All start from the same weights and see the same rows; the first backend is the reference. The tolerance is what the
-dtype and the rounding of the weights explain. Exit codes: 0 they agree, 1 they part, 2 a mistake in what was asked.
+dtype and the rounding of the weights explain. A backend that cannot run here is left out, with the reason, as long as
+two are left. Exit codes: 0 they agree, 1 they part, 2 a mistake in what was asked.
 
 \b
 Examples:
@@ -46,11 +48,26 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare and print the table."""
-    names = [name.strip() for name in backends.split(",")]
+    names, missing = _ready([name.strip() for name in backends.split(",")])
     named, update = bp.Loss(loss) if loss is not None else None, network_options.optimizer(optimizer, learning_rate)
     dataset = data_options.load(source, target, named, options=written.options_for(source))
     network = network_options.fresh_network(dataset, layers, activation, named)
     require_memory(network, dtype, copies=copies(update))
     x, y = data_options.draw_rows(dataset.x, dataset.y, rows, seed)
     report = bp.compare_backends(network, x, y, names, steps=steps, dtype=dtype, seed=seed, optimizer=update)
-    print_report(report, as_json=as_json)
+    print_report(replace(report, missing=missing), as_json=as_json)
+
+
+def _ready(names: list[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """Return the backends that can run here, and why the others cannot.
+
+    Raises BackendUnavailable with the reasons when fewer than two are left.
+    """
+    states = {name: backend_status.availability(name) for name in names}
+    missing = tuple((name, f"{state.detail} {state.cure}") for name, state in states.items() if not state.ready)
+    ready = [name for name in names if states[name].ready]
+    if missing and len(ready) < 2:
+        left = f"only {ready[0]!r}" if ready else "none"
+        reasons = " ".join(f"{name}: {why}" for name, why in missing)
+        raise bp.BackendUnavailable(f"compare requires two backends that can run here, got {left}. {reasons}")
+    return ready, missing

@@ -26,6 +26,7 @@ from bpengine.data.validation.features import check_weights
 from bpengine.data.validation.scans import real_array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
+from bpengine.output.rich_form import RichForm, table, title
 
 SCALES = ("standard", "minmax", "robust", "none")
 MISSING = ("fill", "drop", "refuse")
@@ -33,7 +34,7 @@ FILLS = ("median", "mean")
 FORMAT = 1
 
 
-class Features:
+class Features(RichForm):
     """What each column of a table is, learned from the training rows alone, and how it becomes inputs of a network.
 
     Numbers are scaled; missing ones are filled, and a second input says that they were missing. A category has an input for
@@ -329,6 +330,9 @@ class Features:
 
     def _reasons(self) -> str:
         return "; ".join(f"{column.name!r}: {column.told()[1]}" for column in self._columns[:4])
+
+    def _html_parts(self) -> list[str]:
+        return [title(repr(self)), table(["column", "is", "use"], self.summary())]
 
     def __repr__(self) -> str:
         if not self._columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.terms.sums import ULPS, Term, allowed
@@ -47,6 +47,8 @@ class Paths(ExplainResult):
     >>> [factor.value for factor in path.factors], path.product
     ([2.0, 1.0, 2.0], 4.0)
     """
+
+    _text_first: ClassVar = True
 
     name: str
     rows: tuple[int, ...]

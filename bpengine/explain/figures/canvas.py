@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.extras import cure
+from bpengine.explain.figures.save import DPI
 from bpengine.i18n.translate import format_number
 from bpengine.output.visible import visible
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#007A5A", "#AA4499", "#E69F00"
+Layout = Literal["constrained", "compressed", "tight"] | None
 Style = dict[str, Any]  # how something is drawn
 
 INK, GREY, PALE = "#1a1a1a", "#5f6670", "#dde0e5"
@@ -31,7 +33,6 @@ SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE,
 TITLE, LABEL, TEXT, SMALL = 15.0, 13.0, 11.5, 10.0  # points, on paper 8 inches wide
 EDGE = 0.15  # inches left of a title
 LINE = 0.24  # inches from one line below a title to the next
-DPI = 150
 FEW_POINTS = 15  # of a line: so many get a marker each
 BAD = "x"  # the marker of a number that is not finite
 
@@ -50,10 +51,12 @@ def library(name: str) -> Any:
     return import_module(f"matplotlib.{name}")
 
 
-def sheet(width: float = 8.0, height: float = 5.0, *, layout: str | None = "constrained") -> Figure:
+def sheet(width: float = 8.0, height: float = 5.0, *, layout: Layout = "constrained") -> Figure:
     """Return an empty figure, its size in inches."""
-    figure: Figure = library("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
-    return figure
+    package()
+    from bpengine.explain.figures.shown_figure import ShownFigure
+
+    return ShownFigure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
 
 def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io as memory
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bpengine.errors import ConfigError, unknown
-from bpengine.explain.figures import canvas
 from bpengine.output import writing
 from bpengine.output.visible import visible
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "png", "svg")
+DPI = 150
 SHADES = 72  # dots per inch of the shaded planes in a drawing of lines: they are smooth, and small files load fast
 DATES = {"pdf": "CreationDate", "svg": "Date"}  # left out, so that the same figure is the same file
 
@@ -26,16 +27,19 @@ def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -
     Raises ConfigError for a file that exists (unless `force`), for a folder that does not, and for another format.
     """
     target = check_target(path, force=force)
-    kind, buffer = target.suffix[1:].lower(), memory.BytesIO()
-    about: dict[str, Any] = {"Title": figure.get_label() or visible(target.stem)}
+    writing.write_whole(target, drawn(figure, target.suffix[1:].lower(), visible(target.stem)))
+    return target
+
+
+def drawn(figure: Figure, kind: str, name: str = "figure") -> bytes:
+    """Return a figure in one of FORMATS, the same bytes each time. name: its title, where it has none of its own."""
+    buffer = memory.BytesIO()
+    about: dict[str, Any] = {"Title": figure.get_label() or name}
     if kind in DATES:
         about[DATES[kind]] = None
-    with canvas.package().rc_context({"svg.hashsalt": "bpengine"}):
-        figure.savefig(
-            buffer, format=kind, dpi=canvas.DPI if kind == "png" else SHADES, metadata=about, facecolor="white"
-        )
-    writing.write_whole(target, buffer.getvalue())
-    return target
+    with import_module("matplotlib").rc_context({"svg.hashsalt": "bpengine"}):
+        figure.savefig(buffer, format=kind, dpi=DPI if kind == "png" else SHADES, metadata=about, facecolor="white")
+    return buffer.getvalue()
 
 
 def check_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:

@@ -28,6 +28,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.i18n.translate import Translate, format_number, indented_table
 from bpengine.layers.layer import HostArrays
 from bpengine.output.json_values import json_object
+from bpengine.output.rich_form import rows_table
 from bpengine.trained import TrainedNetwork
 
 
@@ -110,6 +111,13 @@ class Sensitivity(ExplainResult):
                 "first_bad": self.first_bad and str(self.first_bad),
             }
         )
+
+    def _html_tables(self) -> list[str]:
+        layers = [
+            {**vars(layer), "dead": len(layer.dead), "saturated": len(layer.saturated), "verdict": layer.verdict or "-"}
+            for layer in self.layers
+        ]
+        return [rows_table(layers), rows_table(self.to_rows(20))]
 
     def text(self, lang: str = "en", largest: int = 20) -> str:
         """Return the ranking and the verdicts in words, English or Portuguese."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from bpengine.errors import unknown
 from bpengine.explain.graphs import dot_mermaid
 from bpengine.explain.graphs.elements import GraphData
 from bpengine.explain.graphs.svg import svg
 from bpengine.explain.result import ExplainResult
+from bpengine.output.rich_form import on_paper
+from bpengine.output.writing import PathLike, write_whole
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,30 @@ class Graph(GraphData, ExplainResult):
         """Return the graph for Mermaid."""
         return dot_mermaid.mermaid(self.with_visible_names())
 
-    def svg(self) -> str:
+    def to_svg(self) -> str:
         """Return the graph as a self-contained SVG, laid out by the engine."""
         return svg(self.with_visible_names())
+
+    def svg(self) -> str:
+        """Return `to_svg()`, which had this name before."""
+        return self.to_svg()
+
+    def save(self, path: PathLike) -> None:
+        """Write the graph, whole or not at all, in the form that the name ends in: .svg, .dot or .mmd (Mermaid).
+
+        Raises ConfigError for another ending, WriteError for a file that cannot be written.
+        """
+        forms = {".svg": self.to_svg, ".dot": self.dot, ".mmd": self.mermaid}
+        ending = Path(path).suffix.lower()
+        if ending not in forms:
+            raise unknown("ending of a graph's file", ending, forms)
+        write_whole(path, forms[ending]().encode())
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def _html_parts(self) -> Iterator[str]:
+        yield on_paper(self.to_svg(), self.title)
 
     def text(self, lang: str = "en") -> str:
         """Return the title; the words of a graph are in the language that it was made in, whatever `lang` is."""

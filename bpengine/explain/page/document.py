@@ -7,6 +7,7 @@ import hashlib
 import html
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -14,14 +15,18 @@ from typing import Any
 from bpengine.i18n.phrases import PHRASES
 from bpengine.i18n.phrases.page import PAGE, SHARED
 from bpengine.i18n.translate import LANGUAGES
+from bpengine.output.rich_form import RichForm, block, frame_of
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole
 
 SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", "training.js", "page.js")
 
 
+HEIGHT = 760  # pixels of the page in a notebook: all of it but the notes, without a second scroll bar on most screens
+
+
 @dataclass(frozen=True)
-class Page:
+class Page(RichForm):
     """What the page shows: the data's title, the language it opens in, what was trained, and the steps.
 
     content: columns of units, units, weights and their sums (`content.py`), numbers (`packing.py`), steps and losses.
@@ -32,8 +37,8 @@ class Page:
     about: dict[str, Any]
     content: dict[str, Any]
 
-    def html(self) -> str:
-        """Return the HTML: template, style, scripts and content, with a Content-Security-Policy against loading anything."""
+    def to_html(self) -> str:
+        """Return the whole document: style, scripts and content, with a Content-Security-Policy against loading anything."""
         style, script = _asset("page.css"), "\n".join(_asset(name) for name in SCRIPTS)
         parts = {
             "lang": {"pt": "pt-BR"}.get(self.lang, self.lang), "title": html.escape(visible(self._title())), "style": style,
@@ -42,9 +47,22 @@ class Page:
         }  # fmt: skip
         return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("template.html"))
 
+    def html(self) -> str:
+        """Return `to_html()`, which had this name before."""
+        return self.to_html()
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file, whole or not at all."""
-        write_whole(path, self.html().encode())
+        write_whole(path, self.to_html().encode())
+
+    def _html_parts(self) -> Iterator[str]:
+        yield frame_of(self.to_html(), self._title(), HEIGHT)
+
+    def _repr_html_(self) -> str:
+        return block(*self._html_parts())
+
+    def __str__(self) -> str:
+        return f'{self._title()}: an interactive page; save("page.html") writes it'
 
     def _title(self) -> str:
         return " ".join(part for part in (self.title, self.about["sizes"]) if part) + " - backpropagation"

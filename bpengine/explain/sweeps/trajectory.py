@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,8 @@ from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
 from bpengine.output.frames import data_frame
+from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
+from bpengine.text_table import text_table
 from bpengine.trained import TrainedNetwork
 from bpengine.training.history import Epoch, History
 
@@ -33,7 +35,7 @@ class DescentPoint:
 
 
 @dataclass(frozen=True)
-class Descent:
+class Descent(RichForm):
     """The steps of a fit in order, and the rule that ended it.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, bias=False, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
@@ -45,6 +47,17 @@ class Descent:
 
     points: tuple[DescentPoint, ...]
     stopped_by: str
+
+    def __str__(self) -> str:
+        rows = [[cell_text(value) for value in row.values()] for row in self.to_rows()]
+        heads = [field.name.replace("_", " ") for field in fields(DescentPoint)]
+        return "\n".join([self._headline(), *text_table(heads, rows, str.rjust)])
+
+    def _headline(self) -> str:
+        return f"{len(self.points)} steps, stopped by: {self.stopped_by or 'nothing'}"
+
+    def _html_parts(self) -> Iterator[str]:
+        yield from (title(self._headline()), rows_table(self.to_rows()))
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per step."""

@@ -15,11 +15,13 @@ from bpengine.layers.layer import HostArrays
 from bpengine.layers.sharing import Shared, known_name
 from bpengine.network import Network
 from bpengine.ops import Call
+from bpengine.output.frames import data_frame
 from bpengine.output.json_values import json_object
+from bpengine.output.rich_form import RichForm, rows_table, title
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerTrace:
+class LayerTrace(RichForm):
     """One layer in a step; arrays are (rows, units) unless said otherwise.
 
     place: "0", or "1.0" inside a Residual. x: input (rows, inputs). z: what goes into the activation; a: output. da, dz:
@@ -52,6 +54,13 @@ class LayerTrace:
         """The number of units."""
         return int(self.a.shape[1])
 
+    def __str__(self) -> str:
+        rows = len(self.a)
+        return f"layer {self.place} ({type(self.layer).__name__}): {self.units} units, {rows} row{'s' * (rows != 1)}"
+
+    def _html_parts(self) -> Iterator[str]:
+        yield from (title(str(self)), rows_table(list(self.to_rows())))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the layer as plain values for JSON."""
         arrays = ("x", "z", "a", "da", "dz", "dx", "parameters", "gradients")
@@ -64,6 +73,10 @@ class LayerTrace:
         for row, unit in np.ndindex(self.a.shape):
             values = {name: float(getattr(self, name)[row, unit]) for name in ("z", "a", "da", "dz")}
             yield {"layer": self.place, "row": row, "unit": unit, **values}
+
+    def to_frame(self) -> Any:
+        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
+        return data_frame(list(self.to_rows()), "LayerTrace")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from bpengine.backend import HostArray
 from bpengine.explain.trace.layers import LayerTrace, layer_traces
 from bpengine.explain.trace.nonfinite import NonFiniteValue, first_nonfinite
@@ -15,11 +17,12 @@ from bpengine.network import Network
 from bpengine.ops import Call
 from bpengine.output.frames import data_frame
 from bpengine.output.json_values import json_object
+from bpengine.output.rich_form import RichForm, folded, rows_table, table, title
 from bpengine.training.optimizers import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trace:
+class Trace(RichForm):
     """One training step, the first of its optimizer, with all of its arrays as NumPy arrays.
 
     calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
@@ -123,9 +126,21 @@ class Trace:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "Trace")
 
+    def _html_parts(self) -> Iterator[str]:
+        yield title(repr(self))
+        calls = [(call.place or "-", call.function, _shapes(call)) for call in self.calls]
+        yield table(["place", "kernel call", "results"], calls)
+        yield folded("numbers by layer", rows_table(self.to_rows()))
+
     def __repr__(self) -> str:
         where = f"{self.backend}, {self.dtype}"
         return f"Trace({len(self.calls)} kernel calls, {self.rows} rows, loss {self.loss:.6g}, {where})"
+
+
+def _shapes(call: Call) -> str:
+    """Return what a call made: names and shapes."""
+    arrays = call.named_results().items()
+    return ", ".join(f"{name} {'x'.join(map(str, np.shape(array))) or 'number'}" for name, array in arrays)
 
 
 def named_inputs(call: Call) -> dict[str, HostArray]:

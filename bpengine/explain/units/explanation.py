@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bpengine.explain.result import ExplainResult, translator_for
-from bpengine.explain.units.tables import explanation_dict, explanation_rows, explanation_table
+from bpengine.explain.units.tables import (
+    explanation_dict,
+    explanation_rows,
+    explanation_table,
+    table_cells,
+    table_heads,
+)
 from bpengine.explain.units.text import explanation_lines
 from bpengine.explain.units.unit_result import UnitResult
+from bpengine.output.rich_form import table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +28,8 @@ class Explanation(UnitResult, ExplainResult):
     >>> bp.explain(model, xor.x, xor.y, layer=0, unit=1).adds_up
     True
     """
+
+    _text_first: ClassVar = True
 
     def text(self, lang: str = "en", largest: int = 12) -> str:
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""
@@ -37,6 +46,10 @@ class Explanation(UnitResult, ExplainResult):
     def to_dict(self, largest: int | None = None) -> dict[str, Any]:
         """Return everything as plain values for JSON; a number that is not finite is None, and `first_bad` says why."""
         return explanation_dict(self, largest)
+
+    def _html_tables(self) -> list[str]:
+        translate = translator_for("en")
+        return [table(table_heads(translate), list(table_cells(self, translate, 12)), most=200)]
 
     def __str__(self) -> str:
         return self.text()

@@ -13,6 +13,7 @@ from bpengine.explain.units.unit_result import ParameterSums, UnitResult
 from bpengine.i18n.translate import Translate, format_number
 from bpengine.output.json_values import json_object
 
+COLUMNS = ("quantity", "term", "left", "right", "product")
 Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the total, sums, which of them
 
 
@@ -77,16 +78,32 @@ def explanation_table(e: UnitResult, translate: Translate, largest: int) -> Any:
 
     caption = translate("bad", cause=e.first_bad.translated(translate)) if e.first_bad else None
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, caption=caption)
-    for head in ("quantity", "term", "left", "right", "product"):
-        table.add_column(translate(f"head_{head}"), justify="left" if head in ("quantity", "term") else "right")
-    full = set(rows_in_full(e))
-    for part in _parts(e):
-        if part[0] == "dL/dw" or part[3] in full:
-            *lines, total = _table_lines(e, part, translate, largest)
-            for line in lines:
-                table.add_row("", *line)
-            table.add_row(*total, end_section=True)
+    for name, head in zip(COLUMNS, table_heads(translate), strict=True):
+        table.add_column(head, justify="left" if name in ("quantity", "term") else "right")
+    for part in _shown_parts(e):
+        *lines, total = _table_lines(e, part, translate, largest)
+        for line in lines:
+            table.add_row("", *line)
+        table.add_row(*total, end_section=True)
     return table
+
+
+def table_heads(translate: Translate) -> list[str]:
+    """Return the heads of the table of all terms."""
+    return [translate(f"head_{name}") for name in COLUMNS]
+
+
+def table_cells(e: UnitResult, translate: Translate, largest: int) -> Iterator[tuple[str, ...]]:
+    """Yield the lines of that table as plain cells; the total of a sum stands below its terms."""
+    for part in _shown_parts(e):
+        *lines, total = _table_lines(e, part, translate, largest)
+        yield from (("", *line) for line in lines)
+        yield total
+
+
+def _shown_parts(e: UnitResult) -> Iterator[Part]:
+    full = set(rows_in_full(e))
+    yield from (part for part in _parts(e) if part[0] == "dL/dw" or part[3] in full)
 
 
 def _table_lines(e: UnitResult, part: Part, translate: Translate, largest: int) -> Iterator[tuple[str, ...]]:

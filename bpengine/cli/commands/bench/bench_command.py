@@ -14,9 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
 from bpengine.benchmark.measurements import RunMeasurements
+from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.bench.bench_files import Files, circumstances
+from bpengine.cli.commands.bench.own_table import elsewhere, own_workload
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, say, show
+from bpengine.cli.table_options.groups import grouped
+from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.errors import ConfigError, unknown
 from bpengine.system import blas_overrides
 
@@ -26,12 +30,14 @@ Train the same networks with the engine and its peers, side by side, and compare
 Every contender has a process of its own; they take turns in rotating order, start each turn from the same weights, see
 the same rows in the same order, and must reach the same loss: one that does not is shown without figures. Times are
 medians over the rounds; ratios are medians of the ratios within a round. The roofline is measured in the same run.
+A file, or the name of a data set, is taken in place of drawn rows: a network with --layers for its classes.
 Variables that force BLAS to slow kernels are recorded, and kept from the contenders. Exit codes: 0 done, 1 a contender
 failed or reached another loss, 2 a mistake in what was asked.
 
 \b
 Examples:
   bpengine bench --quick
+  bpengine bench people.csv --target income --layers 64,32 --backends numpy,jax --peers torch,sklearn --no-files
   bpengine bench --quick --workloads small,xor --backends jax --peers jax-scan,torch --no-files
   bpengine bench --device gpu --workloads gpu-small --precisions full,tf32
 """
@@ -40,8 +46,20 @@ MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("mlp-b1024",
 DEVICES: Final = ("cpu", "gpu")
 
 
+Own = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILE_OR_NAME]", help="Your own table of classes, or a data set.  [default: drawn rows]"),
+]
+
+
+@grouped
 def bench(
+    source: Own = None,
     *,
+    written: TextFormat,
+    target: data_options.Target = None,
+    layers: network_options.Layers = "64,32",
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per step, of a file.")] = 128,
     quick: Annotated[bool, typer.Option("--quick", help="About four minutes: fewer contenders, short turns.")] = False,
     backends: Annotated[
         str | None,
@@ -66,23 +84,28 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Run, print, write."""
-    plan = make_plan(
-        names(backends), names(peers), names(workloads), device, rounds, quick=quick, precisions=names(precisions)
-    )
+    if source is not None and workloads is not None:
+        raise ConfigError("bench takes a file or --workloads, got both. Drop one.")
+    asked, absent = elsewhere(names(backends), device)
+    plan = make_plan(asked, names(peers), names(workloads), device, rounds, quick=quick, precisions=names(precisions))
+    if source is not None:
+        work, own = own_workload(source, target, layers, batch_size, written.options_for(source))
+        plan = replace(plan, workloads=[work], own=own, memory=frozenset())
     plan = plan if seconds is None else replace(plan, limit_seconds=seconds)
     about = circumstances(device, quick=quick)
     processor = about["machine"]["GPU" if device == "gpu" else "CPU"]
-    written = Files(out, processor, device, quick=quick, force=force, part=part) if files else None
+    files_written = Files(out, processor, device, quick=quick, force=force, part=part) if files else None
 
     def keep(outcome: RunMeasurements) -> None:
-        if written:
-            written.keep(record.make(plan, outcome, about))
+        if files_written:
+            files_written.keep(record.make(plan, outcome, about))
 
     with _Bar() as bar:
         results = record.make(plan, run(plan, bar.say, keep), about)
+    results["missing"] |= absent
     print_json(results) if as_json else _print(results)
-    if written:
-        written.write(results)
+    if files_written:
+        files_written.write(results)
     if not record.sound(results):
         raise typer.Exit(FAILED)
 

@@ -13,6 +13,7 @@ import typer
 
 import bpengine as bp
 from bpengine.cli import data_options, network_options
+from bpengine.cli.commands.train.log_options import Logs
 from bpengine.cli.commands.train.row_parts import (
     RowParts,
     balanced_weights,
@@ -66,6 +67,7 @@ Examples:
   bpengine train x.npy --target y.npy --test 0 --backend jax --batch-size 1024
   bpengine train xor --test 0 --activation tanh --learning-rate 0.05 --epochs 500
   bpengine train digits --checkpoint run --resume --out digits.safetensors
+  bpengine train digits --validation 0.1 --log run --tensorboard runs --log-layers
 """
 SHOWN = 40  # columns of a table that are told one by one
 RATE = 3e-3  # small tables have learned what they teach after the steps that they get; bench/README.md says how it was chosen
@@ -88,6 +90,7 @@ def train(
     written: TextFormat,
     use: ColumnUse,
     scoring: Scoring,
+    logs: Logs,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",
@@ -168,13 +171,16 @@ def train(
         bool,
         typer.Option("--resume", help="Go on from the newest checkpoint in the folder; from the start without one."),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the files given by --out and --figure.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the files given by --out, --figure and --log.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     shards: Shards = None,
 ) -> None:
     """Train a network and print a summary."""
     comm = bp.world()
     _check_files(out, figure, force=force or resume)
+    logs.check(force=force or resume)
     folder = _run_folder(checkpoint, every, resume=resume)
     use.check()
     scoring.check(stopping=patience is not None)
@@ -221,6 +227,7 @@ def train(
         rule=None if patience is None else bp.NoImprovement(patience, monitor=scoring.monitor or "loss"),
         folder=folder,
         resume=resume,
+        callbacks=logs.callbacks(parts.training) if comm.rank == 0 else [],
     )
     run.save(history)
     summary, scores = run.summary(history, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bpengine.data import Dataset
 from bpengine.distributed import Comm
 from bpengine.explain import figures
 from bpengine.training import NoImprovement, Optimizer
+from bpengine.training.callbacks import Callback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class TrainingRun:
         rule: NoImprovement | None,
         folder: bp.RunFolder | None,
         resume: bool,
+        callbacks: Sequence[Callback] = (),
     ) -> tuple[bp.History, float]:
         """Train, and return the history and the seconds it took; an interrupted run saves what it has and ends here.
 
@@ -66,6 +69,7 @@ class TrainingRun:
             progress=True,
             run=folder,
             resume=resume,
+            callbacks=list(callbacks),
             shards=self.shards,
             comm=self.comm,
         )

@@ -1,0 +1,12 @@
+"""Callbacks for `Model.fit(callbacks=...)`: logs that people keep, and the model saved on the way.
+
+A callback is any function of (model, epoch); a true result stops the fit. `docs/guides/logs.md` writes one for any other
+tracker.
+"""
+
+from bpengine.callbacks.csv_log import CSVLog
+from bpengine.callbacks.json_log import JSONLog
+from bpengine.callbacks.tensorboard import TensorBoard
+from bpengine.training.callbacks import Checkpoint
+
+__all__ = ["CSVLog", "Checkpoint", "JSONLog", "TensorBoard"]

@@ -1,0 +1,69 @@
+"""A CSV file with a line for each epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from bpengine.callbacks.epoch_log import Row, RowLog
+
+FIRST = ["epoch", "step"]  # the columns that every such file begins with
+
+
+class CSVLog(RowLog):
+    """A CSV file with a line for each epoch: epoch, step, loss, learning_rate, seconds, validation scores.
+
+    Numbers have all their digits; a confusion matrix is JSON in its cell; a score that an epoch does not have is an empty one.
+    A fit that goes on (`resume`, `continue_from`) goes on in the file without saying an epoch twice; another fit begins it
+    anew. On several processes, process 0 writes.
+
+    layers: (x, y): log each layer's gradient norm, dead and saturated units on these rows as well, as "0.gradient_norm".
+    Raises WriteError for a file that cannot be written, ConfigError for one that holds something else than such a log.
+
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> log = bp.callbacks.CSVLog(f"{folder.name}/epochs.csv")
+    >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+    >>> history = model.fit([[0.0], [1.0]], [[1.0], [0.0]], epochs=2, validation=([[0.5]], [[0.5]]), callbacks=log)
+    >>> print(log.path.read_text().splitlines()[0])
+    epoch,step,loss,learning_rate,seconds,validation_loss,validation_rmse
+    """
+
+    def _rows(self, lines: list[str]) -> list[Row]:
+        if not lines:
+            return []
+        heads, *rows = csv.reader(lines)
+        if heads[:2] != FIRST or any(len(row) != len(heads) for row in rows):
+            raise ValueError("no log of epochs")
+        return [
+            {name: int(cell) if name in FIRST else _Cell(cell) for name, cell in zip(heads, row, strict=True)}
+            for row in rows
+        ]
+
+    def _head(self) -> list[str]:
+        return [_joined(list(self._columns))]
+
+    def _line(self, row: Row) -> str:
+        return _joined([_cell(row.get(name)) for name in self._columns])
+
+
+class _Cell(str):
+    """A cell as it stands in a file that is read again."""
+
+    __slots__ = ()
+
+
+def _joined(cells: list[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(cells)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (list, tuple, dict)) else repr(value)

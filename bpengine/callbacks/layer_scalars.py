@@ -1,0 +1,38 @@
+"""How gradients flow through each layer, as numbers for a log: from `bpengine.sensitivity`, on rows that are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bpengine.errors import ConfigError
+from bpengine.explain.gradient_flow.sensitivity import sensitivity
+from bpengine.trained import TrainedNetwork
+
+Rows = Sequence[Any]  # (x, y) or (x, y, weights)
+
+
+def check_rows(rows: Any, who: str) -> Rows | None:
+    """Return rows for which layers are looked at, None for none; raise ConfigError for what is no such tuple."""
+    if rows is None:
+        return None
+    if not isinstance(rows, (tuple, list)) or len(rows) not in (2, 3):
+        raise ConfigError(f"{who} requires layers=(x, y) or (x, y, weights), got {type(rows).__name__}.")
+    return rows
+
+
+def layer_scalars(model: TrainedNetwork, rows: Rows) -> dict[tuple[str, str], float]:
+    """Return numbers by place and name.
+
+    gradient_norm: of all parameters of a layer; dz_rms: root mean square of dL/dz; dz_ratio: the same relative to the output
+    layer's; dead_units, saturated_units: how many pass no gradient, or less than 5 % of the most, on all of the rows.
+    """
+    scalars: dict[tuple[str, str], float] = {}
+    x, y, *weights = rows
+    for layer in sensitivity(model, x, y, weights=weights[0] if weights else None).layers:
+        numbers = {
+            "gradient_norm": layer.norm, "dz_rms": layer.rms, "dz_ratio": layer.ratio, "dead_units": float(len(layer.dead)),
+            "saturated_units": float(len(layer.saturated)),
+        }  # fmt: skip
+        scalars |= {(layer.place, name): value for name, value in numbers.items() if value is not None}
+    return scalars

@@ -1,0 +1,47 @@
+"""`bpengine bench FILE`: the workload that one's own table makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bpengine.benchmark import CONTENDERS, Workload
+from bpengine.benchmark.inputs import OwnRows
+from bpengine.benchmark.report import OWN
+from bpengine.cli import data_options, network_options
+from bpengine.errors import ConfigError
+
+EPOCH_STEPS = 64  # at most: a turn takes whole epochs, and should not last for minutes
+
+
+def own_workload(
+    source: str, target: str | None, layers: str, batch_size: int, options: Mapping[str, Any]
+) -> tuple[Workload, OwnRows]:
+    """Return a network for a table of classes, and its rows, standardised as the network takes them.
+
+    Raises ConfigError for targets that are values, which not all contenders have a loss for.
+    """
+    dataset = data_options.load(source, target, None, options=options)
+    if dataset.task != "classification":
+        raise ConfigError(
+            f"bench requires targets that are classes, got values in {source!r}: its contenders are compared on "
+            "softmax cross-entropy. --target names another column."
+        )
+    x = np.asarray(dataset.x, np.float32)
+    spread = x.std(axis=0)
+    x = (x - x.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    batch = min(batch_size, len(x))
+    sizes = (x.shape[1], *network_options.units(layers), max(2, dataset.outputs))
+    work = Workload(OWN, sizes, batch, epoch_steps=max(1, min(EPOCH_STEPS, len(x) // batch)))
+    return work, OwnRows(x, np.asarray(dataset.y, np.int64))
+
+
+def elsewhere(names: list[str] | None, device: str) -> tuple[list[str] | None, dict[str, str]]:
+    """Return the contenders of a device, and why the others of these names do not run on it."""
+    if names is None:
+        return None, {}
+    other = {n: CONTENDERS[n].devices for n in names if n in CONTENDERS and device not in CONTENDERS[n].devices}
+    reasons = {n: f"it runs on the {kinds[0].upper()} alone (--device {kinds[0]})" for n, kinds in other.items()}
+    return [name for name in names if name not in other], reasons

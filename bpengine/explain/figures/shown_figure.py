@@ -1,0 +1,47 @@
+"""A matplotlib Figure that notebooks show as a picture; imported when a figure is drawn, for matplotlib is optional."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.figure import Figure
+
+from bpengine.explain.figures.save import drawn, save
+from bpengine.output.rich_form import block, on_paper
+
+LARGEST: Final = 500_000  # characters of a drawing in a notebook: a larger one is given as pixels
+PIXELS: Final = 110  # per inch
+
+
+class ShownFigure(Figure):
+    """A Figure with the names that all pictures of the engine have: `to_svg`, `to_html`, `save`."""
+
+    def to_svg(self) -> str:
+        """Return the figure as SVG."""
+        return drawn(self, "svg").decode()
+
+    def to_html(self) -> str:
+        """Return the figure as a fragment of HTML, on white paper."""
+        return block(on_paper(self.to_svg(), str(self.get_label())))
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write the figure, whole or not at all: `bp.explain.figures.save(figure, path)`."""
+        return save(self, path, force=force)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Return what a notebook shows, without `pyplot` and without a magic command."""
+        svg = self.to_svg()
+        if len(svg) <= LARGEST:
+            return {"image/svg+xml": svg, "text/plain": self._words()}
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=PIXELS, facecolor="white")
+        return {"image/png": buffer.getvalue(), "text/plain": self._words()}
+
+    def _words(self) -> str:
+        return f"Figure: {self.get_label()}"
+
+    def __str__(self) -> str:
+        return self._words()

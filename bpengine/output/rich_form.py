@@ -1,0 +1,187 @@
+"""Rich forms: how results show themselves in notebooks (Jupyter, VS Code, Colab).
+
+HTML without scripts. Its colours are those of the page around it: text takes the page's own colour, lines and stripes are
+half-transparent grey, so a dark page needs no other style than a light one. All text is escaped, and what cannot be seen in
+it is written out; a frontend that drops the style shows plain tables.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from bpengine.output.visible import visible
+
+MOST_ROWS: Final = 40  # of a table in a notebook: more are said to be there
+UNIT: Final = re.compile("%$| ([KMG]i)?B$")
+PRETTY: Final = "_repr_pretty_"  # the name by which IPython asks
+LONGEST: Final = 200  # characters of a cell
+# Every rule names the class twice: Jupyter's own rules for tables are stronger than a single one.
+STYLE: Final = """
+.bpengine{color:inherit;font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto}
+.bpengine.bpengine p{margin:.3em 0;color:inherit}
+.bpengine.bpengine .title{font-weight:600}
+.bpengine.bpengine table{border-collapse:collapse;border:0;margin:.4em 0;background:transparent;color:inherit;
+ table-layout:auto;font-variant-numeric:tabular-nums}
+.bpengine.bpengine th,.bpengine.bpengine td{border:0;border-bottom:1px solid rgba(128,128,128,.35);padding:.2em .8em;
+ background:transparent;color:inherit;text-align:left;vertical-align:top;max-width:60em}
+.bpengine.bpengine th{border-bottom:2px solid rgba(128,128,128,.6);font-weight:600}
+.bpengine.bpengine td.n,.bpengine.bpengine th.n{text-align:right;white-space:nowrap}
+.bpengine.bpengine tbody tr:nth-child(n){background:transparent}
+.bpengine.bpengine tbody tr:nth-child(even) td{background:rgba(128,128,128,.08)}
+.bpengine.bpengine pre{margin:.4em 0;padding:0;background:transparent;color:inherit;border:0;font-size:12px;
+ line-height:1.45;overflow-x:auto;white-space:pre}
+.bpengine.bpengine summary{cursor:pointer;opacity:.8}
+.bpengine.bpengine svg{max-width:100%;height:auto}
+.bpengine.bpengine .paper{display:inline-block;max-width:100%;background:#fff;color:#1a1a1a;padding:4px;border-radius:4px}
+.bpengine.bpengine .paper img{max-width:100%}
+.bpengine.bpengine iframe{border:1px solid rgba(128,128,128,.35);border-radius:4px;width:100%;box-sizing:border-box}
+"""
+
+
+class RichForm:
+    """A result that notebooks show as `to_html()`, and IPython in a terminal as `str()`.
+
+    A class says what its form holds by `_html_parts`: fragments of HTML, made by the functions of this module.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # IPython takes a class's own __repr__, as dataclasses have, before what its bases say of printing
+        setattr(cls, PRETTY, RichForm._repr_pretty_)
+
+    def _html_parts(self) -> Iterable[str]:
+        raise NotImplementedError(f"{type(self).__name__} shows no rich form: it lacks _html_parts.")
+
+    def to_html(self) -> str:
+        """Return the result as a fragment of HTML, without scripts, in the colours of the page that it stands on."""
+        return block(*self._html_parts())
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def _repr_pretty_(self, printer: Printer, cycle: bool) -> None:
+        printer.text(str(self))
+
+
+class Printer(Protocol):
+    """What IPython prints with in a terminal."""
+
+    def text(self, text: str) -> None:
+        """Print text as it is."""
+        ...
+
+
+def block(*parts: str) -> str:
+    """Return fragments as one, with the style they are shown in."""
+    return f'<div class="bpengine"><style>{STYLE}</style>{"".join(parts)}</div>'
+
+
+def escaped(text: str) -> str:
+    r"""Return text for HTML, in attributes as well.
+
+    >>> escaped("a < b\x1b")
+    'a &lt; b\\x1b'
+    """
+    return html.escape(visible(text))
+
+
+def title(text: str) -> str:
+    """Return the line that says what a result is."""
+    return f'<p class="title">{escaped(text)}</p>'
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Return sentences, a line each."""
+    return "".join(f"<p>{escaped(text)}</p>" for text in texts)
+
+
+def preformatted(text: str) -> str:
+    """Return text whose columns stand below each other."""
+    return f"<pre>{escaped(text)}</pre>"
+
+
+def folded(summary: str, *parts: str, unfolded: bool = False) -> str:
+    """Return fragments that a click on the summary shows and hides."""
+    return f"<details{' open' * unfolded}><summary>{escaped(summary)}</summary>{''.join(parts)}</details>"
+
+
+def on_paper(svg: str, name: str) -> str:
+    """Return a picture whose colours are made for white paper; as an image, so that its style rules are its own."""
+    data = base64.b64encode(svg.encode()).decode("ascii")
+    return f'<div class="paper"><img alt="{escaped(name)}" src="data:image/svg+xml;base64,{data}"></div>'
+
+
+def frame_of(document: str, name: str, height: int) -> str:
+    """Return a whole HTML document in a frame of its own, `height` pixels high, which cannot reach the page around it."""
+    return (
+        f'<iframe title="{escaped(name)}" sandbox="allow-scripts allow-downloads" height="{height}" '
+        f'srcdoc="{html.escape(document)}"></iframe>'
+    )
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_ROWS) -> str:
+    """Return a table; a column whose cells are all numbers is aligned at the right.
+
+    Of more than `most` rows the first and the last are shown, and how many there are between them.
+
+    >>> table(["loss"], [[0.5]])
+    '<table><thead><tr><th class="n">loss</th></tr></thead><tbody><tr><td class="n">0.5</td></tr></tbody></table>'
+    """
+    left = len(rows) - most
+    shown = [*rows[: most - most // 4], *rows[len(rows) - most // 4 :]] if left > 0 else list(rows)
+    cells = [[cell_text(value) for value in row] for row in shown]
+    kinds = [' class="n"' * _all_numbers(column) for column in zip(*cells, strict=True)] or [""] * len(heads)
+    head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
+    body = [_row(row, kinds) for row in cells]
+    if left > 0:
+        between = f'<tr><td colspan="{len(heads)}">... {left:,} more rows ...</td></tr>'
+        body.insert(most - most // 4, between)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> str:
+    """Return dicts, as `to_rows()` gives them, as a table; a row that lacks a value has a dash there."""
+    heads = list(dict.fromkeys(name for row in rows for name in row))
+    return table(heads, [[row.get(name) for name in heads] for row in rows], most) if rows else ""
+
+
+def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<td{kind}>{escaped(cell)}</td>' for cell, kind in zip(cells, kinds, strict=True))}</tr>"
+
+
+def cell_text(value: Any) -> str:
+    """Return a value as it stands in a table: numbers with six digits, a dash for none.
+
+    >>> [cell_text(value) for value in (None, True, 0.123456789, 1200, (1.0, 2.5), "text")]
+    ['-', 'yes', '0.123457', '1200', '1, 2.5', 'text']
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
+    if isinstance(value, float):
+        return f"{value + 0.0:.6g}" if math.isfinite(value) else str(float(value))
+    if isinstance(value, (list, tuple)):
+        return cell_text(", ".join(cell_text(part) for part in value[:LONGEST]))
+    return cell_text(value.tolist()) if hasattr(value, "tolist") else cell_text(str(value))
+
+
+def _all_numbers(cells: Iterable[str]) -> bool:
+    """Say whether every cell is a number or a dash, and not all are dashes."""
+    shown = [cell for cell in cells if cell != "-"]
+    return bool(shown) and all(map(_is_number, shown))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(UNIT.sub("", cell).replace(",", ""))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,9 @@
+"""What a network is made of, layer by layer, and what a training step of it costs.
+
+call_costs       operations and matrix products of one kernel call, from its row of KERNELS
+network_summary  a table of layers: outputs, parameters, operations, memory
+"""
+
+from bpengine.summary.network_summary import LayerSummary, Summary
+
+__all__ = ["LayerSummary", "Summary"]

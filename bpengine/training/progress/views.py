@@ -1,0 +1,133 @@
+"""Where progress is shown: a bar on a terminal, a bar in a notebook, lines in a log.
+
+A notebook's bar is HTML that is shown once and then replaced (`display_id`), which Jupyter, VS Code and Colab all do without
+widgets; rich and tqdm need ipywidgets there.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from typing import Any, Final, Protocol
+
+from bpengine.output.rich_form import block, escaped
+from bpengine.training.progress.standing import Standing
+
+LOGGER: Final = logging.getLogger("bpengine.training")
+logging.getLogger("bpengine").addHandler(logging.NullHandler())  # quiet, unless the program says where logs go
+
+
+class View(Protocol):
+    """What shows where a fit is. every: seconds between two looks."""
+
+    every: float
+
+    def start(self) -> None:
+        """Begin."""
+
+    def show(self, standing: Standing) -> None:
+        """Show where the fit is now."""
+
+    def stop(self, standing: Standing | None) -> None:
+        """End, where the fit was when it ended; None where no step was done."""
+
+
+class TerminalBar:
+    """A bar that is taken away at the end."""
+
+    every = 0.1
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+        self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("", total=None)
+
+    def start(self) -> None:
+        """Draw the bar."""
+        self._bar.start()
+
+    def show(self, standing: Standing) -> None:
+        """Move the bar."""
+        words = standing.words()
+        self._bar.update(self._task, completed=standing.steps, total=standing.total, description=words)
+
+    def stop(self, standing: Standing | None) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+
+class NotebookBar:
+    """A bar in the output of a cell, whose last state stays."""
+
+    every = 0.25
+
+    def __init__(self) -> None:
+        self._display: Any = import_module("IPython.display")
+        self._handle: Any = None
+
+    def start(self) -> None:
+        """Do nothing yet: there is no step to show."""
+
+    def show(self, standing: Standing) -> None:
+        """Put the bar in the place of the last one."""
+        shown = self._display.HTML(bar_html(standing))
+        if self._handle is None:
+            self._handle = self._display.display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+    def stop(self, standing: Standing | None) -> None:
+        """Show the last state."""
+        if standing is not None:
+            self.show(standing)
+
+
+class LogLines:
+    """Lines at level INFO of the logger "bpengine.training", none for a fit that is over before the first is due."""
+
+    every = 10.0
+
+    def __init__(self) -> None:
+        self._logged = False
+
+    def start(self) -> None:
+        """Do nothing: short fits are not logged."""
+
+    def show(self, standing: Standing) -> None:
+        """Log a line."""
+        self._logged = True
+        LOGGER.info("%s", standing.words())
+
+    def stop(self, standing: Standing | None) -> None:
+        """Log where the fit ended, if anything was logged before."""
+        if self._logged and standing is not None:
+            LOGGER.info("ended: %s", standing.words())
+
+
+def bar_html(standing: Standing) -> str:
+    """Return a bar as HTML."""
+    total = "" if standing.total is None else f' max="{standing.total}" value="{min(standing.steps, standing.total)}"'
+    return block(
+        f'<p>training <progress{total} style="width:16em;vertical-align:middle"></progress> {escaped(standing.words())}</p>'
+    )
+
+
+def in_notebook() -> bool:
+    """Say whether this runs in the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
+
+
+def chosen_views(*, show: bool) -> list[View]:
+    """Return the views of a fit. show: whether a bar was asked for; a log is written where the program logs INFO."""
+    views: list[View] = [LogLines()] if LOGGER.isEnabledFor(logging.INFO) else []
+    if show and in_notebook():
+        views.append(NotebookBar())
+    elif show and sys.stderr.isatty():
+        views.append(TerminalBar())
+    return views

@@ -1,0 +1,64 @@
+"""`bpengine bench FILE`: a table of classes as a workload, and contenders that cannot run on the device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.benchmark.inputs import make_sample
+from bpengine.cli import main
+from bpengine.cli.commands.bench.own_table import elsewhere, own_workload
+
+
+def test_a_data_set_becomes_a_workload_of_its_classes() -> None:
+    work, own = own_workload("iris", None, "16,8", 40, {})
+    assert work.sizes == (4, 16, 8, 3)
+    assert (work.batch, work.epoch_steps, work.rows) == (40, 3, 120)
+    assert own.x.shape == (150, 4)
+    assert np.allclose(own.x.mean(axis=0), 0, atol=1e-5)
+    assert np.allclose(own.x.std(axis=0), 1, atol=1e-5)
+    sample = make_sample(work, own)
+    assert np.array_equal(sample.x, own.x[:120])
+    assert np.array_equal(sample.y, own.y[:120])
+
+
+def test_a_small_table_is_one_batch(tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("a,b,kind\n1,5,x\n2,5,y\n3,5,x\n4,5,y\n")
+    work, own = own_workload(str(tmp_path / "few.csv"), None, "", 128, {})
+    assert (work.sizes, work.batch, work.epoch_steps) == ((2, 2), 4, 1)
+    assert np.all(np.isfinite(own.x))
+
+
+def test_values_are_refused() -> None:
+    with pytest.raises(bp.ConfigError, match="requires targets that are classes, got values in 'diabetes'"):
+        own_workload("diabetes", None, "8", 32, {})
+
+
+def test_contenders_of_another_device_are_left_out_with_the_reason() -> None:
+    names, absent = elsewhere(["numpy", "cupy"], "cpu")
+    assert names == ["numpy"]
+    assert absent == {"cupy": "it runs on the GPU alone (--device gpu)"}
+    assert elsewhere(None, "cpu") == (None, {})
+    assert elsewhere(["nunpy"], "cpu") == (["nunpy"], {})  # `choose` names the nearest
+
+
+def test_a_file_and_workloads_exclude_each_other(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "iris", "--workloads", "small"]) == 2
+    assert "bench takes a file or --workloads, got both" in capfd.readouterr().err
+
+
+@pytest.mark.thorough
+def test_the_command_runs_on_a_data_set(capfd: Any) -> None:
+    line = "bench iris --quick --layers 8 --batch-size 32 --backends numpy,cupy --peers sklearn --rounds 3 --no-files --json"
+    assert main(line.split()) == 0
+    record = json.loads(capfd.readouterr().out)
+    (work,) = record["workloads"]
+    assert work["sizes"] == [4, 8, 3]
+    assert all(result["valid"] for result in work["results"].values())
+    assert set(work["results"]) == {"numpy", "sklearn"}
+    assert record["missing"]["cupy"].startswith("it runs on the GPU alone")
