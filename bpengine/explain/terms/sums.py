@@ -12,6 +12,11 @@ import numpy as np
 from bpengine.backend import HostArray
 
 
+def as_float64(array: Any) -> HostArray:
+    """Return an array in float64; of a kind of its own, as one that the page follows, it stays of that kind."""
+    return np.asanyarray(array).astype(np.float64, copy=False)
+
+
 def exact_sum(values: HostArray) -> float:
     """Return the sum with a single rounding; nan where there is one, or infinities that cancel."""
     try:
