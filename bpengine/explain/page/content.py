@@ -87,9 +87,9 @@ class Content:
             numbers |= {"mean": sheet.put(float(np.mean(e.a))), "total": sheet.put(exact_sum(e.dz))}
         return {
             **numbers, "activation": e.activation, "hidden": e.hidden,
-            "forward": self._sums(sheet, e.forward, forward),
-            "incoming": self._sums(sheet, e.incoming, back_label),
-            "through": self._sums(sheet, e.through, back_label),
+            "forward": self._sums(sheet, e.forward, forward, self.drawn_terms(e.forward, e.place, ahead=True)),
+            "incoming": self._sums(sheet, e.incoming, back_label, self.drawn_terms(e.incoming, e.place)),
+            "through": self._sums(sheet, e.through, back_label, self.drawn_terms(e.through, e.place)),
         }  # fmt: skip
 
     def input_label(self, term: Term, translate: Translate) -> str:
@@ -97,8 +97,32 @@ class Content:
         plain = forward_label(term, translate)
         return self.inputs[term.unit] if self.inputs and plain == translate("input", unit=term.unit) else plain
 
-    def _sums(self, sheet: NumberTable, sums: Sums | None, label: Label) -> list[Any] | None:
-        return None if sums is None else [self._terms(sheet, sums.terms(r, self.terms), label) for r in self.rows]
+    def drawn_terms(self, sums: Sums | None, place: str, *, ahead: bool = False) -> list[int] | None:
+        """Return which terms of a unit's sums are written out: those of the units that are drawn, and of none.
+
+        None where every unit is drawn: then the largest are. ahead: the sum is the layer's own, of the units before it.
+        """
+        by_place = {column.place: column for column in self.columns}
+        units = None if sums is None else np.atleast_2d(sums.unit)
+        if sums is None or units is None or units.shape[0] > 1 or all(column.whole for column in self.columns):
+            return None
+        sources = by_place[place].sources
+        before = self.columns[sources[0]] if sources else None
+        numbers = np.broadcast_to(units, (1, sums.shape[1]))[0]
+        shown = [
+            i
+            for i, (where, route) in enumerate(zip(sums.place, sums.route, strict=True))
+            for column in [before if ahead else by_place.get(where)]
+            if route == "bias" or column is None or int(numbers[i]) in column.units
+        ]
+        return shown if len(shown) < sums.shape[1] - 1 else None
+
+    def _sums(
+        self, sheet: NumberTable, sums: Sums | None, label: Label, chosen: Sequence[int] | None
+    ) -> list[Any] | None:
+        if sums is None:
+            return None
+        return [self._terms(sheet, sums.terms(r, self.terms, chosen), label) for r in self.rows]
 
     def _terms(self, sheet: NumberTable, terms: Terms, label: Label) -> dict[str, Any]:
         written = [

@@ -17,7 +17,10 @@ from bpengine.i18n.translate import LANGUAGES
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole
 
-SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", "training.js", "page.js")
+SCRIPTS = (
+    "numbers.js", "elements.js", "operations.js", "moments.js", "editing.js", "picture.js", "painting.js", "sums.js",
+    "training.js", "page.js",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

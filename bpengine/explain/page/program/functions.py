@@ -25,8 +25,10 @@ ELEMENTWISE: dict[Any, str] = {
     np.ceil: "ceil", np.trunc: "trunc", np.rint: "rint", np.greater: "greater", np.greater_equal: "greater_equal",
     np.less: "less", np.less_equal: "less_equal", np.equal: "equal", np.not_equal: "not_equal", np.isfinite: "isfinite",
     np.isnan: "isnan", np.logical_and: "and", np.logical_or: "or", np.logical_not: "not", np.bitwise_and: "and",
-    np.bitwise_or: "or", np.invert: "not", np.heaviside: "heaviside",
+    np.bitwise_or: "or", np.invert: "not", np.heaviside: "heaviside", np.bitwise_xor: "xor", np.right_shift: "shift",
 }  # fmt: skip
+WHOLE = ("add", "subtract", "maximum", "minimum")  # what is followed of whole numbers
+WORDS = {"multiply": "word_multiply", "xor": "word_xor", "shift": "word_shift"}  # and of 32 bits, as dropout mixes them
 REDUCTIONS: dict[Any, str] = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
 LOGICAL = ("and", "or", "not")  # of truth values alone: of numbers they work on bits
 
@@ -35,8 +37,14 @@ def elementwise(operations: Operations, of: Of, ufunc: Any, inputs: Sequence[Any
     """Return the operation of a ufunc, its constants in the dtype in which NumPy computes (Python numbers are weak, NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, _ = ufunc.resolve_dtypes((*kinds, None))
-    name, whole = ELEMENTWISE[ufunc], values.dtype.kind in "iu"
-    if (name in LOGICAL and wanted[0].kind != "b") or (whole and name not in ("add", "subtract", "maximum", "minimum")):
+    name: str | None = ELEMENTWISE[ufunc]
+    if values.dtype == np.uint32 and name not in WHOLE:
+        name = WORDS.get(str(name))
+    elif (name in LOGICAL or name in WORDS) and wanted[0].kind != ("b" if name in LOGICAL else "f"):
+        name = None
+    elif values.dtype.kind in "iu" and name not in WHOLE:
+        name = None
+    if name is None:
         operations.give_up(f"np.{ufunc.__name__} of {wanted[0]}")
         return None
     arguments = [of(x, None if hasattr(x, "dtype") else dtype) for x, dtype in zip(inputs, wanted, strict=True)]

@@ -52,7 +52,12 @@ class Sources:
     def _unit(self, e: Explanation, forward: Label) -> dict[str, Any]:
         arrays = {name: self.number(getattr(e, name)) for name in ("z", "a", "da", "dz")}
         kinds = (("forward", e.forward, forward), ("incoming", e.incoming, back_label), ("through", e.through, back_label))
-        return {**arrays, **{name: self._sums(sums, label) for name, sums, label in kinds}}
+        shown = {name: self._sums(sums, label) for name, sums, label in kinds}
+        for name, sums, _ in kinds:
+            drawn = self.content.drawn_terms(sums, e.place, ahead=name == "forward")
+            if drawn is not None:
+                shown[name] = {**(shown[name] or {}), "chosen": drawn}
+        return {**arrays, **shown}
 
     def _sums(self, sums: Sums | None, label: Label) -> dict[str, Any] | None:
         if sums is None:
