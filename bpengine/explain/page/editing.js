@@ -143,6 +143,13 @@ function activationName(unit) {
   return use < 0 ? unit.activation : moment().given.uses[use].split(" ")[0];
 }
 
+// The name of a term; of one that an activation makes, with the name of the activation that is there at this moment.
+function termName(number) {
+  const pattern = program?.patterns[number];
+  if (!pattern) return page.labels[state.lang][number];
+  return pattern[state.lang].replace("{activation}", moment().given.uses[useOf(pattern)].split(" ")[0]);
+}
+
 function activationField(column) {
   const use = useOf(column);
   if (use < 0) return null;

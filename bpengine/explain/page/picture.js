@@ -3,7 +3,7 @@
 const picture = { nodes: new Map(), lines: new Map(), lanes: [], links: [] };
 const WIDE = 130; // between columns: room for a number on every line
 const GAP = 82; // between columns, at least
-const FEW_LINES = 12; // with more, only the lines of the sum that is shown have numbers
+const FEW_LINES = 16; // with more, only the lines of the sum that is shown have numbers
 const CROWDED = 60; // lines: with more, only those of the sum that is shown stand out
 
 function buildPicture() {

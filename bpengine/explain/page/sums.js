@@ -5,7 +5,7 @@ const exact = (value) => h("b", { class: Number.isFinite(value) ? "" : "bad", "d
 // One sum: a line per term, the smaller terms as one, the rounding where it would show, and the total.
 function sumOf(terms, total, marked = null, rest = page.columns.every((column) => column.whole) ? "room_rest" : "other_terms") {
   const lines = terms.terms.map(([label, left, right, product]) => {
-    const name = page.labels[state.lang][now(label)];
+    const name = termName(now(label));
     return termLine(name, `${shown(now(left))} × ${factor(now(right))}`, now(product), name === marked);
   });
   if (terms.left_out) lines.push(termLine(say(rest, { count: terms.left_out }), "", now(terms.rest)));

@@ -90,7 +90,7 @@ def _recorded(trace: Trace, content: Content, swappable: Swappable) -> dict[str,
             trace.network, follower, KernelOps(follower), plan, state, arrays, rate
         )  # fmt: skip
         again = replace(again, loss=loss, learning_rate=rate.astype(np.float64, copy=False)[0])
-        finder = Sources(content, operations)
+        finder = Sources(content, operations, swappable.names)
         try:
             shown = finder.of(again)
             following = [finder.number(array) for _, array in leaves(after)]
@@ -102,7 +102,7 @@ def _recorded(trace: Trace, content: Content, swappable: Swappable) -> dict[str,
         "operations": operations.list,
         "state": [[*path, place] for (path, _), place in zip(leaves(state), state_inputs, strict=True)],
         "after": following, "rows": row_inputs, "rate": rate_input, "loss": finder.number(loss), "shown": shown,
-        "activations": swappable.lists, "uses": _uses(again, follower, trace.network),
+        "activations": swappable.lists, "patterns": finder.patterns, "uses": _uses(again, follower, trace.network),
     }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,16 @@ import numpy as np
 from bpengine.explain.page.content import Content, Label, Labels, data_label
 from bpengine.explain.page.program.followed import numbers
 from bpengine.explain.page.program.operations import Operations
+from bpengine.explain.result import translator_for
 from bpengine.explain.terms.sums import Sums, Term
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.text import back_label
 from bpengine.explain.units.unit_result import ParameterSums
+from bpengine.i18n.translate import LANGUAGES
+
+
+GAP = "{activation}"  # stands in the name of a term for that of an activation
 
 
 class Untraced(Exception):
@@ -27,11 +32,15 @@ class Sources:
     """Finds the operations of everything that `Content.take` puts on a sheet, in the same structure.
 
     A sum is {"left", "right", "value": arrays whose products are the terms; "labels": the numbers of the terms' names, of a
-    shape that broadcasts to (sums, terms)}. Raises Untraced where an operation is unknown.
+    shape that broadcasts to (sums, terms)}. `exchangeable` are activations that another can take the place of: what names a
+    term of one is in `patterns`, by the number of the name, with the place and a gap for the activation's name.
+    Raises Untraced where an operation is unknown.
     """
 
     content: Content
     operations: Operations
+    exchangeable: Sequence[str]
+    patterns: dict[int, Any] = field(default_factory=dict)
 
     def number(self, array: Any) -> int:
         """Return the number of the operation that an array is the result of; a plain array is a constant."""
@@ -63,7 +72,26 @@ class Sources:
         if sums is None:
             return None
         known = {name: self.number(getattr(sums, name)) for name in ("left", "right", "value")}
-        return {**known, "terms": sums.shape[1], "labels": _labels(self.content.labels, sums, label)}
+        return {**known, "terms": sums.shape[1], "labels": self._labels(sums, label)}
+
+    def _labels(self, sums: Sums, label: Label) -> list[list[int]]:
+        """Return the numbers of the terms' names; one row where all sums have the same."""
+        unit, row = np.atleast_2d(sums.unit), np.atleast_2d(sums.row)
+        rows = max(unit.shape[0], row.shape[0])
+        units, in_batch = (np.broadcast_to(array, (rows, sums.shape[1])).tolist() for array in (unit, row))
+        named = [
+            [self._name(_term(sums, i, units[r][i], in_batch[r][i]), label) for i in range(sums.shape[1])]
+            for r in range(rows)
+        ]
+        return named[:1] if all(names == named[0] for names in named) else named
+
+    def _name(self, term: Term, label: Label) -> int:
+        number = self.content.labels.number(term, label)
+        if term.kernel in self.exchangeable and number not in self.patterns:
+            with_gap = replace(term, kernel=GAP)
+            texts = {lang: label(with_gap, translator_for(lang)) for lang in LANGUAGES}
+            self.patterns[number] = {"place": term.place, **texts}
+        return number
 
     def _weight(self, part: ParameterSums, i: int) -> dict[str, Any]:
         update = part.update
@@ -75,20 +103,6 @@ class Sources:
             "data": self._sums(part.data, data_label(part)),
             "penalties": [self.number(values) for _, values in part.penalties],
         }
-
-
-def _labels(labels: Labels, sums: Sums, label: Label) -> list[list[int]]:
-    """Return the numbers of the terms' names; one row where all sums have the same."""
-    unit, row = np.atleast_2d(sums.unit), np.atleast_2d(sums.row)
-    rows = max(unit.shape[0], row.shape[0])
-    units, row_numbers = (np.broadcast_to(array, (rows, sums.shape[1])) for array in (unit, row))
-    named = [
-        [
-            labels.number(_term(sums, i, int(units[r, i]), int(row_numbers[r, i])), label) for i in range(sums.shape[1])
-        ]
-        for r in range(rows)
-    ]  # fmt: skip
-    return named[:1] if all(names == named[0] for names in named) else named
 
 
 def _term(sums: Sums, i: int, unit: int, row: int) -> Term:
