@@ -175,3 +175,180 @@ def test_every_kernel_of_a_training_step_is_tried() -> None:
         tried |= {call.kernel.name for call in trace.calls}
     rules = {n for n, k in KERNELS.items() if k.kind in ("layer", "loss", "update", "penalty")}
     assert rules - tried == {"batch_norm_inference", "divide"}  # which no step of a training run calls
+
+
+def change(tab: Any, field: Any, value: str) -> None:
+    field.fill(value)
+    field.press("Enter")
+
+
+def in_the_address(tab: Any) -> str:
+    tab.locator("#link").click()
+    return str(tab.evaluate("location.hash"))
+
+
+def test_numbers_are_changed_where_they_stand(opened: Opened, expect: Any) -> None:
+    case = CASES["binary_cross_entropy"]
+    tab = opened(page(case.model(), X, BINARY, optimizer=case.optimizer, steps=5).html())
+    told, now = tab.locator("#told"), tab.locator("#now")
+    tab.locator("#look-at").select_option("w1")
+    change(tab, told.locator("input").first, "0.375")
+    assert tab.evaluate("now(page.weights[1].old)") == 0.375
+    assert now.text_content().endswith("computed in this page")
+    assert tab.evaluate("document.activeElement.dataset.edit") == "state 0 3"
+    tab.locator("#look-at").select_option("x2")
+    change(tab, told.locator("input").first, "-0.625")
+    assert "-0.625" in tab.locator("#sample option:checked").text_content()
+    tab.locator("#look-at").select_option("loss")
+    change(tab, told.locator("input").first, "0")
+    assert tab.locator("#sample option:checked").text_content().startswith("Row 1 → 0: ")
+    tab.locator("#look-at").select_option("u0")
+    told.locator("select").select_option("relu")
+    assert told.locator("h3").text_content() == "Unit 0 of layer 0 (Dense, relu), hidden layer"
+    assert "output a = relu(z)" in told.text_content()
+    tab.locator("#look-at").select_option("u3")
+    assert told.locator("select option").all_text_contents() == ["sigmoid", "hard_sigmoid"]  # what suits the loss
+    change(tab, tab.locator("#rate input"), "0.5")
+    tab.locator("#step-on").click()
+    assert now.text_content().startswith("Step 2 of 5, loss ")
+    before = answered(tab)
+    tab.locator("#run-on").click()
+    expect(now).to_contain_text("Step 102 of 102")
+    tab.locator("#step").fill("1")
+    assert answered(tab) == before
+    tab.locator("#step-back").click()
+    assert tab.locator("#step-back").is_disabled()
+    tab.locator("#reset").click()
+    assert now.text_content().startswith("Step 1 of 5, loss ")
+    assert "computed" not in now.text_content()
+    assert tab.locator("#reset").is_disabled()
+
+
+def test_the_address_brings_the_state_back(opened: Opened, tmp_path: Any) -> None:
+    case = CASES["softmax_cross_entropy"]
+    html = page(case.model(), X, CLASSES, optimizer=case.optimizer, steps=4).html()
+    tab = opened(html)
+    tab.locator("#step-on").click()
+    in_page(tab, 0.25)
+    tab.locator("#run-on").click()
+    tab.evaluate('edit(["activation", 0, "tanh"])')
+    tab.locator("#step-back").click()
+    tab.locator("#look-at").select_option("loss")
+    saved, before = in_the_address(tab), answered(tab)
+    again = opened(html)
+    again.evaluate("(hash) => { location.hash = hash; restore(); renew(); }", saved)
+    assert answered(again) == before
+    assert again.locator("#now").text_content() == tab.locator("#now").text_content()
+    assert again.locator("#look-at").input_value() == "loss"
+    assert again.evaluate("moments.length") == tab.evaluate("moments.length") == 102
+    assert again.evaluate("moments.at(-1).given.uses[0]") == "tanh"
+
+
+@pytest.mark.parametrize("hash", ["#x", "#e30", "#eyJlZGl0cyI6W1sxLFtbInN0YXRlIiw5OSwwLDFdXV1dLCJrZXB0IjoibG9zcyIsInN0YWdlIjowfQ"])
+def test_an_address_that_holds_no_state_changes_nothing(opened: Opened, hash: str) -> None:
+    case = CASES["softmax_cross_entropy"]
+    tab = opened(page(case.model(), X, CLASSES, optimizer=case.optimizer, steps=4).html())
+    before = tab.locator("#now").text_content()
+    tab.evaluate("(hash) => { location.hash = hash; restore(); renew(); }", hash)
+    assert tab.locator("#now").text_content() == before
+
+
+def sorted_forward(xp: Any, x: Any) -> tuple[Any, Any]:
+    return xp.sort(x, axis=1), x
+
+
+def branch_forward(xp: Any, x: Any) -> tuple[Any, Any]:
+    return (2.0 * x if float(xp.sum(x)) > 0.0 else x), x
+
+
+def same_backward(xp: Any, x: Any, dy: Any) -> Any:
+    return dy * 1.0
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [(sorted_forward, "functions that it cannot compute (np.sort)"), (branch_forward, "(a value read as a Python number)")],
+)
+def test_what_cannot_be_followed_is_said_and_nothing_can_be_edited(opened: Opened, forward: Any, said: str) -> None:
+    model = bp.Model(bp.Network(3, [bp.Dense(3, (forward, same_backward)), bp.Dense(2)], "huber"), dtype="float64", seed=5)
+    tab = opened(page(model, X, VALUES, steps=4).html())
+    assert said in tab.locator("#edit-note").text_content()
+    tab.locator("#look-at").select_option("w1")
+    assert tab.locator("main input[type=number]").count() == 0
+    tab.locator("#run-on").click()
+    assert tab.locator("#now").text_content().startswith("Step 4 of 4")
+    assert tab.locator("#step-on").is_disabled()
+
+
+def test_more_numbers_than_a_page_holds_cannot_be_edited(opened: Opened, rng: np.random.Generator) -> None:
+    model = bp.Model(bp.Network(400, [bp.Dense(100, "relu"), bp.Dense(2)], "mean_squared_error"), dtype="float64")
+    document = page(model, rng.random((8, 400)), rng.random((8, 2)), steps=2)
+    assert document.content["trouble"] == ("too_many", str(400 * 100 + 100 + 202 + 2 + 8 * 402))
+    assert "43520 numbers" in opened(document.html()).locator("#edit-note").text_content()
+
+
+def test_steps_that_are_not_kept_are_computed_from_those_that_are(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bpengine.explain.page.record_run.BYTES", 60_000)
+    case = CASES["half_sum_squares"]
+    document = page(case.model(), X, VALUES, optimizer=case.optimizer, steps=30)
+    assert len(document.content["steps"]) < 20
+    tab = opened(document.html())
+    assert "this page computes the others" in tab.locator("#notices").text_content()
+    for step in (1, 13, 30):
+        tab.locator("#step").fill(str(step - 1))
+        assert tab.locator("#now").text_content().startswith(f"Step {step} of 30")
+        if tab.evaluate("moment().kept") < 0:
+            require_equal(tab, case.model(), X, VALUES, case, case.optimizer, step - 1)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int) -> None:
+    model = bp.Model(bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1)], "mean_squared_error"), dtype="float64", seed=3)
+    tab = opened(page(model, X[:, :2], VALUES[:, :1], steps=2).html(), width=width)
+    boxes = """() => [...document.querySelectorAll(".labels text")].filter((text) => text.textContent).map((text) => {
+        const { left, right, top, bottom } = text.getBoundingClientRect();
+        return [left, right, top, bottom];
+    })"""
+    for subject in ("u0", "u1", "w0", "loss"):
+        tab.locator("#look-at").select_option(subject)
+        for stage in range(6):
+            tab.locator("#stages input").nth(stage).check(force=True)
+            shown = tab.evaluate(boxes)
+            assert width == 390 or len(shown) == 13 or stage in (0, 3)
+            for i, (left, right, top, bottom) in enumerate(shown):
+                for other in shown[:i]:
+                    apart = right <= other[0] + 2 or other[1] <= left + 2 or bottom <= other[2] + 4 or other[3] <= top + 4
+                    assert apart, (subject, stage)
+
+
+def test_every_stage_is_in_sight(opened: Opened) -> None:
+    tab = opened(page(CASES["half_sum_squares"].model(), X, VALUES, steps=2).html(), width=1280)
+    edges = "(box) => [...box.children].map((label) => [label.getBoundingClientRect().left, label.getBoundingClientRect().right])"
+    left, right = tab.locator("#stages").evaluate("(box) => [box.getBoundingClientRect().left, box.getBoundingClientRect().right]")
+    shown = tab.locator("#stages").evaluate(edges)
+    assert len(shown) == 8
+    assert all(left <= start and end <= right for start, end in shown)
+
+
+def test_a_sum_reads_as_a_sentence(opened: Opened) -> None:
+    tab = opened(page(CASES["half_sum_squares"].model(), X, VALUES, steps=2).html())
+    tab.locator("#look-at").select_option("u0")
+    said = tab.locator(".part.forward .terms li").first.text_content()
+    (label, products), value = said.split(": "), "= "
+    assert label == "input 0"
+    assert " × " in products
+    assert f" {value}" in products
+
+
+def test_terms_are_those_of_the_units_that_are_drawn(opened: Opened, rng: np.random.Generator) -> None:
+    network = bp.Network(20, [bp.Dense(12, "relu"), bp.Dense(14, "tanh"), bp.Dense(2)], "mean_squared_error")
+    tab = opened(page(bp.Model(network, dtype="float64"), rng.random((5, 20)), rng.random((5, 2)), steps=2).html())
+    columns = tab.evaluate("page.columns.map((column) => column.units)")
+    tab.locator("#look-at").select_option("u0")
+    forward = tab.locator(".part.forward .terms .label").all_text_contents()
+    assert forward[:-2] == [*(f"input {unit}" for unit in columns[0]), "bias"]
+    assert forward[-2] == "the 14 others, not drawn"
+    back = tab.locator(".part.backward .terms").first.locator(".label").all_text_contents()
+    assert back[:-2] == [f"unit {unit} of layer 1" for unit in columns[2]]

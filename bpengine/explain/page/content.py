@@ -104,11 +104,11 @@ class Content:
         """
         by_place = {column.place: column for column in self.columns}
         units = None if sums is None else np.atleast_2d(sums.unit)
-        if sums is None or units is None or units.shape[0] > 1 or all(column.whole for column in self.columns):
+        if sums is None or units is None or np.any(units != units[0]) or all(column.whole for column in self.columns):
             return None
         sources = by_place[place].sources
         before = self.columns[sources[0]] if sources else None
-        numbers = np.broadcast_to(units, (1, sums.shape[1]))[0]
+        numbers = np.broadcast_to(units[0], sums.shape[1])
         shown = [
             i
             for i, (where, route) in enumerate(zip(sums.place, sums.route, strict=True))

@@ -206,8 +206,9 @@ function restore() {
     if (changes.every(isPossible)) edit(...changes);
   }
   goTo(saved.count - 1);
-  state.at = Math.min(saved.at, moments.length - 1);
-  const row = saved.row < page.rows.length ? saved.row : 0;
+  const within = (value, low, high) => (Number.isInteger(value) ? Math.max(low, Math.min(high, value)) : low);
+  state.at = within(saved.at, 0, moments.length - 1);
+  const row = within(saved.row, -1, page.rows.length - 1);
   Object.assign(state, { row, stage: saved.stage, kept: saved.kept, lang: page.words[saved.lang] ? saved.lang : state.lang });
 }
 

@@ -23,7 +23,7 @@ class Operations:
     def __init__(self) -> None:
         self.list: list[list[Any]] = []
         self.broken: str | None = None
-        self.unknown: dict[str, None] = {}
+        self.unknown: dict[str, bool] = {}
         self.running = False
         self._numbers: dict[str, int] = {}
 
@@ -71,7 +71,13 @@ class Operations:
 
     def give_up(self, what: str) -> None:
         """Note something that has no operation."""
-        self.unknown[what] = None
+        self.unknown[what] = self.unknown.get(what, False) or self.running
+
+    @property
+    def trouble(self) -> str:
+        """What has no operation, of the step itself where there is something of it."""
+        own = [what for what, running in self.unknown.items() if running]
+        return ", ".join(own or self.unknown)
 
 
 def plain(value: Any) -> Any:

@@ -95,7 +95,7 @@ def _recorded(trace: Trace, content: Content, swappable: Swappable) -> dict[str,
             shown = finder.of(again)
             following = [finder.number(array) for _, array in leaves(after)]
         except Untraced:
-            return "no_operation", ", ".join(operations.unknown)
+            return "no_operation", operations.trouble
     if operations.broken:
         return "looks", operations.broken
     return {
