@@ -90,5 +90,5 @@ def eigenvalue_rtol(tolerance: float) -> float:
 
 
 def answer_rtol(dtype: object) -> float:
-    """A page's own numbers beside the engine's, a few steps on: sums in another order, exp and tanh of another library."""
+    """Compare a page's own numbers with the engine's, a few steps on: sums in another order, another exp and tanh."""
     return 1e-12 if np.dtype(dtype) == np.float64 else 64 * float(np.finfo(np.float32).eps)

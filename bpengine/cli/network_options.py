@@ -86,7 +86,13 @@ def last_layer(data: Dataset, loss: bp.Loss | None, activation: str | None = Non
 
 
 def network(
-    data: Dataset, hidden: list[Layer], last: LastLayer, *, inputs: int | None = None, l1: float = 0.0, l2: float = 0.0,
+    data: Dataset,
+    hidden: list[Layer],
+    last: LastLayer,
+    *,
+    inputs: int | None = None,
+    l1: float = 0.0,
+    l2: float = 0.0,
     bias: bool = True,
 ) -> bp.Network:
     """Return the network for a data set; `inputs` are the set's features unless they are given."""

@@ -13,7 +13,11 @@ from bpengine.layers.normalization import BatchNorm
 
 
 def hidden_blocks(
-    units: Iterable[int], activation: str | Layer | Pair, dropout: float = 0.0, *, batch_norm: bool = False,
+    units: Iterable[int],
+    activation: str | Layer | Pair,
+    dropout: float = 0.0,
+    *,
+    batch_norm: bool = False,
     bias: bool = True,
 ) -> list[Layer]:
     """Return a Dense layer for each number of units, normalised before its activation if asked for, then dropout if any."""

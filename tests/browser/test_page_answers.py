@@ -36,7 +36,13 @@ def cube_backward(xp: Any, x: Any, dy: Any) -> Any:
 
 def tied() -> list[Any]:
     encoder, last = bp.Dense(2, "tanh"), bp.Dense(2)
-    return [encoder, bp.Dense(3, tie=encoder), bp.Dense(2, "softplus", bias=False), last, bp.Dense(2, tie=last, bias=False)]
+    return [
+        encoder,
+        bp.Dense(3, tie=encoder),
+        bp.Dense(2, "softplus", bias=False),
+        last,
+        bp.Dense(2, tie=last, bias=False),
+    ]
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,9 @@ def test_every_activation_can_be_exchanged_and_its_numbers_are_the_engines(opene
     case = CASES["half_sum_squares"]
     tab = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2).html())
     names = tab.evaluate("Object.keys(program.activations)")
-    assert set(names) == {n for n, k in KERNELS.items() if k.kind == "activation" and n not in ("step", "softmax", "log_softmax")}
+    assert set(names) == {
+        n for n, k in KERNELS.items() if k.kind == "activation" and n not in ("step", "softmax", "log_softmax")
+    }
     for name in names:
         tab.evaluate(f'edit(["activation", 0, "{name}"])')
         again = replace(case, layers=plain(name, "softsign"))
@@ -190,24 +198,24 @@ def in_the_address(tab: Any) -> str:
 def test_numbers_are_changed_where_they_stand(opened: Opened, expect: Any) -> None:
     case = CASES["binary_cross_entropy"]
     tab = opened(page(case.model(), X, BINARY, optimizer=case.optimizer, steps=5).html())
-    told, now = tab.locator("#told"), tab.locator("#now")
+    panel, now = tab.locator("#told"), tab.locator("#now")
     tab.locator("#look-at").select_option("w1")
-    change(tab, told.locator("input").first, "0.375")
+    change(tab, panel.locator("input").first, "0.375")
     assert tab.evaluate("now(page.weights[1].old)") == 0.375
     assert now.text_content().endswith("computed in this page")
     assert tab.evaluate("document.activeElement.dataset.edit") == "state 0 3"
     tab.locator("#look-at").select_option("x2")
-    change(tab, told.locator("input").first, "-0.625")
+    change(tab, panel.locator("input").first, "-0.625")
     assert "-0.625" in tab.locator("#sample option:checked").text_content()
     tab.locator("#look-at").select_option("loss")
-    change(tab, told.locator("input").first, "0")
+    change(tab, panel.locator("input").first, "0")
     assert tab.locator("#sample option:checked").text_content().startswith("Row 1 → 0: ")
     tab.locator("#look-at").select_option("u0")
-    told.locator("select").select_option("relu")
-    assert told.locator("h3").text_content() == "Unit 0 of layer 0 (Dense, relu), hidden layer"
-    assert "output a = relu(z)" in told.text_content()
+    panel.locator("select").select_option("relu")
+    assert panel.locator("h3").text_content() == "Unit 0 of layer 0 (Dense, relu), hidden layer"
+    assert "output a = relu(z)" in panel.text_content()
     tab.locator("#look-at").select_option("u3")
-    assert told.locator("select option").all_text_contents() == ["sigmoid", "hard_sigmoid"]  # what suits the loss
+    assert panel.locator("select option").all_text_contents() == ["sigmoid", "hard_sigmoid"]  # what suits the loss
     change(tab, tab.locator("#rate input"), "0.5")
     tab.locator("#step-on").click()
     assert now.text_content().startswith("Step 2 of 5, loss ")
@@ -244,7 +252,9 @@ def test_the_address_brings_the_state_back(opened: Opened, tmp_path: Any) -> Non
     assert again.evaluate("moments.at(-1).given.uses[0]") == "tanh"
 
 
-@pytest.mark.parametrize("hash", ["#x", "#e30", "#eyJlZGl0cyI6W1sxLFtbInN0YXRlIiw5OSwwLDFdXV1dLCJrZXB0IjoibG9zcyIsInN0YWdlIjowfQ"])
+@pytest.mark.parametrize(
+    "hash", ["#x", "#e30", "#eyJlZGl0cyI6W1sxLFtbInN0YXRlIiw5OSwwLDFdXV1dLCJrZXB0IjoibG9zcyIsInN0YWdlIjowfQ"]
+)
 def test_an_address_that_holds_no_state_changes_nothing(opened: Opened, hash: str) -> None:
     case = CASES["softmax_cross_entropy"]
     tab = opened(page(case.model(), X, CLASSES, optimizer=case.optimizer, steps=4).html())
@@ -267,10 +277,15 @@ def same_backward(xp: Any, x: Any, dy: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("forward", "said"),
-    [(sorted_forward, "functions that it cannot compute (np.sort)"), (branch_forward, "(a value read as a Python number)")],
+    [
+        (sorted_forward, "functions that it cannot compute (np.sort)"),
+        (branch_forward, "(a value read as a Python number)"),
+    ],
 )
 def test_what_cannot_be_followed_is_said_and_nothing_can_be_edited(opened: Opened, forward: Any, said: str) -> None:
-    model = bp.Model(bp.Network(3, [bp.Dense(3, (forward, same_backward)), bp.Dense(2)], "huber"), dtype="float64", seed=5)
+    model = bp.Model(
+        bp.Network(3, [bp.Dense(3, (forward, same_backward)), bp.Dense(2)], "huber"), dtype="float64", seed=5
+    )
     tab = opened(page(model, X, VALUES, steps=4).html())
     assert said in tab.locator("#edit-note").text_content()
     tab.locator("#look-at").select_option("w1")
@@ -305,7 +320,9 @@ def test_steps_that_are_not_kept_are_computed_from_those_that_are(
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int) -> None:
-    model = bp.Model(bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1)], "mean_squared_error"), dtype="float64", seed=3)
+    model = bp.Model(
+        bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1)], "mean_squared_error"), dtype="float64", seed=3
+    )
     tab = opened(page(model, X[:, :2], VALUES[:, :1], steps=2).html(), width=width)
     boxes = """() => [...document.querySelectorAll(".labels text")].filter((text) => text.textContent).map((text) => {
         const { left, right, top, bottom } = text.getBoundingClientRect();
@@ -319,14 +336,21 @@ def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int
             assert width == 390 or len(shown) == 13 or stage in (0, 3)
             for i, (left, right, top, bottom) in enumerate(shown):
                 for other in shown[:i]:
-                    apart = right <= other[0] + 2 or other[1] <= left + 2 or bottom <= other[2] + 4 or other[3] <= top + 4
+                    apart = (
+                        right <= other[0] + 2 or other[1] <= left + 2 or bottom <= other[2] + 4 or other[3] <= top + 4
+                    )
                     assert apart, (subject, stage)
 
 
 def test_every_stage_is_in_sight(opened: Opened) -> None:
     tab = opened(page(CASES["half_sum_squares"].model(), X, VALUES, steps=2).html(), width=1280)
-    edges = "(box) => [...box.children].map((label) => [label.getBoundingClientRect().left, label.getBoundingClientRect().right])"
-    left, right = tab.locator("#stages").evaluate("(box) => [box.getBoundingClientRect().left, box.getBoundingClientRect().right]")
+    edges = """(box) => [...box.children].map((label) => {
+        const { left, right } = label.getBoundingClientRect();
+        return [left, right];
+    })"""
+    left, right = tab.locator("#stages").evaluate(
+        "(box) => [box.getBoundingClientRect().left, box.getBoundingClientRect().right]"
+    )
     shown = tab.locator("#stages").evaluate(edges)
     assert len(shown) == 8
     assert all(left <= start and end <= right for start, end in shown)
@@ -338,7 +362,7 @@ def test_a_sum_reads_as_a_sentence(opened: Opened) -> None:
     said = tab.locator(".part.forward .terms li").first.text_content()
     (label, products), value = said.split(": "), "= "
     assert label == "input 0"
-    assert " × " in products
+    assert " \u00d7 " in products
     assert f" {value}" in products
 
 

@@ -48,8 +48,19 @@ def test_a_file_that_exists_is_kept(cli, mistake, tmp_path, monkeypatch):
 
 def test_the_textbook_network_learns(cli, tmp_path):
     out, weights = tmp_path / "xor.html", tmp_path / "weights.json"
-    weights.write_text(json.dumps({"0.weight": [[3, -2], [3, -2]], "0.bias": [-1, 3], "1.weight": [[3], [3]], "1.bias": [-4]}))
-    args = ("--loss", "half_sum_squares", "--output-activation", "sigmoid", "--parameters", weights, "--learning-rate", "2")
+    weights.write_text(
+        json.dumps({"0.weight": [[3, -2], [3, -2]], "0.bias": [-1, 3], "1.weight": [[3], [3]], "1.bias": [-4]})
+    )
+    args = (
+        "--loss",
+        "half_sum_squares",
+        "--output-activation",
+        "sigmoid",
+        "--parameters",
+        weights,
+        "--learning-rate",
+        "2",
+    )
     ended = cli(*XOR, *args, "--l2", "0.0001", "--l1", "0.0001", "--html", out)
     assert (ended.code, ended.err) == (0, "")
     page = told(out)
@@ -103,9 +114,18 @@ def test_a_model_file_says_what_its_network_is(mistake, tmp_path):
 @pytest.mark.parametrize(
     ("args", "text"),
     [
-        (["--loss", "sigmoid_cross_entropy", "--output-activation", "sigmoid", "--html", "x.html"], "applies 'sigmoid' itself"),
-        (["--loss", "binary_cross_entropy", "--output-activation", "tanh", "--html", "x.html"], "requires probabilities"),
-        (["--htlm", "x.html"], "no option '--htlm'. Did you mean '--html' or '--help' or '--terms'? See bpengine explain --help."),
+        (
+            ["--loss", "sigmoid_cross_entropy", "--output-activation", "sigmoid", "--html", "x.html"],
+            "applies 'sigmoid' itself",
+        ),
+        (
+            ["--loss", "binary_cross_entropy", "--output-activation", "tanh", "--html", "x.html"],
+            "requires probabilities",
+        ),
+        (
+            ["--htlm", "x.html"],
+            "no option '--htlm'. Did you mean '--html' or '--help' or '--terms'? See bpengine explain --help.",
+        ),
         (["--html", "missing/x.html"], "there is no folder"),
         (["--html", "x.html", "--sensitivity"], "explain shows one thing at a time"),
         (["--html", "x.html", "--lang", "fr"], "unknown language 'fr'"),

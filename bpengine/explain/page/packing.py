@@ -72,7 +72,7 @@ def _kind(column: HostArray) -> int:
 
 
 def array_text(array: HostArray) -> dict[str, Any]:
-    """Return an array as {"kind": "<f8" or "<f4" or "<i4" or "<u4", "text": base64}: in float32 where that holds its numbers."""
+    """Return an array as {"kind": "<f8", "<f4", "<i4" or "<u4", "text": base64}: in float32 where that holds its numbers."""
     if array.dtype.kind == "f":
         with np.errstate(all="ignore"):
             single = array.astype("<f4")

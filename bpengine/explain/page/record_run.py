@@ -108,7 +108,9 @@ class _Taken:
         self.structure = self.shown.take(trace, sheet)
         arrays = [array.ravel() for _, array in leaves(state_of(trace))]
         if self.recorded.program and sum(map(len, arrays)) <= STATE:
-            self.structure["state"] = [[sheet.put_all(array)[0], len(array)] if len(array) else [0, 0] for array in arrays]
+            self.structure["state"] = [
+                [sheet.put_all(array)[0], len(array)] if len(array) else [0, 0] for array in arrays
+            ]
         return sheet
 
     def add(self, step: int, trace: Trace) -> None:
@@ -121,7 +123,9 @@ class _Taken:
         sheet = self.look(first)
         if self.recorded.program is None:
             return 0
-        return len(json.dumps([self._program(first), self.structure, self.shown.labels.texts()])) + 6 * len(sheet.values)
+        return len(json.dumps([self._program(first), self.structure, self.shown.labels.texts()])) + 6 * len(
+            sheet.values
+        )
 
     def content(self, first: Trace, outputs: list[str] | None) -> dict[str, Any]:
         """Return everything for the page, as plain values."""

@@ -12,9 +12,10 @@ import numpy as np
 from bpengine.backend import HostArray
 
 
-def as_float64(array: Any) -> HostArray:
+def as_float64(array: object) -> HostArray:
     """Return an array in float64; of a kind of its own, as one that the page follows, it stays of that kind."""
-    return np.asanyarray(array).astype(np.float64, copy=False)
+    double: HostArray = np.astype(np.asanyarray(array), np.float64, copy=False)
+    return double
 
 
 def exact_sum(values: HostArray) -> float:

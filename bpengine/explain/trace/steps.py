@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, HostArray, State
+from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError
 from bpengine.explain.trace.recorder import kernel_ops, record
 from bpengine.explain.trace.trace import Trace
@@ -48,7 +48,9 @@ def trace_steps(
     def run() -> Iterator[Trace]:
         state, ops = start, kernel_ops(backend)
         for i in range(steps):
-            traced, state, _ = traced_step(network, backend, ops, plan, state, arrays, backend.asarray(rates[i : i + 1]))
+            traced, state, _ = traced_step(
+                network, backend, ops, plan, state, arrays, backend.asarray(rates[i : i + 1])
+            )
             yield traced
 
     return run()

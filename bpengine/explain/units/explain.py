@@ -54,8 +54,7 @@ def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None
     forward, incoming, through = (None if s is None else s.only(rows) for s in (forward, incoming, through))
     loss = traced.network.loss
     z, a, da, dz = (
-        as_float64(array[rows, unit])
-        for array in (traced_layer.z, traced_layer.a, traced_layer.da, traced_layer.dz)
+        as_float64(array[rows, unit]) for array in (traced_layer.z, traced_layer.a, traced_layer.da, traced_layer.dz)
     )
     parameters = tuple(_parameters(flow, traced_layer, unit))
     return Explanation(

@@ -85,10 +85,10 @@ PAGE: dict[str, tuple[str, str]] = {
     "learning_rate": ("learning rate", "taxa de aprendizado"),
     "activation_of": ("activation of layer {place}", "função de ativação da camada {place}"),
     "edit_help": (
-        "Weights, inputs, targets, activations and the learning rate can be changed where they stand; the step is then computed "
-        "again in this page.",
-        "Pesos, entradas, valores esperados, funções de ativação e a taxa de aprendizado podem ser mudados onde estão; o passo é "
-        "então calculado de novo nesta página.",
+        "Weights, inputs, targets, activations and the learning rate can be changed where they stand; the step is then "
+        "computed again in this page.",
+        "Pesos, entradas, valores esperados, funções de ativação e a taxa de aprendizado podem ser mudados onde estão; o "
+        "passo é então calculado de novo nesta página.",
     ),
     "cannot_edit_too_many": (
         "Numbers cannot be changed in this page: state and rows are {what} numbers, more than it holds. Give fewer rows.",
@@ -155,8 +155,8 @@ PAGE: dict[str, tuple[str, str]] = {
     "not_finite": (
         "The run diverges: in step {step} a number is not finite, and the run ends there. First cause: {cause}. A smaller "
         "learning rate may help.",
-        "O treinamento diverge: no passo {step} um número não é finito, e ele termina ali. Primeira causa: {cause}. Uma taxa de "
-        "aprendizado menor pode ajudar.",
+        "O treinamento diverge: no passo {step} um número não é finito, e ele termina ali. Primeira causa: {cause}. Uma taxa "
+        "de aprendizado menor pode ajudar.",
     ),
     "needs_script": (
         "This page needs JavaScript; it loads nothing from the network.",

@@ -9,6 +9,7 @@ import typer
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.explain import options
 from bpengine.cli.commands.explain.figure import check_figure, save_figure
+from bpengine.cli.commands.explain.network_details import NetworkDetails
 from bpengine.cli.commands.explain.subject import make_subject
 from bpengine.cli.commands.explain.views import Request, choose
 from bpengine.cli.exit_codes import FAILED
@@ -48,7 +49,7 @@ def explain(
     sources: options.Sources = None,
     data: options.Data = None,
     written: TextFormat,
-    details: options.NetworkDetails,
+    details: NetworkDetails,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",

@@ -8,7 +8,7 @@ import numpy as np
 
 import bpengine as bp
 from bpengine.cli import data_options, network_options
-from bpengine.cli.commands.explain.options import NetworkDetails
+from bpengine.cli.commands.explain.network_details import NetworkDetails
 from bpengine.cli.size_limits import require_points
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.cli.whole_numbers import whole

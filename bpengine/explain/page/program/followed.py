@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.explain.page.program.functions import ELEMENTWISE, FUNCTIONS, REDUCTIONS, cast, elementwise, reduction
+from bpengine.explain.page.program.functions import ELEMENTWISE, FUNCTIONS, REDUCTIONS, elementwise, reduction
 from bpengine.explain.page.program.operations import Operations
 
 
@@ -36,10 +36,11 @@ class FollowedArray(np.ndarray[Any, Any]):
         values = getattr(ufunc, method)(*(unfollowed(x) for x in inputs), **options)
         return followed(operations, values, _noted(operations, ufunc, method, inputs, options, values))
 
-    def __array_function__(self, function: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def __array_function__(self, function: Any, types: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
         """Compute, and note any other function of NumPy."""
+        args = tuple(args)
         operations = _operations_of((*args, *kwargs.values()))
-        values = function(*tree(tuple(args), unfollowed), **tree(dict(kwargs), unfollowed))
+        values = function(*tree(args, unfollowed), **tree(dict(kwargs), unfollowed))
         if function not in FUNCTIONS:
             operations.give_up(f"np.{function.__name__}")
             return tree(values, lambda part: followed(operations, part, None))
@@ -66,13 +67,6 @@ class FollowedArray(np.ndarray[Any, Any]):
     def mT(self) -> Any:  # noqa: N802 - the name in the array API standard
         """The array with its last two axes exchanged."""
         return self._moved(lambda array: array.mT)
-
-    def astype(self, dtype: Any, *args: Any, copy: bool = True, **options: Any) -> Any:
-        """Return the array in another dtype; itself where it has it and need not be copied."""
-        if self.dtype == dtype and not copy:
-            return self
-        operations, values = _operations_of([self]), unfollowed(self).astype(dtype, *args, copy=copy, **options)
-        return followed(operations, values, cast(operations, self.number, self.dtype, values))
 
     def copy(self, order: Any = "C") -> Any:
         """Return a copy, which is computed in the same way."""

@@ -15,7 +15,7 @@ from bpengine.explain.page.program.operations import Operations
 from bpengine.kernels import KERNELS, Kernel
 
 
-class _Namespace:
+class _FollowingNamespace:
     """NumPy, whose `asarray` leaves a followed array one."""
 
     __name__ = "numpy"
@@ -27,7 +27,7 @@ class _Namespace:
         """Return an array, the followed ones followed."""
         if not isinstance(x, FollowedArray):
             return np.asarray(x, dtype=dtype, copy=copy)
-        return x.astype(dtype or x.dtype, copy=bool(copy))
+        return np.astype(x, dtype or x.dtype, copy=bool(copy))
 
 
 class Follower(Backend):
@@ -40,7 +40,7 @@ class Follower(Backend):
 
     def __init__(self, precision: str, swappable: Swappable) -> None:
         super().__init__(precision)
-        self.xp, self.device = _Namespace(), "cpu"
+        self.xp, self.device = _FollowingNamespace(), "cpu"
         self.operations, self.swappable, self.uses = Operations(), swappable, list[str]()
 
     @classmethod

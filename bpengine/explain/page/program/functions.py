@@ -34,15 +34,15 @@ LOGICAL = ("and", "or", "not")  # of truth values alone: of numbers they work on
 
 
 def elementwise(operations: Operations, of: Of, ufunc: Any, inputs: Sequence[Any], values: HostArray) -> Number:
-    """Return the operation of a ufunc, its constants in the dtype in which NumPy computes (Python numbers are weak, NEP 50)."""
+    """Return the operation of a ufunc, its constants in the dtype in which NumPy computes (NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, _ = ufunc.resolve_dtypes((*kinds, None))
     name: str | None = ELEMENTWISE[ufunc]
     if values.dtype == np.uint32 and name not in WHOLE:
         name = WORDS.get(str(name))
-    elif (name in LOGICAL or name in WORDS) and wanted[0].kind != ("b" if name in LOGICAL else "f"):
-        name = None
-    elif values.dtype.kind in "iu" and name not in WHOLE:
+    elif ((name in LOGICAL or name in WORDS) and wanted[0].kind != ("b" if name in LOGICAL else "f")) or (
+        values.dtype.kind in "iu" and name not in WHOLE
+    ):
         name = None
     if name is None:
         operations.give_up(f"np.{ufunc.__name__} of {wanted[0]}")
@@ -99,12 +99,9 @@ def _moved(
 def _cast(
     operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
 ) -> Number:
-    return cast(operations, of(args[0]), args[0].dtype, values)
-
-
-def cast(operations: Operations, number: Number, before: Any, values: HostArray) -> Number:
     """Return an array in another dtype, or itself where it has it."""
-    return number if before == values.dtype else operations.add("cast", values.dtype, values.shape, [number])
+    number = of(args[0])
+    return number if args[0].dtype == values.dtype else operations.add("cast", values.dtype, values.shape, [number])
 
 
 def _constant(
@@ -117,7 +114,7 @@ def _constant(
 def _clip(
     operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
 ) -> Number:
-    limits = dict(zip(("a_min", "a_max"), args[1:], strict=False)) | kwargs
+    limits = {**dict(zip(("a_min", "a_max"), args[1:], strict=False)), **kwargs}
     low = limits.get("a_min", limits.get("min"))
     high = limits.get("a_max", limits.get("max"))
     number = of(args[0])

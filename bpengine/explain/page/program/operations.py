@@ -62,7 +62,9 @@ class Operations:
             shape = self.list[sources[0]][2]
             if tuple(shape) == places.shape and np.array_equal(flat, np.arange(math.prod(shape))):
                 return sources[0]
-        return self.add("gather", dtype, places.shape, sources, (_affine(places) if len(sources) == 1 else None) or flat.tolist())
+        return self.add(
+            "gather", dtype, places.shape, sources, (_affine(places) if len(sources) == 1 else None) or flat.tolist()
+        )
 
     def looked(self, what: str) -> None:
         """Note a look at single values; while the step runs it decides what is computed, and the list holds no decision."""

@@ -13,6 +13,7 @@ from bpengine.explain.page.content import Content
 from bpengine.explain.page.program.activations import Swappable
 from bpengine.explain.page.program.follower import Follower, input_tree
 from bpengine.explain.page.program.sources import Sources, Untraced, leaves
+from bpengine.explain.terms.sums import as_float64
 from bpengine.explain.trace.recorder import KernelOps
 from bpengine.explain.trace.steps import traced_step
 from bpengine.explain.trace.trace import Trace
@@ -37,13 +38,10 @@ def record_step(trace: Trace, content: Content) -> StepRecord:
     if size > LARGEST:
         return StepRecord(None, ("too_many", str(size)))
     swappable = Swappable(trace.dtype)
-    programs = [_recorded(each, content, swappable) for each in (trace, _otherwise(trace))]
-    for program in programs:
-        if isinstance(program, tuple):
-            return StepRecord(None, program)
-    if programs[0] != programs[1]:
-        return StepRecord(None, ("depends", ""))
-    return StepRecord(programs[0])
+    program, other = (_recorded(each, content, swappable) for each in (trace, _otherwise(trace)))
+    if isinstance(program, tuple):
+        return StepRecord(None, program)
+    return StepRecord(program) if program == other else StepRecord(None, ("depends", ""))
 
 
 def state_of(trace: Trace) -> State:
@@ -84,12 +82,14 @@ def _recorded(trace: Trace, content: Content, swappable: Swappable) -> dict[str,
     state, state_inputs = input_tree(operations, state_of(trace))
     arrays, row_inputs = input_tree(operations, tuple(rows))
     rate, (rate_input,) = input_tree(operations, np.array([trace.learning_rate], dtype=trace.dtype))
-    plan = StepPlan(optimizer=trace.optimizer, trained=tuple(trace.parameters), update="simultaneous", track_step_size=False)
+    plan = StepPlan(
+        optimizer=trace.optimizer, trained=tuple(trace.parameters), update="simultaneous", track_step_size=False
+    )
     with np.errstate(all="ignore"):
         again, after, loss = traced_step(
             trace.network, follower, KernelOps(follower), plan, state, arrays, rate
         )  # fmt: skip
-        again = replace(again, loss=loss, learning_rate=rate.astype(np.float64, copy=False)[0])
+        again = replace(again, loss=loss, learning_rate=as_float64(rate)[0])
         finder = Sources(content, operations, swappable.names)
         try:
             shown = finder.of(again)
@@ -113,7 +113,11 @@ def _uses(trace: Trace, follower: Follower, network: Network) -> list[dict[str, 
     """
     places = {}
     for call in trace.forward:
-        if call.function.endswith("_fwd") and call.kernel.kind == "activation" and call.kernel.name in follower.swappable.names:
+        if (
+            call.function.endswith("_fwd")
+            and call.kernel.kind == "activation"
+            and call.kernel.name in follower.swappable.names
+        ):
             step = follower.operations.list[call.result[0].number]
             if step[0] == "activation":
                 places[step[4]] = call.place

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.explain.page.content import Content, Label, Labels, data_label
+from bpengine.explain.page.content import Content, Label, data_label
 from bpengine.explain.page.program.followed import numbers
 from bpengine.explain.page.program.operations import Operations
 from bpengine.explain.result import translator_for
@@ -18,7 +18,6 @@ from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.text import back_label
 from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.i18n.translate import LANGUAGES
-
 
 GAP = "{activation}"  # stands in the name of a term for that of an activation
 
@@ -60,7 +59,11 @@ class Sources:
 
     def _unit(self, e: Explanation, forward: Label) -> dict[str, Any]:
         arrays = {name: self.number(getattr(e, name)) for name in ("z", "a", "da", "dz")}
-        kinds = (("forward", e.forward, forward), ("incoming", e.incoming, back_label), ("through", e.through, back_label))
+        kinds = (
+            ("forward", e.forward, forward),
+            ("incoming", e.incoming, back_label),
+            ("through", e.through, back_label),
+        )
         shown = {name: self._sums(sums, label) for name, sums, label in kinds}
         for name, sums, _ in kinds:
             drawn = self.content.drawn_terms(sums, e.place, ahead=name == "forward")
@@ -98,7 +101,9 @@ class Sources:
         return {
             "i": i,
             **{name: self.number(getattr(update, name)) for name in ("old", "slope", "step_size", "new")},
-            "slots": {name: [self.number(before), self.number(after)] for name, (before, after) in update.slots.items()},
+            "slots": {
+                name: [self.number(before), self.number(after)] for name, (before, after) in update.slots.items()
+            },
             "gradient": self.number(part.gradient),
             "data": self._sums(part.data, data_label(part)),
             "penalties": [self.number(values) for _, values in part.penalties],
