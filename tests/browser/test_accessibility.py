@@ -26,10 +26,14 @@ def faults(tab: Any, axe: str) -> list[str]:
     """Return what axe-core finds, best practices included: its rule, and where."""
     tab.evaluate(axe)
     violations = tab.evaluate("axe.run().then(({ violations }) => violations)")
-    return [f"{rule['id']}: {node['html'][:200]} {node['failureSummary']}" for rule in violations for node in rule["nodes"]]
+    return [
+        f"{rule['id']}: {node['html'][:200]} {node['failureSummary']}" for rule in violations for node in rule["nodes"]
+    ]
 
 
-@pytest.mark.parametrize(("scheme", "width", "lang"), [("light", 1400, "en"), ("dark", 1280, "pt"), ("light", 390, "pt")])
+@pytest.mark.parametrize(
+    ("scheme", "width", "lang"), [("light", 1400, "en"), ("dark", 1280, "pt"), ("light", 390, "pt")]
+)
 def test_axe_finds_no_fault(opened: Opened, axe: str, scheme: str, width: int, lang: str) -> None:
     tab = opened(html(lang), width=width, color_scheme=scheme)
     for subject, row in (("u0", "1"), ("w0", "1"), ("loss", "-1")):

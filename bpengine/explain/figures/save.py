@@ -1,4 +1,4 @@
-"""Save a figure as PNG, SVG or PDF: atomically, and with the same bytes each time."""
+"""Save a figure as PNG, SVG or PDF: atomically, and with the same bytes each time; an SVG is dark on a dark screen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain.figures import canvas
 from bpengine.output import writing
+from bpengine.output.dark_svg import with_dark
 from bpengine.output.visible import visible
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -
         figure.savefig(
             buffer, format=kind, dpi=canvas.DPI if kind == "png" else SHADES, metadata=about, facecolor="white"
         )
-    writing.write_whole(target, buffer.getvalue())
+    drawn = buffer.getvalue()
+    writing.write_whole(target, with_dark(drawn) if kind == "svg" else drawn)
     return target
 
 
