@@ -49,11 +49,12 @@ function edit(...changes) {
 function advance(count) {
   for (let i = 0; i < count; i++) {
     const here = moment();
-    if (!Number.isFinite(lossAt(here))) break;
     if (state.at + 1 === moments.length) {
       if (!canEdit()) break;
       stateAt(state.at);
       const after = stepped(here);
+      here.loss ??= after.loss;
+      if (!Number.isFinite(after.loss)) break;
       moments.push({ step: here.step + 1, kept: -1, own: true, given: here.given, state: after.state });
     }
     state.at += 1;

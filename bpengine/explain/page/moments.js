@@ -39,7 +39,7 @@ let moments = recorded.slice();
 
 const moment = () => moments[state.at];
 const isComputed = (one) => one.own || one.kept < 0;
-const lossAt = (one) => (one.own ? computed(one).loss : losses[one.step - 1]);
+const lossAt = (one) => (one.own ? one.loss ?? computed(one).loss : losses[one.step - 1]);
 const rateOf = (one) => one.given.rate ?? rates[Math.min(one.step, rates.length) - 1];
 
 // The state that a moment begins from: kept, or computed from the moments before it.

@@ -33,8 +33,16 @@ function broadcast(shapes) {
   });
 }
 
-// Where each number of an array stands when it is broadcast to a shape.
+// Where each number of an array stands when it is broadcast to a shape; found once for two shapes.
+const standing = new Map();
+
 function placesIn(array, shape) {
+  const key = `${array.shape} to ${shape}`;
+  if (!standing.has(key)) standing.set(key, foundPlaces(array, shape));
+  return standing.get(key);
+}
+
+function foundPlaces(array, shape) {
   const size = sizeOf(shape), places = new Int32Array(size);
   if (array.data.length === 1) return places;
   let block = 1, stride = 1;
@@ -56,7 +64,20 @@ function elementwise(compute, Kind, ...args) {
     else for (let i = 0; i < size; i++) data[i] = compute(a[i], b[i], c[i]);
     return { shape, data };
   }
+  if (args.length === 2 && a.length === size && b.length === 1) {
+    for (let i = 0; i < size; i++) data[i] = compute(a[i], b[0]);
+    return { shape, data };
+  }
+  if (args.length === 2 && b.length === size && a.length === 1) {
+    for (let i = 0; i < size; i++) data[i] = compute(a[0], b[i]);
+    return { shape, data };
+  }
   const places = args.map((arg) => placesIn(arg, shape));
+  if (args.length === 2) {
+    const [here, there] = places;
+    for (let i = 0; i < size; i++) data[i] = compute(a[here[i]], b[there[i]]);
+    return { shape, data };
+  }
   const at = (k, i) => (k < args.length ? args[k].data[places[k][i]] : 0);
   for (let i = 0; i < size; i++) data[i] = compute(at(0, i), at(1, i), at(2, i));
   return { shape, data };
@@ -86,6 +107,11 @@ function reduced(name, Kind, shape, axes, x) {
 
 function gathered(Kind, shape, where, sources) {
   const data = new Kind(sizeOf(shape));
+  if (!Array.isArray(where) && shape.length === 2) {
+    const from = sources[0].data, [high, wide] = shape, [down, along] = where.by;
+    for (let r = 0, i = 0; r < high; r++) for (let c = 0, at = where.at + r * down; c < wide; c++, at += along) data[i++] = from[at];
+    return { shape, data };
+  }
   if (!Array.isArray(where)) {
     const index = new Array(shape.length).fill(0), from = sources[0].data;
     for (let i = 0, at = where.at; i < data.length; i++) {
