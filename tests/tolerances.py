@@ -87,3 +87,8 @@ def stated_derivative_rtol() -> float:
 def eigenvalue_rtol(tolerance: float) -> float:
     """Bound a simple eigenvalue whose residual is `tolerance` of it: quadratic in it, over a gap of a hundredth at least."""
     return 100.0 * tolerance**2 + 1e-12
+
+
+def answer_rtol(dtype: object) -> float:
+    """Compare a page's own numbers with the engine's, a few steps on: sums in another order, another exp and tanh."""
+    return 1e-12 if np.dtype(dtype) == np.float64 else 64 * float(np.finfo(np.float32).eps)

@@ -14,9 +14,11 @@ from typing import Any
 
 from bpengine.errors import BackendUnavailable
 from bpengine.extras import cure
+from bpengine.output.dark_svg import with_dark
 from bpengine.output.writing import write_whole
 
 Record = dict[str, Any]
+APART = 0.72  # of a workload's room, over which the dots of its contenders are spread
 OWN, OTHERS = (
     ("#c0392b", "#e67e22", "#8e44ad", "#d35400"),
     ("#111111", "#777777", "#0072b2", "#56b4e9", "#009e73", "#b8860b", "#bbbbbb", "#333399"),
@@ -48,13 +50,21 @@ def draw(record: Record, path: Path) -> None:
         axes["shares"].plot([], [], label=about["title"], **styles[name])[0]
         for name, about in record["contenders"].items()
     ]
+    figure.suptitle(_title(record), fontsize="x-large", fontweight="bold")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     with import_module("matplotlib").rc_context(
         {"svg.hashsalt": "bpengine", "svg.fonttype": "none"}
     ):  # the same each time
         date = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(drawn := BytesIO(), format=path.suffix[1:], metadata=date, dpi=150)
-    write_whole(path, drawn.getvalue())
+    image = drawn.getvalue()
+    write_whole(path, with_dark(image) if path.suffix == ".svg" else image)
+
+
+def _title(record: Record) -> str:
+    """Return what was measured, on what, and when."""
+    where = record["machine"].get("GPU") or record["machine"].get("CPU") or record["device"]
+    return f"Speed of training steps: {where}, {record['date'][:10]}"
 
 
 def _styles(record: Record) -> dict[str, dict[str, Any]]:
@@ -93,12 +103,16 @@ def _point(group: str, work: Record, result: Record) -> tuple[int, float]:
 def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> None:
     """Draw one group of points for every other workload: the share of the matrix products' floor that is reached."""
     works = [w for w in record["workloads"] if w["floor_ms"] and w["group"] not in SWEEPS]
-    for name, style in styles.items():
+    beside = APART / max(1, len(styles) - 1)  # contenders stand side by side: their dots do not cover each other
+    for number, (name, style) in enumerate(styles.items()):
+        shift = beside * number - APART / 2 if len(styles) > 1 else 0.0
         results = [(i, work["results"].get(name)) for i, work in enumerate(works)]
         shares = [(i, result["share_of_floor"]) for i, result in results if result and result["valid"]]
-        points = [(i, share["products"]) for i, share in shares if share]
+        points = [(i + shift, share["products"]) for i, share in shares if share]
         if points:
             axis.plot(*zip(*points, strict=True), **{**style, "linestyle": "none"})
+    for edge in range(1, len(works)):
+        axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
     axis.axhline(1.0, color="black", linewidth=0.8)
     axis.set(ylim=(0, 1.1), ylabel="share of the matrix products' own rate")
     axis.set_xticks(range(len(works)), [work["name"] for work in works], rotation=30, ha="right")

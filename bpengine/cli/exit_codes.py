@@ -159,6 +159,8 @@ def _usage(mistake: Any) -> str:
         longer = [
             name for name in known if name.startswith(mistake.option_name) or mistake.option_name.startswith(name)
         ]
-        return f"no option {mistake.option_name!r}. {nearest(mistake.option_name, longer or known)}"
+        return (
+            f"no option {mistake.option_name!r}. {nearest(mistake.option_name, longer or known)} See {command} --help."
+        )
     text = mistake.format_message().rstrip()
     return f"{text[:1].lower()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'} See {command} --help."

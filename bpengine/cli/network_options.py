@@ -50,14 +50,16 @@ def units(text: str) -> list[int]:
         ) from None
 
 
-def hidden_layers(text: str, activation: str, dropout: float, *, batch_norm: bool = False) -> list[Layer]:
+def hidden_layers(
+    text: str, activation: str, dropout: float, *, batch_norm: bool = False, bias: bool = True
+) -> list[Layer]:
     """Return the hidden layers, each normalised if asked for, and followed by dropout if there is any."""
     counts = units(text)
     if dropout != 0 and not counts:
         raise ConfigError(f"--dropout {dropout} requires hidden layers to drop from, got --layers ''.")
     if batch_norm and not counts:
         raise ConfigError("--batch-norm requires hidden layers to normalise, got --layers ''.")
-    return hidden_blocks(counts, activation, dropout, batch_norm=batch_norm)
+    return hidden_blocks(counts, activation, dropout, batch_norm=batch_norm, bias=bias)
 
 
 class LastLayer(NamedTuple):
@@ -84,11 +86,19 @@ def last_layer(data: Dataset, loss: bp.Loss | None, activation: str | None = Non
 
 
 def network(
-    data: Dataset, hidden: list[Layer], last: LastLayer, *, inputs: int | None = None, l1: float = 0.0, l2: float = 0.0
+    data: Dataset,
+    hidden: list[Layer],
+    last: LastLayer,
+    *,
+    inputs: int | None = None,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    bias: bool = True,
 ) -> bp.Network:
     """Return the network for a data set; `inputs` are the set's features unless they are given."""
     penalties = [*([bp.L1(l1)] if l1 != 0 else []), *([bp.L2(l2)] if l2 != 0 else [])]
-    return bp.Network(inputs or data.features, [*hidden, bp.Dense(last.outputs, last.activation)], last.loss, penalties)
+    layers = [*hidden, bp.Dense(last.outputs, last.activation, bias)]
+    return bp.Network(inputs or data.features, layers, last.loss, penalties)
 
 
 def fresh_network(data: Dataset, layers: str, activation: str, loss: bp.Loss | None) -> bp.Network:

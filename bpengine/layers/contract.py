@@ -227,7 +227,7 @@ def _require_gradient(who: str, name: str, value: Any, wanted: tuple[int, ...]) 
 
 def _owned(value: Array) -> Array:
     """Return a statistic in memory of its own: training may write over the state, never over the data."""
-    return np.array(value) if isinstance(value, np.ndarray) and value.base is not None else value
+    return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value
 
 
 def _shape(value: Any) -> Any:

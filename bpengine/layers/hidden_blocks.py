@@ -13,14 +13,19 @@ from bpengine.layers.normalization import BatchNorm
 
 
 def hidden_blocks(
-    units: Iterable[int], activation: str | Layer | Pair, dropout: float = 0.0, *, batch_norm: bool = False
+    units: Iterable[int],
+    activation: str | Layer | Pair,
+    dropout: float = 0.0,
+    *,
+    batch_norm: bool = False,
+    bias: bool = True,
 ) -> list[Layer]:
     """Return a Dense layer for each number of units, normalised before its activation if asked for, then dropout if any."""
     after: list[Layer] = [Dropout(dropout)] if dropout != 0 else []
 
     def block(count: int) -> list[Layer]:
         if batch_norm:
-            return [Dense(count), BatchNorm(), make_activation(activation), *after]
-        return [Dense(count, activation), *after]
+            return [Dense(count, bias=bias), BatchNorm(), make_activation(activation), *after]
+        return [Dense(count, activation, bias), *after]
 
     return [layer for count in units for layer in block(count)]

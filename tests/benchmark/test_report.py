@@ -192,6 +192,22 @@ def test_the_figure_shows_every_contender(recorded, tmp_path):
     assert (tmp_path / "f.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_figure_has_a_title_and_dots_side_by_side(recorded, tmp_path, monkeypatch):
+    drawn = []
+    shares = figure._shares
+    monkeypatch.setattr(figure, "_shares", lambda axis, *rest: (shares(axis, *rest), drawn.append(axis)))
+    figure.draw(recorded, tmp_path / "f.svg")
+    text = "".join(ElementTree.parse(tmp_path / "f.svg").getroot().itertext())
+    assert (
+        f"Speed of training steps: {recorded['machine'].get('CPU', recorded['device'])}, {recorded['date'][:10]}"
+        in text
+    )
+    (axis,) = drawn
+    places = [x for line in axis.lines if line.get_linestyle() == "None" for x in line.get_xdata()]
+    assert len(places) > 1
+    assert len({round(x, 6) for x in places}) == len(places)
+
+
 def test_the_figure_is_the_same_each_time(recorded, tmp_path):
     for name in ("a.svg", "b.svg"):
         figure.draw(copy.deepcopy(recorded), tmp_path / name)

@@ -317,9 +317,9 @@ def test_a_large_network_is_usable(opened: Opened, rng: np.random.Generator) -> 
     tab = opened(page(bp.Model(net), rng.random((50, 60)), rng.integers(0, 3, 50), steps=2).html())
     assert "too large to draw whole" in tab.locator("#notices").text_content()
     assert tab.locator(".kind").first.text_content() == "6 of 60 drawn"
-    assert "24 smaller terms" in tab.locator(".part.backward").text_content()
+    assert "24 others, not drawn" in tab.locator(".part.backward").text_content()
     tab.locator("[data-id=u0]").click()
-    assert "55 smaller terms" in tab.locator(".part.forward").text_content()
+    assert "54 others, not drawn" in tab.locator(".part.forward").text_content()
 
 
 def test_numbers_that_are_not_finite_are_marked(opened: Opened) -> None:
@@ -328,8 +328,11 @@ def test_numbers_that_are_not_finite_are_marked(opened: Opened) -> None:
     tab = opened(document.html())
     step, cause = document.content["bad"]
     assert tab.locator(".notice.bad").text_content() == (
-        f"Step {step}: a number is not finite, and the run ends here. First cause: {cause['en']}."
+        f"The run diverges: in step {step} a number is not finite, and the run ends there. First cause: {cause['en']}. "
+        "A smaller learning rate may help."
     )
+    assert tab.locator("#now").text_content() == f"Step 1 of {step}, loss 5"
+    to_step(tab, step - 1)
     assert tab.locator("#now").text_content() == f"Step {step} of {step}, loss inf (!)"
     assert tab.locator(".node.bad .value").text_content() == "inf !"
     tab.locator("#look-at").select_option("loss")

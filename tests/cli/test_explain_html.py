@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
+import numpy as np
 import pytest
 
 import bpengine as bp
@@ -44,9 +46,86 @@ def test_a_file_that_exists_is_kept(cli, mistake, tmp_path, monkeypatch):
     assert told(out)["steps"] == [1]
 
 
+def test_the_textbook_network_learns(cli, tmp_path):
+    out, weights = tmp_path / "xor.html", tmp_path / "weights.json"
+    weights.write_text(
+        json.dumps({"0.weight": [[3, -2], [3, -2]], "0.bias": [-1, 3], "1.weight": [[3], [3]], "1.bias": [-4]})
+    )
+    args = (
+        "--loss",
+        "half_sum_squares",
+        "--output-activation",
+        "sigmoid",
+        "--parameters",
+        weights,
+        "--learning-rate",
+        "2",
+    )
+    ended = cli(*XOR, *args, "--l2", "0.0001", "--l1", "0.0001", "--html", out)
+    assert (ended.code, ended.err) == (0, "")
+    page = told(out)
+    assert page["columns"][2]["kind"] == "Dense, sigmoid"
+    assert {kernel for weight in page["weights"] for kernel, _ in weight["penalties"]} == {"l1", "l2"}
+    losses = np.frombuffer(base64.b64decode(page["losses"]))
+    assert len(losses) == 200
+    assert losses[-1] < 0.5 * losses[0]
+    start = [np.frombuffer(base64.b64decode(part["text"]), part["kind"]) for part in page["program"]["start"]]
+    assert start[0].tolist() == [3, -2, 3, -2]
+    assert start[3].tolist() == [-4]
+
+
+def test_a_run_that_diverges_says_so_and_what_may_help(cli, tmp_path):
+    ended = cli(*XOR, "--loss", "half_sum_squares", "--learning-rate", "2", "--html", tmp_path / "xor.html")
+    step = told(tmp_path / "xor.html")["bad"][0]
+    assert ended.code == 0
+    assert f"the run diverges: in step {step} a number is not finite. Give a smaller --learning-rate" in ended.err
+    assert "--output-activation sigmoid keeps the outputs between them" in ended.err
+
+
+def test_a_network_without_biases(cli, tmp_path):
+    assert cli(*XOR, "--no-bias", "--html", tmp_path / "xor.html", "--steps", "1").code == 0
+    assert [weight["name"] for weight in told(tmp_path / "xor.html")["weights"] if "bias" in weight["name"]] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "--parameters requires a JSON file, got 'w.json': No such file or directory"),
+        ("{", "--parameters requires a JSON file, got 'w.json': Expecting property name"),
+        ("[1]", "--parameters requires an object of arrays by name"),
+        ('{"0.weight": [[1]]}', "parameter '0.weight' requires the shape (2, 2), got (1, 1)"),
+        ('{"2.weight": [[1]]}', "unknown parameter '2.weight'"),
+    ],
+)
+def test_parameters_that_cannot_be_taken(mistake, tmp_path, monkeypatch, text, said):
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        (tmp_path / "w.json").write_text(text)
+    assert said in mistake(*XOR, "--parameters", "w.json", "--html", "x.html")
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_a_model_file_says_what_its_network_is(mistake, tmp_path):
+    bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error")).save(tmp_path / "m.safetensors")
+    said = mistake("explain", tmp_path / "m.safetensors", "xor", "--no-bias", "--l2", "0.1")
+    assert "--no-bias, --l2 requires a network given by its sizes, got the model file" in said
+
+
 @pytest.mark.parametrize(
     ("args", "text"),
     [
+        (
+            ["--loss", "sigmoid_cross_entropy", "--output-activation", "sigmoid", "--html", "x.html"],
+            "applies 'sigmoid' itself",
+        ),
+        (
+            ["--loss", "binary_cross_entropy", "--output-activation", "tanh", "--html", "x.html"],
+            "requires probabilities",
+        ),
+        (
+            ["--htlm", "x.html"],
+            "no option '--htlm'. Did you mean '--html' or '--help' or '--terms'? See bpengine explain --help.",
+        ),
         (["--html", "missing/x.html"], "there is no folder"),
         (["--html", "x.html", "--sensitivity"], "explain shows one thing at a time"),
         (["--html", "x.html", "--lang", "fr"], "unknown language 'fr'"),

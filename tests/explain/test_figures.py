@@ -21,6 +21,7 @@ from bpengine.explain.sweeps.trajectory import Walk
 from bpengine.i18n.phrases.causes import RULES
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import translated_rule, translator
+from bpengine.output.dark_svg import DARK
 from bpengine.training.history import Epoch
 from tests.explain.networks import dosage, xor
 from tests.not_finite import put
@@ -78,7 +79,7 @@ def test_network_shows_the_engines_values_weights_and_gradients() -> None:
     trace, words = model.trace(x, y), texts(figures.network(model, x, y))
     for layer in trace.layers.values():
         for values in (layer.a[0], layer.parameters["weight"].ravel()):
-            assert {number(v, 3) for v in values} <= set(words)
+            assert {number(v) for v in values} <= set(words)
         assert {f"∂ {number(v)}" for v in layer.dz[0]} <= set(words)
         assert {f"∂ {number(v, 3)}" for v in layer.gradients["weight"].ravel()} <= set(words)
     assert f"∂ {number(-0.1233517184)}" in words  # the output's gradient
@@ -257,9 +258,15 @@ def test_sweep_draws_the_curve_and_the_descent_point_by_point() -> None:
     np.testing.assert_array_equal(walk[0], [p.value[0] for p in swept.descent.points])
     np.testing.assert_array_equal(walk[1], history.loss)
     words = texts(figure)
-    assert {"1", "2", "3", "start 0", f"slope at the start: {number(-15.66)}", "end of the descent: 2.609"} <= set(
-        words
-    )
+    assert {
+        "1",
+        "2",
+        "3",
+        "4\N{EN DASH}10",
+        "start 0",
+        f"slope at the start: {number(-15.66)}",
+        "end of the descent: 2.609",
+    } <= set(words)
     assert "stopped after 10 steps by: step size below 0.001" in words
 
 
@@ -320,6 +327,7 @@ def test_sweep_refuses_another_thing() -> None:
 
 def test_fitted_curve_is_the_models_with_data_residuals_and_the_way_there() -> None:
     model, x, y, _ = descended()
+    model.parameters = {"1.bias": [2.0]}
     before = model.parameters
     figure = figures.fitted_curve(model, x, y, also={"b3 = 0": {"1.bias": [0.0]}}, feature="dosage")
     drawn = lines(figure)
@@ -337,6 +345,32 @@ def test_fitted_curve_is_the_models_with_data_residuals_and_the_way_there() -> N
     assert f"sum of squared residuals {number(model.evaluate(x, y)['loss'])}" in texts(figure)
     for name, value in model.parameters.items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_fitted_curve_names_residuals_only_where_they_can_be_seen() -> None:
+    model, x, y, _ = descended()
+    assert FIGURES["residuals"][0] not in texts(figures.fitted_curve(model, x, y))
+    model.parameters = {"1.bias": [2.0]}
+    assert FIGURES["residuals"][0] in texts(figures.fitted_curve(model, x, y))
+
+
+def test_numbers_beside_faded_lines_are_not_faded() -> None:
+    model, x, y = mazur()
+    figure = figures.network(model, x, y, layer=0, unit=0)
+    written = {text.get_text(): text for text in figure.axes[0].texts}
+    lines_drawn = {line.get_alpha() for line in figure.axes[0].lines}
+    assert 0.25 in lines_drawn
+    assert {text.get_alpha() for text in written.values()} == {None}
+
+
+def test_an_svg_is_dark_on_a_dark_screen(tmp_path: Path) -> None:
+    model, x, y = mazur()
+    drawn = figures.save(figures.network(model, x, y, layer=0, unit=0), tmp_path / "a.svg").read_text("utf-8")
+    style = drawn.split("<style>")[1].split("</style>")[0]
+    colours = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawn.split("</style>", 1)[1]))
+    assert style.startswith("@media (prefers-color-scheme:dark){")
+    assert colours <= set(DARK)
+    assert all(f"fill: {colour}" in style for colour in colours)
 
 
 def test_fitted_curve_of_several_outputs_and_not_finite(rng: np.random.Generator) -> None:
@@ -482,7 +516,7 @@ def every(lang: str) -> dict[str, Any]:
 def test_labels_are_in_the_language(lang: str, number: int) -> None:
     expected = {
         "network": ("network", "inputs", "key"), "loss": ("loss_curve", "steps", "loss_log", "the_end"),
-        "sweep": ("loss_axis", "curve"), "fit": ("fitted", "predicted", "observed", "residuals", "output_axis"),
+        "sweep": ("loss_axis", "curve"), "fit": ("fitted", "predicted", "observed", "output_axis"),
         "boundary": ("boundary", "boundary_argmax"), "gradients": ("gradients", "count", "gradient_size"),
     }  # fmt: skip
     for kind, figure in every(lang).items():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 POINTS = 401  # of the curve
+SEEN = 0.01  # share of the axis from which on a residual is a line
 FEW = 30  # rows whose residuals are drawn
 OTHERS = ((canvas.BLUE, (0, (6, 2))), (canvas.VERMILION, (0, (6, 2, 1, 2))), (canvas.PURPLE, (0, (3, 1, 1, 1, 1, 1))))
 
@@ -105,10 +106,16 @@ def _curves(axes: Axes, grid: HostArray, predicted: HostArray, translate: Transl
     canvas.mark_bad(axes, bad, translate("not_finite", count=len(bad), where=where))
 
 
+def _apart(axes: Axes, residuals: HostArray) -> bool:
+    """Tell whether a residual is long enough to be seen."""
+    low, high = axes.get_ylim()
+    return bool(np.any(np.abs(residuals) > SEEN * (high - low)))
+
+
 def _data(axes: Axes, x: HostArray, target: HostArray, predicted: HostArray, translate: Translate) -> str:
-    """Draw the rows and their residuals; return the sum of squared residuals in words."""
+    """Draw the rows and their residuals, where there are any to see; return the sum of squared residuals in words."""
     several = target.shape[1] > 1
-    if len(x) <= FEW:
+    if len(x) <= FEW and _apart(axes, target - predicted):
         places, observed = np.repeat(x, target.shape[1]), target.ravel()
         axes.vlines(
             places,

@@ -59,12 +59,13 @@ def _weights(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
         style: canvas.Style = {
             "rotation": math.degrees(line.angle),
             "rotation_mode": "anchor",
-            "alpha": _fade(line, chosen),
             "zorder": 1.5 + _fade(line, chosen),
         }
         right, up = -0.095 * math.sin(line.angle), 0.095 * math.cos(line.angle)
-        weight, gradient = canvas.number(line.weight, 3), PARTIAL + canvas.number(line.gradient, 3)
-        canvas.write(axes, x + right, y + up, weight, fontsize=canvas.SMALL, bbox=box, **style)
+        weight, gradient = canvas.number(line.weight), PARTIAL + canvas.number(line.gradient, 3)
+        # A number beside a faded line is grey and not faded: it is to be read as well.
+        ink = canvas.INK if _fade(line, chosen) == 1.0 else canvas.GREY
+        canvas.write(axes, x + right, y + up, weight, fontsize=canvas.SMALL, color=ink, bbox=box, **style)
         canvas.write(axes, x - right, y - up, gradient, fontsize=canvas.SMALL, color=canvas.PURPLE, bbox=box, **style)
 
 
@@ -85,7 +86,7 @@ def _spot(axes: Axes, spot: UnitMark, chosen: Chosen, translate: Translate) -> N
     else:
         axes.add_patch(patches.Circle((spot.x, spot.y), RADIUS, **style))
         name = translate("unit_name" if spot.place else "input_name", unit=spot.unit)
-    value = canvas.number(spot.value, 3)
+    value = canvas.number(spot.value)
     canvas.write(axes, spot.x, spot.y, value, fontsize=min(canvas.TEXT, WIDE / len(value)), fontweight="bold", zorder=4)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
     above = spot.y + (RADIUS if spot.unit is not None else 0.62 * RADIUS) + 0.13

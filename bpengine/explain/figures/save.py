@@ -1,4 +1,4 @@
-"""Save a figure as PNG, SVG or PDF: atomically, and with the same bytes each time."""
+"""Save a figure as PNG, SVG or PDF: atomically, and with the same bytes each time; an SVG is dark on a dark screen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.output import writing
+from bpengine.output.dark_svg import with_dark
 from bpengine.output.visible import visible
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -
     Raises ConfigError for a file that exists (unless `force`), for a folder that does not, and for another format.
     """
     target = check_target(path, force=force)
-    writing.write_whole(target, drawn(figure, target.suffix[1:].lower(), visible(target.stem)))
+    kind = target.suffix[1:].lower()
+    content = drawn(figure, kind, visible(target.stem))
+    writing.write_whole(target, with_dark(content) if kind == "svg" else content)
     return target
 
 

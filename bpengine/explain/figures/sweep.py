@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+NEAR = 0.045  # of the axes: two points so near have no room for a number each
+
+
 def sweep(swept: Sweep, *, lang: str = "en") -> Figure:
     """Return a matplotlib Figure of a `bpengine.explain.Sweep`: a curve for one parameter, contour lines for two.
 
@@ -88,17 +91,21 @@ def _plain(old: float, slope: float, rate: float | None, new: float) -> bool:
 
 
 def _numbers(axes: Axes, at: Any, loss: Any) -> None:
-    """Write the steps' numbers, as far as there is room between the points."""
+    """Write the steps' numbers; steps too near each other for a number each have one range of numbers together."""
     box = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
-    last = None
-    for i, point in enumerate(np.column_stack([at, loss])):
-        if last is None or np.linalg.norm((point - last) / box) > 0.06:
-            axes.annotate(
-                str(i + 1), point, (0, -17), textcoords="offset points", ha="center", va="center",
-                fontsize=canvas.SMALL, color=canvas.VERMILION, fontweight="bold",
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
-            )  # fmt: skip
-            last = point
+    points = np.column_stack([at, loss])
+    groups: list[list[int]] = [[0]]
+    for i in range(1, len(points)):
+        if np.linalg.norm((points[i] - points[groups[-1][-1]]) / box) > NEAR:
+            groups.append([])
+        groups[-1].append(i)
+    for group in groups:
+        first, last = group[0] + 1, group[-1] + 1
+        axes.annotate(
+            str(first) if first == last else f"{first}\N{EN DASH}{last}", points[group].mean(axis=0), (0, -17),
+            textcoords="offset points", ha="center", va="center", fontsize=canvas.SMALL, color=canvas.VERMILION,
+            fontweight="bold", bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+        )  # fmt: skip
 
 
 def _here(axes: Axes, swept: Sweep, translate: Translate) -> None:

@@ -14,7 +14,9 @@ from bpengine.explain.graphs.svg_routes import along_side, beside_line, way_of
 STYLE = (
     "text{font:11px 'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#111827}"
     ".t{font-weight:bold}.k{stroke-dasharray:4 3}.e{fill:none;stroke:#6b7280;stroke-width:1.2}.l{fill:#374151;font-size:10px}"
-    "rect.b{stroke:#374151;stroke-width:1}rect.w{fill:#fff;opacity:.9}"
+    "rect.b{stroke:#374151;stroke-width:1}rect.w{fill:#fff;opacity:.9}rect.g{fill:#fff}"
+    "@media (prefers-color-scheme:dark){text{fill:#e6e9ef}.i{fill:#111827}.l{fill:#c3cad6}.e{stroke:#9aa4b2}"
+    "rect.g,rect.w{fill:#14181f}}"
 )
 ARROW = (
     '<defs><marker id="a" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
@@ -36,7 +38,7 @@ def svg(graph: GraphData) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>{escape(graph.title)}</title>',
         f"<style>{STYLE}</style>{ARROW}",
-        f'<rect x="{left:.0f}" width="{right - left:.0f}" height="{below:.0f}" fill="#fff"/>',
+        f'<rect x="{left:.0f}" width="{right - left:.0f}" height="{below:.0f}" class="g"/>',
         f'<text class="t" x="{MARGIN}" y="18">{escape(graph.title)}</text>',
         *(_path(way, kept=edge.kept) for edge, way in ways),
         *(part for box in boxes.values() for part in _box(box)),
@@ -52,7 +54,7 @@ def _box(box: Box) -> Iterator[str]:
         f'rx="{radius}" fill="{colour(box.node)}"/>'
     )
     for i, text in enumerate(box.lines):
-        weight, y = ' class="t"' if i == 0 else "", box.y + PAD + LINE * (i + 0.75)
+        weight, y = ' class="i t"' if i == 0 else ' class="i"', box.y + PAD + LINE * (i + 0.75)
         yield f'<text{weight} x="{box.middle:.1f}" y="{y:.1f}" text-anchor="middle" xml:space="preserve">{escape(text)}</text>'
 
 

@@ -56,20 +56,27 @@ class Content:
     inputs: Sequence[str] | None
     labels: Labels
 
+    def explained(self, trace: Trace) -> Iterator[tuple[Explanation, int, Label]]:
+        """Yield the explanation of every unit that is shown, the number of its column, and what names its forward terms."""
+        for number, column in enumerate(self.columns[1:], start=1):
+            label = self.input_label if column.sources == (0,) else forward_label
+            for unit in column.units:
+                yield explain_trace(trace, column.place, unit), number, label
+
     def take(self, trace: Trace, sheet: NumberTable) -> dict[str, Any]:
         """Return the structure of one step, the same for every step of a run; its numbers are on the sheet."""
         units: list[dict[str, Any]] = []
         weights: list[dict[str, Any]] = []
-        for number, column in enumerate(self.columns[1:], start=1):
-            for unit in column.units:
-                explanation = explain_trace(trace, column.place, unit)
-                own = [w for part in explanation.parameters for w in self._weights(sheet, part, number, unit)]
-                joined = list(range(len(weights), len(weights) + len(own)))
-                label = self._input_label if column.sources == (0,) else forward_label
-                units.append(
-                    {**self._unit(sheet, explanation, label), "column": number, "unit": unit, "weights": joined}
-                )
-                weights += own
+        for explanation, number, label in self.explained(trace):
+            own = [
+                self._weight(sheet, part, i, number, explanation.unit, start)
+                for part, i, start in self.shown_weights(explanation, number)
+            ]
+            joined = list(range(len(weights), len(weights) + len(own)))
+            units.append(
+                {**self._unit(sheet, explanation, label), "column": number, "unit": explanation.unit, "weights": joined}
+            )
+            weights += own
         x = [{"unit": j, "x": sheet.put_all(trace.x[self.rows, j])} for j in self.columns[0].units]
         return {"inputs": x, "units": units, "weights": weights, "loss": sheet.put(trace.loss)}
 
@@ -80,18 +87,42 @@ class Content:
             numbers |= {"mean": sheet.put(float(np.mean(e.a))), "total": sheet.put(exact_sum(e.dz))}
         return {
             **numbers, "activation": e.activation, "hidden": e.hidden,
-            "forward": self._sums(sheet, e.forward, forward),
-            "incoming": self._sums(sheet, e.incoming, back_label),
-            "through": self._sums(sheet, e.through, back_label),
+            "forward": self._sums(sheet, e.forward, forward, self.drawn_terms(e.forward, e.place, ahead=True)),
+            "incoming": self._sums(sheet, e.incoming, back_label, self.drawn_terms(e.incoming, e.place)),
+            "through": self._sums(sheet, e.through, back_label, self.drawn_terms(e.through, e.place)),
         }  # fmt: skip
 
-    def _input_label(self, term: Term, translate: Translate) -> str:
+    def input_label(self, term: Term, translate: Translate) -> str:
         """Name a term of a unit that takes the network's inputs: by the feature's own name where there is one."""
         plain = forward_label(term, translate)
         return self.inputs[term.unit] if self.inputs and plain == translate("input", unit=term.unit) else plain
 
-    def _sums(self, sheet: NumberTable, sums: Sums | None, label: Label) -> list[Any] | None:
-        return None if sums is None else [self._terms(sheet, sums.terms(r, self.terms), label) for r in self.rows]
+    def drawn_terms(self, sums: Sums | None, place: str, *, ahead: bool = False) -> list[int] | None:
+        """Return which terms of a unit's sums are written out: those of the units that are drawn, and of none.
+
+        None where every unit is drawn: then the largest are. ahead: the sum is the layer's own, of the units before it.
+        """
+        by_place = {column.place: column for column in self.columns}
+        units = None if sums is None else np.atleast_2d(sums.unit)
+        if sums is None or units is None or np.any(units != units[0]) or all(column.whole for column in self.columns):
+            return None
+        sources = by_place[place].sources
+        before = self.columns[sources[0]] if sources else None
+        numbers = np.broadcast_to(units[0], sums.shape[1])
+        shown = [
+            i
+            for i, (where, route) in enumerate(zip(sums.place, sums.route, strict=True))
+            for column in [before if ahead else by_place.get(where)]
+            if route == "bias" or column is None or int(numbers[i]) in column.units
+        ]
+        return shown if len(shown) < sums.shape[1] - 1 else None
+
+    def _sums(
+        self, sheet: NumberTable, sums: Sums | None, label: Label, chosen: Sequence[int] | None
+    ) -> list[Any] | None:
+        if sums is None:
+            return None
+        return [self._terms(sheet, sums.terms(r, self.terms, chosen), label) for r in self.rows]
 
     def _terms(self, sheet: NumberTable, terms: Terms, label: Label) -> dict[str, Any]:
         written = [
@@ -101,22 +132,33 @@ class Content:
         rest = {"left_out": terms.left_out, "rest": sheet.put(terms.rest)} if terms.left_out else {}
         return {"value": sheet.put(terms.value), "terms": written, "rounding": sheet.put(terms.rounding), **rest}
 
-    def _weights(self, sheet: NumberTable, part: ParameterSums, column: int, unit: int) -> Iterator[dict[str, Any]]:
-        """Yield the parameters of a unit that lead to units drawn, and those that lead to none (biases)."""
-        source, update = self.columns[column].sources, part.update
-        first = 1 if part.bias[0] and len(part.bias) > 1 else 0  # a bias kept as the first row of the weights
-        for i, name in enumerate(part.labels()):
-            start = None if part.bias[i] or len(part.indices[i]) < 2 or not source else part.source(i) - first
-            if start is not None and start not in self.columns[source[0]].units:
-                continue
-            slots = {n: [sheet.put(a[i]), sheet.put(b[i])] for n, (a, b) in update.slots.items()}
-            numbers = {n: sheet.put(getattr(update, n)[i]) for n in ("old", "slope", "step_size", "new")}
-            yield {
-                "name": name, "column": column, "unit": unit, "from": start, "bias": part.bias[i], **numbers, "slots": slots,
-                "rate": sheet.put(update.learning_rate), "gradient": sheet.put(part.gradient[i]),
-                "data": self._terms(sheet, part.data.terms(i, self.terms), _use_label if len(part.uses) > 1 else _row_label),
-                "penalties": [[kernel, sheet.put(values[i])] for kernel, values in part.penalties],
-            }  # fmt: skip
+    def shown_weights(self, e: Explanation, column: int) -> Iterator[tuple[ParameterSums, int, int | None]]:
+        """Yield the parameters of a unit that lead to units drawn, and those that lead to none (biases), and where from."""
+        source = self.columns[column].sources
+        for part in e.parameters:
+            first = 1 if part.bias[0] and len(part.bias) > 1 else 0  # a bias kept as the first row of the weights
+            for i in range(len(part.indices)):
+                start = None if part.bias[i] or len(part.indices[i]) < 2 or not source else part.source(i) - first
+                if start is None or start in self.columns[source[0]].units:
+                    yield part, i, start
+
+    def _weight(
+        self, sheet: NumberTable, part: ParameterSums, i: int, column: int, unit: int, start: int | None
+    ) -> dict[str, Any]:
+        update = part.update
+        slots = {n: [sheet.put(a[i]), sheet.put(b[i])] for n, (a, b) in update.slots.items()}
+        numbers = {n: sheet.put(getattr(update, n)[i]) for n in ("old", "slope", "step_size", "new")}
+        return {
+            "name": part.label(i), "column": column, "unit": unit, "from": start, "bias": part.bias[i], **numbers,
+            "slots": slots, "rate": sheet.put(update.learning_rate), "gradient": sheet.put(part.gradient[i]),
+            "data": self._terms(sheet, part.data.terms(i, self.terms), data_label(part)),
+            "penalties": [[kernel, sheet.put(values[i])] for kernel, values in part.penalties],
+        }  # fmt: skip
+
+
+def data_label(part: ParameterSums) -> Label:
+    """Return what names the terms of a gradient over the batch."""
+    return _use_label if len(part.uses) > 1 else _row_label
 
 
 def _row_label(term: Term, translate: Translate) -> str:

@@ -19,7 +19,10 @@ from bpengine.output.rich_form import RichForm, block, frame_of
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole
 
-SCRIPTS = ("numbers.js", "elements.js", "picture.js", "painting.js", "sums.js", "training.js", "page.js")
+SCRIPTS = (
+    "numbers.js", "elements.js", "operations.js", "moments.js", "editing.js", "picture.js", "painting.js", "sums.js",
+    "training.js", "page.js",
+)  # fmt: skip
 
 
 HEIGHT = 760  # pixels of the page in a notebook: all of it but the notes, without a second scroll bar on most screens

@@ -23,7 +23,7 @@ const h = (tag, attributes = {}, ...parts) => fill(document.createElement(tag), 
 const s = (tag, attributes = {}, ...parts) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, parts);
 
-const now = (ref) => numberAt(ref, state.at);
+const now = (ref) => numberOf(ref, moment());
 const direction = () => stages[state.stage].direction;
 const subject = () => state.pointed ?? state.kept;
 

@@ -1,6 +1,5 @@
 "use strict";
-// What the page is given, and its numbers: columns over the recorded steps, computed by the engine. Nothing is computed
-// here; a number is looked up and written down.
+// What the page is given, and its numbers: columns over the recorded steps, computed by the engine.
 
 const page = JSON.parse(document.getElementById("content").textContent);
 
@@ -12,6 +11,12 @@ const constants = decoded(page.numbers.constants, Float64Array);
 const singles = decoded(page.numbers.singles, Float32Array);
 const doubles = decoded(page.numbers.doubles, Float64Array);
 const losses = decoded(page.losses, Float64Array);
+
+// A number of a moment: computed here, or looked up. A ref is a place on a sheet, which has a column, or a column itself.
+function numberOf(ref, one) {
+  if (isComputed(one)) return computed(one).numbers[ref];
+  return numberAt(page.places ? page.places[ref] : ref, one.kept);
+}
 
 // The number of a column at a recorded step.
 function numberAt(ref, at) {
@@ -42,16 +47,19 @@ function factor(value, digits) {
 function brief(value) {
   const size = Math.abs(value);
   if (!Number.isFinite(value)) return `${String(value).replace("Infinity", "inf")} !`;
-  if (value === 0 || (size >= 0.001 && size < 1e4)) return shown(value, size < 0.01 ? 2 : 3);
+  if (value === 0 || (size >= 0.001 && size < 1e4)) {
+    const four = shown(value, 4);
+    return four.length <= 6 ? four : shown(value, size < 0.01 ? 2 : 3);
+  }
   return value.toExponential(1).replace("e+", "e");
 }
 
-// The largest finite size that any of some columns ever has.
+// The largest finite size that any of some numbers has in the recorded steps and at this moment.
 function largest(refs) {
   let found = 0;
   for (const ref of refs)
-    for (let at = 0; at < page.steps.length; at++) {
-      const size = Math.abs(numberAt(ref, at));
+    for (let at = 0; at <= page.steps.length; at++) {
+      const size = Math.abs(at < page.steps.length ? numberAt(page.places ? page.places[ref] : ref, at) : now(ref));
       if (Number.isFinite(size) && size > found) found = size;
     }
   return found || 1;

@@ -36,8 +36,8 @@ def distinct(sheet: NumberTable) -> int:
     return len({np.float64(value).tobytes() for value in sheet.values})
 
 
-def packed(sheets: Sequence[NumberTable], structure: Any) -> tuple[dict[str, str], Any]:
-    """Return the columns of several steps, packed, and the structure with each NumberRef replaced by its column's number.
+def packed(sheets: Sequence[NumberTable]) -> tuple[dict[str, str], list[int]]:
+    """Return the columns of several steps, packed, and the number of the column of each position of a sheet.
 
     Equal columns are kept once. `constants` come first, a number each; then `singles`, columns of float32, which hold
     their numbers exactly; then `doubles`. Little-endian, base64; a column's numbers, one per step, stand together.
@@ -60,7 +60,7 @@ def packed(sheets: Sequence[NumberTable], structure: Any) -> tuple[dict[str, str
             "singles": _text(np.array(singles, dtype="<f4")),
             "doubles": _text(np.array(doubles, dtype="<f8")),
         }
-    return texts, _replaced(structure, refs)
+    return texts, refs
 
 
 def _kind(column: HostArray) -> int:
@@ -69,6 +69,17 @@ def _kind(column: HostArray) -> int:
         return 0
     with np.errstate(all="ignore"):
         return 1 if np.array_equal(column.astype("<f4").astype("<f8"), column, equal_nan=True) else 2
+
+
+def array_text(array: HostArray) -> dict[str, Any]:
+    """Return an array as {"kind": "<f8", "<f4", "<i4" or "<u4", "text": base64}: in float32 where that holds its numbers."""
+    if array.dtype.kind == "f":
+        with np.errstate(all="ignore"):
+            single = array.astype("<f4")
+        array = single if np.array_equal(single.astype("<f8"), array, equal_nan=True) else array.astype("<f8")
+    else:
+        array = array.astype("<u4" if array.dtype.kind == "u" else "<i4")
+    return {"kind": array.dtype.str, "text": _text(array)}
 
 
 def text(values: Any) -> str:
@@ -80,11 +91,12 @@ def _text(array: HostArray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def _replaced(value: Any, refs: Sequence[int]) -> Any:
+def replaced(value: Any, refs: Sequence[int]) -> Any:
+    """Return a structure in which each NumberRef is the number of its column."""
     if isinstance(value, NumberRef):
         return refs[value]
     if isinstance(value, dict):
-        return {name: _replaced(part, refs) for name, part in value.items()}
+        return {name: replaced(part, refs) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_replaced(part, refs) for part in value]
+        return [replaced(part, refs) for part in value]
     return value

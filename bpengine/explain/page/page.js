@@ -7,17 +7,11 @@ function show(change) {
   updatePicture();
   updateSums();
   updateTraining();
+  updateSamples();
   byId("sample").value = String(state.row);
   for (const choice of byId("stages").querySelectorAll("input")) choice.checked = Number(choice.value) === state.stage;
   updateLegend();
-  if ("stage" in change) bringStage();
   if (("kept" in change || "at" in change || "row" in change || "stage" in change) && !state.playing) speak();
-}
-
-// The chosen part of the step stays in sight where not all of them fit.
-function bringStage() {
-  const box = byId("stages"), label = box.children[state.stage];
-  box.scrollLeft = label.offsetLeft - box.offsetLeft - (box.clientWidth - label.clientWidth) / 2;
 }
 
 function speak() {
@@ -53,17 +47,23 @@ function notices() {
   if (page.bad) told.push(["bad", say("not_finite", { step: page.bad[0], cause: page.bad[1][state.lang] })]);
   if (page.columns.some((column) => !column.whole)) told.push(["", say("too_large")]);
   if (page.left.length) told.push(["", say("not_drawn", { places: page.left.join(", ") })]);
-  if (page.steps.length < losses.length) told.push(["", say("thinned", { count: page.steps.length, total: losses.length })]);
+  if (!page.trouble && page.steps.length < losses.length) told.push(["", say("thinned_computed", { count: page.steps.length, total: losses.length })]);
+  else if (page.steps.length < losses.length) told.push(["", say("thinned", { count: page.steps.length, total: losses.length })]);
   return told;
 }
 
 function fillSamples() {
-  const options = page.rows.map((row, r) => {
+  byId("sample").replaceChildren(...page.rows.map((_, r) => h("option", { value: r })), h("option", { value: -1 }, say("whole_batch", { count: page.batch })));
+  updateSamples();
+}
+
+// The rows as they are at this moment.
+function updateSamples() {
+  page.rows.forEach((row, r) => {
     const x = page.inputs.slice(0, 4).map((input) => shown(now(input.x[r]), 4)).join(", ");
     const more = page.columns[0].total > 4 ? ", …" : "";
-    return h("option", { value: r }, say("sample_option", { row, x: `(${x}${more})`, target: page.targets[r].slice(0, 4).join(", ") }));
+    byId("sample").children[r].textContent = say("sample_option", { row, x: `(${x}${more})`, target: targetTexts(r).slice(0, 4).join(", ") });
   });
-  byId("sample").replaceChildren(...options, h("option", { value: -1 }, say("whole_batch", { count: page.batch })));
 }
 
 function fillSubjects() {
@@ -91,9 +91,14 @@ function listen() {
   });
   byId("sample").addEventListener("change", (event) => show({ row: Number(event.target.value) }));
   byId("look-at").addEventListener("change", (event) => show({ kept: event.target.value, pointed: null }));
-  byId("step").max = String(page.steps.length - 1);
+  byId("step").max = String(moments.length - 1);
   byId("step").addEventListener("input", (event) => show({ at: Number(event.target.value) }));
   byId("play").addEventListener("click", play);
+  byId("step-back").addEventListener("click", () => show({ at: state.at - 1 }));
+  byId("step-on").addEventListener("click", () => advance(1));
+  byId("run-on").addEventListener("click", () => advance(100));
+  byId("reset").addEventListener("click", reset);
+  byId("link").addEventListener("click", link);
   byId("previous-stage").addEventListener("click", () => show({ stage: state.stage - 1 }));
   byId("next-stage").addEventListener("click", () => show({ stage: state.stage + 1 }));
   let width = innerWidth;
@@ -106,7 +111,8 @@ function begin() {
   state.stage = stages.findIndex((stage) => stage.direction === "backward" && stage.column === first);
   state.kept = `u${Math.max(0, page.units.findIndex((unit) => unit.hidden))}`;
   state.row = Math.min(1, page.rows.length - 1);
-  if (page.bad) state.at = page.steps.length - 1;
+  checkAgainstEngine();
+  restore();
   listen();
   buildPicture();
   buildCurve();

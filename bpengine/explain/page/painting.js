@@ -13,7 +13,7 @@ function updatePicture() {
 function updateHead({ head, below, column }) {
   head.textContent = column.place === "" ? say("inputs") : say("column", { place: column.place });
   const drawn = column.whole ? "" : say("drawn", { count: column.units.length, total: column.total });
-  below.textContent = drawn || (picture.wide ? column.kind : column.kind.split(", ").at(-1));
+  below.textContent = drawn || (picture.wide ? kindOf(column) : kindOf(column).split(", ").at(-1));
 }
 
 // A column is known once the step has come to it: on the way forward from the left, on the way back from the right.
@@ -83,10 +83,11 @@ function updateLine(id, { line, mark, label, weight, ends, along }, at) {
   line.setAttribute("aria-label", say("weight_aria", { name: weight.name, start: startName(weight), unit: weight.unit,
     place: place(weight), value: shown(now(weight.old)), gradient: shown(now(weight.gradient)) }));
   const term = near && found(subject()).kind === "units";
-  const few = picture.wide && picture.lines.size <= 12 && reached;
+  const few = picture.wide && picture.lines.size <= FEW_LINES && reached;
   label.textContent = term ? `× ${brief(now(weight.old))}` : id === subject() || few ? brief(number) : "";
   label.setAttribute("class", term || id === subject() ? "strong" : "");
-  const t = !term ? along : at.direction === "forward" ? 0.36 : 0.64; // away from the unit where the lines meet
+  const away = at.direction === "forward" ? 0.36 : 0.64; // from the unit where the lines meet
+  const t = term && picture.lines.size > FEW_LINES ? away : along;
   label.setAttribute("x", ends.x1 + (ends.x2 - ends.x1) * t);
   label.setAttribute("y", ends.y1 + (ends.y2 - ends.y1) * t + 4);
 }

@@ -3,6 +3,7 @@
 const picture = { nodes: new Map(), lines: new Map(), lanes: [], links: [] };
 const WIDE = 130; // between columns: room for a number on every line
 const GAP = 82; // between columns, at least
+const FEW_LINES = 16; // with more, only the lines of the sum that is shown have numbers
 const CROWDED = 60; // lines: with more, only those of the sum that is shown stand out
 
 function buildPicture() {
@@ -23,6 +24,7 @@ function buildPicture() {
     picture.lanes.push(drawColumn(column, c, places, layers[2]));
   });
   picture.lanes.push([drawLoss(places, layers[2])]);
+  placeLabels(places);
   box.replaceChildren(svg);
 }
 
@@ -56,7 +58,6 @@ function drawLinks(layer, places) {
 function drawLine(weight, id, places, [, lines, , labels]) {
   const source = page.columns[weight.column].sources[0];
   if (source === undefined || (weight.from === null && !weight.bias)) return [];
-  const end = page.columns[weight.column].units.indexOf(weight.unit);
   const x1 = places.x(source), y1 = places.y(source, weight.bias ? null : weight.from);
   const x2 = places.x(weight.column), y2 = places.y(weight.column, weight.unit);
   const ends = { x1, y1, x2, y2 };
@@ -66,8 +67,28 @@ function drawLine(weight, id, places, [, lines, , labels]) {
   const label = s("text");
   lines.append(line);
   labels.append(label);
-  picture.lines.set(id, { line, mark, label, weight, ends, along: 0.3 + 0.13 * (end % 3) });
+  picture.lines.set(id, { line, mark, label, weight, ends, along: 0.5 });
   return [{ id, element: line, y: y1 + (y2 - y1) * 0.5 }];
+}
+
+const LABEL = { width: 58, height: 17 }; // of a number on a line, at most
+
+// Where the number of each line stands: along it, where it covers no other number and no unit, or as little as can be.
+function placeLabels(places) {
+  const boxes = page.columns.flatMap((column, c) => column.marks.map((unit) => ({ x: places.x(c), y: places.y(c, unit), wide: 2 * places.radius, high: 2 * places.radius + 8 })));
+  const covered = (a, b) => Math.max(0, (a.wide + b.wide) / 2 - Math.abs(a.x - b.x)) * Math.max(0, (a.high + b.high) / 2 - Math.abs(a.y - b.y));
+  for (const drawn of picture.lines.values()) {
+    const { x1, y1, x2, y2 } = drawn.ends;
+    let best = null;
+    for (let k = 0; k <= 12; k++) {
+      const along = 0.5 + (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 0.05;
+      const box = { x: x1 + (x2 - x1) * along, y: y1 + (y2 - y1) * along, wide: LABEL.width, high: LABEL.height, along };
+      box.cost = boxes.reduce((total, other) => total + covered(box, other), 0);
+      if (!best || box.cost < best.cost) best = box;
+    }
+    boxes.push(best);
+    drawn.along = best.along;
+  }
 }
 
 function drawColumn(column, c, places, layer) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 from bpengine.explain.network_columns import Column, columns, heights
 from bpengine.explain.page.content import Content, Labels
 from bpengine.explain.page.document import Page
-from bpengine.explain.page.packing import NumberTable, distinct, packed, text
+from bpengine.explain.page.packing import NumberTable, array_text, distinct, packed, replaced, text
+from bpengine.explain.page.program.recorded_step import StepRecord, record_step, state_of
+from bpengine.explain.page.program.sources import leaves
 from bpengine.explain.result import translator_for
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.explain.trace.trace import Trace
@@ -24,7 +27,8 @@ from bpengine.training.optimizers import Optimizer, make_optimizer
 
 ROWS, TERMS = 8, 10  # of the batch, and of one sum, that are shown
 FEW_ROWS, FEW_TERMS = 4, 6  # of a network that is too large to be drawn whole
-BYTES = 900_000  # of numbers in a page, about; more steps than fit are thinned out evenly
+BYTES = 850_000  # of a page beside its scripts, about; more steps than fit are thinned out evenly
+STATE = 2_000  # numbers of a state that is kept for every step; of a larger one the first alone
 BYTES_OF_A_NUMBER = 8 * 4 / 3  # float64 in base64
 
 
@@ -45,8 +49,18 @@ def page(
 
     x (rows, inputs); y as the loss asks for; weights (rows,) or None. title: of the data. inputs, outputs: names of the
     features and of the classes; by default those of the model. lang: "en" or "pt", which the page opens in.
-    A step in which a number is not finite is the last one; the page names the first cause.
+    A step in which a number is not finite is the last one; the page names the first cause. Weights, inputs, targets,
+    activations and the learning rate can be changed in the page, which then computes the step itself, for up to 40,000 numbers
+    of state and rows; it says why where it cannot.
     Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
+
+    >>> import bpengine as bp
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> page = bp.explain.page(model, xor.x, xor.y, optimizer=bp.SGD(2.0), steps=20)
+    >>> len(page.html()) < 1_000_000
+    True
     """
     translator_for(lang)
     FitSettings(optimizer=optimizer, steps=steps)  # checks both as a fit would
@@ -54,10 +68,13 @@ def page(
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)
     first = next(run)
     shown = _content(first, _named(inputs or input_names(model, ()), model.network.inputs))
-    taken = _Taken(shown)
-    wanted = set(spread(steps, max(2, int(BYTES / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
+    recorded = record_step(first, shown)
+    taken = _Taken(shown, recorded)
+    room = BYTES - taken.size(first)
+    wanted = set(spread(steps, max(2, int(room / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
     for step, trace in enumerate(chain([first], run)):
         taken.losses.append(trace.loss)
+        taken.rates.append(trace.learning_rate)
         if step in wanted or trace.first_bad:
             taken.add(step + 1, trace)
         if trace.first_bad:
@@ -76,18 +93,24 @@ def _content(first: Trace, inputs: list[str] | None) -> Content:
 class _Taken:
     """The steps taken so far."""
 
-    def __init__(self, shown: Content) -> None:
-        self.shown = shown
+    def __init__(self, shown: Content, recorded: StepRecord) -> None:
+        self.shown, self.recorded = shown, recorded
         self.steps: list[int] = []
         self.sheets: list[NumberTable] = []
         self.losses: list[float] = []
+        self.rates: list[float] = []
         self.bad: tuple[int, dict[str, str]] | None = None
         self.structure: dict[str, Any] = {}
 
     def look(self, trace: Trace) -> NumberTable:
-        """Return the sheet of a step, without keeping it."""
+        """Return the sheet of a step, without keeping it; with the state it began from, where the page computes with it."""
         sheet = NumberTable()
         self.structure = self.shown.take(trace, sheet)
+        arrays = [array.ravel() for _, array in leaves(state_of(trace))]
+        if self.recorded.program and sum(map(len, arrays)) <= STATE:
+            self.structure["state"] = [
+                [sheet.put_all(array)[0], len(array)] if len(array) else [0, 0] for array in arrays
+            ]
         return sheet
 
     def add(self, step: int, trace: Trace) -> None:
@@ -95,15 +118,36 @@ class _Taken:
         self.steps.append(step)
         self.sheets.append(self.look(trace))
 
+    def size(self, first: Trace) -> int:
+        """Return how many bytes the page has beside the numbers of its steps, about."""
+        sheet = self.look(first)
+        if self.recorded.program is None:
+            return 0
+        return len(json.dumps([self._program(first), self.structure, self.shown.labels.texts()])) + 6 * len(
+            sheet.values
+        )
+
     def content(self, first: Trace, outputs: list[str] | None) -> dict[str, Any]:
         """Return everything for the page, as plain values."""
-        numbers, structure = packed(self.sheets, self.structure)
+        numbers, refs = packed(self.sheets)
+        left = list(_left(first, self))
+        structure = self.structure if self.recorded.program else replaced(self.structure, refs)
         return {
             **structure, "numbers": numbers, "labels": self.shown.labels.texts(),
+            "places": refs if self.recorded.program else None,
+            "program": self._program(first), "trouble": self.recorded.trouble,
             "columns": [_column(c) for c in self.shown.columns], "names": {"inputs": self.shown.inputs, "outputs": outputs},
             "rows": list(self.shown.rows), "batch": first.rows, "targets": _targets(first, self.shown.rows, outputs),
-            "steps": self.steps, "losses": text(self.losses), "bad": self.bad, "left": list(_left(first, self)),
+            "steps": self.steps, "losses": text(self.losses), "bad": self.bad, "left": left, "rates": text(self.rates),
         }  # fmt: skip
+
+    def _program(self, first: Trace) -> dict[str, Any] | None:
+        """Return the operations of the step, and the arrays that it begins from, in the order of its inputs."""
+        if self.recorded.program is None:
+            return None
+        rows = [array for array in (first.x, first.target, first.weights) if array is not None]
+        start = [array for _, array in leaves(state_of(first))]
+        return {**self.recorded.program, "start": list(map(array_text, start)), "data": list(map(array_text, rows))}
 
 
 def _column(column: Column) -> dict[str, Any]:

@@ -3,20 +3,23 @@
 const exact = (value) => h("b", { class: Number.isFinite(value) ? "" : "bad", "data-value": String(value) }, shown(value));
 
 // One sum: a line per term, the smaller terms as one, the rounding where it would show, and the total.
-function sumOf(terms, total, marked = null) {
+function sumOf(terms, total, marked = null, rest = page.columns.every((column) => column.whole) ? "room_rest" : "other_terms") {
   const lines = terms.terms.map(([label, left, right, product]) => {
-    const name = page.labels[state.lang][now(label)];
+    const name = termName(now(label));
     return termLine(name, `${shown(now(left))} × ${factor(now(right))}`, now(product), name === marked);
   });
-  if (terms.left_out) lines.push(termLine(say("room_rest", { count: terms.left_out }), "", now(terms.rest)));
+  if (terms.left_out) lines.push(termLine(say(rest, { count: terms.left_out }), "", now(terms.rest)));
   const value = now(terms.value), rounding = now(terms.rounding);
   if (rounding && Math.abs(rounding) > 1e-10 * Math.abs(value)) lines.push(termLine(say("room_rounding"), "", rounding));
-  return h("ol", { class: "terms" }, ...lines, h("li", { class: "total" }, h("p", {}, h("span", { class: "label" }, total), exact(value))));
+  return h("ol", { class: "terms" }, ...lines, h("li", { class: "total" }, h("p", {}, h("span", { class: "label" }, total), heard(": "), exact(value))));
 }
 
+// What stands between two parts for those who hear the page; those who see it see them apart.
+const heard = (text) => h("span", { class: "hidden" }, text);
+
 function termLine(name, product, value, marked = false) {
-  return h("li", { class: marked ? "marked" : "" }, h("span", { class: "label" }, name),
-    h("p", {}, h("span", {}, product), h("span", { class: "value" }, product ? "= " : "", exact(value))));
+  return h("li", { class: marked ? "marked" : "" }, h("span", { class: "label" }, name), heard(": "),
+    h("p", {}, h("span", {}, product), heard(" "), h("span", { class: "value" }, product ? "= " : "", exact(value))));
 }
 
 const line = (text, value) => h("p", { class: "line-of" }, h("span", {}, `${text} = `), exact(value));
@@ -37,20 +40,21 @@ function updateSums() {
 }
 
 function unitHeading(unit) {
-  const kind = page.columns[unit.column].kind;
+  const kind = kindOf(page.columns[unit.column]);
   return `${say("room_unit", { unit: unit.unit, place: place(unit), kind })}, ${say(unit.hidden ? "room_hidden" : "room_output")}`;
 }
 
 function toldUnit(unit) {
   const parts = state.row < 0 ? [batchTable(unit)] : [forwardPart(unit, state.row), backwardPart(unit, state.row)];
   if (direction() !== "forward") parts.reverse();
-  return unit.weights.length ? [...parts, weightTable(unit)] : parts;
+  const bend = canEdit() ? activationField(page.columns[unit.column]) : null;
+  return [...(bend ? [h("p", { class: "edit" }, bend)] : []), ...parts, ...(unit.weights.length ? [weightTable(unit)] : [])];
 }
 
 function forwardPart(unit, r) {
   const terms = unit.forward && unit.forward[r];
   const dense = page.columns[unit.column].kind.startsWith("Dense");
-  const ending = unit.activation ? say("room_activation", { name: unit.activation }) : say("room_output_a");
+  const ending = unit.activation ? say("room_activation", { name: activationName(unit) }) : say("room_output_a");
   return part(say(dense ? "room_forward" : "room_forward_other"), "forward",
     terms ? sumOf(terms, say("room_sum_z")) : null, line(ending, now(unit.a[r])));
 }
@@ -60,7 +64,7 @@ function backwardPart(unit, r) {
   const next = page.columns.filter((column) => column.sources.includes(unit.column));
   const head = last ? (page.about.own_loss ? "room_from_own_loss" : "room_from_loss") : next.every((column) => column.kind.startsWith("Dense")) ? "room_backward" : "room_backward_other";
   const through = unit.through
-    ? [h("p", { class: "then" }, say("room_times_slope", { name: unit.activation })), sumOf(unit.through[r], say("room_sum_dz"))]
+    ? [h("p", { class: "then" }, say("room_times_slope", { name: activationName(unit) })), sumOf(unit.through[r], say("room_sum_dz"))]
     : unit.activation
       ? [h("p", { class: "then" }, say("room_outside_slope", { name: unit.activation })), line("dL/dz", now(unit.dz[r]))]
       : [h("p", { class: "then" }, say("room_no_slope"))];
@@ -84,7 +88,8 @@ function batchTable(unit) {
 function weightTable(unit) {
   const rows = unit.weights.map((i) => h("tr", {},
     h("th", { scope: "row" }, h("button", { type: "button", on: { click: () => show({ kept: `w${i}`, pointed: null }) } }, page.weights[i].name)),
-    h("td", {}, exact(now(page.weights[i].gradient))), h("td", {}, exact(now(page.weights[i].old)))));
+    h("td", {}, exact(now(page.weights[i].gradient))),
+    h("td", {}, canEdit() ? weightField(page.weights[i]) : exact(now(page.weights[i].old)))));
   return part(say("its_weights"), "weights", table([say("room_gradient"), say("value_now")], rows));
 }
 
@@ -93,10 +98,13 @@ function toldWeight(weight) {
   const penalties = weight.penalties.map(([name, ref]) => line(`+ ${say("room_penalty", { name })}`, now(ref)));
   const averaged = page.about.reduction === "sum" ? null : h("p", { class: "note" }, say("room_averaged"));
   const gradient = part(say("room_parameters"), "backward", averaged,
-    sumOf(weight.data, say(penalties.length ? "data_sum" : "sum_weight"), row),
+    sumOf(weight.data, say(penalties.length ? "data_sum" : "sum_weight"), row, "room_rest"),
     ...penalties, penalties.length ? line(say("sum_weight"), now(weight.gradient)) : null);
   const parts = [gradient, stepPart(weight)];
-  return [line(say("value_now"), now(weight.old)), ...(direction() === "update" ? parts.reverse() : parts)];
+  const value = canEdit()
+    ? h("p", { class: "line-of edit" }, h("label", {}, h("span", {}, say("value_now")), weightField(weight)))
+    : line(say("value_now"), now(weight.old));
+  return [value, ...(direction() === "update" ? parts.reverse() : parts)];
 }
 
 function stepPart(weight) {
@@ -114,7 +122,9 @@ function stepPart(weight) {
 
 function toldInput(input) {
   const rows = state.row < 0 ? page.rows.map((_, r) => r) : [state.row];
-  const lines = rows.map((r) => line(say("room_row", { row: page.rows[r] }), now(input.x[r])));
+  const lines = rows.map((r) => canEdit()
+    ? h("p", { class: "line-of edit" }, h("label", {}, h("span", {}, say("room_row", { row: page.rows[r] })), inputField(input, r)))
+    : line(say("room_row", { row: page.rows[r] }), now(input.x[r])));
   return [part(say("inputs"), "forward", ...lines), h("p", { class: "note" }, say("input_note"))];
 }
 
@@ -124,7 +134,7 @@ function toldLoss() {
   const rows = state.row < 0 ? page.rows.map((_, r) => r) : [state.row];
   const heads = [...outputs.map(unitName), say("target")];
   const body = rows.map((r) => h("tr", {}, h("th", { scope: "row" }, say("room_row", { row: page.rows[r] })),
-    ...outputs.map((unit) => h("td", {}, exact(now(unit.a[r])))), h("td", {}, page.targets[r].join(", "))));
+    ...outputs.map((unit) => h("td", {}, exact(now(unit.a[r])))), h("td", {}, ...(canEdit() ? targetFields(r) : [targetTexts(r).join(", ")]))));
   const value = now(page.loss);
   return [h("p", { class: "line-of", "data-value": String(value) }, say("room_loss", { name: loss, reduction, rows: page.batch, value: shown(value) })),
     part(say("room_output_a"), "forward", table(heads, body))];
@@ -134,5 +144,5 @@ function toldLoss() {
 function spoken() {
   const lines = [...byId("told").querySelectorAll(".part:first-of-type li, .part:first-of-type .line-of")];
   const sum = lines.slice(0, 12).map((element) => element.textContent).join("; ");
-  return say("said", { step: page.steps[state.at], about: byId("told").querySelector("h3").textContent, sum });
+  return say("said", { step: moment().step, about: byId("told").querySelector("h3").textContent, sum });
 }

@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.explain.terms.local_derivatives import is_transposed, local_derivatives, parameter_factors
-from bpengine.explain.terms.sums import Sums, concatenated
+from bpengine.explain.terms.sums import Sums, as_float64, concatenated
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels._kernel import LocalDerivative
 from bpengine.layers.own import foreign
@@ -102,7 +102,7 @@ class Dataflow:
 
         The terms are input times dL/dz. tied: the unit's weights are a row of the array and not a column of it.
         """
-        call, dz = self.trace.calls[use[0]], np.asarray(self.cotangent(use[0]), dtype=float)
+        call, dz = self.trace.calls[use[0]], as_float64(self.cotangent(use[0]))
         factors = parameter_factors(call)
         if use[1] not in factors:
             return None
@@ -110,12 +110,12 @@ class Dataflow:
         if factor is not None and tied != is_transposed(
             call, use[1]
         ):  # these weights lead from the unit to all of the call's
-            left, right = np.asarray(factor, dtype=float)[:, unit][np.newaxis], dz.T
+            left, right = as_float64(factor)[:, unit][np.newaxis], dz.T
             return self._sums(value, left, right, call, "input", np.arange(dz.shape[1])[:, np.newaxis], number)
         if factor is None:
             left = np.ones((1, len(dz)))
         else:
-            left = np.asarray(factor, dtype=float).T
+            left = as_float64(factor).T
             left = left if call.args[1].ndim == 2 else left[unit : unit + 1]
         return self._sums(value, left, dz[:, unit][np.newaxis], call, "input", np.full((1, 1), unit), number)
 
@@ -145,7 +145,7 @@ class Dataflow:
         if position not in self.trace.slopes:
             return self._from_own_loss(position, unit)
         slope = self.trace.slopes[position][:, unit : unit + 1]
-        factor = np.asarray(call.result[1].factor, dtype=float).reshape(-1, 1)
+        factor = np.reshape(as_float64(call.result[1].factor), (-1, 1))
         each = np.arange(len(slope))[:, np.newaxis]
         return self._sums(np.zeros(len(slope)), slope, factor, call, "loss", np.full((1, 1), unit), each)
 
@@ -168,7 +168,7 @@ class Dataflow:
     ) -> Sums:
         n = np.broadcast_shapes(left.shape, right.shape)[1]
         return Sums(
-            value=np.asarray(value, dtype=float), left=np.asarray(left, dtype=float), right=np.asarray(right, dtype=float),
+            value=as_float64(value), left=as_float64(left), right=as_float64(right),
             kernel=(call.kernel.name,) * n, place=(call.place,) * n, route=(route,) * n, unit=unit, row=row, eps=self.eps,
         )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bpengine.explain.terms.dataflow import Dataflow
-from bpengine.explain.terms.sums import Sums
+from bpengine.explain.terms.sums import Sums, as_float64
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.ops import Call
 
@@ -24,11 +24,11 @@ def _forward_sums(call: Call, unit: int, eps: float) -> Sums | None:
         return None
     y, residual = call.result
     terms = call.kernel.forward_terms(np, residual, unit, *call.args, **call.options)
-    right = np.atleast_2d(np.asarray(terms.right, dtype=float))
+    right = np.atleast_2d(as_float64(terms.right))
     n, rows = len(terms.routes), np.arange(len(y))[:, np.newaxis]
     return Sums(
-        value=np.asarray(y[:, unit], dtype=float),
-        left=np.asarray(terms.left, dtype=float),
+        value=as_float64(y[:, unit]),
+        left=as_float64(terms.left),
         right=right,
         kernel=(call.kernel.name,) * n,
         place=(call.place,) * n,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.explain.terms.sums import as_float64
 from bpengine.kernels._kernel import LocalDerivative
 from bpengine.kernels._trees import Tree
 from bpengine.ops import Call
@@ -53,4 +54,4 @@ def _in_float64(residual: Tree) -> Tree:
 
 
 def _double(array: object) -> HostArray:
-    return np.asarray(array, dtype=np.float64)
+    return as_float64(array)

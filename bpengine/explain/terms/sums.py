@@ -12,6 +12,12 @@ import numpy as np
 from bpengine.backend import HostArray
 
 
+def as_float64(array: object) -> HostArray:
+    """Return an array in float64; of a kind of its own, as one that the page follows, it stays of that kind."""
+    double: HostArray = np.astype(np.asanyarray(array), np.float64, copy=False)
+    return double
+
+
 def exact_sum(values: HostArray) -> float:
     """Return the sum with a single rounding; nan where there is one, or infinities that cancel."""
     try:
@@ -123,28 +129,30 @@ class Sums:
             eps=self.eps,
         )
 
-    def terms(self, r: int, largest: int | None = None) -> Terms:
+    def terms(self, r: int, largest: int | None = None, chosen: Sequence[int] | None = None) -> Terms:
         """Return one sum, term by term; with `largest`, that many terms of greatest size and the rest as one number.
 
-        A rest of a single term is that term.
+        A rest of a single term is that term. `chosen`: these terms, by their places in the sum, and the rest as one number.
         """
         n = self.shape[1]
         arrays = (self.left, self.right, self.unit, self.row)
         left, right, unit, row = (np.broadcast_to(array, self.shape)[r] for array in arrays)
         with np.errstate(all="ignore"):
             product = left * right
-        chosen = np.arange(n)
-        if largest is not None and largest < n - 1:
+        written = np.arange(n)
+        if chosen is not None:
+            written = np.array(chosen, dtype=int)
+        elif largest is not None and largest < n - 1:
             size = np.where(np.isnan(product), np.inf, np.abs(product))
-            chosen = np.sort(np.argsort(-size, kind="stable")[:largest])
+            written = np.sort(np.argsort(-size, kind="stable")[:largest])
         kept = [
             Term(
                 kernel=self.kernel[i], place=self.place[i], route=self.route[i], unit=int(unit[i]), row=int(row[i]),
                 left=float(left[i]), right=float(right[i]), product=float(product[i]),
             )
-            for i in chosen
+            for i in written
         ]  # fmt: skip
-        left_out = np.delete(product, chosen)
+        left_out = np.delete(product, written)
         rest, rounding = exact_sum(left_out), exact_sum(np.append(-product, self.value[r]))
         return Terms(float(self.value[r]), tuple(kept), len(left_out), rest, rounding)
 

@@ -124,7 +124,7 @@ class _Host:
         if not (hasattr(value, "dtype") and hasattr(value, "shape")):
             return value
         if id(value) not in self.seen:
-            self.seen[id(value)] = value, np.asarray(self.backend.to_numpy(value))
+            self.seen[id(value)] = value, np.asanyarray(self.backend.to_numpy(value))
         return self.seen[id(value)][1]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, HostArray, State
+from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError
 from bpengine.explain.trace.recorder import kernel_ops, record
 from bpengine.explain.trace.trace import Trace
@@ -46,9 +46,11 @@ def trace_steps(
     rates = np.asarray(chosen.schedule(np.arange(steps)), dtype=backend.dtype)
 
     def run() -> Iterator[Trace]:
-        state = start
+        state, ops = start, kernel_ops(backend)
         for i in range(steps):
-            traced, state = _traced(network, backend, plan, state, arrays, rates[i : i + 1])
+            traced, state, _ = traced_step(
+                network, backend, ops, plan, state, arrays, backend.asarray(rates[i : i + 1])
+            )
             yield traced
 
     return run()
@@ -62,14 +64,14 @@ def require_target(y: Any) -> None:
         )
 
 
-def _traced(
-    network: Network, backend: Backend, plan: StepPlan, state: State, arrays: tuple[Array, ...], rate: HostArray
-) -> tuple[Trace, State]:
-    """Run one step from a state, kernel by kernel; return its trace, and the state after it, still on the backend.
+def traced_step(
+    network: Network, backend: Backend, ops: Ops, plan: StepPlan, state: State, arrays: tuple[Array, ...], rate: Array
+) -> tuple[Trace, State, Array]:
+    """Run one step from a state, kernel by kernel; return its trace, the state after it and the loss, still on the backend.
 
     arrays: x, target and perhaps weights, on the backend. rate (1,): the learning rate.
     """
-    left: list[State] = []
+    left: list[tuple[State, Array]] = []
 
     def step(ops: Ops) -> tuple[Any, Any, Arrays, Any, Any, Crossings]:
         gradients: Arrays = {}
@@ -79,11 +81,11 @@ def _traced(
             gradients.update(values)
             return values
 
-        after, report = make_step(watched(network, crossings), plan, ops, keep)(state, arrays, backend.asarray(rate))
-        left.append(after)
+        after, report = make_step(watched(network, crossings), plan, ops, keep)(state, arrays, rate)
+        left.append((after, report["loss"]))
         return after, report["loss"], gradients, state, arrays, crossings
 
-    tape, result = record(backend, kernel_ops(backend), step)
+    tape, result = record(backend, ops, step)
     after, loss, gradients, before, batch, crossings = result
     x, target, *weights = batch
     names = list(state["params"])
@@ -103,12 +105,12 @@ def _traced(
         running=before["running"],
         slots=before["slots"],
         optimizer=plan.optimizer,
-        learning_rate=float(rate[0]),
+        learning_rate=float(backend.to_numpy(rate)[0]),
         counter=before["counter"],
         backend=backend.name,
         dtype=backend.dtype,
     )
-    return trace, left[0]
+    return trace, *left[0]
 
 
 def _brought(backend: Backend, values: HostArrays) -> Arrays:

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from bpengine.backend import HostArray
 from bpengine.explain.lookup import check_row, find_layer, find_unit
 from bpengine.explain.terms.dataflow import Dataflow, Use
 from bpengine.explain.terms.forward_terms import own_forward
-from bpengine.explain.terms.sums import Sums, concatenated
+from bpengine.explain.terms.sums import Sums, as_float64, concatenated
 from bpengine.explain.trace.layers import LayerTrace, is_tied
 from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explanation import Explanation
@@ -51,13 +49,12 @@ def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None
     unit, flow = find_unit(traced_layer, unit), Dataflow(traced)
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
     forward = own_forward(flow, traced_layer, unit)
-    incoming = flow.incoming(traced_layer.a, unit, np.asarray(traced_layer.da[:, unit], dtype=float))
+    incoming = flow.incoming(traced_layer.a, unit, as_float64(traced_layer.da[:, unit]))
     through = _through(flow, traced_layer, unit)
     forward, incoming, through = (None if s is None else s.only(rows) for s in (forward, incoming, through))
     loss = traced.network.loss
     z, a, da, dz = (
-        np.asarray(array[rows, unit], dtype=float)
-        for array in (traced_layer.z, traced_layer.a, traced_layer.da, traced_layer.dz)
+        as_float64(array[rows, unit]) for array in (traced_layer.z, traced_layer.a, traced_layer.da, traced_layer.dz)
     )
     parameters = tuple(_parameters(flow, traced_layer, unit))
     return Explanation(
@@ -84,7 +81,7 @@ def _through(flow: Dataflow, layer: LayerTrace, unit: int) -> Sums | None:
     if layer.z is layer.a or position is None:
         return None
     parts: Sequence[Sums] = flow.parts((position, "x"), unit)
-    value = np.asarray(layer.dz[:, unit], dtype=float)
+    value = as_float64(layer.dz[:, unit])
     only = parts[0] if parts else None
     if len(parts) == 1 and only is not None:
         return replace(only, value=value)
@@ -110,7 +107,7 @@ def _parameters(flow: Dataflow, layer: LayerTrace, unit: int) -> Iterator[Parame
 
 def picked(flow: Dataflow, use: Use, pick: Pick) -> HostArray:
     """Return some elements of what one use gives for a gradient."""
-    return np.asarray(flow.contribution(use), dtype=float)[pick]
+    return as_float64(flow.contribution(use))[pick]
 
 
 def _parameter(
@@ -122,10 +119,10 @@ def _parameter(
         for use in flow.consumers[id(trace.parameters[name])]
         if flow.is_penalty(use)
     ]
-    gradient = np.asarray(trace.gradients[name][pick], dtype=float)
+    gradient = as_float64(trace.gradients[name][pick])
     data = parts[0]
     if len(parts) > 1:
-        added = np.asarray(sum(part.value for part in parts), dtype=float)
+        added = as_float64(sum(part.value for part in parts))
         data = concatenated(parts, added if penalties else gradient)
     across = shown.ndim == 2 and pick[0] == unit
     indices = tuple(

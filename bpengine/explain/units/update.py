@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bpengine.backend import HostArray
+from bpengine.explain.terms.sums import as_float64
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
 
@@ -42,10 +41,10 @@ def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
     call = next(c for c in trace.update if c.kernel.kind == "update" and c.args[0] is trace.parameters[name])
     inputs = dict(zip(call.kernel.arguments, call.args, strict=True))
     outputs = call.named_results()
-    old, slope, new = (np.asarray(a[pick], dtype=float) for a in (inputs["w"], inputs["dw"], outputs["new_w"]))
+    old, slope, new = (as_float64(a[pick]) for a in (inputs["w"], inputs["dw"], outputs["new_w"]))
     rate = trace.learning_rate
     slots = {
-        slot: (np.asarray(inputs[slot][pick], dtype=float), np.asarray(outputs[f"new_{slot}"][pick], dtype=float))
+        slot: (as_float64(inputs[slot][pick]), as_float64(outputs[f"new_{slot}"][pick]))
         for slot in inputs
         if f"new_{slot}" in outputs and slot != "w"
     }

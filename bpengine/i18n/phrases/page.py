@@ -20,7 +20,7 @@ PAGE: dict[str, tuple[str, str]] = {
     "previous_stage": ("Previous", "Anterior"),
     "sample": ("Sample", "Amostra"),
     "whole_batch": ("Whole batch ({count} rows)", "Lote inteiro ({count} amostras)"),
-    "sample_option": ("Row {row}: {x} → {target}", "Amostra {row}: {x} → {target}"),
+    "sample_option": ("Row {row} → {target}: {x}", "Amostra {row} → {target}: {x}"),
     "network": ("Network", "Rede neural"),
     "network_help": (
         "Point at a unit or a weight; arrow keys move between them.",
@@ -66,6 +66,52 @@ PAGE: dict[str, tuple[str, str]] = {
     "log_scale": ("loss, logarithmic", "perda, escala logarítmica"),
     "loss_axis": ("loss", "perda"),
     "thinned": ("{count} of {total} steps are kept, evenly.", "{count} de {total} passos guardados, igualmente espaçados."),
+    "thinned_computed": (
+        "{count} of {total} steps hold the engine's own numbers, so that the file stays small; this page computes the others "
+        "from them when they are shown.",
+        "{count} de {total} passos guardam os números do próprio motor, para que o arquivo fique pequeno; esta página calcula "
+        "os outros a partir deles quando são mostrados.",
+    ),
+    "computed_here": ("computed in this page", "calculado nesta página"),
+    "step_back": ("One step back", "Um passo para trás"),
+    "step_on": ("Do one step", "Fazer um passo"),
+    "run_on": ("Run 100", "Fazer 100"),
+    "reset": ("Reset", "Recomeçar"),
+    "link": ("Link to this state", "Link para este estado"),
+    "linked": (
+        "The address of this page now holds your changes: keep it or send it, beside the file.",
+        "O endereço desta página agora guarda suas mudanças: guarde-o ou envie-o, junto com o arquivo.",
+    ),
+    "learning_rate": ("learning rate", "taxa de aprendizado"),
+    "activation_of": ("activation of layer {place}", "função de ativação da camada {place}"),
+    "edit_help": (
+        "Weights, inputs, targets, activations and the learning rate can be changed where they stand; the step is then "
+        "computed again in this page.",
+        "Pesos, entradas, valores esperados, funções de ativação e a taxa de aprendizado podem ser mudados onde estão; o "
+        "passo é então calculado de novo nesta página.",
+    ),
+    "cannot_edit_too_many": (
+        "Numbers cannot be changed in this page: state and rows are {what} numbers, more than it holds. Give fewer rows.",
+        "Os números não podem ser mudados nesta página: estado e amostras são {what} números, mais do que cabe nela. Dê menos "
+        "amostras.",
+    ),
+    "cannot_edit_no_operation": (
+        "Numbers cannot be changed in this page: the step calls functions that it cannot compute ({what}).",
+        "Os números não podem ser mudados nesta página: o passo chama funções que ela não calcula ({what}).",
+    ),
+    "cannot_edit_looks": (
+        "Numbers cannot be changed in this page: the step decides by single values what it computes ({what}).",
+        "Os números não podem ser mudados nesta página: o passo decide por valores isolados o que calcula ({what}).",
+    ),
+    "cannot_edit_depends": (
+        "Numbers cannot be changed in this page: with other numbers the step computes something else than what it can follow.",
+        "Os números não podem ser mudados nesta página: com outros números o passo calcula algo que ela não acompanha.",
+    ),
+    "cannot_edit_differs": (
+        "Numbers cannot be changed in this browser: what it computes is not what the engine computed.",
+        "Os números não podem ser mudados neste navegador: o que ele calcula não é o que o motor calculou.",
+    ),
+    "other_terms": ("the {count} others, not drawn", "os outros {count}, não desenhados"),
     "sum": ("The sum", "A soma"),
     "look_at": ("Look at", "Observar"),
     "units_of": ("Units of layer {place}", "Unidades da camada {place}"),
@@ -92,9 +138,9 @@ PAGE: dict[str, tuple[str, str]] = {
     "said": ("Step {step}. {about}: {sum}", "Passo {step}. {about}: {sum}"),
     "too_large": (
         "This network is too large to draw whole: drawn are the units with the largest gradients in the first step (and the "
-        "largest inputs). Each sum shows its largest terms, and the others as one.",
+        "largest inputs). Each sum writes out the terms of what is drawn, and adds up the others.",
         "Esta rede é grande demais para ser desenhada inteira: estão desenhadas as unidades com os maiores gradientes no "
-        "primeiro passo (e as maiores entradas). Cada soma mostra seus maiores termos, e os outros como um só.",
+        "primeiro passo (e as maiores entradas). Cada soma escreve os termos do que está desenhado e reúne os outros.",
     ),
     "not_drawn": (
         "Layer {places}: what joins its units to others cannot be drawn or written out, for here a layer of a kind of its own "
@@ -107,8 +153,10 @@ PAGE: dict[str, tuple[str, str]] = {
         "{count} de {total} amostras podem ser escolhidas; as somas sobre o lote são sobre todas.",
     ),
     "not_finite": (
-        "Step {step}: a number is not finite, and the run ends here. First cause: {cause}.",
-        "Passo {step}: um número não é finito, e o treinamento termina aqui. Primeira causa: {cause}.",
+        "The run diverges: in step {step} a number is not finite, and the run ends there. First cause: {cause}. A smaller "
+        "learning rate may help.",
+        "O treinamento diverge: no passo {step} um número não é finito, e ele termina ali. Primeira causa: {cause}. Uma taxa "
+        "de aprendizado menor pode ajudar.",
     ),
     "needs_script": (
         "This page needs JavaScript; it loads nothing from the network.",

@@ -9,6 +9,7 @@ import typer
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.explain import options
 from bpengine.cli.commands.explain.figure import check_figure, save_figure
+from bpengine.cli.commands.explain.network_details import NetworkDetails
 from bpengine.cli.commands.explain.subject import make_subject
 from bpengine.cli.commands.explain.views import Request, choose
 from bpengine.cli.exit_codes import FAILED
@@ -24,7 +25,7 @@ Take a training step apart: every gradient as a sum of terms, with the engine's 
 The network is that of a model file, one given by its sizes (2-3-1), or a fresh one for the data. With --layer and --unit:
 one unit's sum, its gradient, its weights and their step. With --weight: the chain rule of one weight, path by path. With
 neither: the forward pass in words. --sweep, --sensitivity, --graph and --receipt show or write other things instead;
---figure draws, with matplotlib; --html writes a page to step through a short training run.
+--figure draws, with matplotlib; --html writes a page to step through a short training run, and to change its numbers.
 --verify FILE derives a receipt again, with plain NumPy. Exit codes: 0 done, 1 a receipt does not follow, 2 a mistake.
 
 \b
@@ -36,6 +37,7 @@ Examples:
   bpengine explain --verify step.jsonl
   bpengine explain 2-2-1 --data xor --graph svg --out step.svg
   bpengine explain 2-3-1 --data xor --activation sigmoid --loss sigmoid_cross_entropy --learning-rate 5 --html xor.html
+  bpengine explain 2-2-1 --data xor --output-activation sigmoid --loss half_sum_squares --parameters w.json --html page.html
   bpengine explain 2-2-1 --data xor --figure network --layer 0 --unit 1 --out unit.png
   bpengine explain 2-2-1 --data xor --figure sweep --sweep "1.bias=-3:3:101" --out sweep.svg
 """
@@ -47,6 +49,7 @@ def explain(
     sources: options.Sources = None,
     data: options.Data = None,
     written: TextFormat,
+    details: NetworkDetails,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",
@@ -92,7 +95,7 @@ def explain(
             require_writable(path, force=force, option=option)
     subject = make_subject(
         [*(sources or []), *([] if data is None else [data])], target=target, layers=layers, activation=activation,
-        loss=loss, backend=backend, dtype=dtype, rows=rows, seed=seed, written=written,
+        loss=loss, backend=backend, dtype=dtype, rows=rows, seed=seed, written=written, details=details,
     )  # fmt: skip
     if figure is not None and picture is not None:
         save_figure(figure, picture, request, subject)

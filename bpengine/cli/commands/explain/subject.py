@@ -8,6 +8,7 @@ import numpy as np
 
 import bpengine as bp
 from bpengine.cli import data_options, network_options
+from bpengine.cli.commands.explain.network_details import NetworkDetails
 from bpengine.cli.size_limits import require_points
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.cli.whole_numbers import whole
@@ -26,43 +27,63 @@ class Subject(NamedTuple):
 
 def make_subject(
     names: list[str], *, target: str | None, layers: str, activation: str, loss: str | None, backend: str, dtype: str,
-    rows: int, seed: int, written: TextFormat,
+    rows: int, seed: int, written: TextFormat, details: NetworkDetails,
 ) -> Subject:  # fmt: skip
     """Return the model and the rows that are explained; `names` are those of the network, if one is given, and the rows.
 
     Raises ConfigError for no name or more than two.
     """
+    _require_names(names)
+    named, options = bp.Loss(loss) if loss is not None else None, written.options_for(names[-1])
+    if len(names) == 2 and not _is_sizes(names[0]):
+        details.require_fresh(names[0])
+        model = bp.load(names[0], backend)
+        data = data_options.load_for(model, names[1], target, options)
+        x, y = data_options.for_model(model, data)
+    else:
+        data = data_options.load(names[-1], target, named, options=options)
+        sizes = names[0] if len(names) == 2 else None
+        network = _fresh(data, sizes, layers, activation, named, details)
+        model, x, y = network_options.model(network, backend, dtype, seed), data.x, data.y
+    details.set_parameters(model)
+    return Subject(model, x[:rows], y[:rows], data)
+
+
+def _require_names(names: list[str]) -> None:
     if not 1 <= len(names) <= 2:
         raise ConfigError(
             f"explain requires [NET|MODEL] FILE_OR_NAME, got {len(names)} names{': ' if names else ''}{' '.join(names)}. "
             "For example: bpengine explain 2-3-1 --data xor."
         )
-    named, options = bp.Loss(loss) if loss is not None else None, written.options_for(names[-1])
-    if len(names) == 2 and not _is_sizes(names[0]):
-        model = bp.load(names[0], backend)
-        data = data_options.load_for(model, names[1], target, options)
-        x, y = data_options.for_model(model, data)
-        return Subject(model, x[:rows], y[:rows], data)
-    data = data_options.load(names[-1], target, named, options=options)
-    if len(names) == 2:
-        network = _of_sizes(data, names[0], activation, named)
-    else:
-        network = network_options.fresh_network(data, layers, activation, named)
-    return Subject(network_options.model(network, backend, dtype, seed), data.x[:rows], data.y[:rows], data)
+    if _is_sizes(names[-1]):
+        raise ConfigError(
+            f"explain requires rows beside the sizes of a network, got {names[-1]} alone. For example: bpengine explain "
+            f"{names[-1]} --data xor."
+        )
+
+
+def _fresh(
+    data: Dataset, sizes: str | None, layers: str, activation: str, loss: bp.Loss | None, details: NetworkDetails
+) -> bp.Network:
+    """Return a network that is not trained, of the sizes "2-3-1" where they are given.
+
+    Raises ConfigError when data and loss require others.
+    """
+    numbers = None if sizes is None else [whole(part, "the network's sizes") for part in sizes.split("-")]
+    units = layers if numbers is None else ",".join(map(str, numbers[1:-1]))
+    network = network_options.network(
+        data, network_options.hidden_layers(units, activation, 0.0, bias=details.bias),
+        network_options.last_layer(data, loss, details.output_activation),
+        l1=details.l1, l2=details.l2, bias=details.bias,
+    )  # fmt: skip
+    if numbers is not None and network.sizes != numbers:
+        wanted = "-".join(map(str, network.sizes))
+        raise ConfigError(f"{data.name} with {network.loss.name} requires the sizes {wanted}, got {sizes}.")
+    return network
 
 
 def _is_sizes(text: str) -> bool:
     return "-" in text and all(part.isdecimal() for part in text.split("-"))
-
-
-def _of_sizes(data: Dataset, sizes: str, activation: str, loss: bp.Loss | None) -> bp.Network:
-    """Return a network of the sizes "2-3-1", not trained; raise ConfigError when data and loss require others."""
-    numbers = [whole(part, "the network's sizes") for part in sizes.split("-")]
-    network = network_options.fresh_network(data, ",".join(map(str, numbers[1:-1])), activation, loss)
-    if network.sizes != numbers:
-        wanted = "-".join(map(str, network.sizes))
-        raise ConfigError(f"{data.name} with {network.loss.name} requires the sizes {wanted}, got {sizes}.")
-    return network
 
 
 def swept(texts: list[str]) -> tuple[list[str], list[np.ndarray[Any, Any]]]:

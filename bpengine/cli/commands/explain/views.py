@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from bpengine.cli import network_options
 from bpengine.cli.commands.explain.options import GRAPHS
 from bpengine.cli.commands.explain.subject import Subject, swept
+from bpengine.cli.exit_codes import tell
 from bpengine.cli.output import print_json, say, show
 from bpengine.cli.whole_numbers import number_or_name
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, write_receipt
-from bpengine.explain.page import page
+from bpengine.explain.page import Page, page
 from bpengine.explain.units.explain import explain_trace
+from bpengine.network import last_activation
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole
 from bpengine.trained import input_names
@@ -120,6 +124,22 @@ def _html(request: Request, subject: Subject) -> None:
     )  # fmt: skip
     document.save(request.html)
     show(f"written: {request.html}")
+    for line in _told(document, subject):
+        tell(f"note: {line}")
+
+
+def _told(document: Page, subject: Subject) -> Iterator[str]:
+    """Yield what one should know of a page that was written: that its run diverges, and what bounds the outputs."""
+    network = subject.model.network
+    last = last_activation(network.layers)
+    marks = network.loss.target == "values" and bool(np.all(np.isin(subject.y, (0, 1))))
+    bound = " The targets are 0 and 1: --output-activation sigmoid keeps the outputs between them."
+    hint = bound if marks and last is not None and last.name == "identity" else ""
+    if document.content["bad"]:
+        step = document.content["bad"][0]
+        yield f"the run diverges: in step {step} a number is not finite. Give a smaller --learning-rate.{hint}"
+    elif hint:
+        yield f"the last layer has no activation, and {network.loss.name} takes any values.{hint}"
 
 
 VIEWS = (

@@ -1,0 +1,58 @@
+"""No accessibility fault in a page: axe-core looks at it in both languages, light and dark, narrow and wide."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from bpengine.explain.page import page
+from tests.browser.test_explain_page import Opened, html
+from tests.browser.test_page_answers import CASES, CLASSES, X
+
+
+@pytest.fixture(scope="session")
+def axe(request: pytest.FixtureRequest) -> str:
+    """Give the text of axe-core; where it is missing, skip, or fail if a browser is required."""
+    if find_spec("axe_playwright_python") is None:
+        required = request.config.getoption("--require-browser", default=False)
+        (pytest.fail if required else pytest.skip)("axe-core is not installed (pip install axe-playwright-python)")
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
+
+
+def faults(tab: Any, axe: str) -> list[str]:
+    """Return what axe-core finds, best practices included: its rule, and where."""
+    tab.evaluate(axe)
+    violations = tab.evaluate("axe.run().then(({ violations }) => violations)")
+    return [
+        f"{rule['id']}: {node['html'][:200]} {node['failureSummary']}" for rule in violations for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "lang"), [("light", 1400, "en"), ("dark", 1280, "pt"), ("light", 390, "pt")]
+)
+def test_axe_finds_no_fault(opened: Opened, axe: str, scheme: str, width: int, lang: str) -> None:
+    tab = opened(html(lang), width=width, color_scheme=scheme)
+    for subject, row in (("u0", "1"), ("w0", "1"), ("loss", "-1")):
+        tab.locator("#look-at").select_option(subject)
+        tab.locator("#sample").select_option(row)
+        assert faults(tab, axe) == [], (subject, row)
+
+
+def test_axe_finds_no_fault_after_an_edit_and_in_classes(opened: Opened, axe: str) -> None:
+    case = CASES["softmax_cross_entropy"]
+    tab = opened(page(case.model(), X, CLASSES, optimizer=case.optimizer, steps=4).html())
+    tab.locator("#look-at").select_option("loss")
+    tab.locator("#told select").first.select_option("1")
+    tab.locator("#run-on").click()
+    tab.locator("#link").click()
+    assert faults(tab, axe) == []
+
+
+def test_a_fault_is_seen(opened: Opened, axe: str) -> None:
+    tab = opened(html())
+    tab.evaluate("byId('play').textContent = ''")
+    assert any(fault.startswith("button-name") for fault in faults(tab, axe))

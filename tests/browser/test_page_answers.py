@@ -1,0 +1,378 @@
+"""The page answers back: what it computes from edited numbers is what the engine computes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import bpengine as bp
+from bpengine.explain.page import page
+from bpengine.explain.page.packing import NumberTable
+from bpengine.explain.page.record_run import _content
+from bpengine.explain.trace.steps import trace_steps
+from bpengine.kernels import KERNELS
+from tests.browser.test_explain_page import Opened
+from tests.tolerances import answer_rtol
+
+ROWS, STEPS = 6, 3
+X = np.random.default_rng(7).normal(size=(ROWS, 3)).round(3)
+VALUES = np.random.default_rng(8).normal(size=(ROWS, 2)).round(3)
+BINARY = np.array([[0.0], [1.0], [1.0], [0.0], [1.0], [0.0]])
+CLASSES = np.array([0, 2, 1, 1, 0, 2])
+WEIGHTS = np.array([1.0, 2.0, 0.5, 1.0, 3.0, 0.0])
+
+
+def cube_forward(xp: Any, x: Any) -> tuple[Any, Any]:
+    return x * x * x, x
+
+
+def cube_backward(xp: Any, x: Any, dy: Any) -> Any:
+    return 3.0 * x * x * dy
+
+
+def tied() -> list[Any]:
+    encoder, last = bp.Dense(2, "tanh"), bp.Dense(2)
+    return [
+        encoder,
+        bp.Dense(3, tie=encoder),
+        bp.Dense(2, "softplus", bias=False),
+        last,
+        bp.Dense(2, tie=last, bias=False),
+    ]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its rows and how it is trained; what is edited is the same for all."""
+
+    layers: Callable[[], list[Any]]
+    loss: Any
+    target: Any
+    optimizer: bp.SGD | Any = field(default_factory=lambda: bp.SGD(0.1))
+    penalties: tuple[Any, ...] = ()
+    weights: Any = None
+    dtype: str = "float64"
+
+    def model(self) -> bp.Model:
+        return bp.Model(bp.Network(3, self.layers(), self.loss, self.penalties), "numpy", self.dtype, seed=5)
+
+
+def plain(*hidden: Any, last: str = "identity", outputs: int = 2) -> Callable[[], list[Any]]:
+    return lambda: [*(bp.Dense(3, activation) for activation in hidden), bp.Dense(outputs, last)]
+
+
+CASES = {
+    "sum_squared_residuals": Case(plain("sigmoid"), "sum_squared_residuals", VALUES, bp.SGD(0.02)),
+    "half_sum_squares": Case(plain("tanh", "softsign"), "half_sum_squares", VALUES, bp.Momentum(0.05)),
+    "mean_squared_error": Case(tied, "mean_squared_error", VALUES, bp.Nesterov(0.05), (bp.L2(0.1), bp.L1(0.01))),
+    "mean_absolute_error": Case(
+        lambda: [bp.Dense(3, "elu", bias="column"), bp.Dense(2, bias="column-first")], "mean_absolute_error", VALUES,
+        bp.RMSProp(0.01), (bp.L2(0.05),),
+    ),
+    "huber": Case(
+        lambda: [bp.Dense(3, "gelu"), bp.LayerNorm(), bp.Dense(2, bias=False)], bp.Loss("huber", delta=0.3), VALUES,
+        bp.Adam(0.02), weights=WEIGHTS,
+    ),
+    "binary_cross_entropy": Case(plain("mish", last="sigmoid", outputs=1), "binary_cross_entropy", BINARY, bp.AdamW(0.02)),
+    "sigmoid_cross_entropy": Case(
+        lambda: [bp.Dense(3, bp.Activation("leaky_relu", alpha=0.2)), bp.Dropout(0.4), bp.Dense(1)], "sigmoid_cross_entropy",
+        BINARY, bp.Adam(bp.Cosine(0.05, 9)),
+    ),
+    "categorical_cross_entropy": Case(
+        plain("silu", last="softmax", outputs=3), "categorical_cross_entropy", CLASSES, weights=WEIGHTS
+    ),
+    "softmax_cross_entropy": Case(
+        lambda: [bp.Dense(3, "selu"), bp.BatchNorm(), bp.Residual([bp.Dense(3, "celu")]), bp.Dense(3)],
+        bp.Loss("softmax_cross_entropy", label_smoothing=0.1), CLASSES,
+    ),
+    "one's own": Case(lambda: [bp.Dense(3, (cube_forward, cube_backward)), bp.Dense(2, "log_softmax")], "huber", VALUES),
+    "float32": Case(plain("relu", "sigmoid"), "mean_squared_error", VALUES, bp.Adam(0.02), dtype="float32"),
+}  # fmt: skip
+
+
+def edited(case: Case) -> tuple[bp.Model, Any, Any, Any]:
+    """Return model, rows and optimizer with the numbers that `EDIT` sets in the page."""
+    model, x = case.model(), X.copy()
+    parameters = model.parameters
+    parameters["0.weight"][0, 1] = 0.375
+    model.parameters = parameters
+    x[1, 2] = -0.625
+    target = case.target.copy()
+    target.reshape(-1)[2] = 0
+    schedule = case.optimizer.schedule
+    rate = 0.03 if schedule(np.arange(1))[0] != 0.02 else 0.05
+    return model, x, target, replace(case.optimizer, learning_rate=rate)
+
+
+def in_page(tab: Any, rate: float) -> None:
+    """Edit the same numbers in the page, by the calls that its fields make."""
+    tab.evaluate(
+        """(rate) => {
+            const k = program.state.findIndex(([kind, name]) => kind === "params" && name === "0.weight");
+            edit(["state", k, 1, 0.375], ["rows", 0, 1 * 3 + 2, -0.625], ["rows", 1, 2, 0], ["rate", rate]);
+        }""",
+        rate,
+    )
+
+
+def answered(tab: Any) -> list[float]:
+    """Return every number that the page shows of its moment, in the order of a sheet."""
+    texts = tab.evaluate("Array.from(computed(moment()).numbers, String)")
+    return [float(text.replace("Infinity", "inf")) for text in texts]
+
+
+def require_equal(tab: Any, model: bp.Model, x: Any, y: Any, case: Case, optimizer: Any, steps: int) -> None:
+    """Compare every number that the page shows with the engine's, and the names of the terms."""
+    traces = list(trace_steps(model, x, y, case.weights, optimizer=optimizer, steps=steps + 1))
+    shown, sheet = _content(traces[0], None), NumberTable()
+    labels = sorted(places_of_labels(shown.take(traces[-1], sheet)))
+    wanted, here = np.array(sheet.values), np.array(answered(tab)[: len(sheet.values)])
+    numbers = np.setdiff1d(np.arange(len(wanted)), labels)
+    scale, rtol = max(1.0, float(np.max(np.abs(wanted[numbers])))), answer_rtol(case.dtype)
+    np.testing.assert_allclose(here[numbers], wanted[numbers], rtol=rtol, atol=rtol * scale)
+    names = tab.evaluate("(numbers) => numbers.map(termName)", [int(here[i]) for i in labels])
+    own = shown.labels.texts()["en"]
+    assert names == [own[int(wanted[i])] for i in labels]
+
+
+def places_of_labels(value: Any) -> list[int]:
+    if isinstance(value, dict):
+        own = [int(term[0]) for term in value.get("terms", [])]
+        return own + [place for part in value.values() for place in places_of_labels(part)]
+    return [place for part in value for place in places_of_labels(part)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_edited_step_and_the_steps_after_it_are_the_engines(opened: Opened, name: str) -> None:
+    case = CASES[name]
+    document = page(case.model(), X, case.target, case.weights, optimizer=case.optimizer, steps=2)
+    tab = opened(document.html())
+    assert document.content["trouble"] is None
+    assert tab.evaluate("canEdit()") is True
+    model, x, y, optimizer = edited(case)
+    in_page(tab, float(optimizer.schedule(np.arange(1))[0]))
+    require_equal(tab, model, x, y, case, optimizer, 0)
+    tab.evaluate(f"advance({STEPS})")
+    require_equal(tab, model, x, y, case, optimizer, STEPS)
+
+
+def test_every_activation_can_be_exchanged_and_its_numbers_are_the_engines(opened: Opened) -> None:
+    case = CASES["half_sum_squares"]
+    tab = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2).html())
+    names = tab.evaluate("Object.keys(program.activations)")
+    assert set(names) == {
+        n for n, k in KERNELS.items() if k.kind == "activation" and n not in ("step", "softmax", "log_softmax")
+    }
+    for name in names:
+        tab.evaluate(f'edit(["activation", 0, "{name}"])')
+        again = replace(case, layers=plain(name, "softsign"))
+        model = again.model()
+        model.parameters = case.model().parameters
+        require_equal(tab, model, X, VALUES, again, case.optimizer, 0)
+        assert f"Dense, {name}" in tab.locator("#told h3").text_content()
+
+
+def test_every_kernel_of_a_training_step_is_tried() -> None:
+    tried = set[str]()
+    for case in CASES.values():
+        trace = next(trace_steps(case.model(), X, case.target, case.weights, optimizer=case.optimizer, steps=1))
+        tried |= {call.kernel.name for call in trace.calls}
+    rules = {n for n, k in KERNELS.items() if k.kind in ("layer", "loss", "update", "penalty")}
+    assert rules - tried == {"batch_norm_inference", "divide"}  # which no step of a training run calls
+
+
+def change(tab: Any, field: Any, value: str) -> None:
+    field.fill(value)
+    field.press("Enter")
+
+
+def in_the_address(tab: Any) -> str:
+    tab.locator("#link").click()
+    return str(tab.evaluate("location.hash"))
+
+
+def test_numbers_are_changed_where_they_stand(opened: Opened, expect: Any) -> None:
+    case = CASES["binary_cross_entropy"]
+    tab = opened(page(case.model(), X, BINARY, optimizer=case.optimizer, steps=5).html())
+    panel, now = tab.locator("#told"), tab.locator("#now")
+    tab.locator("#look-at").select_option("w1")
+    change(tab, panel.locator("input").first, "0.375")
+    assert tab.evaluate("now(page.weights[1].old)") == 0.375
+    assert now.text_content().endswith("computed in this page")
+    assert tab.evaluate("document.activeElement.dataset.edit") == "state 0 3"
+    tab.locator("#look-at").select_option("x2")
+    change(tab, panel.locator("input").first, "-0.625")
+    assert "-0.625" in tab.locator("#sample option:checked").text_content()
+    tab.locator("#look-at").select_option("loss")
+    change(tab, panel.locator("input").first, "0")
+    assert tab.locator("#sample option:checked").text_content().startswith("Row 1 → 0: ")
+    tab.locator("#look-at").select_option("u0")
+    panel.locator("select").select_option("relu")
+    assert panel.locator("h3").text_content() == "Unit 0 of layer 0 (Dense, relu), hidden layer"
+    assert "output a = relu(z)" in panel.text_content()
+    tab.locator("#look-at").select_option("u3")
+    assert panel.locator("select option").all_text_contents() == ["sigmoid", "hard_sigmoid"]  # what suits the loss
+    change(tab, tab.locator("#rate input"), "0.5")
+    tab.locator("#step-on").click()
+    assert now.text_content().startswith("Step 2 of 5, loss ")
+    before = answered(tab)
+    tab.locator("#run-on").click()
+    expect(now).to_contain_text("Step 102 of 102")
+    tab.locator("#step").fill("1")
+    assert answered(tab) == before
+    tab.locator("#step-back").click()
+    assert tab.locator("#step-back").is_disabled()
+    tab.locator("#reset").click()
+    assert now.text_content().startswith("Step 1 of 5, loss ")
+    assert "computed" not in now.text_content()
+    assert tab.locator("#reset").is_disabled()
+
+
+def test_the_address_brings_the_state_back(opened: Opened, tmp_path: Any) -> None:
+    case = CASES["softmax_cross_entropy"]
+    html = page(case.model(), X, CLASSES, optimizer=case.optimizer, steps=4).html()
+    tab = opened(html)
+    tab.locator("#step-on").click()
+    in_page(tab, 0.25)
+    tab.locator("#run-on").click()
+    tab.evaluate('edit(["activation", 0, "tanh"])')
+    tab.locator("#step-back").click()
+    tab.locator("#look-at").select_option("loss")
+    saved, before = in_the_address(tab), answered(tab)
+    again = opened(html)
+    again.evaluate("(hash) => { location.hash = hash; restore(); renew(); }", saved)
+    assert answered(again) == before
+    assert again.locator("#now").text_content() == tab.locator("#now").text_content()
+    assert again.locator("#look-at").input_value() == "loss"
+    assert again.evaluate("moments.length") == tab.evaluate("moments.length") == 102
+    assert again.evaluate("moments.at(-1).given.uses[0]") == "tanh"
+
+
+@pytest.mark.parametrize(
+    "hash", ["#x", "#e30", "#eyJlZGl0cyI6W1sxLFtbInN0YXRlIiw5OSwwLDFdXV1dLCJrZXB0IjoibG9zcyIsInN0YWdlIjowfQ"]
+)
+def test_an_address_that_holds_no_state_changes_nothing(opened: Opened, hash: str) -> None:
+    case = CASES["softmax_cross_entropy"]
+    tab = opened(page(case.model(), X, CLASSES, optimizer=case.optimizer, steps=4).html())
+    before = tab.locator("#now").text_content()
+    tab.evaluate("(hash) => { location.hash = hash; restore(); renew(); }", hash)
+    assert tab.locator("#now").text_content() == before
+
+
+def sorted_forward(xp: Any, x: Any) -> tuple[Any, Any]:
+    return xp.sort(x, axis=1), x
+
+
+def branch_forward(xp: Any, x: Any) -> tuple[Any, Any]:
+    return (2.0 * x if float(xp.sum(x)) > 0.0 else x), x
+
+
+def same_backward(xp: Any, x: Any, dy: Any) -> Any:
+    return dy * 1.0
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (sorted_forward, "functions that it cannot compute (np.sort)"),
+        (branch_forward, "(a value read as a Python number)"),
+    ],
+)
+def test_what_cannot_be_followed_is_said_and_nothing_can_be_edited(opened: Opened, forward: Any, said: str) -> None:
+    model = bp.Model(
+        bp.Network(3, [bp.Dense(3, (forward, same_backward)), bp.Dense(2)], "huber"), dtype="float64", seed=5
+    )
+    tab = opened(page(model, X, VALUES, steps=4).html())
+    assert said in tab.locator("#edit-note").text_content()
+    tab.locator("#look-at").select_option("w1")
+    assert tab.locator("main input[type=number]").count() == 0
+    tab.locator("#run-on").click()
+    assert tab.locator("#now").text_content().startswith("Step 4 of 4")
+    assert tab.locator("#step-on").is_disabled()
+
+
+def test_more_numbers_than_a_page_holds_cannot_be_edited(opened: Opened, rng: np.random.Generator) -> None:
+    model = bp.Model(bp.Network(400, [bp.Dense(100, "relu"), bp.Dense(2)], "mean_squared_error"), dtype="float64")
+    document = page(model, rng.random((8, 400)), rng.random((8, 2)), steps=2)
+    assert document.content["trouble"] == ("too_many", str(400 * 100 + 100 + 202 + 2 + 8 * 402))
+    assert "43520 numbers" in opened(document.html()).locator("#edit-note").text_content()
+
+
+def test_steps_that_are_not_kept_are_computed_from_those_that_are(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bpengine.explain.page.record_run.BYTES", 60_000)
+    case = CASES["half_sum_squares"]
+    document = page(case.model(), X, VALUES, optimizer=case.optimizer, steps=30)
+    assert len(document.content["steps"]) < 20
+    tab = opened(document.html())
+    assert "this page computes the others" in tab.locator("#notices").text_content()
+    for step in (1, 13, 30):
+        tab.locator("#step").fill(str(step - 1))
+        assert tab.locator("#now").text_content().startswith(f"Step {step} of 30")
+        if tab.evaluate("moment().kept") < 0:
+            require_equal(tab, case.model(), X, VALUES, case, case.optimizer, step - 1)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int) -> None:
+    model = bp.Model(
+        bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1)], "mean_squared_error"), dtype="float64", seed=3
+    )
+    tab = opened(page(model, X[:, :2], VALUES[:, :1], steps=2).html(), width=width)
+    boxes = """() => [...document.querySelectorAll(".labels text")].filter((text) => text.textContent).map((text) => {
+        const { left, right, top, bottom } = text.getBoundingClientRect();
+        return [left, right, top, bottom];
+    })"""
+    for subject in ("u0", "u1", "w0", "loss"):
+        tab.locator("#look-at").select_option(subject)
+        for stage in range(6):
+            tab.locator("#stages input").nth(stage).check(force=True)
+            shown = tab.evaluate(boxes)
+            assert width == 390 or len(shown) == 13 or stage in (0, 3)
+            for i, (left, right, top, bottom) in enumerate(shown):
+                for other in shown[:i]:
+                    apart = (
+                        right <= other[0] + 2 or other[1] <= left + 2 or bottom <= other[2] + 4 or other[3] <= top + 4
+                    )
+                    assert apart, (subject, stage)
+
+
+def test_every_stage_is_in_sight(opened: Opened) -> None:
+    tab = opened(page(CASES["half_sum_squares"].model(), X, VALUES, steps=2).html(), width=1280)
+    edges = """(box) => [...box.children].map((label) => {
+        const { left, right } = label.getBoundingClientRect();
+        return [left, right];
+    })"""
+    left, right = tab.locator("#stages").evaluate(
+        "(box) => [box.getBoundingClientRect().left, box.getBoundingClientRect().right]"
+    )
+    shown = tab.locator("#stages").evaluate(edges)
+    assert len(shown) == 8
+    assert all(left <= start and end <= right for start, end in shown)
+
+
+def test_a_sum_reads_as_a_sentence(opened: Opened) -> None:
+    tab = opened(page(CASES["half_sum_squares"].model(), X, VALUES, steps=2).html())
+    tab.locator("#look-at").select_option("u0")
+    said = tab.locator(".part.forward .terms li").first.text_content()
+    (label, products), value = said.split(": "), "= "
+    assert label == "input 0"
+    assert " \u00d7 " in products
+    assert f" {value}" in products
+
+
+def test_terms_are_those_of_the_units_that_are_drawn(opened: Opened, rng: np.random.Generator) -> None:
+    network = bp.Network(20, [bp.Dense(12, "relu"), bp.Dense(14, "tanh"), bp.Dense(2)], "mean_squared_error")
+    tab = opened(page(bp.Model(network, dtype="float64"), rng.random((5, 20)), rng.random((5, 2)), steps=2).html())
+    columns = tab.evaluate("page.columns.map((column) => column.units)")
+    tab.locator("#look-at").select_option("u0")
+    forward = tab.locator(".part.forward .terms .label").all_text_contents()
+    assert forward[:-2] == [*(f"input {unit}" for unit in columns[0]), "bias"]
+    assert forward[-2] == "the 14 others, not drawn"
+    back = tab.locator(".part.backward .terms").first.locator(".label").all_text_contents()
+    assert back[:-2] == [f"unit {unit} of layer 1" for unit in columns[2]]
