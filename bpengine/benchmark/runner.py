@@ -34,6 +34,10 @@ class Plan:
     rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together.
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
     without: variables that the contenders must not see. limit_seconds: no workload is begun, and no memory watched, later.
+
+    >>> from bpengine.benchmark import WORKLOADS, Plan, choose
+    >>> Plan([WORKLOADS["small"]], choose(["numpy"], [])).precisions
+    ['float32']
     """
 
     workloads: Sequence[Workload]
@@ -65,6 +69,13 @@ def run(
     `keep` is called with the measurements so far after each workload, so that a run that is cut off leaves them.
 
     Raises BackendUnavailable when no contender can run at all.
+
+    >>> from bpengine.benchmark import Plan, Workload, choose, run
+    >>> tiny = Workload("tiny", (4, 8, 3), 16, epoch_steps=2, steps=4)
+    >>> plan = Plan([tiny], choose(["numpy"], []), rounds=3, turn_seconds=0.01, budget_seconds=1.0)
+    >>> measured = run(plan)
+    >>> list(measured.trials), measured.missing
+    (['tiny'], {})
     """
     workloads = [w.on(plan.device) for w in sorted(plan.workloads, key=lambda w: w.dtype)]
     began = time.perf_counter()

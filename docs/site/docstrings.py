@@ -25,11 +25,11 @@ DATA = {
     "bpengine.data.ClassName": "What a class may be called: text, a whole number, a number or a truth value.",
     "bpengine.explain.figures.KINDS": "The kinds of figures that :py:func:`bpengine.explain.figures.draw` knows.",
     "bpengine.benchmark.CONTENDERS": "Everyone who can take part in a benchmark, by name.",
-    "bpengine.benchmark.DEFAULT": "Who takes part when nobody is named, by device.",
-    "bpengine.benchmark.GROUPS": "Names that stand for several contenders.",
-    "bpengine.benchmark.MAIN": "The workloads of ``bpengine bench --quick``.",
+    "bpengine.benchmark.DEFAULT": "The groups of workloads that are run when none is named, by device.",
+    "bpengine.benchmark.GROUPS": "The workloads in groups, by the name of the group.",
+    "bpengine.benchmark.MAIN": "The main workloads, which a quick run has as well.",
     "bpengine.benchmark.PRECISIONS": "How matrices may be multiplied on a GPU: the values of ``--precisions``.",
-    "bpengine.benchmark.SUITES": "Lists of workloads by name: the values of ``--workloads``.",
+    "bpengine.benchmark.SUITES": "The groups, and lists of them, that ``--workloads`` knows by name.",
     "bpengine.benchmark.WORKLOADS": "Each workload by name: a network, its data, its batch and its rule.",
 }
 """One sentence for each public value that has no docstring."""

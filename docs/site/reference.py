@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import bpengine as bp
-from docs.site.docstrings import DATA, first_sentence, reference_to
+from docs.site.docstrings import DATA, first_sentence, known_names, reference_to, restructured
 from docs.site.pages import Stage
 
 
@@ -61,24 +61,30 @@ class PublicName:
         """What Sphinx calls it: "class", "exception", "function" or "data"."""
         if inspect.isclass(self.value):
             return "exception" if issubclass(self.value, BaseException) else "class"
-        return "function" if inspect.isroutine(inspect.unwrap(self.value)) or self.value is bp.explain else "data"
+        return "function" if inspect.isroutine(inspect.unwrap(self.value)) else "data"
 
 
 def public_names() -> dict[str, PublicName]:
     """Return every public object by the name of the reference, each once, in the order of the pages."""
-    of_engine = {id(getattr(bp, name)): f"bpengine.{name}" for name in bp.__all__}
+    of_engine = {id(offered("bpengine", name)): f"bpengine.{name}" for name in bp.__all__}
     listed: dict[int, PublicName] = {}
     for room in ROOMS:
         for module in room.modules:
             for name in names_of(module):
-                value = getattr(import_module(module), name)
-                if inspect.ismodule(value) and value is not bp.explain:
+                value = offered(module, name)
+                if inspect.ismodule(value):
                     continue
                 if module in SHORT_ONLY and id(value) not in of_engine:
                     continue
                 shortest = of_engine.get(id(value), f"{module}.{name}")
                 listed.setdefault(id(value), PublicName(shortest, value, f"reference/{room.page}"))
     return {public.name: public for public in listed.values()}
+
+
+def offered(module: str, name: str) -> Any:
+    """Return what a module offers by a name; of `bp.explain`, a package that can be called, the function that is called."""
+    value = getattr(import_module(module), name)
+    return type(value).__call__ if value is bp.explain else value
 
 
 def names_of(module: str) -> list[str]:
@@ -107,6 +113,7 @@ def _page(room: Room, names: list[PublicName]) -> Iterator[str]:
     for module in room.modules:
         if module not in SHORT_ONLY:
             yield from (f".. automodule:: {module}", "   :no-members:", "")
+    yield from (".. py:currentmodule:: None", "")
     for public in names:
         yield from _entry(public)
 
@@ -115,8 +122,13 @@ def _entry(public: PublicName) -> Iterator[str]:
     if public.kind == "data":
         yield from (f".. py:data:: {public.name}", "", f"   {DATA[public.name]}", "")
         return
-    target = "bpengine.explain.explain" if public.value is bp.explain else public.name
-    yield f".. auto{public.kind}:: {target}"
+    if public.value is offered("bpengine", "explain"):  # autodoc would see the package
+        signature = str(inspect.signature(public.value)).replace("'", "")
+        yield from (f".. py:function:: {public.name}{signature}", "")
+        yield from (f"   {line}".rstrip() for line in restructured(public.value.__doc__, known_names()))
+        yield ""
+        return
+    yield f".. auto{public.kind}:: {public.name}"
     if public.kind == "class":
         yield from ("   :members:", "   :inherited-members:")
     yield ""

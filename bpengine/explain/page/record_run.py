@@ -47,6 +47,12 @@ def page(
     features and of the classes; by default those of the model. lang: "en" or "pt", which the page opens in.
     A step in which a number is not finite is the last one; the page names the first cause.
     Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
+
+    >>> from bpengine.explain.page import page
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> page(model, xor.x, xor.y, optimizer=bp.SGD(2.0), steps=3, title="xor").save("xor.html")
     """
     translator_for(lang)
     FitSettings(optimizer=optimizer, steps=steps)  # checks both as a fit would
