@@ -112,7 +112,8 @@ def _page(room: Room, names: list[PublicName]) -> Iterator[str]:
     yield from (room.title, "=" * len(room.title), "")
     for module in room.modules:
         if module not in SHORT_ONLY:
-            yield from (f".. automodule:: {module}", "   :no-members:", "")
+            yield from (f".. automodule:: {module}", "   :no-members:")
+            yield from ("   :no-index:", "") if module == "bpengine.explain" else ("",)  # the function has this name, too
     yield from (".. py:currentmodule:: None", "")
     for public in names:
         yield from _entry(public)
