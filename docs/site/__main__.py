@@ -37,7 +37,7 @@ def main(folder: Path) -> int:
     source = folder.with_name(f"{folder.name}-source")
     stage(source)
     extra = ["-D", f"html_extra_path={source / 'extra'}"]
-    strict = ["--nitpicky", "--fail-on-warning", "--keep-going", "--quiet", "-j", "1"]
+    strict = ["--nitpicky", "--fail-on-warning", "--keep-going", "--quiet", "-j", "auto"]
     return build_main(["-b", "html", "-c", str(ROOT / "docs" / "site"), *extra, *strict, str(source), str(folder)])
 
 
