@@ -98,7 +98,15 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_an_sdist_holds_what_its_tests_and_its_wheel_need(artifacts: tuple[Path, Path], tmp_path: Path) -> None:
     work = dist.unpacked(artifacts[0], tmp_path)
-    for path in (*dist.SMOKE, *dist.PACKAGES, "long_description.py", "Makefile", "LICENSE", "CITATION.cff", "docs/site/conf.py"):
+    for path in (
+        *dist.SMOKE,
+        *dist.PACKAGES,
+        "long_description.py",
+        "Makefile",
+        "LICENSE",
+        "CITATION.cff",
+        "docs/site/conf.py",
+    ):
         assert (work / path).exists(), path
     beside = {path.relative_to(work) for path in work.rglob("*") if path.is_file()}
     assert {path.relative_to(ROOT) for path in shipped()} <= beside

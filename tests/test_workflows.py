@@ -75,4 +75,6 @@ def test_pre_commit_calls_the_tools_of_make_lint() -> None:
     recipe = (ROOT / "Makefile").read_text(encoding="utf-8").split("\nlint:")[1].split("\n\n")[0]
     wanted = [line.strip().removeprefix("$(BIN)/") for line in recipe.splitlines()[1:]]
     called_by_hooks = [hook["entry"].removeprefix(".venv/bin/") for hook in hooks]
-    assert called_by_hooks == [command.replace(" --check .", "").replace("ruff check .", "ruff check") for command in wanted]
+    assert called_by_hooks == [
+        command.replace(" --check .", "").replace("ruff check .", "ruff check") for command in wanted
+    ]

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-_FIELD = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*|Parameters|Shapes?|Raises|Source|Inputs|Outputs|Options)(: | [A-Z]\w+Error)")
+_FIELD = re.compile(
+    r"^([a-z_]\w*(?:, [a-z_]\w*)*|Parameters|Shapes?|Raises|Source|Inputs|Outputs|Options)(: | [A-Z]\w+Error)"
+)
 _CODE = re.compile(r"`([^`]+)`")
 _SPECIAL = re.compile(r"([\\*|_<>])")
 """What reStructuredText would take for markup in running text."""
@@ -120,6 +122,10 @@ def known_names() -> dict[str, str]:
         known[name.removeprefix("bpengine.")] = name
         known.setdefault(name.rpartition(".")[2], name)
         if inspect.isclass(public.value):
-            methods = (m for m, v in vars(public.value).items() if not m.startswith("_") and inspect.isfunction(v) and v.__doc__)
+            methods = (
+                m
+                for m, v in vars(public.value).items()
+                if not m.startswith("_") and inspect.isfunction(v) and v.__doc__
+            )
             known.update({f"{name.rpartition('.')[2]}.{method}": f"{name}.{method}" for method in methods})
     return known

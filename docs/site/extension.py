@@ -39,7 +39,9 @@ def _missing(app: Sphinx, env: Any, node: Element, content: Element) -> Element 
     if known is not None:
         inventory = env.domains["py"].objects
         if known in inventory:
-            return make_refnode(app.builder, node["refdoc"], inventory[known].docname, inventory[known].node_id, content)
+            return make_refnode(
+                app.builder, node["refdoc"], inventory[known].docname, inventory[known].node_id, content
+            )
     return content if target.rpartition(".")[2] in _names_in_sources() or locate(target.partition("[")[0]) else None
 
 

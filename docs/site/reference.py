@@ -29,9 +29,7 @@ ROOMS = (
     Room("training", "Training", ("bpengine.training",)),
     Room("data", "Data", ("bpengine.data",)),
     Room("check", "Checks of gradients and backends", ("bpengine.check",)),
-    Room(
-        "explain", "Explanations", ("bpengine.explain", "bpengine.explain.figures", "bpengine.explain.page")
-    ),
+    Room("explain", "Explanations", ("bpengine.explain", "bpengine.explain.figures", "bpengine.explain.page")),
     Room("derivatives", "Derivatives beyond the gradient", ("bpengine.derivatives",)),
     Room("sklearn", "Estimators for scikit-learn", ("bpengine.sklearn",)),
     Room("kernels", "Kernels and bound operations", ("bpengine.kernels", "bpengine.ops")),
@@ -113,7 +111,9 @@ def _page(room: Room, names: list[PublicName]) -> Iterator[str]:
     for module in room.modules:
         if module not in SHORT_ONLY:
             yield from (f".. automodule:: {module}", "   :no-members:")
-            yield from ("   :no-index:", "") if module == "bpengine.explain" else ("",)  # the function has this name, too
+            yield from (
+                ("   :no-index:", "") if module == "bpengine.explain" else ("",)
+            )  # the function has this name, too
     yield from (".. py:currentmodule:: None", "")
     for public in names:
         yield from _entry(public)

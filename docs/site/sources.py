@@ -57,7 +57,9 @@ def write_sources(stage: Stage) -> None:
         trail = html.escape(path)
         stage.write(place, PAGE.format(path=trail, top=top, trail=trail, name=trail, content=content))
     light, dark = (_formatter(style).get_style_defs(".highlight") for style in ("friendly", "github-dark"))
-    stage.write("extra/source/source.css", f"{CSS}{light}\n@media (prefers-color-scheme: dark) {{\n{CSS_DARK}\n{dark}\n}}\n")
+    stage.write(
+        "extra/source/source.css", f"{CSS}{light}\n@media (prefers-color-scheme: dark) {{\n{CSS_DARK}\n{dark}\n}}\n"
+    )
 
 
 @cache

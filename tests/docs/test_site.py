@@ -48,7 +48,10 @@ def mark(element: ElementTree.Element) -> str:
         ("README.md", "project"),
         ("docs/guides/README.md", "guides/index"),
         ("docs/guides/gradient.pt-BR.md", "guides/gradient.pt-BR"),
-        ("bench/results/2026-11-27-nvidia-h200-compiled/README.md", "benchmarks/results/2026-11-27-nvidia-h200-compiled/index"),
+        (
+            "bench/results/2026-11-27-nvidia-h200-compiled/README.md",
+            "benchmarks/results/2026-11-27-nvidia-h200-compiled/index",
+        ),
         ("docs/site/start.md", "index"),
     ],
 )
@@ -164,7 +167,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site") / "html"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "backends")])}
     ended = subprocess.run(
-        [sys.executable, "-m", "docs.site", str(folder)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "docs.site", str(folder)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     assert not ended.stderr

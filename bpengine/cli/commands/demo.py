@@ -127,6 +127,11 @@ def _print(demo_run: DemoRun, rows: list[tuple[str, ...]], missing: list[tuple[s
     table = columns(HEADS, [*rows, *((name, reason, *"----") for name, reason, _ in missing if name != "digits")])
     reasons = ("", key_value_table([(name, text) for name, _, text in missing])) if missing else ()
     train, test = demo_run.train, demo_run.test
-    facts = {"test": test.rows, "train": train.rows, "epochs": demo_run.epochs, "rows": ROWS[train.name.partition(" ")[0]]}
+    facts = {
+        "test": test.rows,
+        "train": train.rows,
+        "epochs": demo_run.epochs,
+        "rows": ROWS[train.name.partition(" ")[0]],
+    }
     explained = key_value_table([(name, text.format(**facts)) for name, text in EXPLANATION])
     show(table, *reasons, "", explained)
