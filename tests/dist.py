@@ -1,8 +1,8 @@
 """Build the sdist and the wheel, and try both as users get them: `python -m tests.dist` (`make dist-check`).
 
-Each is installed into a new environment with nothing but what it needs, and pytest; there the smoke part of the tests is run, beside
-the tests and pages of the sdist and away from this checkout, and the first commands of the README. `python -m tests.dist --here`
-runs the smoke part in this environment (`make smoke`).
+Each is installed into a new environment with nothing but what it needs, and pytest. There, away from this checkout, the first
+commands are run, and the smoke part of the tests as the sdist has them. `python -m tests.dist --here` runs the smoke part here
+(`make smoke`).
 """
 
 from __future__ import annotations

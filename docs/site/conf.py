@@ -1,12 +1,8 @@
-"""What Sphinx has to know: `sphinx-build -c docs/site` reads this file; `python -m docs.site` calls it."""
+"""What Sphinx has to know; `python -m docs.site` runs it with this file."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "backends")]
 
 import bpengine
 

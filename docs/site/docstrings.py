@@ -20,7 +20,7 @@ _SPECIAL = re.compile(r"([\\*|_<>])")
 """What reStructuredText would take for markup in running text."""
 
 DATA = {
-    "bpengine.KERNELS": "Every kernel by name: formulas, shapes, cost, kinks and source; see :py:class:`bpengine.kernels.Kernel`.",
+    "bpengine.KERNELS": "Every kernel by name: formulas, shapes, cost, kinks, source: :py:class:`bpengine.kernels.Kernel`.",
     "bpengine.training.OPTIMIZERS": "The update rules by name, as the command line knows them.",
     "bpengine.layers.LAYERS": "The engine's layers by the name that model files have for them.",
     "bpengine.examples.EXAMPLES": "The worked examples of the literature by name, as ``bpengine examples`` lists them.",

@@ -47,7 +47,7 @@ def _missing(app: Sphinx, env: Any, node: Element, content: Element) -> Element 
 
 @cache
 def _names_in_sources() -> set[str]:
-    """Return what the engine's source files define or import, types for the type checker alone among them, and built-in names."""
+    """Return built-in names and what the engine's files define or import, for the type checker alone, too."""
     names = set(vars(builtins))
     for path in (ROOT / "bpengine").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -106,7 +106,7 @@ def source_page(path: str) -> str:
 
 
 def contents(path: str, pages: dict[str, str]) -> str:
-    """Return the list of what stands below a page in the site's menu: of a folder's README.md the English pages of the folder."""
+    """Return the list of what the menu has below a page: below a folder's README.md the English pages of the folder."""
     if not path.endswith("/README.md") or path in NAMED:
         return ""
     folder = f"{posixpath.dirname(pages[path])}/"

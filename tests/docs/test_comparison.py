@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from docs.site.pages import ROOT
 from tests.docs.checks import check_links, check_partner
 from tests.docs.page import Page
-from docs.site.pages import ROOT
 
 RECORD = (ROOT / "bench" / "results" / "2026-11-25-intel-r-xeon-r-processor-cpu.md").read_text(encoding="utf-8")
 PAGES = {name: Page.read(ROOT / "docs" / name) for name in ("comparison.md", "comparison.pt-BR.md")}
