@@ -38,7 +38,10 @@ def main(folder: Path) -> int:
     stage(source)
     extra = ["-D", f"html_extra_path={source / 'extra'}"]
     strict = ["--nitpicky", "--fail-on-warning", "--keep-going", "--quiet", "-j", "auto"]
-    return build_main(["-b", "html", "-c", str(ROOT / "docs" / "site"), *extra, *strict, str(source), str(folder)])
+    anew = ["--fresh-env", "--write-all"]  # else a page that stays as it was warns of nothing, and keeps an old menu
+    return build_main(
+        ["-b", "html", "-c", str(ROOT / "docs" / "site"), *extra, *strict, *anew, str(source), str(folder)]
+    )
 
 
 if __name__ == "__main__":

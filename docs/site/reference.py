@@ -53,6 +53,7 @@ class PublicName:
     name: str  # "bpengine.Dense", "bpengine.explain.figures.draw"
     value: Any
     page: str
+    module: str  # whose names it is listed with
 
     @property
     def kind(self) -> str:
@@ -74,8 +75,11 @@ def public_names() -> dict[str, PublicName]:
                     continue
                 if module in SHORT_ONLY and id(value) not in of_engine:
                     continue
+                if id(value) in listed and name != getattr(value, "__name__", name):  # an earlier name
+                    continue
                 shortest = of_engine.get(id(value), f"{module}.{name}")
-                listed.setdefault(id(value), PublicName(shortest, value, f"reference/{room.page}"))
+                if id(value) not in listed or not listed[id(value)].name.endswith(f".{name}"):
+                    listed[id(value)] = PublicName(shortest, value, f"reference/{room.page}", module)
     return {public.name: public for public in listed.values()}
 
 
@@ -108,20 +112,25 @@ def write_reference(stage: Stage) -> None:
 
 def _page(room: Room, names: list[PublicName]) -> Iterator[str]:
     yield from (room.title, "=" * len(room.title), "")
+    public = [module for module in room.modules if module not in SHORT_ONLY]
     for module in room.modules:
-        if module not in SHORT_ONLY:
+        if len(public) > 1 and module in public:
+            yield from (module, "-" * len(module), "")
+        if module in public:
             yield from (f".. automodule:: {module}", "   :no-members:")
             yield from (
                 ("   :no-index:", "") if module == "bpengine.explain" else ("",)
             )  # the function has this name, too
-    yield from (".. py:currentmodule:: None", "")
-    for public in names:
-        yield from _entry(public)
+        yield from (".. py:currentmodule:: None", "")
+        for name in names:
+            if name.module == module:
+                yield from _entry(name)
 
 
 def _entry(public: PublicName) -> Iterator[str]:
     if public.kind == "data":
-        yield from (f".. py:data:: {public.name}", "", f"   {DATA[public.name]}", "")
+        sentence = f"{DATA[public.name]} An example is on the page of :doc:`examples </examples>`."
+        yield from (f".. py:data:: {public.name}", "", f"   {sentence}", "")
         return
     if public.value is offered("bpengine", "explain"):  # autodoc would see the package
         signature = str(inspect.signature(public.value)).replace("'", "")
@@ -132,6 +141,8 @@ def _entry(public: PublicName) -> Iterator[str]:
     yield f".. auto{public.kind}:: {public.name}"
     if public.kind == "class":
         yield from ("   :members:", "   :inherited-members:")
+    if ">>>" not in (public.value.__doc__ or ""):
+        yield from ("", "   An example is on the page of :doc:`examples </examples>`.")
     yield ""
 
 
