@@ -3,9 +3,9 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: demo test test-all test-lowest attack lint audit bench clean gpu-bench gpu-pack
+.PHONY: demo test test-all test-lowest smoke docs dist-check attack lint audit bench clean gpu-bench gpu-pack
 .PHONY: gpu-first gpu-first-correct gpu-first-memory gpu-first-bench
 .PHONY: gpu-check gpu-check-kernels gpu-check-engine gpu-check-jax
 
@@ -18,7 +18,7 @@ test: $(VENV)/test lint
 
 # All that `make test` runs, and the tests marked "thorough": more networks, more places, more backends of what is tested there.
 test-all: override PYTEST_OPTIONS += --thorough
-test-all: test test-lowest
+test-all: test test-lowest docs dist-check
 
 # The tests on the oldest version of everything that pyproject.toml names, all of which it must therefore support.
 LOWEST := .venv-lowest
@@ -31,6 +31,18 @@ $(LOWEST)/test: pyproject.toml tests/lowest.py
 	$(PYTHON) -m tests.lowest > $(LOWEST)/requirements.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(LOWEST)/requirements.txt --editable .
 	touch $@
+
+# The part of the tests that needs only what a plain install brings, in such an environment: a minute.
+smoke: $(VENV)/smoke
+	$(BIN)/python -m tests.dist --here
+
+# The site in build/site, every warning an error, nothing from the network.
+docs: $(VENV)/docs
+	$(BIN)/python -m docs.site
+
+# Wheel and sdist as users get them: built, installed into new environments, tried there.
+dist-check: $(VENV)/test
+	$(BIN)/python -m tests.dist
 
 # Random networks, files, command lines, damaged caches, failing memory and disks, Ctrl-C, names, growth; drawn by a seed:
 # `make attack MINUTES=30 SEED=0`.
@@ -121,7 +133,7 @@ gpu-bench-many:
 	timeout 530 $(PYTHON) bench/many_fits.py --backends jax --models 4,16,64 > $(GPU_MANY) && cat $(GPU_MANY)
 
 # one stamp per set of extras, renewed when the project's metadata change
-$(VENV)/demo $(VENV)/test $(VENV)/bench: pyproject.toml
+$(VENV)/demo $(VENV)/test $(VENV)/smoke $(VENV)/docs $(VENV)/bench: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(if $(filter demo,$(@F)),jax$(COMMA)sklearn$(COMMA)fast,$(@F))]"
 	touch $@

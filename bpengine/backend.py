@@ -38,7 +38,12 @@ Reason = Literal["ready", "not installed", "no driver", "no device", "version mi
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a backend can run here; when it cannot, which of the reasons holds and what cures it."""
+    """Whether a backend can run here; when it cannot, which of the reasons holds and what cures it.
+
+    >>> from bpengine.backend import Availability
+    >>> Availability("not installed", "No module named 'jax'.", "pip install jax").ready
+    False
+    """
 
     reason: Reason
     detail: str
@@ -56,6 +61,10 @@ class CacheState:
 
     `trouble` says why the folder cannot be written, "" where it can; `cure` what helps. `notes` are (subject, verdict) of
     what was tested on this machine.
+
+    >>> from bpengine.backend import CacheState
+    >>> CacheState(folder="/home/ana/.cache/bpengine", files=3, size=4096, limit=2**28).trouble
+    ''
     """
 
     folder: str
@@ -77,7 +86,18 @@ class EpochOf(NamedTuple):
 
 
 class DiskCache(Protocol):
-    """What a backend keeps on disk between processes, such as code that took long to compile."""
+    """What a backend keeps on disk between processes, such as code that took long to compile.
+
+    >>> from bpengine.backend import CacheState, DiskCache
+    >>> class Nothing:
+    ...     def state(self):
+    ...         return CacheState(folder="none", files=0, size=0, limit=0)
+    ...     def clear(self):
+    ...         return 0
+    >>> cache: DiskCache = Nothing()
+    >>> cache.clear()
+    0
+    """
 
     def state(self) -> CacheState:
         """Return what there is to say about it."""
@@ -116,6 +136,10 @@ def as_host(x: Any) -> HostArray:
     """Return lists, scalars, NumPy arrays and DLPack producers as a NumPy array, without a copy where that is possible.
 
     Arrays on a GPU are brought to the host: CuPy's refuse NumPy's own way (`__array__`), others are asked by DLPack.
+
+    >>> from bpengine.backend import as_host
+    >>> as_host([1.0, 2.0])
+    array([1., 2.])
     """
     if isinstance(x, np.ndarray):
         return np.asarray(x)
@@ -424,7 +448,12 @@ def backend_names() -> tuple[str, ...]:
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Return the class of a backend by name; raise ConfigError with the nearest names when there is none."""
+    """Return the class of a backend by name; raise ConfigError with the nearest names when there is none.
+
+    >>> from bpengine.backend import backend_class
+    >>> backend_class("numpy").availability().ready
+    True
+    """
     if not isinstance(name, str) or name not in _plugins():
         raise unknown("backend", name, backend_names())
     loaded: type[Backend] = _plugins()[name].load()
@@ -476,6 +505,14 @@ def get_oracle() -> Any:
     """Return the gradient oracle: JAX autodiff in float64 (`bpengine_jax.oracle.Oracle`).
 
     Raises BackendUnavailable when JAX cannot run here.
+
+    >>> from bpengine.backend import get_oracle
+    >>> try:
+    ...     name = type(get_oracle()).__name__
+    ... except bp.BackendUnavailable:  # JAX cannot run here
+    ...     name = "Oracle"
+    >>> name
+    'Oracle'
     """
     status = backend_class("jax").availability()
     if not status.ready:

@@ -140,6 +140,9 @@ def number(
     """Return `value` as a finite float within limits: at least `low`, or above it, and below `below`.
 
     Raises ConfigError: "`who` requires `what` of at least 0 and below 1, got 2."
+
+    >>> number(3, "Adam", "a learning rate", low=0)
+    3.0
     """
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         try:
@@ -158,6 +161,9 @@ def whole(value: object, who: str, what: str, *, low: int = 1) -> int:
     """Return `value` as an int of at least `low`; NumPy's whole numbers count, True and False do not.
 
     Raises ConfigError: "`who` requires `what` to be a whole number of at least 1, got 0."
+
+    >>> whole(np.int64(3), "Dense", "the number of units")
+    3
     """
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low:
         return int(value)
@@ -173,21 +179,37 @@ def _told(value: object) -> str:
 
 
 def flag(value: object, who: str, what: str) -> bool:
-    """Return `value` as a bool, or raise ConfigError when it is neither True nor False, Python's or NumPy's."""
+    """Return `value` as a bool, or raise ConfigError when it is neither True nor False, Python's or NumPy's.
+
+    >>> flag(np.True_, "fit", "progress")
+    True
+    """
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     raise ConfigError(f"{who} requires {what} to be True or False, got {value!r}.")
 
 
 def items(value: object, who: str, what: str) -> list[Any]:
-    """Return what `value` holds as a list, or raise ConfigError when nothing can be taken from it one by one."""
+    """Return what `value` holds as a list, or raise ConfigError when nothing can be taken from it one by one.
+
+    >>> items(("relu", "tanh"), "Network", "layers")
+    ['relu', 'tanh']
+    """
     if isinstance(value, Iterable):
         return list(value)
     raise ConfigError(f"{who} requires {what} in a list, got {_told(value)}.")
 
 
 def check_path(value: object, who: str) -> None:
-    """Raise ConfigError for what is no path: a number would be taken for an open file."""
+    """Raise ConfigError for what is no path: a number would be taken for an open file.
+
+    >>> check_path("model.safetensors", "Model.save")
+    >>> try:
+    ...     check_path(3, "Model.save")
+    ... except bp.ConfigError as error:
+    ...     print(error)
+    Model.save requires a path, as text or pathlib.Path, got 3.
+    """
     if not isinstance(value, (str, os.PathLike)):
         raise ConfigError(f"{who} requires a path, as text or pathlib.Path, got {_told(value)}.")
 
@@ -201,7 +223,13 @@ ELSEWHERE = {  # what other libraries call it
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Return a hint that names what `name` was probably meant to be: "Did you mean 'relu'?" or the whole list."""
+    """Return a hint that names what `name` was probably meant to be: "Did you mean 'relu'?" or the whole list.
+
+    >>> nearest("rellu", ["relu", "tanh"])
+    "Did you mean 'relu'?"
+    >>> nearest("swish", ["relu", "silu"])
+    "Here it is 'silu'."
+    """
     options = sorted(known)
     if (here := ELSEWHERE.get(str(name).lower())) in options:
         return f"Here it is {here!r}."
@@ -214,5 +242,10 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:
-    """Build the error for a `kind` ("activation", "layer", ...) that does not exist, with the nearest names."""
+    """Build the error for a `kind` ("activation", "layer", ...) that does not exist, with the nearest names.
+
+    >>> raise unknown("activation", "rellu", ["relu", "tanh"])
+    Traceback (most recent call last):
+    bpengine.errors.ConfigError: unknown activation 'rellu'. Did you mean 'relu'?
+    """
     return ConfigError(f"unknown {kind} {name!r}. {nearest(name, known)}")

@@ -165,7 +165,11 @@ class CustomLoss(Loss):
 
 
 def make_loss(spec: Any) -> Loss:
-    """Return a Loss from a name, from a pair of functions (forward, backward), or from one made already."""
+    """Return a Loss from a name, from a pair of functions (forward, backward), or from one made already.
+
+    >>> make_loss("softmax_cross_entropy").link
+    'softmax'
+    """
     if isinstance(spec, Loss):
         return spec
     if is_pair(spec):

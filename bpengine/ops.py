@@ -25,7 +25,14 @@ Direction = Literal["forward", "backward"]
 
 
 class UnknownKernel(ConfigError, AttributeError):
-    """An attribute of Ops that is no kernel function."""
+    """An attribute of Ops that is no kernel function.
+
+    >>> try:
+    ...     bp.get_backend("numpy").ops().relu_forward
+    ... except UnknownKernel as error:
+    ...     print("relu_fwd" in str(error))
+    True
+    """
 
 
 class Ops:
@@ -33,6 +40,11 @@ class Ops:
 
     `replacements` maps a function's name ("adam_update") to a callable of the same signature without `xp`. `scope()` is the
     context in which the arrays of this namespace are computed with (see `Backend.scope`).
+
+    >>> ops = bp.get_backend("numpy", precision="float64").ops()
+    >>> y, residual = ops.relu_fwd(np.array([[-1.0, 2.0]]))
+    >>> ops.relu_bwd(residual, np.ones((1, 2)))
+    array([[0., 1.]])
     """
 
     scope: Scope = nullcontext
@@ -81,7 +93,15 @@ class Ops:
 def in_scope(
     method: Callable[Concatenate[Owner, Ops, Given], Returned],
 ) -> Callable[Concatenate[Owner, Ops, Given], Returned]:
-    """Let a method whose first argument is `ops` run in their scope."""
+    """Let a method whose first argument is `ops` run in their scope.
+
+    >>> class Doubler:
+    ...     @in_scope
+    ...     def double(self, ops, x):
+    ...         return 2.0 * x
+    >>> Doubler().double(bp.get_backend("numpy").ops(), np.array([1.5]))
+    array([3.])
+    """
 
     @wraps(method)
     def run(self: Owner, ops: Ops, /, *args: Given.args, **options: Given.kwargs) -> Returned:
@@ -92,7 +112,11 @@ def in_scope(
 
 
 def known(kernel: Kernel, direction: Direction = "forward") -> bool:
-    """Tell whether a kernel's function is the one in the KERNELS table."""
+    """Tell whether a kernel's function is the one in the KERNELS table.
+
+    >>> known(bp.KERNELS["relu"])
+    True
+    """
     return kernel.name in KERNELS and getattr(KERNELS[kernel.name], direction) is getattr(kernel, direction)
 
 
@@ -106,7 +130,14 @@ def _row(kernel: str | Kernel) -> Kernel:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One kernel call as an observer sees it: where, which function, with what, and what came out."""
+    """One kernel call as an observer sees it: where, which function, with what, and what came out.
+
+    >>> calls = []
+    >>> ops = ObservedOps(bp.get_backend("numpy", precision="float64").ops(), calls.append)
+    >>> y, _ = ops.at("layer 1").tanh_fwd(np.array([[0.0]]))
+    >>> calls[0].place, calls[0].function, calls[0].named_results()["y"].item()
+    ('layer 1', 'tanh_fwd', 0.0)
+    """
 
     place: str
     function: str
@@ -132,7 +163,15 @@ _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backwar
 
 
 class ObservedOps(Ops):
-    """Ops that report each call to an observer. The engine does not know them; without one nothing is paid."""
+    """Ops that report each call to an observer. The engine does not know them; without one nothing is paid.
+
+    >>> network = bp.Network(1, bp.Dense(1, "tanh"), "mean_squared_error")
+    >>> calls = []
+    >>> ops = ObservedOps(bp.get_backend("numpy", precision="float64").ops(), calls.append)
+    >>> pass_through = network.forward(ops, *network.init(seed=0), np.array([[1.0]]))
+    >>> [call.function for call in calls]
+    ['dense_fwd', 'tanh_fwd']
+    """
 
     def __init__(self, ops: Ops, observer: Observer, place: str = "") -> None:
         self.xp, self.scope = ops.xp, ops.scope

@@ -16,6 +16,9 @@ class Penalty:
 
     m is the number of rows the loss is taken over: those of the batch in a step, all of them in `evaluate`. Where rows have
     weights, m is the sum of their weights, so that a weight of 0 is a row left out and one of 2 a row given twice.
+
+    >>> isinstance(bp.L2(0.1), Penalty), bp.L2(0.1, per_sample=True).per_sample
+    (True, True)
     """
 
     kernel: ClassVar[str]

@@ -23,6 +23,10 @@ class Contender:
     installs them. cure: what to do where no extra does.
     devices, dtypes: where it runs, and in what. quick: takes part in a quick run by default. lazy: compiles while it trains.
     sweeps: compiles fast enough for the sweeps over sizes. own: the engine itself.
+
+    >>> from bpengine.benchmark import CONTENDERS
+    >>> CONTENDERS["numpy"].own, CONTENDERS["numpy"].missing
+    (True, None)
     """
 
     name: str
@@ -221,6 +225,10 @@ def choose(
 
     A name that is given is taken even if a quick run, or the precisions, would leave it out.
     Raises ConfigError with the nearest names for one that does not exist on the device.
+
+    >>> from bpengine.benchmark import choose
+    >>> [contender.name for contender in choose(["numpy"], ["sklearn", "torch"])]
+    ['numpy', 'sklearn', 'torch']
     """
     chosen: list[Contender] = []
     for precision in precisions or ():

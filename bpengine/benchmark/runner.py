@@ -35,6 +35,10 @@ class Plan:
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
     without: variables that the contenders must not see. limit_seconds: no workload is begun, and no memory watched, later.
     own: rows of one's own, which every workload takes as they are.
+
+    >>> from bpengine.benchmark import WORKLOADS, Plan, choose
+    >>> Plan([WORKLOADS["small"]], choose(["numpy"], [])).precisions
+    ['float32']
     """
 
     workloads: Sequence[Workload]
@@ -67,6 +71,13 @@ def run(
     `keep` is called with the measurements so far after each workload, so that a run that is cut off leaves them.
 
     Raises BackendUnavailable when no contender can run at all.
+
+    >>> from bpengine.benchmark import Plan, Workload, choose, run
+    >>> tiny = Workload("tiny", (4, 8, 3), 16, epoch_steps=2, steps=4)
+    >>> plan = Plan([tiny], choose(["numpy"], []), rounds=3, turn_seconds=0.01, budget_seconds=1.0)
+    >>> measured = run(plan)
+    >>> list(measured.trials), measured.missing
+    (['tiny'], {})
     """
     ordered = sorted(plan.workloads, key=lambda w: w.dtype)
     workloads = [w.on(plan.device) if plan.own is None else w for w in ordered]

@@ -22,6 +22,11 @@ class Eigenvalue(NamedTuple):
 
     vector: {name: array}, of length 1 over all parameters; steps: products with the Hessian that were taken; residual:
     |H v - value v|. Some eigenvalue lies within `residual` of `value`.
+
+    >>> model = bp.Model(bp.Network(1, [bp.Dense(1, bias=False)], "sum_squared_residuals"), dtype="float64")
+    >>> top = model.top_eigenvalue([[1.0], [3.0]], [1.0, 0.0])  # the loss is (w - 1)^2 + 9 w^2
+    >>> top.value, top.residual < 1e-6
+    (20.0, True)
     """
 
     value: float

@@ -34,7 +34,12 @@ Names: TypeAlias = dict[str, Any]  # what a formula may name: arrays, options, `
 
 @dataclass(frozen=True)
 class Cost:
-    """What one call of a kernel costs: floating-point operations, and array elements that must at least be moved."""
+    """What one call of a kernel costs: floating-point operations, and array elements that must at least be moved.
+
+    >>> cost = bp.KERNELS["dense"].cost("forward", B=128, I=784, O=512)
+    >>> cost.flops, cost.bytes(itemsize=4)
+    (102825984, 2271232)
+    """
 
     flops: int
     elements: int
@@ -106,6 +111,10 @@ class Kernel:
     computed in another way than the forward does; `formula_values` replaces formulas that code cannot evaluate as written;
     `opaque` says why a kernel gives no derivatives and terms; `initializer` is what "auto" draws before an activation;
     `no_onnx` says why the forward of a layer or an activation is not written as ONNX (all others are, as they stand).
+
+    >>> kernel = bp.KERNELS["relu"]
+    >>> kernel.formula["dx"], kernel.arguments
+    ('dy * (x > 0)', ('x',))
     """
 
     name: str

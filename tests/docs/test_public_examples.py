@@ -1,4 +1,4 @@
-"""Every public name shows an example that is run: in its docstring, or on the page of training and data."""
+"""Every public name is in the API reference and shows an example that is run: in its docstring, or on the page of examples."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine import sklearn as estimators
+from docs.site.docstrings import DATA
+from docs.site.reference import names_of, offered, public_names
 from tests.docs.checks import check_session
 from tests.docs.page import Page
+from tests.face.collect import ROOMS
 
 PAGE = Page.read(Path(__file__).parents[2] / "docs" / "examples.md")
-ROOMS = [name for name in bp.__all__ if inspect.ismodule(getattr(bp, name))]
 FACES = (bp.Model, bp.Network, bp.History)
 ON_THE_PAGE = (
-    "training",
-    "data",
+    ["training"],
+    ["data"],
 )  # rooms of files and fits, whose examples build on each other: one session shows them
+
+TAKES_SECONDS = ("benchmark.run",)  # it measures the machine
 
 # What shows no example of its own, and why.
 NO_EXAMPLE: dict[str, str] = {}
 
 
 def public() -> dict[str, Any]:
-    """Return the public functions, classes and methods by name, each once."""
-    places = [("", bp), *((f"{room}.", getattr(bp, room)) for room in ROOMS), ("sklearn.", estimators)]
-    named = [(start + n, getattr(room, n)) for start, room in places for n in getattr(room, "__all__", ())]
-    named += [(f"{face.__name__}.{name}", value) for face in FACES for name, value in methods(face)]
-    first: dict[int, tuple[str, Any]] = {}
-    for name, value in named:
-        if inspect.isclass(value) or inspect.isfunction(value):
-            first.setdefault(id(value), (name, value))
-    return dict(first.values())
+    """Return the public functions, classes, values and methods by name, each once."""
+    listed = {name.removeprefix("bpengine."): public.value for name, public in public_names().items()}
+    for face in FACES:
+        listed |= {f"{face.__name__}.{name}": value for name, value in methods(face)}
+    return listed
 
 
 def methods(face: type) -> Iterator[tuple[str, Any]]:
@@ -50,17 +50,22 @@ def methods(face: type) -> Iterator[tuple[str, Any]]:
 
 
 def shown_on_page(name: str, value: Any) -> bool:
-    """Tell whether the session of the page uses a name of the rooms whose examples stand there."""
-    room = value.__module__.split(".")[1]
+    """Tell whether the session of the page uses a value, or a name of the rooms whose examples stand there."""
     word = name.rpartition(".")[2]
-    return (room in ON_THE_PAGE or name == "Model.fit") and bool(re.search(rf"\b{word}\b", PAGE.session))
+    room = getattr(value, "__module__", "").split(".")[1:2]
+    there = f"bpengine.{name}" in DATA or room in ON_THE_PAGE or name == "Model.fit"
+    return there and bool(re.search(rf"\b{word}\b", PAGE.session))
 
 
 PUBLIC = public()
-IN_DOCSTRINGS = [name for name, value in PUBLIC.items() if ">>>" in (value.__doc__ or "")]
+IN_DOCSTRINGS = [
+    name for name, value in PUBLIC.items() if f"bpengine.{name}" not in DATA and ">>>" in (value.__doc__ or "")
+]
 
 
-@pytest.mark.parametrize("name", IN_DOCSTRINGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.thorough) if n in TAKES_SECONDS else n for n in IN_DOCSTRINGS]
+)
 def test_the_example_of_a_docstring(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -80,6 +85,31 @@ def test_the_example_of_a_docstring(
 def test_the_examples_of_training_and_data(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     check_session(PAGE, {})
+
+
+def names_offered() -> dict[str, Any]:
+    """Return what the modules of the public face offer, by the names of the face, modules and type variables apart."""
+    every: dict[str, Any] = {}
+    for room in (*ROOMS, "bpengine.sklearn"):
+        values = {f"{room}.{name}": offered(room, name) for name in names_of(room)}
+        every |= {name: value for name, value in values.items() if not isinstance(value, ModuleType)}
+    return every
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    listed = {id(public.value) for public in public_names().values()}
+    assert [name for name, value in names_offered().items() if id(value) not in listed] == []
+
+
+def test_a_value_of_the_reference_says_what_it_is() -> None:
+    assert {public.name for public in public_names().values() if public.kind == "data"} == set(DATA)
+
+
+def test_a_name_that_a_module_offers_anew_is_seen(monkeypatch: Any) -> None:
+    monkeypatch.setattr(bp.check, "anew", lambda: None, raising=False)
+    monkeypatch.setattr(bp.check, "__all__", [*bp.check.__all__, "anew"])
+    assert "bpengine.check.anew" in names_offered()
+    assert "check.anew" in public()
 
 
 def test_every_public_name_shows_an_example() -> None:

@@ -38,7 +38,12 @@ BAD = "x"  # the marker of a number that is not finite
 
 
 def package() -> Any:
-    """Return matplotlib; raise ConfigError that says what to install."""
+    """Return matplotlib; raise ConfigError that says what to install.
+
+    >>> from bpengine.explain import figures
+    >>> figures.require_matplotlib().__name__
+    'matplotlib'
+    """
     try:
         return import_module("matplotlib")
     except ImportError as error:

@@ -42,6 +42,13 @@ def decision_boundary(
     are the model's.
     Raises ShapeError for a network that has not 2 inputs, DataError for more than two values of y with one output,
     ConfigError for more than five classes, an unknown language, or without matplotlib.
+
+    >>> from bpengine.explain import figures
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> figures.decision_boundary(model, xor.x, xor.y, features=["a", "b"]).axes[0].get_xlabel()
+    'a'
     """
     translate, network = translator_for(lang, FIGURES), model.network
     if network.inputs != 2:

@@ -43,6 +43,14 @@ def draw(
     parameter, values: of a sweep over one parameter or two; by default it extends to both sides of the model's value by the
     size of that value, and at least by 1. layer, unit, sample: of a network. The loss curve is left out: it needs a fit.
     Raises ConfigError for another kind, or a sweep without a parameter.
+
+    >>> from bpengine.explain import figures
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> figure = figures.draw("sweep", model, xor.x, xor.y, parameter="1.bias", values=[0.0, 1.0, 2.0])
+    >>> figure.axes[0].get_xlabel()
+    '1.bias[0]'
     """
     if kind not in KINDS:
         raise unknown("figure", kind, KINDS)

@@ -42,6 +42,12 @@ def fitted_curve(
     such as {"bias 0": {"1.bias": [0.0]}}, which show how the fit changed the curve. feature: what the input is.
     Raises ShapeError for a network with more than one input, ConfigError for more than four curves, for class numbers as
     targets, an unknown language, or without matplotlib.
+
+    >>> from bpengine.explain import figures
+    >>> x, y = [[0.0], [0.5], [1.0]], [[0.0], [1.0], [0.0]]
+    >>> model = bp.Model(bp.Network(1, [bp.Dense(2, "softplus"), bp.Dense(1)], "sum_squared_residuals"))
+    >>> figures.fitted_curve(model, x, y, feature="dose").axes[0].get_xlabel()
+    'dose'
     """
     translate, also = translator_for(lang, FIGURES), also or {}
     network = model.network

@@ -31,6 +31,13 @@ def gradient_histograms(sensitivity: Sensitivity, *, lang: str = "en") -> Figure
     cannot be drawn on it: they are counted beside it, with dead and saturated units and non-finite values.
     Raises ConfigError for something that is no sensitivity, more than 12 layers with parameters, an unknown language, or
     without matplotlib.
+
+    >>> from bpengine.explain import figures
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> len(figures.gradient_histograms(bp.sensitivity(model, xor.x, xor.y)).axes)  # one for each layer
+    2
     """
     translate = translator_for(lang, FIGURES)
     if not isinstance(sensitivity, Sensitivity):

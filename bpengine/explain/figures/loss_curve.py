@@ -46,6 +46,15 @@ def loss_curve(
     several steps, its mean loss is drawn over them; validation losses stand where their epoch ended. log: a logarithmic
     scale; by default where all losses are positive and the largest is at least 100 times the smallest.
     Raises ConfigError for a history without steps, more than four histories, an unknown language, or without matplotlib.
+
+    >>> from bpengine.explain import figures
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> runs = {"plain": model.fit(xor.x, xor.y, optimizer=bp.SGD(0.5), steps=20)}
+    >>> runs["Adam"] = bp.Model(network).fit(xor.x, xor.y, optimizer=bp.Adam(0.05), steps=20)
+    >>> figures.loss_curve(runs).axes[0].get_xlabel()
+    'steps taken'
     """
     translate, runs = translator_for(lang, FIGURES), _named(history)
     figure = canvas.sheet(8.0, 5.4)

@@ -46,6 +46,14 @@ def network(
     over the next layer's units; everything else is drawn faded.
     Raises ConfigError for a network too large to be read (more than 5 layers, 8 units or 24 parameters in one), a row, layer
     or unit that does not exist, an unknown language, or without matplotlib.
+
+    >>> from bpengine.explain import figures
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> figure = figures.network(model, xor.x, xor.y, sample=1, layer=0, unit=2)
+    >>> len(figure.axes)
+    1
     """
     translate = translator_for(lang, FIGURES)
     if (layer is None) != (unit is None):

@@ -26,6 +26,11 @@ def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -
     """Write a figure to a file, in the format that its name ends in, and return the path.
 
     Raises ConfigError for a file that exists (unless `force`), for a folder that does not, and for another format.
+
+    >>> from bpengine.explain import figures
+    >>> history = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error")).fit([[1.0]], [[2.0]], steps=5)
+    >>> figures.save(figures.loss_curve(history), "loss.svg", force=True).name
+    'loss.svg'
     """
     target = check_target(path, force=force)
     kind = target.suffix[1:].lower()
@@ -46,7 +51,12 @@ def drawn(figure: Figure, kind: str, name: str = "figure") -> bytes:
 
 
 def check_target(path: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Return the path of a figure that may be written; raise ConfigError that says what to do instead."""
+    """Return the path of a figure that may be written; raise ConfigError that says what to do instead.
+
+    >>> from bpengine.explain import figures
+    >>> figures.check_target("xor.png").name
+    'xor.png'
+    """
     target = Path(path)
     if target.suffix[1:].lower() not in FORMATS:
         if not target.suffix:

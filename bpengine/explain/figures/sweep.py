@@ -29,6 +29,13 @@ def sweep(swept: Sweep, *, lang: str = "en") -> Figure:
     A descent in it is drawn point by point, numbered, with the slope at its start; the title names the rule that ended it.
     Raises ConfigError for something that is no sweep, two parameters with a single value, an unknown language, or without
     matplotlib.
+
+    >>> from bpengine.explain import figures
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> figures.sweep(bp.sweep(model, xor.x, xor.y, "1.bias", [0.0, 1.0, 2.0])).axes[0].get_xlabel()
+    '1.bias[0]'
     """
     translate = translator_for(lang, FIGURES)
     if not isinstance(swept, Sweep):

@@ -33,6 +33,14 @@ class Page(RichForm):
     """What the page shows: the data's title, the language it opens in, what was trained, and the steps.
 
     content: columns of units, units, weights and their sums (`content.py`), numbers (`packing.py`), steps and losses.
+
+    >>> from bpengine.explain.page import page
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> model = bp.Model(network, dtype="float64")
+    >>> html = page(model, xor.x, xor.y, steps=3, title="xor").html()
+    >>> html.startswith("<!DOCTYPE html>")
+    True
     """
 
     title: str

@@ -38,6 +38,12 @@ def explain(
     layer: its number, or its place inside a Residual ("1.0"). unit: its number. sample: show this row of x only
     (the gradients of the weights are always those of the whole batch). optimizer: makes the step, its first.
     Raises ConfigError for a layer, unit or row that does not exist, naming the valid range.
+
+    >>> xor = bp.data.load("xor")
+    >>> network = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    >>> explanation = bp.explain(bp.Model(network, dtype="float64"), xor.x, xor.y, layer=0, unit=2, sample=1)
+    >>> explanation.adds_up, explanation.text("pt") != explanation.text("en")
+    (True, True)
     """
     traced: Trace = model.trace(x, y, weights, optimizer=optimizer)
     return explain_trace(traced, layer, unit, sample)
