@@ -59,7 +59,9 @@ class NumpyBackend(Backend):
     def availability(cls) -> Availability:
         """NumPy is always there: the engine itself needs it. With the extra "fast", epochs are compiled by LLVM."""
         version = compiler_version()
-        epochs = f"epochs compiled by llvmlite {version}" if version else f"for compiled epochs: {install_command('fast')}"
+        epochs = (
+            f"epochs compiled by llvmlite {version}" if version else f"for compiled epochs: {install_command('fast')}"
+        )
         return Availability("ready", f"NumPy {np.__version__}, {epochs}")
 
     @classmethod

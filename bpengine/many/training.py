@@ -217,7 +217,8 @@ def _run(jobs: Sequence[QueuedFit], companions: Companions, workers: int, *, pro
         if job.history.epochs:
             bar.update(over, job.history.epochs[-1])
 
-    with companions.backend.divided(workers), Progress(len(jobs), show=progress) as bar:
+    with companions.backend.divided(workers), Progress(show=progress) as bar:
+        bar.begin(0, 0, last_epoch=None, last_step=len(jobs), epoch_steps=1)  # fits are what is counted
         run_all(jobs, companions, workers, show)
 
 

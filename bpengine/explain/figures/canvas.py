@@ -15,8 +15,8 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
-from bpengine.extras import cure
 from bpengine.explain.figures.save import DPI
+from bpengine.extras import cure
 from bpengine.i18n.translate import format_number
 from bpengine.output.visible import visible
 
