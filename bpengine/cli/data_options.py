@@ -20,7 +20,7 @@ from bpengine.data import Dataset, Features
 from bpengine.data.files.npy import expand_home
 from bpengine.data.files.table_files import is_table
 from bpengine.data.named.real import REAL
-from bpengine.errors import DataError
+from bpengine.errors import DataError, ShapeError
 from bpengine.losses import Loss
 from bpengine.model import Model
 from bpengine.streams import stream
@@ -163,8 +163,8 @@ def is_there(source: str) -> bool:
 
 @contextmanager
 def naming(source: str) -> Iterator[None]:
-    """Make every DataError within the block one that names the source."""
+    """Make every error about the rows within the block one that names the source."""
     try:
         yield
-    except DataError as error:
-        raise error if Path(source).name in str(error) else DataError(f"{source}: {error}") from None
+    except (DataError, ShapeError) as error:
+        raise error if Path(source).name in str(error) else type(error)(f"{source}: {error}") from None

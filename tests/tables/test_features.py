@@ -129,7 +129,9 @@ def test_a_column_that_counts_without_a_name_is_left_out_and_said() -> None:
     frame = pd.DataFrame({"Unnamed: 0": range(20), "id": range(20), "b": [1.0, 2.0] * 10})
     features = bp.Features().fit(frame)
     assert features.input_names == ("id", "b")
-    assert features.warnings() == ["the column 'Unnamed: 0' is left out: it has no name and counts the rows."]
+    left_out, used = features.warnings()
+    assert left_out == "the column 'Unnamed: 0' is left out: it has no name and counts the rows."
+    assert used.startswith("the column 'id' counts the rows, and is used")
 
 
 def test_infinity_and_missing_cells_name_their_place() -> None:
@@ -358,3 +360,18 @@ def test_files_with_other_marks_are_told_once(tmp_path: Path) -> None:
         cured.transform(people.table)
     with pytest.raises(DataError, match=r"the text 'n/d' in row 55"):
         cured.columns[0].encode(people.table["a"].take(slice(55, 60)), np.empty((5, 2)), 55)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "warned"),
+    [
+        ("Id", range(1, 31), True), ("PassengerId", range(30), True), ("row_nr", range(1, 31), True),
+        ("Id", [i * i for i in range(30)], False), ("year", range(1, 31), False), ("humid", range(1, 31), False),
+    ],
+)  # fmt: skip
+def test_a_named_column_that_counts_the_rows_is_told(name: str, cells: Any, warned: bool) -> None:
+    frame = pd.DataFrame({name: list(cells), "n": np.arange(30) % 7 / 2})
+    warnings = bp.Features().fit(frame, np.arange(30) % 2).warnings()
+    expected = [f"the column {name!r} counts the rows, and is used as a number. --drop (drop=) leaves it out."]
+    assert warnings == expected * warned
+    assert bp.Features(drop=[name]).fit(frame, np.arange(30) % 2).warnings() == []

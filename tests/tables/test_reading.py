@@ -85,7 +85,8 @@ def test_a_title_is_no_header(tmp_path: Path) -> None:
 
 
 def test_the_decimal_mark_separates_nothing(tmp_path: Path) -> None:
-    layout = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
+    with pytest.warns(UserWarning, match="the number '1.0010,5', in which '.' does not part thousands"):
+        layout = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
     assert layout.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
 
 
@@ -262,3 +263,13 @@ def test_columns_of_a_parquet_file_that_no_table_has_are_left_out(tmp_path: Path
         people = bp.data.load(tmp_path / "t.parquet")
     assert people.feature_names == ("a",)
     assert {str(warning.message).split("'")[1] for warning in caught} == set(kinds)
+
+
+def test_a_mark_that_does_not_part_thousands_is_told(tmp_path: Path) -> None:
+    path = written(tmp_path, "a;b;y\n1.5;1.000;0\n2.25;12.345.678;1\n")
+    with pytest.warns(
+        UserWarning, match=r"has the number '1\.5', in which '\.' does not part thousands: it is read as 15\. Is"
+    ):
+        assert bp.data.load(path, thousands=".").table["a"].values[0] == 15
+    good = written(tmp_path, "a;b;y\n1.500;1.000,25;0\n2.250;12.345.678;1\n", "good.csv")
+    assert bp.data.load(good, thousands=".", decimal=",").table["b"].values.tolist() == [1000.25, 12345678]

@@ -104,6 +104,20 @@ def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
     assert set(report["scores_by_part"]) == {"training", "validation", "test"}
 
 
+def test_a_mistake_names_the_file_that_it_is_in(cli: Any, mistake: Any, tmp_path: Path) -> None:
+    path, target = samples.penguins(tmp_path, 60)
+    other = tmp_path / "other.csv"
+    pd.read_csv(path).assign(**{target: "yeti"}).to_csv(other, index=False)
+    said = mistake("train", path, "--target", target, *FEW, "--test", other)
+    assert said.startswith(f"bpengine: error: {other}: row 0 has the class 'yeti'")
+    saved = tmp_path / "m.safetensors"
+    assert cli("train", path, "--target", target, *FEW, "--out", saved).code == 0
+    (tmp_path / "bare.csv").write_text("1,2\n3,4\n")
+    assert mistake("predict", saved, tmp_path / "bare.csv").startswith(
+        f"bpengine: error: {tmp_path / 'bare.csv'}: the model"
+    )
+
+
 def test_features_are_learned_from_the_training_rows_alone(cli: Any, tmp_path: Path) -> None:
     rows = pd.DataFrame({"a": [*np.arange(40.0), 1e6], "y": [0.5 * i for i in range(41)]})
     rows[:40].to_csv(tmp_path / "train.csv", index=False)

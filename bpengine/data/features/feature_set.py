@@ -13,7 +13,7 @@ from bpengine.data.dataset import TASKS, Dataset, Task
 from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn, NumberColumn
-from bpengine.data.features.learning import LearningRules, learn_column, text_counts
+from bpengine.data.features.learning import LearningRules, learn_column, names_rows, text_counts
 from bpengine.data.features.nearly_numbers import cure_of
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
@@ -143,6 +143,10 @@ class Features(RichForm):
         drop_pages(table.whole(name))
         if not isinstance(column, NumberColumn) and name not in (*self._rules.categorical, *self._rules.drop):
             self._note_numbers(name, text_counts(cells))
+        if isinstance(column, NumberColumn) and not alone and names_rows(name, cells):
+            self._notes.append(
+                f"the column {name!r} counts the rows, and is used as a number. --drop (drop=) leaves it out."
+            )
         return column
 
     def _note_numbers(self, name: str, counts: Mapping[str, int]) -> None:

@@ -17,6 +17,7 @@ from bpengine.errors import DataError
 
 PAIRS = (("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"))
 UNNAMED = re.compile(r"column \d+|Unnamed: \d+|index|__index_level_\d+__|")
+IDENTIFIER = re.compile(r"(?i:(?:^|[ _.-])(?:id|index|idx|nr|no|row|rownames|key))$|[a-z]I[dD]$")
 FREE_TEXT = 20  # different texts from which a column may be names or sentences
 
 
@@ -79,6 +80,12 @@ def text_counts(column: TableColumn) -> dict[str, int]:
         return {}
     used, counts = np.unique(column.values[column.values >= 0], return_counts=True)
     return {column.categories[int(code)]: int(count) for code, count in zip(used, counts, strict=True)}
+
+
+def names_rows(name: str, column: TableColumn) -> bool:
+    """Return whether a column is called an identifier and counts the rows."""
+    named = bool(IDENTIFIER.search(name))
+    return named and column.is_number and not column.missing.any() and _counts(column.values)
 
 
 def _counts(values: Array) -> bool:

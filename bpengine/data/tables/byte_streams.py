@@ -108,9 +108,9 @@ class _Checked(io.RawIOBase):
     def _check(self, piece: bytes) -> None:
         self._read += len(piece)
         if self._limit is not None and self._read > self._limit:
-            what = f"of {self._kind} " if self._kind else ""
+            what = f" of {self._kind} once decompressed" if self._kind else ""
             raise DataError(
-                f"{self._shown} holds more than {self._limit:,} bytes {what}{'once decompressed' if self._kind else ''}. "
+                f"{self._shown} holds more than {self._limit:,} bytes{what}. "
                 f"Allow more with --max-bytes (max_bytes=), if you trust the file."
             )
         if self._narrow:

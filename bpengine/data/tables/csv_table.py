@@ -14,7 +14,7 @@ import numpy as np
 from bpengine.data.table import Table
 from bpengine.data.tables.byte_streams import opened, standard_input
 from bpengine.data.tables.data_frames import table_of
-from bpengine.data.tables.layout import TextLayout, TextOptions, decode_error, find_layout
+from bpengine.data.tables.layout import TextLayout, TextOptions, badly_grouped, decode_error, find_layout
 from bpengine.data.validation.options import optional
 from bpengine.errors import BpError, DataError
 
@@ -48,9 +48,22 @@ def source(path: Path, options: TextOptions) -> Iterator[tuple[Path, str]]:
 
 
 def layout_of(file: Path, shown: str, options: TextOptions) -> TextLayout:
-    """Return the layout of a file from its first lines."""
+    """Return the layout of a file from its first lines; warn of a mark between thousands that parts other groups."""
+    if options.thousands is not None:
+        _warn_of_groups(file, shown, options, options.thousands)
     with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
         return find_layout(stream, shown, options)
+
+
+def _warn_of_groups(file: Path, shown: str, options: TextOptions, mark: str) -> None:
+    with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
+        cell = badly_grouped(stream, shown, options)
+    if cell is not None:
+        warnings.warn(
+            f"{shown} has the number {cell!r}, in which {mark!r} does not part thousands: it is read as "
+            f"{cell.replace(mark, '')}. Is it the decimal mark?",
+            stacklevel=3,
+        )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bpengine.data.tables.byte_streams import opened
-from bpengine.data.tables.layout import BLANKS, TextOptions, has_other_marks
+from bpengine.data.tables.layout import BLANKS, TextOptions, badly_grouped
 from bpengine.data.validation.reading import PIECE
 from bpengine.errors import ConfigError, DataError
 
@@ -96,7 +96,7 @@ def fits_marks(path: Path, options: Mapping[str, Any]) -> bool:
         return True
     settings = TextOptions(**text)
     with opened(path, str(path), encoding=settings.encoding, max_bytes=settings.max_bytes) as stream:
-        return not has_other_marks(stream, str(path), settings)
+        return badly_grouped(stream, str(path), settings) is None
 
 
 def option_texts(kept: Mapping[str, Any]) -> str:

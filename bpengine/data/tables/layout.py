@@ -133,19 +133,20 @@ def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
     return TextLayout(sep=sep, header=line, decimal=marks.decimal or ".", names=names, width=width)
 
 
-def has_other_marks(file: BinaryIO, shown: str, options: TextOptions) -> bool:
-    """Return whether the mark between thousands stands in numbers of the first lines where it does not part groups of three.
+def badly_grouped(file: BinaryIO, shown: str, options: TextOptions) -> str | None:
+    """Return a number of the first lines in which the mark between thousands does not part groups of three, None for none.
 
     Read with that mark, "1.5" would be 15.
     """
     if options.thousands is None:
-        return False
+        return None
     lines, whole = _head(file, shown, options)
     mark = re.escape(options.thousands)
     number = re.compile(rf"[+-]?\d+(?:{mark}\d+)+(?:[.,]\d*)?")
     grouped = re.compile(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?!\d)(?:[.,]\d*)?")
     _, rows = _separated(lines, options, whole=whole) if lines else ("", [])
-    return any(number.fullmatch(cell) and not grouped.fullmatch(cell) for row in rows for cell in row)
+    cells = (cell for row in rows for cell in row)
+    return next((cell for cell in cells if number.fullmatch(cell) and not grouped.fullmatch(cell)), None)
 
 
 def decode_error(shown: str, options: TextOptions, error: UnicodeError) -> DataError:
@@ -337,8 +338,8 @@ __all__ = [
     "MISSING",
     "TextLayout",
     "TextOptions",
+    "badly_grouped",
     "decode_error",
     "find_layout",
-    "has_other_marks",
     "unnamed",
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import bpengine as bp
+from bpengine.cli.data_options import naming
 from bpengine.data import Dataset, Encoded
 from bpengine.distributed import Comm
 from bpengine.errors import ConfigError, DataError
@@ -62,18 +63,18 @@ class SplitRows:
     def encoded(self, features: bp.Features, dtype: str, comm: Comm) -> RowParts:
         """Return the parts as a network takes them."""
         rows = {"training": self.training, "validation": self.validation, "test": self.test}
-        inputs = {name: features.encoded(data.table, dtype, comm) for name, data in rows.items() if data is not None}
-        parts = {
-            name: None if data is None else _part(name, data, inputs[name], features, self.training)
-            for name, data in rows.items()
-        }
+        parts: dict[str, Part | None] = {}
+        for name, data in rows.items():
+            with naming("" if data is None else data.source):
+                parts[name] = None if data is None else _part(name, data, features, self.training, (dtype, comm))
         assert parts["training"] is not None
         return RowParts(
             training=parts["training"], validation=parts["validation"], test=parts["test"], sentence=self.sentence
         )
 
 
-def _part(name: str, data: Dataset, x: Encoded, features: bp.Features, training: Dataset) -> Part:
+def _part(name: str, data: Dataset, features: bp.Features, training: Dataset, how: tuple[str, Comm]) -> Part:
+    x = features.encoded(data.table, *how)
     if data.task == "classification" and data.class_names == training.class_names:
         y = data.y
     else:

@@ -207,8 +207,7 @@ def train(
     network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
     model = network_options.model(network, backend, dtype, seed, copies=copies(update))
     model.features = features
-    with naming(source):
-        parts = split.encoded(features, dtype, comm)
+    parts = split.encoded(features, dtype, comm)
     first_lines = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.sentence}\n"]
     if (
         first_lines and sys.stdout.isatty()
