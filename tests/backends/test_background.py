@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -261,13 +262,24 @@ for _ in range(20):
 def process(code: str, folder: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "XDG_CACHE_HOME": str(folder)}
     command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", TRAIN + code]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def end_of(started: subprocess.Popen[str]) -> tuple[str, str, int]:
+    """Return what a process printed, and its code; one that does not end is ended, with its children."""
+    try:
+        return *started.communicate(timeout=100), started.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        raise
 
 
 def test_two_processes_fill_one_cache_beside_their_fits(tmp_path: Path) -> None:
-    ended = [(p.communicate(timeout=100), p.returncode) for p in [process(UNTIL, tmp_path) for _ in range(2)]]
-    assert [(stderr, code) for (_, stderr), code in ended] == [("", 0)] * 2
-    losses = {tuple(json.loads(stdout)) for (stdout, _), _ in ended}
+    ended = [end_of(started) for started in [process(UNTIL, tmp_path) for _ in range(2)]]
+    assert [rest for _, *rest in ended] == [["", 0]] * 2
+    losses = {tuple(json.loads(stdout)) for stdout, *_ in ended}
     assert len(losses) == 1
     assert len(losses.pop()) == 1  # the same bits before, meanwhile and after
     assert not list(tmp_path.rglob("*.draft"))
@@ -275,13 +287,11 @@ def test_two_processes_fill_one_cache_beside_their_fits(tmp_path: Path) -> None:
 
 def test_a_process_that_ends_while_it_compiles_ends_as_any_other(tmp_path: Path) -> None:
     for _ in range(3):
-        ended = process(SHORT, tmp_path)
-        assert (*ended.communicate(timeout=100), ended.returncode) == ("", "", 0)
+        assert end_of(process(SHORT, tmp_path)) == ("", "", 0)
         for file in tmp_path.rglob("*.bin"):
             file.unlink()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks")
 def test_a_process_that_is_forked_while_it_compiles_compiles_for_itself(tmp_path: Path) -> None:
-    forking = process(FORK, tmp_path)
-    assert (*forking.communicate(timeout=100), forking.returncode) == ("", "", 0)
+    assert end_of(process(FORK, tmp_path)) == ("", "", 0)
