@@ -53,7 +53,8 @@ class History(RichForm):
     loss, learning_rate: one value per step; the loss is the one *before* the step's update.
     step_size: largest change of any parameter per step, for plain descent |slope x learning rate|; None when it was not
         tracked (it is when a step is a whole epoch, when a rule needs it, or on request).
-    epochs: one `Epoch` each. stopped_by: the rule that ended the fit, in words. rows_per_second: training throughput.
+    epochs: one `Epoch` each. stopped_by: the rule that ended the fit, in words. rows_per_second: of
+        the time that was waited for training, records and what is compiled on the way included, validation and callbacks not.
     end: what `Model.fit(continue_from=history)` goes on with: the optimizer's moments and the number of the step; None for a
         fit that failed.
     """
@@ -413,7 +414,7 @@ class Recorder:
         """Return the numbers of the steps by name, (steps,) each: views, valid as long as nothing is cut."""
         return {name: column.values[: self.steps] for name, column in self._reports.items() if len(column)}
 
-    def history(self, stopped_by: str, rows_per_second: float = 0.0) -> History:
+    def history(self, stopped_by: str) -> History:
         """Return everything recorded so far."""
         loss, rates, sizes = (self._reports[name].values.copy() for name in ("loss", "rate", "step_size"))
         tracked = sizes if self._reports["step_size"] else None
@@ -423,5 +424,4 @@ class Recorder:
             step_size=tracked,
             epochs=deepcopy(self.epochs),
             stopped_by=stopped_by,
-            rows_per_second=rows_per_second,
         )

@@ -80,7 +80,8 @@ class Trainer:
         self._before, self._earlier = beginning.seconds, beginning.earlier
         self._at_limit = beginning.at_limit
         self._asked = Asked()  # to end, by a signal: for a fit on several processes without checkpoints
-        self._span, self._rows, self._seconds = 1, 0, 0.0
+        self._span, self._rows = 1, 0
+        self._aside = 0.0  # seconds of validation and callbacks, which are no training
         self._began = time.perf_counter()  # of the epoch that is not closed, less what it had taken before
         self._open = self.recorder.opened(0.0)  # the epoch that was not over when the fit ended
         self._state: State = {}  # empty while the backend has it
@@ -94,7 +95,7 @@ class Trainer:
 
         Raises NonFiniteError, and what a callback or a file raises; `left` then returns the state that remains.
         """
-        together = self.comm.size > 1 and not self.checkpoints
+        began, together = time.perf_counter(), self.comm.size > 1 and not self.checkpoints
         self._progress, self._watched = progress, self.comm.lead(progress.watched)
         progress.begin(
             self.recorder.steps, len(self.recorder.epochs), last_epoch=self.epochs, last_step=self.steps,
@@ -112,9 +113,10 @@ class Trainer:
             self._require_finite()
             if self.checkpoints and self.stopped_by != "interrupted":
                 self._write_checkpoint(self.checkpoints)
-        speed = self._rows / self._seconds if self._seconds else 0.0
-        history = self.recorder.history(self.stopped_by, speed)
+        history = self.recorder.history(self.stopped_by)
         history.end = self.run_state(self._open)
+        waited = time.perf_counter() - began - self._aside
+        history.rows_per_second = self._rows / waited if waited > 0 else 0.0
         return self.best.state or self._state, history
 
     def run_state(self, opened: OpenEpoch) -> RunState:
@@ -143,7 +145,6 @@ class Trainer:
             self.backend.synchronize(*self._state["params"].values())
             elapsed = time.perf_counter() - self._began
             self._rows += self.recorder.open_rows - rows
-            self._seconds += elapsed - earlier
             self._close_epochs(elapsed)
             if not self.stopped_by:
                 self._look_up()
@@ -284,7 +285,9 @@ class Trainer:
         state = self._state
         longer = self.source.epoch_steps == 1 and self.comm.lead(seconds < LONG_ENOUGH)
         self._span = min(LONGEST, self._span * 4) if longer else self._span
+        began = time.perf_counter()
         scores = self.validate(state) if self.validate else None
+        self._aside += time.perf_counter() - began
         over = self.source.epoch_end(self.recorder.steps - 1) == self.recorder.steps
         unclosed = self.recorder.opened(seconds)
         self.recorder.close(count, seconds, scores)
@@ -307,9 +310,9 @@ class Trainer:
             return False
         stop, state = False, self._state
         if self.comm.rank == 0:
-            self._shown = True
+            self._shown, began = True, time.perf_counter()
             stop, state = self.on_epoch(self._state, epochs)
-            self._shown = False
+            self._shown, self._aside = False, self._aside + time.perf_counter() - began
         stop = self.comm.lead(stop)
         if self.comm.lead(state is not self._state):
             self._state = state = self._shared(state)

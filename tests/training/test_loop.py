@@ -336,3 +336,35 @@ def test_training_leaves_its_inputs_alone(backend_name: str, rng: np.random.Gene
         bp.Model(PLAIN, backend_name, "float64").fit(x, y, epochs=2)
     np.testing.assert_array_equal(x, copies[0])
     np.testing.assert_array_equal(y, copies[1])
+
+
+def test_the_speed_is_that_which_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records count as training, validation and callbacks do not; by a clock that only they move."""
+    from types import SimpleNamespace
+
+    from bpengine.training import loop
+    from bpengine.training.evaluation import Evaluator
+    from bpengine.training.history import Recorder
+
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def slow(owner: Any, name: str, seconds: float) -> None:
+        original = getattr(owner, name)
+
+        def run(*args: Any, **options: Any) -> Any:
+            clock.now += seconds
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, run)
+
+    slow(Recorder, "close", 1.0)
+    slow(Evaluator, "evaluate", 100.0)
+    model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
+    x = np.ones((8, 1))
+
+    def callback(*_: Any) -> None:
+        clock.now += 100.0
+
+    history = model.fit(x, x, epochs=4, batch_size=4, validation=(x, x), callbacks=callback)
+    assert history.rows_per_second == 8.0
