@@ -161,15 +161,22 @@ def test_what_else_a_fit_raises_ends_all(backend: str, rows: Rows) -> None:
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
 def test_ctrl_c_ends_all_fits_with_what_they_have(monkeypatch: pytest.MonkeyPatch, backend: str, rows: Rows) -> None:
     from bpengine.many import workers
+    from bpengine.training.history import Recorder
 
-    waits = itertools.count()
+    trained, interrupted = threading.Event(), threading.Event()
+    add, original = Recorder.add, workers.wait
+
+    def recorded(*args: Any) -> None:
+        add(*args)
+        trained.set()
 
     def wait(threads: Any, seconds: float) -> None:
-        if next(waits) == 1:
+        if trained.is_set() and not interrupted.is_set():
+            interrupted.set()
             raise KeyboardInterrupt
         original(threads, seconds)
 
-    original = workers.wait
+    monkeypatch.setattr(Recorder, "add", recorded)
     monkeypatch.setattr(workers, "wait", wait)
     many = bp.fit_many(network(), *rows, seeds=3, epochs=10**6, batch_size=16, backend=backend, at_once=2)
     assert {fit.history.stopped_by for fit in many} == {"interrupted"}
