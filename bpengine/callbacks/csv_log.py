@@ -22,9 +22,7 @@ class CSVLog(RowLog):
     layers: (x, y): log each layer's gradient norm, dead and saturated units on these rows as well, as "0.gradient_norm".
     Raises WriteError for a file that cannot be written, ConfigError for one that holds something else than such a log.
 
-    >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> log = bp.callbacks.CSVLog(f"{folder.name}/epochs.csv")
+    >>> log = bp.callbacks.CSVLog("epochs.csv")
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
     >>> history = model.fit([[0.0], [1.0]], [[1.0], [0.0]], epochs=2, validation=([[0.5]], [[0.5]]), callbacks=log)
     >>> print(log.path.read_text().splitlines()[0])

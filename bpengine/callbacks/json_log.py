@@ -18,9 +18,8 @@ class JSONLog(RowLog):
     layers: (x, y): log each layer's gradient norm, dead and saturated units on these rows as well, as "0.gradient_norm".
     Raises WriteError for a file that cannot be written, ConfigError for one that holds something else than such a log.
 
-    >>> import json, tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> log = bp.callbacks.JSONLog(f"{folder.name}/epochs.jsonl")
+    >>> import json
+    >>> log = bp.callbacks.JSONLog("epochs.jsonl")
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
     >>> history = model.fit([[0.0], [1.0]], [[1.0], [0.0]], epochs=2, callbacks=log)
     >>> [json.loads(line)["epoch"] for line in log.path.read_text().splitlines()]

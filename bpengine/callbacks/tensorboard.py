@@ -35,10 +35,8 @@ class TensorBoard(EpochLog):
     folder: of the event files of one run. layers: (x, y): rows on which each layer is looked at after every epoch.
     Raises ConfigError where tensorboardX is not installed, WriteError for a folder that cannot be written to.
 
-    >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
-    >>> history = model.fit([[0.0], [1.0]], [[1.0], [0.0]], epochs=2, callbacks=bp.callbacks.TensorBoard(folder.name))
+    >>> history = model.fit([[0.0], [1.0]], [[1.0], [0.0]], epochs=2, callbacks=bp.callbacks.TensorBoard("runs"))
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, layers: Any = None) -> None:

@@ -48,6 +48,7 @@ NO_FORM = {
     "RowFile": "arrays",
     "Run": "no result",
     "Schedule": "no result",
+    "ProgramListing": "the text of a program",
     "ShardAdder": "no result",
     "Shapes": "two dicts",
     "Sums": "the arrays behind an Explanation",

@@ -9,7 +9,7 @@ from typing import Final
 
 from bpengine.training.history import Epoch
 from bpengine.training.progress.standing import Pace, Standing, numbers_of
-from bpengine.training.progress.views import View, chosen_views
+from bpengine.training.progress.views import ProgressView, chosen_views
 
 FIRST: Final = 64  # steps of the first run, whose speed is not known
 GROWTH: Final = 4  # times that a run may be longer than the one before
@@ -23,7 +23,7 @@ class Progress:
     there is a terminal or a notebook, and lines in the log "bpengine.training" where the program logs at level INFO.
     """
 
-    def __init__(self, *, show: bool, log: bool = True, views: Sequence[View] | None = None) -> None:
+    def __init__(self, *, show: bool, log: bool = True, views: Sequence[ProgressView] | None = None) -> None:
         chosen = views if views is not None else chosen_views(show=show) if log else []
         self._views, self._next = list(chosen), [0.0] * len(chosen)
         self._epochs: int | None = None

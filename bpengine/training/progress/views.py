@@ -18,7 +18,7 @@ LOGGER: Final = logging.getLogger("bpengine.training")
 logging.getLogger("bpengine").addHandler(logging.NullHandler())  # quiet, unless the program says where logs go
 
 
-class View(Protocol):
+class ProgressView(Protocol):
     """What shows where a fit is. every: seconds between two looks."""
 
     every: float
@@ -123,9 +123,9 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def chosen_views(*, show: bool) -> list[View]:
+def chosen_views(*, show: bool) -> list[ProgressView]:
     """Return the views of a fit. show: whether a bar was asked for; a log is written where the program logs INFO."""
-    views: list[View] = [LogLines()] if LOGGER.isEnabledFor(logging.INFO) else []
+    views: list[ProgressView] = [LogLines()] if LOGGER.isEnabledFor(logging.INFO) else []
     if show and in_notebook():
         views.append(NotebookBar())
     elif show and sys.stderr.isatty():
