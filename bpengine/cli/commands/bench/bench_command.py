@@ -37,7 +37,7 @@ failed or reached another loss, 2 a mistake in what was asked.
 \b
 Examples:
   bpengine bench --quick
-  bpengine bench people.csv --target income --layers 64,32 --backends numpy,jax --peers torch,sklearn --no-files
+  bpengine bench people.csv --layers 64,32 --backends numpy,jax --peers torch,sklearn
   bpengine bench --quick --workloads small,xor --backends jax --peers jax-scan,torch --no-files
   bpengine bench --device gpu --workloads gpu-small --precisions full,tf32
 """
@@ -48,7 +48,7 @@ DEVICES: Final = ("cpu", "gpu")
 
 Own = Annotated[
     str | None,
-    typer.Argument(metavar="[FILE_OR_NAME]", help="Your own table of classes, or a data set.  [default: drawn rows]"),
+    typer.Argument(metavar="FILE_OR_NAME", help="Your own table of classes, or a data set.  [default: drawn rows]"),
 ]
 
 
