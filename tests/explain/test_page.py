@@ -261,3 +261,15 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> Non
 def test_no_target() -> None:
     with pytest.raises(ConfigError, match="requires y"):
         page(xor(), X, None)
+
+
+def test_a_page_with_a_program_stays_below_a_megabyte(rng: np.random.Generator) -> None:
+    model = bp.Model(
+        bp.Network(4, [bp.Dense(6, "tanh"), bp.Dense(3)], "softmax_cross_entropy"), "numpy", "float64", seed=1
+    )
+    document = page(model, rng.normal(size=(150, 4)), rng.integers(0, 3, 150), steps=120)
+    steps = document.content["steps"]
+    assert document.content["program"] is not None
+    assert 700_000 < len(document.html()) <= 1_000_000
+    assert (steps[0], steps[-1]) == (1, 120)
+    assert len(steps) < 120

@@ -27,6 +27,7 @@ from bpengine.training.optimizers import Optimizer, make_optimizer
 
 ROWS, TERMS = 8, 10  # of the batch, and of one sum, that are shown
 FEW_ROWS, FEW_TERMS = 4, 6  # of a network that is too large to be drawn whole
+LARGEST = 1_000_000  # bytes of a page: steps are left out until it is no larger, or two are left
 BYTES = 850_000  # of a page beside its scripts, about; more steps than fit are thinned out evenly
 STATE = 2_000  # numbers of a state that is kept for every step; of a larger one the first alone
 BYTES_OF_A_NUMBER = 8 * 4 / 3  # float64 in base64
@@ -80,8 +81,12 @@ def page(
         if trace.first_bad:
             taken.bad = (step + 1, {spoken: trace.first_bad.text(spoken) for spoken in LANGUAGES})
             break
-    names = _named(outputs or model.class_names, model.network.outputs)
-    return Page(title, lang, _about(first, model, steps), taken.content(first, names))
+    names, about = _named(outputs or model.class_names, model.network.outputs), _about(first, model, steps)
+    document = Page(title, lang, about, taken.content(first, names))
+    while len(document.html()) > LARGEST and len(taken.steps) > 2:
+        taken.thin(LARGEST / len(document.html()))
+        document = Page(title, lang, about, taken.content(first, names))
+    return document
 
 
 def _content(first: Trace, inputs: list[str] | None) -> Content:
@@ -117,6 +122,11 @@ class _Taken:
         """Take a step."""
         self.steps.append(step)
         self.sheets.append(self.look(trace))
+
+    def thin(self, share: float) -> None:
+        """Keep a share of the steps, evenly, the first and the last among them, and at least one step fewer."""
+        kept = spread(len(self.steps), max(2, min(len(self.steps) - 1, int(share * len(self.steps)))))
+        self.steps, self.sheets = [self.steps[i] for i in kept], [self.sheets[i] for i in kept]
 
     def size(self, first: Trace) -> int:
         """Return how many bytes the page has beside the numbers of its steps, about."""

@@ -27,7 +27,7 @@ const part = (name, kind, ...parts) => h("div", { class: `part ${kind}` }, h("h4
 
 function table(heads, rows) {
   const head = h("tr", {}, h("td"), ...heads.map((text) => h("th", { scope: "col" }, text)));
-  return h("div", { class: "wide" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)));
+  return h("div", { class: "wide", role: "group", tabindex: 0, "aria-label": say("sum") }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)));
 }
 
 const tellers = { loss: toldLoss, inputs: toldInput, units: toldUnit, weights: toldWeight };
@@ -132,9 +132,10 @@ function toldLoss() {
   const { loss, reduction } = page.about;
   const outputs = page.units.filter((unit) => unit.column === page.columns.length - 1);
   const rows = state.row < 0 ? page.rows.map((_, r) => r) : [state.row];
-  const heads = [...outputs.map(unitName), say("target")];
+  const heads = [say("target"), ...outputs.map(unitName)];
   const body = rows.map((r) => h("tr", {}, h("th", { scope: "row" }, say("room_row", { row: page.rows[r] })),
-    ...outputs.map((unit) => h("td", {}, exact(now(unit.a[r])))), h("td", {}, ...(canEdit() ? targetFields(r) : [targetTexts(r).join(", ")]))));
+    h("td", { class: "target" }, ...(canEdit() ? targetFields(r) : [targetTexts(r).join(", ")])),
+    ...outputs.map((unit) => h("td", {}, exact(now(unit.a[r]))))));
   const value = now(page.loss);
   return [h("p", { class: "line-of", "data-value": String(value) }, say("room_loss", { name: loss, reduction, rows: page.batch, value: shown(value) })),
     part(say("room_output_a"), "forward", table(heads, body))];
