@@ -77,7 +77,7 @@ PAGE: dict[str, tuple[str, str]] = {
     "step_on": ("Do one step", "Fazer um passo"),
     "run_on": ("Run 100", "Fazer 100"),
     "reset": ("Reset", "Recomeçar"),
-    "link": ("Link to this state", "Link para este estado"),
+    "link": ("Link to this state", "Endereço deste estado"),
     "linked": (
         "The address of this page now holds your changes: keep it or send it, beside the file.",
         "O endereço desta página agora guarda suas mudanças: guarde-o ou envie-o, junto com o arquivo.",
