@@ -108,7 +108,13 @@ class DiskCache(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramCall:
-    """One call of a compiled step. seconds: the least time by its bytes and operations. None: not known."""
+    """One call of a compiled step. seconds: the least time by its bytes and operations. None: not known.
+
+    >>> from bpengine.backend import ProgramCall
+    >>> call = ProgramCall(name="loop_0", form="by element", work="256 elements", bytes=3072, operations=256, seconds=1e-9)
+    >>> call.bytes, call.registers
+    (3072, None)
+    """
 
     name: str
     form: str
@@ -125,7 +131,12 @@ class ProgramCall:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramListing:
-    """What a backend makes of a training step, for reading: its calls in order, its text, and what is to be said of them."""
+    """What a backend makes of a training step, for reading: its calls in order, its text, and what is to be said of them.
+
+    >>> from bpengine.backend import ProgramListing
+    >>> ProgramListing(calls=(), source="", notes=("nothing is compiled",)).notes
+    ('nothing is compiled',)
+    """
 
     calls: tuple[ProgramCall, ...]
     source: str
