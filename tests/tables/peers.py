@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 LAYERS = (64, 32)  # the hidden layers of `bpengine train`
-MOST = 2000  # epochs of scikit-learn at most: each fit ends before, when its loss no longer falls
+MOST = 2000  # epochs of scikit-learn at most; large values that are not scaled take them all
 DATES = {"sold": "%Y-%m-%d", "Datum": "%d.%m.%Y"}  # columns of the samples
 FEW = 10  # numbers that are classes
 
