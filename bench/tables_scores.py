@@ -1,10 +1,11 @@
 """How well `bpengine train FILE --target T` predicts beside MLPClassifier and MLPRegressor of scikit-learn, on eleven tables.
 
-python -m bench.tables_scores [--seeds 25] [--sets iris,adult] > FILE.json, in the root of a clone. Six sets of scikit-learn
-and five mixed samples (tests/tables/samples.py) are written as CSV files. For each seed the command trains with no other
-option (`--seed`, `--json` and `--out` apart); scikit-learn's network of the same sizes trains on the same rows, behind
-StandardScaler and OneHotEncoder, with its own defaults but for `max_iter=2000`, and both are scored on
-the rows that the command held out: the share of right classes, or R2. Values are also predicted by a second peer, whose targets are standardised as the command standardises them; the command is compared with the better median of the two.
+python -m bench.tables_scores [--seeds 25] [--sets iris,adult] > FILE.json, in the root of a clone. Six sets of
+scikit-learn and five mixed samples (tests/tables/samples.py) are written as CSV files. For each seed the command trains
+with no other option (`--seed`, `--json` and `--out` apart); scikit-learn's network of the same sizes trains on the same
+rows, behind StandardScaler and OneHotEncoder, with its own defaults but for `max_iter=2000`, and both are scored on the
+rows that the command held out: the share of right classes, or R2. Values are also predicted by a second peer, whose
+targets are standardised as the command standardises them; the command is compared with the better median of the two.
 """
 
 from __future__ import annotations
