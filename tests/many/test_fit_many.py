@@ -115,20 +115,22 @@ def test_jax_compiles_once_for_seeds_rates_strengths_and_folds(
 def test_numpy_uses_one_thread_for_products_in_each_of_its_fits(monkeypatch: pytest.MonkeyPatch, rows: Rows) -> None:
     from bpengine_numpy import NumpyBackend
 
-    threads, names = [], set()
+    pools, names, both = list[int](), set[str](), threading.Barrier(2)
     original = NumpyBackend.run_epoch
 
     def seen(self: Any, *args: Any, **options: Any) -> Any:
-        threads.append(BLAS_POOL.threads)
-        names.add(threading.current_thread().name)
+        pools.append(BLAS_POOL.threads)
+        if (name := threading.current_thread().name) not in names:
+            names.add(name)
+            both.wait(60)
         return original(self, *args, **options)
 
     monkeypatch.setattr(NumpyBackend, "run_epoch", seen)
-    before = BLAS_POOL.threads
-    bp.fit_many(network(), *rows, seeds=4, epochs=2, batch_size=16, at_once=2)
-    assert set(threads) == {1}
+    with BLAS_POOL.limited(2):
+        bp.fit_many(network(), *rows, seeds=4, epochs=2, batch_size=16, at_once=2)
+        assert BLAS_POOL.threads == 2
+    assert set(pools) == {1}
     assert len(names) == 2
-    assert BLAS_POOL.threads == before
 
 
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
