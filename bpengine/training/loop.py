@@ -294,7 +294,8 @@ class Trainer:
         self._open = self.recorder.opened(0.0) if over else unclosed
         epoch = self.recorder.epochs[-1]
         self._progress.update(self.recorder.steps, epoch)
-        stop = self._show(self.recorder.epochs[len(self.recorder.epochs) - count :])
+        # only for callbacks: each epoch becomes an object of its own, which for one-step epochs takes longer than the steps
+        stop = self.on_epoch is not None and self._show(self.recorder.epochs[len(self.recorder.epochs) - count :])
         if self.stopped_by:
             return
         if stop:
