@@ -11,6 +11,8 @@ from typing import Any, overload
 from bpengine.errors import ConfigError
 from bpengine.model import Model
 from bpengine.output.frames import data_frame
+from bpengine.output.json_values import json_object
+from bpengine.output.rich_form import RichForm, rows_table, title
 from bpengine.text_table import text_table
 from bpengine.training.history import History
 from bpengine.training.metrics.choice import AnyMetric, lowered
@@ -79,7 +81,7 @@ class OneFit:
 
 
 @dataclass(frozen=True, repr=False)
-class ManyFits(Sequence[OneFit]):
+class ManyFits(RichForm, Sequence[OneFit]):
     """The fits of one call of `fit_many`, in the order of the grid, and which of them is best.
 
     fits: one `OneFit` each. watched: the score by which they are compared. seconds: of the whole call.
@@ -109,6 +111,9 @@ class ManyFits(Sequence[OneFit]):
 
     def __iter__(self) -> Iterator[OneFit]:
         return iter(self.fits)
+
+    def _html_parts(self) -> list[str]:
+        return [title(repr(self)), rows_table(self.to_rows())]
 
     def __repr__(self) -> str:
         return f"ManyFits({len(self)} fits, {len(self.summary())} settings, compared by {self.watched.name!r})"
@@ -140,6 +145,10 @@ class ManyFits(Sequence[OneFit]):
     def to_frame(self) -> Any:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "ManyFits")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rows, the score that is compared and the seconds, as plain values for JSON."""
+        return json_object({"fits": self.to_rows(), "watched": self.watched.name, "seconds": self.seconds})
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one dict per setting, the best mean first: the mean and the spread of the score over seeds and folds.

@@ -40,6 +40,7 @@ NO_FORM = {
     "Limits": "a part of RunMeasurements",
     "NonFiniteValue": "a sentence",
     "NumberColumn": "a line of Features",
+    "OneFit": "a line of ManyFits",
     "Ops": "no result",
     "Optimizer": "no result",
     "Partial": "a line of a Sensitivity",
@@ -132,7 +133,7 @@ def results() -> dict[str, Any]:
         bp.explain.forward(model, x, y), swept, swept.descent, bp.sensitivity(model, x, y), trace, trace.layers["0"],
         bp.explain.graph(model, x, y), bp.explain.page.page(model, x, y, steps=2), iris,
         bp.explain.verify(_receipt(trace)), bp.Features().fit(iris), bp.examples.run("colah_computational_graph"),
-        measurements(), BenchmarkTables(record()), history.figure(),
+        measurements(), BenchmarkTables(record()), history.figure(), bp.fit_many(net, x, y, seeds=2, epochs=2),
     ]  # fmt: skip
     return {type(value).__name__: value for value in every}
 
