@@ -71,22 +71,25 @@ function drawLine(weight, id, places, [, lines, , labels]) {
   return [{ id, element: line, y: y1 + (y2 - y1) * 0.5 }];
 }
 
-const LABEL = { width: 58, height: 17 }; // of a number on a line, at most
+const LABEL = { width: 66, height: 19 }; // of a number on a line, at most
 
-// Where the number of each line stands: along it, where it covers no other number and no unit, or as little as can be.
+// Where the number of each line stands: along it, where it covers no other number and no unit, or as little as can be. In a
+// few rounds each is placed anew beside all others.
 function placeLabels(places) {
-  const boxes = page.columns.flatMap((column, c) => column.marks.map((unit) => ({ x: places.x(c), y: places.y(c, unit), wide: 2 * places.radius, high: 2 * places.radius + 8 })));
+  const units = page.columns.flatMap((column, c) => column.marks.map((unit) => ({ x: places.x(c), y: places.y(c, unit), wide: 2 * places.radius, high: 2 * places.radius + 8 })));
   const covered = (a, b) => Math.max(0, (a.wide + b.wide) / 2 - Math.abs(a.x - b.x)) * Math.max(0, (a.high + b.high) / 2 - Math.abs(a.y - b.y));
-  for (const drawn of picture.lines.values()) {
-    const { x1, y1, x2, y2 } = drawn.ends;
+  const boxes = new Map();
+  for (let round = 0; round < 6; round++) for (const [id, drawn] of picture.lines) {
+    boxes.delete(id);
+    const { x1, y1, x2, y2 } = drawn.ends, others = [...units, ...boxes.values()];
     let best = null;
-    for (let k = 0; k <= 12; k++) {
-      const along = 0.5 + (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 0.05;
+    for (let k = 0; k <= 32; k++) {
+      const along = 0.5 + (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 0.02;
       const box = { x: x1 + (x2 - x1) * along, y: y1 + (y2 - y1) * along, wide: LABEL.width, high: LABEL.height, along };
-      box.cost = boxes.reduce((total, other) => total + covered(box, other), 0);
+      box.cost = others.reduce((total, other) => total + covered(box, other), 0);
       if (!best || box.cost < best.cost) best = box;
     }
-    boxes.push(best);
+    boxes.set(id, best);
     drawn.along = best.along;
   }
 }
