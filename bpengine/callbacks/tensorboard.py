@@ -43,8 +43,7 @@ class TensorBoard(EpochLog):
         super().__init__(layers)
         check_path(folder, "TensorBoard")
         if find_spec("tensorboardX") is None:
-            cure = "Install it with: pip install 'bpengine[tensorboard]'"
-            raise ConfigError(f"TensorBoard requires tensorboardX, which is not installed. {cure}")
+            raise ConfigError(f"TensorBoard requires tensorboardX, which is not installed. {cure('tensorboard')}")
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise ConfigError(f"TensorBoard requires a folder, got the file {str(self.folder)!r}.")

