@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from bpengine.callbacks.epoch_log import EpochLog
 from bpengine.errors import ConfigError, WriteError, check_path
+from bpengine.extras import cure
 from bpengine.output.appending import add_bytes
 from bpengine.training.history import Epoch
 
