@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bpengine.model import Model, load
     from bpengine.network import Network
     from bpengine.penalties import L1, L2
+    from bpengine.system.chosen_language import language
     from bpengine.system.process_caches import clear_caches
     from bpengine.training import (
         SGD,
@@ -85,6 +86,7 @@ _ROOMS = {
     "model": "Model load",
     "network": "Network",
     "penalties": "L1 L2",
+    "system.chosen_language": "language",
     "system.process_caches": "clear_caches",
     "training": (
         "SGD Adam AdamW Checkpoint Constant Cosine Exponential History LossBelow Metric Momentum Nesterov NoImprovement "
@@ -156,6 +158,7 @@ __all__ = [
     "get_backend",
     "initializers",
     "jvp",
+    "language",
     "layers",
     "load",
     "sensitivity",

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from bpengine.i18n.language import localized
+
 
 class BpError(Exception):
     """Base of every error raised by bpengine.
@@ -21,6 +23,18 @@ class BpError(Exception):
     ...     print(error)
     Dense requires the number of units to be a whole number of at least 1, got 0.
     """
+
+    def __str__(self) -> str:
+        """Return the message in the language that is set (`bp.language`)."""
+        return localized(super().__str__())
+
+    def english(self) -> str:
+        """Return the message in English, whatever language is set: for files and JSON.
+
+        >>> bp.ConfigError("Dense requires units.").english()
+        'Dense requires units.'
+        """
+        return super().__str__()
 
 
 class ShapeError(BpError, ValueError):
@@ -132,6 +146,15 @@ class RunInterrupted(BpError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.signal, self.step, self.folder)
+
+
+def in_english(error: BaseException) -> str:
+    """Return the message of an exception in English, for files, JSON and other processes.
+
+    >>> bp.errors.in_english(ValueError("no"))
+    'no'
+    """
+    return error.english() if isinstance(error, BpError) else str(error)
 
 
 def number(

@@ -35,6 +35,9 @@ from bpengine.system.busy import BUSY_WATCH
 from bpengine.system.process_caches import clear_caches
 
 BUSY_WATCH.rest()  # what else this machine does while tests run is no part of them
+for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG", "BPENGINE_LANG"):  # tests match English texts
+    if os.environ.get(name, "").startswith("pt"):
+        del os.environ[name]
 
 GOLDEN = 0.6180339887498949
 gc.set_threshold(

@@ -18,6 +18,7 @@ import numpy as np
 from bpengine.distributed.comm import Comm, HostArray
 from bpengine.distributed.exchange import Collectives, VectorExchange, exchange_of
 from bpengine.errors import BackendUnavailable
+from bpengine.i18n.language import localized
 
 Array = Any
 LONGEST = 256  # bytes of the address of a GPU and the name of its machine
@@ -127,7 +128,7 @@ def connected(cupy: Any, device: int, comm: Comm) -> DeviceExchange | None:
     obstacle = obstacle or _shared_device(cupy, device, comm)
     if obstacle:
         if comm.rank == 0:
-            warnings.warn(f"Sums go from GPU to GPU through the host: {obstacle}.", stacklevel=2)
+            warnings.warn(localized(f"Sums go from GPU to GPU through the host: {obstacle}."), stacklevel=2)
         return None
     key = comm.share(np.frombuffer(nccl.get_unique_id(), np.uint8))
     try:

@@ -17,6 +17,7 @@ import numpy as np
 
 from bpengine.backend import HostArray, State, Step
 from bpengine.errors import ConfigError
+from bpengine.i18n.language import localized
 from bpengine.system.lru_cache import LruCache
 from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature, leaves, rebuilt
@@ -222,7 +223,8 @@ class CompiledEpochs:
         except Exception as error:  # whatever recording, compiling and binding may raise
             known.refused = True
             warnings.warn(
-                f"{self._compiler} cannot compile the training step, which goes on without: {error!r}", stacklevel=2
+                localized(f"{self._compiler} cannot compile the training step, which goes on without: {error!r}"),
+                stacklevel=2,
             )
         return None
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bpengine.backend import CacheState
+from bpengine.i18n.language import localized
 
 Notes = tuple[tuple[str, str], ...]
 MAGIC = b"bpcache1"
@@ -157,7 +158,7 @@ class Cache:
         where = f"in {self.folder}" if self.folder else "on disk"
         text = f"compiled code cannot be kept {where}: {error}. It is kept for this process alone."
         with contextlib.suppress(UserWarning):  # where warnings are errors: training does not end for want of a cache
-            warnings.warn(f"{text} {cure(self.folder)}", stacklevel=2)
+            warnings.warn(localized(f"{text} {cure(self.folder)}"), stacklevel=2)
 
 
 def cure(folder: Path | None) -> str:

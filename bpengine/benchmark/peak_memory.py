@@ -16,6 +16,7 @@ from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.pool import Pool
 from bpengine.benchmark.process import WorkerFailed
 from bpengine.benchmark.workloads import Workload
+from bpengine.errors import in_english
 
 WARM = 2.0  # seconds of training after which a contender that compiles while it trains has compiled
 EPOCH = 2  # batches of an epoch: the fewest that training in batches can have
@@ -38,7 +39,7 @@ def watch_memory(
             try:
                 process = pool.fresh(contender, workload.dtype)
             except WorkerFailed as error:
-                measured[contender.name] = {"growth": None, "device": {}, "failure": str(error)}
+                measured[contender.name] = {"growth": None, "device": {}, "failure": in_english(error)}
                 continue
             try:
                 measured[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=short, warm=WARM)
@@ -46,7 +47,7 @@ def watch_memory(
                     process.ask(do="load", workload=workload.to_dict(), folder=folder)
                     measured[contender.name] |= process.ask(do="launches", warm=WARM)
             except WorkerFailed as error:
-                measured.setdefault(contender.name, {"growth": None, "device": {}})["failure"] = str(error)
+                measured.setdefault(contender.name, {"growth": None, "device": {}})["failure"] = in_english(error)
             finally:
                 process.close()
     return measured

@@ -8,7 +8,7 @@ from typing import Any
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import GROUP_OF, SWEEPS, Workload
-from bpengine.errors import BackendUnavailable
+from bpengine.errors import BackendUnavailable, in_english
 
 
 class Pool:
@@ -63,7 +63,7 @@ class Pool:
         try:
             process = self.fresh(contender, dtype)
         except WorkerFailed as error:
-            self.missing[contender.name] = str(error)
+            self.missing[contender.name] = in_english(error)
             return
         self._running[contender.name] = process
         about = {"title": contender.title, **process.about, "start_seconds": process.start_seconds}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from bpengine.benchmark.measurements import ContenderResult
 from bpengine.benchmark.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import Workload
+from bpengine.errors import in_english
 
 LONGEST = 6  # the slowest contender's turn takes at most about so many times the length asked for
 LAZY_SECONDS, LAZY_TURNS = 2.0, 3  # the least warm-up of a contender that compiles while it trains
@@ -78,5 +79,5 @@ class Rounds:
         return float(answer["seconds"])
 
     def _fail(self, name: str, error: WorkerFailed) -> None:
-        self.failures[name] = str(error)
+        self.failures[name] = in_english(error)
         self.results.pop(name, None)

@@ -20,6 +20,7 @@ from bpengine.benchmark.process import WorkerFailed
 from bpengine.benchmark.roofline import measure
 from bpengine.benchmark.rounds import Rounds
 from bpengine.benchmark.workloads import Workload
+from bpengine.errors import in_english
 from bpengine.system import nvidia_smi
 
 Say = Callable[
@@ -128,7 +129,7 @@ def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCos
             outcome.limits_of(precision).add(measure(products, plan.device, precision, plan.without))
         except WorkerFailed as error:
             outcome.limits.pop(precision, None)
-            outcome.missing[f"roofline, {precision}"] = str(error)
+            outcome.missing[f"roofline, {precision}"] = in_english(error)
 
 
 def _trial(

@@ -25,6 +25,7 @@ from bpengine.benchmark.inputs import Sample, load_sample
 from bpengine.benchmark.peers import launches
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import Workload
+from bpengine.errors import in_english
 
 GLANCE, SETTLED_AFTER = 0.01, 1.0  # seconds
 
@@ -117,7 +118,7 @@ class Worker:
         try:
             return actions[do](**arguments)
         except Exception as error:  # a contender that cannot do a workload may be able to do the next
-            return {"error": f"{type(error).__name__}: {error}"}
+            return {"error": f"{type(error).__name__}: {in_english(error)}"}
 
 
 def main(code: str, argument: str, device: str) -> None:

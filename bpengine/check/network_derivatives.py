@@ -20,7 +20,7 @@ from bpengine.derivatives.hessian import product
 from bpengine.derivatives.jacobian import input_gradients, jacobian
 from bpengine.derivatives.per_sample import per_sample_gradients
 from bpengine.derivatives.rows import batched
-from bpengine.errors import BackendUnavailable
+from bpengine.errors import BackendUnavailable, in_english
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE, Network
 from bpengine.ops import Ops
@@ -106,7 +106,7 @@ def check_derivatives(point: NetworkPoint) -> tuple[str, tuple[DerivativeResult,
     try:
         oracle = get_oracle()
     except BackendUnavailable as error:
-        return f"not taken: {error}", ()
+        return f"not taken: {in_english(error)}", ()
     size = sum(a.size for a in point.params.values())
     cells = point.network.inputs * point.network.outputs
     if max(size, cells) > LARGE:
@@ -119,7 +119,7 @@ def check_derivatives(point: NetworkPoint) -> tuple[str, tuple[DerivativeResult,
     except Exception as error:
         if batched(point.network):
             raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = (in_english(error).strip() or type(error).__name__).splitlines()[0]
         return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
     note = f"{oracle.precision}; {oracle.name}, outside training, {len(nearby.rows.x)} rows, at a nearby point"
     least = np.nan_to_num(nearby.rounding(), nan=0.0, posinf=0.0)

@@ -26,7 +26,8 @@ from bpengine.cli.commands import (
     train,
 )
 from bpengine.cli.exit_codes import show_warning
-from bpengine.cli.output import logged_lines, say
+from bpengine.cli.language import help_pages
+from bpengine.cli.output import logged_lines, put
 from bpengine.cli.processes import launch
 from bpengine.errors import unknown
 
@@ -77,7 +78,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(f"bpengine {bp.__version__}")
+        put(f"bpengine {bp.__version__}")
         raise typer.Exit
 
 
@@ -87,9 +88,10 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    lang: help_pages.Lang = None,
 ) -> None:
     if context.invoked_subcommand is None:
-        say(context.get_help())
+        put(context.get_help())
 
 
 for _command, _help, _short in (
@@ -117,7 +119,9 @@ app.command(  # what follows the command that it runs is that command's
 @cache
 def _commands() -> Any:
     """Return the commands with their options, made once: a process may run many."""
-    return typer.main.get_command(app)
+    commands = typer.main.get_command(app)
+    help_pages.prepare(commands)
+    return commands
 
 
 def run(args: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from typing import Any, Final, TextIO
 
 from bpengine.cli.visible_streams import Gone
 from bpengine.errors import BpError, RunInterrupted, nearest
+from bpengine.i18n.language import localized
 from bpengine.output.visible import visible
 from bpengine.system.launcher import launched
 
@@ -143,8 +144,8 @@ def _write_traceback(text: str) -> str | None:
 
 
 def tell(text: str) -> None:
-    """Print one line on stderr, if it is still open."""
-    line = " ".join(visible(text).split())
+    """Print one line on stderr, in the language that is set, if it is still open."""
+    line = " ".join(visible(localized(text)).split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
     with suppress(Gone, OSError):
@@ -162,5 +163,7 @@ def _usage(mistake: Any) -> str:
         return (
             f"no option {mistake.option_name!r}. {nearest(mistake.option_name, longer or known)} See {command} --help."
         )
-    text = mistake.format_message().rstrip()
+    from bpengine.cli.language.help_pages import capitals
+
+    text = capitals(localized(mistake.format_message().rstrip()))
     return f"{text[:1].lower()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'} See {command} --help."

@@ -20,16 +20,17 @@ from rich.text import Text
 
 from bpengine.cli.visible_streams import Guard
 from bpengine.errors import ConfigError, WriteError
+from bpengine.i18n.language import localized
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import check_target
 
 
 def show(*parts: Table | Text | str) -> None:
-    """Print tables and text on stdout; in a file or pipe without colours and trailing blanks."""
+    """Print tables and text, in the language that is set, on stdout; in a file or pipe without colours and trailing blanks."""
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for part in parts:
-            console.print(visible(part) if isinstance(part, str) else part)
+            console.print(_translated(part))
     text = captured.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.split("\n"))
@@ -37,7 +38,19 @@ def show(*parts: Table | Text | str) -> None:
     typer.echo(text, file=stream, nl=False, color=True)
 
 
+def _translated(part: Table | Text | str) -> Table | Text | str:
+    """Return text in the language that is set; the cells of a table were translated when it was made."""
+    if isinstance(part, str):
+        return visible(localized(part))
+    return Text(localized(part.plain), style=part.style) if isinstance(part, Text) else part
+
+
 def say(text: str, *, err: bool = False) -> None:
+    """Print a sentence, in the language that is set, on stdout or stderr."""
+    put(localized(text), err=err)
+
+
+def put(text: str, *, err: bool = False) -> None:
     """Print text and the end of its line on stdout or stderr, as it is."""
     print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
@@ -60,21 +73,24 @@ def logged_lines() -> Iterator[None]:
         logger.removeHandler(lines)
 
 
-def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 2) -> Table:
-    """Return a table with a head; all but the first `left` columns hold numbers."""
+def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 2, names: int = 0) -> Table:
+    """Return a table with a head; all but the first `left` columns hold numbers.
+
+    Heads and cells are translated, those of the first `names` columns are names, and stay.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, head in enumerate(heads):
-        table.add_column(visible(head), justify="left" if number < left else "right", header_style="bold")
+        table.add_column(visible(localized(head)), justify="left" if number < left else "right", header_style="bold")
     for row in rows:
-        table.add_row(*map(visible, row))
+        table.add_row(*map(visible, [*row[:names], *map(localized, row[names:])]))
     return table
 
 
 def key_value_table(rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table of names and values without a head."""
+    """Return a table of names and values without a head, in the language that is set."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
-        table.add_row(*map(visible, row))
+        table.add_row(*(visible(localized(cell)) for cell in row))
     for column in table.columns[:-1]:
         column.no_wrap = True
     if table.columns:
@@ -85,7 +101,7 @@ def key_value_table(rows: Iterable[Sequence[str]]) -> Table:
 
 def print_json(value: Any) -> None:
     """Print one JSON object; nothing else goes to stdout."""
-    say(visible_json(value, sys.stdout.encoding or "utf-8", indent=2))
+    put(visible_json(value, sys.stdout.encoding or "utf-8", indent=2))
 
 
 def require_writable(path: Path, *, force: bool, option: str = "--out") -> None:

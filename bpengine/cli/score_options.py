@@ -10,6 +10,7 @@ import typer
 
 import bpengine as bp
 from bpengine.errors import ConfigError
+from bpengine.i18n.language import localized
 from bpengine.training.metrics.choice import AnyMetric, choose_metrics, watched
 from bpengine.training.metrics.known_metrics import known
 from bpengine.training.rows import evaluated_names, unit_of
@@ -82,5 +83,7 @@ def score_title(name: str, names: Collection[str], network: bp.Network) -> str:
 
 
 def scores_text(scores: dict[str, float], network: bp.Network) -> str:
-    """Return scores as text: "loss with penalty 0.1234, accuracy 0.9750"."""
-    return ", ".join(f"{score_title(name, scores, network)} {score_text(name, scores[name])}" for name in scores)
+    """Return scores as text, in the language that is set: "loss with penalty 0.1234, accuracy 0.9750"."""
+    return ", ".join(
+        f"{localized(score_title(name, scores, network))} {score_text(name, scores[name])}" for name in scores
+    )

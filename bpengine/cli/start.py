@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 from bpengine.cli import exit_codes
+from bpengine.cli.language import spoken_language
 from bpengine.cli.visible_streams import guarded
 from bpengine.errors import ConfigError
 from bpengine.system.launcher import launched
@@ -43,8 +44,8 @@ def start(args: Sequence[str] | None) -> int:
 
 
 def _guarded(args: list[str], *, ours: bool) -> int:
-    with guarded():
-        return exit_codes.exit_code(lambda: _run(args, ours=ours), _ending(args))
+    with guarded(), spoken_language.spoken(args):
+        return exit_codes.exit_code(lambda: _run(args, ours=ours), _ending(spoken_language.without_option(args)))
 
 
 def _ending(args: list[str]) -> Callable[[int, str], int]:
@@ -60,11 +61,12 @@ def _run(args: list[str], *, ours: bool) -> int:
     """Import the commands and run one."""
     if any("\0" in arg for arg in args):
         raise ConfigError("bpengine requires arguments of text, got one with the character NUL in it.")
+    spoken_language.asked_for(args)  # refuses a language that is not known
     from bpengine.cli.app import run
 
     if ours:
         signal.signal(signal.SIGINT, interrupt)
-    return run(args)
+    return run(spoken_language.without_option(args))
 
 
 def _handles_interrupts() -> bool:

@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from bpengine.distributed.comm import Comm, HostArray
-from bpengine.errors import BpError, ConfigError
+from bpengine.errors import BpError, ConfigError, in_english
+from bpengine.i18n.language import localized
 
 SHOWN: Final = 80  # characters of a value in a message
 
@@ -42,8 +43,10 @@ def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
     if different is not None and comm.rank == 0:
         rank, name, theirs, ours = different
         warnings.warn(
-            f"process {rank} computes under another {name} than process 0: {theirs}, not {ours}. The last bits depend on "
-            "which of them computes a shard: they repeat with the same placement only.",
+            localized(
+                f"process {rank} computes under another {name} than process 0: {theirs}, not {ours}. The last bits depend on "
+                "which of them computes a shard: they repeat with the same placement only."
+            ),
             stacklevel=2,
         )
 
@@ -70,7 +73,7 @@ def said_by_first(comm: Comm, text: Callable[[], str]) -> str:
         try:
             said = text()
         except BpError as error:
-            problem = str(error)
+            problem = in_english(error)
     if problem := comm.first(problem):
         raise BpError(problem)
     return comm.first(said) or ""

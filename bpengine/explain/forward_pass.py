@@ -58,7 +58,7 @@ class ForwardPass(ExplainResult):
         """The earlier name of `decisions`."""
         return self.decisions
 
-    def text(self, lang: str = "en", largest: int = 12) -> str:
+    def text(self, lang: str | None = None, largest: int = 12) -> str:
         """Return the pass in words, English or Portuguese; sums show their `largest` terms."""
         return "\n".join(_lines(self, translator_for(lang), largest))
 

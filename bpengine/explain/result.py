@@ -7,16 +7,28 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from bpengine.errors import unknown
-from bpengine.i18n.translate import LANGUAGES, Translate, translator
+from bpengine.i18n.language import LANGUAGES, code, current
+from bpengine.i18n.translate import Translate, translator
 from bpengine.output.frames import data_frame
 from bpengine.output.rich_form import RichForm, folded, preformatted, rows_table, title
 
 
-def translator_for(lang: str, more: Mapping[str, tuple[str, str]] | None = None) -> Translate:
-    """Return what translates into a language, with phrases beside the shared ones; raise ConfigError for another language."""
-    if lang not in LANGUAGES:
+def language_of(lang: str | None) -> str:
+    """Return one of LANGUAGES for "pt", "pt-BR", "en_US", ...; None is the language that is set (`bp.language`).
+
+    Raises: ConfigError for another language.
+    """
+    if lang is None:
+        return current()
+    chosen = code(lang) if isinstance(lang, str) else None
+    if chosen is None:
         raise unknown("language", lang, LANGUAGES)
-    return translator(lang, more)
+    return chosen
+
+
+def translator_for(lang: str | None, more: Mapping[str, tuple[str, str]] | None = None) -> Translate:
+    """Return what translates into a language, with phrases beside the shared ones; raise ConfigError for another language."""
+    return translator(language_of(lang), more)
 
 
 class ExplainResult(RichForm, ABC):
@@ -28,8 +40,11 @@ class ExplainResult(RichForm, ABC):
     _text_first: ClassVar[bool] = False
 
     @abstractmethod
-    def text(self, lang: str = "en") -> str:
-        """Return the result in words, English ("en") or Portuguese ("pt"); raise ConfigError for another language."""
+    def text(self, lang: str | None = None) -> str:
+        """Return the result in words, English ("en") or Portuguese ("pt"); by default in the language that is set.
+
+        Raises: ConfigError for another language.
+        """
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:

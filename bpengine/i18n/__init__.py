@@ -1,1 +1,5 @@
-"""English and Brazilian Portuguese: phrases by key (`phrases`), their translation (`translate`), messages (`message`)."""
+"""English and Brazilian Portuguese.
+
+language: which is set, and a sentence in it. catalogue: translations of the sentences of the sources. phrases: those of
+explanations, by key, in both languages; translate, message: what is made of them.
+"""

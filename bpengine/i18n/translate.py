@@ -6,11 +6,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from bpengine.i18n.language import LANGUAGES
 from bpengine.i18n.phrases import PHRASES
 from bpengine.i18n.phrases.causes import RULES
 from bpengine.text_table import text_table
 
-LANGUAGES = ("en", "pt")
 Translate = Callable[..., str]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.validation.class_names import is_plain
-from bpengine.errors import BpError, ModelFileError, check_path
+from bpengine.errors import BpError, ModelFileError, check_path, in_english
 from bpengine.io import container
 from bpengine.io.descriptions import build
 from bpengine.io.own import Own
@@ -59,7 +59,7 @@ def write(path: str | os.PathLike[str], contents: Contents) -> None:
         _require_readable(header, texts)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"cannot write {str(path)!r}: the model could not be loaded again: {error}. Nothing was changed."
+            f"cannot write {str(path)!r}: the model could not be loaded again: {in_english(error)}. Nothing was changed."
         ) from None
     with replacing(path, error=ModelFileError) as (draft,):
         draft.write(header)
@@ -106,7 +106,7 @@ class ModelFile:
         try:
             yield
         except Exception as error:
-            said = str(error) if isinstance(error, BpError) else f"{type(error).__name__}: {error}"
+            said = in_english(error) if isinstance(error, BpError) else f"{type(error).__name__}: {error}"
             raise ModelFileError(f"the model file {self.path!r} {what}: {one_line(said)}") from (
                 None if isinstance(error, (BpError, MemoryError, RecursionError)) else error
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 from bpengine import data
 from bpengine.errors import ConfigError, DataError, flag, items
+from bpengine.i18n.language import localized
 from bpengine.sklearn.table_input import TrainingRows
 
 
@@ -67,5 +68,7 @@ def with_usable_rows(estimator: Any, rows: TrainingRows) -> TrainingRows:
             f"{who} requires a row without missing cells, got none of {len(table):,}. missing='fill' fills them."
         )
     count = len(table) - len(usable)
-    warnings.warn(f"{who}: {count:,} of {len(table):,} rows have missing cells and are left out.", stacklevel=5)
+    warnings.warn(
+        localized(f"{who}: {count:,} of {len(table):,} rows have missing cells and are left out."), stacklevel=5
+    )
     return rows.take(usable)

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from bpengine import data
 from bpengine.backend import Backend, HostArray
 from bpengine.errors import ConfigError, flag, number, whole
+from bpengine.i18n.language import localized
 from bpengine.layers import Layer
 from bpengine.layers.dense import Dense
 from bpengine.layers.hidden_blocks import hidden_blocks
@@ -228,7 +229,7 @@ class BackpropLearner(BaseEstimator, ABC):
         features = unlearned_features(self, data.as_table(rows.x).names)
         features.fit(rows.x, y, task=None if y is None else "regression", weights=rows.weights)
         for warning in features.warnings():
-            warnings.warn(f"{type(self).__name__}: {warning}", stacklevel=4)
+            warnings.warn(localized(f"{type(self).__name__}: {warning}"), stacklevel=4)
         return features
 
     def _parts(self, rows: TrainingRows, seed: int) -> tuple[TrainingRows, TrainingRows | None]:
@@ -298,7 +299,7 @@ class BackpropLearner(BaseEstimator, ABC):
 
     def _keep(self, model: Model, history: History) -> None:
         if history.stopped_by == "interrupted":
-            warnings.warn(f"{type(self).__name__}: interrupted after {history.steps} steps.", stacklevel=5)
+            warnings.warn(localized(f"{type(self).__name__}: interrupted after {history.steps} steps."), stacklevel=5)
         self.model_, self.history_ = model, history
         self.loss_curve_ = [epoch.loss for epoch in history.epochs]
         self.n_iter_ = len(self.loss_curve_)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from bpengine.i18n.language import localized
 from bpengine.system.blas_pool import BLAS_POOL
 
 TASKS = Path("/proc/self/task")
@@ -92,12 +93,12 @@ class BusyWatch:
         ran, waited = self._before.ran - before.ran, self._before.waited - before.waited
         if waited > SHARE * max(ran, WINDOW) and (threads := self._threads()) > 1:
             self.rest()
-            warnings.warn(
+            text = (
                 f"the cores of this machine have other work: in {seconds:.0f} s the threads of this process ran for "
                 f"{ran:.1f} s and waited for a core for {waited:.1f} s. Matrix products in {threads} threads wait for each "
-                f"other. {CURE}",
-                stacklevel=2,
+                f"other. {CURE}"
             )
+            warnings.warn(localized(text), stacklevel=2)
 
 
 BUSY_WATCH = BusyWatch()

@@ -15,7 +15,8 @@ from bpengine.backend import Backend, HostArray, State, Step
 from bpengine.distributed.alike import require_alike, warn_unlike
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
-from bpengine.errors import ConfigError, DataError, flag, number, unknown, whole
+from bpengine.errors import ConfigError, DataError, flag, in_english, number, unknown, whole
+from bpengine.i18n.language import localized
 from bpengine.layers import BatchNorm
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.layers.residual import neediest
@@ -180,7 +181,7 @@ class FitSettings:
         try:
             rows = check_rows(network, *arrays, dtype=dtype, who=who, part=(comm.rank, comm.size))
         except DataError as error:
-            raise DataError(comm.first(str(error))) from None
+            raise DataError(comm.first(in_english(error))) from None
         if elsewhere := comm.first(None):
             raise DataError(elsewhere)
         return rows
@@ -346,7 +347,8 @@ class FitSettings:
             return None
         if self.batch_size > rows:
             warnings.warn(
-                f"batch_size {self.batch_size} is more than the {rows} rows: training on the full batch.", stacklevel=4
+                localized(f"batch_size {self.batch_size} is more than the {rows} rows: training on the full batch."),
+                stacklevel=4,
             )
         return self.batch_size * self.accumulate
 
@@ -370,8 +372,10 @@ class FitSettings:
         if batch >= least:
             if 0 < rows % batch < least:
                 warnings.warn(
-                    f"batch_size {batch} leaves {rows % batch} of {rows} rows over at the end of an epoch, too few for "
-                    f"{kind}: the last batch has {batch + rows % batch} rows.",
+                    localized(
+                        f"batch_size {batch} leaves {rows % batch} of {rows} rows over at the end of an epoch, too few for "
+                        f"{kind}: the last batch has {batch + rows % batch} rows."
+                    ),
                     stacklevel=4,
                 )
             return least

@@ -126,7 +126,7 @@ class History(RichForm):
         at = [epoch.steps for epoch in self.epochs if epoch.validation]
         return {**lines, "validation": (at, self.validation_loss)} if at else lines
 
-    def figure(self, *, log: bool | None = None, lang: str = "en") -> Any:
+    def figure(self, *, log: bool | None = None, lang: str | None = None) -> Any:
         """Return the learning curve as a matplotlib Figure: `bp.explain.figures.loss_curve(history)`.
 
         Every step's loss, the means of epochs, the validation losses, where and why the fit ended. log: a logarithmic scale;

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bpengine.i18n import language
 from tests.docs.checks import check_commands, check_drawing, check_examples, check_links, check_partner, check_session
 from tests.docs.page import Page
 from tests.docs.refresh import refreshed
@@ -76,7 +79,7 @@ def test_links_of_the_readmes(page: Page) -> None:
 
 
 def check_readmes(english: Page, portuguese: Page) -> None:
-    """Both link to each other, and hold the same blocks, but for comments."""
+    """Both link to each other, and hold the same blocks, but for comments and the language that is asked for."""
     assert portuguese.path.name in english.links[:1]
     assert english.path.name in portuguese.links[:1]
     assert len(english.headings) == len(portuguese.headings)
@@ -88,11 +91,22 @@ def check_readmes(english: Page, portuguese: Page) -> None:
 def without_comments(kind: str, content: str) -> tuple[str, str]:
     if kind == "python":
         return kind, ast.unparse(ast.parse(content))
-    return kind, "\n".join(line.partition(" # ")[0].rstrip() for line in content.splitlines())
+    lines = content.replace(f" {language.VARIABLE}=pt", "").splitlines()
+    return kind, "\n".join(line.partition(" # ")[0].rstrip() for line in lines)
 
 
 def test_the_readme_says_the_same_in_both_languages() -> None:
     check_readmes(*READMES)
+
+
+def test_the_first_command_of_the_portuguese_readme_prints_portuguese() -> None:
+    command = next(content for kind, content in READMES[1].blocks if kind == "console").splitlines()[0]
+    assert command.partition(" # ")[0].split() == ["$", "make", "demo", f"{language.VARIABLE}=pt"]
+    makefile = f"demo:\n\t@{sys.executable} -m bpengine demo --help\n"  # make hands its variables on to what it runs
+    run = subprocess.run(
+        ["make", "-f", "-", *command.split()[2:4]], input=makefile, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("Uso: bpengine demo")
 
 
 def test_refreshing_finds_what_a_page_should_say() -> None:

@@ -12,6 +12,7 @@ from bpengine_steps.ir import StepNode, Untraceable
 from bpengine_steps.signature import leaves, rebuilt
 
 from bpengine.backend import HostArray, State
+from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText
 from bpengine_cupy.cuda_target.driver import Driver, Look
@@ -145,7 +146,9 @@ class CudaProgram:
                 self._graphs[steps] = self._driver.capture(lambda: self._steps(steps))
             except Exception as error:  # whatever a driver may raise: the calls run without a graph
                 self._call_by_call = True
-                warnings.warn(f"no CUDA graph of the training step, which runs call by call: {error!r}", stacklevel=2)
+                warnings.warn(
+                    localized(f"no CUDA graph of the training step, which runs call by call: {error!r}"), stacklevel=2
+                )
         if self._call_by_call:
             self._steps(steps)
         else:

@@ -21,7 +21,7 @@ from bpengine.check.problems.problem import Problem
 from bpengine.check.reports.results import ArrayResult, OracleUse, WorstElement, note_nearby_point
 from bpengine.check.tolerance import agreement
 from bpengine.check.tolerance.stochastic_rounding import SCALAR
-from bpengine.errors import BackendUnavailable
+from bpengine.errors import BackendUnavailable, in_english
 from bpengine.layers.layer import HostArrays
 
 NAMES = ("autodiff", "differences", "complex step", "inner products")
@@ -54,7 +54,7 @@ class Oracles:
         try:
             oracle = get_oracle()
         except BackendUnavailable as error:
-            return OracleUse("autodiff", False, "", str(error)), []
+            return OracleUse("autodiff", False, "", in_english(error)), []
         try:
             at_point = self._autodiff_at_point()
         except Exception as error:
@@ -172,7 +172,7 @@ def _decide(result: ArrayResult, of_sides: list[ArrayResult], *, stated: bool) -
 
 
 def _not_traced(foreign: str, error: Exception) -> str:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    first = (in_english(error).strip() or type(error).__name__).splitlines()[0]
     return (
         f"JAX cannot trace {foreign} ({type(error).__name__}: {first.rstrip('.')}). Write its forward with the array "
         "functions of ops.xp, and without branches on values."

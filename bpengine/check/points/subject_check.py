@@ -16,6 +16,7 @@ from bpengine.check.points.perturb import perturb
 from bpengine.check.problems.problem import Problem
 from bpengine.check.reports.gradient_report import Report
 from bpengine.check.reports.results import PERTURBED, ArrayResult, FaultyCall, KinkCounts, OracleUse, PerturbedPoint
+from bpengine.errors import in_english
 from bpengine.kernels import Kernel
 from bpengine.layers import Layer
 
@@ -61,7 +62,7 @@ class SubjectCheck(ABC):
         except Exception as error:  # a custom layer or kernel may refuse what lies near the point
             if self.problem.foreign is None:
                 raise
-            refused = f"none: {self.problem.foreign} raises {type(error).__name__} near it: {error}"
+            refused = f"none: {self.problem.foreign} raises {type(error).__name__} near it: {in_english(error)}"
             report = replace(report, perturbed=PerturbedPoint(note=refused))
         if report.passed:
             return report

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from bpengine.i18n.language import localized
 from bpengine.output.frames import data_frame
 from bpengine.output.rich_form import RichForm, lines, table, title
 from bpengine.text_table import text_table
@@ -42,8 +43,10 @@ class PrintableReport(RichForm, ABC):
         return []
 
     def table(self) -> str:
-        """Return the table as plain text."""
-        return "\n".join(text_table(self.heads, self.rows()))
+        """Return the table as plain text, in the language that is set."""
+        return "\n".join(
+            text_table(list(map(localized, self.heads)), [list(map(localized, row)) for row in self.rows()])
+        )
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per row of the table, by its heads."""
@@ -60,5 +63,6 @@ class PrintableReport(RichForm, ABC):
         yield lines(f"{name}: {text}" for name, text in self.notes())
 
     def __str__(self) -> str:
-        parts = [[self.verdict()], self.findings(), [self.table()], [f"{name}: {text}" for name, text in self.notes()]]
+        notes = [f"{localized(name)}: {localized(text)}" for name, text in self.notes()]
+        parts = [[localized(self.verdict())], list(map(localized, self.findings())), [self.table()], notes]
         return "\n\n".join("\n".join(part) for part in parts if part)

@@ -12,9 +12,10 @@ import numpy as np
 import bpengine as bp
 from bpengine.backend import ProgramCall, ProgramListing, backend_class
 from bpengine.cli import network_options
-from bpengine.cli.output import print_json, say
+from bpengine.cli.output import print_json, put, say
 from bpengine.cli.whole_numbers import whole
 from bpengine.errors import ConfigError
+from bpengine.i18n.language import localized
 from bpengine.losses import Loss
 from bpengine.ops import Ops
 from bpengine.text_table import text_table
@@ -34,7 +35,9 @@ def print_cuda_source(net: str, batch: int, optimizer: str, dtype: str, *, as_js
     if as_json:
         print_json({**asdict(program), "network": net, "batch_size": batch, "optimizer": optimizer, "dtype": dtype})
         return
-    say("\n".join([*_table(program), "", *program.notes, "", program.source]))
+    put("\n".join([*_table(program), ""]))
+    say("\n".join([*program.notes, ""]))
+    put(program.source)
 
 
 def program_of(network: bp.Network, batch: int, optimizer: Optimizer, dtype: str) -> ProgramListing:
@@ -72,8 +75,8 @@ def _table(program: ProgramListing) -> list[str]:
         taken = map(_known, (call.registers, call.shared, call.spilled))
         rows.append((call.name, call.form, *map(_known, (call.blocks, call.threads)), *_costs([call]), *taken))
     rows.append(("all", f"{len(program.calls)} calls", "-", "-", *_costs(program.calls), "-", "-", "-"))
-    works = ["what it does", *(call.work for call in program.calls), ""]
-    lines = text_table(HEADS, rows, str.rjust)
+    works = [localized("what it does"), *(localized(call.work) for call in program.calls), ""]
+    lines = text_table(list(map(localized, HEADS)), [list(map(localized, row)) for row in rows], str.rjust)
     return [f"{line}  {work}".rstrip() for line, work in zip(lines, works, strict=True)]
 
 

@@ -17,6 +17,7 @@ from bpengine import examples as worked_examples
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, show
 from bpengine.examples import Result, Row
+from bpengine.i18n.language import localized
 from bpengine.output.json_values import json_object
 from bpengine.output.visible import visible
 
@@ -71,7 +72,7 @@ def _status(text: str) -> AbstractContextManager[Any]:
     from rich.console import Console
     from rich.text import Text
 
-    return Console(stderr=True).status(Text(visible(text)))
+    return Console(stderr=True).status(Text(visible(localized(text))))
 
 
 def _counts(results: list[Result]) -> dict[str, int]:

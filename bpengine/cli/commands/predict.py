@@ -15,7 +15,7 @@ import typer
 import bpengine as bp
 from bpengine.cli import class_names, data_options
 from bpengine.cli.exit_codes import tell
-from bpengine.cli.output import require_writable, say
+from bpengine.cli.output import put, require_writable
 from bpengine.cli.score_options import Metrics, scores_text, split_metrics
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
@@ -90,7 +90,7 @@ def predict(
         what = "predicted" if scores is None else "predicted and scored"
         tell(f"{what}: the first {len(predicted):,} of {rows:,} rows (--limit)")
     if scores is not None:
-        say(scores_text(scores, loaded.network), err=True)
+        put(scores_text(scores, loaded.network), err=True)
 
 
 def _check(out: Path | None, *, force: bool, clash: bool) -> None:

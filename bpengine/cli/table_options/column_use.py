@@ -15,6 +15,7 @@ from bpengine.data.dataset import TASKS
 from bpengine.distributed import Comm
 from bpengine.distributed.alike import said_by_first
 from bpengine.errors import ConfigError, unknown
+from bpengine.i18n.language import localized
 
 MISSING = ("fill", "drop", "refuse")
 
@@ -111,5 +112,5 @@ def _without_missing(data: Dataset) -> Dataset:
         import warnings
 
         count = data.rows - len(kept)
-        warnings.warn(f"{count:,} of {data.rows:,} rows have missing cells and are left out.", stacklevel=2)
+        warnings.warn(localized(f"{count:,} of {data.rows:,} rows have missing cells and are left out."), stacklevel=2)
     return replace(data, x=data.table[kept], y=np.asarray(data.y[kept]))

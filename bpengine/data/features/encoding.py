@@ -15,7 +15,8 @@ from bpengine.data.features.shared_file import RowTarget
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table
 from bpengine.distributed.comm import Comm, Solo
-from bpengine.errors import DataError
+from bpengine.errors import DataError, in_english
+from bpengine.i18n.language import localized
 
 BLOCK_VALUES = 4_000_000  # inputs at once
 
@@ -48,7 +49,7 @@ def encode(
             target, table, [(c, n, slice(*ends)) for (c, n), ends in zip(pairs, pairwise(places), strict=True)]
         )
     except DataError as error:
-        raise DataError(processes.first(str(error))) from None
+        raise DataError(processes.first(in_english(error))) from None
     if elsewhere := processes.first(None):
         raise DataError(elsewhere)
     everyones = processes.gather(unknown[None])
@@ -97,8 +98,10 @@ def _warn(unknown: Array, columns: Sequence[LearnedColumn], names: Sequence[str]
     for count, column, name in zip(unknown.tolist(), columns, names, strict=True):
         if count and not getattr(column, "other", False):  # else they are read as the rare ones are
             warnings.warn(
-                f"column {name!r} has values in {count:,} rows that the training rows did not have; they are read as none of "
-                "the known ones.",
+                localized(
+                    f"column {name!r} has values in {count:,} rows that the training rows did not have; they are read as none "
+                    "of the known ones."
+                ),
                 stacklevel=4,
             )
 

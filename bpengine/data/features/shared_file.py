@@ -13,7 +13,7 @@ import numpy as np
 
 from bpengine.data.table import Array
 from bpengine.distributed.comm import Comm
-from bpengine.errors import WriteError
+from bpengine.errors import WriteError, in_english
 
 IN_MEMORY = 512 * 2**20  # bytes of an encoded table; a larger one goes into a file
 
@@ -50,7 +50,7 @@ def _shared(shape: tuple[int, int], dtype: str, folder: str | None, comm: Comm) 
         try:
             array = _created(shape, dtype, folder)
         except WriteError as error:
-            problem = str(error)
+            problem = in_english(error)
     if problem := comm.first(problem):
         raise WriteError(problem)
     for host in dict.fromkeys(hosts):

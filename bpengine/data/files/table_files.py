@@ -17,6 +17,7 @@ from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import read_parquet_table
 from bpengine.data.validation.class_names import ClassName
 from bpengine.errors import ConfigError, DataError, unknown
+from bpengine.i18n.language import localized
 
 ColumnTarget = str | int | bool | Sequence[str] | None
 PARQUET = b"PAR1"
@@ -93,7 +94,9 @@ def _without_empty(table: Table, shown: str, chosen: tuple[str, ...]) -> Table:
     if count == len(table):
         raise DataError(f"{shown} requires a target in at least one row, got none in column {', '.join(chosen)}.")
     if count:
-        warnings.warn(f"{count:,} of {len(table):,} rows of {shown} have no target and are left out.", stacklevel=4)
+        warnings.warn(
+            localized(f"{count:,} of {len(table):,} rows of {shown} have no target and are left out."), stacklevel=4
+        )
         table = table[np.flatnonzero(~empty)]
     return table
 

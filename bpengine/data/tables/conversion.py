@@ -26,6 +26,7 @@ from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import columns_of, opened_parquet
 from bpengine.data.validation.options import optional
 from bpengine.errors import DataError, WriteError
+from bpengine.i18n.language import localized
 from bpengine.output import writing
 from bpengine.output.writing import write_whole
 
@@ -99,7 +100,9 @@ def automatic(path: Path, **options: Any) -> Table | None:
     copy = path.with_name(path.name + ".bpengine")
     if not _is_of(copy, path, options):
         warnings.warn(
-            f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read.",
+            localized(
+                f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read."
+            ),
             stacklevel=2,
         )
         with _alone_with(path):

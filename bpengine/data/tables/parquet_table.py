@@ -15,6 +15,7 @@ from bpengine.data.tables.data_frames import table_of
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import UNREADABLE
 from bpengine.errors import BpError, DataError
+from bpengine.i18n.language import localized
 
 PIECEWISE = {
     "pre_buffer": False,
@@ -66,7 +67,8 @@ def columns_of(path: Path, file: Any) -> list[str]:
     index = json.loads(described).get("index_columns", []) if described else []  # a range is written as an object
     strange = {field.name: field.type for field in file.schema_arrow if _is_strange(field.type)}
     for name, kind in strange.items():
-        warnings.warn(f"{path}: the column {name!r} holds {kind}, which no table has, and is left out.", stacklevel=3)
+        text = f"{path}: the column {name!r} holds {kind}, which no table has, and is left out."
+        warnings.warn(localized(text), stacklevel=3)
     return [name for name in names if not (INDEX.fullmatch(name) and name in index) and name not in strange]
 
 

@@ -69,7 +69,7 @@ class Paths(ExplainResult):
         ulps = self.depth * max(ULPS, 0.5 * math.sqrt(min(self.count, 1e6))) + allowed(len(self.rows))
         return bool(abs(self.all_paths - self.gradient) <= ulps * self.eps * self.magnitude)
 
-    def text(self, lang: str = "en") -> str:
+    def text(self, lang: str | None = None) -> str:
         """Return the paths as text, in English or Portuguese."""
         translate = translator_for(lang)
         lines = [translate("path_title", name=self.name, count=self.count)]

@@ -33,7 +33,7 @@ def decision_boundary(
     *,
     threshold: float = 0.5,
     features: Sequence[str] | None = None,
-    lang: str = "en",
+    lang: str | None = None,
 ) -> Figure:
     """Return a matplotlib Figure of a classifier over its two inputs, with the rows; a ring marks rows on the wrong side.
 

@@ -36,7 +36,7 @@ def draw(
     layer: int | str | None = None,
     unit: int | None = None,
     sample: int = 0,
-    lang: str = "en",
+    lang: str | None = None,
 ) -> Figure:
     """Return the figure of a kind: "boundary", "fit", "gradients", "network" or "sweep".
 

@@ -34,7 +34,7 @@ def fitted_curve(
     *,
     also: Mapping[str, Mapping[str, Any]] | None = None,
     feature: str | None = None,
-    lang: str = "en",
+    lang: str | None = None,
 ) -> Figure:
     """Return a matplotlib Figure of a model's predictions over its input, with the data and their residuals.
 

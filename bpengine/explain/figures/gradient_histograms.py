@@ -24,7 +24,7 @@ NAMED = 6  # units that are named before the rest is counted
 LAYERS = 12
 
 
-def gradient_histograms(sensitivity: Sensitivity, *, lang: str = "en") -> Figure:
+def gradient_histograms(sensitivity: Sensitivity, *, lang: str | None = None) -> Figure:
     """Return a matplotlib Figure of a `bp.sensitivity`: per layer with parameters, a histogram of the sizes |dL/dw|.
 
     All layers share one logarithmic axis, so that a vanishing gradient is visible. Zeros

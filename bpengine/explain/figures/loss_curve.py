@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def loss_curve(
-    history: History | Sequence[History] | Mapping[str, History], *, log: bool | None = None, lang: str = "en"
+    history: History | Sequence[History] | Mapping[str, History], *, log: bool | None = None, lang: str | None = None
 ) -> Figure:
     """Return a matplotlib Figure of the loss against the steps taken.
 

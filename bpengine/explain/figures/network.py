@@ -38,7 +38,7 @@ def network(
     sample: int = 0,
     layer: int | str | None = None,
     unit: int | None = None,
-    lang: str = "en",
+    lang: str | None = None,
 ) -> Figure:
     """Return a matplotlib Figure of a small network in a training step on x, y, with the numbers of row `sample`.
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NEAR = 0.045  # of the axes: two points so near have no room for a number each
 
 
-def sweep(swept: Sweep, *, lang: str = "en") -> Figure:
+def sweep(swept: Sweep, *, lang: str | None = None) -> Figure:
     """Return a matplotlib Figure of a `bpengine.explain.Sweep`: a curve for one parameter, contour lines for two.
 
     A descent in it is drawn point by point, numbered, with the slope at its start; the title names the rule that ended it.

@@ -119,7 +119,7 @@ class Sensitivity(ExplainResult):
         ]
         return [rows_table(layers), rows_table(self.to_rows(20))]
 
-    def text(self, lang: str = "en", largest: int = 20) -> str:
+    def text(self, lang: str | None = None, largest: int = 20) -> str:
         """Return the ranking and the verdicts in words, English or Portuguese."""
         return "\n".join(_lines(self, translator_for(lang), largest))
 

@@ -20,7 +20,7 @@ SMALL = 9  # arrays of so many numbers are shown with their values
 
 
 def graph(
-    model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None, update: bool = False, lang: str = "en"
+    model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None, update: bool = False, lang: str | None = None
 ) -> Graph:
     """Return the computational graph of a training step, with `update` also that of the parameters' update.
 
@@ -33,7 +33,7 @@ def graph(
     return graph_of(model.trace(x, y, weights), update=update, lang=lang)
 
 
-def graph_of(traced: Trace, *, update: bool = False, lang: str = "en") -> Graph:
+def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) -> Graph:
     """Return the computational graph of a step that was traced already."""
     translate = translator_for(lang)
     chosen = [i for i, call in enumerate(traced.calls) if _drawn(call, update)]

@@ -58,7 +58,7 @@ class Graph(GraphData, ExplainResult):
     def _html_parts(self) -> Iterator[str]:
         yield on_paper(self.to_svg(), self.title)
 
-    def text(self, lang: str = "en") -> str:
+    def text(self, lang: str | None = None) -> str:
         """Return the title; the words of a graph are in the language that it was made in, whatever `lang` is."""
         return self.title
 

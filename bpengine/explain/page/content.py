@@ -17,7 +17,8 @@ from bpengine.explain.units.explain import explain_trace
 from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.text import back_label, forward_label
 from bpengine.explain.units.unit_result import ParameterSums
-from bpengine.i18n.translate import LANGUAGES, Translate
+from bpengine.i18n.language import LANGUAGES
+from bpengine.i18n.translate import Translate
 
 Label = Callable[[Term, Translate], str]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from bpengine.i18n.language import LANGUAGES
 from bpengine.i18n.phrases import PHRASES
 from bpengine.i18n.phrases.page import PAGE, SHARED
-from bpengine.i18n.translate import LANGUAGES
 from bpengine.output.rich_form import RichForm, block, frame_of
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole

@@ -15,10 +15,10 @@ from bpengine.explain.page.document import Page
 from bpengine.explain.page.packing import NumberTable, array_text, distinct, packed, replaced, text
 from bpengine.explain.page.program.recorded_step import StepRecord, record_step, state_of
 from bpengine.explain.page.program.sources import leaves
-from bpengine.explain.result import translator_for
+from bpengine.explain.result import language_of
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.translate import LANGUAGES
+from bpengine.i18n.language import LANGUAGES
 from bpengine.kernels import KERNELS
 from bpengine.ops import known
 from bpengine.trained import TrainedNetwork, input_names
@@ -44,12 +44,13 @@ def page(
     title: str = "",
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
-    lang: str = "en",
+    lang: str | None = None,
 ) -> Page:
     """Train on the full batch for some steps and return them as a page; the model is left as it was.
 
     x (rows, inputs); y as the loss asks for; weights (rows,) or None. title: of the data. inputs, outputs: names of the
-    features and of the classes; by default those of the model. lang: "en" or "pt", which the page opens in.
+    features and of the classes; by default those of the model. lang: "en" or "pt", which the page opens in, by
+    default the language that is set.
     A step in which a number is not finite is the last one; the page names the first cause. Weights, inputs, targets,
     activations and the learning rate can be changed in the page, which then computes the step itself, for up to 40,000 numbers
     of state and rows; it says why where it cannot.
@@ -63,7 +64,7 @@ def page(
     >>> len(page.html()) < 1_000_000
     True
     """
-    translator_for(lang)
+    lang = language_of(lang)
     FitSettings(optimizer=optimizer, steps=steps)  # checks both as a fit would
     chosen = make_optimizer(optimizer)
     run = trace_steps(model, x, y, weights, optimizer=chosen, steps=steps)

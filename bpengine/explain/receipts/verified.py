@@ -33,7 +33,7 @@ class Verified(ExplainResult):
         """Why the line does not follow; "" where all do."""
         return "" if self.why is None else _short(self.why.translated(translator_for("en")))
 
-    def text(self, lang: str = "en") -> str:
+    def text(self, lang: str | None = None) -> str:
         """Return the verdict in words, English or Portuguese."""
         translate = translator_for(lang)
         if self.why is None:

@@ -57,7 +57,7 @@ class Sweep(ExplainResult):
             rows.append({**point, "loss": float(self.loss[place]), **slopes})
         return rows
 
-    def text(self, lang: str = "en") -> str:
+    def text(self, lang: str | None = None) -> str:
         """Return the curve, or the surface's lowest point, and the descent, in words."""
         return "\n".join(_lines(self, translator_for(lang)))
 

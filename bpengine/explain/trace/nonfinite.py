@@ -36,7 +36,7 @@ class NonFiniteValue:
     bad: int
     size: int
 
-    def text(self, lang: str = "en") -> str:
+    def text(self, lang: str | None = None) -> str:
         """Return it in words: "y of dense_fwd in layer 0, row 3, column 5 = inf (1 of 8 values)"."""
         return self.translated(translator_for(lang))
 

@@ -31,11 +31,11 @@ class Explanation(UnitResult, ExplainResult):
 
     _text_first: ClassVar = True
 
-    def text(self, lang: str = "en", largest: int = 12) -> str:
+    def text(self, lang: str | None = None, largest: int = 12) -> str:
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""
         return "\n".join(explanation_lines(self, translator_for(lang), largest))
 
-    def table(self, lang: str = "en", largest: int = 12) -> Any:
+    def table(self, lang: str | None = None, largest: int = 12) -> Any:
         """Return a rich table of all terms (`rich.print(explanation.table())`)."""
         return explanation_table(self, translator_for(lang), largest)
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.errors import ModelFileError, WriteError
+from bpengine.errors import ModelFileError, WriteError, in_english
 from bpengine.io import container
 from bpengine.output.writing import replacing
 
@@ -71,7 +71,7 @@ def read(path: str | os.PathLike[str]) -> CheckpointContents:
 
 
 def _reason(error: Exception) -> str:
-    return f"it has no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return f"it has no {error}" if isinstance(error, KeyError) else in_english(error) or type(error).__name__
 
 
 def _read(file: container.Container) -> CheckpointContents:

@@ -15,6 +15,7 @@ from bpengine.backend import Backend, HostArray, State
 from bpengine.distributed.alike import compare_states, digest_of
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.errors import BpError, ConfigError, RunInterrupted
+from bpengine.i18n.language import localized
 from bpengine.training.checkpoints.checkpoint_file import CheckpointContents
 from bpengine.training.checkpoints.fit_identity import first_difference
 from bpengine.training.checkpoints.run_folder import RunFolder
@@ -122,7 +123,7 @@ class Checkpointer:
                 f"{where} of this fit. Pass resume=True (--resume) to go on from it, or give another folder."
             )
         if different := first_difference(self._circumstances, newest.circumstances):
-            warnings.warn(f"{different}: the fit goes on, but its last bits may differ.", stacklevel=2)
+            warnings.warn(localized(f"{different}: the fit goes on, but its last bits may differ."), stacklevel=2)
         self._last = newest.step, newest.facts["stopped_by"]
         for number, memory in enumerate(self._memories):
             _restore(memory, newest, number)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpengine import io
-from bpengine.errors import ConfigError
+from bpengine.errors import ConfigError, in_english
 from bpengine.training.checkpoints import checkpoint_file
 from bpengine.training.checkpoints.checkpoint_file import CheckpointContents, DamagedCheckpoint
 from bpengine.training.checkpoints.store import listed
@@ -54,7 +54,7 @@ def _line(fit: str, step: int, path: Path) -> CheckpointLine:
     try:
         contents = checkpoint_file.read(path)
     except DamagedCheckpoint as error:
-        return CheckpointLine(**known, trouble=str(error))
+        return CheckpointLine(**known, trouble=in_english(error))
     losses = contents.arrays.get("record/loss", np.empty(0))
     facts = contents.facts
     return CheckpointLine(

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from bpengine.errors import ConfigError, WriteError
+from bpengine.errors import ConfigError, WriteError, in_english
+from bpengine.i18n.language import localized
 from bpengine.output import writing
 from bpengine.training.checkpoints import checkpoint_file
 from bpengine.training.checkpoints.checkpoint_file import CheckpointContents, DamagedCheckpoint
@@ -72,7 +73,7 @@ class Store:
                 try:
                     return checkpoint_file.read(path)
                 except DamagedCheckpoint as error:
-                    warnings.warn(f"{error}. It is passed over.", stacklevel=2)
+                    warnings.warn(localized(f"{in_english(error)}. It is passed over."), stacklevel=2)
         return None
 
     def write(self, checkpoint: CheckpointContents) -> None:

@@ -11,6 +11,7 @@ import sys
 from importlib import import_module
 from typing import Any, Final, Protocol
 
+from bpengine.i18n.language import localized
 from bpengine.output.rich_form import block, escaped
 from bpengine.training.progress.standing import Standing
 
@@ -43,7 +44,12 @@ class TerminalBar:
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+        columns = (
+            TextColumn(localized("training")),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.description}"),
+        )
         self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=None)
 
@@ -53,7 +59,7 @@ class TerminalBar:
 
     def show(self, standing: Standing) -> None:
         """Move the bar."""
-        words = standing.words()
+        words = localized(standing.words())
         self._bar.update(self._task, completed=standing.steps, total=standing.total, description=words)
 
     def stop(self, standing: Standing | None) -> None:
@@ -101,19 +107,19 @@ class LogLines:
     def show(self, standing: Standing) -> None:
         """Log a line."""
         self._logged = True
-        LOGGER.info("%s", standing.words())
+        LOGGER.info("%s", localized(standing.words()))
 
     def stop(self, standing: Standing | None) -> None:
         """Log where the fit ended, if anything was logged before."""
         if self._logged and standing is not None:
-            LOGGER.info("ended: %s", standing.words())
+            LOGGER.info("%s", localized(f"ended: {standing.words()}"))
 
 
 def bar_html(standing: Standing) -> str:
     """Return a bar as HTML."""
     total = "" if standing.total is None else f' max="{standing.total}" value="{min(standing.steps, standing.total)}"'
     return block(
-        f'<p>training <progress{total} style="width:16em;vertical-align:middle"></progress> {escaped(standing.words())}</p>'
+        f'<p>{localized("training")} <progress{total} style="width:16em;vertical-align:middle"></progress> {escaped(localized(standing.words()))}</p>'
     )
 
 

@@ -17,7 +17,7 @@ from bpengine.cli.output import print_json, require_writable, show
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.explain import verify
-from bpengine.explain.result import translator_for
+from bpengine.explain.result import language_of
 
 HELP = """\
 Take a training step apart: every gradient as a sum of terms, with the engine's own numbers.
@@ -73,13 +73,13 @@ def explain(
     receipt: options.Receipt = None,
     verify_: options.Verify = None,
     terms: options.Terms = 12,
-    lang: options.Lang = "en",
+    lang: options.Lang = None,
     out: options.Out = None,
     force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Explain and print."""
-    translator_for(lang)  # refuses an unknown language before any work
+    lang = language_of(lang)  # refuses an unknown language before any work
     if verify_ is not None:
         _verify(verify_, lang, as_json=as_json)
         return

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bpengine.cli.language import help_pages
 from bpengine.explain import figures
 
 GRAPHS = ("dot", "mermaid", "svg")
@@ -57,7 +58,7 @@ Steps = Annotated[int, typer.Option(min=1, help="Training steps that --html reco
 Receipt = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the step as JSON lines, to be verified.")]
 Verify = Annotated[Path | None, typer.Option("--verify", metavar="FILE", help="Derive a receipt again; needs no data.")]
 Terms = Annotated[int, typer.Option(min=1, help="Terms of a sum that are shown; the rest is one term.")]
-Lang = Annotated[str, typer.Option(metavar="NAME", help="en, or pt for Brazilian Portuguese.")]
+Lang = help_pages.Lang
 Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file.  [default: stdout]")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file given by --out, --receipt or --html.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]

@@ -14,7 +14,7 @@ from bpengine.cli import network_options
 from bpengine.cli.commands.explain.options import GRAPHS
 from bpengine.cli.commands.explain.subject import Subject, swept
 from bpengine.cli.exit_codes import tell
-from bpengine.cli.output import print_json, say, show
+from bpengine.cli.output import print_json, put, show
 from bpengine.cli.whole_numbers import number_or_name
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import ConfigError, unknown
@@ -169,7 +169,7 @@ def _print(result: Any, request: Request) -> None:
 def _put(text: str, out: Path | None) -> None:
     """Print text, not wrapped, or write it to a file, whole or not at all; what cannot be seen in it is escaped."""
     if out is None:
-        say(text.rstrip("\n"))
+        put(text.rstrip("\n"))
     else:
         write_whole(out, (visible(text).rstrip("\n") + "\n").encode())
         show(f"written: {out}")

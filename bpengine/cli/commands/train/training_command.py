@@ -35,6 +35,7 @@ from bpengine.data import Dataset
 from bpengine.data.features.learned_columns import NumberColumn
 from bpengine.errors import ConfigError
 from bpengine.explain import figures
+from bpengine.i18n.language import localized
 from bpengine.training.stopping import default_epochs
 
 HELP = """\
@@ -264,24 +265,30 @@ def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> Any:
 
 def _columns_told(features: bp.Features) -> Any:
     """Return one line per column, or run of columns alike: what it is and how it is used."""
-    lines = in_runs(features.summary())
+    *inputs, (target, *use) = in_runs(features.summary())
+    unnamed = features.target is None or not features.target.columns
+    lines = [*inputs, (localized(target) if unnamed else target, *use)]
     if len(lines) > SHOWN:
         left = len(lines) - SHOWN
         lines = [*lines[: SHOWN - 1], ("...", "", f"{left:,} more"), lines[-1]]
-    return columns(["column", "is", "use"], lines, left=3)
+    return columns(["column", "is", "use"], lines, left=3, names=1)
 
 
 def _warn(training: Dataset, features: bp.Features, *, standardized: bool) -> None:
     """Warn of what a person would want to know before the work."""
     for text in features.warnings():
-        warnings.warn(text, stacklevel=2)
+        warnings.warn(localized(text), stacklevel=2)
     if training.task == "classification" and len(np.unique(training.y)) == 1:
-        warnings.warn("all training rows are of a single class; nothing can be learned from them.", stacklevel=2)
+        warnings.warn(
+            localized("all training rows are of a single class; nothing can be learned from them."), stacklevel=2
+        )
     if not standardized:
         _warn_of_scales(features)
     if _looks_like_identifier(training):
         warnings.warn(
-            "the target looks like an identifier: nearly every row has a value of its own. --target names another column.",
+            localized(
+                "the target looks like an identifier: nearly every row has a value of its own. --target names another column."
+            ),
             stacklevel=2,
         )
 
@@ -292,8 +299,10 @@ def _warn_of_scales(features: bp.Features) -> None:
     if spreads and max(spreads.values()) > APART * min(spreads.values()):
         wide, narrow = max(spreads, key=lambda n: spreads[n]), min(spreads, key=lambda n: spreads[n])
         warnings.warn(
-            f"the columns {wide!r} and {narrow!r} have very different scales (standard deviations {spreads[wide]:.3g} and "
-            f"{spreads[narrow]:.3g}), which slows training. Drop --no-standardize.",
+            localized(
+                f"the columns {wide!r} and {narrow!r} have very different scales (standard deviations {spreads[wide]:.3g} and "
+                f"{spreads[narrow]:.3g}), which slows training. Drop --no-standardize."
+            ),
             stacklevel=3,
         )
 

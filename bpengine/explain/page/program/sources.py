@@ -17,7 +17,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.text import back_label
 from bpengine.explain.units.unit_result import ParameterSums
-from bpengine.i18n.translate import LANGUAGES
+from bpengine.i18n.language import LANGUAGES
 
 GAP = "{activation}"  # stands in the name of a term for that of an activation
 

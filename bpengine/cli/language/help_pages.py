@@ -1,0 +1,92 @@
+"""Help in the language that is set: texts, headings, what stands in capitals for a value, and --lang for each command.
+
+A help page is put together by the library in English, text by text; each is translated before its lines are broken.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from typing import Annotated, Any
+
+import typer
+
+from bpengine.i18n.language import current, localized, whole_sentence
+
+CAPITALS = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b")
+NOTE = "  ["  # what stands behind a help text: defaults, limits
+Lang = Annotated[
+    str | None,
+    typer.Option(
+        "--lang",
+        metavar="LANG",
+        help="Language of what is printed: en, or pt for Brazilian Portuguese.  [default: the locale's]",
+    ),
+]
+
+
+def prepare(group: Any) -> None:
+    """Let a group, which has the option --lang, and its commands print help in the language that is set, and take --lang."""
+    option = copy(next(parameter for parameter in group.params if "--lang" in parameter.opts))
+    option.expose_value = False
+    _prepare(group)
+    for command in group.commands.values():
+        _prepare(command)
+        if all("--lang" not in parameter.opts for parameter in command.params):
+            command.params.append(option)
+
+
+def _prepare(command: Any) -> None:
+    page = type("HelpPage", (_HelpPage, command.context_class.formatter_class), {})
+    command.context_class = type("Context", (command.context_class,), {"formatter_class": page})
+
+
+class _HelpPage:
+    """Translates before the library's formatter lays the text out."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        """Write the line of the usage."""
+        _formatter(self).write_usage(prog, capitals(args), f"{localized('Usage:')} ")
+
+    def write_heading(self, heading: str) -> None:
+        """Write the heading of a section."""
+        _formatter(self).write_heading(localized(heading))
+
+    def write_text(self, text: str) -> None:
+        """Write the text of a command."""
+        _formatter(self).write_text("\n\n".join(map(_paragraph, text.split("\n\n"))))
+
+    def write_dl(self, rows: Any, *args: Any, **options: Any) -> None:
+        """Write options or commands, a line for each."""
+        translated = [(capitals(name), option_help(text)) for name, text in rows]
+        _formatter(self).write_dl(translated, *args, **options)
+
+
+def _formatter(page: _HelpPage) -> Any:
+    return super(_HelpPage, page)
+
+
+def _paragraph(block: str) -> str:
+    """Return a paragraph: one whose lines are kept line by line, another as one text."""
+    if block.lstrip().startswith("\b"):
+        return localized(block)
+    return localized(" ".join(block.split("\n")))
+
+
+def option_help(text: str) -> str:
+    """Return the help of an option: what is known of it as a whole, and what stands in brackets behind it."""
+    head, notes = text, ""
+    while whole_sentence(head) is None and NOTE in head:
+        head, _, note = head.rpartition(NOTE)
+        notes = f"{NOTE}{_note(note)}{notes}"
+    return f"{localized(head)}{notes}"
+
+
+def _note(note: str) -> str:
+    """Return "default: 40; x>=1]" with its words translated."""
+    return "; ".join(localized(part) for part in note.removesuffix("]").split("; ")) + "]"
+
+
+def capitals(text: str) -> str:
+    """Return a text with the names of values, such as FILE, in the language that is set."""
+    return text if current() == "en" else CAPITALS.sub(lambda match: localized(match[0]), text)

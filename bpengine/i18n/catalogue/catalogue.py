@@ -1,0 +1,167 @@
+"""The catalogue of a language: finds the template of an English text, and fills its translation.
+
+A text is one sentence of the catalogue, a list of such, or several of them one behind the other. Where more than one template
+gives a text, the one that leaves the least of it in English is taken; of equal ones that with more letters of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Final, NamedTuple
+
+from bpengine.i18n.catalogue.po_file import Sentence, entries
+from bpengine.i18n.catalogue.template import SLOT, Template, letters
+
+KEPT: Final = 4096  # translations that are remembered
+TRIED: Final = 4  # templates of a text that are compared
+WORK: Final = 200  # searches for a line and the values in it, at most: time is bounded for any text
+ENDS: Final = re.compile(r"(?<=[.?!:;,)])[ ]|: |; |, | - ")  # where a sentence or a part of one may end
+JOINTS: Final = re.compile(r", (?:and |or )?| and | or ")
+JOINED: Final = {" and ": " e ", " or ": " ou ", ", and ": ", e ", ", or ": ", ou ", ", ": ", "}
+NOTHING: Final = re.compile(r"[\W\d_]*|'[^']*'|\"[^\"]*\"|[\w.]*\d[\w.]*")  # no words: numbers, a name in quotes
+CELL: Final = (
+    "cell"  # the context of entries that are translated where they stand alone, and are names inside of sentences
+)
+
+
+class Rendering(NamedTuple):
+    """A translation, and how many letters of it are English still."""
+
+    text: str
+    left: int
+
+
+class Catalogue:
+    """Translates texts by templates."""
+
+    def __init__(self, every: Iterable[Sentence]) -> None:
+        known = [entry for entry in every if entry.translation]
+        self._cells = {entry.english: entry.translation for entry in known if entry.context == CELL}
+        pairs = [pair for entry in known if entry.context != CELL for pair in _variants(entry)]
+        self._exact = {english: translation for english, translation in pairs if "{" not in english}
+        templates = (Template(*pair) for pair in pairs if "{" in pair[0])
+        self._templates = sorted(templates, key=lambda template: -template.weight)
+        self._memory: dict[str, Rendering | None] = {}
+        self._work = 0
+        self._said: set[str] = set()  # translations that went out: they come back inside of other texts
+
+    def translated(self, text: str) -> str:
+        """Return a text in the language; lines are translated one by one, and what is not known stays as it is."""
+        if len(self._memory) >= KEPT:
+            self._memory.clear()
+            self._said.clear()
+        translation = self._exact.get(text) or "\n".join(map(self._line, text.split("\n")))
+        self._said.add(translation.strip())
+        return translation
+
+    def known(self, text: str) -> str | None:
+        """Return the translation of a text that is one sentence of the catalogue; None where it is none."""
+        self._work = WORK
+        rendering = self._whole(text)
+        return None if rendering is None or rendering.left else rendering.text
+
+    def _line(self, line: str) -> str:
+        bare, self._work = line.strip(), WORK
+        return line.replace(bare, self._cells.get(bare) or self._rendered(bare).text, 1) if bare else line
+
+    def _rendered(self, text: str) -> Rendering:
+        """Return the translation of a text, or of a value inside of one, as far as it is known."""
+        bare = text.strip()
+        rendering = self._whole(bare) or self._listed(bare) or self._by_parts(bare)
+        return Rendering(text.replace(bare, rendering.text, 1), rendering.left) if bare else Rendering(text, 0)
+
+    def _whole(self, text: str) -> Rendering | None:
+        """Return the translation of one sentence; None where no template gives it."""
+        if text in self._said or NOTHING.fullmatch(text):
+            return Rendering(text, 0)
+        if text in self._exact:
+            return Rendering(self._exact[text], 0)
+        if text not in self._memory:
+            if self._work <= 0:
+                return None
+            self._work -= 1
+            self._memory[text] = None  # while it is looked for
+            self._memory[text] = self._by_template(text)
+        return self._memory[text]
+
+    def _by_template(self, text: str) -> Rendering | None:
+        best, tried = None, 0
+        for template in self._templates:
+            if template.anchor in text and (values := template.values(text)) is not None:
+                rendering = self._filled(template, values)
+                certain = not template.weak or (rendering.left == 0 and not any(map(_is_composed, values)))
+                if certain and (best is None or rendering.left < best.left):
+                    best = rendering
+                tried += 1
+                if rendering.left == 0 or tried == TRIED:
+                    break
+        return best
+
+    def _filled(self, template: Template, values: list[str]) -> Rendering:
+        pairs = zip(template.slots, values, strict=True)
+        rendering = [self._rendered(value) if slot.phrase else Rendering(value, 0) for slot, value in pairs]
+        return Rendering(template.filled([value.text for value in rendering]), sum(value.left for value in rendering))
+
+    def _listed(self, text: str) -> Rendering | None:
+        """Return a list, "a, b and c", item by item; None where it is none. A single word in it is a name."""
+        joints, items = JOINTS.findall(text), JOINTS.split(text)
+        words = [Rendering(item, 0) if " " not in item else self._whole(item) for item in items]
+        if not joints or any(word is None for word in words):
+            return None
+        parts = [word.text for word in words if word is not None]
+        joined = "".join(
+            f"{part}{joint}" for part, joint in zip(parts, [*(JOINED[j] for j in joints), ""], strict=True)
+        )
+        return Rendering(joined, sum(word.left for word in words if word is not None))
+
+    def _by_parts(self, text: str) -> Rendering:
+        """Return a text of several sentences: the longest known one at its start, then the rest."""
+        ends = list(ENDS.finditer(text)) if self._work > 0 else []
+        for end in reversed(ends):
+            if (head := self._whole(text[: end.start()])) is not None:
+                return _joined(head, end[0], self._rendered(text[end.end() :]))
+        if ends:
+            head = Rendering(text[: ends[0].start()], _left(text[: ends[0].start()]))
+            return _joined(head, ends[0][0], self._rendered(text[ends[0].end() :]))
+        return Rendering(text, _left(text))
+
+
+def _is_composed(value: str) -> bool:
+    """Return whether a value is made of several parts in words."""
+    return ENDS.search(value) is not None and not NOTHING.fullmatch(value)
+
+
+def _left(text: str) -> int:
+    """Return the letters of a text that is not known; a single word is a name."""
+    return letters(text) if " " in text.strip() else 0
+
+
+def _joined(head: Rendering, between: str, rest: Rendering) -> Rendering:
+    return Rendering(f"{head.text}{between}{rest.text}", head.left + rest.left)
+
+
+def _variants(entry: Sentence) -> list[tuple[str, str]]:
+    """Return an entry's texts: with and without the comma in front (", on {device}"), with and without a hint behind.
+
+    What the system says is also said in the middle of a sentence, in small letters.
+    """
+    english, translation = entry.english, entry.translation
+    variants = [(english, translation)]
+    if english[0] in ",;" and translation[0] == english[0]:
+        variants.append((english[1:].strip(), translation[1:].strip()))
+    hint = english.rpartition(" ")[2]
+    if SLOT.fullmatch(hint) and english.endswith(f". {hint}") and translation.endswith(f". {hint}"):
+        variants.append((english.removesuffix(f" {hint}"), translation.removesuffix(f" {hint}")))
+    if entry.context == "system":
+        variants.append((english[0].lower() + english[1:], translation))
+    return variants
+
+
+@cache
+def catalogue(language: str) -> Catalogue:
+    """Return the catalogue of a language, which is read once."""
+    text = files("bpengine.i18n.catalogue").joinpath(f"{language}.po").read_text(encoding="utf-8")
+    return Catalogue(entries(text))

@@ -1,0 +1,1 @@
+"""What people read, in every language: sentences taken from the sources, the catalogue, and the search for what is missing."""

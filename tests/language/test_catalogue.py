@@ -1,0 +1,155 @@
+"""Every sentence of the sources has a translation; a text is translated by its template, with the values where they belong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from bpengine.i18n import language
+from bpengine.i18n.catalogue.catalogue import Catalogue
+from bpengine.i18n.catalogue.po_file import Sentence, entries
+from tests.language.po_writer import catalogue, missing, stale, wrong_slots
+from tests.language.sources import parts, reads_like_words
+
+CURE = (
+    "Write the translations into bpengine/i18n/catalogue/pt.po (`python -m tests.language --update` adds the entries)"
+)
+
+
+@pytest.fixture
+def portuguese() -> Iterator[None]:
+    """Set Portuguese for a test."""
+    language.choose("pt")
+    yield
+    language.choose(None)
+
+
+def test_every_sentence_has_a_translation() -> None:
+    assert missing() == {}, f"{CURE}, or a text that no person reads into tests/language/not_for_people.txt."
+
+
+def test_every_translation_is_of_a_sentence_that_stands_somewhere() -> None:
+    assert stale() == [], "`python -m tests.language --update` removes the entries of sentences that are gone."
+
+
+def test_a_translation_has_the_values_of_its_sentence() -> None:
+    assert wrong_slots() == []
+
+
+def test_a_sentence_has_one_entry() -> None:
+    texts = sorted(entry.english for entry in catalogue())
+    assert [text for text, following in pairwise(texts) if text == following] == []
+
+
+PAIRS = [
+    ("unknown {kind} {name!r}. {nearest}", "não existe: {kind} {name!r}. {nearest}"),
+    ("Did you mean {list}?", "Você quis dizer {list}?"),
+    (
+        "{who} requires {what} of {count:,} rows, got {got}. {hint}",
+        "{who} exige {what} de {count:,} linhas, mas tem {got}. {hint}",
+    ),
+    ("{who} requires {what}", "{who} exige {what}"),
+    ("{a} of {b}", "{a} de {b}"),
+    ("it: {a}", "ele: {a}"),
+    ("always saying {name}", "dizer sempre {name}"),
+    ("{text}; value {value:.3g}{near}", "{text}; valor {value:.3g}{near}"),
+    ("; kinks: {kinks}", "; bicos: {kinks}"),
+    ("Give other rows.", "Dê outras linhas."),
+    ("every element", "todo elemento"),
+]
+
+
+@pytest.mark.parametrize(
+    ("english", "expected"),
+    [
+        ("unknown data set 'x y'. Did you mean 'a' or 'b'?", "não existe: data set 'x y'. Você quis dizer 'a' ou 'b'?"),
+        (
+            "A requires x of 1,000 rows, got 3. Give other rows.",
+            "A exige x de 1,000 linhas, mas tem 3. Dê outras linhas.",
+        ),
+        ("A requires x of 1,000 rows, got 3.", "A exige x de 1,000 linhas, mas tem 3."),
+        ("A requires every element", "A exige todo elemento"),
+        ("accuracy of always saying yes", "accuracy de dizer sempre yes"),
+        ("the end of all things to come", "the end of all things to come"),  # "{a} of {b}" says too little
+        ("every element; value 0.5; kinks: 3", "todo elemento; valor 0.5; bicos: 3"),
+        ("Give other rows. Then wait.", "Dê outras linhas. Then wait."),
+        ("  Give other rows.\n\nevery element", "  Dê outras linhas.\n\ntodo elemento"),
+        ("'Give other rows.'", "'Give other rows.'"),  # a name
+        ("", ""),
+    ],
+)
+def test_a_text_is_translated_by_its_templates(english: str, expected: str) -> None:
+    assert Catalogue(Sentence(*pair) for pair in PAIRS).translated(english) == expected
+
+
+def test_a_translation_inside_of_a_text_is_left_alone() -> None:
+    pairs = [
+        ("Please give {what}.", "Por favor, dê {what}."),
+        ("{a} as {b}", "{a} como {b}"),
+        ("because: {a} Enough.", "porque: {a} Basta."),
+    ]
+    words = Catalogue(Sentence(*pair) for pair in pairs)
+    said = words.translated("Please give as linhas.")
+    assert words.translated(f"because: {said} Enough.") == "porque: Por favor, dê as linhas. Basta."
+
+
+def test_a_cell_is_translated_where_it_stands_alone() -> None:
+    words = Catalogue([Sentence("drop", "tirar", "cell"), Sentence("Known: {list}.", "Conhecidos: {list}.")])
+    assert [words.translated(text) for text in ("drop", "Known: drop, fill.")] == ["tirar", "Conhecidos: drop, fill."]
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 3000, ": ".join("abc" for _ in range(500)), "a, b and " * 300, "requires, got " * 200]
+)
+def test_the_work_for_a_text_is_bounded(text: str, portuguese: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+    search = Catalogue._by_template
+    monkeypatch.setattr(Catalogue, "_by_template", lambda self, text: searched.append(text) or search(self, text))
+    language.localized(text)
+    assert len(searched) <= 500
+
+
+PO = r"""
+msgid ""
+msgstr "Language: pt"
+
+#: a.py
+#, python-brace-format
+msgctxt "word"
+msgid ""
+"two "
+"\"lines\"\n"
+msgstr "duas"
+
+#, fuzzy
+msgid "a"
+msgstr "b"
+
+#~ msgid "c"
+#~ msgstr "d"
+"""
+
+
+def test_po_files_are_read_as_editors_write_them() -> None:
+    assert list(entries(PO)) == [Sentence('two "lines"\n', "duas", "word")]
+
+
+def test_what_reads_like_words_is_taken_line_by_line() -> None:
+    assert parts("One\ntext.\n\n\b\nExamples:\n  bpengine demo\n") == ["One text.", "Examples:", "bpengine demo"]
+    texts = ["x", "{a}: {b}", "{n} rows", "two words", "bpengine demo iris"]
+    assert list(filter(reads_like_words, texts)) == ["{n} rows", "two words"]
+
+
+def test_english_loads_no_catalogue() -> None:
+    code = """
+import sys, bpengine as bp
+try: bp.Dense(0)
+except bp.BpError as error: assert "requires" in str(error)
+print([name for name in sys.modules if "i18n.cat" in name])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
