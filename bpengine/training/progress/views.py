@@ -118,9 +118,8 @@ class LogLines:
 def bar_html(standing: Standing) -> str:
     """Return a bar as HTML."""
     total = "" if standing.total is None else f' max="{standing.total}" value="{min(standing.steps, standing.total)}"'
-    return block(
-        f'<p>{localized("training")} <progress{total} style="width:16em;vertical-align:middle"></progress> {escaped(localized(standing.words()))}</p>'
-    )
+    bar = f'<progress{total} style="width:16em;vertical-align:middle"></progress>'
+    return block(f"<p>{localized('training')} {bar} {escaped(localized(standing.words()))}</p>")
 
 
 def in_notebook() -> bool:
