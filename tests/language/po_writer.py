@@ -51,15 +51,15 @@ def missing() -> dict[str, list[str]]:
 
 def stale() -> list[str]:
     """Return the entries, and lines of the other list, that stand nowhere in the sources."""
-    there, texts = sentences(), constants()
+    there, texts = sentences(), {word for text in constants() for word in text.split()}
     gone = [e.english for e in catalogue() if e.english not in there and not _beside(e, texts)]
     return [*gone, *sorted(not_for_people() - there.keys())]
 
 
 def _beside(entry: Sentence, texts: set[str]) -> bool:
-    """Return whether an entry that is no template of the sources is said all the same; what others say is not looked for."""
+    """Return whether an entry that is no template of the sources is put together of their words; others' are not looked for."""
     if entry.context in WORDS:
-        return all(any(piece in text for text in texts) for piece in map(str.strip, SLOT.split(entry.english)))
+        return set(SLOT.sub(" ", entry.english).split()) <= texts
     return entry.context in BESIDE
 
 

@@ -41,8 +41,8 @@ class Catalogue:
         known = [entry for entry in every if entry.translation]
         self._cells = {entry.english: entry.translation for entry in known if entry.context == CELL}
         pairs = [pair for entry in known if entry.context != CELL for pair in _variants(entry)]
-        self._exact = {english: translation for english, translation in pairs if "{" not in english}
-        templates = (Template(*pair) for pair in pairs if "{" in pair[0])
+        self._exact = {english: translation for english, translation in pairs if not SLOT.search(english)}
+        templates = (Template(*pair) for pair in pairs if SLOT.search(pair[0]))
         self._templates = sorted(templates, key=lambda template: -template.weight)
         self._memory: dict[str, Rendering | None] = {}
         self._work = 0
