@@ -57,7 +57,7 @@ def stale() -> list[str]:
 
 
 def _beside(entry: Sentence, texts: set[str]) -> bool:
-    """Return whether an entry that is no template of the sources is put together of their words; others' are not looked for."""
+    """Return whether an entry that is no template of the sources is made of their words; those of others are not checked."""
     if entry.context in WORDS:
         return set(SLOT.sub(" ", entry.english).split()) <= texts
     return entry.context in BESIDE

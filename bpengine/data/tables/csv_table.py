@@ -17,6 +17,7 @@ from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextLayout, TextOptions, badly_grouped, decode_error, find_layout
 from bpengine.data.validation.options import optional
 from bpengine.errors import BpError, DataError
+from bpengine.i18n.language import localized
 
 STANDARD_INPUT: Final = "-"
 CELLS: Final = 4_000_000  # in memory at once where a table is read in pieces
@@ -60,8 +61,10 @@ def _warn_of_groups(file: Path, shown: str, options: TextOptions, mark: str) -> 
         cell = badly_grouped(stream, shown, options)
     if cell is not None:
         warnings.warn(
-            f"{shown} has the number {cell!r}, in which {mark!r} does not part thousands: it is read as "
-            f"{cell.replace(mark, '')}. Is it the decimal mark?",
+            localized(
+                f"{shown} has the number {cell!r}, in which {mark!r} does not part thousands: it is read as "
+                f"{cell.replace(mark, '')}. Is it the decimal mark?"
+            ),
             stacklevel=3,
         )
 
