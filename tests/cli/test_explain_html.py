@@ -22,7 +22,7 @@ def test_a_page_is_written(cli, tmp_path):
     out = tmp_path / "xor.html"
     args = ("--html", out, "--steps", "7", "--optimizer", "momentum", "--learning-rate", "0.5", "--lang", "pt")
     ended = cli(*XOR, *args)
-    assert (ended.code, ended.out.strip()) == (0, f"written: {out}")
+    assert (ended.code, ended.out.strip()) == (0, f"gravado: {out}")
     page = told(out)
     assert (page["title"], page["lang"], page["steps"]) == ("xor", "pt", [1, 2, 3, 4, 5, 6, 7])
     assert (page["about"]["optimizer"], page["about"]["rate"], page["about"]["sizes"]) == ("Momentum", "0.5", "2-2-1")
