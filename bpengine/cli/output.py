@@ -30,7 +30,8 @@ def show(*parts: Table | Text | str) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for part in parts:
-            console.print(_translated(part))
+            whole = isinstance(part, str) and not console.is_terminal  # a path in a line must stay in one piece
+            console.print(_translated(part), soft_wrap=whole)
     text = captured.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.split("\n"))

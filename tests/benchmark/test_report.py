@@ -1,12 +1,14 @@
 """Tables and the figure, from a record written by hand."""
 
 import copy
+import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
 from bpengine.benchmark import figure, record, report
 from bpengine.errors import BackendUnavailable
+from bpengine.extras import install_command
 
 
 def work(name, group, batch, times, **more):
@@ -216,6 +218,6 @@ def test_the_figure_is_the_same_each_time(recorded, tmp_path):
 
 def test_without_matplotlib_the_cure_is_named(recorded, tmp_path, monkeypatch):
     monkeypatch.setattr(figure, "find_spec", lambda name: None)
-    with pytest.raises(BackendUnavailable, match=r"pip install 'bpengine\[plot\]'"):
+    with pytest.raises(BackendUnavailable, match=re.escape(install_command("plot"))):
         figure.draw(recorded, tmp_path / "f.svg")
     assert not (tmp_path / "f.svg").exists()

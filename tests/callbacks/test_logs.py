@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import bpengine as bp
 from bpengine.callbacks import CSVLog, JSONLog, TensorBoard
 from bpengine.callbacks.epoch_log import EpochLog
+from bpengine.extras import install_command
 from tests.callbacks.events import scalars
 
 NET = bp.Network(2, [bp.Dense(3, "relu", bias_init=[-9.0, 0.0, 1.0]), bp.Dense(1)], "sigmoid_cross_entropy")
@@ -178,7 +180,9 @@ def test_tensorboard_goes_on_after_an_interruption(tmp_path: Path) -> None:
 
 def test_tensorboard_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("bpengine.callbacks.tensorboard.find_spec", lambda name: None)
-    with pytest.raises(bp.ConfigError, match=r"tensorboardX, which is not installed. .*bpengine\[tensorboard\]"):
+    with pytest.raises(
+        bp.ConfigError, match=rf"tensorboardX, which is not installed. .*{re.escape(install_command('tensorboard'))}"
+    ):
         TensorBoard(tmp_path)
 
 

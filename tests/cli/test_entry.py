@@ -17,7 +17,7 @@ import bpengine as bp
 from bpengine.cli import main
 
 fit = bp.Model.fit
-bp.Model.fit = lambda *args, **settings: fit(*args, **settings, callbacks=tell)
+bp.Model.fit = lambda *args, **settings: fit(*args, **{**settings, "callbacks": tell})
 
 def tell(model, epoch):
     if epoch.number == 1:

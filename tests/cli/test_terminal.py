@@ -111,8 +111,15 @@ def test_every_encoding_of_stdout(table, model, encoding):
 def test_widths_that_make_no_sense_are_not_taken(columns):
     ended = process("train", "xor", "--test-fraction", "0", "--epochs", "1", COLUMNS=columns, LINES=columns)
     assert (ended.code, ended.err) == (0, "")
-    assert "xor: 4 rows to train on; 2 features" in ended.out
+    assert "4 rows to train on" in ended.out
+    assert "xor: 2 features" in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_a_long_path_stays_in_one_piece(cli, tmp_path):
+    path = tmp_path / ("a" * 120) / "step.svg"
+    path.parent.mkdir()
+    assert cli("explain", "2-2-1", "--data", "xor", "--graph", "svg", "--out", path).out == f"written: {path}\n"
 
 
 def test_the_environment_is_left_as_it_was(cli, monkeypatch):

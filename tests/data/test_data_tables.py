@@ -1,6 +1,7 @@
 """CSV and Parquet: delimiters, names, text targets, and errors that name the cell."""
 
 import gzip
+import re
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from bpengine.data import Table, load, read_arrays
 from bpengine.errors import ConfigError, DataError
+from bpengine.extras import install_command
 
 FLOWERS = "length,width,species\n5.1,3.5,setosa\n7.0,3.2,versicolor\n4.9,3.0,setosa\n"
 
@@ -120,7 +122,7 @@ def test_task_can_be_said(csv):
         ("a,b\n1,x\n2,y\0\n", "the character NUL at byte 11"),
         ("a,b\n1,2,3,4\n", "has 2 names in its header, and 4 fields in its rows"),
         ("a,b,t\n", "requires at least one row below its header"),
-        ("", "empty file"),
+        ("", "requires at least one row, got none"),
         ("t\n1\n2\n", "requires a feature and a target column, got 1 column"),
     ],
 )
@@ -185,7 +187,6 @@ def test_parquet_keeps_the_common_type(parquet):
     ("columns", "message"),
     [
         ({"a": [1.0, 2.0], "t": ["u", None]}, "missing value in row 1, column 't' (number 1)"),
-        ({"a": [[1], [2]], "t": [1, 2]}, "column 'a' holds List"),
         ({"a": pa.array([], pa.float64()), "t": pa.array([], pa.float64())}, "at least one row, got none"),
     ],
 )
@@ -198,12 +199,16 @@ def test_bad_parquet_names_row_and_column(parquet, columns, message):
 def test_parquet_without_pyarrow_names_the_cure(parquet, monkeypatch):
     path = parquet(a=[1.0], t=[1.0])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ConfigError, match=r"requires pyarrow, which is not installed.*bpengine\[tables\]"):
+    with pytest.raises(
+        ConfigError, match=rf"requires pyarrow, which is not installed.*{re.escape(install_command('tables'))}"
+    ):
         load(path)
 
 
 def test_csv_without_pandas_names_the_cure(csv, monkeypatch):
     path = csv(FLOWERS)
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ConfigError, match=r"requires pandas, which is not installed.*bpengine\[tables\]"):
+    with pytest.raises(
+        ConfigError, match=rf"requires pandas, which is not installed.*{re.escape(install_command('tables'))}"
+    ):
         load(path)

@@ -18,6 +18,7 @@ from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from bpengine.explain import figures
 from bpengine.explain.figures.canvas import number, write
 from bpengine.explain.sweeps.trajectory import Walk
+from bpengine.extras import install_command
 from bpengine.i18n.phrases.causes import RULES
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import translated_rule, translator
@@ -604,7 +605,7 @@ def test_save_refuses_a_place_it_cannot_write(tmp_path: Path, name: str, message
 def test_without_matplotlib_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(
-        ConfigError, match=r"requires? matplotlib, which is not installed.*pip install 'bpengine\[plot\]'"
+        ConfigError, match=rf"requires? matplotlib, which is not installed.*{re.escape(install_command('plot'))}"
     ):
         figures.loss_curve(bp.History(np.ones(2)))
 
@@ -652,7 +653,7 @@ def test_the_command_line_draws(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(command) == 0, capsys.readouterr().err
     assert b"<svg" in path.read_bytes()
     assert main(command) == 2
-    assert "exists already" in capsys.readouterr().err
+    assert ("já existe" if "pt" in options else "exists already") in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
 
 
