@@ -60,7 +60,17 @@ def test_what_it_says(rng: Any) -> None:
 def test_json_is_complete(rng: Any) -> None:
     comparison = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=0)
     record = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
-    assert record.keys() == {"network", "reference", "backends", "dtype", "steps", "passed", "first", "differences"}
+    assert record.keys() == {
+        "network",
+        "reference",
+        "backends",
+        "missing",
+        "dtype",
+        "steps",
+        "passed",
+        "first",
+        "differences",
+    }
     assert (record["passed"], record["dtype"], record["steps"]) == (False, "float32", 0)
     assert (record["first"]["array"], record["first"]["agrees"]) == ("1.bias", False)
     assert record["differences"][0].keys() == {"part", "array", "backend", "error", "ulp", "tolerance", "agrees"}
