@@ -77,7 +77,14 @@ class CacheState:
 
 
 class EpochOf(NamedTuple):
-    """A model's state, and the arguments of `Backend.run_epoch` for its next steps."""
+    """A model's state, and the arguments of `Backend.run_epoch` for its next steps.
+
+    >>> import numpy as np
+    >>> from bpengine.backend import EpochOf
+    >>> epoch = EpochOf({"w": np.zeros(2)}, (np.ones((4, 2)),), order=np.array([[0, 1], [2, 3]]), lr=np.array([0.1, 0.1]))
+    >>> len(epoch.lr) == len(epoch.order)  # two steps, of two rows each
+    True
+    """
 
     state: State
     data: tuple[Array, ...]

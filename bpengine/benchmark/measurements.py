@@ -92,7 +92,12 @@ class Trial:
 
 @dataclass
 class RunMeasurements(RichForm):
-    """The measurements of a run by contender (`about`, `missing`), workload (`trials`, `left_out`), precision (`limits`)."""
+    """The measurements of a run by contender (`about`, `missing`), workload (`trials`, `left_out`), precision (`limits`).
+
+    >>> from bpengine.benchmark import RunMeasurements
+    >>> RunMeasurements(missing={"torch": "PyTorch is not installed."}).to_rows()  # no workload was run
+    []
+    """
 
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)

@@ -26,7 +26,7 @@ ROOMS = (
     Room("model", "Models and networks", ("bpengine.model", "bpengine.network")),
     Room("layers", "Layers", ("bpengine.layers", "bpengine.layers.initializers")),
     Room("losses", "Losses and penalties", ("bpengine.losses", "bpengine.penalties")),
-    Room("training", "Training", ("bpengine.training",)),
+    Room("training", "Training", ("bpengine.training", "bpengine.many", "bpengine.callbacks")),
     Room("data", "Data", ("bpengine.data",)),
     Room("check", "Checks of gradients and backends", ("bpengine.check",)),
     Room("explain", "Explanations", ("bpengine.explain", "bpengine.explain.figures", "bpengine.explain.page")),
@@ -40,9 +40,12 @@ ROOMS = (
     ),
     Room("examples", "Worked examples of the literature", ("bpengine.examples",)),
     Room("benchmark", "Benchmarks", ("bpengine.benchmark",)),
-    Room("errors", "Errors", ("bpengine.errors",)),
+    Room("errors", "Errors, and the language of messages", ("bpengine.errors", "bpengine.system.chosen_language")),
 )
-SHORT_ONLY = ("bpengine.distributed", "bpengine.system.process_caches", "bpengine.model", "bpengine.network")
+SHORT_ONLY = (
+    *("bpengine.distributed", "bpengine.system.process_caches", "bpengine.model", "bpengine.network"),
+    *("bpengine.many", "bpengine.system.chosen_language"),
+)
 """Modules that are not public themselves: of these only what `bpengine` itself offers."""
 
 

@@ -132,6 +132,7 @@ print("all of it works")
 def run(code: str, *paths: Path) -> str:
     """Run code in a process that finds its packages in these folders first."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "MPLBACKEND": "agg"}
+    environment["OPENBLAS_NUM_THREADS"] = "1"  # several would have it say that the machine is busy
     ended = subprocess.run(
         [sys.executable, "-c", code], env=environment, cwd=paths[0], capture_output=True, text=True, check=False
     )
