@@ -117,7 +117,7 @@ def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
             "32 rows to train on, 8 held out to test (drawn with seed 0, every class in its share), 10 to validate",
         ),
     ],
-    ids=" ".join,
+    ids=["test", "test beside validation", "validation beside test"],
 )
 def test_rows_of_a_file_are_not_said_to_be_drawn(parts: tuple[str, ...], said: str, cli: Any, tmp_path: Path) -> None:
     for name, rows in (("train", 40), ("other", 10)):
