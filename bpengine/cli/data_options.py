@@ -17,9 +17,9 @@ from bpengine.cli.class_names import renumbered
 from bpengine.cli.table_options.trained_reading import read_as_trained
 from bpengine.cli.whole_numbers import number_or_name
 from bpengine.data import Dataset, Features
-from bpengine.data.files.npy import expand_home
 from bpengine.data.files.table_files import is_table
 from bpengine.data.named.real import REAL
+from bpengine.data.validation.reading import expand_home
 from bpengine.errors import DataError, ShapeError
 from bpengine.losses import Loss
 from bpengine.model import Model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 from bpengine import data
 from bpengine.backend import HostArray
 from bpengine.data.tables.data_frames import is_absent
+from bpengine.data.validation.scans import require_supported
 from bpengine.errors import DataError
 
 FLOATS = [np.float64, np.float32]  # kept as they are; all other numbers become the first
@@ -39,6 +41,7 @@ def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool)
             f"{type(estimator).__name__} requires y to be passed, but the target y is None. Call fit(X, y)."
         )
     _require_targets(y)
+    _require_rows(x)
     if not data.is_frame(x):
         rows, targets = validate_data(
             estimator,
@@ -59,6 +62,12 @@ def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool)
     return table, targets
 
 
+def _require_rows(x: Any) -> None:
+    """Raise DataError, with what to do, for rows that can be read but once; sparse ones are refused by scikit-learn."""
+    if isinstance(x, Iterator):
+        require_supported(x, "X")
+
+
 def _require_targets(y: Any) -> None:
     """Raise DataError for a missing name of a class; numbers are looked at by scikit-learn."""
     dtype = getattr(y, "dtype", None)
@@ -74,6 +83,7 @@ def rows_to_predict(estimator: Any, x: Any) -> Any:
 
     Raises ValueError for columns that are missing, or another number of them.
     """
+    _require_rows(x)
     if not data.is_frame(x):
         return validate_data(estimator, x, reset=False, dtype=FLOATS, ensure_all_finite="allow-nan")
     table, names = data.as_table(x), getattr(estimator, "feature_names_in_", None)

@@ -402,6 +402,16 @@ def test_sparse_rows_are_refused(form: Any) -> None:
         classifier().fit(IRIS, SPECIES).predict(form(IRIS))
 
 
+def test_rows_that_are_read_only_once_are_refused() -> None:
+    x, y = np.eye(4), np.arange(4.0)
+    fitted = BackpropRegressor(epochs=2).fit(x, y)
+    message = r"X requires an array, got a generator, which is read only once and not supported. Give np\.stack"
+    with pytest.raises(ValueError, match=message):
+        BackpropRegressor(epochs=2).fit((row for row in x), y)
+    with pytest.raises(ValueError, match=message):
+        fitted.predict(row for row in x)
+
+
 def test_small_and_odd_inputs() -> None:
     assert classifier().fit(IRIS[:, 2:3], SPECIES).predict(IRIS[:, 2:3]).shape == (150,)
     with pytest.warns(DataConversionWarning):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,17 @@ def test_gradients_are_checked_and_explained_on_rows_of_a_table(model: bp.Model)
         bp.data.Encoded(model.features.transform(frame)), model.features.encode_target("income", frame)
     )
     assert trace.loss == encoded.loss
+
+
+def test_explanations_show_the_names_of_features(model: bp.Model) -> None:
+    explained = bp.explain(model, people()[:6], "income", layer=0, unit=1)
+    text = explained.text("en")
+    for name in model.features.input_names:  # type: ignore[union-attr]
+        assert sum(line.startswith(f"    {name}  ") for line in text.splitlines()) == 4, name  # a line in each row shown
+    assert re.search(r"0\.weight\[\d,1\] \(city = Oslo\): gradient = ", text)
+    assert "city = Oslo" in {cell for line in explained.table("en").columns for cell in line.cells}
+    last = bp.explain(model, people()[:6], "income", layer=len(model.network.layers) - 1, unit=1)
+    assert "city = Oslo" not in last.text("en")
 
 
 def test_pages_and_figures_show_the_names_of_features(model: bp.Model) -> None:

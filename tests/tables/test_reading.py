@@ -162,6 +162,42 @@ def test_a_large_table_is_converted_once_and_said_once(tmp_path: Path, monkeypat
         assert bp.data.load(path).rows == 60
 
 
+def test_a_damaged_copy_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "ABOVE", 10)
+    path = written(tmp_path, "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(50)))
+    for content in (b"{", b"\xff", b"[" * 100_000, b"[1]", b'{"format": 1}'):
+        with pytest.warns(UserWarning, match="is converted once"):
+            assert bp.data.load(path).rows == 50
+        (tmp_path / "t.csv.bpengine" / "table.json").write_bytes(content)
+
+
+def test_a_large_parquet_file_needs_no_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "ABOVE", 10)
+    pq.write_table(pa.table({"a": [1.5, 2.5, 3.5, 4.5], "y": ["no", "yes"] * 2}), tmp_path / "rows")
+    with pytest.warns(UserWarning, match="is converted once"):
+        assert bp.data.load(tmp_path / "rows").table["a"].values.tolist() == [1.5, 2.5, 3.5, 4.5]
+    assert len(bp.data.read_arrays(bp.data.convert(tmp_path / "rows", tmp_path / "kept"), target=False).x) == 4
+
+
+def test_what_cannot_be_converted_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the data file '.*none\.csv' does not exist"):
+        bp.data.convert(tmp_path / "none.csv", tmp_path / "kept")
+    with pytest.raises(DataError, match="is a folder"):
+        bp.data.convert(tmp_path, tmp_path / "kept")
+
+
+def test_a_folder_of_other_files_is_never_overwritten(tmp_path: Path) -> None:
+    path, folder = written(tmp_path, KINDS), tmp_path / "mine"
+    folder.mkdir()
+    (folder / "letter.txt").write_text("dear")
+    with pytest.raises(WriteError, match=r"the folder '.*mine' cannot be written: .* Choose another\."):
+        bp.data.convert(path, folder, force=True)
+    assert (folder / "letter.txt").read_text() == "dear"
+    (folder / "letter.txt").unlink()
+    bp.data.convert(path, folder, force=True)
+    assert len(bp.data.read_arrays(bp.data.convert(path, folder, force=True), target=False).x) == 3
+
+
 def test_rows_without_a_target_are_refused_or_left_out(tmp_path: Path) -> None:
     path = written(tmp_path, "a,k\n1,x\n2,\n3,y\n")
     with pytest.raises(DataError, match=r"missing value in row 1, column 'k'"):

@@ -104,6 +104,29 @@ def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
     assert set(report["scores_by_part"]) == {"training", "validation", "test"}
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (("--test", "FILE"), "40 rows to train on, 10 held out to test"),
+        (
+            ("--test", "FILE", "--validation", "0.2"),
+            "32 rows to train on, 8 to validate (drawn with seed 0, every class in its share), 10 held out to test",
+        ),
+        (
+            ("--test", "0.2", "--validation", "FILE"),
+            "32 rows to train on, 8 held out to test (drawn with seed 0, every class in its share), 10 to validate",
+        ),
+    ],
+    ids=["test", "test beside validation", "validation beside test"],
+)
+def test_rows_of_a_file_are_not_said_to_be_drawn(parts: tuple[str, ...], said: str, cli: Any, tmp_path: Path) -> None:
+    for name, rows in (("train", 40), ("other", 10)):
+        content = "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(rows))
+        (tmp_path / f"{name}.csv").write_text(content)
+    named = [str(tmp_path / "other.csv") if part == "FILE" else part for part in parts]
+    assert said in cli("train", tmp_path / "train.csv", *FEW, *named).out.splitlines()
+
+
 def test_a_mistake_names_the_file_that_it_is_in(cli: Any, mistake: Any, tmp_path: Path) -> None:
     path, target = samples.penguins(tmp_path, 60)
     other = tmp_path / "other.csv"

@@ -20,11 +20,11 @@ from bpengine.cli.score_options import Metrics, scores_text, split_metrics
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.data import Features, Table
-from bpengine.data.files.npy import existing
 from bpengine.data.files.read_arrays import is_array_file
 from bpengine.data.files.table_files import target_columns
 from bpengine.data.validation.class_names import ClassName, name_text
 from bpengine.data.validation.options import optional
+from bpengine.data.validation.reading import existing
 from bpengine.errors import ConfigError, DataError
 from bpengine.output.writing import write_whole
 from bpengine.training.rows import classes_of

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from bpengine.cli.exit_codes import tell
 from bpengine.data import Dataset, Features, Table
-from bpengine.data.files.npy import expand_home
 from bpengine.data.files.read_arrays import kept_options
 from bpengine.data.tables.csv_table import STANDARD_INPUT
 from bpengine.data.tables.kept_reading import fits_marks, is_plainly_utf8, option_texts
+from bpengine.data.validation.reading import expand_home
 from bpengine.errors import ConfigError, DataError
 
 OF_CELLS = ("na_values", "quotechar", "comment")  # which hold for a file of another layout as well

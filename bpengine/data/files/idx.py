@@ -14,9 +14,9 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from bpengine.data.files.npy import AnyPath, as_data_error, existing
+from bpengine.data.files.npy import as_data_error
 from bpengine.data.table import Array
-from bpengine.data.validation.reading import FREE, PIECE, RATIO
+from bpengine.data.validation.reading import FREE, PIECE, RATIO, AnyPath, existing
 from bpengine.errors import DataError
 
 DTYPES = MappingProxyType({0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"})

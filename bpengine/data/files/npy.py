@@ -1,9 +1,8 @@
-"""Array files of NumPy, .npy (memory-mapped) and .npz, and what every reader of a file shares: `Arrays`, paths, errors."""
+"""Array files of NumPy, .npy (memory-mapped) and .npz, and what every reader of a file shares: `Arrays`, errors."""
 
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -15,11 +14,10 @@ import numpy as np
 from bpengine.data.files.pair_stamps import STAMP_BYTES, stamp_of
 from bpengine.data.table import Array
 from bpengine.data.validation.class_names import ClassName
-from bpengine.data.validation.reading import FREE, PIECE, RATIO, UNREADABLE
+from bpengine.data.validation.reading import FREE, PIECE, RATIO, UNREADABLE, AnyPath, existing
 from bpengine.errors import BpError, ConfigError, DataError
 
 AXES: Final = 32
-AnyPath = str | os.PathLike[str]
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 
@@ -55,30 +53,6 @@ def as_data_error(form: str) -> Callable[[Callable[Given, Returned]], Callable[G
         return run
 
     return wrapped
-
-
-def existing(path: AnyPath) -> Path:
-    """Return the path, with "~" expanded.
-
-    Raises: DataError when there is no such file.
-    """
-    file = expand_home(Path(path))
-    if file.is_file():
-        return file
-    kind = "is a folder" if file.is_dir() else "is no regular file" if file.exists() else "does not exist"
-    raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
-
-
-def expand_home(path: Path) -> Path:
-    """Return the path with "~" and "~user" replaced by the folder they stand for.
-
-    Raises: DataError when there is no such user, or the user's home folder is not known.
-    """
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        hint = f"Write ./{path} for a file of that name." if not path.is_absolute() else ""
-        raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
 
 
 def read_npy(path: AnyPath, mmap: bool = True) -> Array:

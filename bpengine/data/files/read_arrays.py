@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.files.idx import read_idx
-from bpengine.data.files.npy import Arrays, existing, expand_home, numeric, pair, read_npz, read_values
+from bpengine.data.files.npy import Arrays, numeric, pair, read_npz, read_values
 from bpengine.data.files.pair_stamps import one_pair
-from bpengine.data.files.table_files import ColumnTarget, is_parquet, is_table, read_csv, read_folder, read_parquet
+from bpengine.data.files.table_files import ColumnTarget, is_table, read_csv, read_folder, read_parquet
 from bpengine.data.table import Array
 from bpengine.data.tables import kept_reading
 from bpengine.data.tables.csv_table import STANDARD_INPUT
 from bpengine.data.tables.layout import TextOptions
+from bpengine.data.tables.parquet_table import is_parquet
 from bpengine.data.validation.options import check_options
+from bpengine.data.validation.reading import existing, expand_home
 from bpengine.errors import ConfigError, DataError
 
 IDX_NAME = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.files.npy import AnyPath, Arrays, existing
+from bpengine.data.files.npy import Arrays
 from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.tables.conversion import automatic, is_converted, read_converted
 from bpengine.data.tables.csv_table import STANDARD_INPUT, read_text_table
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import read_parquet_table
 from bpengine.data.validation.class_names import ClassName
+from bpengine.data.validation.reading import AnyPath, existing
 from bpengine.errors import ConfigError, DataError, unknown
 from bpengine.i18n.language import localized
 
 ColumnTarget = str | int | bool | Sequence[str] | None
-PARQUET = b"PAR1"
 
 
 def read_csv(path: AnyPath, target: ColumnTarget = None, *, drop_empty: bool = False, **options: Any) -> Arrays:
@@ -62,14 +62,6 @@ def read_folder(path: Path, target: ColumnTarget = None, *, drop_empty: bool = F
 def is_table(path: Path) -> bool:
     """Return whether a path is a table: standard input, a converted one, or a file that is no array file."""
     return str(path) == STANDARD_INPUT or is_converted(path)
-
-
-def is_parquet(path: Path) -> bool:
-    """Return whether a file is Parquet, by its name or its first bytes."""
-    if path.name.lower().endswith((".parquet", ".pq")):
-        return True
-    with path.open("rb") as file:
-        return file.read(len(PARQUET)) == PARQUET
 
 
 def with_target(table: Table, shown: str, target: ColumnTarget, *, drop_empty: bool = False) -> Arrays:

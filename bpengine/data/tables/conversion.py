@@ -5,6 +5,7 @@ A table is converted once, in pieces, whole or not at all; reading the folder ag
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,11 +21,12 @@ import numpy as np
 from bpengine.data.table import Table, TableColumn
 from bpengine.data.tables.byte_streams import decompressed_size
 from bpengine.data.tables.column_writer import ColumnWriter
-from bpengine.data.tables.csv_table import CELLS, frames, layout_of, named, source, text_columns
+from bpengine.data.tables.csv_table import CELLS, STANDARD_INPUT, frames, layout_of, named, source, text_columns
 from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextOptions
-from bpengine.data.tables.parquet_table import columns_of, opened_parquet
+from bpengine.data.tables.parquet_table import columns_of, is_parquet, opened_parquet
 from bpengine.data.validation.options import optional
+from bpengine.data.validation.reading import existing
 from bpengine.errors import DataError, WriteError
 from bpengine.i18n.language import localized
 from bpengine.output import writing
@@ -42,13 +44,15 @@ def convert(
     """Convert a text table or Parquet file into a folder that `load` reads as memory-mapped columns; return the folder.
 
     The table is read in pieces, so that it may be larger than memory. options: those of `load` for a table's text.
-    Raises: DataError naming the file; WriteError when the folder is there already and not `force`, or cannot be written.
+    Raises: DataError naming the file; WriteError when the folder is there already and not `force`, holds anything else than a
+    converted table, or cannot be written.
     """
-    file, target = Path(path), Path(folder)
+    file, target = Path(path) if str(path) == STANDARD_INPUT else existing(path), Path(folder)
     if target.exists() and not force:
         raise WriteError(f"{str(target)!r} exists already. Choose another folder, or pass --force (force=True).")
+    _require_own(target)
     with _draft_beside(target) as draft:
-        if _is_parquet(file):
+        if str(path) != STANDARD_INPUT and is_parquet(file):
             rows, described = _from_parquet(file, draft, options.get("max_bytes"))
         else:
             rows, described = _from_text(file, draft, TextOptions(**options))
@@ -58,6 +62,14 @@ def convert(
             shutil.rmtree(target)
         draft.rename(target)
     return target
+
+
+def _require_own(target: Path) -> None:
+    """Raise WriteError for a folder that is not empty, and that `convert` has not written: it would be deleted."""
+    if target.is_dir() and not is_converted(target) and any(target.iterdir()):
+        raise WriteError(
+            f"the folder {str(target)!r} cannot be written: {os.strerror(errno.ENOTEMPTY)}. Choose another."
+        )
 
 
 def is_converted(path: Path) -> bool:
@@ -95,7 +107,7 @@ def automatic(path: Path, **options: Any) -> Table | None:
 
     None for a table that is not so large. Says with a warning that it makes a copy.
     """
-    if str(path) == "-" or _size(path) <= ABOVE:
+    if str(path) == STANDARD_INPUT or _size(path) <= ABOVE:
         return None
     copy = path.with_name(path.name + ".bpengine")
     if not _is_of(copy, path, options):
@@ -115,7 +127,10 @@ def _is_of(copy: Path, path: Path, options: dict[str, Any]) -> bool:
     """Return whether a copy is that of a table as it is now."""
     if not is_converted(copy):
         return False
-    described = json.loads((copy / DESCRIPTION).read_text())
+    try:
+        described = json.loads((copy / DESCRIPTION).read_text())
+    except (OSError, ValueError, RecursionError):  # damaged: it is made anew
+        return False
     return isinstance(described, dict) and described.get("source") == _stamp(path, options)
 
 
@@ -136,7 +151,7 @@ def _alone_with(path: Path) -> Iterator[None]:
 
 
 def _size(path: Path) -> int:
-    if not _is_parquet(path):
+    if not is_parquet(path):
         return decompressed_size(path, ABOVE)
     with opened_parquet(path) as file:
         groups = (file.metadata.row_group(at) for at in range(file.metadata.num_row_groups))
@@ -144,12 +159,8 @@ def _size(path: Path) -> int:
         return int(max(held, 4 * file.metadata.num_rows * file.metadata.num_columns))
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.name.lower().endswith((".parquet", ".pq"))
-
-
 def _stamp(path: Path, options: dict[str, Any]) -> list[Any]:
-    if str(path) == "-":
+    if str(path) == STANDARD_INPUT:
         return []
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, json.loads(json.dumps(options, default=str))]

@@ -21,7 +21,16 @@ PIECEWISE = {
     "pre_buffer": False,
     "buffer_size": 1 << 16,
 }  # else every byte that was read is kept until the file is closed
+PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is Parquet, by its name or its first bytes."""
+    if path.name.lower().endswith((".parquet", ".pq")):
+        return True
+    with path.open("rb") as file:
+        return file.read(len(PARQUET)) == PARQUET
 
 
 @contextmanager

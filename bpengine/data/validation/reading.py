@@ -1,4 +1,4 @@
-"""What readers of files share: how much is read, and what other libraries raise for damaged bytes.
+"""What readers of files share: paths, how much is read, and what other libraries raise for damaged bytes.
 
 A small compressed file may hold more than a machine can.
 """
@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import csv
 import lzma
+import os
 import zipfile
 import zlib
+from pathlib import Path
 from tokenize import TokenError
 from typing import Final
 
+from bpengine.errors import DataError
+
+AnyPath = str | os.PathLike[str]
 PIECE: Final = 1 << 20
 FREE: Final = 64 * 2**20  # decompressed bytes that any compressed file may have
 RATIO: Final = 50  # and so many times its own size on top; tables are seldom compressed to less than a twentieth
@@ -19,3 +24,27 @@ UNREADABLE: Final = (  # NumPy parses a header as code, hence SyntaxError
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
     *(OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error),
 )
+
+
+def existing(path: AnyPath) -> Path:
+    """Return the path, with "~" expanded.
+
+    Raises: DataError when there is no such file.
+    """
+    file = expand_home(Path(path))
+    if file.is_file():
+        return file
+    kind = "is a folder" if file.is_dir() else "is no regular file" if file.exists() else "does not exist"
+    raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
+
+
+def expand_home(path: Path) -> Path:
+    """Return the path with "~" and "~user" replaced by the folder they stand for.
+
+    Raises: DataError when there is no such user, or the user's home folder is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        hint = f"Write ./{path} for a file of that name." if not path.is_absolute() else ""
+        raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error

@@ -16,7 +16,7 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.explain.units.explanation import Explanation
 from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.explain.units.update import update_of
-from bpengine.trained import TrainedNetwork
+from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.optimizers import Optimizer
 
 Pick = tuple[Any, ...]  # the place in an array of a unit's own parameters
@@ -46,7 +46,12 @@ def explain(
     (True, True)
     """
     traced: Trace = model.trace(x, y, weights, optimizer=optimizer)
-    return explain_trace(traced, layer, unit, sample)
+    return with_input_names(explain_trace(traced, layer, unit, sample), model)
+
+
+def with_input_names(explained: Explanation, model: TrainedNetwork) -> Explanation:
+    """Return an explanation with the names that the model's Features give the inputs, where its unit reads them."""
+    return replace(explained, input_names=tuple(input_names(model, ()))) if explained.place == "0" else explained
 
 
 def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None = None) -> Explanation:

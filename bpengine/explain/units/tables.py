@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from bpengine.explain.terms.sums import Sums
@@ -110,7 +111,7 @@ def _table_lines(e: UnitResult, part: Part, translate: Translate, largest: int) 
     """Yield a line per term and one for those left out, without the first column; and the total, with it."""
     quantity, name, sums, r = part
     weight, terms = quantity == "dL/dw", sums.terms(r, largest)
-    label = forward_label if quantity == "z" else back_label
+    label = partial(forward_label, names=e.input_names) if quantity == "z" else back_label
     for term in terms:
         text = translate("row", row=term.row) if weight else label(term, translate)
         if weight and len(set(sums.place)) > 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ def _row_lines(e: UnitResult, r: int, translate: Translate, largest: int) -> Ite
     yield f"{translate('row', row=e.rows[r])}"
     if e.forward is not None:
         yield "  " + translate("forward" if family_of(e.forward.kernel[0]) == "linear" else "forward_other")
-        yield from _sum_lines(e.forward.terms(r, largest), translate, forward_label, translate("sum_z"))
+        yield from _sum_lines(
+            e.forward.terms(r, largest), translate, partial(forward_label, names=e.input_names), translate("sum_z")
+        )
     elif "a" in e.outside:
         yield "  " + translate("outside_forward")
     ending = translate("activation", name=e.activation) if e.activation else translate("output_a")
@@ -115,7 +118,8 @@ def _parameter_lines(e: UnitResult, translate: Translate, largest: int) -> Itera
 
 def _one_parameter(e: UnitResult, part: ParameterSums, i: int, translate: Translate) -> Iterator[str]:
     terms, update = part.data.terms(i, FEW), part.update
-    bias = f" ({translate('bias')})" if part.bias[i] else ""
+    leads_from = e.input_names[part.source(i)] if e.input_names and len(part.indices) == len(e.input_names) else ""
+    bias = f" ({translate('bias')})" if part.bias[i] else f" ({leads_from})" if leads_from else ""
     text = " + ".join(f"{format_number(t.left, 6)} x {format_factor(t.right, 6)}" for t in terms)
     if terms.left_out:
         text += f" + {format_factor(terms.rest, 6)} [{translate('rest', count=terms.left_out)}]"
@@ -142,8 +146,8 @@ def family_of(kernel: str) -> Family:
     return KERNELS[kernel].family if kernel in KERNELS else ""
 
 
-def forward_label(term: Term, translate: Translate) -> str:
-    """Name a term of a unit's own sum."""
+def forward_label(term: Term, translate: Translate, names: Sequence[str] = ()) -> str:
+    """Name a term of a unit's own sum; names: those of the inputs, where they have any."""
     family = family_of(term.kernel)
     if term.route == "bias":
         return translate("bias")
@@ -151,7 +155,9 @@ def forward_label(term: Term, translate: Translate) -> str:
         return translate("straight" if term.route == "direct" else "inner")
     if family.endswith("normalization"):
         return translate("normalized")
-    return translate("input", unit=term.unit) if family == "linear" else translate("same_unit")
+    if family != "linear":
+        return translate("same_unit")
+    return names[term.unit] if names else translate("input", unit=term.unit)
 
 
 def back_label(term: Term, translate: Translate) -> str:

@@ -53,7 +53,8 @@ class UnitResult:
     forward: z as inputs times weights, one sum per row; None for an activation layer. incoming: dL/da as the next
     units' gradients times what joins them; through: dL/dz as dL/da times the activation's slope, None without one.
     parameters: the unit's own, with sums over the whole batch. outside: what the layer computes outside of kernels, so that no
-    terms of it are known: "a", and the names of its parameters.
+    terms of it are known: "a", and the names of its parameters. input_names: what the model's Features call the inputs that
+    its weights lead from ("city = Oslo"); empty without Features, and for units that read another layer's outputs.
     """
 
     place: str
@@ -77,6 +78,7 @@ class UnitResult:
     first_bad: NonFiniteValue | None
     dtype: str
     outside: tuple[str, ...] = ()
+    input_names: tuple[str, ...] = ()
 
     @property
     def sums(self) -> list[Sums]:

@@ -20,7 +20,7 @@ from bpengine.data.validation.class_names import name_text
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, write_receipt
 from bpengine.explain.page import Page, page
-from bpengine.explain.units.explain import explain_trace
+from bpengine.explain.units.explain import explain_trace, with_input_names
 from bpengine.network import last_activation
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole
@@ -82,7 +82,8 @@ def choose(request: Request) -> View:
 def _unit(request: Request, subject: Subject) -> None:
     trace = subject.model.trace(subject.x, subject.y, optimizer=request.update)
     place = number_or_name(str(request.layer), "--layer")
-    _print(explain_trace(trace, place, int(request.unit or 0), request.sample), request)
+    explained = explain_trace(trace, place, int(request.unit or 0), request.sample)
+    _print(with_input_names(explained, subject.model), request)
 
 
 def _weight(request: Request, subject: Subject) -> None:

@@ -13,6 +13,7 @@ from bpengine.cli.data_options import naming
 from bpengine.data import Dataset, Encoded
 from bpengine.distributed import Comm
 from bpengine.errors import ConfigError, DataError
+from bpengine.i18n.language import localized
 
 Load = Callable[[str], Dataset]
 VALIDATION = 0.1  # of all rows, where early stopping needs some and nobody names them
@@ -130,7 +131,8 @@ def split_rows(
             left -= share
         else:
             parts[name] = None if share is None else load(share)
-    sentence = _sentence(rest, parts, seed)
+    drawn = {name for name, share in shares.items() if isinstance(share, float)}
+    sentence = _sentence(rest, parts, drawn, seed)
     return SplitRows(training=rest, validation=parts["validation"], test=parts["test"], sentence=sentence)
 
 
@@ -146,14 +148,16 @@ def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, 
         raise DataError(f"{error} {hint}") from None
 
 
-def _sentence(training: Dataset, parts: dict[str, Dataset | None], seed: int) -> str:
-    counts = [f"{training.rows:,} rows to train on"]
+def _sentence(training: Dataset, parts: dict[str, Dataset | None], drawn: set[str], seed: int) -> str:
+    """Return how many rows each part has; those of files behind the ones that were drawn."""
     words = {"validation": "to validate", "test": "held out to test"}
-    counts += [f"{part.rows:,} {words[name]}" for name in words if (part := parts[name]) is not None]
-    if len(counts) == 1:
-        return counts[0]
+    counts = {name: localized(f"{part.rows:,} {words[name]}") for name in words if (part := parts[name]) is not None}
+    first = [localized(f"{training.rows:,} rows to train on"), *(counts[name] for name in counts if name in drawn)]
+    files = [counts[name] for name in counts if name not in drawn]
+    if not drawn:
+        return ", ".join([*first, *files])
     how = ", every class in its share" if training.task == "classification" else ""
-    return f"{', '.join(counts)} (drawn with seed {seed}{how})"
+    return ", ".join([localized(f"{', '.join(first)} (drawn with seed {seed}{how})"), *files])
 
 
 def balanced_weights(y: Any, classes: int) -> np.ndarray[Any, Any]:
