@@ -10,6 +10,7 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from bpengine.explain.figures.save import drawn, save
+from bpengine.output.dark_svg import with_dark
 from bpengine.output.rich_form import block, on_paper
 
 LARGEST: Final = 500_000  # characters of a drawing in a notebook: a larger one is given as pixels
@@ -20,12 +21,12 @@ class ShownFigure(Figure):
     """A Figure with the names that all pictures of the engine have: `to_svg`, `to_html`, `save`."""
 
     def to_svg(self) -> str:
-        """Return the figure as SVG."""
-        return drawn(self, "svg").decode()
+        """Return the figure as SVG, with the colours of a dark page as well: what `save` writes."""
+        return with_dark(drawn(self, "svg")).decode()
 
     def to_html(self) -> str:
         """Return the figure as a fragment of HTML, on white paper."""
-        return block(on_paper(self.to_svg(), str(self.get_label())))
+        return block(on_paper(drawn(self, "svg").decode(), str(self.get_label())))
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
         """Write the figure, whole or not at all: `bp.explain.figures.save(figure, path)`."""
@@ -33,7 +34,7 @@ class ShownFigure(Figure):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Return what a notebook shows, without `pyplot` and without a magic command."""
-        svg = self.to_svg()
+        svg = drawn(self, "svg").decode()  # on white: the notebook's colours need not be those of the system
         if len(svg) <= LARGEST:
             return {"image/svg+xml": svg, "text/plain": self._words()}
         buffer = BytesIO()
