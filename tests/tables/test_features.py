@@ -253,7 +253,9 @@ def test_explanations_show_the_names_of_features(model: bp.Model) -> None:
     explained = bp.explain(model, people()[:6], "income", layer=0, unit=1)
     text = explained.text("en")
     for name in model.features.input_names:  # type: ignore[union-attr]
-        assert sum(line.startswith(f"    {name}  ") for line in text.splitlines()) == 4, name  # a line in each row shown
+        assert sum(line.startswith(f"    {name}  ") for line in text.splitlines()) == 4, (
+            name
+        )  # a line in each row shown
     assert re.search(r"0\.weight\[\d,1\] \(city = Oslo\): gradient = ", text)
     assert "city = Oslo" in {cell for line in explained.table("en").columns for cell in line.cells}
     last = bp.explain(model, people()[:6], "income", layer=len(model.network.layers) - 1, unit=1)
