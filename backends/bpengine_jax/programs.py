@@ -30,12 +30,7 @@ SWITCH = "BPENGINE_XLA_CACHE"  # a variable of the environment: "0" keeps nothin
 FORMAT = 1  # of what a file holds
 SHAPES = 32  # of arguments that a function is kept compiled for: numbers of rows, most of them
 _IDLE = ("cache", "log", "traceback", "dump", "pprint")  # words in the names of settings that change no program
-_REFUSED = (
-    ValueError,
-    TypeError,
-    RuntimeError,
-    NotImplementedError,
-)  # by JAX and XLA: another device, a call of the host
+_REFUSED = (ValueError, TypeError, RuntimeError)  # by JAX and XLA: another device, a call of the host
 # what the documentation of pickle names, by which JAX reads and writes; a program that cannot be read is compiled again
 _UNREADABLE = (*_REFUSED, pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError)
 _UNWRITABLE = (*_REFUSED, pickle.PicklingError, AttributeError)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -31,7 +31,7 @@ def translator_for(lang: str | None, more: Mapping[str, tuple[str, str]] | None 
     return translator(language_of(lang), more)
 
 
-class ExplainResult(RichForm, ABC):
+class ExplainResult(RichForm):
     """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`), put into a table (`to_rows`), and shown.
 
     In a notebook it is its title, its table and its text. `_text_first`: the text says more than the table, and stands above.

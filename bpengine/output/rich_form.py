@@ -11,6 +11,7 @@ import base64
 import html
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -43,7 +44,7 @@ STYLE: Final = """
 """
 
 
-class RichForm:
+class RichForm(ABC):
     """A result that notebooks show as `to_html()`, and IPython in a terminal as `str()`.
 
     A class says what its form holds by `_html_parts`: fragments of HTML, made by the functions of this module.
@@ -54,8 +55,9 @@ class RichForm:
         # IPython takes a class's own __repr__, as dataclasses have, before what its bases say of printing
         setattr(cls, PRETTY, RichForm._repr_pretty_)
 
+    @abstractmethod
     def _html_parts(self) -> Iterable[str]:
-        raise NotImplementedError(f"{type(self).__name__} shows no rich form: it lacks _html_parts.")
+        """Return the fragments of the form."""
 
     def to_html(self) -> str:
         """Return the result as a fragment of HTML, without scripts, in the colours of the page that it stands on."""

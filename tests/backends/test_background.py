@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ def test_jobs_are_done_in_turn_piece_by_piece() -> None:
     done: list[Any] = []
     around: list[str] = []
 
-    class Around:
+    class Around(AbstractContextManager[None]):
         def __enter__(self) -> None:
             around.append("in")
 
@@ -164,7 +165,7 @@ def test_jobs_are_done_in_turn_piece_by_piece() -> None:
         if name == "b":
             raise ValueError(name)
 
-    background = Background(Around)  # type: ignore[arg-type]
+    background = Background(Around)
     jobs = [background.start(pieces(name)) for name in "abc"]
     wait_for(lambda: not any(job.is_waited_for() for job in jobs))
     each = [[(n, 0, "in"), (n, "outside", "out"), (n, 1, "in"), (n, "outside", "out")] for n in "abc"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from bpengine.output.rich_form import RichForm, lines, table, title
 from bpengine.text_table import text_table
 
 
-class PrintableReport(RichForm, ABC):
+class PrintableReport(RichForm):
     """A report as text and as JSON: `str()` returns all of it as text, `to_dict()` as plain values."""
 
     heads: ClassVar[tuple[str, ...]]
