@@ -26,6 +26,7 @@ from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
+from bpengine.training.joint.fit_execution import FitExecution, SingleExecution
 from bpengine.training.loop import OnEpoch
 from bpengine.training.memory.run_state import RunState, new_version
 from bpengine.training.memory.snapshots import Rollback
@@ -48,7 +49,6 @@ from bpengine.training.rows import (
 )
 from bpengine.training.selection import known, require_some, select
 from bpengine.training.stopping import Rule
-from bpengine.training.together.company import Alone, Company
 from bpengine.training.updates.update import Applied, apply
 
 if TYPE_CHECKING:
@@ -453,12 +453,12 @@ class Model(RichForm):
             self.features = features
         return self._train(fit, rows)
 
-    def _train(self, fit: FitSettings, rows: Rows, company: Company | None = None) -> History:
+    def _train(self, fit: FitSettings, rows: Rows, execution: FitExecution | None = None) -> History:
         """Train on checked rows, by itself or beside other fits: what `fit` does once its arguments are read."""
         continue_from = fit.continue_from
         with SpillStore(self.backend) as store:
             own = Rollback(self.backend, store, {"params": self._params, "running": self._running})
-            trainer = fit.trainer(self._subject(own.arrays, company or Alone()), rows, self._on_epoch(fit))
+            trainer = fit.trainer(self._subject(own.arrays, execution or SingleExecution()), rows, self._on_epoch(fit))
             before = max(self.fits - (continue_from is not None), 0)  # a fit that goes on counts once
             try:
                 if own.moved:
@@ -504,13 +504,13 @@ class Model(RichForm):
         )  # fmt: skip
         self._params, self._version = {**self._params, **changed}, new_version()
 
-    def _subject(self, arrays: Callable[[], State], company: Company) -> Trainable:
+    def _subject(self, arrays: Callable[[], State], execution: FitExecution) -> Trainable:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
         return Trainable(
             network=self.network, backend=self.backend, ops=self._ops, names=tuple(self._params),
             running=tuple(self._running), arrays=arrays, seed=seed, evaluator=self._evaluator, steps=self._steps,
             shared=self._shared, shapes=_shapes(self._params), fits=self.fits, settings=self._settings(),
-            untouched=lambda end: end.left == self._version, company=company,
+            untouched=lambda end: end.left == self._version, execution=execution,
         )  # fmt: skip
 
     def _on_epoch(self, fit: FitSettings) -> OnEpoch:

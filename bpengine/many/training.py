@@ -22,13 +22,13 @@ from bpengine.many.workers import QueuedFit, run_all
 from bpengine.model import Model
 from bpengine.network import Network
 from bpengine.training.fit import FitSettings
+from bpengine.training.joint.joint_fits import JointFits
 from bpengine.training.metrics.choice import AnyMetric, Asked, choose_metrics, listed, require_monitor, watched
 from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.progress import Progress
 from bpengine.training.rows import Rows, encoded_rows, encoded_validation, own_features
 from bpengine.training.stopping import Rule
-from bpengine.training.together.companions import Companions
 
 TOGETHER = 64  # models that a backend runs as one program at most, where nobody says how many
 
@@ -115,17 +115,17 @@ def fit_many(
     arrays = _Arrays((*encoded_rows(features, x, y, first.dtype), weights), first.dtype)
     tasks = _tasks(grid, settings, arrays, folds, scoring.metrics)
     workers = _workers(chosen, len(tasks), at_once)
-    companions = Companions(chosen, workers)
+    joint_fits = JointFits(chosen, workers)
     jobs = [
         QueuedFit(
             model=make_model(task.of.network, seed=task.of.seed),
             settings=task.settings,
             rows=task.rows,
-            company=companions.member(number, task.subset),
+            execution=joint_fits.member(number, task.subset),
         )
         for number, task in enumerate(tasks)
     ]
-    _run(jobs, companions, workers, progress=flag(progress, "fit_many", "progress"))
+    _run(jobs, joint_fits, workers, progress=flag(progress, "fit_many", "progress"))
     fits = tuple(_fit(n, task, job, scoring.watched) for n, (task, job) in enumerate(zip(tasks, jobs, strict=True)))
     return ManyFits(fits, scoring.watched, time.perf_counter() - began)
 
@@ -207,7 +207,7 @@ def _workers(backend: Backend, fits: int, at_once: int | None) -> int:
     return min(fits, usual if at_once is None else whole(at_once, "fit_many", "at_once"))
 
 
-def _run(jobs: Sequence[QueuedFit], companions: Companions, workers: int, *, progress: bool) -> None:
+def _run(jobs: Sequence[QueuedFit], joint_fits: JointFits, workers: int, *, progress: bool) -> None:
     """Run the fits, and show how many are over."""
     over = 0
 
@@ -217,9 +217,9 @@ def _run(jobs: Sequence[QueuedFit], companions: Companions, workers: int, *, pro
         if job.history.epochs:
             bar.update(over, job.history.epochs[-1])
 
-    with companions.backend.divided(workers), Progress(show=progress) as bar:
+    with joint_fits.backend.divided(workers), Progress(show=progress) as bar:
         bar.begin(0, 0, last_epoch=None, last_step=len(jobs), epoch_steps=1)  # fits are what is counted
-        run_all(jobs, companions, workers, show)
+        run_all(jobs, joint_fits, workers, show)
 
 
 def _fit(number: int, task: _Task, job: QueuedFit, watched: AnyMetric) -> OneFit:

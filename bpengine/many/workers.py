@@ -12,9 +12,9 @@ from bpengine.errors import NonFiniteError
 from bpengine.model import Model
 from bpengine.training.fit import FitSettings
 from bpengine.training.history import History
+from bpengine.training.joint.fit_execution import FitExecution
+from bpengine.training.joint.joint_fits import JointFits
 from bpengine.training.rows import Rows
-from bpengine.training.together.companions import Companions
-from bpengine.training.together.company import Company
 
 LOOK = 0.1  # seconds between two looks at whether all is done
 
@@ -26,7 +26,7 @@ class QueuedFit:
     model: Model
     settings: FitSettings
     rows: Rows
-    company: Company
+    execution: FitExecution
     history: History = field(default_factory=History)
     error: str = ""
     seconds: float = 0.0
@@ -35,7 +35,7 @@ class QueuedFit:
         """Train the model."""
         began = time.perf_counter()
         try:
-            self.history = self.model._train(self.settings, self.rows, self.company)
+            self.history = self.model._train(self.settings, self.rows, self.execution)
         except NonFiniteError as error:
             self.error = str(error)
             if isinstance(error.history, History):
@@ -43,7 +43,7 @@ class QueuedFit:
         self.seconds = time.perf_counter() - began
 
 
-def run_all(jobs: Sequence[QueuedFit], companions: Companions, workers: int, done: Callable[[QueuedFit], None]) -> None:
+def run_all(jobs: Sequence[QueuedFit], joint_fits: JointFits, workers: int, done: Callable[[QueuedFit], None]) -> None:
     """Run all fits in so many threads; done(job) is called in this thread after each.
 
     On Ctrl-C those that run end after the steps that they are at, those that have not begun before their first. What else
@@ -63,10 +63,10 @@ def run_all(jobs: Sequence[QueuedFit], companions: Companions, workers: int, don
                     jobs[number].run()
                 except BaseException as error:  # raised below, in the thread that waits for it
                     errors[number] = error
-                    companions.asked_to_end.set()
+                    joint_fits.asked_to_end.set()
                 ended.append(number)
         finally:
-            companions.leave()
+            joint_fits.leave()
 
     with ThreadPoolExecutor(workers, thread_name_prefix="bpengine fit") as pool:
         running = [pool.submit(work) for _ in range(workers)]
@@ -78,6 +78,6 @@ def run_all(jobs: Sequence[QueuedFit], companions: Companions, workers: int, don
                     done(jobs[number])
                 wait(running, LOOK)
             except KeyboardInterrupt:
-                companions.asked_to_end.set()
+                joint_fits.asked_to_end.set()
     if errors:
         raise errors[min(errors)]

@@ -32,6 +32,7 @@ from bpengine.training.checkpoints.fit_identity import circumstances, described,
 from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.history import History
+from bpengine.training.joint.fit_execution import FitExecution, SingleExecution
 from bpengine.training.loop import OnEpoch, Trainer
 from bpengine.training.memory.run_state import RunState
 from bpengine.training.metrics.choice import AnyMetric, Asked, choose_metrics, listed, watched
@@ -43,7 +44,6 @@ from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
-from bpengine.training.together.company import Alone, Company
 from bpengine.training.updates.update import Slots, all_finite, init_slots
 
 UPDATES = ("simultaneous", "sequential")
@@ -58,7 +58,7 @@ class Trainable:
     names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
     the fit, each time as arrays that the fit may write into. fits: fits before this one. settings: what a model file has.
     untouched(run_state) says whether the arrays are still those that the fit which ended with `run_state` left.
-    company: what the fit asks for its rows, its step and its epochs.
+    execution: what the fit asks for its rows, its step and its epochs.
     """
 
     network: Network
@@ -75,7 +75,7 @@ class Trainable:
     fits: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     untouched: Callable[[RunState], bool] = lambda run_state: False
-    company: Company = field(default_factory=Alone)
+    execution: FitExecution = field(default_factory=SingleExecution)
 
     def compiled(self, optimizer: Optimizer) -> CompiledNetwork:
         """Return where steps with this rule are kept: a rule of one's own may do anything, and is this subject's alone."""
@@ -194,15 +194,15 @@ class FitSettings:
         optimizer, rules = make_optimizer(self.optimizer), make_rules(self.stop, validation=self.validation is not None)
         trained, stay = choose(network.names(trainable.names), self.only, self.freeze, trainable.running)
         frozen = frozen_layers(trainable.running, stay)
-        company = trainable.company
-        subset, count, weights = company.subset, len(rows.x), rows.weights
+        execution = trainable.execution
+        subset, count, weights = execution.subset, len(rows.x), rows.weights
         if subset is not None:
             count, weights = len(subset), None if weights is None else weights[subset]
         least = self._least(network, count, weights, frozen)
         end = self._end(trainable, optimizer, trained)
         source = make_source(
             backend, rows.arrays, rows.dtypes(backend.dtype), self._batch(count), end.seed if end else trainable.seed,
-            shuffle=self.shuffle, least=least, own=self._own, subset=subset, bring=company.bring,
+            shuffle=self.shuffle, least=least, own=self._own, subset=subset, bring=execution.bring,
         )  # fmt: skip
         plan = self._plan(optimizer, rules, trained, frozen, full=source.batch >= source.rows)
         metrics, monitor = self._scoring(trainable.evaluator, rules)
@@ -222,7 +222,7 @@ class FitSettings:
             backend=backend,
             all_finite=_finite_test(trainable),
             step=self._steps(trainable, plan),
-            run_epoch=company.run_epoch,
+            run_epoch=execution.run_epoch,
             comm=self.processes,
             cut=self._cut,
             source=replace(source, shift=beginning.shift),
@@ -313,7 +313,7 @@ class FitSettings:
         compiled, plan = trainable.compiled(plan.optimizer), replace(plan, optimizer=without_rate(plan.optimizer))
         network, ops, steps, backend = compiled.network, compiled.ops, compiled.steps, compiled.backend
         if self.shards is None:
-            one = trainable.company.step(compiled, plan)
+            one = trainable.execution.step(compiled, plan)
             return lambda batch: one
         if type(self.processes) is not Solo:  # such a step holds what moves sums between the processes of this fit
             steps = trainable.steps
@@ -413,7 +413,7 @@ class FitSettings:
             return None
         held_out = self.rows(trainable.network, self.validation, trainable.backend.dtype, "validation x")
         # without the arrays, which `trainable` would keep alive
-        evaluator, comm, turn = trainable.evaluator, self.processes, trainable.company.turn
+        evaluator, comm, turn = trainable.evaluator, self.processes, trainable.execution.turn
         evaluator.require_scorable(metrics, held_out, "the validation rows")
 
         def validate(state: State) -> dict[str, Any]:
@@ -469,7 +469,7 @@ def _first_state(trainable: Trainable, plan: StepPlan) -> State:
     if not is_own(rule):  # whose slots may come from anywhere
         key = "slots", identity(rule.rule), trained
         run = compiled.steps.get(key, lambda: compiled.backend.compile(slots))
-    with trainable.company.turn():
+    with trainable.execution.turn():
         return {**own, "slots": run(own["params"]), "counter": counter}
 
 
@@ -478,7 +478,7 @@ def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
     backend = trainable.backend
     steps = trainable.steps if trainable.shared is None else trainable.shared.steps
     test = steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
-    turn = trainable.company.turn
+    turn = trainable.execution.turn
 
     def finite(state: State) -> bool:
         with turn():

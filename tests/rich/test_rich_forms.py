@@ -67,7 +67,7 @@ def test_a_result_without_a_form_is_seen() -> None:
 
     assert not has_form(Lonely)
     assert has_form(bp.History)
-    with pytest.raises(TypeError, match="abstract method '?_html_parts"):
+    with pytest.raises(TypeError, match=r"abstract method '?_html_parts"):
         type("Bare", (RichForm,), {})()
 
 

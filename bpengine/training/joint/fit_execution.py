@@ -1,4 +1,4 @@
-"""Company: how a fit brings its rows, makes its step and runs its epochs, by itself or beside other fits of the process."""
+"""FitExecution: how a fit brings its rows, makes its step and runs its epochs, alone or beside other fits of the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bpengine.training.reuse import CompiledNetwork
 from bpengine.training.step import StepPlan, make_step
 
 
-class Company(Protocol):
+class FitExecution(Protocol):
     """What a fit asks for.
 
     subset: the numbers of the rows that it trains on, as the arrays that it is given count them; None for all.
@@ -38,7 +38,7 @@ class Company(Protocol):
         """Return a context for what all fits do alike, and what one of them is to compile for all."""
 
 
-class Alone:
+class SingleExecution:
     """A fit by itself."""
 
     subset: HostArray | None = None

@@ -1,4 +1,4 @@
-"""Companions: fits of one call, which share the rows on the device and, where the backend can, run their epochs as one."""
+"""JointFits: fits of one call, which share the rows on the device and, where the backend can, run their epochs as one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from bpengine.backend import Backend, EpochOf, HostArray, State, Step
 from bpengine.kernels._kernel import Array
 from bpengine.training.batching import Segment, brought
+from bpengine.training.joint.families import STRENGTHS, family, family_step, strengths
+from bpengine.training.joint.fit_execution import SingleExecution
+from bpengine.training.joint.request_batcher import RequestBatcher
 from bpengine.training.reuse import CompiledNetwork
 from bpengine.training.step import StepPlan
-from bpengine.training.together.company import Alone
-from bpengine.training.together.families import STRENGTHS, family, family_step, strengths
-from bpengine.training.together.meeting import Meeting
 
 Ended = tuple[State, dict[str, HostArray]]
 
@@ -33,29 +33,29 @@ class _Request:
     whole: int
 
 
-class Companions:
+class JointFits:
     """Fits of one call on one backend, of which `parties` run at a time, each in a thread."""
 
     def __init__(self, backend: Backend, parties: int) -> None:
         self.backend = backend
         self.asked_to_end = threading.Event()
-        self.meeting: Meeting[_Request, Ended] | None = None
+        self.batcher: RequestBatcher[_Request, Ended] | None = None
         if backend.together:
-            self.meeting = Meeting(parties, self._run)
+            self.batcher = RequestBatcher(parties, self._run)
         self.turn = threading.RLock()
         self._lock = threading.RLock()
         self._brought: dict[Hashable, tuple[Any, tuple[Array, ...]]] = {}
         self._steps: dict[Hashable, Step] = {}
         self._rooms: dict[Step, int] = {}  # the most fits that have run a step as one
 
-    def member(self, number: int, subset: HostArray | None = None) -> _Companion:
-        """Return the company of one of the fits; equal `subset`s are the same array."""
-        return _Companion(self, number, subset)
+    def member(self, number: int, subset: HostArray | None = None) -> _JointExecution:
+        """Return the execution of one of the fits; equal `subset`s are the same array."""
+        return _JointExecution(self, number, subset)
 
     def leave(self) -> None:
         """Say that a thread has no more fits to run."""
-        if self.meeting:
-            self.meeting.leave()
+        if self.batcher:
+            self.batcher.leave()
 
     def bring(self, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any) -> tuple[Array, ...]:
         """Return rows on the device, the same arrays for all fits that ask for the same ones."""
@@ -77,8 +77,8 @@ class Companions:
 
     def ask(self, request: _Request) -> Ended:
         """Run steps together with those that the other fits ask for."""
-        assert self.meeting is not None
-        return self.meeting.ask(request)
+        assert self.batcher is not None
+        return self.batcher.ask(request)
 
     def _run(self, requests: Sequence[_Request]) -> list[Ended | BaseException]:
         groups: dict[Hashable, list[_Request]] = {}
@@ -103,12 +103,12 @@ class Companions:
             return [error] * count
 
 
-class _Companion(Alone):
-    """A fit beside others. `subset`: see `Company`."""
+class _JointExecution(SingleExecution):
+    """A fit beside others. `subset`: see `FitExecution`."""
 
-    def __init__(self, companions: Companions, number: int, subset: HostArray | None) -> None:
+    def __init__(self, joint_fits: JointFits, number: int, subset: HostArray | None) -> None:
         self.subset = subset
-        self._companions, self._number = companions, number
+        self._joint_fits, self._number = joint_fits, number
         self._strengths: HostArray = np.empty(0)
         self._heard = False
 
@@ -116,34 +116,34 @@ class _Companion(Alone):
         self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
     ) -> tuple[Array, ...]:
         """Return the rows, which the fits share."""
-        return self._companions.bring(arrays, dtypes, part)
+        return self._joint_fits.bring(arrays, dtypes, part)
 
     def step(self, compiled: CompiledNetwork, plan: StepPlan) -> Step:
         """Return the step, which on a backend that runs fits as one is that of a family."""
-        if not self._companions.meeting:
+        if not self._joint_fits.batcher:
             return super().step(compiled, plan)
         self._strengths = np.array(strengths(compiled.network))
-        return self._companions.step(compiled, plan)
+        return self._joint_fits.step(compiled, plan)
 
     def run_epoch(
         self, backend: Backend, step: Step, state: State, segment: Segment, rates: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps, with those of others where that can be; end as by Ctrl-C where all fits are asked to."""
-        if self._companions.asked_to_end.is_set() and not self._heard:
+        if self._joint_fits.asked_to_end.is_set() and not self._heard:
             self._heard = True
             raise KeyboardInterrupt
-        if not self._companions.meeting:
+        if not self._joint_fits.batcher:
             return super().run_epoch(backend, step, state, segment, rates)
         if self._strengths.size:
             state = {**state, STRENGTHS: backend.asarray(self._strengths, backend.dtype)}
         epoch = EpochOf(state=state, data=segment.data, order=segment.order, lr=rates)
         request = _Request(number=self._number, key=_key(step, epoch), step=step, epoch=epoch, whole=segment.whole)
-        after, reports = self._companions.ask(request)
+        after, reports = self._joint_fits.ask(request)
         return {name: value for name, value in after.items() if name != STRENGTHS}, reports
 
     def turn(self) -> AbstractContextManager[Any]:
         """Wait for the others where fits run as one: they then come to the same place at the same time."""
-        return self._companions.turn if self._companions.meeting else super().turn()
+        return self._joint_fits.turn if self._joint_fits.batcher else super().turn()
 
 
 def _key(step: Step, epoch: EpochOf) -> Hashable:

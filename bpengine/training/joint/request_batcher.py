@@ -1,4 +1,4 @@
-"""A meeting: threads that each need a piece of work have it done together, once all of them have asked."""
+"""A batcher: threads that each need a piece of work have it done together, once all of them have asked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Asked(Generic[Request, Answer]):
     over: bool = False
 
 
-class Meeting(Generic[Request, Answer]):
+class RequestBatcher(Generic[Request, Answer]):
     """`parties` threads meet. work(requests) -> answers in their places; an exception among them is raised where it belongs.
 
     Nothing is done before all have asked or left, so which requests are answered together does not depend on time.

@@ -1,4 +1,4 @@
-"""A meeting: what is answered together depends on who takes part, not on when they ask."""
+"""A batcher: what is answered together depends on who takes part, not on when they ask."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bpengine.training.together.meeting import Meeting
+from bpengine.training.joint.request_batcher import RequestBatcher
 
 
 def together(count: int, body: Callable[[int], None]) -> None:
@@ -27,12 +27,12 @@ def test_all_are_answered_at_once_and_each_its_own() -> None:
         groups.append(sorted(requests))
         return [10 * request for request in requests]
 
-    meeting = Meeting[int, int](3, work)
+    batcher = RequestBatcher[int, int](3, work)
 
     def body(i: int) -> None:
         for turn in range(i + 1):  # the first leaves after one turn, the last after three
-            answers[i, turn] = meeting.ask(i)
-        meeting.leave()
+            answers[i, turn] = batcher.ask(i)
+        batcher.leave()
 
     together(3, body)
     assert groups == [[0, 1, 2], [1, 2], [2]]
@@ -45,14 +45,14 @@ def test_an_error_among_the_answers_is_raised_where_it_belongs() -> None:
     def work(requests: Sequence[int]) -> list[Any]:
         return [ValueError("one") if request == 1 else request for request in requests]
 
-    meeting = Meeting[int, int](2, work)
+    batcher = RequestBatcher[int, int](2, work)
 
     def body(i: int) -> None:
         try:
-            meeting.ask(i)
+            batcher.ask(i)
         except ValueError as error:
             errors[i] = error
-        meeting.leave()
+        batcher.leave()
 
     together(2, body)
     assert list(errors) == [1]
@@ -64,13 +64,13 @@ def test_an_error_of_the_work_is_raised_for_all() -> None:
     def work(requests: Sequence[int]) -> list[int]:
         raise MemoryError
 
-    meeting = Meeting[int, int](3, work)
+    batcher = RequestBatcher[int, int](3, work)
 
     def body(i: int) -> None:
         with pytest.raises(MemoryError):
-            meeting.ask(i)
+            batcher.ask(i)
         raised.append(i)
-        meeting.leave()
+        batcher.leave()
 
     together(3, body)
     assert sorted(raised) == [0, 1, 2]

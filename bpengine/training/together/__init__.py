@@ -1,1 +1,0 @@
-"""Fits beside each other: what a fit does by itself or in company, and how the epochs of several are run as one."""
