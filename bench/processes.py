@@ -1,8 +1,9 @@
 """What two processes gain on one machine: exchanges through shared memory, and steps of two processes against one.
 
-python bench/processes.py [--pairs 5] [--out FILE]: 784-1024-1024-10 with SGD, batches of 2,048 rows, NumPy compiled, one BLAS
-thread in each process. Each turn runs one process without shards, one with 16, and two with 16 on the same two cores; "gain"
-is one process without shards / two processes, in seconds of a step, the median of the pairs. Needs mpi4py and mpiexec.
+python bench/processes.py [--pairs 5] [--shards 2 16] [--out FILE]: 784-1024-1024-10 with SGD, batches of 2,048 rows, NumPy
+compiled, one BLAS thread in each process. Each turn runs one process without shards, and for each number of shards one process
+and two, on the same two cores; "gain" is one process without shards / two processes, in seconds of a step, and
+"gain_at_equal_shards" one process with as many shards / two processes: medians of the turns. Needs mpi4py and mpiexec.
 """
 
 from __future__ import annotations
@@ -76,10 +77,21 @@ def run(processes: int, *what: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def name(processes: int, shards: int) -> str:
+    """Describe a contender."""
+    return f"{processes} of 1 thread, {f'{shards} shards' if shards else 'no shards'}"
+
+
+def ratio(turns: list[dict[tuple[int, int], float]], slower: tuple[int, int], faster: tuple[int, int]) -> float:
+    """Return how many times faster one contender's steps are than another's: the median of the turns."""
+    return statistics.median(turn[slower] / turn[faster] for turn in turns)
+
+
 def main() -> None:
     """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--shards", type=int, nargs="+", default=[2, 16])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -87,18 +99,27 @@ def main() -> None:
         exchanged() if options.work[0] == "exchange" else fitted(int(options.work[1]) or None)
         return
     load = os.getloadavg()[0]
-    turns = [[run(1, "fit", "0"), run(1, "fit", "16"), run(2, "fit", "16")] for _ in range(options.pairs)]
-    exchanges = run(2, "exchange")
+    contenders = [(1, 0), *((processes, shards) for shards in options.shards for processes in (1, 2))]
+    turns = [{each: run(each[0], "fit", str(each[1])) for each in contenders} for _ in range(options.pairs)]
+    exchanges = [
+        run(2, "exchange") for _ in range(max(5, options.pairs))
+    ]  # processors of a virtual machine may move apart
     result = {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": hardware.cpu(),
         "load_before": load,
         "versions": {"bpengine": bp.__version__, "numpy": np.__version__, "python": platform.python_version()},
-        "exchange_seconds": {size: {"median": each[0], "fastest": each[1]} for size, each in exchanges.items()},
-        "step_seconds": {"one": [t[0] for t in turns], "one, 16 shards": [t[1] for t in turns], "two": [t[2] for t in turns]},
-        "gain": statistics.median(t[0] / t[2] for t in turns),
-        "gain_of_16_shards": statistics.median(t[1] / t[2] for t in turns),
-    }  # fmt: skip
+        "exchange_seconds": {
+            size: {
+                "medians": [each[str(size)][0] for each in exchanges],
+                "fastest": min(each[str(size)][1] for each in exchanges),
+            }
+            for size in SIZES
+        },
+        "step_seconds": {name(*each): [turn[each] for turn in turns] for each in contenders},
+        "gain": {n: ratio(turns, (1, 0), (2, n)) for n in options.shards},
+        "gain_at_equal_shards": {n: ratio(turns, (1, n), (2, n)) for n in options.shards},
+    }
     text = json.dumps(result, indent=1)
     print(text)
     if options.out:
