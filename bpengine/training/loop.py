@@ -207,7 +207,7 @@ class Trainer:
 
     def _run_segment(self, segment: Segment) -> None:
         done = self.recorder.steps
-        self._snapshots.note(done, self._state, self._require_finite)
+        self._snapshots.note(done, self._state, self._is_finite)
         before, self._state = self._state, {}  # the backend may reuse its memory
         state, reports, rates = self._run(segment, before, done)
         shares = reports.pop("share", None)  # of shards, which know only together what their rows weigh
@@ -346,10 +346,14 @@ class Trainer:
 
     def _require_finite(self) -> None:
         """Raise NonFiniteError when the last update has left a parameter or a statistic that is not finite."""
-        if self._checked == self.recorder.steps or self.all_finite(self._state):
-            self._checked = self.recorder.steps
-            return
-        raise self._bad_update(self.recorder.steps)
+        if not self._is_finite():
+            raise self._bad_update(self.recorder.steps)
+
+    def _is_finite(self) -> bool:
+        if self._checked != self.recorder.steps and not self.all_finite(self._state):
+            return False
+        self._checked = self.recorder.steps
+        return True
 
     def _failure(self) -> NonFiniteError:
         """Restore the state before the last step with a finite loss, and name the first bad array of the failing step."""

@@ -187,3 +187,34 @@ def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.Mon
             kept.append(way_back.last(step)[0])
     times = len(set(kept))
     assert 4 <= times <= 5
+
+
+def test_what_a_failed_fit_reports_does_not_depend_on_when_snapshots_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second update is not finite, the third loss, of a segment of its own, shows it."""
+    network = bp.Network(1, [bp.Dense(1, weight_init="zeros")], "mean_squared_error")
+    x, y = np.ones((5, 1), "float32"), np.array([[0], [0], [100], [100], [0]], "float32")
+
+    def message() -> str:
+        with pytest.raises(bp.NonFiniteError) as raised:
+            bp.Model(network).fit(x, y, batch_size=2, epochs=1, shuffle=False, optimizer=bp.SGD(1e38))
+        return str(raised.value)
+
+    seldom, note = message(), snapshots.Snapshots.note
+
+    def always(self: snapshots.Snapshots, *arguments: Any) -> None:
+        self._due = 0.0
+        note(self, *arguments)
+
+    monkeypatch.setattr(snapshots.Snapshots, "note", always)
+    assert "finite loss, got" in seldom
+    assert message() == seldom
+
+
+def test_a_state_that_is_not_sound_is_not_saved_in_place_of_one_that_is(files: Files) -> None:
+    """Two states are kept, so two more would leave none to go back to."""
+    backend = get_backend("numpy")
+    state = {"params": {"w": np.zeros(1, "float32")}}
+    with snapshots.Snapshots(backend, (0, lambda: state), lambda state, start, stop: state) as way_back:
+        for step in (1, 2):
+            way_back.note(step, state, lambda: False)
+        assert way_back.first == 0

@@ -55,12 +55,16 @@ class Snapshots:
         held = self._backend.copy(state)
         self._saved = deque([_Snapshot(step, lambda: self._backend.copy(held)), self._saved[0]], maxlen=2)
 
-    def note(self, step: int, state: State, check: Callable[[], None] = lambda: None) -> None:
-        """Save the state before `step` if the next snapshot is due; check() first raises for a state not worth saving."""
+    def note(self, step: int, state: State, is_sound: Callable[[], bool] = lambda: True) -> None:
+        """Save the state before `step` if the next snapshot is due and is_sound() says that the state is worth saving.
+
+        One that is not raises nothing here: when a snapshot is due is a matter of the clock, and what a fit reports is not.
+        """
         began = time.perf_counter()
         if not self._lead(step != self._saved[-1].step and began >= self._due):
             return
-        check()
+        if not is_sound():
+            return
         self.keep(step, state)
         done = time.perf_counter()
         # The wait is the time just spent divided by the share, whatever the size of the state and the speed of the
