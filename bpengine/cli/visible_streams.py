@@ -83,6 +83,10 @@ class Guard(io.TextIOBase):
             with self._errors_named():
                 self._stream.flush()
 
+    def close(self) -> None:
+        """Do nothing: the underlying stream is not this one's. (Python calls this as it lets go of a stream, which may be later
+        than the underlying one was closed; from 3.13 on it would print that a flush failed.)"""
+
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
         """Name the stream in the error of a failed write; raise Gone where the reader has closed the pipe."""

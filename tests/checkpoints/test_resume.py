@@ -230,7 +230,7 @@ def test_a_long_epoch_is_cut_so_that_an_end_comes_soon(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(fresh.backend, "run_epoch", seen)
     fresh.fit(*data(), **settings(batch_size=3, epochs=1, run=tmp_path))
-    assert lengths[:2] == [FIRST, FIRST * GROWTH]
+    assert lengths[0] == FIRST < lengths[1] <= FIRST * GROWTH  # less than that where the first took long
     assert sum(lengths) == 100
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,3 +180,15 @@ def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch,
     assert printed.count(SHOWN) == 4
     assert "\x1b[8m" not in printed
     assert hidden(printed) <= {ascii("\x1b")}
+
+
+def test_a_guard_that_outlives_its_stream_ends_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    beneath = io.StringIO()
+    guard = Guard(beneath, "stdout")
+    beneath.close()
+    guard.close()
+    del guard
+    gc.collect()
+    assert not unraisable
