@@ -84,8 +84,11 @@ class Guard(io.TextIOBase):
                 self._stream.flush()
 
     def close(self) -> None:
-        """Do nothing: the underlying stream is not this one's. (Python calls this as it lets go of a stream, which may be later
-        than the underlying one was closed; from 3.13 on it would print that a flush failed.)"""
+        """Do nothing: the underlying stream is not this one's.
+
+        Python closes a stream that it lets go of, perhaps after the underlying one was closed. Then a flush fails, which
+        Python prints from 3.13 on.
+        """
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:

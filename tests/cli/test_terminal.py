@@ -185,10 +185,9 @@ def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch,
 def test_a_guard_that_outlives_its_stream_ends_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
-    beneath = io.StringIO()
+    beneath = io.TextIOWrapper(io.BytesIO())
     guard = Guard(beneath, "stdout")
     beneath.close()
-    guard.close()
     del guard
     gc.collect()
     assert not unraisable
