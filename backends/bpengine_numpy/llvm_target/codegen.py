@@ -12,7 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from bpengine_steps.access import FULL, ONE, ROW, AccessPattern, access
+from bpengine_steps.access import COLUMN, FULL, ONE, ROW, AccessPattern, access
 from bpengine_steps.ir import FusionGroup, HostArray, StepNode, Untraceable, axes
 from bpengine_steps.memory_plan import MemoryPlan
 
@@ -20,7 +20,10 @@ from bpengine_numpy.llvm_target import blas_threads
 from bpengine_numpy.llvm_target.expressions import template
 from bpengine_numpy.llvm_target.loop_text import LoopText, literal
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
+from bpengine_numpy.llvm_target.rows.row_text import RowText
+from bpengine_numpy.llvm_target.rows.row_width import NARROW, takes_row
 from bpengine_numpy.llvm_target.table_layout import ITEM
+from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
 _SHIFTS = ("right_shift", "left_shift")  # by a number that is known the code is faster; it is a part of the mathematics
 
@@ -47,13 +50,14 @@ class Loop:
     numbers: HostArray = field(init=False)  # what the code reads by the last of the arguments before the arrays
 
     def __post_init__(self) -> None:
-        self._sums = [node for node in self.group.nodes if node.op == "reduce"]
-        whole = (n.shape for n in self.group.nodes if n.op == "ufunc")
-        self._shape = next(whole, self.group.nodes[0].inputs[0].shape)
+        self._sums = [node for node in self.group.nodes if node.op == "reduce" and not takes_row(node)]
+        self._domain = max((axes(_shape(node)) for node in self.group.nodes), key=len)
+        self._uses = {(n.number, self._pattern(n, node)): n for node in self.group.nodes for n in self._read(node)}
         self.rows, self.columns = self._lines()
         self._names: dict[int, str] = {}
+        self._read_names: dict[tuple[int, AccessPattern], str] = {}
         self._patterns: list[AccessPattern] = []
-        self._text = LoopText()
+        self._text = RowText(columns=self.columns) if self._row_by_row() else LoopText()
         self._write()
         self.numbers = np.frombuffer(b"".join(bits for _, bits in self._text.numbers) or bytes(ITEM), np.int64)
         self.source = str(self._text)
@@ -62,6 +66,8 @@ class Loop:
         """Cut the pass into at most so many blocks of about equal size; sums over the rows keep theirs together."""
         sizes = (n.dtype.itemsize for n, pattern in zip(self.arrays, self._patterns, strict=True) if pattern == FULL)
         moved = self.rows * self.columns * sum(sizes)
+        if self._sums and isinstance(self._text, RowText):  # whole rows, added up one after another
+            return [Block(0, self.rows, 0, self.columns)]
         if self.rows == 1 or self._sums:
             pieces = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
             return [Block(0, self.rows, first, length) for first, length in pieces]
@@ -76,6 +82,7 @@ class Loop:
             block.columns,
             self.numbers.ctypes.data,
             *(at + self._shift(pattern, block) * node.dtype.itemsize for node, pattern, at in operands),
+            *(part for ufunc, dtype in self._text.loops for part in strided_loop(ufunc, (dtype, dtype))),
         ]
 
     def _shift(self, pattern: AccessPattern, block: Block) -> int:
@@ -83,14 +90,34 @@ class Loop:
             return block.row * self.columns + block.column
         return block.row * pattern.down + block.column * pattern.along
 
+    def _read(self, node: StepNode) -> list[StepNode]:
+        """Return what a node reads from memory."""
+        own = self.group.own
+        return [n for n in node.inputs if n.base.number not in own and n.uniform is None]
+
+    def _pattern(self, node: StepNode, user: StepNode) -> AccessPattern:
+        """Return how an operand lies under the pass: what a number of a row reads is a column of it."""
+        pattern = access(node, _shape(user))
+        if len(self._domain) != 2 or self._wide(user) or pattern == ONE:
+            return pattern
+        return COLUMN if pattern == FULL else AccessPattern("steps", pattern.along, 0)
+
+    def _wide(self, node: StepNode) -> bool:
+        """Say whether a node is computed for each element, not for each row."""
+        return len(axes(_shape(node))) == len(self._domain)
+
     def _lines(self) -> tuple[int, int]:
         """Return the rows and columns that the pass runs over; where nothing depends on the row, one long line."""
-        lengths = axes(self._shape)
-        if not self._sums and all(access(n, self._shape) in (FULL, ONE) for n in self.group.reads):
+        lengths, reduces = self._domain, any(node.op == "reduce" for node in self.group.nodes)
+        if not reduces and all(pattern in (FULL, ONE) for _, pattern in self._uses):
             return 1, prod(lengths)
         if len(lengths) > 2:
             raise Untraceable(f"broadcasting in {len(lengths)} dimensions")
         return (lengths[0], lengths[1]) if len(lengths) == 2 else (1, prod(lengths))
+
+    def _row_by_row(self) -> bool:
+        """Say whether the code takes a row at a time: where it reduces rows, and where they are short."""
+        return any(map(takes_row, self.group.nodes)) or (self.rows > 1 and self.columns <= NARROW)
 
     def _array(self, node: StepNode, pattern: AccessPattern) -> int:
         self.arrays.append(node)
@@ -99,39 +126,53 @@ class Loop:
 
     def _write(self) -> None:
         text, elements = self._text, dict[int, tuple[int, str]]()
-        for node in self.group.reads:
-            pattern = access(node, self._shape)
+        for (number, pattern), node in self._uses.items():
             k = self._array(node, pattern)
-            elements[node.number] = k, text.load(k, pattern, f"r{k}")
-            self._names[node.number] = f"%r{k}"
+            elements[number] = k, text.load(k, pattern, f"r{k}")
+            self._read_names[number, pattern] = f"%r{k}"
         for k, node in enumerate(self.group.nodes):
-            if node.op == "reduce":
-                text.add_to(self._array(node, ROW), self._value(node.inputs[0]))
-            else:
+            if node.op == "ufunc":
                 self._compute(node, f"v{k}")
+            elif isinstance(text, RowText) and takes_row(node):
+                text.reduce_row(node.info[0], node.dtype, f"v{k}", self._value(node.inputs[0], node))
+                self._names[node.number] = f"%v{k}"
+            else:
+                text.add_to(self._array(node, ROW), self._value(node.inputs[0], node))
         for node in self.group.nodes:
-            if node.op == "ufunc" and node.number in self.memory.stored:
+            if node.number in self._names and node.number in self.memory.stored:
                 taken = self.memory.shares.get(node.number)
                 k, at = elements[taken.number] if taken else self._full(node)
                 text.store(k, at, self._names[node.number])
 
+    def _own_pattern(self, node: StepNode) -> AccessPattern:
+        """Return how a result lies under the pass."""
+        return FULL if node.op == "ufunc" and self._wide(node) else COLUMN
+
     def _full(self, node: StepNode) -> tuple[int, str]:
-        k = self._array(node, FULL)
-        return k, self._text.full(k)
+        pattern = self._own_pattern(node)
+        k = self._array(node, pattern)
+        return k, self._text.full(k, wide=pattern == FULL)
 
     def _compute(self, node: StepNode, name: str) -> None:
         form = template(node.info, node.dtype, tuple(n.dtype for n in node.inputs))
         assert form is not None, node.info
-        known = node.info in _SHIFTS
-        self._text.compute(form, name, [self._value(n, known=known) for n in node.inputs])
+        operands = [self._value(n, node, known=node.info in _SHIFTS) for n in node.inputs]
+        self._text.compute(form, name, operands, node.dtype, wide=self._wide(node))
         self._names[node.number] = f"%{name}"
 
-    def _value(self, node: StepNode, *, known: bool = False) -> str:
+    def _value(self, node: StepNode, user: StepNode, *, known: bool = False) -> str:
         """Return an operand; one that is the same for all elements is 0, `known`, or read from the table."""
-        if node.number in self._names:
-            return self._names[node.number]
+        if node.base.number in self._names:
+            return self._names[node.base.number]
+        if node.uniform is None:
+            return self._read_names[node.number, self._pattern(node, user)]
         value = node.uniform
         return literal(value) if known or not value else self._text.number(node.dtype, value)
+
+
+def _shape(node: StepNode) -> tuple[int, ...]:
+    """Return what a node's loop runs over."""
+    return node.inputs[0].shape if node.op == "reduce" else node.shape
 
 
 def compiled(source: str) -> int:

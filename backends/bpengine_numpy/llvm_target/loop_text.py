@@ -66,10 +66,12 @@ _HEAD = ["R", "C", "N"]  # rows of the block, length of a whole row, columns of 
 class LoopText:
     """The text of a pass, which grows array by array and instruction by instruction.
 
-    `numbers` are what the code reads by the last of its arguments before the arrays: (type, bits) -> name.
+    `numbers` are what the code reads by the last of its arguments before the arrays: (type, bits) -> name. `loops` are those
+    of NumPy that it may call, each by ufunc and dtype: arguments behind the arrays.
     """
 
     numbers: dict[tuple[str, bytes], str] = field(default_factory=dict)
+    loops: list[tuple[str, DType]] = field(default_factory=list)
     _types: list[DType] = field(default_factory=list)  # of the arrays
     _entry: list[str] = field(default_factory=list)
     _row: list[str] = field(default_factory=list)
@@ -94,7 +96,7 @@ class LoopText:
         at = f"%{name}.at"
         lines += self._place(pattern, name, index)
         dtype = self._types[k]
-        memory = _memory(dtype)
+        memory = memory_type(dtype)
         lines.append(f"{at} = getelementptr {memory}, ptr %a{k}, i64 {index or self._index(pattern, name)}")
         if dtype.kind == "b":
             lines += [f"%{name}.byte = load i8, ptr {at}{self._alone(k)}", f"%{name} = icmp ne i8 %{name}.byte, 0"]
@@ -102,23 +104,23 @@ class LoopText:
             lines.append(f"%{name} = load {memory}, ptr {at}{self._alone(k)}")
         return at
 
-    def compute(self, form: str, name: str, operands: list[str]) -> None:
-        """Compute a value of the element."""
+    def compute(self, form: str, name: str, operands: list[str], dtype: DType, *, wide: bool) -> None:
+        """Compute a value of the element; `dtype` is its own, and it is `wide` where each element has one."""
         self._element += form.format(*operands, r=f"%{name}").split("\n")
 
     def store(self, k: int, at: str, value: str) -> None:
         """Write a value where an array's element lies."""
         self._store(self._element, k, at, value)
 
-    def full(self, k: int) -> str:
+    def full(self, k: int, *, wide: bool) -> str:
         """Return where the element of an array of the pass's own form lies."""
         at = f"%a{k}.at"
-        self._element.append(f"{at} = getelementptr {_memory(self._types[k])}, ptr %a{k}, i64 %ij")
+        self._element.append(f"{at} = getelementptr {memory_type(self._types[k])}, ptr %a{k}, i64 %ij")
         return at
 
     def add_to(self, k: int, value: str) -> None:
         """Add a value to the column's sum, which an array has for each column."""
-        kind, scope = _memory(self._types[k]), self._alone(k)
+        kind, scope = memory_type(self._types[k]), self._alone(k)
         self._zero += [
             f"%a{k}.zero = getelementptr {kind}, ptr %a{k}, i64 %z",
             f"store {kind} 0.0, ptr %a{k}.zero{scope}",
@@ -135,7 +137,7 @@ class LoopText:
         key = str(type_of(dtype)), dtype.type(value).tobytes().ljust(ITEM, b"\0")
         if key not in self.numbers:
             name = self.numbers[key] = f"%k{len(self.numbers)}"
-            place, kind = len(self.numbers) - 1, _memory(dtype)
+            place, kind = len(self.numbers) - 1, memory_type(dtype)
             self._entry.append(f"{name}.at = getelementptr i64, ptr %numbers, i64 {place}")
             if dtype.kind == "b":
                 self._entry += [f"{name}.byte = load i8, ptr {name}.at", f"{name} = icmp ne i8 {name}.byte, 0"]
@@ -144,20 +146,20 @@ class LoopText:
         return self.numbers[key]
 
     def __str__(self) -> str:
-        zero = _ZERO.format(stores=_lines(self._zero)) if self._zero else ""
+        zero = _ZERO.format(stores=lines_of(self._zero)) if self._zero else ""
         return _TEXT.format(
             intrinsics=INTRINSICS,
-            entry=_lines(self._entry),
+            entry=lines_of(self._entry),
             first="zero" if zero else "row",
             before="zero" if zero else "entry",
             zero=zero,
-            row=_lines(self._row),
-            element=_lines(self._element),
+            row=lines_of(self._row),
+            element=lines_of(self._element),
             scopes=self._scopes(),
         )
 
     def _argument(self, name: str, place: int, kind: str) -> None:
-        self._entry += [f"%{name}.p = getelementptr i64, ptr %p, i64 {place}", f"%{name} = load {kind}, ptr %{name}.p"]
+        self._entry += given(name, place, kind)
 
     def _place(self, pattern: AccessPattern, name: str, index: str) -> list[str]:
         """Return what works out an element's place where that is neither its number nor its row or column."""
@@ -178,7 +180,7 @@ class LoopText:
         return str(elements) if elements in (0, 1) else self.number(np.dtype("int64"), elements)
 
     def _store(self, lines: list[str], k: int, at: str, value: str) -> None:
-        kind = _memory(self._types[k])
+        kind = memory_type(self._types[k])
         if self._types[k].kind == "b":
             lines.append(f"{at}.byte = zext i1 {value} to i8")
             value = f"{at}.byte"
@@ -201,6 +203,11 @@ class LoopText:
         return "\n".join(lines)
 
 
+def given(name: str, place: int, kind: str) -> list[str]:
+    """Return what reads an argument of the code."""
+    return [f"%{name}.p = getelementptr i64, ptr %p, i64 {place}", f"%{name} = load {kind}, ptr %{name}.p"]
+
+
 def literal(value: Any) -> str:
     """Return a NumPy number as LLVM writes it."""
     if value.dtype.kind == "b":
@@ -210,7 +217,7 @@ def literal(value: Any) -> str:
     return str(int(value))
 
 
-def _memory(dtype: DType) -> str:
+def memory_type(dtype: DType) -> str:
     """Return the type of an element in memory; raise Untraceable for one that loops do not compute with."""
     kind = "i8" if dtype.kind == "b" else type_of(dtype)
     if kind is None:
@@ -218,5 +225,6 @@ def _memory(dtype: DType) -> str:
     return kind
 
 
-def _lines(instructions: list[str]) -> str:
+def lines_of(instructions: list[str]) -> str:
+    """Return instructions as the lines of a block."""
     return "\n".join(f"  {line}" for line in instructions)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
+from bpengine_steps.access import COLUMN, FULL, access
+from bpengine_steps.ir import FusionGroup, StepGraph, StepNode, axes, in_order
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_numpy.llvm_target.expressions import template
+from bpengine_numpy.llvm_target.rows.row_width import RowWidths, takes_row
 
 
 class LlvmTarget:
@@ -18,6 +20,9 @@ class LlvmTarget:
     reuses_operands = True
     alignment = 64  # bytes: a cache line, and the widest vector
     queues = 1
+
+    def __init__(self) -> None:
+        self._widths = RowWidths()
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Give NumPy's loops operands that lie in one piece; do products of one term each in a pass."""
@@ -44,14 +49,40 @@ class LlvmTarget:
         return self.elementwise(node) or self.fuses_sum(node)
 
     def fuses_sum(self, node: StepNode) -> bool:
-        """Say whether the node is a sum over the first of two axes: NumPy adds it row after row, as a loop does."""
-        return node.op == "reduce" and node.info == ("add", "first")
+        """Say whether the node is a sum over the first of two axes, or reduces short rows.
+
+        NumPy adds up the first axis row after row, as a loop does.
+        """
+        return _adds_rows(node) or takes_row(node)
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
-        """Say whether `node` can take the elements of `operand` one by one, as they are computed."""
-        if not self.elementwise(operand):
+        """Say whether `node` can take the elements of `operand`, as they are computed, or the numbers of their rows."""
+        if _adds_rows(node):
+            return self.elementwise(operand)
+        producer = operand.base
+        if takes_row(node):
+            return self.elementwise(producer) and len(axes(producer.shape)) == 2 and _same(operand)
+        if not self.elementwise(node):
             return False
-        return self.fuses_sum(node) or (self.elementwise(node) and node.shape == operand.shape)
+        return self._of_element(operand, node) or self._of_row(operand, node)
+
+    def _of_element(self, operand: StepNode, node: StepNode) -> bool:
+        alike = self.elementwise(operand) and node.shape == operand.shape
+        return alike and self._widths.of(operand) == self._widths.of(node)
+
+    def _of_row(self, operand: StepNode, node: StepNode) -> bool:
+        """Say whether `operand` is a number for each row that `node` is about, or belongs to.
+
+        All that shares a pass has rows of one length, so that a number of two sorts of rows joins one of them alone.
+        """
+        producer, rows = operand.base, axes(operand.base.shape)
+        if not (self.elementwise(producer) or takes_row(producer)) or len(rows) != 1 or operand.offset:
+            return False
+        width = self._widths.of(producer)
+        if width is None or width != self._widths.of(node):
+            return False
+        pattern = access(operand, node.shape)
+        return pattern == FULL if axes(node.shape) == rows else pattern == COLUMN
 
     def at_end(self, node: StepNode) -> bool:
         """Say no: reports are read from memory."""
@@ -68,6 +99,15 @@ class LlvmTarget:
     def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
         """Say yes: a loop that does not read the old state, or reads it element by element, can write over it."""
         return True
+
+
+def _adds_rows(node: StepNode) -> bool:
+    return node.op == "reduce" and node.info == ("add", "first")
+
+
+def _same(operand: StepNode) -> bool:
+    """Say whether an operand is all of its array, in its order."""
+    return not operand.offset and operand.size == operand.base.size and in_order(operand)
 
 
 def _whole(graph: StepGraph, node: StepNode, shape: tuple[int, ...]) -> StepNode:

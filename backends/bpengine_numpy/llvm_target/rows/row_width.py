@@ -1,0 +1,97 @@
+"""What belongs to a row: which of its reductions a pass takes on its way, and which numbers of a row stay with it.
+
+A row's sum has the bits that NumPy gives only in NumPy's order, which is no promise of NumPy's. So each length is tried before
+a pass adds up such rows: where a single bit differs, NumPy's loop is called.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from bpengine_steps.ir import DType, HostArray, StepNode, axes, in_order
+
+LONGEST = 128  # elements of a row: longer ones NumPy halves first
+LANES = 8  # sums that NumPy adds up side by side
+LARGEST = 2**17  # bytes of an array whose rows are reduced in a pass; larger ones are cut for threads, pass by pass
+NARROW = 16  # columns up to which a pass takes a row at a time anyway: a loop over so few has more to prepare than to do
+TRIED = 64  # rows of a test
+
+
+def takes_row(node: StepNode) -> bool:
+    """Say whether a pass can reduce the rows of its operand as NumPy does."""
+    if node.op != "reduce" or node.info not in (("add", "last"), ("maximum", "last")):
+        return False
+    (source,), (ufunc, _) = node.inputs, node.info
+    known = node.dtype.kind == "f" and node.dtype.itemsize in (4, 8) and node.dtype.isnative
+    fits = len(source.shape) == 2 and 1 < source.shape[1] <= LONGEST and source.shape[0] > 1 and in_order(source)
+    if not known or not fits or source.size * source.dtype.itemsize > LARGEST:
+        return False
+    return ufunc == "maximum" or adds_in_this_order(node.dtype, source.shape[1])
+
+
+@cache
+def adds_in_this_order(dtype: DType, length: int) -> bool:
+    """Add up rows of very different numbers, with zeros and infinities, by hand; compare every bit with NumPy's sums."""
+    draw = np.random.default_rng(length)
+    rows = (draw.normal(size=(TRIED, length)) * 10.0 ** draw.integers(-6, 7, (TRIED, length))).astype(dtype)
+    rows[draw.random(rows.shape) < 0.1] *= 0.0
+    rows[0], rows[1] = -0.0, np.inf
+    with np.errstate(all="ignore"):
+        return bool(_row_sums(rows).tobytes() == np.add.reduce(rows, axis=1).tobytes())
+
+
+def _row_sums(rows: HostArray) -> HostArray:
+    """Return the sums of rows in the order of `row_forms.row_sum`."""
+    length = rows.shape[1]
+    whole = length // LANES * LANES
+    total: Any = rows.dtype.type(-0.0)
+    if whole:
+        lanes = rows[:, :LANES]
+        for begin in range(LANES, whole, LANES):
+            lanes = lanes + rows[:, begin : begin + LANES]
+        while lanes.shape[1] > 1:
+            lanes = lanes[:, ::2] + lanes[:, 1::2]
+        total = lanes[:, 0]
+    for k in range(whole, length):
+        total = total + rows[:, k]
+    summed: HostArray = total + rows.dtype.type(0.0)
+    return summed
+
+
+class RowWidths:
+    """For each node the length of the rows that it belongs to: its own columns, or those that its number of a row sums up.
+
+    None for what belongs to no row: single numbers, columns that come from memory.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[StepNode, int | None] = {}
+
+    def of(self, node: StepNode) -> int | None:
+        """Return the length of a node's rows."""
+        todo = [node]
+        while todo:
+            now = todo[-1]
+            unknown = [n for n in self._sources(now) if n not in self._known] if now not in self._known else []
+            if not unknown:
+                self._known.setdefault(todo.pop(), self._width(now))
+            todo += unknown
+        return self._known[node]
+
+    def _sources(self, node: StepNode) -> list[StepNode]:
+        """Return the operands that give a number of a row its row."""
+        if node.op != "ufunc" or len(axes(node.shape)) != 1:
+            return []
+        return [n.base for n in node.inputs if not n.offset and axes(n.base.shape) == axes(node.shape)]
+
+    def _width(self, node: StepNode) -> int | None:
+        lengths = axes(node.shape)
+        if node.op == "reduce":
+            return node.inputs[0].shape[1] if takes_row(node) else None
+        if node.op != "ufunc":
+            return None
+        if len(lengths) == 2:
+            return lengths[1]
+        return next((width for n in self._sources(node) if (width := self._known[n]) is not None), None)
