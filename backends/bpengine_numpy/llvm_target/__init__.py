@@ -8,6 +8,8 @@ ufunc_loops      NumPy's own inner loops (matrix products, exp, log ...) by addr
 blas_threads     OpenBLAS's, which share the long passes
 call_table       the calls of a step with the addresses of one run's arrays
 interpreter      runs that table
+rows             passes that take a row at a time
+whole_step       networks of a handful of units: the table as one function
 native_functions its functions as LLVM's instructions, `table_layout` their rows
 executable       a plan compiled, and run
 object_code      instructions to object code, kept on disk and brought into the process by LLVM
@@ -21,9 +23,10 @@ else is done by the very loops that NumPy runs, in the same order. So nothing de
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bpengine_steps.adaptive import CompiledEpochs, EagerRun
+from bpengine_steps.adaptive import Beside, CompiledEpochs, EagerRun
 from bpengine_steps.disk import user_cache
 
 from bpengine_numpy.background import Background
@@ -42,7 +45,8 @@ COMPILING = Background(FORKS.epoch)  # a fork waits for the piece in hand, whose
 
 def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
     """Return epochs that are compiled by LLVM once that pays."""
-    return CompiledEpochs(eager, patience, compiled_step, "LLVM", beside=COMPILING, kept=something_kept)
+    make = partial(compiled_step, beside=COMPILING) if patience >= 0 else compiled_step
+    return CompiledEpochs(eager, patience, make, "LLVM", beside=COMPILING, kept=something_kept)
 
 
 def something_kept() -> bool:
@@ -64,8 +68,11 @@ def disk_cache() -> Cache:
     return Cache(loop_cache.store().folder, LIMIT, openblas.notes)
 
 
-def compiled_step(step: Step, state: State, signature: Signature) -> Executable:
-    """Return a step recorded and planned for the CPU; raise Untraceable where it cannot be."""
+def compiled_step(step: Step, state: State, signature: Signature, beside: Beside | None = None) -> Executable:
+    """Return a step recorded and planned for the CPU; raise Untraceable where it cannot be.
+
+    beside: where what only a long fit needs is compiled; else it is compiled before the first step.
+    """
     from bpengine_steps.plan import make_plan
     from bpengine_steps.tracing import record
 
@@ -73,4 +80,5 @@ def compiled_step(step: Step, state: State, signature: Signature) -> Executable:
     from bpengine_numpy.llvm_target.executable import Executable
     from bpengine_numpy.llvm_target.target import LlvmTarget
 
-    return Executable(make_plan(record(step, state, signature), LlvmTarget(), ordered=signature.ordered))
+    plan = make_plan(record(step, state, signature), LlvmTarget(), ordered=signature.ordered)
+    return Executable(plan, beside)

@@ -22,7 +22,7 @@ from bpengine_numpy.llvm_target.loop_text import LoopText, literal
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
 from bpengine_numpy.llvm_target.rows.row_text import RowText
 from bpengine_numpy.llvm_target.rows.row_width import NARROW, takes_row
-from bpengine_numpy.llvm_target.table_layout import ITEM
+from bpengine_numpy.llvm_target.table_layout import AHEAD, ITEM
 from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
 _SHIFTS = ("right_shift", "left_shift")  # by a number that is known the code is faster; it is a part of the mathematics
@@ -37,7 +37,7 @@ class Block(NamedTuple):
     columns: int
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Loop:
     """A pass as code, and what its arguments are: see `arguments`, the memory of each node in `arrays` comes last."""
 
@@ -72,6 +72,11 @@ class Loop:
             pieces = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
             return [Block(0, self.rows, first, length) for first, length in pieces]
         return [Block(first, length, 0, self.columns) for first, length in blas_threads.pieces(self.rows, moved, most)]
+
+    @property
+    def words(self) -> int:
+        """The number of arguments."""
+        return AHEAD + len(self.arrays) + 3 * len(self._text.loops)
 
     def arguments(self, block: Block, addresses: Sequence[int]) -> list[int]:
         """Return what the code is called with for a block, given where the arrays begin."""

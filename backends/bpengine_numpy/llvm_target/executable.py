@@ -9,7 +9,7 @@ from time import perf_counter
 from weakref import ref
 
 import numpy as np
-from bpengine_steps.adaptive import Pieces
+from bpengine_steps.adaptive import Beside, Pieces
 from bpengine_steps.ir import FusionGroup, HostArray, Path
 from bpengine_steps.plan import ExecutionPlan
 from bpengine_steps.signature import Tree, leaves, rebuilt
@@ -21,6 +21,7 @@ from bpengine_numpy.llvm_target.interpreter import run_table
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
 from bpengine_numpy.llvm_target.row_reductions import row_length, source_of
 from bpengine_numpy.llvm_target.self_test import openblas
+from bpengine_numpy.llvm_target.whole_step.step_function import StepFunction, step_function
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
 
@@ -45,13 +46,17 @@ class _KeptTable:
 
 
 class Executable:
-    """A plan for one signature. Raises Untraceable where a pass has no form as a loop."""
+    """A plan for one signature. Raises Untraceable where a pass has no form as a loop.
 
-    def __init__(self, plan: ExecutionPlan) -> None:
-        self.plan = plan
+    A step of a handful of units is one function as well: compiled `beside` a fit that is long enough, else with the loops.
+    """
+
+    def __init__(self, plan: ExecutionPlan, beside: Beside | None = None) -> None:
+        self.plan, self._beside = plan, beside
         self.loops = {group: Loop(group=group, memory=plan.memory) for group in plan.groups if group.kind == "pass"}
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
         self._kept: _KeptTable | None = None
+        self._whole: StepFunction | None = None
 
     @property
     def missing(self) -> int:
@@ -84,8 +89,33 @@ class Executable:
 
     def _functions(self) -> dict[FusionGroup, CompiledLoop]:
         if self._compiled is None:
+            self._whole = step_function(self.plan, self.loops)
+            if self._whole:
+                (self._whole.load if self._beside else self._whole.compile)()
             self._compiled = {group: CompiledLoop(loop, compiled(loop.source)) for group, loop in self.loops.items()}
         return self._compiled
+
+    def _run(self, calls: CallTable, steps: int) -> int:
+        """Run the table in slices of about `SLICE` seconds; return the number of steps that were run."""
+        done, length, function = 0, 1, self._function(calls)
+        while done < steps and not calls.halted[0]:
+            began, count = perf_counter(), min(length, steps - done)
+            table = calls.table
+            done += run_table(table, table.ctypes.data, len(table), count, calls.cell, calls.halted, function)
+            if calls.failure is not None:
+                raise calls.failure
+            taken = perf_counter() - began
+            length = max(1, int(count * min(SLICE / max(taken, 1e-9), 8.0)))
+            if self._whole and self._beside and not function:
+                self._whole.spend(taken, self._beside)
+                function = self._function(calls)
+        return done
+
+    def _function(self, calls: CallTable) -> int:
+        """Return the function that runs a table in place of the interpreter, 0 where there is none."""
+        if self._whole is None or self._compiled is None:
+            return 0
+        return self._whole.runs(calls.table, {entry.loop: entry.address for entry in self._compiled.values()})
 
     def run(
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
@@ -113,7 +143,7 @@ class Executable:
             calls = kept.calls
             calls.aim(arrays)
             try:
-                done = _run(calls, len(lr))
+                done = self._run(calls, len(lr))
             finally:
                 calls.release()
             self._kept = kept if kept.is_whole() else None
@@ -158,16 +188,3 @@ def _is_own(array: HostArray, among: list[HostArray]) -> bool:
     """Say whether an array may be written over: in C order, with memory of its own that is not there twice."""
     flags = array.flags
     return flags.owndata and flags.c_contiguous and flags.writeable and sum(other is array for other in among) == 1
-
-
-def _run(calls: CallTable, steps: int) -> int:
-    """Run in slices of about `SLICE` seconds; return the number of steps that were run."""
-    done, length = 0, 1
-    while done < steps and not calls.halted[0]:
-        began, count = perf_counter(), min(length, steps - done)
-        table = calls.table
-        done += run_table(table, table.ctypes.data, len(table), count, calls.cell, calls.halted)
-        if calls.failure is not None:
-            raise calls.failure
-        length = max(1, int(count * min(SLICE / max(perf_counter() - began, 1e-9), 8.0)))
-    return done

@@ -51,14 +51,19 @@ def functions() -> Functions:
 
 
 @cache
-def _drive() -> Any:
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(functions().run_table)  # other threads of Python run meanwhile
+def _drive(function: int) -> Any:
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function)  # other threads of Python run meanwhile
 
 
-def run_table(table: HostArray, start: int, rows: int, steps: int, cell: HostArray, halted: HostArray) -> int:
-    """Run `steps` steps of the table at address `start`; `cell[0]` is the step's number. Return how many were run."""
+def run_table(
+    table: HostArray, start: int, rows: int, steps: int, cell: HostArray, halted: HostArray, function: int = 0
+) -> int:
+    """Run `steps` steps of the table at address `start`; `cell[0]` is the step's number. Return how many were run.
+
+    function: what runs this table in place of the interpreter, 0 for the interpreter.
+    """
     done = np.zeros(1, np.int64)
     words = (start, rows, steps, cell.ctypes.data, halted.ctypes.data, done.ctypes.data)
     arguments = np.array(words, np.int64)
-    _drive()(arguments.ctypes.data)
+    _drive(function or functions().run_table)(arguments.ctypes.data)
     return int(done[0])

@@ -63,14 +63,19 @@ def verdict() -> TrialVerdict:
         return trial.tried(_settings(), store())
 
 
+def fingerprint() -> str:
+    """Return what a test of NumPy or OpenBLAS on this machine holds for."""
+    return trial.fingerprint(_settings())
+
+
 def is_tested() -> bool:
     """Say whether there is a verdict: then it is at hand, and no process is started for it."""
-    return verdict.cache_info().currsize > 0 or trial.kept(trial.fingerprint(_settings()), store()) is not None
+    return verdict.cache_info().currsize > 0 or trial.kept(fingerprint(), store()) is not None
 
 
 def notes() -> Notes:
     """Return the verdict in words, of what was tested on this machine before and is kept."""
-    openblas, known = library(), trial.kept(trial.fingerprint(_settings()), store())
+    openblas, known = library(), trial.kept(fingerprint(), store())
     if known is None and store().state().trouble:
         return (("self-test", "its verdict cannot be kept: every process that compiles training runs it"),)
     if known is None:

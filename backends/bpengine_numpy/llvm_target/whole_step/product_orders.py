@@ -1,0 +1,147 @@
+"""The order in which NumPy's BLAS adds up a tiny product, found out by a test for each shape.
+
+A library may add up in any order, and take another one for another shape. So a product is written out only where one of the
+orders known here gave NumPy's bits in every trial; else NumPy's loop is called. The verdict is kept on disk, with the
+fingerprint of NumPy, BLAS and processor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from bpengine_steps.ir import HostArray, StepNode
+
+from bpengine_numpy.llvm_target.object_code.loop_cache import key_of, store
+from bpengine_numpy.llvm_target.self_test import openblas
+
+TRIALS = 24  # products of random numbers, zeros of both signs among them
+MOST = 256  # terms of a product that is written out, and tested
+FORMAT = "product order 1"
+
+
+class ProductForm(NamedTuple):
+    """What an order may depend on: dtype, sizes (rows, terms, columns), and how both factors lie, in elements."""
+
+    dtype: str
+    sizes: tuple[int, int, int]
+    left: tuple[int, int]
+    right: tuple[int, int]
+
+    @classmethod
+    def of(cls, node: StepNode) -> ProductForm | None:
+        """Return the form of a product, None for one that is too large to be written out, or of other dtypes."""
+        left, right = node.inputs
+        if len(node.shape) != 2 or node.dtype.kind != "f" or node.dtype.itemsize not in (4, 8):
+            return None
+        sizes = (*left.shape, right.shape[1])
+        one = (left.strides[0], left.strides[1]), (right.strides[0], right.strides[1])
+        return cls(node.dtype.str, sizes, *one) if 0 < np.prod(sizes) <= MOST else None
+
+
+class Arithmetic(NamedTuple):
+    """Operations on the terms of a product: numbers here, instructions in `step_text`."""
+
+    multiply: Callable[[Any, Any], Any]
+    add: Callable[[Any, Any], Any]
+    fused: Callable[[Any, Any, Any], Any]  # a * b + c, rounded once
+
+
+def _chain(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any) -> Any:
+    """Add up one term after another to 0, each rounded with its sum."""
+    total = zero
+    for x, y in zip(a, b, strict=True):
+        total = arithmetic.fused(x, y, total)
+    return total
+
+
+def _plain(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any) -> Any:
+    """Add up rounded terms, one after another, to 0."""
+    total = zero
+    for x, y in zip(a, b, strict=True):
+        total = arithmetic.add(total, arithmetic.multiply(x, y))
+    return total
+
+
+def _fours(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any) -> Any:
+    """Add up four terms at a time, in two pairs; what is left, in a pair and one by one."""
+    total, k = zero, 0
+
+    def pair(at: int) -> Any:
+        return arithmetic.fused(a[at], b[at], arithmetic.multiply(a[at + 1], b[at + 1]))
+
+    while k + 4 <= len(a):
+        total, k = arithmetic.add(total, arithmetic.add(pair(k), pair(k + 2))), k + 4
+    if k + 2 <= len(a):
+        total, k = arithmetic.add(total, pair(k)), k + 2
+    return total if k == len(a) else arithmetic.fused(a[k], b[k], total)
+
+
+ORDERS: dict[str, Callable[[Arithmetic, Sequence[Any], Sequence[Any], Any], Any]] = {
+    "chain": _chain,
+    "plain": _plain,
+    "fours": _fours,
+}
+
+
+@cache
+def order_of(form: ProductForm) -> str:
+    """Return the name of the order that gives NumPy's bits, "" where none does."""
+    key = f"{FORMAT} {json.dumps(form)} {openblas.fingerprint()} {key_of('')}"
+    known = store().get(key)
+    if known is not None and known.decode() in ("", *ORDERS):
+        return known.decode()
+    name = tested(form)
+    store().put(key, name.encode())
+    return name
+
+
+def tested(form: ProductForm) -> str:
+    """Return the name of the first order whose products have NumPy's bits, "" where there is none."""
+    draw = np.random.default_rng(form.sizes)
+    trials = [_factors(form, draw) for _ in range(TRIALS)]
+    with np.errstate(all="ignore"):
+        expected = [np.matmul(a, b).tobytes() for a, b in trials]
+        for name in ORDERS:
+            if all(_product(name, a, b).tobytes() == bits for (a, b), bits in zip(trials, expected, strict=True)):
+                return name
+    return ""
+
+
+def _factors(form: ProductForm, draw: np.random.Generator) -> tuple[HostArray, HostArray]:
+    (rows, terms, columns), dtype = form.sizes, np.dtype(form.dtype)
+    return _factor((rows, terms), form.left, dtype, draw), _factor((terms, columns), form.right, dtype, draw)
+
+
+def _factor(shape: tuple[int, int], strides: tuple[int, int], dtype: Any, draw: np.random.Generator) -> HostArray:
+    """Return random numbers of very different size that lie as a factor does."""
+    room = sum((n - 1) * abs(step) for n, step in zip(shape, strides, strict=True)) + 1
+    memory = (draw.normal(size=room) * 2.0 ** draw.integers(-6, 7, room)).astype(dtype)
+    memory[draw.random(room) < 0.1] *= 0.0
+    item = memory.itemsize
+    return np.lib.stride_tricks.as_strided(memory, shape, [step * item for step in strides])
+
+
+def _product(name: str, a: HostArray, b: HostArray) -> HostArray:
+    zero, columns = a.dtype.type(0.0), b.T
+    rows = [[ORDERS[name](_NUMBERS[a.dtype.itemsize], row, column, zero) for column in columns] for row in a]
+    return np.array(rows, a.dtype)
+
+
+def _fused4(a: Any, b: Any, c: Any) -> Any:
+    return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+
+
+def _fused8(a: Any, b: Any, c: Any) -> Any:
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    return np.float64(float(exact)) if exact else a * b + c
+
+
+_NUMBERS = {
+    4: Arithmetic(lambda a, b: a * b, lambda a, b: a + b, _fused4),
+    8: Arithmetic(lambda a, b: a * b, lambda a, b: a + b, _fused8),
+}

@@ -1,0 +1,132 @@
+"""Whether a step is small enough to be one function, and whether a table of calls is the one that it was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
+from bpengine_steps.ir import FusionGroup, HostArray, StepNode
+from bpengine_steps.plan import ExecutionPlan
+
+from bpengine_numpy.llvm_target.codegen import Loop
+from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
+from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.whole_step.product_orders import ProductForm, order_of
+from bpengine_numpy.llvm_target.whole_step.step_text import StepText
+
+LARGEST = 64  # elements of an array of a step that becomes one function: with more, calls are a small part of a step
+LONGEST = 64  # calls of such a step
+WORTH = 0.25  # seconds of native work after which the function is compiled, which takes about as long
+ANY = -1  # in place of an address: whatever the table calls there
+
+
+class StepFunction:
+    """The function of a step: `source` its text, `expected` what a table of calls has to call, row by row."""
+
+    def __init__(self, text: StepText, expected: list[int | Loop]) -> None:
+        self.source = str(text)
+        self._expected = expected
+        self._address, self._spent = 0, 0.0
+        self._job: CompilingJob | None = None
+
+    def compile(self) -> None:
+        """Compile the function now."""
+        (self._address,) = addresses(self.source)
+
+    def pieces(self) -> Pieces:
+        """Compile the function, in one piece."""
+        self.compile()
+        yield None
+
+    def spend(self, seconds: float, beside: Beside) -> None:
+        """Count native work without the function; once there was enough of it, compile `beside` the fit."""
+        self._spent += seconds
+        if not self._address and self._job is None and self._spent >= WORTH:
+            self._job = beside.start(self.pieces())
+
+    def load(self) -> None:
+        """Bring the function into the process where it was compiled before."""
+        if on_disk(self.source):
+            self.compile()
+
+    def runs(self, table: HostArray, loops: Mapping[Loop, int]) -> int:
+        """Return the address of the function where it may run this table, else 0."""
+        if not self._address or len(table) != len(self._expected):
+            return 0
+        wanted = [call if isinstance(call, int) else loops[call] for call in self._expected]
+        same = (call in (ANY, function) for call, function in zip(wanted, table[:, 0].tolist(), strict=True))
+        return self._address if all(same) else 0
+
+
+def step_function(plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> StepFunction | None:
+    """Return the function of a step, None for one that is too large, or that calls the host."""
+    groups = [group for group in plan.groups if group.kind != "tail"]
+    nodes = [node for group in groups for node in (*group.nodes, *group.reads)]
+    single = [group.nodes[0] for group in groups if group.kind == "single"]
+    if len(groups) > LONGEST or any(n.base.size > LARGEST for n in nodes) or any(n.op == "outside" for n in single):
+        return None
+    return _Writer(plan, loops).written(groups)
+
+
+class _Writer:
+    """Writes the calls of a step in the order of `CallTable`, and what each of them has to be."""
+
+    def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> None:
+        self._plan, self._loops, self._text = plan, loops, StepText()
+        self._expected: list[int | Loop] = []
+
+    def written(self, groups: Iterable[FusionGroup]) -> StepFunction:
+        """Return the function."""
+        step = self._plan.step
+        for _ in step.rows if self._plan.ordered else ():
+            self._other()
+        self._number(step.rate, functions().take_rows, brings=True)
+        for group in groups:
+            self._group(group)
+        for node in step.reports.values():
+            self._number(node, functions().put_report, brings=False)
+        return StepFunction(self._text, self._expected)
+
+    def _group(self, group: FusionGroup) -> None:
+        if group.kind == "pass":
+            self._loop(self._loops[group])
+        elif group.kind == "copy":
+            self._other()
+        else:
+            self._single(group.nodes[0])
+
+    def _loop(self, loop: Loop) -> None:
+        if loop.words >= ROW:  # whose arguments lie elsewhere
+            self._other()
+            return
+        self._text.loop(loop.source, loop.rows, loop.columns, loop.columns)
+        self._expected.append(loop)
+
+    def _single(self, node: StepNode) -> None:
+        if node.op in ("matmul", "ufunc", "plus"):
+            self._numpys(node)
+            return
+        for _ in node.inputs if node.op == "concat" else (node,):
+            self._other()
+
+    def _numpys(self, node: StepNode) -> None:
+        """Write a product out where its order is known; else call NumPy's loop."""
+        form = ProductForm.of(node) if node.op == "matmul" else None
+        order = order_of(form) if form else ""
+        if form and order:
+            self._text.product(form, order)
+        else:
+            self._text.numpys()
+        self._expected.append(NUMPY_LOOP)
+
+    def _number(self, node: StepNode, function: int, *, brings: bool) -> None:
+        """Copy a number; anything else is copied by the function that the table calls."""
+        if node.size == 1:
+            self._text.number(node.dtype.itemsize, brings=brings)
+            self._expected.append(function)
+        else:
+            self._other()
+
+    def _other(self) -> None:
+        self._text.other()
+        self._expected.append(ANY)

@@ -1,0 +1,164 @@
+"""A whole step as LLVM's instructions: its table of calls, one after another, as one function.
+
+The function is called as the interpreter is, with the same table, in which its arguments lie. Loops and products are part of
+it, with their sizes; what else the table calls it calls by address.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bpengine_numpy.llvm_target import interpreter
+from bpengine_numpy.llvm_target.expressions import type_of
+from bpengine_numpy.llvm_target.table_layout import ROW
+from bpengine_numpy.llvm_target.whole_step.product_orders import ORDERS, Arithmetic, ProductForm
+
+_CALL = "  %c{k} = getelementptr i64, ptr %table, i64 {place}\n"
+_BY_ADDRESS = "  %f{k}.at = getelementptr i64, ptr %table, i64 {place}\n  %f{k} = load ptr, ptr %f{k}.at\n"
+_NUMBER = """
+define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+  %p1 = getelementptr i64, ptr %p, i64 1
+  %p2 = getelementptr i64, ptr %p, i64 2
+  %p3 = getelementptr i64, ptr %p, i64 3
+  %target = load ptr, ptr %p
+  %source = load ptr, ptr %p1
+  %cell = load ptr, ptr %{cell}
+  %step = load i64, ptr %cell
+  %to = {to}
+  %from = {source}
+  %value = load i{bits}, ptr %from, align 1
+  store i{bits} %value, ptr %to, align 1
+  ret void
+}}
+"""
+_PRODUCT = """
+define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+  %a.p = getelementptr i64, ptr %p, i64 3
+  %b.p = getelementptr i64, ptr %p, i64 4
+  %y.p = getelementptr i64, ptr %p, i64 5
+  %a = load ptr, ptr %a.p
+  %b = load ptr, ptr %b.p
+  %y = load ptr, ptr %y.p
+{lines}
+  ret void
+}}
+"""
+_PLACE = "getelementptr i{bits}, ptr %{array}, i64 %step"
+_STRIDED = re.compile(r"^define internal void @strided.*?^}\n", re.MULTILINE | re.DOTALL)
+_RUN = re.compile(r"^define void @bp_run_table.*?^}\n", re.MULTILINE | re.DOTALL)
+_ROWS = re.compile(r"^row:\n.*?^step\.end:\n", re.MULTILINE | re.DOTALL)
+_NUMBERED, _DECLARED = re.compile(r"!(\d+)"), re.compile(r"^declare .*\n", re.MULTILINE)
+
+
+@dataclass
+class StepText:
+    """The text of a step's function, which grows call by call, in the table's order."""
+
+    _calls: list[str] = field(default_factory=list)
+    _functions: list[str] = field(default_factory=list)
+    _declared: dict[str, None] = field(default_factory=dict)
+    _scopes: int = 0
+
+    def loop(self, source: str, rows: int, length: int, columns: int) -> None:
+        """Call a pass, whose code becomes a part of the function."""
+        k = len(self._calls)
+        self._declared |= dict.fromkeys(_DECLARED.findall(source))
+        text = _NUMBERED.sub(lambda number: f"!{int(number[1]) + self._scopes}", _DECLARED.sub("", source))
+        self._scopes += 1 + max((int(number) for number in _NUMBERED.findall(source)), default=-1)
+        for name, size in (("R", rows), ("C", length), ("N", columns)):
+            text = text.replace(f"%{name} = load i64, ptr %{name}.p\n", f"%{name} = add i64 0, {size}\n")
+        text = text.replace("@numpys_", f"@numpys_{k}_").replace(
+            'define void @bp_loop(ptr %p) "no-builtins"',
+            f'define internal void @call_{k}(ptr %p) alwaysinline "no-builtins"',
+        )
+        self._own(text)
+
+    def product(self, form: ProductForm, order: str) -> None:
+        """Compute a product, term by term."""
+        self._own(_PRODUCT.format(k=len(self._calls), lines="\n".join(_Product(form, order).lines())))
+
+    def number(self, bytes_each: int, *, brings: bool) -> None:
+        """Copy a number of the step from a run's array (`take_rows`), or to it (`put_report`)."""
+        bits = 8 * bytes_each
+        target, source = (_PLACE.format(bits=bits, array=name) for name in ("target", "source"))
+        plain = "getelementptr i8, ptr %{}, i64 0"
+        to, at = (plain.format("target"), source) if brings else (target, plain.format("source"))
+        self._own(_NUMBER.format(k=len(self._calls), bits=bits, to=to, source=at, cell="p3" if brings else "p2"))
+
+    def numpys(self) -> None:
+        """Call one of NumPy's loops."""
+        self._calls.append(self._given() + f"  call void @strided(ptr %c{len(self._calls)})\n")
+
+    def other(self) -> None:
+        """Call a function of the interpreter."""
+        k = len(self._calls)
+        by_address = _BY_ADDRESS.format(k=k, place=k * ROW)
+        self._calls.append(self._given() + by_address + f"  call void %f{k}(ptr %c{k})\n")
+
+    def __str__(self) -> str:
+        native = interpreter.text()
+        strided, run = _STRIDED.search(native), _RUN.search(native)
+        assert strided and run
+        calls = "row:\n" + "".join(self._calls) + "  br label %step.end\n\nstep.end:\n"
+        body = _ROWS.sub(lambda _: calls, run[0]).replace("@bp_run_table", "@bp_run_step")
+        return "".join([*self._declared, _FUSED, body, strided[0], *self._functions])
+
+    def _own(self, text: str) -> None:
+        k = len(self._calls)
+        self._functions.append(text)
+        self._calls.append(self._given() + f"  call void @call_{k}(ptr %c{k})\n")
+
+    def _given(self) -> str:
+        k = len(self._calls)
+        return _CALL.format(k=k, place=k * ROW + 1)
+
+
+_FUSED = "declare float @llvm.fma.f32(float, float, float)\ndeclare double @llvm.fma.f64(double, double, double)\n"
+
+
+class _Product:
+    """The instructions of a product in one of the known orders."""
+
+    def __init__(self, form: ProductForm, order: str) -> None:
+        self._form, self._order = form, order
+        self._lines: list[str] = []
+        dtype = np.dtype(form.dtype)
+        self._kind, self._size = type_of(dtype) or "", dtype.itemsize
+
+    def lines(self) -> Sequence[str]:
+        """Return them: both factors are read, then each number is worked out, then all are written."""
+        rows, terms, columns = self._form.sizes
+        a = [[self._read("a", i * self._form.left[0] + k * self._form.left[1]) for k in range(terms)] for i in range(rows)]
+        b = [
+            [self._read("b", k * self._form.right[0] + j * self._form.right[1]) for k in range(terms)]
+            for j in range(columns)
+        ]
+        arithmetic = Arithmetic(self._multiply, self._add, self._fused)
+        totals = [ORDERS[self._order](arithmetic, row, column, "0.0") for row in a for column in b]
+        for place, total in enumerate(totals):
+            at = self._new(f"getelementptr {self._kind}, ptr %y, i64 {place}")
+            self._lines.append(f"  store {self._kind} {total}, ptr {at}, align {self._size}")
+        return self._lines
+
+    def _read(self, factor: str, place: int) -> str:
+        at = self._new(f"getelementptr {self._kind}, ptr %{factor}, i64 {place}")
+        return self._new(f"load {self._kind}, ptr {at}, align {self._size}")
+
+    def _multiply(self, x: str, y: str) -> str:
+        return self._new(f"fmul {self._kind} {x}, {y}")
+
+    def _add(self, x: str, y: str) -> str:
+        return self._new(f"fadd {self._kind} {x}, {y}")
+
+    def _fused(self, x: str, y: str, z: str) -> str:
+        operands = ", ".join(f"{self._kind} {value}" for value in (x, y, z))
+        return self._new(f"call {self._kind} @llvm.fma.f{8 * self._size}({operands})")
+
+    def _new(self, instruction: str) -> str:
+        name = f"%n{len(self._lines)}"
+        self._lines.append(f"  {name} = {instruction}")
+        return name
