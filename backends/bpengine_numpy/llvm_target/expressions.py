@@ -8,6 +8,7 @@ reorder or contract floating-point operations.
 
 from __future__ import annotations
 
+import struct
 from functools import cache
 
 import numpy as np
@@ -101,6 +102,11 @@ INTRINSICS = "".join(
     for kind, suffix in (("float", "f32"), ("double", "f64"))
 )
 _FLOATS = {4: "float", 8: "double"}
+
+
+def hexadecimal(value: float) -> str:
+    """Return a floating-point number of either type as LLVM writes it."""
+    return f"0x{struct.pack('>d', value).hex().upper()}"
 
 
 def type_of(dtype: DType) -> str | None:

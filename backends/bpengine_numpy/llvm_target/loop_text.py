@@ -6,7 +6,6 @@ is written over an operand takes that operand's elements. So every access tells 
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from bpengine_steps.access import AccessPattern
 from bpengine_steps.ir import DType, Untraceable
 
-from bpengine_numpy.llvm_target.expressions import INTRINSICS, type_of
+from bpengine_numpy.llvm_target.expressions import INTRINSICS, hexadecimal, type_of
 from bpengine_numpy.llvm_target.table_layout import AHEAD, ITEM
 
 _TEXT = """{intrinsics}
@@ -213,7 +212,7 @@ def literal(value: Any) -> str:
     if value.dtype.kind == "b":
         return "true" if value else "false"
     if value.dtype.kind == "f":
-        return f"0x{struct.pack('>d', float(value)).hex().upper()}"
+        return hexadecimal(float(value))
     return str(int(value))
 
 

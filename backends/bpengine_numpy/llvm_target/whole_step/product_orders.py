@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from bpengine_steps.ir import HostArray, StepNode
 
-from bpengine_numpy.llvm_target.object_code.loop_cache import key_of, store
-from bpengine_numpy.llvm_target.self_test import openblas
+from bpengine_numpy.llvm_target.whole_step.verdicts import verdict
 
 TRIALS = 24  # products of random numbers, zeros of both signs among them
+_SHIFTS = 16  # places where a factor may begin: a library could look at the alignment
 MOST = 256  # terms of a product that is written out, and tested
-FORMAT = "product order 1"
 
 
 class ProductForm(NamedTuple):
@@ -91,13 +90,7 @@ ORDERS: dict[str, Callable[[Arithmetic, Sequence[Any], Sequence[Any], Any], Any]
 @cache
 def order_of(form: ProductForm) -> str:
     """Return the name of the order that gives NumPy's bits, "" where none does."""
-    key = f"{FORMAT} {json.dumps(form)} {openblas.fingerprint()} {key_of('')}"
-    known = store().get(key)
-    if known is not None and known.decode() in ("", *ORDERS):
-        return known.decode()
-    name = tested(form)
-    store().put(key, name.encode())
-    return name
+    return verdict(f"product {json.dumps(form)}", ("", *ORDERS), lambda: tested(form))
 
 
 def tested(form: ProductForm) -> str:
@@ -120,9 +113,10 @@ def _factors(form: ProductForm, draw: np.random.Generator) -> tuple[HostArray, H
 def _factor(shape: tuple[int, int], strides: tuple[int, int], dtype: Any, draw: np.random.Generator) -> HostArray:
     """Return random numbers of very different size that lie as a factor does."""
     room = sum((n - 1) * abs(step) for n, step in zip(shape, strides, strict=True)) + 1
+    room += _SHIFTS
     memory = (draw.normal(size=room) * 2.0 ** draw.integers(-6, 7, room)).astype(dtype)
     memory[draw.random(room) < 0.1] *= 0.0
-    item = memory.itemsize
+    memory, item = memory[int(draw.integers(_SHIFTS)) :], memory.itemsize
     return np.lib.stride_tricks.as_strided(memory, shape, [step * item for step in strides])
 
 

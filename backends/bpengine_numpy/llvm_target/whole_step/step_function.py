@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
 from bpengine_steps.ir import FusionGroup, HostArray, StepNode
 from bpengine_steps.plan import ExecutionPlan
@@ -11,6 +12,7 @@ from bpengine_steps.plan import ExecutionPlan
 from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.whole_step import exponential
 from bpengine_numpy.llvm_target.whole_step.product_orders import ProductForm, order_of
 from bpengine_numpy.llvm_target.whole_step.step_text import StepText
 
@@ -110,11 +112,13 @@ class _Writer:
             self._other()
 
     def _numpys(self, node: StepNode) -> None:
-        """Write a product out where its order is known; else call NumPy's loop."""
+        """Write out what is known to have NumPy's bits; else call NumPy's loop."""
         form = ProductForm.of(node) if node.op == "matmul" else None
         order = order_of(form) if form else ""
         if form and order:
             self._text.product(form, order)
+        elif _is_exponential(node) and exponential.is_numpys():
+            self._text.exponentials(node.size)
         else:
             self._text.numpys()
         self._expected.append(NUMPY_LOOP)
@@ -130,3 +134,9 @@ class _Writer:
     def _other(self) -> None:
         self._text.other()
         self._expected.append(ANY)
+
+
+def _is_exponential(node: StepNode) -> bool:
+    """Say whether a node is exp of float32 numbers, each of one of its own."""
+    single = node.op == "ufunc" and node.info == "exp" and node.dtype == np.dtype(np.float32)
+    return single and node.inputs[0].size == node.size

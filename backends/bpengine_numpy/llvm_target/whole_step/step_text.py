@@ -15,6 +15,7 @@ import numpy as np
 from bpengine_numpy.llvm_target import interpreter
 from bpengine_numpy.llvm_target.expressions import type_of
 from bpengine_numpy.llvm_target.table_layout import ROW
+from bpengine_numpy.llvm_target.whole_step import exponential
 from bpengine_numpy.llvm_target.whole_step.product_orders import ORDERS, Arithmetic, ProductForm
 
 _CALL = "  %c{k} = getelementptr i64, ptr %table, i64 {place}\n"
@@ -80,6 +81,11 @@ class StepText:
     def product(self, form: ProductForm, order: str) -> None:
         """Compute a product, term by term."""
         self._own(_PRODUCT.format(k=len(self._calls), lines="\n".join(_Product(form, order).lines())))
+
+    def exponentials(self, count: int) -> None:
+        """Compute exp of so many float32 numbers."""
+        self._declared |= dict.fromkeys(exponential.declarations(count))
+        self._own(exponential.call(len(self._calls), count))
 
     def number(self, bytes_each: int, *, brings: bool) -> None:
         """Copy a number of the step from a run's array (`take_rows`), or to it (`put_report`)."""

@@ -1,0 +1,134 @@
+"""exp of float32 numbers as NumPy's vectorised loop computes it, where a test shows its bits.
+
+The reduced argument r = x - q log 2, q = round(x / log 2), then a quotient of polynomials in r, times 2^q.
+Source: numpy/_core/src/umath/loops_exponent_log.dispatch.c.src, simd_exp_FLOAT. Only results that are normal numbers, without a
+doubt, are computed here; a vector with any other is left to NumPy's loop, with the flags that it sets.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from bpengine_steps.ir import HostArray
+
+from bpengine_numpy.llvm_target.expressions import hexadecimal
+from bpengine_numpy.llvm_target.whole_step.verdicts import verdict
+
+FARTHEST = 87.0  # exp(-87) is 1.6e-38, a normal number yet
+TRIED = 8192  # numbers of a test, of every size
+_LOG2E, _MAGIC = 1.442695040888963407359924681001892137, float.fromhex("0x1.8p23")  # adding it rounds to an integer
+_HIGH, _LOW = -6.93145752e-1, -1.42860677e-6  # of -log 2, in two parts
+_ABOVE = (
+    9.999999999980870924916e-01,
+    7.257664613233124478488e-01,
+    2.473615434895520810817e-01,
+    5.114512081637298353406e-02,
+    6.757896990527504603057e-03,
+    5.082762527590693718096e-04,
+)
+_BELOW = (1.0, -2.742335390411667452936e-01, 2.159509375685829852307e-02)
+_CALL = """
+define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+entry:
+  %x.p = getelementptr i64, ptr %p, i64 3
+  %y.p = getelementptr i64, ptr %p, i64 4
+  %x = load ptr, ptr %x.p
+  %y = load ptr, ptr %y.p
+  %v = load {row}, ptr %x, align 4
+  %size = call {row} @llvm.fabs.v{n}f32({row} %v)
+  %far = fcmp ugt {row} %size, {farthest}
+  %bits = bitcast <{n} x i1> %far to i{n}
+  %any = icmp ne i{n} %bits, 0
+  br i1 %any, label %numpys, label %near
+
+near:
+{lines}
+  store {row} %result, ptr %y, align 4
+  ret void
+
+numpys:
+  call void @strided(ptr %p)
+  ret void
+}}
+"""
+
+
+@cache
+def is_numpys() -> bool:
+    """Say whether these are the bits that NumPy gives."""
+    return verdict("exp", ("yes", "no"), lambda: "yes" if tested() else "no") == "yes"
+
+
+def tested() -> bool:
+    """Compare every bit of numbers of every size, of both signs."""
+    draw = np.random.default_rng(0)
+    small = draw.normal(size=TRIED) * 10.0 ** draw.integers(-30, 2, TRIED)
+    x = np.concatenate([small, draw.uniform(-FARTHEST, FARTHEST, TRIED), [0.0, -0.0, FARTHEST, -FARTHEST]])
+    x = x[abs(x) <= FARTHEST].astype(np.float32)
+    return bool(exponentials(x).tobytes() == np.exp(x).tobytes())
+
+
+def exponentials(x: HostArray) -> HostArray:
+    """Return exp of float32 numbers up to `FARTHEST`, as the instructions compute it."""
+    number, magic = np.float32, np.float32(_MAGIC)
+
+    def fused(a: Any, b: Any, c: Any) -> Any:
+        return (np.asarray(a, np.float64) * np.asarray(b, np.float64) + np.asarray(c, np.float64)).astype(np.float32)
+
+    q = (x * number(_LOG2E) + magic) - magic
+    r = fused(q, number(_LOW), fused(q, number(_HIGH), x))
+    above, below = number(_ABOVE[-1]), number(_BELOW[-1])
+    for coefficient in _ABOVE[-2::-1]:
+        above = fused(above, r, number(coefficient))
+    for coefficient in _BELOW[-2::-1]:
+        below = fused(below, r, number(coefficient))
+    power = ((q.astype(np.int32) + 127) << 23).view(np.float32)
+    result: HostArray = above / below * power
+    return result
+
+
+def call(k: int, n: int) -> str:
+    """Return a function of a step's text that computes exp of n numbers."""
+    row = f"<{n} x float>"
+    lines = [
+        f"%scaled = fmul {row} %v, {_all(_LOG2E)}",
+        f"%shifted = fadd {row} %scaled, {_all(_MAGIC)}",
+        f"%q = fsub {row} %shifted, {_all(_MAGIC)}",
+        _fused("high", "%q", _all(_HIGH), "%v", n),
+        _fused("r", "%q", _all(_LOW), "%high", n),
+        *_polynomial("above", _ABOVE, n),
+        *_polynomial("below", _BELOW, n),
+        f"%quotient = fdiv {row} %above0, %below0",
+        f"%whole = fptosi {row} %q to <{n} x i32>",
+        f"%exponent = add <{n} x i32> %whole, splat (i32 127)",
+        f"%moved = shl <{n} x i32> %exponent, splat (i32 23)",
+        f"%power = bitcast <{n} x i32> %moved to {row}",
+        f"%result = fmul {row} %quotient, %power",
+    ]
+    text = "\n".join(f"  {line}" for line in lines)
+    return _CALL.format(k=k, n=n, row=row, farthest=_all(FARTHEST), lines=text)
+
+
+def declarations(n: int) -> list[str]:
+    """Return the declarations of what `call` calls."""
+    row = f"<{n} x float>"
+    return [f"declare {row} @llvm.{name}.v{n}f32({', '.join([row] * count)})\n" for name, count in (("fma", 3), ("fabs", 1))]
+
+
+def _polynomial(name: str, coefficients: tuple[float, ...], n: int) -> list[str]:
+    lines, last = list[str](), _all(coefficients[-1])
+    for k in range(len(coefficients) - 2, -1, -1):
+        lines.append(_fused(f"{name}{k}", last, "%r", _all(coefficients[k]), n))
+        last = f"%{name}{k}"
+    return lines
+
+
+def _fused(name: str, a: str, b: str, c: str, n: int) -> str:
+    row = f"<{n} x float>"
+    return f"%{name} = call {row} @llvm.fma.v{n}f32({row} {a}, {row} {b}, {row} {c})"
+
+
+def _all(value: float) -> str:
+    return f"splat (float {hexadecimal(float(np.float32(value)))})"

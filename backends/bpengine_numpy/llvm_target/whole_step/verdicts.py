@@ -1,0 +1,34 @@
+"""What a test of NumPy's or BLAS's bits found, kept on disk with the fingerprint of the libraries and the processor."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+
+from bpengine_numpy.llvm_target.object_code.loop_cache import key_of, one_at_a_time, store
+from bpengine_numpy.llvm_target.self_test import openblas
+
+_FORMAT = "verdict 1"
+_CHOOSE = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")  # how to multiply
+
+
+def verdict(of: str, known: tuple[str, ...], test: Callable[[], str]) -> str:
+    """Return what a test says, one of `known`: from disk where it was run before, else by running it now."""
+    key = f"{_FORMAT} {of} {_surroundings()}"
+    with one_at_a_time(key):
+        kept = store().get(key)
+        said = kept.decode("ascii", "replace") if kept is not None else None
+        if said not in known:
+            said = test()
+            store().put(key, said.encode("ascii"))
+    return said
+
+
+@cache
+def _surroundings() -> str:
+    features = import_module("numpy._core._multiarray_umath").__cpu_features__  # which of its loops NumPy chooses by
+    chosen = {name: os.environ.get(name) for name in _CHOOSE}
+    return json.dumps([openblas.fingerprint(), sorted(name for name, on in features.items() if on), chosen]) + key_of("")
