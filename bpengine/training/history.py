@@ -214,6 +214,12 @@ class GrowingArray:
         """Drop all but the first `count` numbers."""
         self._count = min(self._count, count)
 
+    def __deepcopy__(self, memo: object) -> GrowingArray:
+        """Copy what is there, without the room for more."""
+        copied = GrowingArray()
+        copied._memory, copied._count = self.values.copy(), self._count
+        return copied
+
 
 class ScoreColumn:
     """A validation score of every epoch: a number or a table; some epochs may have none."""
@@ -402,12 +408,13 @@ class Recorder:
         The loss of an epoch is the mean over its rows: each step's loss counts as often as its rows do, by their weights.
         """
         first = self.open_start
-        losses = self._reports["loss"].values[first:].astype(float).reshape(count, -1)
-        shares = np.concatenate([part for _, part in self._open]).reshape(count, -1)
+        losses = self._reports["loss"].values[first:].astype(float)
+        parts = [part for _, part in self._open]
+        shares = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self._open = []
-        shares = np.where(np.sum(shares, axis=1, keepdims=True) > 0, shares, 1.0)  # steps of left-out rows alone
-        means = np.sum(losses * shares, axis=1) / np.sum(shares, axis=1)
-        ends = first + losses.shape[1] * np.arange(1, count + 1)
+        means = losses if len(losses) == count else _means(losses.reshape(count, -1), shares.reshape(count, -1))
+        length = len(losses) // count
+        ends = np.arange(first + length, first + length * count + 1, length)
         self.epochs.add(ends, means, self._reports["rate"].values[ends - 1], seconds / count, validation)
 
     def columns(self) -> dict[str, HostArray]:
@@ -425,3 +432,10 @@ class Recorder:
             epochs=deepcopy(self.epochs),
             stopped_by=stopped_by,
         )
+
+
+def _means(losses: HostArray, shares: HostArray) -> HostArray:
+    """Return the mean loss (epochs,) of epochs whose steps (epochs, steps) count by their shares."""
+    shares = np.where(np.sum(shares, axis=1, keepdims=True) > 0, shares, 1.0)  # steps of left-out rows alone
+    means: HostArray = np.sum(losses * shares, axis=1) / np.sum(shares, axis=1)
+    return means
