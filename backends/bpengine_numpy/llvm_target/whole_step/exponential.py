@@ -36,7 +36,7 @@ entry:
   %y.p = getelementptr i64, ptr %p, i64 4
   %x = load ptr, ptr %x.p
   %y = load ptr, ptr %y.p
-  %v = load {row}, ptr %x, align 4
+{read}
   %size = call {row} @llvm.fabs.v{n}f32({row} %v)
   %far = fcmp ugt {row} %size, {farthest}
   %bits = bitcast <{n} x i1> %far to i{n}
@@ -45,7 +45,7 @@ entry:
 
 near:
 {lines}
-  store {row} %result, ptr %y, align 4
+{written}
   ret void
 
 numpys:
@@ -89,8 +89,9 @@ def exponentials(x: HostArray) -> HostArray:
     return result
 
 
-def call(k: int, n: int) -> str:
-    """Return a function of a step's text that computes exp of n numbers."""
+def call(k: int, rows: int, columns: int) -> str:
+    """Return a function of a step's text that computes exp of numbers, read and written a row at a time."""
+    n = rows * columns
     row = f"<{n} x float>"
     lines = [
         f"%scaled = fmul {row} %v, {_all(_LOG2E)}",
@@ -108,7 +109,38 @@ def call(k: int, n: int) -> str:
         f"%result = fmul {row} %quotient, %power",
     ]
     text = "\n".join(f"  {line}" for line in lines)
-    return _CALL.format(k=k, n=n, row=row, farthest=_all(FARTHEST), lines=text)
+    read, written = ("\n".join(f"  {line}" for line in part) for part in (_read(rows, columns), _written(rows, columns)))
+    return _CALL.format(k=k, n=n, row=row, farthest=_all(FARTHEST), lines=text, read=read, written=written)
+
+
+def _read(rows: int, columns: int) -> list[str]:
+    """Return what reads rows as one vector, %v."""
+    n, part, whole, lines = rows * columns, f"<{columns} x float>", "poison", list[str]()
+    for i in range(rows):
+        places = ", ".join(f"i32 {j}" if j < columns else "i32 poison" for j in range(n))
+        mixed = ", ".join(f"i32 {n + j - i * columns if 0 <= j - i * columns < columns else j}" for j in range(n))
+        name = "%v" if i == rows - 1 else f"%v{i}"
+        lines += [
+            f"%x{i} = getelementptr float, ptr %x, i64 {i * columns}",
+            f"%part{i} = load {part}, ptr %x{i}, align 4",
+            f"%long{i} = shufflevector {part} %part{i}, {part} poison, <{n} x i32> <{places}>",
+            f"{name} = shufflevector <{n} x float> {whole}, <{n} x float> %long{i}, <{n} x i32> <{mixed}>",
+        ]
+        whole = name
+    return lines
+
+
+def _written(rows: int, columns: int) -> list[str]:
+    """Return what writes %result row by row."""
+    n, lines = rows * columns, list[str]()
+    for i in range(rows):
+        places = ", ".join(f"i32 {i * columns + j}" for j in range(columns))
+        lines += [
+            f"%y{i} = getelementptr float, ptr %y, i64 {i * columns}",
+            f"%out{i} = shufflevector <{n} x float> %result, <{n} x float> poison, <{columns} x i32> <{places}>",
+            f"store <{columns} x float> %out{i}, ptr %y{i}, align 4",
+        ]
+    return lines
 
 
 def declarations(n: int) -> list[str]:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
-from bpengine_steps.ir import FusionGroup, HostArray, StepNode
+from bpengine_steps.ir import FusionGroup, HostArray, StepNode, axes
 from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.row_reductions import row_length
+from bpengine_numpy.llvm_target.rows.row_width import adds_in_this_order
 from bpengine_numpy.llvm_target.whole_step import exponential
 from bpengine_numpy.llvm_target.whole_step.product_orders import ProductForm, order_of
 from bpengine_numpy.llvm_target.whole_step.step_text import StepText
@@ -108,6 +110,10 @@ class _Writer:
         if node.op in ("matmul", "ufunc", "plus"):
             self._numpys(node)
             return
+        if node.op == "reduce" and node.info == ("add", "all") and adds_in_this_order(node.dtype, row_length(node)):
+            self._text.total(node.dtype, row_length(node))
+            self._expected.append(ANY)
+            return
         for _ in node.inputs if node.op == "concat" else (node,):
             self._other()
 
@@ -118,7 +124,8 @@ class _Writer:
         if form and order:
             self._text.product(form, order)
         elif _is_exponential(node) and exponential.is_numpys():
-            self._text.exponentials(node.size)
+            columns = (axes(node.shape) or (1,))[-1] if len(axes(node.shape)) > 1 else 1
+            self._text.exponentials(node.size // columns, columns)
         else:
             self._text.numpys()
         self._expected.append(NUMPY_LOOP)

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from bpengine_steps.ir import DType
 
 from bpengine_numpy.llvm_target import interpreter
 from bpengine_numpy.llvm_target.expressions import type_of
+from bpengine_numpy.llvm_target.rows.row_forms import row_sum, vector
 from bpengine_numpy.llvm_target.table_layout import ROW
 from bpengine_numpy.llvm_target.whole_step import exponential
 from bpengine_numpy.llvm_target.whole_step.product_orders import ORDERS, Arithmetic, ProductForm
@@ -45,6 +47,16 @@ define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
   %b = load ptr, ptr %b.p
   %y = load ptr, ptr %y.p
 {lines}
+  ret void
+}}
+"""
+_TOTAL = """
+define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+  %source.p = getelementptr i64, ptr %p, i64 1
+  %target = load ptr, ptr %p
+  %source = load ptr, ptr %source.p
+{lines}
+  store {kind} %total, ptr %target, align {size}
   ret void
 }}
 """
@@ -82,10 +94,17 @@ class StepText:
         """Compute a product, term by term."""
         self._own(_PRODUCT.format(k=len(self._calls), lines="\n".join(_Product(form, order).lines())))
 
-    def exponentials(self, count: int) -> None:
-        """Compute exp of so many float32 numbers."""
-        self._declared |= dict.fromkeys(exponential.declarations(count))
-        self._own(exponential.call(len(self._calls), count))
+    def exponentials(self, rows: int, columns: int) -> None:
+        """Compute exp of so many float32 numbers, which are read and written as passes do: row by row."""
+        self._declared |= dict.fromkeys(exponential.declarations(rows * columns))
+        self._own(exponential.call(len(self._calls), rows, columns))
+
+    def total(self, dtype: DType, length: int) -> None:
+        """Add up the numbers of an array, in the order of a row's."""
+        k, kind = len(self._calls), type_of(dtype) or ""
+        lines = [f"%row = load {vector(kind, length)}, ptr %source, align {dtype.itemsize}"]
+        lines += row_sum("%total", "%row", kind, length)
+        self._own(_TOTAL.format(k=k, kind=kind, size=dtype.itemsize, lines="\n".join(f"  {line}" for line in lines)))
 
     def number(self, bytes_each: int, *, brings: bool) -> None:
         """Copy a number of the step from a run's array (`take_rows`), or to it (`put_report`)."""
@@ -145,9 +164,11 @@ class _Product:
         ]
         arithmetic = Arithmetic(self._multiply, self._add, self._fused)
         totals = [ORDERS[self._order](arithmetic, row, column, "0.0") for row in a for column in b]
+        # written at once: what reads several numbers would wait until as many stores had reached the cache
+        row, whole = f"<{len(totals)} x {self._kind}>", "poison"
         for place, total in enumerate(totals):
-            at = self._new(f"getelementptr {self._kind}, ptr %y, i64 {place}")
-            self._lines.append(f"  store {self._kind} {total}, ptr {at}, align {self._size}")
+            whole = self._new(f"insertelement {row} {whole}, {self._kind} {total}, i64 {place}")
+        self._lines.append(f"  store {row} {whole}, ptr %y, align {self._size}")
         return self._lines
 
     def _read(self, factor: str, place: int) -> str:
