@@ -9,6 +9,7 @@ blas_threads     OpenBLAS's, which share the long passes
 call_table       the calls of a step with the addresses of one run's arrays
 interpreter      runs that table
 rows             passes that take a row at a time
+products         those of few columns, where a test shows NumPy's bits
 whole_step       networks of a handful of units: the table as one function
 native_functions its functions as LLVM's instructions, `table_layout` their rows
 executable       a plan compiled, and run

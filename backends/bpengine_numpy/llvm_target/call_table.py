@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,9 @@ class CallTable:
         loops: Mapping[FusionGroup, CompiledLoop],
         state: Mapping[Path, HostArray],
         data: tuple[HostArray, ...] | None,
+        products: Mapping[StepNode, int] = MappingProxyType({}),
     ) -> None:
-        self._plan, self._loops, self._memory = plan, loops, plan.memory
+        self._plan, self._loops, self._memory, self._products = plan, loops, plan.memory, products
         step = plan.step
         self._arena = _aligned(self._memory.size)
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
@@ -210,7 +212,8 @@ class CallTable:
         products, arrays = (a.shape[0] if len(a.shape) == 3 else 1), (a, b, node)
         outer = [x.strides[0] if len(x.shape) == 3 else 0 for x in arrays]
         steps = [s * node.dtype.itemsize for s in (*outer, *(s for x in arrays for s in x.strides[-2:]))]
-        return self._strided("matmul", node, [products, *a.shape[-2:], b.shape[-1]], steps)
+        call = self._strided("matmul", node, [products, *a.shape[-2:], b.shape[-1]], steps)
+        return _call(self._products[node], *call[1:]) if node in self._products else call
 
     def _elementwise(self, node: StepNode) -> Iterator[list[int]]:
         steps = [0 if n.size == 1 else n.dtype.itemsize for n in (*node.inputs, node)]

@@ -10,7 +10,7 @@ from weakref import ref
 
 import numpy as np
 from bpengine_steps.adaptive import Beside, Pieces
-from bpengine_steps.ir import FusionGroup, HostArray, Path
+from bpengine_steps.ir import FusionGroup, HostArray, Path, StepNode
 from bpengine_steps.plan import ExecutionPlan
 from bpengine_steps.signature import Tree, leaves, rebuilt
 
@@ -19,6 +19,8 @@ from bpengine_numpy.llvm_target.call_table import CallTable, CompiledLoop, RunAr
 from bpengine_numpy.llvm_target.codegen import Loop, compiled
 from bpengine_numpy.llvm_target.interpreter import run_table
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.products.narrow_product import narrow_form, narrow_source
+from bpengine_numpy.llvm_target.products.product_orders import is_known, order_of
 from bpengine_numpy.llvm_target.row_reductions import row_length, source_of
 from bpengine_numpy.llvm_target.self_test import openblas
 from bpengine_numpy.llvm_target.whole_step.step_function import StepFunction, step_function
@@ -54,6 +56,9 @@ class Executable:
     def __init__(self, plan: ExecutionPlan, beside: Beside | None = None) -> None:
         self.plan, self._beside = plan, beside
         self.loops = {group: Loop(group=group, memory=plan.memory) for group in plan.groups if group.kind == "pass"}
+        single = (group.nodes[0] for group in plan.groups if group.kind == "single")
+        self._forms = {node: form for node in single if (form := narrow_form(node))}
+        self._products: dict[StepNode, int] = {}
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
         self._kept: _KeptTable | None = None
         self._whole: StepFunction | None = None
@@ -64,7 +69,8 @@ class Executable:
         if self._compiled is not None:
             return 0
         untested = 0 if openblas.is_tested() else 1
-        return untested + sum(not on_disk(source) for source in self._sources())
+        unknown = [form for form in self._forms.values() if not is_known(form)]
+        return untested + len(unknown) or sum(not on_disk(source) for source in self._sources())
 
     def compile(self) -> None:
         """Compile what is not compiled yet."""
@@ -75,6 +81,9 @@ class Executable:
         test = None if openblas.is_tested() else Thread(target=openblas.verdict, daemon=True)
         if test:
             test.start()
+        for form in self._forms.values():
+            order_of(form)
+            yield None
         for source in self._sources():
             addresses(source)
             yield None
@@ -84,14 +93,16 @@ class Executable:
     def _sources(self) -> list[str]:
         """Return the texts of all that is compiled."""
         rows = (_row_source(group) for group in self.plan.groups if group.kind == "single")
-        loops = (loop.source for loop in self.loops.values())
-        return [source for source in dict.fromkeys([interpreter.text(), *rows, *loops]) if source]
+        loops, products = (loop.source for loop in self.loops.values()), map(narrow_source, self._forms.values())
+        return [source for source in dict.fromkeys([interpreter.text(), *rows, *loops, *products]) if source]
 
     def _functions(self) -> dict[FusionGroup, CompiledLoop]:
         if self._compiled is None:
             self._whole = step_function(self.plan, self.loops)
             if self._whole:
                 (self._whole.load if self._beside else self._whole.compile)()
+            sources = {node: narrow_source(form) for node, form in self._forms.items()}
+            self._products = {node: compiled(source) for node, source in sources.items() if source}
             self._compiled = {group: CompiledLoop(loop, compiled(loop.source)) for group, loop in self.loops.items()}
         return self._compiled
 
@@ -136,7 +147,7 @@ class Executable:
         after, kept = leaf_at, self._taken([*leaf_at.values(), *(whole or ())])
         if kept is None:
             after = self._own(leaf_at)
-            calls = CallTable(self.plan, self._functions(), after, whole)
+            calls = CallTable(self.plan, self._functions(), after, whole, self._products)
             kept = self._keeping(calls, [*after.values(), *(whole or ())])
 
         def run() -> tuple[Tree, dict[str, HostArray]]:

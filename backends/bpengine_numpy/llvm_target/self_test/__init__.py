@@ -3,4 +3,5 @@
 openblas     OpenBLAS's queue of jobs, and whether it may be used
 trial        the self-test: its process, its verdict, kept on disk
 trial_child  what that process runs
+verdicts     what tests of NumPy's and BLAS's bits found, kept on disk
 """

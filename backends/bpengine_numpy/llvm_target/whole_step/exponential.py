@@ -14,7 +14,7 @@ import numpy as np
 from bpengine_steps.ir import HostArray
 
 from bpengine_numpy.llvm_target.expressions import hexadecimal
-from bpengine_numpy.llvm_target.whole_step.verdicts import verdict
+from bpengine_numpy.llvm_target.self_test.verdicts import verdict
 
 FARTHEST = 87.0  # exp(-87) is 1.6e-38, a normal number yet
 TRIED = 8192  # numbers of a test, of every size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 
 import numpy as np
 from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
@@ -15,7 +16,7 @@ from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
 from bpengine_numpy.llvm_target.row_reductions import row_length
 from bpengine_numpy.llvm_target.rows.row_width import adds_in_this_order
 from bpengine_numpy.llvm_target.whole_step import exponential
-from bpengine_numpy.llvm_target.whole_step.product_orders import ProductForm, order_of
+from bpengine_numpy.llvm_target.products.product_orders import MOST, ProductForm, order_of
 from bpengine_numpy.llvm_target.whole_step.step_text import StepText
 
 LARGEST = 64  # elements of an array of a step that becomes one function: with more, calls are a small part of a step
@@ -120,6 +121,7 @@ class _Writer:
     def _numpys(self, node: StepNode) -> None:
         """Write out what is known to have NumPy's bits; else call NumPy's loop."""
         form = ProductForm.of(node) if node.op == "matmul" else None
+        form = form if form and prod(form.sizes) <= MOST else None
         order = order_of(form) if form else ""
         if form and order:
             self._text.product(form, order)
@@ -128,7 +130,7 @@ class _Writer:
             self._text.exponentials(node.size // columns, columns)
         else:
             self._text.numpys()
-        self._expected.append(NUMPY_LOOP)
+        self._expected.append(ANY if node.op == "matmul" else NUMPY_LOOP)
 
     def _number(self, node: StepNode, function: int, *, brings: bool) -> None:
         """Copy a number; anything else is copied by the function that the table calls."""

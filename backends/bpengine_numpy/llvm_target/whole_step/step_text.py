@@ -18,7 +18,7 @@ from bpengine_numpy.llvm_target.expressions import type_of
 from bpengine_numpy.llvm_target.rows.row_forms import row_sum, vector
 from bpengine_numpy.llvm_target.table_layout import ROW
 from bpengine_numpy.llvm_target.whole_step import exponential
-from bpengine_numpy.llvm_target.whole_step.product_orders import ORDERS, Arithmetic, ProductForm
+from bpengine_numpy.llvm_target.products.product_orders import ORDERS, Arithmetic, ProductForm
 
 _CALL = "  %c{k} = getelementptr i64, ptr %table, i64 {place}\n"
 _BY_ADDRESS = "  %f{k}.at = getelementptr i64, ptr %table, i64 {place}\n  %f{k} = load ptr, ptr %f{k}.at\n"

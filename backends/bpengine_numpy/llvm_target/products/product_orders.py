@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from bpengine_steps.ir import HostArray, StepNode
 
-from bpengine_numpy.llvm_target.whole_step.verdicts import verdict
+from bpengine_numpy.llvm_target.self_test.verdicts import is_kept, verdict
 
-TRIALS = 24  # products of random numbers, zeros of both signs among them
+TRIALS, NUMBERS = 24, 512  # products of random numbers, zeros of both signs among them: fewer where each has many
 _SHIFTS = 16  # places where a factor may begin: a library could look at the alignment
-MOST = 256  # terms of a product that is written out, and tested
+MOST = 256  # terms, of all numbers together, of a product that is tested in exact arithmetic
 
 
 class ProductForm(NamedTuple):
@@ -33,13 +33,14 @@ class ProductForm(NamedTuple):
 
     @classmethod
     def of(cls, node: StepNode) -> ProductForm | None:
-        """Return the form of a product, None for one that is too large to be written out, or of other dtypes."""
+        """Return the form of a product, None for one that is too large to be tested, or of other dtypes."""
         left, right = node.inputs
         if len(node.shape) != 2 or node.dtype.kind != "f" or node.dtype.itemsize not in (4, 8):
             return None
         sizes = (*left.shape, right.shape[1])
         one = (left.strides[0], left.strides[1]), (right.strides[0], right.strides[1])
-        return cls(node.dtype.str, sizes, *one) if 0 < np.prod(sizes) <= MOST else None
+        few = np.prod(sizes) <= MOST or node.dtype.itemsize == 4  # whose products a double holds exactly
+        return cls(node.dtype.str, sizes, *one) if few and all(sizes) else None
 
 
 class Arithmetic(NamedTuple):
@@ -87,16 +88,26 @@ ORDERS: dict[str, Callable[[Arithmetic, Sequence[Any], Sequence[Any], Any], Any]
 }
 
 
+def is_known(form: ProductForm) -> bool:
+    """Say whether a product was tested on this machine."""
+    return is_kept(_subject(form))
+
+
 @cache
 def order_of(form: ProductForm) -> str:
     """Return the name of the order that gives NumPy's bits, "" where none does."""
-    return verdict(f"product {json.dumps(form)}", ("", *ORDERS), lambda: tested(form))
+    return verdict(_subject(form), ("", *ORDERS), lambda: tested(form))
+
+
+def _subject(form: ProductForm) -> str:
+    return f"product {json.dumps(form)}"
 
 
 def tested(form: ProductForm) -> str:
     """Return the name of the first order whose products have NumPy's bits, "" where there is none."""
     draw = np.random.default_rng(form.sizes)
-    trials = [_factors(form, draw) for _ in range(TRIALS)]
+    count = min(TRIALS, max(2, NUMBERS // (form.sizes[0] * form.sizes[2])))
+    trials = [_factors(form, draw) for _ in range(count)]
     with np.errstate(all="ignore"):
         expected = [np.matmul(a, b).tobytes() for a, b in trials]
         for name in ORDERS:
@@ -121,18 +132,23 @@ def _factor(shape: tuple[int, int], strides: tuple[int, int], dtype: Any, draw: 
 
 
 def _product(name: str, a: HostArray, b: HostArray) -> HostArray:
-    zero, columns = a.dtype.type(0.0), b.T
-    rows = [[ORDERS[name](_NUMBERS[a.dtype.itemsize], row, column, zero) for column in columns] for row in a]
-    return np.array(rows, a.dtype)
+    """Return a product in one of the orders, all of its numbers at once."""
+    zero = np.zeros((len(a), b.shape[1]), a.dtype)
+    terms = [column[:, None] for column in a.T], [row[None, :] for row in b]
+    total: HostArray = ORDERS[name](_NUMBERS[a.dtype.itemsize], *terms, zero)
+    return total
 
 
 def _fused4(a: Any, b: Any, c: Any) -> Any:
-    return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+    return (a.astype(np.float64) * b.astype(np.float64) + c.astype(np.float64)).astype(np.float32)
 
 
 def _fused8(a: Any, b: Any, c: Any) -> Any:
-    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-    return np.float64(float(exact)) if exact else a * b + c
+    def one(x: float, y: float, z: float) -> float:
+        exact = Fraction(x) * Fraction(y) + Fraction(z)
+        return float(exact) if exact else x * y + z
+
+    return np.vectorize(one, otypes=[np.float64])(a, b, c)
 
 
 _NUMBERS = {

@@ -17,7 +17,7 @@ _CHOOSE = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP
 
 def verdict(of: str, known: tuple[str, ...], test: Callable[[], str]) -> str:
     """Return what a test says, one of `known`: from disk where it was run before, else by running it now."""
-    key = f"{_FORMAT} {of} {_surroundings()}"
+    key = _key(of)
     with one_at_a_time(key):
         kept = store().get(key)
         said = kept.decode("ascii", "replace") if kept is not None else None
@@ -25,6 +25,15 @@ def verdict(of: str, known: tuple[str, ...], test: Callable[[], str]) -> str:
             said = test()
             store().put(key, said.encode("ascii"))
     return said
+
+
+def is_kept(of: str) -> bool:
+    """Say whether there is something on disk, whatever it says."""
+    return store().has(_key(of))
+
+
+def _key(of: str) -> str:
+    return f"{_FORMAT} {of} {_surroundings()}"
 
 
 @cache
