@@ -60,8 +60,14 @@ def environment() -> Environment:
     library, value = _library(), np.zeros(SIZE, np.uint32)
     if library is None:
         return Environment(0, 0, value)
-    library.fegetenv(value.ctypes)
-    return Environment(_address(library.fegetenv), _address(library.fesetenv), value)
+    library.fegetenv(ctypes.c_void_p(value.ctypes.data))
+    return Environment(*_addresses(), value)
+
+
+@cache
+def _addresses() -> tuple[int, int]:
+    """Return where the C library's functions lie: to ask takes longer than to call them."""
+    return _address(_library().fegetenv), _address(_library().fesetenv)
 
 
 def _address(function: Any) -> int:

@@ -18,7 +18,7 @@ from bpengine_numpy.llvm_target.rows.row_forms import repeated, vector
 NARROW = 16  # rows, terms or columns of what lies in registers
 SMALL = 40  # numbers of the small matrix, or of the small result
 FEWEST = 16  # rows, or terms, of a product that is worth a function of its own
-MOST = 2**13  # rows, or terms
+MOST = 2**17  # terms of all numbers together: OpenBLAS multiplies twice as many in one thread, so its order is the same
 _TEXT = """declare {row} @llvm.fma.v{n}f{bits}({row}, {row}, {row})
 
 define void @bp_product(ptr %p) "no-builtins" {{
@@ -57,13 +57,14 @@ def narrow_source(form: ProductForm) -> str | None:
 def _many_rows(form: ProductForm) -> bool:
     rows, terms, columns = form.sizes
     small = terms <= NARROW and 1 < columns <= NARROW and terms * columns <= SMALL
-    return small and FEWEST <= rows <= MOST and form.left == (terms, 1)
+    return small and FEWEST <= rows and rows * terms * columns <= MOST and form.left == (terms, 1)
 
 
 def _many_terms(form: ProductForm) -> bool:
     rows, terms, columns = form.sizes
     small = rows <= NARROW and 1 < columns <= NARROW and rows * columns <= SMALL
-    return small and FEWEST <= terms <= MOST and form.left == (1, rows) and form.right == (columns, 1)
+    whole = form.left == (1, rows) and form.right == (columns, 1)
+    return small and whole and FEWEST <= terms and rows * terms * columns <= MOST
 
 
 class _Writer:
