@@ -17,7 +17,7 @@ from bpengine_numpy.llvm_target.expressions import hexadecimal
 from bpengine_numpy.llvm_target.self_test.verdicts import verdict
 
 FARTHEST = 87.0  # exp(-87) is 1.6e-38, a normal number yet
-TRIED = 8192  # numbers of a test, of every size
+TRIED = 65536  # numbers of a test, of every size
 _LOG2E, _MAGIC = 1.442695040888963407359924681001892137, float.fromhex("0x1.8p23")  # adding it rounds to an integer
 _HIGH, _LOW = -6.93145752e-1, -1.42860677e-6  # of -log 2, in two parts
 _ABOVE = (
