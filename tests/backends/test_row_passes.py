@@ -1,4 +1,4 @@
-"""Passes that take a row at a time: reductions of rows among their neighbours, and arrays of few columns, with NumPy's bits."""
+"""Passes that take a row at a time, with NumPy's bits: reductions of rows among their neighbours, arrays of few columns."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_another_order_is_seen_and_left_to_numpy(verdict_store: Cache, monkeypat
 
 def test_another_exp_is_seen_and_left_to_numpy(verdict_store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     assert exponential.tested()
-    monkeypatch.setattr(exponential, "_LOW", np.nextafter(np.float32(exponential._LOW), np.float32(0)))
+    monkeypatch.setattr(exponential, "_BELOW", (1.0, exponential._BELOW[1] * (1 + 1e-6), exponential._BELOW[2]))
     assert not exponential.tested()
     assert not exponential.is_numpys()
     program = bound().program

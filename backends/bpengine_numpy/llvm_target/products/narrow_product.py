@@ -57,18 +57,18 @@ def narrow_source(form: ProductForm) -> str | None:
 def _many_rows(form: ProductForm) -> bool:
     rows, terms, columns = form.sizes
     small = terms <= NARROW and 1 < columns <= NARROW and terms * columns <= SMALL
-    return small and FEWEST <= rows and rows * terms * columns <= MOST and form.left == (terms, 1)
+    return small and rows >= FEWEST and rows * terms * columns <= MOST and form.left == (terms, 1)
 
 
 def _many_terms(form: ProductForm) -> bool:
     rows, terms, columns = form.sizes
     small = rows <= NARROW and 1 < columns <= NARROW and rows * columns <= SMALL
     whole = form.left == (1, rows) and form.right == (columns, 1)
-    return small and whole and FEWEST <= terms and rows * terms * columns <= MOST
+    return small and whole and terms >= FEWEST and rows * terms * columns <= MOST
 
 
 class _Writer:
-    """The instructions of a function: p = (as NumPy's loop is called: loop, context, auxiliary, a, b, y, products, sizes ...)."""
+    """The instructions of a function, called as NumPy's loop: p = (loop, context, auxiliary, a, b, y, products, sizes ...)."""
 
     def __init__(self, form: ProductForm, count: int) -> None:
         self.columns, self.kind = form.sizes[2], type_of(np.dtype(form.dtype)) or ""

@@ -37,7 +37,7 @@ class ProductForm(NamedTuple):
         left, right = node.inputs
         if len(node.shape) != 2 or node.dtype.kind != "f" or node.dtype.itemsize not in (4, 8):
             return None
-        sizes = (*left.shape, right.shape[1])
+        sizes = (left.shape[0], left.shape[1], right.shape[1])
         one = (left.strides[0], left.strides[1]), (right.strides[0], right.strides[1])
         few = np.prod(sizes) <= MOST or node.dtype.itemsize == 4  # whose products a double holds exactly
         return cls(node.dtype.str, sizes, *one) if few and all(sizes) else None

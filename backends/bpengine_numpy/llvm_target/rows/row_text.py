@@ -131,9 +131,7 @@ class RowText(LoopText):
             self._element += row_sum(f"%{name}", row, kind, self.columns)
         else:
             loop, room = self._numpys(ufunc, dtype), f"%{kind}.room"
-            self._element += row_maximum(
-                f"%{name}", row, kind, self.columns, loop=loop, room=room, size=dtype.itemsize
-            )
+            self._element += row_maximum(f"%{name}", row, kind, self.columns, loop=loop, room=room, size=dtype.itemsize)
         self._single[f"%{name}"] = kind
 
     def __str__(self) -> str:

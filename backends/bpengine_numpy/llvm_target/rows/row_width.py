@@ -15,7 +15,9 @@ from bpengine_steps.ir import DType, HostArray, StepNode, axes, in_order
 LONGEST = 128  # elements of a row: longer ones NumPy halves first
 LANES = 8  # sums that NumPy adds up side by side
 LARGEST = 2**17  # bytes of an array whose rows are reduced in a pass; larger ones are cut for threads, pass by pass
-NARROW = 16  # columns up to which a pass takes a row at a time anyway: a loop over so few has more to prepare than to do
+NARROW = (
+    16  # columns up to which a pass takes a row at a time anyway: a loop over so few has more to prepare than to do
+)
 TRIED = 64  # rows of a test
 
 

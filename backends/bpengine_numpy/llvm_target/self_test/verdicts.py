@@ -40,4 +40,6 @@ def _key(of: str) -> str:
 def _surroundings() -> str:
     features = import_module("numpy._core._multiarray_umath").__cpu_features__  # which of its loops NumPy chooses by
     chosen = {name: os.environ.get(name) for name in _CHOOSE}
-    return json.dumps([openblas.fingerprint(), sorted(name for name, on in features.items() if on), chosen]) + key_of("")
+    return json.dumps([openblas.fingerprint(), sorted(name for name, on in features.items() if on), chosen]) + key_of(
+        ""
+    )

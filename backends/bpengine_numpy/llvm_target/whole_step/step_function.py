@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
@@ -13,10 +14,10 @@ from bpengine_steps.plan import ExecutionPlan
 from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.products.product_orders import MOST, ProductForm, is_known, order_of
 from bpengine_numpy.llvm_target.row_reductions import row_length
 from bpengine_numpy.llvm_target.rows.row_width import adds_in_this_order
 from bpengine_numpy.llvm_target.whole_step import exponential
-from bpengine_numpy.llvm_target.products.product_orders import MOST, ProductForm, order_of
 from bpengine_numpy.llvm_target.whole_step.step_text import StepText
 
 LARGEST = 64  # elements of an array of a step that becomes one function: with more, calls are a small part of a step
@@ -26,13 +27,19 @@ ANY = -1  # in place of an address: whatever the table calls there
 
 
 class StepFunction:
-    """The function of a step: `source` its text, `expected` what a table of calls has to call, row by row."""
+    """The function of a step: its text, and what a table of calls has to call, row by row. Made once it is needed."""
 
-    def __init__(self, text: StepText, expected: list[int | Loop]) -> None:
-        self.source = str(text)
-        self._expected = expected
+    def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> None:
+        self._plan, self._loops = plan, loops
+        self._written: WrittenStep | None = None
         self._address, self._spent = 0, 0.0
         self._job: CompilingJob | None = None
+
+    @property
+    def source(self) -> str:
+        """The function's text, for which NumPy's products are tested unless they were before."""
+        self._written = self._written or _Writer(self._plan, self._loops).written()
+        return self._written.source
 
     def compile(self) -> None:
         """Compile the function now."""
@@ -51,14 +58,17 @@ class StepFunction:
 
     def load(self) -> None:
         """Bring the function into the process where it was compiled before."""
-        if on_disk(self.source):
+        nodes = [group.nodes[0] for group in self._plan.groups if group.kind == "single"]
+        forms = [form for node in nodes if (form := _tiny_form(node))]
+        tested = all(map(is_known, forms)) and (exponential.is_known() or not any(map(_is_exponential, nodes)))
+        if tested and on_disk(self.source):
             self.compile()
 
     def runs(self, table: HostArray, loops: Mapping[Loop, int]) -> int:
         """Return the address of the function where it may run this table, else 0."""
-        if not self._address or len(table) != len(self._expected):
+        if not self._address or not self._written or len(table) != len(self._written.expected):
             return 0
-        wanted = [call if isinstance(call, int) else loops[call] for call in self._expected]
+        wanted = [call if isinstance(call, int) else loops[call] for call in self._written.expected]
         same = (call in (ANY, function) for call, function in zip(wanted, table[:, 0].tolist(), strict=True))
         return self._address if all(same) else 0
 
@@ -70,7 +80,14 @@ def step_function(plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> Ste
     single = [group.nodes[0] for group in groups if group.kind == "single"]
     if len(groups) > LONGEST or any(n.base.size > LARGEST for n in nodes) or any(n.op == "outside" for n in single):
         return None
-    return _Writer(plan, loops).written(groups)
+    return StepFunction(plan, loops)
+
+
+class WrittenStep(NamedTuple):
+    """A step's function as text, and what a table has to call in each row: an address, a loop, or ANY."""
+
+    source: str
+    expected: list[int | Loop]
 
 
 class _Writer:
@@ -80,24 +97,24 @@ class _Writer:
         self._plan, self._loops, self._text = plan, loops, StepText()
         self._expected: list[int | Loop] = []
 
-    def written(self, groups: Iterable[FusionGroup]) -> StepFunction:
+    def written(self) -> WrittenStep:
         """Return the function."""
         step = self._plan.step
         for _ in step.rows if self._plan.ordered else ():
             self._other()
         self._number(step.rate, functions().take_rows, brings=True)
-        for group in groups:
+        for group in self._plan.groups:
             self._group(group)
         for node in step.reports.values():
             self._number(node, functions().put_report, brings=False)
-        return StepFunction(self._text, self._expected)
+        return WrittenStep(str(self._text), self._expected)
 
     def _group(self, group: FusionGroup) -> None:
         if group.kind == "pass":
             self._loop(self._loops[group])
         elif group.kind == "copy":
             self._other()
-        else:
+        elif group.kind == "single":
             self._single(group.nodes[0])
 
     def _loop(self, loop: Loop) -> None:
@@ -111,7 +128,7 @@ class _Writer:
         if node.op in ("matmul", "ufunc", "plus"):
             self._numpys(node)
             return
-        if node.op == "reduce" and node.info == ("add", "all") and adds_in_this_order(node.dtype, row_length(node)):
+        if _is_total(node) and adds_in_this_order(node.dtype, row_length(node)):
             self._text.total(node.dtype, row_length(node))
             self._expected.append(ANY)
             return
@@ -120,8 +137,7 @@ class _Writer:
 
     def _numpys(self, node: StepNode) -> None:
         """Write out what is known to have NumPy's bits; else call NumPy's loop."""
-        form = ProductForm.of(node) if node.op == "matmul" else None
-        form = form if form and prod(form.sizes) <= MOST else None
+        form = _tiny_form(node)
         order = order_of(form) if form else ""
         if form and order:
             self._text.product(form, order)
@@ -145,7 +161,19 @@ class _Writer:
         self._expected.append(ANY)
 
 
+def _tiny_form(node: StepNode) -> ProductForm | None:
+    """Return the form of a product that can be written out, else None."""
+    form = ProductForm.of(node) if node.op == "matmul" else None
+    return form if form and prod(form.sizes) <= MOST else None
+
+
 def _is_exponential(node: StepNode) -> bool:
     """Say whether a node is exp of float32 numbers, each of one of its own."""
     single = node.op == "ufunc" and node.info == "exp" and node.dtype == np.dtype(np.float32)
     return single and node.inputs[0].size == node.size
+
+
+def _is_total(node: StepNode) -> bool:
+    """Say whether a node is the sum of all numbers of an array."""
+    known = node.dtype.itemsize in (4, 8) and node.dtype.isnative
+    return node.op == "reduce" and node.info == ("add", "all") and known

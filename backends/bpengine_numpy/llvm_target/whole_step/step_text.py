@@ -15,10 +15,10 @@ from bpengine_steps.ir import DType
 
 from bpengine_numpy.llvm_target import interpreter
 from bpengine_numpy.llvm_target.expressions import type_of
+from bpengine_numpy.llvm_target.products.product_orders import ORDERS, Arithmetic, ProductForm
 from bpengine_numpy.llvm_target.rows.row_forms import row_sum, vector
 from bpengine_numpy.llvm_target.table_layout import ROW
 from bpengine_numpy.llvm_target.whole_step import exponential
-from bpengine_numpy.llvm_target.products.product_orders import ORDERS, Arithmetic, ProductForm
 
 _CALL = "  %c{k} = getelementptr i64, ptr %table, i64 {place}\n"
 _BY_ADDRESS = "  %f{k}.at = getelementptr i64, ptr %table, i64 {place}\n  %f{k} = load ptr, ptr %f{k}.at\n"
@@ -127,7 +127,8 @@ class StepText:
     def __str__(self) -> str:
         native = interpreter.text()
         strided, run = _STRIDED.search(native), _RUN.search(native)
-        assert strided and run
+        assert strided
+        assert run
         calls = "row:\n" + "".join(self._calls) + "  br label %step.end\n\nstep.end:\n"
         body = _ROWS.sub(lambda _: calls, run[0]).replace("@bp_run_table", "@bp_run_step")
         return "".join([*self._declared, _FUSED, body, strided[0], *self._functions])
@@ -157,7 +158,10 @@ class _Product:
     def lines(self) -> Sequence[str]:
         """Return them: both factors are read, then each number is worked out, then all are written."""
         rows, terms, columns = self._form.sizes
-        a = [[self._read("a", i * self._form.left[0] + k * self._form.left[1]) for k in range(terms)] for i in range(rows)]
+        a = [
+            [self._read("a", i * self._form.left[0] + k * self._form.left[1]) for k in range(terms)]
+            for i in range(rows)
+        ]
         b = [
             [self._read("b", k * self._form.right[0] + j * self._form.right[1]) for k in range(terms)]
             for j in range(columns)
