@@ -51,8 +51,9 @@ def functions() -> Functions:
 
 
 @cache
-def _drive(function: int) -> Any:
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function)  # other threads of Python run meanwhile
+def _drive(function: int = 0) -> Any:
+    address = function or functions().run_table
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)  # other threads of Python run meanwhile
 
 
 def run_table(
@@ -65,5 +66,5 @@ def run_table(
     done = np.zeros(1, np.int64)
     words = (start, rows, steps, cell.ctypes.data, halted.ctypes.data, done.ctypes.data)
     arguments = np.array(words, np.int64)
-    _drive(function or functions().run_table)(arguments.ctypes.data)
+    _drive(function)(arguments.ctypes.data)
     return int(done[0])

@@ -67,7 +67,7 @@ def _many_terms(form: ProductForm) -> bool:
     return small and whole and terms >= FEWEST and rows * terms * columns <= MOST
 
 
-class _Writer:
+class _ProductWriter:
     """The instructions of a function, called as NumPy's loop: p = (loop, context, auxiliary, a, b, y, products, sizes ...)."""
 
     def __init__(self, form: ProductForm, count: int) -> None:
@@ -110,7 +110,7 @@ class _Writer:
 def _rows_text(form: ProductForm) -> str:
     """Write many rows times a small matrix, which stays in registers: p[6 + 1] says how many."""
     _, terms, columns = form.sizes
-    writer = _Writer(form, 7)
+    writer = _ProductWriter(form, 7)
     for k in range(terms):
         before = "poison"
         for j in range(columns):
@@ -132,7 +132,7 @@ def _rows_text(form: ProductForm) -> str:
 def _terms_text(form: ProductForm) -> str:
     """Write a small result of many terms, which stays in registers until the last: p[6 + 2] says how many."""
     rows, _, columns = form.sizes
-    writer = _Writer(form, 8)
+    writer = _ProductWriter(form, 8)
     writer.body.append(f"%b.place = mul nuw nsw i64 %i, {columns}")
     writer.body.append(f"%b.at = getelementptr {writer.kind}, ptr %b, i64 %b.place")
     writer.body.append(f"%b.row = load {writer.row}, ptr %b.at, align 4")

@@ -38,7 +38,7 @@ class StepFunction:
     @property
     def source(self) -> str:
         """The function's text, for which NumPy's products are tested unless they were before."""
-        self._written = self._written or _Writer(self._plan, self._loops).written()
+        self._written = self._written or _StepWriter(self._plan, self._loops).written()
         return self._written.source
 
     def compile(self) -> None:
@@ -90,7 +90,7 @@ class WrittenStep(NamedTuple):
     expected: list[int | Loop]
 
 
-class _Writer:
+class _StepWriter:
     """Writes the calls of a step in the order of `CallTable`, and what each of them has to be."""
 
     def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> None:
