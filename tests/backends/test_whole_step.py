@@ -257,9 +257,9 @@ def test_a_verdict_that_is_kept_is_not_found_again(verdict_store: Cache, monkeyp
 
 
 @pytest.mark.thorough
-def test_exp_of_every_number_in_its_range() -> None:
+def test_exp_of_one_in_sixty_one_of_all_float32_numbers() -> None:
     for first in range(0, 2**32, 2**24):
-        x = np.arange(first, first + 2**24, dtype=np.uint32).view(np.float32)
+        x = np.arange(first, first + 2**24, 61, dtype=np.int64).astype(np.uint32).view(np.float32)
         x = x[np.abs(x) <= exponential.FARTHEST]
         with np.errstate(all="ignore"):
             assert exponential.exponentials(x).tobytes() == np.exp(x).tobytes(), first
