@@ -61,7 +61,7 @@ class Run(NamedTuple):
         """Return the same run inside another layer."""
         training = self.training and place not in self.frozen
         # `_replace` takes five times as long, and every layer of every step comes here
-        return Run(training, self.counter, place, self.frozen, self.weights, self.met, self.first)
+        return Run(training, self.counter, place, self.frozen, weights=self.weights, met=self.met, first=self.first)
 
 
 @dataclass(frozen=True)
