@@ -40,13 +40,12 @@ class BoundRule:
     ops: Ops
     clip_norm: float | None = None
     exchange: Exchange = no_exchange
-    _rule: Any = field(init=False, repr=False)
     _update_all: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_rule", self.optimizer.bind(self.ops))
         # A rule of one's own may look at a parameter as a whole, so it gets each by itself.
-        object.__setattr__(self, "_update_all", one_by_one if is_own(self.optimizer) else self.ops.update_all)
+        update_all = one_by_one if is_own(self.optimizer) else self.ops.update_all
+        object.__setattr__(self, "_update_all", partial(update_all, self.optimizer.bind(self.ops)))
 
     def __call__(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, Slots]:
         """Return the parameters that have a gradient, updated, and their slots.
@@ -62,7 +61,7 @@ class BoundRule:
         t = self.ops.xp.astype(state["counter"][1:2], lr.dtype) + 1
         changed: Arrays
         slots: Slots
-        changed, slots = self._update_all(self._rule, state["params"], gradients, state["slots"], t, lr)
+        changed, slots = self._update_all(state["params"], gradients, state["slots"], t, lr)
         return changed, slots
 
 
