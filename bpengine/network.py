@@ -262,7 +262,9 @@ class Network(RichForm):
         loss, dy, terms = self.loss_and_cotangent(ops, params, passed.y, target, weights)
         _, by_layer = backward_chain(self.layers, ops, passed.residuals, dy, need_dx=False)
         gradients = gather(self.shared, ops, by_layer) if self.shared else by_layer
-        return loss, {**gradients, **self.add_penalties(ops, terms, gradients)}, passed.running
+        if terms:
+            gradients = {**gradients, **self.add_penalties(ops, terms, gradients)}
+        return loss, gradients, passed.running
 
     @in_scope
     def loss_and_cotangent(
@@ -278,6 +280,8 @@ class Network(RichForm):
         """
         loss, residual = self.data_loss(ops, y, target, weights)
         dy = ops.at("loss").backward(self.loss.kernel)(residual, ops.xp.ones_like(loss))
+        if not self.penalties:
+            return loss, dy, []
         terms = self.penalty_terms(ops, params, y.shape[0], weights)
         return add_up(ops, loss, terms), dy, terms
 

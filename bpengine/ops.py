@@ -22,6 +22,10 @@ Owner = TypeVar("Owner")
 Returned = TypeVar("Returned")
 Given = ParamSpec("Given")
 Direction = Literal["forward", "backward"]
+Rule = Callable[
+    ..., tuple[Array, ...]
+]  # an update rule with its options: (w, dw, *slots, t, lr) -> (new w, *new slots)
+Slots = dict[str, list[Array]]
 
 
 class UnknownKernel(ConfigError, AttributeError):
@@ -79,15 +83,51 @@ class Ops:
         """Return a function of a kernel that is in no table, bound as all others here are."""
         return partial(getattr(kernel, direction), self.xp)
 
+    def update_all(
+        self,
+        rule: Rule,
+        params: Mapping[str, Array],
+        gradients: Mapping[str, Array],
+        slots: Mapping[str, list[Array]],
+        t: Array,
+        lr: Array,
+    ) -> tuple[dict[str, Array], Slots]:
+        """Return every parameter that has a gradient after one update, and its slots, by name.
+
+        rule: one of the engine's, bound to these ops; it treats every element by itself, so that a backend may run it on
+        several parameters at once. t, lr: (1,). A rule of one's own is run by `one_by_one`.
+        """
+        return one_by_one(rule, params, gradients, slots, t, lr)
+
     def at(self, place: str) -> Ops:
         """Return the ops to use inside a named place ("layer 1"); plain ops do not care, observed ops remember it."""
         return self
 
     def _bound(self, row: Kernel, direction: Direction) -> Callable[..., Any]:
-        if not known(row, direction):
+        if KERNELS.get(row.name) is not row and not known(row, direction):
             return self.own(row, direction)
         bound: Callable[..., Any] = getattr(self, getattr(row, direction).__name__)
         return bound
+
+
+def one_by_one(
+    rule: Rule,
+    params: Mapping[str, Array],
+    gradients: Mapping[str, Array],
+    slots: Mapping[str, list[Array]],
+    t: Array,
+    lr: Array,
+) -> tuple[dict[str, Array], Slots]:
+    """Run an update rule on one parameter after the other; return what `Ops.update_all` does.
+
+    >>> ops, one = bp.get_backend("numpy", precision="float64").ops(), np.ones(1)
+    >>> one_by_one(ops.sgd_update, {"w": one}, {"w": one}, {"w": []}, t=one, lr=0.25 * one)
+    ({'w': array([0.75])}, {'w': []})
+    """
+    changed, moved = dict[str, Array](), Slots()
+    for name, dw in gradients.items():
+        changed[name], *moved[name] = rule(params[name], dw, *slots[name], t, lr)
+    return changed, moved
 
 
 def in_scope(

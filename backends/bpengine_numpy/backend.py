@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from importlib.metadata import PackageNotFoundError, version
@@ -15,12 +15,13 @@ from bpengine_steps.tracing import outside, plus
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.errors import ConfigError
 from bpengine.extras import install_command
+from bpengine.ops import Ops
 from bpengine.system.blas_pool import BLAS_POOL
 from bpengine.system.busy import BUSY_WATCH
 from bpengine.system.hardware import cpu
-from bpengine_numpy.blocked_updates import blocked_updates
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
+from bpengine_numpy.joined_updates import NumpyOps, joined_run
 from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
 
 
@@ -53,7 +54,7 @@ class NumpyBackend(Backend):
             raise ConfigError(f"backend 'numpy' runs on the device 'cpu', got {device!r}.")
         self.xp = np
         self.device = "cpu"
-        self._compiled = compiled_epochs(super().run_epoch, self.patience) if compiler_version() else None
+        self._compiled = compiled_epochs(self._run_eagerly, self.patience) if compiler_version() else None
 
     @classmethod
     def availability(cls) -> Availability:
@@ -86,9 +87,13 @@ class NumpyBackend(Backend):
         """Return a context in which NumPy neither warns nor raises: numbers that fade to zero are a part of training."""
         return np.errstate(all="ignore")
 
-    def replacements(self) -> Mapping[str, Callable[..., Any]]:
-        """Return the update rules in blocks, for large parameters, with the same bits."""
-        return blocked_updates()
+    def ops(self) -> Ops:
+        """Return the kernels; update rules run once for all small parameters and in blocks over large ones, to the same bits.
+
+        A replacement is run on each parameter as it is.
+        """
+        replacements = self.replacements()
+        return (Ops if replacements else NumpyOps)(self.xp, replacements, self.scope)
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the function in this backend's scope: NumPy runs it eagerly."""
@@ -115,10 +120,17 @@ class NumpyBackend(Backend):
         Every loss is checked, so NumPy need not warn as well. Denormal numbers count as zero, as they do for XLA.
         """
         with self.scope(), self._pool(), FORKS.epoch(), flushed():
-            run = self._compiled.run if self._compiled else super().run_epoch
+            run = self._compiled.run if self._compiled else self._run_eagerly
             ended = run(step, state, data, order, lr)
             BUSY_WATCH.look()
         return ended
+
+    def _run_eagerly(
+        self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        with joined_run() as separate:
+            after, reports = super().run_epoch(step, state, data, order, lr)
+            return separate(after), reports
 
     def _pool(self) -> AbstractContextManager[Any]:
         """Return a context in which matrix products use the threads that were asked for."""

@@ -6,36 +6,25 @@ by itself, and NumPy rounds an element alike wherever it stands, so the bits are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from typing import Any
-
 import numpy as np
 
-from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Array
+from bpengine.ops import Rule
 
 LARGE = 2**21  # elements; below, the caches of today's processors hold what a pass leaves to the next
 BLOCK = 2**18  # elements of a piece
 
 
-@cache
-def blocked_updates() -> Mapping[str, Callable[..., Any]]:
-    """Return every update rule by the name of its function, for arrays of NumPy's."""
-    rules = [kernel.forward for kernel in KERNELS.values() if kernel.kind == "update"]
-    return {rule.__name__: partial(_update, rule) for rule in rules}
-
-
-def _update(rule: Callable[..., tuple[Array, ...]], *arrays: Array, **options: float) -> tuple[Array, ...]:
-    """Run rule(np, w, dw, *slots, t, lr), in blocks where the parameter is large."""
+def in_blocks(rule: Rule, *arrays: Array) -> tuple[Array, ...]:
+    """Run rule(w, dw, *slots, t, lr), in blocks where the parameter is large."""
     *whole, t, lr = arrays
     if not all(map(_splits, whole)):
-        return rule(np, *arrays, **options)
+        return rule(*arrays)
     flat = [array.reshape(-1) for array in whole]
     results: list[Array] = []
     for start in range(0, flat[0].size, BLOCK):
         piece = slice(start, start + BLOCK)
-        parts = rule(np, *(array[piece] for array in flat), t, lr, **options)
+        parts = rule(*(array[piece] for array in flat), t, lr)
         results = results or [np.empty(flat[0].shape, part.dtype) for part in parts]
         for result, part in zip(results, parts, strict=True):
             result[piece] = part

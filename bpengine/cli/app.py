@@ -1,34 +1,20 @@
-"""The application: the commands by name, and `--version`."""
+"""The application: the commands by name, and `--version`. A command's module is imported when it is called."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import bpengine as bp
-from bpengine.cli.commands import (
-    bench,
-    check,
-    checkpoint,
-    compare,
-    convert,
-    demo,
-    doctor,
-    examples,
-    explain,
-    export,
-    predict,
-    train,
-)
 from bpengine.cli.exit_codes import show_warning
 from bpengine.cli.language import help_pages
 from bpengine.cli.output import logged_lines, put
-from bpengine.cli.processes import launch
 from bpengine.errors import unknown
 
 HELP = """\
@@ -56,14 +42,80 @@ again with --resume), 130 interrupted.
 """
 
 
+SHORT = {  # the commands in the order of the help page, each with its line there
+    "demo": "One network on every backend, checked against autodiff.",
+    "train": "Train on a data set or a file, score, save.",
+    "checkpoint": "The checkpoints of a run, and a model file out of them.",
+    "predict": "Predict with a saved model.",
+    "export": "A saved model as ONNX, which other programs run.",
+    "convert": "A large table once into memory-mapped columns.",
+    "check": "The gradients of a network or a model file, before independent oracles.",
+    "compare": "One network on several backends, side by side.",
+    "explain": "Where a gradient comes from, term by term; sweeps, graphs, receipts.",
+    "examples": "Worked examples of the literature, beside their published numbers.",
+    "bench": "The engine and its peers side by side: speed, limits of the machine, memory.",
+    "doctor": "What works on this machine, what does not, and the cure.",
+    "launch": "A command on several processes of this machine, started again after a crash.",
+}
+ELSEWHERE = {"launch": "bpengine.cli.processes.launch"}  # modules that are not in commands/
+PASSED_ON = {
+    "launch": {"ignore_unknown_options": True, "allow_interspersed_args": False}
+}  # to the command that it runs
+
+
+class LoadedCommands(Mapping[str, Any]):
+    """Commands by name, each made when it is first asked for: its module may import what others do without."""
+
+    def __init__(self) -> None:
+        self.prepare: Callable[[Any], None] = lambda command: None  # called with each command that is made
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            command = _command(name)
+            self.prepare(command)
+            self._made[name] = command
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SHORT)
+
+    def __len__(self) -> int:
+        return len(SHORT)
+
+    def __contains__(self, name: object) -> bool:
+        return name in SHORT
+
+
+def _command(name: str) -> Any:
+    """Import a command's module, and make the command of its function and help."""
+    if name not in SHORT:
+        raise KeyError(name)
+    module = import_module(ELSEWHERE.get(name, f"bpengine.cli.commands.{name}"))
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.command(name, help=module.HELP, short_help=SHORT[name], context_settings=PASSED_ON.get(name))(
+        getattr(module, name)
+    )
+    return typer.main.get_command(alone)
+
+
 class Commands(TyperGroup):
-    """A group that names the nearest command when one does not exist."""
+    """A group that loads a command when it is called, and names the nearest one when it does not exist."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: Any = LoadedCommands()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command; raise ConfigError with the nearest names when there is none."""
         if cmd_name not in self.commands and not cmd_name.startswith("-"):
             raise unknown("command", cmd_name, self.commands)
-        return super().get_command(ctx, cmd_name)
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands' lines of the help page, without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SHORT.items()))
 
 
 app = typer.Typer(
@@ -94,31 +146,9 @@ def _root(
         put(context.get_help())
 
 
-for _command, _help, _short in (
-    (demo.demo, demo.HELP, "One network on every backend, checked against autodiff."),
-    (train.train, train.HELP, "Train on a data set or a file, score, save."),
-    (checkpoint.checkpoint, checkpoint.HELP, "The checkpoints of a run, and a model file out of them."),
-    (predict.predict, predict.HELP, "Predict with a saved model."),
-    (export.export, export.HELP, "A saved model as ONNX, which other programs run."),
-    (convert.convert, convert.HELP, "A large table once into memory-mapped columns."),
-    (check.check, check.HELP, "The gradients of a network or a model file, before independent oracles."),
-    (compare.compare, compare.HELP, "One network on several backends, side by side."),
-    (explain.explain, explain.HELP, "Where a gradient comes from, term by term; sweeps, graphs, receipts."),
-    (examples.examples, examples.HELP, "Worked examples of the literature, beside their published numbers."),
-    (bench.bench, bench.HELP, "The engine and its peers side by side: speed, limits of the machine, memory."),
-    (doctor.doctor, doctor.HELP, "What works on this machine, what does not, and the cure."),
-):
-    app.command(help=_help, short_help=_short)(_command)
-app.command(  # what follows the command that it runs is that command's
-    help=launch.HELP,
-    short_help="A command on several processes of this machine, started again after a crash.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-)(launch.launch)
-
-
 @cache
 def _commands() -> Any:
-    """Return the commands with their options, made once: a process may run many."""
+    """Return the group of the commands, made once: a process may run many."""
     commands = typer.main.get_command(app)
     help_pages.prepare(commands)
     return commands

@@ -33,6 +33,13 @@ OutputActivation = Annotated[
 ]
 BackendName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")]
 Dtype = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads of the NumPy backend's matrix products; 1 where the cores have other work.  [default: BLAS's own]",
+    ),
+]
 OptimizerName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")]
 LearningRate = Annotated[float, typer.Option(help="Step size of the optimizer.")]
 LOSS_OF_TASK = {"classification": "softmax_cross_entropy", "regression": "mean_squared_error"}
@@ -106,10 +113,14 @@ def fresh_network(data: Dataset, layers: str, activation: str, loss: bp.Loss | N
     return network(data, hidden_layers(layers, activation, 0.0), last_layer(data, loss))
 
 
-def model(network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2) -> bp.Model:
+def model(
+    network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2, threads: int | None = None
+) -> bp.Model:
     """Return an untrained model; raise ConfigError where `copies` of its parameters do not fit into memory."""
     require_memory(network, dtype, copies=copies)
-    return bp.Model(network, backend, dtype, seed)
+    if threads is None:
+        return bp.Model(network, backend, dtype, seed)
+    return bp.Model(network, bp.get_backend(backend, precision=dtype, threads=threads), dtype, seed)
 
 
 def optimizer(name: str, learning_rate: float) -> Optimizer:

@@ -21,7 +21,7 @@ from bpengine.layers import BatchNorm
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.layers.residual import neediest
 from bpengine.network import Network
-from bpengine.ops import Ops
+from bpengine.ops import Ops, Slots
 from bpengine.streams import dropout_counter
 from bpengine.system.lru_cache import LruCache
 from bpengine.training.batching import Source, make_source
@@ -44,7 +44,7 @@ from bpengine.training.rows import Rows, check_rows
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
-from bpengine.training.updates.update import Slots, all_finite, init_slots
+from bpengine.training.updates.update import all_finite, init_slots
 
 UPDATES = ("simultaneous", "sequential")
 

@@ -75,8 +75,10 @@ def make_step(
 
     def step(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
         report: dict[str, Array] = {}
-        report["loss"], changed, slots, running = gradient_and_update(state, rows, lr, report)
-        parts.seen.add(_shapes(rows))
+        shapes = tuple([tuple(array.shape) for array in rows])
+        run = Run(True, state["counter"], frozen=plan.frozen, met=shapes in parts.seen)
+        report["loss"], changed, slots, running = gradient_and_update(state, rows, lr, run, report)
+        parts.seen.add(shapes)
         params, loss = {**state["params"], **changed}, report["loss"]
         if plan.track_step_size:
             sizes = [ops.largest_change(state["params"][name], new) for name, new in changed.items()]
@@ -100,26 +102,20 @@ class _Parts:
     seen: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)  # shapes of rows of the steps so far
 
     def simultaneous(
-        self, state: State, rows: tuple[Array, ...], lr: Array, report: dict[str, Array]
+        self, state: State, rows: tuple[Array, ...], lr: Array, run: Run, report: dict[str, Array]
     ) -> tuple[Array, Arrays, Any, Arrays]:
         """Take all gradients at the old parameters, then update."""
         x, target, *weights = rows
         model = self.ops, state["params"], state["running"]
         if self.plan.cut:
-            total = sharding.loss_and_gradients(
-                self.network, *model, rows, self._run(state, rows), self._shards(self.plan.cut)
-            )
+            total = sharding.loss_and_gradients(self.network, *model, rows, run, self._shards(self.plan.cut))
             loss, gradients, running = total[:3]
             report |= {} if total.share is None else {"share": total.share}
         elif self.plan.part and x.shape[0] > self.plan.part:
-            loss, gradients, running = accumulation.loss_and_gradients(
-                self.network, *model, rows, self._run(state, rows), self.plan.part
-            )
+            loss, gradients, running = accumulation.loss_and_gradients(self.network, *model, rows, run, self.plan.part)
         else:
             weight = weights[0] if weights else None
-            loss, gradients, running = self.network.loss_and_gradients(
-                *model, x, target, weight, self._run(state, rows)
-            )
+            loss, gradients, running = self.network.loss_and_gradients(*model, x, target, weight, run)
         changed, slots = self._update(state, gradients, lr)
         return loss, changed, {**state["slots"], **slots}, running
 
@@ -127,12 +123,12 @@ class _Parts:
         return sharding.Shards(cut=cut, add_up=self.add_up, trained=self.plan.trained, part=self.plan.part)
 
     def sequential(
-        self, state: State, rows: tuple[Array, ...], lr: Array, report: dict[str, Array]
+        self, state: State, rows: tuple[Array, ...], lr: Array, run: Run, report: dict[str, Array]
     ) -> tuple[Array, Arrays, Any, Arrays]:
         """Update each layer, from the last to the first, before the gradient of the layer below is taken through it."""
         x, target, *weights = rows
         network, ops, params, weight = self.network, self.ops, state["params"], weights[0] if weights else None
-        run = self._run(state, rows)._replace(weights=weight)
+        run = run._replace(weights=weight)
         passed = list(stages(network.layers, ops, params, state["running"], x, run))
         loss, dy, terms = network.loss_and_cotangent(ops, params, passed[-1].y, target, weight)
         changed: Arrays = {}
@@ -155,12 +151,5 @@ class _Parts:
             self.parameters_alone[i] = of_parameters_alone(stage)
         return self.parameters_alone[i]
 
-    def _run(self, state: State, rows: tuple[Array, ...]) -> Run:
-        return Run(True, state["counter"], frozen=self.plan.frozen, met=_shapes(rows) in self.seen)
-
     def _update(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, dict[str, list[Array]]]:
         return self.update(state, {name: dw for name, dw in gradients.items() if name in self.plan.trained}, lr)
-
-
-def _shapes(rows: tuple[Array, ...]) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(array.shape) for array in rows)

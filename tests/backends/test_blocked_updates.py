@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from bpengine_numpy import blocked_updates
+from bpengine_numpy import blocked_updates, joined_updates
 
 import bpengine as bp
 from bpengine.kernels import KERNELS
@@ -18,6 +19,7 @@ RULES = [name for name, kernel in KERNELS.items() if kernel.kind == "update"]
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocked_updates, "LARGE", 100)
     monkeypatch.setattr(blocked_updates, "BLOCK", 64)
+    monkeypatch.setattr(joined_updates, "LARGE", 100)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -30,24 +32,22 @@ def test_the_bits_are_those_of_the_kernel(rule: str, dtype: str, rng: np.random.
         for array in arrays:
             array.flags.writeable = False
         scalars = np.array([3], dtype), np.array([0.01], dtype)
-        blocked = blocked_updates.blocked_updates()[kernel.forward.__name__](*arrays, *scalars)
+        blocked = blocked_updates.in_blocks(partial(kernel.forward, np), *arrays, *scalars)
         for ours, theirs in zip(blocked, kernel.forward(np, *arrays, *scalars), strict=True):
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
 
 
-def test_large_parameters_are_run_in_blocks_and_others_as_they_are(
-    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
-) -> None:
+def test_large_parameters_are_run_in_blocks_and_others_as_they_are(rng: np.random.Generator) -> None:
     sizes: list[int] = []
 
-    def rule(xp: Any, w: Any, dw: Any, t: Any, lr: Any) -> Any:
+    def rule(w: Any, dw: Any, t: Any, lr: Any) -> Any:
         sizes.append(w.size)
         return (w - lr * dw,)
 
-    one = np.ones(1)
+    one, ops = np.ones(1), bp.get_backend("numpy").ops()
     for array in (rng.standard_normal((13, 11)), rng.standard_normal((10, 10)), rng.standard_normal((13, 11)).T):
-        blocked_updates._update(rule, array, array, one, one)
+        ops.update_all(rule, {"w": array}, {"w": array}, {"w": []}, one, one)
     assert sizes == [64, 64, 15, 100, 143]  # the last one does not lie in C order
 
 
@@ -60,7 +60,8 @@ def test_training_has_the_same_bits(monkeypatch: pytest.MonkeyPatch, rng: np.ran
         model.fit(x, y, optimizer=bp.AdamW(0.01), batch_size=16, epochs=2)
         return model.parameters
 
+    monkeypatch.setattr(joined_updates, "SMALL", 0)
     blocked = trained()
-    monkeypatch.setattr(blocked_updates, "LARGE", 10**9)
+    monkeypatch.setattr(joined_updates, "LARGE", 10**9)
     for name, value in trained().items():
         np.testing.assert_array_equal(blocked[name], value)

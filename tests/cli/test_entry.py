@@ -153,3 +153,18 @@ def test_a_warning_is_one_line(cli, monkeypatch):
         warnings.simplefilter("always")
         ended = cli("train", "xor", "--test-fraction", "0", "--epochs", "1")
     assert (ended.code, ended.err) == (0, "bpengine: warning: the floor is wet\n")
+
+
+def test_a_command_is_imported_when_it_is_called():
+    code = (
+        "import sys; from bpengine.cli import main; code = main({args!r});"
+        "names = [name.split('.')[3] for name in sys.modules if name.startswith('bpengine.cli.commands.')];"
+        "print(code, sorted(set(names)))"
+    )
+    loaded = {}
+    for args in (["--help"], ["examples", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(args=args)], capture_output=True, text=True, check=True
+        )
+        loaded[args[0]] = done.stdout.splitlines()[-1]
+    assert loaded == {"--help": "0 []", "examples": "0 ['examples']"}

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.backend import backend_class
 from bpengine.extras import install_command
 from bpengine.system import hardware
+from bpengine.system.blas_pool import BLAS_POOL
 
 
 def trained(cli, *args):
@@ -37,6 +39,27 @@ def test_digits_from_the_command_line(cli):
     assert report["scores"]["accuracy"] > 0.95
     assert report["steps"] == 30 * 45
     assert report["saved"] is None
+
+
+@pytest.mark.parametrize(("options", "used"), [((), set()), (("--threads", "1"), {1})], ids=["default", "one"])
+def test_matrix_products_take_the_threads_asked_for(cli, monkeypatch, options, used):
+    asked, limited = set(), BLAS_POOL.limited
+
+    def noted(threads):
+        asked.add(threads)
+        return limited(threads)
+
+    monkeypatch.setattr(BLAS_POOL, "limited", noted)
+    assert trained(cli, "iris", "--epochs", "2", *options)["epochs"] == 2
+    assert asked == used
+
+
+def test_threads_of_another_backend_are_refused(mistake):
+    if not backend_class("jax").availability().ready:
+        assert "cannot run here" in mistake("train", "iris", "--backend", "jax")
+        return
+    assert "'jax' cannot set its threads, got threads=1" in mistake("train", "iris", "--backend", "jax", "--threads", 1)
+    assert "--threads" in mistake("train", "iris", "--threads", "0")
 
 
 def test_xor_is_learned(cli):

@@ -26,14 +26,20 @@ Lang = Annotated[
 
 
 def prepare(group: Any) -> None:
-    """Let a group, which has the option --lang, and its commands print help in the language that is set, and take --lang."""
+    """Let a group, which has the option --lang, and its commands print help in the language that is set, and take --lang.
+
+    group.commands.prepare is called with each command when it is made.
+    """
     option = copy(next(parameter for parameter in group.params if "--lang" in parameter.opts))
     option.expose_value = False
-    _prepare(group)
-    for command in group.commands.values():
+
+    def prepare_command(command: Any) -> None:
         _prepare(command)
         if all("--lang" not in parameter.opts for parameter in command.params):
             command.params.append(option)
+
+    _prepare(group)
+    group.commands.prepare = prepare_command
 
 
 def _prepare(command: Any) -> None:

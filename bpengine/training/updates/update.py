@@ -13,13 +13,12 @@ from bpengine.backend import Backend, State, as_host
 from bpengine.errors import NonFiniteError, number
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
-from bpengine.ops import Ops
+from bpengine.ops import Ops, Slots, one_by_one
 from bpengine.system.lru_cache import LruCache
 from bpengine.training.memory.spill import mapped
-from bpengine.training.optimizers import Optimizer, without_rate
+from bpengine.training.optimizers import Optimizer, is_own, without_rate
 
 Exchange = Callable[[Arrays], Arrays]
-Slots = dict[str, list[Array]]
 
 
 def no_exchange(gradients: Arrays) -> Arrays:
@@ -41,10 +40,12 @@ class BoundRule:
     ops: Ops
     clip_norm: float | None = None
     exchange: Exchange = no_exchange
-    _rule: Any = field(init=False, repr=False)
+    _update_all: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_rule", self.optimizer.bind(self.ops))
+        # A rule of one's own may look at a parameter as a whole, so it gets each by itself.
+        update_all = one_by_one if is_own(self.optimizer) else self.ops.update_all
+        object.__setattr__(self, "_update_all", partial(update_all, self.optimizer.bind(self.ops)))
 
     def __call__(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, Slots]:
         """Return the parameters that have a gradient, updated, and their slots.
@@ -57,10 +58,10 @@ class BoundRule:
             gradients = {
                 n: self.ops.clip_by_global_norm(norm, dw, max_norm=self.clip_norm) for n, dw in gradients.items()
             }
-        changed, slots = Arrays(), Slots()
         t = self.ops.xp.astype(state["counter"][1:2], lr.dtype) + 1
-        for name, dw in gradients.items():
-            changed[name], *slots[name] = self._rule(state["params"][name], dw, *state["slots"][name], t, lr)
+        changed: Arrays
+        slots: Slots
+        changed, slots = self._update_all(state["params"], gradients, state["slots"], t, lr)
         return changed, slots
 
 

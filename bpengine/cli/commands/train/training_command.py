@@ -99,6 +99,7 @@ def train(
     loss: network_options.LossName = None,
     backend: network_options.BackendName = "numpy",
     dtype: network_options.Dtype = "float32",
+    threads: network_options.Threads = None,
     optimizer: network_options.OptimizerName = "adam",
     learning_rate: network_options.LearningRate = RATE,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per step; all rows when there are fewer.")] = 128,
@@ -206,7 +207,7 @@ def train(
     _warn(split.training, features, standardized=use.standardize)
     decay = default_decay(split.training.rows) if l2 is None else l2
     network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
-    model = network_options.model(network, backend, dtype, seed, copies=copies(update))
+    model = network_options.model(network, backend, dtype, seed, copies=copies(update), threads=threads)
     model.features = features
     parts = split.encoded(features, dtype, comm)
     first_lines = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.sentence}\n"]

@@ -1,0 +1,186 @@
+"""Joined updates: small parameters of a step, and their slots, lie end to end, so that an update rule runs once for all.
+
+A rule is a dozen calls of NumPy, and for a small parameter the calls take longer than the numbers. A rule treats every element
+by itself, so the bits are the same. Between the steps of one run the arrays stay joined, and the state holds views of
+them; when the run ends it gets arrays of its own, as without all this.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import is_
+from typing import Any
+
+import numpy as np
+from bpengine_steps.signature import leaves, rebuilt
+
+from bpengine.kernels._kernel import Array
+from bpengine.ops import Ops, Rule, Slots
+from bpengine_numpy.blocked_updates import LARGE, in_blocks
+
+SMALL = 2**15  # elements; of larger parameters the numbers take longer than the calls
+TOGETHER = 2**17  # elements of what is joined: with its slots it stays in the caches
+ALIGNED = 16  # bytes, to which memory of the system is aligned as well
+
+
+class JoinedParameters:
+    """Parameters and their slots, end to end: `flat` are one vector of the parameters and one for each slot.
+
+    views: the same by place, parameters first: views[k][i] is the part of flat[k] that belongs to the i-th name.
+    """
+
+    def __init__(self, names: Sequence[str], params: Mapping[str, Array], slots: Mapping[str, list[Array]]) -> None:
+        self.names = names
+        first = params[names[0]]
+        self._shapes, self._dtype = [params[name].shape for name in names], first.dtype
+        grain, start = max(1, ALIGNED // first.itemsize), 0
+        self._places: list[slice] = []
+        for name in names:
+            self._places.append(slice(start, start + params[name].size))
+            start += -(-params[name].size // grain) * grain
+        self._gradient = np.zeros(start, first.dtype)
+        self._gradients = self._parts(self._gradient)
+        self.flat = [np.zeros(start, first.dtype) for _ in (first, *slots[names[0]])]
+        self.views = [self._parts(flat) for flat in self.flat]
+        for k, parts in enumerate(self.views):
+            for name, view in zip(names, parts, strict=True):
+                np.copyto(view, slots[name][k - 1] if k else params[name])
+
+    def _parts(self, flat: Array) -> list[Array]:
+        return [
+            flat[place] if len(shape) == 1 else flat[place].reshape(shape)
+            for place, shape in zip(self._places, self._shapes, strict=True)
+        ]
+
+    def holds(self, params: Mapping[str, Array], slots: Mapping[str, list[Array]]) -> bool:
+        """Say whether these are the very arrays that the last update returned."""
+        arrays = [(params[name], *slots[name]) for name in self.names]
+        return all(
+            all(map(is_, held, views)) for held, views in zip(zip(*arrays, strict=True), self.views, strict=True)
+        )
+
+    def update(self, rule: Rule, gradients: Mapping[str, Array], t: Array, lr: Array) -> bool:
+        """Run the rule on all; return False, and do nothing, where a gradient is of another kind than its parameter."""
+        for name, place, shape in zip(self.names, self._gradients, self._shapes, strict=True):
+            dw = gradients[name]
+            if type(dw) is not np.ndarray or dw.dtype != self._dtype or dw.shape != shape:
+                return False
+            place[...] = dw
+        self.flat = list(rule(self.flat[0], self._gradient, *self.flat[1:], t, lr))
+        self.views = [self._parts(flat) for flat in self.flat]
+        return True
+
+
+Run = dict[tuple[str, ...], JoinedParameters | None]  # by the names of what is updated together; None: not joined
+_OF_THREAD = threading.local()
+
+
+@contextmanager
+def joined_run() -> Iterator[Callable[[Any], Any]]:
+    """Join updates of this thread within the block; gives a function that returns a state in arrays of its own."""
+    around: Run | None = getattr(_OF_THREAD, "run", None)
+    _OF_THREAD.run = run = Run()
+    try:
+        yield lambda state: _separate(state, run)
+    finally:
+        _OF_THREAD.run = around
+
+
+class NumpyOps(Ops):
+    """Ops whose update rules run in blocks over large parameters, and once for all small ones within a `joined_run`."""
+
+    def update_all(
+        self,
+        rule: Rule,
+        params: Mapping[str, Array],
+        gradients: Mapping[str, Array],
+        slots: Mapping[str, list[Array]],
+        t: Array,
+        lr: Array,
+    ) -> tuple[dict[str, Array], Slots]:
+        """Return what `Ops.update_all` returns, with the same bits."""
+        joined = _after_update(rule, params, gradients, slots, t, lr)
+        if joined is None:
+            return _each(rule, params, gradients, slots, t, lr)
+        weights, *moved = joined.views
+        changed = dict(zip(joined.names, weights, strict=True))
+        after = dict(zip(joined.names, map(list, zip(*moved, strict=True)), strict=True))
+        if len(changed) == len(gradients):
+            return changed, after
+        rest = {name: dw for name, dw in gradients.items() if name not in changed}
+        other, kept = _each(rule, params, rest, slots, t, lr)
+        changed, after = {**changed, **other}, {**after, **kept}
+        return {name: changed[name] for name in gradients}, {name: after[name] for name in gradients}
+
+
+def _each(
+    rule: Rule,
+    params: Mapping[str, Array],
+    gradients: Mapping[str, Array],
+    slots: Mapping[str, list[Array]],
+    t: Array,
+    lr: Array,
+) -> tuple[dict[str, Array], Slots]:
+    """Run the rule on one parameter after the other, in blocks where that is large."""
+    changed, moved = dict[str, Array](), Slots()
+    for name, dw in gradients.items():
+        w = params[name]
+        new = in_blocks(rule, w, dw, *slots[name], t, lr) if w.size > LARGE else rule(w, dw, *slots[name], t, lr)
+        changed[name], *moved[name] = new
+    return changed, moved
+
+
+def _after_update(
+    rule: Rule,
+    params: Mapping[str, Array],
+    gradients: Mapping[str, Array],
+    slots: Mapping[str, list[Array]],
+    t: Array,
+    lr: Array,
+) -> JoinedParameters | None:
+    """Return the small ones among the parameters joined and updated; None where they are not joined here."""
+    run: Run | None = getattr(_OF_THREAD, "run", None)
+    if run is None:
+        return None
+    key = tuple(gradients)
+    joined = run[key] if key in run else _joined(params, gradients, slots)
+    if joined and not joined.holds(params, slots):
+        joined = _joined(params, gradients, slots)
+    if joined and not joined.update(rule, gradients, t, lr):
+        joined = None
+    run[key] = joined
+    return joined
+
+
+def _joined(
+    params: Mapping[str, Array], gradients: Mapping[str, Array], slots: Mapping[str, list[Array]]
+) -> JoinedParameters | None:
+    """Return the small ones among the parameters that have a gradient, joined; None where there are not two of a kind."""
+    names: list[str] = []
+    size, dtype = 0, None
+    if not any(slots.values()):  # a rule without slots is so short that nothing is gained
+        return None
+    for name in gradients:
+        arrays = params[name], *slots[name]
+        dtype = dtype or getattr(params[name], "dtype", None)
+        if all(_joins(array, params[name].shape, dtype) for array in arrays) and size + arrays[0].size <= TOGETHER:
+            names.append(name)
+            size += arrays[0].size
+    return JoinedParameters(names, params, slots) if len(names) > 1 else None
+
+
+def _joins(array: Array, shape: tuple[int, ...], dtype: Any) -> bool:
+    """Say whether it is a small array of NumPy's in C order, of this shape and dtype, and no single number."""
+    if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
+        return False
+    return 0 < array.size <= SMALL and array.ndim > 0 and array.flags.c_contiguous
+
+
+def _separate(state: Any, run: Run) -> Any:
+    """Return a state whose arrays are parts of no other."""
+    views = {id(view) for joined in run.values() if joined for parts in joined.views for view in parts}
+    if not views:
+        return state
+    return rebuilt(state, {path: leaf.copy() if id(leaf) in views else leaf for path, leaf in leaves(state)})
