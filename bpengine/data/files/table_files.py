@@ -42,15 +42,23 @@ def read_csv(path: AnyPath, target: ColumnTarget = None, *, drop_empty: bool = F
 
 
 def read_parquet(
-    path: AnyPath, target: ColumnTarget = None, max_bytes: int | None = None, *, drop_empty: bool = False
+    path: AnyPath,
+    target: ColumnTarget = None,
+    max_bytes: int | None = None,
+    *,
+    na_values: Sequence[str] = (),
+    drop_empty: bool = False,
 ) -> Arrays:
     """Read a Parquet table with pyarrow, as `read_csv` does; x has the common type of its columns.
 
+    max_bytes: most bytes of the columns once decoded; by default 64 MiB and fifty times the file's size. na_values: texts of
+    missing cells; numbers of such a value are missing, too.
     Raises: ConfigError when pyarrow is not installed; DataError naming the file, the row and the column.
     """
     file = existing(path)
-    table = automatic(file, max_bytes=max_bytes)
-    table = read_parquet_table(file, max_bytes) if table is None else table
+    options: dict[str, Any] = {"max_bytes": max_bytes, **({"na_values": list(na_values)} if na_values else {})}
+    table = automatic(file, **options)
+    table = read_parquet_table(file, **options) if table is None else table
     return with_target(table, str(file), target, drop_empty=drop_empty)
 
 

@@ -48,3 +48,10 @@ def expand_home(path: Path) -> Path:
     except RuntimeError as error:
         hint = f"Write ./{path} for a file of that name." if not path.is_absolute() else ""
         raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Return what a library says of damaged bytes, in one line; MemoryError and others often say nothing."""
+    if isinstance(error, MemoryError):
+        return "it requires more memory than there is"
+    return " ".join(str(error).split()) or type(error).__name__
