@@ -12,17 +12,15 @@ FIRST: Final = 256  # bytes of a header that are read at first; one with statist
 LONGEST: Final = 16 * 2**20  # bytes of a header at most, as in pyarrow
 DEEPEST: Final = 8  # structures within structures
 STOP, TRUE, FALSE, BYTE, INTEGERS, DOUBLE, TEXT, LISTS, MAP, STRUCT = 0, 1, 2, 3, (4, 5, 6), 7, 8, (9, 10), 11, 12
-UNFOLDED, COMPRESSED, DATA, DICTIONARY, DATA_V2 = 2, 3, 5, 7, 8  # numbers of the fields of a page's header
-VALUES, ENCODING = 1, {DATA: 2, DATA_V2: 4}  # numbers of the fields of a data page's header
-DELTA_STRINGS: Final = 7  # the encoding in which a value repeats the beginning of the one before
+UNFOLDED, COMPRESSED, DATA, DATA_V2 = 2, 3, 5, 8  # numbers of the fields of a page's header
+VALUES: Final = 1  # number of a field of a data page's header
 
 
 class Page(NamedTuple):
-    """Bytes of a page once decompressed, its number of values (0 for a dictionary), and their encoding."""
+    """Bytes of a page once decompressed, and its number of values, 0 for a dictionary."""
 
     unfolded: int
     values: int
-    encoding: int | None
 
 
 def pages(file: BinaryIO, start: int, length: int, values: int) -> Iterator[Page]:
@@ -33,9 +31,8 @@ def pages(file: BinaryIO, start: int, length: int, values: int) -> Iterator[Page
     at, end, left = start, start + length, values
     while at < end and left > 0:
         header, size = _header(file, at)
-        kind = next((number for number in (DATA, DATA_V2) if number in header), None)
-        about = header.get(kind, {}) if kind is not None else {}
-        page = Page(_count(header, UNFOLDED), _count(about, VALUES) if kind else 0, about.get(ENCODING.get(kind or 0)))
+        about = header.get(DATA, header.get(DATA_V2))
+        page = Page(_count(header, UNFOLDED), 0 if about is None else _count(about, VALUES))
         at += size + _count(header, COMPRESSED)
         left -= page.values
         yield page

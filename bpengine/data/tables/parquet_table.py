@@ -19,7 +19,7 @@ from bpengine.data.tables.byte_streams import limit_of
 from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import COLUMNS
 from bpengine.data.tables.missing_texts import with_missing
-from bpengine.data.tables.parquet_pages import DELTA_STRINGS, pages
+from bpengine.data.tables.parquet_pages import pages
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import UNREADABLE, reason
 from bpengine.errors import BpError, DataError
@@ -33,6 +33,7 @@ PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
 BATCH: Final = 65_536  # rows at once
 CELLS: Final = 8_000_000  # in memory at once
+SPELLED_OUT: Final = frozenset({"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"})  # encodings of texts
 REPEATED: Final = 128 * 2**20  # bytes of texts at once where each may repeat the one before
 STRANGE: Final = ("nested", "binary", "large_binary", "fixed_size_binary", "binary_view", "time", "duration", "interval")
 
@@ -75,8 +76,8 @@ def read_parquet_table(path: Path, max_bytes: int | None = None, na_values: Sequ
     """
     arrow = optional("pyarrow", f"reading {path}", "tables")
     with opened_parquet(path, max_bytes, na_values) as columns:
-        whole = arrow.Table.from_batches(list(columns.batches()), columns.schema)
-        return with_missing(table_of(whole.unify_dictionaries()), columns.na_values)
+        whole = arrow.Table.from_batches(list(columns.batches()))
+        return with_missing(table_of(whole), columns.na_values)
 
 
 class ParquetColumns:
@@ -108,13 +109,6 @@ class ParquetColumns:
         return [name for name in names if not (INDEX.fullmatch(name) and name in index) and name not in strange]
 
     @cached_property
-    def schema(self) -> Any:
-        """The columns' types as they are read: text as numbers of its values."""
-        arrow = optional("pyarrow", f"reading {self._path}", "tables")
-        fields = [self._numbered.schema_arrow.field(name) for name in self.names]
-        return arrow.schema(fields)
-
-    @cached_property
     def _numbered(self) -> Any:
         """The file once more, opened so that a text is held once however often it occurs."""
         parquet = optional("pyarrow.parquet", f"reading {self._path}", "tables")
@@ -124,9 +118,16 @@ class ParquetColumns:
             for field in self._file.schema_arrow
             if types.is_string(field.type) or types.is_large_string(field.type) or types.is_string_view(field.type)
         ]
+        numbered = [name for name in text if name not in self._spelled_out]
         return parquet.ParquetFile(
-            self._path, metadata=self._file.metadata, read_dictionary=text, page_checksum_verification=True, **PIECEWISE
+            self._path, metadata=self._file.metadata, read_dictionary=numbered, page_checksum_verification=True, **PIECEWISE
         )
+
+    @cached_property
+    def _spelled_out(self) -> set[str]:
+        """Columns that pyarrow gives with every text in full; in one of these encodings a text may repeat the one before."""
+        chunks = self._chunks(range(self._file.metadata.num_row_groups))
+        return {chunk.path_in_schema for chunk in chunks if not SPELLED_OUT.isdisjoint(chunk.encodings)}
 
     def pieces(self) -> Iterator[Table]:
         """Yield the rows in pieces; raise DataError as soon as they are more bytes than may be read."""
@@ -137,18 +138,28 @@ class ParquetColumns:
     def batches(self) -> Iterator[Any]:
         """Yield the rows as record batches of pyarrow, once what the file says of itself is within the limit."""
         self.least_bytes()
-        held = unfolded = 0
+        held = unfolded = read = 0
         with self._numbered as file, self._path.open("rb") as raw:
             for groups in self._together():
-                sizes, repeated = self._unfolded(raw, groups)
+                sizes, longest = self._unfolded(raw, groups)
                 unfolded += sizes
                 self._require(unfolded)
-                rows = max(1, min(self._at_once, REPEATED // max(1, repeated)))
+                rows = max(1, min(self._at_once, REPEATED // max(1, longest)))
                 for batch in file.iter_batches(rows, row_groups=groups, columns=self.names):
                     chosen = batch.select(self.names)
                     held += sum(_decoded(column) for column in chosen.columns)
                     self._require(held)
-                    yield chosen
+                    read += chosen.num_rows
+                    yield self._with_numbered_texts(chosen)
+        if read != self.rows:
+            raise DataError(f"{self._path} holds {read:,} rows, its footer says {self.rows:,}: it is damaged. Get the file again.")
+
+    def _with_numbered_texts(self, batch: Any) -> Any:
+        """Return a batch in which texts that were spelled out are held once, too."""
+        for at, name in enumerate(self.names):
+            if name in self._spelled_out and "string" in str(batch.schema.field(at).type):
+                batch = batch.set_column(at, name, batch.column(at).dictionary_encode())
+        return batch
 
     @cached_property
     def _at_once(self) -> int:
@@ -192,17 +203,17 @@ class ParquetColumns:
         return [at for at in range(self._file.metadata.num_columns) if paths.column(at).path in chosen]
 
     def _unfolded(self, raw: Any, groups: Iterable[int]) -> tuple[int, int]:
-        """Return the bytes of the pages of row groups once decompressed, and of the largest in which texts repeat others."""
-        total = repeated = 0
+        """Return the bytes of the pages of row groups once decompressed, and the most that a text spelled out may have."""
+        total = longest = 0
         for chunk in self._chunks(groups):
             first = chunk.data_page_offset
             if chunk.has_dictionary_page and 0 < (chunk.dictionary_page_offset or 0) < first:
                 first = chunk.dictionary_page_offset
             for page in pages(raw, first, chunk.total_compressed_size, chunk.num_values):
                 total += page.unfolded
-                if page.encoding == DELTA_STRINGS:
-                    repeated = max(repeated, page.unfolded)
-        return total, repeated
+                if chunk.path_in_schema in self._spelled_out:
+                    longest = max(longest, page.unfolded)
+        return total, longest
 
     def _require(self, size: int) -> None:
         if size > self._limit:
