@@ -17,7 +17,7 @@ from bpengine.data.features.learning import LearningRules, learn_column, names_r
 from bpengine.data.features.nearly_numbers import cure_of
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
-from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.table import Array, Table, TableColumn, one_line
 from bpengine.data.tables import kept_reading
 from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
@@ -213,7 +213,7 @@ class Features(RichForm):
     @property
     def input_names(self) -> tuple[str, ...]:
         """The names of the network's inputs, in their order: "age", "city = Oslo"."""
-        return tuple(name for column in self._columns for name in column.input_names)
+        return tuple(one_line(name) for column in self._columns for name in column.input_names)
 
     @property
     def inputs(self) -> int:

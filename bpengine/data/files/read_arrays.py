@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from bpengine.data.tables.csv_table import STANDARD_INPUT
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import is_parquet, read_parquet_table
 from bpengine.data.validation.options import check_options
-from bpengine.data.validation.reading import existing, expand_home
+from bpengine.data.validation.reading import IDX_NAME, existing, expand_home, is_array_file
 from bpengine.errors import ConfigError, DataError
 
-IDX_NAME = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")
 Target = ColumnTarget | os.PathLike[str]
 
 
@@ -56,12 +54,6 @@ def read_arrays(
             )
         return read_npz(file, **options)
     return _table(file, target, options, drop_empty=drop_empty)
-
-
-def is_array_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file holds arrays, by its name: .npy, .npz or IDX. Every other one is a table."""
-    ending = Path(path).name.lower()
-    return ending.endswith((".npy", ".npz")) or bool(IDX_NAME.search(ending))
 
 
 def kept_options(kept: Mapping[str, Any], source: str | os.PathLike[str]) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.files.npy import Arrays
-from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.table import Array, Table, TableColumn, one_line
 from bpengine.data.tables.conversion import automatic, is_converted, read_converted
 from bpengine.data.tables.csv_table import STANDARD_INPUT, read_text_table
 from bpengine.data.tables.layout import TextOptions
+from bpengine.data.tables.missing_texts import texts_of
 from bpengine.data.tables.parquet_table import read_parquet_table
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.reading import AnyPath, existing
@@ -56,7 +57,7 @@ def read_parquet(
     Raises: ConfigError when pyarrow is not installed; DataError naming the file, the row and the column.
     """
     file = existing(path)
-    options: dict[str, Any] = {"max_bytes": max_bytes, **({"na_values": list(na_values)} if na_values else {})}
+    options: dict[str, Any] = {"max_bytes": max_bytes, **({"na_values": list(texts_of(na_values))} if na_values else {})}
     table = automatic(file, **options)
     table = read_parquet_table(file, **options) if table is None else table
     return with_target(table, str(file), target, drop_empty=drop_empty)
@@ -133,9 +134,10 @@ def _different(shown: str, chosen: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known(shown: str, name: str, names: tuple[str, ...]) -> str:
-    if name not in names:
+    known = name if name in names else one_line(name)
+    if known not in names:
         raise unknown(f"target column of {shown}:", name, names)
-    return name
+    return known
 
 
 def _targets(table: Table, shown: str, chosen: tuple[str, ...]) -> tuple[Array, tuple[ClassName, ...] | None]:

@@ -26,8 +26,8 @@ from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import is_parquet, opened_parquet, read_parquet_table
 from bpengine.data.validation.options import check_options
-from bpengine.data.validation.reading import existing
-from bpengine.errors import DataError, WriteError
+from bpengine.data.validation.reading import existing, is_array_file
+from bpengine.errors import ConfigError, DataError, WriteError
 from bpengine.i18n.language import localized
 from bpengine.output import writing
 from bpengine.output.writing import write_whole
@@ -47,6 +47,8 @@ def convert(
     converted table, or cannot be written.
     """
     file, target = Path(path) if str(path) == STANDARD_INPUT else existing(path), Path(folder)
+    if is_array_file(file):
+        raise ConfigError(f"convert requires a table, text or Parquet, got {file}. Arrays are given to train as they are.")
     if target.exists() and not force:
         raise WriteError(f"{str(target)!r} exists already. Choose another folder, or pass --force (force=True).")
     _require_own(target)
@@ -111,6 +113,8 @@ def automatic(path: Path, **options: Any) -> Table | None:
         return None
     copy = path.with_name(path.name + ".bpengine")
     if not _is_of(copy, path, options):
+        if not is_parquet(path):
+            layout_of(path, str(path), TextOptions(**options))  # what is no table is told before a copy is
         warnings.warn(
             localized(
                 f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read."

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 
+from bpengine.data.table import one_line
+from bpengine.data.tables.missing_texts import texts_of
 from bpengine.errors import ConfigError, DataError
 
 HEAD_LINES: Final = 100
@@ -103,7 +105,7 @@ class TextLayout:
             "sep": self.sep, "header": self.header, "names": range(self.width), "index_col": False,
             "decimal": self.decimal, "thousands": options.thousands, "encoding": options.encoding,
             "comment": options.comment, "skiprows": options.skiprows, "quotechar": options.quotechar,
-            "na_values": ["?", *options.na_values], "skipinitialspace": self.sep != BLANKS,
+            "na_values": ["?", *texts_of(options.na_values)], "skipinitialspace": self.sep != BLANKS,
             "engine": "c" if len(self.sep) == 1 or self.sep == BLANKS else "python",
         }  # fmt: skip
 
@@ -280,7 +282,7 @@ def _names(shown: str, rows: list[list[str]], width: int, *, header: bool) -> tu
 
 
 def _named(fields: Sequence[str]) -> list[str]:
-    return [field or f"column {at}" for at, field in enumerate(fields)]
+    return [one_line(field) or f"column {at}" for at, field in enumerate(fields)]
 
 
 def unnamed(name: str) -> bool:

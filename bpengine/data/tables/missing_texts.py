@@ -10,6 +10,11 @@ import numpy as np
 from bpengine.data.table import NO_VALUE, Table, TableColumn
 
 
+def texts_of(texts: str | Sequence[str]) -> tuple[str, ...]:
+    """Return texts; one alone is one, and not its letters."""
+    return (texts,) if isinstance(texts, str) else tuple(map(str, texts))
+
+
 def with_missing(table: Table, texts: Sequence[str]) -> Table:
     """Return a table in which the cells that read as one of the texts are missing: text, and numbers of that value.
 

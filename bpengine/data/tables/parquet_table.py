@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from bpengine.data.table import Table
+from bpengine.data.table import Table, one_line
 from bpengine.data.tables.byte_streams import limit_of
 from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import COLUMNS
-from bpengine.data.tables.missing_texts import with_missing
+from bpengine.data.tables.missing_texts import texts_of, with_missing
 from bpengine.data.tables.parquet_pages import pages
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import UNREADABLE, reason
@@ -62,7 +62,7 @@ def opened_parquet(path: Path, max_bytes: int | None = None, na_values: Sequence
                     f"{path} has {file.metadata.num_columns:,} columns, at most {COLUMNS:,} can be read."
                 )
             limit = limit_of(path, "parquet", max_bytes)
-            yield ParquetColumns(path, file, 0 if limit is None else limit, tuple(na_values))
+            yield ParquetColumns(path, file, 0 if limit is None else limit, texts_of(na_values))
     except BpError:
         raise
     except (*UNREADABLE, arrow.ArrowException) as error:
@@ -76,26 +76,30 @@ def read_parquet_table(path: Path, max_bytes: int | None = None, na_values: Sequ
     """
     arrow = optional("pyarrow", f"reading {path}", "tables")
     with opened_parquet(path, max_bytes, na_values) as columns:
-        whole = arrow.Table.from_batches(list(columns.batches()))
-        return with_missing(table_of(whole), columns.na_values)
+        return columns.table(arrow.Table.from_batches(list(columns.batches())))
 
 
 class ParquetColumns:
     """The columns of an open Parquet file that a table has: all but the index of pandas and those of kinds that no table has."""
 
     def __init__(self, path: Path, file: Any, limit: int, na_values: tuple[str, ...]) -> None:
-        self._path, self._file, self._limit, self.na_values = path, file, limit, na_values
+        self._path, self._file, self._limit, self._na_values = path, file, limit, na_values
         self.rows = int(file.metadata.num_rows)
 
-    @cached_property
+    @property
     def names(self) -> list[str]:
-        """The names of the columns; a warning says which are left out.
+        """The names of the columns, each in one line."""
+        return list(map(one_line, self._own_names))
 
-        Raises: DataError for two columns of one name, no columns, no rows.
+    @cached_property
+    def _own_names(self) -> list[str]:
+        """The names of the columns as they stand in the file; a warning says which are left out.
+
+        Raises: DataError for two columns of one name, no rows.
         """
         schema = self._file.schema_arrow
         names = list(map(str, schema.names))
-        twice = [name for name, times in Counter(names).items() if times > 1]
+        twice = [name for name, times in Counter(map(one_line, names)).items() if times > 1]
         if twice:
             raise DataError(f"{self._path} has two columns of the name {twice[0]!r}. Rename one.")
         if self.rows < 1:
@@ -133,7 +137,12 @@ class ParquetColumns:
         """Yield the rows in pieces; raise DataError as soon as they are more bytes than may be read."""
         arrow = optional("pyarrow", f"reading {self._path}", "tables")
         for batch in self.batches():
-            yield with_missing(table_of(arrow.Table.from_batches([batch])), self.na_values)
+            yield self.table(arrow.Table.from_batches([batch]))
+
+    def table(self, rows: Any) -> Table:
+        """Return rows of a pyarrow table as a table."""
+        table = with_missing(table_of(rows), self._na_values)
+        return Table({one_line(name): table[name] for name in table})
 
     def batches(self) -> Iterator[Any]:
         """Yield the rows as record batches of pyarrow, once what the file says of itself is within the limit."""
@@ -145,8 +154,8 @@ class ParquetColumns:
                 unfolded += sizes
                 self._require(unfolded)
                 rows = max(1, min(self._at_once, REPEATED // max(1, longest)))
-                for batch in file.iter_batches(rows, row_groups=groups, columns=self.names):
-                    chosen = batch.select(self.names)
+                for batch in file.iter_batches(rows, row_groups=groups, columns=self._own_names):
+                    chosen = batch.select(self._own_names)
                     held += sum(_decoded(column) for column in chosen.columns)
                     self._require(held)
                     read += chosen.num_rows
@@ -156,14 +165,14 @@ class ParquetColumns:
 
     def _with_numbered_texts(self, batch: Any) -> Any:
         """Return a batch in which texts that were spelled out are held once, too."""
-        for at, name in enumerate(self.names):
+        for at, name in enumerate(self._own_names):
             if name in self._spelled_out and "string" in str(batch.schema.field(at).type):
                 batch = batch.set_column(at, name, batch.column(at).dictionary_encode())
         return batch
 
     @cached_property
     def _at_once(self) -> int:
-        return max(1, min(BATCH, CELLS // max(1, len(self.names))))
+        return max(1, min(BATCH, CELLS // max(1, len(self._own_names))))
 
     def _together(self) -> Iterator[list[int]]:
         """Yield the numbers of row groups that are read together: as many as have the rows of a piece, at least one."""
@@ -183,7 +192,7 @@ class ParquetColumns:
 
         Raises: DataError for more than may be read.
         """
-        types = (self._file.schema_arrow.field(name).type for name in self.names)
+        types = (self._file.schema_arrow.field(name).type for name in self._own_names)
         declared = sum(chunk.total_uncompressed_size for chunk in self._chunks(range(self._file.metadata.num_row_groups)))
         size = max(int(declared), self.rows * sum(map(_width, types)))
         self._require(size)
@@ -198,7 +207,7 @@ class ParquetColumns:
     @cached_property
     def _places(self) -> list[int]:
         """The numbers of the columns that are read among those of a row group; a nested one has several there."""
-        chosen = set(self.names)
+        chosen = set(self._own_names)
         paths = self._file.schema
         return [at for at in range(self._file.metadata.num_columns) if paths.column(at).path in chosen]
 
