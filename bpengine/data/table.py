@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpengine.errors import DataError, unknown
+from bpengine.i18n.counted_nouns import count_of
 
 Array = npt.NDArray[Any]
 NO_VALUE = -1  # the number of a missing text
@@ -116,7 +117,7 @@ class Table:
 
     def __repr__(self) -> str:
         names = ", ".join(self.names[:6]) + ", ..." * (len(self.names) > 6)
-        return f"Table({len(self):,} rows x {len(self._columns):,} columns: {names})"
+        return f"Table({count_of(len(self), 'row', ',')} x {count_of(len(self._columns), 'column', ',')}: {names})"
 
     def __getitem__(self, key: Any) -> Any:
         """Return a column by its name, or some rows as a table.

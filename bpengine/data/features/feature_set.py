@@ -26,6 +26,7 @@ from bpengine.data.validation.features import check_weights
 from bpengine.data.validation.scans import real_array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.rich_form import RichForm, table, title
 
 SCALES = ("standard", "minmax", "robust", "none")
@@ -268,7 +269,8 @@ class Features(RichForm):
             if len(there) == len(wanted):
                 return list(there)
             raise ShapeError(
-                f"the model requires {len(wanted)} columns, got {len(there)}. Without names they are taken in the order of "
+                f"the model requires {count_of(len(wanted), 'column')}, got {len(there)}. Without names they "
+                f"are taken in the order of "
                 f"the training: {', '.join(wanted[:8])}{', ...' * (len(wanted) > 8)}."
             )
         require_matching(missing, [name for name in there if name not in wanted])
@@ -341,7 +343,10 @@ class Features(RichForm):
     def __repr__(self) -> str:
         if not self._columns:
             return "Features(not fitted)"
-        return f"Features({len(self._columns)} columns, {self.inputs} inputs, {self.task or 'no target'})"
+        return (
+            f"Features({count_of(len(self._columns), 'column')}, {count_of(self.inputs, 'input')}, "
+            f"{self.task or 'no target'})"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what was learned as JSON values; `from_json` reads them."""

@@ -37,8 +37,8 @@ def read_arrays(
     - Every other file is a table: Parquet, or text (CSV and its relatives; compressed with gzip, bz2, xz or zst, or not).
       "-" is standard input, and a folder one that `convert` has written. `target` is a column's name or number (default:
       the last), or several names, False for no targets. Further options are those of `read_csv`: sep, header, decimal,
-      thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes; of Parquet na_values, max_bytes. drop_empty: whether rows with an empty
-      target are left out, with a warning; else they are refused.
+      thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes; of Parquet na_values and max_bytes.
+      drop_empty: whether rows with an empty target are left out, with a warning; else they are refused.
 
     Raises: DataError naming the file, ConfigError for an option the format does not have.
     """

@@ -57,7 +57,10 @@ def read_parquet(
     Raises: ConfigError when pyarrow is not installed; DataError naming the file, the row and the column.
     """
     file = existing(path)
-    options: dict[str, Any] = {"max_bytes": max_bytes, **({"na_values": list(texts_of(na_values))} if na_values else {})}
+    options: dict[str, Any] = {
+        "max_bytes": max_bytes,
+        **({"na_values": list(texts_of(na_values))} if na_values else {}),
+    }
     table = automatic(file, **options)
     table = read_parquet_table(file, **options) if table is None else table
     return with_target(table, str(file), target, drop_empty=drop_empty)
@@ -96,7 +99,12 @@ def _without_empty(table: Table, shown: str, chosen: tuple[str, ...]) -> Table:
         raise DataError(f"{shown} requires a target in at least one row, got none in column {', '.join(chosen)}.")
     if count:
         warnings.warn(
-            localized(f"{count:,} of {len(table):,} rows of {shown} have no target and are left out."), stacklevel=4
+            localized(
+                f"1 of {len(table):,} rows of {shown} has no target and is left out."
+                if count == 1
+                else f"{count:,} of {len(table):,} rows of {shown} have no target and are left out."
+            ),
+            stacklevel=4,
         )
         table = table[np.flatnonzero(~empty)]
     return table

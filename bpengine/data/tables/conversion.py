@@ -48,7 +48,9 @@ def convert(
     """
     file, target = Path(path) if str(path) == STANDARD_INPUT else existing(path), Path(folder)
     if is_array_file(file):
-        raise ConfigError(f"convert requires a table, text or Parquet, got {file}. Arrays are given to train as they are.")
+        raise ConfigError(
+            f"convert requires a table, text or Parquet, got {file}. Arrays are given to train as they are."
+        )
     if target.exists() and not force:
         raise WriteError(f"{str(target)!r} exists already. Choose another folder, or pass --force (force=True).")
     _require_own(target)

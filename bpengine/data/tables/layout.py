@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Final
 from bpengine.data.table import one_line
 from bpengine.data.tables.missing_texts import texts_of
 from bpengine.errors import ConfigError, DataError
+from bpengine.i18n.counted_nouns import count_of
 
 HEAD_LINES: Final = 100
 HEAD_BYTES: Final = 16 * 2**20
@@ -266,7 +267,8 @@ def _names(shown: str, rows: list[list[str]], width: int, *, header: bool) -> tu
         fields = ["", *fields]  # R writes the rows' names without a name for their column
     if header and len(fields) != kept:
         raise DataError(
-            f"{shown} has {len(fields)} names in its header, and {kept} fields in its rows. Mend the header, or skip lines "
+            f"{shown} has {count_of(len(fields), 'name')} in its header, and {count_of(kept, 'field')} in its "
+            f"rows. Mend the header, or skip lines "
             "with --skiprows (skiprows=)."
         )
     if kept > COLUMNS:

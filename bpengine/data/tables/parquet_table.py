@@ -23,6 +23,7 @@ from bpengine.data.tables.parquet_pages import pages
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import UNREADABLE, reason
 from bpengine.errors import BpError, DataError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 
 PIECEWISE = {
@@ -35,7 +36,16 @@ BATCH: Final = 65_536  # rows at once
 CELLS: Final = 8_000_000  # in memory at once
 SPELLED_OUT: Final = frozenset({"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"})  # encodings of texts
 REPEATED: Final = 128 * 2**20  # bytes of texts at once where each may repeat the one before
-STRANGE: Final = ("nested", "binary", "large_binary", "fixed_size_binary", "binary_view", "time", "duration", "interval")
+STRANGE: Final = (
+    "nested",
+    "binary",
+    "large_binary",
+    "fixed_size_binary",
+    "binary_view",
+    "time",
+    "duration",
+    "interval",
+)
 
 
 def is_parquet(path: Path) -> bool:
@@ -50,7 +60,8 @@ def is_parquet(path: Path) -> bool:
 def opened_parquet(path: Path, max_bytes: int | None = None, na_values: Sequence[str] = ()) -> Iterator[ParquetColumns]:
     """Give the columns of a Parquet file; whatever is raised within the block becomes a DataError that names the file.
 
-    max_bytes: of the columns once decoded; by default 64 MiB and fifty times the file's size. na_values: texts of missing cells.
+    max_bytes: of the columns once decoded; by default 64 MiB and fifty times the file's size. na_values: texts of missing
+    cells.
     Raises: ConfigError without pyarrow.
     """
     parquet = optional("pyarrow.parquet", f"reading {path}", "tables")
@@ -58,9 +69,7 @@ def opened_parquet(path: Path, max_bytes: int | None = None, na_values: Sequence
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True, **PIECEWISE) as file:
             if file.metadata.num_columns > COLUMNS:
-                raise DataError(
-                    f"{path} has {file.metadata.num_columns:,} columns, at most {COLUMNS:,} can be read."
-                )
+                raise DataError(f"{path} has {file.metadata.num_columns:,} columns, at most {COLUMNS:,} can be read.")
             limit = limit_of(path, "parquet", max_bytes)
             yield ParquetColumns(path, file, 0 if limit is None else limit, texts_of(na_values))
     except BpError:
@@ -80,7 +89,7 @@ def read_parquet_table(path: Path, max_bytes: int | None = None, na_values: Sequ
 
 
 class ParquetColumns:
-    """The columns of an open Parquet file that a table has: all but the index of pandas and those of kinds that no table has."""
+    """The columns of an open Parquet file, without the index of pandas and those of kinds that no table has."""
 
     def __init__(self, path: Path, file: Any, limit: int, na_values: tuple[str, ...]) -> None:
         self._path, self._file, self._limit, self._na_values = path, file, limit, na_values
@@ -124,7 +133,11 @@ class ParquetColumns:
         ]
         numbered = [name for name in text if name not in self._spelled_out]
         return parquet.ParquetFile(
-            self._path, metadata=self._file.metadata, read_dictionary=numbered, page_checksum_verification=True, **PIECEWISE
+            self._path,
+            metadata=self._file.metadata,
+            read_dictionary=numbered,
+            page_checksum_verification=True,
+            **PIECEWISE,
         )
 
     @cached_property
@@ -161,7 +174,10 @@ class ParquetColumns:
                     read += chosen.num_rows
                     yield self._with_numbered_texts(chosen)
         if read != self.rows:
-            raise DataError(f"{self._path} holds {read:,} rows, its footer says {self.rows:,}: it is damaged. Get the file again.")
+            raise DataError(
+                f"{self._path} holds {count_of(read, 'row', ',')}, its footer says {self.rows:,}: it is "
+                f"damaged. Get the file again."
+            )
 
     def _with_numbered_texts(self, batch: Any) -> Any:
         """Return a batch in which texts that were spelled out are held once, too."""
@@ -176,7 +192,8 @@ class ParquetColumns:
 
     def _together(self) -> Iterator[list[int]]:
         """Yield the numbers of row groups that are read together: as many as have the rows of a piece, at least one."""
-        groups, rows = [], 0
+        groups: list[int] = []
+        rows = 0
         for at in range(self._file.metadata.num_row_groups):
             own = self._file.metadata.row_group(at).num_rows
             if groups and rows + own > self._at_once:
@@ -193,7 +210,9 @@ class ParquetColumns:
         Raises: DataError for more than may be read.
         """
         types = (self._file.schema_arrow.field(name).type for name in self._own_names)
-        declared = sum(chunk.total_uncompressed_size for chunk in self._chunks(range(self._file.metadata.num_row_groups)))
+        declared = sum(
+            chunk.total_uncompressed_size for chunk in self._chunks(range(self._file.metadata.num_row_groups))
+        )
         size = max(int(declared), self.rows * sum(map(_width, types)))
         self._require(size)
         return size
@@ -227,7 +246,8 @@ class ParquetColumns:
     def _require(self, size: int) -> None:
         if size > self._limit:
             raise DataError(
-                f"{self._path} unfolds to more than {self._limit:,} bytes of columns. Allow more with --max-bytes (max_bytes=), if "
+                f"{self._path} unfolds to more than {self._limit:,} bytes of columns. Allow more with "
+                f"--max-bytes (max_bytes=), if "
                 "you trust the file."
             )
 

@@ -189,7 +189,7 @@ def _lines(result: Sensitivity, translate: Translate, largest: int) -> Iterator[
     yield f"\n{translate('by_parameter')}"
     heads = ("#", *(translate(f"head_{h}") for h in ("parameter", "value", "partial", "share")))
     partials = list(result.ranked(largest))
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (str(i + 1), p.label, format_number(p.value, 6), format_number(p.partial, 6), f"{p.share:.2%}")
         for i, p in enumerate(partials)
     ]
