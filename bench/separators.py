@@ -1,4 +1,4 @@
-"""Which separators are found: this engine beside csv.Sniffer, pandas, clevercsv and DuckDB, on samples of public files' dialects.
+"""Which separators are found: this engine beside csv.Sniffer, pandas, clevercsv and DuckDB, on samples of public dialects.
 
     python bench/separators.py
 
@@ -17,7 +17,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from bpengine.data.tables.layout import TextOptions, find_layout

@@ -73,6 +73,7 @@ def lines(row: str, head: str = "") -> str:
         (lines("#.25", "price\n"), (12, 1)),
         (lines("nana", "anna\n"), (12, 1)),
         (lines("age, #, <=50K"), (12, 3)),
+        (lines("the cat sat on mat #", "text\n"), (12, 1)),
     ],
 )
 def test_separators_of_public_files(tmp_path: Path, content: str, shape: tuple[int, int]) -> None:
