@@ -16,14 +16,14 @@ UNFOLDED, COMPRESSED, DATA, DATA_V2 = 2, 3, 5, 8  # numbers of the fields of a p
 VALUES: Final = 1  # number of a field of a data page's header
 
 
-class Page(NamedTuple):
+class PageSize(NamedTuple):
     """Bytes of a page once decompressed, and its number of values, 0 for a dictionary."""
 
     unfolded: int
     values: int
 
 
-def pages(file: BinaryIO, start: int, length: int, values: int) -> Iterator[Page]:
+def pages(file: BinaryIO, start: int, length: int, values: int) -> Iterator[PageSize]:
     """Yield the pages of a column that begins at byte `start` and has `length` bytes, until there are `values` values.
 
     Raises: ValueError for a header that cannot be read.
@@ -32,7 +32,7 @@ def pages(file: BinaryIO, start: int, length: int, values: int) -> Iterator[Page
     while at < end and left > 0:
         header, size = _header(file, at)
         about = header.get(DATA, header.get(DATA_V2))
-        page = Page(_count(header, UNFOLDED), 0 if about is None else _count(about, VALUES))
+        page = PageSize(_count(header, UNFOLDED), 0 if about is None else _count(about, VALUES))
         at += size + _count(header, COMPRESSED)
         left -= page.values
         yield page
