@@ -35,7 +35,7 @@ INDEX = re.compile(r"__index_level_\d+__")
 BATCH: Final = 65_536  # rows at once
 CELLS: Final = 8_000_000  # in memory at once
 SPELLED_OUT: Final = frozenset({"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"})  # encodings of texts
-REPEATED: Final = 128 * 2**20  # bytes of texts at once where each may repeat the one before
+REPEATED: Final = 64 * 2**20  # bytes of texts at once where each may repeat the one before
 STRANGE: Final = (
     "nested",
     "binary",
