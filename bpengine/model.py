@@ -13,6 +13,7 @@ from bpengine import data, io
 from bpengine.backend import Backend, HostArray, State, get_backend
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, Shapes
 from bpengine.layers.layer import HostArrays
@@ -144,7 +145,7 @@ class Model(RichForm):
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.network.sizes))
         size = sum(p.size for p in self._params.values())
-        return f"Model({shape}, {self.network.loss.name}, {size} parameters, {self.backend!r}, seed={self.seed})"
+        return f"Model({shape}, {self.network.loss.name}, {count_of(size, 'parameter')}, {self.backend!r}, seed={self.seed})"
 
     def summary(self, batch_size: int = 32) -> Summary:
         """Return layers, shapes, parameters, operations and memory of a training step on `batch_size` rows.

@@ -21,6 +21,7 @@ from bpengine.derivatives.jacobian import input_gradients, jacobian
 from bpengine.derivatives.per_sample import per_sample_gradients
 from bpengine.derivatives.rows import batched
 from bpengine.errors import BackendUnavailable, in_english
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE, Network
 from bpengine.ops import Ops
@@ -121,7 +122,9 @@ def check_derivatives(point: NetworkPoint) -> tuple[str, tuple[DerivativeResult,
             raise
         first = (in_english(error).strip() or type(error).__name__).splitlines()[0]
         return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
-    note = f"{oracle.precision}; {oracle.name}, outside training, {len(nearby.rows.x)} rows, at a nearby point"
+    note = (
+        f"{oracle.precision}; {oracle.name}, outside training, {count_of(len(nearby.rows.x), 'row')}, at a nearby point"
+    )
     least = np.nan_to_num(nearby.rounding(), nan=0.0, posinf=0.0)
     results = {n: _compare(n, hand[n], reference[n], [a[n] for a in rounded], least) for n in REFERENCES}
     if not_finite := [name for name, result in results.items() if result is None]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.validation.class_names import ClassName
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.rich_form import RichForm, cell_text, table, title
 from bpengine.streams import stream
 
@@ -116,7 +117,9 @@ class Dataset(RichForm):
             hint = "Give more rows or another test_fraction."
             if self.task == "classification" and self.rows > 1 and np.bincount(self.y).max() == 1:
                 hint = "Every class has a single row: is the target a column that names the rows?"
-            raise DataError(f"split leaves one side of {self.name!r} empty ({self.rows} rows, {test_fraction}). {hint}")
+            raise DataError(
+                f"split leaves one side of {self.name!r} empty ({count_of(self.rows, 'row')}, {test_fraction}). {hint}"
+            )
         return self._take(~test, "training"), self._take(test, "test")
 
     def _take(self, chosen: npt.NDArray[np.bool_], part: str) -> Dataset:
@@ -138,9 +141,11 @@ class Dataset(RichForm):
         yield table(heads, [[*row, label] for row, label in zip(cells, labels, strict=True)])
 
     def __repr__(self) -> str:
-        kind = f"{self.classes} classes" if self.task == "classification" else f"{self.outputs} outputs"
+        kind = (
+            count_of(self.classes or 0, "class") if self.task == "classification" else count_of(self.outputs, "output")
+        )
         stored = " memory-mapped" if isinstance(self.x, np.memmap) else ""
-        size = f"{self.rows:,} rows x {self.features:,} features"
+        size = f"{count_of(self.rows, 'row', ',')} x {count_of(self.features, 'feature', ',')}"
         held = "columns of several kinds" if isinstance(self.x, Table) else f"{self.x.dtype}{stored}"
         return f"Dataset({self.name!r}: {size}, {held}; {self.task}, {kind}; {self.source})"
 

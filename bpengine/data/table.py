@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from bpengine.errors import DataError, unknown
+from bpengine.i18n.counted_nouns import count_of
 
 Array = npt.NDArray[Any]
 NO_VALUE = -1  # the number of a missing text
@@ -70,6 +72,15 @@ class Table:
             raise DataError(f"a table requires columns of equal length, got {min(whole)} and {max(whole)} rows.")
         self._rows = whole.pop() if whole else 0
 
+    @cached_property
+    def _by_line(self) -> dict[str, str]:
+        """The names of the columns by how they are shown."""
+        return {one_line(name): name for name in self._columns}
+
+    def _known(self, name: str) -> str:
+        """Return the column's own name for a name as it is shown, or as it was before it was shown; else the name."""
+        return name if name in self._columns else self._by_line.get(one_line(name), name)
+
     @classmethod
     def of_matrix(cls, x: Array, names: Sequence[str], *, named: bool = True) -> Table:
         """Return numbers (rows, columns) as a table, without a copy. named: whether the names are the file's own."""
@@ -102,11 +113,11 @@ class Table:
         return iter(self._columns)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._columns
+        return isinstance(name, str) and self._known(name) in self._columns
 
     def __repr__(self) -> str:
         names = ", ".join(self.names[:6]) + ", ..." * (len(self.names) > 6)
-        return f"Table({len(self):,} rows x {len(self._columns):,} columns: {names})"
+        return f"Table({count_of(len(self), 'row', ',')} x {count_of(len(self._columns), 'column', ',')}: {names})"
 
     def __getitem__(self, key: Any) -> Any:
         """Return a column by its name, or some rows as a table.
@@ -114,6 +125,7 @@ class Table:
         Raises: ConfigError with the nearest names for a column that there is not.
         """
         if isinstance(key, str):
+            key = self._known(key)
             if key not in self._columns:
                 raise unknown("column", key, self._columns)
             column = self._columns[key]
@@ -123,16 +135,16 @@ class Table:
 
     def block(self, name: str, start: int, stop: int) -> TableColumn:
         """Return rows start to stop of one column."""
-        column = self._columns[name]
+        column = self._columns[self._known(name)]
         return column.take(slice(start, stop) if self._picked is None else self._picked[start:stop])
 
     def whole(self, name: str) -> Array:
         """Return the values of a column that this table's rows are of, memory-mapped or not."""
-        return self._columns[name].values
+        return self._columns[self._known(name)].values
 
     def select(self, names: Iterable[str]) -> Table:
         """Return some of the columns, in that order; raise ConfigError for one that there is not."""
-        chosen = list(names)
+        chosen = list(map(self._known, names))
         for name in chosen:
             if name not in self._columns:
                 raise unknown("column", name, self._columns)
@@ -140,7 +152,7 @@ class Table:
 
     def without(self, names: Iterable[str]) -> Table:
         """Return all columns but some."""
-        left_out = set(names)
+        left_out = set(map(self._known, names))
         return self._with({n: c for n, c in self._columns.items() if n not in left_out}, self._picked)
 
     def _with(self, columns: Mapping[str, TableColumn], picked: Array | None) -> Table:
@@ -177,6 +189,15 @@ class Table:
         if missing.any():
             row = int(np.argmax(missing))
             raise DataError(f"there is a missing value in row {row}, column {name!r} (number {at}). {hint}")
+
+
+def one_line(name: str) -> str:
+    r"""Return a name in one line, as it is shown: a header in a file may have line breaks in it.
+
+    >>> one_line("width\n(cm)")
+    'width (cm)'
+    """
+    return name if name.splitlines() in ([name], []) else " ".join(name.split())
 
 
 def coded(cells: Iterable[Any]) -> TableColumn:

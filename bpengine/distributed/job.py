@@ -19,6 +19,7 @@ from typing import IO, Any, Final, TextIO
 from bpengine.distributed.guard import ENDED, INTERRUPTED, MISTAKE
 from bpengine.distributed.watch import HEARTBEAT, RESTING, STUCK, limit
 from bpengine.errors import ConfigError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.system.launcher import mpiexec
 
 DONE: Final = 0
@@ -128,7 +129,7 @@ class _Attempt:
         if self._waited:
             every = set(range(max(self._waited.values())))
             stuck = ", ".join(map(str, sorted(every - set(self._waited)))) or "unknown"
-            self._say(f"{len(self._waited)} processes waited in vain; stuck: process {stuck}.")
+            self._say(f"{count_of(len(self._waited), 'process')} waited in vain; stuck: process {stuck}.")
         elif code and code not in FINAL and code != ENDED and not self._told:
             number = -code if code < 0 else code - 128 if code > 128 else code
             self._say(f"a process was killed (signal {number}); the others were ended.")

@@ -25,6 +25,8 @@ def translator(lang: str, more: Mapping[str, tuple[str, str]] | None = None) -> 
     number, phrases = LANGUAGES.index(lang), {**PHRASES, **(more or {})}
 
     def translate(key: str, **values: object) -> str:
+        one = f"{key}_one"  # the phrase for a single thing
+        key = one if values.get("count") == 1 and one in phrases else key
         return phrases[key][number].format(**values)
 
     return translate

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, overload
 
 from bpengine.errors import ConfigError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.model import Model
 from bpengine.output.frames import data_frame
 from bpengine.output.json_values import json_object
@@ -116,7 +117,10 @@ class ManyFits(RichForm, Sequence[OneFit]):
         return [title(repr(self)), rows_table(self.to_rows())]
 
     def __repr__(self) -> str:
-        return f"ManyFits({len(self)} fits, {len(self.summary())} settings, compared by {self.watched.name!r})"
+        return (
+            f"ManyFits({count_of(len(self), 'fit')}, {count_of(len(self.summary()), 'setting')}, compared by "
+            f"{self.watched.name!r})"
+        )
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from bpengine import data
 from bpengine.backend import Backend, HostArray
 from bpengine.errors import ConfigError, DataError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers import Layer
 from bpengine.model import Model
 from bpengine.network import Network
@@ -239,7 +240,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
             )
             raise ConfigError(
                 f"BackpropClassifier requires a network with {wanted}, got the loss {network.loss.name!r} and "
-                f"{network.outputs} outputs."
+                f"{count_of(network.outputs, 'output')}."
             )
         return network
 

@@ -69,6 +69,11 @@ def with_usable_rows(estimator: Any, rows: TrainingRows) -> TrainingRows:
         )
     count = len(table) - len(usable)
     warnings.warn(
-        localized(f"{who}: {count:,} of {len(table):,} rows have missing cells and are left out."), stacklevel=5
+        localized(
+            f"{who}: 1 of {len(table):,} rows has missing cells and is left out."
+            if count == 1
+            else f"{who}: {count:,} of {len(table):,} rows have missing cells and are left out."
+        ),
+        stacklevel=5,
     )
     return rows.take(usable)

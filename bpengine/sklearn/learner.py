@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from bpengine import data
 from bpengine.backend import Backend, HostArray
 from bpengine.errors import ConfigError, flag, number, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.layers import Layer
 from bpengine.layers.dense import Dense
@@ -299,7 +300,10 @@ class BackpropLearner(BaseEstimator, ABC):
 
     def _keep(self, model: Model, history: History) -> None:
         if history.stopped_by == "interrupted":
-            warnings.warn(localized(f"{type(self).__name__}: interrupted after {history.steps} steps."), stacklevel=5)
+            warnings.warn(
+                localized(f"{type(self).__name__}: interrupted after {count_of(history.steps, 'step')}."),
+                stacklevel=5,
+            )
         self.model_, self.history_ = model, history
         self.loss_curve_ = [epoch.loss for epoch in history.epochs]
         self.n_iter_ = len(self.loss_curve_)

@@ -11,6 +11,7 @@ from sklearn.base import RegressorMixin
 from bpengine import data
 from bpengine.backend import Backend, HostArray
 from bpengine.errors import ConfigError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers import Layer
 from bpengine.network import Network
 from bpengine.sklearn.learner import BackpropLearner
@@ -105,7 +106,8 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         wide = np.asarray(rows.y, np.float64).reshape(len(rows.y), -1)
         if goes_on and wide.shape[1] != self.n_outputs_:
             raise ConfigError(
-                f"BackpropRegressor requires {self.n_outputs_} outputs as before to go on, got y with {wide.shape[1]}."
+                f"BackpropRegressor requires {count_of(self.n_outputs_, 'output')} as before to go on, got y "
+                f"with {wide.shape[1]}."
             )
         self.n_outputs_ = wide.shape[1]
         return rows._replace(y=wide)
@@ -114,8 +116,9 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         network = self._usual_or_given(inputs, self.n_outputs_, "mean_squared_error")
         if network.loss.target != "values" or network.outputs != self.n_outputs_:
             raise ConfigError(
-                f"BackpropRegressor requires a network with a loss on values and {self.n_outputs_} outputs for this y, got "
-                f"the loss {network.loss.name!r} and {network.outputs} outputs."
+                f"BackpropRegressor requires a network with a loss on values and "
+                f"{count_of(self.n_outputs_, 'output')} for this y, got "
+                f"the loss {network.loss.name!r} and {count_of(network.outputs, 'output')}."
             )
         return network
 

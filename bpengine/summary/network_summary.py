@@ -14,6 +14,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import unknown, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers.chain import backward_chain, forward_chain
 from bpengine.layers.layer import Run, Shapes
 from bpengine.ops import Call, ObservedOps, Ops, known
@@ -107,12 +108,13 @@ class Summary(RichForm):
 
     def _headline(self) -> str:
         shape = "-".join(map(str, self.sizes))
-        return f"Network {shape}, {self.loss}: {self.parameters:,} parameters, {self.dtype}"
+        return f"Network {shape}, {self.loss}: {count_of(self.parameters, 'parameter', ',')}, {self.dtype}"
 
     def _costs(self) -> str:
         held = in_bytes(self.parameter_bytes)
         return (
-            f"A step on {self.batch_size:,} rows: {self.flops:,} operations forward and back; parameters {held}, gradients "
+            f"A step on {count_of(self.batch_size, 'row', ',')}: {self.flops:,} operations forward and back; "
+            f"parameters {held}, gradients "
             f"{held}, kept for the backward pass {in_bytes(self.kept_bytes)}."
         )
 

@@ -16,6 +16,7 @@ from bpengine.distributed.alike import require_alike, warn_unlike
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
 from bpengine.errors import ConfigError, DataError, flag, in_english, number, unknown, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.layers import BatchNorm
 from bpengine.layers.layer import Arrays, Layer, Run
@@ -347,7 +348,9 @@ class FitSettings:
             return None
         if self.batch_size > rows:
             warnings.warn(
-                localized(f"batch_size {self.batch_size} is more than the {rows} rows: training on the full batch."),
+                localized(
+                    f"batch_size {self.batch_size} is more than the {count_of(rows, 'row')}: training on the full batch."
+                ),
                 stacklevel=4,
             )
         return self.batch_size * self.accumulate
@@ -374,12 +377,12 @@ class FitSettings:
                 warnings.warn(
                     localized(
                         f"batch_size {batch} leaves {rows % batch} of {rows} rows over at the end of an epoch, too few for "
-                        f"{kind}: the last batch has {batch + rows % batch} rows."
+                        f"{kind}: the last batch has {count_of(batch + rows % batch, 'row')}."
                     ),
                     stacklevel=4,
                 )
             return least
-        got = f"batch_size={self.batch_size}" if rows >= least else f"{rows} row{'s' * (rows != 1)}"
+        got = f"batch_size={self.batch_size}" if rows >= least else count_of(rows, "row")
         why = "Its smallest_batch says so. Give larger batches."
         if self.shards is not None:
             why = f"Each of {self.shards} shards is normalised by itself. Give larger batches, or fewer shards."

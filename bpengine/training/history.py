@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.frames import data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.line_chart import Line, line_chart
@@ -96,7 +97,10 @@ class History(RichForm):
 
     def __repr__(self) -> str:
         last = f", last loss {self.loss[-1]:.6g}" if self.steps else ""
-        return f"History({self.steps} steps, {len(self.epochs)} epochs{last}, stopped by: {self.stopped_by or 'nothing yet'})"
+        return (
+            f"History({count_of(self.steps, 'step')}, {count_of(len(self.epochs), 'epoch')}{last}, stopped "
+            f"by: {self.stopped_by or 'nothing yet'})"
+        )
 
     def __str__(self) -> str:
         rows = self.epoch_rows()
@@ -114,7 +118,7 @@ class History(RichForm):
 
     def _headline(self) -> str:
         speed = f", {self.rows_per_second:,.0f} rows per second" if self.rows_per_second else ""
-        counts = f"{self.steps:,} steps, {len(self.epochs):,} epochs"
+        counts = f"{count_of(self.steps, 'step', ',')}, {count_of(len(self.epochs), 'epoch', ',')}"
         return f"{counts}{speed}; stopped by: {self.stopped_by or 'nothing yet'}"
 
     def _lines(self) -> dict[str, Line]:

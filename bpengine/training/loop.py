@@ -17,6 +17,7 @@ from bpengine.backend import Backend, HostArray, State, Step
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
 from bpengine.errors import NonFiniteError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
@@ -272,7 +273,7 @@ class Trainer:
             loss, rule = reports["loss"][-1], self.rules.loss
             return str(rule if rule and loss < loss.dtype.type(rule.value) else self.rules.step_size)
         self._at_limit = self.recorder.steps == self.steps
-        return f"{self.steps} steps" if self._at_limit else ""
+        return count_of(self.recorder.steps, "step") if self._at_limit else ""
 
     def _close_epochs(self, seconds: float) -> None:
         """Record the epochs that have just run, validate, call callbacks and check rules."""
@@ -303,7 +304,7 @@ class Trainer:
         elif scores and self._no_improvement(state, scores[self.watched.name], epoch.number):
             self.stopped_by = str(self.rules.validation)
         elif epoch.number == self.epochs:
-            self.stopped_by, self._at_limit = f"{self.epochs} epochs", True
+            self.stopped_by, self._at_limit = count_of(self.epochs, "epoch"), True
 
     def _show(self, epochs: Sequence[Epoch]) -> bool:
         """Call the callbacks, and continue with the state they leave; return whether one of them stops the fit."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bpengine.errors import ConfigError, flag, number, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.training.metrics.choice import require_monitor
 from bpengine.training.metrics.metric import Metric
 
@@ -68,7 +69,7 @@ class NoImprovement:
     def __str__(self) -> str:
         name = self.monitor if isinstance(self.monitor, str) else self.monitor.name
         of = "" if name == "loss" else f" of {name}"
-        return f"no improvement{of} on validation data for {self.epochs} epochs"
+        return f"no improvement{of} on validation data for {count_of(self.epochs, 'epoch')}"
 
 
 Rule = StepSizeBelow | LossBelow | NoImprovement

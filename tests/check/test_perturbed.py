@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bpengine as bp
@@ -176,6 +177,25 @@ def test_options_of_a_kernel_are_moved() -> None:
     report = check_gradients("elu", oracles="inner products")
     assert "alpha is 1" in report.special
     assert "as kernel elu(alpha=0.7)" in report.perturbed.note
+
+
+def test_elements_are_named_as_the_features_name_the_inputs() -> None:
+    names = ("age", "city = Oslo")
+    arrays = {"0.weight": np.array([[0.1, 0.2], [0.0, 0.0]]), "1.weight": np.zeros((2, 2)), "x": np.eye(3, 2) + 1.0}
+    assert special_values(arrays, None, names) == (
+        "row 'city = Oslo' of 0.weight is all 0",
+        "1.weight is all 0",
+        "row 2 of x is all 1",
+    )
+    people = pd.DataFrame(
+        {"age": [20.0, 30.0, 40.0, 55.0], "city": ["Oslo", "Rio"] * 2, "y": ["no", "no", "yes", "yes"]}
+    )
+    features = bp.Features().fit(people, "y")
+    network = bp.Network(features.inputs, [bp.Dense(2)], "softmax_cross_entropy")
+    report = bp.Model(network, features=features, dtype="float64").check(people, people["y"], oracles="differences")
+    worst = {v.array: v.worst.element for v in report.verdicts if v.worst}
+    assert any(f"weight from {name!r} to unit" in worst["0.weight"] for name in features.input_names)
+    assert any(worst["x"].endswith(f", {name!r}") for name in features.input_names)
 
 
 def test_special_values_are_named() -> None:

@@ -175,7 +175,7 @@ def test_a_network_of_ones_own() -> None:
         (classifier(network=bp.Network(4, bp.Dense(3), "mean_squared_error")), "a loss on classes"),
         (classifier(network=bp.Network(5, bp.Dense(3), "softmax_cross_entropy")), "require a network of 4 inputs"),
         (classifier(network="small"), "requires network to be a bp.Network, got 'small'"),
-        (regressor(network=bp.Network(4, bp.Dense(3), "softmax_cross_entropy")), "a loss on values and 1 outputs"),
+        (regressor(network=bp.Network(4, bp.Dense(3), "softmax_cross_entropy")), "a loss on values and 1 output"),
         (classifier(hidden_layer_sizes=(8, 0)), "number of units"),
         (classifier(activation="rellu"), "unknown activation 'rellu'"),
         (classifier(optimizer="adan"), "unknown optimizer 'adan'"),
@@ -286,7 +286,7 @@ def test_partial_fit_of_labels_and_of_values_keeps_their_number() -> None:
     for other in (SPECIES, np.hstack([labels, labels])):
         with pytest.raises(ValueError, match=r"BackpropClassifier|classes"):
             fitted.partial_fit(IRIS, other)
-    with pytest.raises(ConfigError, match="1 outputs as before"):
+    with pytest.raises(ConfigError, match="1 output as before"):
         regressor().partial_fit(IRIS, SPECIES).partial_fit(IRIS, labels)
 
 

@@ -536,6 +536,10 @@ def test_labels_are_in_the_language(lang: str, number: int) -> None:
         bp.NoImprovement(3, monitor="roc_auc"),
         "7 epochs",
         "9 steps",
+        "1 epoch",
+        "1 step",
+        "no improvement on validation data for 1 epoch",
+        "no improvement of f1 on validation data for 1 epoch",
         "interrupted",
         "callback",
     ],
@@ -546,7 +550,7 @@ def test_every_rule_is_told_in_portuguese(rule: Any) -> None:
     assert re.findall(r"[\d.]+", translated) == re.findall(r"[\d.]+", str(rule))
     assert translated_rule(str(rule), translator("en")) == str(rule)
     assert translated_rule("a rule of one's own", translator("pt")) == "a rule of one's own"
-    assert len(RULES) == 8
+    assert len(RULES) == 12
 
 
 def test_an_unknown_language_is_refused() -> None:

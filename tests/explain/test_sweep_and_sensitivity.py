@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bpengine as bp
@@ -43,6 +44,24 @@ def test_its_descent_is_the_known_one_up_to_the_rule_that_stopped_it() -> None:
         assert swept.descent.stopped_by == history.stopped_by == "step size below 0.001"
     assert "parou por: tamanho do passo abaixo de 0.001" in drawn.text("pt")
     assert json.loads(json.dumps(drawn.to_json(), allow_nan=False))["descent"]["points"][0]["step"] == 1
+
+
+def test_sensitivity_names_the_inputs_as_the_features_do() -> None:
+    table = {"age": [20.0, 30.0, 40.0, 55.0], "city": ["Oslo", "Rio", "Oslo", "Rio"], "y": ["no", "no", "yes", "yes"]}
+    people = pd.DataFrame(table)
+    features = bp.Features().fit(people, "y")
+    network = bp.Network(features.inputs, [bp.Dense(3, "tanh"), bp.Dense(2)], "softmax_cross_entropy")
+    model = bp.Model(network, features=features, dtype="float64")
+    named = bp.sensitivity(model, people, people["y"])
+    names = features.input_names
+    assert {(row["parameter"], row["input"]) for row in named.to_rows() if row["parameter"].startswith("0.weight")} == {
+        (f"0.weight[{at},{unit}]", name) for at, name in enumerate(names) for unit in range(3)
+    }
+    assert all(row["input"] is None for row in named.to_rows() if not row["parameter"].startswith("0.weight"))
+    assert "city = Oslo" in named.text()
+    assert "entrada" in named.text("pt")
+    source, x, y = xor()
+    assert "input" not in bp.sensitivity(source, x, y).to_rows()[0]
 
 
 def test_two_parameters_make_a_surface(backend_name: str) -> None:

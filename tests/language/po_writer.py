@@ -8,11 +8,13 @@ from pathlib import Path
 
 from bpengine.i18n.catalogue.catalogue import CELL
 from bpengine.i18n.catalogue.po_file import Sentence, entries
+from bpengine.i18n.counted_nouns import NOUNS
 from tests.language.sources import ROOT, SLOT, constants, sentences
 
 PO = ROOT / "bpengine/i18n/catalogue/pt.po"
 OTHER = Path(__file__).with_name("not_for_people.txt")
 WORDS = ("word", CELL)  # single words of the sources; a cell is translated where it stands alone, and a name elsewhere
+COUNTED = {f"{{n:,}} {noun}": f"{{n:,}} {plural}" for noun, plural in NOUNS.items()}
 BESIDE = (*WORDS, "typer", "system")  # also: said by the library of the command line, by the system
 HEADER = """\
 # What bpengine says, in Brazilian Portuguese.
@@ -46,12 +48,15 @@ def not_for_people() -> set[str]:
 def missing() -> dict[str, list[str]]:
     """Return the sentences without a translation, with the files that they stand in."""
     known = {entry.english for entry in catalogue() if entry.translation} | not_for_people()
-    return {text: files for text, files in sentences().items() if text not in known}
+    nouns = {e.english for e in catalogue() if e.translation and e.of_plural and COUNTED.get(e.english) == e.plural}
+    lacking = {text: ["bpengine/i18n/counted_nouns.py"] for text in COUNTED if text not in nouns}
+    return {text: files for text, files in sentences().items() if text not in known} | lacking
 
 
 def stale() -> list[str]:
     """Return the entries, and lines of the other list, that stand nowhere in the sources."""
     there, texts = sentences(), {word for text in constants() for word in text.split()}
+    there |= {text: [] for text in COUNTED}
     gone = [e.english for e in catalogue() if e.english not in there and not _beside(e, texts)]
     return [*gone, *sorted(not_for_people() - there.keys())]
 
@@ -79,6 +84,7 @@ def write(known: Iterable[Sentence]) -> None:
     words = [entry for entry in by_text.values() if entry.context in BESIDE]
     other = not_for_people()
     blocks = [HEADER, *(_block(entry, []) for entry in words)]
+    blocks += [_counted_block(by_text.get(text, Sentence(text, "")), plural) for text, plural in COUNTED.items()]
     for text, files in sentences().items():
         if text not in other and (entry := by_text.get(text, Sentence(text, ""))).context not in BESIDE:
             blocks.append(_block(entry, files))
@@ -90,6 +96,11 @@ def _block(entry: Sentence, files: list[str]) -> str:
     lines += ["#, python-brace-format"] if SLOT.search(entry.english) else []
     lines += [f"msgctxt {_quoted(entry.context)}"] if entry.context else []
     return "\n".join([*lines, f"msgid {_quoted(entry.english)}", f"msgstr {_quoted(entry.translation)}", ""])
+
+
+def _counted_block(entry: Sentence, plural: str) -> str:
+    lines = ["#, python-brace-format", f"msgid {_quoted(entry.english)}", f"msgid_plural {_quoted(plural)}"]
+    return "\n".join([*lines, f"msgstr[0] {_quoted(entry.translation)}", f"msgstr[1] {_quoted(entry.of_plural)}", ""])
 
 
 def _quoted(text: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from bpengine.i18n import language
 from bpengine.i18n.catalogue.catalogue import Catalogue
 from bpengine.i18n.catalogue.po_file import Sentence, entries
+from bpengine.i18n.counted_nouns import NOUNS, count_of
 from tests.language.po_writer import catalogue, missing, stale, wrong_slots
 from tests.language.sources import parts, reads_like_words
 
@@ -95,6 +96,33 @@ def test_a_translation_inside_of_a_text_is_left_alone() -> None:
     words = Catalogue(Sentence(*pair) for pair in pairs)
     said = words.translated("Please give as linhas.")
     assert words.translated(f"because: {said} Enough.") == "porque: Por favor, dê as linhas. Basta."
+
+
+@pytest.mark.parametrize(
+    ("english", "translation"),
+    [
+        ("1 row to train on", "1 linha para treinar"),
+        ("1,200 rows to train on", "1,200 linhas para treinar"),
+        ("1 epoch, 1 step of 3 rows", "1 época, 1 passo de 3 linhas"),
+        ("2 epochs, 4 steps of 1 row", "2 épocas, 4 passos de 1 linha"),
+        (
+            "the model requires 1 input column, got 2 from a.npy.",
+            "o modelo exige 1 coluna de entrada, mas recebeu 2 de a.npy.",
+        ),
+    ],
+)
+def test_counted_nouns_have_a_singular_in_both_languages(english: str, translation: str, portuguese: None) -> None:
+    assert language.localized(english) == translation
+
+
+def test_a_plural_of_the_file_is_that_of_the_program() -> None:
+    pairs = {entry.english: entry.plural for entry in catalogue() if entry.plural}
+    assert pairs == {f"{{n:,}} {noun}": f"{{n:,}} {plural}" for noun, plural in NOUNS.items()}
+    assert [count_of(n, noun) for n, noun in ((1, "class"), (0, "row"), (2, "process"))] == [
+        "1 class",
+        "0 rows",
+        "2 processes",
+    ]
 
 
 def test_a_cell_is_translated_where_it_stands_alone() -> None:

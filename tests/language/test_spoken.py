@@ -197,7 +197,7 @@ def test_reports_are_portuguese() -> None:
 def test_warnings_are_portuguese(folder: Path) -> None:
     bp.language("pt")
     model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
-    with pytest.warns(UserWarning, match="é mais que as 2 linhas: treinando com o lote inteiro"):
+    with pytest.warns(UserWarning, match="é mais que 2 linhas: treinando com o lote inteiro"):
         model.fit([[1.0], [2.0]], [[1.0], [2.0]], batch_size=5, epochs=1)
 
 

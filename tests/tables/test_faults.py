@@ -9,6 +9,7 @@ import lzma
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bpengine as bp
-from bpengine.data.tables import byte_streams
+from bpengine.data.tables import byte_streams, conversion
 from bpengine.errors import BpError, ConfigError, DataError
 
 TABLE = b"a,b,c\n" + b"".join(b"%d,%d,%d\n" % (i, i * i % 17, i % 2) for i in range(2000))
@@ -84,7 +85,7 @@ def test_trailing_separators_are_no_column(put: Any) -> None:
 def test_headers_are_found(put: Any) -> None:
     for name, content, names in (
         ("blank.csv", b"\n\na,b\n1,0\n2,1\n", ("a", "b")),
-        ("quoted.csv", b'"a\n(cm)",b\n1,2\n3,4\n', ("a\n(cm)", "b")),
+        ("quoted.csv", b'"a\n(cm)",b\n1,2\n3,4\n', ("a (cm)", "b")),
         ("year.csv", b"a,2020,k\n1,2,x\n3,4,y\n", ("a", "2020", "k")),
         ("rows.csv", b'"a","b"\n"1",5,x\n"2",6,y\n', ("column 0", "a", "b")),
         ("none.data", b"5.1,3.5,x\n4.9,3.0,y\n", ("column 0", "column 1", "column 2")),
@@ -305,6 +306,52 @@ def test_sparse_matrices_and_generators_are_named() -> None:
         model.predict(sparse.eye(3).tocsr())
     with pytest.raises(DataError, match=r"read only once and not supported.*np\.stack\(list\(x\)\)"):
         model.predict(row for row in np.eye(3))
+
+
+def test_a_name_with_a_line_break_is_one_line(put: Any) -> None:
+    data = bp.data.load(put("t.csv", b'"a\n(cm)","k\r\nind"\n1,x\n2,y\n'))
+    assert data.feature_names == ("a (cm)",)
+    assert bp.data.load(put("t.csv", b'"a\n(cm)",k\n1,x\n2,y\n'), target="a\n(cm)").y.tolist() == [[1], [2]]
+    frame = pd.DataFrame({"a\n(cm)": [1.0, 2.0, 3.0, 4.0], "b": [1.0, 0.0, 1.0, 1.0], "y": ["n", "y"] * 2})
+    features = bp.Features().fit(frame, "y")
+    assert features.input_names == ("a (cm)", "b")
+    for name in ("a (cm)", "a\n(cm)"):
+        encoded = features.transform(frame.rename(columns={"a\n(cm)": name}))
+        np.testing.assert_array_equal(encoded, features.transform(frame))
+    with pytest.raises(DataError, match="two columns of the name 'a b'"):
+        bp.data.load(put("two.csv", b'"a\nb","a b",k\n1,2,x\n2,3,y\n'))
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (6, 4", b"-" * 5000 + b"1", b"{[]: 1}", b"{}"])
+def test_a_damaged_header_of_an_array_is_said_in_words(put: Any, header: bytes) -> None:
+    header += b"\n"
+    content = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header
+    assert refused(put("x.npy", content)).endswith("its header is damaged and says neither shape nor type")
+    assert refused(put("x.npy", content[1:])).endswith("it does not begin as a file of that format does")
+
+
+def test_an_encrypted_archive_is_said_to_be_one(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.zeros((4, 2)), y=np.zeros(4))
+    content = bytearray((tmp_path / "t.npz").read_bytes())
+    for signature, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.find(signature) + at] |= 1
+    (tmp_path / "t.npz").write_bytes(content)
+    assert refused(tmp_path / "t.npz").endswith("is encrypted. Save it without a password.")
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.NPZ", "train-images-idx3-ubyte.gz"])
+def test_arrays_are_not_converted(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\0")
+    with pytest.raises(ConfigError, match=r"convert requires a table.*Arrays are given to train as they are"):
+        bp.data.convert(tmp_path / name, tmp_path / "kept")
+
+
+def test_a_file_without_rows_is_refused_before_a_copy_is_announced(put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "ABOVE", 10)
+    path = put("blank.csv", b"\n" * 100)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "requires at least one row" in refused(path)
 
 
 def test_encodings_and_their_cure(put: Any) -> None:

@@ -114,7 +114,7 @@ def test_rare_unknown_and_missing_categories() -> None:
     x = features.transform(pd.DataFrame({"c": ["b", "x", "new", None]}))
     assert x.tolist() == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
     plain = bp.Features().fit(pd.DataFrame({"c": ["a", "b"] * 9}))
-    with pytest.warns(UserWarning, match="column 'c' has values in 1 rows .* read as none of the known ones"):
+    with pytest.warns(UserWarning, match="column 'c' has values in 1 row .* read as none of the known ones"):
         assert plain.transform(pd.DataFrame({"c": ["new"]})).tolist() == [[0, 0]]
 
 

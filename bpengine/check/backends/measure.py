@@ -10,6 +10,7 @@ import numpy as np
 from bpengine.backend import Backend
 from bpengine.check.problems.problem import counter
 from bpengine.errors import NonFiniteError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers.chain import stages
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
@@ -80,7 +81,7 @@ class _BackendRun:
     def train(self) -> Measured:
         """Return the parameters after the steps, or NaN for all of them where the loss was not finite on the way."""
         setup, backend = self.setup, self.backend
-        part = f"after {setup.steps} steps"
+        part = f"after {count_of(setup.steps, 'step')}"
         if not self.params:
             return {}
         fit = FitSettings(optimizer=setup.optimizer, steps=setup.steps, shuffle=False, track_step_size=False)

@@ -51,7 +51,7 @@ class SubjectCheck(ABC):
             verdicts=tuple(results),
             kinks=_counts(oracles, results),
             oracles=tuple(uses),
-            special=special_values(self.problem.at, self.options),
+            special=special_values(self.problem.at, self.options, self.problem.input_names),
         )
         moved = None
         if perturbed:

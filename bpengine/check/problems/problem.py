@@ -31,7 +31,8 @@ class Problem:
     `counts` names the numbers that appear as a ratio where a mean is missing. `bias_rows` says which row of a weight holds
     the biases. `foreign` names code that is not the engine's own and is not declared complex-differentiable; `unstated`
     says that it may have kinks that no kernel states. `inputs` names the arrays that are no parameters: a network's
-    parameters are compared among themselves, whatever the size of its inputs. `terms(ops, at)` returns the numbers that
+    parameters are compared among themselves, whatever the size of its inputs; `input_names` are what a model's Features call
+    a network's inputs. `terms(ops, at)` returns the numbers that
     the scalar is the sum of, one for each output of a layer or kernel; a network has none. `memo` keeps what is compiled
     for the problem, at any point.
     """
@@ -45,6 +46,7 @@ class Problem:
     bias_rows: Mapping[str, str | None] = field(default_factory=dict)
     foreign: str | None = None
     inputs: tuple[str, ...] = ()
+    input_names: tuple[str, ...] = ()
     unstated: bool = False
     terms: Callable[[Ops, Arrays], Array] | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)

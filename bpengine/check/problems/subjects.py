@@ -24,7 +24,7 @@ from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import stream
-from bpengine.trained import TrainedNetwork
+from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.reduction import require_reduction
 from bpengine.training.rows import Rows, check_rows, model_rows
@@ -42,6 +42,7 @@ class NetworkPoint:
     rows: Rows
     seed: int
     ops: Ops
+    input_names: tuple[str, ...] = ()
 
     def layer_steps(self) -> tuple[list[Stage], list[Any]]:
         """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
@@ -73,6 +74,7 @@ def network_point(subject: Network | TrainedNetwork, x: Any, y: Any, weights: An
         rows=rows,
         seed=model.seed if model else seed,
         ops=ops,
+        input_names=tuple(input_names(model, ())) if model else (),
     )
 
 
@@ -80,6 +82,7 @@ def network_problem(point: NetworkPoint, title: str) -> Problem:
     """Return the problem of a network; raise NonFiniteError where the loss is not finite, naming the first such number."""
     network, ops = point.network, point.ops
     problem = of_network(network, ops, point.params, point.running, point.rows, point.seed, title)
+    problem = replace(problem, input_names=point.input_names)
     steps, _ = point.layer_steps()
     if isinstance(network.loss, CustomLoss):
         require_reduction(network.loss, steps[-1].y, layerwise.targets(point.rows)[0])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from bpengine.i18n.counted_nouns import count_of
+
 GIVEN, PERTURBED = "given", "perturbed"  # the two points of a check
 
 
@@ -90,7 +92,10 @@ class KinkCounts:
 
     def __str__(self) -> str:
         whose = f" of {', '.join(self.kernels)}" if self.kernels else ""
-        text = f"{self.exact} elements exactly on a kink{whose} (judged by the kernel's own convention), {self.near} near one"
+        text = (
+            f"{count_of(self.exact, 'element')} exactly on a kink{whose} (judged by the kernel's own "
+            f"convention), {self.near} near one"
+        )
         if not self.left_out:
             return text
         shown, more = "; ".join(self.elements[:3]), self.left_out - len(self.elements[:3])

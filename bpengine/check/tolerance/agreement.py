@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.describe.elements import element_name
+from bpengine.check.describe.elements import element_name, of_inputs
 from bpengine.check.describe.error_patterns import error_pattern
 from bpengine.check.problems.problem import Problem
 from bpengine.check.reports.results import ArrayResult, WorstElement
@@ -140,7 +140,8 @@ def mark_uninformative(result: ArrayResult) -> ArrayResult:
 def named_element(problem: Problem, name: str, index: Any) -> str:
     """Return an element's name in words."""
     place = tuple(int(i) for i in index)
-    return element_name(name, place, problem.at[name].shape, problem.bias_rows.get(name))
+    shape, bias_row = problem.at[name].shape, problem.bias_rows.get(name)
+    return element_name(name, place, shape, bias_row, of_inputs(name, shape, problem.input_names))
 
 
 def _worst(problem: Problem, name: str, hand: Any, expected: Any, excess: Any, passed: bool) -> WorstElement:

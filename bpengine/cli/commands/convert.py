@@ -12,6 +12,7 @@ from bpengine.cli.output import show
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.errors import ConfigError
+from bpengine.i18n.counted_nouns import count_of
 
 HELP = """\
 Convert a large CSV or Parquet file into a folder that is read without being loaded.
@@ -40,4 +41,4 @@ def convert(
         raise ConfigError("--keys names arrays of a .npz archive, which need no conversion. Drop it.")
     path = data.convert(source, folder, force=force, **written.text_options())
     table = data.read_arrays(path, False).x
-    show(f"written: {path}: {len(table):,} rows x {len(table.names):,} columns")
+    show(f"written: {path}: {count_of(len(table), 'row', ',')} x {count_of(len(table.names), 'column', ',')}")

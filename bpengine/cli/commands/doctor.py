@@ -18,6 +18,7 @@ from bpengine.cli.commands.cuda_source import print_cuda_source
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import key_value_table, print_json, show
 from bpengine.extras import install_command
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.system import blas, blas_overrides, busy, hardware, mpi_library
 from bpengine.training import reuse
 
@@ -163,7 +164,7 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
 def _cache_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, cache in facts["caches"].items():
-        size = f"{cache['files']} files, {cache['size'] / 2**20:.1f} of at most {cache['limit'] >> 20} MiB"
+        size = f"{count_of(cache['files'], 'file')}, {cache['size'] / 2**20:.1f} of at most {cache['limit'] >> 20} MiB"
         state = "cannot be written" if cache["trouble"] else "can be written"
         rows.append((name, f"{size}, {state}: {cache['folder'] or 'no folder'}"))
         rows += [(f"{name}, {subject}", verdict) for subject, verdict in cache["notes"]]
@@ -172,7 +173,10 @@ def _cache_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     return [
-        (f"{one['backend']}, removed", f"not all: {one['trouble']}" if one["trouble"] else f"{one['files']} files")
+        (
+            f"{one['backend']}, removed",
+            f"not all: {one['trouble']}" if one["trouble"] else count_of(one["files"], "file"),
+        )
         for one in facts.get("cleared", [])
     ]
 
@@ -188,7 +192,7 @@ def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
     cpu, memory, blas = facts["cpu"], facts["memory"], facts["blas"]
     limits = ", ".join(f"{name}={value}" for name, value in facts["thread_limits"].items())
     return [
-        ("CPU", f"{cpu['model']}, {cpu['cores']} cores, {cpu['usable']} usable"),
+        ("CPU", f"{cpu['model']}, {count_of(cpu['cores'], 'core')}, {cpu['usable']} usable"),
         ("memory", f"{hardware.gib(memory['total'])}, {hardware.gib(memory['available'])} available"),
         ("BLAS", f"{blas['name']} {blas['version']}"),
         ("BLAS kernel", f"{blas['kernel'] or 'unknown'}, {blas['threads'] or 'unknown'} threads"),

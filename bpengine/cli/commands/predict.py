@@ -20,12 +20,12 @@ from bpengine.cli.score_options import Metrics, scores_text, split_metrics
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.data import Features, Table
-from bpengine.data.files.read_arrays import is_array_file
 from bpengine.data.files.table_files import target_columns
 from bpengine.data.validation.class_names import ClassName, name_text
 from bpengine.data.validation.options import optional
-from bpengine.data.validation.reading import existing
+from bpengine.data.validation.reading import existing, is_array_file
 from bpengine.errors import ConfigError, DataError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.writing import write_whole
 from bpengine.training.rows import classes_of
 
@@ -147,7 +147,9 @@ def _by_position(
 def _require_width(model: bp.Model, columns: int, source: str, hint: str) -> None:
     """Raise DataError where a source has not as many input columns as the network."""
     if columns != model.network.inputs:
-        raise DataError(f"the model requires {model.network.inputs} input columns, got {columns} from {source}. {hint}")
+        raise DataError(
+            f"the model requires {count_of(model.network.inputs, 'input column')}, got {columns} from {source}. {hint}"
+        )
 
 
 def _by_name(

@@ -112,5 +112,10 @@ def _without_missing(data: Dataset) -> Dataset:
         import warnings
 
         count = data.rows - len(kept)
-        warnings.warn(localized(f"{count:,} of {data.rows:,} rows have missing cells and are left out."), stacklevel=2)
+        left_out = (
+            f"1 of {data.rows:,} rows has missing cells and is left out."
+            if count == 1
+            else f"{count:,} of {data.rows:,} rows have missing cells and are left out."
+        )
+        warnings.warn(localized(left_out), stacklevel=2)
     return replace(data, x=data.table[kept], y=np.asarray(data.y[kept]))

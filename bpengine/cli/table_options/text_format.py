@@ -56,7 +56,7 @@ class TextFormat:
             min=1,
             metavar="N",
             help="Most bytes to read, decompressed.  [default: 64 MiB and fifty times the file's size where it is "
-            "compressed, else no limit]",
+            "compressed or Parquet, else no limit]",
         ),
     ] = None
 

@@ -16,6 +16,7 @@ from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.errors import DataError, in_english
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 
 BLOCK_VALUES = 4_000_000  # inputs at once
@@ -99,7 +100,8 @@ def _warn(unknown: Array, columns: Sequence[LearnedColumn], names: Sequence[str]
         if count and not getattr(column, "other", False):  # else they are read as the rare ones are
             warnings.warn(
                 localized(
-                    f"column {name!r} has values in {count:,} rows that the training rows did not have; they are read as none "
+                    f"column {name!r} has values in {count_of(count, 'row', ',')} that the training rows did "
+                    f"not have; they are read as none "
                     "of the known ones."
                 ),
                 stacklevel=4,

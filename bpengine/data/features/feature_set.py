@@ -17,7 +17,7 @@ from bpengine.data.features.learning import LearningRules, learn_column, names_r
 from bpengine.data.features.nearly_numbers import cure_of
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
-from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.table import Array, Table, TableColumn, one_line
 from bpengine.data.tables import kept_reading
 from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
@@ -26,6 +26,7 @@ from bpengine.data.validation.features import check_weights
 from bpengine.data.validation.scans import real_array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.rich_form import RichForm, table, title
 
 SCALES = ("standard", "minmax", "robust", "none")
@@ -213,7 +214,7 @@ class Features(RichForm):
     @property
     def input_names(self) -> tuple[str, ...]:
         """The names of the network's inputs, in their order: "age", "city = Oslo"."""
-        return tuple(name for column in self._columns for name in column.input_names)
+        return tuple(one_line(name) for column in self._columns for name in column.input_names)
 
     @property
     def inputs(self) -> int:
@@ -268,7 +269,8 @@ class Features(RichForm):
             if len(there) == len(wanted):
                 return list(there)
             raise ShapeError(
-                f"the model requires {len(wanted)} columns, got {len(there)}. Without names they are taken in the order of "
+                f"the model requires {count_of(len(wanted), 'column')}, got {len(there)}. Without names they "
+                f"are taken in the order of "
                 f"the training: {', '.join(wanted[:8])}{', ...' * (len(wanted) > 8)}."
             )
         require_matching(missing, [name for name in there if name not in wanted])
@@ -341,7 +343,10 @@ class Features(RichForm):
     def __repr__(self) -> str:
         if not self._columns:
             return "Features(not fitted)"
-        return f"Features({len(self._columns)} columns, {self.inputs} inputs, {self.task or 'no target'})"
+        return (
+            f"Features({count_of(len(self._columns), 'column')}, {count_of(self.inputs, 'input')}, "
+            f"{self.task or 'no target'})"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return what was learned as JSON values; `from_json` reads them."""

@@ -13,6 +13,7 @@ from bpengine.data.features.nearly_numbers import hint_for
 from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
 from bpengine.errors import DataError
+from bpengine.i18n.counted_nouns import count_of
 
 OTHER, MISSING = "(other)", "(missing)"
 
@@ -158,7 +159,7 @@ class CategoryColumn:
 
     def told(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
-        count = f"{len(self.values):,} value{'s' * (len(self.values) != 1)}, an input for each"
+        count = f"{count_of(len(self.values), 'value', ',')}, an input for each"
         return (
             "category",
             count + "; rare and unknown ones share one" * self.other + "; missing has its own" * self.missing,

@@ -14,7 +14,7 @@ GROUPED: Final = {  # how thousands are parted, with the options that read them
     re.compile(r"[+-]?\d+,\d+"): "--decimal ,",
 }
 SHOWN: Final = 5  # different texts that may mean missing cells
-MISSING: Final = "reads them as missing; in Parquet and data frames write null in their place"
+MISSING: Final = "reads them as missing; in Parquet and data frames write numbers, and null in their place"
 LONGEST: Final = 30  # characters of a text that is shown
 
 

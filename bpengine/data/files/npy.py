@@ -14,10 +14,11 @@ import numpy as np
 from bpengine.data.files.pair_stamps import STAMP_BYTES, stamp_of
 from bpengine.data.table import Array
 from bpengine.data.validation.class_names import ClassName
-from bpengine.data.validation.reading import FREE, PIECE, RATIO, UNREADABLE, AnyPath, existing
+from bpengine.data.validation.reading import FREE, PIECE, RATIO, UNREADABLE, AnyPath, existing, reason
 from bpengine.errors import BpError, ConfigError, DataError
 
 AXES: Final = 32
+ENCRYPTED: Final = 1  # a flag of an entry of a ZIP archive
 Given = ParamSpec("Given")
 Returned = TypeVar("Returned")
 
@@ -48,7 +49,7 @@ def as_data_error(form: str) -> Callable[[Callable[Given, Returned]], Callable[G
                 raise
             except UNREADABLE as error:
                 path = args[0] if args else options["path"]
-                raise DataError(f"{path} cannot be read as {form}: {error or type(error).__name__}") from error
+                raise DataError(f"{path} cannot be read as {form}: {reason(error)}") from error
 
         return run
 
@@ -98,11 +99,17 @@ class ArrayHeader(NamedTuple):
 
 def _header(file: Any) -> ArrayHeader:
     """Read and judge the header of an array file; raise ValueError for one that makes no sense."""
-    version = np.lib.format.read_magic(file)
+    try:
+        version = np.lib.format.read_magic(file)
+    except ValueError:
+        raise ValueError("it does not begin as a file of that format does") from None
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its header is of version {version[0]}.{version[1]}, known are 1.0 and 2.0")
-    shape, fortran, dtype = readers[version](file)
+    try:
+        shape, fortran, dtype = readers[version](file)
+    except UNREADABLE:  # NumPy parses a header as code, and says what Python says of code
+        raise ValueError("its header is damaged and says neither shape nor type") from None
     if dtype.hasobject:
         raise ValueError(
             "it holds Python objects, which are never unpickled. Save text as text: np.save(file, y.astype(str))"
@@ -164,6 +171,8 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_byte
             f"{what} declares {info.file_size:,} bytes, more than {limit:,}. Allow more with --max-bytes (max_bytes=), if "
             "you trust the file."
         )
+    if info.flag_bits & ENCRYPTED:
+        raise DataError(f"{what} is encrypted. Save it without a password.")
     with archive.open(info) as file:
         header = _header(file)
         if header.payload != info.file_size - header.offset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ from bpengine.data.table import Array
 from bpengine.data.tables import kept_reading
 from bpengine.data.tables.csv_table import STANDARD_INPUT
 from bpengine.data.tables.layout import TextOptions
-from bpengine.data.tables.parquet_table import is_parquet
+from bpengine.data.tables.parquet_table import is_parquet, read_parquet_table
 from bpengine.data.validation.options import check_options
-from bpengine.data.validation.reading import existing, expand_home
+from bpengine.data.validation.reading import IDX_NAME, existing, expand_home, is_array_file
 from bpengine.errors import ConfigError, DataError
 
-IDX_NAME = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")
 Target = ColumnTarget | os.PathLike[str]
 
 
@@ -39,8 +37,8 @@ def read_arrays(
     - Every other file is a table: Parquet, or text (CSV and its relatives; compressed with gzip, bz2, xz or zst, or not).
       "-" is standard input, and a folder one that `convert` has written. `target` is a column's name or number (default:
       the last), or several names, False for no targets. Further options are those of `read_csv`: sep, header, decimal,
-      thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes. drop_empty: whether rows with an empty
-      target are left out, with a warning; else they are refused.
+      thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes; of Parquet na_values and max_bytes.
+      drop_empty: whether rows with an empty target are left out, with a warning; else they are refused.
 
     Raises: DataError naming the file, ConfigError for an option the format does not have.
     """
@@ -58,12 +56,6 @@ def read_arrays(
     return _table(file, target, options, drop_empty=drop_empty)
 
 
-def is_array_file(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file holds arrays, by its name: .npy, .npz or IDX. Every other one is a table."""
-    ending = Path(path).name.lower()
-    return ending.endswith((".npy", ".npz")) or bool(IDX_NAME.search(ending))
-
-
 def kept_options(kept: Mapping[str, Any], source: str | os.PathLike[str]) -> dict[str, Any]:
     """Return those of the options that a model keeps that go with the format of a file."""
     file = expand_home(Path(source))
@@ -73,7 +65,7 @@ def kept_options(kept: Mapping[str, Any], source: str | os.PathLike[str]) -> dic
         names = kept_reading.OF_ARRAYS
     else:
         text = str(file) == STANDARD_INPUT or (file.is_file() and not is_parquet(file))
-        names = kept_reading.OF_TEXT if text else ()
+        names = kept_reading.OF_TEXT if text else kept_reading.OF_PARQUET if file.is_file() else ()
     return {name: value for name, value in kept.items() if name in names}
 
 
@@ -84,7 +76,7 @@ def _table(file: Path, target: Target, options: dict[str, Any], *, drop_empty: b
         check_options(str(file), lambda path: None, options)
         return read_folder(file, target, drop_empty=drop_empty)
     if str(file) != STANDARD_INPUT and is_parquet(file):
-        check_options(str(file), lambda path, max_bytes: None, options)
+        check_options(str(file), read_parquet_table, options)
         return read_parquet(file, target, drop_empty=drop_empty, **options)
     check_options(str(file), TextOptions, options)
     return read_csv(file, target, drop_empty=drop_empty, **options)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from bpengine.data.files.npy import Arrays
-from bpengine.data.table import Array, Table, TableColumn
+from bpengine.data.table import Array, Table, TableColumn, one_line
 from bpengine.data.tables.conversion import automatic, is_converted, read_converted
 from bpengine.data.tables.csv_table import STANDARD_INPUT, read_text_table
 from bpengine.data.tables.layout import TextOptions
+from bpengine.data.tables.missing_texts import texts_of
 from bpengine.data.tables.parquet_table import read_parquet_table
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.reading import AnyPath, existing
@@ -42,15 +43,26 @@ def read_csv(path: AnyPath, target: ColumnTarget = None, *, drop_empty: bool = F
 
 
 def read_parquet(
-    path: AnyPath, target: ColumnTarget = None, max_bytes: int | None = None, *, drop_empty: bool = False
+    path: AnyPath,
+    target: ColumnTarget = None,
+    max_bytes: int | None = None,
+    *,
+    na_values: Sequence[str] = (),
+    drop_empty: bool = False,
 ) -> Arrays:
     """Read a Parquet table with pyarrow, as `read_csv` does; x has the common type of its columns.
 
+    max_bytes: most bytes of the columns once decoded; by default 64 MiB and fifty times the file's size. na_values: texts of
+    missing cells; numbers of such a value are missing, too.
     Raises: ConfigError when pyarrow is not installed; DataError naming the file, the row and the column.
     """
     file = existing(path)
-    table = automatic(file, max_bytes=max_bytes)
-    table = read_parquet_table(file, max_bytes) if table is None else table
+    options: dict[str, Any] = {
+        "max_bytes": max_bytes,
+        **({"na_values": list(texts_of(na_values))} if na_values else {}),
+    }
+    table = automatic(file, **options)
+    table = read_parquet_table(file, **options) if table is None else table
     return with_target(table, str(file), target, drop_empty=drop_empty)
 
 
@@ -87,7 +99,12 @@ def _without_empty(table: Table, shown: str, chosen: tuple[str, ...]) -> Table:
         raise DataError(f"{shown} requires a target in at least one row, got none in column {', '.join(chosen)}.")
     if count:
         warnings.warn(
-            localized(f"{count:,} of {len(table):,} rows of {shown} have no target and are left out."), stacklevel=4
+            localized(
+                f"1 of {len(table):,} rows of {shown} has no target and is left out."
+                if count == 1
+                else f"{count:,} of {len(table):,} rows of {shown} have no target and are left out."
+            ),
+            stacklevel=4,
         )
         table = table[np.flatnonzero(~empty)]
     return table
@@ -125,9 +142,10 @@ def _different(shown: str, chosen: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known(shown: str, name: str, names: tuple[str, ...]) -> str:
-    if name not in names:
+    known = name if name in names else one_line(name)
+    if known not in names:
         raise unknown(f"target column of {shown}:", name, names)
-    return name
+    return known
 
 
 def _targets(table: Table, shown: str, chosen: tuple[str, ...]) -> tuple[Array, tuple[ClassName, ...] | None]:

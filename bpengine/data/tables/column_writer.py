@@ -9,6 +9,7 @@ import numpy as np
 
 from bpengine.data.table import NO_VALUE, Array, TableColumn
 from bpengine.errors import DataError
+from bpengine.i18n.counted_nouns import count_of
 
 BLOCK = 1 << 20  # rows that are read again at once
 DISTINCT = 100_000  # texts of a column that are kept; one with more is no category, and counts as empty
@@ -88,7 +89,7 @@ class ColumnWriter:
         Raises: DataError when there were fewer or more rows.
         """
         if self._filled != self._rows:
-            raise DataError(f"column {self.name!r} requires {self._rows:,} rows, got {self._filled:,}.")
+            raise DataError(f"column {self.name!r} requires {count_of(self._rows, 'row', ',')}, got {self._filled:,}.")
         categories = None
         if self._texts is not None:
             categories = sorted(self._texts)

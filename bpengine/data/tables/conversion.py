@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -24,10 +24,10 @@ from bpengine.data.tables.column_writer import ColumnWriter
 from bpengine.data.tables.csv_table import CELLS, STANDARD_INPUT, frames, layout_of, named, source, text_columns
 from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextOptions
-from bpengine.data.tables.parquet_table import columns_of, is_parquet, opened_parquet
-from bpengine.data.validation.options import optional
-from bpengine.data.validation.reading import existing
-from bpengine.errors import DataError, WriteError
+from bpengine.data.tables.parquet_table import is_parquet, opened_parquet, read_parquet_table
+from bpengine.data.validation.options import check_options
+from bpengine.data.validation.reading import existing, is_array_file
+from bpengine.errors import ConfigError, DataError, WriteError
 from bpengine.i18n.language import localized
 from bpengine.output import writing
 from bpengine.output.writing import write_whole
@@ -35,7 +35,6 @@ from bpengine.output.writing import write_whole
 FORMAT: Final = "bpengine table 1"
 DESCRIPTION: Final = "table.json"
 ABOVE: Final = 256 * 2**20  # bytes of a table, decompressed, from which a table is converted without being asked for
-BATCH: Final = 65_536  # rows of a Parquet file at once
 
 
 def convert(
@@ -48,12 +47,17 @@ def convert(
     converted table, or cannot be written.
     """
     file, target = Path(path) if str(path) == STANDARD_INPUT else existing(path), Path(folder)
+    if is_array_file(file):
+        raise ConfigError(
+            f"convert requires a table, text or Parquet, got {file}. Arrays are given to train as they are."
+        )
     if target.exists() and not force:
         raise WriteError(f"{str(target)!r} exists already. Choose another folder, or pass --force (force=True).")
     _require_own(target)
     with _draft_beside(target) as draft:
         if str(path) != STANDARD_INPUT and is_parquet(file):
-            rows, described = _from_parquet(file, draft, options.get("max_bytes"))
+            check_options(str(file), read_parquet_table, options)
+            rows, described = _from_parquet(file, draft, **options)
         else:
             rows, described = _from_text(file, draft, TextOptions(**options))
         description = {"format": FORMAT, "rows": rows, "source": _stamp(file, options), **described}
@@ -107,10 +111,12 @@ def automatic(path: Path, **options: Any) -> Table | None:
 
     None for a table that is not so large. Says with a warning that it makes a copy.
     """
-    if str(path) == STANDARD_INPUT or _size(path) <= ABOVE:
+    if str(path) == STANDARD_INPUT or _size(path, options.get("max_bytes")) <= ABOVE:
         return None
     copy = path.with_name(path.name + ".bpengine")
     if not _is_of(copy, path, options):
+        if not is_parquet(path):
+            layout_of(path, str(path), TextOptions(**options))  # what is no table is told before a copy is
         warnings.warn(
             localized(
                 f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read."
@@ -150,13 +156,13 @@ def _alone_with(path: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _size(path: Path) -> int:
+def _size(path: Path, max_bytes: int | None) -> int:
+    """Return how large a table is, roughly; raise DataError for a Parquet file that is larger than it may be."""
     if not is_parquet(path):
         return decompressed_size(path, ABOVE)
-    with opened_parquet(path) as file:
-        groups = (file.metadata.row_group(at) for at in range(file.metadata.num_row_groups))
-        held = sum(group.total_byte_size for group in groups)
-        return int(max(held, 4 * file.metadata.num_rows * file.metadata.num_columns))
+    with opened_parquet(path, max_bytes) as columns, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are said when the table is read
+        return max(columns.least_bytes(), 4 * columns.rows * len(columns.names))
 
 
 def _stamp(path: Path, options: dict[str, Any]) -> list[Any]:
@@ -181,16 +187,14 @@ def _draft_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _from_parquet(path: Path, draft: Path, max_bytes: int | None) -> tuple[int, dict[str, Any]]:
-    arrow = optional("pyarrow", f"reading {path}", "tables")
-    with opened_parquet(path, max_bytes) as file:
-        names, rows = columns_of(path, file), file.metadata.num_rows
-        if rows == 0:
-            raise DataError(f"{path} requires at least one row, got none.")
+def _from_parquet(
+    path: Path, draft: Path, max_bytes: int | None = None, na_values: Sequence[str] = ()
+) -> tuple[int, dict[str, Any]]:
+    with opened_parquet(path, max_bytes, na_values) as columns:
+        names, rows = columns.names, columns.rows
         _require_space(path, draft, 4 * rows * len(names))
         writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(names)]
-        for batch in file.iter_batches(BATCH, columns=names):
-            piece = table_of(arrow.Table.from_batches([batch]))
+        for piece in columns.pieces():
             for writer in writers:
                 writer.add(piece[writer.name])
     return rows, {"columns": [writer.finished() for writer in writers], "named": True}

@@ -17,6 +17,7 @@ from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextLayout, TextOptions, badly_grouped, decode_error, find_layout
 from bpengine.data.validation.options import optional
 from bpengine.errors import BpError, DataError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 
 STANDARD_INPUT: Final = "-"
@@ -128,7 +129,8 @@ def _reason(error: Exception, layout: TextLayout) -> str:
     if fields:
         wanted, line, got = fields.groups()
         return (
-            f"line {line} has {got} fields, the others have {wanted}. Enclose a field that holds {layout.sep!r} in quotation "
+            f"line {line} has {count_of(int(got), 'field')}, the others have {wanted}. Enclose a field that "
+            f"holds {layout.sep!r} in quotation "
             "marks, or name another separator with --sep (sep=)."
         )
     return f"{said}."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.data.table import Table, TableColumn, coded
+from bpengine.data.table import NO_VALUE, Table, TableColumn, coded
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.scans import require_supported
 from bpengine.errors import DataError
@@ -81,6 +81,8 @@ def column_of(series: Any, name: str) -> TableColumn:
         return TableColumn(_numbers(series, kind), yes_no=True)
     if dtype.startswith(("Datetime", "Date")):
         return TableColumn(_dates(series))
+    if dtype == "Categorical" and _is_numbered_text(series.to_native()):
+        return _numbered(series.to_native())
     if dtype.startswith(("String", "Categorical", "Enum", "Object", "Unknown")):
         return _objects(_cells(series), name)
     raise DataError(f"numbers, text or dates are required, but column {name!r} holds {dtype}. Leave it out.")
@@ -125,6 +127,23 @@ def _objects(cells: Iterable[Any], name: str) -> TableColumn:
     if nested:
         raise DataError(f"numbers or text are required, but column {name!r} holds {nested[0].__name__}. Leave it out.")
     return coded(values)
+
+
+def _is_numbered_text(column: Any) -> bool:
+    return _is_arrow(column) and "string" in str(column.type.value_type)
+
+
+def _numbered(column: Any) -> TableColumn:
+    """Return texts that pyarrow has numbered as a column: each is held once, however often it occurs."""
+    joined = column.combine_chunks()
+    codes = joined.indices.cast("int64").fill_null(NO_VALUE).to_numpy(zero_copy_only=False)
+    occurs = np.bincount(codes[codes >= 0], minlength=len(joined.dictionary)) > 0
+    texts = (
+        text if there and text is not None and text.strip() else None
+        for text, there in zip(joined.dictionary.to_pylist(), occurs, strict=True)
+    )
+    known = coded(texts)
+    return known._replace(values=np.append(known.values, np.int32(NO_VALUE))[codes])
 
 
 def _as_numbers(values: list[Any]) -> TableColumn:

@@ -16,7 +16,7 @@ from bpengine.errors import ConfigError, DataError
 OF_TEXT: Final = (
     *("sep", "header", "decimal", "thousands", "encoding", "comment", "skiprows", "quotechar", "na_values"),
 )
-OF_ARCHIVES, OF_ARRAYS = ("keys",), ("scale",)
+OF_ARCHIVES, OF_ARRAYS, OF_PARQUET = ("keys",), ("scale",), ("na_values",)
 LONGEST: Final = 200  # characters of a text that is kept
 MOST: Final = 1_000  # texts of missing cells
 SEPARATOR: Final = 20  # characters

@@ -12,6 +12,7 @@ import numpy as np
 from bpengine.data.table import Array
 from bpengine.data.validation.scans import finite_range, first_row, real_array, require_finite
 from bpengine.errors import DataError, ShapeError
+from bpengine.i18n.counted_nouns import count_of
 
 
 def check_features(
@@ -34,7 +35,10 @@ def check_features(
         raise ShapeError(f"{what} requires shape (rows, {features}), got {array.shape}. {hint}")
     if array.shape[1] != features:
         swapped = "It looks transposed: x.T would fit." if array.shape[0] == features else ""
-        hint = swapped or f"The network has {features} inputs; the data have {array.shape[1]} columns."
+        hint = (
+            swapped
+            or f"The network has {count_of(features, 'input')}; the data have {count_of(array.shape[1], 'column')}."
+        )
         raise ShapeError(f"{what} requires shape (rows, {features}), got {array.shape}. {hint}")
     if len(array) == 0:
         raise DataError(f"{what} requires at least one row, got shape {array.shape}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from bpengine.errors import DataError
 
 AnyPath = str | os.PathLike[str]
 PIECE: Final = 1 << 20
+IDX_NAME: Final = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")
 FREE: Final = 64 * 2**20  # decompressed bytes that any compressed file may have
 RATIO: Final = 50  # and so many times its own size on top; tables are seldom compressed to less than a twentieth
 UNREADABLE: Final = (  # NumPy parses a header as code, hence SyntaxError
@@ -38,6 +40,12 @@ def existing(path: AnyPath) -> Path:
     raise DataError(f"the data file {str(path)!r} {kind}. Paths are relative to {Path.cwd()}.")
 
 
+def is_array_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file holds arrays, by its name: .npy, .npz or IDX. Every other one is a table."""
+    ending = Path(path).name.lower()
+    return ending.endswith((".npy", ".npz")) or bool(IDX_NAME.search(ending))
+
+
 def expand_home(path: Path) -> Path:
     """Return the path with "~" and "~user" replaced by the folder they stand for.
 
@@ -48,3 +56,10 @@ def expand_home(path: Path) -> Path:
     except RuntimeError as error:
         hint = f"Write ./{path} for a file of that name." if not path.is_absolute() else ""
         raise DataError(f"{str(path)!r} begins with the home folder of a user who is not known here. {hint}") from error
+
+
+def reason(error: BaseException) -> str:
+    """Return what a library says of damaged bytes, in one line; MemoryError and others often say nothing."""
+    if isinstance(error, MemoryError):
+        return "it requires more memory than there is"
+    return " ".join(str(error).split()) or type(error).__name__

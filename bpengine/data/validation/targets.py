@@ -10,6 +10,7 @@ from bpengine.data.mmap.row_file import blocks
 from bpengine.data.table import Array
 from bpengine.data.validation.scans import finite_range, first_row, real_array, require_finite
 from bpengine.errors import DataError, ShapeError
+from bpengine.i18n.counted_nouns import count_of
 
 ROUNDED = 1e-6  # how far from 1 a sum of probabilities may be that were rounded to float32
 NAMES_HINT = "Class names become numbers with: names, y = np.unique(y, return_inverse=True)"
@@ -63,7 +64,7 @@ def _require_range(y: Array, classes: int, low: float, high: float) -> None:
     elif low < 0:
         hint = "Labels -1 and 1 become 0 and 1 with (y + 1) // 2." if _signs(y) else "Count from 0."
     else:
-        hint = f"The network has {classes} outputs; these labels need {high + 1}."
+        hint = f"The network has {count_of(classes, 'output')}; these labels need {high + 1}."
     raise DataError(f"y requires class numbers 0 to {classes - 1}, got {int(value)} in row {row}. {hint}")
 
 
@@ -122,7 +123,7 @@ def _targets(y: Any, outputs: int) -> Array:
     if array.ndim == 1 and outputs == 1:
         array = array[:, None]
     if array.ndim != 2 or array.shape[1] != outputs:
-        hint = f"The network has {outputs} outputs."
+        hint = f"The network has {count_of(outputs, 'output')}."
         if array.ndim == 1:
             hint += " Class numbers need a cross-entropy loss or one-hot rows."
         raise ShapeError(f"y requires shape (rows, {outputs}), got {array.shape}. {hint}")

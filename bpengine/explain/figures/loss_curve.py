@@ -93,7 +93,7 @@ def _named(history: History | Sequence[History] | Mapping[str, History]) -> dict
 
 def _label(name: str, run: History, translate: Translate) -> str:
     name = name or translate("training")
-    stopped = translate("stopped_at", steps=run.steps, rule=translated_rule(run.stopped_by, translate))
+    stopped = translate("stopped_at", count=run.steps, rule=translated_rule(run.stopped_by, translate))
     return translate("ended", name=name, stopped=stopped) if run.stopped_by else name
 
 

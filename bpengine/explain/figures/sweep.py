@@ -47,7 +47,7 @@ def sweep(swept: Sweep, *, lang: str | None = None) -> Figure:
     below = ""
     if swept.descent is not None and swept.descent.stopped_by:
         below = translate(
-            "stopped_at", steps=len(swept.descent.points), rule=translated_rule(swept.descent.stopped_by, translate)
+            "stopped_at", count=len(swept.descent.points), rule=translated_rule(swept.descent.stopped_by, translate)
         )
     canvas.title(figure, translate("sweep", names=", ".join(swept.names)), below)
     canvas.legend(figure, axes, columns=1)

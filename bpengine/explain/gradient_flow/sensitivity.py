@@ -29,14 +29,15 @@ from bpengine.i18n.translate import Translate, format_number, indented_table
 from bpengine.layers.layer import HostArrays
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import rows_table
-from bpengine.trained import TrainedNetwork
+from bpengine.trained import TrainedNetwork, input_names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Partial:
     """One parameter: its value, the partial derivative of the loss with respect to it, and its share of the whole.
 
-    share: of the sum of all partials' squares.
+    share: of the sum of all partials' squares. input: what a model's Features call the input that a weight reads, None where
+    it reads none or they have no names.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Partial:
     value: float
     partial: float
     share: float
+    input: str | None = None
 
     @property
     def label(self) -> str:
@@ -66,6 +68,7 @@ class Sensitivity(ExplainResult):
     units: tuple[UnitSensitivity, ...]
     layers: tuple[LayerSensitivity, ...]
     first_bad: NonFiniteValue | None
+    input_names: tuple[str, ...] = ()
 
     @cached_property
     def order(self) -> HostArray:
@@ -90,13 +93,30 @@ class Sensitivity(ExplainResult):
             index = tuple(int(i) for i in np.unravel_index(int(place - starts[number]), self.gradients[name].shape))
             partial = float(self.gradients[name][index])
             yield Partial(
-                name, index, float(self.parameters[name][index]), partial, partial**2 / whole if whole else 0.0
+                name=name,
+                index=index,
+                value=float(self.parameters[name][index]),
+                partial=partial,
+                share=partial**2 / whole if whole else 0.0,
+                input=self._input_of(name, index),
             )
 
+    def _input_of(self, name: str, index: tuple[int, ...]) -> str | None:
+        shape = self.parameters[name].shape
+        read = name == "0.weight" and len(shape) == 2 and shape[0] == len(self.input_names)
+        return self.input_names[index[0]] if read else None
+
     def to_rows(self, largest: int | None = None) -> list[dict[str, Any]]:
-        """Return one dict per parameter, ranked: pandas.DataFrame(sensitivity.to_rows())."""
+        """Return one dict per parameter, ranked: pandas.DataFrame(sensitivity.to_rows()).
+
+        With Features that name the inputs, "input" is the one that a weight of the first layer reads, else None.
+        """
+        named = bool(self.input_names)
         return [
-            {"rank": i + 1, "parameter": p.label, "value": p.value, "partial": p.partial, "share": p.share}
+            {
+                **{"rank": i + 1, "parameter": p.label, "value": p.value, "partial": p.partial, "share": p.share},
+                **({"input": p.input} if named else {}),
+            }
             for i, p in enumerate(self.ranked(largest))
         ]
 
@@ -136,11 +156,11 @@ def sensitivity(model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None) -
     >>> [layer.place for layer in bp.sensitivity(model, [[0.5, 1.0]], [[1.0]]).layers]
     ['0', '1']
     """
-    return sensitivity_of(model.trace(x, y, weights))
+    return sensitivity_of(model.trace(x, y, weights), input_names(model, ()))
 
 
-def sensitivity_of(traced: Trace) -> Sensitivity:
-    """Return the sensitivity of a step that was traced already."""
+def sensitivity_of(traced: Trace, names: Sequence[str] = ()) -> Sensitivity:
+    """Return the sensitivity of a step that was traced already. names: of the network's inputs."""
     units, layers = health_of(traced)
     return Sensitivity(
         loss=traced.loss,
@@ -149,6 +169,7 @@ def sensitivity_of(traced: Trace) -> Sensitivity:
         units=units,
         layers=layers,
         first_bad=traced.first_bad,
+        input_names=tuple(names),
     )
 
 
@@ -167,10 +188,14 @@ def _lines(result: Sensitivity, translate: Translate, largest: int) -> Iterator[
         yield f"  ... {len(units) - largest}"
     yield f"\n{translate('by_parameter')}"
     heads = ("#", *(translate(f"head_{h}") for h in ("parameter", "value", "partial", "share")))
-    rows = [
+    partials = list(result.ranked(largest))
+    rows: list[tuple[str, ...]] = [
         (str(i + 1), p.label, format_number(p.value, 6), format_number(p.partial, 6), f"{p.share:.2%}")
-        for i, p in enumerate(result.ranked(largest))
+        for i, p in enumerate(partials)
     ]
+    if any(p.input for p in partials):
+        heads = (*heads, translate("head_input"))
+        rows = [(*row, p.input or "-") for row, p in zip(rows, partials, strict=True)]
     yield from indented_table(heads, rows)
     yield ""
     yield from (translate("dead_means"), translate("saturated_means", limit=SATURATED))

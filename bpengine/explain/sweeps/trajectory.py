@@ -12,6 +12,7 @@ import numpy as np
 from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.frames import data_frame
 from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
 from bpengine.text_table import text_table
@@ -54,7 +55,7 @@ class Descent(RichForm):
         return "\n".join([self._headline(), *text_table(heads, rows, str.rjust)])
 
     def _headline(self) -> str:
-        return f"{len(self.points)} steps, stopped by: {self.stopped_by or 'nothing'}"
+        return f"{count_of(len(self.points), 'step')}, stopped by: {self.stopped_by or 'nothing'}"
 
     def _html_parts(self) -> Iterator[str]:
         yield from (title(self._headline()), rows_table(self.to_rows()))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers import Activation, Dense, Layer, Residual
 from bpengine.layers.chain import local
 from bpengine.layers.layer import HostArrays
@@ -56,7 +57,9 @@ class LayerTrace(RichForm):
 
     def __str__(self) -> str:
         rows = len(self.a)
-        return f"layer {self.place} ({type(self.layer).__name__}): {self.units} units, {rows} row{'s' * (rows != 1)}"
+        return (
+            f"layer {self.place} ({type(self.layer).__name__}): {count_of(self.units, 'unit')}, {count_of(rows, 'row')}"
+        )
 
     def _html_parts(self) -> Iterator[str]:
         yield from (title(str(self)), rows_table(list(self.to_rows())))

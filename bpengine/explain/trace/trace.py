@@ -12,6 +12,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.trace.layers import LayerTrace, layer_traces
 from bpengine.explain.trace.nonfinite import NonFiniteValue, first_nonfinite
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.ops import Call
@@ -134,7 +135,8 @@ class Trace(RichForm):
 
     def __repr__(self) -> str:
         where = f"{self.backend}, {self.dtype}"
-        return f"Trace({len(self.calls)} kernel calls, {self.rows} rows, loss {self.loss:.6g}, {where})"
+        calls, rows = count_of(len(self.calls), "kernel call"), count_of(self.rows, "row")
+        return f"Trace({calls}, {rows}, loss {self.loss:.6g}, {where})"
 
 
 def _shapes(call: Call) -> str:

@@ -150,6 +150,8 @@ def _variants(entry: Sentence) -> list[tuple[str, str]]:
     """
     english, translation = entry.english, entry.translation
     variants = [(english, translation)]
+    if entry.plural and entry.of_plural:
+        variants.append((entry.plural, entry.of_plural))
     if english[0] in ",;" and translation[0] == english[0]:
         variants.append((english[1:].strip(), translation[1:].strip()))
     hint = english.rpartition(" ")[2]

@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sentence:
-    """A template, its translation ("" while there is none), and its context: "word" for a word that stands alone."""
+    """A template, its translation ("" while there is none), and its context: "word" for a word that stands alone.
+
+    plural, of_plural: of a counted noun the template for numbers other than 1, and its translation.
+    """
 
     english: str
     translation: str
     context: str = ""
+    plural: str = ""
+    of_plural: str = ""
 
 
 def entries(text: str) -> Iterator[Sentence]:
@@ -26,7 +31,9 @@ def entries(text: str) -> Iterator[Sentence]:
     for block in text.replace("\r\n", "\n").split("\n\n"):
         fields = _fields(block)
         if fields.get("msgid"):
-            yield Sentence(fields["msgid"], fields.get("msgstr", ""), fields.get("msgctxt", ""))
+            translation = fields.get("msgstr", fields.get("msgstr[0]", ""))
+            plural = fields.get("msgid_plural", ""), fields.get("msgstr[1]", "")
+            yield Sentence(fields["msgid"], translation, fields.get("msgctxt", ""), *plural)
 
 
 def _fields(block: str) -> dict[str, str]:

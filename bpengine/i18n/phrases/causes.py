@@ -27,11 +27,21 @@ RULES: dict[str, tuple[str, str]] = {  # what History.stopped_by says
         "no improvement on validation data for {value} epochs",
         "{value} épocas sem melhora nos dados de validação",
     ),
+    "rule_validation_epoch": (
+        "no improvement on validation data for {value} epoch",
+        "{value} época sem melhora nos dados de validação",
+    ),
     "rule_validation_metric": (
         "no improvement of {name} on validation data for {value} epochs",
         "{value} épocas sem melhora de {name} nos dados de validação",
     ),
+    "rule_validation_metric_epoch": (
+        "no improvement of {name} on validation data for {value} epoch",
+        "{value} época sem melhora de {name} nos dados de validação",
+    ),
     "rule_epochs": ("{value} epochs", "limite de {value} épocas"),
+    "rule_epoch": ("{value} epoch", "limite de {value} época"),
+    "rule_step": ("{value} step", "limite de {value} passo"),
     "rule_steps": ("{value} steps", "limite de {value} passos"),
     "rule_interrupted": ("interrupted", "interrupção"),
     "rule_callback": ("callback", "função chamada a cada época (callback)"),

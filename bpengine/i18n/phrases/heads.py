@@ -23,5 +23,6 @@ HEADS: dict[str, tuple[str, str]] = {
     "head_norm": ("norm of the gradient", "norma do gradiente"),
     "head_rms": ("rms of dL/dz", "rms de dL/dz"),
     "head_ratio": ("relative to the output layer", "em relação à camada de saída"),
+    "head_input": ("input", "entrada"),
     "head_verdict": ("verdict", "veredito"),
 }

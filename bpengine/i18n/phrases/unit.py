@@ -11,6 +11,7 @@ UNIT: dict[str, tuple[str, str]] = {
         "Função de perda {name} ({reduction}) sobre {rows} amostra(s): {value}",
     ),
     "row": ("Row {row}", "Amostra {row}"),
+    "rows_left_one": ("1 more row; sample=N shows it.", "Mais 1 amostra; sample=N a mostra."),
     "rows_left": (
         "{count} more rows; sample=N shows one of them.",
         "Mais {count} amostras; sample=N mostra uma delas.",
@@ -55,6 +56,7 @@ UNIT: dict[str, tuple[str, str]] = {
         "{name} calcula fora das chamadas de kernel: os termos de dL/dz não podem ser mostrados",
     ),
     "sum_dz": ("sum = dL/dz", "soma = dL/dz"),
+    "rest_one": ("1 smaller term", "1 termo menor"),
     "rest": ("{count} smaller terms", "{count} termos menores"),
     "rounding": ("rounding of the engine's own sum", "arredondamento da soma feita pelo motor"),
     "outside": (
@@ -74,6 +76,7 @@ UNIT: dict[str, tuple[str, str]] = {
         "The loss is an average: each row's share is in its dL/dz already.",
         "A perda é uma média: a parte de cada amostra já está no seu dL/dz.",
     ),
+    "weights_left_one": ("1 weight with a smaller gradient", "1 peso com gradiente menor"),
     "weights_left": ("{count} weights with smaller gradients", "{count} pesos com gradientes menores"),
     "penalty": ("penalty {name}", "penalidade {name}"),
     "gradient": ("gradient", "gradiente"),

@@ -13,6 +13,7 @@ from bpengine.cli.data_options import naming
 from bpengine.data import Dataset, Encoded
 from bpengine.distributed import Comm
 from bpengine.errors import ConfigError, DataError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 
 Load = Callable[[str], Dataset]
@@ -152,7 +153,10 @@ def _sentence(training: Dataset, parts: dict[str, Dataset | None], drawn: set[st
     """Return how many rows each part has; those of files behind the ones that were drawn."""
     words = {"validation": "to validate", "test": "held out to test"}
     counts = {name: localized(f"{part.rows:,} {words[name]}") for name in words if (part := parts[name]) is not None}
-    first = [localized(f"{training.rows:,} rows to train on"), *(counts[name] for name in counts if name in drawn)]
+    first = [
+        localized(f"{count_of(training.rows, 'row', ',')} to train on"),
+        *(counts[name] for name in counts if name in drawn),
+    ]
     files = [counts[name] for name in counts if name not in drawn]
     if not drawn:
         return ", ".join([*first, *files])

@@ -35,6 +35,7 @@ from bpengine.data import Dataset
 from bpengine.data.features.learned_columns import NumberColumn
 from bpengine.errors import ConfigError
 from bpengine.explain import figures
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.training.stopping import default_epochs
 
@@ -335,7 +336,15 @@ def _processes(summary: dict[str, Any]) -> str:
     if summary["shards"] is None:
         return ""
     count = summary["processes"]
-    return f", {count} process{'es' * (count > 1)}, {summary['shards']} shards"
+    return f", {count_of(count, 'process')}, {count_of(summary['shards'], 'shard')}"
+
+
+def _lengths(summary: dict[str, Any]) -> str:
+    epochs, steps, rows = (
+        count_of(summary[key], noun, ",")
+        for key, noun in (("epochs", "epoch"), ("steps", "step"), ("batch_size", "row"))
+    )
+    return f"{epochs}, {steps} of {rows}"
 
 
 def _kept(summary: dict[str, Any]) -> str:
@@ -349,9 +358,9 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the summary for a person."""
     shape = "-".join(map(str, summary["network"]))
     return [
-        ("data", f"{summary['data']}: {summary['features']:,} features"),
-        ("network", f"{shape}, {summary['parameters']:,} parameters, {summary['loss']}"),
-        ("training", f"{summary['epochs']:,} epochs, {summary['steps']:,} steps of {summary['batch_size']:,} rows"),
+        ("data", f"{summary['data']}: {count_of(summary['features'], 'feature', ',')}"),
+        ("network", f"{shape}, {count_of(summary['parameters'], 'parameter', ',')}, {summary['loss']}"),
+        ("training", _lengths(summary)),
         ("stopped by", summary["stopped_by"]),
         *([("kept", _kept(summary))] if summary["best_epoch"] else []),
         ("time", f"{summary['seconds']:.2f} s, {summary['samples_per_second']:,.0f} samples/s"),

@@ -15,6 +15,7 @@ from bpengine.cli.exit_codes import Interrupted
 from bpengine.data import Dataset
 from bpengine.distributed import Comm
 from bpengine.explain import figures
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.training import NoImprovement, Optimizer
 from bpengine.training.callbacks import Callback
 
@@ -88,11 +89,11 @@ class TrainingRun:
 
     def _interrupted(self, history: bp.History) -> str:
         if not history.steps or (self.out is None and self.figure is None):
-            return f"interrupted after {history.steps} steps; nothing was saved."
+            return f"interrupted after {count_of(history.steps, 'step')}; nothing was saved."
         self.save(history)
         kept = [f"the model as it was then is saved in {self.out}"] if self.out is not None else []
         kept += [f"its loss is drawn in {self.figure}"] if self.figure is not None else []
-        return f"interrupted after {history.steps} steps; {', '.join(kept)}."
+        return f"interrupted after {count_of(history.steps, 'step')}; {', '.join(kept)}."
 
     def summary(self, history: bp.History, seconds: float) -> tuple[dict[str, Any], Scores]:
         """Return the summary as JSON values, and the scores.
