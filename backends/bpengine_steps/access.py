@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine_steps.ir import StepNode, Untraceable, contiguous
+from bpengine_steps.ir import StepNode, Untraceable, c_order_strides
 
 
 class AccessPattern(NamedTuple):
@@ -30,7 +30,7 @@ def access(node: StepNode, shape: tuple[int, ...]) -> AccessPattern:
     padded = (0,) * (len(shape) - len(node.shape))
     strides = padded + tuple(0 if n == 1 else s for n, s in zip(node.shape, node.strides, strict=True))
     long = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    if long and [s for _, s in long] == list(contiguous(tuple(n for n, _ in long))):
+    if long and [s for _, s in long] == list(c_order_strides(tuple(n for n, _ in long))):
         return FULL
     if not any(s for _, s in long):
         return ONE

@@ -56,7 +56,7 @@ class StepNode:
     @property
     def strides(self) -> tuple[int, ...]:
         """Distances in elements between neighbours along each axis."""
-        return tuple(self.info[1]) if self.op == "view" else contiguous(self.shape)
+        return tuple(self.info[1]) if self.op == "view" else c_order_strides(self.shape)
 
     @property
     def uniform(self) -> Any:
@@ -164,14 +164,14 @@ def axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+def c_order_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the strides, in elements, of an array in C order."""
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def in_order(node: StepNode) -> bool:
     """Say whether the elements lie in C order, one behind the other."""
-    return node.strides == contiguous(node.shape)
+    return node.strides == c_order_strides(node.shape)
 
 
 def needed(outputs: Iterable[StepNode]) -> list[StepNode]:

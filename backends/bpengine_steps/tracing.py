@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable, contiguous
+from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable, c_order_strides
 from bpengine_steps.signature import Signature, Tree, leaves, rebuilt
 
 REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
@@ -241,7 +241,7 @@ def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepN
     offset = int(after.__array_interface__["data"][0] - memory.__array_interface__["data"][0])
     if after.size and not (0 <= offset < memory.size and np.may_share_memory(after, memory)):
         raise Untraceable("a view that copies")
-    if after.shape == node.base.shape and not offset and after.strides == contiguous(after.shape):
+    if after.shape == node.base.shape and not offset and after.strides == c_order_strides(after.shape):
         return node.base
     return graph.add("view", [node.base], after.shape, node.dtype, (offset, after.strides))
 
