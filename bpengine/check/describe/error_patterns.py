@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-ALIKE = 1e-5  # a ratio is recognised when it is this near
+ALIKE = 1e-5  # relative: a known ratio is recognised when it is this near
 
 
 def error_pattern(

@@ -1,4 +1,4 @@
-"""Which kernels state a kink, and ops that meet one: they record where it is, or move the elements at it off the kink."""
+"""Ops for the kinks that kernels state: they record where a kink is, or move the elements at it off the kink."""
 
 from __future__ import annotations
 

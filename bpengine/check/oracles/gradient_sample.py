@@ -42,14 +42,14 @@ class GradientSample:
 
     @property
     def limit(self) -> float:
-        """The largest difference that the estimate allows, relative to that."""
+        """The largest difference that the estimate allows, relative to `scale`."""
         exact = not self.estimate.rungs
         error = self.estimate.error
         return (error if exact else 8.0 * error + 10.0 * ENOUGH * self.scale) / self.scale
 
     @property
     def error(self) -> float:
-        """The difference, relative to that; infinite where the gradient is not finite."""
+        """The difference, relative to `scale`; infinite where the gradient is not finite."""
         difference = abs(self.hand - self.estimate.value) / self.scale
         return difference if math.isfinite(difference) else math.inf
 

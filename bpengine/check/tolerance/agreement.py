@@ -22,7 +22,7 @@ FLOOR = float(np.finfo(np.float64).tiny)
 UNDERFLOW = FLOOR / float(np.finfo(np.float64).eps)  # below it digits are lost: compilers take less than FLOOR for 0
 JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing
 UNINFORMATIVE = 0.5  # above this share of the largest element, a tolerance cannot reveal an error
-NAMED = 100  # elements at kinks that are named at most
+NAMED = 100  # at most so many elements at kinks are named
 
 
 def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:

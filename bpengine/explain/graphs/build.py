@@ -89,8 +89,9 @@ def _taken(traced: Trace, position: int, call: Call) -> Iterator[tuple[str, Host
 def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
     """Return each call's column.
 
-    Forward calls follow each other; a backward call stands in its forward's column. The sum of two ways back has no
-    forward and gets a column left of the last of them. A penalty or update of a parameter stands where the parameter is used.
+    Forward calls follow each other; a backward call stands in its forward's column. The sum of two backward branches has no
+    forward call and gets a column left of the last of them. A penalty or update of a parameter stands where the parameter is
+    used.
     """
     calls, partners = traced.calls, traced.forward_of
     order = [i for i in chosen if i < traced.backward_start]

@@ -22,7 +22,7 @@ _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backwar
 
 
 class BackwardCheck:
-    """The calls of a receipt as they are read, and what is wrong between them."""
+    """The calls of a receipt as they are read, and the errors in how they are connected."""
 
     def __init__(self) -> None:
         self.lines: dict[int, int] = {}  # call -> line

@@ -47,7 +47,7 @@ class CallRecorder:
         for position in self.forward_of.values():
             call = self.calls[position]
             residual, one = call.result[1], ops.xp.ones_like(call.result[0])
-            if call.kernel.kind == "loss" and known(call.kernel):  # one's own need not come from each row's alone
+            if call.kernel.kind == "loss" and known(call.kernel):  # a custom loss may mix the rows
                 residual = residual._replace(factor=ops.xp.ones_like(residual.factor))
                 self.slopes[position] = ops.backward(call.kernel)(residual, one)
             elif call.kernel.kind == "activation":
@@ -95,9 +95,9 @@ def kernel_ops(backend: Backend) -> KernelOps:
 
 
 def record(backend: Backend, ops: Ops, function: Callable[..., Any]) -> tuple[CallRecorder, Any]:
-    """Run function(observed ops) kernel by kernel; return the tape and the result.
+    """Run function(observed ops) kernel by kernel; return the recorder and the result.
 
-    NumPy arrays stand in the tape's calls and in the result, the same object wherever it is the same array.
+    The recorded calls and the result hold NumPy arrays, the same object wherever it is the same array.
     """
     tape = CallRecorder()
     with backend.scope():

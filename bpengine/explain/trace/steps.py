@@ -156,7 +156,7 @@ class _Watched(Layer):
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         result = self.layer.forward(ops, params, running, x, run)
         if not isinstance(result, tuple) or len(result) != 3:
-            return result  # it is refused by who called, in words
+            return result  # the caller raises the error that says what is wrong
         y, residual, seen = result
         self.crossings[run.place] = {"x": x, "a": y}
         return y, (run.place, residual), seen
