@@ -2,7 +2,7 @@
 
 H v is the derivative of the gradient along v. The gradient is the hand-written one; only its derivative along v is
 computed otherwise: by forward mode on a backend that differentiates (JAX); on NumPy, and for CuPy on the host, a complex
-step goes through forward and backward in float64; where a layer of one's own stands in the network, extrapolated differences.
+step goes through forward and backward in float64; for a network with a custom layer, extrapolated differences.
 Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
 """
 
@@ -25,7 +25,7 @@ from bpengine.training.evaluation import Evaluator
 from bpengine.training.rows import Rows
 from bpengine.training.selection import known
 
-DIFFERENCE_ERROR = 1e-6  # of an estimate by differences, relative to the largest element of H v: more is refused
+DIFFERENCE_ERROR = 1e-6  # error of differences that is accepted, relative to the largest element of H v
 
 Product = Callable[[HostArrays], HostArrays]  # v -> H v, both with an array for every parameter, in float64
 
@@ -33,8 +33,8 @@ Product = Callable[[HostArrays], HostArrays]  # v -> H v, both with an array for
 def check_direction(v: Any, params: Mapping[str, Any], names: Mapping[str, str]) -> HostArrays:
     """Return v with an array in float64 for every parameter, zeros where it names none.
 
-    names: every name of a parameter, with the one it is known by.
-    Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no finite number.
+    names: every name of a parameter -> its first name.
+    Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for values that are not finite numbers.
     """
     if not isinstance(v, Mapping):
         raise ConfigError(
@@ -113,8 +113,8 @@ def _double(run: Evaluator, array: Array) -> Any:
 
 
 def _derivative(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: HostArrays, known: bool) -> HostArrays:
-    """Return the derivative of the gradients along v; by complex step where all code on the way is the engine's."""
-    # The complex step is exact to rounding, but every operation on the way must accept complex numbers.
+    """Return the derivative of the gradients along v, by complex step where all layers and the loss are the engine's."""
+    # The complex step is exact to rounding, but every operation must accept complex numbers.
     if known:
         try:
             gradient = gradients({name: stepped(a, v[name]) if v[name].any() else a for name, a in at.items()})

@@ -35,7 +35,7 @@ def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, l
 
 
 def _picked(run: Evaluator, activation: str | None) -> Any:
-    """Return the function that sends a cotangent of the outputs back to the inputs."""
+    """Return the function that maps a cotangent of the outputs to that of the inputs."""
     network, ops = run.network, run.ops
 
     def picked(params: Arrays, running: Arrays, x: Array, dy: Array) -> Array:

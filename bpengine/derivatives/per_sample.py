@@ -21,10 +21,10 @@ def per_sample_gradients(
 ) -> HostArrays:
     """Return the gradient of each row's loss for the named parameters, as {name: (rows, *shape)}.
 
-    A loss that averages: row i gives the gradient of its own loss plus the penalties, so that the mean over the rows,
-    weighted by the weights, is the gradient of the whole. A loss that sums: row i gives the gradient of its own loss,
-    times its weight, plus 1/rows of the penalties, so that the sum is.
-    The penalties are those of the whole: their number of samples is that of all rows.
+    For a loss that is a mean, row i has the gradient of its own loss plus that of the penalties, so that the weighted mean
+    over the rows is the gradient of the loss. For a loss that is a sum, row i has the gradient of its own loss times its
+    weight, plus 1/rows of that of the penalties, so that the sum over the rows is the gradient of the loss. The penalties
+    are those of all rows together: they divide by the number of all samples.
     """
     sums = run.network.loss.reduction == "sum"
     sizes = {name: int(np.prod(params[name].shape)) for name in names}

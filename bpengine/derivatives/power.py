@@ -40,8 +40,8 @@ def top_eigenvalue(
 ) -> Eigenvalue:
     """Return the eigenvalue of largest size by power iteration from a random vector, towards both ends of the spectrum.
 
-    Each step takes the best of the plane that v and H v span (Rayleigh, Ritz): at least as good as H v, which is the plain
-    power step, and it settles also where a positive and a negative eigenvalue are equally large.
+    Each step takes the best vector of the plane that v and H v span (Rayleigh, Ritz). It is at least as good as H v, the
+    plain power step, and converges also where a positive and a negative eigenvalue are equally large.
     """
     tolerance = number(tolerance, "top_eigenvalue", "a tolerance", low=0)
     steps, seed = whole(steps, "top_eigenvalue", "steps"), whole(seed, "top_eigenvalue", "seed", low=0)
@@ -71,7 +71,8 @@ def top_eigenvalue(
 class _Climb:
     """The iteration towards one end of the spectrum: a vector of length 1, H times it, and its residual.
 
-    A single iteration towards the eigenvalue of largest size would stay at the end nearer to the first vector.
+    A single iteration towards the eigenvalue of largest size could converge to the wrong end of the spectrum, depending on
+    its first vector.
     """
 
     def __init__(self, v: Any, hv: Any, end: int) -> None:
@@ -82,7 +83,7 @@ class _Climb:
         self.value = float(self.v @ self.hv)
         rest = self.hv - self.value * self.v
         self.residual = float(np.linalg.norm(rest))
-        self.across = rest - (rest @ self.v) * self.v  # what is left of it is v itself where only rounding is left
+        self.across = rest - (rest @ self.v) * self.v  # rounding leaves a part along v, removed here
         self.length = float(np.linalg.norm(self.across))
 
     def arrived(self, tolerance: float) -> bool:
@@ -106,7 +107,7 @@ class _Climb:
 def _packing(
     shapes: Mapping[str, tuple[int, ...]],
 ) -> tuple[Callable[[Any], HostArrays], Callable[[HostArrays], Any], int]:
-    """Return how a vector becomes arrays by name, how they become a vector, and its length."""
+    """Return the functions vector -> arrays by name and arrays -> vector, and the vector's length."""
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
     ends = np.cumsum(sizes)[:-1]
 

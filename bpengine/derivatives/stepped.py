@@ -22,7 +22,7 @@ import numpy as np
 from bpengine.backend import HostArray
 
 STEP = 1e-100
-STATED_ERROR = 1e-12  # relative to the largest element; the step itself adds nothing to what rounding does
+STATED_ERROR = 1e-12  # relative to the largest element; the step itself adds no error to that of rounding
 
 
 class NotSteppable(TypeError):
@@ -48,13 +48,13 @@ class Stepped(np.ndarray[Any, Any]):
         return out[0]
 
     def __array_function__(self, function: Any, types: Any, args: Any, settings: Any) -> Any:
-        """Run the functions that move numbers about, or are made of elementwise ones."""
+        """Run the functions that only move numbers, or consist of elementwise ones."""
         if function not in _STRUCTURAL or (function is np.copyto and not np.iscomplexobj(args[0])):
             raise NotSteppable(f"np.{function.__name__}")
         return _stepped(super().__array_function__(function, types, args, settings))
 
     def astype(self, dtype: Any, *args: Any, **settings: Any) -> Any:
-        """Stay as it is for float64, which these numbers stand for; anything coarser has no derivative."""
+        """Return the array itself for float64, which it stands for; a coarser dtype has no derivative."""
         wanted = np.dtype(dtype)
         if wanted.kind in "biu":
             return _plain(self).real.astype(wanted)
@@ -63,7 +63,7 @@ class Stepped(np.ndarray[Any, Any]):
         return self.copy()
 
     def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **settings: Any) -> Any:
-        """Return the sum over its length: NumPy's own way writes into a real array."""
+        """Return the sum over the count: NumPy's own mean writes into a real array."""
         total = self.sum(axis=axis, **settings)
         return total * (max(total.size, 1) / self.size)
 

@@ -23,7 +23,7 @@ import numpy as np
 from bpengine.errors import ModelFileError
 from bpengine.io.text import parse
 
-VALUES: Final = 250_000  # in a header: what Python makes of them takes about 100 bytes each
+VALUES: Final = 250_000  # in a header: as Python objects they take about 100 bytes each
 HEADER_BYTES: Final = 4 << 20
 LENGTH_BYTES: Final = 8  # at the beginning: the length of the header, which ends at a multiple of it
 DTYPES: Final = MappingProxyType({"F32": "float32", "F64": "float64"})

@@ -25,7 +25,7 @@ _KNOWN: dict[str, type[Any]] = {**LAYERS, **_INITIALIZERS, "Loss": Loss, "L1": L
 NOTHING = Own()
 MOST_PLACES = 4096  # that a file's network may have; a shared layer counts at each of its places
 MOST_PARTS = 16 * MOST_PLACES  # a layer has an activation and initialisers
-SMALL = 4096  # inputs that any layer may be asked to make its arrays for
+SMALL = 4096  # most inputs for which a layer is asked to make its arrays
 QUOTES = "'\""
 TUPLE = "Tuple"
 
@@ -33,8 +33,9 @@ TUPLE = "Tuple"
 def describe(value: Any) -> Any:
     """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers.
 
-    A layer that a network has met before is {"type": "Shared", "place": ...}, and a tie is the place of the layer tied to.
-    Raises ModelFileError for a setting of a layer of one's own from which `build` could not make the same layer again.
+    A layer that occurs in the network a second time is {"type": "Shared", "place": ...}, and a tie is the place of the layer
+    tied to.
+    Raises ModelFileError for a setting of a custom layer from which `build` could not make the same layer again.
     """
     if isinstance(value, Network):
         check_places(value.layers)
@@ -77,7 +78,7 @@ def _dataclass_described(value: Any, place: str, met: dict[int, str]) -> dict[st
 
 
 def _of_own(value: Any, place: str, met: dict[int, str]) -> Any:
-    """Return a setting of a class of one's own, tuples told apart from lists: the class may ask for either."""
+    """Return a setting of a custom class; tuples and lists stay distinct, since the class may require either."""
     if isinstance(value, (list, tuple)):
         items = [_of_own(item, place, met) for item in value]
         return {"type": TUPLE, "items": items} if isinstance(value, tuple) else items

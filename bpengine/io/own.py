@@ -32,9 +32,9 @@ class Own:
 
 
 def own_code(layers: Any, losses: Any, activations: Any) -> Own:
-    """Return what is given as code of one's own, or None for nothing.
+    """Return the custom code that a caller passes, or None for none.
 
-    Raises ConfigError for what is no mapping from names, and for a layer that is no class of layers.
+    Raises ConfigError for anything but a mapping from names, and for a layer that is no subclass of Layer.
     """
     code = {"layers": layers, "losses": losses, "activations": activations}
     for where, value in code.items():

@@ -135,7 +135,7 @@ class Content:
         return {"value": sheet.put(terms.value), "terms": written, "rounding": sheet.put(terms.rounding), **rest}
 
     def shown_weights(self, e: Explanation, column: int) -> Iterator[tuple[ParameterSums, int, int | None]]:
-        """Yield a unit's parameters, each with its number in its array, and the drawn unit that it leads from, None for a bias."""
+        """Yield a unit's parameters, each with its number and the drawn unit that it leads from, None for a bias."""
         source = self.columns[column].sources
         for part in e.parameters:
             first = 1 if part.bias[0] and len(part.bias) > 1 else 0  # a bias kept as the first row of the weights

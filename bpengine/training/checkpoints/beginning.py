@@ -1,4 +1,4 @@
-"""Where a fit begins: anew, where another fit ended, or at a checkpoint. All three give the training loop the same things."""
+"""The beginning of a fit: new, where another fit ended, or at a checkpoint; the training loop treats all three alike."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Beginning:
 
 
 def end_of(history: History, rule: Any, shapes: dict[str, tuple[int, ...]]) -> RunState:
-    """Return where the fit of a history ended, if a fit with this update rule can go on from there.
+    """Return where the fit of a history ended, if a fit with this update rule can continue from there.
 
     shapes: those of the parameters to be trained. Raises ConfigError where it cannot.
     """
@@ -81,7 +81,7 @@ def continued(
     epoch_steps: int,
     watched: str = "loss",
 ) -> Beginning:
-    """Return the beginning of a fit that goes on where `history` ended, with limits that count from there.
+    """Return the beginning of a fit that continues where `history` ended, with limits that count from there.
 
     beginning: that of a new fit. The parameters are those of the model, unless a rule had restored the best epoch's and they
     are `untouched` since: then those of the last step. watched: the score whose best epoch a rule looks for; the best of
@@ -109,9 +109,9 @@ def continued(
 
 
 def resumed(beginning: Beginning, checkpoints: Checkpointer, checkpoint: Resumed) -> Beginning:
-    """Return the beginning of a fit that goes on from a checkpoint; `beginning` is where it would have begun without.
+    """Return the beginning of a fit that continues from a checkpoint; `beginning` is the one it would have without.
 
-    A fit that a limit ended goes on when the limit is higher now. Raises ConfigError for a limit that lies before the
+    A fit that a limit ended continues if the limit is higher now. Raises ConfigError for a limit that lies before the
     checkpoint.
     """
     run_state, epochs = checkpoint.run_state, Epochs.from_columns(checkpoint.epochs)

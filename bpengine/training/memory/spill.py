@@ -1,4 +1,4 @@
-"""Spill: arrays stored for later, small ones in memory, large ones in temporary files without a name."""
+"""Spill: arrays stored for later, small ones in memory, large ones in unnamed temporary files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_
 
 from bpengine.backend import Backend, HostArray
 
-SMALL = 2**20  # bytes up to which copies in memory cost little
+SMALL = 2**20  # smaller trees are copied in memory (bytes)
 
 
 class StoredTree:
@@ -28,7 +28,7 @@ class StoredTree:
         return self._load()
 
     def for_good(self) -> Any:
-        """Return the tree for the last time; where memory is short, as a map of its file, which needs none."""
+        """Return the tree for the last time; where memory is short, as a map of its file, which needs no memory."""
         try:
             return self._load()
         except MemoryError:
@@ -76,7 +76,7 @@ class SpillStore:
             return mapped(lambda _: self._backend.asarray(np.load(file, allow_pickle=False)), form)
 
         def map_in() -> Any:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # stays valid when the file is closed
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # valid after the file is closed
             file.seek(0)
             return mapped(lambda _: self._backend.asarray(_array_in(memory, file), copy=False), form)
 

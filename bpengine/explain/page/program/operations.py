@@ -67,7 +67,7 @@ class Operations:
         )
 
     def looked(self, what: str) -> None:
-        """Note that single values were read: they may decide what the running step computes, and the list holds no branches."""
+        """Note that single values were read: the running step may branch on them, and the list holds no branches."""
         if self.running:
             self.broken = self.broken or what
 
