@@ -1,4 +1,4 @@
-"""How an operand lies under a pass."""
+"""Access patterns: how the elements of an operand correspond to those that a pass runs over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bpengine_steps.ir import StepNode, Untraceable, c_order_strides
 
 
 class AccessPattern(NamedTuple):
-    """How an operand lies under a pass: "full" in C order, "row" one number per column, "column" one per row, "one", "steps".
+    """How a pass reads an operand: "full" in C order, "row" one number per column, "column" one per row, "one", "steps".
 
     `down` and `along` are the distances in elements from a row, and from a column, to the next; "full" has none of its own.
     """
@@ -23,7 +23,7 @@ ONE = AccessPattern("one")
 
 
 def access(node: StepNode, shape: tuple[int, ...]) -> AccessPattern:
-    """Return how `node` lies under a consumer of this shape, axes of length 1 left out.
+    """Return how a pass of this shape reads `node`; axes of length 1 are left out.
 
     Raises Untraceable for what has no such pattern: broadcasting over three axes or more.
     """

@@ -1,7 +1,7 @@
-"""Tracing: a step is run once on arrays that only note what is done to them.
+"""Tracing: a step is run once on arrays that record the operations applied to them.
 
 NumPy hands every function called on such an array to the array itself (NEP 13 for ufuncs, NEP 18 for the rest), so
-kernels are recorded as they stand, bound to NumPy. What has no entry here cannot be recorded, and says so.
+kernels are recorded as they stand, bound to NumPy. A function without an entry here raises Untraceable.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
 
 
 def record(step: Callable[..., Any], state: Tree, signature: Signature) -> RecordedStep:
-    """Run the step once on arrays that note what is done to them.
+    """Run the step once on arrays that record the operations applied to them.
 
-    Raises Untraceable when the step does something that has no node, or changes the form of its state.
+    Raises Untraceable when the step uses an operation that has no node, or changes the form of its state.
     """
     graph = StepGraph()
     inputs = {p: graph.add("input", (), s, d, ("state", p)) for p, s, d in signature.state}
@@ -55,13 +55,13 @@ def _in_order(graph: StepGraph, leaf: Any) -> StepNode:
 
 
 def _apart(graph: StepGraph, node: StepNode) -> StepNode:
-    """Return an output's node; a copy of what lies in the state's memory, which the step may have written over by then."""
+    """Return an output's node; a copy of what lies in the state's memory, which the step may overwrite before the end."""
     state = node.base.op == "input" and node.base.info[0] == "state"
     return graph.add("ufunc", [node], node.shape, node.dtype, "cast") if state else node
 
 
 class TracedArray(NDArrayOperatorsMixin):
-    """An array of known shape and dtype without values; operations on it go into a graph."""
+    """An array of known shape and dtype without values; operations on it become nodes of a graph."""
 
     __array_priority__ = 1000
 
@@ -111,7 +111,7 @@ class TracedArray(NDArrayOperatorsMixin):
         raise Untraceable("a value read on the host")
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse NumPy's own methods and attributes (`x.sum()`), which no function of the standard stands for."""
+        """Refuse NumPy's own methods and attributes (`x.sum()`), which are not part of the array API standard."""
         if name in dir(np.ndarray) and not name.startswith("__"):
             raise Untraceable(f"the attribute {name!r} of an array")
         raise AttributeError(name)
@@ -123,7 +123,7 @@ class TracedArray(NDArrayOperatorsMixin):
 def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
 
-    x (m, n) and result (n,) are then memory of the program, which both lie in C order and are not kept.
+    x (m, n) and result (n,) are then memory of the program, in C order; the function must not keep them.
     """
 
     def call(x: Any) -> Any:
@@ -138,7 +138,7 @@ def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> 
 def plus(a: Any, b: Any) -> Any:
     """Return a + b of arrays of one shape and dtype; traced ones are added in a pass of their own.
 
-    Sums of many shards would otherwise wait for all of them, to be made in one pass that reads all of them at once.
+    Otherwise the sums of many shards would be one pass that waits for all shards and reads them all at once.
     """
     if not isinstance(a, TracedArray) or not isinstance(b, TracedArray):
         return a + b
@@ -194,7 +194,7 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, k
     kept = tuple(n for a, n in enumerate(node.shape) if a not in gone)
     if node.dtype.kind != "f":
         raise Untraceable(f"a reduction of {node.dtype}")
-    # axes of length 1 change nothing; what is left must be all of the array, one end of it, or the middle one of three
+    # axes of length 1 do not matter; of the others, the reduced ones must be all, the first, the last, or the middle of three
     long = [a for a, n in enumerate(node.shape) if n != 1]
     if not node.size or [a for a in long if a in gone] not in (long, long[:1], long[1:], long[1:-1], []):
         raise Untraceable(f"a reduction of {node.shape} over {sorted(gone)}")
@@ -234,7 +234,7 @@ def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool 
 
 
 def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepNode:
-    """Note another look at the same memory: NumPy itself works out offset and strides, on bytes that are never touched."""
+    """Record a view: NumPy itself computes offset and strides, on bytes that are never read."""
     memory = np.empty(node.base.size, dtype=np.int8)
     before = np.ndarray(node.shape, np.int8, memory, node.offset, node.strides)
     after = look(before)

@@ -1,4 +1,4 @@
-"""The guard: a failure is told once, on whichever processes it happens, and one process alone never leaves others waiting."""
+"""The guard: a failure is reported once, and a process that fails alone ends the whole job, so that none waits for it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ Say = Callable[[str], object]
 def guarded(comm: Comm, main: Callable[[], Any]) -> int:
     """Run `main` and return its exit code; where only some processes fail, end the whole job.
 
-    What fails on all processes (a wrong setting, a loss that is not finite) is told by rank 0, and each returns its code: 2
+    A failure on all processes (a wrong setting, a loss that is not finite) is reported by rank 0, and each returns its code: 2
     for a mistake that a BpError or an OSError names, 75 for a fit that was asked to end (130 by Ctrl-C), 1 for any other
-    exception. What fails on one is told by that one, with
-    its number and host, and all processes are ended.
+    exception. A failure on one process is reported by that one, with its number and host, and all processes are ended.
 
     >>> from bpengine.distributed import Solo
     >>> guarded(Solo(), lambda: None)
@@ -44,7 +43,7 @@ def guarded(comm: Comm, main: Callable[[], Any]) -> int:
 
 
 def told(comm: Comm, error: BaseException) -> int:
-    """Tell of an exception, as `guarded` does, and return the exit code."""
+    """Report an exception, as `guarded` does, and return the exit code."""
     if isinstance(error, RunInterrupted):
         return settled(comm, INTERRUPTED if error.signal == signal.SIGINT else ENDED, str(error))
     if isinstance(error, KeyboardInterrupt):
@@ -55,10 +54,10 @@ def told(comm: Comm, error: BaseException) -> int:
 
 
 def settled(comm: Comm, code: int, text: str, say: Say | None = None) -> int:
-    """Tell of this process's failure, once for all that fail together, and return the exit code.
+    """Report this process's failure, once for all that fail together, and return the exit code.
 
     Where the others do not fail within a second, all processes are ended. say(text) prints a message; on stderr, if it is
-    left out. Without a text nothing is told.
+    left out. Without a text nothing is printed.
     """
     say = say or _on_stderr
     together = comm.all_failed(TOGETHER)

@@ -18,7 +18,7 @@ def world() -> Comm:
     """Return the processes that this one was started with by `mpiexec` or `srun`, or this process alone.
 
     The same object each time. In an MPI job, an exception that nothing catches ends all processes, with one message.
-    Raises ConfigError in an MPI job without mpi4py: n trainings by themselves would write one file.
+    Raises ConfigError in an MPI job without mpi4py: otherwise n separate trainings would write the same file.
 
     >>> world().size
     1

@@ -1,8 +1,8 @@
 """Writing: every file of the engine is written here, completely or not at all.
 
 A file is made as a draft beside its target and takes the target's name in one step (rename), after its bytes have reached
-the disk. What is there and is no regular file is refused; a symbolic link stays, and what it points to is replaced; a file
-that is replaced gives its mode, and where permitted its owner, to the new one. On a failure all is as it was.
+the disk. A target that exists and is no regular file is refused; a symbolic link stays, and what it points to is replaced; a
+file that is replaced gives its mode, and where permitted its owner, to the new one. After a failure nothing has changed.
 
 A killed process leaves its draft behind. Drafts are recognized by their names, and the next writer of the same target removes
 those that no living process holds: a writer keeps a lock on its draft, and the lock ends with the process.
@@ -31,7 +31,7 @@ with contextlib.suppress(ImportError):
 
 ENDING: Final = ".draft"
 PathLike = str | os.PathLike[str]
-UNSUPPORTED: Final = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of folders that cannot be brought to the disk
+UNSUPPORTED: Final = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # the errors of systems that cannot flush a folder
 ONLY_FILES: Final = "Only regular files are written; to keep nothing, ask for no file"
 KINDS: Final = (
     (stat.S_ISDIR, "a folder", "Give a file name: model.safetensors"),
@@ -71,7 +71,7 @@ def make_folder(path: PathLike) -> None:
 
 
 class Draft:
-    """A file in the making: an open descriptor, the path it has for now, and the target that it will be."""
+    """An unfinished file: an open descriptor, its temporary path, and its target."""
 
     def __init__(self, file: int, path: Path, target: Path) -> None:
         self.file, self.path, self.target = file, path, target
@@ -91,7 +91,7 @@ class Draft:
             return
         own = os.fstat(self.file)
         if hasattr(os, "chown") and (own.st_uid, own.st_gid) != (old.st_uid, old.st_gid):
-            with contextlib.suppress(OSError):  # only the superuser may give a file away
+            with contextlib.suppress(OSError):  # only the superuser may change a file's owner
                 os.chown(self.file, old.st_uid, old.st_gid)
         if stat.S_IMODE(os.fstat(self.file).st_mode) != stat.S_IMODE(old.st_mode):
             os.chmod(self.file if os.chmod in os.supports_fd else self.path, stat.S_IMODE(old.st_mode))
@@ -99,7 +99,7 @@ class Draft:
     def place(self) -> None:
         """Give the draft the name of its target, and keep the old file under another name until `settle`."""
         _require_regular(self.target)
-        with contextlib.suppress(OSError):  # where there are no hard links, there is no way back
+        with contextlib.suppress(OSError):  # without hard links the old file cannot be restored
             beside = _beside(self.target)
             os.link(self.target, beside)
             self.kept = beside
@@ -126,7 +126,7 @@ class Draft:
         return True
 
     def close(self) -> None:
-        """Remove whatever is left beside the target."""
+        """Remove the files that are left beside the target."""
         for left in (self.path, self.kept):
             if left is not None:
                 with contextlib.suppress(OSError):
@@ -137,11 +137,11 @@ class Draft:
 
 @contextlib.contextmanager
 def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[tuple[Draft, ...]]:
-    """Give a draft for each path; after the block they take the names of their targets, all of them or none.
+    """Yield a draft for each path; after the block they take the names of their targets, all of them or none.
 
-    Raises `error` when they cannot be written; nothing is changed then, and nothing left behind, whatever the block raised.
-    (A process that is killed between two renames leaves the first file new and the second old: who reads them must be able to
-    tell, as readers of data sets can by their stamps.)
+    Raises `error` when they cannot be written; nothing is changed and no draft is left then, whatever the block raised.
+    (A process that is killed between two renames leaves the first file new and the second old. Readers must detect that, as
+    those of data sets do by their stamps.)
     """
     for path in paths:
         check_path(path, "writing")
@@ -169,7 +169,7 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
 
 @contextlib.contextmanager
 def _told(paths: list[Path], error: type[BpError]) -> Iterator[None]:
-    """Make an OSError one that says what could not be written and that nothing was changed."""
+    """Turn an OSError into `error`, which says what could not be written and that nothing was changed."""
     shown = " and ".join(repr(str(path)) for path in paths)
     try:
         yield
@@ -182,7 +182,7 @@ def _told(paths: list[Path], error: type[BpError]) -> Iterator[None]:
 
 
 class _Refused(Exception):
-    """What is there must not be written to; the text is the rest of a sentence."""
+    """The target must not be overwritten; the text is the end of a sentence."""
 
 
 def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
@@ -223,7 +223,7 @@ def _beside(target: Path) -> Path:
 
 
 def _start(target: Path) -> str:
-    """Return how the names of a target's drafts begin; a part of its name, for a name may be as long as it can be."""
+    """Return the prefix of a target's drafts: only a part of its name, since that may have the greatest length allowed."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
     return f".{target.name[:24]}.{digest}."
 
@@ -260,20 +260,20 @@ def _clear_one(draft: Path) -> None:
 
 
 def _held(file: int) -> bool:
-    """Lock a new draft; return False where another process took it for one that was left behind."""
+    """Lock a new draft; return False where another process removed it as a stale one."""
     if locks is None:
         return True
     try:
         locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: nobody can take it, and nobody clears it
+    except OSError:  # a file system without locks: no process locks or removes drafts there
         return True
     return os.fstat(file).st_nlink > 0
 
 
 def _bring_to_disk(folder: Path) -> None:
-    """Bring a folder's names to the disk, where the system and the file system can."""
+    """Flush a folder's names to the disk, where the system and the file system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:

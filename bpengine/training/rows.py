@@ -16,8 +16,8 @@ from bpengine.network import Network
 from bpengine.streams import stream
 from bpengine.training.reduction import require_reduction
 
-ROOTS = {"squared_error": "rmse", "standardised": "rmse_standardised"}  # what the root of a mean is called
-ROWS = 4  # a user's loss is run on so many to see whether it is a mean
+ROOTS = {"squared_error": "rmse", "standardised": "rmse_standardised"}  # the name of the root of a mean
+ROWS = 4  # rows on which a user's loss is tested for being a mean
 
 
 class Rows(NamedTuple):
@@ -70,7 +70,7 @@ def check_rows(
 
 
 class FeatureModel(Protocol):
-    """What is asked of a model to make rows of data ready for its network."""
+    """The attributes of a model that its rows are prepared by."""
 
     network: Network
 
@@ -80,7 +80,7 @@ class FeatureModel(Protocol):
 
     @property
     def features(self) -> data.Features | None:
-        """What its columns are, None where it takes numbers alone."""
+        """The Features of its columns, None where it takes numbers alone."""
 
 
 def model_rows(model: FeatureModel, x: Any, y: Any, weights: Any = None) -> Rows:
@@ -94,7 +94,7 @@ def model_rows(model: FeatureModel, x: Any, y: Any, weights: Any = None) -> Rows
 
 
 def encoded_rows(features: data.Features | None, x: Any, y: Any, dtype: str) -> tuple[Any, Any]:
-    """Return inputs and targets as the network takes them; without Features, or once encoded, they are it already."""
+    """Return inputs and targets as the network takes them, unchanged without Features or if encoded already."""
     inputs = encoded_inputs(features, x, dtype)
     return inputs, y if features is None or isinstance(x, data.Encoded) else features.encode_target(y, x)
 
@@ -117,7 +117,7 @@ def encoded_inputs(features: data.Features | None, x: Any, dtype: str) -> Any:
 
 
 def own_features(network: Network, x: Any, y: Any) -> data.Features | None:
-    """Return Features for a model that has none and is given a data frame: columns as they are, by name; None for others.
+    """Return Features for a data frame passed to a model without any: columns unchanged, by name; None for other rows.
 
     Raises ShapeError when the network has not as many inputs.
     """
@@ -163,13 +163,13 @@ def unit_of(features: data.Features | None) -> HostArray | None:
 
 
 def decoder_of(features: data.Features | None) -> Callable[[HostArray], HostArray] | None:
-    """Return what gives standardised values (rows, outputs) back in their own unit; None where targets are as they are."""
+    """Return the function that converts standardised values (rows, outputs) to their own unit, None without scaling."""
     target = None if features is None else features.target
     return target.decode if isinstance(target, ValueTarget) and target.scaled else None
 
 
 def _require_reduction(network: Network, target: HostArray) -> None:
-    """Raise ConfigError for a user's loss that is a sum and says mean: losses of parts of a batch would add up wrongly."""
+    """Raise ConfigError for a user's sum that is declared a mean: losses of parts of a batch would add up wrongly."""
     some = np.asarray(target[:ROWS])
     y = stream("own loss", 0).uniform(0.1, 0.9, (len(some), network.outputs))
     assert isinstance(network.loss, CustomLoss)

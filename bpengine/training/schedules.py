@@ -108,7 +108,7 @@ class WarmUp(Schedule):
     """A straight line from near 0 over `steps` steps to the rate that `then` starts with; afterwards `then`.
 
     `then` is a number or a schedule; its own step 0 is the first step after the warm-up. Step s has the share
-    (s + 1) / (steps + 1) of the rate, so that no step is wasted on a rate of 0.
+    (s + 1) / (steps + 1) of the rate, so that the rate of no step is 0.
     """
 
     steps: int
