@@ -1,4 +1,4 @@
-"""An epoch as its platform runs it, and the form of most: one compiled loop over donated state."""
+"""An epoch in the form of its platform; on most platforms it is one compiled loop over donated state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build_epoch(step: Step, plan: EpochPlan) -> Epoch:
 
 
 def _checked(epoch: Epoch, transport: Transport) -> Epoch:
-    """Return the epoch, which raises what an exchange inside of it raised."""
+    """Return the epoch as a function that raises the exception of an exchange inside of it."""
 
     def run(
         state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
@@ -46,7 +46,8 @@ def build_loop(step: Step, plan: EpochPlan) -> Epoch:
     """Return the epoch as one loop.
 
     The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so that
-    runs of different lengths share a compilation; parts of one run share that of the whole, to have its bits.
+    runs of different lengths share a compilation; parts of one run use the program of the whole run, so that they have its
+    bits.
     """
     compiled = compile_loop(step, plan)
 

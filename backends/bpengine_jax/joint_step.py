@@ -19,7 +19,7 @@ def joint_step(step: Step, rows_axis: int | None) -> Step:
     """Return the step of all models: state {"models": every array with the models first, "halted": (models,)}.
 
     rows_axis: 0 where each model has rows of its own, None where all see the same. lr: (1, models). The report has a value
-    for each model, and "halt" once all have halted. What has halted stays as it was.
+    for each model, and "halt" once all have halted. A model that has halted does not change.
     """
     every = jax.vmap(step, in_axes=(0, rows_axis, 0))
 
@@ -68,7 +68,7 @@ def along(arrays: Sequence[HostArray | None], room: int) -> HostArray | None:
 
 
 def reports_of(model: int, reports: Reports) -> Reports:
-    """Return what the steps of one model reported, up to the one that halted it."""
+    """Return the reports of one model's steps, up to the one that halted it."""
     halted = reports["halted"][:, model]
     count = int(np.argmax(halted)) + 1 if halted.any() else len(halted)
     own = {name: values[:count, model] for name, values in reports.items() if name not in ("halt", "halted")}

@@ -77,7 +77,7 @@ class Beside(Protocol):
 
 @dataclass(kw_only=True)
 class _Known:
-    """The record of a step for one signature: time and number of its steps in Python, its program, the job that compiles it."""
+    """The record of a step for one signature: its steps in Python and their time, its program, the job that compiles it."""
 
     spent: float = 0.0
     steps: int = 0

@@ -50,10 +50,10 @@ class TableColumn(NamedTuple):
 
 
 class Table:
-    """Rows of named columns, as far as they are read: `table["age"]` is a TableColumn, `table[:10]` are ten rows.
+    """Rows of named columns: `table["age"]` is a TableColumn, `table[:10]` are ten rows.
 
-    Some of the rows of a table share its columns; a column's rows are gathered when it is asked for, so that columns may be
-    memory-mapped files. `where` is the folder of such files.
+    A table of some rows shares the columns of the whole one; a column's rows are gathered when it is read, so that columns
+    may be memory-mapped files. `where` is the folder of such files.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Table:
     def __getitem__(self, key: Any) -> Any:
         """Return a column by its name, or some rows as a table.
 
-        Raises: ConfigError with the nearest names for a column that there is not.
+        Raises: ConfigError with the nearest names for a column that does not exist.
         """
         if isinstance(key, str):
             if key not in self._columns:
@@ -127,11 +127,11 @@ class Table:
         return column.take(slice(start, stop) if self._picked is None else self._picked[start:stop])
 
     def whole(self, name: str) -> Array:
-        """Return the values of a column that this table's rows are of, memory-mapped or not."""
+        """Return the whole column that this table's rows are taken from, memory-mapped or not."""
         return self._columns[name].values
 
     def select(self, names: Iterable[str]) -> Table:
-        """Return some of the columns, in that order; raise ConfigError for one that there is not."""
+        """Return some of the columns, in that order; raise ConfigError for one that does not exist."""
         chosen = list(names)
         for name in chosen:
             if name not in self._columns:

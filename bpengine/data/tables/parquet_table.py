@@ -20,7 +20,7 @@ from bpengine.i18n.language import localized
 PIECEWISE = {
     "pre_buffer": False,
     "buffer_size": 1 << 16,
-}  # else every byte that was read is kept until the file is closed
+}  # else pyarrow keeps every byte until the file is closed
 PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
 
@@ -35,7 +35,7 @@ def is_parquet(path: Path) -> bool:
 
 @contextmanager
 def opened_parquet(path: Path, max_bytes: int | None = None) -> Iterator[Any]:
-    """Give a pyarrow ParquetFile; whatever is raised within the block becomes a DataError that names the file.
+    """Yield a pyarrow ParquetFile; any exception within the block becomes a DataError that names the file.
 
     Raises: ConfigError without pyarrow; DataError for more than `max_bytes` of decompressed columns.
     """
@@ -64,7 +64,7 @@ def read_parquet_table(path: Path, max_bytes: int | None = None) -> Table:
 
 
 def columns_of(path: Path, file: Any) -> list[str]:
-    """Return the names of the columns, without the index of pandas and those of kinds that no table has, with a warning.
+    """Return the names of the columns, without pandas' index and, with a warning, without columns of unsupported kinds.
 
     Raises: DataError for two columns of one name.
     """
@@ -73,7 +73,9 @@ def columns_of(path: Path, file: Any) -> list[str]:
     if twice:
         raise DataError(f"{path} has two columns of the name {twice[0]!r}. Rename one.")
     described = (file.schema_arrow.metadata or {}).get(b"pandas")
-    index = json.loads(described).get("index_columns", []) if described else []  # a range is written as an object
+    index = (
+        json.loads(described).get("index_columns", []) if described else []
+    )  # pandas describes a range index as an object
     strange = {field.name: field.type for field in file.schema_arrow if _is_strange(field.type)}
     for name, kind in strange.items():
         text = f"{path}: the column {name!r} holds {kind}, which no table has, and is left out."
@@ -82,7 +84,7 @@ def columns_of(path: Path, file: Any) -> list[str]:
 
 
 def _is_strange(kind: Any) -> bool:
-    """Return whether a column is neither of numbers, text, truth values nor dates."""
+    """Return whether a column is of an unsupported kind: neither numbers, text, truth values nor dates."""
     types = optional("pyarrow.types", "a Parquet file", "tables")
     forms = ("nested", "binary", "large_binary", "fixed_size_binary", "binary_view", "time", "duration", "interval")
     return any(getattr(types, f"is_{form}")(kind) for form in forms)

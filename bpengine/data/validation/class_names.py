@@ -54,7 +54,7 @@ def _plain(name: Any) -> ClassName:
     value = name.item() if isinstance(name, np.generic) else name
     for kind in (bool, int, float, str):
         if isinstance(value, kind) and is_plain(value):
-            return kind(value)  # without the subclass it may be of
+            return kind(value)  # as a plain str, also for a subclass
     hint = "Give text, whole numbers or finite numbers, for example names, y = np.unique(y, return_inverse=True)."
     raise ConfigError(f"class_names requires plain values, got {name!r} ({type(name).__name__}). {hint}")
 

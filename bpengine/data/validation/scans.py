@@ -47,7 +47,7 @@ def _converted(values: Any, what: str) -> Array:
 
 
 def require_supported(values: Any, what: str) -> None:
-    """Raise DataError for what cannot be taken as it is: sparse matrices, lazy frames, generators."""
+    """Raise DataError for values of unsupported kinds: sparse matrices, lazy frames, generators."""
     if type(values).__module__.startswith("scipy.sparse"):
         hint = f"Give {what}.toarray(), if it fits into memory; else write it in pieces to a .npy file and memory-map that."
         raise DataError(
@@ -97,7 +97,7 @@ def _place(at: Any) -> str:
 def require_finite(array: Array, what: str, dtype: str | None = None, part: tuple[int, int] = (0, 1)) -> None:
     """Require numbers without NaN and infinity that stay finite in `dtype`, the one that will be computed in.
 
-    part: (k, n) looks at the k-th of n parts of the rows alone; an error counts in all of them.
+    part: (k, n) scans the k-th of n parts of the rows alone; an error counts the bad values of all rows.
     Raises: DataError with the number of bad values and the place of the first.
     """
     k, n = part
