@@ -126,7 +126,7 @@ class Model(RichForm):
         self._evaluator = Evaluator(
             self._shared.network, self.backend, self._ops, compiled=self._shared.functions, unit=unit, decode=decode
         )
-        self._steps = LruCache[Any]()  # with an update rule of one's own
+        self._steps = LruCache[Any]()  # with a custom update rule
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle or a deep copy holds: all but what belongs to this process, with arrays on the host."""
@@ -282,7 +282,7 @@ class Model(RichForm):
             the share of rows whose class is among the three most likely. "confusion_matrix": a list of lists, a line for
             each true class. Of soft labels the most likely class counts.
             Values, in the targets' own unit: "r2", "mae".
-            Or a function of one's own, (y_true, prediction) -> number, under its name; `bp.Metric` says more of it.
+            Or a custom function (y_true, prediction) -> number, under its name; see `bp.Metric`.
         Raises ShapeError or DataError for x, y and weights; ConfigError for a metric that is not known, or of another kind of
         task; DataError where it is not defined on the rows, as an area under the curve without rows of a class.
 
@@ -480,7 +480,7 @@ class Model(RichForm):
     def apply_gradients(
         self, gradients: Mapping[str, Any], *, optimizer: str | Optimizer = "adam", clip_norm: float | None = None
     ) -> None:
-        """Update parameters by given gradients: one step of a loop of one's own.
+        """Update parameters by given gradients: one step of a custom training loop.
 
         gradients: {name: array}, named and shaped like `parameters`, as `loss_and_gradients` returns them; parameters
             without one stay. clip_norm: largest norm of all of them together.
@@ -691,7 +691,7 @@ class Model(RichForm):
         A row has no batch statistics of its own: BatchNorm uses its running ones, and Dropout does nothing.
 
         only: names of the parameters wanted ("1.bias", "*.weight"). With layers of the engine's own, rows go together in
-        batches; with a layer or loss of one's own, one by one.
+        batches; with a custom layer or loss, one by one.
         Raises ShapeError or DataError for x, y or weights; ConfigError for an unknown name, or a network that has no
         parameters or no backward.
 
@@ -747,7 +747,7 @@ class Model(RichForm):
 
         The product is the derivative along v of the hand-written gradient: by forward mode on JAX, in the model's dtype; on
         NumPy by a complex step in float64, without JAX. Both are exact but for rounding, within 1e-6 of the largest element
-        in float64 (1e-12 is usual). With a layer or loss of one's own, NumPy takes differences, estimates their error, and
+        in float64 (1e-12 is usual). With a custom layer or loss, NumPy takes differences, estimates their error, and
         refuses with ConfigError to answer where it is above 1e-6. At a kink, as of relu at 0, there is no second derivative:
         what comes back is that of one side.
         Raises ShapeError or DataError for x, y, weights or v; ConfigError for an unknown name in v, or a network that has
@@ -805,7 +805,7 @@ def load(
 ) -> Model:
     """Return the model of a file, on any backend. Runs no code of the file.
 
-    What is one's own a file has by name alone. layers: classes of layers by name. losses, activations: by name, each a
+    A file holds custom code by name only. layers: classes of layers by name. losses, activations: by name, each a
     CustomLoss or CustomActivation, or its pair of functions (forward, backward).
     Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here; ConfigError for layers,
     losses or activations of another form.
