@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bpengine import data, io
-from bpengine.backend import Backend, HostArray, State, get_backend
+from bpengine.backend import ArrayLike, Backend, HostArray, State, get_backend
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
 from bpengine.kernels._kernel import Array
@@ -182,7 +182,7 @@ class Model(RichForm):
         return self._class_names
 
     @class_names.setter
-    def class_names(self, names: Any) -> None:
+    def class_names(self, names: object) -> None:
         self._class_names = data.check_class_names(names, classes_of(self.network))
 
     @property
@@ -245,7 +245,7 @@ class Model(RichForm):
         """
         return self._fetch(self._running)
 
-    def forward(self, x: Any) -> HostArray:
+    def forward(self, x: ArrayLike) -> HostArray:
         """Return the raw outputs (rows, outputs) for x (rows, inputs), outside training.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "sigmoid_cross_entropy"))
@@ -254,7 +254,7 @@ class Model(RichForm):
         """
         return self._evaluator.outputs(self._params, self._running, self._inputs(x), link=False)
 
-    def predict(self, x: Any) -> HostArray:
+    def predict(self, x: ArrayLike) -> HostArray:
         """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits.
 
         With Features, values are in the targets' own unit.
@@ -267,7 +267,12 @@ class Model(RichForm):
         return self.features.decode(outputs) if self.features is not None else outputs
 
     def evaluate(
-        self, x: Any, y: Any, weights: Any = None, *, metrics: Asked | Sequence[Asked] | None = ()
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        metrics: Asked | Sequence[Asked] | None = (),
     ) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
 
@@ -299,12 +304,12 @@ class Model(RichForm):
         self._evaluator.require_scorable(chosen, rows)
         return self._evaluator.evaluate(self._params, self._running, rows, metrics=chosen)
 
-    def _inputs(self, x: Any) -> HostArray:
+    def _inputs(self, x: ArrayLike) -> HostArray:
         """Return the network's inputs for x, checked."""
         return data.check_features(encoded_inputs(self.features, x, self.dtype), self.network.inputs, dtype=self.dtype)
 
     def loss_and_gradients(
-        self, x: Any, y: Any, weights: Any = None, *, training: bool = True
+        self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, *, training: bool = True
     ) -> tuple[float, HostArrays]:
         """Return the loss over all rows and its gradient for every parameter, named and shaped like `parameters`.
 
@@ -323,9 +328,9 @@ class Model(RichForm):
 
     def check(
         self,
-        x: Any,
-        y: Any,
-        weights: Any = None,
+        x: ArrayLike,
+        y: ArrayLike,
+        weights: ArrayLike | None = None,
         *,
         seed: int = 0,
         oracles: str | Sequence[str] | None = None,
@@ -348,7 +353,9 @@ class Model(RichForm):
         chosen = NAMES if oracles is None else oracles
         return check_gradients(self, x, y, weights, seed=seed, oracles=chosen, perturbed=perturbed)
 
-    def trace(self, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd") -> Trace:
+    def trace(
+        self, x: ArrayLike, y: ArrayLike | None, weights: ArrayLike | None = None, *, optimizer: str | Optimizer = "sgd"
+    ) -> Trace:
         """Run the first training step of `optimizer` on all rows and return everything that happens in it.
 
         A `bpengine.explain.Trace`: every kernel call with what went in and came out, and for each layer z, a, dL/da, dL/dz
@@ -362,7 +369,7 @@ class Model(RichForm):
 
         return next(trace_steps(self, x, y, weights, optimizer=optimizer, steps=1))
 
-    def explain(self, x: Any, y: Any, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
+    def explain(self, x: ArrayLike, y: ArrayLike, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
         """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"), dtype="float64")
@@ -375,14 +382,14 @@ class Model(RichForm):
 
     def fit(
         self,
-        x: Any,
-        y: Any,
+        x: ArrayLike,
+        y: ArrayLike,
         *,
         optimizer: str | Optimizer = "adam",
         batch_size: int | None = None,
         epochs: int | None = None,
         steps: int | None = None,
-        weights: Any = None,
+        weights: ArrayLike | None = None,
         validation: Sequence[Any] | None = None,
         metrics: Asked | Sequence[Asked] | None = (),
         only: str | Sequence[str] | None = None,
@@ -680,7 +687,7 @@ class Model(RichForm):
         return replace(end, state={name: end.state[name] for name in names}, best=best, left=self._version)
 
     def per_sample_gradients(
-        self, x: Any, y: Any, weights: Any = None, *, only: str | Sequence[str] | None = None
+        self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, *, only: str | Sequence[str] | None = None
     ) -> HostArrays:
         """Return the gradient of every row's own loss, outside training: {"0.weight": (rows, inputs, units), ...}.
 
@@ -709,7 +716,7 @@ class Model(RichForm):
         rows = model_rows(self, x, y, weights)
         return per_sample_gradients(self._evaluator, self._params, self._running, rows, names)
 
-    def jacobian(self, x: Any, *, link: bool = False) -> HostArray:
+    def jacobian(self, x: ArrayLike, *, link: bool = False) -> HostArray:
         """Return d output / d input of every row of x (rows, inputs), as (rows, outputs, inputs), outside training.
 
         The outputs are the raw ones of `forward`; with `link=True` they are the predictions of `predict`.
@@ -724,7 +731,7 @@ class Model(RichForm):
         x, link = self._inputs(x), flag(link, "jacobian", "link")
         return jacobian(self._evaluator, self._params, self._running, x, link=link)
 
-    def input_gradients(self, x: Any, y: Any, weights: Any = None) -> HostArray:
+    def input_gradients(self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> HostArray:
         """Return the gradient with respect to x (rows, inputs) of the loss over all rows, outside training.
 
         It is the gradient of the number that `evaluate` gives: of a loss that averages, each row has its share of the mean.
@@ -739,7 +746,7 @@ class Model(RichForm):
         rows = model_rows(self, x, y, weights)
         return input_gradients(self._evaluator, self._params, self._running, rows)
 
-    def hvp(self, x: Any, y: Any, v: Mapping[str, Any], weights: Any = None) -> HostArrays:
+    def hvp(self, x: ArrayLike, y: ArrayLike, v: Mapping[str, Any], weights: ArrayLike | None = None) -> HostArrays:
         """Return the product of v with the Hessian of the loss over all rows, outside training: named like `parameters`.
 
         v: {name: array}, each of the shape of its parameter; a parameter that is not named does not move. The Hessian holds
@@ -769,7 +776,14 @@ class Model(RichForm):
         return {name: along[name].astype(self.dtype) for name in self._params}
 
     def top_eigenvalue(
-        self, x: Any, y: Any, weights: Any = None, *, steps: int = 1000, tolerance: float = 1e-4, seed: int = 0
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        steps: int = 1000,
+        tolerance: float = 1e-4,
+        seed: int = 0,
     ) -> Eigenvalue:
         """Return the eigenvalue of largest size of the Hessian that `hvp` multiplies with, with its sign: the sharpness.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+
+from bpengine.kernels._kernel import Array
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class EpochPlan:
     windows: tuple[int, ...] = ()  # lengths in steps, the longest first, the last one 1; none: one loop
     unroll: int = 1  # steps in one round of a window's loop
 
-    def steps_at_once(self, data: Any, order: tuple[int, ...]) -> int:
+    def steps_at_once(self, data: tuple[Array, ...], order: tuple[int, ...]) -> int:
         """Return for how many steps, a power of two, rows are gathered at once: 1 where batches are large.
 
         order: the shape of the row numbers (steps, batch), or (steps, models, batch).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +22,7 @@ def joint_step(step: Step, rows_axis: int | None) -> Step:
     """
     every = jax.vmap(step, in_axes=(0, rows_axis, 0))
 
-    def joint(state: State, rows: Any, lr: Array) -> tuple[State, dict[str, Array]]:
+    def joint(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
         before, halted = state["models"], state["halted"]
         after, report = every(before, rows, lr.T)
         models = jax.tree.map(lambda old, new: jnp.where(_beside(halted, new), old, new), before, after)

@@ -107,14 +107,14 @@ def store() -> Cache | None:
     return Cache(cache_folder("xla"), LIMIT, quiet=True) if find_spec("platformdirs") else None
 
 
-def _form(leaf: Any) -> Hashable:
+def _form(leaf: object) -> Hashable:
     """Return the properties of an argument that a program depends on."""
     if isinstance(leaf, jax.Array):
         return leaf.shape, leaf.dtype, leaf.weak_type, leaf.sharding
     return type(leaf), getattr(leaf, "shape", ()), getattr(leaf, "dtype", None)
 
 
-def _devices(leaf: Any) -> set[Any]:
+def _devices(leaf: object) -> set[Any]:
     return leaf.devices() if isinstance(leaf, jax.Array) else set()
 
 

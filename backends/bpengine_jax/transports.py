@@ -41,7 +41,7 @@ class Transport(Protocol):
     size: int
     alike: bool
 
-    def rank(self) -> Any:
+    def rank(self) -> Array:
         """Return this process's number, inside a traced step."""
 
     def summed(self, roots: Array) -> Array:
@@ -106,7 +106,7 @@ class DeviceTransport:
 
     alike = True
 
-    def __init__(self, cut: Cut, comm: Comm, device: Any) -> None:
+    def __init__(self, cut: Cut, comm: Comm, device: object) -> None:
         _require_even(cut, comm.size)
         self.size, self._comm = comm.size, comm
         self._mesh = _mesh(comm, device)
@@ -154,7 +154,7 @@ class DeviceTransport:
             )
             return jax.tree.map(lambda a: a.addressable_data(0), run_shared(*shared_arrays))
 
-        def whole(state: State, data: Any, order: Any, rest: tuple[Any, ...]) -> Any:
+        def whole(state: State, data: tuple[Array, ...], order: object, rest: tuple[Any, ...]) -> Any:
             return epoch(state, data, order, *rest)
 
         shared = jax.shard_map(
@@ -179,7 +179,7 @@ class DeviceTransport:
             order = np.pad(order, ((0, 0), (0, int(width) - order.shape[1])))
         return data, order
 
-    def _put(self, array: Any) -> Array:
+    def _put(self, array: Array) -> Array:
         """Return a host array on this process's device."""
         return jax.device_put(np.asarray(array), self._mesh.local_devices[0])
 

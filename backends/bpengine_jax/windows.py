@@ -93,13 +93,13 @@ def compiled_epoch(step: Step, epoch: Callable[..., Any], donate: Sequence[int] 
 def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     """Return (state, data, order, lr) -> (state, reports) for as many steps as `lr` is long, whatever their reports are."""
 
-    def window(state: State, data: Any, order: Array | None, lr: Array) -> Any:
+    def window(state: State, data: tuple[Array, ...], order: Array | None, lr: Array) -> Any:
         together = order is not None and plan.steps_at_once(data, order.shape) == len(lr)
         scanned = order
         if together:
             scanned = take(data, order)
 
-        def one_step(state: State, seen: Any) -> tuple[State, dict[str, Array]]:
+        def one_step(state: State, seen: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
             rows, rate = seen
             if order is None:
                 rows = data
@@ -119,7 +119,7 @@ def cut(steps: int, lengths: tuple[int, ...]) -> Iterator[int]:
         yield from [length] * count
 
 
-def take(data: Any, rows: Array) -> Any:
+def take(data: tuple[Array, ...], rows: Array) -> Any:
     """Return the given rows of every array of the data."""
     return tuple(jnp.take(array, rows, axis=0, mode="clip") for array in data)
 

@@ -186,5 +186,5 @@ def needed(outputs: Iterable[StepNode]) -> list[StepNode]:
     return [seen[number] for number in sorted(seen)]
 
 
-def _hashable(info: Any) -> Any:
+def _hashable(info: object) -> Any:
     return (info.tobytes(), info.shape, info.dtype.str) if isinstance(info, np.ndarray) else info

@@ -48,7 +48,7 @@ def _require_form(before: Mapping[Path, StepNode], after: Mapping[Path, StepNode
         raise Untraceable("a step that changes the form of its state")
 
 
-def _in_order(graph: StepGraph, leaf: Any) -> StepNode:
+def _in_order(graph: StepGraph, leaf: object) -> StepNode:
     """Return the node of an output, in C order."""
     node = as_node(graph, leaf)
     return graph.copied(node, node.shape)
@@ -78,7 +78,7 @@ class TracedArray(NDArrayOperatorsMixin):
             return _matmul(self._graph, *inputs)
         return self._note(elementwise(self._graph, ufunc, inputs))
 
-    def __array_function__(self, function: Any, types: Any, args: Sequence[Any], kwargs: Any) -> TracedArray:
+    def __array_function__(self, function: Any, types: object, args: Sequence[Any], kwargs: Any) -> TracedArray:
         """Note any other function of NumPy."""
         if function in REDUCTIONS:
             return self._note(_reduce(self._graph, REDUCTIONS[function], *args, **kwargs))
@@ -86,7 +86,7 @@ class TracedArray(NDArrayOperatorsMixin):
             raise Untraceable(f"np.{function.__name__}")
         return self._note(FUNCTIONS[function](self._graph, *args, **kwargs))
 
-    def __getitem__(self, key: Any) -> TracedArray:
+    def __getitem__(self, key: object) -> TracedArray:
         """Note a slice; picking elements by arrays is not recorded."""
         keys = key if isinstance(key, tuple) else (key,)
         if any(isinstance(k, (TracedArray, np.ndarray, list)) for k in keys):
@@ -149,7 +149,7 @@ def plus(a: Any, b: Any) -> Any:
     return a._note(graph.add("plus", nodes, a.shape, a.dtype))
 
 
-def as_node(graph: StepGraph, value: Any, dtype: Any = None) -> StepNode:
+def as_node(graph: StepGraph, value: object, dtype: object = None) -> StepNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, TracedArray) else graph.constant(value, dtype)
 
@@ -168,7 +168,7 @@ def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Ste
     return graph.add("ufunc", nodes, shape, dtype, ufunc.__name__)
 
 
-def cast(graph: StepGraph, node: StepNode, dtype: Any) -> StepNode:
+def cast(graph: StepGraph, node: StepNode, dtype: object) -> StepNode:
     """Note a change of dtype, if it is one."""
     if node.dtype == dtype:
         return node
@@ -226,7 +226,7 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, k
     )
 
 
-def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:
+def _mean(graph: StepGraph, x: TracedArray, axis: object = None, *, keepdims: bool = False) -> StepNode:
     """Note a mean as NumPy computes it: the sum, divided by the count."""
     total = _reduce(graph, "add", x, axis, keepdims=keepdims)
     count = x.size // max(total.size, 1)
@@ -246,7 +246,7 @@ def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepN
     return graph.add("view", [node.base], after.shape, node.dtype, (offset, after.strides))
 
 
-def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> StepNode:
+def _reshape(graph: StepGraph, x: Any, shape: object, **options: Any) -> StepNode:
     node = x.node if isinstance(x, TracedArray) else x
     if options.get("copy") is not None:
         raise Untraceable("reshape with copy=")
@@ -254,7 +254,7 @@ def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> StepNode:
     return _view(graph, node, lambda array: array.reshape(shape))
 
 
-def _astype(graph: StepGraph, x: TracedArray, dtype: Any, /, *, copy: bool = True) -> StepNode:
+def _astype(graph: StepGraph, x: TracedArray, dtype: object, /, *, copy: bool = True) -> StepNode:
     return cast(graph, x.node, dtype)
 
 
@@ -265,7 +265,7 @@ def _like(value: float) -> Callable[..., StepNode]:
     return filled
 
 
-def _clip(graph: StepGraph, x: Any, low: Any = None, high: Any = None) -> StepNode:
+def _clip(graph: StepGraph, x: Any, low: object = None, high: object = None) -> StepNode:
     for ufunc, limit in ((np.maximum, low), (np.minimum, high)):
         if limit is not None:
             x = TracedArray(graph, elementwise(graph, ufunc, [x, limit]))
@@ -279,7 +279,7 @@ def _round(graph: StepGraph, x: TracedArray, decimals: int = 0) -> StepNode:
     return elementwise(graph, np.rint, [x])
 
 
-def _where(graph: StepGraph, condition: Any, x: Any, y: Any) -> StepNode:
+def _where(graph: StepGraph, condition: object, x: Any, y: Any) -> StepNode:
     kind = np.result_type(*(v.dtype if isinstance(v, TracedArray) else v for v in (x, y)))
     nodes = [cast(graph, as_node(graph, v), d) for v, d in ((condition, np.dtype(bool)), (x, kind), (y, kind))]
     return graph.add("ufunc", nodes, np.broadcast_shapes(*(n.shape for n in nodes)), kind, "where")

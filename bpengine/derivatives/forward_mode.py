@@ -42,7 +42,7 @@ class Tangent(NamedTuple):
 def jvp(
     kernel: str | Kernel,
     arrays: Any,
-    tangents: Any,
+    tangents: object,
     *,
     options: Mapping[str, Any] | None = None,
     backend: str | Backend = "numpy",
@@ -137,7 +137,7 @@ def _row(kernel: str | Kernel) -> Kernel:
     return kernel
 
 
-def _arguments(kernel: Kernel, values: Any) -> HostArrays:
+def _arguments(kernel: Kernel, values: object) -> HostArrays:
     arrays = {name: np.asarray(a) for name, a in _named(kernel, "arrays", kernel.arguments, values).items()}
     if missing := [name for name in kernel.arguments if name not in (*arrays, *kernel.optional)]:
         raise ConfigError(
@@ -148,7 +148,7 @@ def _arguments(kernel: Kernel, values: Any) -> HostArrays:
     return arrays
 
 
-def _tangents(kernel: Kernel, values: Any, at: HostArrays) -> HostArrays:
+def _tangents(kernel: Kernel, values: object, at: HostArrays) -> HostArrays:
     """Return a direction for every argument that the kernel is differentiated by, zeros where none is given."""
     named = _named(kernel, "tangents", kernel.differentiable, values)
     direction = {name: _real(kernel, name, named.get(name, np.zeros(at[name].shape))) for name in kernel.differentiable}
@@ -158,7 +158,7 @@ def _tangents(kernel: Kernel, values: Any, at: HostArrays) -> HostArrays:
     return direction
 
 
-def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: Any) -> dict[str, Any]:
+def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: object) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         if not isinstance(values, (tuple, list)) or len(values) > len(names):
             raise ConfigError(
@@ -172,7 +172,7 @@ def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: Any) -> di
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _real(kernel: Kernel, name: str, value: Any) -> Any:
+def _real(kernel: Kernel, name: str, value: object) -> Any:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise DataError(f"kernel {kernel.name!r} requires {name} of real numbers, got {array.dtype}.")

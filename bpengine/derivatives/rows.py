@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.kernels import KERNELS
 from bpengine.layers import LAYERS, Activation, Dense, Layer, Residual
 from bpengine.losses import Loss
@@ -50,13 +50,13 @@ def batched(network: Network) -> bool:
     return own(network.layers) and type(network.loss) is Loss and network.loss.name in KERNELS
 
 
-def row_numbers(rows: int, size: int, together: bool) -> list[Any]:
+def row_numbers(rows: int, size: int, together: bool) -> list[HostArray]:
     """Return the row numbers of each chunk; a row yields `size` numbers, and without `together` a chunk is one row."""
     step = max(1, min(CHUNK, BUDGET // max(size, 1))) if together else 1
     return [np.arange(start, min(start + step, rows)) for start in range(0, rows, step)]
 
 
-def some(rows: Rows, numbers: Any, *, weighted: bool = True) -> Rows:
+def some(rows: Rows, numbers: HostArray, *, weighted: bool = True) -> Rows:
     """Return the rows of the given numbers, with or without their weights."""
     weights = rows.weights[numbers] if weighted and rows.weights is not None else None
     return Rows(rows.x[numbers], None if rows.target is None else rows.target[numbers], weights)

@@ -8,6 +8,7 @@ from operator import add
 from typing import Any
 
 from bpengine.distributed.tree import Cut, Tree
+from bpengine.kernels._kernel import Namespace
 
 Parts = dict[str, Any]
 Part = Callable[[tuple[Any, ...], Any, int], Parts]  # (rows of a shard, its first row's place, its number of rows)
@@ -20,7 +21,7 @@ class ShardAdder:
     xp: the array namespace. exchange: None for one process, which has nothing to exchange. plus: a + b of two arrays.
     """
 
-    def __init__(self, xp: Any, exchange: Exchange | None = None, plus: Callable[[Any, Any], Any] = add) -> None:
+    def __init__(self, xp: Namespace, exchange: Exchange | None = None, plus: Callable[[Any, Any], Any] = add) -> None:
         self._xp, self._exchange, self._plus = xp, exchange, plus
 
     def around(self, step: Callable[..., Any]) -> Callable[..., Any]:

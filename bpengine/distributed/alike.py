@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.distributed.comm import Comm, HostArray
 from bpengine.errors import BpError, ConfigError, in_english
 from bpengine.i18n.language import localized
@@ -91,7 +92,7 @@ def _different(comm: Comm, facts: Mapping[str, Any]) -> tuple[int, str, str, str
     return None
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (path, value) of every value in nested dicts and lists: "plan.clip_norm", "data[0]"."""
     if isinstance(value, dict):
         for name, item in value.items():
@@ -103,6 +104,6 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"

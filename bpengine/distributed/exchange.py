@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bpengine.distributed.tree import additions, own_shards, subtrees
+from bpengine.kernels._kernel import Namespace
 
 Array = Any  # of `xp`, in C order
 SMALL = 2**16  # up to so many bytes of all roots, each process sends its own to every other: one call in place of two
@@ -43,7 +44,7 @@ class VectorExchange(Protocol):
         """Put the sum of all processes' roots (roots, n) into `result` (n,)."""
 
 
-def exchange_of(rank: int, size: int, shards: int, n: int, dtype: np.dtype[Any], xp: Any = np) -> VectorExchange:
+def exchange_of(rank: int, size: int, shards: int, n: int, dtype: np.dtype[Any], xp: Namespace = np) -> VectorExchange:
     """Return the exchange for vectors of `n` elements of `xp`, the same kind on all processes."""
     roots = [subtrees(own_shards(shards, r, size)) for r in range(size)]
     if sum(map(len, roots)) * n * dtype.itemsize <= SMALL:
@@ -60,7 +61,7 @@ def _power_of_two(number: int) -> bool:
 class Everything:
     """Each process sends its roots to all others, and each adds everything: one call, for short vectors."""
 
-    def __init__(self, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Any = np) -> None:
+    def __init__(self, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Namespace = np) -> None:
         keys = [key for of_rank in roots for key in of_rank]
         self._xp, self._received = xp, xp.empty((len(keys), n), dtype)
         self._rows, self._pairs = list(self._received), additions(keys)
@@ -86,7 +87,7 @@ class Halves:
     Journal of High Performance Computing Applications 19, 2005; the order of the rounds is ours.
     """
 
-    def __init__(self, rank: int, size: int, n: int, dtype: np.dtype[Any], xp: Any = np) -> None:
+    def __init__(self, rank: int, size: int, n: int, dtype: np.dtype[Any], xp: Namespace = np) -> None:
         self._xp, self._received = xp, xp.empty((n + 1) // 2, dtype)
         self._rounds: list[tuple[int, slice, slice]] = []  # the other process, what is kept, what is sent
         start, stop = 0, n
@@ -114,7 +115,7 @@ class Slices:
     """Each process adds one slice of all roots, and sends the sum to all: 2 (W - 1) / W times the bytes, as a ring."""
 
     def __init__(
-        self, rank: int, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Any = np
+        self, rank: int, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Namespace = np
     ) -> None:
         size, counts = len(roots), [len(of_rank) for of_rank in roots]
         keys = [key for of_rank in roots for key in of_rank]
@@ -148,7 +149,7 @@ class Slices:
             move.all_gather_v(self._mine, [result, self._lengths])
 
 
-def _merge(xp: Any, rows: list[Array], pairs: list[tuple[int, int]], target: Array) -> None:
+def _merge(xp: Namespace, rows: list[Array], pairs: list[tuple[int, int]], target: Array) -> None:
     """Add received rows, which may be written over, in the tree's order; the last sum goes to `target`."""
     *earlier, (a, b) = pairs
     for left, right in earlier:

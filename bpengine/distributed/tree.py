@@ -84,7 +84,7 @@ class Tree:
         self._add = add
         self.roots: list[Root] = []
 
-    def push(self, start: int, size: int, value: Any) -> None:
+    def push(self, start: int, size: int, value: object) -> None:
         """Take the sum of the shards start, ..., start + size - 1."""
         while self.roots:
             left = self.roots[-1]

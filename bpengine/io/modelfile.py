@@ -153,7 +153,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
         yield ModelFile(str(path), network, settings, inside)
 
 
-def _check_settings(network: Any, settings: Any) -> None:
+def _check_settings(network: object, settings: object) -> None:
     if not isinstance(network, dict) or not isinstance(settings, dict):
         raise ValueError("network and settings must be objects")
     if settings.get("dtype") not in ("float32", "float64"):
@@ -205,6 +205,6 @@ def _kind(name: str) -> str:
     return f"{KINDS[start]} {_short(name.removeprefix(start))}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]} ..."

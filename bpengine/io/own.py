@@ -31,7 +31,7 @@ class Own:
         return _found("activation", "activations", CustomActivation, self.activations, settings)
 
 
-def own_code(layers: Any, losses: Any, activations: Any) -> Own:
+def own_code(layers: Any, losses: object, activations: object) -> Own:
     """Return the custom code that a caller passes, or None for none.
 
     Raises ConfigError for anything but a mapping from names, and for a layer that is no subclass of Layer.

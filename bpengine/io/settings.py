@@ -33,7 +33,7 @@ def settings_of(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in names}
 
 
-def _is_held(setting: Any) -> bool:
+def _is_held(setting: object) -> bool:
     if isinstance(setting, (list, tuple)):
         return all(map(_is_held, setting))
     plain = setting.item() if isinstance(setting, np.generic) else setting

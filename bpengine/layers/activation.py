@@ -10,6 +10,7 @@ from bpengine.errors import ConfigError, number, unknown
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._own import Function, Pair, check_name, check_pair, is_pair, own_activation
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -50,7 +51,7 @@ class Activation(Layer):
         y, residual = ops.forward(self.kernel)(x, **self.options)
         return y, residual, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return the gradient with respect to the input; refuse a kernel without a backward (step)."""
         return ops.backward(self.kernel)(residual, dy), {}
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.contract import (
     PROVEN,
     check_initial,
@@ -159,7 +160,7 @@ class Stage(NamedTuple):
     run: Run
     x: Array
     y: Array
-    residual: Any
+    residual: Tree
     seen: Arrays
 
 

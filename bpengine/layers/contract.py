@@ -18,6 +18,7 @@ import numpy as np
 from bpengine.errors import ConfigError, DataError, ShapeError, whole
 from bpengine.kernels._contract import NamedErrors, in_dtype, lent
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
@@ -34,7 +35,7 @@ class Given:
     """
 
     who: str
-    residual: Any
+    residual: Tree
     shapes: Mapping[str, tuple[int, ...]]
     met: bool
 
@@ -78,7 +79,7 @@ def run_forward(
     return y, Given(who, residual, shapes, run.met), seen
 
 
-def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Any, Arrays]:
+def run_backward(layer: Layer, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Any, Arrays]:
     """Return (dx, gradients by local name) of a layer's backward, which must be as `Layer.backward` documents.
 
     Raises ShapeError or ConfigError naming the layer and the gradient.
@@ -213,14 +214,14 @@ def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wan
     )
 
 
-def of_shape(name: str, value: Any, wanted: tuple[int, ...]) -> str:
+def of_shape(name: str, value: object, wanted: tuple[int, ...]) -> str:
     """Return the end of a sentence: the required shape of a gradient, its shape, and the likely mistake."""
     got = _shape(value)
     hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
     return f"a gradient of shape {wanted} for {name}, got {got}. {hint}"
 
 
-def _require_gradient(who: str, name: str, value: Any, wanted: tuple[int, ...]) -> None:
+def _require_gradient(who: str, name: str, value: object, wanted: tuple[int, ...]) -> None:
     if getattr(value, "shape", None) != wanted:
         raise ShapeError(f"{who} requires {of_shape(name, value, wanted)}")
 
@@ -230,11 +231,11 @@ def _owned(value: Array) -> Array:
     return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value
 
 
-def _shape(value: Any) -> Any:
+def _shape(value: object) -> Any:
     return tuple(value.shape) if hasattr(value, "shape") else _kind(value)
 
 
-def _forward_hint(got: Any, wanted: tuple[int, int]) -> str:
+def _forward_hint(got: object, wanted: tuple[int, int]) -> str:
     if got == (wanted[0],):
         return "Keep the axis: y[:, None]."
     if isinstance(got, tuple) and len(got) == 2 and got[0] == wanted[0]:
@@ -246,9 +247,9 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _is_mapping(value: Any) -> bool:
+def _is_mapping(value: object) -> bool:
     return type(value) is dict or isinstance(value, Mapping)  # asked in every step; the first test is ten times as fast
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__

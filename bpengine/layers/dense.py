@@ -10,10 +10,11 @@ import numpy as np
 from bpengine.errors import ConfigError, whole
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._own import Pair
+from bpengine.kernels._trees import Tree
 from bpengine.layers.activation import Activation, make_activation
 from bpengine.layers.chain import extent_of
 from bpengine.layers.contract import run_backward, run_forward, shapes_of
-from bpengine.layers.initializers import Explicit, Initializer, make_initializer
+from bpengine.layers.initializers import Explicit, Initializer, InitializerLike, make_initializer
 from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes, local, qualified
 from bpengine.ops import Ops
 
@@ -59,8 +60,8 @@ class Dense(Layer):
         activation: str | Layer | Pair = "identity",
         bias: bool | str = True,
         *,
-        weight_init: Any = "auto",
-        bias_init: Any = "zeros",
+        weight_init: InitializerLike = "auto",
+        bias_init: InitializerLike = "zeros",
         tie: Dense | None = None,
     ) -> None:
         resolved = make_activation(activation)
@@ -80,7 +81,7 @@ class Dense(Layer):
         object.__setattr__(self, "weight_init", make_initializer(weight_init, follows))
         object.__setattr__(self, "bias_init", make_initializer(bias_init, follows))
 
-    def _check_tie(self, weight_init: Any) -> None:
+    def _check_tie(self, weight_init: InitializerLike) -> None:
         tie: Any = self.tie
         if not isinstance(tie, Dense):
             raise ConfigError(
@@ -163,7 +164,7 @@ class Dense(Layer):
         y, residual = ops.forward(self._kernel)(x, *own, **how)
         return y, residual
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return dx and the gradients of weight and bias."""
         linear, bent = residual
         dz, more = run_backward(self.activation, ops, bent, dy)

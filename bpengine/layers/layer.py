@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Ops
 from bpengine.streams import stream
 
@@ -114,7 +115,7 @@ class Layer:
         """Return (y, residual, new running statistics) for x (batch, inputs)."""
         return x, None, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return (dx, gradients by the parameters' local names); dx may be None when it is not needed."""
         return dy, {}
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bpengine.errors import number, unknown
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
@@ -47,7 +48,7 @@ class LayerNorm(_Normalization):
         y, residual = ops.layer_norm_fwd(x, params["gamma"], params["beta"], eps=self.eps)
         return y, residual, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return dx and the gradients of gamma and beta."""
         dx, dgamma, dbeta = ops.layer_norm_bwd(residual, dy)
         return dx, {"gamma": dgamma, "beta": dbeta}
@@ -109,7 +110,7 @@ class BatchNorm(_Normalization):
         averaged = {n: ops.moving_average(running[n], seen[n], *weights, **how) for n in running}
         return y, (True, residual), averaged
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return dx and the gradients of gamma and beta; in training dx flows through the batch statistics too."""
         training, inner = residual
         run = ops.batch_norm_bwd if training else ops.batch_norm_inference_bwd

@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.errors import ShapeError, whole
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.chain import (
     Chained,
     backward_chain,
@@ -83,7 +84,7 @@ class Residual(Chained):
         y, added = ops.at(run.place).add_fwd(x, inner)
         return y, (run.place, added, tuple(residuals)), seen
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return the sum of the gradients through both branches, and the inner layers' gradients."""
         place, added, residuals = residual
         straight, inward = ops.add_bwd(added, dy)

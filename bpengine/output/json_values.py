@@ -16,7 +16,7 @@ def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): json_value(value) for key, value in values.items()}
 
 
-def json_value(value: Any) -> Any:
+def json_value(value: object) -> Any:
     """Return a value as JSON can hold it: a tree of dicts, lists, texts, finite numbers, booleans and None."""
     if isinstance(value, dict):
         return json_object(value)

@@ -61,7 +61,7 @@ def visible(text: str) -> str:
 
 
 def visible_json(
-    value: Any, encoding: str = "utf-8", *, indent: int | None = None, separators: tuple[str, str] | None = None
+    value: object, encoding: str = "utf-8", *, indent: int | None = None, separators: tuple[str, str] | None = None
 ) -> str:
     r"""Return a value as JSON without invisible characters, which parses to the same value.
 

@@ -256,7 +256,9 @@ def _ascending(whole: HostArray, own: slice = slice(None)) -> _Piece:
     return _Piece(rows, runs_of(rows), places.reshape(order.shape), whole.shape[1])
 
 
-def brought(backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any) -> tuple[Array, ...]:
+def brought(
+    backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
+) -> tuple[Array, ...]:
     """Return the rows of a part of arrays, a slice or numbers of rows, on the device."""
     there = tuple(backend.asarray(in_memory(a[part]), d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
     backend.synchronize(*there)  # else the copy would count as time of the first steps

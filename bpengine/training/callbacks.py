@@ -76,7 +76,7 @@ class Watcher(Protocol):
         """Whether it reads the model."""
         ...
 
-    def __call__(self, model: Any, epoch: Epoch) -> object:
+    def __call__(self, model: object, epoch: Epoch) -> object:
         """Observe an epoch."""
         ...
 

@@ -140,7 +140,9 @@ class Evaluator:
         """Return the loss and every gradient over all rows at once."""
         network, ops = self.network, self.ops
 
-        def run(params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Any = None) -> Any:
+        def run(
+            params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Array | None = None
+        ) -> Any:
             how = Run(training, counter)
             return network.loss_and_gradients(ops, params, running, x, target, weights, how)[:2]
 
@@ -148,7 +150,7 @@ class Evaluator:
         loss, gradients = run(params, running, counter, *self.bring(rows))
         return loss, gradients
 
-    def compile(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, key: object, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the compiled function of `key`, compiled now if it has not been.
 
         It may outlive the model, and other models may use it: `function` holds the network and its ops, and no array.
@@ -168,7 +170,9 @@ class Evaluator:
         """Return the loss of a piece without penalties, and its predictions."""
         network, ops = self.network, self.ops
 
-        def run(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> tuple[Array, Array]:
+        def run(
+            params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None = None
+        ) -> tuple[Array, Array]:
             y, link = network.forward(ops, params, running, x).y, network.loss.link
             predicted = ops.forward(link)(y)[0] if link else y
             return network.data_loss(ops, y, target, weights)[0], predicted

@@ -227,7 +227,7 @@ class ScoreColumn:
         self._values.extend(values)
         self._scored.extend(scored)
 
-    def add(self, score: Any, count: int, before: int) -> None:
+    def add(self, score: object, count: int, before: int) -> None:
         """Add a score of `count` epochs, None for none; `before` is the number of epochs before them."""
         value = np.zeros(self._values.values.shape[1:]) if score is None else np.asarray(score, dtype=float)
         missing = before - len(self._values)

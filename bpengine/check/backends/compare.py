@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, backend_names, get_backend
+from bpengine.backend import ArrayLike, Backend, backend_names, get_backend
 from bpengine.check.backends.measure import Measured, MeasureSetup, measure
 from bpengine.check.reports.backend_report import Comparison, Difference
 from bpengine.check.tolerance.stochastic_rounding import (
@@ -27,15 +27,15 @@ Key = tuple[str, str]  # part, array
 
 def compare_backends(
     network: Network,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     backends: Sequence[str | Backend] = ("numpy", "jax"),
     *,
     steps: int = 10,
     dtype: str = "float32",
     seed: int = 0,
     optimizer: str | Optimizer = "adam",
-    weights: Any = None,
+    weights: ArrayLike | None = None,
 ) -> Comparison:
     """Run a network on each backend and compare with the first of them: every layer's output, gradients, parameters.
 
@@ -80,7 +80,7 @@ def compare_backends(
     )
 
 
-def _backends(network: Any, backends: Any, steps: Any, dtype: str) -> list[Backend]:
+def _backends(network: object, backends: Any, steps: object, dtype: str) -> list[Backend]:
     if not isinstance(network, Network):
         raise ConfigError(f"compare_backends requires a bp.Network, got {network!r}.")
     several = [backends] if isinstance(backends, (str, Backend)) else items(backends, "compare_backends", "backends")

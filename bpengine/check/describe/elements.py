@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
+
 SHOWN = 3  # rows, or columns, that are named by number
 
 
@@ -40,7 +42,7 @@ def special_values(arrays: Mapping[str, Any], options: Mapping[str, Any] | None 
     return (*sentences, *(f"{name} is {value:g}" for name, value in plain.items() if value in (0.0, 1.0)))
 
 
-def _of_array(name: str, array: Any) -> list[str]:
+def _of_array(name: str, array: HostArray) -> list[str]:
     if array.size == 1:
         return [f"{name} is {array.item():g}"] if array.item() in (0.0, 1.0) else []
     if array.size and np.all(array == array.flat[0]):
@@ -52,7 +54,7 @@ def _of_array(name: str, array: Any) -> list[str]:
     ]
 
 
-def _parts(name: str, array: Any) -> Iterator[str]:
+def _parts(name: str, array: HostArray) -> Iterator[str]:
     """Yield the rows and columns of a matrix that are all one number."""
     for axis, part in ((1, "row"), (0, "column")):
         if array.ndim != 2 or array.shape[axis] < 2:
@@ -64,7 +66,7 @@ def _parts(name: str, array: Any) -> Iterator[str]:
         yield from _numbered(part, name, np.flatnonzero(equal & (first != 0.0) & (first != 1.0)), "all equal")
 
 
-def _numbered(part: str, name: str, numbers: Any, what: str) -> Iterator[str]:
+def _numbered(part: str, name: str, numbers: HostArray, what: str) -> Iterator[str]:
     if len(numbers) == 1:
         yield f"{part} {numbers[0]} of {name} is {what}"
     elif len(numbers):

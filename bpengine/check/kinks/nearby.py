@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.check.problems.problem import Problem, step_sizes
+from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -48,7 +50,7 @@ class NearbySlopes:
     least: HostArrays
     largest: HostArrays
 
-    def is_convention(self, name: str, hand: Any, reference: Any, limit: Any) -> Any:
+    def is_convention(self, name: str, hand: HostArray, reference: HostArray, limit: object) -> Any:
         """Return the elements whose gradient is discontinuous here and whose two values both lie between the slopes.
 
         Where autodiff has no gradient, the hand-written value alone decides.
@@ -83,7 +85,7 @@ def nearby_slopes(problem: Problem, seed: int) -> NearbySlopes:
 def _directions(problem: Problem, rng: np.random.Generator) -> HostArrays:
     """Draw a direction in which every element moves by half to all of its size, up or down, so that none stays on a kink."""
 
-    def drawn(array: Any) -> Any:
+    def drawn(array: HostArray) -> Array:
         return rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape) * step_sizes(array)
 
     return {name: drawn(array) for name, array in problem.at.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.check.problems.problem import Problem, step_sizes
+from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -99,15 +100,15 @@ class OneSidedSlopes:
         # the error of a one-sided difference falls with h: 2 f'(h) - f'(2h) removes that term (Richardson)
         return 2.0 * narrow - wide, np.abs(wide - narrow) + noise
 
-    def _bend(self, direction: HostArrays) -> Any:
+    def _bend(self, direction: HostArrays) -> Array:
         """Return the sum of each output's slopes to both sides: 0 where it has no kink."""
         return sum(self._slope(direction, side)[0] for side in (1.0, -1.0))
 
-    def _moved(self, direction: HostArrays, h: float) -> Any:
+    def _moved(self, direction: HostArrays, h: float) -> Array:
         at = self._problem.at
         return self._outputs({**at, **{n: at[n] + h * v for n, v in direction.items()}})
 
-    def _outputs(self, at: HostArrays) -> Any:
+    def _outputs(self, at: HostArrays) -> Array:
         assert self._problem.terms is not None
         with np.errstate(all="ignore"):
             return np.asarray(self._problem.terms(Ops(np), at), dtype=np.float64).ravel()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.check.oracles.finite_differences import ENOUGH, Estimate
 from bpengine.check.problems.problem import Problem
 from bpengine.streams import stream
@@ -54,7 +55,7 @@ class GradientSample:
         return difference if math.isfinite(difference) else math.inf
 
 
-def sampled_elements(problem: Problem, name: str, hand: Any, seed: int) -> list[tuple[int, ...]]:
+def sampled_elements(problem: Problem, name: str, hand: HostArray, seed: int) -> list[tuple[int, ...]]:
     """Return the elements of an array that are compared one by one: all of them, or a few drawn at random."""
     flat = np.arange(problem.at[name].size)
     if not _all_compared(problem, name):

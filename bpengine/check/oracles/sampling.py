@@ -94,7 +94,7 @@ class SampledChecks:
             index=index,
         )
 
-    def product(self, name: str, k: int, signs: Any) -> GradientSample:
+    def product(self, name: str, k: int, signs: object) -> GradientSample:
         """Return the inner product with one direction; of the first, the order of the Taylor remainder."""
         unit, hand = step_sizes(self.problem.at[name]), self.hand[name]
         v = unit * signs

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.check.intercept import bound
 from bpengine.check.problems.problem import Problem
 from bpengine.errors import ConfigError, ShapeError, unknown
@@ -33,7 +34,7 @@ def find_kernel(subject: str | Kernel) -> Kernel:
     return kernel
 
 
-def arguments(kernel: Kernel, values: Any, rng: np.random.Generator) -> HostArrays:
+def arguments(kernel: Kernel, values: object, rng: np.random.Generator) -> HostArrays:
     """Return the arrays by argument name: from a dict, a sequence in order, one array, or sampled where None."""
     if values is None:
         return {name: _sample(kernel, name, rng) for name in kernel.arguments}
@@ -53,7 +54,7 @@ def arguments(kernel: Kernel, values: Any, rng: np.random.Generator) -> HostArra
 
 
 def of_kernel(
-    kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: Any, wanted: Any = None
+    kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: HostArray, wanted: Any = None
 ) -> Problem:
     """Return <dy, y> of one kernel call as a function of its differentiable arguments, or of those `wanted`."""
 
@@ -93,7 +94,7 @@ def of_kernel(
     )
 
 
-def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:
+def named_gradients(kernel: Kernel, result: object) -> dict[str, Any]:
     """Return a backward's gradients by argument; raise ShapeError where it returns more or fewer than the kernel states."""
     values = result if isinstance(result, tuple) else (result,)
     if len(values) != len(kernel.differentiable):
@@ -108,7 +109,7 @@ def _first_shape(kernel: Kernel) -> Any:
     return kernel.shapes.get(kernel.differentiable[0], ())[:1]
 
 
-def _as_numbers(kernel: Kernel, name: str, value: Any) -> Any:
+def _as_numbers(kernel: Kernel, name: str, value: object) -> Any:
     array = np.asarray(value)
     if name in kernel.differentiable:
         if array.dtype.kind != "f":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bpengine import data
-from bpengine.backend import Backend, get_backend
+from bpengine.backend import Backend, HostArray, get_backend
 from bpengine.check.intercept import bound
 from bpengine.check.problems import kernel_calls, layerwise
 from bpengine.check.problems.problem import Problem, counter, of_layer, of_network
@@ -153,7 +153,7 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
     return _finite(of_kernel_named(kernel, ops, arrays, options, dy))
 
 
-def of_kernel_named(kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: Any) -> Problem:
+def of_kernel_named(kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: HostArray) -> Problem:
     """Return the problem of a kernel, its options in the title."""
     problem = kernel_calls.of_kernel(kernel, ops, arrays, options, dy)
     chosen = ", ".join(f"{name}={value!r}" for name, value in options.items())

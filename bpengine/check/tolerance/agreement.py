@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.check.describe.elements import element_name
 from bpengine.check.describe.error_patterns import error_pattern
 from bpengine.check.problems.problem import Problem
@@ -68,7 +69,7 @@ def compare(
     reference: HostArrays,
     allowed: Mapping[str, Any],
     *,
-    dtype: Any = np.float64,
+    dtype: object = np.float64,
     conventions: Mapping[str, Any] | None = None,
 ) -> list[ArrayResult]:
     """Compare the whole arrays of `hand`; `allowed` is the largest difference of each array, or element, by rounding.
@@ -95,7 +96,7 @@ def _compare_array(
     size: float,
     *,
     dtype: Any,
-    convention: Any,
+    convention: object,
 ) -> ArrayResult:
     ours, expected = arrays
     difference = np.nan_to_num(np.abs(ours - expected), nan=np.inf)
@@ -143,7 +144,9 @@ def named_element(problem: Problem, name: str, index: Any) -> str:
     return element_name(name, place, problem.at[name].shape, problem.bias_rows.get(name))
 
 
-def _worst(problem: Problem, name: str, hand: Any, expected: Any, excess: Any, passed: bool) -> WorstElement:
+def _worst(
+    problem: Problem, name: str, hand: HostArray, expected: HostArray, excess: HostArray, passed: bool
+) -> WorstElement:
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), hand.shape))
     pattern = "" if passed else error_pattern(hand, expected, index, problem.counts, name, problem.at)
     return WorstElement(named_element(problem, name, index), float(hand[index]), float(expected[index]), pattern)

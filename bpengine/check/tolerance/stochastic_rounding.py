@@ -62,7 +62,7 @@ def rounding_allowance(deviations: Sequence[Any], size: float, longest: int, eps
 
 
 def deviations(
-    problem: Problem, eps: float, dtype: Any = None, base: Callable[[], Ops] = lambda: Ops(np)
+    problem: Problem, eps: float, dtype: object = None, base: Callable[[], Ops] = lambda: Ops(np)
 ) -> list[dict[str, float]]:
     """Return, for each of DRAWS randomly rounded runs, the largest deviation in each gradient and, as SCALAR, in the scalar.
 
@@ -101,7 +101,7 @@ def with_distance_noise(problem: Problem, kinks: list[Kink], eps: float) -> list
 class StochasticRoundingOps(InterceptedOps):
     """Ops around other ops; `eps` is the size of one rounding. With `dtype` every call is made in it."""
 
-    def __init__(self, ops: Ops, eps: float, draw: int, dtype: Any = None) -> None:
+    def __init__(self, ops: Ops, eps: float, draw: int, dtype: object = None) -> None:
         super().__init__(ops)
         self._dtype = dtype
         self._noise = 1.0 + eps * stream("check rounding", draw).uniform(-1.0, 1.0, POOL)

@@ -30,6 +30,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.x)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows and of inputs."""
+        return tuple(self.x.shape)
+
 
 def encode(
     table: Table, columns: Sequence[LearnedColumn], names: Sequence[str], dtype: str, comm: Comm | None = None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.data.dataset import TASKS, Dataset, Task
 from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
@@ -95,7 +96,9 @@ class Features(RichForm):
         self._reading: dict[str, Any] = {}
         self._notes: list[str] = []
 
-    def fit(self, x: Any, y: Any = None, *, task: Task | None = None, weights: Any = None) -> Features:
+    def fit(
+        self, x: Any, y: ArrayLike | None = None, *, task: Task | None = None, weights: ArrayLike | None = None
+    ) -> Features:
         """Learn from training rows and return these Features.
 
         x: a data frame, Table, Dataset, or numbers (rows, columns). y: the targets, or the names of their columns in x, or
@@ -352,7 +355,7 @@ class Features(RichForm):
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, description: Any) -> Features:
+    def from_json(cls, description: object) -> Features:
         """Return the Features that JSON values describe. Nothing in them is executed.
 
         Raises: DataError for values that `to_json` does not return.

@@ -199,7 +199,7 @@ def to_json(column: LearnedColumn) -> dict[str, Any]:
     return {"kind": column.kind, **asdict(column)}
 
 
-def from_json(description: Any) -> LearnedColumn:
+def from_json(description: object) -> LearnedColumn:
     """Return the column that JSON values describe; raise DataError, TypeError or ValueError for invalid ones."""
     if (
         not isinstance(description, dict)

@@ -72,7 +72,7 @@ class ValueTarget:
         """Whether scaling changes the values."""
         return any(self.center) or any(n != 1 for n in self.scale)
 
-    def encode(self, values: Any) -> Array:
+    def encode(self, values: object) -> Array:
         """Return values (rows, outputs) on the scale they are learned on."""
         y = np.asarray(values)
         y = y[:, None] if y.ndim == 1 else y
@@ -122,7 +122,7 @@ def target_to_json(target: LearnedTarget | None) -> dict[str, Any] | None:
     return None if target is None else {"kind": target.kind, **asdict(target)}
 
 
-def target_from_json(description: Any) -> LearnedTarget | None:
+def target_from_json(description: object) -> LearnedTarget | None:
     """Return the target that JSON values describe; raise DataError, TypeError or ValueError for invalid ones."""
     if description is None:
         return None

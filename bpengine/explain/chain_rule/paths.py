@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.errors import whole
 from bpengine.explain.chain_rule.accumulate import accumulate, downstream, multiplied, start, uses_of
 from bpengine.explain.chain_rule.best_first import Search
@@ -25,13 +26,13 @@ from bpengine.trained import TrainedNetwork
 
 def paths(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     name: str,
     *,
     sample: int | None = None,
     largest: int = 10,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
 ) -> Paths:
     """Return the chain rule of one parameter, "0.weight[2,1]": the paths from the loss to it with the largest products.
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.explain.graphs.elements import Edge, Node, Phase
 from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.result import translator_for
@@ -20,7 +19,13 @@ SMALL = 9  # arrays of so many numbers are shown with their values
 
 
 def graph(
-    model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None, update: bool = False, lang: str | None = None
+    model: TrainedNetwork,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    update: bool = False,
+    lang: str | None = None,
 ) -> Graph:
     """Return the computational graph of a training step, with `update` also that of the parameters' update.
 

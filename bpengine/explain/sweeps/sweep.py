@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.lookup import element_name
 from bpengine.explain.result import ExplainResult, translator_for
@@ -73,12 +73,12 @@ class Sweep(ExplainResult):
 
 def sweep(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     parameter: str | Sequence[str],
-    values: Any,
+    values: object,
     *,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
     history: History | None = None,
     walk: Walk | None = None,
 ) -> Sweep:
@@ -118,7 +118,7 @@ def sweep(
     return replace(swept, descent=descent_of(function, history, walk))
 
 
-def _checked(values: Any, name: str) -> HostArray:
+def _checked(values: object, name: str) -> HostArray:
     try:
         array = np.atleast_1d(np.asarray(values, dtype=float))
     except (TypeError, ValueError):  # text, or rows of different lengths

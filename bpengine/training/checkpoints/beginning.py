@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError
@@ -36,7 +35,7 @@ class Beginning:
     earlier: Callable[[int], tuple[int, State] | None] = lambda step: None
 
 
-def end_of(history: History, rule: Any, shapes: dict[str, tuple[int, ...]]) -> RunState:
+def end_of(history: History, rule: object, shapes: dict[str, tuple[int, ...]]) -> RunState:
     """Return where the fit of a history ended, if a fit with this update rule can continue from there.
 
     shapes: those of the parameters to be trained. Raises ConfigError where it cannot.
@@ -63,7 +62,7 @@ def end_of(history: History, rule: Any, shapes: dict[str, tuple[int, ...]]) -> R
     return end
 
 
-def _shown(rule: Any) -> str:
+def _shown(rule: object) -> str:
     name, *options = rule if isinstance(rule, tuple) else (rule,)
     settings = ", ".join(
         f"{key}={value:g}" for key, value in (options[0] if options else ()) if isinstance(value, float)

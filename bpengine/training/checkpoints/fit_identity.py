@@ -47,7 +47,7 @@ def fingerprint(array: HostArray) -> str:
     return digest.hexdigest()[:32]
 
 
-def described(value: Any) -> Any:
+def described(value: object) -> Any:
     """Return a setting as JSON values that are equal for equal settings in every process."""
     if isinstance(value, Schedule):
         rates = np.asarray(value(STEPS), dtype=np.float64)
@@ -83,7 +83,7 @@ def circumstances(backend: Backend) -> dict[str, Any]:
     }
 
 
-def first_difference(here: Any, there: Any, where: str = "") -> str | None:
+def first_difference(here: object, there: object, where: str = "") -> str | None:
     """Name the first place where two identities differ: "fit.batch is 128 here and 256 in the checkpoint"; or None."""
     if where == "fit.metrics" and here != there:
         return f"the metrics of its validation rows are {_listed(here)} here and {_listed(there)} in the checkpoint"
@@ -101,7 +101,7 @@ def _listed(metrics: Any) -> str:
     return ", ".join(metrics) if metrics else "none"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     shown = _plain(value) if isinstance(value, str) else repr(value)
     return io.one_line(shown, 80)
 

@@ -22,7 +22,7 @@ class FitExecution(Protocol):
     subset: HostArray | None
 
     def bring(
-        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
+        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
     ) -> tuple[Array, ...]:
         """Return the rows of a part of arrays, a slice or numbers of rows, on the device."""
 
@@ -44,7 +44,7 @@ class SingleExecution:
     subset: HostArray | None = None
 
     def bring(
-        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
+        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
     ) -> tuple[Array, ...]:
         """Return the rows of a part of arrays on the device."""
         return brought(backend, arrays, dtypes, part)

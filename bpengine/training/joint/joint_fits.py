@@ -57,7 +57,7 @@ class JointFits:
         if self.batcher:
             self.batcher.leave()
 
-    def bring(self, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any) -> tuple[Array, ...]:
+    def bring(self, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray) -> tuple[Array, ...]:
         """Return rows on the device, the same arrays for all fits that ask for the same ones."""
         key = tuple(map(id, arrays)), tuple(dtypes), repr(part) if isinstance(part, slice) else id(part)
         with self._lock:
@@ -113,7 +113,7 @@ class _JointExecution(SingleExecution):
         self._heard = False
 
     def bring(
-        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
+        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
     ) -> tuple[Array, ...]:
         """Return the rows, which the fits share."""
         return self._joint_fits.bring(arrays, dtypes, part)
