@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from bpengine.check.oracles.run import NAMES
 from bpengine.check.points.network_check import NetworkCheck
 from bpengine.check.points.subject_check import SingleCheck
 from bpengine.check.problems import subjects
-from bpengine.check.problems.kernel_calls import arguments, find_kernel
+from bpengine.check.problems.kernel_calls import Arguments, arguments, find_kernel
 from bpengine.check.reports.gradient_report import Report
 from bpengine.errors import ConfigError, flag, items, unknown, whole
 from bpengine.kernels import Kernel
@@ -26,7 +26,6 @@ from bpengine.trained import TrainedNetwork
 from bpengine.training.reduction import require_reduction
 
 Subject = TrainedNetwork | Network | Layer | Kernel | str | CustomLoss | CustomActivation | Pair
-Arguments: TypeAlias = "ArrayLike | Mapping[str, ArrayLike] | Sequence[ArrayLike] | None"  # rows, or a kernel's arrays
 
 
 @np.errstate(all="ignore")  # numbers that are not finite are reported, not warned of

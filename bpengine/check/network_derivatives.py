@@ -22,6 +22,7 @@ from bpengine.derivatives.per_sample import per_sample_gradients
 from bpengine.derivatives.rows import batched
 from bpengine.errors import BackendUnavailable, in_english
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE, Network
 from bpengine.ops import Ops
@@ -95,7 +96,7 @@ class _NearbyNetwork:
         terms = self.network.penalty_terms(ops, params, every, all_weights)
         return value + sum(term[2] for term in terms) / (every if sums else 1)
 
-    def _outputs(self, ops: Ops, params: Arrays, x: Any) -> Array:
+    def _outputs(self, ops: Ops, params: Arrays, x: Array) -> Array:
         return self.network.forward(ops, params, self._running(ops), x).y
 
     def _running(self, ops: Ops) -> Arrays:
@@ -177,6 +178,6 @@ def _compare(
     )
 
 
-def _flat(arrays: Any) -> Any:
+def _flat(arrays: Tree) -> HostArray:
     parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
     return np.concatenate([np.ravel(part) for part in parts])

@@ -110,7 +110,7 @@ def run_backward(layer: Layer, ops: Ops, residual: Tree, dy: Array, *, need_dx: 
     return dx, {name: in_dtype(ops.xp, who, f"the gradient for {name}", gradients[name], dy) for name in shapes}
 
 
-def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArrays:
+def check_initial(layer: Layer, place: str, what: str, arrays: object) -> HostArrays:
     """Return the initial parameters or running statistics of a layer: floating numbers by name, every one of them finite.
 
     Raises ConfigError or DataError naming the layer.
@@ -231,7 +231,7 @@ def _owned(value: Array) -> Array:
     return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value
 
 
-def _shape(value: object) -> Any:
+def _shape(value: object) -> tuple[int, ...] | str:
     return tuple(value.shape) if hasattr(value, "shape") else _kind(value)
 
 

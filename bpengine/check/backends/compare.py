@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from bpengine.check.tolerance.stochastic_rounding import (
     rounding_allowance,
 )
 from bpengine.errors import ConfigError, items, whole
+from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.rows import check_rows
@@ -80,7 +80,7 @@ def compare_backends(
     )
 
 
-def _backends(network: object, backends: Any, steps: object, dtype: str) -> list[Backend]:
+def _backends(network: object, backends: object, steps: object, dtype: str) -> list[Backend]:
     if not isinstance(network, Network):
         raise ConfigError(f"compare_backends requires a bp.Network, got {network!r}.")
     several = [backends] if isinstance(backends, (str, Backend)) else items(backends, "compare_backends", "backends")
@@ -113,7 +113,7 @@ def _sizes(reference: Measured) -> dict[Key, float]:
     return {key: max(v, 1e-3 * parts[key[0]], float(np.finfo(float).tiny)) for key, v in largest.items()}
 
 
-def _largest(values: Any) -> float:
+def _largest(values: Array) -> float:
     return float(np.max(np.nan_to_num(np.abs(values), nan=math.inf), initial=0.0))
 
 

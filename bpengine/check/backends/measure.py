@@ -72,7 +72,7 @@ class _BackendRun:
 
         def run(
             params: Arrays, running: Arrays, count: Array, x: Array, target: Array, weights: Array | None = None
-        ) -> Any:
+        ) -> tuple[Array, Arrays, Arrays]:
             return network.loss_and_gradients(ops, params, running, x, target, weights, Run(True, count))
 
         count = counter(self.backend.xp, self.setup.seed)

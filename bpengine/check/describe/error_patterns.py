@@ -99,7 +99,7 @@ def _sum(hand: HostArray, reference: HostArray) -> str | None:
     return None
 
 
-def _term(hand: HostArray, reference: HostArray, index: tuple[int, ...], at: Any) -> str | None:
+def _term(hand: HostArray, reference: HostArray, index: tuple[int, ...], at: HostArray | None) -> str | None:
     if hand[index] == 0:
         return "a term is missing"
     if at is None or at.shape != hand.shape or hand.size < 3:

@@ -50,7 +50,7 @@ class NearbySlopes:
     least: HostArrays
     largest: HostArrays
 
-    def is_convention(self, name: str, hand: HostArray, reference: HostArray, limit: object) -> Any:
+    def is_convention(self, name: str, hand: HostArray, reference: HostArray, limit: object) -> Array:
         """Return the elements whose gradient is discontinuous here and whose two values both lie between the slopes.
 
         Where autodiff has no gradient, the hand-written value alone decides.

@@ -114,7 +114,7 @@ def of_network(
 
 
 def of_layer(
-    layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: HostArray, running: HostArrays, run: Run
+    layer: Layer, ops: Ops, x: HostArray, params: HostArrays, dy: HostArray, running: HostArrays, run: Run
 ) -> Problem:
     """Return <dy, y> of one layer as a function of its input "x" and its parameters."""
 
@@ -154,7 +154,7 @@ def of_layer(
     )
 
 
-def step_sizes(array: HostArray) -> Any:
+def step_sizes(array: HostArray) -> HostArray:
     """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
     usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
     return np.maximum(np.abs(array), usual if usual > 0 else 1.0)

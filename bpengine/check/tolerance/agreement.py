@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,7 +69,7 @@ def compare(
     reference: HostArrays,
     allowed: Mapping[str, Any],
     *,
-    dtype: object = np.float64,
+    dtype: np.typing.DTypeLike = np.float64,
     conventions: Mapping[str, Any] | None = None,
 ) -> list[ArrayResult]:
     """Compare the whole arrays of `hand`; `allowed` is the largest difference of each array, or element, by rounding.
@@ -92,10 +92,10 @@ def _compare_array(
     oracle: str,
     name: str,
     arrays: tuple[Any, Any],
-    limit: Any,
+    limit: float | HostArray,
     size: float,
     *,
-    dtype: Any,
+    dtype: np.typing.DTypeLike,
     convention: object,
 ) -> ArrayResult:
     ours, expected = arrays
@@ -138,7 +138,7 @@ def mark_uninformative(result: ArrayResult) -> ArrayResult:
     return replace(result, compared=0, ill=result.ill + result.compared)
 
 
-def named_element(problem: Problem, name: str, index: Any) -> str:
+def named_element(problem: Problem, name: str, index: Sequence[int]) -> str:
     """Return an element's name in words."""
     place = tuple(int(i) for i in index)
     return element_name(name, place, problem.at[name].shape, problem.bias_rows.get(name))

@@ -21,6 +21,7 @@ from bpengine.check.kinks.kinks import Kink
 from bpengine.check.kinks.ops import KinkRecorder
 from bpengine.check.problems.problem import Problem
 from bpengine.kernels import Kernel
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Direction, Ops
 from bpengine.streams import stream
@@ -109,7 +110,7 @@ class StochasticRoundingOps(InterceptedOps):
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
-    ) -> Any:
+    ) -> Tree:
         result = function(*(self.rounded(a) for a in args), **options)
         # what a forward returns is an argument of the next call, and is rounded there; a gradient may be the last result
         return self.rounded(result) if direction == "backward" else result
@@ -118,7 +119,7 @@ class StochasticRoundingOps(InterceptedOps):
         """Return named arrays, each element changed by up to one rounding."""
         return {name: self.rounded(array) for name, array in arrays.items()}
 
-    def rounded(self, value: Any) -> Any:
+    def rounded(self, value: Tree) -> Tree:
         """Return an array, or those in a tuple, with every element changed by up to one rounding."""
         if isinstance(value, tuple):
             parts = [self.rounded(part) for part in value]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from copy import copy
 from typing import Any
 
@@ -23,7 +23,7 @@ def strengths(network: Network) -> tuple[float, ...]:
     return tuple(penalty.strength for penalty in network.penalties if type(penalty) in (L1, L2))
 
 
-def family(network: Network, plan: StepPlan) -> Any:
+def family(network: Network, plan: StepPlan) -> Hashable:
     """Return what is equal for networks and plans that `family_step` may serve together.
 
     Custom code may behave differently at each call, so it is equal to itself alone.
