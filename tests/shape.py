@@ -81,7 +81,7 @@ def positional_calls(files: dict[Path, ast.Module]) -> list[str]:
 def wide_constructors(files: dict[Path, ast.Module]) -> list[str]:
     """Return the dataclasses whose constructors take more than `FIELDS` values without naming them.
 
-    Named tuples are left out: they have no keyword-only fields, and a call of many of them is seen by `positional_calls`.
+    Named tuples have no keyword-only fields: see `wide_tuples`.
     """
     return [
         f"{path.relative_to(ROOT)}:{node.name}"
@@ -91,6 +91,18 @@ def wide_constructors(files: dict[Path, ast.Module]) -> list[str]:
         and any(_makes_a_dataclass(decorator) for decorator in node.decorator_list)
         and len(_positional_fields(node)) > FIELDS
     ]
+
+
+def wide_tuples(files: dict[Path, ast.Module]) -> set[str]:
+    """Return the named tuples of more than `FIELDS` fields."""
+    return {
+        node.name
+        for tree in files.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).endswith("NamedTuple") for base in node.bases)
+        and sum(isinstance(b, ast.AnnAssign) for b in node.body) > FIELDS
+    }
 
 
 def _makes_a_dataclass(decorator: ast.expr) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 from operator import add
-from typing import Any
+from typing import Any, TypeAlias
 
 from bpengine.distributed.tree import Cut, Tree
-from bpengine.kernels._kernel import Namespace
 
+Namespace: TypeAlias = Any  # NumPy's names, of any library
 Parts = dict[str, Any]
 Part = Callable[[tuple[Any, ...], Any, int], Parts]  # (rows of a shard, its first row's place, its number of rows)
 Exchange = Callable[[Any], Any]  # roots (roots, elements) of this process -> their sum over all processes (elements,)

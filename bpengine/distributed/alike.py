@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from bpengine.backend import HostArray
 from bpengine.distributed.comm import Comm, HostArray
 from bpengine.errors import BpError, ConfigError, in_english
 from bpengine.i18n.language import localized

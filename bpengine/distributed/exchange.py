@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from bpengine.distributed.adder import Namespace
 from bpengine.distributed.tree import additions, own_shards, subtrees
-from bpengine.kernels._kernel import Namespace
 
-Array = Any  # of `xp`, in C order
+Array: TypeAlias = Any  # of `xp`, in C order
 SMALL = 2**16  # up to so many bytes of all roots, each process sends its own to every other: one call in place of two
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,7 +152,8 @@ def never_negative(layers: Sequence[Layer], name: str) -> bool:
     return inside or rest in layer._never_negative
 
 
-class Stage(NamedTuple):
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for every layer of every step, in a third of the time
+class Stage:
     """One layer in a forward pass: its input, its output, and its residual."""
 
     layer: Layer

@@ -7,8 +7,9 @@ calls, which uses no backward pass except the loss's; that sum less the largest 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,8 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     )
 
 
-class _Way(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class _PathsOfUse:
     """The paths to one use of a parameter: their sum by the forward pass, and the engine's sum by its backward pass."""
 
     whole: float
@@ -87,7 +89,7 @@ class _Way(NamedTuple):
     largest: list[Path]
 
 
-def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
+def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], largest: int) -> _PathsOfUse:
     traced, (position, argument) = flow.trace, use
     call = traced.calls[position]
     inputs, unit = multiplied(call, argument, element)
@@ -101,7 +103,10 @@ def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], larges
     ]
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
     everything, magnitude = float(end.total.sum()), float(end.magnitude.sum())
-    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, kept)
+    return _PathsOfUse(
+        whole=everything, magnitude=magnitude, paths=int(end.count.sum()), gradient=gradient, steps=len(arrays) + 2,
+        largest=kept,
+    )  # fmt: skip
 
 
 def _factors(links: list[Any]) -> tuple[Factor, ...]:
