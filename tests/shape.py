@@ -120,7 +120,7 @@ def _positional_fields(node: ast.ClassDef) -> list[str]:
 
 
 def _names_bound(node: ast.AST) -> set[str]:
-    """Return the names that a node gives to a value: a parameter, a target of an assignment, a loop or an import."""
+    """Return the names that a node gives: a parameter, a target of an assignment, a loop or an import, a function."""
     match node:
         case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
             return {name}
@@ -128,11 +128,13 @@ def _names_bound(node: ast.AST) -> set[str]:
             return {name}
         case ast.alias(asname=str(name)):
             return {name}
+        case ast.FunctionDef(name=name):
+            return {name.strip("_")}
     return set()
 
 
 def empty_names(files: dict[Path, ast.Module]) -> list[str]:
-    """Return the parameters, locals and loop variables whose name says nothing of what they hold."""
+    """Return the parameters, locals, loop variables and functions whose name says nothing of what they hold."""
     return [
         f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {name}"
         for path, tree in files.items()

@@ -188,7 +188,7 @@ class CompiledEpochs:
             return None
         if self._beside and self._patience >= 0 and not self._kept():
             form = rebuilt(state, dict.fromkeys(path for path, _ in leaves(state)))
-            known.job = self._beside.start(self._made(known, step, form, signature))
+            known.job = self._beside.start(self._compiling(known, step, form, signature))
             return None
         known.program = known.program or self._make(step, state, signature)
         if self._beside and self._patience >= 0 and known.program.missing:
@@ -207,7 +207,7 @@ class CompiledEpochs:
             return False
         return known.spent >= ANOTHER if of_step.compiled else of_step.spent >= READY
 
-    def _made(self, known: _Known, step: Step, form: State, signature: Signature) -> Pieces:
+    def _compiling(self, known: _Known, step: Step, form: State, signature: Signature) -> Pieces:
         """Record a step and compile it piece by piece."""
         known.program = self._make(step, form, signature)
         yield None

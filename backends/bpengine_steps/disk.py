@@ -69,7 +69,7 @@ class Cache:
         self, folder: Path | None, limit: int = LIMIT, notes: Callable[[], Notes] = tuple, *, quiet: bool = False
     ) -> None:
         self.folder, self._limit, self._notes = folder, limit, notes
-        self._written, self._told = 0, quiet
+        self._written, self._warned = 0, quiet
 
     def path(self, key: str) -> Path | None:
         """Return where the file of a key lies, or would."""
@@ -152,9 +152,9 @@ class Cache:
                     yield _Found(path, status.st_size, status.st_mtime)
 
     def _tell(self, error: OSError) -> None:
-        if self._told:
+        if self._warned:
             return
-        self._told = True
+        self._warned = True
         where = f"in {self.folder}" if self.folder else "on disk"
         text = f"compiled code cannot be kept {where}: {error}. It is kept for this process alone."
         with contextlib.suppress(UserWarning):  # where warnings are errors: a missing cache must not end training

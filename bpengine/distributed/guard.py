@@ -37,23 +37,23 @@ def guarded(comm: Comm, main: Callable[[], Any]) -> int:
         if not stop.code:
             return 0
         code = stop.code if isinstance(stop.code, int) else FAILED
-        return settled(comm, code, f"exit({stop.code})")
+        return report_failure(comm, code, f"exit({stop.code})")
     except BaseException as error:
-        return told(comm, error)
+        return report_error(comm, error)
 
 
-def told(comm: Comm, error: BaseException) -> int:
+def report_error(comm: Comm, error: BaseException) -> int:
     """Report an exception, as `guarded` does, and return the exit code."""
     if isinstance(error, RunInterrupted):
-        return settled(comm, INTERRUPTED if error.signal == signal.SIGINT else ENDED, str(error))
+        return report_failure(comm, INTERRUPTED if error.signal == signal.SIGINT else ENDED, str(error))
     if isinstance(error, KeyboardInterrupt):
-        return settled(comm, INTERRUPTED, "interrupted.")
+        return report_failure(comm, INTERRUPTED, "interrupted.")
     if isinstance(error, (BpError, OSError)):
-        return settled(comm, MISTAKE, f"error: {error}")
-    return settled(comm, FAILED, "".join(traceback.format_exception(error)).rstrip())
+        return report_failure(comm, MISTAKE, f"error: {error}")
+    return report_failure(comm, FAILED, "".join(traceback.format_exception(error)).rstrip())
 
 
-def settled(comm: Comm, code: int, text: str, say: Say | None = None) -> int:
+def report_failure(comm: Comm, code: int, text: str, say: Say | None = None) -> int:
     """Report this process's failure, once for all that fail together, and return the exit code.
 
     Where the others do not fail within a second, all processes are ended. say(text) prints a message; on stderr, if it is

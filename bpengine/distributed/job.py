@@ -84,7 +84,7 @@ class _Attempt:
 
     def __init__(self, command: Sequence[str], beats: str, seconds: float, say: Say) -> None:
         self._command, self._beats, self._seconds, self._say = command, beats, seconds, say
-        self._told = 0  # lines that were printed
+        self._printed = 0  # lines that were printed
         self._waited: dict[
             int, int
         ] = {}  # the processes that reported that they waited too long, and the number of all
@@ -131,7 +131,7 @@ class _Attempt:
             every = set(range(max(self._waited.values())))
             stuck = ", ".join(map(str, sorted(every - set(self._waited)))) or "unknown"
             self._say(f"{len(self._waited)} processes waited in vain; stuck: process {stuck}.")
-        elif code and code not in FINAL and code != ENDED and not self._told:
+        elif code and code not in FINAL and code != ENDED and not self._printed:
             number = -code if code < 0 else code - 128 if code > 128 else code
             self._say(f"a process was killed (signal {number}); the others were ended.")
         return 128 - code if code < 0 else code
@@ -151,7 +151,7 @@ class _Attempt:
             elif name == "out" and not NOISE.match(line):
                 target.write(line)
             elif not NOISE.match(line):
-                self._told += 1
+                self._printed += 1
                 target.write(line)
             with suppress(OSError):
                 target.flush()

@@ -7,7 +7,7 @@ from functools import cache
 from types import TracebackType
 
 from bpengine.distributed.comm import Comm, Solo
-from bpengine.distributed.guard import told
+from bpengine.distributed.guard import report_error
 from bpengine.errors import ConfigError
 from bpengine.extras import cure
 from bpengine.system.launcher import launched
@@ -46,6 +46,6 @@ def world() -> Comm:
 
 def _end_all_on_exceptions(comm: Comm) -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        told(comm, error)
+        report_error(comm, error)
 
     sys.excepthook = hook

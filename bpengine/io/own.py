@@ -24,11 +24,11 @@ class Own:
 
     def loss(self, settings: Mapping[str, Any]) -> CustomLoss:
         """Return the loss that a file names; raise ModelFileError when it is not given, or is another than was saved."""
-        return _found("loss", "losses", CustomLoss, self.losses, settings)
+        return _known_code("loss", "losses", CustomLoss, self.losses, settings)
 
     def activation(self, settings: Mapping[str, Any]) -> CustomActivation:
         """Return the activation that a file names; raise ModelFileError when it is not given, or has another name."""
-        return _found("activation", "activations", CustomActivation, self.activations, settings)
+        return _known_code("activation", "activations", CustomActivation, self.activations, settings)
 
 
 def own_code(layers: Any, losses: object, activations: object) -> Own:
@@ -46,7 +46,7 @@ def own_code(layers: Any, losses: object, activations: object) -> Own:
     return Own(**{where: value or {} for where, value in code.items()})
 
 
-def _found(kind: str, where: str, make: type[Made], known: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:
+def _known_code(kind: str, where: str, make: type[Made], known: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:
     name = str(settings.get("name"))
     if name not in known:
         raise ModelFileError(f"the file uses the {kind} {name!r}, which is one's own. Pass {where}={{{name!r}: ...}}.")

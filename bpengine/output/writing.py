@@ -54,7 +54,7 @@ def write_whole(path: PathLike, data: bytes, *, error: type[BpError] = WriteErro
 def check_target(path: PathLike, *, error: type[BpError] = WriteError) -> None:
     """Raise `error` for a path that could not be written to: before long work, without touching what is there."""
     check_path(path, "writing")
-    with _told([Path(path)], error), contextlib.ExitStack() as stack:
+    with _named_errors([Path(path)], error), contextlib.ExitStack() as stack:
         _draft(Path(path), stack)
 
 
@@ -75,7 +75,7 @@ class Draft:
 
     def __init__(self, file: int, path: Path, target: Path) -> None:
         self.file, self.path, self.target = file, path, target
-        self.was_there = _found(target) is not None
+        self.was_there = _status(target) is not None
         self.kept: Path | None = None  # the old file under another name, until the new one is safe
         self.placed = False
 
@@ -87,7 +87,7 @@ class Draft:
 
     def take_mode(self) -> None:
         """Take the mode and, where permitted, the owner of the file that will be replaced."""
-        if (old := _found(self.target)) is None:
+        if (old := _status(self.target)) is None:
             return
         own = os.fstat(self.file)
         if hasattr(os, "chown") and (own.st_uid, own.st_gid) != (old.st_uid, old.st_gid):
@@ -146,7 +146,7 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
     for path in paths:
         check_path(path, "writing")
     files = [Path(path) for path in paths]
-    with _told(files, error), contextlib.ExitStack() as stack:
+    with _named_errors(files, error), contextlib.ExitStack() as stack:
         drafts = tuple(_draft(path, stack) for path in files)
         yield drafts
         for draft in drafts:
@@ -168,7 +168,7 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
 
 
 @contextlib.contextmanager
-def _told(paths: list[Path], error: type[BpError]) -> Iterator[None]:
+def _named_errors(paths: list[Path], error: type[BpError]) -> Iterator[None]:
     """Turn an OSError into `error`, which says what could not be written and that nothing was changed."""
     shown = " and ".join(repr(str(path)) for path in paths)
     try:
@@ -205,13 +205,13 @@ def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
 
 def _require_regular(path: Path) -> None:
     """Refuse a path that is, or points to, something other than a regular file."""
-    status = _found(path)
+    status = _status(path)
     for is_kind, what, hint in KINDS:
         if status is not None and is_kind(status.st_mode):
             raise _Refused(f"it is {what}. {hint}")
 
 
-def _found(path: Path) -> os.stat_result | None:
+def _status(path: Path) -> os.stat_result | None:
     try:
         return os.stat(path)
     except FileNotFoundError:

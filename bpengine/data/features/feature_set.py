@@ -324,10 +324,10 @@ class Features(RichForm):
 
     def summary(self) -> list[tuple[str, str, str]]:
         """Return one line per column, the target last: its name, its kind, its use."""
-        lines = [(column.name, *column.told()) for column in self._columns]
+        lines = [(column.name, *column.described()) for column in self._columns]
         if self._target is None:
             return lines
-        return [*lines, (", ".join(self._target.columns) or "the target", *self._target.told())]
+        return [*lines, (", ".join(self._target.columns) or "the target", *self._target.described())]
 
     def warnings(self) -> list[str]:
         """Return warnings: columns that are left out without being asked for, and after `fit` text that is mostly numbers."""
@@ -335,7 +335,7 @@ class Features(RichForm):
         return [*(f"the column {column.name!r} is left out: {column.why}." for column in left_out), *self._notes]
 
     def _reasons(self) -> str:
-        return "; ".join(f"{column.name!r}: {column.told()[1]}" for column in self._columns[:4])
+        return "; ".join(f"{column.name!r}: {column.described()[1]}" for column in self._columns[:4])
 
     def _html_parts(self) -> list[str]:
         return [title(repr(self)), table(["column", "is", "use"], self.summary())]

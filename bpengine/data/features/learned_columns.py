@@ -103,7 +103,7 @@ class NumberColumn:
         except ValueError:
             return None
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         gap = f"; missing: {self.fill:.4g}, and an input that says so" if self.indicator else ""
         return self.role, f"{self.how}{gap}"
@@ -156,7 +156,7 @@ class CategoryColumn:
         strange = np.array([name is not None and name not in place for name in names])
         return table[codes], int(np.count_nonzero(strange[codes]))
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         count = f"{len(self.values):,} value{'s' * (len(self.values) != 1)}, an input for each"
         return (
@@ -183,7 +183,7 @@ class LeftOutColumn:
         """Write nothing."""
         return 0
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return that it is left out, and why."""
         return "left out", self.why
 

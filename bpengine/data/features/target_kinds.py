@@ -42,7 +42,7 @@ class ClassTarget:
             )
         return np.array([place[name] for name in names], np.int64)
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         return "classes", f"{len(self.classes):,}: " + ", ".join(map(name_text, self.classes[:6])) + ", ..." * (
             len(self.classes) > 6
@@ -87,7 +87,7 @@ class ValueTarget:
         own: Array = y * np.array(self.scale, y.dtype) + np.array(self.center, y.dtype)
         return own
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         pairs = (
             f"mean {center:.4g}, deviation {scale:.4g}"

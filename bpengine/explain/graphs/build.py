@@ -62,7 +62,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) ->
             start = makers.get(id(array))
             if start is None:
                 start = makers[id(array)] = f"g{len(sources)}"
-                sources[start] = _given(traced, array, name, here, start)
+                sources[start] = _given_node(traced, array, name, here, start)
             edges.append(Edge(start=start, end=here.id, name=name, shape=array.shape, values=_values(array)))
         for array in call.named_results().values():
             makers[id(array)] = here.id
@@ -150,7 +150,7 @@ def _ahead(traced: Trace, position: int) -> bool:
     return position < traced.backward_start or (position not in traced.forward_of and np.shape(call.result[0]) == ())
 
 
-def _given(traced: Trace, array: HostArray, name: str, user: Node, number: str) -> Node:
+def _given_node(traced: Trace, array: HostArray, name: str, user: Node, number: str) -> Node:
     """Return the node of an array that no call made: an input or a parameter, by its own name, with shape and values."""
     known: Mapping[int, str] = {
         id(traced.x): "x", id(traced.target): "target", id(traced.weights): "weights",

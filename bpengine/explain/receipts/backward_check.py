@@ -45,7 +45,7 @@ class BackwardCheck:
         self.shape = [entry["rows"], entry["network"][0]]
         self.smoothing = entry.get("label_smoothing", 0.0)
 
-    def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
+    def given_array(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
         """Take a given array; for some roles its values are prescribed."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):

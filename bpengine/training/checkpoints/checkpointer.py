@@ -86,7 +86,7 @@ class Checkpointer:
         """
         try:
             newest = self._newest()
-            return None if newest is None else self._found(newest, resume=resume)
+            return None if newest is None else self._resumed_from(newest, resume=resume)
         except BaseException:
             self._block.close()
             raise
@@ -114,7 +114,7 @@ class Checkpointer:
             )
         return newest
 
-    def _found(self, newest: CheckpointContents, *, resume: bool) -> Resumed:
+    def _resumed_from(self, newest: CheckpointContents, *, resume: bool) -> Resumed:
         where = f"the folder {str(self._store.folder)!r} holds a checkpoint of step {newest.step}"
         if different := first_difference(self._identity, newest.identity):
             raise ConfigError(f"{where} of another fit: {different}. Give another folder, or the settings of that fit.")
