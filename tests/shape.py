@@ -154,8 +154,8 @@ def comment_lines() -> tuple[int, int]:
     return comments, lines
 
 
-def route(run: Callable[[], Any]) -> tuple[int, int]:
-    """Return how many files of the project a call goes through, and how many moves from one to another it makes at first.
+def route(run: Callable[[], Any]) -> tuple[set[str], int]:
+    """Return the files of the project that a call goes through, and how many moves from one to another it makes at first.
 
     A move counts once, however often it is made: a reader follows it once.
     """
@@ -176,10 +176,10 @@ def route(run: Callable[[], Any]) -> tuple[int, int]:
         run()
     finally:
         sys.setprofile(None)
-    return len(seen), len(moves)
+    return {str(Path(name).relative_to(ROOT)) for name in seen}, len(moves)
 
 
-def routes() -> Iterator[tuple[str, tuple[int, int]]]:
+def routes() -> Iterator[tuple[str, tuple[set[str], int]]]:
     """Yield the four routes: files opened, moves between files."""
     import bpengine as bp
     from bpengine.cli import main
@@ -230,7 +230,7 @@ def report() -> Iterator[str]:
     yield f"lines that are a comment alone: {comments} ({comments / lines:.2%})"
     yield f"calls with more than {POSITIONAL} values by position: {len(positional_calls(files))}"
     for name, (opened, moves) in routes():
-        yield f"route of {name}: {opened} files, {moves} moves between files"
+        yield f"route of {name}: {len(opened)} files, {moves} moves between files"
 
 
 if __name__ == "__main__":
