@@ -178,7 +178,7 @@ def number(
         below < math.inf
     )
     raise ConfigError(
-        f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {_in_code(value)}."
+        f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {_told(value)}."
     )
 
 
@@ -192,10 +192,10 @@ def whole(value: object, who: str, what: str, *, low: int = 1) -> int:
     """
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= low:
         return int(value)
-    raise ConfigError(f"{who} requires {what} to be a whole number of at least {low}, got {_in_code(value)}.")
+    raise ConfigError(f"{who} requires {what} to be a whole number of at least {low}, got {_told(value)}.")
 
 
-def _in_code(value: object) -> str:
+def _told(value: object) -> str:
     """Return a value as it is written in code; Python does not write out whole numbers of thousands of digits."""
     try:
         return repr(value)
@@ -222,7 +222,7 @@ def items(value: object, who: str, what: str) -> list[Any]:
     """
     if isinstance(value, Iterable):
         return list(value)
-    raise ConfigError(f"{who} requires {what} in a list, got {_in_code(value)}.")
+    raise ConfigError(f"{who} requires {what} in a list, got {_told(value)}.")
 
 
 def check_path(value: object, who: str) -> None:
@@ -236,7 +236,7 @@ def check_path(value: object, who: str) -> None:
     Model.save requires a path, as text or pathlib.Path, got 3.
     """
     if not isinstance(value, (str, os.PathLike)):
-        raise ConfigError(f"{who} requires a path, as text or pathlib.Path, got {_in_code(value)}.")
+        raise ConfigError(f"{who} requires a path, as text or pathlib.Path, got {_told(value)}.")
 
 
 ELSEWHERE = {  # what other libraries call it

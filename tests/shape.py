@@ -129,7 +129,7 @@ def _names_bound(node: ast.AST) -> set[str]:
         case ast.alias(asname=str(name)):
             return {name}
         case ast.FunctionDef(name=name):
-            return {name.strip("_")}
+            return {name}
     return set()
 
 

@@ -104,7 +104,7 @@ def test_a_name_that_says_nothing_is_seen_wherever_it_is_bound() -> None:
         "lambda found: 0",
         "def f(*given, **made): ...",
         "import a as told",
-        "def _found(): ...",
+        "def found(): ...",
     ]
     at = shape.ROOT / "module.py"
     assert all(shape.empty_names({at: ast.parse(line)}) for line in lines)

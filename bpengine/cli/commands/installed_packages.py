@@ -44,17 +44,17 @@ def extras(installed: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
 def rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the packages for a person: those that are always there, those of each extra, those beside them."""
     installed: Mapping[str, str | None] = facts["libraries"]
-    lines: list[tuple[str, ...]] = [("always", _versions(ALWAYS, installed))]
+    lines: list[tuple[str, ...]] = [("always", _told(ALWAYS, installed))]
     for extra, state in facts["extras"].items():
-        lines.append((extra, _versions(EXTRAS[extra], installed)))
+        lines.append((extra, _told(EXTRAS[extra], installed)))
         lines += [("", state["cure"])] if state["cure"] else []
     for name, why in BESIDE.items():
-        lines.append(("beside", f"{_versions([name], installed)}, which {why}"))
+        lines.append(("beside", f"{_told([name], installed)}, which {why}"))
         lines += [] if installed[name] else [("", f"pip install {name}")]
     return lines
 
 
-def _versions(names: Any, installed: Mapping[str, str | None]) -> str:
+def _told(names: Any, installed: Mapping[str, str | None]) -> str:
     return ", ".join(f"{name} {installed[name] or 'is not installed'}" for name in names)
 
 
