@@ -177,9 +177,7 @@ def number(
     limits = [f"{'above' if above else 'of at least'} {low:g}"] * (low > -math.inf) + [f"below {below:g}"] * (
         below < math.inf
     )
-    raise ConfigError(
-        f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {_told(value)}."
-    )
+    raise ConfigError(f"{who} requires {what} {' and '.join(limits) or 'to be a finite number'}, got {_told(value)}.")
 
 
 def whole(value: object, who: str, what: str, *, low: int = 1) -> int:
