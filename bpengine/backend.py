@@ -40,7 +40,13 @@ Reason = Literal["ready", "not installed", "no driver", "no device", "version mi
 
 
 class Shaped(Protocol):
-    """Rows in a container of another library: a data frame, a table, a tensor."""
+    """Rows in a container of another library: a data frame, a table, a tensor.
+
+    >>> from bpengine.backend import Shaped
+    >>> rows: Shaped = np.zeros((3, 2))
+    >>> rows.shape
+    (3, 2)
+    """
 
     @property
     def shape(self) -> Any:
@@ -48,7 +54,13 @@ class Shaped(Protocol):
 
 
 class DLPackProducer(Protocol):
-    """An array of another library, which NumPy reads by DLPack."""
+    """An array of another library, which NumPy reads by DLPack.
+
+    >>> from bpengine.backend import DLPackProducer
+    >>> array: DLPackProducer = np.zeros(2)
+    >>> array.__dlpack_device__()[0] == 1  # memory of the CPU
+    True
+    """
 
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
 
