@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -26,14 +26,45 @@ from bpengine.system.process_caches import ProcessCache
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    import numpy.typing as npt
+
 REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
 PRECISIONS = ("float32", "float64", *REDUCED)
 HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
 BACKENDS = 16  # handles by name that a process keeps
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
+ArrayLike: TypeAlias = "npt.ArrayLike | Shaped | DLPackProducer"  # numbers as users give them: see `as_host`
 Step = Callable[[State, tuple[Array, ...], Array], tuple[State, dict[str, Array]]]
 Reason = Literal["ready", "not installed", "no driver", "no device", "version mismatch"]
+
+
+class Shaped(Protocol):
+    """Rows in a container of another library: a data frame, a table, a tensor.
+
+    >>> from bpengine.backend import Shaped
+    >>> rows: Shaped = np.zeros((3, 2))
+    >>> rows.shape
+    (3, 2)
+    """
+
+    @property
+    def shape(self) -> Any:
+        """The length of each axis."""
+
+
+class DLPackProducer(Protocol):
+    """An array of another library, which NumPy reads by DLPack.
+
+    >>> from bpengine.backend import DLPackProducer
+    >>> array: DLPackProducer = np.zeros(2)
+    >>> array.__dlpack_device__()[0] == 1  # memory of the CPU
+    True
+    """
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def __dlpack_device__(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -150,7 +181,7 @@ class ProgramListing:
     notes: tuple[str, ...]
 
 
-def as_host(x: Any) -> HostArray:
+def as_host(x: ArrayLike) -> HostArray:
     """Return lists, scalars, NumPy arrays and DLPack producers as a NumPy array, without a copy where that is possible.
 
     Arrays on a GPU are brought to the host: CuPy's refuse NumPy's own way (`__array__`), others are asked by DLPack.
@@ -164,11 +195,11 @@ def as_host(x: Any) -> HostArray:
     if hasattr(x, "__cuda_array_interface__") or _dlpack_device(x) not in HOST_DEVICES:
         return _from_gpu(x)
     if hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
-        return np.from_dlpack(x)
+        return np.from_dlpack(cast(Any, x))
     return np.asarray(x)
 
 
-def _dlpack_device(x: Any) -> int:
+def _dlpack_device(x: object) -> int:
     if not hasattr(x, "__dlpack_device__"):
         return HOST_DEVICES[0]
     try:
@@ -266,7 +297,7 @@ class Backend(ABC):
         raise ConfigError(f"backend {cls.name!r} writes no program that could be shown. 'cupy' does.")
 
     @abstractmethod
-    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
+    def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> Array:
         """Bring `x` (NumPy array, list, DLPack producer) to the device, as `dtype` or as the dtype it has.
 
         With `copy=False` the result may share memory with `x`, which must then not change while the result is in use.

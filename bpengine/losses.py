@@ -1,4 +1,4 @@
-"""Loss: one of the loss kernels, with its reduction and options; CustomLoss: a pair of functions of one's own."""
+"""Loss: one of the loss kernels, with its reduction and options; CustomLoss: a custom pair of functions."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ REDUCTIONS = ("mean", "sum")
 
 @dataclass(frozen=True, init=False)
 class CustomLoss(Loss):
-    """A loss of one's own: a pair of functions, in the contract of a kernel.
+    """A custom loss: a pair of functions, in the contract of a kernel.
 
     forward(xp, y, target) -> (loss, residual): y (rows, outputs) are the network's raw outputs, target is as `target` says,
         loss is one number, of shape (). With a fourth argument, weights (rows,) or None, rows may be weighted.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bpengine import data, io
-from bpengine.backend import Backend, HostArray, State, get_backend
+from bpengine.backend import ArrayLike, Backend, HostArray, State, get_backend
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
 from bpengine.i18n.counted_nouns import count_of
@@ -127,7 +127,7 @@ class Model(RichForm):
         self._evaluator = Evaluator(
             self._shared.network, self.backend, self._ops, compiled=self._shared.functions, unit=unit, decode=decode
         )
-        self._steps = LruCache[Any]()  # with an update rule of one's own
+        self._steps = LruCache[Any]()  # with a custom update rule
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle or a deep copy holds: all but what belongs to this process, with arrays on the host."""
@@ -183,7 +183,7 @@ class Model(RichForm):
         return self._class_names
 
     @class_names.setter
-    def class_names(self, names: Any) -> None:
+    def class_names(self, names: object) -> None:
         self._class_names = data.check_class_names(names, classes_of(self.network))
 
     @property
@@ -246,7 +246,7 @@ class Model(RichForm):
         """
         return self._fetch(self._running)
 
-    def forward(self, x: Any) -> HostArray:
+    def forward(self, x: ArrayLike) -> HostArray:
         """Return the raw outputs (rows, outputs) for x (rows, inputs), outside training.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "sigmoid_cross_entropy"))
@@ -255,7 +255,7 @@ class Model(RichForm):
         """
         return self._evaluator.outputs(self._params, self._running, self._inputs(x), link=False)
 
-    def predict(self, x: Any) -> HostArray:
+    def predict(self, x: ArrayLike) -> HostArray:
         """Return the outputs after the loss's link function (rows, outputs): probabilities for a loss on logits.
 
         With Features, values are in the targets' own unit.
@@ -268,7 +268,12 @@ class Model(RichForm):
         return self.features.decode(outputs) if self.features is not None else outputs
 
     def evaluate(
-        self, x: Any, y: Any, weights: Any = None, *, metrics: Asked | Sequence[Asked] | None = ()
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        metrics: Asked | Sequence[Asked] | None = (),
     ) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
 
@@ -283,7 +288,7 @@ class Model(RichForm):
             the share of rows whose class is among the three most likely. "confusion_matrix": a list of lists, a line for
             each true class. Of soft labels the most likely class counts.
             Values, in the targets' own unit: "r2", "mae".
-            Or a function of one's own, (y_true, prediction) -> number, under its name; `bp.Metric` says more of it.
+            Or a custom function (y_true, prediction) -> number, under its name; see `bp.Metric`.
         Raises ShapeError or DataError for x, y and weights; ConfigError for a metric that is not known, or of another kind of
         task; DataError where it is not defined on the rows, as an area under the curve without rows of a class.
 
@@ -300,12 +305,12 @@ class Model(RichForm):
         self._evaluator.require_scorable(chosen, rows)
         return self._evaluator.evaluate(self._params, self._running, rows, metrics=chosen)
 
-    def _inputs(self, x: Any) -> HostArray:
+    def _inputs(self, x: ArrayLike) -> HostArray:
         """Return the network's inputs for x, checked."""
         return data.check_features(encoded_inputs(self.features, x, self.dtype), self.network.inputs, dtype=self.dtype)
 
     def loss_and_gradients(
-        self, x: Any, y: Any, weights: Any = None, *, training: bool = True
+        self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, *, training: bool = True
     ) -> tuple[float, HostArrays]:
         """Return the loss over all rows and its gradient for every parameter, named and shaped like `parameters`.
 
@@ -324,9 +329,9 @@ class Model(RichForm):
 
     def check(
         self,
-        x: Any,
-        y: Any,
-        weights: Any = None,
+        x: ArrayLike,
+        y: ArrayLike,
+        weights: ArrayLike | None = None,
         *,
         seed: int = 0,
         oracles: str | Sequence[str] | None = None,
@@ -349,7 +354,9 @@ class Model(RichForm):
         chosen = NAMES if oracles is None else oracles
         return check_gradients(self, x, y, weights, seed=seed, oracles=chosen, perturbed=perturbed)
 
-    def trace(self, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd") -> Trace:
+    def trace(
+        self, x: ArrayLike, y: ArrayLike | None, weights: ArrayLike | None = None, *, optimizer: str | Optimizer = "sgd"
+    ) -> Trace:
         """Run the first training step of `optimizer` on all rows and return everything that happens in it.
 
         A `bpengine.explain.Trace`: every kernel call with what went in and came out, and for each layer z, a, dL/da, dL/dz
@@ -363,7 +370,7 @@ class Model(RichForm):
 
         return next(trace_steps(self, x, y, weights, optimizer=optimizer, steps=1))
 
-    def explain(self, x: Any, y: Any, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
+    def explain(self, x: ArrayLike, y: ArrayLike, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
         """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"), dtype="float64")
@@ -376,14 +383,14 @@ class Model(RichForm):
 
     def fit(
         self,
-        x: Any,
-        y: Any,
+        x: ArrayLike,
+        y: ArrayLike,
         *,
         optimizer: str | Optimizer = "adam",
         batch_size: int | None = None,
         epochs: int | None = None,
         steps: int | None = None,
-        weights: Any = None,
+        weights: ArrayLike | None = None,
         validation: Sequence[Any] | None = None,
         metrics: Asked | Sequence[Asked] | None = (),
         only: str | Sequence[str] | None = None,
@@ -481,7 +488,7 @@ class Model(RichForm):
     def apply_gradients(
         self, gradients: Mapping[str, Any], *, optimizer: str | Optimizer = "adam", clip_norm: float | None = None
     ) -> None:
-        """Update parameters by given gradients: one step of a loop of one's own.
+        """Update parameters by given gradients: one step of a custom training loop.
 
         gradients: {name: array}, named and shaped like `parameters`, as `loss_and_gradients` returns them; parameters
             without one stay. clip_norm: largest norm of all of them together.
@@ -681,7 +688,7 @@ class Model(RichForm):
         return replace(end, state={name: end.state[name] for name in names}, best=best, left=self._version)
 
     def per_sample_gradients(
-        self, x: Any, y: Any, weights: Any = None, *, only: str | Sequence[str] | None = None
+        self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, *, only: str | Sequence[str] | None = None
     ) -> HostArrays:
         """Return the gradient of every row's own loss, outside training: {"0.weight": (rows, inputs, units), ...}.
 
@@ -692,7 +699,7 @@ class Model(RichForm):
         A row has no batch statistics of its own: BatchNorm uses its running ones, and Dropout does nothing.
 
         only: names of the parameters wanted ("1.bias", "*.weight"). With layers of the engine's own, rows go together in
-        batches; with a layer or loss of one's own, one by one.
+        batches; with a custom layer or loss, one by one.
         Raises ShapeError or DataError for x, y or weights; ConfigError for an unknown name, or a network that has no
         parameters or no backward.
 
@@ -710,7 +717,7 @@ class Model(RichForm):
         rows = model_rows(self, x, y, weights)
         return per_sample_gradients(self._evaluator, self._params, self._running, rows, names)
 
-    def jacobian(self, x: Any, *, link: bool = False) -> HostArray:
+    def jacobian(self, x: ArrayLike, *, link: bool = False) -> HostArray:
         """Return d output / d input of every row of x (rows, inputs), as (rows, outputs, inputs), outside training.
 
         The outputs are the raw ones of `forward`; with `link=True` they are the predictions of `predict`.
@@ -725,7 +732,7 @@ class Model(RichForm):
         x, link = self._inputs(x), flag(link, "jacobian", "link")
         return jacobian(self._evaluator, self._params, self._running, x, link=link)
 
-    def input_gradients(self, x: Any, y: Any, weights: Any = None) -> HostArray:
+    def input_gradients(self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> HostArray:
         """Return the gradient with respect to x (rows, inputs) of the loss over all rows, outside training.
 
         It is the gradient of the number that `evaluate` gives: of a loss that averages, each row has its share of the mean.
@@ -740,7 +747,7 @@ class Model(RichForm):
         rows = model_rows(self, x, y, weights)
         return input_gradients(self._evaluator, self._params, self._running, rows)
 
-    def hvp(self, x: Any, y: Any, v: Mapping[str, Any], weights: Any = None) -> HostArrays:
+    def hvp(self, x: ArrayLike, y: ArrayLike, v: Mapping[str, Any], weights: ArrayLike | None = None) -> HostArrays:
         """Return the product of v with the Hessian of the loss over all rows, outside training: named like `parameters`.
 
         v: {name: array}, each of the shape of its parameter; a parameter that is not named does not move. The Hessian holds
@@ -748,7 +755,7 @@ class Model(RichForm):
 
         The product is the derivative along v of the hand-written gradient: by forward mode on JAX, in the model's dtype; on
         NumPy by a complex step in float64, without JAX. Both are exact but for rounding, within 1e-6 of the largest element
-        in float64 (1e-12 is usual). With a layer or loss of one's own, NumPy takes differences, estimates their error, and
+        in float64 (1e-12 is usual). With a custom layer or loss, NumPy takes differences, estimates their error, and
         refuses with ConfigError to answer where it is above 1e-6. At a kink, as of relu at 0, there is no second derivative:
         what comes back is that of one side.
         Raises ShapeError or DataError for x, y, weights or v; ConfigError for an unknown name in v, or a network that has
@@ -770,7 +777,14 @@ class Model(RichForm):
         return {name: along[name].astype(self.dtype) for name in self._params}
 
     def top_eigenvalue(
-        self, x: Any, y: Any, weights: Any = None, *, steps: int = 1000, tolerance: float = 1e-4, seed: int = 0
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        steps: int = 1000,
+        tolerance: float = 1e-4,
+        seed: int = 0,
     ) -> Eigenvalue:
         """Return the eigenvalue of largest size of the Hessian that `hvp` multiplies with, with its sign: the sharpness.
 
@@ -806,7 +820,7 @@ def load(
 ) -> Model:
     """Return the model of a file, on any backend. Runs no code of the file.
 
-    What is one's own a file has by name alone. layers: classes of layers by name. losses, activations: by name, each a
+    A file holds custom code by name only. layers: classes of layers by name. losses, activations: by name, each a
     CustomLoss or CustomActivation, or its pair of functions (forward, backward).
     Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here; ConfigError for layers,
     losses or activations of another form.

@@ -131,7 +131,7 @@ class Network(RichForm):
     def shapes(self) -> Shapes:
         """Return the shapes of parameters and running statistics, named as `init` names them; nothing is drawn for it.
 
-        A layer of one's own that has no `shapes` is asked to make its arrays.
+        A custom layer without `shapes` is asked to make its arrays.
 
         >>> bp.Network(2, bp.Dense(1), "mean_squared_error").shapes().params
         {'0.weight': (2, 1), '0.bias': (1,)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from bpengine.backend import Backend, HostArray
+from bpengine.backend import ArrayLike, Backend, HostArray
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 
@@ -37,14 +37,16 @@ class TrainedNetwork(Protocol):
     def class_names(self) -> Sequence[Any] | None:
         """The names of the classes, None where there are none."""
 
-    def predict(self, x: Any) -> HostArray:
+    def predict(self, x: ArrayLike) -> HostArray:
         """Return the predictions for x (rows, inputs)."""
 
-    def trace(self, x: Any, y: Any, weights: Any = None, *, optimizer: Any = "sgd") -> Any:
+    def trace(
+        self, x: ArrayLike, y: ArrayLike | None, weights: ArrayLike | None = None, *, optimizer: Any = "sgd"
+    ) -> Any:
         """Return the trace of one training step (`bpengine.explain.Trace`)."""
 
     def loss_and_gradients(
-        self, x: Any, y: Any, weights: Any = None, *, training: bool = True
+        self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, *, training: bool = True
     ) -> tuple[float, HostArrays]:
         """Return the loss over all rows and its gradient for every parameter."""
 

@@ -81,7 +81,7 @@ def positional_calls(files: dict[Path, ast.Module]) -> list[str]:
 def wide_constructors(files: dict[Path, ast.Module]) -> list[str]:
     """Return the dataclasses whose constructors take more than `FIELDS` values without naming them.
 
-    Named tuples are left out: they have no keyword-only fields, and a call of many of them is seen by `positional_calls`.
+    Named tuples have no keyword-only fields: see `wide_tuples`.
     """
     return [
         f"{path.relative_to(ROOT)}:{node.name}"
@@ -91,6 +91,18 @@ def wide_constructors(files: dict[Path, ast.Module]) -> list[str]:
         and any(_makes_a_dataclass(decorator) for decorator in node.decorator_list)
         and len(_positional_fields(node)) > FIELDS
     ]
+
+
+def wide_tuples(files: dict[Path, ast.Module]) -> set[str]:
+    """Return the named tuples of more than `FIELDS` fields."""
+    return {
+        node.name
+        for tree in files.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).endswith("NamedTuple") for base in node.bases)
+        and sum(isinstance(b, ast.AnnAssign) for b in node.body) > FIELDS
+    }
 
 
 def _makes_a_dataclass(decorator: ast.expr) -> bool:
@@ -108,7 +120,7 @@ def _positional_fields(node: ast.ClassDef) -> list[str]:
 
 
 def _names_bound(node: ast.AST) -> set[str]:
-    """Return the names that a node gives to a value: a parameter, a target of an assignment, a loop or an import."""
+    """Return the names that a node gives: a parameter, a target of an assignment, a loop or an import, a function."""
     match node:
         case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
             return {name}
@@ -116,11 +128,13 @@ def _names_bound(node: ast.AST) -> set[str]:
             return {name}
         case ast.alias(asname=str(name)):
             return {name}
+        case ast.FunctionDef(name=name):
+            return {name}
     return set()
 
 
 def empty_names(files: dict[Path, ast.Module]) -> list[str]:
-    """Return the parameters, locals and loop variables whose name says nothing of what they hold."""
+    """Return the parameters, locals, loop variables and functions whose name says nothing of what they hold."""
     return [
         f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {name}"
         for path, tree in files.items()
@@ -140,8 +154,8 @@ def comment_lines() -> tuple[int, int]:
     return comments, lines
 
 
-def route(run: Callable[[], Any]) -> tuple[int, int]:
-    """Return how many files of the project a call goes through, and how many moves from one to another it makes at first.
+def route(run: Callable[[], Any]) -> tuple[set[str], int]:
+    """Return the files of the project that a call goes through, and how many moves from one to another it makes at first.
 
     A move counts once, however often it is made: a reader follows it once.
     """
@@ -162,10 +176,10 @@ def route(run: Callable[[], Any]) -> tuple[int, int]:
         run()
     finally:
         sys.setprofile(None)
-    return len(seen), len(moves)
+    return {str(Path(name).relative_to(ROOT)) for name in seen}, len(moves)
 
 
-def routes() -> Iterator[tuple[str, tuple[int, int]]]:
+def routes() -> Iterator[tuple[str, tuple[set[str], int]]]:
     """Yield the four routes: files opened, moves between files."""
     import bpengine as bp
     from bpengine.cli import main
@@ -216,7 +230,7 @@ def report() -> Iterator[str]:
     yield f"lines that are a comment alone: {comments} ({comments / lines:.2%})"
     yield f"calls with more than {POSITIONAL} values by position: {len(positional_calls(files))}"
     for name, (opened, moves) in routes():
-        yield f"route of {name}: {opened} files, {moves} moves between files"
+        yield f"route of {name}: {len(opened)} files, {moves} moves between files"
 
 
 if __name__ == "__main__":

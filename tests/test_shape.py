@@ -35,6 +35,15 @@ SAME_CONCEPT = {
     "views.py": "ways to look at an array, and at a step",
 }
 
+# A named tuple of more than five fields is used as a tuple; any other record is a dataclass, whose call names its values.
+WIDE_TUPLES = {
+    "Arrays": "public since the first version, and begins with x and y",
+    "BatchNormResidual": "a residual: its fields are the leaves that a backend's compiler passes in order",
+    "Functions": "the exported functions in the order in which they stand in the object code",
+    "Run": "public, called as Run(training, counter), and copied by `_replace` in layers of users",
+    "SoftmaxCrossEntropyResidual": "a residual: its fields are the leaves that a backend's compiler passes in order",
+}
+
 
 def test_a_class_name_stands_once() -> None:
     assert {name for name, times in shape.class_names(FILES).items() if times > 1} == set()
@@ -68,6 +77,16 @@ def test_a_constructor_of_many_values_is_seen_whatever_its_decorator_says() -> N
     assert not any(shape.wide_constructors({at: ast.parse(source)}) for source in named)
 
 
+def test_a_named_tuple_of_many_fields_is_one_whose_order_is_used() -> None:
+    assert shape.wide_tuples(FILES) == set(WIDE_TUPLES)
+
+
+def test_a_named_tuple_of_many_fields_is_seen() -> None:
+    fields = "".join(f"    {name}: int\n" for name in "abcdef")
+    assert shape.wide_tuples({shape.ROOT: ast.parse(f"class A(NamedTuple):\n{fields}")}) == {"A"}
+    assert not shape.wide_tuples({shape.ROOT: ast.parse(f"class A(NamedTuple):\n{fields[:-11]}")})
+
+
 def test_a_value_is_named_for_what_it_is() -> None:
     assert shape.empty_names(FILES | shape.trees(shape.BESIDE)) == []
 
@@ -85,6 +104,7 @@ def test_a_name_that_says_nothing_is_seen_wherever_it_is_bound() -> None:
         "lambda found: 0",
         "def f(*given, **made): ...",
         "import a as told",
+        "def found(): ...",
     ]
     at = shape.ROOT / "module.py"
     assert all(shape.empty_names({at: ast.parse(line)}) for line in lines)
@@ -95,4 +115,4 @@ def test_the_numbers_of_the_report_come_from_the_sources() -> None:
     comments, lines = shape.comment_lines()
     assert 0 < comments < lines
     assert len(shape.functions(FILES)) > len(FILES)
-    assert shape.route(lambda: None) == (0, 0)
+    assert shape.route(lambda: None) == (set(), 0)

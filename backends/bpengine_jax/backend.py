@@ -23,7 +23,7 @@ from bpengine.ops import Ops
 from bpengine.system.lru_cache import MOST
 from bpengine_jax.epoch_plan import plan_for
 
-# what XLA is told about matrix products: its default is TF32 on recent GPUs, so it is never left to the default
+# XLA's setting for matrix products: its default is TF32 on recent GPUs, so it is always set
 MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 
 
@@ -73,7 +73,7 @@ class JaxBackend(Backend):
 
     @classmethod
     def disk_cache(cls) -> DiskCache | None:
-        """Return the cache of compiled programs; none where JAX is missing, or its own cache is used, or none."""
+        """Return the cache of compiled programs; none where JAX is missing, its own cache is used, or caching is disabled."""
         if not cls.availability().ready:
             return None
         from bpengine_jax import programs
@@ -86,7 +86,7 @@ class JaxBackend(Backend):
         with self.scope(), np.errstate(all="ignore"):
             if dtype is not None:
                 source = source.astype(dtype, copy=False)
-            if copy:  # device_put may share a NumPy array's memory whatever it is told
+            if copy:  # device_put may share a NumPy array's memory whatever its arguments are
                 return self.xp.array(source, copy=True, device=self._device)
             return self._jax.device_put(source, self._device)
 
@@ -108,7 +108,7 @@ class JaxBackend(Backend):
             jax.default_matmul_precision(MATMUL[self.precision]),
             jax.numpy_rank_promotion("allow"),
             jax.numpy_dtype_promotion("standard"),
-            jax.debug_nans(False),  # a step says itself that its loss is not finite
+            jax.debug_nans(False),  # the step itself reports a loss that is not finite
             jax.debug_infs(False),
         ):
             yield
@@ -177,10 +177,10 @@ class JaxBackend(Backend):
             return self.xp.take(array, rows, axis=0, mode="clip")
 
     def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
-        """Return what adds up the shards of a step inside a compiled epoch (see `Backend.adder`).
+        """Return the adder of a step's shards inside a compiled epoch (see `Backend.adder`).
 
-        On a CPU processes exchange through the host, on a GPU or TPU by XLA's own collectives. Raises ConfigError where the
-        latter cannot be: see `transports.DeviceTransport`.
+        On a CPU processes exchange through the host, on a GPU or TPU by XLA's own collectives. Raises ConfigError where
+        these are not possible: see `transports.DeviceTransport`.
         """
         from bpengine_jax.shard_loop import LoopAdder  # which imports jax
         from bpengine_jax.transports import DeviceTransport, HostTransport
@@ -208,7 +208,7 @@ class JaxBackend(Backend):
         return {ours: int(stats[theirs]) for ours, theirs in names.items() if theirs in stats}
 
     def _build_joint(self, step: Step, rows_axis: int | None) -> tuple[Step, Callable[..., Any], Callable[..., Any]]:
-        """Return a step of several models, what makes one state of theirs, and what takes one's out of it."""
+        """Return a step of several models, a function that stacks their states, and one that extracts a model's state."""
         from bpengine_jax import joint_step
 
         stack, state_of = self.compile(joint_step.stacked), self.compile(joint_step.state_of)
@@ -224,7 +224,7 @@ class JaxBackend(Backend):
 
 
 def _joined() -> Any:
-    """Import JAX; in an MPI job with accelerators let it know the other processes, before it is asked for anything."""
+    """Import JAX; in an MPI job with accelerators, connect it to the other processes before anything else uses it."""
     import jax
 
     from bpengine_jax.joining import joining

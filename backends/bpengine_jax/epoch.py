@@ -1,4 +1,4 @@
-"""An epoch as its platform runs it, and the form of most: one compiled loop over donated state."""
+"""An epoch in the form of its platform; on most platforms it is one compiled loop over donated state."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jax import numpy as jnp
 
 from bpengine.backend import HostArray, State, Step
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine_jax.epoch_plan import EpochPlan
 from bpengine_jax.shard_loop import SharedStep
 from bpengine_jax.transports import Transport
@@ -30,7 +31,7 @@ def build_epoch(step: Step, plan: EpochPlan) -> Epoch:
 
 
 def _checked(epoch: Epoch, transport: Transport) -> Epoch:
-    """Return the epoch, which raises what an exchange inside of it raised."""
+    """Return the epoch as a function that raises the exception of an exchange inside of it."""
 
     def run(
         state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
@@ -46,7 +47,8 @@ def build_loop(step: Step, plan: EpochPlan) -> Epoch:
     """Return the epoch as one loop.
 
     The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so that
-    runs of different lengths share a compilation; parts of one run share that of the whole, to have its bits.
+    runs of different lengths share a compilation; parts of one run use the program of the whole run, so that they have its
+    bits.
     """
     compiled = compile_loop(step, plan)
 
@@ -69,19 +71,19 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     (`joint_step`) they are (n, models, batch) and (n, models).
     """
 
-    def epoch(state: State, data: Any, order: Array | None, lr: Array, steps: Array) -> Any:
-        def one_step(i: Array, state: State, rows: Any) -> tuple[State, dict[str, Array]]:
+    def epoch(state: State, data: tuple[Array, ...], order: Array | None, lr: Array, steps: Array) -> Any:
+        def one_step(i: Array, state: State, rows: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
             return step(state, rows, lax.dynamic_slice_in_dim(lr, i, 1))
 
-        def run(carry: Any, stop: Array, rows_of: Callable[[Array], Any]) -> Any:
-            def body(carry: Any) -> Any:
+        def run(carry: Tree, stop: Array, rows_of: Callable[[Array], Any]) -> Any:
+            def body(carry: Tree) -> Any:
                 i, _, state, reports = carry
                 state, report = one_step(i, state, rows_of(i))
                 return i + 1, report["halt"], state, {k: reports[k].at[i].set(v) for k, v in report.items()}
 
             return _while(stop, body, carry)
 
-        def run_block(carry: Any) -> Any:
+        def run_block(carry: Tree) -> Any:
             first = carry[0]
             rows = take(data, lax.dynamic_slice_in_dim(order, first, block))
             return run(carry, jnp.minimum(first + block, steps), lambda i: _at(rows, i - first))
@@ -106,10 +108,10 @@ def _longer(array: HostArray, by: int) -> HostArray:
     return np.pad(array, [(0, by)] + [(0, 0)] * (array.ndim - 1))
 
 
-def _while(stop: Array, body: Callable[[Any], Any], carry: Any) -> Any:
+def _while(stop: Array, body: Callable[[Any], Any], carry: Tree) -> Any:
     """Run `body` on (i, halt, ...) until i reaches `stop` or halt is true."""
     return lax.while_loop(lambda carry: (carry[0] < stop) & ~carry[1], body, carry)
 
 
-def _at(rows: Any, i: Array) -> Any:
+def _at(rows: tuple[Array, ...], i: Array) -> Any:
     return tuple(lax.dynamic_index_in_dim(array, i, keepdims=False) for array in rows)

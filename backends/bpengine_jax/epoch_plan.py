@@ -1,33 +1,34 @@
-"""How a platform runs an epoch: as one loop that leaves by itself, or in windows which the host looks at."""
+"""How a platform runs an epoch: as one loop that ends by itself, or in windows whose reports the host reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+
+from bpengine.kernels._kernel import Array
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What is chosen by platform. Sizes are in bytes of rows, and decide what is taken from the data at once."""
+    """Settings of a platform. Sizes are in bytes of rows, and determine how many rows are gathered at once."""
 
-    small: int  # a batch of this size is taken in its own step
-    taken: int  # most rows that are taken at once for the steps to come
+    small: int  # a batch of this size is gathered in its own step
+    taken: int  # most rows that are gathered at once for later steps
     windows: tuple[int, ...] = ()  # lengths in steps, the longest first, the last one 1; none: one loop
     unroll: int = 1  # steps in one round of a window's loop
 
-    def steps_at_once(self, data: Any, order: tuple[int, ...]) -> int:
-        """Return for how many steps, a power of two, rows are taken at once: 1 where batches are large.
+    def steps_at_once(self, data: tuple[Array, ...], order: tuple[int, ...]) -> int:
+        """Return for how many steps, a power of two, rows are gathered at once: 1 where batches are large.
 
         order: the shape of the row numbers (steps, batch), or (steps, models, batch).
-        Taken in every step, 32 rows of 64 numbers cost half as much again as the step itself (measured on two cores).
+        Gathering 32 rows of 64 numbers in every step takes half as much time again as the step itself (measured on two cores).
         """
         steps, batch = order[0], prod(order[1:])
         size = batch * sum(prod(a.shape[1:]) * a.dtype.itemsize for a in data)
         return 1 if size >= self.small else min(steps, 1 << (max(self.taken // max(size, 1), 1).bit_length() - 1))
 
 
-# a batch below 256 KiB is no work for several threads, and XLA takes it with several all the same
+# gathering a batch below 256 KiB does not pay in several threads, but XLA uses several all the same
 LOOP = EpochPlan(small=2**18, taken=2**23)
 # XLA has the host read the predicate of a loop after every step on a GPU, unless it counts to a constant. The sizes are
 # not measured: a window's rows should stay in the second-level cache of a large GPU.

@@ -1,4 +1,4 @@
-"""JAX joins the processes of an MPI job, where it has an accelerator: before it looks for devices, or never."""
+"""Joining: JAX is connected to the processes of an MPI job, if it has an accelerator, before it looks for devices."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import jax
 
 from bpengine.system.launcher import launched
 
-SECONDS = 10  # that JAX waits for a process that does not answer, or does not end
+SECONDS = 10  # seconds that JAX waits for a process that does not answer, or does not end
 
 
 @dataclass
 class Joining:
-    """Whether it was tried, and how it was refused; there is one, as JAX joins once in a process."""
+    """Whether JAX was connected, or why not; one object for the process, since JAX can be connected once."""
 
     tried: bool = False
     refusal: str = ""
 
     def join(self, *, needed: bool | None = None) -> None:
-        """Let JAX know the processes of an MPI job; do nothing in any other, or a second time.
+        """Connect JAX to the processes of an MPI job; do nothing in any other process, or a second time.
 
-        needed: whether XLA is to exchange; by default where JAX is going to look for an accelerator. On a CPU the processes
-        meet by MPI alone: JAX would end them in its own way, and keep signals to itself.
+        needed: whether XLA is to exchange; by default where JAX will look for an accelerator. On a CPU the processes use MPI
+        alone, since JAX would end them in its own way and handle signals itself.
         """
         if self.tried or launched()[1] == 1 or not (expects_accelerator() if needed is None else needed):
             return
@@ -37,7 +37,7 @@ class Joining:
 
 
 def expects_accelerator() -> bool:
-    """Return whether JAX is going to look for anything but a CPU; it is not asked, for then it would look."""
+    """Return whether JAX will look for anything but a CPU, from its settings: asking JAX would make it look."""
     platforms = jax.config.jax_platforms
     if platforms:
         return bool(platforms.split(",")[0] != "cpu")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -19,11 +18,11 @@ def joint_step(step: Step, rows_axis: int | None) -> Step:
     """Return the step of all models: state {"models": every array with the models first, "halted": (models,)}.
 
     rows_axis: 0 where each model has rows of its own, None where all see the same. lr: (1, models). The report has a value
-    for each model, and "halt" once all have halted. What has halted stays as it was.
+    for each model, and "halt" once all have halted. A model that has halted does not change.
     """
     every = jax.vmap(step, in_axes=(0, rows_axis, 0))
 
-    def joint(state: State, rows: Any, lr: Array) -> tuple[State, dict[str, Array]]:
+    def joint(state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
         before, halted = state["models"], state["halted"]
         after, report = every(before, rows, lr.T)
         models = jax.tree.map(lambda old, new: jnp.where(_beside(halted, new), old, new), before, after)
@@ -68,7 +67,7 @@ def along(arrays: Sequence[HostArray | None], room: int) -> HostArray | None:
 
 
 def reports_of(model: int, reports: Reports) -> Reports:
-    """Return what the steps of one model reported, up to the one that halted it."""
+    """Return the reports of one model's steps, up to the one that halted it."""
     halted = reports["halted"][:, model]
     count = int(np.argmax(halted)) + 1 if halted.any() else len(halted)
     own = {name: values[:count, model] for name, values in reports.items() if name not in ("halt", "halted")}

@@ -1,4 +1,4 @@
-"""The oracle: gradients by JAX autodiff, in float64 at the highest matmul precision, whatever the process is set to."""
+"""The oracle: gradients by JAX autodiff, in float64 at the highest matmul precision, whatever the process's settings are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bpengine.ops import Ops
 
 
 class _Namespace:
-    """jax.numpy with a derivative of expm1 that keeps its digits where the function is flat.
+    """jax.numpy with a derivative of expm1 that keeps its relative precision where the function is flat.
 
     JAX's own rule is expm1(x) + 1: 0 below x = -37, where the derivative is exp(x), and right backwards would be wrong.
     """
@@ -72,8 +72,8 @@ class Oracle:
     ) -> Callable[[Tree, Tree, Tree], dict[str, Any]]:
         """Return (params, rows, v) -> other derivatives of a network, as float64 NumPy arrays; it is compiled once.
 
-        `loss(ops, params, rows)` is the scalar over all rows {"x": (rows, inputs), ...}, `row_loss` that of rows which are
-        one, and `outputs(ops, params, x)` (rows, outputs). The result holds "per_sample_gradients" by jax.vmap of jax.grad,
+        `loss(ops, params, rows)` is the scalar over all rows {"x": (rows, inputs), ...}, `row_loss` that of a single row,
+        and `outputs(ops, params, x)` (rows, outputs). The result holds "per_sample_gradients" by jax.vmap of jax.grad,
         "jacobian" by jax.jacrev, "input_gradients" by jax.grad, and "hvp", along v, by jax.jvp of jax.grad.
         """
         ops = Ops(_Namespace())

@@ -1,9 +1,9 @@
-"""Programs: functions compiled by XLA for the arrays they are called with, kept on disk for the processes to come.
+"""Programs: functions compiled by XLA for the arrays they are called with, kept on disk for later processes.
 
-JAX has a cache on disk of its own, which writes only what took a second, which damaged files put out of use for good, and
-whose folder is a setting of the whole process. Where that folder is set, by a user or an administrator, it is JAX's cache
-that is used, and nothing is kept here. Otherwise programs lie in the user's cache folder, in files that are checked before
-they are taken (see `bpengine_steps.disk`), under a key of everything that XLA compiles from. No setting of JAX is touched.
+JAX has a cache on disk of its own, but it stores only programs that took a second to compile, a damaged file disables it for
+good, and its folder is a setting of the whole process. Where that folder is set, by a user or an administrator, JAX's cache
+is used, and nothing is stored here. Otherwise programs are files in the user's cache folder, checked before they are loaded
+(see `bpengine_steps.disk`), under a key of everything that XLA compiles from. No setting of JAX is changed.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ from bpengine.system.hardware import cpu
 from bpengine.system.lru_cache import LruCache
 
 SWITCH = "BPENGINE_XLA_CACHE"  # a variable of the environment: "0" keeps nothing on disk
-FORMAT = 1  # of what a file holds
-SHAPES = 32  # of arguments that a function is kept compiled for: numbers of rows, most of them
-_IDLE = ("cache", "log", "traceback", "dump", "pprint")  # words in the names of settings that change no program
-_REFUSED = (ValueError, TypeError, RuntimeError)  # by JAX and XLA: another device, a call of the host
-# what the documentation of pickle names, by which JAX reads and writes; a program that cannot be read is compiled again
+FORMAT = 1  # version of the files' format
+SHAPES = 32  # most forms of arguments that a function is kept compiled for; they differ in the number of rows
+_IDLE = (
+    "cache",
+    "log",
+    "traceback",
+    "dump",
+    "pprint",
+)  # settings with these words in their names do not change programs
+_REFUSED = (ValueError, TypeError, RuntimeError)  # raised by JAX and XLA: another device, a call of the host
+# the exceptions that pickle's documentation names, by which JAX reads and writes; an unreadable program is compiled again
 _UNREADABLE = (*_REFUSED, pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError)
 _UNWRITABLE = (*_REFUSED, pickle.PicklingError, AttributeError)
 
 
 class _JaxReads:
-    """Counts the programs that JAX takes from a cache of its own: written out again, they would be without their code.
+    """Counts the programs that JAX takes from a cache of its own: written again, they would lack their code.
 
-    A process may have set such a cache and taken the setting back; JAX reads it all the same.
+    JAX reads such a cache even after the process has reset the setting.
     """
 
     def __init__(self) -> None:
@@ -71,7 +77,7 @@ class Program:
         return program(*args, **options)
 
     def lower(self, *args: Any, **options: Any) -> Any:
-        """Return the function lowered for these arguments, as `jax.jit` has it."""
+        """Return the function lowered for these arguments, as `jax.jit` does."""
         return self._jitted.lower(*args, **options)
 
     def _compile(self, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
@@ -87,7 +93,7 @@ class Program:
 
 
 def in_use() -> bool:
-    """Say whether programs are kept here: not where that is switched off, or JAX's own cache is set or switched off."""
+    """Tell whether programs are stored here: not where the user disables it, or JAX's own cache is set or disabled."""
     own = jax.config.jax_compilation_cache_dir is None and jax.config.jax_enable_compilation_cache
     return own and os.environ.get(SWITCH) != "0"
 
@@ -96,19 +102,19 @@ def in_use() -> bool:
 def store() -> Cache | None:
     """Return the cache of programs; None without the package that knows the user's cache folder.
 
-    It is quiet: nobody has asked for it, and training is as right without.
+    It gives no warnings: it is used unasked, and results are the same without it.
     """
     return Cache(cache_folder("xla"), LIMIT, quiet=True) if find_spec("platformdirs") else None
 
 
-def _form(leaf: Any) -> Hashable:
-    """Return what of an argument a program is compiled for."""
+def _form(leaf: object) -> Hashable:
+    """Return the properties of an argument that a program depends on."""
     if isinstance(leaf, jax.Array):
         return leaf.shape, leaf.dtype, leaf.weak_type, leaf.sharding
     return type(leaf), getattr(leaf, "shape", ()), getattr(leaf, "dtype", None)
 
 
-def _devices(leaf: Any) -> set[Any]:
+def _devices(leaf: object) -> set[Any]:
     return leaf.devices() if isinstance(leaf, jax.Array) else set()
 
 
@@ -124,7 +130,7 @@ def _loaded(content: bytes, lowered: Any, device: Any) -> Callable[..., Any] | N
 
 
 def _kept(lowered: Any, kept: Cache, key: str) -> Callable[..., Any]:
-    """Compile, and write the program to disk unless it cannot be written, as one that calls the host."""
+    """Compile, and write the program to disk; one that calls the host cannot be written."""
     before = _JAX_READS.count
     compiled: Callable[..., Any] = lowered.compile()
     if _JAX_READS.count > before:
@@ -139,7 +145,7 @@ def _kept(lowered: Any, kept: Cache, key: str) -> Callable[..., Any]:
 
 @cache
 def _processor() -> str:
-    """Return what code for the processor may depend on: its instructions, and the number of cores that share work."""
+    """Return the properties of the processor that code may depend on: its instruction sets, and the number of cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
 """The shards of a step inside a compiled epoch: a loop over those of this process, and their sum over all processes.
 
-What XLA compiles must be the same for every number of processes, or the last bits would depend on it. So shards are computed
-in a loop whose length XLA does not know, from rows whose places it does not know, whether a process has one of them or all;
-and what comes after the sum sees the result of another such loop, however the sum came about.
+XLA's code must be the same for every number of processes, or the last bits would depend on it. So shards are computed in a
+loop whose length and whose rows' places are unknown to XLA, whether a process has one shard or all. The code after the sum
+takes the result of another such loop, whatever the sum is computed from.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LoopAdder(ShardAdder):
         self._slots = range(cut.shards // transport.size) if transport.alike else cut.own
 
     def around(self, step: Step) -> Step:
-        """Return the step with its transport, which an epoch asks how it is compiled."""
+        """Return the step with its transport, which decides how an epoch is compiled."""
         return step if self._transport.size == 1 else SharedStep(step, self._transport)
 
     def __call__(self, part: Part, rows: tuple[Array, ...], cut: Cut) -> Parts:
@@ -48,7 +48,7 @@ class LoopAdder(ShardAdder):
         return _settled(total, zero)
 
     def _looped(self, group: Group, part: Part, rows: tuple[Array, ...], zero: Array, sums: Parts) -> Parts:
-        """Put the parts of a group's shards into their slots of `sums`, which are made by the first group."""
+        """Put the parts of a group's shards into their slots of `sums`, which the first group allocates."""
         rank, length = self._transport.rank(), group.length
         places = jnp.asarray(group.places)[rank] + zero
 
@@ -61,7 +61,7 @@ class LoopAdder(ShardAdder):
             return {name: lax.dynamic_update_index_in_dim(sums[name], a, places[i, 2], 0) for name, a in one(i).items()}
 
         if not sums:
-            # one slot more than a process needs at least: writing into the only one would be no writing for XLA
+            # one slot more than the least that a process needs: XLA would optimise away a write into the only one
             count = max(len(self._slots), group.places.shape[1], 2)
             shapes = jax.eval_shape(one, zero)
             sums = {name: jnp.zeros((count, *s.shape), s.dtype) for name, s in shapes.items()}
@@ -69,7 +69,7 @@ class LoopAdder(ShardAdder):
         return result
 
     def _roots(self, sums: Parts) -> dict[str, list[Array]]:
-        """Add the slots as the tree does, and return its roots; that of all for one process."""
+        """Add the slots as the tree does, and return its roots; the root of all shards for one process."""
         result = {}
         for name, stacked in sums.items():
             tree = Tree(lambda a, b: a + b)
@@ -79,7 +79,7 @@ class LoopAdder(ShardAdder):
         return result
 
     def _summed(self, roots: dict[str, list[Array]]) -> Parts:
-        """Join each root to one vector, exchange these, and take the sum apart."""
+        """Flatten each root to one vector, exchange these, and split the sum."""
         joined = [jnp.concatenate([jnp.ravel(a) for a in root]) for root in zip(*roots.values(), strict=True)]
         total, first, result = self._transport.summed(jnp.stack(joined)), 0, {}
         for name, (like, *_) in roots.items():
@@ -91,7 +91,7 @@ class LoopAdder(ShardAdder):
 
 @dataclass(frozen=True, eq=False)
 class SharedStep:
-    """A step that several processes share: the step itself, and what moves its sums between them."""
+    """A step that several processes share: the step itself, and the transport of its sums."""
 
     step: Step
     transport: Transport
@@ -139,19 +139,19 @@ def groups(cut: Cut, size: int) -> list[Group]:
 
 
 def _padded(array: Array, least: int) -> Array:
-    """Return rows with zeros behind them where they are fewer than `least`: taking all rows would be no taking for XLA."""
+    """Return rows with zeros behind them where they are fewer than `least`: XLA would optimise away a gather of all rows."""
     short = max(least - array.shape[0], 0)
     return jnp.pad(array, [(0, short)] + [(0, 0)] * (array.ndim - 1)) if short else array
 
 
 def _unknown_zero(x: Array) -> Array:
-    """Return 0 (int32), as something that only the rows can tell XLA."""
+    """Return 0 (int32) as a value that depends on the rows, so that XLA cannot know it."""
     bits = lax.bitcast_convert_type(jnp.ravel(x)[0].astype(jnp.float32), jnp.uint32) >> 1
     return (jnp.minimum(bits + 1, 1) - 1).astype(jnp.int32)
 
 
 def _settled(values: Parts, zero: Array) -> Parts:
-    """Return the values as the result of a loop that XLA cannot look through."""
+    """Return the values as the result of a loop that XLA cannot simplify."""
     nothing = {name: jnp.zeros_like(value) for name, value in values.items()}
     result: Parts = lax.fori_loop(0, zero + 1, lambda i, before: values, nothing)
     return result

@@ -1,6 +1,6 @@
-"""How sums get from process to process inside a compiled epoch: through the host and MPI, or by XLA's own collectives.
+"""Transports: sums between processes inside a compiled epoch, through the host and MPI or by XLA's own collectives.
 
-On a CPU a call of the host from inside the loop asks the communicator. On a GPU or TPU the host must not be in the loop: there
+On a CPU a callback from inside the loop calls the communicator. On a GPU or TPU the host must not be in the loop: there
 the epoch is one program of all processes (`jax.shard_map`), which exchange by collectives of XLA. In both the order of
 additions is the tree's, so both give the same bits.
 """
@@ -28,11 +28,11 @@ AXIS = "processes"
 SMALL = (
     2**16
 )  # bytes of all roots, up to which each process sends its own to every other: one collective in place of many
-Run = Callable[..., Any]  # (state, data, order, *rest) -> whatever the epoch gives, of arrays of this process
+Run = Callable[..., Any]  # (state, data, order, *rest) -> the epoch's results, arrays of this process
 
 
 class Transport(Protocol):
-    """What moves sums between processes.
+    """Moves sums between processes.
 
     size: the number of processes. alike: whether all of them run one program, in which a process knows its rank at run time
     only.
@@ -41,17 +41,17 @@ class Transport(Protocol):
     size: int
     alike: bool
 
-    def rank(self) -> Any:
+    def rank(self) -> Array:
         """Return this process's number, inside a traced step."""
 
     def summed(self, roots: Array) -> Array:
         """Return the tree's sum (elements,) over all processes' roots (roots, elements), inside a traced step."""
 
     def compiled(self, epoch: Callable[..., Any], donate: Sequence[int] = ()) -> Run:
-        """Compile (state, data, order, *rest) -> results, given and returned as arrays of this process."""
+        """Compile (state, data, order, *rest) -> results; arguments and results are arrays of this process."""
 
     def check(self) -> None:
-        """Raise what went wrong in an exchange since the last call."""
+        """Raise the exception of an exchange since the last call, if any."""
 
 
 class HostTransport:
@@ -75,7 +75,7 @@ class HostTransport:
         return total
 
     def _exchange(self, roots: Array) -> HostArray:
-        """Exchange roots; after a failure, return what halts the epoch, for JAX would print what a callback raises."""
+        """Exchange roots; after a failure, return values that halt the epoch: JAX prints what callbacks raise."""
         own = np.asarray(roots)
         result = np.full(own.shape[1:], np.nan, own.dtype)
         if self._failure is None:
@@ -92,7 +92,7 @@ class HostTransport:
         return run
 
     def check(self) -> None:
-        """Raise what a call of the communicator raised, once."""
+        """Raise the exception of a call of the communicator, once."""
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
@@ -101,12 +101,12 @@ class HostTransport:
 class DeviceTransport:
     """Runs the epoch as one program of all processes, each with one device, which exchange by collectives of XLA.
 
-    Raises ConfigError where JAX does not know the processes, or where the shards do not fall evenly on them.
+    Raises ConfigError where JAX does not know the processes, or where they do not have equally many shards.
     """
 
     alike = True
 
-    def __init__(self, cut: Cut, comm: Comm, device: Any) -> None:
+    def __init__(self, cut: Cut, comm: Comm, device: object) -> None:
         _require_even(cut, comm.size)
         self.size, self._comm = comm.size, comm
         self._mesh = _mesh(comm, device)
@@ -116,7 +116,7 @@ class DeviceTransport:
         return lax.axis_index(AXIS)
 
     def summed(self, roots: Array) -> Array:
-        """Return the sum: of short vectors everyone adds everything; long ones are halved with neighbours, then doubled.
+        """Return the sum: short vectors are gathered and added by every process; long ones use recursive halving and doubling.
 
         See `bpengine.distributed.exchange.Halves`. The processes are a power of two here, and each has one root.
         """
@@ -127,7 +127,7 @@ class DeviceTransport:
         mine = jnp.pad(mine, (0, -count % self.size))
         rounds = range(self.size.bit_length() - 1)
         for k in rounds:
-            half, upper = mine.shape[0] // 2, self.rank() >> k & 1  # whose rank has bit k keeps the upper half
+            half, upper = mine.shape[0] // 2, self.rank() >> k & 1  # rank with bit k: keeps the upper half
             kept = lax.dynamic_slice_in_dim(mine, upper * half, half)
             mine = kept + self._swapped(lax.dynamic_slice_in_dim(mine, (1 - upper) * half, half), k)
         for k in reversed(rounds):
@@ -141,7 +141,7 @@ class DeviceTransport:
         return lax.ppermute(array, AXIS, [(rank, rank ^ (1 << k)) for rank in range(self.size)])
 
     def compiled(self, epoch: Callable[..., Any], donate: Sequence[int] = ()) -> Run:
-        """Compile for all processes: state and rates are the same everywhere, rows and their order are each one's own."""
+        """Compile for all processes: state and rates are the same everywhere, rows and their order differ."""
         same, rows, steps = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
 
         def run(state: State, data: tuple[Array, ...], order: HostArray | None, *rest: Any) -> Any:
@@ -154,7 +154,7 @@ class DeviceTransport:
             )
             return jax.tree.map(lambda a: a.addressable_data(0), run_shared(*shared_arrays))
 
-        def whole(state: State, data: Any, order: Any, rest: tuple[Any, ...]) -> Any:
+        def whole(state: State, data: tuple[Array, ...], order: object, rest: tuple[Any, ...]) -> Any:
             return epoch(state, data, order, *rest)
 
         shared = jax.shard_map(
@@ -166,7 +166,7 @@ class DeviceTransport:
         return run
 
     def check(self) -> None:
-        """Do nothing: what goes wrong in a collective ends the epoch itself."""
+        """Do nothing: a failing collective raises in the epoch itself."""
 
     def _evened(self, data: tuple[Array, ...], order: HostArray | None) -> tuple[tuple[Array, ...], HostArray | None]:
         """Return rows and order, padded to those of the process that has most: one program has one shape."""
@@ -179,7 +179,7 @@ class DeviceTransport:
             order = np.pad(order, ((0, 0), (0, int(width) - order.shape[1])))
         return data, order
 
-    def _put(self, array: Any) -> Array:
+    def _put(self, array: Array) -> Array:
         """Return a host array on this process's device."""
         return jax.device_put(np.asarray(array), self._mesh.local_devices[0])
 

@@ -17,14 +17,14 @@ from bpengine_jax.epoch_plan import EpochPlan
 from bpengine_jax.programs import Program
 from bpengine_jax.shard_loop import SharedStep
 
-AHEAD = 1  # windows that are started before the halts of the one in front of them are read
+AHEAD = 1  # so many windows are started before the halts of the first of them are read
 
 Item = TypeVar("Item")
 Reports = dict[str, HostArray]
 
 
 class Started(NamedTuple):
-    """A window on its way: the state before it, which lives until its halts are read, the state after it, its reports."""
+    """A started window: the state before it, which is kept until its halts are read, the state after it, its reports."""
 
     begin: State
     end: State
@@ -38,7 +38,7 @@ class Windows:
         self._plan = plan
         self._window = compiled_epoch(
             step, build_window(step, plan)
-        )  # nothing is donated: a window may have to be run again
+        )  # nothing is donated, since a window may have to be run again
 
     def __call__(
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
@@ -48,7 +48,7 @@ class Windows:
         for window in _late(self._start(state, data, order, lr), AHEAD):
             reports = {name: np.asarray(values) for name, values in window.reports.items()}
             halted, state = reports["halt"].any(), window.end
-            if halted:  # its own reports count: a shorter window may round in another way
+            if halted:  # the window's reports stay: the shorter rerun may round differently
                 count = int(np.argmax(reports["halt"])) + 1
                 state = self._again(window, data, order, lr, sum(len(r["halt"]) for r in done), count)
                 reports = {name: values[:count] for name, values in reports.items()}
@@ -91,15 +91,15 @@ def compiled_epoch(step: Step, epoch: Callable[..., Any], donate: Sequence[int] 
 
 
 def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
-    """Return (state, data, order, lr) -> (state, reports) for as many steps as `lr` is long, whatever they report."""
+    """Return (state, data, order, lr) -> (state, reports) for as many steps as `lr` is long, whatever their reports are."""
 
-    def window(state: State, data: Any, order: Array | None, lr: Array) -> Any:
+    def window(state: State, data: tuple[Array, ...], order: Array | None, lr: Array) -> Any:
         together = order is not None and plan.steps_at_once(data, order.shape) == len(lr)
         scanned = order
         if together:
             scanned = take(data, order)
 
-        def one_step(state: State, seen: Any) -> tuple[State, dict[str, Array]]:
+        def one_step(state: State, seen: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
             rows, rate = seen
             if order is None:
                 rows = data
@@ -119,7 +119,7 @@ def cut(steps: int, lengths: tuple[int, ...]) -> Iterator[int]:
         yield from [length] * count
 
 
-def take(data: Any, rows: Array) -> Any:
+def take(data: tuple[Array, ...], rows: Array) -> Any:
     """Return the given rows of every array of the data."""
     return tuple(jnp.take(array, rows, axis=0, mode="clip") for array in data)
 
@@ -135,7 +135,7 @@ def _late(items: Iterable[Item], by: int) -> Iterator[Item]:
 
 
 def _free(state: State, kept: State) -> None:
-    """Delete the arrays of a state, as a donation would, but for those that are handed on as they are."""
+    """Delete the arrays of a state, as a donation would, except those that the next state shares."""
     alive = {id(leaf) for leaf in jax.tree.leaves(kept)}
     for leaf in jax.tree.leaves(state):
         if id(leaf) not in alive and isinstance(leaf, jax.Array):

@@ -5,14 +5,14 @@ tracing      a step run once on arrays that note what kernels do to them
 signature    what a plan is made for: the form of state and data
 target       what planning asks of a target
 lowering     the graph rewritten for a target; sums over rows in two stages
-access       how an operand lies under a pass
+access       the order in which a pass reads an operand
 fusion       which operations share a pass over memory
 ordering     in what order, which share a call, and which new state is written over the old
 memory_plan  where every array lies, and for how long
 plan         all of that for one step
 adaptive     when compiling pays
-disk         what is compiled is kept
+disk         the cache of compiled code on disk
 
-This package imports NumPy and the engine's `backend` and `errors`, nothing of LLVM, CUDA or JAX. A target answers for its own
-bits: how it computes single operations, what may join a pass, and how much may run at the same time.
+This package imports NumPy and the engine's `backend` and `errors`, nothing of LLVM, CUDA or JAX. A target decides what
+depends on its machine: how single operations are computed, what may join a pass, and what may run at the same time.
 """

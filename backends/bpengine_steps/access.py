@@ -1,14 +1,14 @@
-"""How an operand lies under a pass."""
+"""Access patterns: how the elements of an operand correspond to those that a pass runs over."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine_steps.ir import StepNode, Untraceable, contiguous
+from bpengine_steps.ir import StepNode, Untraceable, c_order_strides
 
 
 class AccessPattern(NamedTuple):
-    """How an operand lies under a pass: "full" in C order, "row" one number per column, "column" one per row, "one", "steps".
+    """How a pass reads an operand: "full" in C order, "row" one number per column, "column" one per row, "one", "steps".
 
     `down` and `along` are the distances in elements from a row, and from a column, to the next; "full" has none of its own.
     """
@@ -23,14 +23,14 @@ ONE = AccessPattern("one")
 
 
 def access(node: StepNode, shape: tuple[int, ...]) -> AccessPattern:
-    """Return how `node` lies under a consumer of this shape, axes of length 1 left out.
+    """Return how a pass of this shape reads `node`; axes of length 1 are left out.
 
     Raises Untraceable for what has no such pattern: broadcasting over three axes or more.
     """
     padded = (0,) * (len(shape) - len(node.shape))
     strides = padded + tuple(0 if n == 1 else s for n, s in zip(node.shape, node.strides, strict=True))
     long = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
-    if long and [s for _, s in long] == list(contiguous(tuple(n for n, _ in long))):
+    if long and [s for _, s in long] == list(c_order_strides(tuple(n for n, _ in long))):
         return FULL
     if not any(s for _, s in long):
         return ONE

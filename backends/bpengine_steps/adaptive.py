@@ -1,6 +1,6 @@
 """When to compile: a step runs as it is written until that has cost about as much time as compiling it will.
 
-What was never compiled on this machine is made beside the fit, so that a fit which is over before has lost nothing.
+Parts that were never compiled on this machine are compiled in a thread beside the fit, so that a shorter fit loses no time.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Bound = Callable[[], tuple[State, dict[str, HostArray]]]
 Compiler = Callable[[Step, State, Signature], "CompiledStep"]
 Pieces = Iterator[Callable[[], object] | None]
 Made = TypeVar("Made")
-SIGNATURES = 32  # of one step that are known at a time, each with its program: numbers of rows, most of them
-READY = (
-    0.06  # seconds that recording a step takes, about, with loading what is on disk: the patience where all is there
+SIGNATURES = (
+    32  # most signatures of one step that are kept, each with its program; most of them differ in the number of rows
 )
-ANOTHER = 0.015  # seconds of that where a program of the step, for other numbers of rows, runs already
-LOOK = 0.05  # seconds in Python after which a fit looks whether its program is there
-BINDING_SECONDS = 0.0002  # what binding a program to memory takes, about: shorter runs are not worth it
+READY = 0.06  # about the seconds of recording a step and loading it from disk: the patience where it is there
+ANOTHER = 0.015  # the same where a program of the step for another number of rows runs already
+LOOK = 0.05  # seconds in Python after which a fit checks whether its program is ready
+BINDING_SECONDS = 0.0002  # about the seconds of binding a program: it does not pay for shorter runs
 
 
 class CompiledStep(Protocol):
@@ -50,34 +50,34 @@ class CompiledStep(Protocol):
         """Compile what is missing piece by piece (see `Beside`)."""
 
     def bind(self, state: State, data: Any, order: HostArray | None, lr: HostArray) -> Bound:
-        """Return what runs len(lr) steps, or up to the first that reports "halt"; once it is called, `state` is donated.
+        """Return a function that runs len(lr) steps, or up to the first that reports "halt"; its call donates `state`.
 
-        Raises Untraceable for arrays that it cannot take. Until what it returns is called, nothing is changed.
+        Raises Untraceable for arrays that it cannot take. Until that function is called, nothing is changed.
         """
 
 
 class CompilingJob(Protocol):
-    """Work that goes on in a thread of its own; `error` is what it raised."""
+    """Work in a thread of its own; `error` is the exception that it raised."""
 
     error: BaseException | None
 
     def is_waited_for(self) -> bool:
-        """Say whether it goes on."""
+        """Tell whether the work is still running."""
 
 
 class Beside(Protocol):
-    """Does work in a thread of its own while a fit goes on in Python.
+    """Does work in a thread of its own while a fit continues in Python.
 
-    The work's iterator does a piece each time it is asked. What it gives, a function or None, is called then: it may wait.
+    The work's iterator does one piece at a time. It yields a function, which is called and may wait, or None.
     """
 
     def start(self, pieces: Pieces) -> CompilingJob:
-        """Begin with a job."""
+        """Start a job."""
 
 
 @dataclass(kw_only=True)
 class _Known:
-    """What is known of a step for one signature: time spent on it in Python, steps run so, its program, who makes it."""
+    """The record of a step for one signature: its steps in Python and their time, its program, the job that compiles it."""
 
     spent: float = 0.0
     steps: int = 0
@@ -87,7 +87,7 @@ class _Known:
     refused: bool = False
 
     def worth(self, steps: int) -> bool:
-        """Say whether so many steps in Python would take longer than binding the program."""
+        """Tell whether so many steps in Python would take longer than binding the program."""
         return not self.steps or steps * self.average > BINDING_SECONDS
 
     @property
@@ -98,7 +98,7 @@ class _Known:
 
 @dataclass
 class _KnownStep:
-    """What is known of a step: time spent on it in Python, whether a program of it has run, and more by signature."""
+    """The record of a step: time spent on it in Python, whether a program of it has run, and the records of its signatures."""
 
     spent: float = 0.0
     compiled: bool = False
@@ -108,11 +108,11 @@ class _KnownStep:
 class CompiledEpochs:
     """Runs epochs, first through `eager`, then compiled; `patience` is the time in seconds before that.
 
-    With a patience below 0 a step is compiled before its first run. Else what was never compiled on this machine is made
-    `beside` the fit, which goes on in Python meanwhile; and where `kept()` says that something is on disk, a step whose
+    With a patience below 0 a step is compiled before its first run. Otherwise parts that were never compiled on this machine
+    are compiled `beside` the fit, which continues in Python; and where `kept()` says that something is on disk, a step whose
     parts all are is compiled after `READY` seconds. `make` records a step for a signature; it raises Untraceable for a step
-    that runs as it is written. `compiler` is its name in the one warning that is given when anything else is raised. Where it
-    is `required`, for want of an eager form, a step that cannot be compiled raises ConfigError.
+    that runs as it is written. `compiler` is its name in the one warning that is given when anything else is raised. Where
+    it is `required`, because there is no eager form, a step that cannot be compiled raises ConfigError.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class CompiledEpochs:
         return state, {name: np.concat([report[name] for report in reports]) for name in reports[0]}
 
     def _of(self, step: Step) -> _KnownStep:
-        """Return what is known of a step; equal networks of several threads may share it."""
+        """Return the record of a step, which equal networks in several threads may share."""
         known = self._known.get(step)
         return self._known.setdefault(step, _KnownStep()) if known is None else known
 
@@ -177,7 +177,7 @@ class CompiledEpochs:
     def _program(
         self, of_step: _KnownStep, known: _Known, step: Step, state: State, signature: Signature
     ) -> CompiledStep | None:
-        """Return the step's program, once its time has come."""
+        """Return the step's program once compiling pays and has ended, else None."""
         if known.refused or (known.job and known.job.is_waited_for()):
             return None
         if known.compiled:
@@ -188,7 +188,7 @@ class CompiledEpochs:
             return None
         if self._beside and self._patience >= 0 and not self._kept():
             form = rebuilt(state, dict.fromkeys(path for path, _ in leaves(state)))
-            known.job = self._beside.start(self._made(known, step, form, signature))
+            known.job = self._beside.start(self._compiling(known, step, form, signature))
             return None
         known.program = known.program or self._make(step, state, signature)
         if self._beside and self._patience >= 0 and known.program.missing:
@@ -200,21 +200,21 @@ class CompiledEpochs:
         return known.program
 
     def _is_time(self, of_step: _KnownStep, known: _Known) -> bool:
-        """Say whether so much was spent on a step in Python that recording it pays."""
+        """Tell whether so much time was spent on a step in Python that recording it pays."""
         if of_step.spent >= self._patience:
             return of_step.compiled is False or known.spent >= min(ANOTHER, self._patience)
         if self._patience == math.inf or not self._kept():
             return False
         return known.spent >= ANOTHER if of_step.compiled else of_step.spent >= READY
 
-    def _made(self, known: _Known, step: Step, form: State, signature: Signature) -> Pieces:
+    def _compiling(self, known: _Known, step: Step, form: State, signature: Signature) -> Pieces:
         """Record a step and compile it piece by piece."""
         known.program = self._make(step, form, signature)
         yield None
         yield from known.program.pieces()
 
     def _guarded(self, known: _Known, make: Callable[..., Made | None], *arguments: Any) -> Made | None:
-        """Return what is made; None where it is not, and never will be: the step itself runs without it."""
+        """Return what `make` returns; None where it fails, after which the step always runs in Python."""
         try:
             return make(*arguments)
         except Untraceable as error:

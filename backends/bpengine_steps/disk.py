@@ -1,8 +1,8 @@
-"""What is compiled is kept on disk, in the user's cache folder, and checked before it is used.
+"""Compiled code is kept on disk, in the user's cache folder, and checked before it is used.
 
-Files there are read and written by several processes at once, cut short by full disks and crashes, and damaged by worn
-ones. Machine code that is damaged ends the process, so a file is taken only if its checksum is right; any other is as
-good as none: what it held is made again and replaces it.
+Files there are read and written by several processes at once, truncated by full disks and crashes, and damaged by failing
+disks. Machine code that is damaged ends the process, so a file is taken only if its checksum is right; any other counts as
+missing, and its content is compiled again and replaces it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Notes = tuple[tuple[str, str], ...]
 MAGIC = b"bpcache1"
 _HEADER = struct.Struct("<8s32sQ32s")  # MAGIC, digest of the key, length of the content, checksum of all of these
 LIMIT = 256 << 20  # bytes that the files of a folder may take together
-LARGEST = 64 << 20  # bytes of one file: a longer one is none of ours
-TIDY = 100  # files that are written between two looks at the folder's size
-STALE = 3600.0  # seconds after which a draft belongs to a process that was ended
+LARGEST = 64 << 20  # bytes of one file: a longer one was not written here
+TIDY = 100  # files that are written between two checks of the folder's size
+STALE = 3600.0  # seconds after which a draft is taken to be that of a process that has ended
 _SUFFIX, _DRAFT = ".bin", ".draft"
 _NO_FOLDER = "no cache folder is known, for the user has no home folder"
 
 
 def sealed(key: str, content: bytes) -> bytes:
-    """Return content as a file keeps it: behind a header with the key's digest and a checksum of everything."""
+    """Return the bytes of a file: a header with the key's digest and a checksum of everything, then the content."""
     digest = _digest(key.encode())
     begin = MAGIC + digest + struct.pack("<Q", len(content))
     return _HEADER.pack(MAGIC, digest, len(content), _digest(begin + content)) + content
@@ -59,29 +59,29 @@ class _Found(NamedTuple):
 
 
 class Cache:
-    """A folder of files by key, of limited size: those that have not been used for longest go first.
+    """A folder of files by key, of limited size: the least recently used ones are removed first.
 
-    `folder` is None where the user has none. Nothing here raises OSError: what cannot be read is not there, and what
-    cannot be written is told once, in a warning, by its folder and the cure; never where it is `quiet`.
+    `folder` is None where the user has none. No method but `clear` raises OSError: a file that cannot be read counts as
+    missing, and the first failed write gives a warning with the folder and the cure, unless the cache is `quiet`.
     """
 
     def __init__(
         self, folder: Path | None, limit: int = LIMIT, notes: Callable[[], Notes] = tuple, *, quiet: bool = False
     ) -> None:
         self.folder, self._limit, self._notes = folder, limit, notes
-        self._written, self._told = 0, quiet
+        self._written, self._warned = 0, quiet
 
     def path(self, key: str) -> Path | None:
         """Return where the file of a key lies, or would."""
         return self.folder / f"{_digest(key.encode()).hex()[:32]}{_SUFFIX}" if self.folder else None
 
     def has(self, key: str) -> bool:
-        """Say whether there is a file of this key, whatever is in it."""
+        """Tell whether there is a file of this key, valid or not."""
         path = self.path(key)
         return path is not None and path.is_file()
 
     def get(self, key: str) -> bytes | None:
-        """Return what was kept under a key, None when there is nothing or it is damaged."""
+        """Return the content of a key, None where it is missing or damaged."""
         path = self.path(key)
         if path is None:
             return None
@@ -95,7 +95,7 @@ class Cache:
         return content
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep content under a key, in place of what there is."""
+        """Write the content of a key, replacing any earlier one."""
         path = self.path(key)
         try:
             if path is None:
@@ -116,7 +116,7 @@ class Cache:
         return len(files)
 
     def state(self) -> CacheState:
-        """Return what there is to say about the folder."""
+        """Return the facts about the folder that `bpengine doctor` shows."""
         files = list(self._files())
         return CacheState(
             folder=str(self.folder) if self.folder else "",
@@ -129,7 +129,7 @@ class Cache:
         )
 
     def _tidy(self) -> None:
-        """Remove what is none of ours, and what was not used for longest when all takes more than the limit."""
+        """Remove files that were not written here and, beyond the limit, the least recently used ones."""
         now, ours = time.time(), list[_Found]()
         for file in self._files():
             draft = file.path.suffix == _DRAFT
@@ -152,17 +152,17 @@ class Cache:
                     yield _Found(path, status.st_size, status.st_mtime)
 
     def _tell(self, error: OSError) -> None:
-        if self._told:
+        if self._warned:
             return
-        self._told = True
+        self._warned = True
         where = f"in {self.folder}" if self.folder else "on disk"
         text = f"compiled code cannot be kept {where}: {error}. It is kept for this process alone."
-        with contextlib.suppress(UserWarning):  # where warnings are errors: training does not end for want of a cache
+        with contextlib.suppress(UserWarning):  # where warnings are errors: a missing cache must not end training
             warnings.warn(localized(f"{text} {cure(self.folder)}"), stacklevel=2)
 
 
 def cure(folder: Path | None) -> str:
-    """Say how to come by a folder that can be written."""
+    """Return a sentence that says how to get a writable folder."""
     if folder is None:
         return "Set HOME to a folder that can be written, or XDG_CACHE_HOME to the absolute path of one."
     other = "" if sys.platform == "win32" else ", or set XDG_CACHE_HOME to a folder that can be written"
@@ -177,7 +177,7 @@ def user_cache(name: str) -> Cache:
 
 def cache_folder(name: str) -> Path | None:
     """Return the user's cache folder of this name, which need not be there, None for a user without a home."""
-    from platformdirs import user_cache_path  # of the extras that compile
+    from platformdirs import user_cache_path  # a package of the extras that compile
 
     try:
         folder = user_cache_path("bpengine") / name
@@ -187,7 +187,7 @@ def cache_folder(name: str) -> Path | None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one go, over one that is there. Raises OSError, and leaves no draft behind."""
+    """Write a file atomically, over an existing one. Raises OSError, and leaves no draft behind."""
     draft = write_draft(path, content)
     try:
         draft.replace(path)
@@ -198,7 +198,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_draft(path: Path, content: bytes) -> Path:
-    """Write a file beside the one it is to become, under a name that nobody else has. Raises OSError, and leaves none."""
+    """Write a file beside the one it is to become, under a unique name. Raises OSError, and leaves none."""
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=_DRAFT)
     draft = Path(name)
     try:
@@ -217,7 +217,7 @@ def _remove(file: _Found) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return what is in a file. Raises OSError for what is none: a pipe would keep us waiting for ever."""
+    """Return what is in a file. Raises OSError for anything but a regular file: reading a pipe could wait for ever."""
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(number)

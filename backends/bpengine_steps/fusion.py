@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, needed
 from bpengine_steps.target import Target
 
-GIVEN = ("input", "constant", "view")  # what no group has to make
+GIVEN = ("input", "constant", "view")  # operations that no group computes
 
 
 def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
@@ -29,7 +29,7 @@ def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
         if node.number in tail:
             group = last
         elif target.fuses(node):
-            # neighbours by data on one level are one pass: the node may be what brings several of them together
+            # neighbours by data on one level are one pass, so the node may merge several of them
             near = [i.base for i in node.inputs if target.joins(i, node) and level[i.base.number] == level[node.number]]
             passes = (home[base.number] for base in near if base.number in home)
             group = _merged((g for g in passes if g.kind == "pass"), home) or FusionGroup("pass")
@@ -43,7 +43,7 @@ def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
 
 
 def waits(group: FusionGroup, other: FusionGroup, before: dict[FusionGroup, set[FusionGroup]]) -> bool:
-    """Say whether `group` is, or comes by way of others after, the other one."""
+    """Tell whether `group` is the other one or must come after it, directly or through others."""
     seen, todo = set[FusionGroup](), [group]
     while todo:
         now = todo.pop()
@@ -56,13 +56,13 @@ def waits(group: FusionGroup, other: FusionGroup, before: dict[FusionGroup, set[
 
 
 def makers(groups: Sequence[FusionGroup]) -> dict[FusionGroup, set[FusionGroup]]:
-    """Return for each group those that make what it reads."""
+    """Return for each group those that compute what it reads."""
     home = {number: group for group in groups for number in group.own}
     return {g: {home[n.base.number] for n in g.reads if n.base.number in home} - {g} for g in groups}
 
 
 def _users(nodes: Sequence[StepNode]) -> dict[int, list[StepNode]]:
-    """Return for each node, and for the array a view looks at, what uses it."""
+    """Return the users of each node, and of the array behind a view."""
     users: dict[int, list[StepNode]] = defaultdict(list)
     for node in nodes:
         for operand in node.inputs:
@@ -73,12 +73,12 @@ def _users(nodes: Sequence[StepNode]) -> dict[int, list[StepNode]]:
 
 
 def _tail(step: RecordedStep, nodes: Sequence[StepNode], users: dict[int, list[StepNode]], target: Target) -> set[int]:
-    """Return the single numbers that only reports are made of, and that the target works out last of all."""
+    """Return the single numbers that only reports need, and that the target computes in the tail."""
     reports = {node.number for node in step.reports.values()}
     changed = {node.number for node in step.changed.values()}
     tail: set[int] = set()
     for node in reversed(nodes):
-        # A node belongs to the tail only with all of its users: what the step itself needs cannot wait for the end.
+        # A node belongs to the tail only with all of its users, since what the step itself needs cannot be computed last.
         wanted = (users[node.number] or node.number in reports) and node.number not in changed
         if wanted and all(user.number in tail for user in users[node.number]) and target.at_end(node):
             tail.add(node.number)
@@ -111,7 +111,7 @@ def _levels(
 
 
 def _merged(passes: Iterable[FusionGroup], home: dict[int, FusionGroup]) -> FusionGroup | None:
-    """Return one pass with the nodes of all the given ones, which `home` names as theirs, None when there is none."""
+    """Merge passes into one and make it the entry of their nodes in `home`; None for no passes."""
     distinct = list(dict.fromkeys(passes))
     if not distinct:
         return None

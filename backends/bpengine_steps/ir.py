@@ -1,4 +1,4 @@
-"""The intermediate representation: a step as a graph of array operations, and the groups that a target does together."""
+"""The intermediate representation: a step as a graph of array operations, and the groups that a target computes together."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Untraceable(Exception):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class StepNode:
-    """One array of the step and how it is made.
+    """One array of the step and the operation that computes it.
 
-    `info` says what `inputs` do not: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
-    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the function of
-    the host that is called "outside" of the program. "plus" is a + b in a pass of its own. Where a target adds up in two
-    stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines. What is
-    reduced or joined, and every output of the step, lies in C order.
+    `info` holds what is not among `inputs`: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
+    view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the host
+    function that an "outside" node calls. "plus" is a + b in a pass of its own. Where a target adds up in two stages, a
+    reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines. What is reduced
+    or joined, and every output of the step, lies in C order.
     """
 
     number: int  # the order in which the step made them
     op: Op
-    inputs: tuple[StepNode, ...] = field(repr=False)  # their own would write out every path through the graph
+    inputs: tuple[StepNode, ...] = field(repr=False)  # the repr would contain every path through the graph
     shape: tuple[int, ...]
     dtype: DType
     info: Any = None
@@ -45,7 +45,7 @@ class StepNode:
 
     @property
     def base(self) -> StepNode:
-        """The array whose memory this one is: itself, unless it is a view."""
+        """The array that owns the memory: this one, unless it is a view."""
         return self.inputs[0] if self.op == "view" else self
 
     @property
@@ -56,7 +56,7 @@ class StepNode:
     @property
     def strides(self) -> tuple[int, ...]:
         """Distances in elements between neighbours along each axis."""
-        return tuple(self.info[1]) if self.op == "view" else contiguous(self.shape)
+        return tuple(self.info[1]) if self.op == "view" else c_order_strides(self.shape)
 
     @property
     def uniform(self) -> Any:
@@ -67,13 +67,13 @@ class StepNode:
 
 @dataclass
 class StepGraph:
-    """All nodes in the order they were made; asking for the same operation on the same arrays returns the first node."""
+    """All nodes in the order they were made; adding the same operation on the same arrays returns the first node."""
 
     nodes: list[StepNode] = field(default_factory=list)
     _known: dict[Any, StepNode] = field(default_factory=dict)
 
     def add(self, op: Op, inputs: Iterable[StepNode], shape: tuple[int, ...], dtype: Any, info: Any = None) -> StepNode:
-        """Return the node of this operation, made now unless it exists."""
+        """Return the node of this operation, which is added unless it exists."""
         inputs, dtype = tuple(inputs), np.dtype(dtype)
         key = (op, tuple(node.number for node in inputs), shape, dtype.str, _hashable(info))
         if key not in self._known:
@@ -99,7 +99,7 @@ class StepGraph:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RecordedStep:
-    """The nodes of a step: `inputs` is the state it is given by path, `rows` and `rate` what each step sees anew.
+    """The nodes of a step: `inputs` holds the state by path, `rows` and `rate` the inputs that change with each step.
 
     `changed` is the new state where it differs from the old; `reports` the numbers that are read after each step. All
     outputs lie in C order, and none of them in the memory of the old state.
@@ -113,17 +113,17 @@ class RecordedStep:
 
     @property
     def outputs(self) -> list[StepNode]:
-        """The nodes that the step is run for."""
+        """The nodes that the step returns."""
         return [*self.changed.values(), *self.reports.values()]
 
 
 @dataclass(eq=False)
 class FusionGroup:
-    """Operations that are done together.
+    """Operations that are computed together.
 
     A "pass" goes over memory once, for all of its `nodes`. A "single" node is any other operation: a product, a joining, a
-    library's loop. A "copy" writes a new state over the old one, `replaced`. The "tail" ends the step: it gives its reports,
-    of which it makes some and finds others, `loaded`, in memory.
+    library's loop. A "copy" writes a new state over the old one, `replaced`. The "tail" ends the step and returns its
+    reports: it computes some and loads the others, `loaded`, from memory.
     """
 
     kind: Kind = "pass"
@@ -133,12 +133,12 @@ class FusionGroup:
 
     @property
     def own(self) -> set[int]:
-        """The numbers of the nodes made here."""
+        """The numbers of the nodes computed here."""
         return set() if self.kind == "copy" else {node.number for node in self.nodes}
 
     @property
     def reads(self) -> list[StepNode]:
-        """Arrays that the group needs in memory, views as they are; in a pass or the tail one value is part of the code."""
+        """Arrays that the group reads from memory, views as such; uniform constants are part of the code of a pass or tail."""
         if self.kind == "copy":
             return list(self.nodes)
         own = self.own
@@ -164,14 +164,14 @@ def axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n for n in shape if n != 1)
 
 
-def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+def c_order_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the strides, in elements, of an array in C order."""
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def in_order(node: StepNode) -> bool:
     """Say whether the elements lie in C order, one behind the other."""
-    return node.strides == contiguous(node.shape)
+    return node.strides == c_order_strides(node.shape)
 
 
 def needed(outputs: Iterable[StepNode]) -> list[StepNode]:
@@ -186,5 +186,5 @@ def needed(outputs: Iterable[StepNode]) -> list[StepNode]:
     return [seen[number] for number in sorted(seen)]
 
 
-def _hashable(info: Any) -> Any:
+def _hashable(info: object) -> Any:
     return (info.tobytes(), info.shape, info.dtype.str) if isinstance(info, np.ndarray) else info

@@ -1,6 +1,6 @@
 """Lowering: a recorded step rewritten for a target.
 
-The target rewrites single nodes as it needs them. Where it adds up in two stages, each reduction over the first axis or over
+The target may replace single nodes. Where it sums in two stages, each reduction over the first axis or over
 everything becomes two nodes: "partial", one line of results per block of rows, which joins the pass that makes the
 summands, and "finish", which joins the pass that uses the result. No atomics: the same data give the same bits each time.
 """
@@ -44,7 +44,7 @@ def lower(step: RecordedStep, target: Target) -> RecordedStep:
 def product_of_one_term(graph: StepGraph, left: StepNode, right: StepNode) -> StepNode:
     """Return a product of inner length 1, for targets that do it in a pass: one term each.
 
-    A product adds it to 0, which makes 0 of -0.
+    A product adds it to 0, which turns -0 into 0.
     """
     shape, dtype = (left.shape[0], right.shape[1]), left.dtype
     terms = graph.add("ufunc", [left, right], shape, dtype, "multiply")
@@ -60,8 +60,8 @@ def _same(graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepN
 class _TwoStageSums:
     """Splits the reductions of a step, whose nodes are given, into stages.
 
-    Kernels add up many rows block by block, for the sake of libraries that add up one after another. Stages have blocks of
-    their own, so those are taken apart again: a sum of sums of blocks becomes the sum of all their rows.
+    Kernels sum many rows block by block, for libraries that add one row after another. Sums in two stages have blocks of
+    their own, so a sum of sums of blocks becomes the sum of all their rows again.
     """
 
     def __init__(self, graph: StepGraph, nodes: Sequence[StepNode], target: Target) -> None:
@@ -73,7 +73,7 @@ class _TwoStageSums:
                 self._widest[node.shape[0]] = max(node.shape[-1], self._widest.get(node.shape[0], 1))
 
     def lower(self, node: StepNode, new: dict[int, StepNode]) -> StepNode | None:
-        """Return what stands for a node, `new` being what stands for those before it; None where it is none of ours."""
+        """Return the replacement of a node, `new` being those of earlier nodes; None for a node that is no such reduction."""
         # Blocks are for libraries that add up one row after another; a sum in two stages needs none.
         if product := _product_of_blocks(node):
             x, dy = product
@@ -110,14 +110,14 @@ def _sum_of_blocks(node: StepNode) -> StepNode | None:
 
 
 def _blocks(lines: StepNode) -> StepNode | None:
-    """Return the array whose blocks of rows were summed to these lines, the last of which may be of fewer rows."""
+    """Return the array whose blocks of rows are summed to these lines; the last block may have fewer rows."""
     looks = [_summands(part) for part in (lines.inputs if lines.op == "concat" and lines.info == 0 else (lines,))]
     rows = looks[0].base
     return rows if rows is not lines and _covers(looks, rows) else None
 
 
 def _summands(line: StepNode) -> StepNode:
-    """Return the block of rows that a line, or several, is the sum of; a line that is no sum stands for itself."""
+    """Return the block of rows whose sum a line, or several lines, is; for a line that is no sum, the line itself."""
     reduction = line.base
     if reduction.op != "reduce" or reduction.info[0] != "add" or reduction.size != line.size:
         return line
@@ -145,7 +145,7 @@ def _product_of_blocks(node: StepNode) -> tuple[StepNode, StepNode] | None:
 
 
 def _covers(parts: Sequence[StepNode], whole: StepNode) -> bool:
-    """Say whether looks at an array, one behind the other, take in all of it."""
+    """Tell whether views of an array, one after the other, cover all of it."""
     begins = [sum(part.size for part in parts[:k]) for k in range(len(parts))]
     own = all(part.base is whole and part.offset == begin for part, begin in zip(parts, begins, strict=True))
     return own and sum(part.size for part in parts) == whole.size

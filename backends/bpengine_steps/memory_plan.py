@@ -1,6 +1,6 @@
-"""MemoryPlan: where every array lies, in one piece of memory, and for how long.
+"""MemoryPlan: the offset of every array in one block of memory, and its lifetime.
 
-An array lives from the stage that makes it to the last one that reads it. The groups of a stage run at the same time, so
+An array lives from the stage that computes it to the last one that reads it. The groups of a stage run at the same time, so
 arrays share memory only when they never live in the same stage; each takes the first gap that is long enough. A pass may
 also write its result over an operand that nothing reads later, where the target allows it.
 """
@@ -19,10 +19,10 @@ from bpengine_steps.target import Target
 
 @dataclass(kw_only=True)
 class MemoryPlan:
-    """`places` gives each array of the piece its offset in bytes, `stored` the nodes that lie in memory at all.
+    """`places` holds the offset in bytes of each array of the block, `stored` the nodes that are in memory at all.
 
     `shares` names the operand that a result is written over, `in_place` the new states that are written over the old ones.
-    The first `state_size` bytes are the state, its arrays in order, where the piece holds it.
+    The first `state_size` bytes are the state, its arrays in order, where the block holds it.
     """
 
     stored: set[int] = field(default_factory=set)
@@ -47,7 +47,7 @@ def plan_memory(
     stored = read.keys() | {node.base.number for node in step.changed.values()}
     constants = {number: np.ascontiguousarray(n.info) for number, n in read.items() if n.op == "constant"}
     memory = MemoryPlan(stored=set(stored), in_place=in_place, constants=constants)
-    brought = [*(step.rows if ordered else ()), step.rate]  # what the head writes, anew in each step
+    brought = [*(step.rows if ordered else ()), step.rate]  # what the head writes in each step
     if target.resident:
         _for_good(memory, [*step.inputs.values(), *step.rows, step.rate], [read[n] for n in constants], target)
         memory.state_size = sum(_room(node, target) for node in step.inputs.values())
@@ -58,14 +58,14 @@ def plan_memory(
 
 
 def _for_good(memory: MemoryPlan, inputs: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
-    """Give places that nothing else takes: state, rows and constants stay from step to step."""
+    """Give state, rows and constants places that nothing else uses, since they last from step to step."""
     for node in (*inputs, *constants):
         memory.places[node.number] = memory.size
         memory.size += _room(node, target)
 
 
 def _write_over(memory: MemoryPlan, step: RecordedStep, groups: Sequence[FusionGroup], target: Target) -> None:
-    """Let each new state that is written in place have the old one's place."""
+    """Give each new state that is written in place the old state's place."""
     home = {number: group for group in groups for number in group.own}
     for path, new in step.changed.items():
         if new.number not in memory.in_place:
@@ -73,14 +73,13 @@ def _write_over(memory: MemoryPlan, step: RecordedStep, groups: Sequence[FusionG
         old = step.inputs[path]
         if target.resident:
             memory.places[new.number] = memory.places[old.number]
-        # Only a writer that reads the old state hands its operand on; any other simply has the place to itself by
-        # then.
+        # Only a writer that reads the old state passes its operand's place on; for any other, the place is free by then.
         if any(node is old for node in home[new.number].reads):
             memory.shares[new.number] = old
 
 
 def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Sequence[StepNode], target: Target) -> None:
-    """Place what lives for some stages only: what the head brings, and what the stages make."""
+    """Place arrays that live for some stages only: those of the head, and the results of the stages."""
     last = _last_stages(memory, stages)
     arena = _Arena(memory.size, target)
     wanted = memory.stored - memory.places.keys() - memory.in_place
@@ -88,7 +87,7 @@ def _by_lifetime(memory: MemoryPlan, stages: Sequence[PlanStage], brought: Seque
         arena.free_before(k)
         outputs = [n for g in stage.groups if g.kind != "copy" for n in g.nodes if n.number in wanted]
         # First fit fragments least when the largest arrays choose first.
-        outputs.sort(key=lambda node: _room(node, target), reverse=True)  # the large ones first leave fewer gaps
+        outputs.sort(key=lambda node: _room(node, target), reverse=True)  # placing large arrays first leaves fewer gaps
         for node in [*(brought if stage.head else ()), *outputs]:
             until = last.get(node.number, k)
             heir = _dying_operand(node, stage, k, last, arena) if target.reuses_operands and node in outputs else None
@@ -104,7 +103,7 @@ def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, i
     """Return for each array the last stage that needs it."""
     last: dict[int, int] = {}
     for k, stage in enumerate(stages):
-        # what a product beside the others reads stays until the queues meet, in the last stage
+        # operands of a product on the second queue live until the queues meet, in the last stage
         # A product on the second queue has no point in time at which it ends before the queues meet.
         until = len(stages) - 1 if stage.beside else k
         for group in stage.groups:
@@ -115,7 +114,7 @@ def _last_stages(memory: MemoryPlan, stages: Sequence[PlanStage]) -> dict[int, i
 
 
 def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int], arena: _Arena) -> StepNode | None:
-    """Return an operand that `node` can be written over: read here for the last time, element by element, in this form."""
+    """Return an operand that `node` can overwrite: read here for the last time, element by element, in the same form."""
     # Groups of one stage run at the same time: another one could still read what this one overwrites.
     if len(stage.groups) != 1:
         return None
@@ -123,7 +122,7 @@ def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int
     if group.kind != "pass" or not arena.target.elementwise(node):
         return None
     for operand in group.reads:
-        alone = all(n is operand or n.base is not operand for n in group.reads)  # no other look at the same memory
+        alone = all(n is operand or n.base is not operand for n in group.reads)  # no other view of the same memory
         alike = operand.op != "view" and (operand.shape, operand.dtype) == (node.shape, node.dtype)
         if alone and alike and last[operand.number] == k and arena.holds(operand):
             return operand
@@ -131,19 +130,19 @@ def _dying_operand(node: StepNode, stage: PlanStage, k: int, last: dict[int, int
 
 
 def _room(node: StepNode, target: Target) -> int:
-    """Return the bytes that are set aside for an array."""
+    """Return the bytes reserved for an array."""
     return -(-max(node.size * node.dtype.itemsize, 1) // target.alignment) * target.alignment
 
 
 class _Arena:
-    """The memory behind `start`, given out by lifetime; `size` is where what was ever given out ends."""
+    """The memory after `start`, allocated by lifetime; `size` is the end of the highest allocation so far."""
 
     def __init__(self, start: int, target: Target) -> None:
         self.target, self.size, self._start = target, start, start
-        self._live: dict[int, tuple[int, int, int]] = {}  # by node: where it begins, where it ends, its last stage
+        self._live: dict[int, tuple[int, int, int]] = {}  # by node: begin, end, last stage
 
     def free_before(self, stage: int) -> None:
-        """Take back what no stage from this one on needs."""
+        """Free what no stage from this one on needs."""
         self._live = {number: entry for number, entry in self._live.items() if entry[2] >= stage}
 
     def place(self, node: StepNode, until: int) -> int:
@@ -159,7 +158,7 @@ class _Arena:
         return where
 
     def holds(self, node: StepNode) -> bool:
-        """Say whether a node was given a place here that has not been passed on."""
+        """Tell whether a node has a place here that has not been passed on."""
         return node.number in self._live
 
     def pass_on(self, node: StepNode, heir: StepNode, until: int) -> int:

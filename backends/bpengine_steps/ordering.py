@@ -18,8 +18,8 @@ Before = dict[FusionGroup, set[FusionGroup]]
 class PlanStage:
     """Groups that run at the same time: one call, or a few.
 
-    The first stage, the `head`, brings the step's rows and its rate, and holds what is known before them; it may hold nothing
-    else. `beside`: a product that nobody waits for before the last stage.
+    The first stage, the `head`, fetches the step's rows and rate, and computes what does not depend on them; it may do
+    nothing else. `beside`: a product whose result is not needed before the last stage.
     """
 
     groups: list[FusionGroup]
@@ -35,16 +35,18 @@ class PlanStage:
 def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -> tuple[list[PlanStage], set[int]]:
     """Return the stages of a step in order, and the numbers of the new states that are written over the old ones.
 
-    New states that are not get a copy, a group of its own.
+    Other new states are copied over the old ones, each by a group of its own.
     """
     before = makers(groups)
     in_place = _write_over(step, groups, before, target)
     groups = _with_copies(step, groups, before, in_place)
     changed = {node.base.number for node in step.changed.values()}
-    # What is known before the step's rows runs in the head, but only if a later group reads it from memory.
+    # What does not depend on the step's rows runs in the head, if a later group reads it from memory.
     early = {g for g in groups if g.kind == "pass" and not g.own & changed and target.early(g)}
     later = {n.base.number for group in groups if group not in early for n in group.reads}
-    head = [group for group in groups if group in early and group.own & later]  # the others are worked out where needed
+    head = [
+        group for group in groups if group in early and group.own & later
+    ]  # the others are computed where they are needed
     order = _ordered([g for g in groups if g not in early], before, early, changed)
     stages = [PlanStage(head, head=True), *_moved_back(order, before, target)]
     if target.queues > 1:
@@ -53,9 +55,9 @@ def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -
 
 
 def _write_over(step: RecordedStep, groups: Sequence[FusionGroup], before: Before, target: Target) -> set[int]:
-    """Decide which new states are written over the old ones, and let those writers wait for all readers of the old.
+    """Decide which new states are written over the old ones, and make those writers wait for all readers of the old.
 
-    A reader that waits for the writer, by its operands or by what was decided before, would read the new state.
+    A reader that waits for the writer, through its operands or an earlier decision, would read the new state.
     """
     home = {number: group for group in groups for number in group.own}
     news = [node.number for node in step.changed.values()]
@@ -76,11 +78,11 @@ def _write_over(step: RecordedStep, groups: Sequence[FusionGroup], before: Befor
 
 
 def _may_write(writer: FusionGroup, old: StepNode, new: StepNode, target: Target) -> bool:
-    """Say whether what the writer itself reads of the old state lets it write the new one there meanwhile."""
+    """Tell whether the writer may overwrite the old state although it reads it itself."""
     looks = [n for n in writer.reads if n.base is old]
     if (
         writer.kind == "pass"
-    ):  # element by element: no other look at the old state, and no sum, which is stored at the end
+    ):  # it is read element by element, through no other view, and not for a sum, which is stored at the end
         return new.op == "ufunc" and all(n is old for n in looks) and target.writes_over(writer, new)
     return writer.kind == "single" and not looks and target.writes_over(writer, new)
 
@@ -88,7 +90,7 @@ def _may_write(writer: FusionGroup, old: StepNode, new: StepNode, target: Target
 def _with_copies(
     step: RecordedStep, groups: list[FusionGroup], before: Before, in_place: set[int]
 ) -> list[FusionGroup]:
-    """Return the groups, with copies of what is not written in place, before the tail; each waits for the old's readers."""
+    """Add copies of states that are not written in place, before the tail; each waits for the readers of the old state."""
     home = {number: group for group in groups for number in group.own}
     copies = [
         FusionGroup("copy", [new], step.inputs[p]) for p, new in step.changed.items() if new.number not in in_place
@@ -97,7 +99,7 @@ def _with_copies(
     readers = _readers(every)
     for copy in copies:
         (new,), old = copy.nodes, copy.replaced
-        assert old is not None  # a copy has one
+        assert old is not None  # a copy has one node
         before[copy] = {home[new.base.number]} if new.base.number in home else set()
         before[copy].update(reader for reader in readers[old.number] if reader is not copy)
     return every
@@ -114,10 +116,10 @@ def _readers(groups: Sequence[FusionGroup]) -> dict[int, list[FusionGroup]]:
 def _ordered(
     groups: Sequence[FusionGroup], before: Before, done: set[FusionGroup], changed: set[int]
 ) -> list[FusionGroup]:
-    """Put groups in the order in which the step made them, updates of the state as early as they can be.
+    """Put groups in the order of the recorded step, updates of the state as early as possible.
 
-    An update that comes early finds the gradient in the cache, and its memory is free again at once. Copies come when all
-    is computed, the tail last.
+    An early update reads the gradient from the cache and frees its memory at once. Copies come after all other groups, the
+    tail last.
     """
 
     def rank(group: FusionGroup) -> tuple[bool, bool, bool, int]:
@@ -147,7 +149,7 @@ def _ordered(
 
 
 def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) -> list[PlanStage]:
-    """Let each group move into the last stage that its users allow and that it may share: all updates end in one call."""
+    """Move each group into the last stage that its users allow and that it may share, so that all updates are one call."""
     stages = [PlanStage([group]) for group in order]
     where = {group: k for k, group in enumerate(order)}
     after: dict[FusionGroup, set[FusionGroup]] = defaultdict(set)

@@ -15,9 +15,9 @@ from bpengine_steps.target import Target
 
 @dataclass(frozen=True, eq=False)
 class ExecutionPlan:
-    """What a target needs to write its code: the lowered step, its stages in order, and where every array lies.
+    """What a target generates code from: the lowered step, its stages in order, and the place of every array.
 
-    `ordered` says whether the rows of each step are taken from the data by number.
+    `ordered`: the rows of each step are selected from the data by row numbers.
     """
 
     step: RecordedStep

@@ -1,4 +1,4 @@
-"""What a program is made for: the form of the state, and shapes, dtypes and layout in memory of all that a step sees."""
+"""The signature of a program: the form of its state, and shapes, dtypes and memory layout of its inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Tree = Any
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield (path, leaf) of nested dicts, lists and tuples."""
-    if isinstance(tree, np.ndarray):  # most are: to ask for a Mapping takes ten times as long
+    if isinstance(tree, np.ndarray):  # most leaves are arrays, and the test for a Mapping takes ten times as long
         yield path, tree
     elif isinstance(tree, Mapping):
         for key, value in tree.items():
@@ -40,7 +40,7 @@ def rebuilt(tree: Tree, values: Mapping[Path, Any], path: Path = ()) -> Tree:
 
 @dataclass(frozen=True)
 class Signature:
-    """Shapes and dtypes that a program is made for; `strides` in bytes of each array of the state that is not in C order."""
+    """Shapes and dtypes that a program requires; `strides` in bytes of each array of the state that is not in C order."""
 
     state: tuple[tuple[Path, tuple[int, ...], str], ...]
     rows: tuple[tuple[tuple[int, ...], str], ...]

@@ -1,4 +1,4 @@
-"""What planning asks of a target: the machine, and the code written for it, that a step is compiled for."""
+"""Target: what planning asks about the machine that a step is compiled for, and about the code generated for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
 
 
 class Target(Protocol):
-    """Answers about single nodes and groups; what follows from them for a step is worked out here, once for all targets."""
+    """Decisions about single nodes and groups; this package derives the plan of a step from them, for all targets alike."""
 
     @property
     def two_stage_sums(self) -> bool:
@@ -32,34 +32,34 @@ class Target(Protocol):
         """The number of queues of calls: 2 where a product may run beside other calls."""
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
-        """Return what stands for a recorded `node` in `graph`, made of these inputs; None for the same operation."""
+        """Return the replacement of a recorded `node` in `graph`, computed from these inputs; None for the same operation."""
 
     def require(self, node: StepNode) -> None:
-        """Raise Untraceable for a node of a lowered step that there is no form for."""
+        """Raise Untraceable for a node of a lowered step that the target cannot compute."""
 
     def sum_lines(self, rows: int, width: int) -> int:
-        """Return in how many lines the first stage of sums over so many rows gives its results.
+        """Return the number of lines of results in the first stage of sums over so many rows.
 
-        `width` is that of the widest array with so many rows. Asked where sums have two stages.
+        `width` is that of the widest array with so many rows. Called where sums have two stages.
         """
 
     def elementwise(self, node: StepNode) -> bool:
         """Say whether the node is computed element by element inside of a pass."""
 
     def fuses(self, node: StepNode) -> bool:
-        """Say whether the node is a part of a pass at all: elementwise, or a reduction that a pass takes on its way."""
+        """Say whether the node can be part of a pass: elementwise, or a reduction that a pass accumulates."""
 
     def fuses_sum(self, node: StepNode) -> bool:
-        """Say whether the node is a sum over rows that a pass takes on its way, for others to use when it is over."""
+        """Say whether the node is a sum over rows that a pass accumulates, and whose result is ready when the pass ends."""
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
         """Say whether `node` can take the numbers of `operand`, or of the array it is a view of, from registers."""
 
     def at_end(self, node: StepNode) -> bool:
-        """Say whether a single number that only reports need can be worked out in the tail."""
+        """Say whether a single number that only reports need can be computed in the tail."""
 
     def early(self, group: FusionGroup) -> bool:
-        """Say whether a pass can run in the head, beside what brings the step's rows and rate."""
+        """Say whether a pass can run in the head, together with the fetching of the step's rows and rate."""
 
     def shares(self, groups: Sequence[FusionGroup]) -> bool:
         """Say whether these groups may be one call, in which they run at the same time."""

@@ -1,7 +1,7 @@
-"""Tracing: a step is run once on arrays that only note what is done to them.
+"""Tracing: a step is run once on arrays that record the operations applied to them.
 
 NumPy hands every function called on such an array to the array itself (NEP 13 for ufuncs, NEP 18 for the rest), so
-kernels are recorded as they stand, bound to NumPy. What has no entry here cannot be recorded, and says so.
+kernels are recorded as they stand, bound to NumPy. A function without an entry here raises Untraceable.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable, contiguous
+from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable, c_order_strides
 from bpengine_steps.signature import Signature, Tree, leaves, rebuilt
 
 REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
 
 
 def record(step: Callable[..., Any], state: Tree, signature: Signature) -> RecordedStep:
-    """Run the step once on arrays that note what is done to them.
+    """Run the step once on arrays that record the operations applied to them.
 
-    Raises Untraceable when the step does something that has no node, or changes the form of its state.
+    Raises Untraceable when the step uses an operation that has no node, or changes the form of its state.
     """
     graph = StepGraph()
     inputs = {p: graph.add("input", (), s, d, ("state", p)) for p, s, d in signature.state}
@@ -48,20 +48,20 @@ def _require_form(before: Mapping[Path, StepNode], after: Mapping[Path, StepNode
         raise Untraceable("a step that changes the form of its state")
 
 
-def _in_order(graph: StepGraph, leaf: Any) -> StepNode:
+def _in_order(graph: StepGraph, leaf: object) -> StepNode:
     """Return the node of an output, in C order."""
     node = as_node(graph, leaf)
     return graph.copied(node, node.shape)
 
 
 def _apart(graph: StepGraph, node: StepNode) -> StepNode:
-    """Return an output's node; a copy of what lies in the state's memory, which the step may have written over by then."""
+    """Return an output's node; a copy of what lies in the state's memory, which the step may overwrite before the end."""
     state = node.base.op == "input" and node.base.info[0] == "state"
     return graph.add("ufunc", [node], node.shape, node.dtype, "cast") if state else node
 
 
 class TracedArray(NDArrayOperatorsMixin):
-    """An array of known shape and dtype without values; operations on it go into a graph."""
+    """An array of known shape and dtype without values; operations on it become nodes of a graph."""
 
     __array_priority__ = 1000
 
@@ -78,7 +78,7 @@ class TracedArray(NDArrayOperatorsMixin):
             return _matmul(self._graph, *inputs)
         return self._note(elementwise(self._graph, ufunc, inputs))
 
-    def __array_function__(self, function: Any, types: Any, args: Sequence[Any], kwargs: Any) -> TracedArray:
+    def __array_function__(self, function: Any, types: object, args: Sequence[Any], kwargs: Any) -> TracedArray:
         """Note any other function of NumPy."""
         if function in REDUCTIONS:
             return self._note(_reduce(self._graph, REDUCTIONS[function], *args, **kwargs))
@@ -86,7 +86,7 @@ class TracedArray(NDArrayOperatorsMixin):
             raise Untraceable(f"np.{function.__name__}")
         return self._note(FUNCTIONS[function](self._graph, *args, **kwargs))
 
-    def __getitem__(self, key: Any) -> TracedArray:
+    def __getitem__(self, key: object) -> TracedArray:
         """Note a slice; picking elements by arrays is not recorded."""
         keys = key if isinstance(key, tuple) else (key,)
         if any(isinstance(k, (TracedArray, np.ndarray, list)) for k in keys):
@@ -111,7 +111,7 @@ class TracedArray(NDArrayOperatorsMixin):
         raise Untraceable("a value read on the host")
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse NumPy's own methods and attributes (`x.sum()`), which no function of the standard stands for."""
+        """Refuse NumPy's own methods and attributes (`x.sum()`), which are not part of the array API standard."""
         if name in dir(np.ndarray) and not name.startswith("__"):
             raise Untraceable(f"the attribute {name!r} of an array")
         raise AttributeError(name)
@@ -123,7 +123,7 @@ class TracedArray(NDArrayOperatorsMixin):
 def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
 
-    x (m, n) and result (n,) are then memory of the program, which both lie in C order and are not kept.
+    x (m, n) and result (n,) are then memory of the program, in C order; the function must not keep them.
     """
 
     def call(x: Any) -> Any:
@@ -138,7 +138,7 @@ def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> 
 def plus(a: Any, b: Any) -> Any:
     """Return a + b of arrays of one shape and dtype; traced ones are added in a pass of their own.
 
-    Sums of many shards would otherwise wait for all of them, to be made in one pass that reads all of them at once.
+    Otherwise the sums of many shards would be one pass that waits for all shards and reads them all at once.
     """
     if not isinstance(a, TracedArray) or not isinstance(b, TracedArray):
         return a + b
@@ -149,7 +149,7 @@ def plus(a: Any, b: Any) -> Any:
     return a._note(graph.add("plus", nodes, a.shape, a.dtype))
 
 
-def as_node(graph: StepGraph, value: Any, dtype: Any = None) -> StepNode:
+def as_node(graph: StepGraph, value: object, dtype: object = None) -> StepNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, TracedArray) else graph.constant(value, dtype)
 
@@ -168,7 +168,7 @@ def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Ste
     return graph.add("ufunc", nodes, shape, dtype, ufunc.__name__)
 
 
-def cast(graph: StepGraph, node: StepNode, dtype: Any) -> StepNode:
+def cast(graph: StepGraph, node: StepNode, dtype: object) -> StepNode:
     """Note a change of dtype, if it is one."""
     if node.dtype == dtype:
         return node
@@ -194,7 +194,7 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, k
     kept = tuple(n for a, n in enumerate(node.shape) if a not in gone)
     if node.dtype.kind != "f":
         raise Untraceable(f"a reduction of {node.dtype}")
-    # axes of length 1 change nothing; what is left must be all of the array, one end of it, or the middle one of three
+    # axes of length 1 do not matter; of the others, the reduced ones must be all, the first, the last, or the middle of three
     long = [a for a, n in enumerate(node.shape) if n != 1]
     if not node.size or [a for a in long if a in gone] not in (long, long[:1], long[1:], long[1:-1], []):
         raise Untraceable(f"a reduction of {node.shape} over {sorted(gone)}")
@@ -226,7 +226,7 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, k
     )
 
 
-def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:
+def _mean(graph: StepGraph, x: TracedArray, axis: object = None, *, keepdims: bool = False) -> StepNode:
     """Note a mean as NumPy computes it: the sum, divided by the count."""
     total = _reduce(graph, "add", x, axis, keepdims=keepdims)
     count = x.size // max(total.size, 1)
@@ -234,19 +234,19 @@ def _mean(graph: StepGraph, x: TracedArray, axis: Any = None, *, keepdims: bool 
 
 
 def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepNode:
-    """Note another look at the same memory: NumPy itself works out offset and strides, on bytes that are never touched."""
+    """Record a view: NumPy itself computes offset and strides, on bytes that are never read."""
     memory = np.empty(node.base.size, dtype=np.int8)
     before = np.ndarray(node.shape, np.int8, memory, node.offset, node.strides)
     after = look(before)
     offset = int(after.__array_interface__["data"][0] - memory.__array_interface__["data"][0])
     if after.size and not (0 <= offset < memory.size and np.may_share_memory(after, memory)):
         raise Untraceable("a view that copies")
-    if after.shape == node.base.shape and not offset and after.strides == contiguous(after.shape):
+    if after.shape == node.base.shape and not offset and after.strides == c_order_strides(after.shape):
         return node.base
     return graph.add("view", [node.base], after.shape, node.dtype, (offset, after.strides))
 
 
-def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> StepNode:
+def _reshape(graph: StepGraph, x: Any, shape: object, **options: Any) -> StepNode:
     node = x.node if isinstance(x, TracedArray) else x
     if options.get("copy") is not None:
         raise Untraceable("reshape with copy=")
@@ -254,7 +254,7 @@ def _reshape(graph: StepGraph, x: Any, shape: Any, **options: Any) -> StepNode:
     return _view(graph, node, lambda array: array.reshape(shape))
 
 
-def _astype(graph: StepGraph, x: TracedArray, dtype: Any, /, *, copy: bool = True) -> StepNode:
+def _astype(graph: StepGraph, x: TracedArray, dtype: object, /, *, copy: bool = True) -> StepNode:
     return cast(graph, x.node, dtype)
 
 
@@ -265,7 +265,7 @@ def _like(value: float) -> Callable[..., StepNode]:
     return filled
 
 
-def _clip(graph: StepGraph, x: Any, low: Any = None, high: Any = None) -> StepNode:
+def _clip(graph: StepGraph, x: Any, low: object = None, high: object = None) -> StepNode:
     for ufunc, limit in ((np.maximum, low), (np.minimum, high)):
         if limit is not None:
             x = TracedArray(graph, elementwise(graph, ufunc, [x, limit]))
@@ -279,7 +279,7 @@ def _round(graph: StepGraph, x: TracedArray, decimals: int = 0) -> StepNode:
     return elementwise(graph, np.rint, [x])
 
 
-def _where(graph: StepGraph, condition: Any, x: Any, y: Any) -> StepNode:
+def _where(graph: StepGraph, condition: object, x: Any, y: Any) -> StepNode:
     kind = np.result_type(*(v.dtype if isinstance(v, TracedArray) else v for v in (x, y)))
     nodes = [cast(graph, as_node(graph, v), d) for v, d in ((condition, np.dtype(bool)), (x, kind), (y, kind))]
     return graph.add("ufunc", nodes, np.broadcast_shapes(*(n.shape for n in nodes)), kind, "where")

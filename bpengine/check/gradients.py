@@ -7,11 +7,12 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.check.oracles.run import NAMES
 from bpengine.check.points.network_check import NetworkCheck
 from bpengine.check.points.subject_check import SingleCheck
 from bpengine.check.problems import subjects
-from bpengine.check.problems.kernel_calls import arguments, find_kernel
+from bpengine.check.problems.kernel_calls import Arguments, arguments, find_kernel
 from bpengine.check.reports.gradient_report import Report
 from bpengine.errors import ConfigError, flag, items, unknown, whole
 from bpengine.kernels import Kernel
@@ -30,9 +31,9 @@ Subject = TrainedNetwork | Network | Layer | Kernel | str | CustomLoss | CustomA
 @np.errstate(all="ignore")  # numbers that are not finite are reported, not warned of
 def check_gradients(
     subject: Subject,
-    x: Any = None,
-    y: Any = None,
-    weights: Any = None,
+    x: Arguments = None,
+    y: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
     *,
     seed: int = 0,
     oracles: str | Sequence[str] = NAMES,
@@ -85,7 +86,7 @@ def check_gradients(
     return _check_alone(subject, x, seed, names, options or {}, perturbed=perturbed)
 
 
-def _as_kernel(subject: Subject, x: Any, seed: int) -> Subject:
+def _as_kernel(subject: Subject, x: Arguments, seed: int) -> Subject:
     """Return the kernel of a CustomLoss, a CustomActivation or a pair of functions; anything else as it is."""
     own = make_loss(subject) if _is_loss(subject) else None
     if isinstance(own, CustomLoss):
@@ -98,7 +99,7 @@ def _as_kernel(subject: Subject, x: Any, seed: int) -> Subject:
 
 
 def _check_alone(
-    subject: Subject, x: Any, seed: int, names: list[str], options: Mapping[str, Any], *, perturbed: bool
+    subject: Subject, x: Arguments, seed: int, names: list[str], options: Mapping[str, Any], *, perturbed: bool
 ) -> Report:
     """Return the report of a layer or a kernel."""
     if isinstance(subject, Layer):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from bpengine.kernels import KERNELS, Kernel
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Direction, Ops
 
 
@@ -32,7 +33,7 @@ class InterceptedOps(Ops):
     @abstractmethod
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
-    ) -> Any:
+    ) -> Tree:
         """Call the function, with its arguments as they are or changed."""
 
 

@@ -16,6 +16,7 @@ from bpengine.check.reports.results import ArrayResult, FaultyCall
 from bpengine.check.tolerance.agreement import EXACT
 from bpengine.errors import BpError
 from bpengine.kernels import Kernel
+from bpengine.kernels._trees import Tree
 from bpengine.layers import Layer
 from bpengine.layers.chain import Stage
 from bpengine.ops import Call, ObservedOps, Ops
@@ -121,7 +122,7 @@ def _same(call: Call, other: Call) -> bool:
     )
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: Tree, b: Tree) -> bool:
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
     return bool(np.array_equal(a, b))

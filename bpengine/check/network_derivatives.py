@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import get_backend, get_oracle
+from bpengine.backend import HostArray, get_backend, get_oracle
 from bpengine.check.problems.subjects import NetworkPoint
 from bpengine.check.reports.results import DerivativeResult
 from bpengine.derivatives.hessian import product
@@ -22,6 +22,8 @@ from bpengine.derivatives.per_sample import per_sample_gradients
 from bpengine.derivatives.rows import batched
 from bpengine.errors import BackendUnavailable, in_english
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE, Network
 from bpengine.ops import Ops
@@ -82,11 +84,11 @@ class _NearbyNetwork:
         pairs = zip(self.rows.arrays, self.rows.dtypes("float64"), strict=True)
         return dict(zip(names, (np.asarray(a, dtype=d) for a, d in pairs), strict=True))
 
-    def _loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Any:
+    def _loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Array:
         rows_and_run = rows["x"], rows["target"], rows.get("weights"), INFERENCE
         return self.network.total_loss(ops, params, self._running(ops), *rows_and_run)
 
-    def _row_loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Any:
+    def _row_loss(self, ops: Ops, params: Arrays, rows: Arrays) -> Array:
         """Return the loss of one row alone, with its share of the penalties of all rows."""
         sums, every = self.network.loss.reduction == "sum", len(self.rows.x)
         weights = rows.get("weights") if sums else None
@@ -95,7 +97,7 @@ class _NearbyNetwork:
         terms = self.network.penalty_terms(ops, params, every, all_weights)
         return value + sum(term[2] for term in terms) / (every if sums else 1)
 
-    def _outputs(self, ops: Ops, params: Arrays, x: Any) -> Any:
+    def _outputs(self, ops: Ops, params: Arrays, x: Array) -> Array:
         return self.network.forward(ops, params, self._running(ops), x).y
 
     def _running(self, ops: Ops) -> Arrays:
@@ -145,7 +147,7 @@ def _nearby(point: NetworkPoint) -> _NearbyNetwork:
     return _NearbyNetwork(point.network, params, point.running, rows, v)
 
 
-def _moved(array: Any, rng: np.random.Generator) -> Any:
+def _moved(array: HostArray, rng: np.random.Generator) -> Array:
     usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
     step = rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape)
     return array + NEARBY * (usual if usual > 0 else 1.0) * step
@@ -157,7 +159,9 @@ def _rounded(arrays: HostArrays, draw: int) -> HostArrays:
     return {name: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for name, a in arrays.items()}
 
 
-def _compare(name: str, hand: Any, reference: Any, rounded: list[Any], least: float) -> DerivativeResult | None:
+def _compare(
+    name: str, hand: HostArray, reference: HostArray, rounded: list[Any], least: float
+) -> DerivativeResult | None:
     """Compare one derivative, which may be off by `least` in any case; None where JAX's is not finite."""
     ours, theirs, *others = (_flat(a) for a in (hand, reference, *rounded))
     if not np.all(np.isfinite(theirs)):
@@ -177,6 +181,6 @@ def _compare(name: str, hand: Any, reference: Any, rounded: list[Any], least: fl
     )
 
 
-def _flat(arrays: Any) -> Any:
+def _flat(arrays: Tree) -> HostArray:
     parts = [arrays[name] for name in sorted(arrays)] if isinstance(arrays, dict) else [arrays]
     return np.concatenate([np.ravel(part) for part in parts])

@@ -1,8 +1,8 @@
 """Data: textbook, real and synthetic sets, files, and the checks a model makes before it trains.
 
 dataset: a data set. table: named columns of every kind. loading: `load`, by name or from a file. named/ and synthetic/: the
-sets. files/: readers and a writer. tables/: text tables, Parquet, data frames. features/: what columns are. validation/: the
-checks. mmap/: arrays larger than memory.
+sets. files/: readers and a writer. tables/: text tables, Parquet, data frames. features/: the kind of each column, and its
+encoding as inputs. validation/: the checks. mmap/: arrays larger than memory.
 """
 
 from __future__ import annotations

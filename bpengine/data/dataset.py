@@ -34,10 +34,10 @@ class Dataset(RichForm):
 
     Shapes: x (rows, features); y (rows,) whole numbers from 0 for classification, (rows, outputs) for regression.
     `class_names` names the classes in the order of their numbers, or is None. `source` says where the rows come from.
-    x is a Table where it has columns of text or dates, missing cells, or lies in memory-mapped columns: `bp.Features` makes
-    numbers of it. `named` says whether the features' names are those of a file. Arrays are kept as they are given: a
-    memory-mapped file stays one. `reading` holds the options with which the file was read, as far as other files like it
-    need them: `bp.Features` keeps them.
+    x is a Table where it has columns of text or dates, missing cells, or lies in memory-mapped columns: `bp.Features` turns
+    it into numbers. `named` says whether the features' names are those of a file. Arrays are neither copied nor cast: a
+    memory-mapped file stays one. `reading` holds the options with which the file was read and that similar files need:
+    `bp.Features` keeps them.
     Raises: ShapeError when x, y and the names do not fit together; ConfigError for another task.
     """
 
@@ -151,7 +151,7 @@ class Dataset(RichForm):
 
 
 def _stratified(groups: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Choose rows at random, round(fraction * size) of every group; groups (rows,) -> mask (rows,)."""
+    """Choose rows at random, round(fraction * size) from every group; groups (rows,) -> mask (rows,)."""
     order = stream("split", seed).permutation(len(groups))
     _, member, sizes = np.unique(groups[order], return_inverse=True, return_counts=True)
     by_group = np.argsort(member, kind="stable")
@@ -172,7 +172,7 @@ def column_names(names: Sequence[object] | None, count: int) -> tuple[str, ...]:
 
 
 def _texts(column: TableColumn) -> list[str]:
-    """Return the cells of a column for a person; numbers with six digits."""
+    """Return the cells of a column as text; numbers with six digits."""
     if column.is_number:
         return [cell_text(value) for value in column.values.tolist()]
     return [column.text(i) for i in range(len(column.values))]

@@ -52,10 +52,10 @@ class TableColumn(NamedTuple):
 
 
 class Table:
-    """Rows of named columns, as far as they are read: `table["age"]` is a TableColumn, `table[:10]` are ten rows.
+    """Rows of named columns: `table["age"]` is a TableColumn, `table[:10]` are ten rows.
 
-    Some of the rows of a table share its columns; a column's rows are gathered when it is asked for, so that columns may be
-    memory-mapped files. `where` is the folder of such files.
+    A table of some rows shares the columns of the whole one; a column's rows are gathered when it is read, so that columns
+    may be memory-mapped files. `where` is the folder of such files.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Table:
     def __getitem__(self, key: Any) -> Any:
         """Return a column by its name, or some rows as a table.
 
-        Raises: ConfigError with the nearest names for a column that there is not.
+        Raises: ConfigError with the nearest names for a column that does not exist.
         """
         if isinstance(key, str):
             key = self._known(key)

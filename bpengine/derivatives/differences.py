@@ -1,8 +1,8 @@
 """Extrapolated central differences of a function of one number, with an estimate of their error.
 
-The last resort, for code of one's own that has no complex step. Central differences over steps h, h/2, h/4 ... have errors
-in even powers of h, which Neville's scheme takes away one after the other; the entry of its table that agrees best with its
-neighbours is taken, and how well it agrees is the estimate.
+Used only for custom code that has no complex step. Central differences over steps h, h/2, h/4 ... have errors
+in even powers of h, which Neville's scheme removes one after the other. The entry of its table that differs least from its
+neighbours is returned, with that difference as its error estimate.
 Source: Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", Advances in Engineering Software 4, 1982.
 """
 

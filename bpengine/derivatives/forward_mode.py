@@ -1,9 +1,9 @@
 """Forward mode, one kernel at a time: the derivative of its output along a direction of its arguments.
 
 On a backend that differentiates (JAX) it is the transpose of the hand-written backward: dy -> kernel_bwd(residual, dy) is
-linear, and what it maps the other way is the derivative along a direction. On NumPy, and for any other backend on the host,
-it is the complex step of the forward, so there the two directions are independent of each other; a kernel of one's own that
-has no complex step is taken by extrapolated differences.
+linear, and its transpose is the derivative along a direction. On NumPy, and for any other backend on the host,
+it is the complex step of the forward, so there the two directions are independent of each other; the derivative of a custom
+kernel that has no complex step comes from extrapolated differences.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Tangent(NamedTuple):
     """A kernel's output, its derivative along a direction, the error this may have, and how it was taken.
 
     y, dy: NumPy arrays of one shape. error: relative to the largest element of dy, in float64; a bound for "transpose of
-    the backward" and "complex step", beside what rounding in the kernel itself does; an estimate for "differences".
+    the backward" and "complex step", apart from rounding in the kernel itself; an estimate for "differences".
 
     >>> tangent = bp.jvp("sigmoid", [[[0.0]]], [[[1.0]]])
     >>> tangent.y.item(), tangent.dy.item(), tangent.how
@@ -42,7 +42,7 @@ class Tangent(NamedTuple):
 def jvp(
     kernel: str | Kernel,
     arrays: Any,
-    tangents: Any,
+    tangents: object,
     *,
     options: Mapping[str, Any] | None = None,
     backend: str | Backend = "numpy",
@@ -50,8 +50,9 @@ def jvp(
     """Return the derivative of one kernel's output along a direction, in float64: dy = J v.
 
     kernel: the name of a kernel that has a backward, or a Kernel. arrays: its arguments, {name: array} or in order.
-    tangents: the direction, {name: array} for some of the arguments it is differentiated by (the others stand still), or in
-    their order. options: the kernel's own. backend: "jax" transposes the hand-written backward, "numpy" steps the forward.
+    tangents: the direction, {name: array} for some of the arguments it is differentiated by (the others do not change), or
+    in their order. options: the kernel's own. backend: "jax" transposes the hand-written backward, "numpy" takes the complex
+    step of the forward.
 
     The error is at most 1e-6 of the largest element, and is stated: 1e-12 on both backends for the engine's own kernels.
     Raises ConfigError for an unknown name, option, or a kernel without a backward; ShapeError for a tangent of another shape.
@@ -90,7 +91,7 @@ def _transposed(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str
 
 
 def _on_host(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str, Any], backend: Backend) -> Tangent:
-    """Step the forward, where it is the engine's or said to be analytic; else take differences of it."""
+    """Take the complex step of a forward that is the engine's or declared analytic; differences of any other."""
     size = max((float(np.max(np.abs(a), initial=0.0)) for a in v.values()), default=0.0) or 1.0
     unit = {name: a / size for name, a in v.items()}
     with np.errstate(all="ignore"):
@@ -136,7 +137,7 @@ def _row(kernel: str | Kernel) -> Kernel:
     return kernel
 
 
-def _arguments(kernel: Kernel, values: Any) -> HostArrays:
+def _arguments(kernel: Kernel, values: object) -> HostArrays:
     arrays = {name: np.asarray(a) for name, a in _named(kernel, "arrays", kernel.arguments, values).items()}
     if missing := [name for name in kernel.arguments if name not in (*arrays, *kernel.optional)]:
         raise ConfigError(
@@ -147,7 +148,7 @@ def _arguments(kernel: Kernel, values: Any) -> HostArrays:
     return arrays
 
 
-def _tangents(kernel: Kernel, values: Any, at: HostArrays) -> HostArrays:
+def _tangents(kernel: Kernel, values: object, at: HostArrays) -> HostArrays:
     """Return a direction for every argument that the kernel is differentiated by, zeros where none is given."""
     named = _named(kernel, "tangents", kernel.differentiable, values)
     direction = {name: _real(kernel, name, named.get(name, np.zeros(at[name].shape))) for name in kernel.differentiable}
@@ -157,7 +158,7 @@ def _tangents(kernel: Kernel, values: Any, at: HostArrays) -> HostArrays:
     return direction
 
 
-def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: Any) -> dict[str, Any]:
+def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: object) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         if not isinstance(values, (tuple, list)) or len(values) > len(names):
             raise ConfigError(
@@ -171,7 +172,7 @@ def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: Any) -> di
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _real(kernel: Kernel, name: str, value: Any) -> Any:
+def _real(kernel: Kernel, name: str, value: object) -> Any:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise DataError(f"kernel {kernel.name!r} requires {name} of real numbers, got {array.dtype}.")

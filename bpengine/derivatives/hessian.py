@@ -2,7 +2,7 @@
 
 H v is the derivative of the gradient along v. The gradient is the hand-written one; only its derivative along v is
 computed otherwise: by forward mode on a backend that differentiates (JAX); on NumPy, and for CuPy on the host, a complex
-step goes through forward and backward in float64; where a layer of one's own stands in the network, extrapolated differences.
+step goes through forward and backward in float64; for a network with a custom layer, extrapolated differences.
 Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.derivatives.differences import extrapolated
 from bpengine.derivatives.rows import batched
 from bpengine.derivatives.stepped import NotSteppable, derivative, stepped
@@ -25,16 +26,16 @@ from bpengine.training.evaluation import Evaluator
 from bpengine.training.rows import Rows
 from bpengine.training.selection import known
 
-DIFFERENCE_ERROR = 1e-6  # of an estimate by differences, relative to the largest element of H v: more is refused
+DIFFERENCE_ERROR = 1e-6  # error of differences that is accepted, relative to the largest element of H v
 
 Product = Callable[[HostArrays], HostArrays]  # v -> H v, both with an array for every parameter, in float64
 
 
-def check_direction(v: Any, params: Mapping[str, Any], names: Mapping[str, str]) -> HostArrays:
+def check_direction(v: object, params: Mapping[str, Any], names: Mapping[str, str]) -> HostArrays:
     """Return v with an array in float64 for every parameter, zeros where it names none.
 
-    names: every name of a parameter, with the one it is known by.
-    Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no finite number.
+    names: every name of a parameter -> its first name.
+    Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for values that are not finite numbers.
     """
     if not isinstance(v, Mapping):
         raise ConfigError(
@@ -44,7 +45,7 @@ def check_direction(v: Any, params: Mapping[str, Any], names: Mapping[str, str])
     return {name: _checked(name, direction.get(name), tuple(array.shape)) for name, array in params.items()}
 
 
-def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Any:
+def _checked(name: str, value: object, shape: tuple[int, ...]) -> HostArray:
     if value is None:
         return np.zeros(shape)
     array = np.asarray(value)
@@ -69,7 +70,9 @@ def product(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Prod
 def _forward_mode(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Product:
     network, ops, backend, batch = run.network, run.ops, run.backend, run.bring(rows)
 
-    def along(params: Arrays, v: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
+    def along(
+        params: Arrays, v: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None = None
+    ) -> Arrays:
         def gradients(params: Arrays) -> Arrays:
             return network.loss_and_gradients(ops, params, running, x, target, weights, INFERENCE)[1]
 
@@ -106,15 +109,15 @@ def _on_host(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Pro
     return times
 
 
-def _double(run: Evaluator, array: Array) -> Any:
+def _double(run: Evaluator, array: Array) -> HostArray:
     """Return an array of the backend on the host; floating-point numbers in float64."""
     host = run.backend.to_numpy(array)
     return np.asarray(host, np.float64) if host.dtype.kind == "f" else np.asarray(host)
 
 
 def _derivative(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: HostArrays, known: bool) -> HostArrays:
-    """Return the derivative of the gradients along v; by complex step where all code on the way is the engine's."""
-    # The complex step is exact to rounding, but every operation on the way must accept complex numbers.
+    """Return the derivative of the gradients along v, by complex step where all layers and the loss are the engine's."""
+    # The complex step is exact to rounding, but every operation must accept complex numbers.
     if known:
         try:
             gradient = gradients({name: stepped(a, v[name]) if v[name].any() else a for name, a in at.items()})
@@ -146,7 +149,7 @@ def _by_differences(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: Ho
     return {name: part.reshape(at[name].shape) for name, part in zip(at, np.split(flat, ends), strict=True)}
 
 
-def _size(array: Any) -> float:
+def _size(array: HostArray) -> float:
     """Return the usual size of an array's elements, 1 where all are 0."""
     usual = float(np.sqrt(np.mean(array**2)))
     return usual if usual > 0 else 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -34,8 +34,8 @@ def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, l
     return products.reshape(rows, outputs, run.network.inputs)
 
 
-def _picked(run: Evaluator, activation: str | None) -> Any:
-    """Return the function that sends a cotangent of the outputs back to the inputs."""
+def _picked(run: Evaluator, activation: str | None) -> Callable[..., Array]:
+    """Return the function that maps a cotangent of the outputs to that of the inputs."""
     network, ops = run.network, run.ops
 
     def picked(params: Arrays, running: Arrays, x: Array, dy: Array) -> Array:
@@ -51,7 +51,7 @@ def input_gradients(run: Evaluator, params: Arrays, running: Arrays, rows: Rows)
     """Return the gradient of the loss over all rows with respect to x, as (rows, inputs)."""
     network, ops = run.network, run.ops
 
-    def gradient(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Array:
+    def gradient(params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None = None) -> Array:
         passed = network.forward(ops, params, running, x)
         dy = network.loss_and_cotangent(ops, params, passed.y, target, weights)[1]
         return backward_chain(network.layers, ops, passed.residuals, dy)[0]

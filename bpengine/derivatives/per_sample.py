@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,10 +20,10 @@ def per_sample_gradients(
 ) -> HostArrays:
     """Return the gradient of each row's loss for the named parameters, as {name: (rows, *shape)}.
 
-    A loss that averages: row i gives the gradient of its own loss plus the penalties, so that the mean over the rows,
-    weighted by the weights, is the gradient of the whole. A loss that sums: row i gives the gradient of its own loss,
-    times its weight, plus 1/rows of the penalties, so that the sum is.
-    The penalties are those of the whole: their number of samples is that of all rows.
+    For a loss that is a mean, row i has the gradient of its own loss plus that of the penalties, so that the weighted mean
+    over the rows is the gradient of the loss. For a loss that is a sum, row i has the gradient of its own loss times its
+    weight, plus 1/rows of that of the penalties, so that the sum over the rows is the gradient of the loss. The penalties
+    are those of all rows together: they divide by the number of all samples.
     """
     sums = run.network.loss.reduction == "sum"
     sizes = {name: int(np.prod(params[name].shape)) for name in names}
@@ -43,12 +42,12 @@ def per_sample_gradients(
     return per_row
 
 
-def _gradients(run: Evaluator, names: Sequence[str], together: bool) -> Any:
+def _gradients(run: Evaluator, names: Sequence[str], together: bool) -> Callable[..., Arrays]:
     """Return the function that gives the gradients of some rows, or of a single one, without penalties."""
     bare = Network(run.network.inputs, run.network.layers, run.network.loss)
     ops = PerRowOps(run.ops) if together else run.ops
 
-    def gradients(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
+    def gradients(params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None = None) -> Arrays:
         every = bare.loss_and_gradients(ops, params, running, x, target, weights, INFERENCE)[1]
         return {name: every[name] for name in names}
 
@@ -63,7 +62,7 @@ def _penalties(
     if not network.penalties:
         return {}
 
-    def penalties(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> Arrays:
+    def penalties(params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None = None) -> Arrays:
         y = network.forward(ops, params, running, x).y
         terms = network.loss_and_cotangent(ops, params, y, target, weights)[2]
         zeros = {name: ops.xp.zeros_like(params[name]) for name in names}

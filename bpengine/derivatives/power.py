@@ -7,10 +7,11 @@ Knyazev, "Toward the optimal preconditioned eigensolver", SIAM Journal on Scient
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.derivatives.hessian import Product
 from bpengine.errors import NonFiniteError, number, whole
 from bpengine.layers.layer import HostArrays
@@ -36,19 +37,19 @@ class Eigenvalue(NamedTuple):
 
 
 def top_eigenvalue(
-    times: Product, shapes: Mapping[str, tuple[int, ...]], steps: Any, tolerance: Any, seed: Any
+    times: Product, shapes: Mapping[str, tuple[int, ...]], steps: object, tolerance: object, seed: object
 ) -> Eigenvalue:
     """Return the eigenvalue of largest size by power iteration from a random vector, towards both ends of the spectrum.
 
-    Each step takes the best of the plane that v and H v span (Rayleigh, Ritz): at least as good as H v, which is the plain
-    power step, and it settles also where a positive and a negative eigenvalue are equally large.
+    Each step takes the best vector of the plane that v and H v span (Rayleigh, Ritz). It is at least as good as H v, the
+    plain power step, and converges also where a positive and a negative eigenvalue are equally large.
     """
     tolerance = number(tolerance, "top_eigenvalue", "a tolerance", low=0)
     steps, seed = whole(steps, "top_eigenvalue", "steps"), whole(seed, "top_eigenvalue", "seed", low=0)
     apart, together, size = _packing(shapes)
     rng = stream("top eigenvalue", seed)
 
-    def multiplied(v: Any) -> Any:
+    def multiplied(v: HostArray) -> HostArray:
         product = together(times(apart(v)))
         if not np.all(np.isfinite(product)):
             raise NonFiniteError(
@@ -71,10 +72,11 @@ def top_eigenvalue(
 class _Climb:
     """The iteration towards one end of the spectrum: a vector of length 1, H times it, and its residual.
 
-    A single iteration towards the eigenvalue of largest size would stay at the end nearer to the first vector.
+    A single iteration towards the eigenvalue of largest size could converge to the wrong end of the spectrum, depending on
+    its first vector.
     """
 
-    def __init__(self, v: Any, hv: Any, end: int) -> None:
+    def __init__(self, v: HostArray, hv: HostArray, end: int) -> None:
         self.v, self.hv, self.end = v, hv, end
         self._look()
 
@@ -82,13 +84,13 @@ class _Climb:
         self.value = float(self.v @ self.hv)
         rest = self.hv - self.value * self.v
         self.residual = float(np.linalg.norm(rest))
-        self.across = rest - (rest @ self.v) * self.v  # what is left of it is v itself where only rounding is left
+        self.across = rest - (rest @ self.v) * self.v  # rounding leaves a part along v, removed here
         self.length = float(np.linalg.norm(self.across))
 
     def arrived(self, tolerance: float) -> bool:
         return self.residual <= tolerance * abs(self.value) or self.length <= 0.5 * self.residual
 
-    def step(self, multiplied: Callable[[Any], Any]) -> None:
+    def step(self, multiplied: Callable[[HostArray], HostArray]) -> None:
         """Take the vector of the plane of v and H v whose Rayleigh quotient is the most extreme."""
         v, hv, u = self.v, self.hv, self.across / self.length
         # The 2 x 2 matrix of H in the orthonormal basis (v, u); its eigenvectors are the best combinations (Rayleigh,
@@ -105,15 +107,15 @@ class _Climb:
 
 def _packing(
     shapes: Mapping[str, tuple[int, ...]],
-) -> tuple[Callable[[Any], HostArrays], Callable[[HostArrays], Any], int]:
-    """Return how a vector becomes arrays by name, how they become a vector, and its length."""
+) -> tuple[Callable[[HostArray], HostArrays], Callable[[HostArrays], HostArray], int]:
+    """Return the functions vector -> arrays by name and arrays -> vector, and the vector's length."""
     sizes = [int(np.prod(shape)) for shape in shapes.values()]
     ends = np.cumsum(sizes)[:-1]
 
-    def apart(v: Any) -> HostArrays:
+    def apart(v: HostArray) -> HostArrays:
         return {n: part.reshape(shape) for (n, shape), part in zip(shapes.items(), np.split(v, ends), strict=True)}
 
-    def together(arrays: HostArrays) -> Any:
+    def together(arrays: HostArrays) -> HostArray:
         return np.concatenate([np.ravel(arrays[name]) for name in shapes])
 
     return apart, together, sum(sizes)

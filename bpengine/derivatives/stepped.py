@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 
 STEP = 1e-100
-STATED_ERROR = 1e-12  # relative to the largest element; the step itself adds nothing to what rounding does
+STATED_ERROR = 1e-12  # relative to the largest element; the step itself adds no error to that of rounding
 
 
 class NotSteppable(TypeError):
@@ -34,7 +34,7 @@ class Stepped(np.ndarray[Any, Any]):
 
     __array_priority__ = 100.0
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **settings: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **settings: Any) -> Any:
         """Run NumPy's elementwise functions, products and reductions by the rules of this module."""
         rule = _RULES.get((ufunc, method))
         if rule is None:
@@ -47,14 +47,14 @@ class Stepped(np.ndarray[Any, Any]):
         np.copyto(_plain(out[0]), result)
         return out[0]
 
-    def __array_function__(self, function: Any, types: Any, args: Any, settings: Any) -> Any:
-        """Run the functions that move numbers about, or are made of elementwise ones."""
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, settings: Any) -> Any:
+        """Run the functions that only move numbers, or consist of elementwise ones."""
         if function not in _STRUCTURAL or (function is np.copyto and not np.iscomplexobj(args[0])):
             raise NotSteppable(f"np.{function.__name__}")
         return _stepped(super().__array_function__(function, types, args, settings))
 
     def astype(self, dtype: Any, *args: Any, **settings: Any) -> Any:
-        """Stay as it is for float64, which these numbers stand for; anything coarser has no derivative."""
+        """Return the array itself for float64, which it stands for; a coarser dtype has no derivative."""
         wanted = np.dtype(dtype)
         if wanted.kind in "biu":
             return _plain(self).real.astype(wanted)
@@ -62,12 +62,14 @@ class Stepped(np.ndarray[Any, Any]):
             raise NotSteppable(f"astype({wanted})")
         return self.copy()
 
-    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **settings: Any) -> Any:
-        """Return the sum over its length: NumPy's own way writes into a real array."""
+    def mean(
+        self, axis: Any = None, dtype: np.typing.DTypeLike | None = None, out: HostArray | None = None, **settings: Any
+    ) -> Any:
+        """Return the sum over the count: NumPy's own mean writes into a real array."""
         total = self.sum(axis=axis, **settings)
         return total * (max(total.size, 1) / self.size)
 
-    def clip(self, min: Any = None, max: Any = None, out: Any = None, **settings: Any) -> Any:
+    def clip(self, min: Any = None, max: Any = None, out: HostArray | None = None, **settings: Any) -> Any:
         """Return the numbers cut to the limits that are given, as `np.clip` does it."""
         if out is not None or settings:
             raise NotSteppable("clip with settings of its own")
@@ -76,12 +78,12 @@ class Stepped(np.ndarray[Any, Any]):
             return above if max is None else np.minimum(above, max)
         return _stepped(_cut(*map(_plain, (self, min, max))))
 
-    def round(self, decimals: Any = 0, out: Any = None) -> Any:
+    def round(self, decimals: Any = 0, out: HostArray | None = None) -> Any:
         """Return the rounded real part, which is constant between its jumps."""
         return np.round(_plain(self).real, decimals)
 
 
-def stepped(value: Any, direction: Any) -> Stepped:
+def stepped(value: ArrayLike, direction: ArrayLike) -> Stepped:
     """Return an array a step away along a direction of at most ordinary size."""
     moved = np.asarray(value, dtype=np.float64) + 1j * STEP * np.asarray(direction, dtype=np.float64)
     return np.asarray(moved).view(Stepped)
@@ -95,35 +97,35 @@ def derivative(result: Any) -> HostArray:
     return np.zeros(np.shape(result))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.view(np.ndarray) if isinstance(value, Stepped) else value
 
 
-def _stepped(result: Any) -> Any:
+def _stepped(result: object) -> Any:
     """Return complex results as stepped arrays, also those that NumPy made a scalar."""
     if isinstance(result, (np.ndarray, np.generic)) and result.dtype.kind == "c":
         return np.asarray(result).view(Stepped)
     return result
 
 
-def _real(value: Any) -> Any:
+def _real(value: Any) -> HostArray:
     return np.real(value)
 
 
-def _smooth(ufunc: Any, *inputs: Any, **settings: Any) -> Any:
+def _smooth(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> Any:
     return ufunc(*inputs, **settings)
 
 
 def _real_domain(least: float) -> Callable[..., Any]:
     """Return the rule of a function that real numbers below `least` do not have: not a number, as without a step."""
 
-    def rule(ufunc: Any, x: Any, **settings: Any) -> Any:
+    def rule(ufunc: np.ufunc, x: HostArray, **settings: Any) -> HostArray:
         return np.where(_real(x) < least, np.nan, ufunc(x, **settings))
 
     return rule
 
 
-def _power(ufunc: Any, base: Any, exponent: Any, **settings: Any) -> Any:
+def _power(ufunc: np.ufunc, base: HostArray, exponent: Any, **settings: Any) -> HostArray:
     """Return powers by whole numbers for any base, other powers where a real base has them."""
     if np.iscomplexobj(exponent):
         raise NotSteppable("np.power with an exponent that is differentiated")
@@ -131,34 +133,41 @@ def _power(ufunc: Any, base: Any, exponent: Any, **settings: Any) -> Any:
     return np.where((_real(base) < 0) & ~whole, np.nan, ufunc(base, exponent, **settings))
 
 
-def _compare(ufunc: Any, *inputs: Any, **settings: Any) -> Any:
+def _compare(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> Any:
     return ufunc(*map(_real, inputs), **settings)
 
 
-def _larger(ufunc: Any, a: Any, b: Any) -> Any:
+def _larger(ufunc: np.ufunc | None, a: HostArray, b: HostArray) -> Any:
     """Return the larger; of equal ones the second."""
     return np.where((_real(a) > _real(b)) | np.isnan(_real(a)), a, b)
 
 
-def _smaller(ufunc: Any, a: Any, b: Any) -> Any:
+def _smaller(ufunc: np.ufunc, a: HostArray, b: HostArray) -> HostArray:
     """Return the smaller; of equal ones the first."""
     return np.where((_real(a) <= _real(b)) | np.isnan(_real(a)), a, b)
 
 
-def _cut(x: Any, low: Any, high: Any) -> Any:
+def _cut(x: HostArray, low: HostArray, high: HostArray) -> HostArray:
     """Return x between two limits; of x equal to a limit, the limit."""
     above = _larger(None, x, low)
     return np.where((_real(above) < _real(high)) | np.isnan(_real(above)), above, high)
 
 
-def _absolute(ufunc: Any, x: Any) -> Any:
+def _absolute(ufunc: np.ufunc, x: HostArray) -> HostArray:
     return x * np.sign(_real(x))
 
 
 def _extreme(find: Callable[..., Any]) -> Callable[..., Any]:
     """Return the rule of a reduction to the element whose real part `find` finds."""
 
-    def rule(ufunc: Any, x: Any, axis: Any = 0, dtype: Any = None, keepdims: bool = False, **settings: Any) -> Any:
+    def rule(
+        ufunc: np.ufunc,
+        x: HostArray,
+        axis: Any = 0,
+        dtype: np.typing.DTypeLike | None = None,
+        keepdims: bool = False,
+        **settings: Any,
+    ) -> HostArray:
         if settings.keys() - {"initial", "where"} or isinstance(axis, tuple):
             raise NotSteppable(f"np.{ufunc.__name__} over several axes")
         flat = x.reshape(-1) if axis is None else x

@@ -1,13 +1,13 @@
-"""Several processes train one model: which rows each computes, what they add up, in which order, and what a failure does.
+"""Several processes train one model: the rows that each computes, the order of additions, and the handling of failures.
 
 tree      a batch cut into shards, and the one order in which shards are added
 adder     the sum of what all shards of a step contribute
-comm      what training asks of a communicator; one process alone
+comm      the interface of a communicator; one process alone
 mpi       the processes of an MPI job, through mpi4py
-watch     limits the time that a process waits for others
+watch     a limit on the time that a process waits for others
 world     the processes that this one was started with
 alike     comparisons between processes: data, settings, versions, states
-guard     one message for a failure, on whichever processes it happens
+guard     one message and exit code for a failure on one or all processes
 job       a command on several processes, started by mpiexec, and started again after a crash
 
 It knows NumPy, `bpengine.errors` and `bpengine.system` alone, and imports mpi4py only in an MPI job.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 from operator import add
-from typing import Any
+from typing import Any, TypeAlias
 
 from bpengine.distributed.tree import Cut, Tree
 
+Namespace: TypeAlias = Any  # NumPy's names, of any library
 Parts = dict[str, Any]
 Part = Callable[[tuple[Any, ...], Any, int], Parts]  # (rows of a shard, its first row's place, its number of rows)
 Exchange = Callable[[Any], Any]  # roots (roots, elements) of this process -> their sum over all processes (elements,)
@@ -17,14 +18,14 @@ Exchange = Callable[[Any], Any]  # roots (roots, elements) of this process -> th
 class ShardAdder:
     """Adds the parts of a step over this process's shards, one after the other, and over all processes by `exchange`.
 
-    xp: the array namespace. exchange: None for one process, where nothing is joined. plus: a + b of two arrays.
+    xp: the array namespace. exchange: None for one process, which has nothing to exchange. plus: a + b of two arrays.
     """
 
-    def __init__(self, xp: Any, exchange: Exchange | None = None, plus: Callable[[Any, Any], Any] = add) -> None:
+    def __init__(self, xp: Namespace, exchange: Exchange | None = None, plus: Callable[[Any, Any], Any] = add) -> None:
         self._xp, self._exchange, self._plus = xp, exchange, plus
 
     def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a step made with this adder as the backend's `run_epoch` is to be given it; here, as it is."""
+        """Return the step in the form that the backend's `run_epoch` requires; here, the step itself."""
         return step
 
     def __call__(self, part: Part, rows: tuple[Any, ...], cut: Cut) -> Parts:
@@ -43,7 +44,7 @@ class ShardAdder:
         return self._exchanged(self._exchange, [root.value for root in tree.roots])
 
     def _exchanged(self, exchange: Exchange, roots: list[Parts]) -> Parts:
-        """Join each root to one vector, exchange these, and return the sum as views of what came back."""
+        """Flatten each root to one vector, exchange these, and return views of the summed vector."""
         xp, like = self._xp, roots[0]
         joined = [xp.concat([xp.reshape(root[name], (-1,)) for name in like]) for root in roots]
         summed, first, result = exchange(xp.stack(joined)), 0, {}

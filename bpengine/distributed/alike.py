@@ -1,4 +1,4 @@
-"""Comparisons between processes: what must be the same on all before the first step, what should be, and states later on."""
+"""Comparisons between processes: facts that must be equal before the first step, circumstances that should be, and states."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def require_alike(comm: Comm, facts: Mapping[str, Any]) -> None:
 
 
 def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
-    """Warn, on process 0, where another process computes under other circumstances: versions, processor, threads."""
+    """Warn, on process 0, where another process has other versions, another processor or another number of threads."""
     different = _different(comm, facts)
     if different is not None and comm.rank == 0:
         rank, name, theirs, ours = different
@@ -54,7 +54,7 @@ def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
 def compare_states(comm: Comm, digest: bytes, step: int) -> None:
     """Raise BpError, on all processes, where one has another state than process 0 after `step` steps.
 
-    digest: a hash of the state, see `digest_of`. To be called by all processes before a state is written to disk.
+    digest: a hash of the state, see `digest_of`. All processes call it before a state is written to disk.
     """
     everyones = [d.tobytes() for d in comm.gather(np.frombuffer(digest, np.uint8))]
     others = [rank for rank, other in enumerate(everyones) if other != everyones[0]]
@@ -67,7 +67,7 @@ def compare_states(comm: Comm, digest: bytes, step: int) -> None:
 
 
 def said_by_first(comm: Comm, text: Callable[[], str]) -> str:
-    """Return the text that process 0 makes; raise BpError on all processes where it does."""
+    """Return process 0's text on all processes; raise its BpError on all of them."""
     said, problem = None, None
     if comm.rank == 0:
         try:
@@ -91,8 +91,8 @@ def _different(comm: Comm, facts: Mapping[str, Any]) -> tuple[int, str, str, str
     return None
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (path, value) of all that stands in nested dicts and lists: "plan.clip_norm", "data[0]"."""
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (path, value) of every value in nested dicts and lists: "plan.clip_norm", "data[0]"."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _leaves(item, f"{path}.{name}" if path else name)
@@ -103,6 +103,6 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} ... {text[-SHOWN // 2 :]}"

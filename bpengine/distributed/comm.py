@@ -1,4 +1,4 @@
-"""Communicators: what training asks of the processes that train together, and one process alone."""
+"""Communicators: the interface by which the processes of one training exchange values, and its form for one process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HostArray = np.ndarray[Any, Any]
 
 
 class Comm(Protocol):
-    """What training asks of the processes that train together.
+    """The interface by which the processes of one training exchange values.
 
     Every method but `all_failed`, `rest` and `abort` is called by all processes, in one order. `rank` counts from 0 to
     `size` - 1.
@@ -32,13 +32,13 @@ class Comm(Protocol):
         """Put the tree's sum over all processes' roots (roots, elements) into `result` (elements,), the same on all."""
 
     def queued(self) -> None:
-        """Note that an exchange was put on the devices' queues; the next call of another method shows that it has ended."""
+        """Record that an exchange was queued on the devices; the next call of another method shows that it has ended."""
 
     def lead(self, value: Number) -> Number:
-        """Return rank 0's number: what depends on a clock or a file is decided once."""
+        """Return rank 0's number, for decisions that depend on a clock or a file and must be the same everywhere."""
 
     def any(self, mine: bool) -> bool:
-        """Return whether it is so on any process."""
+        """Return whether the value is true on any process."""
 
     def gather(self, values: HostArray) -> list[HostArray]:
         """Return the arrays of all processes in the order of their ranks; their lengths may differ."""
@@ -53,7 +53,7 @@ class Comm(Protocol):
         """Return whether all processes call this within about `wait` seconds; called once, by a process that fails."""
 
     def rest(self) -> None:
-        """Note that no step is taken from now on, so that none is waited for."""
+        """Record that no step follows, so that the watch does not wait for one."""
 
     def abort(self, code: int) -> NoReturn:
         """End all processes with an exit code."""
@@ -92,7 +92,7 @@ class Solo:
         return value
 
     def any(self, mine: bool) -> bool:
-        """Return whether it is so."""
+        """Return the value."""
         return mine
 
     def gather(self, values: HostArray) -> list[HostArray]:

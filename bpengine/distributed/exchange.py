@@ -1,4 +1,4 @@
-"""Exchanges: how the roots of all processes become their sum on each, in the tree's order, for vectors of one length.
+"""Exchanges: each process gets the sum of all processes' roots, in the tree's order, for vectors of one length.
 
 Each is made once, with its buffers, and used in every step. They are written for the arrays of any library with NumPy's names
 (`xp`), moved by `Collectives`: MPI on the host, NCCL between GPUs.
@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from bpengine.distributed.adder import Namespace
 from bpengine.distributed.tree import additions, own_shards, subtrees
 
-Array = Any  # of `xp`, in C order
-SMALL = 2**16  # bytes of all roots, up to which each process sends its own to every other: one call in place of two
+Array: TypeAlias = Any  # of `xp`, in C order
+SMALL = 2**16  # up to so many bytes of all roots, each process sends its own to every other: one call in place of two
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collectives:
-    """What moves arrays that lie in one piece; all processes call the same. Counts are numbers of elements, by process.
+    """Moves arrays that lie in one piece; all processes make the same calls. Counts are numbers of elements, by process.
 
     all_gather(sent, received) gives the arrays of all processes, of one size, to each; all_gather_v(sent, [received, counts])
     arrays of several sizes. all_to_all(sent, received) gives each process its own part of every process's array, all of one
@@ -37,13 +38,13 @@ class Collectives:
 
 
 class VectorExchange(Protocol):
-    """What adds up vectors of one length over all processes."""
+    """Adds up vectors of one length over all processes."""
 
     def run(self, move: Collectives, roots: Array, result: Array) -> None:
         """Put the sum of all processes' roots (roots, n) into `result` (n,)."""
 
 
-def exchange_of(rank: int, size: int, shards: int, n: int, dtype: np.dtype[Any], xp: Any = np) -> VectorExchange:
+def exchange_of(rank: int, size: int, shards: int, n: int, dtype: np.dtype[Any], xp: Namespace = np) -> VectorExchange:
     """Return the exchange for vectors of `n` elements of `xp`, the same kind on all processes."""
     roots = [subtrees(own_shards(shards, r, size)) for r in range(size)]
     if sum(map(len, roots)) * n * dtype.itemsize <= SMALL:
@@ -60,7 +61,7 @@ def _power_of_two(number: int) -> bool:
 class Everything:
     """Each process sends its roots to all others, and each adds everything: one call, for short vectors."""
 
-    def __init__(self, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Any = np) -> None:
+    def __init__(self, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Namespace = np) -> None:
         keys = [key for of_rank in roots for key in of_rank]
         self._xp, self._received = xp, xp.empty((len(keys), n), dtype)
         self._rows, self._pairs = list(self._received), additions(keys)
@@ -79,14 +80,14 @@ class Everything:
 class Halves:
     """Recursive halving and doubling, for processes and shards that are powers of two: each has one root then.
 
-    In round k a process exchanges halves of what it still adds up with the one whose rank differs in bit k. Neighbours come
-    first, so the sums are those of the tree. After log2 W rounds each process has one W-th of the sum, and gives it back the
-    same way: 2 log2 W messages, 2 (W - 1) / W times the vector's bytes.
+    In round k a process exchanges halves of its remaining part with the process whose rank differs in bit k. Neighbours come
+    first, so the sums are those of the tree. After log2 W rounds each process has one W-th of the sum, and the rounds are
+    repeated in reverse to give every process the whole: 2 log2 W messages, 2 (W - 1) / W times the vector's bytes.
     Source: Thakur, Rabenseifner, Gropp, "Optimization of collective communication operations in MPICH", International
     Journal of High Performance Computing Applications 19, 2005; the order of the rounds is ours.
     """
 
-    def __init__(self, rank: int, size: int, n: int, dtype: np.dtype[Any], xp: Any = np) -> None:
+    def __init__(self, rank: int, size: int, n: int, dtype: np.dtype[Any], xp: Namespace = np) -> None:
         self._xp, self._received = xp, xp.empty((n + 1) // 2, dtype)
         self._rounds: list[tuple[int, slice, slice]] = []  # the other process, what is kept, what is sent
         start, stop = 0, n
@@ -114,7 +115,7 @@ class Slices:
     """Each process adds one slice of all roots, and sends the sum to all: 2 (W - 1) / W times the bytes, as a ring."""
 
     def __init__(
-        self, rank: int, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Any = np
+        self, rank: int, roots: list[list[tuple[int, int]]], n: int, dtype: np.dtype[Any], xp: Namespace = np
     ) -> None:
         size, counts = len(roots), [len(of_rank) for of_rank in roots]
         keys = [key for of_rank in roots for key in of_rank]
@@ -134,7 +135,7 @@ class Slices:
     def run(self, move: Collectives, roots: Array, result: Array) -> None:
         """Put the sum of all roots into `result`."""
         sent = roots.reshape(-1)
-        if len(roots) > 1:  # what goes to one process must lie in one piece
+        if len(roots) > 1:  # the data for one process must lie in one piece
             sent = self._sent
             for block, part in zip(self._blocks, self._slices, strict=True):
                 block[...] = roots[:, part]
@@ -148,7 +149,7 @@ class Slices:
             move.all_gather_v(self._mine, [result, self._lengths])
 
 
-def _merge(xp: Any, rows: list[Array], pairs: list[tuple[int, int]], target: Array) -> None:
+def _merge(xp: Namespace, rows: list[Array], pairs: list[tuple[int, int]], target: Array) -> None:
     """Add received rows, which may be written over, in the tree's order; the last sum goes to `target`."""
     *earlier, (a, b) = pairs
     for left, right in earlier:

@@ -1,4 +1,4 @@
-"""The guard: a failure is told once, on whichever processes it happens, and one process alone never leaves others waiting."""
+"""The guard: a failure is reported once, and a process that fails alone ends the whole job, so that none waits for it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ Say = Callable[[str], object]
 def guarded(comm: Comm, main: Callable[[], Any]) -> int:
     """Run `main` and return its exit code; where only some processes fail, end the whole job.
 
-    What fails on all processes (a wrong setting, a loss that is not finite) is told by rank 0, and each returns its code: 2
+    A failure on all processes (a wrong setting, a loss that is not finite) is reported by rank 0, and each returns its code: 2
     for a mistake that a BpError or an OSError names, 75 for a fit that was asked to end (130 by Ctrl-C), 1 for any other
-    exception. What fails on one is told by that one, with
-    its number and host, and all processes are ended.
+    exception. A failure on one process is reported by that one, with its number and host, and all processes are ended.
 
     >>> from bpengine.distributed import Solo
     >>> guarded(Solo(), lambda: None)
@@ -38,27 +37,27 @@ def guarded(comm: Comm, main: Callable[[], Any]) -> int:
         if not stop.code:
             return 0
         code = stop.code if isinstance(stop.code, int) else FAILED
-        return settled(comm, code, f"exit({stop.code})")
+        return report_failure(comm, code, f"exit({stop.code})")
     except BaseException as error:
-        return told(comm, error)
+        return report_error(comm, error)
 
 
-def told(comm: Comm, error: BaseException) -> int:
-    """Tell of an exception, as `guarded` does, and return the exit code."""
+def report_error(comm: Comm, error: BaseException) -> int:
+    """Report an exception, as `guarded` does, and return the exit code."""
     if isinstance(error, RunInterrupted):
-        return settled(comm, INTERRUPTED if error.signal == signal.SIGINT else ENDED, str(error))
+        return report_failure(comm, INTERRUPTED if error.signal == signal.SIGINT else ENDED, str(error))
     if isinstance(error, KeyboardInterrupt):
-        return settled(comm, INTERRUPTED, "interrupted.")
+        return report_failure(comm, INTERRUPTED, "interrupted.")
     if isinstance(error, (BpError, OSError)):
-        return settled(comm, MISTAKE, f"error: {error}")
-    return settled(comm, FAILED, "".join(traceback.format_exception(error)).rstrip())
+        return report_failure(comm, MISTAKE, f"error: {error}")
+    return report_failure(comm, FAILED, "".join(traceback.format_exception(error)).rstrip())
 
 
-def settled(comm: Comm, code: int, text: str, say: Say | None = None) -> int:
-    """Tell of this process's failure, once for all that fail together, and return the exit code.
+def report_failure(comm: Comm, code: int, text: str, say: Say | None = None) -> int:
+    """Report this process's failure, once for all that fail together, and return the exit code.
 
     Where the others do not fail within a second, all processes are ended. say(text) prints a message; on stderr, if it is
-    left out. Without a text nothing is told.
+    left out. Without a text nothing is printed.
     """
     say = say or _on_stderr
     together = comm.all_failed(TOGETHER)

@@ -23,12 +23,12 @@ from bpengine.i18n.counted_nouns import count_of
 from bpengine.system.launcher import mpiexec
 
 DONE: Final = 0
-FINAL: Final = (DONE, MISTAKE, INTERRUPTED)  # starting again would change nothing
+FINAL: Final = (DONE, MISTAKE, INTERRUPTED)  # exit codes after which the job is not restarted
 THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
-LOOK: Final = 0.05  # seconds between two looks at the job
-LATE: Final = (1.25, 2.0)  # times the limit of a wait, and seconds more: by then a process that waits has ended the job
-READ: Final = 2.0  # seconds in which what an ended job has written is read
+LOOK: Final = 0.05  # seconds between two checks of the job
+LATE: Final = (1.25, 2.0)  # the job is stuck after so many times the limit of a wait, and so many seconds more
+READ: Final = 2.0  # seconds for reading what an ended job has written
 NOISE: Final = re.compile(  # what MPICH and Open MPI say of a job that ended itself; the message above it says why
     r"^(=+$|=\s|\s*$|-{20,}|Killed|Abort\(|application called MPI_Abort|YOUR APPLICATION TERMINATED|This typically refers|"
     r"Please see the FAQ|\[proxy|\[mpiexec|MPI_ABORT was invoked|with errorcode|NOTE: invoking|You may or may not|"
@@ -43,7 +43,7 @@ class Job:
     """A command on `processes` of this machine: `restarts` times more after a crash, then with the arguments `again`.
 
     Each process has one BLAS thread unless the environment says otherwise: the last bits depend on their number, which must
-    not depend on that of the processes. say(text) prints a message of the job itself.
+    not depend on the number of processes. say(text) prints a message of the job itself.
     """
 
     processes: int
@@ -64,7 +64,7 @@ class Job:
             raise ConfigError(
                 "launch requires mpiexec, which was not found. Install an MPI, such as: pip install mpich"
             )
-        seconds = limit()  # a mistake in the variable is told before anything starts
+        seconds = limit()  # an invalid variable is reported before anything starts
         with tempfile.NamedTemporaryFile(prefix="bpengine-heartbeat-") as beats:
             for attempt in range(self.restarts + 1):
                 began = time.monotonic()
@@ -81,12 +81,14 @@ class Job:
 
 
 class _Attempt:
-    """One run of mpiexec. `asked`: whether this process was asked to end meanwhile."""
+    """One run of mpiexec. `asked`: whether this process was asked to end during it."""
 
     def __init__(self, command: Sequence[str], beats: str, seconds: float, say: Say) -> None:
         self._command, self._beats, self._seconds, self._say = command, beats, seconds, say
-        self._told = 0  # lines that reached the user
-        self._waited: dict[int, int] = {}  # the processes that waited in vain, and how many there are
+        self._printed = 0  # lines that were printed
+        self._waited: dict[
+            int, int
+        ] = {}  # the processes that reported that they waited too long, and the number of all
         self.asked = False
 
     def run(self) -> int:
@@ -123,14 +125,14 @@ class _Attempt:
         return False
 
     def _ended(self, code: int, *, stale: bool) -> int:
-        """Say why the job ended, where none of its processes could, and return the exit code."""
+        """Report why the job ended, if none of its processes did, and return the exit code."""
         if stale:
             return STUCK
         if self._waited:
             every = set(range(max(self._waited.values())))
             stuck = ", ".join(map(str, sorted(every - set(self._waited)))) or "unknown"
             self._say(f"{count_of(len(self._waited), 'process')} waited in vain; stuck: process {stuck}.")
-        elif code and code not in FINAL and code != ENDED and not self._told:
+        elif code and code not in FINAL and code != ENDED and not self._printed:
             number = -code if code < 0 else code - 128 if code > 128 else code
             self._say(f"a process was killed (signal {number}); the others were ended.")
         return 128 - code if code < 0 else code
@@ -142,7 +144,7 @@ class _Attempt:
         return reader
 
     def _pass_on(self, lines: Iterable[str], target: TextIO, name: str) -> None:
-        """Print what the processes say, without what MPI says about their end."""
+        """Print the processes' output, without MPI's messages about their end."""
         for line in lines:
             waited = WAITED.match(line)
             if waited:
@@ -150,14 +152,14 @@ class _Attempt:
             elif name == "out" and not NOISE.match(line):
                 target.write(line)
             elif not NOISE.match(line):
-                self._told += 1
+                self._printed += 1
                 target.write(line)
             with suppress(OSError):
                 target.flush()
 
     @contextmanager
     def _forwarding(self, job: subprocess.Popen[str]) -> Iterator[None]:
-        """Hand signals that ask this process to end to mpiexec, which hands them to the others."""
+        """Forward signals that ask this process to end to mpiexec, which forwards them to the others."""
 
         def forward(number: int, frame: FrameType | None) -> None:
             self.asked = True

@@ -1,4 +1,4 @@
-"""The processes of an MPI job, through mpi4py. MPI moves bytes and adds nothing: the order of additions is kept here."""
+"""The processes of an MPI job, through mpi4py. MPI only moves bytes: this module does the additions, in their fixed order."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class MpiComm:
 
     def __init__(self) -> None:
         for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)  # MPI reads it as it starts
+            os.environ.setdefault(name, value)  # MPI reads it when it starts
         from mpi4py import MPI
 
         self._mpi, self._comm = MPI, MPI.COMM_WORLD.Dup()
-        self._failures = MPI.COMM_WORLD.Dup()  # one of its own: else a failure would meet another process's exchange
+        self._failures = MPI.COMM_WORLD.Dup()  # of its own: a failure must not match another exchange
         self.rank, self.size = int(self._comm.rank), int(self._comm.size)
         who, beats = f"process {self.rank} of {self.size}", os.environ.get(HEARTBEAT) if self.rank == 0 else None
         self._watch = Watch(who, limit(), self.abort, beats)
@@ -59,13 +59,13 @@ class MpiComm:
         exchange = self._exchanges.get(key)
         if exchange is None:
             exchange = self._exchanges[key] = exchange_of(self.rank, self.size, shards, result.size, result.dtype)
-        self._watch.begin()  # not as a context: this is called in every step
+        self._watch.begin()  # no context manager, because this is called in every step
         exchange.run(self._move, roots, result)
         self._watch.end()
 
     def queued(self) -> None:
-        """Note that an exchange was put on a device's queue: the next call here must come within the limit."""
-        self._watch.end()  # of the one before, as far as can be seen without waiting
+        """Record that an exchange was queued on a device: the next call must come within the limit."""
+        self._watch.end()  # the end of the previous one, as far as it can be tested without waiting
         self._watch.begin()
 
     def lead(self, value: Number) -> Number:
@@ -76,7 +76,7 @@ class MpiComm:
         return type(value)(box[0])
 
     def any(self, mine: bool) -> bool:
-        """Return whether it is so on any process."""
+        """Return whether the value is true on any process."""
         box, anywhere = np.array([mine], np.int32), np.zeros(1, np.int32)
         with self._watched():
             self._comm.Allreduce(box, anywhere, self._mpi.MAX)
@@ -106,8 +106,8 @@ class MpiComm:
         return next((said for t in texts if (said := t.tobytes().decode())), None)
 
     def all_failed(self, wait: float) -> bool:
-        """Return whether all processes call this within `wait` seconds, or as many as passed since they were together."""
-        wait = min(max(wait, self._watch.apart), LONGEST)  # what fails on all while they start does not do so at once
+        """Return whether all processes call this within `wait` seconds, or within the time since their last exchange."""
+        wait = min(max(wait, self._watch.apart), LONGEST)  # at the start, processes fail at different times
         request, until = self._failures.Ibarrier(), time.monotonic() + wait
         while not request.Test():
             if time.monotonic() > until:
@@ -116,7 +116,7 @@ class MpiComm:
         return True
 
     def rest(self) -> None:
-        """Note that no step is taken from now on."""
+        """Record that no step follows."""
         self._watch.rest()
 
     def abort(self, code: int) -> NoReturn:

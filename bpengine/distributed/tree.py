@@ -1,7 +1,7 @@
-"""The tree: shards of a batch are added in one fixed order, whichever process computes them, so the bits do not depend on it.
+"""The tree: shards of a batch are added in one fixed order, whichever process computes them, so the bits are always the same.
 
 A batch is cut into V shards. Neighbouring sums of one size are added, as in a balanced binary tree over the shards' numbers.
-The numbers of a process are consecutive, so what it adds by itself are subtrees; their roots are added in the same tree.
+The shards of a process are consecutive, so its own sums are subtrees; their roots are added in the same tree.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class Root(NamedTuple):
 class Tree:
     """Adds values that are pushed in the order of their shards, each as soon as its neighbour is there.
 
-    Two sums of one size are neighbours when the first begins at a multiple of twice that size. What is left are the roots
-    of subtrees: log2 of the number of shards, at most, are in memory at a time. Roots of several processes, pushed in the
-    order of their shards, give the tree that one process gives.
+    Two sums of one size are neighbours when the first begins at a multiple of twice that size. At most log2 of the number of
+    shards are in memory at a time: the roots of subtrees. Roots of several processes, pushed in the order of their shards,
+    give the tree that one process gives.
 
     >>> tree = Tree(lambda a, b: f"({a}+{b})")
     >>> for shard in range(6):
@@ -84,7 +84,7 @@ class Tree:
         self._add = add
         self.roots: list[Root] = []
 
-    def push(self, start: int, size: int, value: Any) -> None:
+    def push(self, start: int, size: int, value: object) -> None:
         """Take the sum of the shards start, ..., start + size - 1."""
         while self.roots:
             left = self.roots[-1]
@@ -104,7 +104,7 @@ class Tree:
 
 
 def subtrees(own: range) -> list[tuple[int, int]]:
-    """Return (start, size) of the roots that a process with these shards is left with.
+    """Return (start, size) of the roots of a process with these shards.
 
     >>> subtrees(range(3, 8))
     [(3, 1), (4, 4)]

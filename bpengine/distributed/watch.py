@@ -1,4 +1,4 @@
-"""The watch: a process that waits too long for others says so and ends the job; a launcher is told that steps go on."""
+"""The watch: a process that waits too long for others reports it and ends the job; a heartbeat file shows progress."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Final
 from bpengine.errors import ConfigError
 
 TIMEOUT: Final = "BPENGINE_TIMEOUT"  # seconds that a process waits for others in one exchange
-HEARTBEAT: Final = "BPENGINE_HEARTBEAT"  # a file whose time of change a launcher looks at
+HEARTBEAT: Final = "BPENGINE_HEARTBEAT"  # a file whose modification time the launcher reads
 SECONDS: Final = 600.0
 STUCK: Final = 124  # exit code
 BEAT: Final = 0.2  # seconds between two beats, at least
-RESTING: Final = (0, 0)  # the times of a heartbeat file while no steps are taken
-GRACE: Final = 0.5  # seconds in which the other processes say that they waited, too
+RESTING: Final = (0, 0)  # the modification time of a heartbeat file while no steps are taken
+GRACE: Final = 0.5  # seconds in which the other processes report that they waited, too
 
 
 def limit() -> float:
@@ -36,7 +36,7 @@ def limit() -> float:
 
 
 class Watch:
-    """Ends the job when a call that needs all processes takes longer than `limit` seconds: somewhere one is stuck.
+    """Ends the job when a call that needs all processes takes longer than `limit` seconds, since one of them must be stuck.
 
     who: "process 1 of 4", for the message. abort(code): ends the job.
     """
@@ -47,12 +47,12 @@ class Watch:
         threading.Thread(target=self._look, daemon=True, name="bpengine-watch").start()
 
     def begin(self) -> None:
-        """Note that a call begins."""
+        """Record that a call begins."""
         self.calls += 1
         self._since = time.monotonic()
 
     def end(self) -> None:
-        """Note that it has ended."""
+        """Record that the call has ended."""
         began, self._since, self._ended = self._since, 0.0, time.monotonic()
         if self._beats and began - self._beaten > BEAT:
             self._beaten = began
@@ -61,11 +61,11 @@ class Watch:
 
     @property
     def apart(self) -> float:
-        """The seconds since all processes were last together: about as far they may be apart."""
+        """The seconds since the last exchange of all processes: about the most that they may differ in time."""
         return time.monotonic() - self._ended
 
     def rest(self) -> None:
-        """Note that no steps are taken from now on."""
+        """Record that no steps follow."""
         if self._beats:
             with contextlib.suppress(OSError):
                 os.utime(self._beats, RESTING)

@@ -7,7 +7,7 @@ from functools import cache
 from types import TracebackType
 
 from bpengine.distributed.comm import Comm, Solo
-from bpengine.distributed.guard import told
+from bpengine.distributed.guard import report_error
 from bpengine.errors import ConfigError
 from bpengine.extras import cure
 from bpengine.system.launcher import launched
@@ -18,7 +18,7 @@ def world() -> Comm:
     """Return the processes that this one was started with by `mpiexec` or `srun`, or this process alone.
 
     The same object each time. In an MPI job, an exception that nothing catches ends all processes, with one message.
-    Raises ConfigError in an MPI job without mpi4py: n trainings by themselves would write one file.
+    Raises ConfigError in an MPI job without mpi4py: otherwise n separate trainings would write the same file.
 
     >>> world().size
     1
@@ -46,6 +46,6 @@ def world() -> Comm:
 
 def _end_all_on_exceptions(comm: Comm) -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        told(comm, error)
+        report_error(comm, error)
 
     sys.excepthook = hook

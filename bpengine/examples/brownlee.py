@@ -10,6 +10,7 @@ import numpy as np
 import bpengine as bp
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, fit, look
+from bpengine.kernels._kernel import Array
 
 
 def brownlee_212_and_222(desk: Desk) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def _network(inputs: int, *weights: Any) -> bp.Network:
     return bp.Network(inputs, layers, "half_sum_squares")
 
 
-def _deltas(desk: Desk, weight: Any, hidden: Any) -> dict[str, Any]:
+def _deltas(desk: Desk, weight: Array, hidden: Array) -> dict[str, Any]:
     """Feed the outputs as the tutorial gives them: sigmoid(bias), not the forward pass of these weights."""
     ops, h, w = desk.ops, desk.array(hidden), desk.array(np.transpose(weight))
     y, bent = ops.sigmoid_fwd(w[-1:, :])
@@ -45,7 +46,7 @@ def _deltas(desk: Desk, weight: Any, hidden: Any) -> dict[str, Any]:
     }
 
 
-def _train(desk: Desk, case: dict[str, Any], rows: Any) -> dict[str, Any]:
+def _train(desk: Desk, case: dict[str, Any], rows: Array) -> dict[str, Any]:
     model = desk.model(_network(2, case["W1_bias_last"], case["W2_bias_last"]))
     x, y = rows[:, :2], np.eye(2)[rows[:, 2].astype(int)]
     history = fit(model, x, y, optimizer=bp.SGD(case["lr"]), epochs=case["epochs"], batch_size=1, shuffle=False)

@@ -9,6 +9,7 @@ import numpy as np
 import bpengine as bp
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, look, relative, slopes
+from bpengine.kernels._kernel import Array
 
 STEP = 1e-5  # of the central differences
 
@@ -71,7 +72,7 @@ def cs231n_optimisers(desk: Desk) -> dict[str, Any]:
     }
 
 
-def _network(w1: Any, b1: Any, w2: Any, b2: Any, reg: float) -> bp.Network:
+def _network(w1: Array, b1: Array, w2: Array, b2: Array, reg: float) -> bp.Network:
     hidden = bp.Dense(w1.shape[1], "relu", weight_init=w1, bias_init=b1)
     output = bp.Dense(w2.shape[1], weight_init=w2, bias_init=b2)
     return bp.Network(w1.shape[0], [hidden, output], "softmax_cross_entropy", bp.L2(reg))

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, fit, look
+from bpengine.kernels._trees import Tree
 from bpengine.layers import Run
 from bpengine.ops import Ops
 
@@ -31,19 +33,19 @@ def mazur_222(desk: Desk) -> dict[str, Any]:
 class SharedBias(bp.Layer):
     """y = x w + b with one bias for all units, as the post draws it; its gradient is the sum of the units' gradients."""
 
-    weight: Any
+    weight: HostArray
     bias: float
 
     def init(self, rng: np.random.Generator, inputs: int) -> dict[str, Any]:
         """Return the given weight and bias."""
         return {"weight": np.array(self.weight), "bias": np.array([self.bias])}
 
-    def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> tuple[Any, Any, Any]:
+    def forward(self, ops: Ops, params: Any, running: Any, x: HostArray, run: Run) -> tuple[Any, Any, Any]:
         """Run the dense kernel: the bias of shape (1,) is added to every unit."""
         y, residual = ops.dense_fwd(x, params["weight"], params["bias"])
         return y, residual, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> tuple[Any, dict[str, Any]]:
+    def backward(self, ops: Ops, residual: Tree, dy: HostArray, *, need_dx: bool = True) -> tuple[Any, dict[str, Any]]:
         """Add the units' bias gradients up."""
         dx, dw, db = ops.dense_bwd(residual, dy, need_dx=need_dx)
         return dx, {"weight": dw, "bias": ops.xp.sum(db, keepdims=True)}
@@ -60,7 +62,7 @@ def _network(shared: bool = False) -> bp.Network:
     return bp.Network(2, layers, "half_sum_squares")
 
 
-def _pass(desk: Desk, x: Any, y: Any) -> dict[str, Any]:
+def _pass(desk: Desk, x: HostArray, y: HostArray) -> dict[str, Any]:
     seen = look(desk.model(_network()), x, y)
     outputs, target = desk.array(seen.a[1]), desk.array(y)
     errors = [desk.ops.half_sum_squares_fwd(outputs[:, i : i + 1], target[:, i : i + 1])[0] for i in (0, 1)]
@@ -84,7 +86,7 @@ def _pass(desk: Desk, x: Any, y: Any) -> dict[str, Any]:
     }
 
 
-def _parallel(desk: Desk, x: Any, y: Any) -> dict[str, Any]:
+def _parallel(desk: Desk, x: HostArray, y: HostArray) -> dict[str, Any]:
     model = desk.model(_network())
     fit(model, x, y, optimizer=SGD, steps=1, only="*.weight")
     first = model.parameters
@@ -101,7 +103,7 @@ def _parallel(desk: Desk, x: Any, y: Any) -> dict[str, Any]:
     }
 
 
-def _sequential(desk: Desk, x: Any, y: Any) -> dict[str, Any]:
+def _sequential(desk: Desk, x: HostArray, y: HostArray) -> dict[str, Any]:
     model = desk.model(_network())
     history = fit(model, x, y, optimizer=SGD, steps=10000, only="*.weight", update="sequential", track_step_size=False)
     return {
@@ -111,7 +113,7 @@ def _sequential(desk: Desk, x: Any, y: Any) -> dict[str, Any]:
     }
 
 
-def _trained_biases(desk: Desk, x: Any, y: Any) -> dict[str, Any]:
+def _trained_biases(desk: Desk, x: HostArray, y: HostArray) -> dict[str, Any]:
     per_unit, shared = desk.model(_network()), desk.model(_network(shared=True))
     history = fit(per_unit, x, y, optimizer=SGD, steps=10000, track_step_size=False)
     fit(shared, x, y, optimizer=SGD, steps=10000, track_step_size=False)

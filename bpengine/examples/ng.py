@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, look, relative, slopes
+from bpengine.kernels._trees import Tree
 from bpengine.layers import Run
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
@@ -66,12 +68,12 @@ def ng_ex4_digits_cost(desk: Desk) -> dict[str, Any]:
 class AsPrinted(bp.Layer):
     """A sigmoid whose backward multiplies by g(z) where it should by g'(z): the formula as the guide prints it."""
 
-    def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> tuple[Any, Any, Any]:
+    def forward(self, ops: Ops, params: Any, running: Any, x: HostArray, run: Run) -> tuple[Any, Any, Any]:
         """Return g(z)."""
         y, _ = ops.sigmoid_fwd(x)
         return y, y, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Any, *, need_dx: bool = True) -> tuple[Any, dict[str, Any]]:
+    def backward(self, ops: Ops, residual: Tree, dy: HostArray, *, need_dx: bool = True) -> tuple[Any, dict[str, Any]]:
         """Return dy g(z), which is wrong."""
         return dy * residual, {}
 

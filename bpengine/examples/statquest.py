@@ -9,6 +9,7 @@ import numpy as np
 import bpengine as bp
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, fit, look, relative, slopes
+from bpengine.kernels._kernel import Array
 
 STEP = 1e-5  # of the central differences
 BEST = "statquest_dosage_b3"  # the example whose hidden layer is at its optimum
@@ -113,19 +114,19 @@ def doses(name: str) -> tuple[Any, Any]:
     return np.array(data["X"]), np.array(data["Y"])
 
 
-def _network(w1: Any, b1: Any, w2: Any, b2: Any) -> bp.Network:
+def _network(w1: Array, b1: Array, w2: Array, b2: Array) -> bp.Network:
     hidden = bp.Dense(2, "softplus", weight_init=np.transpose(w1), bias_init=b1)
     return bp.Network(1, [hidden, bp.Dense(1, weight_init=np.transpose(w2), bias_init=b2)], "sum_squared_residuals")
 
 
-def _at(model: bp.Model, x: Any, y: Any, b3: float) -> tuple[float, float]:
+def _at(model: bp.Model, x: Array, y: Array, b3: float) -> tuple[float, float]:
     """Return the loss and its slope in b3."""
     model.parameters = {"1.bias": [b3]}
     loss, gradients = model.loss_and_gradients(x, y)
     return loss, float(gradients["1.bias"][0])
 
 
-def _predicted(model: bp.Model, x: Any, b3: float) -> Any:
+def _predicted(model: bp.Model, x: Array, b3: float) -> Any:
     model.parameters = {"1.bias": [b3]}
     return model.forward(x)[:, 0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.statquest import doses, in_order
 from bpengine.examples.tools import Desk, fit
@@ -39,7 +40,7 @@ def _relu(p: dict[str, Any]) -> bp.Network:
     )  # fmt: skip
 
 
-def _train_w3(desk: Desk, model: bp.Model, x: Any, y: Any) -> list[list[float]]:
+def _train_w3(desk: Desk, model: bp.Model, x: HostArray, y: HostArray) -> list[list[float]]:
     """Descend in w3 from 0. A fit freezes whole parameters only, so the update rule is given the one weight here."""
     trace: list[list[float]] = []
     w3, w4 = 0.0, model.parameters["1.weight"][1, 0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import bpengine as bp
-from bpengine.backend import HostArray, get_backend
+from bpengine.backend import ArrayLike, HostArray, get_backend
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
@@ -50,7 +50,7 @@ class Pass:
     dz: dict[int, HostArray] = field(default_factory=dict)
 
 
-def look(model: bp.Model, x: Any, y: Any) -> Pass:
+def look(model: bp.Model, x: ArrayLike, y: ArrayLike) -> Pass:
     """Run one pass of a model, kernel by kernel, and keep what goes into and comes out of every activation."""
     traced = model.trace(x, y)
     layers = {int(place): layer for place, layer in traced.layers.items() if place.isdigit()}
@@ -58,7 +58,7 @@ def look(model: bp.Model, x: Any, y: Any) -> Pass:
     return Pass(loss=traced.loss, gradients=traced.gradients, z=z, a=a, da=da, dz=dz)
 
 
-def fit(model: bp.Model, x: Any, y: Any, **settings: Any) -> bp.History:
+def fit(model: bp.Model, x: ArrayLike, y: ArrayLike, **settings: Any) -> bp.History:
     """Train a model; Ctrl-C, which a fit survives, ends the example."""
     history = model.fit(x, y, **settings)
     if history.stopped_by == "interrupted":
@@ -66,7 +66,7 @@ def fit(model: bp.Model, x: Any, y: Any, **settings: Any) -> bp.History:
     return history
 
 
-def slopes(model: bp.Model, x: Any, y: Any, step: float) -> HostArrays:
+def slopes(model: bp.Model, x: ArrayLike, y: ArrayLike, step: float) -> HostArrays:
     """Return the slope of the loss in every parameter, by central differences of forward passes."""
     start = model.parameters
     gradients = {name: np.zeros_like(value) for name, value in start.items()}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, look, relative, slopes
 
@@ -29,12 +30,12 @@ def xor_221_bias_trick(desk: Desk) -> dict[str, Any]:
     }
 
 
-def _network(w1: Any, w2: Any, loss: str | bp.Loss = "half_sum_squares") -> bp.Network:
+def _network(w1: HostArray, w2: HostArray, loss: str | bp.Loss = "half_sum_squares") -> bp.Network:
     hidden = bp.Dense(3, "sigmoid", bias="column", weight_init=np.transpose(w1))
     return bp.Network(2, [hidden, bp.Dense(1, "sigmoid", bias=False, weight_init=np.transpose(w2))], loss)
 
 
-def _worked_row(desk: Desk, model: bp.Model, x: Any, y: Any, w2: Any) -> dict[str, Any]:
+def _worked_row(desk: Desk, model: bp.Model, x: HostArray, y: HostArray, w2: HostArray) -> dict[str, Any]:
     seen = look(model, x, y)
     ops, cut = desk.ops, np.trunc(seen.a[0] * 1000) / 1000  # to three digits, as the text does
     output = ops.sigmoid_fwd(ops.dense_no_bias_fwd(desk.array(cut), desk.array(w2.T))[0])[0]
@@ -53,7 +54,7 @@ def _worked_row(desk: Desk, model: bp.Model, x: Any, y: Any, w2: Any) -> dict[st
     }
 
 
-def _all_rows(desk: Desk, model: bp.Model, x: Any, y: Any) -> dict[str, Any]:
+def _all_rows(desk: Desk, model: bp.Model, x: HostArray, y: HostArray) -> dict[str, Any]:
     seen = look(model, x, y)
     w1, w2 = (model.parameters[f"{i}.weight"].T for i in (0, 1))
     entropy = look(desk.model(_network(w1, w2, bp.Loss("binary_cross_entropy", "sum"))), x, y)

@@ -83,5 +83,5 @@ class _CallablePackage(ModuleType):
     explain = property(lambda package: package)
 
 
-vars().pop("explain")  # the property answers for it
+vars().pop("explain")  # the class's property returns the package instead
 sys.modules[__name__].__class__ = _CallablePackage

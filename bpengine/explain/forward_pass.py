@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from bpengine.backend import ArrayLike
 from bpengine.errors import number
 from bpengine.explain.decisions import Decision, decisions
 from bpengine.explain.lookup import check_row
@@ -83,7 +84,7 @@ class ForwardPass(ExplainResult):
 
 
 def forward(
-    model: TrainedNetwork, x: Any, y: Any, *, sample: int | None = None, threshold: float = THRESHOLD
+    model: TrainedNetwork, x: ArrayLike, y: ArrayLike, *, sample: int | None = None, threshold: float = THRESHOLD
 ) -> ForwardPass:
     """Write out the forward pass of a training step, for all rows or one of them, with the verdict on each.
 

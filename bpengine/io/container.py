@@ -23,7 +23,7 @@ import numpy as np
 from bpengine.errors import ModelFileError
 from bpengine.io.text import parse
 
-VALUES: Final = 250_000  # in a header: what Python makes of them takes about 100 bytes each
+VALUES: Final = 250_000  # in a header: as Python objects they take about 100 bytes each
 HEADER_BYTES: Final = 4 << 20
 LENGTH_BYTES: Final = 8  # at the beginning: the length of the header, which ends at a multiple of it
 DTYPES: Final = MappingProxyType({"F32": "float32", "F64": "float64"})
@@ -180,7 +180,7 @@ def entries(header: Mapping[str, Any], size: int, dtypes: Mapping[str, str] = DT
     return entries_by_name
 
 
-def _entry(name: str, value: Any, dtypes: Mapping[str, str]) -> Entry:
+def _entry(name: str, value: object, dtypes: Mapping[str, str]) -> Entry:
     who = f"the array {name[:60]!r}"
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{who} requires dtype, shape and data_offsets")
@@ -197,7 +197,7 @@ def _entry(name: str, value: Any, dtypes: Mapping[str, str]) -> Entry:
     return Entry(dtype, tuple(shape), begin, end)
 
 
-def _whole(values: Any) -> bool:
+def _whole(values: object) -> bool:
     return isinstance(values, list) and all(type(n) is int and n >= 0 for n in values)
 
 

@@ -25,23 +25,24 @@ _KNOWN: dict[str, type[Any]] = {**LAYERS, **_INITIALIZERS, "Loss": Loss, "L1": L
 NOTHING = Own()
 MOST_PLACES = 4096  # that a file's network may have; a shared layer counts at each of its places
 MOST_PARTS = 16 * MOST_PLACES  # a layer has an activation and initialisers
-SMALL = 4096  # inputs that any layer may be asked to make its arrays for
+SMALL = 4096  # most inputs for which a layer is asked to make its arrays
 QUOTES = "'\""
 TUPLE = "Tuple"
 
 
-def describe(value: Any) -> Any:
+def describe(value: object) -> Any:
     """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers.
 
-    A layer that a network has met before is {"type": "Shared", "place": ...}, and a tie is the place of the layer tied to.
-    Raises ModelFileError for a setting of a layer of one's own from which `build` could not make the same layer again.
+    A layer that occurs in the network a second time is {"type": "Shared", "place": ...}, and a tie is the place of the layer
+    tied to.
+    Raises ModelFileError for a setting of a custom layer from which `build` could not make the same layer again.
     """
     if isinstance(value, Network):
         check_places(value.layers)
     return _described(value, "", {})
 
 
-def _described(value: Any, place: str, met: dict[int, str]) -> Any:
+def _described(value: object, place: str, met: dict[int, str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [_described(item, place, met) for item in value]
     if isinstance(value, CustomLoss):
@@ -60,7 +61,7 @@ def _described(value: Any, place: str, met: dict[int, str]) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _dataclass_described(value: Any, place: str, met: dict[int, str]) -> dict[str, Any]:
+def _dataclass_described(value: object, place: str, met: dict[int, str]) -> dict[str, Any]:
     """Return the type and the settings of a network, a layer or another dataclass; a shared layer by its first place."""
     description: dict[str, Any] = {"type": type(value).__name__}
     for name, part in settings_of(value).items():
@@ -76,15 +77,15 @@ def _dataclass_described(value: Any, place: str, met: dict[int, str]) -> dict[st
     return description
 
 
-def _of_own(value: Any, place: str, met: dict[int, str]) -> Any:
-    """Return a setting of a class of one's own, tuples told apart from lists: the class may ask for either."""
+def _of_own(value: object, place: str, met: dict[int, str]) -> Any:
+    """Return a setting of a custom class; tuples and lists stay distinct, since the class may require either."""
     if isinstance(value, (list, tuple)):
         items = [_of_own(item, place, met) for item in value]
         return {"type": TUPLE, "items": items} if isinstance(value, tuple) else items
     return _described(value, place, met)
 
 
-def _left_out(value: Any, name: str) -> bool:
+def _left_out(value: object, name: str) -> bool:
     """Tell whether a field is left out: what a network shares, and the initialiser of a weight that is another layer's."""
     if isinstance(value, Network):
         return name == "shared"
@@ -99,7 +100,7 @@ def _placed(layer: Layer, place: str, met: dict[int, str]) -> Any:
     return _described(layer, f"{place}.", met)
 
 
-def build(description: Any, own: Own = NOTHING, values: int | None = None) -> Any:
+def build(description: object, own: Own = NOTHING, values: int | None = None) -> Any:
     """Build what `describe` described; `own` holds custom code by name.
 
     values: how many numbers the file holds for its parameters, where the file is of unknown origin.
@@ -118,7 +119,7 @@ class _Builder:
             int, tuple[Any, int]
         ] = {}  # what was built, and of how many parts, those shared counted each time
 
-    def value(self, description: Any, place: str) -> Any:
+    def value(self, description: object, place: str) -> Any:
         if isinstance(description, list):
             return [self.value(item, place) for item in description]
         if not isinstance(description, dict):
@@ -164,12 +165,12 @@ class _Builder:
             raise ModelFileError(f"a model file describes a {TUPLE} by its items, a list, got {repr(settings)[:60]}.")
         return tuple(items)
 
-    def _parts(self, value: Any) -> int:
+    def _parts(self, value: object) -> int:
         if isinstance(value, (list, tuple)):
             return sum(map(self._parts, value))
         return self.counted.get(id(value), (None, 0))[1]
 
-    def _setting(self, kind: Any, name: str, value: Any, place: str) -> Any:
+    def _setting(self, kind: object, name: str, value: object, place: str) -> Any:
         if kind == "Dense" and name == "tie":
             return self._at(value)
         if kind == "Dense" and name == "activation":
@@ -201,7 +202,7 @@ class _Builder:
                     f"{self.values} numbers. If that is right, give the class a method shapes(inputs)."
                 )
 
-    def _at(self, place: Any) -> Any:
+    def _at(self, place: object) -> Any:
         if not isinstance(place, str) or place not in self.placed:
             shown = repr(place)[:60]
             raise ModelFileError(
@@ -222,7 +223,7 @@ def check_places(layers: Any) -> None:
         )
 
 
-def difference(wanted: Any, stored: Any, where: str = "network") -> str | None:
+def difference(wanted: object, stored: object, where: str = "network") -> str | None:
     """Name the first place where two descriptions differ ("network.layers[1].units: 10 here, 12 in the file"), or None.
 
     Initialisers are left out: they do not matter once there are parameters.

@@ -88,13 +88,12 @@ class ModelFile:
     def build(self, own: Own) -> tuple[Network, Shapes]:
         """Return the network that is described, and the shapes of its arrays.
 
-        `own` is code of one's own by name. Raises ModelFileError, whatever goes wrong: classes are given settings that nobody
-        knows.
+        `own` is custom code by name. Raises ModelFileError, whatever a class raises for the file's settings.
         """
         values = sum(entry.end - entry.begin for entry in self.inside.entries.values()) // 4
         with self.judged("describes a network that cannot be built"):
             network = build(self.network, own, values)
-            zeros = replace(own, layers={**own.layers, "Explicit": initializers.Zeros})  # whose values the file has not
+            zeros = replace(own, layers={**own.layers, "Explicit": initializers.Zeros})  # its values are in no file
             shapes = build(self.network, zeros, values).shapes()
             if not isinstance(network, Network):
                 raise ModelFileError(f"it describes a {type(network).__name__} where a Network is wanted.")
@@ -102,7 +101,7 @@ class ModelFile:
 
     @contextmanager
     def judged(self, what: str) -> Iterator[None]:
-        """Make any error one that names the file and says what is wrong."""
+        """Turn any exception in the block into a ModelFileError that names the file and says what is wrong."""
         try:
             yield
         except Exception as error:
@@ -154,7 +153,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
         yield ModelFile(str(path), network, settings, inside)
 
 
-def _check_settings(network: Any, settings: Any) -> None:
+def _check_settings(network: object, settings: object) -> None:
     if not isinstance(network, dict) or not isinstance(settings, dict):
         raise ValueError("network and settings must be objects")
     if settings.get("dtype") not in ("float32", "float64"):
@@ -206,6 +205,6 @@ def _kind(name: str) -> str:
     return f"{KINDS[start]} {_short(name.removeprefix(start))}"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]} ..."

@@ -24,17 +24,17 @@ class Own:
 
     def loss(self, settings: Mapping[str, Any]) -> CustomLoss:
         """Return the loss that a file names; raise ModelFileError when it is not given, or is another than was saved."""
-        return _found("loss", "losses", CustomLoss, self.losses, settings)
+        return _known_code("loss", "losses", CustomLoss, self.losses, settings)
 
     def activation(self, settings: Mapping[str, Any]) -> CustomActivation:
         """Return the activation that a file names; raise ModelFileError when it is not given, or has another name."""
-        return _found("activation", "activations", CustomActivation, self.activations, settings)
+        return _known_code("activation", "activations", CustomActivation, self.activations, settings)
 
 
-def own_code(layers: Any, losses: Any, activations: Any) -> Own:
-    """Return what is given as code of one's own, or None for nothing.
+def own_code(layers: Any, losses: object, activations: object) -> Own:
+    """Return the custom code that a caller passes, or None for none.
 
-    Raises ConfigError for what is no mapping from names, and for a layer that is no class of layers.
+    Raises ConfigError for anything but a mapping from names, and for a layer that is no subclass of Layer.
     """
     code = {"layers": layers, "losses": losses, "activations": activations}
     for where, value in code.items():
@@ -46,7 +46,7 @@ def own_code(layers: Any, losses: Any, activations: Any) -> Own:
     return Own(**{where: value or {} for where, value in code.items()})
 
 
-def _found(kind: str, where: str, make: type[Made], known: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:
+def _known_code(kind: str, where: str, make: type[Made], known: Mapping[str, Any], settings: Mapping[str, Any]) -> Made:
     name = str(settings.get("name"))
     if name not in known:
         raise ModelFileError(f"the file uses the {kind} {name!r}, which is one's own. Pass {where}={{{name!r}: ...}}.")

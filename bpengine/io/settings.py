@@ -14,8 +14,8 @@ from bpengine.errors import ModelFileError
 def settings_of(value: Any) -> dict[str, Any]:
     """Return the fields that a dataclass is made from, by name.
 
-    Raises ModelFileError where the same could not be made again from a file: for settings that are no fields, and for fields
-    of which a file has no form.
+    Raises ModelFileError where an equal object could not be made from a file: for settings that are no fields, and for
+    fields whose values a file cannot hold.
     """
     who, names = type(value).__name__, [f.name for f in fields(value) if f.init]
     for name, parameter in inspect.signature(type(value)).parameters.items():
@@ -33,7 +33,7 @@ def settings_of(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in names}
 
 
-def _is_held(setting: Any) -> bool:
+def _is_held(setting: object) -> bool:
     if isinstance(setting, (list, tuple)):
         return all(map(_is_held, setting))
     plain = setting.item() if isinstance(setting, np.generic) else setting

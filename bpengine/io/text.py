@@ -17,9 +17,8 @@ _SURROGATE: Final = re.compile(r"\\u[dD][89abAB]")
 def parse(text: str, values: int, depth: int = DEPTH) -> Any:
     """Return what a JSON text holds.
 
-    values: how many values it may have at most. Raises ValueError, in the words of the rest of a sentence, for what is no
-    JSON, has more values, is nested deeper, has whole numbers of more than 100 digits, a name twice in one object, or text
-    that is no Unicode.
+    values: how many values it may have at most. Raises ValueError, in the words of the rest of a sentence, for invalid JSON,
+    more values, deeper nesting, whole numbers of more than 100 digits, a name twice in one object, or invalid Unicode.
     """
     if (estimate := sum(map(text.count, ",:[{"))) > values:
         raise ValueError(f"it has about {estimate:,} values, at most {values:,} are read")
@@ -43,7 +42,7 @@ def one_line(text: str, longest: int = 400) -> str:
 
 
 def _check_depth(text: str, depth: int) -> None:
-    """Raise ValueError where brackets are nested too deep, before the parser goes in: it calls itself for each."""
+    """Raise ValueError where brackets are nested too deep, before the parser runs, since it recurses for each."""
     inside = 0
     for part in _PARTS.finditer(text):
         bracket = text[part.start()]

@@ -13,7 +13,7 @@ from bpengine.errors import BpError, ConfigError, ShapeError
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.kernels._trees import leaves, rebuilt
 
-NOT_TRACED = ("JAXTypeError", "JAXIndexError")  # what JAX raises where a value is asked for that is not there yet
+NOT_TRACED = ("JAXTypeError", "JAXIndexError")  # what JAX raises when the value of a traced array is read
 
 
 def lent(xp: Namespace, arguments: tuple[Any, ...]) -> tuple[AbstractContextManager[None], tuple[Any, ...]]:
@@ -34,11 +34,11 @@ def lent(xp: Namespace, arguments: tuple[Any, ...]) -> tuple[AbstractContextMana
 def in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
     """Return floating numbers in the dtype of `like`; refuse whole, true-or-false and complex ones.
 
-    `x / np.sqrt(4)` is float64 under NumPy's rules, whatever x is; the author of such code rarely wants that.
+    `x / np.sqrt(4)` is float64 under NumPy's rules, whatever x is; which the author of such code rarely intends.
     """
     if value.dtype == like.dtype:
         return value
-    stepped = xp.isdtype(like.dtype, "complex floating")  # the values carry a complex step
+    stepped = xp.isdtype(like.dtype, "complex floating")  # complex numbers are allowed where they carry a complex step
     if not xp.isdtype(value.dtype, ("real floating", "complex floating") if stepped else "real floating"):
         raise ShapeError(
             f"{who} requires {what} of {like.dtype}, got {value.dtype}. Multiply by a float, or use xp.astype(y, x.dtype)."
@@ -61,10 +61,10 @@ class NamedErrors:
         self.who, self.method = who, method
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Enter the block."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Say where an error comes from."""
+        """Add to an exception where it was raised."""
         if not isinstance(error, Exception):
             return
         if isinstance(error, ValueError) and "read-only" in str(error):
@@ -82,11 +82,11 @@ class NamedErrors:
 
 def _can_be_locked(array: object) -> bool:
     """Tell whether an array can be made read-only, as NumPy's can."""
-    return hasattr(type(array), "setflags")  # ask the class: an array that is being recorded refuses such attributes
+    return hasattr(type(array), "setflags")  # the class is asked, since a traced array refuses such attributes
 
 
 def _can_change(array: object) -> bool:
-    """Tell whether `array *= 2` would write into it: JAX's arrays and arrays that are being recorded have no memory."""
+    """Tell whether `array *= 2` would write into it: JAX's arrays are immutable, and traced ones have no memory."""
     return hasattr(type(array), "__imul__") and hasattr(type(array), "__dlpack__")
 
 

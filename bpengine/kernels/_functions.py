@@ -51,7 +51,7 @@ NARROW = 4096  # libraries compute a product of at most so many numbers row afte
 NARROW_BLOCK = 256  # rows of a block of such a product
 _OWN_BLOCKS = (
     "jax.numpy",
-)  # libraries that sum and multiply wide matrices in blocks already: the errors of XLA are 2e-7 and 2e-6
+)  # libraries that already sum and multiply wide matrices in blocks: XLA's errors are 2e-7 and 2e-6
 
 
 def sigmoid(xp: Namespace, x: Array) -> Array:
@@ -151,7 +151,7 @@ def row_shares(xp: Namespace, a: Array, weights: Array | None) -> float | Array:
 
     The mean is the sum of share * row: a weight of 2 counts a row twice, a weight of 0 leaves it out. Where all weights
     are 0, every row has the share 1 / B in place of 0 / 0. The loss of such a batch is 0, so nothing is learned from it,
-    and all numbers on the way stay as finite as without weights.
+    and all intermediate numbers stay as finite as without weights.
     Shapes: a (B, O), weights (B,) or None -> a number, or (B, 1).
     """
     rows = a.shape[0]

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 Array: TypeAlias = Any  # an array of whichever library the namespace belongs to
 Namespace: TypeAlias = Any  # numpy, jax.numpy, array_api_compat.cupy, array_api_strict ...
 Kind = Literal["layer", "activation", "loss", "penalty", "update", "helper"]
-Side = Literal["left", "right", "middle", "none"]  # which derivative is taken at a kink; "none": it is only bent there
+Side = Literal["left", "right", "middle", "none"]  # the derivative at a kink; "none": only the second one jumps
 Domain = Literal[
     "real", "nonzero", "positive", "probability", "distribution", "class", "binary", "counter", "boolean"
 ]  # fmt: skip
@@ -59,8 +59,8 @@ class LocalDerivative(NamedTuple):
     kind "row":     x[b, j] -> y[b, k], derivative p[b, j] q[b, k];
     kind "batch":   x[b, j] -> y[s, j], derivative p[b, j] q[s, j].
 
-    Derivatives along different routes (direct, through a mean, through a variance) stay separate: if they were added first,
-    they would cancel, and no one could follow the sum.
+    Derivatives along different routes (direct, through a mean, through a variance) stay separate, since their sum cancels
+    and would hide how it came about.
     """
 
     kind: Literal["element", "units", "row", "batch"]

@@ -1,4 +1,4 @@
-"""Kernels of a user's own: a pair of functions becomes a `Kernel` outside the table, and its results are checked.
+"""Custom kernels: a pair of functions becomes a `Kernel` outside the table, and its results are checked.
 
 The checks look at shapes and dtypes alone: for a compiled step they run while it is recorded or traced, and never again.
 """
@@ -58,7 +58,7 @@ def article(kind: str) -> str:
 
 
 def check_pair(forward: object, backward: object, kind: str, wanted: tuple[int, ...], form: str) -> None:
-    """Raise ConfigError for something that is no function, or one with another number of arguments."""
+    """Raise ConfigError for anything but functions, or for functions with another number of arguments."""
     for function, what, counts, how in (
         (forward, "forward", wanted, form),
         (backward, "backward", (3,), f"backward(xp, residual, {'dloss' if kind == 'loss' else 'dy'})"),

@@ -1,4 +1,4 @@
-"""Activation: one of the activation kernels, with its options, as a layer or inside a Dense layer; or one of one's own."""
+"""Activation: one of the activation kernels, with its options, as a layer or inside a Dense layer; or a custom one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bpengine.errors import ConfigError, number, unknown
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._own import Function, Pair, check_name, check_pair, is_pair, own_activation
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -50,22 +51,21 @@ class Activation(Layer):
         y, residual = ops.forward(self.kernel)(x, **self.options)
         return y, residual, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return the gradient with respect to the input; refuse a kernel without a backward (step)."""
         return ops.backward(self.kernel)(residual, dy), {}
 
 
 @dataclass(frozen=True, init=False)
 class CustomActivation(Activation):
-    """An activation of one's own: a pair of functions, in the contract of a kernel.
+    """A custom activation: a pair of functions, in the contract of a kernel.
 
     forward(xp, x) -> (y, residual), x and y (batch, features); backward(xp, residual, dy) -> dx (batch, features).
     name: by default the forward's, without an ending "_forward". A Dense layer with it starts from Glorot's weights.
 
-    `xp` is the array namespace: what is written in its functions runs on every backend and compiles; nothing may be
-    written into. `check_gradients(activation)` checks it. A model file keeps its name:
-    `bp.load(path, activations={"name": activation})`.
-    Raises ConfigError for something that is no such pair, or a name that is taken.
+    `xp` is the array namespace: code in its functions runs on every backend and compiles; no array may be written into.
+    `check_gradients(activation)` checks it. A model file keeps its name: `bp.load(path, activations={"name": activation})`.
+    Raises ConfigError for anything but such a pair, or for a name that is in use.
 
     >>> import bpengine as bp
     >>> def cube_forward(xp, x):
@@ -88,11 +88,11 @@ class CustomActivation(Activation):
         object.__setattr__(self, "own", own_activation(name, forward, backward))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), name=self.name), self.pair  # the row is made of the pair anew
+        return partial(type(self), name=self.name), self.pair  # the row is made from the pair again
 
     @property
     def kernel(self) -> Kernel:
-        """The row that the pair makes; it is in no table."""
+        """The row made from the pair, which is not in KERNELS."""
         return self.own
 
 

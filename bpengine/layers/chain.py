@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.contract import (
     PROVEN,
     check_initial,
@@ -23,16 +25,16 @@ from bpengine.layers.contract import (
 from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes, local, qualified
 from bpengine.ops import Ops
 
-MOST_NESTED = 64  # each level is some calls inside one another, of which Python allows a thousand
+MOST_NESTED = 64  # each level takes several nested calls, and Python allows a thousand
 
 
 class Chained(Layer):
-    """A layer whose parameters are those of layers in a row, numbered."""
+    """A layer whose parameters are those of a chain of layers, numbered."""
 
     layers: Sequence[Layer]
 
     def streams(self, rng: np.random.Generator) -> list[np.random.Generator]:
-        """Return the streams that the layers draw from."""
+        """Return the random streams that the layers draw from."""
         return rng.spawn(len(self.layers))
 
 
@@ -66,7 +68,7 @@ def extent(layer: Layer) -> Extent:
 
 
 def extent_of(layers: Sequence[Layer], who: str) -> Extent:
-    """Return the extent of what holds these layers; raise ConfigError where they are nested too deep to be run."""
+    """Return the extent of a chain of these layers; raise ConfigError where they are nested too deep to be run."""
     inner = [extent(layer) for layer in layers]
     depth = 1 + max(one.depth for one in inner)
     if depth > MOST_NESTED:
@@ -89,7 +91,7 @@ def init_chain(
 ) -> HostArrays:
     """Return initial parameters by full name; each layer draws from a stream of its own.
 
-    met: the layers that have drawn already, by id; those draw no more, for their parameters are known by another name.
+    met: the layers that have drawn already, by id; they do not draw again, since their parameters have another name.
     """
     params: HostArrays = {}
     for i, (layer, rng, size) in enumerate(zip(layers, streams, sizes(layers, inputs), strict=False)):
@@ -150,8 +152,9 @@ def never_negative(layers: Sequence[Layer], name: str) -> bool:
     return inside or rest in layer._never_negative
 
 
-class Stage(NamedTuple):
-    """One layer in a forward pass: what it was given and what it made."""
+@dataclass(slots=True, kw_only=True)  # not frozen: one is made for every layer of every step, in a third of the time
+class Stage:
+    """One layer in a forward pass: its input, its output, and its residual."""
 
     layer: Layer
     params: Arrays
@@ -159,7 +162,7 @@ class Stage(NamedTuple):
     run: Run
     x: Array
     y: Array
-    residual: Any
+    residual: Tree
     seen: Arrays
 
 

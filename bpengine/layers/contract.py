@@ -1,9 +1,9 @@
 """The contract of a layer: what its methods must return, checked where custom layers are run.
 
 A layer of the engine is covered by the tests and is called directly. Any other must meet what `Layer` documents: number,
-names and shapes of all that it returns, and arguments that stay as they were. The engine computes in one dtype: floating
-numbers of another (`x / np.sqrt(4)` is float64 under NumPy's rules) are brought back to it. Under a compiler all of this
-happens while the step is traced, without cost afterwards.
+names and shapes of all that it returns, and unchanged arguments. The engine computes in one dtype: floating numbers of
+another (`x / np.sqrt(4)` is float64 under NumPy's rules) are cast to it. When a step is compiled, all of this happens during
+tracing, at no cost afterwards.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ import numpy as np
 from bpengine.errors import ConfigError, DataError, ShapeError, whole
 from bpengine.kernels._contract import NamedErrors, in_dtype, lent
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
-PROVEN: set[type[Layer]] = {Layer}  # the engine's own, filled where they are all known
+PROVEN: set[type[Layer]] = {Layer}  # the engine's own layers; `layers` fills it, where all are known
 BIAS_ROWS = (None, "first", "last")
 _SHAPED = ("shapes", "init", "init_running")
 
 
 @dataclass(slots=True)
 class Given:
-    """A residual, and what the layer was given in its forward: its name, the shapes of x and of the parameters.
+    """A residual, with the layer's name and the shapes of its forward's x and parameters.
 
-    met: its backward is known to leave its arguments as they are (see `Run`).
+    met: its backward is known not to change its arguments (see `Run`).
     """
 
     who: str
-    residual: Any
+    residual: Tree
     shapes: Mapping[str, tuple[int, ...]]
     met: bool
 
@@ -78,7 +79,7 @@ def run_forward(
     return y, Given(who, residual, shapes, run.met), seen
 
 
-def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Any, Arrays]:
+def run_backward(layer: Layer, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Any, Arrays]:
     """Return (dx, gradients by local name) of a layer's backward, which must be as `Layer.backward` documents.
 
     Raises ShapeError or ConfigError naming the layer and the gradient.
@@ -109,7 +110,7 @@ def run_backward(layer: Layer, ops: Ops, residual: Any, dy: Array, *, need_dx: b
     return dx, {name: in_dtype(ops.xp, who, f"the gradient for {name}", gradients[name], dy) for name in shapes}
 
 
-def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArrays:
+def check_initial(layer: Layer, place: str, what: str, arrays: object) -> HostArrays:
     """Return the initial parameters or running statistics of a layer: floating numbers by name, every one of them finite.
 
     Raises ConfigError or DataError naming the layer.
@@ -134,7 +135,7 @@ def check_initial(layer: Layer, place: str, what: str, arrays: Any) -> HostArray
 
 
 def says_shapes(layer: Layer) -> bool:
-    """Tell whether a layer says the shapes of its arrays itself, and of just those that it makes.
+    """Tell whether a layer states the shapes of its arrays, and of exactly those that it makes.
 
     A class that changes what `init` returns and inherits `shapes` does not.
     """
@@ -144,9 +145,9 @@ def says_shapes(layer: Layer) -> bool:
 
 
 def shapes_of(layer: Layer, inputs: int) -> Shapes:
-    """Return the shapes of a layer's parameters and running statistics; of one that does not say them, by making them.
+    """Return the shapes of a layer's parameters and running statistics; for a layer that does not state them, by making them.
 
-    Raises ConfigError when it says something else than tuples of whole numbers by name.
+    Raises ConfigError for anything but tuples of whole numbers by name.
     """
     if type(layer) in PROVEN:
         return layer.shapes(inputs)
@@ -165,7 +166,7 @@ def shapes_of(layer: Layer, inputs: int) -> Shapes:
 
 
 def check_shapes(layer: Layer, place: str, said: ArrayShapes, arrays: HostArrays) -> None:
-    """Raise ShapeError when a layer of one's own says other shapes than those of the arrays that it makes."""
+    """Raise ShapeError when a custom layer states other shapes than those of the arrays that it makes."""
     actual = {name: np.shape(value) for name, value in arrays.items()}
     if actual != said:
         raise ShapeError(
@@ -174,7 +175,7 @@ def check_shapes(layer: Layer, place: str, said: ArrayShapes, arrays: HostArrays
 
 
 def outputs_of(layer: Layer, inputs: int) -> int:
-    """Return the number of features that come out of a layer; raise ConfigError when it says something else than one."""
+    """Return the number of features that come out of a layer; raise ConfigError when it is not one number."""
     return whole(layer.outputs(inputs), name_of(layer, ""), "the result of its outputs")
 
 
@@ -213,28 +214,28 @@ def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wan
     )
 
 
-def of_shape(name: str, value: Any, wanted: tuple[int, ...]) -> str:
-    """Return the end of a sentence: of which shape a gradient must be, of which it is, and what that looks like."""
+def of_shape(name: str, value: object, wanted: tuple[int, ...]) -> str:
+    """Return the end of a sentence: the required shape of a gradient, its shape, and the likely mistake."""
     got = _shape(value)
     hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
     return f"a gradient of shape {wanted} for {name}, got {got}. {hint}"
 
 
-def _require_gradient(who: str, name: str, value: Any, wanted: tuple[int, ...]) -> None:
+def _require_gradient(who: str, name: str, value: object, wanted: tuple[int, ...]) -> None:
     if getattr(value, "shape", None) != wanted:
         raise ShapeError(f"{who} requires {of_shape(name, value, wanted)}")
 
 
 def _owned(value: Array) -> Array:
-    """Return a statistic in memory of its own: training may write over the state, never over the data."""
+    """Return a statistic in memory of its own: training may overwrite the state, never the data."""
     return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value
 
 
-def _shape(value: Any) -> Any:
+def _shape(value: object) -> tuple[int, ...] | str:
     return tuple(value.shape) if hasattr(value, "shape") else _kind(value)
 
 
-def _forward_hint(got: Any, wanted: tuple[int, int]) -> str:
+def _forward_hint(got: object, wanted: tuple[int, int]) -> str:
     if got == (wanted[0],):
         return "Keep the axis: y[:, None]."
     if isinstance(got, tuple) and len(got) == 2 and got[0] == wanted[0]:
@@ -246,9 +247,9 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
-def _is_mapping(value: Any) -> bool:
-    return type(value) is dict or isinstance(value, Mapping)  # asked of every step; the first is ten times as fast
+def _is_mapping(value: object) -> bool:
+    return type(value) is dict or isinstance(value, Mapping)  # asked in every step; the first test is ten times as fast
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__

@@ -10,14 +10,15 @@ import numpy as np
 from bpengine.errors import ConfigError, whole
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._own import Pair
+from bpengine.kernels._trees import Tree
 from bpengine.layers.activation import Activation, make_activation
 from bpengine.layers.chain import extent_of
 from bpengine.layers.contract import run_backward, run_forward, shapes_of
-from bpengine.layers.initializers import Explicit, Initializer, make_initializer
+from bpengine.layers.initializers import Explicit, Initializer, InitializerLike, make_initializer
 from bpengine.layers.layer import Arrays, ArrayShapes, HostArrays, Layer, Run, Shapes, local, qualified
 from bpengine.ops import Ops
 
-BENT = "activation"  # where the parameters of a layer given as the activation are
+BENT = "activation"  # the prefix of the parameters of a layer given as the activation
 BIASES = {"column": "last", "column-first": "first"}  # where the bias row of the weight is
 
 
@@ -25,7 +26,7 @@ BIASES = {"column": "last", "column-first": "first"}  # where the bias row of th
 class Dense(Layer):
     """`units` outputs, each a weighted sum of all inputs, through an activation.
 
-    activation: a name, a bp.Activation, a pair of functions of one's own (forward, backward) (see `CustomActivation`), or any
+    activation: a name, a bp.Activation, a custom pair of functions (forward, backward) (see `CustomActivation`), or any
     layer, which is run on the sums.
     bias: True for a vector of its own ("bias"); False for none; "column" for the textbook trick that feeds a column of
     ones to the layer and keeps the bias as the last row of the weight matrix; "column-first" for the first row.
@@ -59,8 +60,8 @@ class Dense(Layer):
         activation: str | Layer | Pair = "identity",
         bias: bool | str = True,
         *,
-        weight_init: Any = "auto",
-        bias_init: Any = "zeros",
+        weight_init: InitializerLike = "auto",
+        bias_init: InitializerLike = "zeros",
         tie: Dense | None = None,
     ) -> None:
         resolved = make_activation(activation)
@@ -80,7 +81,7 @@ class Dense(Layer):
         object.__setattr__(self, "weight_init", make_initializer(weight_init, follows))
         object.__setattr__(self, "bias_init", make_initializer(bias_init, follows))
 
-    def _check_tie(self, weight_init: Any) -> None:
+    def _check_tie(self, weight_init: InitializerLike) -> None:
         tie: Any = self.tie
         if not isinstance(tie, Dense):
             raise ConfigError(
@@ -107,11 +108,11 @@ class Dense(Layer):
         return f"dense{'' if self.tie is None else '_transposed'}{'' if self.bias else '_no_bias'}"
 
     def outputs(self, inputs: int) -> int:
-        """Return the number of units, or what the activation makes of it."""
+        """Return the number of units, or the outputs of the activation for so many."""
         return self.activation.outputs(self.units)
 
     def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
-        """Draw the weight, then the bias, then what the activation has."""
+        """Draw the weight, then the bias, then the activation's parameters."""
         return {**self._init(rng, inputs), **qualified(self.activation.init(rng, self.units), BENT)}
 
     def init_running(self, inputs: int) -> HostArrays:
@@ -119,7 +120,7 @@ class Dense(Layer):
         return qualified(self.activation.init_running(self.units), BENT)
 
     def shapes(self, inputs: int) -> Shapes:
-        """Return the shapes of weight and bias, and of what the activation has."""
+        """Return the shapes of weight, bias and the activation's arrays."""
         own: ArrayShapes = {} if self.tie is not None else {"weight": (inputs + bool(self._ones), self.units)}
         if self.bias is True:
             own["bias"] = (self.units,)
@@ -141,11 +142,11 @@ class Dense(Layer):
         return {"weight": np.concatenate(rows)}
 
     def smallest_batch(self, run: Run) -> int:
-        """Return what the activation needs."""
+        """Return the number of rows that the activation needs."""
         return self.activation.smallest_batch(run.at(f"{run.place}.{BENT}"))
 
     def penalized(self) -> dict[str, str | None]:
-        """Penalties apply to the weight, without its bias row, and to what the activation says."""
+        """Return the weight, without its bias row, and the activation's penalized parameters."""
         own = {"weight": self._ones} if self.tie is None else {}
         return {**own, **{f"{BENT}.{name}": row for name, row in self.activation.penalized().items()}}
 
@@ -157,13 +158,13 @@ class Dense(Layer):
         return y, (linear, bent), qualified(seen, BENT)
 
     def linear(self, ops: Ops, params: Arrays, x: Array) -> tuple[Array, Any]:
-        """Return x w + b, and what its backward needs."""
+        """Return x w + b, and the residual of its backward."""
         own = [params["weight"], params["bias"]] if self.bias is True else [params["weight"]]
         how = {"ones": self._ones} if self._ones else {}
         y, residual = ops.forward(self._kernel)(x, *own, **how)
         return y, residual
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return dx and the gradients of weight and bias."""
         linear, bent = residual
         dz, more = run_backward(self.activation, ops, bent, dy)

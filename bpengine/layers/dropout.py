@@ -8,6 +8,7 @@ from typing import Any
 
 from bpengine.errors import ConfigError, number
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, Layer, Run
 from bpengine.ops import Ops
 
@@ -43,6 +44,6 @@ class Dropout(Layer):
         y, residual = ops.dropout_fwd(x, run.counter, **options)
         return y, residual, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Send the gradient through the values that were kept."""
         return (dy if residual is None else ops.dropout_bwd(residual, dy)), {}

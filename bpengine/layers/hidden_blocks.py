@@ -1,4 +1,4 @@
-"""Hidden layers of the usual network, from their sizes: what the command line and the estimators ask for."""
+"""Hidden layers of a usual network, from their sizes, for the command line and the estimators."""
 
 from __future__ import annotations
 

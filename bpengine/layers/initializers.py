@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from bpengine.backend import as_host
+from bpengine.backend import ArrayLike, as_host
 from bpengine.errors import ConfigError, DataError, ShapeError, number, unknown
 from bpengine.kernels import KERNELS
 
@@ -186,7 +186,10 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
-def make_initializer(spec: Any, activation: str = "identity") -> Initializer:
+InitializerLike: TypeAlias = "str | Initializer | ArrayLike"  # a name, an initialiser, or the values
+
+
+def make_initializer(spec: InitializerLike, activation: str = "identity") -> Initializer:
     """Return an initialiser from a name, an array, or an initialiser; "auto" chooses by the activation that follows.
 
     "auto" is He for the relu family, LeCun for selu, Glorot for all others.

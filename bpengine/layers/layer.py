@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Ops
 from bpengine.streams import stream
 
@@ -39,9 +40,9 @@ class Run(NamedTuple):
 
     frozen: the places of layers that run as outside training, by their running statistics, while the others train.
     weights: (batch,), how often each row of the batch counts in a training step, 0 for a row left out; None for once each.
-    What a layer computes from several rows at once, it must weigh by them.
-    met: a training step has been run with rows of these shapes before, so layers of one's own are known to leave their
-    arguments as they are.
+    A layer that computes something from several rows at once must use them.
+    met: a training step has been run with rows of these shapes before, so custom layers are known not to change their
+    arguments.
     first: the place in the step's batch of the first row, where the rows are one shard of it: what a layer draws for a row
     depends on its place in the batch. A number, or an array (1,) of uint32 where a loop over shards is compiled.
 
@@ -94,8 +95,8 @@ class Layer:
     def shapes(self, inputs: int) -> Shapes:
         """Return the shapes of what `init` and `init_running` return.
 
-        Here they are found by calling both. A layer that says them without making an array can be loaded from a file of
-        which nobody knows yet whether its sizes are those of its arrays.
+        The base class calls both. A layer that states its shapes without making an array can be loaded from a file whose
+        sizes have not been compared with its arrays yet.
 
         >>> import bpengine as bp
         >>> bp.Dense(3).shapes(2)
@@ -105,7 +106,7 @@ class Layer:
         return Shapes({n: np.shape(a) for n, a in drawn.items()}, {n: np.shape(a) for n, a in kept.items()})
 
     def smallest_batch(self, run: Run) -> int:
-        """Return the number of rows that a step needs at least: 2 where it is run on statistics over them."""
+        """Return the fewest rows that a step may have: 2 for a layer that uses statistics over the rows."""
         return 1
 
     def penalized(self) -> dict[str, str | None]:
@@ -116,7 +117,7 @@ class Layer:
         """Return (y, residual, new running statistics) for x (batch, inputs)."""
         return x, None, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return (dx, gradients by the parameters' local names); dx may be None when it is not needed."""
         return dy, {}
 

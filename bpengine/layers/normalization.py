@@ -9,6 +9,7 @@ import numpy as np
 
 from bpengine.errors import number, unknown
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, HostArrays, Layer, Run, Shapes
 from bpengine.ops import Ops
 
@@ -23,7 +24,7 @@ class _Normalization(Layer):
         object.__setattr__(self, "eps", number(self.eps, type(self).__name__, "eps", low=0, above=True))
 
     def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:
-        """Start as the plain normalisation: gamma 1, beta 0."""
+        """Return gamma 1 and beta 0: a normalisation without scale and shift."""
         return {"gamma": np.ones(inputs), "beta": np.zeros(inputs)}
 
     def shapes(self, inputs: int) -> Shapes:
@@ -47,7 +48,7 @@ class LayerNorm(_Normalization):
         y, residual = ops.layer_norm_fwd(x, params["gamma"], params["beta"], eps=self.eps)
         return y, residual, running
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return dx and the gradients of gamma and beta."""
         dx, dgamma, dbeta = ops.layer_norm_bwd(residual, dy)
         return dx, {"gamma": dgamma, "beta": dbeta}
@@ -58,14 +59,15 @@ class BatchNorm(_Normalization):
     """Normalise each feature over the batch in training, by running statistics afterwards.
 
     momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
-    over: "batch", or "shard": where a batch is computed in shards (`fit(shards=16)`), by one process or by several, each shard
-    is normalised by its own statistics, and the running ones take their mean. Without shards both are the same.
-    Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance is the
-    batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance. What trains
-    nothing (a gradient, a trace, a check) takes one row as well: its dx is 0 then. With
-    `fit(freeze="0.*")` the layer's gamma, beta and statistics all stay as they are, and it normalises by the statistics.
-    Rows count in them by the weights that `fit` is given: a row of weight 0 is left out, one of 2 is there twice; a batch
-    of which fewer than two rows count leaves the running statistics as they are. Source: Ioffe, Szegedy, ICML 2015.
+    over: "batch", or "shard": where a batch is computed in shards (`fit(shards=16)`), by one process or by several, each
+    shard is normalised by its own statistics, and the running statistics are updated with their mean. Without shards both
+    are the same. Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance
+    is the batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance.
+    Gradients,
+    traces and checks take one row as well: dx is 0 then. With `fit(freeze="0.*")` the layer's gamma, beta and statistics all
+    stay as they are, and it normalises by the statistics. The statistics weigh rows by the weights passed to `fit`: a row of
+    weight 0 is left out, one of weight 2 counts twice. A batch in which fewer than two rows count leaves the running
+    statistics unchanged. Source: Ioffe, Szegedy, ICML 2015.
 
     >>> model = bp.Model(bp.Network(2, [bp.Dense(3), bp.BatchNorm()], "mean_squared_error"))
     >>> sorted(model.running)
@@ -104,11 +106,11 @@ class BatchNorm(_Normalization):
         weights = () if run.weights is None else (run.weights,)
         y, residual = ops.batch_norm_fwd(x, gamma, beta, *weights, eps=self.eps)
         seen = {"mean": residual.mean, "variance": residual.variance}
-        how = {"momentum": self.momentum, "least": 2}  # the mean could do with one row, but belongs to the variance
+        how = {"momentum": self.momentum, "least": 2}  # the mean needs one row only, but is used with the variance
         averaged = {n: ops.moving_average(running[n], seen[n], *weights, **how) for n in running}
         return y, (True, residual), averaged
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         """Return dx and the gradients of gamma and beta; in training dx flows through the batch statistics too."""
         training, inner = residual
         run = ops.batch_norm_bwd if training else ops.batch_norm_inference_bwd

@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.errors import ShapeError, whole
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers.chain import (
     Chained,
     backward_chain,
@@ -46,7 +47,7 @@ class Residual(Chained):
 
     def outputs(self, inputs: int) -> int:
         """Return `inputs`; raise ShapeError when the inner layers do not end with as many features."""
-        if inputs == getattr(self, "_fits", None):  # asked at every level around it: looked at once
+        if inputs == getattr(self, "_fits", None):  # every enclosing layer asks for it, so it is computed once
             return inputs
         inner = sizes(self.layers, inputs)[-1]
         if inner != inputs:
@@ -66,15 +67,15 @@ class Residual(Chained):
         return init_running_chain(self.layers, inputs)
 
     def shapes(self, inputs: int) -> Shapes:
-        """Return the shapes of what the inner layers have."""
+        """Return the shapes of the inner layers' arrays."""
         return shapes_chain(self.layers, inputs)
 
     def smallest_batch(self, run: Run) -> int:
-        """Return what the most demanding of the inner layers needs."""
+        """Return the largest number of rows that one of the inner layers needs."""
         return neediest(self.layers, run)[0]
 
     def penalized(self) -> dict[str, str | None]:
-        """Return what the inner layers have penalised."""
+        """Return the penalized parameters of the inner layers."""
         return {f"{i}.{n}": row for i, layer in enumerate(self.layers) for n, row in layer.penalized().items()}
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
@@ -83,8 +84,8 @@ class Residual(Chained):
         y, added = ops.at(run.place).add_fwd(x, inner)
         return y, (run.place, added, tuple(residuals)), seen
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
-        """Return the gradient through both ways, added, and the inner layers' gradients."""
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+        """Return the sum of the gradients through both branches, and the inner layers' gradients."""
         place, added, residuals = residual
         straight, inward = ops.add_bwd(added, dy)
         bent, gradients = backward_chain(self.layers, ops, residuals, inward, place, need_dx=need_dx)
@@ -94,7 +95,7 @@ class Residual(Chained):
 def neediest(layers: Sequence[Layer], run: Run) -> tuple[int, Layer]:
     """Return the smallest batch that all layers can be run on, and the layer that needs it, also inside of Residual.
 
-    Raises ConfigError when a layer says something else than a number of rows.
+    Raises ConfigError when a layer returns anything but a number of rows.
     """
     needs, prefix = [], f"{run.place}." if run.place else ""
     for i, layer in enumerate(layers):

@@ -1,7 +1,7 @@
 """Shared parameters: the same layer object in two places of a network is one set of parameters, and so is a tied weight.
 
-The first place gives the parameters their names. A network's forward pass spreads them to all places, as the same arrays,
-and its backward pass adds up the gradients of all places. A layer does not know that it is shared.
+The first place gives the parameters their names. A network's forward pass gives them to all places, as the same arrays, and
+its backward pass adds the gradients of all places. The layers themselves are unaware of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Shared = tuple[tuple[str, str], ...]  # (a place or a name, the place or name th
 
 
 def shared_places(layers: Sequence[Layer], inputs: int) -> Shared:
-    """Return what shares its parameters with what: tied weights first, then places in the order of the forward pass.
+    """Return pairs of places or names that share parameters: tied weights first, then places in the order of the forward pass.
 
     Raises ConfigError for a layer that stands in two places with inputs of different sizes, and for a tie to a layer that does
     not come before or whose weight does not fit.
@@ -53,7 +53,7 @@ def spread(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def gather(shared: Shared, ops: Ops, gradients: Arrays) -> Arrays:
-    """Return gradients by the names that parameters are known by: the sum of what came back from all places."""
+    """Return gradients by the names that parameters are known by: the sum over all places."""
     by_owner = dict(gradients)
     for place, owner in reversed(shared):
         for name in [name for name in by_owner if _is_of(name, place)]:
@@ -88,7 +88,7 @@ def _is_of(name: str, place: str) -> bool:
 
 
 def walk(layers: Sequence[Layer], inputs: int, start: str, seen: Mapping[int, Any]) -> Iterator[tuple[str, Layer, int]]:
-    """Yield every layer with its place and inputs; what is inside a layer that was met before is its own again."""
+    """Yield every layer with its place and inputs; the layers inside a repeated layer are yielded once."""
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
         again, place = id(layer) in seen, f"{start}{i}"
         yield place, layer, size
@@ -110,7 +110,7 @@ def _require_same(layer: Layer, place: str, size: int, owner: str, there: int) -
 
 
 def _has_parameters(layer: Layer, inputs: int, known: dict[tuple[int, int], bool]) -> bool:
-    """Tell whether a layer has parameters; `known` is what was found before."""
+    """Tell whether a layer has parameters; `known` caches the answers."""
     key = id(layer), inputs
     if key not in known:
         if type(layer) is Residual:
@@ -123,7 +123,7 @@ def _has_parameters(layer: Layer, inputs: int, known: dict[tuple[int, int], bool
 
 
 def _shapes(layer: Layer, inputs: int) -> Shapes | None:
-    """Return the shapes of a layer's parameters and statistics, or None when it has none for so many inputs."""
+    """Return the shapes of a layer's parameters and statistics, or None when it accepts no such number of inputs."""
     try:
         return shapes_of(layer, inputs)
     except BpError:

@@ -22,7 +22,7 @@ class Fold(NamedTuple):
     test: HostArray
 
 
-def make_folds(folds: Any, target: HostArray, kind: str) -> list[Fold]:
+def make_folds(folds: object, target: HostArray, kind: str) -> list[Fold]:
     """Return the folds of rows with these targets: so many drawn ones, or pairs of row numbers.
 
     kind: of target, as a loss names it; of classes each fold holds out about the same share of each.
@@ -66,7 +66,7 @@ def _kind(rows: int) -> type[np.signedinteger[Any]]:
     return np.int32 if rows < 2**31 else np.int64
 
 
-def _checked(pair: Any, number: int, rows: int) -> Fold:
+def _checked(pair: object, number: int, rows: int) -> Fold:
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ConfigError(f"fit_many requires each fold to be a pair (train, test) of row numbers, got {pair!r}.")
     return Fold(

@@ -26,7 +26,7 @@ class Combination:
     seed: int
 
 
-def combinations(networks: Any, seeds: Any, optimizers: Any, l2: Any) -> list[Combination]:
+def combinations(networks: Any, seeds: object, optimizers: Any, l2: object) -> list[Combination]:
     """Return every combination: networks outermost, then optimizers, l2 and seeds.
 
     Raises ConfigError for what is empty, not known, or there twice.
@@ -53,7 +53,7 @@ def require_few(fits: int) -> None:
         )
 
 
-def _seeds(seeds: Any) -> list[int]:
+def _seeds(seeds: object) -> list[int]:
     """Return the seeds: those of a list, or 0, 1, ... up to a number of them."""
     if not isinstance(seeds, Iterable):
         return list(range(min(whole(seeds, "fit_many", "seeds"), MOST + 1)))
@@ -88,7 +88,7 @@ def _penalised(network: Network, strength: float | None) -> Network:
     return Network(network.inputs, network.layers, network.loss, (*network.penalties, L2(strength)))
 
 
-def _listed(values: Any, what: str, single: tuple[type, ...]) -> list[Any]:
+def _listed(values: object, what: str, single: tuple[type, ...]) -> list[Any]:
     """Return one value or several as a list; raise ConfigError for none, and for a generator that does not end."""
     if single and isinstance(values, single):
         return [values]

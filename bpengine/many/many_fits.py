@@ -59,7 +59,7 @@ class OneFit:
         {'network': '2-3-1', 'optimizer': 'SGD(0.1)'}
         """
         l2 = {} if self.l2 is None else {"l2": self.l2}
-        return {"network": self.network, "optimizer": _told(self.optimizer), **l2}
+        return {"network": self.network, "optimizer": _rule_in_words(self.optimizer), **l2}
 
     def to_row(self) -> dict[str, Any]:
         """Return the fit as one row of a table."""
@@ -200,13 +200,13 @@ def _spread(scores: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.6g}"
     return str(value)
 
 
-def _told(optimizer: Optimizer) -> str:
+def _rule_in_words(optimizer: Optimizer) -> str:
     """Return a rule with its rate, and its options where they are not the usual ones."""
     rate = optimizer.schedule
     usual = {f.name: f.default for f in fields(optimizer)}

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bpengine import data
-from bpengine.backend import Backend, HostArray, get_backend
+from bpengine.backend import ArrayLike, Backend, HostArray, get_backend
 from bpengine.errors import ConfigError, flag, whole
 from bpengine.many.folds import MOST_FOLDS, Fold, make_folds
 from bpengine.many.grid import Combination, combinations, require_few
@@ -35,8 +35,8 @@ TOGETHER = 64  # models that a backend runs as one program at most, where nobody
 
 def fit_many(
     networks: Network | Sequence[Network] | Mapping[str, Network],
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     seeds: int | Iterable[int] = 1,
     optimizers: str | Optimizer | Iterable[str | Optimizer] = "adam",
@@ -45,7 +45,7 @@ def fit_many(
     batch_size: int | None = None,
     epochs: int | None = None,
     steps: int | None = None,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
     validation: Sequence[Any] | None = None,
     metrics: Asked | Sequence[Asked] | None = (),
     monitor: str | Metric = "loss",
@@ -168,7 +168,7 @@ def _scoring(
 
 
 def _tasks(
-    grid: Sequence[Combination], settings: FitSettings, arrays: _Arrays, folds: Any, metrics: tuple[Any, ...]
+    grid: Sequence[Combination], settings: FitSettings, arrays: _Arrays, folds: object, metrics: tuple[Any, ...]
 ) -> list[_Task]:
     """Return the fits: every combination, on every fold; rows are checked once for each network."""
     combinations_of: dict[str, list[Combination]] = {}
@@ -190,7 +190,7 @@ def _tasks(
     return tasks
 
 
-def _some(folds: Any) -> Any:
+def _some(folds: object) -> Any:
     """Return pairs of row numbers that may be asked for again, once for each network."""
     return itertools.islice(folds, MOST_FOLDS + 1) if isinstance(folds, Iterable) else [folds]
 

@@ -82,18 +82,18 @@ def _like(value: float) -> Callable[..., RecordedArray]:
     return lambda graph, a, dtype=None: filled(graph, a.shape, value, a.dtype if dtype is None else dtype)
 
 
-def _full_like(graph: OnnxGraph, a: RecordedArray, fill_value: float, dtype: Any = None) -> RecordedArray:
+def _full_like(graph: OnnxGraph, a: RecordedArray, fill_value: float, dtype: object = None) -> RecordedArray:
     return filled(graph, a.shape, fill_value, a.dtype if dtype is None else dtype)
 
 
-def _broadcast_to(graph: OnnxGraph, array: Any, shape: Any) -> RecordedArray:
+def _broadcast_to(graph: OnnxGraph, array: Any, shape: object) -> RecordedArray:
     wanted = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     x = as_recorded(graph, array)
     node = graph.add("Expand", [x.node, graph.shape_node(wanted)], x.dtype, wanted)
     return RecordedArray(graph, node)
 
 
-def _reshape(graph: OnnxGraph, a: RecordedArray, /, shape: Any, *, copy: bool | None = None) -> RecordedArray:
+def _reshape(graph: OnnxGraph, a: RecordedArray, /, shape: object, *, copy: bool | None = None) -> RecordedArray:
     wanted: list[Any] = list(shape) if isinstance(shape, (tuple, list)) else [shape]
     open_at = [at for at, n in enumerate(wanted) if n is not ROWS and n == -1]
     known = math.prod(n for n in wanted if n is not ROWS and n != -1)
@@ -155,7 +155,7 @@ def _round(graph: OnnxGraph, a: Any, decimals: int = 0) -> Any:
     return np.rint(a) if a.dtype.kind == "f" else a
 
 
-def _where(graph: OnnxGraph, condition: Any, x: Any, y: Any, /) -> RecordedArray:
+def _where(graph: OnnxGraph, condition: object, x: Any, y: Any, /) -> RecordedArray:
     kind = np.result_type(*(v.dtype if isinstance(v, RecordedArray) else v for v in (x, y)))
     truth, yes, no = (as_recorded(graph, v, d) for v, d in ((condition, bool), (x, kind), (y, kind)))
     shape = broadcast(truth.shape, yes.shape, no.shape)
@@ -180,7 +180,7 @@ def _stack(graph: OnnxGraph, arrays: Sequence[Any], axis: int = 0) -> RecordedAr
     return _concat(graph, [_expand_dims(graph, as_recorded(graph, a), axis) for a in arrays], axis)
 
 
-def _take(graph: OnnxGraph, a: Any, indices: Any, axis: int | None = None) -> RecordedArray:
+def _take(graph: OnnxGraph, a: Any, indices: object, axis: int | None = None) -> RecordedArray:
     numbers = np.asarray(indices)
     x = as_recorded(graph, a)
     if axis is None or numbers.ndim != 1 or numbers.dtype.kind not in "iu":

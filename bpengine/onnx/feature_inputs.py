@@ -71,7 +71,7 @@ def _joined(parts: Sequence[Any]) -> Any:
     return XP.concat(parts, axis=1) if len(parts) > 1 else parts[0]
 
 
-def _entry(graph: OnnxGraph, name: str, dtype: Any, width: int) -> RecordedArray:
+def _entry(graph: OnnxGraph, name: str, dtype: object, width: int) -> RecordedArray:
     return RecordedArray(graph, graph.input(name, dtype, (ROWS, width)))
 
 

@@ -23,7 +23,7 @@ class GraphOutput(NamedTuple):
     gives: str
 
 
-def named_outputs(graph: OnnxGraph, model: TrainedNetwork, y: Any, valid: Any) -> Iterator[GraphOutput]:
+def named_outputs(graph: OnnxGraph, model: TrainedNetwork, y: Any, valid: object) -> Iterator[GraphOutput]:
     """Note the outputs for predictions y (rows, outputs): "label" and "probabilities", or "prediction".
 
     valid: which rows have been understood (rows, 1), or None for all; the others are NaN. What is NaN has the label "" or -1.

@@ -35,7 +35,7 @@ class RecordedArray(NDArrayOperatorsMixin):
             raise NoOnnxForm(f"np.{ufunc.__name__}{how}{extra}")
         return self.graph.forms[ufunc](self.graph, *inputs)
 
-    def __array_function__(self, function: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def __array_function__(self, function: Any, types: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Note any other function of NumPy."""
         name = f"np.{function.__name__}"
         if function not in self.graph.forms:
@@ -47,7 +47,7 @@ class RecordedArray(NDArrayOperatorsMixin):
             raise NoOnnxForm(f"{name} with the options {', '.join(kwargs) or 'it is called with'}") from None
         return form(self.graph, *args, **kwargs)
 
-    def __getitem__(self, key: Any) -> RecordedArray:
+    def __getitem__(self, key: object) -> RecordedArray:
         """Note a choice of columns: by numbers, slices, new axes, or one list of numbers."""
         return picked(self, key if isinstance(key, tuple) else (key,))
 
@@ -82,7 +82,7 @@ class RecordedArray(NDArrayOperatorsMixin):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise NoOnnxForm("a value read by Python")
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         raise NoOnnxForm("a write into an array")
 
     def __getattr__(self, name: str) -> Any:
@@ -92,7 +92,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         raise AttributeError(name)
 
     def noted(
-        self, op: str, *more: Any, dtype: Any = None, shape: Shape | None = None, **attributes: Any
+        self, op: str, *more: Any, dtype: object = None, shape: Shape | None = None, **attributes: Any
     ) -> RecordedArray:
         """Note an operation on this array, and perhaps more of them; its result has the same dtype and shape by default."""
         nodes = [self.node, *(as_node(self.graph, a) for a in more)]
@@ -102,12 +102,12 @@ class RecordedArray(NDArrayOperatorsMixin):
         )
 
 
-def as_node(graph: OnnxGraph, value: Any, dtype: Any = None) -> OnnxNode:
+def as_node(graph: OnnxGraph, value: object, dtype: object = None) -> OnnxNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, RecordedArray) else graph.constant(value, dtype)
 
 
-def as_recorded(graph: OnnxGraph, value: Any, dtype: Any = None) -> RecordedArray:
+def as_recorded(graph: OnnxGraph, value: object, dtype: Any = None) -> RecordedArray:
     """Return an array or a number as a recorded array, of a dtype if one is given."""
     array = value if isinstance(value, RecordedArray) else RecordedArray(graph, graph.constant(value, dtype))
     return array if dtype is None or array.dtype == dtype else array.noted("Cast", dtype=np.dtype(dtype))
@@ -151,7 +151,7 @@ def picked(x: RecordedArray, keys: tuple[Any, ...]) -> RecordedArray:
     return chosen
 
 
-def _along(x: RecordedArray, key: Any, axis: int) -> RecordedArray:
+def _along(x: RecordedArray, key: object, axis: int) -> RecordedArray:
     """Note what a key picks along one axis; a single number keeps the axis."""
     length = x.shape[axis]
     if isinstance(key, slice) and key == slice(None):

@@ -29,7 +29,7 @@ class RecordingNamespace:
             return lambda shape, *, dtype=None: self.full(shape, CREATED[name], dtype=dtype or np.float64)
         return getattr(np, name)
 
-    def full(self, shape: Any, fill_value: Any, *, dtype: Any = None) -> Any:
+    def full(self, shape: object, fill_value: object, *, dtype: object = None) -> Any:
         """Return an array of one number: NumPy's, unless it has as many rows as come."""
         wanted = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         if not has_rows(wanted):

@@ -1,1 +1,1 @@
-"""What leaves the engine: JSON values, text whose characters can all be seen, and the writing of files."""
+"""Output of the engine: JSON values, text without invisible characters, forms for notebooks, and files."""

@@ -18,7 +18,7 @@ def add_line(path: PathLike, line: str) -> None:
 def add_bytes(path: PathLike, data: bytes) -> None:
     """Add bytes to a file, which is made where there is none.
 
-    What does not fit on the disk as a whole is taken back. Raises WriteError, also for what is no regular file.
+    A write that is not complete is truncated again. Raises WriteError, also for a path that is no regular file.
     """
     try:
         with open(path, "ab", buffering=0) as file:

@@ -1,12 +1,12 @@
 """Dark SVG: a drawing with a second set of colours, for readers whose screen is dark (`prefers-color-scheme`).
 
-A browser that shows an SVG as a picture asks the system for it, so one file serves both; other programs, which know no media
-queries, show the light colours.
+A browser that shows an SVG as a picture uses the system's setting, so one file serves both; other programs, which know no
+media queries, show the light colours.
 """
 
 from __future__ import annotations
 
-DARK = {  # each light colour and what it is on a dark ground, at least as far from it as the light one is from white
+DARK = {  # light colours and their dark forms, with no less contrast to a dark background
     "#ffffff": "#14181f", "#1a1a1a": "#e6e9ef", "#000000": "#e6e9ef", "#5f6670": "#a6afbf", "#dde0e5": "#39414e",
     "#0072b2": "#5cb3ff", "#d55e00": "#ff9a52", "#007a5a": "#3fc59b", "#aa4499": "#e58fd3", "#c0392b": "#ff7b6b",
     "#8e44ad": "#cf9bff", "#d35400": "#ff9a52", "#111111": "#f2f4f8", "#777777": "#b4b9c3", "#333399": "#9aa2ff",
@@ -16,7 +16,7 @@ PROPERTIES = ("fill", "stroke", "stop-color")
 
 
 def with_dark(svg: bytes) -> bytes:
-    """Return an SVG that has its colours in styles, with a style sheet that exchanges those of `DARK` on a dark screen.
+    """Return an SVG with its colours as style properties, and a style sheet that replaces those of `DARK` on a dark screen.
 
     Text without a colour of its own becomes light, and a picture in the drawing dimmer.
     """

@@ -13,7 +13,7 @@ from bpengine.errors import ConfigError
 def data_frame(rows: Sequence[Mapping[str, Any]], who: str) -> Any:
     """Return rows as a data frame; raise ConfigError where pandas is not installed.
 
-    who: what is asked for it, for the message.
+    who: the method that was called, for the message.
     """
     if find_spec("pandas") is None:
         raise ConfigError(

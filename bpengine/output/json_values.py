@@ -1,4 +1,4 @@
-"""Plain values for JSON: tuples and arrays become lists, NumPy's numbers Python's, and what is not finite None."""
+"""Plain values for JSON: tuples and arrays become lists, NumPy's numbers Python's, and numbers that are not finite None."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping as JSON can hold it, with all that is in it.
+    """Return a mapping as JSON can hold it, its values converted at every depth.
 
     >>> json_object({"loss": float("inf"), "shape": (2, 3)})
     {'loss': None, 'shape': [2, 3]}
@@ -16,7 +16,7 @@ def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): json_value(value) for key, value in values.items()}
 
 
-def json_value(value: Any) -> Any:
+def json_value(value: object) -> Any:
     """Return a value as JSON can hold it: a tree of dicts, lists, texts, finite numbers, booleans and None."""
     if isinstance(value, dict):
         return json_object(value)

@@ -1,7 +1,7 @@
 """Line charts as SVG, for notebooks: small, without a library, in the colours of the page they stand on.
 
 Axes and letters take the page's own colour; the two lines have colours that differ from white and from black paper by a
-contrast of more than 3 to 1, and one of them is dashed, so that nobody has to tell them apart by colour.
+contrast of more than 3 to 1, and one of them is dashed, so that they can be told apart without colour.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def line_chart(series: Mapping[str, Line], x_label: str, y_label: str) -> str:
 
 
 class _Scale:
-    """Where a value stands on paper, between two pixels, and which values are written at the axis."""
+    """Maps values to pixels between two ends, and chooses the values written at the axis."""
 
     def __init__(self, low: float, high: float, first: float, last: float, *, log: bool = False) -> None:
         self.log, self.first, self.last = log, first, last

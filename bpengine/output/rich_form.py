@@ -1,8 +1,8 @@
 """Rich forms: how results show themselves in notebooks (Jupyter, VS Code, Colab).
 
 HTML without scripts. Its colours are those of the page around it: text takes the page's own colour, lines and stripes are
-half-transparent grey, so a dark page needs no other style than a light one. All text is escaped, and what cannot be seen in
-it is written out; a frontend that drops the style shows plain tables.
+half-transparent grey, so a dark page needs no other style than a light one. All text is escaped, and its invisible
+characters are written as escapes; a frontend that drops the style shows plain tables.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Final, Protocol
 
 from bpengine.output.visible import visible
 
-MOST_ROWS: Final = 40  # of a table in a notebook: more are said to be there
+MOST_ROWS: Final = 40  # rows of a table in a notebook; the number of further ones is shown
 UNIT: Final = re.compile("%$| ([KMG]i)?B$")
-PRETTY: Final = "_repr_pretty_"  # the name by which IPython asks
+PRETTY: Final = "_repr_pretty_"  # the name of the method that IPython calls
 LONGEST: Final = 200  # characters of a cell
 # Every rule names the class twice: Jupyter's own rules for tables are stronger than a single one.
 STYLE: Final = """
@@ -47,12 +47,12 @@ STYLE: Final = """
 class RichForm(ABC):
     """A result that notebooks show as `to_html()`, and IPython in a terminal as `str()`.
 
-    A class says what its form holds by `_html_parts`: fragments of HTML, made by the functions of this module.
+    A class returns the content of its form from `_html_parts`: fragments of HTML, made by the functions of this module.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        # IPython takes a class's own __repr__, as dataclasses have, before what its bases say of printing
+        # IPython prefers a class's own __repr__, as dataclasses have, to an inherited _repr_pretty_
         setattr(cls, PRETTY, RichForm._repr_pretty_)
 
     @abstractmethod

@@ -1,12 +1,12 @@
-r"""What cannot be seen in a text, made visible: control characters, marks of direction, halves of characters.
+r"""Visible text: control characters, direction marks and lone surrogates are written as escapes.
 
-A name in a file may hold characters that a terminal obeys instead of showing: escapes that move the cursor or hide what
-follows, marks that turn the direction of writing. For people they are shown as Python shows them, `\x1b` and `\u202e`; JSON
-has escapes of its own, so that a document still stands for the very same text.
+A name in a file may hold characters that a terminal executes: escape sequences that move the cursor or hide the text that
+follows, marks that change the direction of writing. For people they are shown as Python shows them, `\x1b` and `\u202e`;
+JSON has escapes of its own, with which a document still represents the same text.
 
-Which they are, is said by Unicode's general categories: controls (Cc), format characters (Cf), surrogates (Cs), separators
-of lines and of paragraphs (Zl, Zp). Source: Unicode Standard Annex 44, "Unicode Character Database", table 12. So are the 66
-codes that never will be characters, of which XML has not all. Source: The Unicode Standard, section 23.7.
+They are those of Unicode's general categories controls (Cc), format characters (Cf), surrogates (Cs), separators
+of lines and of paragraphs (Zl, Zp). Source: Unicode Standard Annex 44, "Unicode Character Database", table 12. The 66
+noncharacters are escaped as well, since XML does not allow all of them. Source: The Unicode Standard, section 23.7.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Visible(dict[int, int | str]):
 
 
 class _InJson(dict[int, int | str]):
-    """The same for a JSON document, in which a character beyond 16 bits is written as two surrogates."""
+    """The same table for a JSON document, in which a character beyond 16 bits is written as two surrogates."""
 
     def __missing__(self, code: int) -> int | str:
         visible: int | str = code
@@ -52,7 +52,7 @@ _IN_JSON: Final = _InJson({ord(kept): kept for kept in "\n\t"})
 
 
 def visible(text: str) -> str:
-    r"""Return text for people: what cannot be seen is written as Python escapes it; newlines and tabs stay.
+    r"""Return text for people: invisible characters are written as Python escapes them; newlines and tabs stay.
 
     >>> print(visible("setosa\x1b[8m \u202egnp.exe"))
     setosa\x1b[8m \u202egnp.exe
@@ -61,9 +61,9 @@ def visible(text: str) -> str:
 
 
 def visible_json(
-    value: Any, encoding: str = "utf-8", *, indent: int | None = None, separators: tuple[str, str] | None = None
+    value: object, encoding: str = "utf-8", *, indent: int | None = None, separators: tuple[str, str] | None = None
 ) -> str:
-    r"""Return a value as JSON in which everything can be seen, and which gives the same value back.
+    r"""Return a value as JSON without invisible characters, which parses to the same value.
 
     In an encoding that lacks some of its characters, all but ASCII is escaped.
     Raises ValueError for a number that is not finite.

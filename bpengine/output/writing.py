@@ -1,8 +1,8 @@
 """Writing: every file of the engine is written here, completely or not at all.
 
 A file is made as a draft beside its target and takes the target's name in one step (rename), after its bytes have reached
-the disk. What is there and is no regular file is refused; a symbolic link stays, and what it points to is replaced; a file
-that is replaced gives its mode, and where permitted its owner, to the new one. On a failure all is as it was.
+the disk. A target that exists and is no regular file is refused; a symbolic link stays, and what it points to is replaced; a
+file that is replaced gives its mode, and where permitted its owner, to the new one. After a failure nothing has changed.
 
 A killed process leaves its draft behind. Drafts are recognized by their names, and the next writer of the same target removes
 those that no living process holds: a writer keeps a lock on its draft, and the lock ends with the process.
@@ -31,7 +31,7 @@ with contextlib.suppress(ImportError):
 
 ENDING: Final = ".draft"
 PathLike = str | os.PathLike[str]
-UNSUPPORTED: Final = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # of folders that cannot be brought to the disk
+UNSUPPORTED: Final = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # the errors of systems that cannot flush a folder
 ONLY_FILES: Final = "Only regular files are written; to keep nothing, ask for no file"
 KINDS: Final = (
     (stat.S_ISDIR, "a folder", "Give a file name: model.safetensors"),
@@ -54,7 +54,7 @@ def write_whole(path: PathLike, data: bytes, *, error: type[BpError] = WriteErro
 def check_target(path: PathLike, *, error: type[BpError] = WriteError) -> None:
     """Raise `error` for a path that could not be written to: before long work, without touching what is there."""
     check_path(path, "writing")
-    with _told([Path(path)], error), contextlib.ExitStack() as stack:
+    with _named_errors([Path(path)], error), contextlib.ExitStack() as stack:
         _draft(Path(path), stack)
 
 
@@ -71,11 +71,11 @@ def make_folder(path: PathLike) -> None:
 
 
 class Draft:
-    """A file in the making: an open descriptor, the path it has for now, and the target that it will be."""
+    """An unfinished file: an open descriptor, its temporary path, and its target."""
 
     def __init__(self, file: int, path: Path, target: Path) -> None:
         self.file, self.path, self.target = file, path, target
-        self.was_there = _found(target) is not None
+        self.was_there = _status(target) is not None
         self.kept: Path | None = None  # the old file under another name, until the new one is safe
         self.placed = False
 
@@ -87,11 +87,11 @@ class Draft:
 
     def take_mode(self) -> None:
         """Take the mode and, where permitted, the owner of the file that will be replaced."""
-        if (old := _found(self.target)) is None:
+        if (old := _status(self.target)) is None:
             return
         own = os.fstat(self.file)
         if hasattr(os, "chown") and (own.st_uid, own.st_gid) != (old.st_uid, old.st_gid):
-            with contextlib.suppress(OSError):  # only the superuser may give a file away
+            with contextlib.suppress(OSError):  # only the superuser may change a file's owner
                 os.chown(self.file, old.st_uid, old.st_gid)
         if stat.S_IMODE(os.fstat(self.file).st_mode) != stat.S_IMODE(old.st_mode):
             os.chmod(self.file if os.chmod in os.supports_fd else self.path, stat.S_IMODE(old.st_mode))
@@ -99,7 +99,7 @@ class Draft:
     def place(self) -> None:
         """Give the draft the name of its target, and keep the old file under another name until `settle`."""
         _require_regular(self.target)
-        with contextlib.suppress(OSError):  # where there are no hard links, there is no way back
+        with contextlib.suppress(OSError):  # without hard links the old file cannot be restored
             beside = _beside(self.target)
             os.link(self.target, beside)
             self.kept = beside
@@ -126,7 +126,7 @@ class Draft:
         return True
 
     def close(self) -> None:
-        """Remove whatever is left beside the target."""
+        """Remove the files that are left beside the target."""
         for left in (self.path, self.kept):
             if left is not None:
                 with contextlib.suppress(OSError):
@@ -137,16 +137,16 @@ class Draft:
 
 @contextlib.contextmanager
 def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[tuple[Draft, ...]]:
-    """Give a draft for each path; after the block they take the names of their targets, all of them or none.
+    """Yield a draft for each path; after the block they take the names of their targets, all of them or none.
 
-    Raises `error` when they cannot be written; nothing is changed then, and nothing left behind, whatever the block raised.
-    (A process that is killed between two renames leaves the first file new and the second old: who reads them must be able to
-    tell, as readers of data sets can by their stamps.)
+    Raises `error` when they cannot be written; nothing is changed and no draft is left then, whatever the block raised.
+    (A process that is killed between two renames leaves the first file new and the second old. Readers must detect that, as
+    those of data sets do by their stamps.)
     """
     for path in paths:
         check_path(path, "writing")
     files = [Path(path) for path in paths]
-    with _told(files, error), contextlib.ExitStack() as stack:
+    with _named_errors(files, error), contextlib.ExitStack() as stack:
         drafts = tuple(_draft(path, stack) for path in files)
         yield drafts
         for draft in drafts:
@@ -168,8 +168,8 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
 
 
 @contextlib.contextmanager
-def _told(paths: list[Path], error: type[BpError]) -> Iterator[None]:
-    """Make an OSError one that says what could not be written and that nothing was changed."""
+def _named_errors(paths: list[Path], error: type[BpError]) -> Iterator[None]:
+    """Turn an OSError into `error`, which says what could not be written and that nothing was changed."""
     shown = " and ".join(repr(str(path)) for path in paths)
     try:
         yield
@@ -182,7 +182,7 @@ def _told(paths: list[Path], error: type[BpError]) -> Iterator[None]:
 
 
 class _Refused(Exception):
-    """What is there must not be written to; the text is the rest of a sentence."""
+    """The target must not be overwritten; the text is the end of a sentence."""
 
 
 def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
@@ -205,13 +205,13 @@ def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
 
 def _require_regular(path: Path) -> None:
     """Refuse a path that is, or points to, something other than a regular file."""
-    status = _found(path)
+    status = _status(path)
     for is_kind, what, hint in KINDS:
         if status is not None and is_kind(status.st_mode):
             raise _Refused(f"it is {what}. {hint}")
 
 
-def _found(path: Path) -> os.stat_result | None:
+def _status(path: Path) -> os.stat_result | None:
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -223,7 +223,7 @@ def _beside(target: Path) -> Path:
 
 
 def _start(target: Path) -> str:
-    """Return how the names of a target's drafts begin; a part of its name, for a name may be as long as it can be."""
+    """Return the prefix of a target's drafts: only a part of its name, since that may have the greatest length allowed."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
     return f".{target.name[:24]}.{digest}."
 
@@ -260,20 +260,20 @@ def _clear_one(draft: Path) -> None:
 
 
 def _held(file: int) -> bool:
-    """Lock a new draft; return False where another process took it for one that was left behind."""
+    """Lock a new draft; return False where another process removed it as a stale one."""
     if locks is None:
         return True
     try:
         locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks: nobody can take it, and nobody clears it
+    except OSError:  # a file system without locks: no process locks or removes drafts there
         return True
     return os.fstat(file).st_nlink > 0
 
 
 def _bring_to_disk(folder: Path) -> None:
-    """Bring a folder's names to the disk, where the system and the file system can."""
+    """Flush a folder's names to the disk, where the system and the file system can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:

@@ -11,7 +11,7 @@ from sklearn.utils import column_or_1d, compute_class_weight, compute_sample_wei
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from bpengine import data
-from bpengine.backend import Backend, HostArray
+from bpengine.backend import ArrayLike, Backend, HostArray
 from bpengine.errors import ConfigError, DataError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers import Layer
@@ -98,7 +98,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         l2: float = 1e-4,
         class_weight: Mapping[Any, float] | str | None = None,
         optimizer: str | Optimizer = "adam",
-        learning_rate: Any = None,
+        learning_rate: object = None,
         batch_size: int | str | None = "auto",
         epochs: int | None = None,
         shuffle: bool = True,
@@ -113,7 +113,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         monitor: str | Metric = "loss",
         metrics: Asked | Sequence[Asked] = (),
         warm_start: bool = False,
-        random_state: Any = None,
+        random_state: object = None,
         backend: str | Backend = "numpy",
         precision: str | None = None,
         device: str | None = None,
@@ -135,7 +135,13 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         tags.classifier_tags.multi_label = True
         return tags
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: Sequence[Any] | HostArray | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch more on these rows, with the optimizer's moments of before; return the estimator.
 
         classes: all classes that will come, in the first call; later ones may leave it out, and so may several labels.
@@ -151,21 +157,21 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
             raise ConfigError("partial_fit requires classes, all that will come, in its first call.")
         return self._partial(X, y, sample_weight, known)
 
-    def predict(self, X: Any) -> HostArray:
+    def predict(self, X: ArrayLike) -> HostArray:
         """Return the class of each row (rows,), or 0 and 1 (rows, labels), for X (rows, columns)."""
         probabilities = self.predict_proba(X)
         if self.multilabel_:
             return (probabilities > 0.5).astype(np.int64)
         return np.asarray(self.classes_[np.argmax(probabilities, axis=1)])
 
-    def predict_proba(self, X: Any) -> HostArray:
+    def predict_proba(self, X: ArrayLike) -> HostArray:
         """Return the probabilities of the classes (rows, classes), or of each label (rows, labels), for X (rows, columns)."""
         probabilities = self._outputs(X)
         if probabilities.shape[1] == 1 and not self.multilabel_:
             return np.concatenate([1 - probabilities, probabilities], axis=1)
         return probabilities
 
-    def predict_log_proba(self, X: Any) -> HostArray:
+    def predict_log_proba(self, X: ArrayLike) -> HostArray:
         """Return the logarithms of `predict_proba`; minus infinity where that is 0."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))

@@ -53,7 +53,7 @@ def _name(column: object, names: Sequence[str], who: str) -> str:
     return names[place]
 
 
-def with_usable_rows(estimator: Any, rows: TrainingRows) -> TrainingRows:
+def with_usable_rows(estimator: object, rows: TrainingRows) -> TrainingRows:
     """Return the rows that can be learned from; a warning says how many are left out for missing cells.
 
     Raises: DataError where that leaves none.

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from bpengine import data
-from bpengine.backend import Backend, HostArray
+from bpengine.backend import ArrayLike, Backend, HostArray
 from bpengine.errors import ConfigError, flag, number, whole
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
@@ -56,7 +56,7 @@ class BackpropLearner(BaseEstimator, ABC):
         l1: float = 0.0,
         l2: float = 1e-4,
         optimizer: str | Optimizer = "adam",
-        learning_rate: Any = None,
+        learning_rate: object = None,
         batch_size: int | str | None = "auto",
         epochs: int | None = None,
         shuffle: bool = True,
@@ -71,7 +71,7 @@ class BackpropLearner(BaseEstimator, ABC):
         monitor: str | Metric = "loss",
         metrics: Asked | Sequence[Asked] = (),
         warm_start: bool = False,
-        random_state: Any = None,
+        random_state: object = None,
         backend: str | Backend = "numpy",
         precision: str | None = None,
         device: str | None = None,
@@ -115,7 +115,7 @@ class BackpropLearner(BaseEstimator, ABC):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on X (rows, columns), numbers or a data frame, and y; return the estimator.
 
         sample_weight: (rows,), 0 for a row left out, 2 for one given twice. With `warm_start` a second call goes on where the
@@ -128,7 +128,14 @@ class BackpropLearner(BaseEstimator, ABC):
         return self.__sklearn_is_fitted__()
 
     def _learn(
-        self, x: Any, y: Any, sample_weight: Any, *, epochs: int | None, goes_on: bool, classes: HostArray | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        *,
+        epochs: int | None,
+        goes_on: bool,
+        classes: HostArray | None = None,
     ) -> Self:
         """Train for some epochs, from the start or where the last call ended; a call that fails changes nothing."""
         with self._unless_it_fails(goes_on=goes_on):
@@ -158,7 +165,9 @@ class BackpropLearner(BaseEstimator, ABC):
                 self.model_.__setstate__(state)
             raise
 
-    def _partial(self, x: Any, y: Any, sample_weight: Any, classes: HostArray | None = None) -> Self:
+    def _partial(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, classes: HostArray | None = None
+    ) -> Self:
         if self.early_stopping or listed(self.metrics):
             raise ConfigError(
                 f"{type(self).__name__}.partial_fit requires early_stopping=False and no metrics: it is one pass over the "
@@ -310,13 +319,13 @@ class BackpropLearner(BaseEstimator, ABC):
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else float("nan")
         self.n_outputs_ = model.network.outputs
 
-    def _outputs(self, x: Any) -> HostArray:
+    def _outputs(self, x: ArrayLike) -> HostArray:
         """Return the model's predictions (rows, outputs); raise NotFittedError before a fit."""
         check_is_fitted(self)
         return self.model_.predict(rows_to_predict(self, x))
 
 
-def without_left_out(x: Any, y: HostArray, sample_weight: Any) -> tuple[Any, HostArray, HostArray | None]:
+def without_left_out(x: Any, y: HostArray, sample_weight: ArrayLike | None) -> tuple[Any, HostArray, HostArray | None]:
     """Return rows, targets and weights without the rows of weight 0; weights of 1 are none.
 
     Raises ShapeError or DataError for weights that are not one number of at least 0 for every row, or are all 0.

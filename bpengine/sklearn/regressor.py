@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 
 from bpengine import data
-from bpengine.backend import Backend, HostArray
+from bpengine.backend import ArrayLike, Backend, HostArray
 from bpengine.errors import ConfigError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers import Layer
@@ -54,7 +54,7 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         l1: float = 0.0,
         l2: float = 1e-4,
         optimizer: str | Optimizer = "adam",
-        learning_rate: Any = None,
+        learning_rate: object = None,
         batch_size: int | str | None = "auto",
         epochs: int | None = None,
         shuffle: bool = True,
@@ -69,7 +69,7 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         monitor: str | Metric = "loss",
         metrics: Asked | Sequence[Asked] = (),
         warm_start: bool = False,
-        random_state: Any = None,
+        random_state: object = None,
         backend: str | Backend = "numpy",
         precision: str | None = None,
         device: str | None = None,
@@ -90,14 +90,14 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         tags.target_tags.multi_output = True
         return tags
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one epoch more on these rows, with the optimizer's moments of before; return the estimator.
 
         The first call learns the scale of inputs and targets from its rows: give it rows like those to come.
         """
         return self._partial(X, y, sample_weight)
 
-    def predict(self, X: Any) -> HostArray:
+    def predict(self, X: ArrayLike) -> HostArray:
         """Return the values (rows,) for X (rows, columns), or (rows, outputs) where there are several."""
         values = self._outputs(X)
         return values[:, 0] if values.shape[1] == 1 else values

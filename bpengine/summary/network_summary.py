@@ -36,8 +36,8 @@ class LayerSummary:
     """One layer in a training step.
 
     output: the shape of what comes out. parameters: how many it has; those it shares with a layer before are counted there.
-    forward_flops, backward_flops: floating-point operations, an elementary function counted as one; None where a layer of
-    one's own computes without kernels of the engine. kept_bytes: what its forward pass keeps for its backward pass.
+    forward_flops, backward_flops: floating-point operations, an elementary function counted as one; None where a custom
+    layer computes without kernels of the engine. kept_bytes: what its forward pass keeps for its backward pass.
     """
 
     layer: str
@@ -136,7 +136,7 @@ def summarize(network: Any, batch_size: int, dtype: str) -> Summary:
 
     Raises ConfigError for a batch that is smaller than a layer needs, and for another dtype than float32 and float64.
 
-    Layers of one's own are called, with numbers between -1 and 1 for inputs and 1/2 for every parameter.
+    Custom layers are called, with numbers between -1 and 1 for inputs and 1/2 for every parameter.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -193,7 +193,7 @@ def _layer_of(call: Call) -> str:
 
 
 def _operations(calls: Sequence[Call]) -> dict[str, tuple[int | None, int | None]]:
-    """Return the operations forward and back by place; None where a kernel of one's own has no count."""
+    """Return the operations forward and back by place; None where a custom kernel has no count."""
     sums: dict[str, list[int | None]] = {}
     for call, flops, _ in counted(calls):
         back = call.function.endswith("_bwd")

@@ -1,6 +1,6 @@
-"""What decides the speed of this machine: processor and memory, the BLAS library and the variables that force it, the GPU.
+"""Diagnosis of this machine: processor and memory, the BLAS library and the variables that override its choice, the GPU.
 
 hardware: processor, cores, memory. blas: the BLAS library behind NumPy. blas_overrides: what forces OpenBLAS to other kernels,
-and what that costs, timed by matmul_probe. nvidia_smi: the GPU. launcher: mpiexec, and what it says to the processes that it
-starts. mpi_library: the MPI of this machine. `bpengine doctor` and `bpengine bench` both ask here.
+and what that costs, timed by matmul_probe. nvidia_smi: the GPU. launcher: mpiexec, and the variables that it sets for the
+processes it starts. mpi_library: the MPI of this machine. `bpengine doctor` and `bpengine bench` both use it.
 """

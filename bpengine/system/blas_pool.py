@@ -1,7 +1,7 @@
-"""The threads of BLAS: how many NumPy's matrix products use, set for a while by those who ask for it.
+"""The number of threads that NumPy's matrix products use, limited for the time of a block.
 
-The pool belongs to the process. While several ask at a time, the fewest threads asked for are used; once nobody does, the
-number is that from before.
+The pool belongs to the process. While several blocks are active, the smallest limit holds; after the last one, the earlier
+number is restored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 
 class BlasPool:
-    """The BLAS libraries of the process that can be told a number of threads."""
+    """The BLAS libraries of the process whose number of threads can be set."""
 
     def __init__(self, libraries: list[Any] | None = None) -> None:
         self._libraries = libraries
@@ -26,7 +26,7 @@ class BlasPool:
 
     @property
     def threads(self) -> int:
-        """The number of threads that products use now; 1 where no library says."""
+        """The number of threads that products use now; 1 where no library reports it."""
         return max((int(library.num_threads) for library in self._known()), default=1)
 
     @contextmanager
@@ -57,7 +57,7 @@ class BlasPool:
         return self._libraries
 
     def unlock(self) -> None:
-        """Be free again in the child of a fork, which has none of the threads that may have asked for a number."""
+        """Reset the limits in the child of a fork, where the threads that set them do not exist."""
         self._lock = threading.RLock()
 
 

@@ -1,7 +1,7 @@
-"""Busy cores: whether other work keeps this machine's cores, and what that means for matrix products in several threads.
+"""Busy cores: whether other processes occupy this machine's cores, which slows matrix products in several threads.
 
-Threads of one product wait for each other. Where a core has other work, one of them stands in the queue for it, and the others
-stand still with it: two threads may then take several times as long as one.
+The threads of one product wait for each other. Where a core has other work, one thread waits for it and the others wait for
+that thread: two threads may then take several times as long as one.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bpengine.i18n.language import localized
 from bpengine.system.blas_pool import BLAS_POOL
 
 TASKS = Path("/proc/self/task")
-WINDOW = 3.0  # seconds that are looked at together
-SHARE = 0.25  # of the time that threads ran; on a machine of one's own they wait for less than a hundredth of it
+WINDOW = 3.0  # seconds of one measurement
+SHARE = 0.25  # of the time that threads ran; on an idle machine they wait for less than a hundredth of it
 BUSY = 0.5  # runnable threads for each core, as the average of the last minute
 CURE = "Cure: OPENBLAS_NUM_THREADS=1 in the environment, or bp.get_backend('numpy', threads=1)."
 
@@ -31,7 +31,7 @@ class CoreUse(NamedTuple):
 
 
 def core_use(tasks: Path = TASKS) -> CoreUse | None:
-    """Return what the system says of this process's threads; None where it says nothing, as outside of Linux."""
+    """Return the seconds of this process's threads; None where the system does not report them, as outside of Linux."""
     ran = waited = 0
     try:
         for task in tasks.iterdir():
@@ -53,7 +53,7 @@ def load() -> float | None:
 
 
 def load_warning(threads: int | None) -> str | None:
-    """Return what to say where the machine is busy and products use several threads, None where all is well."""
+    """Return a warning where the machine is busy and products use several threads, else None."""
     runnable = load()
     if runnable is None or runnable <= BUSY or (threads or 1) < 2:
         return None
@@ -64,7 +64,7 @@ def load_warning(threads: int | None) -> str | None:
 
 
 class BusyWatch:
-    """Says once in a process that training waits for cores, where products use several threads."""
+    """Warns once in a process that training waits for cores, where products use several threads."""
 
     def __init__(
         self,
@@ -78,17 +78,17 @@ class BusyWatch:
         self._before: CoreUse | None = None
 
     def rest(self) -> None:
-        """Look no more."""
+        """Stop measuring."""
         self._over = True
 
     def look(self) -> None:
-        """Look at what the threads have waited, every few seconds; to be called after each run of steps."""
+        """Measure how long the threads have waited, every few seconds; called after each run of steps."""
         now = self._clock()
         if self._over or now - self._began < WINDOW:
             return
         seconds, before = now - self._began, self._before
         self._began, self._before = now, self._use()
-        if before is None or self._before is None or seconds > 2 * WINDOW:  # nobody trained in between
+        if before is None or self._before is None or seconds > 2 * WINDOW:  # no training in between
             return
         ran, waited = self._before.ran - before.ran, self._before.waited - before.waited
         if waited > SHARE * max(ran, WINDOW) and (threads := self._threads()) > 1:

@@ -1,4 +1,4 @@
-"""`bp.language`: the language of what the engine says."""
+"""`bp.language`: the language of messages."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def _number(path: Path) -> int | None:
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return int(text) if text.isdecimal() else None  # "max" stands for no limit
+    return int(text) if text.isdecimal() else None  # "max" means no limit
 
 
 def thread_limits() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The launcher: what mpiexec and srun say in the environment of the processes that they start, and where mpiexec is."""
+"""The launcher: the environment variables that mpiexec and srun set for their processes, and the path of mpiexec."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LOCAL_RANKS: Final = (
 
 
 def launched() -> tuple[int, int]:
-    """Return (rank, size) as the environment says; (0, 1) where nothing was launched. MPI is not asked."""
+    """Return (rank, size) from the environment, (0, 1) for a process that was not launched. MPI is not loaded."""
     return _largest(RANKS, 0), max(1, _largest(SIZES, 1))
 
 
 def local_rank() -> int:
-    """Return the number of this process among those on its machine, as the environment says; 0 where nothing was launched."""
+    """Return the number of this process among those on its machine, from the environment; 0 if it was not launched."""
     return _largest(LOCAL_RANKS, 0)
 
 

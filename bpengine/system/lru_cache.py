@@ -19,7 +19,7 @@ class LruCache(Generic[Value]):
     def __init__(self, most: int = MOST) -> None:
         self.most = most
         self._values: dict[Hashable, Value] = {}
-        self._lock = RLock()  # what is dropped may end in code that asks this cache again
+        self._lock = RLock()  # the finaliser of a dropped value may use this cache
         _caches.add(self)
 
     def __len__(self) -> int:
@@ -28,8 +28,8 @@ class LruCache(Generic[Value]):
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return the value of `key`, made now if it is not kept.
 
-        Two threads that want the same one at once may both make it, for making takes long and may ask this cache again;
-        both get that of the first.
+        Two threads that request the same key at once may both make its value, since no lock is held meanwhile (making may
+        use this cache); both get the first value.
         """
         with self._lock:
             if key in self._values:
@@ -45,13 +45,13 @@ class LruCache(Generic[Value]):
 
     def _used(self, key: Hashable, value: Value) -> Value:
         self._values.pop(key, None)
-        self._values[key] = value  # now the last of the dict
+        self._values[key] = value  # now the most recently used
         while len(self._values) > self.most:
             del self._values[next(iter(self._values))]
         return value
 
     def unlock(self) -> None:
-        """Be free again in the child of a fork, which has none of the threads that may have held the lock."""
+        """Replace the lock in the child of a fork, where the thread that may have held it does not exist."""
         self._lock = RLock()
 
 

@@ -8,14 +8,14 @@ from importlib.util import find_spec
 
 from bpengine.system.launcher import mpiexec
 
-SECONDS = 20.0  # that an MPI may take to say its name
+SECONDS = 20.0  # seconds that MPI may take to report its version
 ASK = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
 
 
 def facts() -> dict[str, str | None]:
-    """Return "mpiexec", its path or None, and "library", what MPI says it is: None without mpi4py, else its first line.
+    """Return "mpiexec", its path or None, and "library", the first line of its version, None without mpi4py.
 
-    MPI is asked in a process of its own, which it ends where it does not fit this machine.
+    The library is loaded in a new process, since an MPI that does not suit this machine ends its process.
     """
     return {"mpiexec": mpiexec(), "library": _library() if find_spec("mpi4py") else None}
 

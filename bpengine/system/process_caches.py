@@ -1,4 +1,4 @@
-"""What a process keeps for all models: caches by name, emptied together."""
+"""The caches that a process keeps for all models, by name; they are emptied together."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ProcessCache(LruCache[Value]):
 
 
 def clear_caches() -> None:
-    """Forget what this process keeps for models to come: backends, and what is compiled for equal networks.
+    """Empty the caches that this process keeps for later models: backends, and functions compiled for equal networks.
 
-    A model that lives keeps what it uses. What is kept on disk stays: `bpengine doctor --clear-cache` removes it.
+    Existing models keep what they use. Caches on disk stay: `bpengine doctor --clear-cache` removes it.
 
     >>> bp.clear_caches()
     """

@@ -1,4 +1,4 @@
-"""Batching: the rows of each step, a pure function of (seed, epoch), and how rows are brought to the device."""
+"""Batching: the rows of each step, a pure function of (seed, epoch), and their copies on the device."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Source:
     shuffle: bool
     resident: tuple[Array, ...] | None
     least: int = 1  # the fewest rows a step may have
-    shift: int = 0  # what is added to a step's number: the fit goes on where another ended
+    shift: int = 0  # added to a step's number where the fit continues another
     own: Callable[[int], slice] = whole_batch
     subset: HostArray | None = None  # the numbers of the rows of `arrays` that are trained on; None for all
 
@@ -205,7 +205,7 @@ class Source:
     def _read(self, orders: Iterator[_Part]) -> Iterator[tuple[list[HostArray], _Part, int]]:
         """Yield each piece's rows in the order of the disk, their order of use, and the rows of a batch on all processes.
 
-        The next piece is prefetched meanwhile.
+        The next piece is prefetched while one is in use.
         """
         readers = [RowReader(a, dtype) for a, dtype in zip(self.arrays, self.dtypes, strict=True)]
         coming, of = None, None
@@ -256,7 +256,9 @@ def _ascending(whole: HostArray, own: slice = slice(None)) -> _Piece:
     return _Piece(rows, runs_of(rows), places.reshape(order.shape), whole.shape[1])
 
 
-def brought(backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any) -> tuple[Array, ...]:
+def brought(
+    backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
+) -> tuple[Array, ...]:
     """Return the rows of a part of arrays, a slice or numbers of rows, on the device."""
     there = tuple(backend.asarray(in_memory(a[part]), d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
     backend.synchronize(*there)  # else the copy would count as time of the first steps

@@ -55,7 +55,7 @@ class Stateful(Protocol):
     """A callback with a state of its own, which checkpoints keep: numbers, text, lists and NumPy arrays by name."""
 
     def state(self) -> Mapping[str, Any]:
-        """Return what the callback needs to go on as if the fit had not been killed."""
+        """Return what the callback needs to continue as in a fit that was not killed."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -65,24 +65,24 @@ class Stateful(Protocol):
 
 @runtime_checkable
 class Watcher(Protocol):
-    """A callback that only watches: it changes nothing and never stops the fit, so a fit with it is the fit without.
+    """A callback that only observes: it changes nothing and never stops the fit, so the fit is the same with and without it.
 
-    reads_model: whether it looks at the model. One that looks at the epoch alone lets epochs of one step stay together in a
-    compiled run, and is called with each of them afterwards.
+    reads_model: whether it reads the model. Without such a callback, several epochs of one step each may be one compiled
+    run, after which the callback is called once for each of them.
     """
 
     @property
     def reads_model(self) -> bool:
-        """Whether it looks at the model."""
+        """Whether it reads the model."""
         ...
 
-    def __call__(self, model: Any, epoch: Epoch) -> object:
-        """Look at an epoch."""
+    def __call__(self, model: object, epoch: Epoch) -> object:
+        """Observe an epoch."""
         ...
 
 
 def reads_epochs_alone(callback: Callback) -> bool:
-    """Tell whether a callback looks at nothing but the epochs."""
+    """Tell whether a callback reads nothing but the epochs."""
     return isinstance(callback, Watcher) and not callback.reads_model
 
 
@@ -91,7 +91,8 @@ class Checkpoint:
 
     monitor: the validation score that `best` looks at in place of the loss: a name such as "f1", or a bp.Metric with its
         direction.
-    These are model files, without what a fit needs to go on: for that give `Model.fit` a `bp.RunFolder`.
+    These are model files, which hold no state of the fit. To continue a fit that is killed, pass `run=bp.RunFolder(...)` to
+    `Model.fit`.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Checkpoint:
         self._lowest = float("inf")  # of the score, or of minus the score where larger is better
 
     def __call__(self, model: Savable, epoch: Epoch) -> None:
-        """Save when it is time to."""
+        """Save the model if it is due."""
         if self.best:
             score = self._score(epoch)
             if not score < self._lowest:
@@ -115,7 +116,7 @@ class Checkpoint:
         model.save(self.path)
 
     def _score(self, epoch: Epoch) -> float:
-        """Return an epoch's score, minus it where larger is better; of the loss that of training without validation."""
+        """Return an epoch's score, negated where larger is better; without validation, the training loss."""
         name, scores = self._watched.name, epoch.validation or {}
         if name == "loss":
             return float(scores.get(name, epoch.loss))
@@ -131,5 +132,5 @@ class Checkpoint:
         return {"lowest": self._lowest.hex()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with the best score of an earlier process."""
+        """Continue with the best score of an earlier process."""
         self._lowest = float.fromhex(state["lowest"])

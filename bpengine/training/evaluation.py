@@ -1,4 +1,4 @@
-"""Evaluation: predictions, loss and scores over any number of rows, piece by piece: a file need not fit into memory."""
+"""Evaluation: predictions, loss and scores over any number of rows, chunk by chunk: a file need not fit into memory."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ CHUNK = 8192  # rows held at a time
 class Evaluator:
     """A network on a backend, with the functions compiled for it so far, which equal networks may share.
 
-    unit (outputs,): of targets that were standardised, so that errors are told in their own unit as well. decode gives
-    standardised values (rows, outputs) back in their own unit.
+    unit (outputs,): of targets that were standardised, so that errors are given in their own unit as well. decode converts
+    standardised values (rows, outputs) to their own unit.
     """
 
     network: Network
@@ -46,7 +46,7 @@ class Evaluator:
 
     @property
     def score_names(self) -> tuple[str, ...]:
-        """The names of what every evaluation gives."""
+        """The names of the scores that every evaluation returns."""
         return evaluated_names(self.network, self.unit)
 
     def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
@@ -88,7 +88,7 @@ class Evaluator:
         for number in own_shards(len(whole), comm.rank, comm.size):
             piece = Rows._make(None if r is None else r.read(whole[number]) for r in readers)
             share = float(len(piece.x) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
-            if share:  # else every row of the piece is left out
+            if share:  # else all rows of the piece have weight 0
                 sums_of_pieces.append([share, *self._sums(params, running, piece, share, predictions).values()])
         names = ("loss", *score_names(self.network, self.unit))
         everyones = np.concatenate(comm.gather(np.array(sums_of_pieces).reshape(-1, 1 + len(names))))
@@ -106,7 +106,7 @@ class Evaluator:
         mine = np.concatenate([np.empty((0, self.network.outputs), self.backend.dtype), *predictions])
         everyones = np.concatenate(comm.gather(mine))
         values = scored(metrics, self.truth(rows), self.decode(everyones) if self.decode else everyones)
-        # A function of a user's own may draw random numbers: all processes go on with what process 0 has.
+        # A function of a user's own may draw random numbers: all processes use the numbers of process 0.
         return {
             n: comm.lead(v) if isinstance(v, float) else comm.share(np.array(v)).tolist() for n, v in values.items()
         }
@@ -140,7 +140,9 @@ class Evaluator:
         """Return the loss and every gradient over all rows at once."""
         network, ops = self.network, self.ops
 
-        def run(params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Any = None) -> Any:
+        def run(
+            params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Array | None = None
+        ) -> Any:
             how = Run(training, counter)
             return network.loss_and_gradients(ops, params, running, x, target, weights, how)[:2]
 
@@ -148,15 +150,15 @@ class Evaluator:
         loss, gradients = run(params, running, counter, *self.bring(rows))
         return loss, gradients
 
-    def compile(self, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    def compile(self, key: object, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the compiled function of `key`, compiled now if it has not been.
 
-        It may outlive the model and serve others: `function` holds the network and its ops, and no array.
+        It may outlive the model, and other models may use it: `function` holds the network and its ops, and no array.
         """
         return self.compiled.get(key, lambda: self.backend.compile(function))
 
     def bring(self, rows: Rows) -> list[Array]:
-        """Bring rows to the device."""
+        """Copy rows to the device."""
         pairs = zip(rows.arrays, rows.dtypes(self.backend.dtype), strict=True)
         return [self.backend.asarray(in_memory(array), dtype, copy=False) for array, dtype in pairs]
 
@@ -168,7 +170,9 @@ class Evaluator:
         """Return the loss of a piece without penalties, and its predictions."""
         network, ops = self.network, self.ops
 
-        def run(params: Arrays, running: Arrays, x: Array, target: Array, weights: Any = None) -> tuple[Array, Array]:
+        def run(
+            params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None = None
+        ) -> tuple[Array, Array]:
             y, link = network.forward(ops, params, running, x).y, network.loss.link
             predicted = ops.forward(link)(y)[0] if link else y
             return network.data_loss(ops, y, target, weights)[0], predicted

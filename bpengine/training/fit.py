@@ -54,12 +54,12 @@ UPDATES = ("simultaneous", "sequential")
 class Trainable:
     """A network with its parameters on a backend, ready to be trained.
 
-    steps: those compiled for it alone so far. shared: what is compiled for equal networks, None where there is nothing.
+    steps: those compiled for it alone so far. shared: the functions compiled for equal networks, None without any.
 
     names, running: names of the parameters and of the running statistics. arrays() returns {"params", "running"} before
     the fit, each time as arrays that the fit may write into. fits: fits before this one. settings: what a model file has.
     untouched(run_state) says whether the arrays are still those that the fit which ended with `run_state` left.
-    execution: what the fit asks for its rows, its step and its epochs.
+    execution: provides the fit's rows, its step and its epochs.
     """
 
     network: Network
@@ -79,7 +79,7 @@ class Trainable:
     execution: FitExecution = field(default_factory=SingleExecution)
 
     def compiled(self, optimizer: Optimizer) -> CompiledNetwork:
-        """Return where steps with this rule are kept: a rule of one's own may do anything, and is this subject's alone."""
+        """Return the cache of steps with this rule: a custom rule may do anything, so its steps are not shared."""
         if self.shared is None:
             return CompiledNetwork(self.network, self.backend, self.ops, self.steps)
         return replace(self.shared, steps=self.steps) if is_own(optimizer) else self.shared
@@ -87,7 +87,7 @@ class Trainable:
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """The settings of `Model.fit`; raises ConfigError for one that makes no sense, before anything is touched."""
+    """The settings of `Model.fit`; raises ConfigError for an invalid one, before anything is changed."""
 
     optimizer: str | Optimizer = "adam"
     batch_size: int | None = None
@@ -174,7 +174,7 @@ class FitSettings:
             raise ConfigError("metrics require validation data, got none. Pass validation=(x, y) to fit.")
 
     def rows(self, network: Network, arrays: Sequence[Any], dtype: str, who: str = "x") -> Rows:
-        """Return x, y and weights ready for the network; each process reads a part of x, and what one finds, all raise.
+        """Return x, y and weights ready for the network; each process checks a part of x, and all raise the error of one.
 
         Raises ShapeError or DataError naming what is wrong and where.
         """
@@ -239,13 +239,13 @@ class FitSettings:
         )
 
     def _end(self, trainable: Trainable, optimizer: Optimizer, trained: tuple[str, ...]) -> RunState | None:
-        """Return where the fit ended that this one goes on from, None for a fit that begins anew."""
+        """Return where the fit ended that this one continues, None for a new fit."""
         if self.continue_from is None:
             return None
         return end_of(self.continue_from, optimizer.rule, {name: trainable.shapes[name] for name in trained})
 
     def _scoring(self, evaluator: Evaluator, rules: Rules) -> tuple[tuple[AnyMetric, ...], AnyMetric]:
-        """Return the metrics of the validation rows, and that which a rule watches, which is always among the scores."""
+        """Return the metrics of the validation rows, and the one that a rule watches, which is always among the scores."""
         network, own = evaluator.network, evaluator.score_names
         metrics = choose_metrics(self.metrics, network, own)
         if rules.validation is None:
@@ -268,7 +268,7 @@ class FitSettings:
     def _identity(
         self, trainable: Trainable, plan: StepPlan, rules: Rules, source: Source, rows: Rows
     ) -> dict[str, Any]:
-        """Return what tells this fit from others, as JSON values; the number of processes is no part of it."""
+        """Return what distinguishes this fit from others, as JSON values; the number of processes is no part of it."""
         backend, before, own = trainable.backend, self.continue_from, trainable.arrays()
         return {
             "network": network_identity(trainable.network, trainable.shapes),
@@ -358,7 +358,7 @@ class FitSettings:
     def _least(self, network: Network, rows: int, weights: HostArray | None, frozen: frozenset[str]) -> int:
         """Return the smallest batch of the network; refuse a batch size or a number of rows below it.
 
-        With shards, each of them has to be as large as a layer needs that works on several rows at once.
+        With shards, each shard must have the rows that a layer needs which works on several rows at once.
         """
         least, layer = neediest(network.layers, Run(True, frozen=frozen))
         if self.shards is not None and least > 1:
@@ -427,12 +427,12 @@ class FitSettings:
 
 
 def _kinds(callbacks: Sequence[Callback]) -> list[str]:
-    """Return what the callbacks are that may change a fit; those that only watch may come and go."""
+    """Return the kinds of the callbacks that may change a fit; those that only observe do not count."""
     return [type(callback).__qualname__ for callback in callbacks if not isinstance(callback, Watcher)]
 
 
 def _communicator(comm: object) -> Any:
-    """Return the communicator, this process alone for None; raise ConfigError for what is none."""
+    """Return the communicator, this process alone for None; raise ConfigError for anything else."""
     if comm is None:
         return Solo()
     if isinstance(comm, type) or not all(hasattr(comm, name) for name in ("rank", "size", "add_up", "lead")):
@@ -469,7 +469,7 @@ def _first_state(trainable: Trainable, plan: StepPlan) -> State:
         return init_slots(rule, ops, params, trained)
 
     run = slots
-    if not is_own(rule):  # whose slots may come from anywhere
+    if not is_own(rule):  # whose slots may be arrays of another backend
         key = "slots", identity(rule.rule), trained
         run = compiled.steps.get(key, lambda: compiled.backend.compile(slots))
     with trainable.execution.turn():
@@ -477,7 +477,7 @@ def _first_state(trainable: Trainable, plan: StepPlan) -> State:
 
 
 def _finite_test(trainable: Trainable) -> Callable[[Any], bool]:
-    """Return a test whether all numbers of parameters and statistics are finite."""
+    """Return a function that tests whether all parameters and statistics are finite."""
     backend = trainable.backend
     steps = trainable.steps if trainable.shared is None else trainable.shared.steps
     test = steps.get("all finite", lambda: backend.compile(partial(all_finite, backend.xp)))
@@ -496,7 +496,7 @@ def choose(
     """Return the parameters to train, and the parameters and running statistics that match a pattern of `freeze`.
 
     All parameters are trained, or those that match `only` ("*.bias" matches every bias), without those that match `freeze`.
-    Raises ConfigError with the nearest names for one that does not exist, and when nothing is left to train.
+    Raises ConfigError with the nearest names for one that does not exist, and when no parameter is left to train.
     """
     require_some("fit", tuple(names))
     wanted = tuple(dict.fromkeys(names.values())) if only is None else select("fit", "only", only, names)

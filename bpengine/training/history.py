@@ -22,7 +22,7 @@ from bpengine.training.memory.run_state import OpenEpoch, RunState
 
 SCORE = "validation/"  # before the name of a validation score
 FEW = 10  # epochs in a text
-SCORED = "scored/"  # before the name of one that not every epoch has, of which they have it
+SCORED = "scored/"  # before the name of a score that some epochs lack: which epochs have it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +54,9 @@ class History(RichForm):
     loss, learning_rate: one value per step; the loss is the one *before* the step's update.
     step_size: largest change of any parameter per step, for plain descent |slope x learning rate|; None when it was not
         tracked (it is when a step is a whole epoch, when a rule needs it, or on request).
-    epochs: one `Epoch` each. stopped_by: the rule that ended the fit, in words. rows_per_second: of
-        the time that was waited for training, records and what is compiled on the way included, validation and callbacks not.
-    end: what `Model.fit(continue_from=history)` goes on with: the optimizer's moments and the number of the step; None for a
+    epochs: one `Epoch` each. stopped_by: the rule that ended the fit, in words. rows_per_second: over the time spent in
+    training, records and compilation included, validation and callbacks not.
+    end: what `Model.fit(continue_from=history)` continues with: the optimizer's moments and the number of the step; None for a
         fit that failed.
     """
 
@@ -83,7 +83,8 @@ class History(RichForm):
     def validation_scores(self) -> dict[str, HostArray]:
         """The validation scores by name, the metrics of the fit among them: one for each epoch (epochs,).
 
-        NaN for an epoch without, where a fit that went on had others. A confusion matrix is (epochs, classes, classes).
+        NaN for an epoch without the score, where a continued fit had other metrics. A confusion matrix is (epochs, classes,
+        classes).
 
         >>> x, y = [[0.0], [1.0]], [[0.0], [1.0]]
         >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
@@ -142,7 +143,7 @@ class History(RichForm):
         >>> history.figure().get_label()
         'Loss while training'
         """
-        # Found when it is called: figures stand on histories, and a history only hands itself to them.
+        # Imported when it is called: figures import histories, so the reverse import at load time would be a circle.
         return import_module("bpengine.explain.figures").loss_curve(self, log=log, lang=lang)
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,7 +209,7 @@ class GrowingArray:
         if count > len(self._memory):
             shape = max(count, 2 * len(self._memory)), *values.shape[1:]
             memory = np.empty(shape, self._memory.dtype if self._count else values.dtype)
-            if self._count:  # before the first ones the memory has not their shape
+            if self._count:  # the memory gets its shape with the first numbers
                 memory[: self._count] = self.values
             self._memory = memory
         self._memory[self._count : count] = values
@@ -236,7 +237,7 @@ class ScoreColumn:
         self._values.extend(values)
         self._scored.extend(scored)
 
-    def add(self, score: Any, count: int, before: int) -> None:
+    def add(self, score: object, count: int, before: int) -> None:
         """Add a score of `count` epochs, None for none; `before` is the number of epochs before them."""
         value = np.zeros(self._values.values.shape[1:]) if score is None else np.asarray(score, dtype=float)
         missing = before - len(self._values)
@@ -297,7 +298,7 @@ class Epochs(Sequence[Epoch]):
         for name in dict.fromkeys([*self._scores, *new_scores]):
             self._scores.setdefault(name, ScoreColumn()).add(new_scores.get(name), count, before)
         values = (steps, losses, rates, np.full(count, seconds))
-        for name, new in zip(self.NAMES, values, strict=True):  # the last one counts: what is broken off is no epoch
+        for name, new in zip(self.NAMES, values, strict=True):  # an epoch that was interrupted does not count
             self._columns[name].extend(new)
 
     def cut(self, steps: int) -> None:
@@ -343,7 +344,7 @@ class Recorder:
 
     @classmethod
     def of(cls, history: History, opened: OpenEpoch) -> Recorder:
-        """Return a recorder that goes on where a history ended, in the middle of an epoch where that was so."""
+        """Return a recorder that continues where a history ended, which may be within an epoch."""
         recorder = cls()
         columns = {"rate": history.learning_rate, "step_size": history.step_size, "loss": history.loss}
         for name, values in columns.items():
@@ -369,7 +370,7 @@ class Recorder:
         for name in (
             "step_size",
             "loss",
-        ):  # the losses say how many steps there are: `cut` forgets one that was broken off
+        ):  # the losses determine the number of steps: `cut` drops an interrupted one
             if name in reports:
                 self._reports[name].extend(reports[name].reshape(taken))
 
@@ -381,9 +382,7 @@ class Recorder:
         self.epochs.cut(steps)
         ends = self.epochs.columns()["steps"]
         start = int(ends[-1]) if len(ends) else 0
-        shares = (
-            opened.shares[: self.steps - start] if start == began else np.ones(self.steps - start)
-        )  # else forgotten
+        shares = opened.shares[: self.steps - start] if start == began else np.ones(self.steps - start)  # else dropped
         rows = round(opened.rows * len(shares) / len(opened.shares)) if len(opened.shares) else 0
         self._open = [(rows, shares)] if len(shares) else []
 
@@ -402,7 +401,7 @@ class Recorder:
         return self.steps - sum(len(shares) for _, shares in self._open)
 
     def opened(self, seconds: float) -> OpenEpoch:
-        """Return the epoch that is not closed, which has taken `seconds` so far."""
+        """Return the open epoch, which has taken `seconds` so far."""
         shares = np.concatenate([np.empty(0), *(part for _, part in self._open)])
         return OpenEpoch(epochs=len(self.epochs), rows=self.open_rows, shares=shares, seconds=seconds)
 

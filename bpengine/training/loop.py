@@ -1,6 +1,6 @@
 """The training loop: segments of steps go to the backend; rules are checked between them; a failure restores a good state.
 
-A fit begins with a new state, or goes on from the run state of another fit or of a checkpoint.
+A fit begins with a new state, or continues from the run state of another fit or of a checkpoint.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
 
 RunEpoch = Callable[[Backend, Step, State, Segment, HostArray], tuple[State, dict[str, HostArray]]]
-OnEpoch = Callable[[State, Sequence[Epoch]], tuple[bool, State]]  # whether to stop, and the state to go on with
+OnEpoch = Callable[[State, Sequence[Epoch]], tuple[bool, State]]  # whether to stop, and the state to continue with
 LONGEST = 2**14  # steps in one segment when a step is a whole epoch
 REPEATS = 1e-3  # relative: a replayed step gives the same loss to within this on every device
 LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
@@ -47,12 +47,12 @@ class Trainer:
 
     validate(state) returns scores with a "loss" and with that which is `watched`;
     on_epoch(state, epochs) returns whether to stop, and the state to continue with. Either of these may be None. epochs_alone:
-    on_epoch looks at the epochs and not at the state, so that it may be called for many of them afterwards.
+    on_epoch reads the epochs and not the state, so that it may be called for many of them afterwards.
     run_epoch(backend, step, state, segment, rates) runs the steps of a segment, as `Backend.run_epoch`.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
     validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes,
-    cut(batch) how they are cut into shards. Processes of `comm` run in step: what a clock, a callback or a signal decides is
-    decided for all of them, and callbacks are process 0's.
+    cut(batch) how they are cut into shards. Processes of `comm` take the same steps: what a clock, a callback or a signal
+    decides is decided for all of them, and callbacks are process 0's.
     """
 
     network: Network
@@ -80,14 +80,14 @@ class Trainer:
         self._snapshots = Snapshots(self.backend, first, self._replay, self.comm.lead)
         self._before, self._earlier = beginning.seconds, beginning.earlier
         self._at_limit = beginning.at_limit
-        self._asked = Asked()  # to end, by a signal: for a fit on several processes without checkpoints
+        self._asked = Asked()  # signals that ask the process to end, for a fit on several processes without checkpoints
         self._span, self._rows = 1, 0
-        self._aside = 0.0  # seconds of validation and callbacks, which are no training
-        self._began = time.perf_counter()  # of the epoch that is not closed, less what it had taken before
+        self._aside = 0.0  # seconds of validation and callbacks, which do not count as training
+        self._began = time.perf_counter()  # of the open epoch, less the seconds that it had taken before
         self._open = self.recorder.opened(0.0)  # the epoch that was not over when the fit ended
         self._state: State = {}  # empty while the backend has it
         self._checked = 0  # steps after which the state was found finite
-        self._changed = ""  # the evidence that the rows have been changed since they were first read
+        self._changed = ""  # the error that shows that the rows have been changed since they were first read
         self._shown = False  # whether a callback is running with the state
         self._progress, self._watched = Progress(show=False, log=False), False
 
@@ -121,7 +121,7 @@ class Trainer:
         return self.best.state or self._state, history
 
     def run_state(self, opened: OpenEpoch) -> RunState:
-        """Return where the fit stands, with the epoch that is not closed."""
+        """Return the run state of the fit, with the open epoch."""
         return RunState(
             state=self._state, open=opened, best=self.best, shift=self.source.shift, epoch_steps=self.source.epoch_steps,
             seed=self.source.seed, rule=self.rule, stopped_by=self.stopped_by, at_limit=self._at_limit,
@@ -130,7 +130,7 @@ class Trainer:
     def left(self) -> State | None:
         """Return the state that remains after `run` raised: that of the best epoch where a rule restores it, else the last.
 
-        None when the model already has it: a callback was running, or no step was taken.
+        None when the model has it already, because a callback was running or no step was taken.
         """
         return self.best.state or (None if self._shown else self._state or None)
 
@@ -151,7 +151,7 @@ class Trainer:
                 self._look_up()
 
     def _until(self, first: int) -> int:
-        """Return the step at which to stop next: the end of an epoch, or of many one-step epochs with nothing in between."""
+        """Return the step at which to stop next: the end of an epoch, or of many one-step epochs."""
         opened = first - self.recorder.open_start
         left = LONGEST if self.epochs is None else self.epochs - len(self.recorder.epochs) - opened
         together = self.source.epoch_steps == 1 and not self.validate and (not self.on_epoch or self.epochs_alone)
@@ -174,7 +174,7 @@ class Trainer:
                         return
 
     def _pieces(self, segment: Segment) -> Iterator[Segment]:
-        """Cut a segment where a checkpoint is due, and so that nobody who asks for an end or looks at a bar waits long."""
+        """Cut a segment where a checkpoint is due, and so that signals and the progress bar do not wait long."""
         start = 0
         while start < segment.steps:
             most = self.checkpoints.most_steps(self.recorder.steps) if self.checkpoints else segment.steps
@@ -192,7 +192,7 @@ class Trainer:
     def _look_up(self) -> None:
         """Write a checkpoint where one is due, or where a process was asked to end; then raise RunInterrupted.
 
-        Without checkpoints, several processes that one of them is asked to end are interrupted together.
+        Without checkpoints, all processes are interrupted together when one of them is asked to end.
         """
         if self.checkpoints:
             if self.checkpoints.is_due(self.recorder.steps):
@@ -211,7 +211,7 @@ class Trainer:
         self._snapshots.note(done, self._state, self._is_finite)
         before, self._state = self._state, {}  # the backend may reuse its memory
         state, reports, rates = self._run(segment, before, done)
-        shares = reports.pop("share", None)  # of shards, which know only together what their rows weigh
+        shares = reports.pop("share", None)  # with shards, only the step knows the weight of the whole batch
         self.recorder.add(
             reports, rates, segment.batch, segment.shares if shares is None else shares.astype(float).reshape(-1)
         )
@@ -231,7 +231,7 @@ class Trainer:
         return self.run_epoch(self.backend, step, state, segment, rates)
 
     def _replay(self, state: State, start: int, stop: int) -> State:
-        """Run the steps from start to stop once more; note the first one whose loss differs now."""
+        """Run the steps from start to stop once more; record the first one whose loss differs now."""
         if start < stop:
             with closing(self.source.segments(start, stop)) as segments:
                 for segment in segments:
@@ -257,12 +257,13 @@ class Trainer:
     def _recovered(self) -> State:
         """Return the state after the recorded steps; on a second Ctrl-C, return the last snapshot instead.
 
-        Also the last snapshot if the rows have been changed, so that a replay leads elsewhere. The record then ends with it.
+        Also the last snapshot if the rows have been changed, so that a replay gives another state. The record then ends with
+        it.
         """
         try:
             step, state = self._state_before(self.recorder.steps)
         except KeyboardInterrupt:
-            # A second Ctrl-C during the replay: the newest snapshot is at hand without computing anything.
+            # A second Ctrl-C during the replay: the newest snapshot needs no computation.
             step, state = self._snapshots.last(self.recorder.steps)
         self.recorder.cut(step)
         return state
@@ -318,9 +319,7 @@ class Trainer:
         stop = self.comm.lead(stop)
         if self.comm.lead(state is not self._state):
             self._state = state = self._shared(state)
-            self._snapshots.keep(
-                self.recorder.steps, state
-            )  # a replay would not lead to a state that a callback changed
+            self._snapshots.keep(self.recorder.steps, state)  # a replay would not give a state that a callback changed
         return stop
 
     def _shared(self, state: State) -> State:
@@ -387,7 +386,7 @@ class Trainer:
     def _bad_update(self, step: int) -> NonFiniteError:
         """Restore the last state whose numbers are all finite; those before `step` are not.
 
-        A number that is not finite stays so, whatever is added to it: bisection finds the step that made it.
+        A number that is not finite stays so, whatever is added to it: bisection finds the step in which it first occurs.
         """
         self._state = {}
         good, bad = self._snapshots.first, step

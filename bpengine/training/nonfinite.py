@@ -49,7 +49,7 @@ class _Finder:
         self.first: str | None = None
 
     def __call__(self, call: Call) -> None:
-        """Look at the results of a call, until one of a call was not finite."""
+        """Examine the results of a call, until a result was not finite."""
         if self.first:
             return
         for name, array in call.named_results().items():

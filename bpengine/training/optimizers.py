@@ -45,7 +45,7 @@ class Optimizer:
     def rule(self) -> tuple[Any, ...]:
         """What a compiled step depends on: the rule and its options, not the learning rate.
 
-        A user's subclass may bind any rule and hold values that are no options: it is compared as a whole.
+        A user's subclass may bind any rule and hold values that are no options, so the whole object is compared.
         """
         if not is_own(self):
             return self.kernel, tuple(self.options().items())
@@ -143,13 +143,13 @@ def make_optimizer(spec: str | Optimizer) -> Optimizer:
 
 
 def is_own(optimizer: Optimizer) -> bool:
-    """Say whether it is of a class of one's own, whose rule may be anything."""
+    """Tell whether an optimizer is of a custom class, whose rule may be anything."""
     return type(optimizer) not in OPTIMIZERS.values()
 
 
 def without_rate(optimizer: Optimizer) -> Optimizer:
-    """Return the rule alone: what is compiled holds no learning rate, which may be a function that holds anything.
+    """Return the optimizer without its learning rate: compiled steps must not keep the objects that a rate function refers to.
 
-    A rule of one's own may ask for it, and is returned as it is.
+    A custom rule may read the rate, so it is returned unchanged.
     """
     return optimizer if is_own(optimizer) else replace(optimizer, learning_rate=1.0)

@@ -1,8 +1,8 @@
 """What is compiled for a network on a backend; equal networks in one process share it, whichever model they are in.
 
-Equal are networks of the engine's own layers, losses and penalties with the same values, initialisers apart. Of code of
-one's own (a layer, a pair of functions, an update rule) nobody can say whether it does the same again: it may read what
-changes. A network that holds some is compiled for each model.
+Equal are networks of the engine's own layers, losses and penalties with the same values, initialisers apart. Custom code (a
+layer, a pair of functions, an update rule) may read what changes, so it need not compute the same again: a network with
+custom code is compiled for each model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bpengine.penalties import L1, L2
 from bpengine.system.lru_cache import LruCache
 from bpengine.system.process_caches import ProcessCache, limits
 
-NETWORKS = 64  # for which a process keeps what is compiled
+NETWORKS = 64  # networks for which a process keeps compiled functions
 FUNCTIONS = 32  # of one network: predictions, losses, gradients, derivatives
 _ENGINES = {*LAYERS.values(), Layer, Loss, L1, L2, Network, Cut}
 _PLAIN = (bool, int, str, type(None))
@@ -34,7 +34,7 @@ __all__ = ["CompiledNetwork", "OwnCode", "compiled_network", "identity", "identi
 
 
 class OwnCode(TypeError):
-    """A value that may not stand for an equal one: code of a user's, or what is not known to stay as it is."""
+    """A value that equal values cannot replace: a user's code, or an object that may change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ _networks = ProcessCache[CompiledNetwork]("networks", NETWORKS)
 
 
 def compiled_network(network: Network, backend: Backend) -> CompiledNetwork:
-    """Return what is compiled for an equal network on this backend; what is new, where there is none or cannot be."""
+    """Return what is compiled for an equal network on this backend, or a new object where none can be shared."""
     try:
         key = backend, tuple(sorted(backend.replacements().items())), identity(network)
         hash(key)
@@ -65,7 +65,7 @@ def compiled_network(network: Network, backend: Backend) -> CompiledNetwork:
 
 
 def identity(value: object) -> Hashable:
-    """Return what is equal for equal descriptions, and for no others: 0.0 is not -0.0, and 1 is neither 1.0 nor True.
+    """Return a value that is equal for equal descriptions alone: 0.0 is not -0.0, and 1 is neither 1.0 nor True.
 
     Raises OwnCode for anything but the engine's own descriptions of plain values.
     """
@@ -90,7 +90,7 @@ def identity(value: object) -> Hashable:
 
 
 def identity_or_new(value: object) -> Hashable:
-    """Return the identity of a setting, and for one that has none what is equal to itself alone: nothing is shared by it."""
+    """Return the identity of a setting; for one that has none, a value that equals nothing else, so that nothing is shared."""
     try:
         return identity(value)
     except OwnCode:
@@ -98,7 +98,7 @@ def identity_or_new(value: object) -> Hashable:
 
 
 def _altered(value: Any) -> bool:
-    """Say whether an object holds more than its class says, such as a method of its own."""
+    """Tell whether an object has attributes that its class does not declare, such as a replaced method."""
     return any(name not in value.__dataclass_fields__ and not name.startswith("_") for name in vars(value))
 
 
@@ -108,7 +108,7 @@ def _bare(network: Network) -> Network:
 
 
 def _uncompared(value: object) -> Iterator[object]:
-    """Yield what descriptions hold beside what makes them equal."""
+    """Yield the fields of descriptions that do not take part in equality."""
     if isinstance(value, tuple):
         for item in value:
             yield from _uncompared(item)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from bpengine import data
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.data.features.target_kinds import ValueTarget
 from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.losses import CustomLoss
@@ -16,8 +16,8 @@ from bpengine.network import Network
 from bpengine.streams import stream
 from bpengine.training.reduction import require_reduction
 
-ROOTS = {"squared_error": "rmse", "standardised": "rmse_standardised"}  # what the root of a mean is called
-ROWS = 4  # a user's loss is run on so many to see whether it is a mean
+ROOTS = {"squared_error": "rmse", "standardised": "rmse_standardised"}  # the name of the root of a mean
+ROWS = 4  # rows on which a user's loss is tested for being a mean
 
 
 class Rows(NamedTuple):
@@ -41,9 +41,9 @@ class Rows(NamedTuple):
 
 def check_rows(
     network: Network,
-    x: Any,
-    y: Any,
-    weights: Any = None,
+    x: ArrayLike,
+    y: ArrayLike | None,
+    weights: ArrayLike | None = None,
     *,
     dtype: str,
     who: str = "x",
@@ -70,7 +70,7 @@ def check_rows(
 
 
 class FeatureModel(Protocol):
-    """What is asked of a model to make rows of data ready for its network."""
+    """The attributes of a model that its rows are prepared by."""
 
     network: Network
 
@@ -80,10 +80,10 @@ class FeatureModel(Protocol):
 
     @property
     def features(self) -> data.Features | None:
-        """What its columns are, None where it takes numbers alone."""
+        """The Features of its columns, None where it takes numbers alone."""
 
 
-def model_rows(model: FeatureModel, x: Any, y: Any, weights: Any = None) -> Rows:
+def model_rows(model: FeatureModel, x: ArrayLike, y: ArrayLike | None, weights: ArrayLike | None = None) -> Rows:
     """Return the data ready for a model's network: encoded by its Features, and checked.
 
     x: numbers (rows, inputs); for a model with Features, rows of a table, whose targets y are in their own unit, classes by
@@ -93,13 +93,13 @@ def model_rows(model: FeatureModel, x: Any, y: Any, weights: Any = None) -> Rows
     return check_rows(model.network, *encoded_rows(model.features, x, y, model.dtype), weights, dtype=model.dtype)
 
 
-def encoded_rows(features: data.Features | None, x: Any, y: Any, dtype: str) -> tuple[Any, Any]:
-    """Return inputs and targets as the network takes them; without Features, or once encoded, they are it already."""
+def encoded_rows(features: data.Features | None, x: ArrayLike, y: ArrayLike | None, dtype: str) -> tuple[Any, Any]:
+    """Return inputs and targets as the network takes them, unchanged without Features or if encoded already."""
     inputs = encoded_inputs(features, x, dtype)
     return inputs, y if features is None or isinstance(x, data.Encoded) else features.encode_target(y, x)
 
 
-def encoded_validation(features: data.Features | None, validation: Any, dtype: str) -> Any:
+def encoded_validation(features: data.Features | None, validation: object, dtype: str) -> Any:
     """Return validation rows (x, y) or (x, y, weights) with x and y as the network takes them."""
     if features is None or not isinstance(validation, (tuple, list)) or len(validation) < 2:
         return validation
@@ -107,7 +107,7 @@ def encoded_validation(features: data.Features | None, validation: Any, dtype: s
     return (*encoded_rows(features, x, y, dtype), *weights)
 
 
-def encoded_inputs(features: data.Features | None, x: Any, dtype: str) -> Any:
+def encoded_inputs(features: data.Features | None, x: ArrayLike, dtype: str) -> Any:
     """Return the network's inputs for rows of a table, or x itself where it is numbers and there are no Features."""
     if isinstance(x, data.Encoded):
         return x.x
@@ -116,8 +116,8 @@ def encoded_inputs(features: data.Features | None, x: Any, dtype: str) -> Any:
     return data.as_table(x).matrix() if data.is_table_like(x) else x
 
 
-def own_features(network: Network, x: Any, y: Any) -> data.Features | None:
-    """Return Features for a model that has none and is given a data frame: columns as they are, by name; None for others.
+def own_features(network: Network, x: ArrayLike, y: ArrayLike) -> data.Features | None:
+    """Return Features for a data frame passed to a model without any: columns unchanged, by name; None for other rows.
 
     Raises ShapeError when the network has not as many inputs.
     """
@@ -127,7 +127,7 @@ def own_features(network: Network, x: Any, y: Any) -> data.Features | None:
     named = isinstance(y, str)
     features = plain.fit(x, y if named else None)
     if features.classes is None and named:
-        features = plain.fit(data.as_table(x).without([y]))
+        features = plain.fit(data.as_table(x).without([str(y)]))
     require_fit(network, features)
     return features
 
@@ -163,13 +163,13 @@ def unit_of(features: data.Features | None) -> HostArray | None:
 
 
 def decoder_of(features: data.Features | None) -> Callable[[HostArray], HostArray] | None:
-    """Return what gives standardised values (rows, outputs) back in their own unit; None where targets are as they are."""
+    """Return the function that converts standardised values (rows, outputs) to their own unit, None without scaling."""
     target = None if features is None else features.target
     return target.decode if isinstance(target, ValueTarget) and target.scaled else None
 
 
 def _require_reduction(network: Network, target: HostArray) -> None:
-    """Raise ConfigError for a user's loss that is a sum and says mean: losses of parts of a batch would add up wrongly."""
+    """Raise ConfigError for a user's sum that is declared a mean: losses of parts of a batch would add up wrongly."""
     some = np.asarray(target[:ROWS])
     y = stream("own loss", 0).uniform(0.1, 0.9, (len(some), network.outputs))
     assert isinstance(network.loss, CustomLoss)
@@ -182,7 +182,7 @@ def classes_of(network: Network) -> int:
     return 2 if network.loss.target == "binary" and network.outputs == 1 else network.outputs
 
 
-def check_target(network: Network, y: Any, dtype: str) -> HostArray:
+def check_target(network: Network, y: ArrayLike | None, dtype: str) -> HostArray:
     """Return targets of the kind that the network's loss takes; raise DataError for numbers that `dtype` cannot hold."""
     kind = network.loss.target
     if kind == "classes":
@@ -234,7 +234,7 @@ def _total(values: HostArray, weights: HostArray | None) -> float:
     return float(np.sum(values if weights is None else values * weights.astype(float), dtype=float))
 
 
-def held(what: str, value: Any, dtype: str) -> HostArray:
+def held(what: str, value: object, dtype: str) -> HostArray:
     """Return numbers as an array of a model's dtype.
 
     Raises DataError naming the first that is not finite there: "`what` requires finite numbers that float32 can hold, ...".

@@ -22,7 +22,7 @@ class Schedule:
         raise ConfigError(f"{type(self).__name__} does not say what its rate is. Give it a __call__(step).")
 
 
-def rate(value: Any, who: str) -> float:
+def rate(value: object, who: str) -> float:
     """Return a learning rate as a float, or raise ConfigError when it is negative or not a finite number."""
     if isinstance(value, (int, float)) and value < 0:
         raise ConfigError(
@@ -108,7 +108,7 @@ class WarmUp(Schedule):
     """A straight line from near 0 over `steps` steps to the rate that `then` starts with; afterwards `then`.
 
     `then` is a number or a schedule; its own step 0 is the first step after the warm-up. Step s has the share
-    (s + 1) / (steps + 1) of the rate, so that no step is wasted on a rate of 0.
+    (s + 1) / (steps + 1) of the rate, so that the rate of no step is 0.
     """
 
     steps: int
@@ -136,7 +136,7 @@ class Custom(Schedule):
         return np.array([rate(self.function(int(s)), "the schedule") for s in np.atleast_1d(step)])
 
 
-def make_schedule(spec: Any, who: str) -> Schedule:
+def make_schedule(spec: object, who: str) -> Schedule:
     """Return a schedule from a number, a schedule, or a function of the step number."""
     if isinstance(spec, Schedule):
         return spec

@@ -1,4 +1,4 @@
-"""Stopping rules: when a fit ends before its number of steps or epochs is reached; and that number where nobody says it."""
+"""Stopping rules: when a fit ends before its number of steps or epochs is reached; and the default number of epochs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL, FEWEST, MOST, STEPS = 10_000, 20, 200, 400  # rows of a small table; epoc
 
 
 def default_epochs(rows: int, batch: int) -> int:
-    """Return how often rows are seen where nobody says it: small tables need more passes for as many steps."""
+    """Return the default number of epochs: small tables need more of them for as many steps."""
     return max(FEWEST, min(MOST, MOST * SMALL // rows), math.ceil(STEPS / math.ceil(rows / batch)))
 
 
@@ -51,8 +51,8 @@ class NoImprovement:
     """Stop when the validation loss has not fallen by more than `min_delta` for `epochs` epochs.
 
     With `restore_best` the model goes back to the parameters of the best epoch.
-    monitor: the name of the score to watch in place of the loss, such as "f1" or "accuracy", or a bp.Metric; whether it has to
-        rise or to fall is known. A metric that is not among those of the fit is recorded as well.
+    monitor: the name of the score to watch in place of the loss, such as "f1" or "accuracy", or a bp.Metric; its direction
+    is known. A metric that is not among those of the fit is recorded as well.
     """
 
     epochs: int
@@ -86,7 +86,7 @@ class Rules:
 
 
 def make_rules(stop: Rule | Sequence[Rule] | None, *, validation: bool) -> Rules:
-    """Sort the rules; raise ConfigError for two of a kind, for something that is no rule, or when data are missing."""
+    """Sort the rules; raise ConfigError for two of a kind, for a value that is no rule, or without its validation data."""
     rules: list[Any] = list(stop) if isinstance(stop, (list, tuple)) else [] if stop is None else [stop]
     kinds = (StepSizeBelow, LossBelow, NoImprovement)
     for rule in rules:

@@ -127,7 +127,7 @@ class Sound:
     receipts: list[str]
 
     @classmethod
-    def made(cls, folder: Path) -> Sound:
+    def written(cls, folder: Path) -> Sound:
         models, files = _models(), []
         for model in models:
             model.save(folder / "sound")
@@ -486,7 +486,7 @@ def attack(seconds: float, seed: int, *, most: int | None = None, first: int = 0
     with tempfile.TemporaryDirectory(prefix="bpengine-attack-") as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder = Path(name)
-        sound = Sound.made(folder)
+        sound = Sound.written(folder)
         tracemalloc.start()
         try:
             while time.perf_counter() - began < seconds and (most is None or number - first < most):

@@ -65,7 +65,7 @@ def places(tree: Any, at: Path = ()) -> Iterator[Path]:
         yield from places(item, (*at, name))
 
 
-def found(tree: Any, at: Path) -> Any:
+def subtree_at(tree: Any, at: Path) -> Any:
     """Return the value at a place."""
     for name in at:
         tree = tree[name]
@@ -79,14 +79,14 @@ def edit(tree: Any, random: Random) -> Any:
     at = random.choice(every)
     if not at:
         return value(random)
-    parent, name = found(tree, at[:-1]), at[-1]
+    parent, name = subtree_at(tree, at[:-1]), at[-1]
     how = random.randrange(8)
     if how <= 2:
         parent[name] = value(random)
     elif how == 3:
         del parent[name]
     elif how == 4:
-        parent[name] = found(json.loads(json.dumps(tree)), random.choice(every))
+        parent[name] = subtree_at(json.loads(json.dumps(tree)), random.choice(every))
     elif how == 5 and isinstance(parent, list):
         parent.insert(name, parent[random.randrange(len(parent))])
     elif how == 5:

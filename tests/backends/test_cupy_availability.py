@@ -34,7 +34,7 @@ def runtime(driver: int, library: int = 13000, devices: int | None = 1) -> Any:
     )
 
 
-def found(monkeypatch: pytest.MonkeyPatch, name: str, *, installed: bool) -> None:
+def pretend(monkeypatch: pytest.MonkeyPatch, name: str, *, installed: bool) -> None:
     original = importlib.util.find_spec
     answer = SimpleNamespace() if installed else None
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *more: answer if n == name else original(n, *more))
@@ -80,13 +80,13 @@ def test_other_errors_of_the_runtime_are_not_hidden() -> None:
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, "cupy", installed=False)
+    pretend(monkeypatch, "cupy", installed=False)
     assert CupyBackend.availability().reason == "not installed"
     assert_refused("not installed", "'cupy' is not installed", install_command("cuda"))
 
 
 def test_several_packages_of_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, "cupy", installed=True)
+    pretend(monkeypatch, "cupy", installed=True)
     monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy", "cupy-cuda12x"])
     assert_refused(
         "version mismatch", "several CuPy packages", "pip uninstall cupy cupy-cuda12x", install_command("cuda")
@@ -104,14 +104,14 @@ def test_a_broken_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Any:
         raise ImportError("libcudart.so.13: cannot open shared object file")
 
-    found(monkeypatch, "cupy", installed=True)
+    pretend(monkeypatch, "cupy", installed=True)
     monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy-cuda13x"])
     monkeypatch.setattr(availability, "_import_runtime", broken)
     assert_refused("version mismatch", "cannot be imported: libcudart.so.13", install_command("cuda"))
 
 
 def test_no_driver_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, "cupy", installed=True)
+    pretend(monkeypatch, "cupy", installed=True)
     monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy-cuda13x"])
     monkeypatch.setattr(availability, "_import_runtime", lambda: runtime(0, devices=None))
     assert_refused("no driver", "no NVIDIA driver was found on this machine", "backend='numpy' or 'jax'")

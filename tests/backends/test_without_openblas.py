@@ -26,17 +26,17 @@ SOUND = {
 }
 
 
-def given(value: Any) -> Any:
+def returning(value: Any) -> Any:
     return lambda *_: value
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, symbols: dict[str, Any], *, queue: bool) -> None:
     """Have NumPy linked with a library that has these functions, by what they return, and perhaps a queue."""
-    fake = SimpleNamespace(**{name: given(value) for name, value in symbols.items()})
+    fake = SimpleNamespace(**{name: returning(value) for name, value in symbols.items()})
     if queue:
-        fake.exec_blas = ctypes.CFUNCTYPE(ctypes.c_int)(given(0))
+        fake.exec_blas = ctypes.CFUNCTYPE(ctypes.c_int)(returning(0))
     names = {name: getattr(ctypes, name) for name in ("c_char_p", "c_void_p", "cast")}
-    monkeypatch.setattr(openblas, "ctypes", SimpleNamespace(CDLL=given(fake), **names))
+    monkeypatch.setattr(openblas, "ctypes", SimpleNamespace(CDLL=returning(fake), **names))
     monkeypatch.setattr(openblas, "library", cache(openblas.library.__wrapped__))
 
 

@@ -43,7 +43,7 @@ RESULT = {
 }
 
 
-def made(workloads, contenders, **settings):
+def run_benchmark(workloads, contenders, **settings):
     plan = Plan(workloads, contenders, **{**QUICKLY, **settings})
     return record.make(plan, run(plan), {})
 
@@ -55,7 +55,7 @@ def whole(pytestconfig):
     required = set(pytestconfig.getoption("--require-peer")) & set(lacking)
     assert not required, f"required and not installed: {required}"
     contenders = [c for c in choose(None, None) if c.name != "torch-compile" and c.name not in lacking]
-    return made([tiny.SMALL, tiny.WHOLE], contenders)
+    return run_benchmark([tiny.SMALL, tiny.WHOLE], contenders)
 
 
 HONEST = (CONTENDERS["numpy"], CONTENDERS["jax"], replace(CONTENDERS["numpy"], name="again"))
@@ -71,7 +71,7 @@ def double():
     """Give the record of a run in float64, with memory watched: some contenders misbehave, two cannot start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(peak_memory, "WARM", 0.1)
-        return made([tiny.DOUBLE], [*HONEST, *CROOKED, ABSENT, BROKEN], memory=frozenset([tiny.DOUBLE.name]))
+        return run_benchmark([tiny.DOUBLE], [*HONEST, *CROOKED, ABSENT, BROKEN], memory=frozenset([tiny.DOUBLE.name]))
 
 
 @pytest.mark.thorough
@@ -171,7 +171,7 @@ def test_limits_are_measured_in_every_precision_that_someone_multiplies_in():
 def test_a_precision_that_cannot_be_measured_leaves_its_shares_empty():
     """NumPy has no tf32: the row trains in float32 here, and is compared with limits that are not there."""
     row = replace(CONTENDERS["numpy"], name="fewer", precision="tf32")
-    document = made([tiny.SMALL], [CONTENDERS["numpy"], row])
+    document = run_benchmark([tiny.SMALL], [CONTENDERS["numpy"], row])
     results = document["workloads"][0]["results"]
     assert results["numpy"]["share_of_floor"]
     assert (results["fewer"]["share_of_floor"], results["fewer"]["precision"]) == ({}, "tf32")
@@ -269,7 +269,7 @@ def test_no_contender_at_all_is_an_error():
     with pytest.raises(
         BackendUnavailable, match=r"no contender can run on the CPU: absent: no_such_package not installed"
     ):
-        made([tiny.SMALL], [ABSENT])
+        run_benchmark([tiny.SMALL], [ABSENT])
 
 
 def test_what_is_not_installed_is_listed_with_the_cure(double):

@@ -14,7 +14,7 @@ from bpengine.explain.page import Page
 XOR = ("explain", "2-2-1", "--data", "xor", "--activation", "sigmoid")
 
 
-def told(path):
+def content_of(path):
     return json.loads(path.read_text(encoding="utf-8").split('id="content">')[1].split("</script")[0])
 
 
@@ -23,7 +23,7 @@ def test_a_page_is_written(cli, tmp_path):
     args = ("--html", out, "--steps", "7", "--optimizer", "momentum", "--learning-rate", "0.5", "--lang", "pt")
     ended = cli(*XOR, *args)
     assert (ended.code, ended.out.strip()) == (0, f"gravado: {out}")
-    page = told(out)
+    page = content_of(out)
     assert (page["title"], page["lang"], page["steps"]) == ("xor", "pt", [1, 2, 3, 4, 5, 6, 7])
     assert (page["about"]["optimizer"], page["about"]["rate"], page["about"]["sizes"]) == ("Momentum", "0.5", "2-2-1")
 
@@ -32,7 +32,7 @@ def test_names_are_those_of_the_data(cli, tmp_path):
     assert cli("explain", "iris", "--layers", "2", "--steps", "1", "--html", tmp_path / "iris.html").code == 0
     data = bp.data.load("iris")
     names = {"inputs": list(data.feature_names), "outputs": list(data.class_names)}
-    assert told(tmp_path / "iris.html")["names"] == names
+    assert content_of(tmp_path / "iris.html")["names"] == names
 
 
 def test_a_file_that_exists_is_kept(cli, mistake, tmp_path, monkeypatch):
@@ -43,7 +43,7 @@ def test_a_file_that_exists_is_kept(cli, mistake, tmp_path, monkeypatch):
         assert "exists already. Choose another --html, or pass --force" in mistake(*XOR, "--html", out)
     assert out.read_text() == "precious"
     assert cli(*XOR, "--steps", "1", "--html", out, "--force").code == 0
-    assert told(out)["steps"] == [1]
+    assert content_of(out)["steps"] == [1]
 
 
 def test_the_textbook_network_learns(cli, tmp_path):
@@ -63,7 +63,7 @@ def test_the_textbook_network_learns(cli, tmp_path):
     )
     ended = cli(*XOR, *args, "--l2", "0.0001", "--l1", "0.0001", "--html", out)
     assert (ended.code, ended.err) == (0, "")
-    page = told(out)
+    page = content_of(out)
     assert page["columns"][2]["kind"] == "Dense, sigmoid"
     assert {kernel for weight in page["weights"] for kernel, _ in weight["penalties"]} == {"l1", "l2"}
     losses = np.frombuffer(base64.b64decode(page["losses"]))
@@ -76,7 +76,7 @@ def test_the_textbook_network_learns(cli, tmp_path):
 
 def test_a_run_that_diverges_says_so_and_what_may_help(cli, tmp_path):
     ended = cli(*XOR, "--loss", "half_sum_squares", "--learning-rate", "2", "--html", tmp_path / "xor.html")
-    step = told(tmp_path / "xor.html")["bad"][0]
+    step = content_of(tmp_path / "xor.html")["bad"][0]
     assert ended.code == 0
     assert f"the run diverges: in step {step} a number is not finite. Give a smaller --learning-rate" in ended.err
     assert "--output-activation sigmoid keeps the outputs between them" in ended.err
@@ -84,7 +84,7 @@ def test_a_run_that_diverges_says_so_and_what_may_help(cli, tmp_path):
 
 def test_a_network_without_biases(cli, tmp_path):
     assert cli(*XOR, "--no-bias", "--html", tmp_path / "xor.html", "--steps", "1").code == 0
-    assert [weight["name"] for weight in told(tmp_path / "xor.html")["weights"] if "bias" in weight["name"]] == []
+    assert [weight["name"] for weight in content_of(tmp_path / "xor.html")["weights"] if "bias" in weight["name"]] == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from tests import shape
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -13,6 +15,32 @@ def test_files_of_the_routes_exist() -> None:
     named = set(re.findall(r"`([\w/]+/[\w/]+\.py)`", text))
     assert len(named) > 50
     assert not [name for name in named if not (ROOT / name).is_file()]
+
+
+# Files that a route names for what the measured call does not do.
+ELSEWHERE = {
+    "fit": {"bpengine/training/updates/sharding.py"},
+    "explain": set[str](),
+    "check": {"bpengine/check/localize.py"},
+    "train from a file": set[str](),
+}
+HEADINGS = {
+    "fit": "A fit", "explain": "An explanation", "check": "A check", "train from a file": "Training from a file",
+}  # fmt: skip
+
+
+def _listed(heading: str) -> set[str]:
+    """Return the files that the list below a heading names."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    below = text.split(f"**{heading}**", 1)[1].split("\n**", 1)[0]
+    return set(re.findall(r"`([\w/]+/[\w/]+\.py)`", below))
+
+
+def test_routes_go_through_the_files_that_they_name() -> None:
+    for name, (opened, _) in shape.routes():
+        listed = _listed(HEADINGS[name])
+        assert len(listed) > 10
+        assert listed - opened == ELSEWHERE[name], name
 
 
 def test_places_of_the_glossary_exist() -> None:

@@ -57,7 +57,7 @@ def seen(table: Any) -> str:
     return console.export_text()
 
 
-def told(model: bp.Model, x: Any, y: Any, lang: str) -> Iterator[str]:
+def explanations(model: bp.Model, x: Any, y: Any, lang: str) -> Iterator[str]:
     """Yield everything the room says about a step."""
     traced = model.trace(x, y)
     for place, layer in traced.layers.items():
@@ -85,14 +85,14 @@ def written(model: bp.Model, x: Any, y: Any, lang: str) -> str:
 @pytest.mark.parametrize("kind", list(networks()))
 def test_no_english_word_is_left(kind: str) -> None:
     model, x, y = networks()[kind]
-    for text in told(model, x, y, "pt"):
+    for text in explanations(model, x, y, "pt"):
         assert not english(text), text
     assert not english(written(model, x, y, "pt"), DRAWN | {"label"})
 
 
 def test_the_same_test_finds_english() -> None:
     model, x, y = networks()["nan"]
-    for text in told(model, x, y, "en"):
+    for text in explanations(model, x, y, "en"):
         assert english(text), text
     assert english(written(model, x, y, "en"), DRAWN | {"label"})
 

@@ -84,7 +84,7 @@ def place(lines: Lines, function: str, last: bool = False) -> int:
     return places[-1 if last else 0]
 
 
-def given(lines: Lines, role: str) -> dict[str, Any]:
+def given_array(lines: Lines, role: str) -> dict[str, Any]:
     return next(line for line in lines if line.get("given") == role)
 
 
@@ -97,7 +97,7 @@ def output(lines: Lines, function: str, name: str) -> None:
 
 
 def weight_afterwards(lines: Lines) -> None:
-    nudge(given(lines, "parameter 4.weight"))
+    nudge(given_array(lines, "parameter 4.weight"))
 
 
 def option(lines: Lines) -> None:
@@ -134,7 +134,7 @@ def other_gradient_named(lines: Lines) -> None:
 
 
 def old_value_named_new(lines: Lines) -> None:
-    lines[-1]["result"]["updated"]["0.bias"] = given(lines, "parameter 0.bias")["array"]
+    lines[-1]["result"]["updated"]["0.bias"] = given_array(lines, "parameter 0.bias")["array"]
 
 
 def loss_without_penalty(lines: Lines) -> None:
@@ -142,12 +142,12 @@ def loss_without_penalty(lines: Lines) -> None:
 
 
 def not_one(lines: Lines) -> None:
-    entry = given(lines, "one")
+    entry = given_array(lines, "one")
     entry["values"] = [2.0]
 
 
 def step_number(lines: Lines) -> None:
-    given(lines, "step number")["values"] = [7.0]
+    given_array(lines, "step number")["values"] = [7.0]
 
 
 def other_head(lines: Lines) -> None:
@@ -169,7 +169,7 @@ def other_slots(lines: Lines) -> None:
 
 
 def shape(lines: Lines) -> None:
-    given(lines, "x")["shape"] = [2, 5]
+    given_array(lines, "x")["shape"] = [2, 5]
 
 
 def from_the_future(lines: Lines) -> None:
@@ -246,7 +246,7 @@ def test_a_forged_step_whose_numbers_all_follow_is_found() -> None:
     lines = written(penalized())
     update = lines[place(lines, "adam_update")]
     name = next(n for n, a in lines[-1]["result"]["updated"].items() if a == update["outputs"]["new_w"]["array"])
-    own = given(lines, f"parameter {name}")
+    own = given_array(lines, f"parameter {name}")
     update["inputs"]["dw"] = own["array"]  # the weight itself as its gradient
     values = np.array(own["values"])
     m, v = 0.1 * values, 0.001 * values**2
@@ -351,7 +351,7 @@ def test_the_statistics_must_have_the_weights_of_the_loss(function: str, left_ou
     if left_out:
         del inputs["weights"]
     else:
-        entry = given(lines, "weights")
+        entry = given_array(lines, "weights")
         lines.insert(at, {**entry, "array": 999, "given": "other weights", "values": [2.0] * 5})
         inputs["weights"] = 999
     verdict = judged(lines)
@@ -377,20 +377,23 @@ def test_a_layer_outside_of_kernels_gets_no_receipt() -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
-    "a dtype of a billion bytes": (lambda ls: given(ls, "x").update(dtype="S1000000000"), "of the dtype 'S1000000000'"),
-    "a dtype of objects": (lambda ls: given(ls, "x").update(dtype="O"), "of the dtype 'O', which no receipt has"),
-    "a dtype that is no text": (lambda ls: given(ls, "x").update(dtype=["f4"]), "which no receipt has"),
-    "an empty array": (lambda ls: given(ls, "x").update(shape=[10**9, 0], values=[]), "has 0 values"),
-    "a shape below zero": (lambda ls: given(ls, "x").update(shape=[-5, -2]), "has 10 values"),
-    "a shape of many axes": (lambda ls: given(ls, "x").update(shape=[1] * 70 + [10]), "no list of whole numbers"),
-    "a number of an array that is a list": (lambda ls: given(ls, "x").update(array=[]), "a whole number"),
-    "a value that is a list": (lambda ls: given(ls, "x")["values"].__setitem__(0, [1]), "are no numbers"),
-    "a value in words": (lambda ls: given(ls, "x")["values"].__setitem__(0, "1_0"), "KeyError"),
+    "a dtype of a billion bytes": (
+        lambda ls: given_array(ls, "x").update(dtype="S1000000000"),
+        "of the dtype 'S1000000000'",
+    ),
+    "a dtype of objects": (lambda ls: given_array(ls, "x").update(dtype="O"), "of the dtype 'O', which no receipt has"),
+    "a dtype that is no text": (lambda ls: given_array(ls, "x").update(dtype=["f4"]), "which no receipt has"),
+    "an empty array": (lambda ls: given_array(ls, "x").update(shape=[10**9, 0], values=[]), "has 0 values"),
+    "a shape below zero": (lambda ls: given_array(ls, "x").update(shape=[-5, -2]), "has 10 values"),
+    "a shape of many axes": (lambda ls: given_array(ls, "x").update(shape=[1] * 70 + [10]), "no list of whole numbers"),
+    "a number of an array that is a list": (lambda ls: given_array(ls, "x").update(array=[]), "a whole number"),
+    "a value that is a list": (lambda ls: given_array(ls, "x")["values"].__setitem__(0, [1]), "are no numbers"),
+    "a value in words": (lambda ls: given_array(ls, "x")["values"].__setitem__(0, "1_0"), "KeyError"),
     "a whole number that is none": (
-        lambda ls: given(ls, "counter")["values"].__setitem__(0, 0.5),
+        lambda ls: given_array(ls, "counter")["values"].__setitem__(0, 0.5),
         "that are no uint32",
     ),
-    "a whole number too large": (lambda ls: given(ls, "counter")["values"].__setitem__(0, 2**40), "uint32"),
+    "a whole number too large": (lambda ls: given_array(ls, "counter")["values"].__setitem__(0, 2**40), "uint32"),
     "an argument by another name": (
         lambda ls: ls[place(ls, "dense_fwd")]["inputs"].update(xp=ls[place(ls, "dense_fwd")]["inputs"]["x"]),
         "dense_fwd is not given the arguments of its kernel",

@@ -22,6 +22,12 @@ LEFT_OUT = (
     "bpengine/explain/page/",
     "backends/bpengine_numpy/llvm_target/expressions.py",
     "backends/bpengine_numpy/llvm_target/loop_text.py",
+    "backends/bpengine_numpy/llvm_target/products/narrow_product.py",
+    "backends/bpengine_numpy/llvm_target/products/product_orders.py",
+    "backends/bpengine_numpy/llvm_target/rows/row_forms.py",
+    "backends/bpengine_numpy/llvm_target/rows/row_text.py",
+    "backends/bpengine_numpy/llvm_target/whole_step/exponential.py",
+    "backends/bpengine_numpy/llvm_target/whole_step/step_text.py",
     "bpengine/explain/figures/",
 )
 EXAMPLES = "bpengine/examples/known_examples.json"

@@ -86,7 +86,7 @@ def test_the_same_is_learned_of_every_library(library: Library) -> None:
     x, expected = library.frame(CELLS), bp.Features().fit(_pandas().frame(CELLS), pd.Series(ANSWERS))
     features = bp.Features().fit(x, library.column(ANSWERS))
     assert features.to_json()["columns"] == expected.to_json()["columns"]
-    assert [column.told()[0] for column in features.columns] == [
+    assert [column.described()[0] for column in features.columns] == [
         *("number", "number", "category", "category", "yes/no", "yes/no", "date", "date"),
     ]
     np.testing.assert_array_equal(features.transform(x), expected.transform(_pandas().frame(CELLS)))

@@ -62,7 +62,7 @@ def test_the_docstring_is_true() -> None:
 
 def test_what_columns_are() -> None:
     features = bp.Features().fit(people(), "income")
-    assert [(c.name, c.told()[0]) for c in features.columns] == [
+    assert [(c.name, c.described()[0]) for c in features.columns] == [
         ("age", "number"), ("city", "category"), ("member", "yes/no"), ("asked", "yes/no"), ("joined", "date"),
         ("seen", "date"), ("name", "left out"),
     ]  # fmt: skip
@@ -369,7 +369,7 @@ def test_files_with_other_marks_are_told_once(tmp_path: Path) -> None:
     assert warning.startswith("the column 'a' is taken as text: 48 of 60 cells are numbers, the others are 'n/d'.")
     cured = bp.Features().fit(bp.data.load(tmp_path / "t.csv", na_values=["n/d"]))
     assert cured.warnings() == []
-    assert cured.columns[0].told()[0] == "number"
+    assert cured.columns[0].described()[0] == "number"
     with pytest.raises(DataError, match=r"the text 'n/d' in row 0\. If it means a missing cell, --na-values"):
         cured.transform(people.table)
     with pytest.raises(DataError, match=r"the text 'n/d' in row 55"):

@@ -72,7 +72,7 @@ def test_the_options_stand_in_the_model_file(model: Path) -> None:
     assert features is not None
     assert features.reading == KEPT
     assert features.to_json()["reading"] == KEPT
-    assert [c.told()[0] for c in features.columns] == ["number", "number", "category"]
+    assert [c.described()[0] for c in features.columns] == ["number", "number", "category"]
 
 
 @pytest.mark.parametrize("name", ["train.csv", "utf8.csv", "bare.csv", "points.csv", "plain.csv"])

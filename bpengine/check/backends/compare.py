@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, backend_names, get_backend
+from bpengine.backend import ArrayLike, Backend, backend_names, get_backend
 from bpengine.check.backends.measure import Measured, MeasureSetup, measure
 from bpengine.check.reports.backend_report import Comparison, Difference
 from bpengine.check.tolerance.stochastic_rounding import (
@@ -18,6 +17,7 @@ from bpengine.check.tolerance.stochastic_rounding import (
     rounding_allowance,
 )
 from bpengine.errors import ConfigError, items, whole
+from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.optimizers import Optimizer, make_optimizer
 from bpengine.training.rows import check_rows
@@ -27,15 +27,15 @@ Key = tuple[str, str]  # part, array
 
 def compare_backends(
     network: Network,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     backends: Sequence[str | Backend] = ("numpy", "jax"),
     *,
     steps: int = 10,
     dtype: str = "float32",
     seed: int = 0,
     optimizer: str | Optimizer = "adam",
-    weights: Any = None,
+    weights: ArrayLike | None = None,
 ) -> Comparison:
     """Run a network on each backend and compare with the first of them: every layer's output, gradients, parameters.
 
@@ -80,7 +80,7 @@ def compare_backends(
     )
 
 
-def _backends(network: Any, backends: Any, steps: Any, dtype: str) -> list[Backend]:
+def _backends(network: object, backends: object, steps: object, dtype: str) -> list[Backend]:
     if not isinstance(network, Network):
         raise ConfigError(f"compare_backends requires a bp.Network, got {network!r}.")
     several = [backends] if isinstance(backends, (str, Backend)) else items(backends, "compare_backends", "backends")
@@ -113,7 +113,7 @@ def _sizes(reference: Measured) -> dict[Key, float]:
     return {key: max(v, 1e-3 * parts[key[0]], float(np.finfo(float).tiny)) for key, v in largest.items()}
 
 
-def _largest(values: Any) -> float:
+def _largest(values: Array) -> float:
     return float(np.max(np.nan_to_num(np.abs(values), nan=math.inf), initial=0.0))
 
 

@@ -11,6 +11,7 @@ from bpengine.backend import Backend
 from bpengine.check.problems.problem import counter
 from bpengine.errors import NonFiniteError
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import stages
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
@@ -59,7 +60,7 @@ class _BackendRun:
     params: Arrays
     running: Arrays
 
-    def forward(self, x: Any, target: Any, weights: Any = None) -> Measured:
+    def forward(self, x: Array, target: Array, weights: Array | None = None) -> Measured:
         """Return the output of every layer."""
         network = self.setup.network
         run = Run(True, counter(self.backend.xp, self.setup.seed), weights=weights)
@@ -70,7 +71,9 @@ class _BackendRun:
         """Return the loss and its gradients, from the last parameter to the first, by the compiled function."""
         network, ops = self.setup.network, self.ops
 
-        def run(params: Arrays, running: Arrays, count: Any, x: Any, target: Any, weights: Any = None) -> Any:
+        def run(
+            params: Arrays, running: Arrays, count: Array, x: Array, target: Array, weights: Array | None = None
+        ) -> tuple[Array, Arrays, Arrays]:
             return network.loss_and_gradients(ops, params, running, x, target, weights, Run(True, count))
 
         count = counter(self.backend.xp, self.setup.seed)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
+
 SHOWN = 3  # rows, or columns, that are named by number
 
 
@@ -61,7 +63,7 @@ def special_values(
     return (*sentences, *(f"{name} is {value:g}" for name, value in plain.items() if value in (0.0, 1.0)))
 
 
-def _of_array(name: str, array: Any, input_names: Sequence[str]) -> list[str]:
+def _of_array(name: str, array: HostArray, input_names: Sequence[str]) -> list[str]:
     if array.size == 1:
         return [f"{name} is {array.item():g}"] if array.item() in (0.0, 1.0) else []
     if array.size and np.all(array == array.flat[0]):
@@ -73,7 +75,7 @@ def _of_array(name: str, array: Any, input_names: Sequence[str]) -> list[str]:
     ]
 
 
-def _parts(name: str, array: Any, input_names: Sequence[str]) -> Iterator[str]:
+def _parts(name: str, array: HostArray, input_names: Sequence[str]) -> Iterator[str]:
     """Yield the rows and columns of a matrix that are all one number."""
     named = "column" if name == "x" else "row"  # whose numbers are those of the inputs
     for axis, part in ((1, "row"), (0, "column")):
@@ -87,7 +89,7 @@ def _parts(name: str, array: Any, input_names: Sequence[str]) -> Iterator[str]:
         yield from _numbered(part, name, np.flatnonzero(equal & (first != 0.0) & (first != 1.0)), "all equal", names)
 
 
-def _numbered(part: str, name: str, numbers: Any, what: str, names: Sequence[str]) -> Iterator[str]:
+def _numbered(part: str, name: str, numbers: HostArray, what: str, names: Sequence[str]) -> Iterator[str]:
     shown = [repr(names[number]) if names else str(number) for number in numbers[:SHOWN]]
     if len(numbers) == 1:
         yield f"{part} {shown[0]} of {name} is {what}"

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-ALIKE = 1e-5  # a ratio is recognised when it is this near
+from bpengine.backend import HostArray
+
+ALIKE = 1e-5  # relative: a known ratio is recognised when it is this near
 
 
 def error_pattern(
-    hand: Any,
-    reference: Any,
+    hand: HostArray,
+    reference: HostArray,
     index: tuple[int, ...],
     counts: Mapping[str, int],
     name: str = "",
@@ -44,7 +46,7 @@ def error_pattern(
     )
 
 
-def _untransposed(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
+def _untransposed(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> str | None:
     """Return the name of the square matrix w for which hand = d w while the reference is d w^T, for some d."""
     if hand.ndim != 2:
         return None
@@ -55,7 +57,7 @@ def _untransposed(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | Non
     return None
 
 
-def _argument(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
+def _argument(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> str | None:
     """Return which argument is missing as a factor, or is one factor too many, in all elements or in some."""
     right = np.abs(hand - reference) <= ALIKE * float(np.max(np.abs(reference), initial=0.0))
     for name, p in fitting(hand.shape, at):
@@ -67,7 +69,7 @@ def _argument(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _proportional(hand: Any, reference: Any, at: Mapping[str, Any]) -> str | None:
+def _proportional(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> str | None:
     """Return which argument is missing as a term, or is one too many, up to a constant."""
     for name, p in fitting(hand.shape, at):
         if np.ptp(p) > 0 and hand.size >= 3 and (ratio := _ratio(reference - hand, p)) is not None:
@@ -82,7 +84,7 @@ def fitting(shape: tuple[int, ...], at: Mapping[str, Any]) -> Iterator[tuple[str
             yield name, np.broadcast_to(p, shape)
 
 
-def _sum(hand: Any, reference: Any) -> str | None:
+def _sum(hand: HostArray, reference: HostArray) -> str | None:
     if hand.ndim != 2:
         return None
     missing = reference - hand
@@ -97,7 +99,7 @@ def _sum(hand: Any, reference: Any) -> str | None:
     return None
 
 
-def _term(hand: Any, reference: Any, index: tuple[int, ...], at: Any) -> str | None:
+def _term(hand: HostArray, reference: HostArray, index: tuple[int, ...], at: HostArray | None) -> str | None:
     if hand[index] == 0:
         return "a term is missing"
     if at is None or at.shape != hand.shape or hand.size < 3:
@@ -108,19 +110,19 @@ def _term(hand: Any, reference: Any, index: tuple[int, ...], at: Any) -> str | N
     return None
 
 
-def _one_element(hand: Any, reference: Any, index: tuple[int, ...], counts: Mapping[str, int]) -> str:
+def _one_element(hand: HostArray, reference: HostArray, index: tuple[int, ...], counts: Mapping[str, int]) -> str:
     one = float(hand[index] / reference[index]) if reference[index] else np.inf
     if np.isfinite(one) and (named := _factor(one, counts)):
         return f"{named}, in this element"
     return "no constant factor: a term is missing or too many, or a sum runs over the wrong axis"
 
 
-def _alike(a: Any, b: Any) -> bool:
+def _alike(a: HostArray, b: HostArray) -> bool:
     largest = float(np.max(np.abs(b), initial=0.0))
     return largest > 0 and bool(np.all(np.abs(a - b) <= ALIKE * largest))
 
 
-def _ratio(hand: Any, reference: Any) -> float | None:
+def _ratio(hand: HostArray, reference: HostArray) -> float | None:
     """Return hand / reference where it is one number over the whole array, else None."""
     square = float(np.sum(reference * reference))
     if square == 0:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.check.reports.results import KinkCounts
-from bpengine.kernels._kernel import Side
+from bpengine.kernels._kernel import Array, Side
 
 ROUNDINGS = 64.0  # an element is at the kink when it is this many roundings of the largest element away from it
 NOISY = 0.25  # a distance is carried at most 16 times as far as runs with random rounding show
@@ -39,17 +39,17 @@ class Kink:
         """The largest number that the distances are made from."""
         return float(max(np.max(np.abs(self.distance), initial=0.0), np.max(np.abs(self.x), initial=0.0)))
 
-    def within(self, relative: float) -> Any:
+    def within(self, relative: float) -> Array:
         """Return which elements are at the kink, up to a part of the largest number."""
         return np.abs(self.distance) <= relative * self.scale
 
-    def reach(self, eps: float) -> Any:
+    def reach(self, eps: float) -> Array:
         """Return how far rounding in a precision may carry each element."""
         # Where numbers cancelled before the call, the error of the distance is that of the larger numbers, which
         # `noise` shows.
         return ROUNDINGS * eps * np.maximum(self.scale, NOISY * self.noise / np.finfo(np.float64).eps)
 
-    def undecided(self, eps: float) -> Any:
+    def undecided(self, eps: float) -> Array:
         """Return for which elements rounding alone decides on which side of the kink they lie."""
         return (np.abs(self.distance) <= self.reach(eps)) & (self.side != "none")
 

@@ -2,9 +2,9 @@
 
 At a kink the gradient is a matter of convention, and no oracle knows the convention of a custom layer. So the check is made
 at two nearby points opposite each other. A random direction lies along a kink with probability 0, so what lies on a kink is
-on one side of it at one of the points and on the other side at the other. There every right backward agrees with every
-oracle, and a wrong one does not. At the kink itself, the hand-written value must still be among the slopes on its sides:
-`one_sided_slopes` measures them.
+on one side of it at one of the points and on the other side at the other. At both points every right backward agrees with
+every oracle, and a wrong one does not. At the kink itself, the hand-written value must still be among the slopes on its
+sides: `one_sided_slopes` measures them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.check.problems.problem import Problem, step_sizes
+from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
 
 NEARBY = 1e-3  # of an element's size: beyond the steps of differences that are exact enough
-TOUCHING = 1e-9  # of an element's size: no smooth gradient moves visibly, one at a kink jumps
+TOUCHING = 1e-9  # of an element's size: a smooth gradient hardly changes over it, one at a kink jumps
 TRIES = 4
 WIDER = 2.0  # times the largest slope seen, or the distance between them
-JUMP = 1e-8  # of the largest slope: no smooth gradient moves so far over a touching step
+JUMP = 1e-8  # of the largest slope: over a step of TOUCHING no smooth gradient changes so much
 POINTS = 32  # points around the point
 
 
@@ -48,7 +50,7 @@ class NearbySlopes:
     least: HostArrays
     largest: HostArrays
 
-    def is_convention(self, name: str, hand: Any, reference: Any, limit: Any) -> Any:
+    def is_convention(self, name: str, hand: HostArray, reference: HostArray, limit: object) -> Array:
         """Return the elements whose gradient is discontinuous here and whose two values both lie between the slopes.
 
         Where autodiff has no gradient, the hand-written value alone decides.
@@ -61,8 +63,8 @@ class NearbySlopes:
     def bounds(self, name: str) -> tuple[Any, Any]:
         """Return bounds for the slopes that several kinks can make together; the points seen do not show all of them.
 
-        Kinks that nearly face each other are never on the same side at one point, yet a convention may take them so. Where
-        there is one kink, `one_sided_slopes` allows no more than its own two slopes.
+        No single point lies on the same side of two kinks with nearly opposite normals, yet a convention may take that side
+        of both. Where there is one kink, `one_sided_slopes` allows no more than its own two slopes.
         """
         low, high = self.least[name], self.largest[name]
         size = np.maximum(np.maximum(np.abs(low), np.abs(high)), high - low)
@@ -83,7 +85,7 @@ def nearby_slopes(problem: Problem, seed: int) -> NearbySlopes:
 def _directions(problem: Problem, rng: np.random.Generator) -> HostArrays:
     """Draw a direction in which every element moves by half to all of its size, up or down, so that none stays on a kink."""
 
-    def drawn(array: Any) -> Any:
+    def drawn(array: HostArray) -> Array:
         return rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 1.0, array.shape) * step_sizes(array)
 
     return {name: drawn(array) for name, array in problem.at.items()}

@@ -1,6 +1,6 @@
-"""The slopes of a function to each side of a kink, by differences to one side, of every output on its own.
+"""One-sided slopes of each output of a function at a kink, by one-sided differences.
 
-An element that several outputs depend on, each with its kink, has the sum of their intervals. Where several kinks meet in one
+The interval of an element that several outputs depend on is the sum of the outputs' intervals. Where several kinks meet in one
 output, slopes along a line do not say which sides a convention may take; `OneSidedSlopes.kinks_meet` detects that.
 """
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.check.problems.problem import Problem, step_sizes
+from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
@@ -35,7 +36,7 @@ class SlopeInterval:
         return max(self.low - hand, hand - self.high, 0.0) if np.isfinite(hand) else np.inf
 
     def with_bounds(self, low: float, high: float) -> SlopeInterval:
-        """Return the interval that reaches to these bounds as well."""
+        """Return the interval, widened to include these bounds."""
         return SlopeInterval(min(self.low, low), max(self.high, high), self.error)
 
     def nearest(self, hand: float) -> float:
@@ -44,7 +45,7 @@ class SlopeInterval:
 
 
 class OneSidedSlopes:
-    """The slopes of a problem's outputs along lines through its point, to one side each."""
+    """One-sided slopes of a problem's outputs along lines through its point."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
         self._problem = problem
@@ -55,7 +56,7 @@ class OneSidedSlopes:
         ]
 
     def interval(self, name: str, index: tuple[int, ...]) -> SlopeInterval | None:
-        """Return the sum over the outputs of the intervals between their slopes; None where no side has one."""
+        """Return the sum over the outputs of the intervals between their slopes; None where neither side has a slope."""
         direction, size = self._along(name, index)
         ahead, behind = self._slope(direction, 1.0), self._slope(direction, -1.0)
         (right, error), (left, other) = ahead, (-behind[0], behind[1])
@@ -70,8 +71,8 @@ class OneSidedSlopes:
     def kinks_meet(self, name: str, index: tuple[int, ...]) -> bool:
         """Tell whether several kinks meet in an output.
 
-        A single kink is bent along d by |<n, d>| for some n, so its bends along two lines give that along their sum up to
-        the sign of one of them. Where that fails for some line, there is more than one kink.
+        The bend of a single kink along d is |<n, d>| for some n, so its bends along two lines determine that along their
+        sum, up to the sign of one of them. Where that fails for some line, there is more than one kink.
         """
         direction, _ = self._along(name, index)
         one = self._bend(direction)
@@ -99,15 +100,15 @@ class OneSidedSlopes:
         # the error of a one-sided difference falls with h: 2 f'(h) - f'(2h) removes that term (Richardson)
         return 2.0 * narrow - wide, np.abs(wide - narrow) + noise
 
-    def _bend(self, direction: HostArrays) -> Any:
+    def _bend(self, direction: HostArrays) -> Array:
         """Return the sum of each output's slopes to both sides: 0 where it has no kink."""
         return sum(self._slope(direction, side)[0] for side in (1.0, -1.0))
 
-    def _moved(self, direction: HostArrays, h: float) -> Any:
+    def _moved(self, direction: HostArrays, h: float) -> Array:
         at = self._problem.at
         return self._outputs({**at, **{n: at[n] + h * v for n, v in direction.items()}})
 
-    def _outputs(self, at: HostArrays) -> Any:
+    def _outputs(self, at: HostArrays) -> Array:
         assert self._problem.terms is not None
         with np.errstate(all="ignore"):
             return np.asarray(self._problem.terms(Ops(np), at), dtype=np.float64).ravel()

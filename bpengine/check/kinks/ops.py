@@ -1,4 +1,4 @@
-"""Which kernels state a kink, and ops that meet one: they record where it is, or move the elements at it off the kink."""
+"""Ops for the kinks that kernels state: they record where a kink is, or move the elements at it off the kink."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from bpengine.check.kinks.kinks import Kink
 from bpengine.errors import ConfigError
 from bpengine.kernels import Kernel
 from bpengine.kernels._kernel import Array, Namespace, Side
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Direction, Ops
 
 
@@ -31,7 +32,7 @@ class KinkRecorder(InterceptedOps):
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
-    ) -> Any:
+    ) -> Tree:
         if direction == "forward":
             kinks = (Kink(kernel.name, side, distance, args[0]) for side, distance in stated(kernel, np, args, options))
             self._log += [_checked(kernel, kink) for kink in kinks]
@@ -52,7 +53,7 @@ class OffKinkOps(InterceptedOps):
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
-    ) -> Any:
+    ) -> Tree:
         kinks = stated(kernel, self.xp, args, options) if direction == "forward" else []
         if not kinks:
             return function(*args, **options)
@@ -78,7 +79,7 @@ class _ChangeRecorder(InterceptedOps):
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
-    ) -> Any:
+    ) -> Tree:
         result = function(*args, **options)
         at = args[0]
         for _ in stated(kernel, np, args, options) if direction == "forward" else []:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from bpengine.backend import get_oracle
+from bpengine.backend import ArrayLike, get_oracle
 from bpengine.check.kinks.kinks import Kink, any_undecided, off_kink_shifts
 from bpengine.check.kinks.ops import OffKinkOps, output_changes
 from bpengine.check.problems.problem import Problem, counter
 from bpengine.check.tolerance.agreement import likely_deviations
 from bpengine.check.tolerance.stochastic_rounding import DRAWS, SCALAR, largest_deviations
+from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -62,7 +62,7 @@ def _compiled(problem: Problem, calls: int) -> Differentiated:
     It is compiled once for a problem, at whatever point, since the shifts are arguments as well.
     """
 
-    def function(ops: Ops, at: Arrays) -> Any:
+    def function(ops: Ops, at: Arrays) -> Array:
         shifts, changes = ([at[f"{what} {k}"] for k in range(calls)] for what in (SHIFT, CHANGE))
         return at[FACTOR] * problem.scalar(OffKinkOps(ops.xp, shifts, changes) if calls else ops, at)
 
@@ -94,7 +94,14 @@ def _mean(run: Differentiated, moves: list[HostArrays], at: HostArrays, factor: 
 
 
 def autodiff_gradients(
-    network: Network, params: HostArrays, running: HostArrays, x: Any, y: Any, weights: Any = None, *, seed: int = 0
+    network: Network,
+    params: HostArrays,
+    running: HostArrays,
+    x: ArrayLike,
+    y: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    seed: int = 0,
 ) -> tuple[float, HostArrays]:
     """Return (loss, gradient of every parameter) in training mode at step 0 of `seed`, by JAX autodiff in float64.
 
@@ -110,7 +117,7 @@ def autodiff_gradients(
     rows = check_rows(network, x, y, weights, dtype="float64")
     oracle = get_oracle()
 
-    def loss(ops: Ops, at: Arrays) -> Any:
+    def loss(ops: Ops, at: Arrays) -> Array:
         xp = ops.xp
         fixed = {name: xp.asarray(value, dtype="float64") for name, value in running.items()}
         arrays = [xp.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]

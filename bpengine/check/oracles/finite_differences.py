@@ -27,7 +27,7 @@ FIRST, SHRINK, RUNGS = 1e-2, 4.0, 10  # steps 1e-2, 2.5e-3, ... 4e-8 of a parame
 MOST = 6  # rungs that are kept
 # f(h) - 2 f(0) + f(-h) falls by SHRINK**2 from rung to rung where f is smooth, and by SHRINK at a kink: this lies between
 BENT = SHRINK**1.5
-ROUNDED = 1e-3  # part of a random rounding's effect that counts as noise: a function in steps is flat over tiny ones
+ROUNDED = 1e-3  # part of a random rounding's effect that counts as noise, which piecewise constant functions hide
 RUNS = 3  # with random rounding
 ENOUGH = 1e-8  # relative error of a difference at which no smaller step is tried
 
@@ -50,7 +50,7 @@ class Estimate:
 
     @property
     def left_out(self) -> bool:
-        """True when no difference could be taken: a kink is in the way."""
+        """True when no difference could be taken, because every step crosses a kink."""
         return math.isnan(self.value)
 
 
@@ -135,7 +135,7 @@ class FiniteDifferences:
         return None if crossed else value
 
     def _rounded(self) -> float:
-        """Return how far random rounding carries the function: behind a saturated sigmoid, from one flat step to the next."""
+        """Return how far random rounding carries the function: where it is piecewise constant, from one value to the next."""
         runs = [StochasticRoundingOps(Ops(np), EPS, draw) for draw in range(RUNS)]
         values = [self.problem.value(ops, ops.rounded_arrays(self.problem.at)) for ops in runs]
         return float(np.max(np.nan_to_num(np.abs(np.subtract(values, self.start)), nan=0.0, posinf=0.0)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.check.oracles.finite_differences import ENOUGH, Estimate
 from bpengine.check.problems.problem import Problem
 from bpengine.streams import stream
@@ -42,19 +43,19 @@ class GradientSample:
 
     @property
     def limit(self) -> float:
-        """The largest difference that the estimate allows, relative to that."""
+        """The largest difference that the estimate allows, relative to `scale`."""
         exact = not self.estimate.rungs
         error = self.estimate.error
         return (error if exact else 8.0 * error + 10.0 * ENOUGH * self.scale) / self.scale
 
     @property
     def error(self) -> float:
-        """The difference, relative to that; infinite where the gradient is not finite."""
+        """The difference, relative to `scale`; infinite where the gradient is not finite."""
         difference = abs(self.hand - self.estimate.value) / self.scale
         return difference if math.isfinite(difference) else math.inf
 
 
-def sampled_elements(problem: Problem, name: str, hand: Any, seed: int) -> list[tuple[int, ...]]:
+def sampled_elements(problem: Problem, name: str, hand: HostArray, seed: int) -> list[tuple[int, ...]]:
     """Return the elements of an array that are compared one by one: all of them, or a few drawn at random."""
     flat = np.arange(problem.at[name].size)
     if not _all_compared(problem, name):

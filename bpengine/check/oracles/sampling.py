@@ -58,7 +58,7 @@ class SampledChecks:
 
     @cached_property
     def nearby(self) -> list[SampledChecks]:
-        """The same at nearby points on both sides of every kink; at one or none where the function is not finite there."""
+        """The same checks at nearby points on both sides of every kink; at one or none where the function is not finite."""
         return [SampledChecks(moved, self.seed, near_a_kink=True) for moved in nearby_points(self.problem, self.seed)]
 
     def elements(self, name: str, oracle: str) -> ArrayResult:
@@ -94,7 +94,7 @@ class SampledChecks:
             index=index,
         )
 
-    def product(self, name: str, k: int, signs: Any) -> GradientSample:
+    def product(self, name: str, k: int, signs: object) -> GradientSample:
         """Return the inner product with one direction; of the first, the order of the Taylor remainder."""
         unit, hand = step_sizes(self.problem.at[name]), self.hand[name]
         v = unit * signs
@@ -108,7 +108,8 @@ class SampledChecks:
     def _or_nearby(self, kind: str, *what: Any) -> GradientSample:
         """Check at the point; if a kink prevents that, at a nearby point. A non-finite gradient still fails.
 
-        Kinks that happen to cancel along a line do not show there, yet no convention need agree with its slope.
+        Kinks whose bends cancel along a line are not detected on it, yet the slope along the line need not be that of any
+        convention.
         """
         sample: GradientSample = getattr(self, kind)(*what)
         stopped = sample.estimate.left_out
@@ -124,7 +125,7 @@ class SampledChecks:
 
     @cached_property
     def at_a_kink(self) -> bool:
-        """Whether the point lies at a kink: a line into all dimensions at once is bent."""
+        """Whether the point lies at a kink: along a line that moves every element, the function is bent."""
         rng = stream("check bend", self.seed)
         across = {name: rng.uniform(-1.0, 1.0, a.shape) * step_sizes(a) for name, a in self.problem.at.items()}
         return self.differences.along(across).left_out
@@ -161,7 +162,7 @@ class SampledChecks:
         return WorstElement(compared[i].element, compared[i].hand, compared[i].estimate.value, pattern)
 
     def _arguments_at(self, name: str, indices: list[tuple[int, ...] | None]) -> dict[str, Any]:
-        """Return the values at these elements of each array that can be broadcast to theirs."""
+        """Return the values at these elements, from each array that can be broadcast to the gradient's shape."""
         if None in indices:
             return {}
         fitted = fitting(self.problem.at[name].shape, self.problem.at)
@@ -171,6 +172,6 @@ class SampledChecks:
         return sample.error <= sample.limit or not self._informative(sample)
 
     def _informative(self, sample: GradientSample) -> bool:
-        """Tell whether an estimate can reveal an error: its own is small beside the gradients, or beside the value itself."""
+        """Tell whether an estimate can reveal an error: its own error is small relative to the gradients, or to the value."""
         least = max(sample.scale, USELESS * abs(self.loss) / sample.unit)
         return sample.estimate.error <= USELESS * least or sample.estimate.value == sample.hand == 0.0

@@ -20,6 +20,7 @@ from bpengine.check.problems.kernel_calls import of_kernel
 from bpengine.check.problems.problem import Problem, of_layer
 from bpengine.check.reports.results import ArrayResult, WorstElement
 from bpengine.check.tolerance import agreement
+from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import Stage
 from bpengine.layers.own import foreign
 from bpengine.losses import CustomLoss, Loss
@@ -54,7 +55,7 @@ def check_custom_layers(steps: list[Stage], cotangents: list[Any], ops: Ops, see
 
 
 @np.errstate(all="ignore")
-def check_custom_loss(loss: Loss | CustomLoss, y: Any, rows: Rows, ops: Ops, seed: int) -> list[ArrayResult]:
+def check_custom_loss(loss: Loss | CustomLoss, y: Array, rows: Rows, ops: Ops, seed: int) -> list[ArrayResult]:
     """Check the gradient of a custom loss at the unstated kinks of its value; none where there are none."""
     if not isinstance(loss, CustomLoss):
         return []

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.check.problems.problem import Problem, step_sizes
 from bpengine.check.tolerance.stochastic_rounding import StochasticRoundingOps
+from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 from bpengine.streams import stream
 
@@ -62,7 +63,7 @@ def _size(amount: float) -> str:
     return "half to twice" if amount == 1.0 else f"{amount / 2:.2g} to {2 * amount:.2g} of"
 
 
-def _moved(array: Any, domain: str, amount: float, rng: np.random.Generator, keep_signs: bool) -> Any:
+def _moved(array: HostArray, domain: str, amount: float, rng: np.random.Generator, keep_signs: bool) -> Array:
     """Return an array at the perturbed point, still in its domain: probabilities move on the scale of their logits."""
     # by more than its size at times, so that what is positive turns negative
     step = amount * rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 2.0, array.shape)

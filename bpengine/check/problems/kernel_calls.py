@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.check.intercept import bound
 from bpengine.check.problems.problem import Problem
 from bpengine.errors import ConfigError, ShapeError, unknown
@@ -16,6 +17,11 @@ from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.ops import Ops, known
 
 DIMENSIONS = {"B": 5, "I": 4, "O": 3}  # of sampled arguments; any other letter stands for 2
+
+
+Arguments: TypeAlias = (
+    "ArrayLike | Mapping[str, ArrayLike] | Sequence[ArrayLike] | None"  # rows, or the arrays of a kernel
+)
 
 
 def find_kernel(subject: str | Kernel) -> Kernel:
@@ -33,7 +39,7 @@ def find_kernel(subject: str | Kernel) -> Kernel:
     return kernel
 
 
-def arguments(kernel: Kernel, values: Any, rng: np.random.Generator) -> HostArrays:
+def arguments(kernel: Kernel, values: object, rng: np.random.Generator) -> HostArrays:
     """Return the arrays by argument name: from a dict, a sequence in order, one array, or sampled where None."""
     if values is None:
         return {name: _sample(kernel, name, rng) for name in kernel.arguments}
@@ -53,7 +59,12 @@ def arguments(kernel: Kernel, values: Any, rng: np.random.Generator) -> HostArra
 
 
 def of_kernel(
-    kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: Any, wanted: Any = None
+    kernel: Kernel,
+    ops: Ops,
+    arrays: HostArrays,
+    options: Mapping[str, Any],
+    dy: HostArray,
+    wanted: Sequence[str] | None = None,
 ) -> Problem:
     """Return <dy, y> of one kernel call as a function of its differentiable arguments, or of those `wanted`."""
 
@@ -93,7 +104,7 @@ def of_kernel(
     )
 
 
-def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:
+def named_gradients(kernel: Kernel, result: object) -> dict[str, Any]:
     """Return a backward's gradients by argument; raise ShapeError where it returns more or fewer than the kernel states."""
     values = result if isinstance(result, tuple) else (result,)
     if len(values) != len(kernel.differentiable):
@@ -104,11 +115,11 @@ def named_gradients(kernel: Kernel, result: Any) -> dict[str, Any]:
     return dict(zip(kernel.differentiable, values, strict=True))
 
 
-def _first_shape(kernel: Kernel) -> Any:
+def _first_shape(kernel: Kernel) -> tuple[str | int, ...]:
     return kernel.shapes.get(kernel.differentiable[0], ())[:1]
 
 
-def _as_numbers(kernel: Kernel, name: str, value: Any) -> Any:
+def _as_numbers(kernel: Kernel, name: str, value: object) -> HostArray:
     array = np.asarray(value)
     if name in kernel.differentiable:
         if array.dtype.kind != "f":
@@ -120,7 +131,7 @@ def _as_numbers(kernel: Kernel, name: str, value: Any) -> Any:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def _sample(kernel: Kernel, name: str, rng: np.random.Generator) -> Any:
+def _sample(kernel: Kernel, name: str, rng: np.random.Generator) -> Array:
     """Draw an argument from its domain, away from a kink at 0."""
     if name not in kernel.shapes:
         raise ConfigError(

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.kernels._kernel import Array
+from bpengine.backend import HostArray
+from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers import Layer
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.contract import run_backward, run_forward
@@ -51,7 +52,7 @@ class Problem:
     terms: Callable[[Ops, Arrays], Array] | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def value(self, ops: Ops, at: Arrays) -> Any:
+    def value(self, ops: Ops, at: Arrays) -> Array:
         """Return the scalar, real or complex, without NumPy's warnings."""
         with np.errstate(all="ignore"):
             return np.asarray(self.scalar(ops, at))[()]
@@ -67,7 +68,7 @@ class Problem:
         return [n for n in self.at if (n in self.inputs) == (name in self.inputs)]
 
 
-def counter(xp: Any, seed: int) -> Array:
+def counter(xp: Namespace, seed: int) -> Array:
     """Return the counter of the first step, from which dropout masks are drawn."""
     return xp.asarray(dropout_counter(seed))
 
@@ -83,7 +84,7 @@ def of_network(
     fixed = {name: np.asarray(value, dtype=np.float64) for name, value in running.items()}
     x, *host = [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]
 
-    def arguments(xp: Any, at: Arrays) -> tuple[Any, ...]:
+    def arguments(xp: Namespace, at: Arrays) -> tuple[Any, ...]:
         target, *weights = [xp.asarray(a) for a in host]
         kept = {name: xp.asarray(value) for name, value in fixed.items()}
         return kept, at["x"], target, (weights[0] if weights else None), Run(True, counter(xp, seed))
@@ -114,7 +115,9 @@ def of_network(
     )
 
 
-def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, running: HostArrays, run: Run) -> Problem:
+def of_layer(
+    layer: Layer, ops: Ops, x: HostArray, params: HostArrays, dy: HostArray, running: HostArrays, run: Run
+) -> Problem:
     """Return <dy, y> of one layer as a function of its input "x" and its parameters."""
 
     def forward(ops: Ops, at: Arrays) -> tuple[Array, Any]:
@@ -153,7 +156,7 @@ def of_layer(layer: Layer, ops: Ops, x: Any, params: HostArrays, dy: Any, runnin
     )
 
 
-def step_sizes(array: Any) -> Any:
+def step_sizes(array: HostArray) -> HostArray:
     """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
     usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
     return np.maximum(np.abs(array), usual if usual > 0 else 1.0)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from bpengine import data
-from bpengine.backend import Backend, get_backend
+from bpengine.backend import ArrayLike, Backend, HostArray, get_backend
 from bpengine.check.intercept import bound
 from bpengine.check.problems import kernel_calls, layerwise
+from bpengine.check.problems.kernel_calls import Arguments
 from bpengine.check.problems.problem import Problem, counter, of_layer, of_network
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, unknown
 from bpengine.kernels import Kernel
@@ -52,7 +53,9 @@ class NetworkPoint:
             return steps, layerwise.cotangents(steps, self.ops, dy)
 
 
-def network_point(subject: Network | TrainedNetwork, x: Any, y: Any, weights: Any, seed: int) -> NetworkPoint:
+def network_point(
+    subject: Network | TrainedNetwork, x: Any, y: ArrayLike | None, weights: ArrayLike | None, seed: int
+) -> NetworkPoint:
     """Return a model's or a network's point in float64; a float32 model sees its rows rounded to float32, as in training."""
     network, model = (subject, None) if isinstance(subject, Network) else (subject.network, subject)
     if x is None or y is None:
@@ -93,7 +96,7 @@ def network_problem(point: NetworkPoint, title: str) -> Problem:
     return problem
 
 
-def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
+def layer_problem(layer: Layer, x: Arguments, seed: int) -> Problem:
     """Return the problem of a layer with its initial parameters, the input x and a random cotangent."""
     if x is None:
         raise ConfigError(f"{WHO} requires x, the input (rows, features), for a layer, got None.")
@@ -117,7 +120,7 @@ def layer_problem(layer: Layer, x: Any, seed: int) -> Problem:
 
 
 def kernel_problems(
-    kernel: Kernel, x: Any, options: Mapping[str, Any], seed: int, *, perturbed: bool = True
+    kernel: Kernel, x: Arguments, options: Mapping[str, Any], seed: int, *, perturbed: bool = True
 ) -> list[Problem]:
     """Return the problem of a kernel and, where it has options that can be moved, a second one with these moved."""
     problem = kernel_problem(kernel, x, options, seed)
@@ -137,7 +140,7 @@ def moved_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {n: (0.7 * v if v else 0.25) if isinstance(v, float) else v for n, v in options.items()}
 
 
-def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], seed: int) -> Problem:
+def kernel_problem(subject: str | Kernel, x: Arguments, options: Mapping[str, Any], seed: int) -> Problem:
     """Return the problem of a kernel with the given or sampled arguments and a random cotangent."""
     kernel, rng, ops = kernel_calls.find_kernel(subject), stream("check arguments", seed), Ops(np)
     arrays = kernel_calls.arguments(kernel, x, rng)
@@ -156,7 +159,7 @@ def kernel_problem(subject: str | Kernel, x: Any, options: Mapping[str, Any], se
     return _finite(of_kernel_named(kernel, ops, arrays, options, dy))
 
 
-def of_kernel_named(kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: Any) -> Problem:
+def of_kernel_named(kernel: Kernel, ops: Ops, arrays: HostArrays, options: Mapping[str, Any], dy: HostArray) -> Problem:
     """Return the problem of a kernel, its options in the title."""
     problem = kernel_calls.of_kernel(kernel, ops, arrays, options, dy)
     chosen = ", ".join(f"{name}={value!r}" for name, value in options.items())

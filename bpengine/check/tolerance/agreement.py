@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bpengine.check.describe.elements import element_name, of_inputs
+from bpengine.backend import HostArray
 from bpengine.check.describe.error_patterns import error_pattern
 from bpengine.check.problems.problem import Problem
 from bpengine.check.reports.results import ArrayResult, WorstElement
@@ -22,7 +23,7 @@ FLOOR = float(np.finfo(np.float64).tiny)
 UNDERFLOW = FLOOR / float(np.finfo(np.float64).eps)  # below it digits are lost: compilers take less than FLOOR for 0
 JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing
 UNINFORMATIVE = 0.5  # above this share of the largest element, a tolerance cannot reveal an error
-NAMED = 100  # elements at kinks that are named at most
+NAMED = 100  # at most so many elements at kinks are named
 
 
 def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
@@ -68,7 +69,7 @@ def compare(
     reference: HostArrays,
     allowed: Mapping[str, Any],
     *,
-    dtype: Any = np.float64,
+    dtype: np.typing.DTypeLike = np.float64,
     conventions: Mapping[str, Any] | None = None,
 ) -> list[ArrayResult]:
     """Compare the whole arrays of `hand`; `allowed` is the largest difference of each array, or element, by rounding.
@@ -91,11 +92,11 @@ def _compare_array(
     oracle: str,
     name: str,
     arrays: tuple[Any, Any],
-    limit: Any,
+    limit: float | HostArray,
     size: float,
     *,
-    dtype: Any,
-    convention: Any,
+    dtype: np.typing.DTypeLike,
+    convention: object,
 ) -> ArrayResult:
     ours, expected = arrays
     difference = np.nan_to_num(np.abs(ours - expected), nan=np.inf)
@@ -137,14 +138,16 @@ def mark_uninformative(result: ArrayResult) -> ArrayResult:
     return replace(result, compared=0, ill=result.ill + result.compared)
 
 
-def named_element(problem: Problem, name: str, index: Any) -> str:
+def named_element(problem: Problem, name: str, index: Sequence[int]) -> str:
     """Return an element's name in words."""
     place = tuple(int(i) for i in index)
     shape, bias_row = problem.at[name].shape, problem.bias_rows.get(name)
     return element_name(name, place, shape, bias_row, of_inputs(name, shape, problem.input_names))
 
 
-def _worst(problem: Problem, name: str, hand: Any, expected: Any, excess: Any, passed: bool) -> WorstElement:
+def _worst(
+    problem: Problem, name: str, hand: HostArray, expected: HostArray, excess: HostArray, passed: bool
+) -> WorstElement:
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(excess)), hand.shape))
     pattern = "" if passed else error_pattern(hand, expected, index, problem.counts, name, problem.at)
     return WorstElement(named_element(problem, name, index), float(hand[index]), float(expected[index]), pattern)

@@ -21,6 +21,7 @@ from bpengine.check.kinks.kinks import Kink
 from bpengine.check.kinks.ops import KinkRecorder
 from bpengine.check.problems.problem import Problem
 from bpengine.kernels import Kernel
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Direction, Ops
 from bpengine.streams import stream
@@ -62,7 +63,7 @@ def rounding_allowance(deviations: Sequence[Any], size: float, longest: int, eps
 
 
 def deviations(
-    problem: Problem, eps: float, dtype: Any = None, base: Callable[[], Ops] = lambda: Ops(np)
+    problem: Problem, eps: float, dtype: object = None, base: Callable[[], Ops] = lambda: Ops(np)
 ) -> list[dict[str, float]]:
     """Return, for each of DRAWS randomly rounded runs, the largest deviation in each gradient and, as SCALAR, in the scalar.
 
@@ -101,7 +102,7 @@ def with_distance_noise(problem: Problem, kinks: list[Kink], eps: float) -> list
 class StochasticRoundingOps(InterceptedOps):
     """Ops around other ops; `eps` is the size of one rounding. With `dtype` every call is made in it."""
 
-    def __init__(self, ops: Ops, eps: float, draw: int, dtype: Any = None) -> None:
+    def __init__(self, ops: Ops, eps: float, draw: int, dtype: object = None) -> None:
         super().__init__(ops)
         self._dtype = dtype
         self._noise = 1.0 + eps * stream("check rounding", draw).uniform(-1.0, 1.0, POOL)
@@ -109,7 +110,7 @@ class StochasticRoundingOps(InterceptedOps):
 
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
-    ) -> Any:
+    ) -> Tree:
         result = function(*(self.rounded(a) for a in args), **options)
         # what a forward returns is an argument of the next call, and is rounded there; a gradient may be the last result
         return self.rounded(result) if direction == "backward" else result
@@ -118,7 +119,7 @@ class StochasticRoundingOps(InterceptedOps):
         """Return named arrays, each element changed by up to one rounding."""
         return {name: self.rounded(array) for name, array in arrays.items()}
 
-    def rounded(self, value: Any) -> Any:
+    def rounded(self, value: Tree) -> Tree:
         """Return an array, or those in a tuple, with every element changed by up to one rounding."""
         if isinstance(value, tuple):
             parts = [self.rounded(part) for part in value]

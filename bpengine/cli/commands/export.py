@@ -46,10 +46,10 @@ def export(
         print_json({"file": str(onnx), "arrays": [dict(zip(heads, line, strict=True)) for line in lines]})
         return
     say(f"written: {onnx}")
-    show(key_value_table(_told(lines)))
+    show(key_value_table(_array_lines(lines)))
 
 
-def _told(lines: Sequence[ArrayLine]) -> Iterator[tuple[str, ...]]:
+def _array_lines(lines: Sequence[ArrayLine]) -> Iterator[tuple[str, ...]]:
     """Yield the arrays for a person; runs of columns alike share a line."""
     for role, group in groupby(lines, lambda line: line.role):
         for name, kind, holds in in_runs((line.name, f"{line.kind} {line.axes}", line.holds) for line in group):

@@ -9,7 +9,7 @@ import typer
 from bpengine.cli.exit_codes import end as end_alone
 from bpengine.cli.exit_codes import tell
 from bpengine.distributed import Comm, world
-from bpengine.distributed.guard import settled
+from bpengine.distributed.guard import report_failure
 from bpengine.errors import ConfigError
 from bpengine.system.launcher import launched
 
@@ -39,4 +39,4 @@ def end(code: int, text: str) -> int:
         comm = world()
     except ConfigError:  # the very mistake that is told: the processes cannot find each other
         return end_alone(code, text) if launched()[0] == 0 else code
-    return settled(comm, code, text, tell)
+    return report_failure(comm, code, text, tell)

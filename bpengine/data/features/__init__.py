@@ -1,5 +1,5 @@
-"""Features: what each column of a table is, learned from the training rows, and how it becomes inputs of a network.
+"""Features: the kind of each column of a table, learned from the training rows, and its encoding as inputs of a network.
 
-feature_set: `Features`. learned_columns: the kinds of columns. learning: which kind a column is. dates: text that is dates.
-target_kinds: targets, there and back. encoding: tables to arrays, block by block.
+feature_set: `Features`. learned_columns: the kinds of columns. learning: the kind of a column. dates: dates written as text.
+target_kinds: encoding and decoding of targets. encoding: tables to arrays, block by block.
 """

@@ -1,4 +1,4 @@
-"""Text that is dates: its format, and dates as days since 1970."""
+"""Dates written as text: their format, and their values as days since 1970."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def date_format(texts: tuple[str, ...]) -> str | None:
     with suppress(ImportError):
         guess = import_module("pandas.tseries.api").guess_datetime_format
         for day_first in ("." in texts[0], "." not in texts[0]):
-            for text in texts[:20]:  # the first may be ambiguous
+            for text in texts[:20]:  # the first text may be ambiguous
                 form = guess(text, dayfirst=day_first)
                 if form and all(_parsed(other, form) is not None for other in texts):
                     return str(form)

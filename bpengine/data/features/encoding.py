@@ -24,12 +24,17 @@ BLOCK_VALUES = 4_000_000  # inputs at once
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Rows x (rows, inputs) as a network takes them: a model with Features takes them without encoding them again."""
+    """Encoded rows x (rows, inputs): a model with Features does not encode them again."""
 
     x: Array
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of rows and of inputs."""
+        return tuple(self.x.shape)
 
 
 def encode(
@@ -61,7 +66,7 @@ def encode(
 
 
 def _fill(target: RowTarget, table: Table, columns: Sequence[tuple[LearnedColumn, str, slice]]) -> Array:
-    """Encode this process's rows; return how many values of each column were not known."""
+    """Encode this process's rows; return how many values of each column are unknown."""
     out, unknown = target.array, np.zeros(len(columns), np.int64)
     step = max(1, BLOCK_VALUES // max(1, out.shape[1]))
     for start in range(target.rows.start, target.rows.stop, step):
@@ -97,7 +102,7 @@ def _drop(table: Table, out: Array) -> None:
 
 def _warn(unknown: Array, columns: Sequence[LearnedColumn], names: Sequence[str]) -> None:
     for count, column, name in zip(unknown.tolist(), columns, names, strict=True):
-        if count and not getattr(column, "other", False):  # else they are read as the rare ones are
+        if count and not getattr(column, "other", False):  # they have an input of their own, else they count as rare
             warnings.warn(
                 localized(
                     f"column {name!r} has values in {count_of(count, 'row', ',')} that the training rows did "

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.data.dataset import TASKS, Dataset, Task
 from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
@@ -36,20 +37,19 @@ FORMAT = 1
 
 
 class Features(RichForm):
-    """What each column of a table is, learned from the training rows alone, and how it becomes inputs of a network.
+    """The kind of each column of a table, learned from the training rows alone, and its encoding as inputs of a network.
 
-    Numbers are scaled; missing ones are filled, and a second input says that they were missing. A category has an input for
-    each value ("city = Oslo"): values that occur fewer than `rare` times, and those beyond the `most` frequent ones, share
-    one, "city = (other)", which also takes values that are not known; where no value was rare, an unknown value is none of
-    the known ones. Missing categories have an input of their own; blank text is missing. Truth values are 0 and 1, dates are
-    days since 1970, both scaled like numbers. Free text, columns without values and unnamed columns that count the rows are
-    left out.
+    Numbers are scaled; missing ones are filled, and a second input indicates that they were missing. A category has an input
+    for each value ("city = Oslo"): values that occur fewer than `rare` times, and those beyond the `most` frequent ones,
+    share one, "city = (other)", which unknown values set, too; where no value was rare, an unknown value sets no input.
+    Missing categories have an input of their own; blank text is missing. Truth values are 0 and 1, dates are days since
+    1970, both scaled like numbers. Free text, columns without values and unnamed columns that count the rows are left out.
     Targets that are values are standardised, and predictions are given back in their own unit; classes keep their names.
 
     scale: "standard" (mean 0, standard deviation 1), "minmax" (0 to 1), "robust" (median and quartiles) or "none".
-    missing: "fill"; "drop" and "refuse" allow none, and say so. fill: "median", "mean" or a number. categorical: columns to be
-    taken as categories, numbers or not. drop: columns to leave out. scale_target: whether values are standardised.
-    A model that has Features (`model.features = features`) takes data frames and tables in every method, columns by name in
+    missing: "fill"; "drop" leaves such rows out, "refuse" raises. fill: "median", "mean" or a number. categorical: columns
+    to be taken as categories, numbers or not. drop: columns to leave out. scale_target: whether values are standardised. A
+    model that has Features (`model.features = features`) takes data frames and tables in every method, columns by name in
     any order, and keeps them in its file.
     Raises: ConfigError for another setting.
 
@@ -97,14 +97,16 @@ class Features(RichForm):
         self._reading: dict[str, Any] = {}
         self._notes: list[str] = []
 
-    def fit(self, x: Any, y: Any = None, *, task: Task | None = None, weights: Any = None) -> Features:
+    def fit(
+        self, x: Any, y: ArrayLike | None = None, *, task: Task | None = None, weights: ArrayLike | None = None
+    ) -> Features:
         """Learn from training rows and return these Features.
 
         x: a data frame, Table, Dataset, or numbers (rows, columns). y: the targets, or the names of their columns in x, or
-        None for inputs alone. task: "classification" or "regression", by default what the targets look like.
+        None for inputs alone. task: "classification" or "regression", by default inferred from the targets.
         weights: (rows,), as `Model.fit` takes them: a row of weight 0 is not looked at, one of weight 2 counts twice in means,
         deviations, medians and quartiles.
-        Raises: ConfigError for a column that there is not; DataError for cells that cannot be learned from.
+        Raises: ConfigError for a column that does not exist; DataError for cells that cannot be learned from.
         """
         if task is not None and task not in TASKS:
             raise unknown("task", task, TASKS)
@@ -138,7 +140,7 @@ class Features(RichForm):
         return self
 
     def _learned(self, name: str, table: Table, weights: Array | None, *, alone: bool, pixels: bool) -> LearnedColumn:
-        """Learn of one column; what was read of its file is let go of, whichever of the rows these are."""
+        """Learn one column, then drop the memory pages of its file."""
         cells = table[name]
         column = learn_column(name, cells, self._rules, weights, alone=alone, pixels=pixels)
         drop_pages(table.whole(name))
@@ -151,7 +153,7 @@ class Features(RichForm):
         return column
 
     def _note_numbers(self, name: str, counts: Mapping[str, int]) -> None:
-        """Keep in mind what to warn of where most cells of a column of text are numbers."""
+        """Record a warning where most cells of a column of text are numbers."""
         if (cure := cure_of(counts)) is not None:
             self._notes.append(f"the column {name!r} is taken as text: {cure}.")
 
@@ -172,7 +174,7 @@ class Features(RichForm):
         return ClassTarget(columns=data.target_names, classes=data.class_names or tuple(range(data.classes or 0)))
 
     def _note_classes(self, columns: tuple[str, ...], names: tuple[ClassName, ...] | None, y: Array) -> None:
-        """Do so for a target of text."""
+        """Record the same warning for a target of text."""
         if names and all(isinstance(name, str) for name in names):
             times = np.bincount(y, minlength=len(names)).tolist()
             self._note_numbers(columns[0] if columns else "the target", dict(zip(map(str, names), times, strict=True)))
@@ -198,17 +200,17 @@ class Features(RichForm):
 
     @property
     def columns(self) -> tuple[LearnedColumn, ...]:
-        """What was learned of each column, those that are left out included."""
+        """The learned columns, including those that are left out."""
         return self._columns
 
     @property
     def named(self) -> bool:
-        """Whether its columns have names of their own; rows of numbers have the columns in the order of the training."""
+        """Whether the columns have names in the training data; plain arrays have their columns in the order of training."""
         return self._named
 
     @property
     def reading(self) -> Mapping[str, Any]:
-        """The options that the training file needed to be read; for other files like it: bp.data.load(path, **reading)."""
+        """The options with which the training file was read; for similar files: bp.data.load(path, **reading)."""
         return dict(self._reading)
 
     @property
@@ -230,7 +232,7 @@ class Features(RichForm):
 
     @property
     def target(self) -> LearnedTarget | None:
-        """What was learned of the targets; None where Features were fitted without."""
+        """The learned target; None where Features were fitted without targets."""
         return self._target
 
     @property
@@ -240,7 +242,7 @@ class Features(RichForm):
 
     @property
     def task(self) -> Task | None:
-        """What the targets ask for: "classification" or "regression"; None without targets."""
+        """The task of the targets: "classification" or "regression"; None without targets."""
         if self._target is None:
             return None
         return "classification" if isinstance(self._target, ClassTarget) else "regression"
@@ -248,9 +250,9 @@ class Features(RichForm):
     def transform(self, x: Any, dtype: str = "float32", comm: Comm | None = None) -> Array:
         """Return the network's inputs (rows, inputs) for a data frame, a Table, or numbers (rows, columns).
 
-        Columns are taken by name, in any order; further ones are not looked at. Rows of numbers without names have the columns
-        in the order of the training. What is larger than 512 MiB lies in a memory-mapped temporary file; processes of `comm`
-        that are on one machine share it, and each encodes a part of the rows.
+        Columns are taken by name, in any order; further ones are ignored. Plain arrays have their columns in the order of
+        training. A result larger than 512 MiB lies in a memory-mapped temporary file; processes of `comm` that are on one
+        machine share it, and each encodes a part of the rows.
         Raises: DataError naming the columns that are missing, or a cell that cannot be encoded.
         """
         if not self._columns:
@@ -319,23 +321,23 @@ class Features(RichForm):
         return self._target.decode(y) if isinstance(self._target, ValueTarget) else y
 
     def encoded(self, x: Any, dtype: str = "float32", comm: Comm | None = None) -> Encoded:
-        """Return rows that a model with these Features takes as they are, encoded once for several calls, see `transform`."""
+        """Return rows encoded once for several calls of a model with these Features, see `transform`."""
         return Encoded(self.transform(x, dtype, comm))
 
     def summary(self) -> list[tuple[str, str, str]]:
-        """Return one line per column, the target last: its name, what it is, how it is used."""
-        lines = [(column.name, *column.told()) for column in self._columns]
+        """Return one line per column, the target last: its name, its kind, its use."""
+        lines = [(column.name, *column.described()) for column in self._columns]
         if self._target is None:
             return lines
-        return [*lines, (", ".join(self._target.columns) or "the target", *self._target.told())]
+        return [*lines, (", ".join(self._target.columns) or "the target", *self._target.described())]
 
     def warnings(self) -> list[str]:
-        """Return what a person should know: columns that are left out unasked, and after `fit` text that is mostly numbers."""
+        """Return warnings: columns that are left out without being asked for, and after `fit` text that is mostly numbers."""
         left_out = (column for column in self._columns if isinstance(column, LeftOutColumn) and column.warn)
         return [*(f"the column {column.name!r} is left out: {column.why}." for column in left_out), *self._notes]
 
     def _reasons(self) -> str:
-        return "; ".join(f"{column.name!r}: {column.told()[1]}" for column in self._columns[:4])
+        return "; ".join(f"{column.name!r}: {column.described()[1]}" for column in self._columns[:4])
 
     def _html_parts(self) -> list[str]:
         return [title(repr(self)), table(["column", "is", "use"], self.summary())]
@@ -349,7 +351,7 @@ class Features(RichForm):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what was learned as JSON values; `from_json` reads them."""
+        """Return the learned columns and target as JSON values; `from_json` reads them."""
         reading = {"reading": self._reading} if self._reading else {}
         return {
             "format": FORMAT, "named": self._named, "missing": self._rules.missing,
@@ -358,10 +360,10 @@ class Features(RichForm):
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, description: Any) -> Features:
-        """Return the Features that JSON values say. Nothing of them is executed.
+    def from_json(cls, description: object) -> Features:
+        """Return the Features that JSON values describe. Nothing in them is executed.
 
-        Raises: DataError for values that `to_json` does not give.
+        Raises: DataError for values that `to_json` does not return.
         """
         try:
             if (
@@ -391,7 +393,7 @@ def is_table_like(x: object) -> bool:
 def as_table(x: Any) -> Table:
     """Return rows as a table: a data frame, a Dataset, or numbers (rows, columns), whose names are x0, x1, ...
 
-    Raises: ShapeError for numbers of another shape, DataError for what is neither.
+    Raises: ShapeError for numbers of another shape, DataError for anything else.
     """
     if isinstance(x, Table):
         return x
@@ -406,7 +408,7 @@ def as_table(x: Any) -> Table:
 
 
 def is_names(y: Any, x: Any) -> bool:
-    """Return whether y names columns of x, and is no target itself."""
+    """Return whether y is the names of columns of x, and not the target itself."""
     if isinstance(y, str):
         return True
     if not (isinstance(y, (list, tuple)) and y and all(isinstance(name, str) for name in y) and is_table_like(x)):
@@ -424,7 +426,7 @@ def as_names(x: Any) -> tuple[str, ...]:
 
 
 def _own_names(y: Any) -> tuple[str, ...]:
-    """Return the names that targets have in a data frame of theirs, or as a column of one."""
+    """Return the names of targets that are a data frame, or a column of one."""
     names = as_names(y) if is_table_like(y) else (getattr(y, "name", None),)
     return tuple(name for name in names if isinstance(name, str))
 

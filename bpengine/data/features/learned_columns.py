@@ -1,4 +1,4 @@
-"""Columns as they were learned: each says how its cells become inputs of a network, and holds nothing but plain values."""
+"""Learned columns: each encodes its cells as inputs of a network, and holds plain values only."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OTHER, MISSING = "(other)", "(missing)"
 
 @dataclass(frozen=True, kw_only=True)
 class NumberColumn:
-    """A number, a truth value, or a date as days since 1970: (value - center) / scale, then whether it was missing.
+    """A number, a truth value, or a date as days since 1970, encoded as (value - center) / scale, then 1 if it is missing.
 
-    role: "number", "yes/no", "date". fill: what stands for a missing cell, None where none may be missing. indicator: whether
-    a second input says that the cell was missing. date_format: of dates that are text. yes: the texts of a truth value.
+    role: "number", "yes/no", "date". fill: replaces a missing cell, None where none may be missing. indicator: whether a
+    second input indicates missing cells. date_format: of dates that are text. yes: the texts that mean true.
     """
 
     kind: ClassVar[str] = "number"
@@ -49,7 +49,7 @@ class NumberColumn:
         return (self.name, f"{self.name} = {MISSING}") if self.indicator else (self.name,)
 
     def encode(self, column: TableColumn, out: Array, start: int) -> int:
-        """Write its inputs into out (rows, inputs) and return how many values were not known: none.
+        """Write its inputs into out (rows, inputs) and return the number of unknown values: 0.
 
         Raises: DataError naming the row, counted from `start`, of text, of infinity, of a missing cell where none may be.
         """
@@ -104,7 +104,7 @@ class NumberColumn:
         except ValueError:
             return None
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         gap = f"; missing: {self.fill:.4g}, and an input that says so" if self.indicator else ""
         return self.role, f"{self.how}{gap}"
@@ -133,7 +133,7 @@ class CategoryColumn:
         return tuple(f"{self.name} = {value}" for value in (*self.values, *more))
 
     def encode(self, column: TableColumn, out: Array, start: int) -> int:
-        """Write its inputs into out (rows, inputs) and return how many cells had a value that was not learned."""
+        """Write its inputs into out (rows, inputs) and return the number of cells with an unknown value."""
         codes, unknown = self._codes(column)
         out[:] = 0
         rows = np.flatnonzero(codes >= 0)
@@ -141,7 +141,7 @@ class CategoryColumn:
         return unknown
 
     def _codes(self, column: TableColumn) -> tuple[Array, int]:
-        """Return the number of the input that is 1 for each cell, -1 for none, and how many values are not known."""
+        """Return for each cell the number of the input that is 1, -1 for none; and how many values are unknown."""
         place = {value: at for at, value in enumerate(self.values)}
         beyond = len(self.values) if self.other else -1
         gap = len(self.values) + self.other if self.missing else -1
@@ -157,7 +157,7 @@ class CategoryColumn:
         strange = np.array([name is not None and name not in place for name in names])
         return table[codes], int(np.count_nonzero(strange[codes]))
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         count = f"{count_of(len(self.values), 'value', ',')}, an input for each"
         return (
@@ -184,7 +184,7 @@ class LeftOutColumn:
         """Write nothing."""
         return 0
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return that it is left out, and why."""
         return "left out", self.why
 
@@ -200,8 +200,8 @@ def to_json(column: LearnedColumn) -> dict[str, Any]:
     return {"kind": column.kind, **asdict(column)}
 
 
-def from_json(description: Any) -> LearnedColumn:
-    """Return the column that JSON values say; raise DataError, TypeError or ValueError for others."""
+def from_json(description: object) -> LearnedColumn:
+    """Return the column that JSON values describe; raise DataError, TypeError or ValueError for invalid ones."""
     if (
         not isinstance(description, dict)
         or description.get("kind") not in KINDS

@@ -1,4 +1,4 @@
-"""Which kind each column is, and its numbers, from the training rows alone."""
+"""Learning: the kind of each column and its parameters, from the training rows alone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bpengine.errors import DataError
 PAIRS = (("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"))
 UNNAMED = re.compile(r"column \d+|Unnamed: \d+|index|__index_level_\d+__|")
 IDENTIFIER = re.compile(r"(?i:(?:^|[ _.-])(?:id|index|idx|nr|no|row|rownames|key))$|[a-z]I[dD]$")
-FREE_TEXT = 20  # different texts from which a column may be names or sentences
+FREE_TEXT = 20  # from so many different texts on, a column may be names or sentences
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRules:
-    """The settings of Features that decide what becomes of a column."""
+    """The settings of Features that determine the kind of a column."""
 
     scale: str
     missing: str
@@ -37,7 +37,7 @@ class LearningRules:
 def learn_column(
     name: str, column: TableColumn, rules: LearningRules, weights: Array | None, *, alone: bool, pixels: bool
 ) -> LearnedColumn:
-    """Return what a column is.
+    """Return the learned form of a column.
 
     weights: (rows,), above 0, how often each row counts; None for once each.
     alone: whether it is the only one. pixels: whether the table is an array of bytes, which are divided by 255.
@@ -83,7 +83,7 @@ def text_counts(column: TableColumn) -> dict[str, int]:
 
 
 def names_rows(name: str, column: TableColumn) -> bool:
-    """Return whether a column is called an identifier and counts the rows."""
+    """Return whether a column has the name of an identifier and numbers the rows."""
     named = bool(IDENTIFIER.search(name))
     return named and column.is_number and not column.missing.any() and _counts(column.values)
 
@@ -143,7 +143,7 @@ def _number(
 
 
 def _fill(fill: str | float, values: Array, weights: Array | None) -> float:
-    """Return what stands for a missing number."""
+    """Return the number that replaces a missing one."""
     if not isinstance(fill, str):
         return float(fill)
     if fill == "mean":
@@ -158,7 +158,7 @@ def _quantiles(values: Array, shares: tuple[float, ...], weights: Array | None) 
 
 
 def _scaling(scale: str, values: Array, weights: Array | None) -> tuple[float, float, str]:
-    """Return center and scale of numbers, and what is said of them; a constant column has the scale 1."""
+    """Return center and scale of numbers, and their description; a constant column has the scale 1."""
     if scale == "none":
         return 0.0, 1.0, "as it is"
     if scale == "minmax":

@@ -1,4 +1,4 @@
-"""Columns of text in which most cells are numbers: other marks for missing cells, or other marks within numbers."""
+"""Columns of text in which most cells are numbers: unknown texts for missing cells, or unknown marks within numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-GROUPED: Final = {  # how thousands are parted, with the options that read them
+GROUPED: Final = {  # marks between thousands, with the options that read them
     re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?"): "--thousands ,",
     re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+"): "--decimal , --thousands .",
     re.compile(r"[+-]?\d{1,3}([ \u00a0\u202f]\d{3})+([.,]\d+)?"): "--thousands ' '",
@@ -19,9 +19,9 @@ LONGEST: Final = 30  # characters of a text that is shown
 
 
 def cure_of(counts: Mapping[str, int]) -> str | None:
-    """Return what is odd about a column of text that is mostly numbers, and the cure; None for any other.
+    """Return what the other cells of a column of mostly numbers are, and the cure; None for any other column.
 
-    counts: how often each text occurs. Numbers alone, which somebody has written as text, are no matter.
+    counts: how often each text occurs. A column of nothing but numbers written as text needs no cure.
 
     >>> cure_of({"1.5": 3, "2": 4, "n/d": 2}).partition(" (")[0]
     "7 of 9 cells are numbers, the others are 'n/d'. --na-values n/d"
@@ -40,7 +40,7 @@ def cure_of(counts: Mapping[str, int]) -> str | None:
 
 
 def hint_for(text: str) -> str:
-    """Return what reads a text that stands where a number should."""
+    """Return the option that reads a text found in place of a number."""
     if (option := next((o for form, o in GROUPED.items() if form.fullmatch(text)), None)) is not None:
         return f"{option} reads it as a number."
     return "If it means a missing cell, --na-values (na_values=) names it."

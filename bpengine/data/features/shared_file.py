@@ -19,7 +19,7 @@ IN_MEMORY = 512 * 2**20  # bytes of an encoded table; a larger one goes into a f
 
 
 class RowTarget(NamedTuple):
-    """Where encoded rows go: the array (rows, inputs), the rows that this process encodes, and who encodes the others."""
+    """The destination of encoded rows: the array (rows, inputs), the rows that this process encodes, and the others."""
 
     array: Array
     rows: range
@@ -27,7 +27,7 @@ class RowTarget(NamedTuple):
 
 
 def target(shape: tuple[int, int], dtype: str, where: str | None, comm: Comm) -> RowTarget:
-    """Return an empty array in memory, or in a temporary file where it is large; it vanishes with the array.
+    """Return an empty array in memory, or in a temporary file where it is large; the file is deleted with the array.
 
     where: a folder with room for the file, by default the system's. comm: processes that encode the same rows; those of one
     machine share the file.
@@ -57,7 +57,7 @@ def _shared(shape: tuple[int, int], dtype: str, folder: str | None, comm: Comm) 
         path = comm.first(array.filename if array is not None and host == mine else None)
         if array is None and host == mine:
             array = np.memmap(str(path), dtype, "r+", shape=shape)
-    comm.any(False)  # all have mapped it: its maker may remove it now
+    comm.any(False)  # all have mapped it, so its creator may remove it
     assert array is not None
     return RowTarget(array, range(shape[0] * at // count, shape[0] * (at + 1) // count), ranks)
 
@@ -66,7 +66,7 @@ def _created(shape: tuple[int, int], dtype: str, folder: str | None) -> Any:
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     handle, path = tempfile.mkstemp(prefix="bpengine-", suffix=".rows", dir=folder)
     try:
-        if hasattr(os, "posix_fallocate"):  # without the reservation a full disk ends the process
+        if hasattr(os, "posix_fallocate"):  # without reserved space a full disk ends the process
             os.posix_fallocate(handle, 0, size)
         array = np.memmap(path, dtype, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
     except OSError as error:
@@ -83,5 +83,5 @@ def _remove_with(array: Any, path: str) -> None:
 
 
 def _writable(folder: str | None) -> str | None:
-    """Return where there is room for a large file: beside the columns themselves, if one may write there."""
+    """Return a folder with room for a large file: that of the columns, if it is writable."""
     return folder if folder is not None and os.access(folder, os.W_OK) else None

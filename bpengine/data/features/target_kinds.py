@@ -1,4 +1,4 @@
-"""Targets as they were learned: names of classes to numbers, values to a scale, and back."""
+"""Learned targets: names of classes to numbers, values to a scale, and back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ClassTarget:
             )
         return np.array([place[name] for name in names], np.int64)
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         return "classes", f"{len(self.classes):,}: " + ", ".join(map(name_text, self.classes[:6])) + ", ..." * (
             len(self.classes) > 6
@@ -51,7 +51,7 @@ class ClassTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class ValueTarget:
-    """Values: (value - center) / scale for each output; the model's predictions are given back in the value's own unit."""
+    """Values: (value - center) / scale for each output; the model's predictions are converted to the values' own unit."""
 
     kind: ClassVar[str] = "values"
     columns: tuple[str, ...] = ()
@@ -69,15 +69,15 @@ class ValueTarget:
 
     @property
     def scaled(self) -> bool:
-        """Whether values change at all."""
+        """Whether scaling changes the values."""
         return any(self.center) or any(n != 1 for n in self.scale)
 
-    def encode(self, values: Any) -> Array:
+    def encode(self, values: object) -> Array:
         """Return values (rows, outputs) on the scale they are learned on."""
         y = np.asarray(values)
         y = y[:, None] if y.ndim == 1 else y
         if not self.scaled or y.dtype.kind not in "biuf" or y.shape[1:] != (len(self.center),):
-            return y  # what does not fit is refused where the network's targets are checked
+            return y  # other shapes are refused where the network's targets are checked
         return np.asarray((y - np.array(self.center)) / np.array(self.scale))
 
     def decode(self, y: Array) -> Array:
@@ -87,7 +87,7 @@ class ValueTarget:
         own: Array = y * np.array(self.scale, y.dtype) + np.array(self.center, y.dtype)
         return own
 
-    def told(self) -> tuple[str, str]:
+    def described(self) -> tuple[str, str]:
         """Return what it is, and how it is used."""
         pairs = (
             f"mean {center:.4g}, deviation {scale:.4g}"
@@ -122,8 +122,8 @@ def target_to_json(target: LearnedTarget | None) -> dict[str, Any] | None:
     return None if target is None else {"kind": target.kind, **asdict(target)}
 
 
-def target_from_json(description: Any) -> LearnedTarget | None:
-    """Return the target that JSON values say; raise DataError, TypeError or ValueError for others."""
+def target_from_json(description: object) -> LearnedTarget | None:
+    """Return the target that JSON values describe; raise DataError, TypeError or ValueError for invalid ones."""
     if description is None:
         return None
     kinds: dict[str, Any] = {kind.kind: kind for kind in (ClassTarget, ValueTarget)}

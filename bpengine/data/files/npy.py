@@ -163,7 +163,7 @@ def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | N
 
 
 def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_bytes: int | None) -> Array:
-    """Read one array of an archive, once its size has been found to be what its header says."""
+    """Read one array of an archive, after comparing its size with its header."""
     what = f"the array {info.filename!r} of {path}"
     limit = FREE + RATIO * info.compress_size if max_bytes is None else max_bytes
     if info.file_size > limit:
@@ -178,7 +178,7 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_byte
         if header.payload != info.file_size - header.offset:
             raise _wrong_size(what, header, info.file_size - header.offset)
         array = _read(file, header, what)
-        file.read(1)  # the end, where the checksum is compared
+        file.read(1)  # reads the end, where zipfile compares the checksum
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -211,7 +211,7 @@ def _classes(y: Array, path: Path) -> tuple[Array, None, tuple[ClassName, ...]]:
 
 
 def _class_name(value: ClassName | bytes, path: Path) -> ClassName:
-    """Return a value as the name of a class; NumPy's byte strings are text in UTF-8."""
+    """Return a value as the name of a class; NumPy's byte strings are decoded as UTF-8."""
     if not isinstance(value, bytes):
         return value
     try:

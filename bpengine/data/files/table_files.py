@@ -1,4 +1,4 @@
-"""Tables from files: which column is the target, and what the others hold."""
+"""Tables from files: the target column, and the features."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def read_csv(path: AnyPath, target: ColumnTarget = None, *, drop_empty: bool = F
     `target` is a column's name or number from 0, or several names; False reads every column as a feature. drop_empty: whether
     rows with an empty target are left out, with a warning. options: those of `bpengine.data.tables.layout.TextOptions`: sep,
     header, decimal, thousands, encoding, comment, skiprows, quotechar, na_values, max_bytes. Without them, separator, header
-    and decimal mark are found from the first lines. x is an array (rows, features) of numbers, or a Table where it holds text,
-    dates or missing cells.
+    and decimal mark are inferred from the first lines. x is an array (rows, features) of numbers, or a Table where it holds
+    text, dates or missing cells.
     Raises: ConfigError without pandas; DataError naming the file, the row (from 0, without the header) and the column.
     """
     file = Path(path) if str(path) == STANDARD_INPUT else existing(path)
@@ -81,7 +81,7 @@ def with_target(table: Table, shown: str, target: ColumnTarget, *, drop_empty: b
 
     drop_empty: whether rows with an empty target are left out, which a warning says; else they are refused.
 
-    Raises: ConfigError for a column that there is not, DataError for a missing target.
+    Raises: ConfigError for a column that does not exist, DataError for a missing target.
     """
     chosen = target_columns(table, shown, target)
     if drop_empty:

@@ -45,7 +45,7 @@ def write(
     settings = recipe(name, features, **options)
     kind, rows = floating(dtype), whole("write", "rows", rows, 1)
     fill = bind(name, settings, whole("write", "seed", seed, 0))
-    per_chunk = BLOCK_BYTES // (settings.features * kind.itemsize) // BLOCK * BLOCK  # whole blocks: none drawn twice
+    per_chunk = BLOCK_BYTES // (settings.features * kind.itemsize) // BLOCK * BLOCK  # none is drawn twice
     chunk = max(BLOCK, per_chunk) if chunk_rows is None else whole("write", "chunk_rows", chunk_rows, 1)
     targets = _names(Path(path), name)
     x_shape, y_shape, y_kind = empty_arrays(settings, rows, kind)

@@ -39,7 +39,7 @@ def prefetch_rows(array: Array, rows: Array) -> None:
     gaps = np.flatnonzero(np.diff(begin) > NEAR_BYTES)
     first = begin[np.append(0, gaps + 1)] // mmap.PAGESIZE * mmap.PAGESIZE
     last = begin[np.append(gaps, len(rows) - 1)] + array.strides[0]
-    with suppress(OSError):  # it is only advice
+    with suppress(OSError):  # the call is only a hint
         for start, stop in zip(first.tolist(), last.tolist(), strict=True):
             pages.madvise(mmap.MADV_WILLNEED, start, stop - start)
 

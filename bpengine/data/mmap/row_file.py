@@ -22,7 +22,7 @@ from bpengine.errors import DataError
 
 MAPS = Path("/proc/self/maps")  # Linux: which file lies at which address
 BLOCK_BYTES = 32 * 2**20
-NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are asked for in one go
+NEAR_BYTES = 64 * 2**10  # rows that lie no further apart are requested together
 
 
 class Place(NamedTuple):
@@ -44,7 +44,7 @@ class RowFile:
     def behind(cls, array: Array) -> RowFile | None:
         """Return the file of a memory-mapped array; None where the system does not say which, or rows are not contiguous.
 
-        The file of that name may have been replaced since. It is used only if it is the very one that is mapped.
+        The file of that name may have been replaced since. It is used only if it is the file that is mapped.
         Raises DataError when it has become shorter: touching a page that it lacks would end the process.
         """
         owner = owner_of(array)
@@ -68,7 +68,7 @@ class RowFile:
         bytes_ = self._bytes(runs)
         apart = np.flatnonzero(bytes_[1:, 0] - bytes_[:-1, 1] > NEAR_BYTES)
         starts, stops = bytes_[np.append(0, apart + 1), 0], bytes_[np.append(apart, len(runs) - 1), 1]
-        with suppress(OSError):  # it is only advice
+        with suppress(OSError):  # the call is only a hint
             for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
                 os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 

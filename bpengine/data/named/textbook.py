@@ -1,4 +1,4 @@
-"""Sets small enough to work through on paper; a file of its own, as sets from other sources are beside it."""
+"""Sets small enough to work through on paper (sets from other sources have files of their own)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of a file, decompressed, within limits: a small file may hold more than a machine can."""
+"""The bytes of a file, decompressed, within limits: a small file may decompress to more than a machine can hold."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def compression(path: Path) -> str | None:
 
 
 def limit_of(path: Path, kind: str | None, max_bytes: int | None) -> int | None:
-    """Return how many bytes may be read from a file: those that were asked for; compressed ones have a limit of their own."""
+    """Return how many bytes may be read: `max_bytes`; without it any number, of a compressed file a multiple of its size."""
     if max_bytes is not None or kind is None:
         return max_bytes
     return FREE + RATIO * path.stat().st_size
 
 
 def decompressed_size(path: Path, enough: int) -> int:
-    """Return the bytes of a file, decompressed; no more than just above `enough` are counted.
+    """Return the bytes of a file, decompressed; counting stops above `enough`.
 
     Raises: DataError for damaged bytes.
     """
@@ -47,7 +47,7 @@ def decompressed_size(path: Path, enough: int) -> int:
     size = path.stat().st_size
     if kind is None or FREE + RATIO * size <= enough:
         return size if kind is None else 0
-    with opened(path, str(path), encoding="utf-16", max_bytes=sys.maxsize) as stream:  # in which NUL is no damage
+    with opened(path, str(path), encoding="utf-16", max_bytes=sys.maxsize) as stream:  # in these, NUL bytes are valid
         size = 0
         while size <= enough and (piece := stream.read(PIECE)):
             size += len(piece)
@@ -86,7 +86,7 @@ class _Checked(io.RawIOBase):
 
     def __init__(self, stream: Any, shown: str, limit: int | None, kind: str | None, encoding: str) -> None:
         self._stream, self._shown, self._limit, self._kind = stream, shown, limit, kind
-        self._narrow = not re.search("16|32", encoding)  # else every other byte may be 0
+        self._narrow = not re.search("16|32", encoding)  # single bytes; elsewhere every second byte may be 0
         self._read, self._line = 0, 0
 
     def readable(self) -> bool:

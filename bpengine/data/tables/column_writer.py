@@ -11,8 +11,8 @@ from bpengine.data.table import NO_VALUE, Array, TableColumn
 from bpengine.errors import DataError
 from bpengine.i18n.counted_nouns import count_of
 
-BLOCK = 1 << 20  # rows that are read again at once
-DISTINCT = 100_000  # texts of a column that are kept; one with more is no category, and counts as empty
+BLOCK = 1 << 20  # rows that are rewritten at a time
+DISTINCT = 100_000  # most different texts of a column; one with more is no category, and counts as empty
 
 
 class ColumnWriter:
@@ -50,12 +50,12 @@ class ColumnWriter:
                 self._rewrite(np.dtype(np.int32), lambda block: np.full(len(block), NO_VALUE, np.int32))
         places = [] if self._many else [self._texts.setdefault(text, len(self._texts)) for text in column.categories]
         if self._many or len(self._texts) > DISTINCT:
-            self._many = True  # no category, but text to be left out: none of it is kept
+            self._many = True  # no category but free text, which is left out: none of it is kept
             return np.full(len(column.values), NO_VALUE, np.int32)
         return np.append(np.array(places, np.int32), np.int32(NO_VALUE))[column.values]
 
     def _require_type(self, dtype: np.dtype[Any]) -> None:
-        """Begin the file with the type of the first piece; write it anew where a later piece has a wider one."""
+        """Create the file with the type of the first piece; rewrite it where a later piece has a wider one."""
         if self._dtype is None:
             self._dtype = dtype
             with self._path.open("wb") as file:
@@ -71,7 +71,7 @@ class ColumnWriter:
         np.lib.format.write_array_header_1_0(file, header)
 
     def _rewrite(self, dtype: np.dtype[Any], changed: Any) -> None:
-        """Write what is there already as another type."""
+        """Rewrite the values so far in another type."""
         old, before = self._path.with_suffix(".old"), self._dtype
         self._path.rename(old)
         self._dtype = dtype
@@ -84,7 +84,7 @@ class ColumnWriter:
         old.unlink()
 
     def finished(self) -> dict[str, Any]:
-        """Return what is said of the column in the folder's description.
+        """Return the column's entry in the folder's description.
 
         Raises: DataError when there were fewer or more rows.
         """

@@ -1,4 +1,4 @@
-"""Large tables kept as memory-mapped columns: a folder of one .npy file for each, and what is said of them as JSON.
+"""Large tables kept as memory-mapped columns: a folder of one .npy file for each, and their description as JSON.
 
 A table is converted once, in pieces, whole or not at all; reading the folder again takes no time and no memory.
 """
@@ -107,9 +107,9 @@ def _mapped(folder: Path, at: int, description: dict[str, Any], rows: int) -> Ta
 
 
 def automatic(path: Path, **options: Any) -> Table | None:
-    """Return a table that is too large to be read at once, from its copy beside it, which is made if there is none yet.
+    """Return a table that is too large to be read at once from its converted copy beside it, made if there is none.
 
-    None for a table that is not so large. Says with a warning that it makes a copy.
+    None for a smaller table. A warning says that a copy is made.
     """
     if str(path) == STANDARD_INPUT or _size(path, options.get("max_bytes")) <= ABOVE:
         return None
@@ -124,32 +124,32 @@ def automatic(path: Path, **options: Any) -> Table | None:
             stacklevel=2,
         )
         with _alone_with(path):
-            if not _is_of(copy, path, options):  # else another process did it meanwhile
+            if not _is_of(copy, path, options):  # else another process has made it in the meantime
                 convert(path, copy, force=True, **options)
     return read_converted(copy)
 
 
 def _is_of(copy: Path, path: Path, options: dict[str, Any]) -> bool:
-    """Return whether a copy is that of a table as it is now."""
+    """Return whether a copy belongs to the present content of a table."""
     if not is_converted(copy):
         return False
     try:
         described = json.loads((copy / DESCRIPTION).read_text())
-    except (OSError, ValueError, RecursionError):  # damaged: it is made anew
+    except (OSError, ValueError, RecursionError):  # damaged: the copy is made again
         return False
     return isinstance(described, dict) and described.get("source") == _stamp(path, options)
 
 
 @contextmanager
 def _alone_with(path: Path) -> Iterator[None]:
-    """Wait until no other process converts this file: of several that train together, one does."""
+    """Wait until no other process converts this file, so that one of several does."""
     locks = writing.locks
     if locks is None:
         yield
         return
     file = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: the last one's copy stays
+        with suppress(OSError):  # a file system without locks: the copy of the last process stays
             locks.flock(file, locks.LOCK_EX)
         yield
     finally:
@@ -174,7 +174,7 @@ def _stamp(path: Path, options: dict[str, Any]) -> list[Any]:
 
 @contextmanager
 def _draft_beside(target: Path) -> Iterator[Path]:
-    """Give a folder to write into, beside the one that it will become; it is removed unless it has become that."""
+    """Yield a temporary folder beside the final one; it is removed unless it has been renamed to that."""
     try:
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.absolute().parent))
     except OSError as error:

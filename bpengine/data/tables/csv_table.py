@@ -21,7 +21,7 @@ from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 
 STANDARD_INPUT: Final = "-"
-CELLS: Final = 4_000_000  # in memory at once where a table is read in pieces
+CELLS: Final = 4_000_000  # rows in memory at once where a table is read in pieces
 
 
 def read_text_table(path: Path, options: TextOptions) -> Table:
@@ -34,7 +34,7 @@ def read_text_table(path: Path, options: TextOptions) -> Table:
         rows = max(1, CELLS // layout.width)
         with frames(file, shown, layout, options) as read:
             pieces = list(read(chunksize=rows))
-        if text := text_columns(pieces, layout.width):  # what looked like numbers at first must keep its zeros in front
+        if text := text_columns(pieces, layout.width):  # texts that look like numbers must keep their leading zeros
             with frames(file, shown, layout, options) as read:
                 pieces = list(read(chunksize=rows, dtype=dict.fromkeys(text, str)))
         joined = optional("pandas", f"reading {shown}", "tables").concat
@@ -43,14 +43,14 @@ def read_text_table(path: Path, options: TextOptions) -> Table:
 
 @contextmanager
 def source(path: Path, options: TextOptions) -> Iterator[tuple[Path, str]]:
-    """Give the file to read and its name in messages; standard input is copied to a file for that time."""
+    """Yield the file to read and its name in messages; standard input is copied to a temporary file."""
     piped = str(path) == STANDARD_INPUT
     with standard_input(options.max_bytes) if piped else nullcontext(path) as file:
         yield file, "standard input" if piped else str(path)
 
 
 def layout_of(file: Path, shown: str, options: TextOptions) -> TextLayout:
-    """Return the layout of a file from its first lines; warn of a mark between thousands that parts other groups."""
+    """Return the layout of a file from its first lines; warn of a thousands mark between groups of other lengths."""
     if options.thousands is not None:
         _warn_of_groups(file, shown, options, options.thousands)
     with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
@@ -72,9 +72,9 @@ def _warn_of_groups(file: Path, shown: str, options: TextOptions, mark: str) -> 
 
 @contextmanager
 def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> Iterator[Any]:
-    """Give a function that reads the table with pandas, whole or, with chunksize=rows, in pieces.
+    """Yield a function that reads the table with pandas, whole or, with chunksize=rows, in pieces.
 
-    Whatever goes wrong within the block becomes a DataError that names the file.
+    Any exception within the block becomes a DataError that names the file.
     """
     pandas = optional("pandas", f"reading {shown}", "tables")
     with (
@@ -108,7 +108,7 @@ def text_columns(pieces: Iterable[Any], width: int) -> list[int]:
 
 
 def _kind(series: Any) -> str:
-    """Return what pandas took a piece of a column for: nothing, a number, a flag or text."""
+    """Return the kind of a piece of a column as pandas read it: empty, number, truth value or text."""
     if series.dtype.kind in "iu":
         return "number"
     if series.isna().all():
@@ -147,7 +147,7 @@ def _table(frame: Any, layout: TextLayout, shown: str) -> Table:
 
 
 def named(frame: Any, layout: TextLayout, shown: str) -> Any:
-    """Give a frame the names of the layout; raise DataError for cells behind a trailing separator."""
+    """Set a frame's column names to those of the layout; raise DataError for cells behind a trailing separator."""
     beyond = frame.iloc[:, len(layout.names) :]
     if beyond.shape[1] and beyond.notna().to_numpy().any():
         row = int(beyond.notna().any(axis=1).to_numpy().argmax())

@@ -17,7 +17,7 @@ LIBRARIES = ("pandas", "polars", "pyarrow", "modin", "cudf")
 
 
 def is_frame(value: object) -> bool:
-    """Return whether a value is a data frame of a library that is loaded; loads none itself."""
+    """Return whether a value is a data frame of a library that is loaded; this loads none."""
     return _of_library(value) and len(getattr(value, "shape", ())) == 2 and hasattr(value, "columns")
 
 
@@ -61,7 +61,7 @@ def names_of(frame: Any) -> list[str]:
 def values_of(series: Any, name: str = "y") -> TableColumn:
     """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
     narwhals = optional("narwhals.stable.v2", "a column of a data frame", "tables")
-    if _is_arrow(series) and not hasattr(series, "chunks"):  # narwhals knows arrays in chunks alone
+    if _is_arrow(series) and not hasattr(series, "chunks"):  # narwhals accepts chunked arrays only
         series = optional("pyarrow", "an array of pyarrow", "tables").chunked_array([series])
     wrapped = narwhals.from_native(series, series_only=True, pass_through=True)
     return _objects(list(series), name) if wrapped is series else column_of(wrapped, name)
@@ -89,7 +89,7 @@ def column_of(series: Any, name: str) -> TableColumn:
 
 
 def _numbers(series: Any, kind: Any) -> np.ndarray[Any, Any]:
-    if not series.is_null().any() and "128" not in str(kind):  # whole numbers of 128 bits NumPy has none of
+    if not series.is_null().any() and "128" not in str(kind):  # NumPy has no whole numbers of 128 bits
         array = np.asarray(series.to_numpy())
         return array if array.dtype.kind in "biuf" else array.astype(np.float64)
     narwhals = optional("narwhals.stable.v2", "a column of a data frame", "tables")
@@ -149,7 +149,7 @@ def _numbered(column: Any) -> TableColumn:
 def _as_numbers(values: list[Any]) -> TableColumn:
     try:
         return TableColumn(np.array([np.nan if v is None else float(v) for v in values], np.float64))
-    except OverflowError:  # whole numbers of hundreds of digits: names of something, no quantities
+    except OverflowError:  # whole numbers of hundreds of digits are identifiers, not quantities
         return coded(values)
 
 

@@ -1,4 +1,4 @@
-"""Reading options that a model keeps: how the file of its training rows was said to be written, as plain values."""
+"""Reading options that a model keeps: those with which the file of its training rows was read, as plain values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUANTIFIERS: Final = re.compile(r"(?<!\\)[*+?]")
 
 
 def kept_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of the options of `load`: values of plain types; max_bytes and mmap are of one file and one machine.
+    """Return the options of `load` that are kept: values of plain types; max_bytes and mmap depend on one file and machine.
 
     A separator that is a regular expression with groups is not kept: matching it may take time without limit.
     """
@@ -44,7 +44,7 @@ def kept_of(options: Mapping[str, Any]) -> dict[str, Any]:
 def checked(description: Any) -> dict[str, Any]:
     """Return kept options from the JSON values of a file.
 
-    Raises: DataError for others than `kept_of` gives.
+    Raises: DataError for values that `kept_of` does not return.
     """
     if not isinstance(description, dict):
         raise DataError(f"kept reading options require names, got {repr(description)[:80]}.")
@@ -68,7 +68,7 @@ def _is_pair(keys: Any) -> bool:
 
 
 def _is_simple(sep: Any) -> bool:
-    """Return whether a separator can be matched in a time that its line's length bounds."""
+    """Return whether a separator can be matched in a time bounded by the length of the line."""
     if not isinstance(sep, str) or len(sep) > SEPARATOR:
         return False
     return len(sep) == 1 or sep == BLANKS or (not re.search(r"[(){}]", sep) and len(QUANTIFIERS.findall(sep)) <= 1)

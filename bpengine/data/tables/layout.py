@@ -1,4 +1,4 @@
-"""The layout of a text table, from its first lines: what separates the fields, the header, the decimal mark.
+"""The layout of a text table, from its first lines: separator, header and decimal mark.
 
 pandas reads the table; what it does not decide is decided here. It never looks for a header or a decimal mark. A separator it
 looks for with `sep=None`, which asks `csv.Sniffer` about the first line. No maintained library that was tried does it well
@@ -26,19 +26,19 @@ from bpengine.i18n.counted_nouns import count_of
 
 HEAD_LINES: Final = 100
 HEAD_BYTES: Final = 16 * 2**20
-BLANK_LINE: Final = 100  # bytes that a line counts at least
+BLANK_LINE: Final = 100  # least number of bytes that a line counts as
 COLUMNS: Final = 100_000
 BLANKS: Final = r"\s+"
-SEPARATORS: Final = ("\t", ";", "|", ",", BLANKS)  # in the order in which they are seldom a part of a field
+SEPARATORS: Final = ("\t", ";", "|", ",", BLANKS)  # least often part of a field first
 MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "#n/a", "<na>"})
 NO_HEADER: Final = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    r"""How a text table is written, under pandas' names; None is found out from the first lines.
+    r"""How a text table is written, under pandas' names; None is inferred from the first lines.
 
-    sep (or delimiter): what separates fields; r"\s+" for runs of blanks and tabs. header: True for names in the first line,
+    sep (or delimiter): the separator of fields; r"\s+" for runs of blanks and tabs. header: True for names in the first line,
     False or "none" for no names, or the number of the line that holds them. decimal, thousands: marks within numbers.
     encoding: "utf-8", "latin-1", "utf-16", ... comment: what begins a comment. skiprows: lines to skip before the table.
     quotechar: what encloses a field. na_values: further texts of missing cells. max_bytes: most bytes to read, decompressed.
@@ -83,7 +83,7 @@ class TextOptions:
 
     @property
     def header_line(self) -> int | None:
-        """The number of the line with the names; None for no names, -1 to be found out."""
+        """The number of the line with the names; None for no names, -1 to be inferred."""
         if self.header is None:
             return -1
         if self.header is False or self.header == NO_HEADER:
@@ -93,7 +93,7 @@ class TextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TextLayout:
-    """How to read a table: pandas' settings, the names of the columns, and which of them are there at all."""
+    """How to read a table: pandas' settings, the names of the columns, and which of them exist."""
 
     sep: str
     header: int | None
@@ -138,7 +138,7 @@ def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
 
 
 def badly_grouped(file: BinaryIO, shown: str, options: TextOptions) -> str | None:
-    """Return a number of the first lines in which the mark between thousands does not part groups of three, None for none.
+    """Return a number of the first lines in which the thousands mark separates other groups than of three, None for none.
 
     Read with that mark, "1.5" would be 15.
     """
@@ -154,7 +154,7 @@ def badly_grouped(file: BinaryIO, shown: str, options: TextOptions) -> str | Non
 
 
 def decode_error(shown: str, options: TextOptions, error: UnicodeError) -> DataError:
-    """Return the error that names the cure for text in another encoding."""
+    """Return the error for text in another encoding, with its cure."""
     at = f" at byte {error.start:,}" if isinstance(error, UnicodeDecodeError) else ""
     return DataError(
         f"{shown} is not text in {options.encoding}{at}: {getattr(error, 'reason', error)}. Name its encoding with --encoding "
@@ -163,7 +163,7 @@ def decode_error(shown: str, options: TextOptions, error: UnicodeError) -> DataE
 
 
 def _head(file: BinaryIO, shown: str, options: TextOptions) -> tuple[list[str], bool]:
-    """Return the first lines that are not blank, without comments, and whether they are all of the file."""
+    """Return the first lines that are not blank, without comments, and whether they are the whole file."""
     text = io.TextIOWrapper(file, encoding=_with_mark(options.encoding), newline="")
     try:
         for _ in range(options.skiprows):
@@ -206,7 +206,7 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
         tried.append((sep, rows if whole or len(rows) < 2 else rows[:-1]))  # the last may go on behind the first lines
     fitting = [(sep, rows) for sep, rows in tried if _even(rows) and not _is_prose(sep, rows, options)]
     if fitting:
-        return max(fitting, key=lambda pair: _likely(pair[0], pair[1], options))  # the first of equals
+        return max(fitting, key=lambda pair: _likely(pair[0], pair[1], options))  # of equal ones the first
     present = [pair for pair in tried if pair[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
     return present[0]
 
@@ -223,7 +223,7 @@ def _is_prose(sep: str, rows: list[list[str]], options: TextOptions) -> bool:
 
 
 def _likely(sep: str, rows: list[list[str]], options: TextOptions) -> tuple[int, bool]:
-    """Return how well the first row goes with the others, and whether most columns are numbers.
+    """Return how well the first row fits the others, and whether most columns are numbers.
 
     2: it has as many fields; 1: one less, as R writes its header; 0: fewer.
     """
@@ -235,7 +235,7 @@ def _likely(sep: str, rows: list[list[str]], options: TextOptions) -> tuple[int,
 
 @contextmanager
 def long_fields() -> Iterator[None]:
-    """Let the fields of the csv module be as long as the first lines, for the time of the block."""
+    """Let the csv module accept fields as long as the first lines, within the block."""
     usual = csv.field_size_limit(HEAD_BYTES)
     try:
         yield
@@ -262,7 +262,7 @@ def _width(rows: list[list[str]]) -> int:
 
 
 def _names(shown: str, rows: list[list[str]], width: int, *, header: bool) -> tuple[tuple[str, ...], int]:
-    """Return one name for each column, and the fields of a row; the last of these may be left over by a trailing separator."""
+    """Return one name for each column, and the fields of a row; the last field may come from a trailing separator."""
     fields = rows[0] if header else []
     trailing = width > 1 and not any(row[width - 1] for row in rows[1:] or rows if len(row) >= width)
     if trailing and (len(fields) < width or not fields[width - 1]):
@@ -294,12 +294,12 @@ def _named(fields: Sequence[str]) -> list[str]:
 
 
 def unnamed(name: str) -> bool:
-    """Return whether a column has a name that a program gave it, for it has none."""
+    """Return whether a column has no name of its own, only one that a program writes for such columns."""
     return bool(re.fullmatch(r"column \d+|Unnamed: \d+|index|__index_level_\d+__", name))
 
 
 def _is_header(rows: list[list[str]], options: TextOptions) -> bool:
-    """Return whether the first row holds names: one stands over numbers, or none of its fields is a number."""
+    """Return whether the first row holds names: one is above a column of numbers, or none of its fields is a number."""
     first, body = rows[0], rows[1:]
     numbers = [_number(field, options) for field in first]
     if not any(numbers) and any(first):

@@ -29,7 +29,7 @@ from bpengine.i18n.language import localized
 PIECEWISE = {
     "pre_buffer": False,
     "buffer_size": 1 << 16,
-}  # else every byte that was read is kept until the file is closed
+}  # else pyarrow keeps every byte until the file is closed
 PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
 BATCH: Final = 65_536  # rows at once
@@ -252,7 +252,7 @@ class ParquetColumns:
 
 
 def _is_strange(kind: Any) -> bool:
-    """Return whether a column is neither of numbers, text, truth values nor dates."""
+    """Return whether a column is of an unsupported kind: neither numbers, text, truth values nor dates."""
     types = optional("pyarrow.types", "a Parquet file", "tables")
     return any(getattr(types, f"is_{form}")(kind) for form in STRANGE)
 

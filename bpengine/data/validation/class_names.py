@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Set
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from bpengine.errors import ConfigError
 ClassName = str | int | float | bool
 
 
-def check_class_names(names: Any, classes: int) -> tuple[ClassName, ...] | None:
+def check_class_names(names: object, classes: int) -> tuple[ClassName, ...] | None:
     """Return names as a tuple of text, whole numbers, numbers or truth values, each of its own type; None for None.
 
     Accepts lists, tuples, ranges, arrays of one axis (such as the first that `np.unique(y, return_inverse=True)` returns)
@@ -50,11 +49,11 @@ def name_text(name: ClassName) -> str:
     return f"{name:g}" if isinstance(name, float) and float(f"{name:g}") == name else str(name)
 
 
-def _plain(name: Any) -> ClassName:
+def _plain(name: object) -> ClassName:
     value = name.item() if isinstance(name, np.generic) else name
     for kind in (bool, int, float, str):
         if isinstance(value, kind) and is_plain(value):
-            return kind(value)  # without the subclass it may be of
+            return kind(value)  # as a plain str, also for a subclass
     hint = "Give text, whole numbers or finite numbers, for example names, y = np.unique(y, return_inverse=True)."
     raise ConfigError(f"class_names requires plain values, got {name!r} ({type(name).__name__}). {hint}")
 

@@ -7,8 +7,8 @@ import numpy as np
 from bpengine.data.mmap.row_file import blocks
 from bpengine.data.table import Array
 
-FEW = 10  # values that may be classes whatever they are
-OFTEN = 5  # times that each of these occurs on average
+FEW = 10  # up to so many values may be classes, whatever they are
+OFTEN = 5  # least number of rows of each of these on average
 LABELS = 1000  # integers of array files below this are labels
 
 

@@ -21,7 +21,7 @@ def check_features(
     """Return x as an array (rows, features) of finite real numbers; an array is returned itself, memory-mapped or not.
 
     Accepts lists, tables and DLPack producers as well; `what` is x's name in messages; `dtype` is "float32"
-    or "float64", the one that will be computed in, by default that of x. part: (k, n) reads the k-th of n parts of the rows
+    or "float64", the dtype of the computation, by default that of x. part: (k, n) reads the k-th of n parts of the rows
     alone; each of n processes reads one.
     Raises: ShapeError for another number of axes or columns; DataError for text, no rows, NaN, infinity, and numbers that
     are infinite in `dtype`.

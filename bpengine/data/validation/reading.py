@@ -1,4 +1,4 @@
-"""What readers of files share: paths, how much is read, and what other libraries raise for damaged bytes.
+"""Shared by readers of files: paths, limits of size, and the exceptions of other libraries for damaged bytes.
 
 A small compressed file may hold more than a machine can.
 """
@@ -21,7 +21,7 @@ AnyPath = str | os.PathLike[str]
 PIECE: Final = 1 << 20
 IDX_NAME: Final = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")
 FREE: Final = 64 * 2**20  # decompressed bytes that any compressed file may have
-RATIO: Final = 50  # and so many times its own size on top; tables are seldom compressed to less than a twentieth
+RATIO: Final = 50  # plus so many times its own size; tables are seldom compressed to less than a twentieth
 UNREADABLE: Final = (  # NumPy parses a header as code, hence SyntaxError
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
     *(OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error),

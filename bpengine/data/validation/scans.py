@@ -46,8 +46,8 @@ def _converted(values: Any, what: str) -> Array:
     return array
 
 
-def require_supported(values: Any, what: str) -> None:
-    """Raise DataError for what cannot be taken as it is: sparse matrices, lazy frames, generators."""
+def require_supported(values: object, what: str) -> None:
+    """Raise DataError for values of unsupported kinds: sparse matrices, lazy frames, generators."""
     if type(values).__module__.startswith("scipy.sparse"):
         hint = f"Give {what}.toarray(), if it fits into memory; else write it in pieces to a .npy file and memory-map that."
         raise DataError(
@@ -97,7 +97,7 @@ def _place(at: Any) -> str:
 def require_finite(array: Array, what: str, dtype: str | None = None, part: tuple[int, int] = (0, 1)) -> None:
     """Require numbers without NaN and infinity that stay finite in `dtype`, the one that will be computed in.
 
-    part: (k, n) looks at the k-th of n parts of the rows alone; an error counts in all of them.
+    part: (k, n) scans the k-th of n parts of the rows alone; an error counts the bad values of all rows.
     Raises: DataError with the number of bad values and the place of the first.
     """
     k, n = part
@@ -131,7 +131,7 @@ def _limit(stored: np.dtype[Any], used: str | None) -> Any:
     )  # the largest number and half a last place: halfway cases round to even, here upwards
 
 
-def _not_finite(array: Array, what: str, limit: Any, dtype: str | None) -> DataError:
+def _not_finite(array: Array, what: str, limit: object, dtype: str | None) -> DataError:
     """Count the values that are not finite, or where there are none, those that `dtype` cannot hold; place the first."""
     bad, first = _count(array, lambda block: ~np.isfinite(block))
     if bad:
@@ -155,7 +155,7 @@ def _count(array: Array, bad: Callable[[Array], Array]) -> tuple[int, str]:
     return count, first
 
 
-def first_row(array: Array, bad: Any) -> tuple[int, Any]:
+def first_row(array: Array, bad: Callable[[Array], Array]) -> tuple[int, Any]:
     """Return (row, value) of the first element for which `bad(block)` is true; there must be one."""
     for start, block in blocks(array):
         wrong = bad(block)

@@ -49,7 +49,7 @@ def start(inputs: HostArray, rows: Sequence[int], unit: int, shape: tuple[int, .
 
 
 def _sent(values: HostArray, s: LocalDerivative, of: Callable[[HostArray], HostArray]) -> HostArray:
-    """Send values (rows, inputs) forward through slopes, or through a function of them."""
+    """Multiply values (rows, inputs) by local derivatives, or by a function of them, and sum them for each output."""
     if s.kind == "units":
         return np.asarray(values @ of(s.p))
     if s.q is None:
@@ -89,7 +89,7 @@ def downstream(flow: Dataflow, first: HostArray) -> tuple[list[HostArray], dict[
     """Return the arrays that depend on `first`, in order, and the uses of each: (call, slopes), None for the loss."""
     calls, arrays, edges = flow.trace.calls, [first], dict[int, Any]()
     # Breadth-first from the weight's output; the list is its own queue.
-    for array in arrays:  # grows while it is walked
+    for array in arrays:  # the loop appends to the list that it iterates over
         edges[id(array)] = uses = []
         for use in flow.consumers.get(id(array), []):
             call = calls[use[0]]

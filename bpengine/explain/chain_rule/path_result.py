@@ -39,8 +39,8 @@ class Paths(ExplainResult):
     """The chain rule of one parameter: total = the paths' products + rest; gradient is the engine's value.
 
     rows: the rows of the batch it is taken over. count: how many paths there are; paths: the largest. all_paths: the sum of
-    all, found without the backward pass. gradient: the engine's, without penalty (of some rows only, input x dL/dz added
-    up here: the engine adds up the whole batch); penalty: what penalties add to it.
+    all, found without the backward pass. gradient: the engine's, without penalty (for some rows alone, the sum of input x
+    dL/dz, computed here, since the engine sums over the whole batch); penalty: what penalties add to it.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> (path,) = bp.explain.paths(model, [[2.0]], [[5.0]], "0.weight[0,0]").paths

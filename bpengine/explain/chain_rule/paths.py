@@ -7,11 +7,13 @@ calls, which uses no backward pass except the loss's; that sum less the largest 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.errors import whole
 from bpengine.explain.chain_rule.accumulate import accumulate, downstream, multiplied, start, uses_of
 from bpengine.explain.chain_rule.best_first import Search
@@ -25,13 +27,13 @@ from bpengine.trained import TrainedNetwork
 
 def paths(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     name: str,
     *,
     sample: int | None = None,
     largest: int = 10,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
 ) -> Paths:
     """Return the chain rule of one parameter, "0.weight[2,1]": the paths from the loss to it with the largest products.
 
@@ -75,7 +77,8 @@ def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: in
     )
 
 
-class _Way(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class _PathsOfUse:
     """The paths to one use of a parameter: their sum by the forward pass, and the engine's sum by its backward pass."""
 
     whole: float
@@ -86,7 +89,7 @@ class _Way(NamedTuple):
     largest: list[Path]
 
 
-def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], largest: int) -> _Way:
+def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], largest: int) -> _PathsOfUse:
     traced, (position, argument) = flow.trace, use
     call = traced.calls[position]
     inputs, unit = multiplied(call, argument, element)
@@ -100,7 +103,10 @@ def _through(flow: Dataflow, element: Element, use: Use, rows: list[int], larges
     ]
     gradient = exact_sum(inputs[rows] * np.asarray(flow.cotangent(position)[rows, unit], dtype=float))
     everything, magnitude = float(end.total.sum()), float(end.magnitude.sum())
-    return _Way(everything, magnitude, int(end.count.sum()), gradient, len(arrays) + 2, kept)
+    return _PathsOfUse(
+        whole=everything, magnitude=magnitude, paths=int(end.count.sum()), gradient=gradient, steps=len(arrays) + 2,
+        largest=kept,
+    )  # fmt: skip
 
 
 def _factors(links: list[Any]) -> tuple[Factor, ...]:

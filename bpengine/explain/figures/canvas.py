@@ -119,7 +119,7 @@ def broken(text: str, width: float, size: float, weight: str = "normal") -> str:
 
 
 def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
-    """Write plain text at a point of the data; a dollar sign is a dollar sign."""
+    """Write plain text at a point of the data; dollar signs do not begin mathematics."""
     chosen = {"fontsize": TEXT, "color": INK, "ha": "center", "va": "center", "parse_math": False, **style}
     return axes.text(x, y, visible(text), **chosen)
 

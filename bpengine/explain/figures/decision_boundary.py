@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.data import Encoded
 from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.explain.figures import canvas
@@ -28,8 +28,8 @@ CLASSES = ((canvas.BLUE, "o"), (canvas.VERMILION, "s"), (canvas.GREEN, "^"), (ca
 
 def decision_boundary(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     threshold: float = 0.5,
     features: Sequence[str] | None = None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain.figures.decision_boundary import decision_boundary
 from bpengine.explain.figures.fitted_curve import fitted_curve
@@ -28,11 +29,11 @@ POINTS = 101  # of a sweep for which no values are given
 def draw(
     kind: str,
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     parameter: str | Sequence[str] | None = None,
-    values: Any = None,
+    values: object = None,
     layer: int | str | None = None,
     unit: int | None = None,
     sample: int = 0,

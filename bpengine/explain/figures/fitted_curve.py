@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.data import Encoded
 from bpengine.errors import ConfigError, ShapeError
 from bpengine.explain.figures import canvas
@@ -29,8 +29,8 @@ OTHERS = ((canvas.BLUE, (0, (6, 2))), (canvas.VERMILION, (0, (6, 2, 1, 2))), (ca
 
 def fitted_curve(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     also: Mapping[str, Mapping[str, Any]] | None = None,
     feature: str | None = None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.label_placement import RADIUS
@@ -32,8 +33,8 @@ CHARACTERS = 8.6  # of the largest text, on an inch
 
 def network(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     sample: int = 0,
     layer: int | str | None = None,

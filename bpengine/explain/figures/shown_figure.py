@@ -32,7 +32,7 @@ class ShownFigure(Figure):
         """Write the figure, whole or not at all: `bp.explain.figures.save(figure, path)`."""
         return save(self, path, force=force)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """Return what a notebook shows, without `pyplot` and without a magic command."""
         svg = drawn(self, "svg").decode()  # on white: the notebook's colours need not be those of the system
         if len(svg) <= LARGEST:

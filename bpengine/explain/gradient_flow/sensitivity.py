@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.explain.gradient_flow.health import (
     EXPLODING,
     SATURATED,
@@ -144,7 +144,7 @@ class Sensitivity(ExplainResult):
         return "\n".join(_lines(self, translator_for(lang), largest))
 
 
-def sensitivity(model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None) -> Sensitivity:
+def sensitivity(model: TrainedNetwork, x: ArrayLike, y: ArrayLike, *, weights: ArrayLike | None = None) -> Sensitivity:
     """Return how much each parameter of a model changes the loss on x, y, and which units and layers pass no gradient.
 
     A unit is dead when f'(z) is 0 in every row: nothing reaches its weights. It is saturated when f'(z) stays below 5 % of

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.explain.graphs.elements import Edge, Node, Phase
 from bpengine.explain.graphs.graph import Graph
 from bpengine.explain.result import translator_for
@@ -20,7 +19,13 @@ SMALL = 9  # arrays of so many numbers are shown with their values
 
 
 def graph(
-    model: TrainedNetwork, x: Any, y: Any, *, weights: Any = None, update: bool = False, lang: str | None = None
+    model: TrainedNetwork,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    weights: ArrayLike | None = None,
+    update: bool = False,
+    lang: str | None = None,
 ) -> Graph:
     """Return the computational graph of a training step, with `update` also that of the parameters' update.
 
@@ -57,7 +62,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) ->
             start = makers.get(id(array))
             if start is None:
                 start = makers[id(array)] = f"g{len(sources)}"
-                sources[start] = _given(traced, array, name, here, start)
+                sources[start] = _given_node(traced, array, name, here, start)
             edges.append(Edge(start=start, end=here.id, name=name, shape=array.shape, values=_values(array)))
         for array in call.named_results().values():
             makers[id(array)] = here.id
@@ -89,8 +94,9 @@ def _taken(traced: Trace, position: int, call: Call) -> Iterator[tuple[str, Host
 def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
     """Return each call's column.
 
-    Forward calls follow each other; a backward call stands in its forward's column. The sum of two ways back has no
-    forward and gets a column left of the last of them. A penalty or update of a parameter stands where the parameter is used.
+    Forward calls follow each other; a backward call stands in its forward's column. The sum of two backward branches has no
+    forward call and gets a column left of the last of them. A penalty or update of a parameter stands where the parameter is
+    used.
     """
     calls, partners = traced.calls, traced.forward_of
     order = [i for i in chosen if i < traced.backward_start]
@@ -144,7 +150,7 @@ def _ahead(traced: Trace, position: int) -> bool:
     return position < traced.backward_start or (position not in traced.forward_of and np.shape(call.result[0]) == ())
 
 
-def _given(traced: Trace, array: HostArray, name: str, user: Node, number: str) -> Node:
+def _given_node(traced: Trace, array: HostArray, name: str, user: Node, number: str) -> Node:
     """Return the node of an array that no call made: an input or a parameter, by its own name, with shape and values."""
     known: Mapping[int, str] = {
         id(traced.x): "x", id(traced.target): "target", id(traced.weights): "weights",

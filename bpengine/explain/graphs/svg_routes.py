@@ -9,12 +9,12 @@ from bpengine.explain.graphs.svg_layout import Box, Point, label_width
 
 
 def along_side(way: Sequence[Point]) -> bool:
-    """Say whether a way leaves a box to the left and comes back from there: down the side of a column."""
+    """Say whether an edge leaves a box on its left and enters another from the left, down the side of a column."""
     return len(way) == 4 and way[1][0] < min(way[0][0], way[3][0]) and way[1][0] == way[2][0]
 
 
 def beside_line(edge: Edge, way: Sequence[Point]) -> float:
-    """Return where the label of such a way begins."""
+    """Return where the label of such an edge begins."""
     return way[1][0] - label_width(edge) - 3
 
 
@@ -37,7 +37,7 @@ def way_of(edge: Edge, number: int, boxes: dict[str, Box]) -> list[Point]:
 
 
 def _across(a: Box, b: Box) -> list[Point]:
-    """Return the way to the next column, on one level when both boxes reach it."""
+    """Return the corners of an edge to the next column: a straight line when both boxes reach its level."""
     sign = 1 if b.x > a.x else -1
     start, end = (a.x + a.width, b.x) if sign > 0 else (a.x, b.x + b.width)
     level = (max(a.y, b.y) + min(a.bottom, b.bottom)) / 2
@@ -48,7 +48,7 @@ def _across(a: Box, b: Box) -> list[Point]:
 
 
 def _down(a: Box, b: Box, side: float) -> list[Point]:
-    """Return the way down a column: straight to the box below, else along its left side."""
+    """Return the corners of an edge down a column: straight to the box below, else along the left side."""
     if a.node.row == -1 and b.node.row == 0:
         x = min(max(a.middle, b.x + 8), b.x + b.width - 8)
         return [(a.middle, a.bottom), (a.middle, b.y - 14), (x, b.y - 14), (x, b.y)]

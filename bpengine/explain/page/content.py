@@ -99,9 +99,10 @@ class Content:
         return self.inputs[term.unit] if self.inputs and plain == translate("input", unit=term.unit) else plain
 
     def drawn_terms(self, sums: Sums | None, place: str, *, ahead: bool = False) -> list[int] | None:
-        """Return which terms of a unit's sums are written out: those of the units that are drawn, and of none.
+        """Return which terms of a unit's sums are written out: those of drawn units, and those of no unit (biases).
 
-        None where every unit is drawn: then the largest are. ahead: the sum is the layer's own, of the units before it.
+        None where every unit is drawn: then the largest terms are written out. ahead: the sum is the layer's forward sum,
+        over the units before it.
         """
         by_place = {column.place: column for column in self.columns}
         units = None if sums is None else np.atleast_2d(sums.unit)
@@ -134,7 +135,7 @@ class Content:
         return {"value": sheet.put(terms.value), "terms": written, "rounding": sheet.put(terms.rounding), **rest}
 
     def shown_weights(self, e: Explanation, column: int) -> Iterator[tuple[ParameterSums, int, int | None]]:
-        """Yield the parameters of a unit that lead to units drawn, and those that lead to none (biases), and where from."""
+        """Yield a unit's parameters, each with its number and the drawn unit that it leads from, None for a bias."""
         source = self.columns[column].sources
         for part in e.parameters:
             first = 1 if part.bias[0] and len(part.bias) > 1 else 0  # a bias kept as the first row of the weights

@@ -22,7 +22,7 @@ _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backwar
 
 
 class BackwardCheck:
-    """The calls of a receipt as they are read, and what is wrong between them."""
+    """The calls of a receipt as they are read, and the errors in how they are connected."""
 
     def __init__(self) -> None:
         self.lines: dict[int, int] = {}  # call -> line
@@ -45,7 +45,7 @@ class BackwardCheck:
         self.shape = [entry["rows"], entry["network"][0]]
         self.smoothing = entry.get("label_smoothing", 0.0)
 
-    def given(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
+    def given_array(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
         """Take a given array; for some roles its values are prescribed."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):

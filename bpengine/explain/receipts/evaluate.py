@@ -63,9 +63,9 @@ def _evaluated(formula: str, names: Names) -> Array:
 def names_of(
     kernel: str, inputs: Mapping[str, HostArray], options: Mapping[str, Any], dtype: str, real: type[Any]
 ) -> Names:
-    """Return everything a kernel's formulas may name; `real` is the type of all numbers made on the way."""
+    """Return everything a kernel's formulas may name; `real` is the type of all intermediate numbers."""
     row = KERNELS[kernel]
-    names: Names = dict.fromkeys(row.optional)  # a formula says what holds without them
+    names: Names = dict.fromkeys(row.optional)  # where they are not passed, the formula says what holds
     names |= {name: _cast(array, real) for name, array in inputs.items()}
     names |= {
         **options,
@@ -90,7 +90,7 @@ def _normal_cdf(real: type[Any], x: HostArray) -> HostArray:
 
 
 ROUNDINGS = 8.0  # times sqrt(length of the longest sum): what a dtype's rounding may do to a kernel's result
-SHAKES = 4  # how often inputs are shaken by one rounding, to see how far that and rounding on the way carry a result
+SHAKES = 4  # how often inputs are perturbed by one rounding, to measure its effect and that of intermediate rounding
 
 
 def shaken(inputs: Mapping[str, HostArray], draw: int) -> dict[str, HostArray]:

@@ -107,7 +107,7 @@ class _Reader:
             if not isinstance(entry["given"], str):
                 raise fails("no_entry")
             self._keep(entry)
-            self.wiring.given(number, entry, self.arrays[entry["array"]])
+            self.wiring.given_array(number, entry, self.arrays[entry["array"]])
         elif "call" in entry:
             self._call(number, entry)
         elif "result" in entry:

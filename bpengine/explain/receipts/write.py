@@ -29,7 +29,7 @@ def receipt(traced: Trace) -> Iterator[str]:
     """Yield the lines of a step's receipt, without line ends.
 
     Raises ConfigError for a step in which a layer's backward pass was given a residual that no kernel call left, or one with
-    a kernel of one's own: what it computes stands in no formula that could be evaluated again.
+    a custom kernel: no formula says what it computes, so it could not be evaluated again.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
     >>> lines = list(bp.explain.receipt(model.trace([[2.0]], [[5.0]])))
@@ -37,7 +37,7 @@ def receipt(traced: Trace) -> Iterator[str]:
     True
     """
     _require_known(traced)
-    book = _Book(traced)
+    book = _NumberedArrays(traced)
     yield _line({"receipt": FORMAT, **_head(traced)})
     for position, call in enumerate(traced.calls):
         for entry in book.unknown(call):
@@ -91,7 +91,7 @@ def _total(traced: Trace) -> HostArray:
     return total
 
 
-class _Book:
+class _NumberedArrays:
     """The arrays of a step by number, and what the given ones are."""
 
     def __init__(self, traced: Trace) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.errors import ConfigError
 from bpengine.explain.lookup import Element, find_element
 from bpengine.explain.trace.steps import require_target
@@ -46,7 +46,9 @@ class LossFunction:
         return tuple(float(self.model.parameters[name][index]) for name, index in self.elements)
 
 
-def loss_function(model: TrainedNetwork, x: Any, y: Any, names: Sequence[str], weights: Any = None) -> LossFunction:
+def loss_function(
+    model: TrainedNetwork, x: ArrayLike, y: ArrayLike, names: Sequence[str], weights: ArrayLike | None = None
+) -> LossFunction:
     """Return the loss on x, y as a function of the named numbers, in training mode with the first step's dropout masks."""
     require_target(y)
     elements = tuple(find_element(model.parameters, name) for name in names)

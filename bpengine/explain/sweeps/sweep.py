@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.errors import ConfigError, DataError, items
 from bpengine.explain.lookup import element_name
 from bpengine.explain.result import ExplainResult, translator_for
@@ -25,7 +25,7 @@ class Sweep(ExplainResult):
     """The loss over a grid of one or two parameters.
 
     names: of the parameters. values: one array (n,) each. loss: (n,), or (n, m) for two. slopes: the partial derivative of
-    the loss in each parameter, shaped like the loss. at: where the model stands. descent: a fit's steps, if one was given.
+    the loss in each parameter, shaped like the loss. at: the model's own values. descent: a fit's steps, if one was given.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> swept = bp.sweep(model, [[1.0]], [[2.0]], "0.bias", [-1.0, 0.0])
@@ -73,12 +73,12 @@ class Sweep(ExplainResult):
 
 def sweep(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     parameter: str | Sequence[str],
-    values: Any,
+    values: object,
     *,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
     history: History | None = None,
     walk: Walk | None = None,
 ) -> Sweep:
@@ -86,8 +86,8 @@ def sweep(
 
     parameter: "1.bias" where that is one number, "0.weight[2,1]" of several; two of them give a surface, with two sequences
     of values. history: of the fit that brought the model where it is, with `only` this parameter and full batches: its steps
-    are laid on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for two parameters, for instance.
-    The loss is the one that is trained, penalties included. The model is left as it was.
+    become points on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for two parameters, for
+    instance. The loss is the one that is trained, penalties included. The model is left as it was.
     Raises ConfigError for an unknown name, naming the nearest, and DataError for values that are not finite numbers.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
@@ -118,7 +118,7 @@ def sweep(
     return replace(swept, descent=descent_of(function, history, walk))
 
 
-def _checked(values: Any, name: str) -> HostArray:
+def _checked(values: object, name: str) -> HostArray:
     try:
         array = np.atleast_1d(np.asarray(values, dtype=float))
     except (TypeError, ValueError):  # text, or rows of different lengths

@@ -19,7 +19,7 @@ Use = tuple[int, str]  # position of a forward call, name of its argument
 
 
 class Dataflow:
-    """The arrays of a trace as a graph: every array has one maker and any number of uses."""
+    """The arrays of a trace as a graph: every array has one producer and any number of consumers."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
@@ -60,7 +60,7 @@ class Dataflow:
     def derivatives(self, use: Use) -> Sequence[LocalDerivative] | None:
         """Return the local derivatives of a use, or None for a kernel whose derivatives are not known.
 
-        An activation of one's own need not work on each number by itself: its derivatives are known where they explain its
+        A custom activation need not be elementwise: its derivatives are known where they explain its
         gradient.
         """
         call, on_ones = self.trace.calls[use[0]], self.trace.slopes.get(use[0])

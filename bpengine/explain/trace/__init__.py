@@ -1,7 +1,7 @@
 """One training step with every number in it: kernel calls as they are made, layers, parameters, the first bad number.
 
 recorder   records every kernel call, each kernel compiled by itself
-steps      traces of consecutive steps, and what crosses the borders of layers
+steps      traces of consecutive steps, with every layer's inputs, outputs and gradients
 trace      Trace: one step
 layers     LayerTrace: x, z, a, da, dz of one layer
 nonfinite  the first number that is not finite

@@ -1,4 +1,4 @@
-"""What one layer did in a step: its input and output, what came back, and the gradients of its parameters."""
+"""What one layer did in a step: its input and output, their gradients, and the gradients of its parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LayerTrace(RichForm):
 
     place: "0", or "1.0" inside a Residual. x: input (rows, inputs). z: what goes into the activation; a: output. da, dz:
     the gradient of the loss with respect to a and z. Without an activation of its own z is a and dz is da. dx: with
-    respect to x, None where nobody asked for it (the first layer). parameters, gradients: by local name ("weight"),
+    respect to x, None where it was not computed (the first layer). parameters, gradients: by local name ("weight"),
     gradients with penalties; a weight that is tied to another layer's is shown as it is used here, transposed. names: what
     they are known by ("0.weight"), where parameters are shared with another place. activation: its name, or None.
 
@@ -84,7 +84,7 @@ class LayerTrace(RichForm):
 
 @dataclass(frozen=True, kw_only=True)
 class _LayerCalls:
-    """The calls of a step by place, forward and backward, and what crossed the layers' borders."""
+    """The calls of a step by place, forward and backward, and each layer's inputs, outputs and gradients."""
 
     before: Mapping[str, list[Call]]
     after: Mapping[str, list[Call]]
@@ -138,7 +138,7 @@ def _one(layer: Layer, place: str, step_calls: _LayerCalls) -> LayerTrace:
     )
     name, z, dz = activation_of(layer), crossed["a"], crossed["da"]
     if isinstance(layer, Dense):
-        z, dz = ahead[0].result[0], back[-1].args[1]  # of the layer's sum, whatever bends it
+        z, dz = ahead[0].result[0], back[-1].args[1]  # of the layer's sum, whatever its activation is
     elif name is not None:
         z, dz = ahead[-1].args[0], back[0].result
     own = [local(step_calls.parameters, place), local(step_calls.gradients, place)]

@@ -56,16 +56,16 @@ class NonFiniteValue:
 def first_nonfinite(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> NonFiniteValue | None:
     """Return the first number that is not finite: in a parameter that was given, or in what a call made; None without one."""
     for name, array in parameters.items():
-        if value := _found(array, name, "", ""):
+        if value := _first_in(array, name, "", ""):
             return value
     for call in calls:
         for name, array in call.named_results().items():
-            if value := _found(np.asarray(array), name, call.function, call.place):
+            if value := _first_in(np.asarray(array), name, call.function, call.place):
                 return value
     return None
 
 
-def _found(array: HostArray, name: str, function: str, place: str) -> NonFiniteValue | None:
+def _first_in(array: HostArray, name: str, function: str, place: str) -> NonFiniteValue | None:
     if not np.issubdtype(array.dtype, np.floating) or np.all(np.isfinite(array)):
         return None
     bad = ~np.isfinite(array)

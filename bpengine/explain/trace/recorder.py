@@ -15,6 +15,7 @@ import numpy as np
 
 from bpengine.backend import Backend, HostArray
 from bpengine.kernels import KERNELS, Kernel
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Call, Direction, ObservedOps, Ops, known
 
 
@@ -47,7 +48,7 @@ class CallRecorder:
         for position in self.forward_of.values():
             call = self.calls[position]
             residual, one = call.result[1], ops.xp.ones_like(call.result[0])
-            if call.kernel.kind == "loss" and known(call.kernel):  # one's own need not come from each row's alone
+            if call.kernel.kind == "loss" and known(call.kernel):  # a custom loss may mix the rows
                 residual = residual._replace(factor=ops.xp.ones_like(residual.factor))
                 self.slopes[position] = ops.backward(call.kernel)(residual, one)
             elif call.kernel.kind == "activation":
@@ -82,7 +83,7 @@ class KernelOps(Ops):
             return self._fresh(result, taken)
         return _rebuilt(result, [self._fresh(part, taken) for part in result])
 
-    def _fresh(self, value: Any, taken: set[int]) -> Any:
+    def _fresh(self, value: object, taken: set[int]) -> Any:
         if not hasattr(value, "dtype") or id(value) not in taken:
             return value
         return self.xp.asarray(value, copy=True)
@@ -95,9 +96,9 @@ def kernel_ops(backend: Backend) -> KernelOps:
 
 
 def record(backend: Backend, ops: Ops, function: Callable[..., Any]) -> tuple[CallRecorder, Any]:
-    """Run function(observed ops) kernel by kernel; return the tape and the result.
+    """Run function(observed ops) kernel by kernel; return the recorder and the result.
 
-    NumPy arrays stand in the tape's calls and in the result, the same object wherever it is the same array.
+    The recorded calls and the result hold NumPy arrays, the same object wherever it is the same array.
     """
     tape = CallRecorder()
     with backend.scope():
@@ -116,7 +117,7 @@ class _Host:
         self.backend = backend
         self.seen: dict[int, tuple[Any, HostArray]] = {}  # with the array itself: a freed one's id is used again
 
-    def tree(self, value: Any) -> Any:
+    def tree(self, value: object) -> Any:
         if isinstance(value, dict):
             return {name: self.tree(part) for name, part in value.items()}
         if isinstance(value, (tuple, list)):
@@ -132,5 +133,5 @@ def _rebuilt(like: Any, parts: list[Any]) -> Any:
     return type(like)(*parts) if hasattr(like, "_fields") else type(like)(parts)
 
 
-def _residual_key(call: Call, residual: Any) -> Any:
+def _residual_key(call: Call, residual: Tree) -> Any:
     return (call.kernel.name, call.place, id(residual) if residual is not None else None)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.backend import Backend, State
+from bpengine.backend import ArrayLike, Backend, State
 from bpengine.errors import ConfigError
 from bpengine.explain.trace.recorder import kernel_ops, record
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.layers import Layer, Residual
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
@@ -26,7 +27,13 @@ from bpengine.training.step import StepPlan, init_state, make_step
 
 
 def trace_steps(
-    model: TrainedNetwork, x: Any, y: Any, weights: Any = None, *, optimizer: str | Optimizer = "sgd", steps: int
+    model: TrainedNetwork,
+    x: ArrayLike,
+    y: ArrayLike | None,
+    weights: ArrayLike | None = None,
+    *,
+    optimizer: str | Optimizer = "sgd",
+    steps: int,
 ) -> Iterator[Trace]:
     """Return the traces of the steps that a model's first `fit(x, y, optimizer=..., steps=...)` on the full batch takes.
 
@@ -56,7 +63,7 @@ def trace_steps(
     return run()
 
 
-def require_target(y: Any) -> None:
+def require_target(y: object) -> None:
     """Raise ConfigError when no target is given: without one there is no loss, and no gradient."""
     if y is None:
         raise ConfigError(
@@ -156,12 +163,12 @@ class _Watched(Layer):
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         result = self.layer.forward(ops, params, running, x, run)
         if not isinstance(result, tuple) or len(result) != 3:
-            return result  # it is refused by who called, in words
+            return result  # the caller raises the error that says what is wrong
         y, residual, seen = result
         self.crossings[run.place] = {"x": x, "a": y}
         return y, (run.place, residual), seen
 
-    def backward(self, ops: Ops, residual: Any, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
+    def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
         place, own = residual
         result = self.layer.backward(ops, own, dy, need_dx=need_dx)
         if isinstance(result, tuple) and result:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.explain.lookup import check_row, find_layer, find_unit
 from bpengine.explain.terms.dataflow import Dataflow, Use
 from bpengine.explain.terms.forward_terms import own_forward
@@ -24,13 +24,13 @@ Pick = tuple[Any, ...]  # the place in an array of a unit's own parameters
 
 def explain(
     model: TrainedNetwork,
-    x: Any,
-    y: Any = None,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
     *,
     layer: int | str,
     unit: int,
     sample: int | None = None,
-    weights: Any = None,
+    weights: ArrayLike | None = None,
     optimizer: str | Optimizer = "sgd",
 ) -> Explanation:
     """Explain one unit of a model in the training step on x, y: every gradient as a sum of terms, and the update.

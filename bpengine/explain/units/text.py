@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -82,7 +81,9 @@ def _backward_head(incoming: Sums) -> str:
     return "backward" if all(family_of(name) == "linear" for name in incoming.kernel) else "backward_other"
 
 
-def _sum_lines(terms: Terms, translate: Translate, label: Any, total: str) -> Iterator[str]:
+def _sum_lines(
+    terms: Terms, translate: Translate, label: Callable[[Term, Translate], str], total: str
+) -> Iterator[str]:
     """Yield a line per term, the rest, the rounding where it would show, and the total."""
     named = [
         (

@@ -49,7 +49,7 @@ class ParameterSums:
 class UnitResult:
     """Everything that happens to one unit in a training step.
 
-    rows: the rows of the batch that are told about; z, a, da, dz: (rows,), the unit's sum, output and gradients.
+    rows: the rows of the batch that are explained; z, a, da, dz: (rows,), the unit's sum, output and gradients.
     forward: z as inputs times weights, one sum per row; None for an activation layer. incoming: dL/da as the next
     units' gradients times what joins them; through: dL/dz as dL/da times the activation's slope, None without one.
     parameters: the unit's own, with sums over the whole batch. outside: what the layer computes outside of kernels, so that no

@@ -1,10 +1,9 @@
-"""Where a fit begins: anew, where another fit ended, or at a checkpoint. All three give the training loop the same things."""
+"""The beginning of a fit: new, where another fit ended, or at a checkpoint; the training loop treats all three alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError
@@ -36,8 +35,8 @@ class Beginning:
     earlier: Callable[[int], tuple[int, State] | None] = lambda step: None
 
 
-def end_of(history: History, rule: Any, shapes: dict[str, tuple[int, ...]]) -> RunState:
-    """Return where the fit of a history ended, if a fit with this update rule can go on from there.
+def end_of(history: History, rule: object, shapes: dict[str, tuple[int, ...]]) -> RunState:
+    """Return where the fit of a history ended, if a fit with this update rule can continue from there.
 
     shapes: those of the parameters to be trained. Raises ConfigError where it cannot.
     """
@@ -63,7 +62,7 @@ def end_of(history: History, rule: Any, shapes: dict[str, tuple[int, ...]]) -> R
     return end
 
 
-def _shown(rule: Any) -> str:
+def _shown(rule: object) -> str:
     name, *options = rule if isinstance(rule, tuple) else (rule,)
     settings = ", ".join(
         f"{key}={value:g}" for key, value in (options[0] if options else ()) if isinstance(value, float)
@@ -81,7 +80,7 @@ def continued(
     epoch_steps: int,
     watched: str = "loss",
 ) -> Beginning:
-    """Return the beginning of a fit that goes on where `history` ended, with limits that count from there.
+    """Return the beginning of a fit that continues where `history` ended, with limits that count from there.
 
     beginning: that of a new fit. The parameters are those of the model, unless a rule had restored the best epoch's and they
     are `untouched` since: then those of the last step. watched: the score whose best epoch a rule looks for; the best of
@@ -109,9 +108,9 @@ def continued(
 
 
 def resumed(beginning: Beginning, checkpoints: Checkpointer, checkpoint: Resumed) -> Beginning:
-    """Return the beginning of a fit that goes on from a checkpoint; `beginning` is where it would have begun without.
+    """Return the beginning of a fit that continues from a checkpoint; `beginning` is the one it would have without.
 
-    A fit that a limit ended goes on when the limit is higher now. Raises ConfigError for a limit that lies before the
+    A fit that a limit ended continues if the limit is higher now. Raises ConfigError for a limit that lies before the
     checkpoint.
     """
     run_state, epochs = checkpoint.run_state, Epochs.from_columns(checkpoint.epochs)

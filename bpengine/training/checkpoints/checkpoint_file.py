@@ -44,7 +44,7 @@ class DamagedCheckpoint(ModelFileError):
 
 
 def write(path: Path, checkpoint: CheckpointContents) -> None:
-    """Write a file and bring it to the disk; raise WriteError where that cannot be, with nothing changed."""
+    """Write a file and flush it to the disk; raise WriteError on failure, with nothing changed."""
     arrays = {name: np.asarray(array) for name, array in checkpoint.arrays.items()}
     digests = {name: hashlib.sha256(container.bytes_of(array)).hexdigest() for name, array in arrays.items()}
     parts = {

@@ -1,4 +1,4 @@
-"""The checkpointer of a fit: when a checkpoint is due, what is in it, and the way back from it to a run state."""
+"""The checkpointer of a fit: when a checkpoint is due, what is in it, and how a run state is restored from it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from bpengine.training.checkpoints.writer import Writer
 from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
 from bpengine.training.memory.spill import mapped
 
-SLICE: Final = 0.5  # seconds that a run of steps takes about: a process that is asked to end does so within them
+SLICE: Final = 0.5  # about the seconds of a run of steps: a process that is asked to end does so within this time
 FIRST: Final = 16  # steps of the first run, whose speed is not known
 GROWTH: Final = 4  # times that a run may be longer than the one before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
-    """A checkpoint that a fit goes on from: its run state, with arrays on the host, and what was recorded."""
+    """A checkpoint that a fit continues from: its run state, with arrays on the host, and its records."""
 
     step: int
     run_state: RunState
@@ -41,11 +41,11 @@ class Resumed:
 
 
 class Checkpointer:
-    """Writes the checkpoints of one fit. To be used in a `with` block, in which signals that ask for an end are noted.
+    """Writes the checkpoints of one fit. To be used in a `with` block, which records signals that ask the process to end.
 
     fit: its name in the folder. identity: which fit it is; circumstances: what may change its last bits; settings: those of
-    the model. memories: the callbacks that have a state of their own. comm: the processes that train together; all of them
-    have a checkpointer and call it alike, process 0 writes, and its clock decides.
+    the model. memories: the callbacks that have a state of their own. comm: the processes that train together; each has a
+    checkpointer and makes the same calls; process 0 writes, and its clock decides.
     """
 
     def __init__(
@@ -79,20 +79,20 @@ class Checkpointer:
         self._block.close()
 
     def begin(self, *, resume: bool) -> Resumed | None:
-        """Take the folder, and return what its newest checkpoint of this fit holds, None for none.
+        """Lock the folder, and return its newest checkpoint of this fit, None for none.
 
         Raises ConfigError for a folder that is in use or cannot be written to, for a checkpoint of another fit, naming the
         first difference, and for one of this fit unless `resume`. Warns of other circumstances and of damaged files.
         """
         try:
             newest = self._newest()
-            return None if newest is None else self._found(newest, resume=resume)
+            return None if newest is None else self._resumed_from(newest, resume=resume)
         except BaseException:
             self._block.close()
             raise
 
     def _newest(self) -> CheckpointContents | None:
-        """Return the newest checkpoint that is whole: of several processes, process 0 takes the folder and chooses it."""
+        """Return the newest checkpoint that is whole: of several processes, process 0 locks the folder and chooses it."""
         newest, trouble = None, None
         if self._comm.rank == 0:
             try:
@@ -114,7 +114,7 @@ class Checkpointer:
             )
         return newest
 
-    def _found(self, newest: CheckpointContents, *, resume: bool) -> Resumed:
+    def _resumed_from(self, newest: CheckpointContents, *, resume: bool) -> Resumed:
         where = f"the folder {str(self._store.folder)!r} holds a checkpoint of step {newest.step}"
         if different := first_difference(self._identity, newest.identity):
             raise ConfigError(f"{where} of another fit: {different}. Give another folder, or the settings of that fit.")
@@ -135,7 +135,7 @@ class Checkpointer:
         return None if earlier is None else (earlier.step, self.on_backend(_resumed(earlier).run_state.state))
 
     def on_backend(self, state: State) -> State:
-        """Return a state of host arrays as arrays of the backend, of its own."""
+        """Return a state of host arrays as new arrays on the backend."""
         brought: State = mapped(self._backend.asarray, state)
         return brought
 
@@ -145,14 +145,14 @@ class Checkpointer:
         self._writer.prepare(sizes)
 
     def most_steps(self, step: int) -> int:
-        """Return how many steps may be run before the next look at what is due."""
+        """Return how many steps may be run before `is_due` must be asked again."""
         every = self._settings.every
         to_next = LARGE if every is None else every - step % every
         in_time = self._longest if self._pace == 0 else int(SLICE / self._pace)
         return self._comm.lead(max(1, min(to_next, in_time, self._longest)))
 
     def took(self, steps: int, seconds: float) -> None:
-        """Note how long a run of steps took: the next one is chosen by it."""
+        """Record how long a run of steps took, which determines the length of the next one."""
         self._pace, self._longest = seconds / steps, max(FIRST, GROWTH * steps)
 
     def is_due(self, step: int) -> bool:
@@ -165,7 +165,7 @@ class Checkpointer:
         return bool(self._asked.number) or self._comm.lead(by_steps or by_time)
 
     def _share_asked(self) -> None:
-        """Let all processes be asked to end when one of them is."""
+        """Pass a request to end to all processes when one of them has received it."""
         if self._comm.any(bool(self._asked.number)):
             numbers = self._comm.gather(np.array([self._asked.number]))
             self._asked.number = int(max(number[0] for number in numbers))
@@ -198,7 +198,7 @@ class Checkpointer:
         own, memories = _memories(self._memories)
         copies = self._writer.copied({name: to_numpy(array) for name, array in _flat(run_state.state).items()})
         arrays = {f"state/{name}": copy for name, copy in copies.items()}
-        arrays |= {f"record/{name}": values for name, values in record.items()}  # views of what only grows
+        arrays |= {f"record/{name}": values for name, values in record.items()}  # views of arrays that only grow
         arrays |= {f"epochs/{name}": values for name, values in epochs.items()}
         arrays |= {"open/shares": run_state.open.shares, **own}
         facts = _facts(run_state) | {"memories": memories, "model": self._model, "epochs": list(epochs)}
@@ -262,7 +262,7 @@ def _flat(state: State) -> dict[str, Any]:
 
 
 def _state(start: str, arrays: Mapping[str, HostArray], names: Mapping[str, list[str]]) -> State:
-    """Return the state that `_flat` took apart, its names in their order; {} for none."""
+    """Return the state that `_flat` flattened, its names in their order; {} for none."""
     flat = _part(start, arrays)
     if not flat:
         return {}

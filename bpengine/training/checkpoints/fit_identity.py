@@ -1,4 +1,4 @@
-"""Identity: which fit a checkpoint is of, so that another is refused; and circumstances, which may change its last bits."""
+"""Identity: what distinguishes the fit of a checkpoint from others; and circumstances, which may change its last bits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bpengine.errors import ModelFileError
 from bpengine.network import Network
 from bpengine.training.schedules import Schedule
 
-BLOCKS: Final = 256  # that are read of an array, spread over all of it
+BLOCKS: Final = 256  # blocks of an array that are read, spread over all of it
 BLOCK_BYTES: Final = 4096
 # the steps whose rates tell schedules apart; np.unique would load NumPy's masked arrays
 STEPS: Final = np.array(sorted({int(step) - 1 for step in np.geomspace(1, 10**7, 64)}), np.int64)
@@ -47,7 +47,7 @@ def fingerprint(array: HostArray) -> str:
     return digest.hexdigest()[:32]
 
 
-def described(value: Any) -> Any:
+def described(value: object) -> Any:
     """Return a setting as JSON values that are equal for equal settings in every process."""
     if isinstance(value, Schedule):
         rates = np.asarray(value(STEPS), dtype=np.float64)
@@ -83,7 +83,7 @@ def circumstances(backend: Backend) -> dict[str, Any]:
     }
 
 
-def first_difference(here: Any, there: Any, where: str = "") -> str | None:
+def first_difference(here: object, there: object, where: str = "") -> str | None:
     """Name the first place where two identities differ: "fit.batch is 128 here and 256 in the checkpoint"; or None."""
     if where == "fit.metrics" and here != there:
         return f"the metrics of its validation rows are {_listed(here)} here and {_listed(there)} in the checkpoint"
@@ -101,13 +101,13 @@ def _listed(metrics: Any) -> str:
     return ", ".join(metrics) if metrics else "none"
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     shown = _plain(value) if isinstance(value, str) else repr(value)
     return io.one_line(shown, 80)
 
 
 def _plain(text: str) -> str:
-    """Return a float that was written with all its bits as a person writes it, and other text in quotes."""
+    """Return the float that a hexadecimal text stands for in decimal form, and other text in quotes."""
     try:
         return f"{float.fromhex(text):g}" if text.startswith(("0x", "-0x")) else repr(text)
     except ValueError:

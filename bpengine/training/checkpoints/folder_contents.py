@@ -1,4 +1,4 @@
-"""What is in a run folder: a line for each checkpoint, and a model file taken out of one."""
+"""The contents of a run folder: a line for each checkpoint, and a model file made from one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bpengine.training.checkpoints.store import listed
 class CheckpointLine:
     """One checkpoint of a folder: fit, steps and epochs taken, the last loss, bytes, time written (seconds since 1970).
 
-    stopped_by: why the fit had ended, "" where it had not. trouble: what is wrong with the file, "" for one that is whole.
+    stopped_by: why the fit had ended, "" where it had not. trouble: why the file is invalid, "" for a valid one.
     """
 
     file: str
@@ -68,8 +68,8 @@ def _line(fit: str, step: int, path: Path) -> CheckpointLine:
 def save_model(folder: str | os.PathLike[str], path: str | os.PathLike[str], step: int | None = None) -> CheckpointLine:
     """Write the model of a checkpoint to a model file, and return the checkpoint's line.
 
-    step: that of the checkpoint; the newest whole one of the last fit by default. Of a fit that has ended it is the model
-    that the fit left: of the best epoch where a rule restored that.
+    step: that of the checkpoint; the newest whole one of the last fit by default. For a fit that has ended it is the fit's
+    final model: that of the best epoch where a rule restored it.
     Raises ConfigError where there is no such checkpoint, ModelFileError for a network that no model file can hold.
     """
     whole = [line for line in lines(folder) if not line.trouble and step in (None, line.step)]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from bpengine.errors import ConfigError, check_path, number, whole
 
-SECONDS = 300.0  # between two checkpoints where nothing else is said
+SECONDS = 300.0  # seconds between two checkpoints by default
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """A folder for the checkpoints of a fit: `model.fit(x, y, run=bp.RunFolder("run/", every=500), resume=True)`.
 
-    path: made when it is not there. every: steps between two checkpoints; seconds: time between two, 300 where neither is
+    path: created if it does not exist. every: steps between two checkpoints; seconds: time between two, 300 where neither is
     given; with both, whichever comes first. A checkpoint is also written when the fit ends, and when the process is asked to
     end (SIGTERM, SIGUSR1, Ctrl-C). keep: how many are kept, at least 2: the newest may stand right before a step that fails.
 
@@ -44,12 +44,12 @@ class RunFolder:
 
     @property
     def interval(self) -> float | None:
-        """The seconds between two checkpoints, None for as many steps alone."""
+        """The seconds between two checkpoints, None where only steps count."""
         return SECONDS if self.every is None and self.seconds is None else self.seconds
 
 
 def make_run_folder(run: RunFolder | str | os.PathLike[str] | None) -> RunFolder | None:
-    """Return the folder that is meant: a path alone is one with the usual settings; raise ConfigError for anything else."""
+    """Return a RunFolder as it is, a path as one with the default settings; raise ConfigError for anything else."""
     if run is None or isinstance(run, RunFolder):
         return run
     if isinstance(run, (str, os.PathLike)):

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: noted while a fit with checkpoints runs, and answered after the step."""
+"""Signals that ask a process to end: recorded while a fit with checkpoints runs, and obeyed after the step."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Asked:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Note the signals while the block runs, in place of what they would do; a second one does what it would.
+        """Record the first signal while the block runs, in place of its usual effect; a second one has its usual effect.
 
-        Outside the main thread, where Python allows no handlers, and for a signal that is ignored, nothing is noted.
+        Nothing is recorded outside the main thread, where Python allows no handlers, and for a signal that is ignored.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -28,7 +28,7 @@ class Store:
         self.folder, self._keep, self._fit = Path(settings.path), settings.keep, fit
 
     def prepare(self) -> None:
-        """Make the folder, and remove what killed processes left half written; raise ConfigError where that cannot be."""
+        """Make the folder, and remove files that killed processes left incomplete; raise ConfigError on failure."""
         shown = repr(str(self.folder))
         try:
             writing.make_folder(self.folder)
@@ -42,7 +42,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder; raise ConfigError where one is in it. The system frees a dead one's lock."""
+        """Lock the folder; raise ConfigError where another process has locked it. The system frees a dead process's lock."""
         locks = writing.locks
         if locks is None:
             yield
@@ -87,7 +87,7 @@ class Store:
 
 @contextmanager
 def suppress_unsupported() -> Iterator[None]:
-    """Let a lock that is held be an error, and a file system without locks be none."""
+    """Let a held lock raise, and suppress the error of a file system without locks."""
     try:
         yield
     except BlockingIOError:

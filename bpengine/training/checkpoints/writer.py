@@ -1,4 +1,4 @@
-"""The thread that writes checkpoints, from host copies: training goes on while bytes are hashed and brought to the disk."""
+"""The thread that writes checkpoints, from host copies: training continues while bytes are hashed and flushed to the disk."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Writer:
         self._copies: dict[str, HostArray] = {}
 
     def prepare(self, sizes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
-        """Have memory made for copies of arrays of these shapes and dtypes, while training goes on.
+        """Allocate memory for copies of arrays of these shapes and dtypes, in the thread, while training continues.
 
-        New memory would cost more than the copying: the system clears every new page when it is first written to.
+        Allocating during the copy would take longer than the copy: the system clears every new page at its first write.
         """
 
         def task() -> None:
@@ -33,14 +33,14 @@ class Writer:
         self.start(task)
 
     def copied(self, arrays: Mapping[str, HostArray]) -> dict[str, HostArray]:
-        """Return copies, in the memory that was prepared; valid until the next call. The task before must be done."""
+        """Return copies in the prepared memory, valid until the next call. The previous task must be done."""
         for name, array in arrays.items():
             np.copyto(self._copies[name], array)
         return {name: self._copies[name] for name in arrays}
 
     def start(self, task: Callable[[], None]) -> None:
-        """Start a task; the one before must be done."""
-        from concurrent.futures import ThreadPoolExecutor  # only once a fit writes checkpoints
+        """Start a task; the previous one must be done."""
+        from concurrent.futures import ThreadPoolExecutor  # imported only when a fit writes checkpoints
 
         self._thread = self._thread or ThreadPoolExecutor(1, "bpengine-checkpoint")
         self._task = self._thread.submit(task)

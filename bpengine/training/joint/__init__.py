@@ -1,1 +1,1 @@
-"""Fits beside each other: what a fit does by itself or beside others, and how the epochs of several are run as one."""
+"""Joint fits: how a fit runs alone or together with others, and how the epochs of several are run as one."""

@@ -1,8 +1,8 @@
-"""Families: networks that differ in nothing but the strengths of their penalties, and one step for all of a family."""
+"""Families: networks that differ only in the strengths of their penalties, and one step for all of a family."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from copy import copy
 from typing import Any
 
@@ -15,7 +15,7 @@ from bpengine.training.optimizers import is_own
 from bpengine.training.reuse import OwnCode, identity
 from bpengine.training.step import StepPlan, make_step
 
-STRENGTHS = "strengths"  # of the penalties, in a state beside the parameters
+STRENGTHS = "strengths"  # the name of the strengths in a state, beside "params"
 
 
 def strengths(network: Network) -> tuple[float, ...]:
@@ -23,10 +23,10 @@ def strengths(network: Network) -> tuple[float, ...]:
     return tuple(penalty.strength for penalty in network.penalties if type(penalty) in (L1, L2))
 
 
-def family(network: Network, plan: StepPlan) -> Any:
+def family(network: Network, plan: StepPlan) -> Hashable:
     """Return what is equal for networks and plans that `family_step` may serve together.
 
-    Of code of one's own nobody can say whether it does the same again: it is compared as the object that it is.
+    Custom code may behave differently at each call, so it is equal to itself alone.
     """
     try:
         described: Any = identity(with_strengths(network, [1.0] * len(strengths(network))))
@@ -36,7 +36,7 @@ def family(network: Network, plan: StepPlan) -> Any:
 
 
 def with_strengths(network: Network, values: Sequence[Any]) -> Network:
-    """Return the network with other strengths, which may be arrays that a compiler has not computed yet."""
+    """Return the network with other strengths, which may be arrays that are being traced."""
     rest, penalties = list(values), []
     for penalty in network.penalties:
         changed = penalty

@@ -1,4 +1,4 @@
-"""FitExecution: how a fit brings its rows, makes its step and runs its epochs, alone or beside other fits of the process."""
+"""FitExecution: how a fit gets its rows on the device, its step and its epochs, alone or with other fits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bpengine.training.step import StepPlan, make_step
 
 
 class FitExecution(Protocol):
-    """What a fit asks for.
+    """What provides a fit with rows, steps and epochs.
 
-    subset: the numbers of the rows that it trains on, as the arrays that it is given count them; None for all.
+    subset: the numbers of the rows that it trains on, counted in the whole arrays; None for all.
     """
 
     subset: HostArray | None
 
     def bring(
-        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
+        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
     ) -> tuple[Array, ...]:
         """Return the rows of a part of arrays, a slice or numbers of rows, on the device."""
 
@@ -35,7 +35,7 @@ class FitExecution(Protocol):
         """Run the steps of a segment (see `Backend.run_epoch`)."""
 
     def turn(self) -> AbstractContextManager[Any]:
-        """Return a context for what all fits do alike, and what one of them is to compile for all."""
+        """Return a context for work that is the same in all fits, so that one of them compiles it for all."""
 
 
 class SingleExecution:
@@ -44,7 +44,7 @@ class SingleExecution:
     subset: HostArray | None = None
 
     def bring(
-        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
+        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
     ) -> tuple[Array, ...]:
         """Return the rows of a part of arrays on the device."""
         return brought(backend, arrays, dtypes, part)
@@ -61,5 +61,5 @@ class SingleExecution:
         return backend.run_epoch(step, state, segment.data, segment.order, rates, whole=segment.whole)
 
     def turn(self) -> AbstractContextManager[Any]:
-        """Wait for nobody."""
+        """Return an empty context: there is no other fit."""
         return nullcontext()

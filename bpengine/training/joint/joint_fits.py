@@ -1,4 +1,4 @@
-"""JointFits: fits of one call, which share the rows on the device and, where the backend can, run their epochs as one."""
+"""JointFits: the fits of one call share the rows on the device and, where the backend can, run their epochs as one."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class JointFits:
         if self.batcher:
             self.batcher.leave()
 
-    def bring(self, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any) -> tuple[Array, ...]:
+    def bring(self, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray) -> tuple[Array, ...]:
         """Return rows on the device, the same arrays for all fits that ask for the same ones."""
         key = tuple(map(id, arrays)), tuple(dtypes), repr(part) if isinstance(part, slice) else id(part)
         with self._lock:
-            if key not in self._brought:  # what it is known by stays alive beside it
+            if key not in self._brought:  # the key's objects are kept, so that no other object gets their ids
                 self._brought[key] = (arrays, part), brought(self.backend, arrays, dtypes, part)
             return self._brought[key][1]
 
@@ -76,7 +76,7 @@ class JointFits:
             return self._steps[key]
 
     def ask(self, request: _Request) -> Ended:
-        """Run steps together with those that the other fits ask for."""
+        """Run steps together with those that the other fits request."""
         assert self.batcher is not None
         return self.batcher.ask(request)
 
@@ -91,7 +91,7 @@ class JointFits:
         return [answers[request.number] for request in requests]
 
     def _run_group(self, group: list[_Request]) -> Sequence[Ended | BaseException]:
-        """Run the steps of a group as one, in room for as many as there have been, halved as often as there are fewer."""
+        """Run the steps of a group as one, padded to the size of the largest group so far or half, a quarter ... of it."""
         first, count = group[0], len(group)
         room = self._rooms[first.step] = max(self._rooms.get(first.step, 1), count)
         while -(-room // 2) >= count and room > 1:
@@ -99,12 +99,12 @@ class JointFits:
         epochs = [request.epoch for request in group]
         try:
             return self.backend.run_epochs(first.step, epochs, whole=first.whole, room=room)
-        except Exception as error:  # which belongs to each of them: too little memory, a layer that cannot be compiled
+        except Exception as error:  # raised in each of them: too little memory, a layer that cannot be compiled
             return [error] * count
 
 
 class _JointExecution(SingleExecution):
-    """A fit beside others. `subset`: see `FitExecution`."""
+    """A fit that runs with others. `subset`: see `FitExecution`."""
 
     def __init__(self, joint_fits: JointFits, number: int, subset: HostArray | None) -> None:
         self.subset = subset
@@ -113,7 +113,7 @@ class _JointExecution(SingleExecution):
         self._heard = False
 
     def bring(
-        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: Any
+        self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
     ) -> tuple[Array, ...]:
         """Return the rows, which the fits share."""
         return self._joint_fits.bring(arrays, dtypes, part)
@@ -128,7 +128,7 @@ class _JointExecution(SingleExecution):
     def run_epoch(
         self, backend: Backend, step: Step, state: State, segment: Segment, rates: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
-        """Run the steps, with those of others where that can be; end as by Ctrl-C where all fits are asked to."""
+        """Run the steps, with those of others where possible; raise KeyboardInterrupt where all fits are asked to end."""
         if self._joint_fits.asked_to_end.is_set() and not self._heard:
             self._heard = True
             raise KeyboardInterrupt
@@ -142,7 +142,7 @@ class _JointExecution(SingleExecution):
         return {name: value for name, value in after.items() if name != STRENGTHS}, reports
 
     def turn(self) -> AbstractContextManager[Any]:
-        """Wait for the others where fits run as one: they then come to the same place at the same time."""
+        """Return a lock where fits run as one, which all reach this place at the same time; else an empty context."""
         return self._joint_fits.turn if self._joint_fits.batcher else super().turn()
 
 

@@ -1,4 +1,4 @@
-"""A batcher: threads that each need a piece of work have it done together, once all of them have asked."""
+"""A batcher: requests of several threads are answered together, once every thread has made one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _Asked(Generic[Request, Answer]):
 
 
 class RequestBatcher(Generic[Request, Answer]):
-    """`parties` threads meet. work(requests) -> answers in their places; an exception among them is raised where it belongs.
+    """Answers requests of `parties` threads together by work(requests); an exception as an answer is raised in its thread.
 
-    Nothing is done before all have asked or left, so which requests are answered together does not depend on time.
+    Nothing is done before all have asked or left, so which requests are answered together does not depend on timing.
     """
 
     def __init__(self, parties: int, work: Callable[[Sequence[Request]], Sequence[Answer | BaseException]]) -> None:
@@ -49,17 +49,17 @@ class RequestBatcher(Generic[Request, Answer]):
         return mine.answer
 
     def leave(self) -> None:
-        """Be a party no longer: the others do not wait for this thread."""
+        """Leave: the others no longer wait for this thread."""
         with self._changed:
             self._parties -= 1
             self._changed.notify_all()
 
     def _answer(self) -> None:
-        """Answer all requests; everybody waits meanwhile, so the lock is in nobody's way."""
+        """Answer all requests, under the lock: all other threads wait for their answers anyway."""
         asked, self._waiting = self._waiting, []
         try:
             answers = self._work([one.request for one in asked])
-        except BaseException as error:  # which nobody but the waiting threads can raise
+        except BaseException as error:  # raised again in each waiting thread
             answers = [error] * len(asked)
         for one, answer in zip(asked, answers, strict=True):
             if isinstance(answer, BaseException):

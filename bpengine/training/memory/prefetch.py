@@ -1,4 +1,4 @@
-"""Prefetch: a thread makes the next item while the current one is in use. A file of its own: batches do not matter to it."""
+"""Prefetch: a thread makes the next item while the current one is in use. A file of its own: the items need not be batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def prefetch(items: Iterable[Item]) -> Generator[Item]:
     def make() -> list[Item]:
         return list(islice(source, 1))
 
-    from concurrent.futures import ThreadPoolExecutor  # only once a fit reads ahead
+    from concurrent.futures import ThreadPoolExecutor  # imported only when a fit prefetches
 
     with ThreadPoolExecutor(1, "bpengine-ahead") as thread:
         coming = thread.submit(make)

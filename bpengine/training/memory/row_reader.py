@@ -17,8 +17,8 @@ ALIGN = 64  # bytes; JAX shares the memory of an array at an aligned address and
 class RowReader:
     """Reads rows of one array, in `dtype` or that of the array, into two buffers used alternately.
 
-    A returned array is valid until the second read after it. Buffers are reused because new memory would cost more than the
-    reading: the system clears every new page first.
+    A returned array is valid until the second read after it. Buffers are reused because allocating new ones would take
+    longer than reading: the system clears every new page first.
     """
 
     def __init__(self, array: HostArray, dtype: str | None = None) -> None:
@@ -27,7 +27,7 @@ class RowReader:
         self._buffers = deque([_Buffer(array, np.dtype(dtype or array.dtype)) for _ in range(2)])
 
     def prefetch_rows(self, rows: HostArray, runs: HostArray | None = None) -> None:
-        """Tell the system which rows will be read soon, so that the disk fetches them in the meantime.
+        """Tell the system which rows will be read soon, so that the disk fetches them before they are needed.
 
         The row numbers must ascend. `runs` is runs_of(rows), for a caller that has it already.
         """

@@ -1,4 +1,4 @@
-"""Run state: everything that a fit needs, beside its record, to go on from a step with the same numbers to the last bit."""
+"""Run state: all that a fit needs, beside its records, to continue from a step with the same numbers to the last bit."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from bpengine.training.memory.spill import mapped
 
 
 def new_version() -> bytes:
-    """Return what stands for the parameters of a model until they are changed, here and in every copy of the model."""
+    """Return a token that identifies the parameters of a model, and of its copies, until they are changed."""
     return os.urandom(16)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenEpoch:
-    """An epoch that has begun and is not closed: how many came before it, its rows and seconds so far.
+    """An epoch that has begun and not ended: the number of epochs before it, its rows and seconds so far.
 
-    shares: what each of its steps counts in the epoch's mean loss (steps,), in float64.
+    shares: the weight of each of its steps in the epoch's mean loss (steps,), in float64.
     """
 
     epochs: int = 0
@@ -34,7 +34,7 @@ class OpenEpoch:
 class Best:
     """The epoch of the best validation score so far, and its parameters and statistics where a rule restores them.
 
-    of: the score that is watched. lowest: it, or minus it where larger is better.
+    of: the score that is watched. lowest: its value, negated where larger is better.
     """
 
     lowest: float = float("inf")
@@ -49,13 +49,13 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """Where a fit stands after its last recorded step.
+    """The state of a fit after its last recorded step.
 
     state: "params", "running", "slots" and "counter"; at the end of a fit without the first two where the model has them.
-    shift: what is added to a step's number to get its place among the steps of the data's epochs, `epoch_steps` each.
+    shift: added to a step's number, gives its number among the steps of the data's epochs, `epoch_steps` each.
     seed: that of the fit, which orders the rows. rule: the update rule, whose slots are in the state.
     stopped_by: why the fit ended, "" where it has not; at_limit: whether it was `epochs` or `steps`.
-    left: the `new_version` of the parameters that the fit left in its model, as long as nothing has changed them.
+    left: the `new_version` of the parameters at the end of the fit, which the model has until they are changed.
     """
 
     state: State
@@ -70,11 +70,11 @@ class RunState:
     left: bytes | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle holds: the same, with arrays on the host. A fit that goes on brings them to its backend."""
+        """Return what a pickle holds: the same, with arrays on the host. A fit that continues copies them to its backend."""
         return {**vars(self), "state": mapped(as_host, self.state)}
 
     def shift_for(self, epoch_steps: int, step: int) -> int:
-        """Return `shift` for a fit that goes on at `step` with epochs of another length: there a new epoch begins."""
+        """Return `shift` for a fit that continues with epochs of another length, so that a new one begins at `step`."""
         if epoch_steps == self.epoch_steps:
             return self.shift
         begun = -(-(step + self.shift) // self.epoch_steps)

@@ -24,8 +24,8 @@ class Snapshots:
     """Saves states from time to time and replays the steps since: a step is a pure function of state and rows.
 
     To be used in a `with` block. Saving takes at most `SHARE` of the time. first: a step and a function that makes the state
-    before it, anew each time; replay(state, a, b) runs the steps from a to b. lead(due) decides for all processes that train
-    together, whose clocks differ: they must replay the same steps.
+    before it, anew each time; replay(state, a, b) runs the steps from a to b. lead(due) makes one decision for all processes
+    that train together: their clocks differ, but they must replay the same steps.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Snapshots:
         return self._saved[0].step
 
     def go_back(self, step: int, state: State) -> None:
-        """Make a state from before the first step that could be restored the first one."""
+        """Take an earlier state as the first one that can be restored."""
         held = self._backend.copy(state)
         self._saved = deque([_Snapshot(step, lambda: self._backend.copy(held)), self._saved[0]], maxlen=2)
 
@@ -67,15 +67,13 @@ class Snapshots:
             return
         self.keep(step, state)
         done = time.perf_counter()
-        # The wait is the time just spent divided by the share, whatever the size of the state and the speed of the
-        # disk.
+        # The next snapshot is due after the time just spent, divided by the share: so large states and slow disks get fewer
+        # of them.
         self._due = done + (done - began) / SHARE
 
     def keep(self, step: int, state: State) -> None:
         """Save the state before `step`, due or not."""
-        self._place = (
-            "odd" if self._place == "even" else "even"
-        )  # the newer snapshot stays whole if this is interrupted
+        self._place = "odd" if self._place == "even" else "even"  # the newer one stays valid if this is interrupted
         self._saved.append(_Snapshot(step, self._store.keep(state, self._place)))
 
     def last(self, step: int) -> tuple[int, State]:
@@ -108,11 +106,11 @@ class Rollback:
         )
 
     def returned(self) -> State:
-        """Return the arrays as they were, to their owner and for the last time; this works where memory is short, too."""
+        """Return the original arrays to their owner, for the last time; this works with little memory, too."""
         return self._restore.for_good() if isinstance(self._restore, StoredTree) and not self._own else self.arrays()
 
     def arrays(self) -> State:
-        """Return the arrays as they were, for a fit that may write into them."""
+        """Return the original arrays, for a fit that may write into them."""
         if not self.moved or not self._own:
             return self._restore()
         own, self._own = self._own, {}

@@ -1,4 +1,4 @@
-"""Spill: arrays stored for later, small ones in memory, large ones in temporary files without a name."""
+"""Spill: arrays stored for later, small ones in memory, large ones in unnamed temporary files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from bpengine.backend import Backend, HostArray
+from bpengine.kernels._trees import Tree
 
-SMALL = 2**20  # bytes up to which copies in memory cost little
+SMALL = 2**20  # smaller trees are copied in memory (bytes)
 
 
 class StoredTree:
@@ -23,12 +24,12 @@ class StoredTree:
     def __init__(self, load: Callable[[], Any], last: Callable[[], Any]) -> None:
         self._load, self._last = load, last
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Tree:
         """Return the tree."""
         return self._load()
 
-    def for_good(self) -> Any:
-        """Return the tree for the last time; where memory is short, as a map of its file, which needs none."""
+    def for_good(self) -> Tree:
+        """Return the tree for the last time; where memory is short, as a map of its file, which needs no memory."""
         try:
             return self._load()
         except MemoryError:
@@ -52,11 +53,11 @@ class SpillStore:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def is_large(self, tree: Any) -> bool:
+    def is_large(self, tree: Tree) -> bool:
         """Say whether the arrays of a tree are large enough to be spilled to a file."""
         return _size(tree) * np.dtype(self._backend.dtype).itemsize > SMALL
 
-    def keep(self, tree: Any, place: str) -> StoredTree:
+    def keep(self, tree: Tree, place: str) -> StoredTree:
         """Store a tree under `place`, replacing the last one; return a function that loads a fresh copy."""
         if self._on_disk and self.is_large(tree):
             try:
@@ -66,17 +67,17 @@ class SpillStore:
         held = self._backend.copy(tree)
         return StoredTree(lambda: self._backend.copy(held), lambda: held)
 
-    def _write(self, tree: Any, place: str) -> StoredTree:
+    def _write(self, tree: Tree, place: str) -> StoredTree:
         file = self._files[place] = self._files.get(place) or self._new_file()
         file.seek(0)
         form = mapped(lambda leaf: np.save(file, self._backend.to_numpy(leaf), allow_pickle=False), tree)
 
-        def load() -> Any:
+        def load() -> Tree:
             file.seek(0)
             return mapped(lambda _: self._backend.asarray(np.load(file, allow_pickle=False)), form)
 
-        def map_in() -> Any:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # stays valid when the file is closed
+        def map_in() -> Tree:
+            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # valid after the file is closed
             file.seek(0)
             return mapped(lambda _: self._backend.asarray(_array_in(memory, file), copy=False), form)
 
@@ -96,7 +97,7 @@ def _array_in(memory: mmap.mmap, file: IO[bytes]) -> HostArray:
     return flat.reshape(shape, order="F" if in_columns else "C")
 
 
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+def mapped(function: Callable[[Any], Any], tree: Tree) -> Tree:
     """Return a tree of the same form with function(leaf) in place of each leaf."""
     if isinstance(tree, dict):
         return {key: mapped(function, value) for key, value in tree.items()}
@@ -105,7 +106,7 @@ def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
     return function(tree)
 
 
-def _size(tree: Any) -> int:
+def _size(tree: Tree) -> int:
     """Return the number of elements of all leaves."""
     branches = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else None
     return prod(tree.shape) if branches is None else sum(map(_size, branches))

@@ -1,4 +1,4 @@
-"""Choice: the metrics that are asked for, checked against the network before anything is computed."""
+"""Choice: the requested metrics, checked against the network before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ AnyMetric: TypeAlias = Metric | KnownMetric
 def choose_metrics(
     asked: Asked | Sequence[Asked] | None, network: Network, own: Sequence[str]
 ) -> tuple[AnyMetric, ...]:
-    """Return the metrics to compute beside those that every evaluation gives, whose names are `own`.
+    """Return the metrics to compute in addition to those of every evaluation, whose names are `own`.
 
-    Raises ConfigError for an unknown name, a metric of another task, two of one name, something that is no metric, and
-    where scikit-learn is missing.
+    Raises ConfigError for an unknown name, a metric of another task, two of one name, a value that is no metric, and where
+    scikit-learn is missing.
     """
     metrics = [_metric(one, names(task_of(network), own)) for one in listed(asked)]
     seen: set[str] = set()
@@ -39,9 +39,9 @@ def choose_metrics(
 def watched(
     who: str, monitor: str | Metric, chosen: Iterable[AnyMetric], network: Network, own: Sequence[str]
 ) -> AnyMetric:
-    """Return the metric that a rule watches: one of the `chosen` by its name, one of the table, or one of one's own.
+    """Return the metric that a rule watches: one of the `chosen` by its name, one of the table, or a custom one.
 
-    Raises ConfigError for one that is not known, that another one has the name of, and that has no direction.
+    Raises ConfigError for an unknown one, one with the name of another, and one without a direction.
     """
     by_name: dict[str, AnyMetric] = {metric.name: metric for metric in chosen}
     name = monitor if isinstance(monitor, str) else monitor.name
@@ -68,18 +68,18 @@ def monitored(who: str, monitor: object) -> AnyMetric:
 
 
 def lowered(metric: AnyMetric, score: float) -> float:
-    """Return a score as a number of which lower is better: minus it where larger is."""
+    """Return a score as a number of which lower is better: negated where larger is better."""
     return -score if metric.larger_is_better else score
 
 
 def require_monitor(who: str, monitor: object) -> None:
-    """Raise ConfigError for something to watch that is no name and no Metric."""
+    """Raise ConfigError for a monitor that is neither a name nor a Metric."""
     if not isinstance(monitor, (str, Metric)):
         raise ConfigError(f"{who} requires monitor to be the name of a metric or a bp.Metric, got {monitor!r}.")
 
 
 def require_direction(who: str, metric: AnyMetric) -> None:
-    """Raise ConfigError for a metric of which nobody knows whether larger is better."""
+    """Raise ConfigError for a metric that does not say whether larger is better."""
     if metric.larger_is_better is not None:
         return
     if isinstance(metric, KnownMetric):
@@ -91,7 +91,7 @@ def require_direction(who: str, metric: AnyMetric) -> None:
 
 
 def listed(asked: Asked | Sequence[Asked] | None) -> list[Asked]:
-    """Return the metrics that are asked for, a single one included, as a list."""
+    """Return the requested metrics, one or several, as a list."""
     if asked is None:
         return []
     return [asked] if isinstance(asked, (str, Metric)) or callable(asked) else items(asked, "evaluation", "metrics")
@@ -107,7 +107,7 @@ def _metric(asked: Asked, possible: Sequence[str]) -> AnyMetric:
 
 
 def _require_task(metric: AnyMetric, network: Network, own: Sequence[str]) -> None:
-    """Raise ConfigError for a metric that the network's predictions do not have, and where a library is missing."""
+    """Raise ConfigError for a metric of another task than the network's, and where a library is missing."""
     task = task_of(network)
     if isinstance(metric, Metric):
         if metric.takes == "classes" and task == REGRESSION:

@@ -1,6 +1,6 @@
 """The table of metrics by name: for which tasks, whether larger is better, and which function of scikit-learn computes it.
 
-Those without a function are the engine's own: they stand in every evaluation.
+Those without a function are the engine's own, which are in every evaluation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bpengine.training.metrics.truth import BINARY, CLASSES, MULTICLASS, REGRESS
 
 AVERAGES: Final = ("macro", "weighted", "micro")
 TOP: Final = re.compile(r"top_([1-9]\d*)")
-NEAR_ONE: Final = 1e-5  # how far from 1 a row's probabilities may add up to, which float32 rounds
+NEAR_ONE: Final = 1e-5  # how far the sum of a row's probabilities may be from 1: float32 rounds them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ def known(name: str) -> KnownMetric | None:
 def names(task: str | None = None, own: Sequence[str] | None = None) -> list[str]:
     """Return the names of the metrics of a task, or of all; "top_3" stands for every number.
 
-    own: those of the engine's own that an evaluation gives; all of them where it is None.
+    own: those of the engine's own that an evaluation returns; None for all.
     """
     rows = [row for row in (*_TABLE.values(), _top(3)) if task is None or task in row.tasks]
     return [row.name for row in rows if row.function or own is None or row.name in own]
@@ -82,7 +82,7 @@ def _of_chosen_classes() -> Iterator[KnownMetric]:
                 name=f"{name}_{average}" if average else name, tasks=CLASSES, larger_is_better=True,
                 function=f"{name}_score", options=_average(average),
             )  # fmt: skip
-    # The mean recall of the classes that there are, which is what balanced_accuracy_score gives: that one warns of
+    # The mean recall of the classes that occur is what balanced_accuracy_score computes, but that function warns of
     # predictions of a class that no row has.
     yield KnownMetric(
         name="balanced_accuracy", tasks=(BINARY, MULTICLASS), larger_is_better=True, function="recall_score",
@@ -90,7 +90,7 @@ def _of_chosen_classes() -> Iterator[KnownMetric]:
     )  # fmt: skip
     yield KnownMetric(
         name="confusion_matrix", tasks=(BINARY, MULTICLASS), larger_is_better=None, function="confusion_matrix",
-        options=lambda truth: {"labels": np.arange(max(2, truth.outputs))},  # of a single class it warns; `_score` cuts it
+        options=lambda truth: {"labels": np.arange(max(2, truth.outputs))},  # with one class it warns; `_score` cuts it
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Metric: a function of one's own that scores predictions."""
+"""Metric: a custom function that scores predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TAKES = ("predictions", "classes")
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of one's own: a function (y_true, prediction) -> number, with what a fit has to know to watch it.
+    """A custom score: a function (y_true, prediction) -> number, with what a fit needs to watch it.
 
     function: is called with rows in both arguments. With takes="predictions" it gets what `Model.predict` returns (rows,
         outputs), values in the targets' own unit, and y_true of the same shape, or class numbers (rows,) for a loss of
@@ -26,7 +26,7 @@ class Metric:
     larger_is_better: has to be said only where `NoImprovement` or `Checkpoint` watches it.
 
     A plain function may be given to `Model.evaluate` and `Model.fit` in place of a Metric.
-    Raises ConfigError for something that cannot be called so, that has no name, or the name of a metric of the table.
+    Raises ConfigError for anything that cannot be called so, has no name, or has the name of a metric of the table.
 
     >>> def largest_error(y_true, prediction):
     ...     return abs(y_true - prediction).max()

@@ -1,4 +1,4 @@
-"""Truth: what predictions are compared with, and the forms in which scores take both."""
+"""Truth: the targets that predictions are compared with, and the forms of both that scores take."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Truth:
     def of(
         cls, network: Network, target: Any, weights: Any, decode: Callable[[HostArray], HostArray] | None = None
     ) -> Truth:
-        """Return the truth of checked rows; `decode` gives standardised values back in their own unit."""
+        """Return the truth of checked rows; `decode` converts standardised values to their own unit."""
         target, weights = np.asarray(in_memory(target)), None if weights is None else np.asarray(in_memory(weights))
         if weights is not None:
             target, weights = target[weights > 0], weights[weights > 0].astype(float)
@@ -71,11 +71,11 @@ class Truth:
 
     @property
     def single(self) -> str | None:
-        """Say so where the network knows a single class, which it predicts whatever the row is."""
+        """Return a message where the network has a single class, which it predicts for every row."""
         return "a single class" if self.task == MULTICLASS and self.outputs == 1 else None
 
     def absent(self) -> str | None:
-        """Name what a curve over every class lacks: a class, or a yes or no of an output, that no row has."""
+        """Return a message for a class, or a yes or no of an output, that no row has, so that its curve is undefined."""
         classes = self.classes
         if self.task == MULTILABEL:
             mean = classes.mean(axis=0)

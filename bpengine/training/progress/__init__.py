@@ -1,8 +1,8 @@
 """What a running fit shows: a bar on a terminal or in a notebook, lines in a log.
 
-standing  where a fit is, its rate and the time left
-views     where that is shown
-progress  who is told, and how often
+standing  the state of progress: steps and epochs done, rate and time left
+views     bar, notebook and log
+progress  updates the views while the fit runs
 """
 
 from bpengine.training.progress.progress import Progress

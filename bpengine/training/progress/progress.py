@@ -1,4 +1,4 @@
-"""Progress: tells views where a fit is, as often as they look, also within epochs; without a view it costs nothing."""
+"""Progress: updates the views while a fit runs, also within epochs; without a view it costs nothing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bpengine.training.progress.standing import Pace, Standing, numbers_of
 from bpengine.training.progress.views import ProgressView, chosen_views
 
 FIRST: Final = 64  # steps of the first run, whose speed is not known
-GROWTH: Final = 4  # times that a run may be longer than the one before
-SLICE: Final = 0.5  # seconds that a run of steps takes about, so that a bar moves
+GROWTH: Final = 4  # a run may be so many times as long as the one before
+SLICE: Final = 0.5  # about the seconds of a run of steps, so that a bar moves
 
 
 class Progress:
@@ -45,13 +45,13 @@ class Progress:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody looks."""
+        """Whether there is a view."""
         return bool(self._views)
 
     def begin(
         self, steps: int, epochs: int, *, last_epoch: int | None, last_step: int | None, epoch_steps: int
     ) -> None:
-        """Note where the fit begins, steps and epochs done before, and where it ends: its limits, None for no limit."""
+        """Record the steps and epochs done before the fit, and its limits, None for no limit."""
         self._epoch, self._epochs = epochs, last_epoch
         limits = [last_step, None if last_epoch is None else last_epoch * epoch_steps]
         self._total = min((limit for limit in limits if limit is not None), default=None)
@@ -61,11 +61,11 @@ class Progress:
             self._next = [now + view.every for view in self._views]
 
     def most_steps(self) -> int:
-        """Return how many steps may be run before the next look."""
+        """Return how many steps may be run before the next update."""
         return max(1, min(self._in_time, self._longest))
 
     def took(self, steps: int, seconds: float) -> None:
-        """Note how long a run of steps took: the next one is chosen by it."""
+        """Record how long a run of steps took, which determines the length of the next one."""
         self._longest = max(FIRST, GROWTH * steps)
         self._in_time = int(SLICE * steps / seconds) if seconds > 0 else self._longest
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from bpengine.training.history import Epoch
 
 REMEMBERED: Final = (
-    32  # moments that a rate is taken over: it follows a change, and one slow step does not move it much
+    32  # moments that a rate is taken over: enough to average out one slow step, few enough to follow a change
 )
 
 
@@ -32,7 +32,7 @@ class Standing:
     left: float | None = None
 
     def words(self) -> str:
-        """Return it as a line.
+        """Return the progress as a line.
 
         >>> Standing(120, 200, epoch=3, epochs=5, loss=0.25, scores={"accuracy": 0.9}, rate=51234.0, left=75.0).words()
         'epoch 3 of 5, step 120 of 200, loss 0.25, validation: accuracy 0.9000, 51,234 rows/s, 1:15 left'
@@ -52,7 +52,7 @@ def _of(total: int | None) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return seconds as people read them.
+    """Return seconds as m:ss or h:mm:ss.
 
     >>> clock(75.4), clock(3675.0)
     ('1:15', '1:01:15')
@@ -63,14 +63,14 @@ def clock(seconds: float) -> str:
 
 
 class Pace:
-    """How fast a fit goes: moments with the steps and rows done by then, over the last `REMEMBERED` of them."""
+    """The speed of a fit: the last `REMEMBERED` moments, with the steps and rows done by then."""
 
     def __init__(self) -> None:
         self._moments: deque[tuple[float, int, int]] = deque(maxlen=REMEMBERED)
         self._rows = 0
 
     def add(self, now: float, steps: int, rows: int) -> None:
-        """Note that by `now` so many steps are done, and `rows` more rows."""
+        """Record that by `now` so many steps are done, and `rows` more rows."""
         self._rows += rows
         self._moments.append((now, steps, self._rows))
 
@@ -79,7 +79,7 @@ class Pace:
         return self._per_second(2)
 
     def left(self, total: int | None) -> float | None:
-        """Return the seconds until `total` steps are done; None where nobody knows."""
+        """Return the seconds until `total` steps are done; None where it is not known."""
         speed = self._per_second(1)
         if total is None or not speed:
             return None

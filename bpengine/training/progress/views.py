@@ -16,11 +16,11 @@ from bpengine.output.rich_form import block, escaped
 from bpengine.training.progress.standing import Standing
 
 LOGGER: Final = logging.getLogger("bpengine.training")
-logging.getLogger("bpengine").addHandler(logging.NullHandler())  # quiet, unless the program says where logs go
+logging.getLogger("bpengine").addHandler(logging.NullHandler())  # silent, unless the program configures a handler
 
 
 class ProgressView(Protocol):
-    """What shows where a fit is. every: seconds between two looks."""
+    """A view of a fit's progress. every: seconds between two updates."""
 
     every: float
 
@@ -28,14 +28,14 @@ class ProgressView(Protocol):
         """Begin."""
 
     def show(self, standing: Standing) -> None:
-        """Show where the fit is now."""
+        """Show the progress now."""
 
     def stop(self, standing: Standing | None) -> None:
-        """End, where the fit was when it ended; None where no step was done."""
+        """End with the last progress, None where no step was done."""
 
 
 class TerminalBar:
-    """A bar that is taken away at the end."""
+    """A bar that is removed at the end."""
 
     every = 0.1
 
@@ -58,12 +58,12 @@ class TerminalBar:
         self._bar.start()
 
     def show(self, standing: Standing) -> None:
-        """Move the bar."""
+        """Update the bar."""
         words = localized(standing.words())
         self._bar.update(self._task, completed=standing.steps, total=standing.total, description=words)
 
     def stop(self, standing: Standing | None) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
 
@@ -80,7 +80,7 @@ class NotebookBar:
         """Do nothing yet: there is no step to show."""
 
     def show(self, standing: Standing) -> None:
-        """Put the bar in the place of the last one."""
+        """Replace the last bar."""
         shown = self._display.HTML(bar_html(standing))
         if self._handle is None:
             self._handle = self._display.display(shown, display_id=True)
@@ -110,7 +110,7 @@ class LogLines:
         LOGGER.info("%s", localized(standing.words()))
 
     def stop(self, standing: Standing | None) -> None:
-        """Log where the fit ended, if anything was logged before."""
+        """Log the last progress, if anything was logged before."""
         if self._logged and standing is not None:
             LOGGER.info("%s", localized(f"ended: {standing.words()}"))
 

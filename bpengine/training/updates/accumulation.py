@@ -1,6 +1,6 @@
 """Gradient accumulation: a batch in parts whose loss and gradients add up to those of the whole.
 
-A file of its own, though the step alone uses it: it is a technique by itself, with tests of its own.
+A file of its own, although the step alone uses it: the technique has a derivation and tests of its own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Shards: a batch in parts that several processes compute, whose losses and gradients are added in one fixed order.
 
-The result has the same bits for every number of processes, for nothing in it depends on who computes a shard: where a shard
-begins, the order of additions, what it counts for. Everything that is a sum over rows is added; penalties, the limit on the
-gradient's norm and the update rule come once, after that.
+The result has the same bits for every number of processes, since nothing depends on which process computes a shard: neither
+where it begins, nor the order of additions, nor its weight. Everything that is a sum over rows is added; penalties, clipping
+by the gradient's norm and the update rule are applied once, to the sum.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Shard:
     def part(self, rows: tuple[Array, ...], first: int | Array, count: int) -> Arrays:
         """Return what a shard of `count` rows adds, from the place `first` of the batch on.
 
-        Means are taken times what they count for, unless that is the same for all shards.
+        Means are multiplied by their weights, unless these are the same for all shards.
         """
         if not count:
             return self._nothing(weighted=len(rows) > 2)

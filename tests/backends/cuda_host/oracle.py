@@ -173,7 +173,7 @@ class _Check:
             self._touch(old)
             return
         for node in group.nodes:
-            self._made(node)
+            self._write_node(node)
         if group.kind == "tail":
             self._tail(group)
 
@@ -197,13 +197,13 @@ class _Check:
         base = node.base
         early = self.head and base.op not in ("input", "constant")
         if base.number not in self.values and early:
-            self._made(base)
+            self._write_node(base)
         if base.number in self.values:
             return seen_as(np.ascontiguousarray(self.values[base.number]).reshape(-1), node)
         # in the head, all that is read is the state's counter, and the rate, which it brings there itself
         return self._read(node, self.watch.memory if self.head else self.watch.before)
 
-    def _made(self, node: StepNode) -> None:
+    def _write_node(self, node: StepNode) -> None:
         """Work out a node, compare it where it is stored, and keep it for what follows."""
         if node.op == "view":
             return

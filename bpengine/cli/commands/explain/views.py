@@ -125,11 +125,11 @@ def _html(request: Request, subject: Subject) -> None:
     )  # fmt: skip
     document.save(request.html)
     show(f"written: {request.html}")
-    for line in _told(document, subject):
+    for line in _page_notes(document, subject):
         tell(f"note: {line}")
 
 
-def _told(document: Page, subject: Subject) -> Iterator[str]:
+def _page_notes(document: Page, subject: Subject) -> Iterator[str]:
     """Yield what one should know of a page that was written: that its run diverges, and what bounds the outputs."""
     network = subject.model.network
     last = last_activation(network.layers)

@@ -43,7 +43,7 @@ class Scores:
         return cls(
             parts={part.name: model.evaluate(part.x, part.y, metrics=metrics) for part in parts},
             trivial={part.name: constant.scores(part) for part in parts},
-            predictor=constant.told,
+            predictor=constant.phrase,
             confusion=_confusion(model, last, len(names)) if 2 <= len(names) <= CLASSES else None,
             names=names,
             scored=last.name,
@@ -110,11 +110,11 @@ class _Trivial:
             counts = np.bincount(y.astype(np.int64))
             self._constant: Any = int(counts.argmax())
             names = model.class_names
-            self.told = f"always saying {name_text(names[self._constant]) if names else self._constant}"
+            self.phrase = f"always saying {name_text(names[self._constant]) if names else self._constant}"
         else:
             self._classes = False
             self._constant = self._values(training).mean(axis=0)
-            self.told = "saying the mean"
+            self.phrase = "saying the mean"
 
     def _values(self, part: Part) -> Any:
         y = np.asarray(part.y, np.float64).reshape(part.rows, -1)

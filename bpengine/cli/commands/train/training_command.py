@@ -211,7 +211,7 @@ def train(
     model = network_options.model(network, backend, dtype, seed, copies=copies(update), threads=threads)
     model.features = features
     parts = split.encoded(features, dtype, comm)
-    first_lines = [] if as_json or comm.rank else [_columns_told(features), f"\n{split.sentence}\n"]
+    first_lines = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
     if (
         first_lines and sys.stdout.isatty()
     ):  # a person sees it before the work; in a pipe nothing is written if that fails
@@ -265,7 +265,7 @@ def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> Any:
     return balanced_weights(parts.training.y, len(features.classes))
 
 
-def _columns_told(features: bp.Features) -> Any:
+def _column_lines(features: bp.Features) -> Any:
     """Return one line per column, or run of columns alike: what it is and how it is used."""
     *inputs, (target, *use) = in_runs(features.summary())
     unnamed = features.target is None or not features.target.columns

@@ -1,7 +1,7 @@
 """A training step as a list of array operations, which the page computes again with other numbers.
 
 The step and its explanation are run once on arrays that hold their values and note where they came from, with the kernels as
-they stand: no kernel has JavaScript of its own, and one's own layers, losses and activations need none.
+they stand: neither kernels nor custom layers, losses and activations have JavaScript of their own.
 
 operations    the list of operations, each once
 followed      the arrays, and what NumPy does with them

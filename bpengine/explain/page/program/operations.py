@@ -67,7 +67,7 @@ class Operations:
         )
 
     def looked(self, what: str) -> None:
-        """Note a look at single values; while the step runs it decides what is computed, and the list holds no decision."""
+        """Note that single values were read: the running step may branch on them, and the list holds no branches."""
         if self.running:
             self.broken = self.broken or what
 
@@ -77,7 +77,7 @@ class Operations:
 
     @property
     def trouble(self) -> str:
-        """What has no operation, of the step itself where there is something of it."""
+        """What has no operation; what the step itself lacks takes precedence."""
         own = [what for what, running in self.unknown.items() if running]
         return ", ".join(own or self.unknown)
 

@@ -1,4 +1,4 @@
-"""The numbers that the page shows of a step, each as the result of an operation: what the sheets of `content` hold, again."""
+"""The numbers that the page shows of a step, each as the result of an operation, structured as in `content`."""
 
 from __future__ import annotations
 
