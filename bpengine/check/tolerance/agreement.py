@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.check.describe.elements import element_name, of_inputs
 from bpengine.backend import HostArray
+from bpengine.check.describe.elements import element_name, of_inputs
 from bpengine.check.describe.error_patterns import error_pattern
 from bpengine.check.problems.problem import Problem
 from bpengine.check.reports.results import ArrayResult, WorstElement
