@@ -70,7 +70,10 @@ class Catalogue:
     def _rendered(self, text: str) -> Rendering:
         """Return the translation of a text, or of a value inside of one, as far as it is known."""
         bare = text.strip()
-        rendering = self._whole(bare) or self._listed(bare) or self._by_parts(bare)
+        rendering = self._whole(bare)
+        if rendering is None or rendering.left:
+            others = (rendering, self._listed(bare), self._by_parts(bare))
+            rendering = min((other for other in others if other is not None), key=lambda other: other.left)
         return Rendering(text.replace(bare, rendering.text, 1), rendering.left) if bare else Rendering(text, 0)
 
     def _whole(self, text: str) -> Rendering | None:
@@ -118,11 +121,17 @@ class Catalogue:
         return Rendering(joined, sum(word.left for word in words if word is not None))
 
     def _by_parts(self, text: str) -> Rendering:
-        """Return a text of several sentences: the longest known one at its start, then the rest."""
+        """Return a text of several sentences: the longest at its start that is known whole, or as far as any is; then the rest."""
         ends = list(ENDS.finditer(text)) if self._work > 0 else []
+        in_part = None
         for end in reversed(ends):
             if (head := self._whole(text[: end.start()])) is not None:
-                return _joined(head, end[0], self._rendered(text[end.end() :]))
+                if head.left == 0:
+                    return _joined(head, end[0], self._rendered(text[end.end() :]))
+                in_part = in_part or (head, end)
+        if in_part is not None:
+            head, end = in_part
+            return _joined(head, end[0], self._rendered(text[end.end() :]))
         if ends:
             head = Rendering(text[: ends[0].start()], _left(text[: ends[0].start()]))
             return _joined(head, ends[0][0], self._rendered(text[ends[0].end() :]))
