@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -56,6 +56,9 @@ again with --resume), 130 interrupted.
 """
 
 
+USAGE_ERROR: Final[Any] = typer.BadParameter.__base__  # wherever this typer keeps click
+
+
 class Commands(TyperGroup):
     """A group that names the nearest command when one does not exist."""
 
@@ -64,6 +67,16 @@ class Commands(TyperGroup):
         if cmd_name not in self.commands and not cmd_name.startswith("-"):
             raise unknown("command", cmd_name, self.commands)
         return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a mistake in its options names it, also where the library does not say which one it was."""
+        try:
+            return super().invoke(ctx)
+        except USAGE_ERROR as mistake:
+            if mistake.ctx is None and ctx.invoked_subcommand in self.commands:
+                name = ctx.invoked_subcommand
+                mistake.ctx = self.commands[name].context_class(self.commands[name], info_name=name, parent=ctx)
+            raise
 
 
 app = typer.Typer(

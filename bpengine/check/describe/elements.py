@@ -60,14 +60,17 @@ def _parts(name: str, array: Any) -> Iterator[str]:
         first = np.take(array, 0, axis=axis)
         equal = np.all(array == np.expand_dims(first, axis), axis=axis)
         for value in (0.0, 1.0):
-            yield from _numbered(part, name, np.flatnonzero(equal & (first == value)), f"all {value:g}")
-        yield from _numbered(part, name, np.flatnonzero(equal & (first != 0.0) & (first != 1.0)), "all equal")
+            yield from _numbered(part, name, np.flatnonzero(equal & (first == value)), value)
+        yield from _numbered(part, name, np.flatnonzero(equal & (first != 0.0) & (first != 1.0)), None)
 
 
-def _numbered(part: str, name: str, numbers: Any, what: str) -> Iterator[str]:
+def _numbered(part: str, name: str, numbers: Any, value: float | None) -> Iterator[str]:
+    """Yield which rows or columns are all `value`, or, for None, each one number throughout."""
     if len(numbers) == 1:
-        yield f"{part} {numbers[0]} of {name} is {what}"
+        one = f"{part} {numbers[0]} of {name}"
+        yield f"{one} is all equal" if value is None else f"{one} is all {value:g}"
     elif len(numbers):
         listed = ", ".join(map(str, numbers[:SHOWN]))
         more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
-        yield f"{part}s {listed}{more} of {name} are {what}"
+        several = f"{part}s {listed}{more} of {name}"
+        yield f"{several} are all equal" if value is None else f"{several} are all {value:g}"

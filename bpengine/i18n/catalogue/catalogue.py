@@ -22,6 +22,8 @@ ENDS: Final = re.compile(r"(?<=[.?!:;,)])[ ]|: |; |, | - ")  # where a sentence 
 JOINTS: Final = re.compile(r", (?:and |or )?| and | or ")
 JOINED: Final = {" and ": " e ", " or ": " ou ", ", and ": ", e ", ", or ": ", ou ", ", ": ", "}
 NOTHING: Final = re.compile(r"[\W\d_]*|'[^']*'|\"[^\"]*\"|[\w.]*\d[\w.]*")  # no words: numbers, a name in quotes
+TWO_PHRASES: Final = re.compile(r"\{([a-z_]\w*)\} \{[a-z_]\w*\}")  # where one ends and the other begins cannot be seen
+COMMAND: Final = re.compile(r" *(?:pip install|bpengine) ")
 CELL: Final = (
     "cell"  # the context of entries that are translated where they stand alone, and are names inside of sentences
 )
@@ -144,8 +146,8 @@ def _is_composed(value: str) -> bool:
 
 
 def _left(text: str) -> int:
-    """Return the letters of a text that is not known; a single word is a name."""
-    return letters(text) if " " in text.strip() else 0
+    """Return the letters of a text that is not known; a single word is a name, and a command is the same in every language."""
+    return 0 if " " not in text.strip() or COMMAND.match(text) else letters(text)
 
 
 def _joined(head: Rendering, between: str, rest: Rendering) -> Rendering:
@@ -155,6 +157,7 @@ def _joined(head: Rendering, between: str, rest: Rendering) -> Rendering:
 def _variants(entry: Sentence) -> list[tuple[str, str]]:
     """Return an entry's texts: with and without the comma in front (", on {device}"), with and without a hint behind.
 
+    Of two phrases with nothing but a space between them there is a text, too, that takes both for one ("{detail} {cure}").
     What the system says is also said in the middle of a sentence, in small letters.
     """
     english, translation = entry.english, entry.translation
@@ -164,6 +167,9 @@ def _variants(entry: Sentence) -> list[tuple[str, str]]:
     hint = english.rpartition(" ")[2]
     if SLOT.fullmatch(hint) and english.endswith(f". {hint}") and translation.endswith(f". {hint}"):
         variants.append((english.removesuffix(f" {hint}"), translation.removesuffix(f" {hint}")))
+    if (pair := TWO_PHRASES.search(english)) and pair[0] in translation:
+        one = f"{{{pair[1]}}}"
+        variants.append((english.replace(pair[0], one), translation.replace(pair[0], one)))
     if entry.context == "system":
         variants.append((english[0].lower() + english[1:], translation))
     return variants

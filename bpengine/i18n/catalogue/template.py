@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 SLOT = re.compile(r"\{([a-z_]\w*)((?:![rs])?)((?::[^{}]*)?)\}")
-NUMBER = re.compile(r" *[^\s]+ *")
+NUMBER = re.compile(r" *(?:\S*\d\S*|\S*nan|\S*inf|\W+) *")
 BEGINNING = re.compile(r"[-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?%?|nan|-?inf")  # a number in front of another value
 CODE = re.compile(r"['\"(\[{<\-\d]|None|True|False|b'|[A-Za-z_.]+\(")  # how a value begins that is written as code
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-BETWEEN_QUOTES = re.compile(r"(?:[\W\d_]|\b(?:and|or)\b)*")  # what stands beside names in quotes where nothing is said of them
+BETWEEN_QUOTES = re.compile(
+    r"(?:[\W\d_]|\b(?:and|or)\b)*"
+)  # what stands beside names in quotes where nothing is said of them
 FEW_LETTERS = 6  # a template of fewer letters says little by itself
 
 
