@@ -321,7 +321,7 @@ def test_numbers_changed_in_the_file_are_those_of_the_page(opened: Opened, tmp_p
     [
         ("[1", "It is not a file that this page saved."),
         ('{"9.weight": [[1]]}', "This page has no 9.weight: the file is of another network."),
-        ('{"0.weight": [[1, 2]]}', "0.weight requires 3 × 3 finite numbers."),
+        ('{"0.weight": [[1, 2]]}', "0.weight requires 3 \u00d7 3 finite numbers."),
         ('{"0.bias": [1, 2, null]}', "0.bias requires 3 finite numbers."),
         ('{"format": "x", "learning_rate": "fast"}', "learning_rate requires 1 finite numbers."),
         ('{"format": "x", "activations": {"0": "cube"}}', "This page has no 0: cube: the file is of another network."),
@@ -455,6 +455,25 @@ def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int
                         right <= other[0] + 1 or other[1] <= left + 1 or bottom <= other[2] + 1 or other[3] <= top + 1
                     )
                     assert apart, (subject, stage)
+
+
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+@pytest.mark.parametrize("lang", ["en", "pt"])
+def test_nothing_of_a_sum_is_cut_off(opened: Opened, width: int, lang: str) -> None:
+    case = CASES["half_sum_squares"]
+    tab = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2, lang=lang).html(), width=width)
+    for subject in (
+        "u0",
+        "u4",
+        "w0",
+        "x0",
+        *(["loss"] if width > 390 else []),
+    ):  # its table has a scroll bar of its own there
+        tab.locator("#look-at").select_option(subject)
+        cut = tab.evaluate("byId('told').scrollWidth - byId('told').clientWidth")
+        edges = """[...document.querySelectorAll('#told *')].filter((one) => one.getBoundingClientRect().right >
+            byId('sum').getBoundingClientRect().right).map((one) => one.outerHTML)"""
+        assert (cut <= 0, tab.evaluate(edges)) == (True, []), subject
 
 
 def test_every_stage_is_in_sight(opened: Opened) -> None:

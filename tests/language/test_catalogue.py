@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 from bpengine.i18n import language
-from bpengine.i18n.catalogue.catalogue import catalogue as language_catalogue
 from bpengine.i18n.catalogue.catalogue import Catalogue
+from bpengine.i18n.catalogue.catalogue import catalogue as language_catalogue
 from bpengine.i18n.catalogue.po_file import Sentence, entries
 from bpengine.i18n.catalogue.template import SLOT
 from tests.language.po_writer import catalogue, missing, stale, wrong_slots

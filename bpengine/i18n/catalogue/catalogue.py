@@ -123,7 +123,7 @@ class Catalogue:
         return Rendering(joined, sum(word.left for word in words if word is not None))
 
     def _by_parts(self, text: str) -> Rendering:
-        """Return a text of several sentences: the longest at its start that is known whole, or as far as any is; then the rest."""
+        """Return a text of several sentences: the longest at its start that is known, best of all whole, then the rest."""
         ends = list(ENDS.finditer(text)) if self._work > 0 else []
         in_part = None
         for end in reversed(ends):

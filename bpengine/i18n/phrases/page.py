@@ -86,13 +86,16 @@ PAGE: dict[str, tuple[str, str]] = {
     "open": ("Open", "Abrir"),
     "saved": (
         "{name}: weights, rows, learning rate, activations and step, and all changes until here. Open brings them back.",
-        "{name}: pesos, amostras, taxa de aprendizado, funções de ativação e passo, e todas as mudanças até aqui. Abrir os traz "
-        "de volta.",
+        "{name}: pesos, amostras, taxa de aprendizado, funções de ativação e passo, e todas as mudanças até aqui. "
+        "Abrir os traz de volta.",
     ),
     "opened": ("The page is as {name} holds it.", "A página está como {name} a guarda."),
     "not_opened": ("{name} was not opened. {trouble}", "{name} não foi aberto. {trouble}"),
     "file_not_json": ("It is not a file that this page saved.", "Não é um arquivo que esta página salvou."),
-    "file_unknown": ("This page has no {name}: the file is of another network.", "Esta página não tem {name}: o arquivo é de outra rede."),
+    "file_unknown": (
+        "This page has no {name}: the file is of another network.",
+        "Esta página não tem {name}: o arquivo é de outra rede.",
+    ),
     "file_shape": ("{name} requires {shape} finite numbers.", "{name} exige {shape} números finitos."),
     "learning_rate": ("learning rate", "taxa de aprendizado"),
     "activation_of": ("activation of layer {place}", "função de ativação da camada {place}"),
@@ -103,8 +106,8 @@ PAGE: dict[str, tuple[str, str]] = {
         "passo é então calculado de novo nesta página.",
     ),
     "cannot_edit_too_many": (
-        "Numbers cannot be changed in this page: weights and rows would take {what} kB of it, and it holds 720. Give fewer rows "
-        "or smaller layers; float32 takes half of float64.",
+        "Numbers cannot be changed in this page: weights and rows would take {what} kB of it, and it holds 720. Give fewer "
+        "rows or smaller layers; float32 takes half of float64.",
         "Os números não podem ser mudados nesta página: pesos e amostras ocupariam {what} kB dela, e cabem 720. Dê menos "
         "amostras ou camadas menores; float32 ocupa metade de float64.",
     ),
