@@ -22,6 +22,7 @@ CURE = (
     "Write the translations into bpengine/i18n/catalogue/pt.po (`python -m tests.language --update` adds the entries)"
 )
 
+ENDS_A_TEXT = ("column {self!r} requires {rows:,} rows, got {filled:,}.",)  # nothing follows it
 SPOKEN = 300  # letters of what is said in one piece; longer ones are texts of a help page, which nothing follows
 
 
@@ -74,6 +75,8 @@ def test_every_sentence_is_translated_alone_and_before_another(behind: str, expe
     left = {}
     for entry in catalogue():
         sentence, wanted = filled(entry.english) + behind, filled(entry.translation) + expected
+        if entry.english in ENDS_A_TEXT and behind:
+            continue
         if entry.context == "cell" or "\n" in sentence or (behind and not 12 < len(entry.english) < SPOKEN):
             continue
         if (not behind or entry.english.endswith(".")) and (

@@ -67,10 +67,10 @@ def _parts(name: str, array: Any) -> Iterator[str]:
 def _numbered(part: str, name: str, numbers: Any, value: float | None) -> Iterator[str]:
     """Yield which rows or columns are all `value`, or, for None, each one number throughout."""
     if len(numbers) == 1:
-        one = f"{part} {numbers[0]} of {name}"
+        one = f"row {numbers[0]} of {name}" if part == "row" else f"column {numbers[0]} of {name}"
         yield f"{one} is all equal" if value is None else f"{one} is all {value:g}"
     elif len(numbers):
         listed = ", ".join(map(str, numbers[:SHOWN]))
         more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
-        several = f"{part}s {listed}{more} of {name}"
+        several = f"rows {listed}{more} of {name}" if part == "row" else f"columns {listed}{more} of {name}"
         yield f"{several} are all equal" if value is None else f"{several} are all {value:g}"
