@@ -60,10 +60,9 @@ class NumpyBackend(Backend):
     def availability(cls) -> Availability:
         """NumPy is always there: the engine itself needs it. With the extra "fast", epochs are compiled by LLVM."""
         version = compiler_version()
-        epochs = (
-            f"epochs compiled by llvmlite {version}" if version else f"for compiled epochs: {install_command('fast')}"
-        )
-        return Availability("ready", f"NumPy {np.__version__}, {epochs}")
+        if version:
+            return Availability("ready", f"NumPy {np.__version__}, epochs compiled by llvmlite {version}")
+        return Availability("ready", f"NumPy {np.__version__}, for compiled epochs: {install_command('fast')}")
 
     @classmethod
     def disk_cache(cls) -> DiskCache | None:

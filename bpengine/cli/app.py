@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -42,6 +42,7 @@ again with --resume), 130 interrupted.
 """
 
 
+USAGE_ERROR: Final[Any] = typer.BadParameter.__base__  # wherever this typer keeps click
 SHORT = {  # the commands in the order of the help page, each with its line there
     "demo": "One network on every backend, checked against autodiff.",
     "train": "Train on a data set or a file, score, save.",
@@ -116,6 +117,16 @@ class Commands(TyperGroup):
         """Write the commands' lines of the help page, without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(SHORT.items()))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a mistake in its options names it, also where the library does not say which one it was."""
+        try:
+            return super().invoke(ctx)
+        except USAGE_ERROR as mistake:
+            if mistake.ctx is None and ctx.invoked_subcommand in self.commands:
+                name = ctx.invoked_subcommand
+                mistake.ctx = self.commands[name].context_class(self.commands[name], info_name=name, parent=ctx)
+            raise
 
 
 app = typer.Typer(

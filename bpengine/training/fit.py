@@ -232,8 +232,9 @@ class FitSettings:
             rule=optimizer.rule,
             validate=validate,
             watched=monitor,
-            on_epoch=on_epoch if self.called else None,
-            epochs_alone=all(map(reads_epochs_alone, self.called)),
+            # process 0's callbacks are called, also where the other processes were given none
+            on_epoch=on_epoch if self.processes.lead(bool(self.called)) else None,
+            epochs_alone=self.processes.lead(all(map(reads_epochs_alone, self.called))),
             beginning=beginning,
             checkpoints=checkpoints,
         )

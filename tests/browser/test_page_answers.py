@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -252,6 +254,99 @@ def test_the_address_brings_the_state_back(opened: Opened, tmp_path: Any) -> Non
     assert again.evaluate("moments.at(-1).given.uses[0]") == "tanh"
 
 
+def saved(tab: Any, path: Path) -> dict[str, Any]:
+    """Save the page's state, and return what the file holds."""
+    with tab.expect_download() as download:
+        tab.locator("#save").click()
+    download.value.save_as(path)
+    return dict(json.loads(path.read_text("utf-8")))
+
+
+def open_file(tab: Any, path: Path) -> str:
+    """Open a file in the page, and return what the page says of it."""
+    tab.evaluate("byId('edit-note').textContent = ''")
+    with tab.expect_file_chooser() as chooser:
+        tab.locator("#open").click()
+    chooser.value.set_files(path)
+    tab.wait_for_function("byId('edit-note').textContent.includes('.json')")
+    return str(tab.locator("#edit-note").text_content())
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "huber"])
+def test_a_file_brings_the_state_back(opened: Opened, tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    html = page(case.model(), X, case.target, case.weights, optimizer=case.optimizer, steps=4).html()
+    tab, path = opened(html), tmp_path / "state.json"
+    tab.locator("#step-on").click()
+    in_page(tab, 0.25)
+    tab.locator("#run-on").click()
+    tab.evaluate('edit(["activation", 0, "tanh"])')
+    tab.locator("#step-on").click()
+    tab.locator("#look-at").select_option("loss")
+    tab.locator("#sample").select_option("3")
+    held, before = saved(tab, path), answered(tab)
+    assert held["step"] == 103
+    assert held["learning_rate"] == 0.25
+    assert held["activations"]["0"] == "tanh"
+    assert held["rows"]["x"][1][2] == -0.625
+    again = opened(html)
+    assert open_file(again, path) == "The page is as state.json holds it."
+    assert answered(again) == before
+    assert again.locator("#now").text_content() == tab.locator("#now").text_content()
+    assert again.locator("#sample").input_value() == "3"
+    again.locator("#step-back").click()
+    tab.locator("#step-back").click()
+    assert answered(again) == answered(tab)
+
+
+def test_numbers_changed_in_the_file_are_those_of_the_page(opened: Opened, tmp_path: Path) -> None:
+    case = CASES["half_sum_squares"]
+    tab, path = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2).html()), tmp_path / "own.json"
+    model, x, y, optimizer = edited(case)
+    held = saved(tab, path)
+    held["parameters"]["0.weight"][0][1] = 0.375
+    held["rows"] = {"x": x.tolist(), "y": y.tolist()}
+    held["learning_rate"] = float(optimizer.schedule(np.arange(1))[0])
+    path.write_text(json.dumps(held))
+    open_file(tab, path)
+    require_equal(tab, model, x, y, case, optimizer, 0)
+    names = {name: array.tolist() for name, array in case.model().parameters.items()}
+    path.write_text(json.dumps(names))  # as --parameters takes them
+    open_file(tab, path)
+    assert saved(tab, path)["parameters"] == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1", "It is not a file that this page saved."),
+        ('{"9.weight": [[1]]}', "This page has no 9.weight: the file is of another network."),
+        ('{"0.weight": [[1, 2]]}', "0.weight requires 3 \u00d7 3 finite numbers."),
+        ('{"0.bias": [1, 2, null]}', "0.bias requires 3 finite numbers."),
+        ('{"format": "x", "learning_rate": "fast"}', "learning_rate requires 1 finite numbers."),
+        ('{"format": "x", "activations": {"0": "cube"}}', "This page has no 0: cube: the file is of another network."),
+    ],
+)
+def test_a_file_that_is_wrong_changes_nothing(opened: Opened, tmp_path: Path, text: str, said: str) -> None:
+    case = CASES["half_sum_squares"]
+    tab, path = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2).html()), tmp_path / "other.json"
+    before = answered(tab)
+    path.write_text(text)
+    assert open_file(tab, path) == f"other.json was not opened. {said}"
+    assert answered(tab) == before
+
+
+def test_another_address_in_the_same_tab_brings_its_state(opened: Opened) -> None:
+    case = CASES["half_sum_squares"]
+    tab = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2).html())
+    in_page(tab, 0.25)
+    before, address = answered(tab), in_the_address(tab)
+    tab.locator("#reset").click()
+    tab.evaluate("(hash) => { location.hash = hash; }", address)
+    tab.wait_for_function("edits.length === 1")
+    assert answered(tab) == before
+
+
 @pytest.mark.parametrize(
     "hash", ["#x", "#e30", "#eyJlZGl0cyI6W1sxLFtbInN0YXRlIiw5OSwwLDFdXV1dLCJrZXB0IjoibG9zcyIsInN0YWdlIjowfQ"]
 )
@@ -301,10 +396,26 @@ def test_what_cannot_be_followed_is_said_and_nothing_can_be_edited(opened: Opene
 
 
 def test_more_numbers_than_a_page_holds_cannot_be_edited(opened: Opened, rng: np.random.Generator) -> None:
-    model = bp.Model(bp.Network(400, [bp.Dense(100, "relu"), bp.Dense(2)], "mean_squared_error"), dtype="float64")
-    document = page(model, rng.random((8, 400)), rng.random((8, 2)), steps=2)
-    assert document.content["trouble"] == ("too_many", str(400 * 100 + 100 + 202 + 2 + 8 * 402))
-    assert "43520 numbers" in opened(document.html()).locator("#edit-note").text_content()
+    model = bp.Model(bp.Network(700, [bp.Dense(100, "relu"), bp.Dense(2)], "mean_squared_error"), dtype="float64")
+    document = page(model, rng.random((8, 700)), rng.random((8, 2)), steps=2)
+    assert document.content["trouble"][0] == "too_many"
+    tab = opened(document.html())
+    held = 8 * (700 * 100 + 200 + 8 * 702) * 4 / 3 / 1000  # kilobytes; the biases are zeros, which take none
+    for place in ("#notices", "#edit-note"):
+        assert f"would take {held:,.0f} kB" in tab.locator(place).text_content()
+    assert tab.locator("#save").is_disabled()
+
+
+def test_a_large_network_in_float32_can_be_edited(opened: Opened, rng: np.random.Generator) -> None:
+    network = bp.Network(784, [bp.Dense(128, "relu"), bp.Dense(10)], "softmax_cross_entropy")
+    html = page(bp.Model(network), rng.random((8, 784)), np.arange(8), optimizer="adam", steps=2).html()
+    assert len(html) < 1_000_000
+    tab = opened(html)
+    tab.evaluate("advance(1)")
+    before = tab.evaluate("lossAt(moment())")
+    tab.evaluate("edit(['state', 0, 0, 0.5])")
+    assert tab.evaluate("canEdit() && isComputed(moment()) && Number.isFinite(lossAt(moment()))")
+    assert tab.evaluate("lossAt(moment())") != before
 
 
 def test_steps_that_are_not_kept_are_computed_from_those_that_are(
@@ -344,6 +455,25 @@ def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int
                         right <= other[0] + 1 or other[1] <= left + 1 or bottom <= other[2] + 1 or other[3] <= top + 1
                     )
                     assert apart, (subject, stage)
+
+
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+@pytest.mark.parametrize("lang", ["en", "pt"])
+def test_nothing_of_a_sum_is_cut_off(opened: Opened, width: int, lang: str) -> None:
+    case = CASES["half_sum_squares"]
+    tab = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2, lang=lang).html(), width=width)
+    for subject in (
+        "u0",
+        "u4",
+        "w0",
+        "x0",
+        *(["loss"] if width > 390 else []),
+    ):  # its table has a scroll bar of its own there
+        tab.locator("#look-at").select_option(subject)
+        cut = tab.evaluate("byId('told').scrollWidth - byId('told').clientWidth")
+        edges = """[...document.querySelectorAll('#told *')].filter((one) => one.getBoundingClientRect().right >
+            byId('sum').getBoundingClientRect().right).map((one) => one.outerHTML)"""
+        assert (cut <= 0, tab.evaluate(edges)) == (True, []), subject
 
 
 def test_every_stage_is_in_sight(opened: Opened) -> None:

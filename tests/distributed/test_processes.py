@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from functools import cache
 from pathlib import Path
@@ -65,6 +66,17 @@ def test_the_command_line_repeats_the_bits_of_one_process(python: Run, processes
     alone = python("bpengine", *TRAIN[4:], "--out", str(files[1]), "--shards", "16")
     assert "1 process, 16 shards" in alone.out
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_logs_are_written_by_process_0_alone(python: Run, tmp_path: Path) -> None:
+    logs = ["--log", str(tmp_path / "log"), "--tensorboard", str(tmp_path / "runs"), "--log-layers"]
+    two = python(*TRAIN, *logs)
+    assert (two.code, two.err) == (0, "")
+    with (tmp_path / "log" / "epochs.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    lines = (tmp_path / "log" / "epochs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
 @cache

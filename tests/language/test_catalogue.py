@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ import pytest
 
 from bpengine.i18n import language
 from bpengine.i18n.catalogue.catalogue import Catalogue
+from bpengine.i18n.catalogue.catalogue import catalogue as language_catalogue
 from bpengine.i18n.catalogue.po_file import Sentence, entries
+from bpengine.i18n.catalogue.template import SLOT
 from bpengine.i18n.counted_nouns import NOUNS, count_of
 from tests.language.po_writer import catalogue, missing, stale, wrong_slots
 from tests.language.sources import parts, reads_like_words
@@ -19,6 +22,9 @@ from tests.language.sources import parts, reads_like_words
 CURE = (
     "Write the translations into bpengine/i18n/catalogue/pt.po (`python -m tests.language --update` adds the entries)"
 )
+
+ENDS_A_TEXT = ("column {self!r} requires {rows:,} rows, got {filled:,}.",)  # nothing follows it
+SPOKEN = 300  # letters of what is said in one piece; longer ones are texts of a help page, which nothing follows
 
 
 @pytest.fixture
@@ -44,6 +50,41 @@ def test_a_translation_has_the_values_of_its_sentence() -> None:
 def test_a_sentence_has_one_entry() -> None:
     texts = sorted(entry.english for entry in catalogue())
     assert [text for text, following in pairwise(texts) if text == following] == []
+
+
+def filled(template: str) -> str:
+    """Return a template with values that no other sentence has."""
+
+    def value(match: re.Match[str]) -> str:
+        name = f"Zq{match[1].replace('_', '').capitalize()}"
+        return "7" if match[3] else repr(name) if match[2] else name
+
+    return SLOT.sub(value, template)
+
+
+def english_left(text: str, sentence: str, expected: str) -> set[str]:
+    """Return the words of an English sentence that are left in its translation, less those that it keeps on purpose."""
+    words = [set(re.findall(r"[a-z]{2,}", one.lower())) for one in (text, sentence, expected)]
+    return (words[0] & words[1]) - words[2]
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"), [("", ""), (" Install it with: pip install x", " Instale com: pip install x")]
+)
+def test_every_sentence_is_translated_alone_and_before_another(behind: str, expected: str) -> None:
+    words = language_catalogue("pt")
+    left = {}
+    for entry in catalogue():
+        sentence, wanted = filled(entry.english) + behind, filled(entry.translation) + expected
+        if entry.english in ENDS_A_TEXT and behind:
+            continue
+        if entry.context == "cell" or "\n" in sentence or (behind and not 12 < len(entry.english) < SPOKEN):
+            continue
+        if (not behind or entry.english.endswith(".")) and (
+            more := english_left(words.translated(sentence), sentence, wanted)
+        ):
+            left[sentence] = more
+    assert left == {}
 
 
 PAIRS = [

@@ -85,15 +85,18 @@ def _parts(name: str, array: HostArray, input_names: Sequence[str]) -> Iterator[
         equal = np.all(array == np.expand_dims(first, axis), axis=axis)
         names = input_names if part == named else ()
         for value in (0.0, 1.0):
-            yield from _numbered(part, name, np.flatnonzero(equal & (first == value)), f"all {value:g}", names)
-        yield from _numbered(part, name, np.flatnonzero(equal & (first != 0.0) & (first != 1.0)), "all equal", names)
+            yield from _numbered(part, name, np.flatnonzero(equal & (first == value)), value, names)
+        yield from _numbered(part, name, np.flatnonzero(equal & (first != 0.0) & (first != 1.0)), None, names)
 
 
-def _numbered(part: str, name: str, numbers: HostArray, what: str, names: Sequence[str]) -> Iterator[str]:
+def _numbered(part: str, name: str, numbers: HostArray, value: float | None, names: Sequence[str]) -> Iterator[str]:
+    """Yield which rows or columns are all `value`, or, for None, each one number; by `names`, if any."""
     shown = [repr(names[number]) if names else str(number) for number in numbers[:SHOWN]]
     if len(numbers) == 1:
-        yield f"{part} {shown[0]} of {name} is {what}"
+        one = f"row {shown[0]} of {name}" if part == "row" else f"column {shown[0]} of {name}"
+        yield f"{one} is all equal" if value is None else f"{one} is all {value:g}"
     elif len(numbers):
         listed = ", ".join(shown)
         more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
-        yield f"{part}s {listed}{more} of {name} are {what}"
+        several = f"rows {listed}{more} of {name}" if part == "row" else f"columns {listed}{more} of {name}"
+        yield f"{several} are all equal" if value is None else f"{several} are all {value:g}"

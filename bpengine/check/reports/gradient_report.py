@@ -142,8 +142,9 @@ def _sentence(v: ArrayResult) -> str:
 
 
 def _cells(v: ArrayResult) -> tuple[str, ...]:
-    uncompared = ((v.left_out - v.aside, "at kinks"), (v.aside, "nearby"), (v.ill, "ill conditioned"))
-    counted = ", ".join([str(v.compared), *(f"{number} {what}" for number, what in uncompared if number)])
+    kinks = v.left_out - v.aside
+    uncompared = ((kinks, f"{kinks} at kinks"), (v.aside, f"{v.aside} nearby"), (v.ill, f"{v.ill} ill conditioned"))
+    counted = ", ".join([str(v.compared), *(text for number, text in uncompared if number)])
     if not v.compared:
         return v.array, v.oracle, v.point, counted, "-", "-", "-", "-", "-"
     order = "-" if v.order is None else f"{v.order:.2f}"

@@ -136,6 +136,8 @@ def _cache_warnings(caches: Mapping[str, dict[str, Any]], states: Mapping[str, A
 
 def _print(facts: dict[str, Any]) -> None:
     for title, rows in _sections(facts).items():
+        if not rows:
+            continue
         show(Text(title, style="bold"), key_value_table([(f"  {name}", *cells) for name, *cells in rows]), "")
     show(Text("Warnings" if facts["warnings"] else "No warnings.", style="bold"))
     for warning in facts["warnings"]:

@@ -13,7 +13,7 @@ import typer
 
 from bpengine.i18n.language import current, localized, whole_sentence
 
-CAPITALS = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b")
+CAPITALS = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b|<[a-z]+(?:\[[a-z]+\])?(?: range)?>")  # FILE, <int range>, <list[str]>
 NOTE = "  ["  # what stands behind a help text: defaults, limits
 Lang = Annotated[
     str | None,

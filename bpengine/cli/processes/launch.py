@@ -28,8 +28,8 @@ RUNS = ("train",)
 
 
 def launch(
-    command: Annotated[list[str], typer.Argument(help="The command, train, and its arguments.")],
-    processes: Annotated[int, typer.Option("-n", "--processes", min=1, help="Processes.")] = 2,
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command, train, and its arguments.")],
+    processes: Annotated[int, typer.Option("-n", "--processes", min=1, help="How many processes train together.")] = 2,
     restarts: Annotated[int, typer.Option(min=0, help="How often it is started again, at most.")] = 0,
 ) -> None:
     """Run a command on several processes."""

@@ -20,8 +20,8 @@ from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import write_whole
 
 SCRIPTS = (
-    "numbers.js", "elements.js", "operations.js", "moments.js", "editing.js", "picture.js", "painting.js", "sums.js",
-    "training.js", "page.js",
+    "numbers.js", "elements.js", "operations.js", "moments.js", "editing.js", "saving.js", "picture.js", "painting.js",
+    "sums.js", "training.js", "page.js",
 )  # fmt: skip
 
 

@@ -174,54 +174,8 @@ function updateControls() {
   byId("step-on").disabled = byId("run-on").disabled = !finite || (last && !canEdit());
   byId("reset").disabled = moments.length === recorded.length && !edits.length;
   byId("link").disabled = !program;
+  byId("save").disabled = byId("open").disabled = !trusted;
   byId("rate").replaceChildren(...(canEdit()
     ? [h("span", {}, say("learning_rate")), field("rate", say("learning_rate"), rateOf(moment()), (value) => [["rate", value]])] : []));
   byId("edit-note").textContent = trusted ? say("edit_help") : say(`cannot_edit_${page.trouble ? page.trouble[0] : "differs"}`, { what: page.trouble?.[1] ?? "" });
-}
-
-// The state as text for the page's address, and back.
-function written() {
-  const { at, row, stage, kept, lang } = state;
-  const bytes = new TextEncoder().encode(JSON.stringify({ edits, count: moments.length, at, row, stage, kept, lang }));
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-}
-
-function link() {
-  location.replace(`#${written()}`);
-  navigator.clipboard?.writeText(location.href).catch(() => null);
-  byId("said").textContent = byId("edit-note").textContent = say("linked");
-}
-
-// Bring back the state that the page's address holds; an address that holds none changes nothing.
-function restore() {
-  let saved = null;
-  try {
-    const text = atob(location.hash.slice(1).replaceAll("-", "+").replaceAll("_", "/"));
-    saved = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
-  } catch {
-    return;
-  }
-  if (!saved || !Array.isArray(saved.edits) || !things.has(saved.kept) || !stages[saved.stage]) return;
-  for (const [step, changes] of canEdit() ? saved.edits : []) {
-    goTo(step - 1);
-    if (changes.every(isPossible)) edit(...changes);
-  }
-  goTo(saved.count - 1);
-  const within = (value, low, high) => (Number.isInteger(value) ? Math.max(low, Math.min(high, value)) : low);
-  state.at = within(saved.at, 0, moments.length - 1);
-  const row = within(saved.row, -1, page.rows.length - 1);
-  Object.assign(state, { row, stage: saved.stage, kept: saved.kept, lang: page.words[saved.lang] ? saved.lang : state.lang });
-}
-
-function goTo(at) {
-  const there = Math.min(Number(at) || 0, 100000);
-  state.at = Math.min(there, moments.length - 1);
-  if (there > state.at) advance(there - state.at);
-}
-
-function isPossible([kind, k, place, value]) {
-  if (kind === "rate") return Number.isFinite(k);
-  if (kind === "activation") return program.uses[k] !== undefined && program.activations[place] !== undefined;
-  const arrays = { state: start, rows: given.rows }[kind];
-  return arrays?.[k] !== undefined && place in arrays[k].data && Number.isFinite(value);
 }

@@ -7,9 +7,9 @@ const WORDS = { "<f8": Float64Array, "<f4": Float32Array, "<i4": Int32Array, "<u
 
 // The arrays that a list of operations begins from, each in its own dtype.
 function inputsOf(texts, numbers) {
-  return texts.map(({ kind, text }, i) => {
-    const [, dtype, shape] = program.operations[numbers[i]];
-    return { shape, data: KINDS[dtype].from(decoded(text, WORDS[kind])) };
+  return texts.map(({ kind, text, count }, i) => {
+    const [, dtype, shape] = program.operations[numbers[i]], data = KINDS[dtype].from(decoded(text, WORDS[kind]));
+    return { shape, data: count ? new KINDS[dtype](count).fill(data[0]) : data };
   });
 }
 

@@ -72,13 +72,18 @@ def _kind(column: HostArray) -> int:
 
 
 def array_text(array: HostArray) -> dict[str, Any]:
-    """Return an array as {"kind": "<f8", "<f4", "<i4" or "<u4", "text": base64}: in float32 where that holds its numbers."""
+    """Return an array as {"kind": "<f8", "<f4", "<i4" or "<u4", "text": base64}: in float32 where that holds its numbers.
+
+    Of one that holds a single number throughout, such as moments before the first step, that number and "count", how often.
+    """
     if array.dtype.kind == "f":
         with np.errstate(all="ignore"):
             single = array.astype("<f4")
         array = single if np.array_equal(single.astype("<f8"), array, equal_nan=True) else array.astype("<f8")
     else:
         array = array.astype("<u4" if array.dtype.kind == "u" else "<i4")
+    if array.size > 1 and array.tobytes() == array.ravel()[:1].tobytes() * array.size:
+        return {"kind": array.dtype.str, "text": _text(array.ravel()[:1]), "count": array.size}
     return {"kind": array.dtype.str, "text": _text(array)}
 
 

@@ -46,6 +46,7 @@ function notices() {
   const told = [];
   if (page.bad) told.push(["bad", say("not_finite", { step: page.bad[0], cause: page.bad[1][state.lang] })]);
   if (page.columns.some((column) => !column.whole)) told.push(["", say("too_large")]);
+  if (page.trouble?.[0] === "too_many") told.push(["", say("cannot_edit_too_many", { what: page.trouble[1] })]);
   if (page.left.length) told.push(["", say("not_drawn", { places: page.left.join(", ") })]);
   if (!page.trouble && page.steps.length < losses.length) told.push(["", say("thinned_computed", { count: page.steps.length, total: losses.length })]);
   else if (page.steps.length < losses.length) told.push(["", say("thinned", { count: page.steps.length, total: losses.length })]);
@@ -99,6 +100,10 @@ function listen() {
   byId("run-on").addEventListener("click", () => advance(100));
   byId("reset").addEventListener("click", reset);
   byId("link").addEventListener("click", link);
+  byId("save").addEventListener("click", save);
+  byId("open").addEventListener("click", () => byId("file").click());
+  byId("file").addEventListener("change", async (event) => { await openFile(event.target.files[0]); event.target.value = ""; });
+  addEventListener("hashchange", () => { if (location.hash.length > 1 && location.hash.slice(1) !== written()) { restore(); speakLanguage(); renew(); } });
   byId("previous-stage").addEventListener("click", () => show({ stage: state.stage - 1 }));
   byId("next-stage").addEventListener("click", () => show({ stage: state.stage + 1 }));
   let width = innerWidth;

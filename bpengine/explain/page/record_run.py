@@ -52,8 +52,8 @@ def page(
     features and of the classes; by default those of the model. lang: "en" or "pt", which the page opens in, by
     default the language that is set.
     A step in which a number is not finite is the last one; the page names the first cause. Weights, inputs, targets,
-    activations and the learning rate can be changed in the page, which then computes the step itself, for up to 40,000 numbers
-    of state and rows; it says why where it cannot.
+    activations and the learning rate can be changed in the page, which then computes the step itself, for about 130,000
+    weights and numbers of rows in float32, 65,000 in float64; it says why where it cannot. Its "Save" writes them to a file.
     Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
 
     >>> import bpengine as bp

@@ -22,6 +22,8 @@ ENDS: Final = re.compile(r"(?<=[.?!:;,)])[ ]|: |; |, | - ")  # where a sentence 
 JOINTS: Final = re.compile(r", (?:and |or )?| and | or ")
 JOINED: Final = {" and ": " e ", " or ": " ou ", ", and ": ", e ", ", or ": ", ou ", ", ": ", "}
 NOTHING: Final = re.compile(r"[\W\d_]*|'[^']*'|\"[^\"]*\"|[\w.]*\d[\w.]*")  # no words: numbers, a name in quotes
+TWO_PHRASES: Final = re.compile(r"\{([a-z_]\w*)\} \{[a-z_]\w*\}")  # where one ends and the other begins cannot be seen
+COMMAND: Final = re.compile(r" *(?:pip install|bpengine) ")
 CELL: Final = (
     "cell"  # the context of entries that are translated where they stand alone, and are names inside of sentences
 )
@@ -70,7 +72,10 @@ class Catalogue:
     def _rendered(self, text: str) -> Rendering:
         """Return the translation of a text, or of a value inside of one, as far as it is known."""
         bare = text.strip()
-        rendering = self._whole(bare) or self._listed(bare) or self._by_parts(bare)
+        rendering = self._whole(bare)
+        if rendering is None or rendering.left:
+            others = (rendering, self._listed(bare), self._by_parts(bare))
+            rendering = min((other for other in others if other is not None), key=lambda other: other.left)
         return Rendering(text.replace(bare, rendering.text, 1), rendering.left) if bare else Rendering(text, 0)
 
     def _whole(self, text: str) -> Rendering | None:
@@ -118,11 +123,17 @@ class Catalogue:
         return Rendering(joined, sum(word.left for word in words if word is not None))
 
     def _by_parts(self, text: str) -> Rendering:
-        """Return a text of several sentences: the longest known one at its start, then the rest."""
+        """Return a text of several sentences: the longest at its start that is known, best of all whole, then the rest."""
         ends = list(ENDS.finditer(text)) if self._work > 0 else []
+        in_part = None
         for end in reversed(ends):
             if (head := self._whole(text[: end.start()])) is not None:
-                return _joined(head, end[0], self._rendered(text[end.end() :]))
+                if head.left == 0:
+                    return _joined(head, end[0], self._rendered(text[end.end() :]))
+                in_part = in_part or (head, end)
+        if in_part is not None:
+            head, end = in_part
+            return _joined(head, end[0], self._rendered(text[end.end() :]))
         if ends:
             head = Rendering(text[: ends[0].start()], _left(text[: ends[0].start()]))
             return _joined(head, ends[0][0], self._rendered(text[ends[0].end() :]))
@@ -135,8 +146,8 @@ def _is_composed(value: str) -> bool:
 
 
 def _left(text: str) -> int:
-    """Return the letters of a text that is not known; a single word is a name."""
-    return letters(text) if " " in text.strip() else 0
+    """Return the letters of a text that is not known; a single word is a name, and a command is the same in every language."""
+    return 0 if " " not in text.strip() or COMMAND.match(text) else letters(text)
 
 
 def _joined(head: Rendering, between: str, rest: Rendering) -> Rendering:
@@ -146,6 +157,7 @@ def _joined(head: Rendering, between: str, rest: Rendering) -> Rendering:
 def _variants(entry: Sentence) -> list[tuple[str, str]]:
     """Return an entry's texts: with and without the comma in front (", on {device}"), with and without a hint behind.
 
+    Of two phrases with nothing but a space between them there is a text, too, that takes both for one ("{detail} {cure}").
     What the system says is also said in the middle of a sentence, in small letters.
     """
     english, translation = entry.english, entry.translation
@@ -157,6 +169,9 @@ def _variants(entry: Sentence) -> list[tuple[str, str]]:
     hint = english.rpartition(" ")[2]
     if SLOT.fullmatch(hint) and english.endswith(f". {hint}") and translation.endswith(f". {hint}"):
         variants.append((english.removesuffix(f" {hint}"), translation.removesuffix(f" {hint}")))
+    if (pair := TWO_PHRASES.search(english)) and pair[0] in translation:
+        one = f"{{{pair[1]}}}"
+        variants.append((english.replace(pair[0], one), translation.replace(pair[0], one)))
     if entry.context == "system":
         variants.append((english[0].lower() + english[1:], translation))
     return variants

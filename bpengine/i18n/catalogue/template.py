@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 SLOT = re.compile(r"\{([a-z_]\w*)((?:![rs])?)((?::[^{}]*)?)\}")
-NUMBER = re.compile(r" *[^\s]+ *")
+NUMBER = re.compile(r" *(?:\S*\d\S*|\S*nan|\S*inf|\W+) *")
 BEGINNING = re.compile(r"[-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?%?|nan|-?inf")  # a number in front of another value
 CODE = re.compile(r"['\"(\[{<\-\d]|None|True|False|b'|[A-Za-z_.]+\(")  # how a value begins that is written as code
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+BETWEEN_QUOTES = re.compile(
+    r"(?:[\W\d_]|\b(?:and|or)\b)*"
+)  # what stands beside names in quotes where nothing is said of them
 FEW_LETTERS = 6  # a template of fewer letters says little by itself
 
 
@@ -31,7 +34,11 @@ class Slot:
         """Return whether a value may be this one: a number is one word, and code that is several words begins as code does."""
         if self.number:
             return NUMBER.fullmatch(value) is not None
-        return self.phrase or " " not in value or CODE.match(value) is not None
+        if self.phrase or " " not in value:
+            return True
+        if value[0] in "'\"":
+            return BETWEEN_QUOTES.fullmatch(QUOTED.sub("", value)) is not None
+        return CODE.match(value) is not None
 
     def after(self, text: str, literal: str, place: int, end: int) -> int:
         """Return where the literal in front of this value stands: before what looks like such a value, if anything does."""

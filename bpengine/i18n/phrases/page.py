@@ -82,6 +82,21 @@ PAGE: dict[str, tuple[str, str]] = {
         "The address of this page now holds your changes: keep it or send it, beside the file.",
         "O endereço desta página agora guarda suas mudanças: guarde-o ou envie-o, junto com o arquivo.",
     ),
+    "save": ("Save", "Salvar"),
+    "open": ("Open", "Abrir"),
+    "saved": (
+        "{name}: weights, rows, learning rate, activations and step, and all changes until here. Open brings them back.",
+        "{name}: pesos, amostras, taxa de aprendizado, funções de ativação e passo, e todas as mudanças até aqui. "
+        "Abrir os traz de volta.",
+    ),
+    "opened": ("The page is as {name} holds it.", "A página está como {name} a guarda."),
+    "not_opened": ("{name} was not opened. {trouble}", "{name} não foi aberto. {trouble}"),
+    "file_not_json": ("It is not a file that this page saved.", "Não é um arquivo que esta página salvou."),
+    "file_unknown": (
+        "This page has no {name}: the file is of another network.",
+        "Esta página não tem {name}: o arquivo é de outra rede.",
+    ),
+    "file_shape": ("{name} requires {shape} finite numbers.", "{name} exige {shape} números finitos."),
     "learning_rate": ("learning rate", "taxa de aprendizado"),
     "activation_of": ("activation of layer {place}", "função de ativação da camada {place}"),
     "edit_help": (
@@ -91,9 +106,10 @@ PAGE: dict[str, tuple[str, str]] = {
         "passo é então calculado de novo nesta página.",
     ),
     "cannot_edit_too_many": (
-        "Numbers cannot be changed in this page: state and rows are {what} numbers, more than it holds. Give fewer rows.",
-        "Os números não podem ser mudados nesta página: estado e amostras são {what} números, mais do que cabe nela. Dê menos "
-        "amostras.",
+        "Numbers cannot be changed in this page: weights and rows would take {what} kB of it, and it holds 720. Give fewer "
+        "rows or smaller layers; float32 takes half of float64.",
+        "Os números não podem ser mudados nesta página: pesos e amostras ocupariam {what} kB dela, e cabem 720. Dê menos "
+        "amostras ou camadas menores; float32 ocupa metade de float64.",
     ),
     "cannot_edit_no_operation": (
         "Numbers cannot be changed in this page: the step calls functions that it cannot compute ({what}).",

@@ -20,6 +20,7 @@ from bpengine.data.validation.class_names import name_text
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, write_receipt
 from bpengine.explain.page import Page, page
+from bpengine.explain.page.program.recorded_step import LARGEST as HELD
 from bpengine.explain.units.explain import explain_trace, with_input_names
 from bpengine.network import last_activation
 from bpengine.output.visible import visible, visible_json
@@ -136,6 +137,12 @@ def _page_notes(document: Page, subject: Subject) -> Iterator[str]:
     marks = network.loss.target == "values" and bool(np.all(np.isin(subject.y, (0, 1))))
     bound = " The targets are 0 and 1: --output-activation sigmoid keeps the outputs between them."
     hint = bound if marks and last is not None and last.name == "identity" else ""
+    trouble = document.content["trouble"]
+    if trouble is not None and trouble[0] == "too_many":
+        yield (
+            f"numbers cannot be changed in this page: weights and rows would take {trouble[1]} kB of it, and it holds "
+            f"{HELD // 1000}. Give fewer --rows or smaller layers."
+        )
     if document.content["bad"]:
         step = document.content["bad"][0]
         yield f"the run diverges: in step {step} a number is not finite. Give a smaller --learning-rate.{hint}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.backend import HostArray, State
 from bpengine.explain.page.content import Content
+from bpengine.explain.page.packing import array_text
 from bpengine.explain.page.program.activations import Swappable
 from bpengine.explain.page.program.follower import Follower, input_tree
 from bpengine.explain.page.program.sources import Sources, Untraced, leaves
@@ -21,7 +22,7 @@ from bpengine.kernels import KERNELS
 from bpengine.network import Network, last_activation
 from bpengine.training.step import StepPlan
 
-LARGEST = 40_000  # numbers of a state and its rows that a page holds, so that it stays below a megabyte
+LARGEST = 720_000  # bytes of a state and its rows as a page holds them, so that it stays below a megabyte
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class StepRecord:
 
 def record_step(trace: Trace, content: Content) -> StepRecord:
     """Return the operations of the step that was traced, and of everything the page shows of it."""
-    size = sum(array.size for array in _arrays(trace))
+    size = sum(len(array_text(array)["text"]) for array in _arrays(trace))
     if size > LARGEST:
-        return StepRecord(None, ("too_many", str(size)))
+        return StepRecord(None, ("too_many", f"{size / 1000:,.0f}"))
     swappable = Swappable(trace.dtype)
     program, other = (_recorded(each, content, swappable) for each in (trace, _otherwise(trace)))
     if isinstance(program, tuple):
