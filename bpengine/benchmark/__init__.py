@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bpengine.benchmark.contenders import CONTENDERS, PRECISIONS, Contender, choose
 from bpengine.benchmark.measurements import RunMeasurements
-from bpengine.benchmark.report import BenchmarkTables
+from bpengine.benchmark.results.report import BenchmarkTables
 from bpengine.benchmark.runner import Plan, run
 from bpengine.benchmark.workloads import DEFAULT, GROUPS, MAIN, SUITES, WORKLOADS, Workload
 

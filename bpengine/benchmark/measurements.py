@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.benchmark.cost import StepCost
-from bpengine.benchmark.roofline import Limits
+from bpengine.benchmark.floors.cost import StepCost
+from bpengine.benchmark.floors.roofline import Limits
 from bpengine.benchmark.workloads import Workload
 from bpengine.output.frames import data_frame
 from bpengine.output.json_values import json_object

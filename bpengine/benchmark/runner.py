@@ -11,14 +11,14 @@ from functools import partial
 from pathlib import Path
 
 from bpengine.benchmark.contenders import Contender
-from bpengine.benchmark.cost import StepCost, step_cost
+from bpengine.benchmark.floors.cost import StepCost, step_cost
+from bpengine.benchmark.floors.roofline import measure
 from bpengine.benchmark.inputs import OwnRows, make_sample
 from bpengine.benchmark.measurements import RunMeasurements, Trial
-from bpengine.benchmark.peak_memory import watch_memory
-from bpengine.benchmark.pool import Pool
-from bpengine.benchmark.process import WorkerFailed
-from bpengine.benchmark.roofline import measure
-from bpengine.benchmark.rounds import Rounds
+from bpengine.benchmark.processes.pool import Pool
+from bpengine.benchmark.processes.process import WorkerFailed
+from bpengine.benchmark.steps.peak_memory import watch_memory
+from bpengine.benchmark.steps.rounds import Rounds
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
 from bpengine.system import nvidia_smi

@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
+from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, run
 from bpengine.benchmark.measurements import RunMeasurements
+from bpengine.benchmark.results import record, report
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.bench.bench_files import Files, circumstances
 from bpengine.cli.commands.bench.own_table import elsewhere, own_workload

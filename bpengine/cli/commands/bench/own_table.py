@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.benchmark import CONTENDERS, Workload
 from bpengine.benchmark.inputs import OwnRows
-from bpengine.benchmark.report import OWN
+from bpengine.benchmark.results.report import OWN
 from bpengine.cli import data_options, network_options
 from bpengine.errors import ConfigError
 

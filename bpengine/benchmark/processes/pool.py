@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpengine.benchmark.contenders import Contender
-from bpengine.benchmark.process import Process, WorkerFailed
+from bpengine.benchmark.processes.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import GROUP_OF, SWEEPS, Workload
 from bpengine.errors import BackendUnavailable, in_english
 
