@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from bpengine.benchmark import SUITES, Workload
+from bpengine.benchmark.contender_results import ContenderResult
 from bpengine.benchmark.floors.cost import step_cost
 from bpengine.benchmark.inputs import make_sample
-from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial
+from bpengine.benchmark.measurements import RunMeasurements, Trial
 from bpengine.benchmark.results import report
 from bpengine.cli.commands.bench import bench_command as bench
 from bpengine.system import blas_overrides

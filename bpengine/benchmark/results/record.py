@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bpengine.benchmark.contender_results import ContenderResult, disagreements, speed_ratio
 from bpengine.benchmark.floors.roofline import Limits
-from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial, disagreements, speed_ratio
+from bpengine.benchmark.measurements import RunMeasurements, Trial
 from bpengine.benchmark.runner import Plan
 from bpengine.benchmark.workloads import GROUP_OF, Workload
 from bpengine.output.writing import write_whole
