@@ -10,6 +10,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # typing is loaded with the first name that needs it
 if TYPE_CHECKING:
     from bpengine.benchmark.contenders import CONTENDERS, PRECISIONS, Contender, choose
+    from bpengine.benchmark.fits.fit_workloads import FITS, FitWorkload
     from bpengine.benchmark.measurements import RunMeasurements
     from bpengine.benchmark.results.report import BenchmarkTables
     from bpengine.benchmark.runner import Plan, run
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "contenders": "CONTENDERS PRECISIONS Contender choose",
+    "fits.fit_workloads": "FITS FitWorkload",
     "measurements": "RunMeasurements",
     "results.report": "BenchmarkTables",
     "runner": "Plan run",
@@ -27,6 +29,7 @@ _HOME = {name: file for file, names in _FILES.items() for name in names.split()}
 __all__ = [
     "CONTENDERS",
     "DEFAULT",
+    "FITS",
     "GROUPS",
     "MAIN",
     "PRECISIONS",
@@ -34,6 +37,7 @@ __all__ = [
     "WORKLOADS",
     "BenchmarkTables",
     "Contender",
+    "FitWorkload",
     "Plan",
     "RunMeasurements",
     "Workload",
