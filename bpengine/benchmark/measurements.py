@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bpengine.benchmark.contender_results import ContenderResult, disagreements
+from bpengine.benchmark.fits.fit_results import FitTrial
 from bpengine.benchmark.floors.cost import StepCost
 from bpengine.benchmark.floors.roofline import Limits
 from bpengine.benchmark.workloads import Workload
@@ -33,6 +34,8 @@ class Trial:
 class RunMeasurements(RichForm):
     """The measurements of a run by contender (`about`, `missing`), workload (`trials`, `left_out`), precision (`limits`).
 
+    fits: those of whole fits, by workload.
+
     >>> from bpengine.benchmark import RunMeasurements
     >>> RunMeasurements(missing={"torch": "PyTorch is not installed."}).to_rows()  # no workload was run
     []
@@ -43,6 +46,7 @@ class RunMeasurements(RichForm):
     trials: dict[str, Trial] = field(default_factory=dict)
     limits: dict[str, Limits] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    fits: dict[str, FitTrial] = field(default_factory=dict)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per workload and contender: milliseconds per step, samples per second, loss, and what is wrong."""
@@ -61,29 +65,41 @@ class RunMeasurements(RichForm):
             ]
         return rows
 
+    def fit_rows(self) -> list[dict[str, Any]]:
+        """Return one dict per workload of whole fits and contender: seconds, CPU seconds, loss, and what is wrong."""
+        return [row for trial in self.fits.values() for row in trial.rows()]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the rows, what is missing and what was left out, as plain values for JSON; `record.make` keeps all of it."""
-        return json_object({"results": self.to_rows(), "missing": self.missing, "left_out": self.left_out})
+        return json_object(
+            {"fits": self.fit_rows(), "results": self.to_rows(), "missing": self.missing, "left_out": self.left_out}
+        )
 
     def to_frame(self) -> Any:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "RunMeasurements")
 
     def __str__(self) -> str:
-        rows = self.to_rows()
-        heads = list(rows[0]) if rows else []
-        table = text_table(heads, [[cell_text(value) for value in row.values()] for row in rows]) if rows else []
-        return "\n".join([self._headline(), *table, *self._absent()])
+        tables = [line for rows in (self.fit_rows(), self.to_rows()) for line in _text(rows)]
+        return "\n".join([self._headline(), *tables, *self._absent()])
 
     def _headline(self) -> str:
-        return f"{len(self.about)} contenders on {len(self.trials)} workloads"
+        names = {*self.about, *(name for trial in self.fits.values() for name in trial.about)}
+        return f"{len(names)} contenders on {len(self.fits) + len(self.trials)} workloads"
 
     def _absent(self) -> list[str]:
         return [f"not run: {name}: {why}" for name, why in {**self.missing, **self.left_out}.items()]
 
     def _html_parts(self) -> Iterator[str]:
-        yield from (title(self._headline()), rows_table(self.to_rows(), most=200), lines(self._absent()))
+        yield from (title(self._headline()), *self._tables(), lines(self._absent()))
+
+    def _tables(self) -> list[str]:
+        return [rows_table(rows, most=200) for rows in (self.fit_rows(), self.to_rows()) if rows]
 
     def limits_of(self, precision: str) -> Limits:
         """Return the limits of a precision, to be added to."""
         return self.limits.setdefault(precision, Limits())
+
+
+def _text(rows: list[dict[str, Any]]) -> list[str]:
+    return text_table(list(rows[0]), [[cell_text(value) for value in row.values()] for row in rows]) if rows else []

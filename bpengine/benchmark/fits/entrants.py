@@ -10,16 +10,16 @@ from bpengine.benchmark.contenders import Contender
 
 SCRIPTS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "numpy": ("engine_fit", "numpy:plain"),
-        "numpy+fast": ("engine_fit", "numpy"),
-        "jax": ("engine_fit", "jax"),
-        "jax-scan": ("scan_fit", ""),
-        "torch": ("torch_fit", ""),
-        "sklearn": ("scikit_fit", ""),
-        "keras": ("keras_fit", ""),
-        "thinc": ("thinc_fit", ""),
+        "numpy": (".engine_fit", "numpy:plain"),
+        "numpy+fast": (".engine_fit", "numpy"),
+        "jax": (".engine_fit", "jax"),
+        "jax-scan": (".scan_fit", ""),
+        "torch": (".torch_fit", ""),
+        "sklearn": (".scikit_fit", ""),
+        "keras": (".keras_fit", ""),
+        "thinc": (".thinc_fit", ""),
     }
-)  # by contender: the module of its script under peers.whole_fits, and that module's argument
+)  # by contender: the module of its script, relative to peers.whole_fits, and that module's argument
 FILLS: Mapping[str, str] = MappingProxyType(
     {"numpy+fast": "numpy:at-once", "jax": "jax"}
 )  # the argument that fills the cache
@@ -42,7 +42,7 @@ class Entrant:
     def script(self) -> tuple[str, str]:
         """The module that is run, and its argument."""
         module, argument = SCRIPTS[self.contender.name]
-        return f"{PACKAGE}.{module}", argument
+        return f"{PACKAGE}{module}" if module.startswith(".") else module, argument
 
 
 def entrants(contenders: Sequence[Contender], *, own_only: bool = False) -> list[Entrant]:

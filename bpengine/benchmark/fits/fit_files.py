@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class FitData:
         np.save(folder / "x.npy", self.x)
         np.save(folder / "y.npy", self.y)
         for number, sample in enumerate(self._samples):
-            arrays = {
+            arrays: dict[str, Any] = {
                 f"{kind}{i}": a for i, layer in enumerate(sample.initial) for kind, a in zip("wb", layer, strict=True)
             }
             np.savez(folder / f"initial{number}.npz", **arrays)
@@ -104,7 +104,12 @@ def _rows(work: FitWorkload) -> tuple[HostArray, HostArray]:
 def _initial(work: FitWorkload, number: int) -> Weights:
     params, _ = work.step_workload(number).network().init(number)
     layers = range(len(work.sizes_of(number)) - 1)
-    return [tuple(params[f"{i}.{name}"].astype(np.float32) for name in ("weight", "bias")) for i in layers]
+
+    def single(name: str) -> HostArray:
+        array: HostArray = params[name].astype(np.float32)
+        return array
+
+    return [(single(f"{i}.weight"), single(f"{i}.bias")) for i in layers]
 
 
 def _orders(work: FitWorkload, number: int) -> HostArray:
@@ -114,5 +119,5 @@ def _orders(work: FitWorkload, number: int) -> HostArray:
     return np.asarray(drawn)
 
 
-def _weights(arrays: object, number: int, layers: int) -> Weights:
+def _weights(arrays: Mapping[str, HostArray], number: int, layers: int) -> Weights:
     return [(arrays[f"{number}.{i}.w"], arrays[f"{number}.{i}.b"]) for i in range(layers)]

@@ -17,7 +17,7 @@ from bpengine.benchmark.processes.process import LIMIT, WorkerFailed, environmen
 
 
 class FitTimes(NamedTuple):
-    """The seconds from the start of a process to its last step, its CPU seconds up to there, those of each call of each fit."""
+    """Seconds from the start of a process to its last step, its CPU seconds up to there, those of each call of each fit."""
 
     process: float
     cpu: float

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
+from typing import Any
 
-from bpengine.benchmark.contender_results import ContenderResult
+from bpengine.benchmark.contender_results import ContenderResult, disagreements
 from bpengine.benchmark.fits.fit_files import Judgement
 from bpengine.benchmark.fits.fit_process import FitTimes
 from bpengine.benchmark.fits.fit_workloads import FitWorkload
@@ -18,12 +19,14 @@ class FitResult(ContenderResult):
     """One entrant on one workload; `seconds` is what counts there: of the process, or of the median call.
 
     cpu_seconds: those of the process up to its last step, of all threads. fit_seconds: of all fits of a turn, one by one; of
-    all calls, where the one fit of a workload is called several times. accuracy: on held-out rows, None where there are none.
+    all calls, where the one fit of a workload is called several times. accuracy: on held-out rows, None without any. own: is it
+    the engine.
     """
 
     cpu_seconds: list[float] = field(default_factory=list)
     fit_seconds: list[list[float]] = field(default_factory=list)
     accuracy: float | None = None
+    own: bool = False
 
     def add_fit(self, work: FitWorkload, times: FitTimes, judged: Judgement) -> None:
         """Add a turn."""
@@ -50,3 +53,28 @@ class FitTrial:
     results: dict[str, FitResult]
     failures: dict[str, str]
     about: dict[str, dict[str, object]]
+
+    def disagreements(self) -> dict[str, str]:
+        """Return the entrants whose loss is not that of the others, within rounding."""
+        return disagreements(list(self.results.values()), "float32")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dict per entrant: seconds, CPU seconds, loss, and what is wrong."""
+        wrong = self.disagreements()
+        measured = [
+            {
+                "workload": self.workload.name,
+                "contender": name,
+                "seconds": statistics.median(result.seconds),
+                "cpu_seconds": statistics.median(result.cpu_seconds),
+                "loss": result.loss,
+                "problem": wrong.get(name),
+            }
+            for name, result in self.results.items()
+        ]
+        empty = {"seconds": None, "cpu_seconds": None, "loss": None}
+        failed = [
+            {"workload": self.workload.name, "contender": name, **empty, "problem": why}
+            for name, why in self.failures.items()
+        ]
+        return measured + failed

@@ -65,8 +65,8 @@ class FitRounds:
             shutil.rmtree(self._caches(entrant))
             self._caches(entrant).mkdir()
         if ran := self._run(entrant):
-            result = self.results.setdefault(entrant.name, FitResult(name=entrant.name, first_seconds=0.0))
-            result.add_fit(self.data.work, *ran)
+            new = FitResult(name=entrant.name, first_seconds=0.0, own=entrant.contender.own)
+            self.results.setdefault(entrant.name, new).add_fit(self.data.work, *ran)
 
     def _run(self, entrant: Entrant, argument: str | None = None) -> tuple[FitTimes, Judgement] | None:
         """Run a process and judge its weights; return None where the entrant fails, or has failed before."""
@@ -75,7 +75,8 @@ class FitRounds:
         folder = lent(self.room / "data", self.room / "turn")
         try:
             times = run_fit(entrant, folder, self._caches(entrant), argument=argument, without=self.without)
-            self.about.setdefault(entrant.contender.name, json.loads((folder / "about.json").read_text()))
+            about = json.loads((folder / "about.json").read_text())
+            self.about.setdefault(entrant.contender.name, {"title": entrant.contender.title, **about})
             return times, self.data.judge(folder)
         except WorkerFailed as error:
             self.failures[entrant.name] = in_english(error)

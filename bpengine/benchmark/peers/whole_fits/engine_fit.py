@@ -1,7 +1,7 @@
 """A whole fit with the engine: Model and `Model.fit`.
 
-The argument is a backend's name; "numpy:plain" never compiles, "numpy:at-once" compiles from the first step on, which fills the
-cache.
+The argument is a backend's name; "numpy:plain" never compiles, "numpy:at-once" compiles from the first step on, which
+fills the cache.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from bpengine.benchmark.peers.whole_fits.fit_script import FitTask, Weights, run
 
 PACKAGES = ("jax", "jaxlib", "optax", "numpy")
 NOTE = (
-    "jitted lax.scan over an epoch, state donated, rows of small batches taken before the scan; compiled once for all models of "
-    "the same sizes; JAX's cache on disk is off, as it is unless it is asked for"
+    "jitted lax.scan over an epoch, state donated, rows of small batches taken before the scan; compiled once for all models "
+    "of the same sizes; JAX's cache on disk is off, as it is unless it is asked for"
 )
 SMALL_BYTES = 2**18  # rows of smaller batches are gathered faster all at once before the scan
 
