@@ -70,7 +70,7 @@ class FitData:
         return Judgement(statistics.fmean(losses), self._accuracy(trained[0]))
 
     def _accuracy(self, weights: Weights) -> float | None:
-        if self._own is None:
+        if self._own is None or not len(self._own.held_out_x):
             return None
         a = self._own.held_out_x
         for i, (w, b) in enumerate(weights):

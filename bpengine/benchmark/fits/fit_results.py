@@ -19,8 +19,8 @@ class FitResult(ContenderResult):
     """One entrant on one workload; `seconds` is what counts there: of the process, or of the median call.
 
     cpu_seconds: those of the process up to its last step, of all threads. fit_seconds: of all fits of a turn, one by one; of
-    all calls, where the one fit of a workload is called several times. accuracy: on held-out rows, None without any. own: is it
-    the engine.
+    all calls, where the one fit of a workload is called several times. accuracy: on held-out rows, None without any.
+    own: the engine.
     """
 
     cpu_seconds: list[float] = field(default_factory=list)

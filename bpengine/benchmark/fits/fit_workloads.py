@@ -42,6 +42,7 @@ class FitWorkload:
     fits: int = 1
     calls: int = 1
     own_only: bool = False
+    learning_rate: float = RATES["adam"]
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
@@ -78,7 +79,7 @@ class FitWorkload:
             "batch": self.batch,
             "epochs": self.epochs,
             "calls": self.calls,
-            "rate": RATES["adam"],
+            "rate": self.learning_rate,
             "eps": EPS,
         }
 

@@ -1,4 +1,4 @@
-"""The figure: seconds of whole fits, throughput against batch size and against width, one line per contender, and shares of the roofline.
+"""The figure: seconds of whole fits, throughput against batch size and against width, and shares of the roofline.
 
 Matplotlib (the extra "plot") is loaded when a figure is drawn, not before.
 """

@@ -10,9 +10,12 @@ import math
 from functools import cache
 from typing import Any
 
-import bpengine as bp
 from bpengine.backend import backend_class
 from bpengine.benchmark.peers.whole_fits.fit_script import FitTask, Weights, run
+from bpengine.layers import Dense
+from bpengine.model import Model
+from bpengine.network import Network
+from bpengine.training import Adam
 
 PACKAGES = ("bpengine", "numpy", "llvmlite", "jax", "jaxlib")
 NOTE = "Model.fit"
@@ -24,16 +27,16 @@ class EngineFit:
     def __init__(self, task: FitTask, argument: str) -> None:
         self._task = task
         *hidden, outputs = task.sizes[1:]
-        layers = [*(bp.Dense(units, "relu") for units in hidden), bp.Dense(outputs)]
-        network = bp.Network(task.sizes[0], layers, "softmax_cross_entropy")
-        self._model = bp.Model(network, _backend(argument), seed=task.seed)
+        layers = [*(Dense(units, "relu") for units in hidden), Dense(outputs)]
+        network = Network(task.sizes[0], layers, "softmax_cross_entropy")
+        self._model = Model(network, _backend(argument), seed=task.seed)
 
     def renew(self) -> None:
         """Do nothing: each fit starts its optimiser anew."""
 
     def train(self, call: int) -> None:
         """Fit; the last loss is on the host only when the last step is done."""
-        task, rule = self._task, bp.Adam(self._task.rate, eps=self._task.eps)
+        task, rule = self._task, Adam(self._task.rate, eps=self._task.eps)
         history = self._model.fit(task.x, task.y, optimizer=rule, batch_size=task.batch, epochs=task.epochs)
         float(history.loss[-1])
 
