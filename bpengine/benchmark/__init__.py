@@ -17,14 +17,32 @@ if TYPE_CHECKING:
     from bpengine.benchmark.workloads import DEFAULT, GROUPS, MAIN, SUITES, WORKLOADS, Workload
 
 _FILES = {
-    "contenders": "CONTENDERS PRECISIONS Contender choose",
-    "fits.fit_workloads": "FITS FitWorkload",
-    "measurements": "RunMeasurements",
-    "results.report": "BenchmarkTables",
-    "runner": "Plan run",
-    "workloads": "DEFAULT GROUPS MAIN SUITES WORKLOADS Workload",
+    "contenders": (
+        "CONTENDERS",
+        "PRECISIONS",
+        "Contender",
+        "choose",
+    ),
+    "fits.fit_workloads": (
+        "FITS",
+        "FitWorkload",
+    ),
+    "measurements": ("RunMeasurements",),
+    "results.report": ("BenchmarkTables",),
+    "runner": (
+        "Plan",
+        "run",
+    ),
+    "workloads": (
+        "DEFAULT",
+        "GROUPS",
+        "MAIN",
+        "SUITES",
+        "WORKLOADS",
+        "Workload",
+    ),
 }
-_HOME = {name: file for file, names in _FILES.items() for name in names.split()}
+_HOME = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "CONTENDERS",

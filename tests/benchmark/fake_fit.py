@@ -1,4 +1,4 @@
-"""A script of whole fits that misbehaves as its argument says: "dies", "twice" (the learning rate), else it is the engine's."""
+"""A script of whole fits that misbehaves by its argument: "dies", "twice" (the learning rate); else the engine's."""
 
 from __future__ import annotations
 

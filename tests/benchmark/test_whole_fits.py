@@ -202,13 +202,8 @@ def test_a_file_is_fitted_whole_and_scored_on_every_fifth_row(tmp_path: Path) ->
     np.testing.assert_array_equal(rows.held_out_y, own.y[4::5])
     data = FitData(fit, OwnFit(*rows))
     data.write(tmp_path)
-    right = rows.held_out_y
-    names = [
-        (f"0.{i}.{kind}", a)
-        for i, layer in enumerate(data._samples[0].initial)
-        for kind, a in zip("wb", layer, strict=True)
-    ]
-    arrays = {name: np.zeros_like(a) for name, a in names}
+    right, layers = rows.held_out_y, enumerate(data._samples[0].initial)
+    arrays = {f"0.{i}.{kind}": np.zeros_like(a) for i, layer in layers for kind, a in zip("wb", layer, strict=True)}
     arrays["0.1.b"][1] = 1.0  # says class 1 of every row
     np.savez(tmp_path / "weights.npz", **arrays)
     judged = data.judge(tmp_path)

@@ -47,16 +47,9 @@ def own_fit(work: Workload, own: OwnRows, epochs: int) -> tuple[FitWorkload, Own
     held_out = np.arange(len(own.x)) % 5 == 4
     x, y = own.x[~held_out][:MOST_ROWS], own.y[~held_out][:MOST_ROWS]
     title = f"a process that fits {len(x):,} rows of your own for {epochs} epochs"
-    fit = FitWorkload(
-        OWN_FIT,
-        title,
-        (work.sizes,),
-        min(work.batch, len(x)),
-        rows=len(x),
-        epochs=epochs,
-        source="own",
-        learning_rate=OWN_RATE,
-    )
+    batch = min(work.batch, len(x))
+    of_rows: dict[str, Any] = {"rows": len(x), "source": "own", "learning_rate": OWN_RATE}
+    fit = FitWorkload(OWN_FIT, title, (work.sizes,), batch, epochs=epochs, **of_rows)
     return fit, OwnFit(x, y, own.x[held_out], own.y[held_out])
 
 
