@@ -93,7 +93,7 @@ gpu-pack: $(VENV)/test
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist/gpu .
 	$(BIN)/python -m pip download --quiet --no-deps --dest dist/gpu array-api-compat array-api-strict platformdirs threadpoolctl typer
 
-# the engine and its peers side by side, about forty minutes; `.venv/bin/bpengine bench --quick` takes four minutes
+# the engine and its peers side by side, about an hour; `.venv/bin/bpengine bench --quick` takes six minutes
 bench: $(VENV)/bench
 	$(BIN)/bpengine bench
 

@@ -15,7 +15,7 @@ import bpengine as bp
 
 ENGINE = Path(bp.__file__).parent
 # the benchmark's peers are the libraries the engine is compared with; each runs in a process of its own
-SOURCES = sorted(path for path in ENGINE.rglob("*.py") if path.parent.name != "peers")
+SOURCES = sorted(path for path in ENGINE.rglob("*.py") if "peers" not in path.relative_to(ENGINE).parts)
 HEAVY = {
     *("jax", "jaxlib", "cupy", "torch", "array_api_compat", "rich", "typer", "matplotlib"),
     *("sklearn", "scipy", "pandas", "pyarrow", "safetensors", "onnx", "onnxruntime"),

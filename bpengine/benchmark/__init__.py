@@ -1,20 +1,53 @@
 """The benchmark: the engine and its peers side by side, each in a process of its own, and the limits of the machine.
 
 `run` takes a plan of workloads and contenders and returns measurements; record turns them into JSON, report into
-tables, figure into a picture. `bpengine bench` is the command for it.
+tables, figure into a picture. `bpengine bench` is the command for it. Names are loaded on first use: a process that is
+timed from its start must not load what only the one that times it needs.
 """
 
 from __future__ import annotations
 
-from bpengine.benchmark.contenders import CONTENDERS, PRECISIONS, Contender, choose
-from bpengine.benchmark.measurements import RunMeasurements
-from bpengine.benchmark.report import BenchmarkTables
-from bpengine.benchmark.runner import Plan, run
-from bpengine.benchmark.workloads import DEFAULT, GROUPS, MAIN, SUITES, WORKLOADS, Workload
+TYPE_CHECKING = False  # typing is loaded with the first name that needs it
+if TYPE_CHECKING:
+    from bpengine.benchmark.contenders import CONTENDERS, PRECISIONS, Contender, choose
+    from bpengine.benchmark.fits.fit_workloads import FITS, FitWorkload
+    from bpengine.benchmark.measurements import RunMeasurements
+    from bpengine.benchmark.results.report import BenchmarkTables
+    from bpengine.benchmark.runner import Plan, run
+    from bpengine.benchmark.workloads import DEFAULT, GROUPS, MAIN, SUITES, WORKLOADS, Workload
+
+_FILES = {
+    "contenders": (
+        "CONTENDERS",
+        "PRECISIONS",
+        "Contender",
+        "choose",
+    ),
+    "fits.fit_workloads": (
+        "FITS",
+        "FitWorkload",
+    ),
+    "measurements": ("RunMeasurements",),
+    "results.report": ("BenchmarkTables",),
+    "runner": (
+        "Plan",
+        "run",
+    ),
+    "workloads": (
+        "DEFAULT",
+        "GROUPS",
+        "MAIN",
+        "SUITES",
+        "WORKLOADS",
+        "Workload",
+    ),
+}
+_HOME = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "CONTENDERS",
     "DEFAULT",
+    "FITS",
     "GROUPS",
     "MAIN",
     "PRECISIONS",
@@ -22,9 +55,24 @@ __all__ = [
     "WORKLOADS",
     "BenchmarkTables",
     "Contender",
+    "FitWorkload",
     "Plan",
     "RunMeasurements",
     "Workload",
     "choose",
     "run",
 ]
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'bpengine.benchmark' has no attribute {name!r}")
+    value = getattr(import_module(f"bpengine.benchmark.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,4 +1,4 @@
-"""The runner: counts the cost of steps, measures the machine, then times the contenders, workload by workload."""
+"""The runner: times whole fits, then counts the cost of steps, measures the machine, and times steps, workload by workload."""
 
 from __future__ import annotations
 
@@ -11,21 +11,28 @@ from functools import partial
 from pathlib import Path
 
 from bpengine.benchmark.contenders import Contender
-from bpengine.benchmark.cost import StepCost, step_cost
+from bpengine.benchmark.fits.fit_files import OwnFit
+from bpengine.benchmark.fits.fit_rounds import fit_trial
+from bpengine.benchmark.fits.fit_workloads import FitWorkload
+from bpengine.benchmark.floors.cost import StepCost, step_cost
+from bpengine.benchmark.floors.roofline import measure
 from bpengine.benchmark.inputs import OwnRows, make_sample
 from bpengine.benchmark.measurements import RunMeasurements, Trial
-from bpengine.benchmark.peak_memory import watch_memory
-from bpengine.benchmark.pool import Pool
-from bpengine.benchmark.process import WorkerFailed
-from bpengine.benchmark.roofline import measure
-from bpengine.benchmark.rounds import Rounds
+from bpengine.benchmark.processes.pool import Pool
+from bpengine.benchmark.processes.process import WorkerFailed
+from bpengine.benchmark.steps.peak_memory import watch_memory
+from bpengine.benchmark.steps.rounds import Rounds
 from bpengine.benchmark.workloads import Workload
-from bpengine.errors import in_english
+from bpengine.errors import BackendUnavailable, in_english
 from bpengine.system import nvidia_smi
 
 Say = Callable[
     [str, str, float], None
 ]  # the workload, what is being done for it, and the share of the whole run that is done
+
+
+Tell = Callable[[str, float], None]  # what is being done for a workload, and the share of it that is done
+FIT_BUDGET = 4.0  # times as long as the turns of one workload's steps: a turn is a process, and the fewest are three
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class Plan:
     rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together.
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
     without: variables that the contenders must not see. limit_seconds: no workload is begun, and no memory watched, later.
-    own: rows of one's own, which every workload takes as they are.
+    own: rows of one's own, which every workload takes as they are. fits: workloads of whole fits, which come first, on the CPU
+    alone; own_fit: rows of one's own for them.
 
     >>> from bpengine.benchmark import WORKLOADS, Plan, choose
     >>> Plan([WORKLOADS["small"]], choose(["numpy"], [])).precisions
@@ -53,6 +61,8 @@ class Plan:
     without: tuple[str, ...] = ()
     limit_seconds: float = math.inf
     own: OwnRows | None = None
+    fits: Sequence[FitWorkload] = ()
+    own_fit: OwnFit | None = None
 
     @property
     def precisions(self) -> list[str]:
@@ -80,42 +90,98 @@ def run(
     >>> list(measured.trials), measured.missing
     (['tiny'], {})
     """
-    ordered = sorted(plan.workloads, key=lambda w: w.dtype)
-    workloads = [w.on(plan.device) if plan.own is None else w for w in ordered]
-    began = time.perf_counter()
-
-    def late() -> bool:
-        return time.perf_counter() - began > plan.limit_seconds
-
     with Pool(list(plan.contenders), plan.device, plan.without) as pool:
         outcome = RunMeasurements(about=pool.about, missing=pool.missing)
-        pool.ready(workloads[0], lambda doing: say("start", doing, 0.0))
-        say("roofline", "counting operations", 0.0)
-        costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None), plan.own)) for w in workloads}
-        say("roofline", "measuring the machine", 0.0)
-        _measure(plan, workloads, costs, outcome)
-        for number, workload in enumerate(workloads):
-            if late():
-                outcome.left_out[workload.name] = f"not begun within {plan.limit_seconds:g} s"
-                continue
-            tell = partial(_tell, say, workload.name, number, len(workloads))
-            with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
-                trial = _trial(plan, workload, costs[workload.name], pool, folder, tell)
-                outcome.trials[workload.name] = trial
-                keep(outcome)
-                if workload.name in plan.memory and not late():
-                    _watch(plan, trial, pool, folder, tell)
-                    keep(outcome)
-        say("roofline", "measuring the machine again", 1.0)
-        _measure(plan, workloads, costs, outcome)
+        progress = _Progress(plan, outcome, say, keep)
+        if not pool.able:
+            raise pool.nobody()
+        for work in plan.fits:
+            progress.do(work.name, partial(_fit, plan, work, pool, outcome))
+        if plan.workloads:
+            _steps(plan, pool, outcome, progress)
     return outcome
 
 
-def _tell(say: Say, what: str, number: int, count: int, doing: str, part: float) -> None:
-    say(what, doing, (number + part) / count)
+class _Progress:
+    """What has been done of a run: how much, whether it is late, and the measurements so far."""
+
+    def __init__(
+        self, plan: Plan, outcome: RunMeasurements, say: Say, keep: Callable[[RunMeasurements], object]
+    ) -> None:
+        self.say, self._limit, self._keep, self._outcome = say, plan.limit_seconds, keep, outcome
+        self._done, self._count = 0, len(plan.fits) + len(plan.workloads)
+        self._began = time.perf_counter()
+
+    @property
+    def late(self) -> bool:
+        """True when nothing more may be begun."""
+        return time.perf_counter() - self._began > self._limit
+
+    def do(self, name: str, measure: Callable[[Tell], None]) -> None:
+        """Measure one workload, or say that it is too late for it."""
+        if self.late:
+            self._outcome.left_out[name] = f"not begun within {self._limit:g} s"
+        else:
+            measure(partial(self._tell, name))
+            self.keep()
+        self._done += 1
+
+    def keep(self) -> None:
+        """Pass on the measurements so far."""
+        self._keep(self._outcome)
+
+    def _tell(self, name: str, doing: str, part: float) -> None:
+        self.say(name, doing, (self._done + part) / self._count)
 
 
-def _watch(plan: Plan, trial: Trial, pool: Pool, folder: str, tell: Callable[[str, float], None]) -> None:
+def _fit(plan: Plan, work: FitWorkload, pool: Pool, outcome: RunMeasurements, tell: Tell) -> None:
+    try:
+        outcome.fits[work.name] = fit_trial(
+            work,
+            pool.able,
+            rounds=plan.rounds,
+            budget_seconds=FIT_BUDGET * plan.budget_seconds,
+            without=plan.without,
+            own=plan.own_fit,
+            tell=tell,
+        )
+    except BackendUnavailable as error:  # the digits are not there
+        outcome.left_out[work.name] = in_english(error)
+
+
+def _steps(plan: Plan, pool: Pool, outcome: RunMeasurements, progress: _Progress) -> None:
+    """Measure the workloads' steps, and the machine before and after them."""
+    ordered = sorted(plan.workloads, key=lambda w: w.dtype)
+    workloads = [w.on(plan.device) if plan.own is None else w for w in ordered]
+    pool.ready(workloads[0], lambda doing: progress.say("start", doing, 0.0))
+    progress.say("roofline", "counting operations", 0.0)
+    costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None), plan.own)) for w in workloads}
+    progress.say("roofline", "measuring the machine", 0.0)
+    _measure(plan, workloads, costs, outcome)
+    for workload in workloads:
+        progress.do(workload.name, partial(_step, plan, workload, costs[workload.name], pool, outcome, progress))
+    progress.say("roofline", "measuring the machine again", 1.0)
+    _measure(plan, workloads, costs, outcome)
+
+
+def _step(
+    plan: Plan,
+    workload: Workload,
+    cost: StepCost,
+    pool: Pool,
+    outcome: RunMeasurements,
+    progress: _Progress,
+    tell: Tell,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
+        trial = _trial(plan, workload, cost, pool, folder, tell)
+        outcome.trials[workload.name] = trial
+        if workload.name in plan.memory and not progress.late:
+            progress.keep()
+            _watch(plan, trial, pool, folder, tell)
+
+
+def _watch(plan: Plan, trial: Trial, pool: Pool, folder: str, tell: Tell) -> None:
     contenders = [c for c in plan.contenders if c.name in trial.results]
     trial.memory |= watch_memory(pool, trial.workload, contenders, folder, lambda doing: tell(doing, 0.9))
 
@@ -132,9 +198,7 @@ def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCos
             outcome.missing[f"roofline, {precision}"] = in_english(error)
 
 
-def _trial(
-    plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: str, tell: Callable[[str, float], None]
-) -> Trial:
+def _trial(plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: str, tell: Tell) -> Trial:
     rounds = Rounds(workload, pool.ready(workload, lambda doing: tell(doing, 0.0)))
     tell("drawing the data" if plan.own is None else "writing the data", 0.05)
     make_sample(workload, plan.own).save(Path(folder))

@@ -134,7 +134,7 @@ WIDTHS = tuple(
         epoch_steps=max(4, min(64, 32768 // width)),
         learning_rate=VERY_WIDE_RATE if width == 4096 else None,
     )
-    for width in (2, 16, 64, 256, 1024, 4096)
+    for width in (2, 4, 8, 16, 64, 256, 1024, 4096)
 )
 GROUPS: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bpengine.benchmark import MAIN, Workload
-from bpengine.benchmark.cost import step_cost
+from bpengine.benchmark.floors.cost import step_cost
 from bpengine.benchmark.inputs import make_sample
 from bpengine.kernels import KERNELS
 from bpengine.summary.call_costs import Product

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bpengine.benchmark.measurements import ContenderResult, disagreements, loss_tolerance, speed_ratio
+from bpengine.benchmark.contender_results import ContenderResult, disagreements, loss_tolerance, speed_ratio
 
 
 def result(name, seconds, loss=1.0, steps=4):

@@ -1,7 +1,7 @@
 """Contenders' processes are kept from workload to workload, and replaced when they have ended."""
 
 from bpengine.benchmark import CONTENDERS
-from bpengine.benchmark.pool import Pool
+from bpengine.benchmark.processes.pool import Pool
 from tests.benchmark import tiny
 
 

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from bpengine.benchmark import figure, record, report
+from bpengine.benchmark.results import figure, record, report
 from bpengine.errors import BackendUnavailable
 from bpengine.extras import install_command
 

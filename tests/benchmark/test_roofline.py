@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bpengine.benchmark import CONTENDERS
-from bpengine.benchmark.cost import CallCost, Product
+from bpengine.benchmark.floors.cost import CallCost, Product
+from bpengine.benchmark.floors.roofline import Limits, measure
 from bpengine.benchmark.peers import limits as limits_of
-from bpengine.benchmark.process import WorkerFailed
-from bpengine.benchmark.roofline import Limits, measure
+from bpengine.benchmark.processes.process import WorkerFailed
 
 FAST, SLOW = Product(10, 10, 10, "nn"), Product(5, 10, 10, "tn")
 

@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from bpengine.benchmark import CONTENDERS, Plan, choose, peak_memory, record, run, runner
+from bpengine.benchmark import CONTENDERS, Plan, choose, run, runner
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.peers import launches
-from bpengine.benchmark.process import Process, WorkerFailed, environment
-from bpengine.benchmark.worker import Worker
+from bpengine.benchmark.processes.process import Process, WorkerFailed, environment
+from bpengine.benchmark.processes.worker import Worker
+from bpengine.benchmark.results import record
+from bpengine.benchmark.steps import peak_memory
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.system import nvidia_smi
 from tests.benchmark import tiny
@@ -258,7 +260,7 @@ def test_without_nvidia_smi_nothing_is_told(monkeypatch):
 def test_a_contender_that_never_answers_is_ended(monkeypatch, tmp_path):
     make_sample(tiny.SMALL).save(tmp_path)
     process = Process(tiny.contender(tiny.Sleeps), "cpu", "float32")
-    monkeypatch.setattr("bpengine.benchmark.process.LIMIT", 0.2)
+    monkeypatch.setattr("bpengine.benchmark.processes.process.LIMIT", 0.2)
     with pytest.raises(WorkerFailed, match=r"no answer \(limit 0.2 s\)"):
         process.ask(do="load", workload=tiny.SMALL.to_dict(), folder=str(tmp_path))
     assert not process.alive

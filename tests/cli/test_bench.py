@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bpengine.benchmark import SUITES, Workload, report
-from bpengine.benchmark.cost import step_cost
+from bpengine.benchmark import SUITES, Workload
+from bpengine.benchmark.contender_results import ContenderResult
+from bpengine.benchmark.floors.cost import step_cost
 from bpengine.benchmark.inputs import make_sample
-from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial
+from bpengine.benchmark.measurements import RunMeasurements, Trial
+from bpengine.benchmark.results import report
 from bpengine.cli.commands.bench import bench_command as bench
 from bpengine.system import blas_overrides
 
@@ -24,8 +26,8 @@ TINY = Workload("tiny", (3, 4, 3), 4, epoch_steps=4)
 def quickly(monkeypatch):
     """Make everything that takes time as small as it can be."""
     monkeypatch.setattr(bench, "WORKLOADS", {**bench.WORKLOADS, "tiny": TINY})
-    monkeypatch.setattr("bpengine.benchmark.roofline.LARGE", {"cpu": (64,)})
-    monkeypatch.setattr("bpengine.benchmark.roofline.COPIES", {"cpu": (2**16,)})
+    monkeypatch.setattr("bpengine.benchmark.floors.roofline.LARGE", {"cpu": (64,)})
+    monkeypatch.setattr("bpengine.benchmark.floors.roofline.COPIES", {"cpu": (2**16,)})
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
     return ("bench", "--quick", "--workloads", "tiny", "--backends", "numpy", "--rounds", "1")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bpengine.benchmark import record
+from bpengine.benchmark.results import record
 
 RESULTS = Path(record.__file__).parents[2] / "bench" / "results"
 USE = """
@@ -46,7 +46,7 @@ for command in (
     assert main(command) == 0, command
 if "pictures" in sys.argv:
     from pathlib import Path
-    from bpengine.benchmark import record
+    from bpengine.benchmark.results import record
     from bpengine.cli.commands.bench.bench_files import Files
     made = record.read(sorted(Path(sys.argv[-1]).glob("*cpu.json"))[0])
     Files(Path("bench/results"), "a CPU", "cpu", quick=True, force=False).write(made)

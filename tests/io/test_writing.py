@@ -365,7 +365,7 @@ WRITES = {"write_text", "write_bytes", "savefig", "mkstemp", "NamedTemporaryFile
 ALLOWED = {
     "backends/bpengine_steps/disk.py": {"mkstemp", "open"},
     "backends/bpengine_cupy/cuda_target/cublaslt/algorithms.py": {"link"},
-    "bpengine/benchmark/rss.py": {"write_text"},  # a counter of the system
+    "bpengine/benchmark/processes/rss.py": {"write_text"},  # a counter of the system
     "bpengine/cli/exit_codes.py": {"mkstemp"},  # the traceback of a fault, under a name that nobody has
     "bpengine/distributed/job.py": {"NamedTemporaryFile"},  # whose time of change says that steps are taken
     "bpengine/data/files/write_synthetic.py": {"open_memmap"},
@@ -377,7 +377,7 @@ ALLOWED = {
     },  # rows that do not fit into memory, for as long as they are used
     "bpengine/explain/figures/save.py": {"savefig"},
     "bpengine/explain/figures/shown_figure.py": {"savefig"},  # into memory
-    "bpengine/benchmark/figure.py": {"savefig"},
+    "bpengine/benchmark/results/figure.py": {"savefig"},
     "bpengine/cli/language/help_pages.py": {"write_text"},  # into the text of a help page
     "bpengine/output/appending.py": {"open"},  # lines added to a log, whose earlier lines stay
 }

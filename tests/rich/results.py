@@ -11,9 +11,10 @@ from typing import Any
 
 import bpengine as bp
 from bpengine.benchmark import WORKLOADS, BenchmarkTables, Plan, RunMeasurements
-from bpengine.benchmark.cost import Memory, StepCost
-from bpengine.benchmark.measurements import ContenderResult, Trial
-from bpengine.benchmark.record import make
+from bpengine.benchmark.contender_results import ContenderResult
+from bpengine.benchmark.floors.cost import Memory, StepCost
+from bpengine.benchmark.measurements import Trial
+from bpengine.benchmark.results.record import make
 from bpengine.explain.figures.shown_figure import ShownFigure
 from tests.face.collect import ROOMS
 

@@ -12,11 +12,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bpengine.benchmark import DEFAULT, GROUPS, SUITES, WORKLOADS, Plan, Workload, choose, record, report, run
+from bpengine.benchmark import DEFAULT, FITS, GROUPS, SUITES, WORKLOADS, FitWorkload, Plan, Workload, choose, run
+from bpengine.benchmark.fits.fit_workloads import QUICK_FITS
 from bpengine.benchmark.measurements import RunMeasurements
+from bpengine.benchmark.results import fit_report, goals, record, report
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.bench.bench_files import Files, circumstances
-from bpengine.cli.commands.bench.own_table import elsewhere, own_workload
+from bpengine.cli.commands.bench.own_table import elsewhere, own_fit, own_workload
 from bpengine.cli.exit_codes import FAILED
 from bpengine.cli.output import columns, key_value_table, print_json, say, show
 from bpengine.cli.table_options.groups import grouped
@@ -30,6 +32,8 @@ Train the same networks with the engine and its peers, side by side, and compare
 Every contender has a process of its own; they take turns in rotating order, start each turn from the same weights, see
 the same rows in the same order, and must reach the same loss: one that does not is shown without figures. Times are
 medians over the rounds; ratios are medians of the ratios within a round. The roofline is measured in the same run.
+Whole fits come first, from the start of a process to its last step: --workloads fits. With --workloads goals a table says
+what the engine is held to, and what it reached on this machine.
 A file, or the name of a data set, is taken in place of drawn rows: a network with --layers for its classes.
 Variables that force BLAS to slow kernels are recorded, and kept from the contenders. Exit codes: 0 done, 1 a contender
 failed or reached another loss, 2 a mistake in what was asked.
@@ -39,10 +43,12 @@ Examples:
   bpengine bench --quick
   bpengine bench people.csv --layers 64,32 --backends numpy,jax --peers torch,sklearn
   bpengine bench --quick --workloads small,xor --backends jax --peers jax-scan,torch --no-files
+  bpengine bench --workloads goals
   bpengine bench --device gpu --workloads gpu-small --precisions full,tf32
 """
 QUICK: Final = ("main", "xor")
 MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("mlp-b1024",)}
+ALL_FITS, ALL_GOALS = "fits", "goals"  # all whole fits; these and the steps that the engine is held to
 DEVICES: Final = ("cpu", "gpu")
 
 
@@ -60,7 +66,8 @@ def bench(
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per step, of a file.")] = 128,
-    quick: Annotated[bool, typer.Option("--quick", help="About four minutes: fewer contenders, short turns.")] = False,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the rows of a file, in a whole fit.")] = 10,
+    quick: Annotated[bool, typer.Option("--quick", help="About six minutes: fewer contenders, short turns.")] = False,
     backends: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="The engine's own contenders, separated by commas.  [default: all]"),
@@ -90,7 +97,8 @@ def bench(
     plan = make_plan(asked, names(peers), names(workloads), device, rounds, quick=quick, precisions=names(precisions))
     if source is not None:
         work, own = own_workload(source, target, layers, batch_size, written.options_for(source))
-        plan = replace(plan, workloads=[work], own=own, memory=frozenset())
+        fit, rows = own_fit(work, own, epochs)
+        plan = replace(plan, workloads=[work], own=own, memory=frozenset(), fits=[fit], own_fit=rows)
     plan = plan if seconds is None else replace(plan, limit_seconds=seconds)
     about = circumstances(device, quick=quick)
     processor = about["machine"]["GPU" if device == "gpu" else "CPU"]
@@ -127,7 +135,10 @@ def make_plan(
     if not contenders:
         raise ConfigError("bench requires at least one contender, got none. Name some with --backends or --peers.")
     chosen = chosen_workloads(list(QUICK if quick else DEFAULT[device]) if workloads is None else workloads)
-    if not chosen:
+    fits = chosen_fits(_fits_by_default(device, quick=quick) if workloads is None else workloads)
+    if fits and device != "cpu":
+        raise ConfigError("bench runs whole fits on the CPU, got --device gpu. Leave them out of --workloads.")
+    if not chosen and not fits:
         raise ConfigError(
             "bench requires at least one workload, got none. Name some with --workloads, or leave it out."
         )
@@ -140,7 +151,12 @@ def make_plan(
         budget_seconds=10.0 if quick else 20.0,
         memory=frozenset() if quick else frozenset(MEMORY[device]),
         without=blas_overrides.VARIABLES,
+        fits=fits,
     )
+
+
+def _fits_by_default(device: str, *, quick: bool) -> list[str]:
+    return [] if device != "cpu" else list(QUICK_FITS if quick else FITS)
 
 
 def names(text: str | None) -> list[str] | None:
@@ -151,19 +167,33 @@ def names(text: str | None) -> list[str] | None:
 def chosen_workloads(chosen: list[str]) -> list[Workload]:
     """Return workloads by their names or the names of their groups; raise ConfigError for one that does not exist."""
     workloads: dict[str, Workload] = {}
+    together = {**GROUPS, **SUITES, ALL_GOALS: goals.GOAL_STEPS}
     for name in chosen:
-        together = {**GROUPS, **SUITES}
+        if name == ALL_FITS or name in FITS:
+            continue
         if name not in together and name not in WORKLOADS:
-            raise unknown("workload", name, [*together, *WORKLOADS])
+            raise unknown("workload", name, [*together, ALL_FITS, *FITS, *WORKLOADS])
         workloads |= {w.name: w for w in (together[name] if name in together else (WORKLOADS[name],))}
     return list(workloads.values())
 
 
+def chosen_fits(chosen: list[str]) -> list[FitWorkload]:
+    """Return whole fits by their names, or all of them for "fits" and "goals", in the order of a record."""
+    return [work for name, work in FITS.items() if {name, ALL_FITS, ALL_GOALS} & set(chosen)]
+
+
 def _print(results: dict[str, Any]) -> None:
+    heads, lines = goals.goal_table(results)
+    if lines:
+        show(columns(heads, lines, left=4), "")
+    for work in results["fits"]:
+        show(fit_report.fit_title(work), columns(fit_report.fit_heads(work), fit_report.fit_rows(work), left=1))
+        show(*fit_report.fit_notes(work), "")
     for work in results["workloads"]:
         show(f"{report.title(work)}; {work['steps']} steps a turn", report.costs(work))
         show(columns(report.heads(work), report.rows(work), left=1), *report.notes(work), "")
-    show(columns(*report.starts(results), left=1), "", columns(*report.summary(results), left=1), "")
+    if results["workloads"]:
+        show(columns(*report.starts(results), left=1), "", columns(*report.summary(results), left=1), "")
     absent = {**results["missing"], **results["left_out"]}
     show(*(f"not run: {name}: {why}" for name, why in absent.items()), "", key_value_table(report.machine(results)))
 

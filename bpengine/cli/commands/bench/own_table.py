@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from bpengine.benchmark import CONTENDERS, Workload
+from bpengine.benchmark import CONTENDERS, FitWorkload, Workload
+from bpengine.benchmark.fits.fit_files import OwnFit
+from bpengine.benchmark.fits.fit_workloads import OWN_FIT
 from bpengine.benchmark.inputs import OwnRows
-from bpengine.benchmark.report import OWN
+from bpengine.benchmark.results.report import OWN
 from bpengine.cli import data_options, network_options
 from bpengine.errors import ConfigError
 
+OWN_RATE = 1e-3  # Adam's usual one: the score should be one that a user knows
+MOST_ROWS = 2**17  # of a whole fit
 EPOCH_STEPS = 64  # at most: a turn takes whole epochs, and should not last for minutes
 
 
@@ -36,6 +40,17 @@ def own_workload(
     sizes = (x.shape[1], *network_options.units(layers), max(2, dataset.outputs))
     work = Workload(OWN, sizes, batch, epoch_steps=max(1, min(EPOCH_STEPS, len(x) // batch)))
     return work, OwnRows(x, np.asarray(dataset.y, np.int64))
+
+
+def own_fit(work: Workload, own: OwnRows, epochs: int) -> tuple[FitWorkload, OwnFit]:
+    """Return the whole fit of the same network on four fifths of the rows, 2^17 at most; every fifth row judges it."""
+    held_out = np.arange(len(own.x)) % 5 == 4
+    x, y = own.x[~held_out][:MOST_ROWS], own.y[~held_out][:MOST_ROWS]
+    title = f"a process that fits {len(x):,} rows of your own for {epochs} epochs"
+    batch = min(work.batch, len(x))
+    of_rows: dict[str, Any] = {"rows": len(x), "source": "own", "learning_rate": OWN_RATE}
+    fit = FitWorkload(OWN_FIT, title, (work.sizes,), batch, epochs=epochs, **of_rows)
+    return fit, OwnFit(x, y, own.x[held_out], own.y[held_out])
 
 
 def elsewhere(names: list[str] | None, device: str) -> tuple[list[str] | None, dict[str, str]]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bpengine.benchmark.measurements import ContenderResult
-from bpengine.benchmark.process import Process, WorkerFailed
+from bpengine.benchmark.contender_results import ContenderResult
+from bpengine.benchmark.processes.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
 

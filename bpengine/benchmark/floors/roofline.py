@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bpengine.benchmark.cost import StepCost
-from bpengine.benchmark.process import WorkerFailed, environment
+from bpengine.benchmark.floors.cost import StepCost
+from bpengine.benchmark.processes.process import WorkerFailed, environment
 from bpengine.summary.call_costs import Product
 
 Key = TypeVar("Key")

@@ -1,4 +1,4 @@
-"""A contender's process: `python -m bpengine.benchmark.worker MODULE:CLASS ARGUMENT DEVICE` answers JSON lines.
+"""A contender's process: `python -m bpengine.benchmark.processes.worker MODULE:CLASS ARGUMENT DEVICE` answers JSON lines.
 
     {"do": "load", "workload": {...}, "folder": "..."}              read the sample, build, train an epoch
     {"do": "turn", "steps": 128}                                    start from the initial weights, train, compute the loss
@@ -20,10 +20,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
-from bpengine.benchmark import rss
 from bpengine.benchmark.inputs import Sample, load_sample
 from bpengine.benchmark.peers import launches
 from bpengine.benchmark.peers.peer import Peer
+from bpengine.benchmark.processes import rss
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
 

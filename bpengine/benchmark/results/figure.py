@@ -1,4 +1,4 @@
-"""The figure: throughput against batch size and against width, one line per contender, and shares of the roofline.
+"""The figure: seconds of whole fits, throughput against batch size and against width, and shares of the roofline.
 
 Matplotlib (the extra "plot") is loaded when a figure is drawn, not before.
 """
@@ -40,15 +40,20 @@ def draw(record: Record, path: Path) -> None:
         raise BackendUnavailable(f"a figure needs {reason}")
     figures: Any = import_module("matplotlib.figure")
     sweeps = [group for group in SWEEPS if _works(record, group)]
-    rows = [*([sweeps] if sweeps else []), ["shares"] * max(1, len(sweeps))]
+    wide = max(1, len(sweeps))
+    fits = [["fits"] * wide] if record.get("fits") else []
+    rows = [*fits, *([sweeps] if sweeps else []), *([["shares"] * wide] if record["workloads"] or not fits else [])]
     figure = figures.Figure(figsize=(5.5 * len(rows[-1]), 4.2 * len(rows) + 0.8), layout="constrained")
     axes, styles = figure.subplot_mosaic(rows), _styles(record)
+    if fits:
+        _fits(axes["fits"], record["fits"], styles)
     for group in sweeps:
         _sweep(axes[group], _works(record, group), group, styles)
-    _shares(axes["shares"], record, styles)
+    if "shares" in axes:
+        _shares(axes["shares"], record, styles)
+    last = axes[rows[-1][0]]
     handles = [
-        axes["shares"].plot([], [], label=about["title"], **styles[name])[0]
-        for name, about in record["contenders"].items()
+        last.plot([], [], label=about["title"], **styles[name])[0] for name, about in _contenders(record).items()
     ]
     figure.suptitle(_title(record), fontsize="x-large", fontweight="bold")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
@@ -61,10 +66,34 @@ def draw(record: Record, path: Path) -> None:
     write_whole(path, with_dark(image) if path.suffix == ".svg" else image)
 
 
+def _contenders(record: Record) -> dict[str, Any]:
+    """Return all contenders, those of whole fits alone too."""
+    return {**record.get("fit_contenders", {}), **record["contenders"]}
+
+
+def _fits(axis: Any, works: list[Record], styles: dict[str, dict[str, Any]]) -> None:
+    """Draw one group of points for every workload of whole fits: seconds; hollow where the cache was empty."""
+    names = list(dict.fromkeys(name for work in works for name in work["results"]))
+    beside = APART / max(1, len(names) - 1)
+    for number, name in enumerate(names):
+        results = [(i, work["results"].get(name)) for i, work in enumerate(works)]
+        points = [(i + beside * number - APART / 2, r["median_seconds"]) for i, r in results if r and r["valid"]]
+        contender, _, empty = name.partition(",")
+        hollow = {"markerfacecolor": "none"} if empty else {}
+        if points:
+            axis.plot(*zip(*points, strict=True), **{**styles[contender], "linestyle": "none", **hollow})
+    for edge in range(1, len(works)):
+        axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
+    axis.set(yscale="log", ylabel="seconds (hollow: nothing compiled before)")
+    axis.set_xticks(range(len(works)), [work["name"] for work in works])
+    axis.grid(visible=True, axis="y", alpha=0.3)
+
+
 def _title(record: Record) -> str:
     """Return what was measured, on what, and when."""
     where = record["machine"].get("GPU") or record["machine"].get("CPU") or record["device"]
-    return f"Speed of training steps: {where}, {record['date'][:10]}"
+    what = "whole fits and training steps" if record.get("fits") else "training steps"
+    return f"Speed of {what}: {where}, {record['date'][:10]}"
 
 
 def _styles(record: Record) -> dict[str, dict[str, Any]]:
@@ -74,7 +103,7 @@ def _styles(record: Record) -> dict[str, dict[str, Any]]:
         name: {"color": next(own), "linewidth": 2.4, "marker": "o"}
         if about["title"].startswith("bpengine")
         else {"color": next(others), "linewidth": 1.2, "marker": "."}
-        for name, about in record["contenders"].items()
+        for name, about in _contenders(record).items()
     }
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bpengine.benchmark.results.fit_report import fit_heads, fit_notes, fit_rows, fit_summary, fit_title
+from bpengine.benchmark.results.goals import goal_table
+from bpengine.benchmark.results.numbers import figures, mib
 from bpengine.output import rich_form
 from bpengine.output.frames import data_frame
 from bpengine.output.rich_form import RichForm
@@ -47,6 +50,10 @@ class BenchmarkTables(RichForm):
         return document(self.record)
 
     def _html_parts(self) -> Iterator[str]:
+        for work in self.record.get("fits", []):
+            yield rich_form.title(fit_title(work))
+            yield rich_form.table(fit_heads(work), fit_rows(work))
+            yield rich_form.lines(fit_notes(work))
         for work in self.record["workloads"]:
             yield rich_form.title(title(work))
             yield rich_form.table(heads(work), rows(work))
@@ -171,7 +178,7 @@ def machine(record: Record) -> list[tuple[str, str]]:
         largest = copies[max(copies, key=int)]
         rates = f"matrix products {best / 1e9:,.0f} GFLOP/s, copies {largest / 1e9:.1f} GB/s ({limits['library']})"
         lines.append((f"limits, {dtype}", rates))
-    for name, about in record["contenders"].items():
+    for name, about in {**record.get("fit_contenders", {}), **record["contenders"]}.items():
         used = ", ".join(f"{package} {number}" for package, number in about["versions"].items() if number)
         lines.append((name, f"{about['title']} ({used}; {about['note']})"))
     return lines
@@ -181,6 +188,7 @@ def document(record: Record) -> str:
     """Return the whole record as a Markdown page."""
     parts = [f"# bpengine {record.get('bpengine', '')}: benchmark, {record['device'].upper()}"]
     parts.append(markdown(["", ""], machine(record)))
+    parts += _goals_and_fits(record)
     parts.append(markdown(*summary(record)))
     for work in record["workloads"]:
         parts += [f"## {title(work)}", costs(work), markdown(heads(work), rows(work)), *notes(work)]
@@ -191,19 +199,21 @@ def document(record: Record) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _goals_and_fits(record: Record) -> Iterator[str]:
+    """Yield the parts of the page that come first: what is wanted and what was reached, and what a user waits for."""
+    heads, lines = goal_table(record)
+    if lines:
+        yield from ("## Wanted and reached", markdown(heads, lines))
+    if record.get("fits"):
+        yield from ("## Whole fits: what a user waits for", markdown(*fit_summary(record)))
+    for work in record.get("fits", []):
+        yield from (f"### {fit_title(work)}", markdown(fit_heads(work), fit_rows(work)), *fit_notes(work))
+    if record.get("fits") and record["workloads"]:
+        yield "## Training steps"
+
+
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table; all but the first column hold numbers."""
     rule = ["---" if number < 1 else "---:" for number in range(len(heads))]
     lines = [list(heads), rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def figures(value: float) -> str:
-    """Return a number with three significant figures, never in powers of ten."""
-    text = f"{value:.3g}"
-    return f"{float(text):,.0f}" if abs(value) >= 100 else text if "e" not in text else f"{value:.7f}".rstrip("0")
-
-
-def mib(size: int) -> str:
-    """Return a number of bytes in words."""
-    return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"

@@ -13,8 +13,8 @@ from typing import Any
 
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.inputs import make_sample
-from bpengine.benchmark.pool import Pool
-from bpengine.benchmark.process import WorkerFailed
+from bpengine.benchmark.processes.pool import Pool
+from bpengine.benchmark.processes.process import WorkerFailed
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
 

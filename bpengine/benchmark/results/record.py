@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bpengine.benchmark.measurements import ContenderResult, RunMeasurements, Trial, disagreements, speed_ratio
-from bpengine.benchmark.roofline import Limits
+from bpengine.benchmark.contender_results import ContenderResult, disagreements, speed_ratio
+from bpengine.benchmark.floors.roofline import Limits
+from bpengine.benchmark.measurements import RunMeasurements, Trial
+from bpengine.benchmark.results.fit_record import fit_work
 from bpengine.benchmark.runner import Plan
 from bpengine.benchmark.workloads import GROUP_OF, Workload
 from bpengine.output.writing import write_whole
@@ -37,6 +39,8 @@ def make(plan: Plan, outcome: RunMeasurements, about: Mapping[str, Any]) -> Reco
         "contenders": outcome.about,
         "missing": outcome.missing,
         "left_out": outcome.left_out,
+        "fits": [fit_work(trial) for trial in outcome.fits.values()],
+        "fit_contenders": {name: about for trial in outcome.fits.values() for name, about in trial.about.items()},
         "limits": {precision: limits.to_dict() for precision, limits in outcome.limits.items()},
         "workloads": [_workload(trial, outcome.limits, plan.device) for trial in outcome.trials.values()],
     }
@@ -46,7 +50,7 @@ def sound(record: Record) -> bool:
     """Return whether no contender failed, and all reached the same loss."""
     return all(
         not work["failures"] and all(result["valid"] for result in work["results"].values())
-        for work in record["workloads"]
+        for work in [*record.get("fits", []), *record["workloads"]]
     )
 
 

@@ -43,7 +43,7 @@ class Process:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in `close`)
         began = time.perf_counter()
         self._process = subprocess.Popen(  # nosec B603 # this Python, a module of ours
-            [sys.executable, "-m", "bpengine.benchmark.worker", contender.code, contender.argument, device],
+            [sys.executable, "-m", "bpengine.benchmark.processes.worker", contender.code, contender.argument, device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

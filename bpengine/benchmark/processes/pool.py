@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bpengine.benchmark.contenders import Contender
-from bpengine.benchmark.process import Process, WorkerFailed
+from bpengine.benchmark.processes.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import GROUP_OF, SWEEPS, Workload
 from bpengine.errors import BackendUnavailable, in_english
 
@@ -44,13 +44,22 @@ class Pool:
                 say(f"starting {contender.title}")
                 self._start(contender, workload.dtype)
         if not self.about:
-            reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in self.missing.items())
-            raise BackendUnavailable(f"no contender can run on the {self.device.upper()}: {reasons}.")
+            raise self.nobody()
         return {c.name: self._running[c.name] for c in self._taking_part(workload)}
+
+    @property
+    def able(self) -> list[Contender]:
+        """The contenders whose packages are installed, and that have not failed to start."""
+        return [contender for contender in self._contenders if contender.name not in self.missing]
+
+    def nobody(self) -> BackendUnavailable:
+        """Return the error of a run in which no contender can run, with their reasons."""
+        reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in self.missing.items())
+        return BackendUnavailable(f"no contender can run on the {self.device.upper()}: {reasons}.")
 
     def _taking_part(self, workload: Workload) -> list[Contender]:
         sweep = GROUP_OF.get(workload.name) in SWEEPS
-        able = [c for c in self._contenders if c.name not in self.missing and workload.dtype in c.dtypes]
+        able = [c for c in self.able if workload.dtype in c.dtypes]
         return [c for c in able if c.sweeps or not sweep]
 
     def fresh(self, contender: Contender, dtype: str) -> Process:

@@ -1,0 +1,118 @@
+"""The rounds of whole fits: caches are filled, then every entrant's process runs once in each round, one after another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.fits.entrants import FILLS, Entrant, entrants
+from bpengine.benchmark.fits.fit_files import FitData, Judgement, OwnFit, lent
+from bpengine.benchmark.fits.fit_process import FitTimes, run_fit
+from bpengine.benchmark.fits.fit_results import FitResult, FitTrial
+from bpengine.benchmark.fits.fit_workloads import FitWorkload
+from bpengine.benchmark.processes.process import WorkerFailed
+from bpengine.errors import in_english
+
+FEWEST = 3  # rounds that are always run, whatever the budget
+
+
+@dataclass
+class FitRounds:
+    """The entrants of a workload, in a folder of theirs. without: variables that their processes must not see."""
+
+    data: FitData
+    entrants: Sequence[Entrant]
+    room: Path
+    without: tuple[str, ...] = ()
+    results: dict[str, FitResult] = field(default_factory=dict, init=False)
+    failures: dict[str, str] = field(default_factory=dict, init=False)
+    about: dict[str, dict[str, object]] = field(default_factory=dict, init=False)
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Write the data, and run every entrant once, untimed: files are read then, bytecode is there, caches are filled."""
+        (self.room / "data").mkdir()
+        self.data.write(self.room / "data")
+        for entrant in self.entrants:
+            self._caches(entrant).mkdir()
+            if entrant.cache != "empty":
+                say(f"first fit of {entrant.contender.title}")
+                self._run(entrant, FILLS.get(entrant.contender.name))
+
+    def play(self, rounds: int, budget_seconds: float, say: Callable[[int], None]) -> None:
+        """Run the rounds, in rotating order, until all are done or the budget is spent."""
+        began = time.perf_counter()
+        for number in range(rounds):
+            if number >= FEWEST and time.perf_counter() - began > budget_seconds:
+                break
+            say(number)
+            first = number % max(1, len(self.entrants))
+            for entrant in [*self.entrants[first:], *self.entrants[:first]]:
+                self._turn(entrant)
+
+    def trial(self) -> FitTrial:
+        """Return what was measured."""
+        results = {e.name: self.results[e.name] for e in self.entrants if e.name in self.results}
+        return FitTrial(workload=self.data.work, results=results, failures=self.failures, about=self.about)
+
+    def _turn(self, entrant: Entrant) -> None:
+        if entrant.cache == "empty":
+            shutil.rmtree(self._caches(entrant))
+            self._caches(entrant).mkdir()
+        if ran := self._run(entrant):
+            new = FitResult(name=entrant.name, first_seconds=0.0, own=entrant.contender.own)
+            self.results.setdefault(entrant.name, new).add_fit(self.data.work, *ran)
+
+    def _run(self, entrant: Entrant, argument: str | None = None) -> tuple[FitTimes, Judgement] | None:
+        """Run a process and judge its weights; return None where the entrant fails, or has failed before."""
+        if entrant.name in self.failures:
+            return None
+        folder = lent(self.room / "data", self.room / "turn")
+        try:
+            times = run_fit(entrant, folder, self._caches(entrant), argument=argument, without=self.without)
+            about = json.loads((folder / "about.json").read_text())
+            self.about.setdefault(entrant.contender.name, {"title": entrant.contender.title, **about})
+            return times, self.data.judge(folder)
+        except WorkerFailed as error:
+            self.failures[entrant.name] = in_english(error)
+            self.results.pop(entrant.name, None)
+            return None
+        finally:
+            shutil.rmtree(folder)
+
+    def _caches(self, entrant: Entrant) -> Path:
+        return self.room / f"caches-{self.entrants.index(entrant)}"
+
+
+def fit_trial(
+    work: FitWorkload,
+    contenders: Sequence[Contender],
+    *,
+    rounds: int,
+    budget_seconds: float,
+    without: tuple[str, ...] = (),
+    own: OwnFit | None = None,
+    tell: Callable[[str, float], None] = lambda doing, share: None,
+) -> FitTrial:
+    """Measure one workload of whole fits; `tell` hears what is being done, and the share of it that is done.
+
+    own: rows of one's own. Raises BackendUnavailable for digits where scikit-learn, which brings them, is missing.
+
+    >>> from bpengine.benchmark import FitWorkload, choose
+    >>> from bpengine.benchmark.fits.fit_rounds import fit_trial
+    >>> tiny = FitWorkload("tiny", "two small fits", ((4, 8, 3),), 16, rows=40, epochs=2, fits=2)
+    >>> trial = fit_trial(tiny, choose(["numpy"], []), rounds=1, budget_seconds=1.0)
+    >>> list(trial.results), trial.failures
+    (['numpy'], {})
+    """
+    with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as room:
+        tell("drawing the data" if own is None else "writing the data", 0.0)
+        rounded = FitRounds(FitData(work, own), entrants(contenders, own_only=work.own_only), Path(room), without)
+        rounded.prepare(lambda doing: tell(doing, 0.1))
+        rounded.play(rounds, budget_seconds, lambda n: tell(f"round {n + 1} of {rounds}", 0.2 + 0.8 * n / rounds))
+        return rounded.trial()

@@ -1,0 +1,119 @@
+"""What every script of whole fits does: read a task, train, say when the last step is done, write the weights.
+
+    python -m bpengine.benchmark.peers.whole_fits.NAME FOLDER ARGUMENT
+
+FOLDER holds task.json (see `FitWorkload.task`), x.npy, y.npy, and for each fit its initial weights and the order of rows of
+every epoch. One line of JSON on standard output says that the last step is done: the seconds of each call, and the CPU
+seconds of the process so far. What comes after it is not timed: weights.npz and about.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Weights = list[tuple[Any, Any]]  # weight (inputs, units) and bias (units,) of each layer
+
+
+class FitTask(NamedTuple):
+    """One fit: what it trains, on what, and for how long.
+
+    x (rows, inputs), y (rows,) class numbers. rate: Adam's. epochs: those of a call; a fit is called `calls` times.
+    """
+
+    number: int
+    folder: Path
+    sizes: tuple[int, ...]
+    seed: int
+    batch: int
+    epochs: int
+    calls: int
+    rate: float
+    eps: float
+    x: Any
+    y: Any
+
+    def initial(self) -> Weights:
+        """Return the initial weights, those that the engine draws by the seed."""
+        with np.load(self.folder / f"initial{self.number}.npz") as arrays:
+            return [(arrays[f"w{i}"], arrays[f"b{i}"]) for i in range(len(self.sizes) - 1)]
+
+    def orders(self) -> Any:
+        """Return the row numbers (calls, epochs, rows) of every epoch in the order they are seen, as the engine shuffles."""
+        return np.load(self.folder / f"orders{self.number}.npy")
+
+
+class Trainer(Protocol):
+    """One model of a library; made by (task, argument)."""
+
+    def renew(self) -> None:
+        """Start a new optimiser, before every call but the first; not timed."""
+
+    def train(self, call: int) -> None:
+        """Train the epochs of one call, and wait until they have been computed."""
+
+    def weights(self) -> Weights:
+        """Return the weights as NumPy arrays."""
+
+
+def run(maker: Callable[[FitTask, str], Trainer], packages: tuple[str, ...], note: str) -> None:
+    """Carry out the task in the folder that the command line names, by trainers made by `maker`.
+
+    packages: the distributions whose versions are reported. note: how the library is used.
+    """
+    folder, argument = Path(sys.argv[1]), sys.argv[2]
+    reply = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    seconds: list[list[float]] = []
+    trained: list[Weights] = []
+    for task in _tasks(folder):
+        of_fit: list[float] = []
+        began = time.perf_counter()
+        trainer = maker(task, argument)
+        for call in range(task.calls):
+            if call:
+                trainer.renew()
+                began = time.perf_counter()
+            trainer.train(call)
+            of_fit.append(time.perf_counter() - began)
+        seconds.append(of_fit)
+        trained.append(trainer.weights())
+    print(json.dumps({"seconds": seconds, "cpu_seconds": time.process_time()}), file=reply, flush=True)
+    np.savez(folder / "weights.npz", **_named(trained))
+    (folder / "about.json").write_text(json.dumps({"versions": _versions(packages), "note": note}))
+
+
+def _tasks(folder: Path) -> Iterator[FitTask]:
+    task = json.loads((folder / "task.json").read_text())
+    x, y = np.load(folder / "x.npy"), np.load(folder / "y.npy")
+    shared = {name: task[name] for name in ("batch", "epochs", "calls", "rate", "eps")}
+    for number, (sizes, seed) in enumerate(zip(task["sizes"], task["seeds"], strict=True)):
+        yield FitTask(number=number, folder=folder, sizes=tuple(sizes), seed=seed, x=x, y=y, **shared)
+
+
+def _named(trained: list[Weights]) -> Mapping[str, Any]:
+    return {
+        f"{number}.{i}.{name}": np.asarray(array)
+        for number, weights in enumerate(trained)
+        for i, layer in enumerate(weights)
+        for name, array in zip("wb", layer, strict=True)
+    }
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str | None]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {name: installed(name) for name in packages}

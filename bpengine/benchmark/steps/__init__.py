@@ -1,0 +1,1 @@
+"""How long a training step takes, in rounds, and how much memory."""
