@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.disk import user_cache
+from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature, leaves, rebuilt
-from bpengine_steps.tracing import outside
+from bpengine_steps.tracing import DeviceFunction, outside
 
 from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, ProgramListing, State, Step, as_host
 from bpengine.distributed import Comm, Cut, ShardAdder
@@ -19,7 +20,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.system.launcher import local_rank
 from bpengine_cupy import availability
 from bpengine_cupy.namespace import SwitchingNamespace
-from bpengine_cupy.nccl import DeviceExchange, connected
+from bpengine_cupy.nccl import DeviceExchange, SharedAdder, SharedStep, connected
 
 if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.driver import CupyDriver
@@ -80,7 +81,6 @@ class CupyBackend(Backend):
         cls, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> ProgramListing:
         """Return the CUDA C of a step, and its calls (see `Backend.listing`)."""
-        from bpengine_steps.ir import Untraceable
         from bpengine_steps.plan import make_plan
         from bpengine_steps.tracing import record
 
@@ -129,6 +129,9 @@ class CupyBackend(Backend):
         return self._epochs.run(step, state, data, order, lr)
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
+        return shared_program(step, lambda: self._own_program(step, state, signature))
+
+    def _own_program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
         from bpengine_steps.plan import make_plan
         from bpengine_steps.tracing import record
 
@@ -156,13 +159,13 @@ class CupyBackend(Backend):
         self._cupy.cuda.get_current_stream().synchronize()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
-        """Return a function of the host as one that a step may call (see `Backend.outside`); such a step is not compiled."""
+        """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled one."""
         return outside(function, super().outside(function))
 
     def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
         """Return what adds up the shards of a step; between processes NCCL moves the sums from GPU to GPU, where it can.
 
-        Such a step is not compiled. Where NCCL cannot, the host exchanges (see `Backend.adder`).
+        Where NCCL cannot, the host exchanges (see `Backend.adder`).
         """
         if comm.size == 1:
             return super().adder(cut, comm)
@@ -175,10 +178,10 @@ class CupyBackend(Backend):
         def on_device(roots: Array) -> Array:
             return exchange.add_up(roots, cut.shards)
 
-        def on_host(roots: HostArray, result: HostArray) -> None:
-            comm.add_up(roots, result, cut.shards)
+        def into(roots: Array, result: Array) -> None:
+            exchange.add_up(roots, cut.shards, result)
 
-        return ShardAdder(self.xp, outside(on_host, on_device), self.plus)
+        return SharedAdder(self.xp, outside(DeviceFunction(into), on_device), self.plus, comm)
 
     def circumstances(self) -> dict[str, Any]:
         """Return the versions of CuPy and CUDA's runtime, and the kind of device."""
@@ -190,6 +193,22 @@ class CupyBackend(Backend):
         """Return the bytes of CuPy's pool in use, and the most it has taken from the device."""
         pool = self._cupy.get_default_memory_pool()
         return {"in_use": int(pool.used_bytes()), "peak": int(pool.total_bytes())}
+
+
+def shared_program(step: Step, make: Callable[[], CompiledStep]) -> CompiledStep:
+    """Return the program that `make` makes; of a step of several processes only where all of them can compile it."""
+    if not isinstance(step, SharedStep):
+        return make()
+    program, problem = None, None
+    try:
+        program = make()
+        program.compile()
+    except Exception as error:  # whatever recording and compiling may raise: the others wait to hear of it
+        problem = str(error) or repr(error)
+    elsewhere = step.agree(problem)
+    if program is None or elsewhere:
+        raise Untraceable(f"what a process cannot compile: {elsewhere}")
+    return program
 
 
 def _device_number(device: str | None, count: int) -> int:

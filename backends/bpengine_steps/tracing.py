@@ -7,6 +7,7 @@ kernels are recorded as they stand, bound to NumPy. What has no entry here canno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,16 @@ class TracedArray(NDArrayOperatorsMixin):
         return TracedArray(self._graph, node)
 
 
-def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+@dataclass(frozen=True)
+class DeviceFunction:
+    """A function(x, result) of arrays on the device, which it puts into the current stream; nothing waits for it."""
+
+    function: Callable[[Any, Any], None]
+
+
+def outside(
+    function: Callable[[Any, Any], None] | DeviceFunction, run: Callable[[Any], Any]
+) -> Callable[[Any], Any]:
     """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
 
     x (m, n) and result (n,) are then memory of the program, which both lie in C order and are not kept.

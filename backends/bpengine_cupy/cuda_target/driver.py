@@ -71,6 +71,9 @@ class Driver(Protocol):
     def look(self, address: int) -> Look:
         """Put a copy of 8 bytes to the host into the first stream; the result waits for it and says whether they are not 0."""
 
+    def between(self, work: Callable[[], None]) -> None:
+        """Do what no graph holds, on arrays of the device, with the first stream as the current one."""
+
     def wait(self) -> None:
         """Wait for the first stream."""
 
@@ -212,6 +215,11 @@ class CupyDriver:
             return bool(seen[0])
 
         return answer
+
+    def between(self, work: Callable[[], None]) -> None:
+        """See `Driver`."""
+        with self._streams[0]:
+            work()
 
     def wait(self) -> None:
         """See `Driver`."""

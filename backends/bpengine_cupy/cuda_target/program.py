@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from bpengine_steps.adaptive import Pieces
 from bpengine_steps.ir import StepNode, Untraceable
 from bpengine_steps.signature import leaves, rebuilt
+from bpengine_steps.tracing import DeviceFunction
 
 from bpengine.backend import HostArray, State
 from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
-from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText
+from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText, StepCall
 from bpengine_cupy.cuda_target.driver import Driver, Look
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
@@ -34,7 +35,8 @@ class CudaProgram:
     def __init__(self, text: CudaText, driver: Driver) -> None:
         self.plan, self.text, self._driver = text.plan, text, driver
         self._made: list[Any] = []
-        self._graphs: dict[int, Any] = {}
+        self._parts = _parts(text.calls)
+        self._graphs: dict[tuple[int, int], Any] = {}
         self._call_by_call = False
         self._memory: Array = None
         self._run: Array = None
@@ -55,10 +57,14 @@ class CudaProgram:
         base = driver.address(self._memory)
         for number, value in plan.memory.constants.items():
             self._bring(plan.memory.places[number], driver.upload(value.reshape(-1).view(np.uint8)), value.nbytes)
-        self._made = [
-            kernels[c.name] if c.product is None else driver.product(c.product, base) for c in self.text.calls
-        ]
+        self._made = [self._launchable(call, kernels, base) for call in self.text.calls]
         driver.wait()
+
+    def _launchable(self, call: StepCall, kernels: Mapping[str, Any], base: int) -> Any:
+        """Return what the driver launches for a call, or the function outside of the program."""
+        if call.outside is not None:
+            return call.outside.info
+        return kernels[call.name] if call.product is None else self._driver.product(call.product, base)
 
     def pieces(self) -> Pieces:
         """Compile what is missing, in one piece."""
@@ -133,7 +139,7 @@ class CudaProgram:
     def _drive(self, steps: int) -> None:
         """Run windows, the longest first; a halt is seen some windows late, and steps beyond it change nothing."""
         looks: list[Look] = []
-        for window in _windows(steps):
+        for window in _windows(steps, WINDOWS if len(self._parts) == 1 else WINDOWS[-1:]):
             if len(looks) == AHEAD and looks.pop(0)():
                 break
             self._window(window)
@@ -141,31 +147,59 @@ class CudaProgram:
         self._driver.wait()
 
     def _window(self, steps: int) -> None:
-        if not self._call_by_call and steps not in self._graphs:
+        """Run steps: the calls of each part of them as one graph, what is outside of the program between the parts."""
+        for number, part in enumerate(self._parts):
+            if self.text.calls[part.start].outside is None:
+                self._graph(steps, number)
+            else:
+                self._outside(part.start)
+
+    def _graph(self, steps: int, number: int) -> None:
+        if not self._call_by_call and (steps, number) not in self._graphs:
             try:
-                self._graphs[steps] = self._driver.capture(lambda: self._steps(steps))
+                self._graphs[steps, number] = self._driver.capture(lambda: self._steps(steps, number))
             except Exception as error:  # whatever a driver may raise: the calls run without a graph
                 self._call_by_call = True
                 warnings.warn(
                     localized(f"no CUDA graph of the training step, which runs call by call: {error!r}"), stacklevel=2
                 )
         if self._call_by_call:
-            self._steps(steps)
+            self._steps(steps, number)
         else:
-            self._driver.replay(self._graphs[steps])
+            self._driver.replay(self._graphs[steps, number])
 
-    def _steps(self, count: int) -> None:
+    def _steps(self, count: int, number: int) -> None:
         driver, memory, run = self._driver, self._driver.address(self._memory), self._driver.address(self._run)
-        last = self.text.calls[-1]
+        part = self._parts[number]
+        calls, made = self.text.calls[part.start : part.stop], self._made[part.start : part.stop]
+        last = calls[-1]
         for _ in range(count):
             forked = False
-            for call, launchable in zip(self.text.calls, self._made, strict=True):
+            for call, launchable in zip(calls, made, strict=True):
                 if call.beside:
                     driver.fork()
                     forked = True
                 if forked and call is last:
                     driver.join()
                 driver.call(call, launchable, memory, run)
+
+    def _outside(self, number: int) -> None:
+        """Call what is outside of the program: between GPUs on the stream, else on the host, unless the run has halted."""
+        driver, node, function = self._driver, self.text.calls[number].outside, self._made[number]
+        assert node is not None  # such a call has one
+        x, result = self._array(node.inputs[0]), self._array(node)
+        if isinstance(function, DeviceFunction):
+            # All processes come here equally often, also in steps behind a halt: these exchange what nobody reads.
+            driver.between(lambda: function.function(x, result))
+        elif driver.download(self._run).view(RUN)["live"][0]:
+            summed: HostArray = np.empty(node.shape, node.dtype)
+            function(driver.download(x), summed)
+            self._bring(self.plan.memory.at(node), driver.upload(summed), summed.nbytes)
+
+    def _array(self, node: StepNode) -> Array:
+        """Return a node's array in the program's memory, not a copy."""
+        start = self.plan.memory.at(node)
+        return self._memory[start : start + node.size * node.dtype.itemsize].view(node.dtype).reshape(node.shape)
 
     def _state_after(self, state: State, leaf_at: Mapping[Any, Array]) -> State:
         """Return the new state in memory of its own: the program's may be written by its next run."""
@@ -182,10 +216,20 @@ class CudaProgram:
         return new
 
 
-def _windows(steps: int) -> list[int]:
+def _parts(calls: Sequence[StepCall]) -> list[range]:
+    """Return the calls that are one graph each, and between them those that are outside of the program."""
+    parts, start = list[range](), 0
+    for number, call in enumerate(calls):
+        if call.outside is not None:
+            parts += [range(start, number), range(number, number + 1)]
+            start = number + 1
+    return [part for part in [*parts, range(start, len(calls))] if part]
+
+
+def _windows(steps: int, lengths: Sequence[int]) -> list[int]:
     """Return the windows of a run: as many of the longest as fit, then of the next."""
     windows = []
-    for window in WINDOWS:
+    for window in lengths:
         count, steps = divmod(steps, window)
         windows += [window] * count
     return windows

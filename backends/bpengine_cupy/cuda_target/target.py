@@ -36,8 +36,6 @@ class CudaTarget:
         """Refuse operations and dtypes that have no CUDA C, and arrays in blocks."""
         if (node.op == "reduce" and node.info[1] == "middle") or (node.op == "matmul" and len(node.shape) > 2):
             raise Untraceable(f"a {node.op} of {node.inputs[0].shape} in blocks")
-        if node.op == "outside":
-            raise Untraceable("a call of the host")
         if not self.fuses(node):
             return
         if node.op == "ufunc" and not elementwise(node):

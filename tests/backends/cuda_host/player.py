@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
 SHIM = Path(__file__).with_name("cuda_shim.h")
 OPTIONS = ("-O1", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
 IN_TURN, BACKWARDS, GREEDY = 0, 1, 2  # greedy: a warp runs as far as it can before the next one starts
+ONE_AT_A_TIME = Lock()  # cuda_shim.h keeps a block's threads and its shared memory in static variables
 ORDERS = {"in turn": IN_TURN, "backwards": BACKWARDS, "greedy": GREEDY}
 
 
@@ -67,6 +69,7 @@ class Player:
         self._capturing: list[Callable[[], None]] | None = None
         self.graphs = 0
         self.replays = 0
+        self.outings = 0  # times that the program was left for a function on the device
         self._held: list[Any] = []
 
     def _free(self, what: str) -> None:
@@ -121,7 +124,9 @@ class Player:
             multiply(call.product, launchable)
             return
         form = (ctypes.c_int * 6)(*call.grid, *call.block, int(call.meets), self._order)
-        if launchable(form, ctypes.c_void_p(memory), ctypes.c_void_p(run)):
+        with ONE_AT_A_TIME:
+            waiting = launchable(form, ctypes.c_void_p(memory), ctypes.c_void_p(run))
+        if waiting:
             raise WouldNotRun(f"{call.name}: threads wait for each other for ever")
 
     def fork(self) -> None: ...
@@ -148,6 +153,11 @@ class Player:
         self._free("looking")
         seen = bool(ctypes.c_int64.from_address(address).value)
         return lambda: seen
+
+    def between(self, work: Callable[[], None]) -> None:
+        self._free("leaving the program")
+        self.outings += 1
+        work()
 
     def wait(self) -> None:
         self._free("waiting")

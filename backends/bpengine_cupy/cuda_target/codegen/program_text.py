@@ -25,13 +25,17 @@ WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 
 @dataclass(kw_only=True)
 class StepCall:
-    """One entry of a step: a kernel of the text, or a matrix product. `meets`: threads of a block wait for each other."""
+    """One entry of a step: a kernel of the text, a matrix product, or a call `outside` of the program.
+
+    `meets`: threads of a block wait for each other.
+    """
 
     name: str
     stage: PlanStage
     grid: tuple[int, int] = (1, 1)
     block: tuple[int, int] = (1, 1)
     product: MatrixProduct | None = None
+    outside: StepNode | None = None
     meets: bool = False
 
     @property
@@ -92,6 +96,8 @@ class _SourceWriter:
         if stage.product:
             node = stage.groups[0].nodes[0]
             return "", StepCall(name=f"product{number}", stage=stage, product=product_of(node, self.memory))
+        if stage.groups and stage.groups[0].nodes and stage.groups[0].nodes[0].op == "outside":
+            return "", StepCall(name=f"outside{number}", stage=stage, outside=stage.groups[0].nodes[0])
         if stage.head or flat_call(stage.groups):
             return self._flat_launch(name, number, stage)
         (group,) = stage.groups
@@ -159,6 +165,8 @@ class _SourceWriter:
         segments = []
         for k, node in enumerate(self.step.rows if self.ordered else ()):
             batch = node.shape[0]
+            if not node.size:  # a process whose shards have no rows
+                continue
             kind, words = words_of(node.size // batch * node.dtype.itemsize)
             where = f"i8(b) * {THREADS} + threadIdx.x, i8(nb) * {THREADS}"
             take = f"take_rows(AT({kind}, {self.memory.at(node)}), (const {kind}*)run->data[{k}], (const i4*)run->order"
