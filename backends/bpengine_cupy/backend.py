@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.disk import user_cache
+from bpengine_steps.functions import CompiledCall, CompiledFunction, RecordedFunction
 from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature, leaves, rebuilt
 from bpengine_steps.tracing import DeviceFunction, outside
@@ -32,9 +33,9 @@ class CupyBackend(Backend):
     """Run on an NVIDIA GPU with CuPy. Precisions: float32 (true float32 products), float64, tf32, bfloat16.
 
     Training runs as CUDA C written from the step itself, from the first step on: it rounds otherwise than CuPy, so a change
-    in mid-run, when time has passed, would make runs differ. In "tf32" and "bfloat16" arrays stay float32 and the products
-    of a training step round their operands, on GPUs of compute capability 8.0 or more; predictions use CuPy's own
-    products, which are true float32.
+    in mid-run, when time has passed, would make runs differ. Evaluations, predictions and gradients are compiled as well, from
+    some 65,000 numbers on. In "tf32" and "bfloat16" arrays stay float32 and compiled products round their operands, on GPUs
+    of compute capability 8.0 or more; CuPy's own products, which small predictions use, are true float32.
     """
 
     name = "cupy"
@@ -112,8 +113,22 @@ class CupyBackend(Backend):
         return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return the function as it is: CuPy launches each kernel call as it comes."""
-        return step
+        """Return a function that is compiled as steps are, for each form of its arguments, where it can be and pays."""
+
+        def recording(record: Callable[[], RecordedFunction]) -> RecordedFunction:
+            with self.xp.recording():
+                return record()
+
+        return CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
+
+    def _function(self, recorded: RecordedFunction) -> CompiledCall:
+        from bpengine_steps.plan import make_plan
+
+        from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
+        from bpengine_cupy.cuda_target.program import CudaProgram
+        from bpengine_cupy.cuda_target.target import CudaTarget
+
+        return CudaProgram(write_cuda(make_plan(recorded.step, CudaTarget(), ordered=False)), self._driver)
 
     def run_epoch(
         self,

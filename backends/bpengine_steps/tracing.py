@@ -49,6 +49,11 @@ def _require_form(before: Mapping[Path, StepNode], after: Mapping[Path, StepNode
         raise Untraceable("a step that changes the form of its state")
 
 
+def copied_apart(graph: StepGraph, leaf: Any) -> StepNode:
+    """Return the node of an output: in C order, and never in the memory of an argument."""
+    return _apart(graph, _in_order(graph, leaf))
+
+
 def _in_order(graph: StepGraph, leaf: Any) -> StepNode:
     """Return the node of an output, in C order."""
     node = as_node(graph, leaf)

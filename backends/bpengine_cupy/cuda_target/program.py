@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from bpengine_steps.adaptive import Pieces
-from bpengine_steps.ir import StepNode, Untraceable
+from bpengine_steps.ir import Path, StepNode, Untraceable
 from bpengine_steps.signature import leaves, rebuilt
 from bpengine_steps.tracing import DeviceFunction
 
@@ -86,7 +86,7 @@ class CudaProgram:
         self.compile()
         driver, plan = self._driver, self.plan
         leaf_at = dict(leaves(state))
-        pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items()]
+        pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items() if path in leaf_at]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
@@ -99,9 +99,22 @@ class CudaProgram:
             done = int(driver.download(self._run).view(RUN)["next"][0])
             held.clear()
             reports = {k: self._report(reported[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
-            return self._state_after(state, leaf_at), reports
+            new: State = rebuilt(state, {**leaf_at, **self._changed()})
+            return new, reports
 
         return run
+
+    def results(self, arguments: Mapping[Path, Array]) -> list[Array]:
+        """Return the results of a function that was recorded as a step (see `bpengine_steps.functions`)."""
+        self.compile()
+        driver, step = self._driver, self.plan.step
+        held = self._bring_arrays([(node, arguments[path]) for path, node in step.inputs.items() if path in arguments])
+        rates: HostArray = np.zeros(1, step.rate.dtype)
+        halted = {k: driver.empty(node.size * node.dtype.itemsize) for k, node in step.reports.items()}
+        held += self._start((), None, rates, halted)
+        self._drive(1)
+        held.clear()
+        return list(self._changed().values())
 
     def _report(self, reported: Array, node: StepNode, steps: int) -> HostArray:
         values: HostArray = self._driver.download(reported).view(node.dtype).reshape(steps, *node.shape)
@@ -201,19 +214,21 @@ class CudaProgram:
         start = self.plan.memory.at(node)
         return self._memory[start : start + node.size * node.dtype.itemsize].view(node.dtype).reshape(node.shape)
 
-    def _state_after(self, state: State, leaf_at: Mapping[Any, Array]) -> State:
-        """Return the new state in memory of its own: the program's may be written by its next run."""
-        driver, plan = self._driver, self.plan
-        whole = driver.empty(max(plan.memory.state_size, 1))
-        driver.copy(driver.address(whole), driver.address(self._memory), plan.memory.state_size)
+    def _changed(self) -> dict[Path, Array]:
+        """Return what has changed, in memory of its own: the program's may be written by its next run."""
+        driver, step, memory = self._driver, self.plan.step, self.plan.memory
+        places = {path: memory.places[step.inputs[path].number] for path in step.changed}
+        sizes = {path: step.inputs[path].size * step.inputs[path].dtype.itemsize for path in places}
+        first = min(places.values(), default=0)
+        size = max((place + sizes[path] for path, place in places.items()), default=first) - first
+        whole = driver.empty(max(size, 1))
+        driver.copy(driver.address(whole), driver.address(self._memory) + first, size)
         driver.wait()
-        after = dict(leaf_at)
-        for path in plan.step.changed:
-            node = plan.step.inputs[path]
-            start = plan.memory.places[node.number]
-            after[path] = whole[start : start + node.size * node.dtype.itemsize].view(node.dtype).reshape(node.shape)
-        new: State = rebuilt(state, after)
-        return new
+        changed = {}
+        for path, place in places.items():
+            node, start = step.inputs[path], place - first
+            changed[path] = whole[start : start + sizes[path]].view(node.dtype).reshape(node.shape)
+        return changed
 
 
 def _parts(calls: Sequence[StepCall]) -> list[range]:
