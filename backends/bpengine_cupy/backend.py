@@ -128,7 +128,7 @@ class CupyBackend(Backend):
         from bpengine_cupy.cuda_target.program import CudaProgram
         from bpengine_cupy.cuda_target.target import CudaTarget
 
-        return CudaProgram(write_cuda(make_plan(recorded.step, CudaTarget(), ordered=False)), self._driver)
+        return CudaProgram(write_cuda(make_plan(recorded.step, CudaTarget(self.precision), ordered=False)), self._driver)
 
     def run_epoch(
         self,
@@ -156,7 +156,7 @@ class CupyBackend(Backend):
 
         with self.xp.recording():
             recorded = record(step, state, signature)
-        plan = make_plan(recorded, CudaTarget(), ordered=signature.ordered)
+        plan = make_plan(recorded, CudaTarget(self.precision), ordered=signature.ordered)
         return CudaProgram(write_cuda(plan), self._driver)
 
     @cached_property

@@ -15,6 +15,7 @@ from bpengine_steps.tracing import DeviceFunction
 from bpengine.backend import HostArray, State
 from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
+from bpengine_cupy.cuda_target.bfloat16 import COPY
 from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText, StepCall
 from bpengine_cupy.cuda_target.driver import Driver, Look
 
@@ -35,6 +36,7 @@ class CudaProgram:
     def __init__(self, text: CudaText, driver: Driver) -> None:
         self.plan, self.text, self._driver = text.plan, text, driver
         self._made: list[Any] = []
+        self._begin: Any = None
         self._parts = _parts(text.calls)
         self._graphs: dict[tuple[int, int], Any] = {}
         self._call_by_call = False
@@ -52,11 +54,12 @@ class CudaProgram:
             return
         driver, plan = self._driver, self.plan
         driver.begin()
-        kernels = driver.kernels(self.text.source)
+        kernels, text_begin = driver.kernels(self.text.source), self.text.begin
         self._memory, self._run = driver.empty(plan.memory.size), driver.empty(RUN.itemsize)
         base = driver.address(self._memory)
         for number, value in plan.memory.constants.items():
             self._bring(plan.memory.places[number], driver.upload(value.reshape(-1).view(np.uint8)), value.nbytes)
+        self._begin = text_begin and kernels[text_begin.name]
         self._made = [self._launchable(call, kernels, base) for call in self.text.calls]
         driver.wait()
 
@@ -131,6 +134,8 @@ class CudaProgram:
         base, places = self._driver.address(self._memory), self.plan.memory.places
         for (node, _), array in zip(pairs, held, strict=True):
             self._driver.copy(base + places[node.number], self._driver.address(array), node.size * node.dtype.itemsize)
+        if self.text.begin:
+            self._driver.call(self.text.begin, self._begin, base, self._driver.address(self._run))
         return held
 
     def _start(
@@ -217,7 +222,7 @@ class CudaProgram:
     def _changed(self) -> dict[Path, Array]:
         """Return what has changed, in memory of its own: the program's may be written by its next run."""
         driver, step, memory = self._driver, self.plan.step, self.plan.memory
-        places = {path: memory.places[step.inputs[path].number] for path in step.changed}
+        places = {path: memory.places[step.inputs[path].number] for path in step.changed if path[0] != COPY}
         sizes = {path: step.inputs[path].size * step.inputs[path].dtype.itemsize for path in places}
         first = min(places.values(), default=0)
         size = max((place + sizes[path] for path, place in places.items()), default=first) - first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_numpy.llvm_target.expressions import template
@@ -28,6 +28,10 @@ class LlvmTarget:
             return graph.add("ufunc", whole, node.shape, node.dtype, node.info)
         return None
 
+    def finished(self, step: RecordedStep) -> RecordedStep:
+        """Change nothing more."""
+        return step
+
     def require(self, node: StepNode) -> None:
         """Refuse nothing: what NumPy has no loop for is found when the loop is looked up."""
 
@@ -46,6 +50,10 @@ class LlvmTarget:
     def fuses_sum(self, node: StepNode) -> bool:
         """Say whether the node is a sum over the first of two axes: NumPy adds it row after row, as a loop does."""
         return node.op == "reduce" and node.info == ("add", "first")
+
+    def follows(self, node: StepNode) -> bool:
+        """Say no: nothing is stored in two forms."""
+        return False
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
         """Say whether `node` can take the elements of `operand` one by one, as they are computed."""

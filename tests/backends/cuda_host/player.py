@@ -19,6 +19,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from bpengine_cupy.cuda_target.bfloat16 import BITS, exact
 from bpengine_cupy.cuda_target.codegen.program_text import StepCall
 from bpengine_cupy.cuda_target.compiler import full_source
 from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
@@ -165,9 +166,9 @@ class Player:
 
 def multiply(product: MatrixProduct, base: int) -> None:
     """Do what cublasLtMatmul does, on addresses counted from `base`."""
-    kind = np.dtype(product.dtype)
+    read = BITS if product.rounded else np.dtype(product.dtype)
 
-    def matrix(place: int, rows: int, columns: int, leading: int) -> Any:
+    def matrix(place: int, rows: int, columns: int, leading: int, kind: Any = read) -> Any:
         size = ((columns - 1) * leading + rows) * kind.itemsize
         flat = np.frombuffer((ctypes.c_char * size).from_address(base + place), kind)
         return np.lib.stride_tricks.as_strided(flat, (rows, columns), (kind.itemsize, leading * kind.itemsize))
@@ -178,6 +179,8 @@ def multiply(product: MatrixProduct, base: int) -> None:
         return matrix(shape.place, rows, columns, shape.leading)
 
     a, b = operand(product.a, product.m, product.k), operand(product.b, product.k, product.n)
+    if product.rounded:
+        a, b = exact(a), exact(b)
     with np.errstate(all="ignore"):
         # as the row-major product, so that NumPy's BLAS adds in the same order
-        matrix(product.d, product.m, product.n, product.m)[...] = (b.T @ a.T).T
+        matrix(product.d, product.m, product.n, product.m, np.dtype(product.dtype))[...] = (b.T @ a.T).T
