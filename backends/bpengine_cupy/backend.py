@@ -7,6 +7,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.disk import user_cache
 from bpengine_steps.functions import CompiledCall, CompiledFunction, RecordedFunction
@@ -26,6 +27,7 @@ from bpengine_cupy.nccl import DeviceExchange, SharedAdder, SharedStep, connecte
 if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.driver import CupyDriver
 
+SMALL_PART = 4  # rows that take less than a fourth of the free memory are put on the device at once
 TENSOR_CORES = 80  # the compute capability from which on float32 operands may be rounded inside a product
 
 
@@ -41,6 +43,7 @@ class CupyBackend(Backend):
     name = "cupy"
     extra = "cuda"
     window = 32
+    takes_all_rows = True
     patience = float("-inf")
 
     def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
@@ -102,6 +105,21 @@ class CupyBackend(Backend):
         """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
         return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
+
+    def bring_rows(
+        self, arrays: Sequence[HostArray], dtypes: Sequence[str], *, by_number: bool = False
+    ) -> tuple[Array, ...]:
+        """Bring the rows of a fit to the device; many of them only when a step's program has its memory, if they fit then.
+
+        Rows that do not are copied in pieces while the step trains (see `bpengine_cupy.cuda_target.staging`).
+        """
+        rows = [as_host(array) for array in arrays]
+        needed = sum(a.size * np.dtype(d).itemsize for a, d in zip(rows, dtypes, strict=True))
+        if not by_number or needed <= self._cupy.cuda.runtime.memGetInfo()[0] // SMALL_PART:
+            return super().bring_rows(arrays, dtypes)
+        from bpengine_cupy.cuda_target.staging import HostRows
+
+        return HostRows.of([np.asarray(a, d) for a, d in zip(rows, dtypes, strict=True)], self._driver)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array."""
@@ -167,6 +185,8 @@ class CupyBackend(Backend):
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""
+        if isinstance(array, np.ndarray):  # rows that stay on the host
+            return self._cupy.asarray(np.take(np.asarray(array), rows, axis=0))
         return self._cupy.take(array, self._cupy.asarray(rows), axis=0)
 
     def synchronize(self, *arrays: Array) -> None:

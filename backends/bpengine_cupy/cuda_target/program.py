@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from bpengine_steps.signature import leaves, rebuilt
 from bpengine_steps.tracing import DeviceFunction
 
 from bpengine.backend import HostArray, State
+from bpengine.errors import BackendUnavailable
 from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target.bfloat16 import COPY
 from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText, StepCall
 from bpengine_cupy.cuda_target.driver import Driver, Look
+from bpengine_cupy.cuda_target.staging import MIB, HostRows, StagedRows
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
 AHEAD = 2  # windows that may wait in the stream
@@ -38,6 +41,7 @@ class CudaProgram:
         self._made: list[Any] = []
         self._begin: Any = None
         self._parts = _parts(text.calls)
+        self._lengths = WINDOWS if len(self._parts) == 1 else WINDOWS[-1:]
         self._graphs: dict[tuple[int, int], Any] = {}
         self._call_by_call = False
         self._memory: Array = None
@@ -55,13 +59,29 @@ class CudaProgram:
         driver, plan = self._driver, self.plan
         driver.begin()
         kernels, text_begin = driver.kernels(self.text.source), self.text.begin
-        self._memory, self._run = driver.empty(plan.memory.size), driver.empty(RUN.itemsize)
+        self._run = driver.empty(RUN.itemsize)
+        self._memory = self._arena()
         base = driver.address(self._memory)
         for number, value in plan.memory.constants.items():
             self._bring(plan.memory.places[number], driver.upload(value.reshape(-1).view(np.uint8)), value.nbytes)
         self._begin = text_begin and kernels[text_begin.name]
         self._made = [self._launchable(call, kernels, base) for call in self.text.calls]
         driver.wait()
+
+    def _arena(self) -> Array:
+        """Take the program's memory; raise BackendUnavailable, saying which batch would fit, where it is not free."""
+        step, memory = self.plan.step, self.plan.memory
+        try:
+            return self._driver.empty(memory.size)
+        except MemoryError:
+            free, batch = self._driver.free(), max((n.shape[0] for n in step.rows if n.shape), default=0)
+            lasting = memory.state_size + sum(value.nbytes for value in memory.constants.values())
+            fits = batch * max(free - lasting, 0) // max(memory.size - lasting, 1)
+            cure = f"batch_size={fits} would fit." if fits else "Not even one row would fit: train a smaller network."
+            raise BackendUnavailable(
+                f"backend 'cupy' has too little GPU memory for a compiled step: {memory.size / MIB:,.1f} MiB are needed, "
+                f"{lasting / MIB:,.1f} MiB of them for parameters and optimizer, and {free / MIB:,.1f} MiB are free. {cure}"
+            ) from None
 
     def _launchable(self, call: StepCall, kernels: Mapping[str, Any], base: int) -> Any:
         """Return what the driver launches for a call, or the function outside of the program."""
@@ -92,13 +112,15 @@ class CudaProgram:
         pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items() if path in leaf_at]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
+        staged, data = self._placed(data, order)
+        order = staged.order if staged else order
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
         brought = self._bring_arrays(pairs)
         reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
         held = [*self._start(data, order, lr, reported), *brought, *data]  # the device reads from them until the end
 
         def run() -> tuple[State, dict[str, HostArray]]:
-            self._drive(len(lr))
+            self._drive(len(lr), staged)
             done = int(driver.download(self._run).view(RUN)["next"][0])
             held.clear()
             reports = {k: self._report(reported[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
@@ -106,6 +128,19 @@ class CudaProgram:
             return new, reports
 
         return run
+
+    def _placed(
+        self, data: tuple[Array, ...], order: HostArray | None
+    ) -> tuple[StagedRows | None, tuple[Array, ...]]:
+        """Return the rows on the device: arrays that lie there, or what brings those that do not fit, and its rings."""
+        placement = next((a.placement for a in data if isinstance(a, HostRows)), None)
+        if placement is None or order is None:
+            return None, data
+        there = placement.settled(self.plan.memory.size)
+        if there is not None:
+            return None, there
+        staged = StagedRows(self._driver, data, order)
+        return staged, staged.rings
 
     def results(self, arguments: Mapping[Path, Array]) -> list[Array]:
         """Return the results of a function that was recorded as a step (see `bpengine_steps.functions`)."""
@@ -154,15 +189,18 @@ class CudaProgram:
         driver.copy(driver.address(self._run), driver.address(raw), RUN.itemsize)
         return [rates, numbers, raw]
 
-    def _drive(self, steps: int) -> None:
+    def _drive(self, steps: int, staged: StagedRows | None = None) -> None:
         """Run windows, the longest first; a halt is seen some windows late, and steps beyond it change nothing."""
         looks: list[Look] = []
-        for window in _windows(steps, WINDOWS if len(self._parts) == 1 else WINDOWS[-1:]):
-            if len(looks) == AHEAD and looks.pop(0)():
-                break
-            self._window(window)
-            looks.append(self._driver.look(self._driver.address(self._run) + STOP))
-        self._driver.wait()
+        with closing(staged.pieces() if staged else _whole(steps)) as pieces:
+            for window in (w for piece in pieces for w in _windows(piece, self._lengths)):
+                if len(looks) == AHEAD and looks.pop(0)():
+                    break
+                self._window(window)
+                looks.append(self._driver.look(self._driver.address(self._run) + STOP))
+                if staged:
+                    staged.advance()
+            self._driver.wait()
 
     def _window(self, steps: int) -> None:
         """Run steps: the calls of each part of them as one graph, what is outside of the program between the parts."""
@@ -234,6 +272,10 @@ class CudaProgram:
             node, start = step.inputs[path], place - first
             changed[path] = whole[start : start + sizes[path]].view(node.dtype).reshape(node.shape)
         return changed
+
+
+def _whole(steps: int) -> Generator[int]:
+    yield steps
 
 
 def _parts(calls: Sequence[StepCall]) -> list[range]:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -154,6 +154,29 @@ class Player:
         self._free("looking")
         seen = bool(ctypes.c_int64.from_address(address).value)
         return lambda: seen
+
+    def free(self) -> int:
+        return 1 << 40
+
+    def pinned(self, size: int) -> Any:
+        self._free("taking memory of the host")
+        return np.empty(size, np.uint8)
+
+    def send(self, pairs: Sequence[tuple[int, Any]], behind: Any) -> Any:
+        self._free("sending")
+        for to, source in pairs:
+            ctypes.memmove(to, source.ctypes.data, source.nbytes)
+        return "sent"
+
+    def after(self, sent: Any) -> None:
+        self._free("waiting for copies")
+
+    def mark(self) -> Any:
+        self._free("marking")
+        return "marked"
+
+    def finish(self, sent: Any) -> None:
+        self._free("waiting for copies")
 
     def between(self, work: Callable[[], None]) -> None:
         self._free("leaving the program")
