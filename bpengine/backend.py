@@ -213,7 +213,9 @@ class Backend(ABC):
     )
     together: ClassVar[bool] = False  # whether `run_epochs` runs several models as one program
     sets_threads: ClassVar[bool] = False  # whether the number of its threads may be set
-    takes_all_rows: ClassVar[bool] = False  # whether `run_epoch` takes any number of rows, or only what fits on the device
+    takes_all_rows: ClassVar[bool] = (
+        False  # whether `run_epoch` takes any number of rows, or only what fits on the device
+    )
     differentiates: ClassVar[bool] = False  # whether the library differentiates: `jvp` and `transposed` are there
     xp: Namespace
     device: str

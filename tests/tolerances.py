@@ -75,7 +75,7 @@ def launch_rtol(dtype: object) -> float:
 
 
 def reduced_rtol(precision: str, steps: int) -> float:
-    """Bound losses of some training steps against float32 where products' operands are rounded: half a unit for each, with room."""
+    """Bound losses of a few steps against float32's where products' operands are rounded: half a unit each, with room."""
     return 8.0 * {"bfloat16": 2.0**-9, "tf32": 2.0**-12}[precision] * math.sqrt(steps)
 
 

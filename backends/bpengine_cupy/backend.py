@@ -146,7 +146,9 @@ class CupyBackend(Backend):
         from bpengine_cupy.cuda_target.program import CudaProgram
         from bpengine_cupy.cuda_target.target import CudaTarget
 
-        return CudaProgram(write_cuda(make_plan(recorded.step, CudaTarget(self.precision), ordered=False)), self._driver)
+        return CudaProgram(
+            write_cuda(make_plan(recorded.step, CudaTarget(self.precision), ordered=False)), self._driver
+        )
 
     def run_epoch(
         self,

@@ -44,7 +44,9 @@ Make = Callable[[RecordedFunction], CompiledCall]
 Record = Callable[[Callable[[], RecordedFunction]], RecordedFunction]
 
 
-def record_function(function: Callable[..., Any], arguments: Any, kind: type, dtype: str = "float32") -> RecordedFunction:
+def record_function(
+    function: Callable[..., Any], arguments: Any, kind: type, dtype: str = "float32"
+) -> RecordedFunction:
     """Run a function once on arrays that note what is done to them.
 
     arguments: (args, options), trees of arrays, which are of `kind`, and of what is no array, which becomes a part of the
@@ -55,7 +57,8 @@ def record_function(function: Callable[..., Any], arguments: Any, kind: type, dt
     def traced(path: Path, leaf: Any) -> Any:
         if not isinstance(leaf, kind):
             return leaf
-        inputs[path] = graph.add("input", (), tuple(leaf.shape), leaf.dtype, ("state", path))
+        array: Any = leaf
+        inputs[path] = graph.add("input", (), tuple(array.shape), array.dtype, ("state", path))
         return TracedArray(graph, inputs[path])
 
     args, options = mapped(arguments, traced)

@@ -133,9 +133,7 @@ class DeviceFunction:
     function: Callable[[Any, Any], None]
 
 
-def outside(
-    function: Callable[[Any, Any], None] | DeviceFunction, run: Callable[[Any], Any]
-) -> Callable[[Any], Any]:
+def outside(function: Callable[[Any, Any], None] | DeviceFunction, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
 
     x (m, n) and result (n,) are then memory of the program, which both lie in C order and are not kept.

@@ -44,7 +44,9 @@ class Compiled(NumpyBackend):
         super().__init__()
         self.programs: list[CudaProgram] = []
         self.players: list[Player] = []
-        self._epochs = CompiledEpochs(partial(Backend.run_epoch, self), float("-inf"), self._program, "CUDA", required=True)
+        self._epochs = CompiledEpochs(
+            partial(Backend.run_epoch, self), float("-inf"), self._program, "CUDA", required=True
+        )
         if comm is not None:
             self._cupy, self._connected = fake_cupy(comm), {}
             self.adder = partial(CupyBackend.adder, self)

@@ -30,6 +30,18 @@ NETWORK = bp.Network(INPUTS, [bp.Dense(4, "tanh"), bp.Dense(3)], "softmax_cross_
 ROW_BYTES = 4 * (INPUTS + 1)
 
 
+class Watched(CudaProgram):
+    """Tells the device how the rows of its steps lie, so that it sees which of them are read."""
+
+    _driver: Streams
+
+    def bind(self, *args: Any) -> Any:
+        rows = self.plan.step.rows
+        self._driver.batch = rows[0].shape[0]
+        self._driver.widths = tuple(n.size // n.shape[0] * n.dtype.itemsize for n in rows)
+        return super().bind(*args)
+
+
 class Small(NumpyBackend):
     """Trains on a played GPU; the rows of a fit are the host's until a program has its memory."""
 
@@ -45,24 +57,14 @@ class Small(NumpyBackend):
 
     def _program(self, step: Any, state: Any, signature: Signature) -> CudaProgram:
         plan = make_plan(record(step, state, signature), CudaTarget(), ordered=signature.ordered)
-        program = CudaProgram(write_cuda(plan), self.played)
-        run = program.bind
-
-        def bind(*args: Any) -> Any:
-            rows = plan.step.rows
-            self.played.batch = rows[0].shape[0]
-            self.played.widths = tuple(n.size // n.shape[0] * n.dtype.itemsize for n in rows)
-            return run(*args)
-
-        program.bind = bind  # type: ignore[method-assign]
-        return program
+        return Watched(write_cuda(plan), self.played)
 
     def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
         with np.errstate(all="ignore"), flushed():
             return self._epochs.run(step, state, data, order, lr)
 
 
-def trained(device: Streams, rng: np.random.Generator, **more: Any) -> tuple[dict[str, Any], Any]:
+def trained(device: Streams, **more: Any) -> tuple[dict[str, Any], Any]:
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=(ROWS, INPUTS)).astype(np.float32), rng.integers(0, 3, ROWS)
     model = bp.Model(NETWORK, Small(device), seed=1)
@@ -71,12 +73,12 @@ def trained(device: Streams, rng: np.random.Generator, **more: Any) -> tuple[dic
 
 
 @pytest.fixture
-def resident(rng: np.random.Generator) -> Any:
-    """What a fit gives whose rows all fit."""
+def resident() -> Any:
+    """Return what a fit gives whose rows all fit."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         device = Streams()
-        result = trained(device, rng)
+        result = trained(device)
     assert not device.copied
     return result
 
@@ -85,7 +87,7 @@ def resident(rng: np.random.Generator) -> Any:
 @pytest.mark.parametrize("schedule", [LATE, EARLY])
 @pytest.mark.parametrize("steps", [1, 5, 70])
 def test_rows_that_do_not_fit_give_the_bits_of_rows_that_do(
-    steps: int, schedule: str, resident: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    steps: int, schedule: str, resident: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """187 full batches and a smaller one: pieces of one step, of a few, and of more than a window."""
     monkeypatch.setattr(staging, "PIECE_BYTES", steps * 8 * ROW_BYTES)
@@ -93,7 +95,7 @@ def test_rows_that_do_not_fit_give_the_bits_of_rows_that_do(
     device = Streams(schedule=schedule)
     device.memory = ROWS * ROW_BYTES
     with pytest.warns(UserWarning, match="0 MiB|1 MiB of GPU memory are free beside the step") as said:
-        parameters, history = trained(device, rng)
+        parameters, history = trained(device)
     assert len(said) == 1
     assert device.most <= device.memory
     assert device.copied == 2 * ROWS * ROW_BYTES
@@ -104,15 +106,15 @@ def test_rows_that_do_not_fit_give_the_bits_of_rows_that_do(
 
 
 @pytest.mark.usefixtures("played")
-def test_a_halt_ends_the_copies_too(resident: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_halt_ends_the_copies_too(resident: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "PIECE_BYTES", 5 * 8 * ROW_BYTES)
     monkeypatch.setattr(staging, "RESERVE", 0)
     stop = bp.LossBelow(float(np.sort(resident[1].loss)[3]))
-    wanted, history = trained(Streams(), rng, stop=stop)
+    wanted, history = trained(Streams(), stop=stop)
     device = Streams(schedule=EARLY)
     device.memory = ROWS * ROW_BYTES
     with pytest.warns(UserWarning, match="stay on the host"):
-        parameters, got = trained(device, rng, stop=stop)
+        parameters, got = trained(device, stop=stop)
     assert got.steps == history.steps < 2 * 188
     assert not device._copies
     for name, value in wanted.items():
@@ -131,9 +133,7 @@ FAULTS = {
 
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_noticed(
-    fault: str, resident: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_planted_fault_is_noticed(fault: str, resident: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name, broken = FAULTS[fault]
     monkeypatch.setattr(staging, "PIECE_BYTES", 8 * ROW_BYTES)
     monkeypatch.setattr(staging, "RESERVE", 0)
@@ -143,7 +143,7 @@ def test_a_planted_fault_is_noticed(
         device.memory = ROWS * ROW_BYTES
         try:
             with pytest.warns(UserWarning, match="stay on the host"):
-                parameters, _ = trained(device, rng)
+                parameters, _ = trained(device)
         except WouldNotRun as error:
             noticed.append(str(error))
             continue
@@ -153,18 +153,20 @@ def test_a_planted_fault_is_noticed(
 
 
 @pytest.mark.usefixtures("played")
-def test_a_step_that_does_not_fit_says_which_batch_would(rng: np.random.Generator) -> None:
+def test_a_step_that_does_not_fit_says_which_batch_would() -> None:
     """What is said is true: the batch that it names is trained."""
     device = Streams()
     device.memory = 40_000
-    with pytest.raises(bp.BackendUnavailable, match=r"0\.\d MiB are needed.*are free. batch_size=(\d+) would fit") as raised:
-        trained(device, rng, batch_size=700)
+    with pytest.raises(
+        bp.BackendUnavailable, match=r"0\.\d MiB are needed.*are free. batch_size=(\d+) would fit"
+    ) as raised:
+        trained(device, batch_size=700)
     fits = int(str(raised.value).split("batch_size=")[1].split(" ")[0])
     assert 1 < fits < 700
     device = Streams()
     device.memory = 40_000
     with pytest.warns(UserWarning, match="stay on the host"):
-        trained(device, rng, batch_size=fits // 2, steps=1)
+        trained(device, batch_size=fits // 2, steps=1)
 
 
 def test_no_room_for_two_batches_is_one_error(rng: np.random.Generator) -> None:

@@ -129,9 +129,7 @@ class CudaProgram:
 
         return run
 
-    def _placed(
-        self, data: tuple[Array, ...], order: HostArray | None
-    ) -> tuple[StagedRows | None, tuple[Array, ...]]:
+    def _placed(self, data: tuple[Array, ...], order: HostArray | None) -> tuple[StagedRows | None, tuple[Array, ...]]:
         """Return the rows on the device: arrays that lie there, or what brings those that do not fit, and its rings."""
         placement = next((a.placement for a in data if isinstance(a, HostRows)), None)
         if placement is None or order is None:

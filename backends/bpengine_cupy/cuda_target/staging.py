@@ -1,7 +1,7 @@
 """Rows that do not fit on the device beside a step's arrays: brought in pieces, the next while one trains.
 
-A ring of two pieces lies on the device, and two in page-locked memory of the host. A thread gathers the rows of the next piece,
-a stream of its own copies them, and the step's stream waits for the copy before it reads. Row numbers then count places in
+A ring of two pieces lies on the device, and two in page-locked memory of the host. A thread gathers the next piece's rows, a
+stream of its own copies them, and the step's stream waits for the copy before it reads. Row numbers then count places in
 the ring, so the same kernels and graphs run, and give the bits that they give on rows that lie on the device.
 """
 
@@ -56,13 +56,14 @@ class Placement:
         arena: the bytes of the program that is there; the program of a last, smaller batch may take as much again.
         """
         if not self._decided:
-            needed, free = sum(array.nbytes for array in self._rows), self._driver.free()
-            if needed + arena + RESERVE <= free:
+            size, room = sum(array.nbytes for array in self._rows), self._driver.free()
+            if size + arena + RESERVE <= room:
                 self._there = tuple(self._driver.upload(array) for array in self._rows)
             else:
+                needed, free = _mib(size), _mib(room)
                 what = (
-                    f"the rows of the fit take {_mib(needed)} MiB, and {_mib(free)} MiB of GPU memory are free beside the step: "
-                    "they stay on the host and are copied in pieces, the next while one trains"
+                    f"the rows of the fit take {needed} MiB, and {free} MiB of GPU memory are free beside the step: they stay "
+                    "on the host and are copied in pieces, the next while one trains"
                 )
                 warnings.warn(localized(what), stacklevel=2)
             self._decided = True
@@ -79,12 +80,13 @@ class StagedRows:
         steps, batch = order.shape
         self._driver, self._data, self._order = driver, [np.asarray(array) for array in data], order
         sizes = [prod(array.shape[1:]) * array.itemsize for array in self._data]
-        step_bytes, free = batch * sum(sizes), driver.free()
-        self._steps = min(steps, min(PIECE_BYTES, free // 4) // max(step_bytes, 1))  # of a piece
+        step_bytes, room = max(batch * sum(sizes), 1), driver.free()
+        self._steps = min(steps, max(PIECE_BYTES // step_bytes, 1), room // 4 // step_bytes)  # of a piece
         if not self._steps:
+            needed, free, fits = _mib(2 * step_bytes), _mib(room), room // 4 // max(sum(sizes), 1)
             raise BackendUnavailable(
-                f"backend 'cupy' has too little GPU memory for the rows of a step: two batches of {batch} rows take "
-                f"{_mib(2 * step_bytes)} MiB, and {_mib(free)} MiB are free. batch_size={free // 4 // max(sum(sizes), 1)} fits."
+                f"backend 'cupy' has too little GPU memory for the rows of a step: two batches of {batch} rows take {needed} "
+                f"MiB, and {free} MiB are free. batch_size={fits} fits."
             )
         rows = self._steps * batch
         self.rings = tuple(
@@ -143,7 +145,9 @@ class StagedRows:
         if self._copied[slot] is not None:
             self._driver.finish(self._copied[slot])
         for array, memory in zip(self._data, self._pinned, strict=True):
-            np.take(array, numbers, axis=0, out=memory[slot, : len(numbers)], mode="clip")  # "raise" would copy once more
+            np.take(
+                array, numbers, axis=0, out=memory[slot, : len(numbers)], mode="clip"
+            )  # "raise" would copy once more
         return number
 
     def _send(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from bpengine_cupy.cuda_target.bfloat16 import BITS, ROUND, exact, rounded
+from bpengine_cupy.cuda_target.bfloat16 import BITS, COPY, ROUND, exact, rounded
 from bpengine_cupy.cuda_target.codegen.program_text import CudaText, StepCall
 from bpengine_cupy.cuda_target.program import RUN
 from bpengine_steps.ir import FusionGroup, StepNode
@@ -67,6 +67,7 @@ class Oracle(Player):
     def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         if call.name == "begin":
             super()._do(call, launchable, memory, run)
+            self._check_copies(memory)
             return
         if call.stage.head:
             self._poison(memory)
@@ -77,6 +78,16 @@ class Oracle(Player):
             check.all()
         except Disagreement as error:
             raise Disagreement(f"{call.name}: {error}") from None
+
+    def _check_copies(self, memory: int) -> None:
+        """Compare the state's copies in bfloat16 with the state."""
+        inputs, places = self.plan.step.inputs, self.plan.memory.places
+        for path, copy in inputs.items():
+            if path[0] == COPY:
+                state = at(memory + places[inputs[path[1:]].number], 4 * copy.size).view(np.float32)
+                if at(memory + places[copy.number], 2 * copy.size).tobytes() != rounded(state).tobytes():
+                    raise Disagreement(f"begin: the copy of {path[1:]} is not what is rounded")
+                self.exact += 1
 
     def _poison(self, memory: int) -> None:
         """Leave a step nothing of the step before but its state, so that it cannot read what it has not made."""

@@ -116,7 +116,7 @@ class _SourceWriter:
         return text, StepCall(name=name, stage=stage, grid=columns.grid, block=(ACROSS, DOWN), meets=True)
 
     def begin(self) -> tuple[str, StepCall | None]:
-        """Return the kernel that rounds the state, and rows which stay the same, before a run; none where nothing is rounded."""
+        """Return the kernel that rounds the state, and rows which stay the same, before a run, if anything is rounded."""
         inputs, rows = self.step.inputs, self.step.rounded_rows
         pairs = [(inputs[path[1:]], copy) for path, copy in inputs.items() if path[0] == COPY]
         pairs += [(self.step.rows[k], copy) for k, copy in rows.items() if not self.ordered]

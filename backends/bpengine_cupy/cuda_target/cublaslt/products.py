@@ -24,7 +24,7 @@ class Operand:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixProduct:
-    """D (m, n) = A (m, k) B (k, n), column-major; `dtype` is "f4" or "f8". `rounded`: A and B are bfloat16, the sums float32."""
+    """D (m, n) = A (m, k) B (k, n), column-major; `dtype` is "f4" or "f8". `rounded`: A and B are bfloat16."""
 
     m: int
     n: int

@@ -1,0 +1,108 @@
+"""The CuPy backend as a whole on a played GPU: what a user asks of it, in each precision, and the first minutes on a GPU."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bpengine_cupy.cuda_target import staging
+from bpengine_cupy.cuda_target.staging import HostRows
+from bpengine_steps import functions
+
+import bpengine as bp
+from tests.backends.cuda_host import played_cupy
+from tests.backends.cuda_host.player import Player
+from tests.backends.cuda_host.streams import Streams
+from tests.tolerances import agreement_rtol, compiled_state_rtol, reduced_rtol
+
+NETWORK = bp.Network(5, [bp.Dense(4, "tanh"), bp.Dense(3)], "softmax_cross_entropy")
+SCRIPT = Path(__file__).parents[2] / "bench" / "gpu_first.py"
+
+
+@pytest.fixture
+def rows(rng: np.random.Generator) -> tuple[Any, Any]:
+    return rng.normal(size=(60, 5)).astype(np.float32), rng.integers(0, 3, 60)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("precision", ["float32", "float64", "tf32", "bfloat16"])
+def test_a_model_is_trained_and_asked_in_each_precision(
+    precision: str, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    players: list[Player] = []
+    played_cupy.play(monkeypatch, lambda: players.append(Player()) or players[-1])
+    dtype = "float64" if precision == "float64" else "float32"
+    backend = bp.get_backend("cupy", precision=precision)
+    model, plain = (
+        bp.Model(NETWORK, b, dtype=dtype, seed=1) for b in (backend, bp.get_backend("numpy", precision=dtype))
+    )
+    history, wanted = (m.fit(*rows, batch_size=20, epochs=1) for m in (model, plain))
+    (player,) = players
+    after_training = player.replays
+    assert after_training == 3
+    monkeypatch.setattr(functions, "SMALL", 0)
+    limit = reduced_rtol("bfloat16", 3) if precision == "bfloat16" else compiled_state_rtol(dtype, 3)
+    np.testing.assert_allclose(history.loss, wanted.loss, rtol=limit)
+    assert precision != "bfloat16" or not np.array_equal(history.loss, wanted.loss)
+    same = bp.Model(NETWORK, bp.get_backend("numpy", precision=dtype), dtype=dtype)
+    same.parameters = model.parameters
+    x, y = rows
+    limit = limit if precision == "bfloat16" else agreement_rtol(dtype, 60)
+    np.testing.assert_allclose(model.predict(x), same.predict(x), rtol=limit, atol=limit)
+    assert model.evaluate(x, y)["loss"] == pytest.approx(same.evaluate(x, y)["loss"], rel=limit)
+    gradients = model.loss_and_gradients(x, y)[1]
+    for name, want in same.loss_and_gradients(x, y)[1].items():
+        np.testing.assert_allclose(gradients[name], want, atol=4 * limit * np.abs(want).max())
+    assert player.replays == after_training + 3
+
+
+@pytest.mark.usefixtures("played")
+def test_many_rows_stay_on_the_host_until_a_program_has_its_memory(
+    rows: Any, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    x, y = (np.concatenate([a] * 12) for a in rows)
+    played_cupy.play(monkeypatch)
+    backend = bp.get_backend("cupy")
+    few = backend.bring_rows((x, y), ["float32", "int32"], by_number=True)
+    assert not any(isinstance(a, HostRows) for a in few)
+    wanted = bp.Model(NETWORK, "cupy", seed=1).fit(x, y, batch_size=20, epochs=2)
+
+    monkeypatch.setattr(staging, "RESERVE", 0)
+    for memory, copied in ((1 << 20, 0), (x.nbytes + 4 * len(y), 2 * (x.nbytes + 4 * len(y)))):
+        device = Streams()
+        device.memory = memory
+        played_cupy.play(monkeypatch, lambda device=device: device, lambda: 1000)
+        backend = bp.get_backend("cupy")
+        many = backend.bring_rows((x, y), ["float32", "int32"], by_number=True)
+        assert all(isinstance(a, HostRows) for a in many)
+        np.testing.assert_array_equal(backend.take(many[0], np.array([3, 1])), x[[3, 1]])
+        whole = backend.bring_rows((x, y), ["float32", "int32"])
+        assert not any(isinstance(a, HostRows) for a in whole)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            history = bp.Model(NETWORK, "cupy", seed=1).fit(x, y, batch_size=20, epochs=2)
+        np.testing.assert_array_equal(history.loss, wanted.loss)
+        assert device.copied == copied
+    assert not recwarn.list
+
+
+def test_a_step_that_is_not_compiled_takes_rows_from_the_host(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NVRTC is gone: it is said, and the step runs as it is written."""
+
+    class Gone(Player):
+        def kernels(self, source: str) -> Any:
+            raise OSError("libnvrtc.so.13: cannot open shared object file")
+
+    played_cupy.play(monkeypatch, Gone, lambda: 1000)
+    with pytest.warns(
+        UserWarning, match="CUDA cannot compile the training step, which goes on without: OSError.*nvrtc"
+    ):
+        history = bp.Model(NETWORK, "cupy", seed=1).fit(*rows, batch_size=20, epochs=1)
+    wanted = bp.Model(NETWORK, "numpy", seed=1).fit(*rows, batch_size=20, epochs=1)
+    np.testing.assert_allclose(history.loss, wanted.loss, rtol=compiled_state_rtol("float32", 3))
+    played_cupy.play(monkeypatch, Gone)
+    with pytest.raises(bp.ConfigError, match=r"step that CUDA can compile, got OSError.*Use precision='float32'"):
+        bp.Model(NETWORK, bp.get_backend("cupy", precision="bfloat16"), seed=1).fit(*rows, batch_size=20, epochs=1)
