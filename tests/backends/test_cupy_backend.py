@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,14 @@ def test_a_model_is_trained_and_asked_in_each_precision(
     after_training = player.replays
     assert after_training == 3
     monkeypatch.setattr(functions, "SMALL", 0)
-    limit = reduced_rtol("bfloat16", 3) if precision == "bfloat16" else compiled_state_rtol(dtype, 3)
+    rounds = precision in ("tf32", "bfloat16")
+    limit = reduced_rtol(precision, 3) if rounds else compiled_state_rtol(dtype, 3)
     np.testing.assert_allclose(history.loss, wanted.loss, rtol=limit)
-    assert precision != "bfloat16" or not np.array_equal(history.loss, wanted.loss)
+    assert not rounds or not np.array_equal(history.loss, wanted.loss)
     same = bp.Model(NETWORK, bp.get_backend("numpy", precision=dtype), dtype=dtype)
     same.parameters = model.parameters
     x, y = rows
-    limit = limit if precision == "bfloat16" else agreement_rtol(dtype, 60)
+    limit = limit if rounds else agreement_rtol(dtype, 60)
     np.testing.assert_allclose(model.predict(x), same.predict(x), rtol=limit, atol=limit)
     assert model.evaluate(x, y)["loss"] == pytest.approx(same.evaluate(x, y)["loss"], rel=limit)
     gradients = model.loss_and_gradients(x, y)[1]
@@ -106,3 +108,41 @@ def test_a_step_that_is_not_compiled_takes_rows_from_the_host(rows: Any, monkeyp
     played_cupy.play(monkeypatch, Gone)
     with pytest.raises(bp.ConfigError, match=r"step that CUDA can compile, got OSError.*Use precision='float32'"):
         bp.Model(NETWORK, bp.get_backend("cupy", precision="bfloat16"), seed=1).fit(*rows, batch_size=20, epochs=1)
+
+
+@pytest.fixture
+def first(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the script of the first minutes on a GPU, on a played one, with few networks."""
+    played_cupy.play(monkeypatch)
+    spec = importlib.util.spec_from_file_location("gpu_first", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    networks = {"relu, adam": ([bp.Dense(6, "relu"), bp.Dense(3)], "softmax_cross_entropy", {})}
+    monkeypatch.setattr(script, "NETWORKS", networks)
+    monkeypatch.setattr(script, "SIZES", dict.fromkeys(("784-512-256-10, 1024", "1024x4-10, 1024"), ((4, 3, 2), 8, 4)))
+    return script
+
+
+@pytest.mark.thorough(keep=2)
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("part", ["smallest", "profile", "bench", "correct"])
+def test_the_first_minutes_on_a_gpu_run_to_their_end_on_a_played_one(
+    part: str, first: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {
+        "correct": 4 + 1 + 2 + 2 + 2 + 3 + 2, "bench": 2 * 3 * 2 + 4, "smallest": 4, "profile": 1,
+    }  # fmt: skip
+    monkeypatch.setattr(first, "torch_graph", lambda name, precision: "left out")
+    if part == "correct":  # repeated runs are of another network
+        monkeypatch.setattr(first, "repeats", lambda dtype: first.trained("relu, adam", "cupy", dtype, 64) and "")
+        monkeypatch.setattr(first, "halts", lambda: "left out")
+    if part == "smallest":
+        first.NETWORKS["layer norm, residual"] = first.NETWORKS["relu, adam"]
+    if part == "profile":
+        first.SIZES["784-512-256-10, 128"] = ((4, 3, 2), 8, 4)
+    first.main(part)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[:5] in ("ok   ", "FAIL ")]
+    assert not [line for line in lines if line.startswith("FAIL")]
+    assert len(lines) == 1 + expected[part]

@@ -61,7 +61,13 @@ def play(
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", array_api_compat.numpy)
     monkeypatch.setattr(array_api_compat, "cupy", array_api_compat.numpy, raising=False)
     monkeypatch.setattr(availability, "check", lambda: Availability("ready", "played"))
-    monkeypatch.setattr("bpengine_cupy.cuda_target.driver.CupyDriver", lambda precision: make())
+
+    def driver(precision: str) -> Player:
+        player = make()
+        player.tf32 = precision == "tf32"
+        return player
+
+    monkeypatch.setattr("bpengine_cupy.cuda_target.driver.CupyDriver", driver)
     monkeypatch.setattr("bpengine_cupy.backend.CupyBackend.scope", lambda self: _as_on_a_gpu(), raising=False)
     clear_caches()
 

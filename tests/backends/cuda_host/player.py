@@ -70,6 +70,7 @@ class Player:
         self._capturing: list[Callable[[], None]] | None = None
         self.graphs = 0
         self.replays = 0
+        self.tf32 = False  # whether products round their float32 operands to ten bits behind the point
         self.outings = 0  # times that the program was left for a function on the device
         self._held: list[Any] = []
 
@@ -122,7 +123,7 @@ class Player:
 
     def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         if call.product is not None:
-            multiply(call.product, launchable)
+            multiply(call.product, launchable, tf32=self.tf32)
             return
         form = (ctypes.c_int * 6)(*call.grid, *call.block, int(call.meets), self._order)
         with ONE_AT_A_TIME:
@@ -187,7 +188,7 @@ class Player:
         self._free("waiting")
 
 
-def multiply(product: MatrixProduct, base: int) -> None:
+def multiply(product: MatrixProduct, base: int, *, tf32: bool = False) -> None:
     """Do what cublasLtMatmul does, on addresses counted from `base`."""
     read = BITS if product.rounded else np.dtype(product.dtype)
 
@@ -204,6 +205,8 @@ def multiply(product: MatrixProduct, base: int) -> None:
     a, b = operand(product.a, product.m, product.k), operand(product.b, product.k, product.n)
     if product.rounded:
         a, b = exact(a), exact(b)
+    elif tf32:
+        a, b = ((x.view(np.uint32) + np.uint32(0x1000) & np.uint32(0xFFFFE000)).view(np.float32) for x in (a, b))
     with np.errstate(all="ignore"):
         # as the row-major product, so that NumPy's BLAS adds in the same order
         matrix(product.d, product.m, product.n, product.m, np.dtype(product.dtype))[...] = (b.T @ a.T).T
