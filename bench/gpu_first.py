@@ -1,8 +1,9 @@
-"""The first minutes on an NVIDIA GPU: `python bench/gpu_first.py correct | smallest | bench | profile`, each below 9 min.
+"""The first minutes on an NVIDIA GPU: `python bench/gpu_first.py correct | further | bench | smallest | profile`.
 
-Every line stands by itself, and nothing stops at the first failure. `correct` trains networks of every kind on CuPy, compiled
-from the first step, and holds parameters and losses against NumPy; then predictions, evaluations and gradients, the reduced
-precisions, rows that stay on the host, and a function on the device between two graphs. `bench` says microseconds per
+Each part takes less than nine minutes; every line stands by itself, and nothing stops at the first failure. A folder as second
+argument gets what is said, line by line, as PART.txt. `correct` trains networks of every kind on CuPy, compiled
+from the first step, and holds parameters and losses against NumPy. `further` does so with predictions, evaluations and
+gradients, the reduced precisions, and rows that stay on the host. `bench` says microseconds per
 step, as the program runs and as `fit` takes them, beside PyTorch where that is installed, then what rows from the host and
 predictions cost. `smallest` is for a sanitizer, `profile` for a profiler.
 """
@@ -16,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -64,14 +66,28 @@ SIZES: dict[str, tuple[tuple[int, ...], int, int]] = {  # layers, batch, steps o
 }
 
 
-def attempt(name: str, check: Callable[..., Any], *arguments: Any) -> None:
-    """Print what a check returns, or how it failed."""
-    began = time.perf_counter()
-    try:
-        said, mark = check(*arguments), "ok   "
-    except Exception as error:
-        said, mark = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}", "FAIL "
-    print(f"{mark} {name}: {said}  [{time.perf_counter() - began:.1f} s]", flush=True)
+class Lines:
+    """Prints what checks return, or how they fail, and writes it into a file as it comes, if there is one."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path, self.failed = path, 0
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+
+    def attempt(self, name: str, check: Callable[..., Any], *arguments: Any) -> None:
+        """Print a line of a check that passes or fails."""
+        began = time.perf_counter()
+        try:
+            said, mark = check(*arguments), "ok   "
+        except Exception as error:
+            said, mark = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}", "FAIL "
+            self.failed += 1
+        line = f"{mark} {name}: {said}  [{time.perf_counter() - began:.1f} s]"
+        print(line, flush=True)
+        if self._path:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
 
 
 def targets(loss: str, rows: int, outputs: int, rng: np.random.Generator) -> Any:
@@ -385,8 +401,8 @@ def device() -> str:
     return f"{card['name'].decode()}, {versions}"
 
 
-def correct() -> None:
-    """Hold every network against NumPy, a halt, and repeated runs against each other."""
+def correct(attempt: Callable[..., None]) -> None:
+    """Hold every network against NumPy, a halt, and repeated runs against each other; a call between two graphs."""
     for name in NETWORKS:
         for dtype in ("float32", "float64"):
             for batch in (64, None):
@@ -394,39 +410,56 @@ def correct() -> None:
     attempt("halt", halts)
     for dtype in ("float32", "float64"):
         attempt(f"repeated, {dtype}", repeats, dtype)
-    for name in NETWORKS:
-        for dtype in ("float32", "float64"):
-            attempt(f"answers, {name}, {dtype}", answers, name, dtype)
-    for precision in ("tf32", "bfloat16"):
-        for name in NETWORKS:
-            attempt(f"{name}, {precision}", reduced, name, precision)
-    for piece in (1, 20_000, 1 << 26):
-        attempt(f"rows on the host, pieces of {piece} bytes", staged, "float32", piece)
     attempt("between two graphs", between_graphs)
     attempt("exchange", exchange)
 
 
-def main(part: str) -> None:
-    """Run one part."""
-    attempt("device", device)
-    if part == "correct":
-        correct()
-    if part == "bench":
-        for name in SIZES:
-            for precision in ("float32", "tf32", "bfloat16"):
-                attempt(f"bpengine {name}, {precision}", speed, name, precision)
-                attempt(f"torch graph {name}, {precision}", torch_graph, name, precision)
-        for name in ("784-512-256-10, 1024", "1024x4-10, 1024"):
-            attempt(f"predict {name}", predicting, name, 65_536)
-            attempt(f"rows from the host {name}", streaming, name)
-    if part == "smallest":
-        attempt("relu, adam, float32, batch 64", agrees, "relu, adam", "float32", 64)
-        attempt("layer norm, residual, float64, batch 64", agrees, "layer norm, residual", "float64", 64)
-        attempt("relu, adam, bfloat16", reduced, "relu, adam", "bfloat16")
-        attempt("rows on the host", staged, "float32", 20_000)
-    if part == "profile":
-        attempt("784-512-256-10, 128", speed, "784-512-256-10, 128", "float32")
+def further(attempt: Callable[..., None]) -> None:
+    """Hold answers against NumPy, reduced precisions against float32, rows on the host against rows on the device."""
+    for piece in (1, 20_000, 1 << 26):
+        attempt(f"rows on the host, pieces of {piece} bytes", staged, "float32", piece)
+    for precision in ("tf32", "bfloat16"):
+        for name in NETWORKS:
+            attempt(f"{name}, {precision}", reduced, name, precision)
+    for name in NETWORKS:
+        for dtype in ("float32", "float64"):
+            attempt(f"answers, {name}, {dtype}", answers, name, dtype)
+
+
+def bench(attempt: Callable[..., None]) -> None:
+    """Time steps, predictions, and steps whose rows come from the host."""
+    for name in SIZES:
+        for precision in ("float32", "tf32", "bfloat16"):
+            attempt(f"bpengine {name}, {precision}", speed, name, precision)
+            attempt(f"torch graph {name}, {precision}", torch_graph, name, precision)
+    for name in ("784-512-256-10, 1024", "1024x4-10, 1024"):
+        attempt(f"predict {name}", predicting, name, 65_536)
+        attempt(f"rows from the host {name}", streaming, name)
+
+
+def smallest(attempt: Callable[..., None]) -> None:
+    """Run a little of everything, for a sanitizer."""
+    attempt("relu, adam, float32, batch 64", agrees, "relu, adam", "float32", 64)
+    attempt("layer norm, residual, float64, batch 64", agrees, "layer norm, residual", "float64", 64)
+    attempt("relu, adam, bfloat16", reduced, "relu, adam", "bfloat16")
+    attempt("rows on the host", staged, "float32", 20_000)
+
+
+def profile(attempt: Callable[..., None]) -> None:
+    """Train one network, for a profiler."""
+    attempt("784-512-256-10, 128", speed, "784-512-256-10, 128", "float32")
+
+
+PARTS = {each.__name__: each for each in (correct, further, bench, smallest, profile)}
+
+
+def main(part: str, folder: Path | None = None) -> int:
+    """Run one part, and write what it says into a folder; return how many of its lines failed."""
+    lines = Lines(folder / f"{part}.txt" if folder else None)
+    lines.attempt("device", device)
+    PARTS[part](lines.attempt)
+    return lines.failed
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(min(main(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else None), 1))

@@ -127,22 +127,33 @@ def first(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.usefixtures("played")
-@pytest.mark.parametrize("part", ["smallest", "profile", "bench", "correct"])
+@pytest.mark.parametrize("part", ["smallest", "profile", "bench", "correct", "further"])
 def test_the_first_minutes_on_a_gpu_run_to_their_end_on_a_played_one(
-    part: str, first: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    part: str, first: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = {
-        "correct": 4 + 1 + 2 + 2 + 2 + 3 + 2, "bench": 2 * 3 * 2 + 4, "smallest": 4, "profile": 1,
-    }  # fmt: skip
+    lines = {"correct": 4 + 1 + 2 + 2, "further": 3 + 2 + 2, "bench": 2 * 3 * 2 + 4, "smallest": 4, "profile": 1}
     monkeypatch.setattr(first, "torch_graph", lambda name, precision: "left out")
-    if part == "correct":  # repeated runs are of another network
-        monkeypatch.setattr(first, "repeats", lambda dtype: first.trained("relu, adam", "cupy", dtype, 64) and "")
+    if part == "correct":  # these are about other networks
+        monkeypatch.setattr(first, "repeats", lambda dtype: "left out")
         monkeypatch.setattr(first, "halts", lambda: "left out")
     if part == "smallest":
         first.NETWORKS["layer norm, residual"] = first.NETWORKS["relu, adam"]
     if part == "profile":
         first.SIZES["784-512-256-10, 128"] = ((4, 3, 2), 8, 4)
-    first.main(part)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line[:5] in ("ok   ", "FAIL ")]
-    assert not [line for line in lines if line.startswith("FAIL")]
-    assert len(lines) == 1 + expected[part]
+    failed = first.main(part, tmp_path / "results")
+    said = capsys.readouterr().out
+    assert not failed, said
+    assert (tmp_path / "results" / f"{part}.txt").read_text() == said
+    assert len(said.splitlines()) == 1 + lines[part]
+
+
+def test_a_line_that_fails_is_counted_and_the_next_one_is_run(
+    first: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first, "speed", lambda name, precision: 1 / 0)
+    monkeypatch.setattr(first, "device", lambda: "a GPU")
+    assert first.main("profile", tmp_path) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("ok    device: a GPU")
+    assert "FAIL  784-512-256-10, 128: ZeroDivisionError" in said
+    assert (tmp_path / "profile.txt").read_text() == said
