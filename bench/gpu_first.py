@@ -173,7 +173,7 @@ def repeats(dtype: str) -> str:
 def answers(name: str, dtype: str) -> str:
     """Compare predictions, evaluations and gradients, compiled, with NumPy's; the last piece of rows is smaller."""
     from bpengine_cupy.cuda_target.program import CudaProgram
-    from bpengine_steps import functions
+    from bpengine_steps.functions import compiled_function
 
     from bpengine.training import evaluation
 
@@ -190,7 +190,7 @@ def answers(name: str, dtype: str) -> str:
     said: list[tuple[str, Any, Any]] = []
     with (
         patch.object(CudaProgram, "results", noted),
-        patch.object(functions, "SMALL", 0),
+        patch.object(compiled_function, "SMALL", 0),
         patch.object(evaluation, "CHUNK", 384),
         warnings.catch_warnings(),
     ):
@@ -293,13 +293,13 @@ def exchange() -> str:
 
 def predicting(name: str, rows: int) -> str:
     """Return microseconds for each 8,192 rows of `predict`, compiled and as it is written."""
-    from bpengine_steps import functions
+    from bpengine_steps.functions import compiled_function
 
     sizes = SIZES[name][0]
     layers = [*(bp.Dense(width, "relu") for width in sizes[1:-1]), bp.Dense(sizes[-1])]
     x, said = np.random.default_rng(0).random((rows, sizes[0]), dtype=np.float32), []
     for small in (0, 1 << 62):
-        with patch.object(functions, "SMALL", small):
+        with patch.object(compiled_function, "SMALL", small):
             model = bp.Model(bp.Network(sizes[0], layers, "softmax_cross_entropy"), "cupy", seed=1)
             times = []
             for _ in range(4):

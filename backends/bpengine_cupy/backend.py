@@ -17,12 +17,12 @@ from bpengine_steps.tracing import DeviceFunction, outside
 
 from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, ProgramListing, State, Step, as_host
 from bpengine.distributed import Comm, Cut, ShardAdder
-from bpengine.errors import BackendUnavailable, ConfigError
+from bpengine.errors import BackendUnavailable, ConfigError, DataError
 from bpengine.kernels._kernel import Array
 from bpengine.system.launcher import local_rank
 from bpengine_cupy import availability
 from bpengine_cupy.namespace import SwitchingNamespace
-from bpengine_cupy.nccl import DeviceExchange, SharedAdder, SharedStep, connected
+from bpengine_cupy.nccl import AgreedStep, DeviceExchange, SharedAdder, connected
 
 if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.driver import CupyDriver
@@ -103,8 +103,19 @@ class CupyBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""
+        elsewhere = self._other_device(x)
+        if elsewhere is not None:
+            raise DataError(
+                f"backend 'cupy' on {self.device!r} requires arrays of this GPU or of the host, got one of {elsewhere!r}. "
+                "Bring it to the host first: cupy.asnumpy(x)."
+            )
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
         return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
+
+    def _other_device(self, x: Any) -> str | None:
+        """Return the name of another GPU that an array of CuPy lies on."""
+        number = x.device.id if isinstance(x, self._cupy.ndarray) and hasattr(x.device, "id") else self._number
+        return None if number == self._number else f"cuda:{number}"
 
     def bring_rows(
         self, arrays: Sequence[HostArray], dtypes: Sequence[str], *, by_number: bool = False
@@ -115,8 +126,16 @@ class CupyBackend(Backend):
         """
         rows = [as_host(array) for array in arrays]
         needed = sum(a.size * np.dtype(d).itemsize for a, d in zip(rows, dtypes, strict=True))
-        if not by_number or needed <= self._cupy.cuda.runtime.memGetInfo()[0] // SMALL_PART:
-            return super().bring_rows(arrays, dtypes)
+        free = int(self._cupy.cuda.runtime.memGetInfo()[0])
+        if not by_number or needed <= free // SMALL_PART:
+            try:
+                return super().bring_rows(arrays, dtypes)
+            except MemoryError:
+                size, room = needed >> 20, free >> 20
+                raise BackendUnavailable(
+                    f"backend 'cupy' has too little GPU memory for all rows at once: they take {size} MiB, and {room} MiB are "
+                    "free. Give a batch_size: rows that do not fit come in pieces then."
+                ) from None
         from bpengine_cupy.cuda_target.staging import HostRows
 
         return HostRows.of([np.asarray(a, d) for a, d in zip(rows, dtypes, strict=True)], self._driver)
@@ -161,7 +180,13 @@ class CupyBackend(Backend):
         whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first on."""
-        return self._epochs.run(step, state, data, order, lr)
+        try:
+            return self._epochs.run(step, state, data, order, lr)
+        except (self._cupy.cuda.runtime.CUDARuntimeError, self._cupy.cuda.driver.CUDADriverError) as error:
+            raise BackendUnavailable(
+                f"backend 'cupy' lost {self.device!r} while it trained: {error}. This process cannot use the GPU any more. "
+                "Start again, from a checkpoint if the fit writes some (run=)."
+            ) from error
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
         return shared_program(step, lambda: self._own_program(step, state, signature))
@@ -234,7 +259,7 @@ class CupyBackend(Backend):
 
 def shared_program(step: Step, make: Callable[[], CompiledStep]) -> CompiledStep:
     """Return the program that `make` makes; of a step of several processes only where all of them can compile it."""
-    if not isinstance(step, SharedStep):
+    if not isinstance(step, AgreedStep):
         return make()
     program, problem = None, None
     try:

@@ -48,7 +48,7 @@ class DeviceExchange:
 
 
 @dataclass(frozen=True, eq=False)
-class SharedStep:
+class AgreedStep:
     """A step that all processes run together. agree(problem): all tell theirs, and all get the first, None where none has any.
 
     A compiled step exchanges also behind a halt, so either all compile it or none.
@@ -71,7 +71,7 @@ class SharedAdder(ShardAdder):
 
     def around(self, step: Step) -> Step:
         """Return a step that all processes compile, or none."""
-        return SharedStep(step, self._agree)
+        return AgreedStep(step, self._agree)
 
 
 class NcclMoves:

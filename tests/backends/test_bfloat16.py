@@ -130,7 +130,7 @@ def test_what_cublaslt_is_told(precision: str, rounded_operands: bool, compute: 
     described = DescribedProduct(CublasLt(library), product, 1 << 20, precision)
     assert library.products == [(compute, 0)]
     assert library.matrices == [operands, operands, 0]
-    assert ("rounded" in described.key) == rounded_operands
+    assert (" bf16 " in described.key) == rounded_operands
 
 
 @pytest.mark.usefixtures("nvrtc")

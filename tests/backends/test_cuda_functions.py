@@ -16,8 +16,7 @@ from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.llvm_target.executable import Executable
 from bpengine_numpy.llvm_target.target import LlvmTarget
-from bpengine_steps import functions
-from bpengine_steps.functions import CompiledFunction, RecordedFunction, mapped, record_function
+from bpengine_steps.functions import CompiledFunction, RecordedFunction, compiled_function, mapped, record_function
 from bpengine_steps.plan import make_plan
 from bpengine_steps.signature import leaves
 
@@ -65,7 +64,7 @@ class Played(NumpyBackend):
 @pytest.fixture
 def everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile functions of any size; hold 16 rows at a time."""
-    monkeypatch.setattr(functions, "SMALL", 0)
+    monkeypatch.setattr(compiled_function, "SMALL", 0)
     monkeypatch.setattr(evaluation, "CHUNK", 16)
 
 
@@ -139,8 +138,8 @@ def test_which_of_both_runs_is_decided_by_the_calls_alone(
         def results(self, arguments: Any) -> list[Any]:
             return [a + 1.0 for a in arguments.values()]
 
-    monkeypatch.setattr(functions, "SMALL", 10)
-    monkeypatch.setattr(functions, "SHAPES", 2)
+    monkeypatch.setattr(compiled_function, "SMALL", 10)
+    monkeypatch.setattr(compiled_function, "SHAPES", 2)
     run = CompiledFunction(lambda x: x + 1.0, as_recorded, Program, kind=np.ndarray, compiler="CUDA")
     for rows in (9, 10, 20, 30, 10):
         np.testing.assert_array_equal(run(np.ones(rows)), np.full(rows, 2.0))
@@ -157,7 +156,7 @@ def test_what_fails_to_compile_is_said_once_and_runs_as_it_is_written(monkeypatc
     def make(recorded: RecordedFunction) -> Any:
         raise OSError("NVRTC is gone")
 
-    monkeypatch.setattr(functions, "SMALL", 0)
+    monkeypatch.setattr(compiled_function, "SMALL", 0)
     run = CompiledFunction(lambda x: x + 1.0, as_recorded, make, kind=np.ndarray, compiler="CUDA")
     with pytest.warns(UserWarning, match="CUDA cannot compile an evaluation, which goes on without: OSError") as said:
         results = [run(np.ones(2)) for _ in range(3)]

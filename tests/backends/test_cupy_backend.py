@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bpengine_cupy.cuda_target import staging
 from bpengine_cupy.cuda_target.staging import HostRows
-from bpengine_steps import functions
+from bpengine_steps.functions import compiled_function
 
 import bpengine as bp
 from tests.backends.cuda_host import played_cupy
@@ -44,7 +44,7 @@ def test_a_model_is_trained_and_asked_in_each_precision(
     (player,) = players
     after_training = player.replays
     assert after_training == 3
-    monkeypatch.setattr(functions, "SMALL", 0)
+    monkeypatch.setattr(compiled_function, "SMALL", 0)
     rounds = precision in ("tf32", "bfloat16")
     limit = reduced_rtol(precision, 3) if rounds else compiled_state_rtol(dtype, 3)
     np.testing.assert_allclose(history.loss, wanted.loss, rtol=limit)
@@ -108,6 +108,58 @@ def test_a_step_that_is_not_compiled_takes_rows_from_the_host(rows: Any, monkeyp
     played_cupy.play(monkeypatch, Gone)
     with pytest.raises(bp.ConfigError, match=r"step that CUDA can compile, got OSError.*Use precision='float32'"):
         bp.Model(NETWORK, bp.get_backend("cupy", precision="bfloat16"), seed=1).fit(*rows, batch_size=20, epochs=1)
+
+
+@pytest.mark.usefixtures("played")
+def test_a_gpu_that_is_lost_while_it_trains_is_one_error(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(Player):
+        def replay(self, graph: Any) -> None:
+            if self.replays == 2:
+                raise played_cupy.PlayedError("cudaErrorIllegalAddress: an illegal memory access was encountered")
+            super().replay(graph)
+
+    played_cupy.play(monkeypatch, Lost)
+    model = bp.Model(NETWORK, "cupy", seed=1)
+    before = dict(model.parameters)
+    with pytest.raises(bp.BackendUnavailable, match=r"lost 'cuda:0' while it trained: cudaErrorIllegalAddress"):
+        model.fit(*rows, batch_size=20, epochs=2)
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_precision_that_the_gpu_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    played_cupy.play(monkeypatch)
+    monkeypatch.setattr(played_cupy.PlayedDevice, "compute_capability", "75")
+    assert bp.get_backend("cupy").precision == "float32"
+    for precision in ("tf32", "bfloat16"):
+        with pytest.raises(
+            bp.ConfigError, match=rf"'{precision}' requires a GPU of compute capability 8.0 or more, got 7.5"
+        ):
+            bp.get_backend("cupy", precision=precision)
+
+
+def test_an_array_of_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Elsewhere(np.ndarray[Any, Any]):
+        pass
+
+    played_cupy.play(monkeypatch)
+    backend = bp.get_backend("cupy")
+    monkeypatch.setattr(Elsewhere, "device", played_cupy.PlayedDevice(1))
+    with pytest.raises(
+        bp.DataError, match=r"on 'cuda:0' requires arrays of this GPU or of the host, got one of 'cuda:1'"
+    ):
+        backend.asarray(np.ones(3).view(Elsewhere))
+
+
+def test_too_many_rows_for_one_batch_say_what_helps(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **more: Any) -> Any:
+        raise MemoryError("out of memory")
+
+    played_cupy.play(monkeypatch, free=lambda: 1 << 20)
+    model = bp.Model(NETWORK, "cupy", seed=1)
+    monkeypatch.setattr("bpengine.backend.Backend.bring_rows", full)
+    with pytest.raises(bp.BackendUnavailable, match=r"they take 0 MiB, and 1 MiB are free. Give a batch_size"):
+        model.fit(*rows, epochs=1)
 
 
 @pytest.fixture

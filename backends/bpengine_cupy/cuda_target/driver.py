@@ -125,7 +125,7 @@ class CupyDriver:
         try:
             return self._cupy.empty(size, self._cupy.uint8)
         except self._cupy.cuda.memory.OutOfMemoryError:
-            raise MemoryError(f"{size} bytes of GPU memory") from None
+            raise MemoryError(size) from None
 
     def upload(self, array: HostArray) -> Array:
         """See `Driver`."""

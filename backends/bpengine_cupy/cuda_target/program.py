@@ -78,9 +78,10 @@ class CudaProgram:
             lasting = memory.state_size + sum(value.nbytes for value in memory.constants.values())
             fits = batch * max(free - lasting, 0) // max(memory.size - lasting, 1)
             cure = f"batch_size={fits} would fit." if fits else "Not even one row would fit: train a smaller network."
+            needed, kept, left = memory.size / MIB, lasting / MIB, free / MIB
             raise BackendUnavailable(
-                f"backend 'cupy' has too little GPU memory for a compiled step: {memory.size / MIB:,.1f} MiB are needed, "
-                f"{lasting / MIB:,.1f} MiB of them for parameters and optimizer, and {free / MIB:,.1f} MiB are free. {cure}"
+                f"backend 'cupy' has too little GPU memory for a compiled step: {needed:,.1f} MiB are needed, {kept:,.1f} MiB "
+                f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}"
             ) from None
 
     def _launchable(self, call: StepCall, kernels: Mapping[str, Any], base: int) -> Any:
@@ -225,11 +226,11 @@ class CudaProgram:
     def _steps(self, count: int, number: int) -> None:
         driver, memory, run = self._driver, self._driver.address(self._memory), self._driver.address(self._run)
         part = self._parts[number]
-        calls, made = self.text.calls[part.start : part.stop], self._made[part.start : part.stop]
+        calls, launchables = self.text.calls[part.start : part.stop], self._made[part.start : part.stop]
         last = calls[-1]
         for _ in range(count):
             forked = False
-            for call, launchable in zip(calls, made, strict=True):
+            for call, launchable in zip(calls, launchables, strict=True):
                 if call.beside:
                     driver.fork()
                     forked = True

@@ -21,6 +21,10 @@ from tests.backends.cuda_host.player import Player
 FREE = 1 << 36
 
 
+class PlayedError(RuntimeError):
+    """CUDA's own."""
+
+
 class PlayedDevice:
     """A GPU of the Hopper generation."""
 
@@ -41,9 +45,11 @@ def module(free: Callable[[], int]) -> Any:
         memGetInfo=lambda: (free(), FREE),
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
+        CUDARuntimeError=PlayedError,
     )
     stream = SimpleNamespace(synchronize=lambda: None, ptr=0)
-    cuda = SimpleNamespace(Device=PlayedDevice, runtime=runtime, get_current_stream=lambda: stream)
+    driver = SimpleNamespace(CUDADriverError=PlayedError)
+    cuda = SimpleNamespace(Device=PlayedDevice, runtime=runtime, driver=driver, get_current_stream=lambda: stream)
     pool = SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_bytes=lambda: 0)
     played: Any = ModuleType("cupy")
     played.__dict__.update(

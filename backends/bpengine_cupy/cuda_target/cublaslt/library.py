@@ -128,7 +128,8 @@ class DescribedProduct:
         p = self.product
         sides = "".join(f" {'T' if o.transposed else 'N'}{o.leading}" for o in (p.a, p.b))
         aligned = [min(ALIGNED, a.value & -a.value) for a in self.addresses if a.value]
-        return f"{self.precision} {'rounded ' * p.rounded}{p.dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}"
+        dtype = "bf16" if p.rounded else p.dtype
+        return f"{self.precision} {dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}"
 
     def candidates(self) -> list[Algorithm]:
         """Return algorithms that can do the product, the library's favourite first. Not while a stream is captured."""
