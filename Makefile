@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .PHONY: demo test test-all test-lowest smoke docs dist-check attack lint audit bench clean gpu-bench gpu-pack
-.PHONY: gpu-first gpu-first-correct gpu-first-memory gpu-first-bench
+.PHONY: gpu-first gpu-first-correct gpu-first-further gpu-first-memory gpu-first-bench gpu-first-profile
 .PHONY: gpu-check gpu-check-kernels gpu-check-engine gpu-check-jax
 
 demo: $(VENV)/demo
@@ -67,14 +67,19 @@ audit: $(VENV)/test
 GPU := XLA_PYTHON_CLIENT_PREALLOCATE=false PYTHONUNBUFFERED=1
 GPU_TESTS = $(GPU) $(PYTHON) -m pytest -v -p no:benchmark -n auto --require-backend cupy $(PYTEST_OPTIONS)
 
-gpu-first: gpu-first-correct gpu-first-memory gpu-first-bench
+gpu-first: gpu-first-correct gpu-first-further gpu-first-memory gpu-first-bench gpu-first-profile
 
-gpu-first-correct gpu-first-bench:
-	$(GPU) $(PYTHON) bench/gpu_first.py $(@:gpu-first-%=%)
+GPU_RESULTS = bench/results/$$(date +%F)-gpu-first
+gpu-first-correct gpu-first-further gpu-first-bench:
+	$(GPU) timeout 540 $(PYTHON) bench/gpu_first.py $(@:gpu-first-%=%) $(GPU_RESULTS)
 
 gpu-first-memory:
 	$(GPU) compute-sanitizer --tool memcheck --error-exitcode 1 $(PYTHON) bench/gpu_first.py smallest
 	$(GPU) compute-sanitizer --tool racecheck --error-exitcode 1 $(PYTHON) bench/gpu_first.py smallest
+
+gpu-first-profile:
+	mkdir -p $(GPU_RESULTS)
+	$(GPU) timeout 540 ncu --clock-control none --set basic -k regex:^k $(PYTHON) bench/gpu_first.py profile > $(GPU_RESULTS)/ncu.txt
 
 gpu-check: gpu-check-kernels gpu-check-engine gpu-check-jax
 

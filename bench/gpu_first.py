@@ -1,9 +1,11 @@
-"""The first minutes on an NVIDIA GPU: `python bench/gpu_first.py correct | smallest | bench | profile`, each below 9 min.
+"""The first minutes on an NVIDIA GPU: `python bench/gpu_first.py correct | further | bench | smallest | profile`.
 
-Every line stands by itself, and nothing stops at the first failure. `correct` trains networks of every kind on CuPy, compiled
-from the first step, and holds parameters and losses against NumPy. `bench` says microseconds per step, as the
-program runs and as `fit` takes them, beside PyTorch where that is installed. `smallest` is for a sanitizer, `profile` for a
-profiler.
+Each part takes less than nine minutes; every line stands by itself, and nothing stops at the first failure. A folder as second
+argument gets what is said, line by line, as PART.txt. `correct` trains networks of every kind on CuPy, compiled
+from the first step, and holds parameters and losses against NumPy. `further` does so with predictions, evaluations and
+gradients, the reduced precisions, and rows that stay on the host. `bench` says microseconds per
+step, as the program runs and as `fit` takes them, beside PyTorch where that is installed, then what rows from the host and
+predictions cost. `smallest` is for a sanitizer, `profile` for a profiler.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -62,14 +66,28 @@ SIZES: dict[str, tuple[tuple[int, ...], int, int]] = {  # layers, batch, steps o
 }
 
 
-def attempt(name: str, check: Callable[..., Any], *arguments: Any) -> None:
-    """Print what a check returns, or how it failed."""
-    began = time.perf_counter()
-    try:
-        said, mark = check(*arguments), "ok   "
-    except Exception as error:
-        said, mark = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}", "FAIL "
-    print(f"{mark} {name}: {said}  [{time.perf_counter() - began:.1f} s]", flush=True)
+class Lines:
+    """Prints what checks return, or how they fail, and writes it into a file as it comes, if there is one."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path, self.failed = path, 0
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("")
+
+    def attempt(self, name: str, check: Callable[..., Any], *arguments: Any) -> None:
+        """Print a line of a check that passes or fails."""
+        began = time.perf_counter()
+        try:
+            said, mark = check(*arguments), "ok   "
+        except Exception as error:
+            said, mark = f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}", "FAIL "
+            self.failed += 1
+        line = f"{mark} {name}: {said}  [{time.perf_counter() - began:.1f} s]"
+        print(line, flush=True)
+        if self._path:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
 
 
 def targets(loss: str, rows: int, outputs: int, rng: np.random.Generator) -> Any:
@@ -93,17 +111,32 @@ def trained(name: str, backend: str, dtype: str, batch: int | None, **more: Any)
     return model.parameters, history
 
 
-def agrees(name: str, dtype: str, batch: int | None) -> str:
-    """Compare CuPy with NumPy after five epochs, the last batch of each smaller."""
+@contextmanager
+def watched() -> Iterator[list[tuple[int, float]]]:
+    """Give the calls of a step, and the seconds from binding to the end, of each run of a compiled program."""
     from bpengine_cupy.cuda_target.program import CudaProgram
 
-    runs, run = [], CudaProgram.run
+    runs: list[tuple[int, float]] = []
+    bind = CudaProgram.bind
 
-    def noted(self: CudaProgram, *arguments: Any) -> Any:
-        runs.append(len(self.text.calls))
-        return run(self, *arguments)
+    def noted(self: CudaProgram, *arguments: Any) -> Callable[[], Any]:
+        began = time.perf_counter()
+        bound = bind(self, *arguments)
 
-    with patch.object(CudaProgram, "run", noted), warnings.catch_warnings():
+        def run() -> Any:
+            result = bound()
+            runs.append((len(self.text.calls), time.perf_counter() - began))
+            return result
+
+        return run
+
+    with patch.object(CudaProgram, "bind", noted):
+        yield runs
+
+
+def agrees(name: str, dtype: str, batch: int | None) -> str:
+    """Compare CuPy with NumPy after five epochs, the last batch of each smaller."""
+    with watched() as runs, warnings.catch_warnings():
         warnings.simplefilter("error")
         got, history = trained(name, "cupy", dtype, batch)
     want, expected = trained(name, "numpy", dtype, batch)
@@ -114,7 +147,7 @@ def agrees(name: str, dtype: str, batch: int | None) -> str:
     limit = {"float32": 1e-3, "float64": 1e-11}[dtype]
     if not (worst < limit and loss < limit) or history.steps != expected.steps:
         raise AssertionError(f"parameters {worst:.1e}, loss {loss:.1e}, steps {history.steps} of {expected.steps}")
-    return f"{runs[0]} calls a step, {history.steps} steps, parameters within {worst:.1e}, loss {loss:.1e}"
+    return f"{runs[0][0]} calls a step, {history.steps} steps, parameters within {worst:.1e}, loss {loss:.1e}"
 
 
 def halts() -> str:
@@ -137,32 +170,179 @@ def repeats(dtype: str) -> str:
     return "two runs give the same bits"
 
 
+def answers(name: str, dtype: str) -> str:
+    """Compare predictions, evaluations and gradients, compiled, with NumPy's; the last piece of rows is smaller."""
+    from bpengine_cupy.cuda_target.program import CudaProgram
+    from bpengine_steps.functions import compiled_function
+
+    from bpengine.training import evaluation
+
+    layers, loss, _ = NETWORKS[name]
+    models = [bp.Model(bp.Network(20, layers, loss), b, dtype=dtype, seed=1) for b in ("cupy", "numpy")]
+    rng = np.random.default_rng(5)
+    x, calls, results = rng.normal(size=(1000, 20)), [], CudaProgram.results
+    y = targets(loss, 1000, models[1].forward(x[:2]).shape[1], rng)
+
+    def noted(self: CudaProgram, *arguments: Any) -> Any:
+        calls.append(len(self.text.calls))
+        return results(self, *arguments)
+
+    said: list[tuple[str, Any, Any]] = []
+    with (
+        patch.object(CudaProgram, "results", noted),
+        patch.object(compiled_function, "SMALL", 0),
+        patch.object(evaluation, "CHUNK", 384),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("error")
+        said.append(("predictions", *(m.predict(x) for m in models)))
+        said.append(("evaluation", *(list(m.evaluate(x, y).values()) for m in models)))
+        gradients = [m.loss_and_gradients(x, y)[1] for m in models]
+    said += [(f"gradient of {k}", gradients[0][k], want) for k, want in gradients[1].items()]
+    if len(calls) != 7:
+        raise AssertionError(f"{len(calls)} programs were run, not 7")
+    away = {k: float(np.linalg.norm(np.subtract(a, b)) / (np.linalg.norm(b) + 1e-30)) for k, a, b in said}
+    worst = max(away, key=lambda k: away[k])
+    if not away[worst] < {"float32": 1e-4, "float64": 1e-12}[dtype]:
+        raise AssertionError(f"{worst}: {away[worst]:.1e}")
+    return f"{calls[0]} calls for a piece of rows, {worst} within {away[worst]:.1e}"
+
+
+def reduced(name: str, precision: str) -> str:
+    """Compare losses in a reduced precision with float32's; two runs give the same bits."""
+    layers, loss, settings = NETWORKS[name]
+    rng = np.random.default_rng(5)
+    x, runs = rng.normal(size=(1000, 20)), []
+    y = targets(loss, 1000, bp.Model(bp.Network(20, layers, loss)).forward(x[:2]).shape[1], rng)
+    for own in ("float32", precision, precision):
+        backend = get_backend("cupy", precision=own)
+        model = bp.Model(bp.Network(20, layers, loss), backend, seed=1)
+        runs.append(model.fit(x, y, batch_size=64, epochs=2, **settings).loss)
+    if not np.array_equal(runs[1], runs[2]):
+        raise AssertionError("two runs differ")
+    worst = float(np.abs(runs[1] / runs[0] - 1).max())
+    limit = {"tf32": 2e-2, "bfloat16": 1e-1}[precision]
+    if not 0 < worst < limit:
+        raise AssertionError(f"losses within {worst:.1e}, limit {limit}; 0 where nothing was rounded")
+    return f"losses within {worst:.1e} of float32's, two runs give the same bits"
+
+
+def staged(dtype: str, piece: int) -> str:
+    """Let rows stay on the host, in pieces of so many bytes, and compare the bits with those of rows on the device."""
+    from bpengine_cupy import backend as of_backend
+    from bpengine_cupy.cuda_target import staging
+
+    there, _ = trained("relu, adam", "cupy", dtype, 8)
+    with (
+        patch.object(of_backend, "SMALL_PART", 1 << 62),
+        patch.object(staging, "RESERVE", 1 << 62),
+        patch.object(staging, "PIECE_BYTES", piece),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        here, _ = trained("relu, adam", "cupy", dtype, 8)
+    if [w for w in caught if "stay on the host" in str(w.message)] != caught or len(caught) != 1:
+        raise AssertionError(f"warnings: {[str(w.message) for w in caught]}")
+    if any(not np.array_equal(here[k], there[k]) for k in there):
+        raise AssertionError("other bits than with rows on the device")
+    return f"pieces of {piece} bytes give the bits of rows on the device"
+
+
+def between_graphs() -> str:
+    """Call a function on the device between two graphs of each step, as the exchange of several GPUs is called."""
+    from bpengine_cupy.cuda_target.program import CudaProgram
+    from bpengine_steps.tracing import DeviceFunction, outside
+
+    backend: Any = get_backend("cupy", precision="float64")
+
+    def into(x: Any, result: Any) -> None:
+        result[...] = x[0] + 2 * x[1]
+
+    call = outside(DeviceFunction(into), lambda x: x[0] + 2 * x[1])
+
+    def step(state: Any, rows: Any, lr: Any) -> Any:
+        xp = backend.xp
+        both = call(xp.stack([state["w"], xp.sum(rows[0], axis=0)]))
+        return {"w": both * lr, "n": state["n"] + 1.0}, {"loss": xp.sum(both), "halt": state["n"][0] >= 40.0}
+
+    def state() -> Any:
+        return {"w": backend.asarray(np.array([0.5, 1.5, 2.5])), "n": backend.asarray(np.zeros(1))}
+
+    data = (backend.asarray(np.arange(300.0).reshape(100, 3)),)
+    order, lr, runs = np.arange(300).reshape(60, 5) % 100, np.full(60, 0.25), []
+    run = CudaProgram.bind
+    with patch.object(CudaProgram, "bind", lambda self, *a: runs.append(len(self._parts)) or run(self, *a)):
+        got = backend.run_epoch(step, state(), data, order, lr)
+    want = bp.backend.Backend.run_epoch(backend, step, state(), data, order, lr)
+    if runs != [3]:
+        raise AssertionError(f"parts of the program: {runs}")
+    worst = float(np.abs(backend.to_numpy(got[0]["w"]) / backend.to_numpy(want[0]["w"]) - 1).max())
+    if not worst < 1e-13 or len(got[1]["loss"]) != len(want[1]["loss"]):
+        raise AssertionError(f"state {worst:.1e}, {len(got[1]['loss'])} steps of {len(want[1]['loss'])}")
+    return f"two graphs and a call in each of {len(got[1]['loss'])} steps, state within {worst:.1e}"
+
+
+def exchange() -> str:
+    """Say how sums between several GPUs are tried: it takes as many processes."""
+    import cupy
+
+    count = cupy.cuda.runtime.getDeviceCount()
+    command = f"mpiexec -n {count} python -m pytest tests/distributed -k cupy --require-backend cupy"
+    return f"{count} GPU(s): with two or more, run {command}" if count > 1 else "1 GPU: an exchange by NCCL needs two"
+
+
+def predicting(name: str, rows: int) -> str:
+    """Return microseconds for each 8,192 rows of `predict`, compiled and as it is written."""
+    from bpengine_steps.functions import compiled_function
+
+    sizes = SIZES[name][0]
+    layers = [*(bp.Dense(width, "relu") for width in sizes[1:-1]), bp.Dense(sizes[-1])]
+    x, said = np.random.default_rng(0).random((rows, sizes[0]), dtype=np.float32), []
+    for small in (0, 1 << 62):
+        with patch.object(compiled_function, "SMALL", small):
+            model = bp.Model(bp.Network(sizes[0], layers, "softmax_cross_entropy"), "cupy", seed=1)
+            times = []
+            for _ in range(4):
+                began = time.perf_counter()
+                model.predict(x)
+                times.append(time.perf_counter() - began)
+            said.append(1e6 * min(times[1:]) / -(-rows // 8192))
+    return f"{said[0]:.0f} us for 8,192 rows compiled, {said[1]:.0f} as it is written (the rows come from the host)"
+
+
+def streaming(name: str) -> str:
+    """Return microseconds per step where the rows lie on the device, and where they come from the host meanwhile."""
+    from bpengine_cupy import backend as of_backend
+    from bpengine_cupy.cuda_target import staging
+
+    there = speed(name, "float32").partition(" ")[0]
+    with (
+        patch.object(of_backend, "SMALL_PART", 1 << 62),
+        patch.object(staging, "RESERVE", 1 << 62),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        here = speed(name, "float32").partition(" ")[0]
+    sizes, batch, _ = SIZES[name]
+    copied = 4 * batch * sizes[0] / 1e6
+    return f"{there} us a step from the device, {here} from the host, which copies {copied:.2f} MB for each"
+
+
 def speed(name: str, precision: str) -> str:
     """Return microseconds per step: of the program, and of the epochs of `fit`, after the first."""
-    from bpengine_cupy.cuda_target.program import CudaProgram
-
     sizes, batch, steps = SIZES[name]
     rng = np.random.default_rng(0)
     x, y = rng.random((steps * batch, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], steps * batch)
     layers = [*(bp.Dense(width, "relu") for width in sizes[1:-1]), bp.Dense(sizes[-1])]
     network = bp.Network(sizes[0], layers, "softmax_cross_entropy")
     model = bp.Model(network, get_backend("cupy", precision=precision), seed=1)
-    runs: list[float] = []
     epochs: list[float] = []
-    calls, run = 0, CudaProgram.run
-
-    def timed(self: CudaProgram, *arguments: Any) -> Any:
-        nonlocal calls
-        calls, began = len(self.text.calls), time.perf_counter()
-        result = run(self, *arguments)
-        runs.append(time.perf_counter() - began)
-        return result
-
-    with patch.object(CudaProgram, "run", timed):
+    with watched() as noted:
         model.fit(
             x, y, batch_size=batch, epochs=12, optimizer=bp.Adam(1e-5),
             callbacks=lambda model, epoch: epochs.append(time.perf_counter()) or False,
         )  # fmt: skip
+    calls, runs = noted[0][0], [seconds for _, seconds in noted]
     program, whole = 1e6 * np.median(runs[2:]) / steps, 1e6 * np.median(np.diff(epochs)[1:]) / steps
     return f"{program:.1f} us a step, {whole:.1f} as fit takes it, {calls} calls, first epoch {runs[0]:.2f} s"
 
@@ -172,7 +352,7 @@ def torch_graph(name: str, precision: str) -> str:
     import torch
 
     sizes, batch, steps = SIZES[name]
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.set_float32_matmul_precision({"tf32": "high", "bfloat16": "medium"}.get(precision, "highest"))
     widths = itertools.pairwise(sizes)
     layers = [layer for i, o in widths for layer in (torch.nn.Linear(i, o), torch.nn.ReLU())][:-1]
     net = torch.nn.Sequential(*layers).cuda()
@@ -221,8 +401,8 @@ def device() -> str:
     return f"{card['name'].decode()}, {versions}"
 
 
-def correct() -> None:
-    """Hold every network against NumPy, a halt, and repeated runs against each other."""
+def correct(attempt: Callable[..., None]) -> None:
+    """Hold every network against NumPy, a halt, and repeated runs against each other; a call between two graphs."""
     for name in NETWORKS:
         for dtype in ("float32", "float64"):
             for batch in (64, None):
@@ -230,24 +410,56 @@ def correct() -> None:
     attempt("halt", halts)
     for dtype in ("float32", "float64"):
         attempt(f"repeated, {dtype}", repeats, dtype)
+    attempt("between two graphs", between_graphs)
+    attempt("exchange", exchange)
 
 
-def main(part: str) -> None:
-    """Run one part."""
-    attempt("device", device)
-    if part == "correct":
-        correct()
-    if part == "bench":
-        for name in SIZES:
-            for precision in ("float32", "tf32"):
-                attempt(f"bpengine {name}, {precision}", speed, name, precision)
-                attempt(f"torch graph {name}, {precision}", torch_graph, name, precision)
-    if part == "smallest":
-        attempt("relu, adam, float32, batch 64", agrees, "relu, adam", "float32", 64)
-        attempt("layer norm, residual, float64, batch 64", agrees, "layer norm, residual", "float64", 64)
-    if part == "profile":
-        attempt("784-512-256-10, 128", speed, "784-512-256-10, 128", "float32")
+def further(attempt: Callable[..., None]) -> None:
+    """Hold answers against NumPy, reduced precisions against float32, rows on the host against rows on the device."""
+    for piece in (1, 20_000, 1 << 26):
+        attempt(f"rows on the host, pieces of {piece} bytes", staged, "float32", piece)
+    for precision in ("tf32", "bfloat16"):
+        for name in NETWORKS:
+            attempt(f"{name}, {precision}", reduced, name, precision)
+    for name in NETWORKS:
+        for dtype in ("float32", "float64"):
+            attempt(f"answers, {name}, {dtype}", answers, name, dtype)
+
+
+def bench(attempt: Callable[..., None]) -> None:
+    """Time steps, predictions, and steps whose rows come from the host."""
+    for name in SIZES:
+        for precision in ("float32", "tf32", "bfloat16"):
+            attempt(f"bpengine {name}, {precision}", speed, name, precision)
+            attempt(f"torch graph {name}, {precision}", torch_graph, name, precision)
+    for name in ("784-512-256-10, 1024", "1024x4-10, 1024"):
+        attempt(f"predict {name}", predicting, name, 65_536)
+        attempt(f"rows from the host {name}", streaming, name)
+
+
+def smallest(attempt: Callable[..., None]) -> None:
+    """Run a little of everything, for a sanitizer."""
+    attempt("relu, adam, float32, batch 64", agrees, "relu, adam", "float32", 64)
+    attempt("layer norm, residual, float64, batch 64", agrees, "layer norm, residual", "float64", 64)
+    attempt("relu, adam, bfloat16", reduced, "relu, adam", "bfloat16")
+    attempt("rows on the host", staged, "float32", 20_000)
+
+
+def profile(attempt: Callable[..., None]) -> None:
+    """Train one network, for a profiler."""
+    attempt("784-512-256-10, 128", speed, "784-512-256-10, 128", "float32")
+
+
+PARTS = {each.__name__: each for each in (correct, further, bench, smallest, profile)}
+
+
+def main(part: str, folder: Path | None = None) -> int:
+    """Run one part, and write what it says into a folder; return how many of its lines failed."""
+    lines = Lines(folder / f"{part}.txt" if folder else None)
+    lines.attempt("device", device)
+    PARTS[part](lines.attempt)
+    return lines.failed
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(min(main(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else None), 1))

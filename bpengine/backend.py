@@ -244,6 +244,9 @@ class Backend(ABC):
     )
     together: ClassVar[bool] = False  # whether `run_epochs` runs several models as one program
     sets_threads: ClassVar[bool] = False  # whether the number of its threads may be set
+    takes_all_rows: ClassVar[bool] = (
+        False  # whether `run_epoch` takes any number of rows, or only what fits on the device
+    )
     differentiates: ClassVar[bool] = False  # whether the library differentiates: `jvp` and `transposed` are there
     xp: Namespace
     device: str
@@ -302,6 +305,18 @@ class Backend(ABC):
 
         With `copy=False` the result may share memory with `x`, which must then not change while the result is in use.
         """
+
+    def bring_rows(
+        self, arrays: Sequence[HostArray], dtypes: Sequence[str], *, by_number: bool = False
+    ) -> tuple[Array, ...]:
+        """Bring the rows of a fit to the device, and wait until they are there.
+
+        by_number: each step will take some of them by their numbers, so that a backend that `takes_all_rows` may leave them on
+        the host where they do not fit: `run_epoch` and `take` know them.
+        """
+        there = tuple(self.asarray(a, d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
+        self.synchronize(*there)  # else the copy would count as time of the first steps
+        return there
 
     @abstractmethod
     def to_numpy(self, x: Array) -> HostArray:

@@ -7,23 +7,27 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.disk import user_cache
+from bpengine_steps.functions import CompiledCall, CompiledFunction, RecordedFunction
+from bpengine_steps.ir import Untraceable
 from bpengine_steps.signature import Signature, leaves, rebuilt
-from bpengine_steps.tracing import outside
+from bpengine_steps.tracing import DeviceFunction, outside
 
 from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, ProgramListing, State, Step, as_host
 from bpengine.distributed import Comm, Cut, ShardAdder
-from bpengine.errors import BackendUnavailable, ConfigError
+from bpengine.errors import BackendUnavailable, ConfigError, DataError
 from bpengine.kernels._kernel import Array
 from bpengine.system.launcher import local_rank
 from bpengine_cupy import availability
 from bpengine_cupy.namespace import SwitchingNamespace
-from bpengine_cupy.nccl import DeviceExchange, connected
+from bpengine_cupy.nccl import AgreedStep, DeviceExchange, SharedAdder, connected
 
 if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.driver import CupyDriver
 
+SMALL_PART = 4  # rows that take less than a fourth of the free memory are put on the device at once
 TENSOR_CORES = 80  # the compute capability from which on float32 operands may be rounded inside a product
 
 
@@ -31,14 +35,15 @@ class CupyBackend(Backend):
     """Run on an NVIDIA GPU with CuPy. Precisions: float32 (true float32 products), float64, tf32, bfloat16.
 
     Training runs as CUDA C written from the step itself, from the first step on: it rounds otherwise than CuPy, so a change
-    in mid-run, when time has passed, would make runs differ. In "tf32" and "bfloat16" arrays stay float32 and the products
-    of a training step round their operands, on GPUs of compute capability 8.0 or more; predictions use CuPy's own
-    products, which are true float32.
+    in mid-run, when time has passed, would make runs differ. Evaluations, predictions and gradients are compiled as well, from
+    some 65,000 numbers on. In "tf32" and "bfloat16" arrays stay float32 and compiled products round their operands, on GPUs
+    of compute capability 8.0 or more; CuPy's own products, which small predictions use, are true float32.
     """
 
     name = "cupy"
     extra = "cuda"
     window = 32
+    takes_all_rows = True
     patience = float("-inf")
 
     def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
@@ -80,7 +85,6 @@ class CupyBackend(Backend):
         cls, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> ProgramListing:
         """Return the CUDA C of a step, and its calls (see `Backend.listing`)."""
-        from bpengine_steps.ir import Untraceable
         from bpengine_steps.plan import make_plan
         from bpengine_steps.tracing import record
 
@@ -99,8 +103,42 @@ class CupyBackend(Backend):
 
     def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
         """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""
+        elsewhere = self._other_device(x)
+        if elsewhere is not None:
+            raise DataError(
+                f"backend 'cupy' on {self.device!r} requires arrays of this GPU or of the host, got one of {elsewhere!r}. "
+                "Bring it to the host first: cupy.asnumpy(x)."
+            )
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
         return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
+
+    def _other_device(self, x: Any) -> str | None:
+        """Return the name of another GPU that an array of CuPy lies on."""
+        number = x.device.id if isinstance(x, self._cupy.ndarray) and hasattr(x.device, "id") else self._number
+        return None if number == self._number else f"cuda:{number}"
+
+    def bring_rows(
+        self, arrays: Sequence[HostArray], dtypes: Sequence[str], *, by_number: bool = False
+    ) -> tuple[Array, ...]:
+        """Bring the rows of a fit to the device; many of them only when a step's program has its memory, if they fit then.
+
+        Rows that do not are copied in pieces while the step trains (see `bpengine_cupy.cuda_target.staging`).
+        """
+        rows = [as_host(array) for array in arrays]
+        needed = sum(a.size * np.dtype(d).itemsize for a, d in zip(rows, dtypes, strict=True))
+        free = int(self._cupy.cuda.runtime.memGetInfo()[0])
+        if not by_number or needed <= free // SMALL_PART:
+            try:
+                return super().bring_rows(arrays, dtypes)
+            except MemoryError:
+                size, room = needed >> 20, free >> 20
+                raise BackendUnavailable(
+                    f"backend 'cupy' has too little GPU memory for all rows at once: they take {size} MiB, and {room} MiB are "
+                    "free. Give a batch_size: rows that do not fit come in pieces then."
+                ) from None
+        from bpengine_cupy.cuda_target.staging import HostRows
+
+        return HostRows.of([np.asarray(a, d) for a, d in zip(rows, dtypes, strict=True)], self._driver)
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array."""
@@ -112,8 +150,24 @@ class CupyBackend(Backend):
         return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return the function as it is: CuPy launches each kernel call as it comes."""
-        return step
+        """Return a function that is compiled as steps are, for each form of its arguments, where it can be and pays."""
+
+        def recording(record: Callable[[], RecordedFunction]) -> RecordedFunction:
+            with self.xp.recording():
+                return record()
+
+        return CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
+
+    def _function(self, recorded: RecordedFunction) -> CompiledCall:
+        from bpengine_steps.plan import make_plan
+
+        from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
+        from bpengine_cupy.cuda_target.program import CudaProgram
+        from bpengine_cupy.cuda_target.target import CudaTarget
+
+        return CudaProgram(
+            write_cuda(make_plan(recorded.step, CudaTarget(self.precision), ordered=False)), self._driver
+        )
 
     def run_epoch(
         self,
@@ -126,9 +180,18 @@ class CupyBackend(Backend):
         whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first on."""
-        return self._epochs.run(step, state, data, order, lr)
+        try:
+            return self._epochs.run(step, state, data, order, lr)
+        except (self._cupy.cuda.runtime.CUDARuntimeError, self._cupy.cuda.driver.CUDADriverError) as error:
+            raise BackendUnavailable(
+                f"backend 'cupy' lost {self.device!r} while it trained: {error}. This process cannot use the GPU any more. "
+                "Start again, from a checkpoint if the fit writes some (run=)."
+            ) from error
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
+        return shared_program(step, lambda: self._own_program(step, state, signature))
+
+    def _own_program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
         from bpengine_steps.plan import make_plan
         from bpengine_steps.tracing import record
 
@@ -138,7 +201,7 @@ class CupyBackend(Backend):
 
         with self.xp.recording():
             recorded = record(step, state, signature)
-        plan = make_plan(recorded, CudaTarget(), ordered=signature.ordered)
+        plan = make_plan(recorded, CudaTarget(self.precision), ordered=signature.ordered)
         return CudaProgram(write_cuda(plan), self._driver)
 
     @cached_property
@@ -149,6 +212,8 @@ class CupyBackend(Backend):
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""
+        if isinstance(array, np.ndarray):  # rows that stay on the host
+            return self._cupy.asarray(np.take(np.asarray(array), rows, axis=0))
         return self._cupy.take(array, self._cupy.asarray(rows), axis=0)
 
     def synchronize(self, *arrays: Array) -> None:
@@ -156,13 +221,13 @@ class CupyBackend(Backend):
         self._cupy.cuda.get_current_stream().synchronize()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
-        """Return a function of the host as one that a step may call (see `Backend.outside`); such a step is not compiled."""
+        """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled one."""
         return outside(function, super().outside(function))
 
     def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
         """Return what adds up the shards of a step; between processes NCCL moves the sums from GPU to GPU, where it can.
 
-        Such a step is not compiled. Where NCCL cannot, the host exchanges (see `Backend.adder`).
+        Where NCCL cannot, the host exchanges (see `Backend.adder`).
         """
         if comm.size == 1:
             return super().adder(cut, comm)
@@ -175,10 +240,10 @@ class CupyBackend(Backend):
         def on_device(roots: Array) -> Array:
             return exchange.add_up(roots, cut.shards)
 
-        def on_host(roots: HostArray, result: HostArray) -> None:
-            comm.add_up(roots, result, cut.shards)
+        def into(roots: Array, result: Array) -> None:
+            exchange.add_up(roots, cut.shards, result)
 
-        return ShardAdder(self.xp, outside(on_host, on_device), self.plus)
+        return SharedAdder(self.xp, outside(DeviceFunction(into), on_device), self.plus, comm)
 
     def circumstances(self) -> dict[str, Any]:
         """Return the versions of CuPy and CUDA's runtime, and the kind of device."""
@@ -190,6 +255,22 @@ class CupyBackend(Backend):
         """Return the bytes of CuPy's pool in use, and the most it has taken from the device."""
         pool = self._cupy.get_default_memory_pool()
         return {"in_use": int(pool.used_bytes()), "peak": int(pool.total_bytes())}
+
+
+def shared_program(step: Step, make: Callable[[], CompiledStep]) -> CompiledStep:
+    """Return the program that `make` makes; of a step of several processes only where all of them can compile it."""
+    if not isinstance(step, AgreedStep):
+        return make()
+    program, problem = None, None
+    try:
+        program = make()
+        program.compile()
+    except Exception as error:  # whatever recording and compiling may raise: the others wait to hear of it
+        problem = str(error) or repr(error)
+    elsewhere = step.agree(problem)
+    if program is None or elsewhere:
+        raise Untraceable(f"what a process cannot compile: {elsewhere}")
+    return program
 
 
 def _device_number(device: str | None, count: int) -> int:

@@ -10,11 +10,14 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 
+from bpengine.backend import State, Step
+from bpengine.distributed.adder import Exchange, ShardAdder
 from bpengine.distributed.comm import Comm, HostArray
 from bpengine.distributed.exchange import Collectives, VectorExchange, exchange_of
 from bpengine.errors import BackendUnavailable
@@ -31,17 +34,44 @@ class DeviceExchange:
         self._xp, self._move, self._comm = xp, move, comm
         self._exchanges: dict[tuple[int, int, Any], VectorExchange] = {}
 
-    def add_up(self, roots: Array, shards: int) -> Array:
-        """Return the tree's sum over all processes' roots (roots, n) as a new array (n,), the same on all."""
+    def add_up(self, roots: Array, shards: int, result: Array | None = None) -> Array:
+        """Return the tree's sum over all processes' roots (roots, n), the same on all, in `result` (n,) or a new array."""
         n, dtype = roots.shape[1], roots.dtype
         if (shards, n, dtype) not in self._exchanges:
             self._exchanges[shards, n, dtype] = exchange_of(
                 self._comm.rank, self._comm.size, shards, n, dtype, self._xp
             )
-        result = self._xp.empty(n, dtype)
+        result = self._xp.empty(n, dtype) if result is None else result
         self._exchanges[shards, n, dtype].run(self._move, roots, result)
         self._comm.queued()
         return result
+
+
+@dataclass(frozen=True, eq=False)
+class AgreedStep:
+    """A step that all processes run together. agree(problem): all tell theirs, and all get the first, None where none has any.
+
+    A compiled step exchanges also behind a halt, so either all compile it or none.
+    """
+
+    step: Step
+    agree: Callable[[str | None], str | None]
+
+    def __call__(self, state: State, rows: tuple[Array, ...], lr: Array) -> tuple[State, dict[str, Array]]:
+        """Run the step."""
+        return self.step(state, rows, lr)
+
+
+class SharedAdder(ShardAdder):
+    """Adds up shards whose sums go from GPU to GPU."""
+
+    def __init__(self, xp: Any, exchange: Exchange, plus: Callable[[Any, Any], Any], comm: Comm) -> None:
+        super().__init__(xp, exchange, plus)
+        self._agree = comm.first
+
+    def around(self, step: Step) -> Step:
+        """Return a step that all processes compile, or none."""
+        return AgreedStep(step, self._agree)
 
 
 class NcclMoves:

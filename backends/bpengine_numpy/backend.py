@@ -45,6 +45,7 @@ class NumpyBackend(Backend):
     name = "numpy"
 
     sets_threads = True
+    takes_all_rows = True
 
     def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
         super().__init__(precision, device, threads)

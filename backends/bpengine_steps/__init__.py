@@ -10,6 +10,7 @@ fusion       which operations share a pass over memory
 ordering     in what order, which share a call, and which new state is written over the old
 memory_plan  where every array lies, and for how long
 plan         all of that for one step
+functions    a function that is no step, such as an evaluation, planned as one
 adaptive     when compiling pays
 disk         the cache of compiled code on disk
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from bpengine.backend import HostArray, State, Step
-from bpengine.errors import ConfigError
+from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.i18n.language import localized
 from bpengine.system.lru_cache import LruCache
 from bpengine_steps.ir import Untraceable
@@ -220,8 +220,15 @@ class CompiledEpochs:
         except Untraceable as error:
             known.refused = True
             self._refuse(error)
+        except BackendUnavailable:  # the device has no room, which nothing else will find either
+            raise
         except Exception as error:  # whatever recording, compiling and binding may raise
             known.refused = True
+            if self._required:
+                raise ConfigError(
+                    f"training in this precision requires a step that {self._compiler} can compile, got {error!r}. "
+                    "Use precision='float32'."
+                ) from error
             warnings.warn(
                 localized(f"{self._compiler} cannot compile the training step, which goes on without: {error!r}"),
                 stacklevel=2,

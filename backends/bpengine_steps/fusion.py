@@ -103,7 +103,7 @@ def _levels(
         if target.fuses_sum(node) or (between and all(user.number in summed for user in users[node.number])):
             summed.add(node.number)
     for node in nodes:
-        if node.number in summed and node.op != "view":
+        if (node.number in summed and node.op != "view") or target.follows(node):
             computed = [operand for operand in node.inputs if operand.base.op not in ("input", "constant")]
             earliest = [level[operand.base.number] + (not target.joins(operand, node)) for operand in computed]
             level[node.number] = min(level[node.number], max(earliest, default=level[node.number]))

@@ -102,7 +102,8 @@ class RecordedStep:
     """The nodes of a step: `inputs` holds the state by path, `rows` and `rate` the inputs that change with each step.
 
     `changed` is the new state where it differs from the old; `reports` the numbers that are read after each step. All
-    outputs lie in C order, and none of them in the memory of the old state.
+    outputs lie in C order, and none of them in the memory of the old state. `rounded_rows` are rows, by their place, that a
+    target takes a second time with fewer bits.
     """
 
     inputs: dict[Path, StepNode]
@@ -110,6 +111,7 @@ class RecordedStep:
     rate: StepNode
     changed: dict[Path, StepNode]
     reports: dict[str, StepNode]
+    rounded_rows: dict[int, StepNode] = field(default_factory=dict)
 
     @property
     def outputs(self) -> list[StepNode]:

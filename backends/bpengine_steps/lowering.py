@@ -38,7 +38,7 @@ def lower(step: RecordedStep, target: Target) -> RecordedStep:
     )
     for node in needed(lowered.outputs):
         target.require(node)
-    return lowered
+    return target.finished(lowered)
 
 
 def product_of_one_term(graph: StepGraph, left: StepNode, right: StepNode) -> StepNode:

@@ -49,7 +49,8 @@ def plan_memory(
     memory = MemoryPlan(stored=set(stored), in_place=in_place, constants=constants)
     brought = [*(step.rows if ordered else ()), step.rate]  # what the head writes in each step
     if target.resident:
-        _for_good(memory, [*step.inputs.values(), *step.rows, step.rate], [read[n] for n in constants], target)
+        rows = [*step.rows, *step.rounded_rows.values()]
+        _for_good(memory, [*step.inputs.values(), *rows, step.rate], [read[n] for n in constants], target)
         memory.state_size = sum(_room(node, target) for node in step.inputs.values())
         brought = []
     _write_over(memory, step, groups, target)

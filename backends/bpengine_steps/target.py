@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from bpengine_steps.ir import FusionGroup, StepGraph, StepNode
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode
 
 
 class Target(Protocol):
@@ -34,6 +34,9 @@ class Target(Protocol):
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Return the replacement of a recorded `node` in `graph`, computed from these inputs; None for the same operation."""
 
+    def finished(self, step: RecordedStep) -> RecordedStep:
+        """Return a lowered step with what this target changes in it as a whole; the step itself where it changes nothing."""
+
     def require(self, node: StepNode) -> None:
         """Raise Untraceable for a node of a lowered step that the target cannot compute."""
 
@@ -51,6 +54,9 @@ class Target(Protocol):
 
     def fuses_sum(self, node: StepNode) -> bool:
         """Say whether the node is a sum over rows that a pass accumulates, and whose result is ready when the pass ends."""
+
+    def follows(self, node: StepNode) -> bool:
+        """Say whether the node is made as early as its operand, however late its users come: a second form of it to store."""
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
         """Say whether `node` can take the numbers of `operand`, or of the array it is a view of, from registers."""

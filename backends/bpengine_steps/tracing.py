@@ -7,6 +7,7 @@ kernels are recorded as they stand, bound to NumPy. A function without an entry 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ def _require_form(before: Mapping[Path, StepNode], after: Mapping[Path, StepNode
 
     if forms(before) != forms(after):
         raise Untraceable("a step that changes the form of its state")
+
+
+def copied_apart(graph: StepGraph, leaf: object) -> StepNode:
+    """Return the node of an output: in C order, and never in the memory of an argument."""
+    return _apart(graph, _in_order(graph, leaf))
 
 
 def _in_order(graph: StepGraph, leaf: object) -> StepNode:
@@ -120,7 +126,14 @@ class TracedArray(NDArrayOperatorsMixin):
         return TracedArray(self._graph, node)
 
 
-def outside(function: Callable[[Any, Any], None], run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+@dataclass(frozen=True)
+class DeviceFunction:
+    """A function(x, result) of arrays on the device, which it puts into the current stream; nothing waits for it."""
+
+    function: Callable[[Any, Any], None]
+
+
+def outside(function: Callable[[Any, Any], None] | DeviceFunction, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
 
     x (m, n) and result (n,) are then memory of the program, in C order; the function must not keep them.

@@ -260,9 +260,8 @@ def brought(
     backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
 ) -> tuple[Array, ...]:
     """Return the rows of a part of arrays, a slice or numbers of rows, on the device."""
-    there = tuple(backend.asarray(in_memory(a[part]), d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
-    backend.synchronize(*there)  # else the copy would count as time of the first steps
-    return there
+    by_number = isinstance(part, slice) and part == slice(None)
+    return backend.bring_rows([in_memory(a[part]) for a in arrays], dtypes, by_number=by_number)
 
 
 def make_source(
@@ -286,7 +285,7 @@ def make_source(
     batch = rows if batch_size is None else min(batch_size, rows)
     large = sum(a.nbytes for a in arrays) > RESIDENT_BYTES
     on_disk = any(isinstance(a, np.memmap) for a in arrays)
-    stay = batch < rows and (on_disk or (large and backend.name != "numpy"))
+    stay = batch < rows and (on_disk or (large and not backend.takes_all_rows))
     here = slice(None) if batch < rows else own(rows) if subset is None else subset
     resident = None if stay else bring(backend, arrays, dtypes, here)
     return Source(

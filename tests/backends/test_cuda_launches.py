@@ -24,6 +24,7 @@ from bpengine.training.optimizers import make_optimizer
 from bpengine.training.step import StepPlan, init_state, make_step
 from tests.backends.cuda_host.oracle import Disagreement, Oracle
 from tests.backends.cuda_host.player import ORDERS, Player, WouldNotRun, compiler_missing
+from tests.tolerances import reduced_rtol
 
 ROWS, STEPS = 120, 3
 
@@ -120,7 +121,9 @@ class Training:
         return dict(leaves(state)), reports
 
 
-def training(case: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2) -> Training:
+def training(
+    case: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2, *, precision: str = "", ordered: bool = True
+) -> Training:
     rng = np.random.default_rng(3)
     backend = bp.get_backend("numpy", precision=dtype)
     network = bp.Network(case.inputs, list(case.layers), case.loss, case.penalties)
@@ -143,8 +146,9 @@ def training(case: Network, dtype: str, steps: int = STEPS, rate: float = 1e-2) 
         y = rng.integers(0, case.classes, ROWS).astype(np.int32)
     order = np.stack([rng.permutation(ROWS)[: case.batch] for _ in range(steps)]).astype(np.int32)
     lr = np.linspace(rate, rate / 2, steps).astype(dtype)
+    order = order if ordered else None
     recorded = record(step, state, Signature.of(state, (x, y), order, lr))
-    written = write_cuda(make_plan(recorded, CudaTarget(), ordered=True))
+    written = write_cuda(make_plan(recorded, CudaTarget(precision or dtype), ordered=ordered))
     return Training(written, step, state, (x, y), order, lr, backend)
 
 
@@ -162,6 +166,43 @@ def test_every_launch_writes_what_numpy_makes_of_its_operands(name: str, dtype: 
     assert min(oracle.exact, oracle.close) >= STEPS * 5
     assert oracle.worst > 0  # sums in another order: their last places were looked at
     assert oracle.replays == STEPS
+
+
+@pytest.mark.thorough(keep=2)
+@pytest.mark.usefixtures("cpu_build")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_in_bfloat16_every_pass_writes_rounded_operands(name: str) -> None:
+    """Operands are NumPy's, rounded to the nearest, to the bit; a weight's copy is that of the weight after each step."""
+    exact, trained = (training(NETWORKS[name], "float32", precision=p) for p in ("float32", "bfloat16"))
+    between = name == "gelu, norms, dropout"  # where a product's result is itself an operand, a pass rounds it
+    assert len(trained.text.calls) <= len(exact.text.calls) + between
+    oracle = Oracle(trained.text)
+    try:
+        state, reports = trained.play(oracle)
+    except Disagreement as error:
+        pytest.fail(str(error), pytrace=False)
+    assert not oracle.unchecked
+    products = [call.product for call in trained.text.calls if call.product]
+    assert products
+    assert all(product.rounded for product in products)
+    wanted, losses = trained.wanted
+    assert state.keys() == wanted.keys()
+    limit = reduced_rtol("bfloat16", STEPS)
+    np.testing.assert_allclose(reports["loss"], losses["loss"], rtol=limit)
+    assert (reports["loss"] != losses["loss"]).all()
+
+
+@pytest.mark.usefixtures("cpu_build")
+def test_in_bfloat16_the_full_batch_is_rounded_once_before_a_run() -> None:
+    case = NETWORKS["relu, Adam"]
+    trained, exact = (training(case, "float32", precision=p, ordered=False) for p in ("bfloat16", "float32"))
+    assert exact.text.begin is None
+    assert trained.text.begin is not None
+    state, reports = trained.play(Player())
+    first, losses = trained.play(Player(ORDERS["greedy"]))
+    assert all(state[path].tobytes() == first[path].tobytes() for path in state)
+    np.testing.assert_array_equal(reports["loss"], losses["loss"])
+    np.testing.assert_allclose(reports["loss"], trained.wanted[1]["loss"], rtol=reduced_rtol("bfloat16", STEPS))
 
 
 COLUMNS_FAULT = "sums of columns without the last warp"  # rows that take a block each leave that warp none

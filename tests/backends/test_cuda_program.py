@@ -31,12 +31,12 @@ from tests.tolerances import agreement_rtol, compiled_state_rtol
 AT_ONCE = float("-inf")  # patience
 
 
-def written(step: Any, state: Any, signature: Signature) -> CudaText:
-    return write_cuda(make_plan(record(step, state, signature), CudaTarget(), ordered=signature.ordered))
+def written(step: Any, state: Any, signature: Signature, precision: str = "float32") -> CudaText:
+    return write_cuda(make_plan(record(step, state, signature), CudaTarget(precision), ordered=signature.ordered))
 
 
-def text_of(step: Any, state: Any, data: Any, order: Any, lr: Any) -> CudaText:
-    return written(step, state, Signature.of(state, data, order, lr))
+def text_of(step: Any, state: Any, data: Any, order: Any, lr: Any, precision: str = "float32") -> CudaText:
+    return written(step, state, Signature.of(state, data, order, lr), precision)
 
 
 class Played(NumpyBackend):
@@ -249,7 +249,7 @@ NETWORKS: dict[str, tuple[int, list[bp.Layer], int]] = {
 }  # fmt: skip
 
 
-def training_text(name: str, dtype: str, xp: Any = np) -> CudaText:
+def training_text(name: str, dtype: str, xp: Any = np, precision: str = "float32") -> CudaText:
     """Return the text of one of the networks, with Adam, as `fit` would make it."""
     from bpengine.ops import Ops
     from bpengine.training.optimizers import make_optimizer
@@ -264,7 +264,7 @@ def training_text(name: str, dtype: str, xp: Any = np) -> CudaText:
     state = init_state(Ops(np), plan, model._params, model._running, np.array([3, 0], np.uint32))
     data = (np.zeros((2 * batch, inputs), dtype), np.zeros(2 * batch, np.int32))
     order, lr = np.zeros((4, batch), np.int32), np.zeros(4, dtype)
-    return text_of(make_step(network, plan, Ops(xp)), state, data, order, lr)
+    return text_of(make_step(network, plan, Ops(xp)), state, data, order, lr, precision)
 
 
 def test_five_launches_for_a_layer() -> None:

@@ -54,14 +54,14 @@ def test_the_sum_is_that_of_one_process(size: int, small: int, monkeypatch: pyte
 
 
 class Played(NumpyBackend):
-    """NumPy's backend with the adder of CuPy's."""
+    """NumPy's backend with the adder of CuPy's; steps run as they are written."""
 
     adder = CupyBackend.adder
     _number = 0
 
     def __init__(self, comm: ThreadComm) -> None:
         super().__init__()
-        self._cupy, self._connected = played(comm), {}
+        self._cupy, self._connected, self._compiled = played(comm), {}, None
 
 
 @pytest.mark.parametrize("size", [2, 3])

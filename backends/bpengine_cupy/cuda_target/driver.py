@@ -6,7 +6,7 @@ Tests give it on the CPU, with the same kernels compiled by a C++ compiler, and 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,13 +24,13 @@ Look = Callable[[], bool]
 
 
 class Driver(Protocol):
-    """A device with two streams. Addresses are numbers; kernels get the memory's and the run's."""
+    """A device with two streams, and one for copies. Addresses are numbers; kernels get the memory's and the run's."""
 
     def begin(self) -> None:
         """Wait for whatever others have put into other streams."""
 
     def empty(self, size: int) -> Array:
-        """Return so many bytes of the device, on a boundary of 256; raise MemoryError, saying what was free."""
+        """Return so many bytes of the device, on a boundary of 256; raise MemoryError where they are not free."""
 
     def upload(self, array: HostArray) -> Array:
         """Copy an array to the device."""
@@ -71,6 +71,30 @@ class Driver(Protocol):
     def look(self, address: int) -> Look:
         """Put a copy of 8 bytes to the host into the first stream; the result waits for it and says whether they are not 0."""
 
+    def free(self) -> int:
+        """Return the bytes of the device that may still be taken."""
+
+    def pinned(self, size: int) -> HostArray:
+        """Return so many bytes of page-locked memory of the host."""
+
+    def send(self, pairs: Sequence[tuple[int, HostArray]], behind: Any) -> Any:
+        """Put copies of page-locked arrays to addresses into the copies' stream, `behind` a mark unless that is None.
+
+        Return what `after` and `finish` wait for.
+        """
+
+    def after(self, sent: Any) -> None:
+        """Let the first stream wait for copies."""
+
+    def mark(self) -> Any:
+        """Return what `send` may wait for: all that is in the first stream by now."""
+
+    def finish(self, sent: Any) -> None:
+        """Wait for copies; any thread may."""
+
+    def between(self, work: Callable[[], None]) -> None:
+        """Do what no graph holds, on arrays of the device, with the first stream as the current one."""
+
     def wait(self) -> None:
         """Wait for the first stream."""
 
@@ -85,6 +109,7 @@ class CupyDriver:
         device = cupy.cuda.Device()
         self._arch = int(device.compute_capability)
         self._streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+        self._copies = cupy.cuda.Stream(non_blocking=True)
         self._workspaces = [cupy.empty(WORKSPACE, cupy.uint8) for _ in range(2)]
         self._lt = CublasLt(load_library()).open()
         name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode().replace(" ", "-")
@@ -100,15 +125,12 @@ class CupyDriver:
         try:
             return self._cupy.empty(size, self._cupy.uint8)
         except self._cupy.cuda.memory.OutOfMemoryError:
-            free, total = self._cupy.cuda.runtime.memGetInfo()
-            raise MemoryError(
-                f"a compiled step needs {size >> 20} MiB of GPU memory; {free >> 20} of {total >> 20} MiB are free. "
-                "A smaller batch_size needs less."
-            ) from None
+            raise MemoryError(size) from None
 
     def upload(self, array: HostArray) -> Array:
         """See `Driver`."""
-        uploaded = self._cupy.asarray(np.ascontiguousarray(array))
+        uploaded = self.empty(array.nbytes).view(array.dtype).reshape(array.shape)
+        uploaded.set(np.ascontiguousarray(array))
         self.begin()
         return uploaded
 
@@ -174,9 +196,7 @@ class CupyDriver:
         self._meet(self._streams[1], self._streams[0])
 
     def _meet(self, first: Any, then: Any) -> None:
-        event = self._cupy.cuda.Event(disable_timing=True)
-        event.record(first)
-        then.wait_event(event)
+        then.wait_event(self._event(first))
 
     def capture(self, work: Callable[[], None]) -> Any:
         """See `Driver`. Garbage is not collected meanwhile: freeing an array may not be captured."""
@@ -212,6 +232,45 @@ class CupyDriver:
             return bool(seen[0])
 
         return answer
+
+    def free(self) -> int:
+        """See `Driver`."""
+        return int(self._cupy.cuda.runtime.memGetInfo()[0] + self._cupy.get_default_memory_pool().free_bytes())
+
+    def pinned(self, size: int) -> HostArray:
+        """See `Driver`."""
+        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(max(size, 1)), np.uint8, size)
+
+    def send(self, pairs: Sequence[tuple[int, HostArray]], behind: Any) -> Any:
+        """See `Driver`."""
+        runtime = self._cupy.cuda.runtime
+        if behind is not None:
+            self._copies.wait_event(behind)
+        for to, source in pairs:
+            runtime.memcpyAsync(to, source.ctypes.data, source.nbytes, runtime.memcpyHostToDevice, self._copies.ptr)
+        return self._event(self._copies)
+
+    def after(self, sent: Any) -> None:
+        """See `Driver`."""
+        self._streams[0].wait_event(sent)
+
+    def mark(self) -> Any:
+        """See `Driver`."""
+        return self._event(self._streams[0])
+
+    def finish(self, sent: Any) -> None:
+        """See `Driver`."""
+        sent.synchronize()
+
+    def _event(self, stream: Any) -> Any:
+        event = self._cupy.cuda.Event(disable_timing=True)
+        event.record(stream)
+        return event
+
+    def between(self, work: Callable[[], None]) -> None:
+        """See `Driver`."""
+        with self._streams[0]:
+            work()
 
     def wait(self) -> None:
         """See `Driver`."""

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from bpengine_steps.ir import DType, StepNode
 
+from bpengine_cupy.cuda_target.bfloat16 import ROUND
+
 EXPRESSIONS = {
     "cast": "{t}({0})",
     "add": "{0} + {1}",
@@ -79,6 +81,8 @@ def inline(ufunc: str, kind: str, operands: str) -> bool:
         return kind in "bui"
     if ufunc == "absolute":
         return operands in "fi"
+    if ufunc == ROUND:
+        return operands == "f"
     return ufunc in EXPRESSIONS and (operands == "f" or ufunc not in FLOATS_ONLY)
 
 
@@ -88,8 +92,8 @@ def elementwise(node: StepNode) -> bool:
 
 
 def typed(node: StepNode) -> bool:
-    """Say whether CUDA has a type for the node's and its operands' elements."""
-    return all(n.dtype.str[1:] in TYPES for n in (node, *node.inputs))
+    """Say whether CUDA has a type for the node's and its operands' elements; bfloat16 is for products alone."""
+    return node.info == ROUND or all(n.dtype.str[1:] in TYPES for n in (node, *node.inputs))
 
 
 def c_type(dtype: DType) -> str:
@@ -102,6 +106,8 @@ def expression(node: StepNode, operands: list[str]) -> str:
     template = EXPRESSIONS.get(node.info, "")
     if node.info == "invert":
         template = "!{0}" if node.dtype.kind == "b" else "~{0}"
+    if node.info == ROUND:
+        template = "m_bfloat16({0})"
     kind = c_type(node.dtype)
     return f"{kind}({template.format(*operands, t=kind)})"
 

@@ -74,6 +74,8 @@ def _form(call: StepCall) -> str:
         return "product, beside" if call.beside else "product"
     if call.stage.head:
         return "head"
+    if call.outside is not None:
+        return "outside"
     if any(group.kind == "tail" for group in groups):
         return "tail"
     return "flat" if flat_call(groups) else form(groups[0])

@@ -4,7 +4,7 @@
 #define INFINITY __int_as_float(0x7f800000)
 #define NAN __int_as_float(0x7fffffff)
 #endif
-typedef long long i8; typedef int i4; typedef unsigned int u4; typedef unsigned char u1; typedef unsigned long long u8;
+typedef long long i8; typedef int i4; typedef unsigned int u4; typedef unsigned char u1; typedef unsigned short u2; typedef unsigned long long u8;
 typedef float f4; typedef double f8; typedef bool b1;
 
 // One step's place in a run. Written by two owners in turn, so no launch reads what it writes:
@@ -50,6 +50,12 @@ __device__ __forceinline__ f4 m_power(f4 x, f4 y) { return powf(x, y); } __devic
 __device__ __forceinline__ f4 m_sin(f4 x) { return sinf(x); } __device__ __forceinline__ f8 m_sin(f8 x) { return sin(x); }
 __device__ __forceinline__ f4 m_cos(f4 x) { return cosf(x); } __device__ __forceinline__ f8 m_cos(f8 x) { return cos(x); }
 
+// the bits of the nearest bfloat16, ties to even; NaN stays NaN
+__device__ __forceinline__ u2 m_bfloat16(f4 x) {
+    const u4 b = __float_as_uint(x);
+    return x != x ? u2(b >> 16 | 0x40u) : u2((b + 0x7fffu + (b >> 16 & 1u)) >> 16);
+}
+
 // reductions in a fixed order: a butterfly within the warp, then warp after warp
 #define REDUCTION(name, op)                                                                                       \
     template<int W, class T> __device__ __forceinline__ T warp_##name(T x) {                                      \
@@ -93,5 +99,15 @@ template<class T, class I> __device__ __forceinline__ void take_rows(
         const i8 r = k / words; const int c = int(k - r * words);
         const i8 from = order ? i8(order[step * batch + r]) : r;
         out[k] = in[from * words + c];
+    }
+}
+
+// the same rows, `width` numbers each, rounded
+template<class I> __device__ __forceinline__ void take_rounded_rows(
+    u2* out, const f4* in, const I* order, i8 step, i8 batch, int width, i8 first, i8 stride) {
+    const i8 n = batch * width;
+    for (i8 k = first; k < n; k += stride) {
+        const i8 r = k / width; const int c = int(k - r * width);
+        out[k] = m_bfloat16(in[(order ? i8(order[step * batch + r]) : r) * width + c]);
     }
 }

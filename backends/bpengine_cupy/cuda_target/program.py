@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 from bpengine_steps.adaptive import Pieces
-from bpengine_steps.ir import StepNode, Untraceable
+from bpengine_steps.ir import Path, StepNode, Untraceable
 from bpengine_steps.signature import leaves, rebuilt
+from bpengine_steps.tracing import DeviceFunction
 
 from bpengine.backend import HostArray, State
+from bpengine.errors import BackendUnavailable
 from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
-from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText
+from bpengine_cupy.cuda_target.bfloat16 import COPY
+from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText, StepCall
 from bpengine_cupy.cuda_target.driver import Driver, Look
+from bpengine_cupy.cuda_target.staging import MIB, HostRows, StagedRows
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
 AHEAD = 2  # windows that may wait in the stream
@@ -34,7 +39,10 @@ class CudaProgram:
     def __init__(self, text: CudaText, driver: Driver) -> None:
         self.plan, self.text, self._driver = text.plan, text, driver
         self._made: list[Any] = []
-        self._graphs: dict[int, Any] = {}
+        self._begin: Any = None
+        self._parts = _parts(text.calls)
+        self._lengths = WINDOWS if len(self._parts) == 1 else WINDOWS[-1:]
+        self._graphs: dict[tuple[int, int], Any] = {}
         self._call_by_call = False
         self._memory: Array = None
         self._run: Array = None
@@ -50,15 +58,37 @@ class CudaProgram:
             return
         driver, plan = self._driver, self.plan
         driver.begin()
-        kernels = driver.kernels(self.text.source)
-        self._memory, self._run = driver.empty(plan.memory.size), driver.empty(RUN.itemsize)
+        kernels, text_begin = driver.kernels(self.text.source), self.text.begin
+        self._run = driver.empty(RUN.itemsize)
+        self._memory = self._arena()
         base = driver.address(self._memory)
         for number, value in plan.memory.constants.items():
             self._bring(plan.memory.places[number], driver.upload(value.reshape(-1).view(np.uint8)), value.nbytes)
-        self._made = [
-            kernels[c.name] if c.product is None else driver.product(c.product, base) for c in self.text.calls
-        ]
+        self._begin = text_begin and kernels[text_begin.name]
+        self._made = [self._launchable(call, kernels, base) for call in self.text.calls]
         driver.wait()
+
+    def _arena(self) -> Array:
+        """Take the program's memory; raise BackendUnavailable, saying which batch would fit, where it is not free."""
+        step, memory = self.plan.step, self.plan.memory
+        try:
+            return self._driver.empty(memory.size)
+        except MemoryError:
+            free, batch = self._driver.free(), max((n.shape[0] for n in step.rows if n.shape), default=0)
+            lasting = memory.state_size + sum(value.nbytes for value in memory.constants.values())
+            fits = batch * max(free - lasting, 0) // max(memory.size - lasting, 1)
+            cure = f"batch_size={fits} would fit." if fits else "Not even one row would fit: train a smaller network."
+            needed, kept, left = memory.size / MIB, lasting / MIB, free / MIB
+            raise BackendUnavailable(
+                f"backend 'cupy' has too little GPU memory for a compiled step: {needed:,.1f} MiB are needed, {kept:,.1f} MiB "
+                f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}"
+            ) from None
+
+    def _launchable(self, call: StepCall, kernels: Mapping[str, Any], base: int) -> Any:
+        """Return what the driver launches for a call, or the function outside of the program."""
+        if call.outside is not None:
+            return call.outside.info
+        return kernels[call.name] if call.product is None else self._driver.product(call.product, base)
 
     def pieces(self) -> Pieces:
         """Compile what is missing, in one piece."""
@@ -80,22 +110,48 @@ class CudaProgram:
         self.compile()
         driver, plan = self._driver, self.plan
         leaf_at = dict(leaves(state))
-        pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items()]
+        pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items() if path in leaf_at]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
+        staged, data = self._placed(data, order)
+        order = staged.order if staged else order
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
         brought = self._bring_arrays(pairs)
         reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
         held = [*self._start(data, order, lr, reported), *brought, *data]  # the device reads from them until the end
 
         def run() -> tuple[State, dict[str, HostArray]]:
-            self._drive(len(lr))
+            self._drive(len(lr), staged)
             done = int(driver.download(self._run).view(RUN)["next"][0])
             held.clear()
             reports = {k: self._report(reported[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
-            return self._state_after(state, leaf_at), reports
+            new: State = rebuilt(state, {**leaf_at, **self._changed()})
+            return new, reports
 
         return run
+
+    def _placed(self, data: tuple[Array, ...], order: HostArray | None) -> tuple[StagedRows | None, tuple[Array, ...]]:
+        """Return the rows on the device: arrays that lie there, or what brings those that do not fit, and its rings."""
+        placement = next((a.placement for a in data if isinstance(a, HostRows)), None)
+        if placement is None or order is None:
+            return None, data
+        there = placement.settled(self.plan.memory.size)
+        if there is not None:
+            return None, there
+        staged = StagedRows(self._driver, data, order)
+        return staged, staged.rings
+
+    def results(self, arguments: Mapping[Path, Array]) -> list[Array]:
+        """Return the results of a function that was recorded as a step (see `bpengine_steps.functions`)."""
+        self.compile()
+        driver, step = self._driver, self.plan.step
+        held = self._bring_arrays([(node, arguments[path]) for path, node in step.inputs.items() if path in arguments])
+        rates: HostArray = np.zeros(1, step.rate.dtype)
+        halted = {k: driver.empty(node.size * node.dtype.itemsize) for k, node in step.reports.items()}
+        held += self._start((), None, rates, halted)
+        self._drive(1)
+        held.clear()
+        return list(self._changed().values())
 
     def _report(self, reported: Array, node: StepNode, steps: int) -> HostArray:
         values: HostArray = self._driver.download(reported).view(node.dtype).reshape(steps, *node.shape)
@@ -112,6 +168,8 @@ class CudaProgram:
         base, places = self._driver.address(self._memory), self.plan.memory.places
         for (node, _), array in zip(pairs, held, strict=True):
             self._driver.copy(base + places[node.number], self._driver.address(array), node.size * node.dtype.itemsize)
+        if self.text.begin:
+            self._driver.call(self.text.begin, self._begin, base, self._driver.address(self._run))
         return held
 
     def _start(
@@ -130,36 +188,49 @@ class CudaProgram:
         driver.copy(driver.address(self._run), driver.address(raw), RUN.itemsize)
         return [rates, numbers, raw]
 
-    def _drive(self, steps: int) -> None:
+    def _drive(self, steps: int, staged: StagedRows | None = None) -> None:
         """Run windows, the longest first; a halt is seen some windows late, and steps beyond it change nothing."""
         looks: list[Look] = []
-        for window in _windows(steps):
-            if len(looks) == AHEAD and looks.pop(0)():
-                break
-            self._window(window)
-            looks.append(self._driver.look(self._driver.address(self._run) + STOP))
-        self._driver.wait()
+        with closing(staged.pieces() if staged else _whole(steps)) as pieces:
+            for window in (w for piece in pieces for w in _windows(piece, self._lengths)):
+                if len(looks) == AHEAD and looks.pop(0)():
+                    break
+                self._window(window)
+                looks.append(self._driver.look(self._driver.address(self._run) + STOP))
+                if staged:
+                    staged.advance()
+            self._driver.wait()
 
     def _window(self, steps: int) -> None:
-        if not self._call_by_call and steps not in self._graphs:
+        """Run steps: the calls of each part of them as one graph, what is outside of the program between the parts."""
+        for number, part in enumerate(self._parts):
+            if self.text.calls[part.start].outside is None:
+                self._graph(steps, number)
+            else:
+                self._outside(part.start)
+
+    def _graph(self, steps: int, number: int) -> None:
+        if not self._call_by_call and (steps, number) not in self._graphs:
             try:
-                self._graphs[steps] = self._driver.capture(lambda: self._steps(steps))
+                self._graphs[steps, number] = self._driver.capture(lambda: self._steps(steps, number))
             except Exception as error:  # whatever a driver may raise: the calls run without a graph
                 self._call_by_call = True
                 warnings.warn(
                     localized(f"no CUDA graph of the training step, which runs call by call: {error!r}"), stacklevel=2
                 )
         if self._call_by_call:
-            self._steps(steps)
+            self._steps(steps, number)
         else:
-            self._driver.replay(self._graphs[steps])
+            self._driver.replay(self._graphs[steps, number])
 
-    def _steps(self, count: int) -> None:
+    def _steps(self, count: int, number: int) -> None:
         driver, memory, run = self._driver, self._driver.address(self._memory), self._driver.address(self._run)
-        last = self.text.calls[-1]
+        part = self._parts[number]
+        calls, launchables = self.text.calls[part.start : part.stop], self._made[part.start : part.stop]
+        last = calls[-1]
         for _ in range(count):
             forked = False
-            for call, launchable in zip(self.text.calls, self._made, strict=True):
+            for call, launchable in zip(calls, launchables, strict=True):
                 if call.beside:
                     driver.fork()
                     forked = True
@@ -167,25 +238,59 @@ class CudaProgram:
                     driver.join()
                 driver.call(call, launchable, memory, run)
 
-    def _state_after(self, state: State, leaf_at: Mapping[Any, Array]) -> State:
-        """Return the new state in memory of its own: the program's may be written by its next run."""
-        driver, plan = self._driver, self.plan
-        whole = driver.empty(max(plan.memory.state_size, 1))
-        driver.copy(driver.address(whole), driver.address(self._memory), plan.memory.state_size)
+    def _outside(self, number: int) -> None:
+        """Call what is outside of the program: between GPUs on the stream, else on the host, unless the run has halted."""
+        driver, node, function = self._driver, self.text.calls[number].outside, self._made[number]
+        assert node is not None  # such a call has one
+        x, result = self._array(node.inputs[0]), self._array(node)
+        if isinstance(function, DeviceFunction):
+            # All processes come here equally often, also in steps behind a halt: these exchange what nobody reads.
+            driver.between(lambda: function.function(x, result))
+        elif driver.download(self._run).view(RUN)["live"][0]:
+            summed: HostArray = np.empty(node.shape, node.dtype)
+            function(driver.download(x), summed)
+            self._bring(self.plan.memory.at(node), driver.upload(summed), summed.nbytes)
+
+    def _array(self, node: StepNode) -> Array:
+        """Return a node's array in the program's memory, not a copy."""
+        start = self.plan.memory.at(node)
+        return self._memory[start : start + node.size * node.dtype.itemsize].view(node.dtype).reshape(node.shape)
+
+    def _changed(self) -> dict[Path, Array]:
+        """Return what has changed, in memory of its own: the program's may be written by its next run."""
+        driver, step, memory = self._driver, self.plan.step, self.plan.memory
+        places = {path: memory.places[step.inputs[path].number] for path in step.changed if path[0] != COPY}
+        sizes = {path: step.inputs[path].size * step.inputs[path].dtype.itemsize for path in places}
+        first = min(places.values(), default=0)
+        size = max((place + sizes[path] for path, place in places.items()), default=first) - first
+        whole = driver.empty(max(size, 1))
+        driver.copy(driver.address(whole), driver.address(self._memory) + first, size)
         driver.wait()
-        after = dict(leaf_at)
-        for path in plan.step.changed:
-            node = plan.step.inputs[path]
-            start = plan.memory.places[node.number]
-            after[path] = whole[start : start + node.size * node.dtype.itemsize].view(node.dtype).reshape(node.shape)
-        new: State = rebuilt(state, after)
-        return new
+        changed = {}
+        for path, place in places.items():
+            node, start = step.inputs[path], place - first
+            changed[path] = whole[start : start + sizes[path]].view(node.dtype).reshape(node.shape)
+        return changed
 
 
-def _windows(steps: int) -> list[int]:
+def _whole(steps: int) -> Generator[int]:
+    yield steps
+
+
+def _parts(calls: Sequence[StepCall]) -> list[range]:
+    """Return the calls that are one graph each, and between them those that are outside of the program."""
+    parts, start = list[range](), 0
+    for number, call in enumerate(calls):
+        if call.outside is not None:
+            parts += [range(start, number), range(number, number + 1)]
+            start = number + 1
+    return [part for part in [*parts, range(start, len(calls))] if part]
+
+
+def _windows(steps: int, lengths: Sequence[int]) -> list[int]:
     """Return the windows of a run: as many of the longest as fit, then of the next."""
     windows = []
-    for window in WINDOWS:
+    for window in lengths:
         count, steps = divmod(steps, window)
         windows += [window] * count
     return windows

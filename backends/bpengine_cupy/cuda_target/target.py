@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bpengine_steps.access import COLUMN, FULL, access
-from bpengine_steps.ir import FusionGroup, StepGraph, StepNode, Untraceable, axes, in_order
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode, Untraceable, axes, in_order
 from bpengine_steps.lowering import product_of_one_term
 
+from bpengine_cupy.cuda_target.bfloat16 import ROUND, with_rounded_operands
 from bpengine_cupy.cuda_target.expressions import elementwise, typed
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
 
@@ -24,6 +25,9 @@ class CudaTarget:
     alignment = 256  # bytes: what cuBLASLt asks for by default
     queues = 2
 
+    def __init__(self, precision: str = "float32") -> None:
+        self._rounds = precision == "bfloat16"  # what products read; in the other precisions cuBLASLt rounds, if at all
+
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Do products of one term each in a pass: a launch less."""
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
@@ -32,12 +36,14 @@ class CudaTarget:
             return graph.add("ufunc", inputs, node.shape, node.dtype, "add")
         return None
 
+    def finished(self, step: RecordedStep) -> RecordedStep:
+        """In bfloat16, let products read copies of their operands."""
+        return with_rounded_operands(step) if self._rounds else step
+
     def require(self, node: StepNode) -> None:
         """Refuse operations and dtypes that have no CUDA C, and arrays in blocks."""
         if (node.op == "reduce" and node.info[1] == "middle") or (node.op == "matmul" and len(node.shape) > 2):
             raise Untraceable(f"a {node.op} of {node.inputs[0].shape} in blocks")
-        if node.op == "outside":
-            raise Untraceable("a call of the host")
         if not self.fuses(node):
             return
         if node.op == "ufunc" and not elementwise(node):
@@ -63,6 +69,10 @@ class CudaTarget:
     def fuses_sum(self, node: StepNode) -> bool:
         """Say whether the node is the first stage of a sum over rows."""
         return node.op == "partial"
+
+    def follows(self, node: StepNode) -> bool:
+        """Say whether the node is a product's operand in bfloat16, which leaves the pass that makes it."""
+        return node.op == "ufunc" and node.info == ROUND
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
         """Say whether `node` takes the numbers of `operand`, or of the array it is a view of, from registers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bpengine_steps.access import COLUMN, FULL, access
-from bpengine_steps.ir import FusionGroup, StepGraph, StepNode, axes, in_order
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode, axes, in_order
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_numpy.llvm_target.expressions import template
@@ -33,6 +33,10 @@ class LlvmTarget:
             return graph.add("ufunc", whole, node.shape, node.dtype, node.info)
         return None
 
+    def finished(self, step: RecordedStep) -> RecordedStep:
+        """Change nothing more."""
+        return step
+
     def require(self, node: StepNode) -> None:
         """Refuse nothing: what NumPy has no loop for is found when the loop is looked up."""
 
@@ -54,6 +58,10 @@ class LlvmTarget:
         NumPy adds up the first axis row after row, as a loop does.
         """
         return _adds_rows(node) or takes_row(node)
+
+    def follows(self, node: StepNode) -> bool:
+        """Say no: nothing is stored in two forms."""
+        return False
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
         """Say whether `node` can take the elements of `operand`, as they are computed, or the numbers of their rows."""

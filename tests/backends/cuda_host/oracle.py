@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from bpengine_cupy.cuda_target.bfloat16 import BITS, COPY, ROUND, exact, rounded
 from bpengine_cupy.cuda_target.codegen.program_text import CudaText, StepCall
 from bpengine_cupy.cuda_target.program import RUN
 from bpengine_steps.ir import FusionGroup, StepNode
@@ -55,7 +56,7 @@ class Oracle(Player):
         self.checked: set[int] = set()
         self.exact = self.close = self.idle = 0
         self.worst = 0.0  # eps
-        held = [*plan.step.inputs.values(), *plan.step.rows, plan.step.rate]
+        held = [*plan.step.inputs.values(), *plan.step.rows, *plan.step.rounded_rows.values(), plan.step.rate]
         self._given = {node.number for node in held} | plan.memory.constants.keys()
 
     @property
@@ -64,6 +65,10 @@ class Oracle(Player):
         return self.plan.memory.places.keys() - self._given - self.checked
 
     def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
+        if call.name == "begin":
+            super()._do(call, launchable, memory, run)
+            self._check_copies(memory)
+            return
         if call.stage.head:
             self._poison(memory)
         watch = _Watch(self.plan, memory, run)
@@ -73,6 +78,16 @@ class Oracle(Player):
             check.all()
         except Disagreement as error:
             raise Disagreement(f"{call.name}: {error}") from None
+
+    def _check_copies(self, memory: int) -> None:
+        """Compare the state's copies in bfloat16 with the state."""
+        inputs, places = self.plan.step.inputs, self.plan.memory.places
+        for path, copy in inputs.items():
+            if path[0] == COPY:
+                state = at(memory + places[inputs[path[1:]].number], 4 * copy.size).view(np.float32)
+                if at(memory + places[copy.number], 2 * copy.size).tobytes() != rounded(state).tobytes():
+                    raise Disagreement(f"begin: the copy of {path[1:]} is not what is rounded")
+                self.exact += 1
 
     def _poison(self, memory: int) -> None:
         """Leave a step nothing of the step before but its state, so that it cannot read what it has not made."""
@@ -157,12 +172,18 @@ class _Check:
         rates = at(int(fields["lr"]), int(fields["steps"]) * rate.dtype.itemsize).view(rate.dtype)
         self._same(rate, rates[step : step + 1], self._read(rate, self.watch.memory))
         self._touch(rate)
-        for node, where in zip(self.plan.step.rows, fields["data"], strict=False):
+        for k, (node, where) in enumerate(zip(self.plan.step.rows, fields["data"], strict=False)):
+            copy = self.plan.step.rounded_rows.get(k)
             batch, width = node.shape[0], node.size // node.shape[0] * node.dtype.itemsize
             numbers = at(int(fields["order"]) + step * batch * 4, batch * 4).view(np.int32)
             data = at(int(where), (int(numbers.max()) + 1) * width).reshape(-1, width)
-            self._same(node, data[numbers].view(node.dtype).reshape(node.shape), self._read(node, self.watch.memory))
-            self._touch(node)
+            taken = data[numbers].view(node.dtype).reshape(node.shape)
+            if node.number in self.plan.memory.stored:
+                self._same(node, taken, self._read(node, self.watch.memory))
+                self._touch(node)
+            if copy is not None:
+                self._same(copy, rounded(taken), self._read(copy, self.watch.memory))
+                self._touch(copy)
         return True
 
     def _group(self, group: FusionGroup) -> None:
@@ -227,10 +248,10 @@ class _Check:
         operands = [self._value(i) for i in node.inputs]
         result: Any
         if node.op == "ufunc":
-            function = {"cast": lambda x: x.astype(node.dtype), "where": np.where}.get(node.info)
+            function = {"cast": lambda x: x.astype(node.dtype), "where": np.where, ROUND: rounded}.get(node.info)
             result = (function or getattr(np, node.info))(*operands)
         elif node.op == "matmul":
-            result = np.matmul(*operands)
+            result = np.matmul(*map(exact, operands)) if operands[0].dtype == BITS else np.matmul(*operands)
         elif node.op == "concat":
             result = np.concatenate(operands, axis=node.info)
         else:
@@ -265,7 +286,10 @@ class _Check:
                 raise Disagreement(f"{what}: other bits than NumPy's in {int((got != wanted).sum())} places")
             return
         oracle.close += 1
-        if node.dtype.kind != "f":
+        if node.info == ROUND:  # next to a tie, the last place of the number decides
+            got, wanted = exact(got).astype("f8"), exact(wanted).astype("f8")
+            away = 0.0 if (np.abs(got - wanted) <= 2.0**-7 * np.abs(wanted)).all() else np.inf
+        elif node.dtype.kind != "f":
             away = float((got != wanted).sum()) * np.inf if (got != wanted).any() else 0.0
         else:
             wanted, got = np.asarray(wanted, "f8"), np.asarray(got, "f8")

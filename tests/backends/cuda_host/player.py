@@ -13,11 +13,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
+from bpengine_cupy.cuda_target.bfloat16 import BITS, exact
 from bpengine_cupy.cuda_target.codegen.program_text import StepCall
 from bpengine_cupy.cuda_target.compiler import full_source
 from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
@@ -25,6 +27,7 @@ from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
 SHIM = Path(__file__).with_name("cuda_shim.h")
 OPTIONS = ("-O1", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
 IN_TURN, BACKWARDS, GREEDY = 0, 1, 2  # greedy: a warp runs as far as it can before the next one starts
+ONE_AT_A_TIME = Lock()  # cuda_shim.h keeps a block's threads and its shared memory in static variables
 ORDERS = {"in turn": IN_TURN, "backwards": BACKWARDS, "greedy": GREEDY}
 
 
@@ -67,6 +70,8 @@ class Player:
         self._capturing: list[Callable[[], None]] | None = None
         self.graphs = 0
         self.replays = 0
+        self.tf32 = False  # whether products round their float32 operands to ten bits behind the point
+        self.outings = 0  # times that the program was left for a function on the device
         self._held: list[Any] = []
 
     def _free(self, what: str) -> None:
@@ -118,10 +123,12 @@ class Player:
 
     def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         if call.product is not None:
-            multiply(call.product, launchable)
+            multiply(call.product, launchable, tf32=self.tf32)
             return
         form = (ctypes.c_int * 6)(*call.grid, *call.block, int(call.meets), self._order)
-        if launchable(form, ctypes.c_void_p(memory), ctypes.c_void_p(run)):
+        with ONE_AT_A_TIME:
+            waiting = launchable(form, ctypes.c_void_p(memory), ctypes.c_void_p(run))
+        if waiting:
             raise WouldNotRun(f"{call.name}: threads wait for each other for ever")
 
     def fork(self) -> None: ...
@@ -149,15 +156,43 @@ class Player:
         seen = bool(ctypes.c_int64.from_address(address).value)
         return lambda: seen
 
+    def free(self) -> int:
+        return 1 << 40
+
+    def pinned(self, size: int) -> Any:
+        self._free("taking memory of the host")
+        return np.empty(size, np.uint8)
+
+    def send(self, pairs: Sequence[tuple[int, Any]], behind: Any) -> Any:
+        self._free("sending")
+        for to, source in pairs:
+            ctypes.memmove(to, source.ctypes.data, source.nbytes)
+        return "sent"
+
+    def after(self, sent: Any) -> None:
+        self._free("waiting for copies")
+
+    def mark(self) -> Any:
+        self._free("marking")
+        return "marked"
+
+    def finish(self, sent: Any) -> None:
+        self._free("waiting for copies")
+
+    def between(self, work: Callable[[], None]) -> None:
+        self._free("leaving the program")
+        self.outings += 1
+        work()
+
     def wait(self) -> None:
         self._free("waiting")
 
 
-def multiply(product: MatrixProduct, base: int) -> None:
+def multiply(product: MatrixProduct, base: int, *, tf32: bool = False) -> None:
     """Do what cublasLtMatmul does, on addresses counted from `base`."""
-    kind = np.dtype(product.dtype)
+    read = BITS if product.rounded else np.dtype(product.dtype)
 
-    def matrix(place: int, rows: int, columns: int, leading: int) -> Any:
+    def matrix(place: int, rows: int, columns: int, leading: int, kind: Any = read) -> Any:
         size = ((columns - 1) * leading + rows) * kind.itemsize
         flat = np.frombuffer((ctypes.c_char * size).from_address(base + place), kind)
         return np.lib.stride_tricks.as_strided(flat, (rows, columns), (kind.itemsize, leading * kind.itemsize))
@@ -168,6 +203,10 @@ def multiply(product: MatrixProduct, base: int) -> None:
         return matrix(shape.place, rows, columns, shape.leading)
 
     a, b = operand(product.a, product.m, product.k), operand(product.b, product.k, product.n)
+    if product.rounded:
+        a, b = exact(a), exact(b)
+    elif tf32:
+        a, b = ((x.view(np.uint32) + np.uint32(0x1000) & np.uint32(0xFFFFE000)).view(np.float32) for x in (a, b))
     with np.errstate(all="ignore"):
         # as the row-major product, so that NumPy's BLAS adds in the same order
-        matrix(product.d, product.m, product.n, product.m)[...] = (b.T @ a.T).T
+        matrix(product.d, product.m, product.n, product.m, np.dtype(product.dtype))[...] = (b.T @ a.T).T

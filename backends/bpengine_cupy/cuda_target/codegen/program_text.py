@@ -11,6 +11,7 @@ from bpengine_steps.ir import FusionGroup, StepNode, Untraceable
 from bpengine_steps.ordering import PlanStage
 from bpengine_steps.plan import ExecutionPlan
 
+from bpengine_cupy.cuda_target.bfloat16 import COPY
 from bpengine_cupy.cuda_target.codegen.columns import ACROSS, DOWN, ColumnsWriter
 from bpengine_cupy.cuda_target.codegen.flat import FlatPass, FlatWriter
 from bpengine_cupy.cuda_target.codegen.passes import MULTIPROCESSORS, THREADS, Names, computed, value
@@ -25,13 +26,17 @@ WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 
 @dataclass(kw_only=True)
 class StepCall:
-    """One entry of a step: a kernel of the text, or a matrix product. `meets`: threads of a block wait for each other."""
+    """One entry of a step: a kernel of the text, a matrix product, or a call `outside` of the program.
+
+    `meets`: threads of a block wait for each other.
+    """
 
     name: str
     stage: PlanStage
     grid: tuple[int, int] = (1, 1)
     block: tuple[int, int] = (1, 1)
     product: MatrixProduct | None = None
+    outside: StepNode | None = None
     meets: bool = False
 
     @property
@@ -42,11 +47,15 @@ class StepCall:
 
 @dataclass(frozen=True, eq=False)
 class CudaText:
-    """A plan written as CUDA C: the text, and its calls in order. All that is known of a step before a device is seen."""
+    """A plan written as CUDA C: the text, and its calls in order. All that is known of a step before a device is seen.
+
+    `begin` comes once before a run, where the state or the rows have copies in bfloat16.
+    """
 
     plan: ExecutionPlan
     source: str
     calls: list[StepCall]
+    begin: StepCall | None = None
 
 
 def write_cuda(plan: ExecutionPlan) -> CudaText:
@@ -55,8 +64,9 @@ def write_cuda(plan: ExecutionPlan) -> CudaText:
         raise Untraceable(f"a step with more than {SLOTS} arrays of rows or reports")
     writer = _SourceWriter(plan)
     pieces = [writer.launch(k, stage) for k, stage in enumerate(plan.stages)]
-    source = "\n".join(text for text, _ in pieces if text)
-    return CudaText(plan, source, [call for _, call in pieces])
+    begin = writer.begin()
+    source = "\n".join(text for text, _ in [*pieces, begin] if text)
+    return CudaText(plan, source, [call for _, call in pieces], begin[1])
 
 
 def canonical(code: str) -> str:
@@ -92,6 +102,8 @@ class _SourceWriter:
         if stage.product:
             node = stage.groups[0].nodes[0]
             return "", StepCall(name=f"product{number}", stage=stage, product=product_of(node, self.memory))
+        if stage.groups and stage.groups[0].nodes and stage.groups[0].nodes[0].op == "outside":
+            return "", StepCall(name=f"outside{number}", stage=stage, outside=stage.groups[0].nodes[0])
         if stage.head or flat_call(stage.groups):
             return self._flat_launch(name, number, stage)
         (group,) = stage.groups
@@ -102,6 +114,21 @@ class _SourceWriter:
         columns = ColumnsWriter(group, self.memory)
         text = self._kernel(name, ACROSS * DOWN, "BODY (void)step;\n  " + columns.write())
         return text, StepCall(name=name, stage=stage, grid=columns.grid, block=(ACROSS, DOWN), meets=True)
+
+    def begin(self) -> tuple[str, StepCall | None]:
+        """Return the kernel that rounds the state, and rows which stay the same, before a run, if anything is rounded."""
+        inputs, rows = self.step.inputs, self.step.rounded_rows
+        pairs = [(inputs[path[1:]], copy) for path, copy in inputs.items() if path[0] == COPY]
+        pairs += [(self.step.rows[k], copy) for k, copy in rows.items() if not self.ordered]
+        segments = []
+        for exact, copy in pairs:
+            places = f"AT(u2, {self.memory.at(copy)})[k] = m_bfloat16(AT(const f4, {self.memory.at(exact)})[k])"
+            segments.append(_Segment(_blocks(copy.size, 4), f"{self._each(copy.size)} {places};"))
+        if not segments:
+            return "", None
+        code, blocks = self._beside(segments)
+        call = StepCall(name="begin", stage=PlanStage([]), grid=(blocks, 1), block=(THREADS, 1))
+        return self._kernel("begin", THREADS, f"int b = blockIdx.x; (void)b;\n{code}"), call
 
     def _kernel(self, name: str, threads: int, body: str) -> str:
         return f"KERNEL({name}, {threads}, 1) {{ {body}\n}}"
@@ -122,6 +149,14 @@ class _SourceWriter:
                 alike.setdefault(canonical(written.code), []).append(written)
         for code, passes in alike.items():
             segments.append(self._shared(code, passes, f"T{number}_{len(segments)}", tables))
+        code, start = self._beside(segments)
+        body = f"{'HEAD' if stage.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{code}"
+        meets = any(word in code for word in ("row_", "block_", "warp_"))
+        text = "".join(f"{table}\n" for table in tables) + self._kernel(name, THREADS, body)
+        return text, StepCall(name=name, stage=stage, grid=(max(start, 1), 1), block=(THREADS, 1), meets=meets)
+
+    def _beside(self, segments: Sequence[_Segment]) -> tuple[str, int]:
+        """Return code in which each segment has blocks of its own, and the number of all blocks."""
         lines, start = [], 0
         for k, segment in enumerate(segments):
             condition = f"b < {start + segment.blocks}" if k < len(segments) - 1 else "true"
@@ -130,11 +165,7 @@ class _SourceWriter:
                 f"\n    {segment.code}\n  }}"
             )
             start += segment.blocks
-        code = "\n".join(lines)
-        body = f"{'HEAD' if stage.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{code}"
-        meets = any(word in code for word in ("row_", "block_", "warp_"))
-        text = "".join(f"{table}\n" for table in tables) + self._kernel(name, THREADS, body)
-        return text, StepCall(name=name, stage=stage, grid=(max(start, 1), 1), block=(THREADS, 1), meets=meets)
+        return "\n".join(lines), start
 
     def _shared(self, code: str, passes: Sequence[FlatPass], table: str, tables: list[str]) -> _Segment:
         """Write passes with the same code once, with a table of their places."""
@@ -158,16 +189,26 @@ class _SourceWriter:
         """Take the step's rows and its learning rate, and say which step it is."""
         segments = []
         for k, node in enumerate(self.step.rows if self.ordered else ()):
-            batch = node.shape[0]
-            kind, words = words_of(node.size // batch * node.dtype.itemsize)
-            where = f"i8(b) * {THREADS} + threadIdx.x, i8(nb) * {THREADS}"
-            take = f"take_rows(AT({kind}, {self.memory.at(node)}), (const {kind}*)run->data[{k}], (const i4*)run->order"
-            segments.append(_Segment(_blocks(batch * words, 4), f"if (live) {take}, step, {batch}, {words}, {where});"))
+            copy = self.step.rounded_rows.get(k)
+            if not node.size:  # a process whose shards have no rows
+                continue
+            if node.number in self.memory.stored:
+                kind, words = words_of(node.size // node.shape[0] * node.dtype.itemsize)
+                segments.append(self._taken("take_rows", kind, kind, node, k, words))
+            if copy is not None:
+                segments.append(self._taken("take_rounded_rows", "u2", "f4", copy, k, copy.size // copy.shape[0]))
         rate = self.step.rate
         kind = c_type(rate.dtype)
         take = f"AT({kind}, {self.memory.at(rate)})[0] = ((const {kind}*)run->lr)[step]"
         code = f"if (threadIdx.x == 0) {{ run->now = step; run->live = live; if (live) {take}; }}"
         return [*segments, _Segment(1, code)]
+
+    def _taken(self, function: str, kind: str, source: str, node: StepNode, k: int, words: int) -> _Segment:
+        """Bring the step's rows from array `k` of the run, `words` to a row."""
+        where = f"i8(b) * {THREADS} + threadIdx.x, i8(nb) * {THREADS}"
+        take = f"{function}(AT({kind}, {self.memory.at(node)}), (const {source}*)run->data[{k}], (const i4*)run->order"
+        code = f"if (live) {take}, step, {node.shape[0]}, {words}, {where});"
+        return _Segment(_blocks(node.shape[0] * words, 4), code)
 
     def _copy(self, group: FusionGroup) -> _Segment:
         """Copy a new state over the old one."""

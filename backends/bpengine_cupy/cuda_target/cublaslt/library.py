@@ -16,7 +16,7 @@ from typing import Any
 from bpengine_cupy.cuda_target.cublaslt.algorithms import ChosenAlgorithms
 from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
 
-DATA_TYPES = {"f4": 0, "f8": 1}  # cudaDataType_t: CUDA_R_32F, CUDA_R_64F
+DATA_TYPES = {"f4": 0, "f8": 1, "bf16": 14}  # cudaDataType_t: CUDA_R_32F, CUDA_R_64F, CUDA_R_16BF
 COMPUTE_TYPES = {  # cublasComputeType_t; in the last two float32 operands are rounded inside
     "float32": 68,
     "float64": 70,
@@ -92,18 +92,18 @@ class DescribedProduct:
 
     def __init__(self, lt: CublasLt, product: MatrixProduct, base: int, precision: str) -> None:
         self.lt, self.product, self.precision = lt, product, precision
-        kind = DATA_TYPES[product.dtype]
+        kind, read = DATA_TYPES[product.dtype], DATA_TYPES["bf16" if product.rounded else product.dtype]
         number = c_double if product.dtype == "f8" else c_float
         self.one, self.zero = number(1), number(0)
         self.description = c_void_p()
-        compute = COMPUTE_TYPES["float64" if product.dtype == "f8" else precision]
+        compute = COMPUTE_TYPES["float64" if product.dtype == "f8" else "float32" if product.rounded else precision]
         lt.call("MatmulDescCreate", byref(self.description), c_int(compute), c_int(kind))
         weakref.finalize(self, lt.call, "MatmulDescDestroy", self.description)
         self._set(TRANSPOSE_A, c_int32(product.a.transposed))
         self._set(TRANSPOSE_B, c_int32(product.b.transposed))
         self.layouts = (
-            self._layout(kind, product.m, product.k, product.a),
-            self._layout(kind, product.k, product.n, product.b),
+            self._layout(read, product.m, product.k, product.a),
+            self._layout(read, product.k, product.n, product.b),
             self._layout(kind, product.m, product.n, Operand(product.d, False, product.m)),
         )
         self.addresses = [c_void_p(base + place) for place in (product.a.place, product.b.place, product.d)]
@@ -128,7 +128,8 @@ class DescribedProduct:
         p = self.product
         sides = "".join(f" {'T' if o.transposed else 'N'}{o.leading}" for o in (p.a, p.b))
         aligned = [min(ALIGNED, a.value & -a.value) for a in self.addresses if a.value]
-        return f"{self.precision} {p.dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}"
+        dtype = "bf16" if p.rounded else p.dtype
+        return f"{self.precision} {dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}"
 
     def candidates(self) -> list[Algorithm]:
         """Return algorithms that can do the product, the library's favourite first. Not while a stream is captured."""

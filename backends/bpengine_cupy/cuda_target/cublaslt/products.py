@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from bpengine_steps.ir import StepNode, Untraceable
 from bpengine_steps.memory_plan import MemoryPlan
 
+from bpengine_cupy.cuda_target.bfloat16 import BITS
+
 
 @dataclass(frozen=True)
 class Operand:
@@ -22,7 +24,7 @@ class Operand:
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixProduct:
-    """D (m, n) = A (m, k) B (k, n), column-major; `dtype` is "f4" or "f8"."""
+    """D (m, n) = A (m, k) B (k, n), column-major; `dtype` is "f4" or "f8". `rounded`: A and B are bfloat16."""
 
     m: int
     n: int
@@ -31,6 +33,7 @@ class MatrixProduct:
     b: Operand
     d: int
     dtype: str
+    rounded: bool = False
 
 
 def product_of(node: StepNode, memory: MemoryPlan) -> MatrixProduct:
@@ -40,7 +43,9 @@ def product_of(node: StepNode, memory: MemoryPlan) -> MatrixProduct:
     if node.dtype.str[1:] not in ("f4", "f8"):
         raise Untraceable(f"a product of {node.dtype} in CUDA")
     a, b = _operand(right, memory), _operand(left, memory)
-    return MatrixProduct(m=columns, n=rows, k=inner, a=a, b=b, d=memory.at(node), dtype=node.dtype.str[1:])
+    return MatrixProduct(
+        m=columns, n=rows, k=inner, a=a, b=b, d=memory.at(node), dtype=node.dtype.str[1:], rounded=left.dtype == BITS
+    )
 
 
 def _operand(node: StepNode, memory: MemoryPlan) -> Operand:

@@ -1,0 +1,162 @@
+"""Rows that do not fit on the device beside a step's arrays: brought in pieces, the next while one trains.
+
+A ring of two pieces lies on the device, and two in page-locked memory of the host. A thread gathers the next piece's rows, a
+stream of its own copies them, and the step's stream waits for the copy before it reads. Row numbers then count places in
+the ring, so the same kernels and graphs run, and give the bits that they give on rows that lie on the device.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from bpengine.backend import HostArray
+from bpengine.errors import BackendUnavailable
+from bpengine.i18n.language import localized
+from bpengine.kernels._kernel import Array
+from bpengine_cupy.cuda_target.driver import Driver
+
+PIECE_BYTES = 64 << 20  # of a piece, where there is room for two
+SLOTS = 2
+RESERVE = 64 << 20  # bytes that stay free where rows are put on the device: for row numbers, reports, cuBLASLt
+MIB = 1 << 20
+
+
+class HostRows(np.ndarray[Any, np.dtype[Any]]):
+    """Rows of a fit on the host; `placement` says where they are once a program has taken its memory."""
+
+    placement: Placement | None = None
+
+    @classmethod
+    def of(cls, arrays: Sequence[HostArray], driver: Driver) -> tuple[HostRows, ...]:
+        """Return the arrays of one fit, which are placed together, without copying them."""
+        rows = tuple(np.ascontiguousarray(array).view(cls) for array in arrays)
+        placement = Placement(rows, driver)
+        for array in rows:
+            array.placement = placement
+        return rows
+
+
+class Placement:
+    """Where the arrays of a fit lie: decided once, when the first program has its memory."""
+
+    def __init__(self, rows: tuple[HostRows, ...], driver: Driver) -> None:
+        self._rows, self._driver = [array.view(np.ndarray) for array in rows], driver
+        self._there: tuple[Array, ...] | None = None
+        self._decided = False
+
+    def settled(self, arena: int) -> tuple[Array, ...] | None:
+        """Return the arrays on the device; None, said once, where they do not fit there.
+
+        arena: the bytes of the program that is there; the program of a last, smaller batch may take as much again.
+        """
+        if not self._decided:
+            size, room = sum(array.nbytes for array in self._rows), self._driver.free()
+            if size + arena + RESERVE <= room:
+                self._there = tuple(self._driver.upload(array) for array in self._rows)
+            else:
+                needed, free = _mib(size), _mib(room)
+                what = (
+                    f"the rows of the fit take {needed} MiB, and {free} MiB of GPU memory are free beside the step: they stay "
+                    "on the host and are copied in pieces, the next while one trains"
+                )
+                warnings.warn(localized(what), stacklevel=2)
+            self._decided = True
+        return self._there
+
+
+class StagedRows:
+    """The rows of one run, brought piece by piece.
+
+    `rings` are the arrays on the device that the run's rows are taken from, `order` (steps, batch) their numbers in these.
+    """
+
+    def __init__(self, driver: Driver, data: Sequence[HostArray], order: HostArray) -> None:
+        steps, batch = order.shape
+        self._driver, self._data, self._order = driver, [np.asarray(array) for array in data], order
+        sizes = [prod(array.shape[1:]) * array.itemsize for array in self._data]
+        step_bytes, room = max(batch * sum(sizes), 1), driver.free()
+        self._steps = min(steps, max(PIECE_BYTES // step_bytes, 1), room // 4 // step_bytes)  # of a piece
+        if not self._steps:
+            needed, free, fits = _mib(2 * step_bytes), _mib(room), room // 4 // max(sum(sizes), 1)
+            raise BackendUnavailable(
+                f"backend 'cupy' has too little GPU memory for the rows of a step: two batches of {batch} rows take {needed} "
+                f"MiB, and {free} MiB are free. batch_size={fits} fits."
+            )
+        rows = self._steps * batch
+        self.rings = tuple(
+            driver.empty(SLOTS * rows * size).view(array.dtype).reshape(SLOTS * rows, *array.shape[1:])
+            for array, size in zip(self._data, sizes, strict=True)
+        )
+        pinned = [driver.pinned(SLOTS * rows * size) for size in sizes]
+        self._pinned = [
+            memory.view(array.dtype).reshape(SLOTS, rows, *array.shape[1:])
+            for memory, array in zip(pinned, self._data, strict=True)
+        ]
+        self._places = [[driver.address(ring) + slot * rows * size for ring, size in zip(self.rings, sizes, strict=True)]
+                        for slot in range(SLOTS)]  # fmt: skip
+        places: HostArray = np.arange(SLOTS * rows, dtype=np.int32).reshape(SLOTS * self._steps, batch)
+        self.order = places[np.arange(steps) % len(places)]
+        self._copied: list[Any] = [None] * SLOTS  # by slot: when its copy has arrived
+        self._used: list[Any] = [None] * SLOTS  # by slot: when the steps that read it have run
+        self._coming: Future[int] | None = None  # the piece that is being gathered
+        self._thread = ThreadPoolExecutor(1, "bpengine-rows")
+
+    def pieces(self) -> Generator[int]:
+        """Yield the steps of each piece, which is there for the calls that are put into the first stream meanwhile."""
+        driver, count = self._driver, -(-len(self._order) // self._steps)
+        try:
+            self._begin(0)
+            self._send()
+            for number in range(count):
+                if number + 1 < count:
+                    self._begin(number + 1)
+                driver.after(self._copied[number % SLOTS])
+                yield len(self._of(number))
+                self._used[number % SLOTS] = driver.mark()
+                if self._coming:
+                    self._send()
+        finally:
+            self._thread.shutdown(cancel_futures=True)
+            for copied in self._copied:
+                if copied is not None:
+                    driver.finish(copied)  # else it might still read what is freed
+
+    def advance(self) -> None:
+        """Put the copy of the next piece into its stream, if its rows are gathered: asked while a piece trains."""
+        if self._coming and self._coming.done():
+            self._send()
+
+    def _of(self, number: int) -> HostArray:
+        piece: HostArray = self._order[number * self._steps : (number + 1) * self._steps]
+        return piece
+
+    def _begin(self, number: int) -> None:
+        self._coming = self._thread.submit(self._gather, number)
+
+    def _gather(self, number: int) -> int:
+        """Collect a piece's rows in page-locked memory, from which the last copy must have been made."""
+        slot, numbers = number % SLOTS, self._of(number).reshape(-1)
+        if self._copied[slot] is not None:
+            self._driver.finish(self._copied[slot])
+        for array, memory in zip(self._data, self._pinned, strict=True):
+            np.take(
+                array, numbers, axis=0, out=memory[slot, : len(numbers)], mode="clip"
+            )  # "raise" would copy once more
+        return number
+
+    def _send(self) -> None:
+        assert self._coming is not None  # whoever calls has begun
+        number, self._coming = self._coming.result(), None
+        slot, rows = number % SLOTS, self._of(number).size
+        pairs = [(to, memory[slot, :rows]) for to, memory in zip(self._places[slot], self._pinned, strict=True)]
+        self._copied[slot] = self._driver.send(pairs, self._used[slot])
+
+
+def _mib(size: int) -> str:
+    return f"{-(-size // MIB):,}"

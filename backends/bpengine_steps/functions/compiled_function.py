@@ -1,0 +1,88 @@
+"""CompiledFunction: a function that is compiled for each form of its arguments, where it can be and is large enough."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, Protocol
+
+from bpengine.i18n.language import localized
+from bpengine.system.lru_cache import LruCache
+from bpengine_steps.functions.function_record import RecordedFunction, mapped, record_function
+from bpengine_steps.ir import Path, Untraceable
+
+SMALL = 2**16  # elements of all arguments: with fewer, a function takes a fraction of a ms as it is written
+SHAPES = 16  # forms of arguments that a function is compiled for, each with a program: numbers of rows, most of them
+
+
+class CompiledCall(Protocol):
+    """A function made for one form of its arguments."""
+
+    def compile(self) -> None:
+        """Compile what is missing."""
+
+    def results(self, arguments: Mapping[Path, Any]) -> list[Any]:
+        """Return new arrays, one for each result, of the arguments by their paths."""
+
+
+Make = Callable[[RecordedFunction], CompiledCall]
+Record = Callable[[Callable[[], RecordedFunction]], RecordedFunction]
+
+
+class CompiledFunction:
+    """A function of arrays of `kind`, compiled for each form of its arguments when it is first called with it.
+
+    As it is written runs what a target has no form for, what is small (see `SMALL`) and what comes in ever other shapes (see
+    `SHAPES`). So which of the two runs a call depends on the calls before, never on time. What fails to compile, for whatever
+    reason, is said once and runs as it is written; `compiler` is its name in that warning.
+    """
+
+    def __init__(self, function: Callable[..., Any], record: Record, make: Make, *, kind: type, compiler: str) -> None:
+        self._function, self._record, self._make, self._kind, self._compiler = function, record, make, kind, compiler
+        self._known = LruCache[tuple[CompiledCall, Any] | None](SHAPES)
+        self._seen: set[Any] = set()
+        self._lock = Lock()  # a program has one memory
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run the function; results are new arrays."""
+        arguments: dict[Path, Any] = {}
+        statics: dict[Path, Any] = {}
+
+        def sort(path: Path, leaf: Any) -> None:
+            (arguments if isinstance(leaf, self._kind) else statics)[path] = leaf
+
+        mapped((args, options), sort)
+        program = None
+        if sum(a.size for a in arguments.values()) >= SMALL:
+            with self._lock:
+                program = self._program(arguments, statics, (args, options))
+                results = program[0].results(arguments) if program else []
+        if program is None:
+            return self._function(*args, **options)
+        return mapped(program[1], lambda path, number: results[number])
+
+    def _program(
+        self, arguments: Mapping[Path, Any], statics: Mapping[Path, Any], whole: Any
+    ) -> tuple[CompiledCall, Any] | None:
+        """Return the program for arguments of this form, and the form of its results; None where there is none."""
+        forms = tuple((path, a.shape, a.dtype.str) for path, a in arguments.items())
+        key = forms, tuple((path, type(value), repr(value)) for path, value in statics.items())
+        if key not in self._seen:
+            if len(self._seen) == SHAPES:
+                return None
+            self._seen.add(key)
+        return self._known.get(key, lambda: self._compiled(whole))
+
+    def _compiled(self, arguments: Any) -> tuple[CompiledCall, Any] | None:
+        try:
+            recorded = self._record(lambda: record_function(self._function, arguments, self._kind))
+            program = self._make(recorded)
+            program.compile()
+            return program, recorded.form
+        except Untraceable:
+            pass
+        except Exception as error:  # whatever recording and compiling may raise: the function itself runs without it
+            what = f"{self._compiler} cannot compile an evaluation, which goes on without: {error!r}"
+            warnings.warn(localized(what), stacklevel=2)
+        return None
