@@ -46,10 +46,14 @@ class ShardAdder:
         """Join each root to one vector, exchange these, and return the sum as views of what came back."""
         xp, like = self._xp, roots[0]
         joined = [xp.concat([xp.reshape(root[name], (-1,)) for name in like]) for root in roots]
-        summed, first, result = exchange(xp.stack(joined)), 0, {}
+        return self._apart(exchange(xp.stack(joined)), like)
+
+    def _apart(self, joined: Any, like: Parts) -> Parts:
+        """Return views of a vector in which the arrays of a part lie one behind the other."""
+        first, result = 0, {}
         for name, array in like.items():
             size = prod(array.shape)
-            result[name] = xp.reshape(summed[first : first + size], array.shape)
+            result[name] = self._xp.reshape(joined[first : first + size], array.shape)
             first += size
         return result
 

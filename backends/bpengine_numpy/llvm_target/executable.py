@@ -21,6 +21,7 @@ from bpengine_numpy.llvm_target.interpreter import run_table
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
 from bpengine_numpy.llvm_target.row_reductions import row_length, source_of
 from bpengine_numpy.llvm_target.self_test import openblas
+from bpengine_numpy.llvm_target.shard_tables import ShardPlan, StepTable
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
 
@@ -50,6 +51,10 @@ class Executable:
     def __init__(self, plan: ExecutionPlan) -> None:
         self.plan = plan
         self.loops = {group: Loop(group=group, memory=plan.memory) for group in plan.groups if group.kind == "pass"}
+        singles = (group.nodes[0] for group in plan.groups if group.kind == "single")
+        self._shards = {node.info: ShardPlan(node) for node in singles if node.op == "loop"}
+        for shards in self._shards.values():
+            self.loops |= shards.loops
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
         self._kept: _KeptTable | None = None
 
@@ -78,7 +83,8 @@ class Executable:
 
     def _sources(self) -> list[str]:
         """Return the texts of all that is compiled."""
-        rows = (_row_source(group) for group in self.plan.groups if group.kind == "single")
+        groups = [*self.plan.groups, *(group for shards in self._shards.values() for group in shards.groups)]
+        rows = (_row_source(group) for group in groups if group.kind == "single")
         loops = (loop.source for loop in self.loops.values())
         return [source for source in dict.fromkeys([interpreter.text(), *rows, *loops]) if source]
 
@@ -106,7 +112,7 @@ class Executable:
         after, kept = leaf_at, self._taken([*leaf_at.values(), *(whole or ())])
         if kept is None:
             after = self._own(leaf_at)
-            calls = CallTable(self.plan, self._functions(), after, whole)
+            calls = StepTable(self.plan, self._functions(), after, whole, self._shards)
             kept = self._keeping(calls, [*after.values(), *(whole or ())])
 
         def run() -> tuple[Tree, dict[str, HostArray]]:
