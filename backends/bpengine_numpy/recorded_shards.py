@@ -85,14 +85,14 @@ class _TracedShard:
 
 
 def _looped(
-    graph: StepGraph, shards: dict[int, _TracedShard], cut: Cut, rows: tuple[int, ...], *, alone: bool
+    graph: StepGraph, shards: dict[int, _TracedShard], cut: Cut, data: tuple[int, ...], *, alone: bool
 ) -> TracedArray:
     """Note the loop: its result is the sum of all shards (n,) where a process is alone, else its roots (roots, n)."""
     like = next(iter(shards.values())).parts.values()
     size, dtype = sum(node.size for node in like), next(iter(like)).dtype
     outer: dict[int, StepNode] = {}
     bodies = {length: _Body(shard.inside, outer).step(shard) for length, shard in shards.items()}
-    loop = ShardLoop(bodies=bodies, rows=rows, size=size, turns=tuple(turns_of(cut, alone=alone)))
+    loop = ShardLoop(bodies=bodies, data=data, size=size, turns=tuple(turns_of(cut, alone=alone)))
     shape = (size,) if alone else (len(subtrees(cut.own)), size)
     return TracedArray(graph, graph.add("loop", outer.values(), shape, dtype, loop))
 
@@ -155,4 +155,3 @@ def turns_of(cut: Cut, *, alone: bool) -> Iterator[ShardTurn | Addition]:
             tree.roots[-1] = root._replace(value=[place])
     if alone and len(tree.roots) > 1:
         yield Addition(tuple(tree.total()), 0)
-

@@ -28,9 +28,9 @@ class StepNode:
 
     `info` says what `inputs` do not: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the function of
-    the host that is called "outside" of the program, the shards of a "loop". "plus" is a + b in a pass of its own. Where a target adds up in two
-    stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines. What is
-    reduced or joined, and every output of the step, lies in C order.
+    the host that is called "outside" of the program, the shards of a "loop". "plus" is a + b in a pass of its own. Where a
+    target adds up in two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which
+    reduces the lines. What is reduced or joined, and every output of the step, lies in C order.
     """
 
     number: int  # the order in which the step made them
@@ -127,7 +127,7 @@ class ShardTurn(NamedTuple):
 
     begin: int
     first: int
-    count: int
+    rows: int
     target: int
 
 
@@ -143,13 +143,13 @@ class ShardLoop:
     """What a "loop" node runs: shards one after the other, and additions of what they give, in the order of `turns`.
 
     `bodies` says by number of rows what a shard adds: a step, whose new state ("sum", name) lies in one vector of `size`
-    elements, one name behind the other. Its old state are arrays of the loop's inputs, ("outer", k), and the place in the batch
-    of the shard's first row, ("first",). Its rows are those of the whole step's data with the numbers `rows`.
+    elements, one name behind the other. Its old state are arrays of the loop's inputs, ("outer", k), and the place in the
+    batch of the shard's first row, ("first",). Its rows are taken of those data of the step that have the numbers `data`.
     Buffers are vectors: 0, 1, ... are lines of the result and sums in between, those below 0 see `LEFT`.
     """
 
     bodies: dict[int, RecordedStep]
-    rows: tuple[int, ...]
+    data: tuple[int, ...]
     size: int
     turns: tuple[ShardTurn | Addition, ...]
 

@@ -1,4 +1,4 @@
-"""The call table of a step with a loop over shards: tables of a shard's calls and of additions, which one call runs in turn."""
+"""The call table of a step with a loop over shards: tables of shards and of additions, which one call runs in turn."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ class ShardPlan:
 
     def __init__(self, node: StepNode) -> None:
         self.loop: ShardLoop = node.info
-        self.bodies = {
-            length: make_plan(body, LlvmTarget(), ordered=True) for length, body in self.loop.bodies.items()
-        }
+        self.bodies = {length: make_plan(body, LlvmTarget(), ordered=True) for length, body in self.loop.bodies.items()}
         kinds = dict.fromkeys(kind_of(turn) for turn in self.loop.turns if isinstance(turn, Addition))
         self.sums = {kind: _pass_of(kind, self.loop.size, node.dtype) for kind in kinds if kind.sources > 1}
 
@@ -126,12 +124,12 @@ class _Turning:
     loop: ShardLoop
     shards: dict[tuple[int, int], ShardTable]
     additions: dict[Addition, HostArray]
-    turns: HostArray  # (turns, TURN): a table, its rows, where the shard's rows begin among the step's, and in the batch
+    turns: HostArray  # (turns, TURN), see `bp_run_turns`
     held: list[HostArray]  # buffers, the loop's cell, the place of a shard's first row
 
     def aim_at(self, run: RunArrays) -> None:
         """Let the shards take their rows from a run's data."""
-        data = [run.data[k] for k in self.loop.rows]
+        data = [run.data[k] for k in self.loop.data]
         for shard in self.shards.values():
             shard.aim_at(data, run.order)
         if not self.turns.any():
@@ -140,7 +138,7 @@ class _Turning:
     def _turn(self, turn: ShardTurn | Addition) -> list[int]:
         if isinstance(turn, Addition):
             return [self.additions[turn].ctypes.data, 1, 0, 0]
-        table = self.shards[turn.count, turn.target].table
+        table = self.shards[turn.rows, turn.target].table
         return [table.ctypes.data, len(table), turn.begin, turn.first]
 
 
@@ -178,7 +176,7 @@ class StepTable(CallTable):
             held=[*buffers.values(), first, cell],
         )
         self._turning.append(turning)
-        rows = self._plan.step.rows[plan.loop.rows[0]].shape[0] if self._plan.ordered else 0
+        rows = self._plan.step.rows[plan.loop.data[0]].shape[0] if self._plan.ordered else 0
         places = (cell.ctypes.data, first.ctypes.data)
         return _row(
             functions().run_turns, turning.turns.ctypes.data, len(turning.turns), self.cell.ctypes.data, rows, *places
@@ -192,11 +190,11 @@ class StepTable(CallTable):
         outer = {("outer", k): array_at(self._address(n), n) for k, n in enumerate(node.inputs)}
         tables: dict[tuple[int, int], ShardTable] = {}
         for turn in plan.loop.turns:
-            if isinstance(turn, ShardTurn) and (turn.count, turn.target) not in tables:
-                body = plan.bodies[turn.count]
+            if isinstance(turn, ShardTurn) and (turn.rows, turn.target) not in tables:
+                body = plan.bodies[turn.rows]
                 state = {("first",): first, **outer, **_parts(body, buffers[turn.target])}
                 inputs = {path: state[path] for path in body.step.inputs}
-                tables[turn.count, turn.target] = ShardTable(body, self._loops, inputs, arena, cell)
+                tables[turn.rows, turn.target] = ShardTable(body, self._loops, inputs, arena, cell)
         return tables
 
     def _buffers(self, loop: ShardLoop, node: StepNode) -> dict[int, HostArray]:
