@@ -13,6 +13,9 @@ from bpengine_steps.signature import leaves, rebuilt
 from bpengine_steps.tracing import outside, plus
 
 from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
+from bpengine.distributed.adder import ShardAdder
+from bpengine.distributed.comm import Comm
+from bpengine.distributed.tree import Cut
 from bpengine.errors import ConfigError
 from bpengine.extras import install_command
 from bpengine.ops import Ops
@@ -23,6 +26,7 @@ from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.joined_updates import NumpyOps, joined_run
 from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
+from bpengine_numpy.recorded_shards import RecordingAdder
 
 
 @cache
@@ -153,6 +157,11 @@ class NumpyBackend(Backend):
         """Return a + b of what two shards contribute; in a compiled epoch a pass of its own."""
         total: HostArray = plus(a, b)
         return total
+
+    def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
+        """Return what adds up the shards of a step (see `Backend.adder`); a compiled one runs them in a loop."""
+        exchange = None if comm.size == 1 else self.outside(lambda roots, total: comm.add_up(roots, total, cut.shards))
+        return RecordingAdder(np, exchange, self.plus)
 
     def take(self, array: HostArray, rows: HostArray) -> HostArray:
         """Return the given rows as a new array."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 DType: TypeAlias = np.dtype[Any]
 Path: TypeAlias = tuple[Any, ...]
-Op = Literal["input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside"]
+Op = Literal[
+    "input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside", "loop"
+]  # fmt: skip
 Kind = Literal["pass", "single", "copy", "tail"]
 
 
@@ -26,9 +28,9 @@ class StepNode:
 
     `info` holds what is not among `inputs`: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the host
-    function that an "outside" node calls. "plus" is a + b in a pass of its own. Where a target adds up in two stages, a
-    reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines. What is reduced
-    or joined, and every output of the step, lies in C order.
+    function that an "outside" node calls, the shards of a "loop". "plus" is a + b in a pass of its own. Where a target adds
+    up in two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the
+    lines. What is reduced or joined, and every output of the step, lies in C order.
     """
 
     number: int  # the order in which the step made them
@@ -117,6 +119,44 @@ class RecordedStep:
     def outputs(self) -> list[StepNode]:
         """The nodes that the step returns."""
         return [*self.changed.values(), *self.reports.values()]
+
+
+class ShardTurn(NamedTuple):
+    """A shard's turn in a loop: its first row among those of this process, that row's place in the batch, its rows.
+
+    What it adds goes to the buffer `target`.
+    """
+
+    begin: int
+    first: int
+    rows: int
+    target: int
+
+
+class Addition(NamedTuple):
+    """The sum of some buffers of a loop, which goes to `target`: each is added to what those before it came to."""
+
+    sources: tuple[int, ...]
+    target: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShardLoop:
+    """What a "loop" node runs: shards one after the other, and additions of what they give, in the order of `turns`.
+
+    `bodies` says by number of rows what a shard adds: a step, whose new state ("sum", name) lies in one vector of `size`
+    elements, one name behind the other. Its old state are arrays of the loop's inputs, ("outer", k), and the place in the
+    batch of the shard's first row, ("first",). Its rows are taken of those data of the step that have the numbers `data`.
+    Buffers are vectors: 0, 1, ... are lines of the result and sums in between, those below 0 see `LEFT`.
+    """
+
+    bodies: dict[int, RecordedStep]
+    data: tuple[int, ...]
+    size: int
+    turns: tuple[ShardTurn | Addition, ...]
+
+
+LEFT, RIGHT, ZEROS = -1, -2, -3  # the two shards whose sum comes next, and what one without rows adds
 
 
 @dataclass(eq=False)

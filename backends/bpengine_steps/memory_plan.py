@@ -47,7 +47,8 @@ def plan_memory(
     stored = read.keys() | {node.base.number for node in step.changed.values()}
     constants = {number: np.ascontiguousarray(n.info) for number, n in read.items() if n.op == "constant"}
     memory = MemoryPlan(stored=set(stored), in_place=in_place, constants=constants)
-    brought = [*(step.rows if ordered else ()), step.rate]  # what the head writes in each step
+    rows = [node for node in step.rows if node.number in read] if ordered else []  # a loop takes its own
+    brought = [*rows, step.rate]  # what the head writes, anew in each step
     if target.resident:
         rows = [*step.rows, *step.rounded_rows.values()]
         _for_good(memory, [*step.inputs.values(), *rows, step.rate], [read[n] for n in constants], target)

@@ -8,6 +8,7 @@ from operator import add
 from typing import Any, TypeAlias
 
 from bpengine.distributed.tree import Cut, Tree
+from bpengine.kernels._kernel import Array
 
 Namespace: TypeAlias = Any  # NumPy's names, of any library
 Parts = dict[str, Any]
@@ -47,10 +48,14 @@ class ShardAdder:
         """Flatten each root to one vector, exchange these, and return views of the summed vector."""
         xp, like = self._xp, roots[0]
         joined = [xp.concat([xp.reshape(root[name], (-1,)) for name in like]) for root in roots]
-        summed, first, result = exchange(xp.stack(joined)), 0, {}
+        return self._apart(exchange(xp.stack(joined)), like)
+
+    def _apart(self, joined: Array, like: Parts) -> Parts:
+        """Return views of a vector in which the arrays of a part lie one behind the other."""
+        first, result = 0, {}
         for name, array in like.items():
             size = prod(array.shape)
-            result[name] = xp.reshape(summed[first : first + size], array.shape)
+            result[name] = self._xp.reshape(joined[first : first + size], array.shape)
             first += size
         return result
 

@@ -7,6 +7,7 @@ row_reductions   short rows added up and compared, where a test shows NumPy's bi
 ufunc_loops      NumPy's own inner loops (matrix products, exp, log ...) by address
 blas_threads     OpenBLAS's, which share the long passes
 call_table       the calls of a step with the addresses of one run's arrays
+shard_tables     the calls of a shard, and of a loop over shards
 interpreter      runs that table
 rows             passes that take a row at a time
 products         those of few columns, where a test shows NumPy's bits

@@ -55,10 +55,11 @@ class CallTable:
         state: Mapping[Path, HostArray],
         data: tuple[HostArray, ...] | None,
         products: Mapping[StepNode, int] = MappingProxyType({}),
+        arena: HostArray | None = None,
     ) -> None:
         self._plan, self._loops, self._memory, self._products = plan, loops, plan.memory, products
         step = plan.step
-        self._arena = _aligned(self._memory.size)
+        self._arena = aligned(self._memory.size) if arena is None else arena
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
         bound = [(node, state[p]) for p, node in step.inputs.items()]
         if data is not None:
@@ -112,8 +113,8 @@ class CallTable:
         """Write the addresses of a run's arrays, which is all that differs; see `_fetch` and `_append_reports`."""
         table, rate = self.table, 0
         if run.order is not None:
-            rate, order = len(run.data), run.order.ctypes.data
-            for k, array in enumerate(run.data):
+            rate, order = len(self._brought(run)), run.order.ctypes.data
+            for k, (_, array) in enumerate(self._brought(run)):
                 table[k, 2], table[k, 3], table[k, 7] = array.ctypes.data, order, run.order.itemsize
         table[rate, 2] = run.lr.ctypes.data
         names = self._plan.step.reports
@@ -143,10 +144,15 @@ class CallTable:
         """Bring the step's rows and its learning rate."""
         cell, lr = self.cell.ctypes.data, run.lr
         if run.order is not None:
-            for node, array in zip(self._plan.step.rows, run.data, strict=True):
+            for node, array in self._brought(run):
                 yield self._together([*self._taken(node, array.ctypes.data, run.order)])
         where = (self._address(self._plan.step.rate), lr.ctypes.data, 0, cell)
         yield _call(functions().take_rows, *where, 1, lr.itemsize, 0, 1, 0)
+
+    def _brought(self, run: RunArrays) -> list[tuple[StepNode, HostArray]]:
+        """Return the rows that the step reads, with the data that they come from; a loop over shards takes its own."""
+        pairs = zip(self._plan.step.rows, run.data, strict=True)
+        return [(node, array) for node, array in pairs if node.number in self._memory.places]
 
     def _taken(self, node: StepNode, source: int, order: HostArray) -> Iterator[list[int]]:
         """Take the step's rows of an array, a part of them on each thread."""
@@ -193,6 +199,8 @@ class CallTable:
             yield self._together([*self._elementwise(node)])
         elif node.op == "outside":
             yield self._outside(node)
+        elif node.op == "loop":
+            yield self._loop(node)
         elif node.op == "reduce" and node.info[1] == "middle":
             yield self._together([*self._block_sums(node)])
         elif node.op == "reduce":
@@ -247,13 +255,17 @@ class CallTable:
             what = (count, rows, columns, item, int(node.info[0] != "add"))
             yield _call(functions().reduce_blocks, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
+    def _loop(self, node: StepNode) -> list[int]:
+        """Return the call that runs a loop over shards; see `StepTable`, a loop is no part of another."""
+        raise Untraceable(f"a loop over {len(node.info.turns)} turns inside of another")
+
     def _outside(self, node: StepNode) -> list[int]:
         """Call a function of the host on memory of the program.
 
         What it raises cannot pass through native code: it is kept as `failure`, and the function is not called again.
         """
         (source,) = node.inputs
-        x, result = (_array_at(self._address(n), n) for n in (source, node))
+        x, result = (array_at(self._address(n), n) for n in (source, node))
         function = node.info
 
         def run(_: int | None) -> None:
@@ -279,7 +291,7 @@ class CallTable:
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-def _array_at(address: int, node: StepNode) -> HostArray:
+def array_at(address: int, node: StepNode) -> HostArray:
     """Return an array over memory that someone else holds."""
     memory: Any = (ctypes.c_uint8 * (node.size * node.dtype.itemsize)).from_address(address)
     array: HostArray = np.frombuffer(memory, node.dtype).reshape(node.shape)
@@ -314,7 +326,7 @@ def _padded(values: list[int], length: int) -> list[int]:
     return values + [0] * (length - len(values))
 
 
-def _aligned(size: int) -> HostArray:
+def aligned(size: int) -> HostArray:
     """Return bytes that begin at a cache line, whatever is in them: zeros would come in small pages, each a fault."""
     raw = np.empty(size + LlvmTarget.alignment, np.uint8)
     start = -raw.ctypes.data % LlvmTarget.alignment

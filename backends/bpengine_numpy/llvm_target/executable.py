@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Thread
 from time import perf_counter
@@ -23,6 +23,7 @@ from bpengine_numpy.llvm_target.products.narrow_product import narrow_form, narr
 from bpengine_numpy.llvm_target.products.product_orders import is_known, order_of
 from bpengine_numpy.llvm_target.row_reductions import row_length, source_of
 from bpengine_numpy.llvm_target.self_test import openblas
+from bpengine_numpy.llvm_target.shard_tables import ShardPlan, StepTable
 from bpengine_numpy.llvm_target.whole_step.step_function import StepFunction, step_function
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
@@ -56,8 +57,12 @@ class Executable:
     def __init__(self, plan: ExecutionPlan, beside: Beside | None = None) -> None:
         self.plan, self._beside = plan, beside
         self.loops = {group: Loop(group=group, memory=plan.memory) for group in plan.groups if group.kind == "pass"}
-        single = (group.nodes[0] for group in plan.groups if group.kind == "single")
-        self._forms = {node: form for node in single if (form := narrow_form(node))}
+        singles = (group.nodes[0] for group in plan.groups if group.kind == "single")
+        self._shards = {node.info: ShardPlan(node) for node in singles if node.op == "loop"}
+        for shards in self._shards.values():
+            self.loops |= shards.loops
+        self._singles = [group for group in self._groups() if group.kind == "single"]
+        self._forms = {node: form for group in self._singles if (form := narrow_form(node := group.nodes[0]))}
         self._products: dict[StepNode, int] = {}
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
         self._kept: _KeptTable | None = None
@@ -90,10 +95,16 @@ class Executable:
         if test:
             yield test.join
 
+    def _groups(self) -> Iterator[FusionGroup]:
+        """Yield the groups of the step and of the shards that its loops run."""
+        yield from self.plan.groups
+        for shards in self._shards.values():
+            yield from shards.groups
+
     def _sources(self) -> list[str]:
         """Return the texts of all that is compiled."""
-        rows = (_row_source(group) for group in self.plan.groups if group.kind == "single")
-        loops, products = (loop.source for loop in self.loops.values()), map(narrow_source, self._forms.values())
+        rows, loops = map(_row_source, self._singles), (loop.source for loop in self.loops.values())
+        products = map(narrow_source, self._forms.values())
         return [source for source in dict.fromkeys([interpreter.text(), *rows, *loops, *products]) if source]
 
     def _functions(self) -> dict[FusionGroup, CompiledLoop]:
@@ -147,7 +158,7 @@ class Executable:
         after, kept = leaf_at, self._taken([*leaf_at.values(), *(whole or ())])
         if kept is None:
             after = self._own(leaf_at)
-            calls = CallTable(self.plan, self._functions(), after, whole, self._products)
+            calls = StepTable(self.plan, self._functions(), after, whole, self._products, self._shards)
             kept = self._keeping(calls, [*after.values(), *(whole or ())])
 
         def run() -> tuple[Tree, dict[str, HostArray]]:

@@ -17,9 +17,9 @@ import numpy as np
 from bpengine_steps.ir import HostArray
 
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
-from bpengine_numpy.llvm_target.table_layout import ITEM, MOVED, NUMPY_LOOP, ROW
+from bpengine_numpy.llvm_target.table_layout import ITEM, MOVED, NUMPY_LOOP, ROW, TURN
 
-__all__ = ["ITEM", "NUMPY_LOOP", "ROW", "Functions", "functions", "run_table", "text"]
+__all__ = ["ITEM", "NUMPY_LOOP", "ROW", "TURN", "Functions", "functions", "run_table", "text"]
 
 
 class Functions(NamedTuple):
@@ -35,13 +35,14 @@ class Functions(NamedTuple):
     copy_block: int
     reduce_lines: int
     reduce_blocks: int
+    run_turns: int
 
 
 @cache
 def text() -> str:
     """Return the functions as LLVM's instructions."""
     written = files("bpengine_numpy.llvm_target").joinpath("native_functions.ll").read_text(encoding="ascii")
-    return Template(written).substitute(ROW=ROW, MOVED=MOVED)
+    return Template(written).substitute(ROW=ROW, MOVED=MOVED, TURN=TURN)
 
 
 @cache

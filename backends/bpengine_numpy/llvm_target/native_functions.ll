@@ -23,31 +23,7 @@ entry:
 
 step:
   %done = phi i64 [ 0, %entry ], [ %done.next, %again ]
-  br label %row
-
-row:
-  %k = phi i64 [ 0, %step ], [ %k.next, %row.end ]
-  %first = mul nsw i64 %k, $ROW
-  %at = getelementptr i64, ptr %table, i64 %first
-  %function = load ptr, ptr %at
-  %arguments = getelementptr i64, ptr %at, i64 1
-  %numpys = icmp eq ptr %function, null
-  br i1 %numpys, label %loop, label %call
-
-call:
-  call void %function(ptr %arguments)
-  br label %row.end
-
-loop:
-  call void @strided(ptr %arguments)
-  br label %row.end
-
-row.end:
-  %k.next = add nsw i64 %k, 1
-  %over = icmp eq i64 %k.next, %rows
-  br i1 %over, label %step.end, label %row
-
-step.end:
+  call void @rows(ptr %table, i64 %rows)
   %number = load i64, ptr %cell
   %number.next = add nsw i64 %number, 1
   store i64 %number.next, ptr %cell
@@ -61,7 +37,7 @@ again:
   br i1 %halt, label %end, label %step
 
 end:
-  %ran = phi i64 [ 0, %entry ], [ %done.next, %step.end ], [ %done.next, %again ]
+  %ran = phi i64 [ 0, %entry ], [ %done.next, %step ], [ %done.next, %again ]
   store i64 %ran, ptr %report
   ret void
 }
@@ -327,6 +303,81 @@ block.end:
   %k.next = add nsw i64 %k, 1
   %all = icmp eq i64 %k.next, %blocks
   br i1 %all, label %end, label %block
+
+end:
+  ret void
+}
+
+; Run the turns of a loop over shards, each a table of calls, and tell it where the shard's rows begin.
+; p = (the turns, their number, the step's cell, rows of a step or 0, the loop's cell, where the first row's place goes)
+; A turn is (its table, the table's rows, the shard's first row among those of the step, its place in the batch).
+define void @bp_run_turns(ptr %p) "no-builtins" {
+entry:
+  %turns = load ptr, ptr %p
+  %p1 = getelementptr i64, ptr %p, i64 1
+  %count = load i64, ptr %p1
+  %p2 = getelementptr i64, ptr %p, i64 2
+  %cell = load ptr, ptr %p2
+  %p3 = getelementptr i64, ptr %p, i64 3
+  %batch = load i64, ptr %p3
+  %p4 = getelementptr i64, ptr %p, i64 4
+  %own = load ptr, ptr %p4
+  %p5 = getelementptr i64, ptr %p, i64 5
+  %place = load ptr, ptr %p5
+  %step = load i64, ptr %cell
+  %before = mul nsw i64 %step, %batch
+  br label %turn
+
+turn:
+  %k = phi i64 [ 0, %entry ], [ %k.next, %turn ]
+  %word = mul nsw i64 %k, $TURN
+  %at = getelementptr i64, ptr %turns, i64 %word
+  %table = load ptr, ptr %at
+  %at1 = getelementptr i64, ptr %at, i64 1
+  %rows = load i64, ptr %at1
+  %at2 = getelementptr i64, ptr %at, i64 2
+  %begin = load i64, ptr %at2
+  %at3 = getelementptr i64, ptr %at, i64 3
+  %first = load i64, ptr %at3
+  %number = add nsw i64 %before, %begin
+  store i64 %number, ptr %own
+  %short = trunc i64 %first to i32
+  store i32 %short, ptr %place
+  call void @rows(ptr %table, i64 %rows)
+  %k.next = add nsw i64 %k, 1
+  %over = icmp eq i64 %k.next, %count
+  br i1 %over, label %end, label %turn
+
+end:
+  ret void
+}
+
+; Make the calls of a table, of which there is at least one.
+define internal void @rows(ptr %table, i64 %count) alwaysinline "no-builtins" {
+entry:
+  br label %row
+
+row:
+  %k = phi i64 [ 0, %entry ], [ %k.next, %row.end ]
+  %first = mul nsw i64 %k, $ROW
+  %at = getelementptr i64, ptr %table, i64 %first
+  %function = load ptr, ptr %at
+  %arguments = getelementptr i64, ptr %at, i64 1
+  %numpys = icmp eq ptr %function, null
+  br i1 %numpys, label %loop, label %call
+
+call:
+  call void %function(ptr %arguments)
+  br label %row.end
+
+loop:
+  call void @strided(ptr %arguments)
+  br label %row.end
+
+row.end:
+  %k.next = add nsw i64 %k, 1
+  %over = icmp eq i64 %k.next, %count
+  br i1 %over, label %end, label %row
 
 end:
   ret void

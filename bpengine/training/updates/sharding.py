@@ -75,8 +75,9 @@ class _Shard:
         if not count:
             return self._nothing(weighted=len(rows) > 2)
         loss, gradients, running = self._computed(rows, self._run._replace(first=first))
-        sums = {LOSS: self._ops.xp.reshape(loss, (1,))}
-        sums |= {f"{GRADIENT}{name}": gradients[name] for name in self._shards.trained}
+        # gradients come first: joined to one vector, those of most layers then begin at a cache line
+        sums = {f"{GRADIENT}{name}": gradients[name] for name in self._shards.trained}
+        sums[LOSS] = self._ops.xp.reshape(loss, (1,))
         seen = {f"{RUNNING}{name}": running[name] for name in self._seen}
         if not self._cut.even:
             seen = {name: value * float(count) for name, value in seen.items()}
@@ -99,7 +100,7 @@ class _Shard:
         """Return what a shard without rows adds: zeros of the same names and shapes."""
         xp = self._ops.xp
         zero = xp.zeros((1,), dtype=self._params[self._shards.trained[0]].dtype)
-        sums = {LOSS: zero} | {f"{GRADIENT}{name}": xp.zeros_like(self._params[name]) for name in self._shards.trained}
+        sums = {f"{GRADIENT}{name}": xp.zeros_like(self._params[name]) for name in self._shards.trained} | {LOSS: zero}
         seen = {f"{RUNNING}{name}": xp.zeros_like(self._running[name]) for name in self._seen}
         return sums | ({SHARE: zero} if weighted else {}) | seen
 

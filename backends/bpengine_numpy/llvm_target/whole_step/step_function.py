@@ -74,11 +74,15 @@ class StepFunction:
 
 
 def step_function(plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> StepFunction | None:
-    """Return the function of a step, None for one that is too large, or that calls the host."""
+    """Return the function of a step, None for one that is too large, calls the host or loops over shards."""
     groups = [group for group in plan.groups if group.kind != "tail"]
     nodes = [node for group in groups for node in (*group.nodes, *group.reads)]
     single = [group.nodes[0] for group in groups if group.kind == "single"]
-    if len(groups) > LONGEST or any(n.base.size > LARGEST for n in nodes) or any(n.op == "outside" for n in single):
+    if (
+        len(groups) > LONGEST
+        or any(n.base.size > LARGEST for n in nodes)
+        or any(n.op in ("outside", "loop") for n in single)
+    ):
         return None
     return StepFunction(plan, loops)
 
