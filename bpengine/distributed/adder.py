@@ -8,8 +8,8 @@ from operator import add
 from typing import Any, TypeAlias
 
 from bpengine.distributed.tree import Cut, Tree
-from bpengine.kernels._kernel import Array
 
+Array: TypeAlias = Any  # of a Namespace
 Namespace: TypeAlias = Any  # NumPy's names, of any library
 Parts = dict[str, Any]
 Part = Callable[[tuple[Any, ...], Any, int], Parts]  # (rows of a shard, its first row's place, its number of rows)

@@ -63,7 +63,7 @@ define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
 _PLACE = "getelementptr i{bits}, ptr %{array}, i64 %step"
 _STRIDED = re.compile(r"^define internal void @strided.*?^}\n", re.MULTILINE | re.DOTALL)
 _RUN = re.compile(r"^define void @bp_run_table.*?^}\n", re.MULTILINE | re.DOTALL)
-_ROWS = re.compile(r"^row:\n.*?^step\.end:\n", re.MULTILINE | re.DOTALL)
+_ROWS = "  call void @rows(ptr %table, i64 %rows)\n"  # where the interpreter runs the table of a step
 _NUMBERED, _DECLARED = re.compile(r"!(\d+)"), re.compile(r"^declare .*\n", re.MULTILINE)
 
 
@@ -129,8 +129,8 @@ class StepText:
         strided, run = _STRIDED.search(native), _RUN.search(native)
         assert strided
         assert run
-        calls = "row:\n" + "".join(self._calls) + "  br label %step.end\n\nstep.end:\n"
-        body = _ROWS.sub(lambda _: calls, run[0]).replace("@bp_run_table", "@bp_run_step")
+        assert _ROWS in run[0]
+        body = run[0].replace(_ROWS, "".join(self._calls)).replace("@bp_run_table", "@bp_run_step")
         return "".join([*self._declared, _FUSED, body, strided[0], *self._functions])
 
     def _own(self, text: str) -> None:
