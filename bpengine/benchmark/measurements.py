@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from bpengine.benchmark.contender_results import ContenderResult, disagreements
@@ -46,6 +46,7 @@ class RunMeasurements(RichForm):
     trials: dict[str, Trial] = field(default_factory=dict)
     limits: dict[str, Limits] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    _: KW_ONLY
     fits: dict[str, FitTrial] = field(default_factory=dict)
 
     def to_rows(self) -> list[dict[str, Any]]:

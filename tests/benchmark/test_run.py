@@ -21,6 +21,7 @@ from tests.benchmark import tiny
 QUICKLY = {"rounds": 2, "turn_seconds": 0.001, "budget_seconds": 1.0}
 RECORD = {
     *("schema", "date", "device", "rounds", "turn_seconds", "contenders", "missing", "left_out", "limits", "workloads"),
+    *("fits", "fit_contenders"),
 }
 WORK = {
     *("name", "sizes", "batch", "optimizer", "dtype", "epoch_steps", "steps", "learning_rate", "activation", "seed"),

@@ -101,7 +101,7 @@ def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.parameters[name], array)
     for _ in range(AGAIN.calls):
         model.fit(data.x, data.y, optimizer=bp.Adam(1e-4, eps=1e-16), batch_size=16, epochs=1)
-    process = run_fit(Entrant(CONTENDERS["numpy"]), tmp_path, tmp_path)
+    process = run_fit(Entrant(CONTENDERS["numpy"]), tmp_path, tmp_path, tmp_path)
     assert [len(calls) for calls in process.calls] == [AGAIN.calls]
     assert data.judge(tmp_path).loss == data._samples[0].loss(
         [(model.parameters[f"{i}.weight"], model.parameters[f"{i}.bias"]) for i in range(2)]

@@ -1,11 +1,10 @@
-"""The folder of a whole fit: what a process reads, and the weights it leaves, which are judged here."""
+"""The folder of a whole fit: what a process reads; and the weights it leaves in another, which are judged here."""
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,6 @@ from bpengine.benchmark.fits.fit_workloads import FitWorkload
 from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.streams import derived
 from bpengine.training.batching import epoch_order
-
-READ = ("task.json", "x.npy", "y.npy")
 
 
 class OwnFit(NamedTuple):
@@ -77,19 +74,6 @@ class FitData:
             a = a @ w + b
             a = np.maximum(a, 0) if i < len(weights) - 1 else a
         return float(np.mean(np.argmax(a, axis=1) == self._own.held_out_y))
-
-
-def lent(folder: Path, room: Path) -> Path:
-    """Return a new folder in `room` with the same files, which are links: a process writes its own beside them."""
-    room.mkdir()
-    for path in _read_files(folder):
-        os.link(path, room / path.name)
-    return room
-
-
-def _read_files(folder: Path) -> Iterator[Path]:
-    yield from (folder / name for name in READ)
-    yield from (*folder.glob("initial*.npz"), *folder.glob("orders*.npy"))
 
 
 def _rows(work: FitWorkload) -> tuple[HostArray, HostArray]:

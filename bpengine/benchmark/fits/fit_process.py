@@ -25,16 +25,16 @@ class FitTimes(NamedTuple):
 
 
 def run_fit(
-    entrant: Entrant, folder: Path, caches: Path, *, argument: str | None = None, without: Iterable[str] = ()
+    entrant: Entrant, folder: Path, out: Path, caches: Path, *, argument: str | None = None, without: Iterable[str] = ()
 ) -> FitTimes:
-    """Run an entrant's script on the folder of a task, with `caches` as the user's cache folder; return its times.
+    """Run an entrant's script on the folder of a task, which leaves its weights in `out`; return its times.
 
-    argument: in place of the entrant's own. without: variables that the process must not see. Raises WorkerFailed when it
-    ends without an answer, or does not answer in time.
+    caches: the user's cache folder. argument: in place of the entrant's own. without: variables that the process must not see.
+    Raises WorkerFailed when it ends without an answer, or does not answer in time.
     """
     module, own = entrant.script
     more = (*entrant.contender.environment, ("XDG_CACHE_HOME", str(caches)))
-    command = [sys.executable, "-m", module, str(folder), own if argument is None else argument]
+    command = [sys.executable, "-m", module, str(folder), str(out), own if argument is None else argument]
     surroundings = environment("cpu", "float32", without, more)
     with tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.fits.entrants import FILLS, Entrant, entrants
-from bpengine.benchmark.fits.fit_files import FitData, Judgement, OwnFit, lent
+from bpengine.benchmark.fits.fit_files import FitData, Judgement, OwnFit
 from bpengine.benchmark.fits.fit_process import FitTimes, run_fit
 from bpengine.benchmark.fits.fit_results import FitResult, FitTrial
 from bpengine.benchmark.fits.fit_workloads import FitWorkload
@@ -22,7 +22,7 @@ from bpengine.errors import in_english
 FEWEST = 3  # rounds that are always run, whatever the budget
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FitRounds:
     """The entrants of a workload, in a folder of theirs. without: variables that their processes must not see."""
 
@@ -72,18 +72,19 @@ class FitRounds:
         """Run a process and judge its weights; return None where the entrant fails, or has failed before."""
         if entrant.name in self.failures:
             return None
-        folder = lent(self.room / "data", self.room / "turn")
+        data, out = self.room / "data", self.room / "turn"
+        out.mkdir()
         try:
-            times = run_fit(entrant, folder, self._caches(entrant), argument=argument, without=self.without)
-            about = json.loads((folder / "about.json").read_text())
+            times = run_fit(entrant, data, out, self._caches(entrant), argument=argument, without=self.without)
+            about = json.loads((out / "about.json").read_text())
             self.about.setdefault(entrant.contender.name, {"title": entrant.contender.title, **about})
-            return times, self.data.judge(folder)
+            return times, self.data.judge(out)
         except WorkerFailed as error:
             self.failures[entrant.name] = in_english(error)
             self.results.pop(entrant.name, None)
             return None
         finally:
-            shutil.rmtree(folder)
+            shutil.rmtree(out)
 
     def _caches(self, entrant: Entrant) -> Path:
         return self.room / f"caches-{self.entrants.index(entrant)}"
@@ -112,7 +113,12 @@ def fit_trial(
     """
     with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as room:
         tell("drawing the data" if own is None else "writing the data", 0.0)
-        rounded = FitRounds(FitData(work, own), entrants(contenders, own_only=work.own_only), Path(room), without)
+        rounded = FitRounds(
+            data=FitData(work, own),
+            entrants=entrants(contenders, own_only=work.own_only),
+            room=Path(room),
+            without=without,
+        )
         rounded.prepare(lambda doing: tell(doing, 0.1))
         rounded.play(rounds, budget_seconds, lambda n: tell(f"round {n + 1} of {rounds}", 0.2 + 0.8 * n / rounds))
         return rounded.trial()

@@ -1,10 +1,10 @@
 """What every script of whole fits does: read a task, train, say when the last step is done, write the weights.
 
-    python -m bpengine.benchmark.peers.whole_fits.NAME FOLDER ARGUMENT
+    python -m bpengine.benchmark.peers.whole_fits.NAME FOLDER OUT ARGUMENT
 
 FOLDER holds task.json (see `FitWorkload.task`), x.npy, y.npy, and for each fit its initial weights and the order of rows of
 every epoch. One line of JSON on standard output says that the last step is done: the seconds of each call, and the CPU
-seconds of the process so far. What comes after it is not timed: weights.npz and about.json.
+seconds of the process so far. What comes after it is not timed: weights.npz and about.json, in the folder OUT.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class FitTask(NamedTuple):
         return np.load(self.folder / f"orders{self.number}.npy")
 
 
-class Trainer(Protocol):
+class LibraryFit(Protocol):
     """One model of a library; made by (task, argument)."""
 
     def renew(self) -> None:
@@ -63,12 +63,12 @@ class Trainer(Protocol):
         """Return the weights as NumPy arrays."""
 
 
-def run(maker: Callable[[FitTask, str], Trainer], packages: tuple[str, ...], note: str) -> None:
+def run(maker: Callable[[FitTask, str], LibraryFit], packages: tuple[str, ...], note: str) -> None:
     """Carry out the task in the folder that the command line names, by trainers made by `maker`.
 
     packages: the distributions whose versions are reported. note: how the library is used.
     """
-    folder, argument = Path(sys.argv[1]), sys.argv[2]
+    folder, out, argument = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     reply = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     seconds: list[list[float]] = []
@@ -86,8 +86,8 @@ def run(maker: Callable[[FitTask, str], Trainer], packages: tuple[str, ...], not
         seconds.append(of_fit)
         trained.append(trainer.weights())
     print(json.dumps({"seconds": seconds, "cpu_seconds": time.process_time()}), file=reply, flush=True)
-    np.savez(folder / "weights.npz", **_named(trained))
-    (folder / "about.json").write_text(json.dumps({"versions": _versions(packages), "note": note}))
+    np.savez(out / "weights.npz", **_named(trained))
+    (out / "about.json").write_text(json.dumps({"versions": _versions(packages), "note": note}))
 
 
 def _tasks(folder: Path) -> Iterator[FitTask]:
