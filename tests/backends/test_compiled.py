@@ -463,12 +463,12 @@ def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeyp
     assert Both.steps == before + 4
 
 
-@pytest.mark.parametrize("where", ["tracing.record", "plan.make_plan", "CallTable"])
+@pytest.mark.parametrize("where", ["tracing.record", "plan.make_plan", "StepTable"])
 def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **options: Any) -> Any:
         raise MemoryError("no room")
 
-    room = "bpengine_numpy.llvm_target.executable" if where == "CallTable" else "bpengine_steps"
+    room = "bpengine_numpy.llvm_target.executable" if where == "StepTable" else "bpengine_steps"
     monkeypatch.setattr(f"{room}.{where}", broken)
     monkeypatch.setattr(NumpyBackend, "patience", AT_ONCE)
     x = np.random.default_rng(0).normal(size=(40, 3))
