@@ -158,7 +158,7 @@ class LoopText:
         )
 
     def _argument(self, name: str, place: int, kind: str) -> None:
-        self._entry += given(name, place, kind)
+        self._entry += loaded_argument(name, place, kind)
 
     def _place(self, pattern: AccessPattern, name: str, index: str) -> list[str]:
         """Return what works out an element's place where that is neither its number nor its row or column."""
@@ -202,7 +202,7 @@ class LoopText:
         return "\n".join(lines)
 
 
-def given(name: str, place: int, kind: str) -> list[str]:
+def loaded_argument(name: str, place: int, kind: str) -> list[str]:
     """Return what reads an argument of the code."""
     return [f"%{name}.p = getelementptr i64, ptr %p, i64 {place}", f"%{name} = load {kind}, ptr %{name}.p"]
 

@@ -30,7 +30,7 @@ from bpengine_numpy.llvm_target.interpreter import ROW, TURN, functions
 from bpengine_numpy.llvm_target.target import LlvmTarget
 
 
-class Sum(NamedTuple):
+class SumKind(NamedTuple):
     """An addition of so many vectors as a kind of pass; its result lies over the last of them, or elsewhere."""
 
     sources: int
@@ -66,12 +66,12 @@ class ShardPlan:
         return of_bodies | {loop.group: loop for loop in self.sums.values()}
 
 
-def kind_of(turn: Addition) -> Sum:
+def kind_of(turn: Addition) -> SumKind:
     """Return what kind of addition this is."""
-    return Sum(len(turn.sources), turn.sources[-1] == turn.target)
+    return SumKind(len(turn.sources), turn.sources[-1] == turn.target)
 
 
-def _pass_of(kind: Sum, size: int, dtype: DType) -> Loop:
+def _pass_of(kind: SumKind, size: int, dtype: DType) -> Loop:
     """Return the pass that adds vectors, each to what those before it came to."""
     graph = StepGraph()
     total, *others = (graph.add("input", (), (size,), dtype, ("source", k)) for k in range(kind.sources))

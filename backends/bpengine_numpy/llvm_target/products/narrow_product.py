@@ -11,7 +11,7 @@ import numpy as np
 from bpengine_steps.ir import StepNode
 
 from bpengine_numpy.llvm_target.expressions import type_of
-from bpengine_numpy.llvm_target.loop_text import given, lines_of
+from bpengine_numpy.llvm_target.loop_text import lines_of, loaded_argument
 from bpengine_numpy.llvm_target.products.product_orders import ProductForm, order_of
 from bpengine_numpy.llvm_target.rows.row_forms import repeated, vector
 
@@ -73,8 +73,10 @@ class _ProductWriter:
     def __init__(self, form: ProductForm, count: int) -> None:
         self.columns, self.kind = form.sizes[2], type_of(np.dtype(form.dtype)) or ""
         self.row = vector(self.kind, self.columns)
-        self.entry = [line for name, place in (("a", 3), ("b", 4), ("y", 5)) for line in given(name, place, "ptr")]
-        self.entry += given("count", count, "i64")
+        self.entry = [
+            line for name, place in (("a", 3), ("b", 4), ("y", 5)) for line in loaded_argument(name, place, "ptr")
+        ]
+        self.entry += loaded_argument("count", count, "i64")
         self.sums: list[str] = []
         self.body: list[str] = []
         self.last: list[str] = []

@@ -13,7 +13,7 @@ from bpengine_steps.access import FULL, ROW, AccessPattern
 from bpengine_steps.ir import DType
 
 from bpengine_numpy.llvm_target.expressions import INTRINSICS, type_of
-from bpengine_numpy.llvm_target.loop_text import LoopText, given, lines_of, memory_type
+from bpengine_numpy.llvm_target.loop_text import LoopText, lines_of, loaded_argument, memory_type
 from bpengine_numpy.llvm_target.rows.row_forms import (
     intrinsics,
     numpys,
@@ -139,7 +139,7 @@ class RowText(LoopText):
         first = AHEAD + len(self._types)
         for n, (ufunc, dtype) in enumerate(self.loops):
             for part, what in enumerate(_LOOP):
-                entry += given(f"{ufunc}.{memory_type(dtype)}.{what}", first + len(_LOOP) * n + part, "ptr")
+                entry += loaded_argument(f"{ufunc}.{memory_type(dtype)}.{what}", first + len(_LOOP) * n + part, "ptr")
         return _TEXT.format(
             intrinsics=INTRINSICS + intrinsics(self.columns),
             own="".join(self._own.values()),

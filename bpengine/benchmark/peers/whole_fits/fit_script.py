@@ -14,15 +14,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 Weights = list[tuple[Any, Any]]  # weight (inputs, units) and bias (units,) of each layer
 
 
-class FitTask(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class FitTask:
     """One fit: what it trains, on what, and for how long.
 
     x (rows, inputs), y (rows,) class numbers. rate: Adam's. epochs: those of a call; a fit is called `calls` times.
