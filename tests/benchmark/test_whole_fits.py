@@ -169,6 +169,10 @@ def test_a_goal_is_the_median_of_ratios_within_rounds() -> None:
     assert Goal("g", ("w",), "ours", "", at_most=1.0).reached(known) == 2.0
     assert Goal("g", ("w",), "ours", "quick", part="later", at_most=1.0).reached(known) == 0.5
     assert Goal("g", ("w",), "ours", "absent", at_most=1.0).reached(known) is None
+    for name, last in (("ours", 3.0), ("quick", 2.0)):
+        known["fits"][0]["results"][name]["fit_seconds"] = [[9.0, 8.0, last]]
+    known["fits"][0]["sizes"] = [[1, 2], [1, 3]]  # of two networks the first fits of both are left out
+    assert Goal("g", ("w",), "ours", "quick", part="later", at_most=1.0).reached(known) == 1.5
     known["fits"][0]["results"]["quick"]["valid"] = False
     assert time.reached(known) == 0.2
 
