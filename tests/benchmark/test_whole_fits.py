@@ -203,7 +203,7 @@ def test_a_file_is_fitted_whole_and_scored_on_every_fifth_row(tmp_path: Path) ->
     fit, rows = own_fit(work, own, 7)
     assert (fit.rows, fit.epochs, fit.sizes, fit.steps) == (120, 7, ((4, 8, 3),), 28)
     assert len(rows.held_out_x) == 30
-    np.testing.assert_array_equal(rows.held_out_y, own.y[4::5])
+    np.testing.assert_array_equal(rows.held_out_x, own.x[4::5])
     data = FitData(fit, OwnFit(*rows))
     data.write(tmp_path)
     right, layers = rows.held_out_y, enumerate(data._samples[0].initial)

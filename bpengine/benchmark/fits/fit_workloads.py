@@ -29,9 +29,6 @@ class FitWorkload:
     >>> work = FitWorkload("tiny", "two small fits", ((4, 8, 3),), 16, rows=40, epochs=5, fits=2)
     >>> work.steps, work.sizes_of(1)
     (15, (4, 8, 3))
-    >>> from bpengine.benchmark import FITS
-    >>> FITS["fit-digits"].steps
-    1800
     """
 
     name: str

@@ -23,7 +23,8 @@ class Goal:
     """One number to reach: a contender's time on a workload over another's, or the other's over its own, which is its speed.
 
     works: the workloads; of several the speeds' mean is meant. rival: a contender, `FASTEST`, or "" for seconds. part: "turn",
-    what counts in the workload; "fits", the fits without the start of their process; "later", those after the first of each network.
+    what counts in the workload; "fits", the fits without the start of their process; "later", those after
+    the first of each network.
     at_most, at_least: the limit, of time or of speed.
 
     >>> goal = Goal("a whole fit", ("fit-large",), "numpy+fast", FASTEST, at_most=1.0)
