@@ -28,6 +28,7 @@ DATA = {
     "bpengine.explain.figures.KINDS": "The kinds of figures that :py:func:`bpengine.explain.figures.draw` knows.",
     "bpengine.benchmark.CONTENDERS": "Everyone who can take part in a benchmark, by name.",
     "bpengine.benchmark.DEFAULT": "The groups of workloads that are run when none is named, by device.",
+    "bpengine.benchmark.FITS": "The workloads of whole fits, by name.",
     "bpengine.benchmark.GROUPS": "The workloads in groups, by the name of the group.",
     "bpengine.benchmark.MAIN": "The main workloads, which a quick run has as well.",
     "bpengine.benchmark.PRECISIONS": "How matrices may be multiplied on a GPU: the values of ``--precisions``.",

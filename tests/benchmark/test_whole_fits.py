@@ -169,6 +169,10 @@ def test_a_goal_is_the_median_of_ratios_within_rounds() -> None:
     assert Goal("g", ("w",), "ours", "", at_most=1.0).reached(known) == 2.0
     assert Goal("g", ("w",), "ours", "quick", part="later", at_most=1.0).reached(known) == 0.5
     assert Goal("g", ("w",), "ours", "absent", at_most=1.0).reached(known) is None
+    for name, last in (("ours", 3.0), ("quick", 2.0)):
+        known["fits"][0]["results"][name]["fit_seconds"] = [[9.0, 8.0, last]]
+    known["fits"][0]["sizes"] = [[1, 2], [1, 3]]  # of two networks the first fits of both are left out
+    assert Goal("g", ("w",), "ours", "quick", part="later", at_most=1.0).reached(known) == 1.5
     known["fits"][0]["results"]["quick"]["valid"] = False
     assert time.reached(known) == 0.2
 
@@ -199,7 +203,7 @@ def test_a_file_is_fitted_whole_and_scored_on_every_fifth_row(tmp_path: Path) ->
     fit, rows = own_fit(work, own, 7)
     assert (fit.rows, fit.epochs, fit.sizes, fit.steps) == (120, 7, ((4, 8, 3),), 28)
     assert len(rows.held_out_x) == 30
-    np.testing.assert_array_equal(rows.held_out_y, own.y[4::5])
+    np.testing.assert_array_equal(rows.held_out_x, own.x[4::5])
     data = FitData(fit, OwnFit(*rows))
     data.write(tmp_path)
     right, layers = rows.held_out_y, enumerate(data._samples[0].initial)

@@ -43,7 +43,8 @@ def draw(record: Record, path: Path) -> None:
     wide = max(1, len(sweeps))
     fits = [["fits"] * wide] if record.get("fits") else []
     rows = [*fits, *([sweeps] if sweeps else []), *([["shares"] * wide] if record["workloads"] or not fits else [])]
-    figure = figures.Figure(figsize=(5.5 * len(rows[-1]), 4.2 * len(rows) + 0.8), layout="constrained")
+    width = max(5.5 * wide, 11.0 if fits else 0.0)
+    figure = figures.Figure(figsize=(width, 4.2 * len(rows) + 0.8), layout="constrained")
     axes, styles = figure.subplot_mosaic(rows), _styles(record)
     if fits:
         _fits(axes["fits"], record["fits"], styles)

@@ -23,7 +23,8 @@ class Goal:
     """One number to reach: a contender's time on a workload over another's, or the other's over its own, which is its speed.
 
     works: the workloads; of several the speeds' mean is meant. rival: a contender, `FASTEST`, or "" for seconds. part: "turn",
-    what counts in the workload; "fits", the fits without the start of their process; "later", those after the first.
+    what counts in the workload; "fits", the fits without the start of their process; "later", those after
+    the first of each network.
     at_most, at_least: the limit, of time or of speed.
 
     >>> goal = Goal("a whole fit", ("fit-large",), "numpy+fast", FASTEST, at_most=1.0)
@@ -71,17 +72,19 @@ class Goal:
             rival = min(peers, key=peers.__getitem__, default=FASTEST)
         if self.own not in results or (rival and rival not in results):
             return None
-        own = self._times(results[self.own])
+        networks = len(work.get("sizes", [()])) if work else 1
+        own = self._times(results[self.own], networks)
         if not rival:
             return statistics.median(own)
-        pairs = zip(own, self._times(results[rival]), strict=True)
+        pairs = zip(own, self._times(results[rival], networks), strict=True)
         return statistics.median(b / a if self.at_least is not None else a / b for a, b in pairs)
 
-    def _times(self, result: Record) -> Sequence[float]:
+    def _times(self, result: Record, networks: int = 1) -> Sequence[float]:
         if self.part == "turn":
             seconds: list[float] = result["seconds"]
             return seconds
-        return [sum(pieces[self.part == "later" :]) for pieces in result["fit_seconds"]]
+        first = networks if self.part == "later" else 0
+        return [sum(pieces[first:]) for pieces in result["fit_seconds"]]
 
 
 def goal_table(record: Record) -> tuple[list[str], list[list[str]]]:
