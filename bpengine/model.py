@@ -29,6 +29,7 @@ from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
 from bpengine.training.joint.fit_execution import FitExecution, SingleExecution
 from bpengine.training.loop import OnEpoch
+from bpengine.training.memory.error_settings import error_settings_kept
 from bpengine.training.memory.run_state import RunState, new_version
 from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
@@ -443,23 +444,26 @@ class Model(RichForm):
             the same data and settings. Callbacks run on process 0 alone.
 
         However a fit ends, by a limit, a rule, a callback, an exception of a callback or Ctrl-C, the model is left with the
-        state of its last step, or of its best epoch where a rule restores that.
+        state of its last step, or of its best epoch where a rule restores that, and NumPy with the error settings
+        (`np.seterr`) of before the fit.
         Raises ShapeError, DataError or ConfigError before anything is changed, and NonFiniteError when the loss or a
         parameter is not finite: the model then keeps its last good parameters. Raises WriteError for a checkpoint that cannot
         be written.
         """
-        features = self.features if self.features is not None else own_features(self.network, x, y)
-        fit = FitSettings(
-            optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update,
-            validation=encoded_validation(features, validation, self.dtype), clip_norm=clip_norm, stop=stop, shuffle=shuffle,
-            callbacks=callbacks, progress=progress, track_step_size=track_step_size, freeze=freeze, accumulate=accumulate,
-            metrics=metrics, run=run, resume=resume, continue_from=continue_from, shards=shards, comm=comm,
-        )  # fmt: skip
-        encoded = encoded_rows(features, x, y, self.dtype)
-        rows = fit.rows(self.network, (*encoded, weights), self.dtype)
-        if features is not self.features:
-            self.features = features
-        return self._train(fit, rows)
+        with error_settings_kept():
+            features = self.features if self.features is not None else own_features(self.network, x, y)
+            fit = FitSettings(
+                optimizer=optimizer, batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update,
+                validation=encoded_validation(features, validation, self.dtype), clip_norm=clip_norm, stop=stop,
+                callbacks=callbacks, progress=progress, track_step_size=track_step_size, freeze=freeze, shuffle=shuffle,
+                metrics=metrics, run=run, resume=resume, continue_from=continue_from, shards=shards, comm=comm,
+                accumulate=accumulate,
+            )  # fmt: skip
+            encoded = encoded_rows(features, x, y, self.dtype)
+            rows = fit.rows(self.network, (*encoded, weights), self.dtype)
+            if features is not self.features:
+                self.features = features
+            return self._train(fit, rows)
 
     def _train(self, fit: FitSettings, rows: Rows, execution: FitExecution | None = None) -> History:
         """Train on checked rows, by itself or beside other fits: what `fit` does once its arguments are read."""

@@ -26,6 +26,7 @@ from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.joined_updates import NumpyOps, joined_run
 from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
+from bpengine_numpy.quiet import Quiet
 from bpengine_numpy.recorded_shards import RecordingAdder
 
 
@@ -89,7 +90,7 @@ class NumpyBackend(Backend):
 
     def scope(self) -> AbstractContextManager[Any]:
         """Return a context in which NumPy neither warns nor raises: numbers that fade to zero are a part of training."""
-        return np.errstate(all="ignore")
+        return Quiet()
 
     def ops(self) -> Ops:
         """Return the kernels; update rules run once for all small parameters and in blocks over large ones, to the same bits.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from bpengine.errors import ConfigError
-from bpengine.explain.gradient_flow.sensitivity import sensitivity
 from bpengine.trained import TrainedNetwork
 
 Rows = Sequence[Any]  # (x, y) or (x, y, weights)
@@ -27,6 +26,9 @@ def layer_scalars(model: TrainedNetwork, rows: Rows) -> dict[tuple[str, str], fl
     gradient_norm: of all parameters of a layer; dz_rms: root mean square of dL/dz; dz_ratio: the same relative to the output
     layer's; dead_units, saturated_units: how many pass no gradient, or less than 5 % of the most, on all of the rows.
     """
+    # Imported when it is called: logs are loaded with the command line, and most are kept without these rows.
+    from bpengine.explain.gradient_flow.sensitivity import sensitivity
+
     scalars: dict[tuple[str, str], float] = {}
     x, y, *weights = rows
     for layer in sensitivity(model, x, y, weights=weights[0] if weights else None).layers:

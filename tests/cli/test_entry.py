@@ -168,3 +168,13 @@ def test_a_command_is_imported_when_it_is_called():
         )
         loaded[args[0]] = done.stdout.splitlines()[-1]
     assert loaded == {"--help": "0 []", "examples": "0 ['examples']"}
+
+
+@pytest.mark.parametrize("args", [["train", "--help"], ["train", "xor", "--epochs", "1", "--test-fraction", "0"]])
+def test_training_without_a_figure_loads_no_explanations(args):
+    code = (
+        "import sys; from bpengine.cli import main; code = main({args!r});"
+        "print(code, [name for name in sys.modules if name.startswith('bpengine.explain')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code.format(args=args)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"

@@ -239,3 +239,39 @@ def test_rows_that_change_in_mid_training(value: float, backend_name: str, tmp_p
     with pytest.raises(bp.NonFiniteError, match=text):
         model.fit(mapped, rng.normal(size=(64, 1)), batch_size=16, epochs=9, callbacks=spoil)
     assert all(np.isfinite(array).all() for array in model.parameters.values())
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), ZeroDivisionError()])
+def test_numpy_has_its_error_settings_again(error: BaseException | None) -> None:
+    """Ctrl-C between the two halves of `np.errstate` leaves what it had set: here a callback does."""
+
+    def end(model: bp.Model, epoch: Epoch) -> None:
+        np.seterr(all="ignore")
+        if error is not None:
+            raise error
+
+    with np.errstate(divide="raise", over="warn", under="ignore", invalid="print"):
+        before = np.geterr()
+        with suppress(ZeroDivisionError):
+            bp.Model(ONE).fit([[1.0]], [1.0], epochs=2, callbacks=end)
+        assert np.geterr() == before
+
+
+def test_numpy_has_its_error_settings_again_after_ctrl_c_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        """A scope that Ctrl-C ends after it was entered, before the `with` statement could note that."""
+
+        def __enter__(self) -> None:
+            np.seterr(all="ignore")
+            raise KeyboardInterrupt
+
+        def __exit__(self, *raised: object) -> None:
+            raise AssertionError
+
+    model = bp.Model(ONE)
+    with np.errstate(all="warn"):
+        before = np.geterr()
+        monkeypatch.setattr(model.backend, "scope", Interrupted)
+        with suppress(KeyboardInterrupt):
+            model.fit([[1.0]], [1.0], epochs=2)
+        assert np.geterr() == before

@@ -34,7 +34,6 @@ from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.data import Dataset
 from bpengine.data.features.learned_columns import NumberColumn
 from bpengine.errors import ConfigError
-from bpengine.explain import figures
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.training.stopping import default_epochs
@@ -324,6 +323,8 @@ def _check_files(out: Path | None, figure: Path | None, *, force: bool) -> None:
         require_writable(out, force=force)
     if figure is None:
         return
+    from bpengine.explain import figures  # only with --figure: it loads all of explain
+
     figures.require_matplotlib()
     figures.check_target(figure, force=True)
     require_writable(figure, force=force, option="--figure")

@@ -14,7 +14,6 @@ from bpengine.cli.commands.train.score_table import Scores, require_scorable
 from bpengine.cli.exit_codes import Interrupted
 from bpengine.data import Dataset
 from bpengine.distributed import Comm
-from bpengine.explain import figures
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.training import NoImprovement, Optimizer
 from bpengine.training.callbacks import Callback
@@ -85,6 +84,8 @@ class TrainingRun:
         if self.out is not None:
             self.model.save(self.out)
         if self.figure is not None:
+            from bpengine.explain import figures  # only with --figure: it loads all of explain
+
             figures.save(figures.loss_curve(history), self.figure, force=True)
 
     def _interrupted(self, history: bp.History) -> str:

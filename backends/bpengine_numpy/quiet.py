@@ -1,0 +1,66 @@
+"""NumPy's error settings while this backend computes: no warning, no exception, for numbers that are not finite."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, copy_context
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+
+def settings_variable() -> ContextVar[Any] | None:
+    """Return the context variable in which NumPy keeps its error settings, None where it keeps them elsewhere.
+
+    NumPy shows it under no public name; it is the one variable that `np.errstate` changes.
+
+    >>> variable = settings_variable()
+    >>> before = variable.get(None)
+    >>> with np.errstate(all="ignore"):
+    ...     print(variable.get(None) is before)
+    False
+    """
+    before = copy_context()
+    with np.errstate(all="ignore"):
+        within = copy_context()
+    changed = [variable for variable, settings in within.items() if before.get(variable) is not settings]
+    return changed[0] if len(changed) == 1 else None
+
+
+_SETTINGS = settings_variable()
+_NONE: Any = object()
+# The settings of the scope that this thread, or this asynchronous task, entered last.
+_OWN: ContextVar[Any] = ContextVar("bpengine_numpy.quiet", default=_NONE)
+
+
+class Quiet:
+    """A context in which NumPy neither warns nor raises; on leaving, its settings are those of before.
+
+    Within another such context it changes nothing, which takes a quarter of the time: a step enters several. It looks at the
+    settings that NumPy has at that moment, which each thread has for itself, so that others in between (`np.seterr` of a
+    callback) are replaced as they were before.
+
+    >>> with np.errstate(divide="raise"), Quiet(), Quiet():
+    ...     print(np.geterr()["divide"])
+    ignore
+    """
+
+    __slots__ = ("_entered",)
+
+    def __init__(self) -> None:
+        self._entered: np.errstate | None = None
+
+    def __enter__(self) -> None:
+        if self._entered is None:
+            if _SETTINGS is not None and _SETTINGS.get(None) is _OWN.get():
+                return
+            self._entered = np.errstate(all="ignore")
+        self._entered.__enter__()
+        if _SETTINGS is not None:
+            _OWN.set(_SETTINGS.get(None))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._entered is not None:
+            self._entered.__exit__(kind, error, trace)
