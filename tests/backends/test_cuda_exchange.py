@@ -38,6 +38,7 @@ def fake_cupy(comm: ThreadComm) -> Any:
 class Compiled(NumpyBackend):
     """Steps are compiled as CUDA C from the first on, and played; between processes with the adder of CuPy's."""
 
+    _number = 0
     adder = Backend.adder  # NumPy's own records a loop over shards, which is a matter of its target
 
     def __init__(self, comm: ThreadComm | None = None) -> None:
