@@ -77,15 +77,15 @@ def test_without_it_epochs_are_compiled_for_one_thread_with_the_same_bits(
     monkeypatch.setattr(openblas, "verdict", cache(openblas.verdict.__wrapped__))
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
     bound: list[int] = []
-    program = "bpengine_numpy.llvm_target.executable.CallTable"
+    program = "bpengine_numpy.llvm_target.executable.StepTable"
 
     def note(real: Any, *arguments: Any) -> Any:
         bound.append(blas_threads.team().size)
         return real(*arguments)
 
-    from bpengine_numpy.llvm_target.call_table import CallTable
+    from bpengine_numpy.llvm_target.shard_tables import StepTable
 
-    monkeypatch.setattr(program, lambda *arguments: note(CallTable, *arguments))
+    monkeypatch.setattr(program, lambda *arguments: note(StepTable, *arguments))
 
     def losses(patience: float) -> list[float]:
         monkeypatch.setattr(NumpyBackend, "patience", patience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from bpengine.benchmark.peers.whole_fits.engine_fit import EngineFit
@@ -14,7 +15,7 @@ def fake(task: FitTask, argument: str) -> Any:
         os.write(2, b"out of luck\n")
         os._exit(3)
     print("noise on standard output")
-    return EngineFit(task._replace(rate=2 * task.rate) if argument == "twice" else task, "numpy:plain")
+    return EngineFit(replace(task, rate=2 * task.rate) if argument == "twice" else task, "numpy:plain")
 
 
 if __name__ == "__main__":
