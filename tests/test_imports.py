@@ -67,7 +67,7 @@ def test_data_shows_the_names_that_are_loaded_later() -> None:
     assert shown == {name: f"bpengine.data.{home}" for name, home in bp.data._HOMES.items()}
     for name, module in shown.items():
         assert getattr(bp.data, name) is getattr(import_module(module), name)
-    with pytest.raises(AttributeError, match="module 'bpengine.data' has no attribute 'read_txt'"):
+    with pytest.raises(AttributeError, match=r"module 'bpengine\.data' has no attribute 'read_txt'"):
         _ = bp.data.read_txt
 
 
