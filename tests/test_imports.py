@@ -44,6 +44,33 @@ def test_importing_the_engine_loads_no_library_but_numpy(code: str) -> None:
     assert not HEAVY & loaded
 
 
+def test_a_fit_of_arrays_loads_no_files_no_sets_and_no_explanations() -> None:
+    code = (
+        "import sys, bpengine as bp\n"
+        "model = bp.Model(bp.Network(2, [bp.Dense(1)], 'mean_squared_error'))\n"
+        "model.fit([[0.0, 1.0]], [1.0], steps=2)\n"
+        "model.predict([[0.0, 1.0]])\n"
+        "print(*(name for name in sys.modules if name.startswith('bpengine.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "bpengine.data.features.feature_set" in loaded
+    rooms = ("files", "loading", "named", "synthetic", "tables.conversion")
+    assert not loaded & {"bpengine.explain", *(f"bpengine.data.{room}" for room in rooms)}
+
+
+def test_data_shows_the_names_that_are_loaded_later() -> None:
+    """To people by dir, and to type checkers from the place where they are loaded."""
+    assert set(bp.data.__all__) <= set(dir(bp.data))
+    (block,) = (n for n in ast.parse(Path(bp.data.__file__).read_text(encoding="utf-8")).body if isinstance(n, ast.If))
+    shown = {alias.name: str(n.module) for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    assert shown == {name: f"bpengine.data.{home}" for name, home in bp.data._HOMES.items()}
+    for name, module in shown.items():
+        assert getattr(bp.data, name) is getattr(import_module(module), name)
+    with pytest.raises(AttributeError, match=r"module 'bpengine\.data' has no attribute 'read_txt'"):
+        _ = bp.data.read_txt
+
+
 def test_training_on_numpy_loads_no_other_array_library() -> None:
     code = (
         "import bpengine as bp\n"

@@ -7,27 +7,48 @@ encoding as inputs. validation/: the checks. mmap/: arrays larger than memory.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from bpengine.data.dataset import Dataset
 from bpengine.data.features.encoding import Encoded
 from bpengine.data.features.feature_set import Features, as_table, is_table_like
-from bpengine.data.files.idx import read_idx
-from bpengine.data.files.npy import Arrays, read_npy, read_npz
-from bpengine.data.files.read_arrays import read_arrays
-from bpengine.data.files.table_files import read_csv, read_parquet
-from bpengine.data.files.write_synthetic import write
-from bpengine.data.loading import load, names
 from bpengine.data.mmap.pages import drop_pages, prefetch_rows
 from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
-from bpengine.data.synthetic.generate import generate
 from bpengine.data.table import Table, TableColumn
-from bpengine.data.tables.conversion import convert
 from bpengine.data.tables.data_frames import is_frame, is_series, table_of
 from bpengine.data.validation.class_names import ClassName, check_class_names
 from bpengine.data.validation.features import check_features, check_same_length, check_weights
 from bpengine.data.validation.scans import real_array
 from bpengine.data.validation.targets import check_binary_targets, check_class_labels, check_targets
 
+if TYPE_CHECKING:
+    from bpengine.data.files.idx import read_idx
+    from bpengine.data.files.npy import Arrays, read_npy, read_npz
+    from bpengine.data.files.read_arrays import read_arrays
+    from bpengine.data.files.table_files import read_csv, read_parquet
+    from bpengine.data.files.write_synthetic import write
+    from bpengine.data.loading import load, names
+    from bpengine.data.synthetic.generate import generate
+    from bpengine.data.tables.conversion import convert
+
 announce, release = prefetch_rows, drop_pages  # their earlier names
+
+# Files and sets are loaded with the first name that needs them: a fit of arrays needs none.
+_HOMES = {
+    "Arrays": "files.npy",
+    "convert": "tables.conversion",
+    "generate": "synthetic.generate",
+    "load": "loading",
+    "names": "loading",
+    "read_arrays": "files.read_arrays",
+    "read_csv": "files.table_files",
+    "read_idx": "files.idx",
+    "read_npy": "files.npy",
+    "read_npz": "files.npy",
+    "read_parquet": "files.table_files",
+    "write": "files.write_synthetic",
+}
 
 __all__ = [
     "Arrays",
@@ -69,3 +90,14 @@ __all__ = [
     "table_of",
     "write",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bpengine.data' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"bpengine.data.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
