@@ -25,6 +25,10 @@ from bpengine.system.launcher import mpiexec
 DONE: Final = 0
 FINAL: Final = (DONE, MISTAKE, INTERRUPTED)  # exit codes after which the job is not restarted
 THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+# Open MPI refuses more processes than cores unless it is told otherwise; the names are those of versions 5 and 4.
+OPEN_MPI: Final = {
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+}  # fmt: skip
 FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
 LOOK: Final = 0.05  # seconds between two checks of the job
 LATE: Final = (1.25, 2.0)  # the job is stuck after so many times the limit of a wait, and so many seconds more
@@ -94,7 +98,9 @@ class _Attempt:
     def run(self) -> int:
         """Run it to its end, and return its exit code."""
         os.utime(self._beats, RESTING)
-        environment = dict.fromkeys(THREADS, "1") | os.environ | {HEARTBEAT: self._beats}
+        usual = dict.fromkeys(THREADS, "1") | OPEN_MPI
+        # Open MPI gives its processes a terminal in place of a pipe, whatever this one has: no colours for it
+        environment = usual | os.environ | {HEARTBEAT: self._beats, "TERM": "dumb"}
         job = subprocess.Popen(  # nosec B603 # a program of ours, started without a shell
             self._command,
             env=environment,
@@ -131,7 +137,10 @@ class _Attempt:
         if self._waited:
             every = set(range(max(self._waited.values())))
             stuck = ", ".join(map(str, sorted(every - set(self._waited)))) or "unknown"
-            self._say(f"{count_of(len(self._waited), 'process')} waited in vain; stuck: process {stuck}.")
+            if len(self._waited) == 1:
+                self._say(f"process {min(self._waited)} waited in vain; stuck: process {stuck}.")
+            else:
+                self._say(f"{count_of(len(self._waited), 'process')} waited in vain; stuck: process {stuck}.")
         elif code and code not in FINAL and code != ENDED and not self._printed:
             number = -code if code < 0 else code - 128 if code > 128 else code
             self._say(f"a process was killed (signal {number}); the others were ended.")

@@ -18,7 +18,7 @@ SECONDS: Final = 600.0
 STUCK: Final = 124  # exit code
 BEAT: Final = 0.2  # seconds between two beats, at least
 RESTING: Final = (0, 0)  # the modification time of a heartbeat file while no steps are taken
-GRACE: Final = 0.5  # seconds in which the other processes report that they waited, too
+GRACE: Final = 0.5  # seconds, beside two looks, in which the other processes report that they waited, too
 
 
 def limit() -> float:
@@ -71,8 +71,9 @@ class Watch:
                 os.utime(self._beats, RESTING)
 
     def _look(self) -> None:
+        pause = min(1.0, self._seconds / 4)  # the others look as often, and not at the same moments
         while True:
-            time.sleep(min(1.0, self._seconds / 4))
+            time.sleep(pause)
             since = self._since
             if since and time.monotonic() - since > self._seconds:
                 text = (
@@ -81,5 +82,5 @@ class Watch:
                 )
                 sys.stderr.write(text)
                 sys.stderr.flush()
-                time.sleep(GRACE)
+                time.sleep(2 * pause + GRACE)
                 self._abort(STUCK)
