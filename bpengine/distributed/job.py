@@ -36,7 +36,9 @@ READ: Final = 2.0  # seconds for reading what an ended job has written
 NOISE: Final = re.compile(  # what MPICH and Open MPI say of a job that ended itself; the message above it says why
     r"^(=+$|=\s|\s*$|-{20,}|Killed|Abort\(|application called MPI_Abort|YOUR APPLICATION TERMINATED|This typically refers|"
     r"Please see the FAQ|\[proxy|\[mpiexec|MPI_ABORT was invoked|with errorcode|NOTE: invoking|You may or may not|"
-    r"exactly when Open MPI|internal_Abort|Proc: \[\[|prterun |Errorcode: )"
+    r"exactly when Open MPI|internal_Abort|prterun |\"abort\"\. This may have caused|terminated by signals sent by prterun|"
+    r"thus causing the job to be terminated|signal \d+ \([A-Z]\w+\)\.$|\[\S+:\d+\] PMIX ERROR|"
+    r" +(Proc: \[\[|Errorcode: |Process name: \[|Exit code: +\d+$))"
 )
 WAITED: Final = re.compile(r"^bpengine: process (\d+) of (\d+) waited ")
 Say = Callable[[str], object]
@@ -154,7 +156,8 @@ class _Attempt:
 
     def _pass_on(self, lines: Iterable[str], target: TextIO, name: str) -> None:
         """Print the processes' output, without MPI's messages about their end."""
-        for line in lines:
+        for written in lines:
+            line = written.replace("\0", "")  # which Open MPI puts behind its own messages
             waited = WAITED.match(line)
             if waited:
                 self._waited[int(waited[1])] = int(waited[2])
