@@ -114,11 +114,12 @@ def test_results_stay_as_they_are_when_the_program_runs_again(rng: np.random.Gen
     double = Played().compile(lambda x, scale: {"twice": [x * scale, x], "none": None}, donate=())
     one, other = rng.normal(size=(2, 5, 3))
     first = double(one, 2.0)
-    second = double(other, scale=2.0)
+    second = double(other, 2.0)
     np.testing.assert_array_equal(first["twice"][0], one * 2)
     np.testing.assert_array_equal(first["twice"][1], one)
     np.testing.assert_array_equal(second["twice"][0], other * 2)
     assert first["none"] is None
+    np.testing.assert_array_equal(double(one, scale=2.0)["twice"][0], one * 2)
     assert not np.shares_memory(first["twice"][1], one)
     np.testing.assert_array_equal(double(one, 3.0)["twice"][0], one * 3)  # a number is a part of the program
 
