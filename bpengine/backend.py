@@ -14,6 +14,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.comm import Comm
@@ -26,15 +27,12 @@ from bpengine.system.process_caches import ProcessCache
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    import numpy.typing as npt
-
 REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
 PRECISIONS = ("float32", "float64", *REDUCED)
 HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
 BACKENDS = 16  # handles by name that a process keeps
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
-ArrayLike: TypeAlias = "npt.ArrayLike | Shaped | DLPackProducer"  # numbers as users give them: see `as_host`
 Step = Callable[[State, tuple[Array, ...], Array], tuple[State, dict[str, Array]]]
 Reason = Literal["ready", "not installed", "no driver", "no device", "version mismatch"]
 
@@ -65,6 +63,9 @@ class DLPackProducer(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def __dlpack_device__(self) -> Any: ...
+
+
+ArrayLike: TypeAlias = npt.ArrayLike | Shaped | DLPackProducer  # numbers as users give them: see `as_host`
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
-InitializerLike: TypeAlias = "str | Initializer | ArrayLike"  # a name, an initialiser, or the values
+InitializerLike: TypeAlias = str | Initializer | ArrayLike  # a name, an initialiser, or the values
 
 
 def make_initializer(spec: InitializerLike, activation: str = "identity") -> Initializer:

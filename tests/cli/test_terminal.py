@@ -60,7 +60,7 @@ def test_json_gives_the_very_names_back(cli, table):
 
 def test_headers_in_a_mistake_are_escaped(mistake, table):
     said = mistake("train", table, "--target", "c")
-    assert SHOWN in said
+    assert SHOWN.replace("\\u2028", " ") in said  # a line break in a name is a blank
     assert not hidden(said)
 
 

@@ -27,7 +27,7 @@ TERMS = {
 }  # fmt: skip
 COGNATES = {"do", "no", "as"}  # Portuguese, too
 LOANS = {
-    "array", "backpropagation", "dropout", "inf", "javascript", "json", "kernel", "log", "mathdefault", "nan",
+    "array", "backpropagation", "dropout", "inf", "javascript", "json", "kb", "kernel", "log", "mathdefault", "nan",
     "softmax", "ulp",
 }  # fmt: skip
 
@@ -40,7 +40,7 @@ ROWS = list(KERNELS.values())
 FUNCTIONS = [f.__name__ for k in ROWS for f in (k.forward, k.backward) if f]
 GIVEN = [*(n for k in ROWS for n in [*k.arguments, *k.outputs, *k.options, *k.formula]), "residual"]
 CLASSES = "Dense Activation BatchNorm LayerNorm Dropout Residual SGD Adam weight bias gamma beta dL da dz dy dw rms"
-OPTIONS = ["sum", "mean", "batch_mean", "sample", "running_mean", "running_variance", "float32"]
+OPTIONS = ["sum", "mean", "batch_mean", "sample", "running_mean", "running_variance", "float32", "float64"]
 PROSE = tokens([*KERNELS, *FUNCTIONS, CLASSES, *OPTIONS])  # names that stand in sentences
 DRAWN = PROSE | tokens([*GIVEN, *(text for k in ROWS for text in k.formula.values())])  # those of the graph
 

@@ -200,7 +200,7 @@ def test_names_from_data_stay_text() -> None:
 def test_nothing_is_loaded() -> None:
     text = page(xor(), X, Y, steps=2).html()
     assert "default-src 'none'" in text
-    assert not re.search(r"(?i)\b(src|href)=\"(?!data:,)|@import|url\(|https?://(?!www\.w3\.org/2000/svg)", text)
+    assert not re.search(r"(?i)\b(src|href)=\"(?!data:,)|@import|\burl\(|https?://(?!www\.w3\.org/2000/svg)", text)
 
 
 def test_every_word_is_spoken_in_both_languages() -> None:
