@@ -79,7 +79,7 @@ def test_the_record_the_page_and_the_figure_have_them_first(measured: Any, tmp_p
     assert "whole fits" in (tmp_path / "f.svg").read_text()
 
 
-@pytest.mark.thorough(keep=1)
+@pytest.mark.thorough
 @pytest.mark.parametrize("work", [TINY, AGAIN], ids=lambda work: work.name)
 def test_every_peer_reaches_the_engines_loss(work: FitWorkload, pytestconfig: Any) -> None:
     lacking = {name for name in PEERS if CONTENDERS[name].missing}
