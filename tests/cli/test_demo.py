@@ -3,6 +3,8 @@
 import re
 import sys
 
+from bpengine_numpy import NumpyBackend
+
 import bpengine as bp
 from bpengine.backend import Availability, backend_class
 from bpengine.extras import install_command
@@ -77,3 +79,13 @@ def test_without_scikit_learn_it_runs_on_rows_of_its_own(cli, monkeypatch):
     assert "digits" not in cells(ended.out)
     assert "360 held-out points on two circles" in ended.out
     assert install_command("sklearn") in " ".join(ended.out.split())
+
+
+def test_a_step_is_compiled_before_its_first_run(cli, monkeypatch):
+    """Else the speed of a machine's first demo is that of the steps that wait for the compiler."""
+    eager, real = [], NumpyBackend._run_eagerly
+    monkeypatch.setattr(
+        NumpyBackend, "_run_eagerly", lambda *args, **options: eager.append(1) or real(*args, **options)
+    )
+    assert cli("demo", "--epochs", "1", "--backends", "numpy").code == 0
+    assert not eager
