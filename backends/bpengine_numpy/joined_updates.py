@@ -8,7 +8,7 @@ them; when the run ends it gets arrays of its own, as without all this.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import is_
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from bpengine_steps.signature import leaves, rebuilt
 
 from bpengine.kernels._kernel import Array
-from bpengine.ops import Ops, Rule, Slots
+from bpengine.ops import Ops, Rule, Slots, one_by_one
 from bpengine_numpy.blocked_updates import LARGE, in_blocks
 
 SMALL = 2**15  # elements; of larger parameters the numbers take longer than the calls
@@ -103,33 +103,23 @@ class NumpyOps(Ops):
         """Return what `Ops.update_all` returns, with the same bits."""
         joined = _after_update(rule, params, gradients, slots, t, lr)
         if joined is None:
-            return _each(rule, params, gradients, slots, t, lr)
+            return one_by_one(_blocked(rule, params.values()), params, gradients, slots, t, lr)
         weights, *moved = joined.views
         changed = dict(zip(joined.names, weights, strict=True))
         after = dict(zip(joined.names, map(list, zip(*moved, strict=True)), strict=True))
         if len(changed) == len(gradients):
             return changed, after
         rest = {name: dw for name, dw in gradients.items() if name not in changed}
-        other, kept = _each(rule, params, rest, slots, t, lr)
+        other, kept = one_by_one(_blocked(rule, params.values()), params, rest, slots, t, lr)
         changed, after = {**changed, **other}, {**after, **kept}
         return {name: changed[name] for name in gradients}, {name: after[name] for name in gradients}
 
 
-def _each(
-    rule: Rule,
-    params: Mapping[str, Array],
-    gradients: Mapping[str, Array],
-    slots: Mapping[str, list[Array]],
-    t: Array,
-    lr: Array,
-) -> tuple[dict[str, Array], Slots]:
-    """Run the rule on one parameter after the other, in blocks where that is large."""
-    changed, moved = dict[str, Array](), Slots()
-    for name, dw in gradients.items():
-        w = params[name]
-        new = in_blocks(rule, w, dw, *slots[name], t, lr) if w.size > LARGE else rule(w, dw, *slots[name], t, lr)
-        changed[name], *moved[name] = new
-    return changed, moved
+def _blocked(rule: Rule, params: Iterable[Array]) -> Rule:
+    """Return the rule, run in blocks over large parameters where there are any."""
+    if not any(w.size > LARGE for w in params):
+        return rule
+    return lambda w, *others: in_blocks(rule, w, *others) if w.size > LARGE else rule(w, *others)
 
 
 def _after_update(
