@@ -8,6 +8,7 @@ import pytest
 from bpengine.benchmark import CONTENDERS, DEFAULT, GROUPS, SUITES, WORKLOADS, choose
 from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.peers.engine import CupyEvents, Engine
+from bpengine.benchmark.processes.worker import Worker
 from bpengine.benchmark.workloads import RESIDENT
 from bpengine.errors import ConfigError
 from tests.benchmark import tiny
@@ -140,3 +141,13 @@ def test_events_stand_before_the_first_epoch_and_after_each(monkeypatch):
     events.start()
     backend.run_epoch("third", more=3)
     assert happened[-3:] == [begin, "third", end]
+
+
+@pytest.mark.parametrize(("code", "patience"), [(".engine:Engine", -np.inf), (".engine:PlainNumpy", np.inf)])
+def test_turns_do_not_wait_for_the_compiler(code, patience, tmp_path):
+    """The first epoch is what a user meets; the turns that follow measure steps that are compiled, or never are."""
+    make_sample(tiny.SMALL).save(tmp_path)
+    worker = Worker(code, "numpy", "cpu")
+    assert worker.load(tiny.SMALL.to_dict(), str(tmp_path))["first_seconds"] > 0
+    assert worker._peer._model.backend.patience == patience
+    assert np.isfinite(worker.turn(tiny.SMALL.epoch_steps)["loss"])

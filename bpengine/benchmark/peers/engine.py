@@ -47,6 +47,15 @@ class Engine(Peer):
         name, _, precision = argument.partition(":")
         return get_backend(name, precision=precision or dtype)
 
+    def compile_ahead(self) -> bool:
+        """Go on with a backend that compiles a step, and all that only a long fit needs, before the first run."""
+        backend = self._model.backend
+        if backend.name != "numpy" or not 0 <= backend.patience < math.inf:
+            return False
+        at_once: type[Backend] = type("CompilingBackend", (type(backend),), {"patience": -math.inf})
+        self._model = Model(self.workload.network(), at_once(self.workload.dtype), self.workload.dtype)
+        return True
+
     def reset(self) -> None:
         """Give the model its initial weights again; each fit starts its optimiser anew."""
         self._model.parameters = self._initial

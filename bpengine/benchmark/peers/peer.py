@@ -29,6 +29,10 @@ class Peer(ABC):
         """Return versions, note, and other facts that decide the speed."""
         return {"versions": {name: installed(name) for name in cls.packages}, "note": cls.note}
 
+    def compile_ahead(self) -> bool:
+        """Compile now what a long training compiles beside its steps, so that no turn waits for it; say whether there is any."""
+        return False
+
     @abstractmethod
     def reset(self) -> None:
         """Go back to the initial weights and a new optimiser; nothing of this is timed."""

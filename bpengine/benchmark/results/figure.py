@@ -85,7 +85,8 @@ def _fits(axis: Any, works: list[Record], styles: dict[str, dict[str, Any]]) -> 
             axis.plot(*zip(*points, strict=True), **{**styles[contender], "linestyle": "none", **hollow})
     for edge in range(1, len(works)):
         axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
-    axis.set(yscale="log", ylabel="seconds (hollow: nothing compiled before)")
+    axis.set(yscale="log", ylabel="seconds (hollow: nothing compiled before)", xlim=(-0.5, len(works) - 0.5))
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.set_xticks(range(len(works)), [work["name"] for work in works])
     axis.grid(visible=True, axis="y", alpha=0.3)
 
@@ -120,14 +121,22 @@ def _sweep(axis: Any, works: list[Record], group: str, styles: dict[str, dict[st
             axis.plot(*zip(*sorted(points), strict=True), **style)
     label, unit = SWEEPS[group]
     axis.set(xscale="log", yscale="log", xlabel=label, ylabel=unit)
+    measured = sorted({_place(group, work) for work in works})
+    axis.set_xticks(measured, [f"{value:,}" for value in measured])
+    axis.set_xticks([], minor=True)
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(visible=True, which="major", alpha=0.3)
 
 
 def _point(group: str, work: Record, result: Record) -> tuple[int, float]:
     """Return where a result lies: throughput in samples, or in operations where networks of unlike sizes are compared."""
-    if group == "batches":
-        return work["batch"], result["samples_per_second"] / 1e3
-    return work["sizes"][0], work["flops"] / (1e6 * result["ms_per_step"])
+    rate = result["samples_per_second"] / 1e3 if group == "batches" else work["flops"] / (1e6 * result["ms_per_step"])
+    return _place(group, work), rate
+
+
+def _place(group: str, work: Record) -> int:
+    """Return what a group of workloads varies: the batch size, or the width."""
+    return int(work["batch"] if group == "batches" else work["sizes"][0])
 
 
 def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> None:
@@ -144,6 +153,6 @@ def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> Non
     for edge in range(1, len(works)):
         axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
     axis.axhline(1.0, color="black", linewidth=0.8)
-    axis.set(ylim=(0, 1.1), ylabel="share of the matrix products' own rate")
+    axis.set(xlim=(-0.5, len(works) - 0.5), ylim=(0, 1.1), ylabel="share of the matrix products' own rate")
     axis.set_xticks(range(len(works)), [work["name"] for work in works], rotation=30, ha="right")
     axis.grid(visible=True, axis="y", alpha=0.3)
