@@ -30,7 +30,7 @@ class Peer(ABC):
         return {"versions": {name: installed(name) for name in cls.packages}, "note": cls.note}
 
     def compile_ahead(self) -> bool:
-        """Compile now what a long training compiles beside its steps, so that no turn waits for it; say whether there is any."""
+        """Compile now what a long training compiles beside its steps, so that no turn waits; say whether there is any."""
         return False
 
     @abstractmethod
