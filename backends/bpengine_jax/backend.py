@@ -86,7 +86,9 @@ class JaxBackend(Backend):
         with self.scope(), np.errstate(all="ignore"):
             if dtype is not None:
                 source = source.astype(dtype, copy=False)
-            if copy:  # device_put may share a NumPy array's memory whatever its arguments are
+            if copy and isinstance(source, np.ndarray):
+                source = source.copy(order="K")  # device_put may share its memory, whatever the arguments are
+            elif copy:
                 return self.xp.array(source, copy=True, device=self._device)
             return self._jax.device_put(source, self._device)
 

@@ -58,7 +58,8 @@ def build_loop(step: Step, plan: EpochPlan) -> Epoch:
         padding = -len(lr) % ROUND if order is None else (1 << (whole - 1).bit_length()) - len(lr)
         rows = None if order is None else _longer(order, padding)
         state, done, reports = compiled(state, data, rows, _longer(lr, padding), len(lr))
-        return state, {name: np.asarray(values)[: int(done)] for name, values in reports.items()}
+        steps = int(done)
+        return state, {name: np.asarray(values)[:steps] for name, values in reports.items()}
 
     return run
 
@@ -105,7 +106,11 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
 
 
 def _longer(array: HostArray, by: int) -> HostArray:
-    return np.pad(array, [(0, by)] + [(0, 0)] * (array.ndim - 1))
+    if not by:
+        return array
+    longer = np.zeros((len(array) + by, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer
 
 
 def _while(stop: Array, body: Callable[[Any], Any], carry: Tree) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import RLock
 from typing import Any, Generic, TypeVar
@@ -18,7 +19,7 @@ class LruCache(Generic[Value]):
 
     def __init__(self, most: int = MOST) -> None:
         self.most = most
-        self._values: dict[Hashable, Value] = {}
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()  # the least recently used one first
         self._lock = RLock()  # the finaliser of a dropped value may use this cache
         _caches.add(self)
 
@@ -33,22 +34,20 @@ class LruCache(Generic[Value]):
         """
         with self._lock:
             if key in self._values:
-                return self._used(key, self._values[key])
+                self._values.move_to_end(key)
+                return self._values[key]
         value = make()
         with self._lock:
-            return self._used(key, self._values.get(key, value))
+            value = self._values.setdefault(key, value)
+            self._values.move_to_end(key)
+            while len(self._values) > self.most:
+                self._values.popitem(last=False)
+            return value
 
     def clear(self) -> None:
         """Forget all values."""
         with self._lock:
             self._values.clear()
-
-    def _used(self, key: Hashable, value: Value) -> Value:
-        self._values.pop(key, None)
-        self._values[key] = value  # now the most recently used
-        while len(self._values) > self.most:
-            del self._values[next(iter(self._values))]
-        return value
 
     def unlock(self) -> None:
         """Replace the lock in the child of a fork, where the thread that may have held it does not exist."""
