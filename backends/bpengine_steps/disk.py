@@ -28,6 +28,7 @@ Notes = tuple[tuple[str, str], ...]
 MAGIC = b"bpcache1"
 _HEADER = struct.Struct("<8s32sQ32s")  # MAGIC, digest of the key, length of the content, checksum of all of these
 LIMIT = 256 << 20  # bytes that the files of a folder may take together
+MOST = 8192  # files of a folder: to look at so many takes some hundredths of a second, once in a process that writes
 LARGEST = 64 << 20  # bytes of one file: a longer one was not written here
 TIDY = 100  # files that are written between two checks of the folder's size
 STALE = 3600.0  # seconds after which a draft is taken to be that of a process that has ended
@@ -59,7 +60,7 @@ class _Found(NamedTuple):
 
 
 class Cache:
-    """A folder of files by key, of limited size: the least recently used ones are removed first.
+    """A folder of files by key, of limited size and number: the least recently used ones are removed first.
 
     `folder` is None where the user has none. No method but `clear` raises OSError: a file that cannot be read counts as
     missing, and the first failed write gives a warning with the folder and the cure, unless the cache is `quiet`.
@@ -137,9 +138,9 @@ class Cache:
                 _remove(file)
             elif not draft:
                 ours.append(file)
-        excess = sum(file.size for file in ours) - self._limit
-        for file in sorted(ours, key=lambda file: file.used):
-            if excess > 0:
+        excess, many = sum(file.size for file in ours) - self._limit, len(ours) - MOST
+        for number, file in enumerate(sorted(ours, key=lambda file: file.used)):
+            if excess > 0 or number < many:
                 _remove(file)
                 excess -= file.size
 

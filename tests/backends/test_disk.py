@@ -136,6 +136,16 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch: p
     assert cache.state().files == 0
 
 
+def test_a_folder_has_so_many_files_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "TIDY", 1)
+    monkeypatch.setattr(disk, "MOST", 3)
+    cache = Cache(tmp_path)
+    for age, key in enumerate("abcde"):
+        cache.put(key, CONTENT)
+        os.utime(str(cache.path(key)), (100 + age, 100 + age))
+    assert [key for key in "abcde" if cache.has(key)] == ["c", "d", "e"]
+
+
 def test_drafts_of_processes_that_were_ended_are_removed(tmp_path: Path) -> None:
     left, fresh = tmp_path / "left.draft", tmp_path / "fresh.draft"
     left.write_bytes(CONTENT)

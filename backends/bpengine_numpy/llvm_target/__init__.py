@@ -25,6 +25,7 @@ else is done by the very loops that NumPy runs, in the same order. So nothing de
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,10 +53,16 @@ def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
 
 
 def something_kept() -> bool:
-    """Say whether anything was compiled on this machine before, or is by now; a look at the folder, no more."""
+    """Say whether anything was compiled on this machine before, or is by now; a look at the folder, no more.
+
+    The first name ends the look: a fit asks often, and the names of a full cache take longer to read than an epoch.
+    """
     folder = user_cache("loops").folder
+    if folder is None:
+        return False
     try:
-        return folder is not None and any(folder.iterdir())
+        with os.scandir(folder) as names:
+            return next(names, None) is not None
     except OSError:
         return False
 
