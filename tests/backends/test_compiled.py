@@ -146,8 +146,8 @@ def test_two_models_train_at_the_same_time_on_the_same_threads() -> None:
         layers = [bp.Dense(700, "relu"), bp.Dense(300, "tanh"), bp.Dense(3)]
         model = bp.Model(bp.Network(500, layers, "softmax_cross_entropy"), backend, seed=seed)
         draw = np.random.default_rng(seed)
-        x, y = draw.normal(size=(1024, 500)), draw.integers(0, 3, 1024)
-        return model.fit(x, y, batch_size=256, epochs=5, optimizer="adam").loss.tolist()
+        x, y = draw.normal(size=(512, 500)), draw.integers(0, 3, 512)
+        return model.fit(x, y, batch_size=256, epochs=4, optimizer="adam").loss.tolist()
 
     alone = [train(seed) for seed in (1, 2)]
     with ThreadPoolExecutor(2) as threads:

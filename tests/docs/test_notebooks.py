@@ -80,7 +80,10 @@ def test_a_printed_result_is_shown_itself() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Jupyter's own packages
 @pytest.mark.thorough(keep=1)
 @each
-def test_a_notebook_runs_and_shows_what_the_guide_shows(page: str, tmp_path: Path) -> None:
+def test_a_notebook_runs_and_shows_what_the_guide_shows(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # else busy cores are worth a warning
     ran = executed(page, tmp_path)
     expected = nbformat.reads(GENERATE.written(page)[1], as_version=4)
     for cell, guide in zip(ran.cells, expected.cells, strict=True):

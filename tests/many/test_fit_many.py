@@ -56,7 +56,8 @@ def assert_same(fit: bp.OneFit, model: bp.Model, history: bp.History) -> None:
             np.testing.assert_allclose(getattr(fit.model, part)[name], value, rtol=0, atol=rtol * largest, err_msg=name)
 
 
-@pytest.mark.parametrize(("backend", "batch"), [("numpy", 16), ("numpy", None), ("jax", 20), ("jax", None)])
+@pytest.mark.thorough(keep=2)
+@pytest.mark.parametrize(("backend", "batch"), [("numpy", 16), ("numpy", None), ("jax", None), ("jax", 20)])
 def test_the_numbers_are_those_of_single_fits(backend: str, batch: int | None, rows: Rows) -> None:
     """Two rates, of which one changes; strengths of which one is 0; folds; early stopping for each."""
     rules = [bp.Adam(0.03), bp.Adam(bp.Cosine(0.1, 40))]
