@@ -53,19 +53,19 @@ def test_a_file_name_stands_twice_only_for_one_concept_in_two_packages() -> None
     assert {name for name, times in shape.file_names().items() if times > 1} == set(SAME_CONCEPT)
 
 
-def test_a_package_can_be_looked_over() -> None:
+def test_no_package_has_too_many_files() -> None:
     assert shape.crowded() == {}
 
 
-def test_a_call_of_many_values_names_them() -> None:
+def test_call_with_many_values_uses_keywords() -> None:
     assert shape.positional_calls(FILES) == []
 
 
-def test_a_constructor_of_many_values_wants_their_names() -> None:
+def test_wide_constructor_is_keyword_only() -> None:
     assert shape.wide_constructors(FILES) == []
 
 
-def test_a_constructor_of_many_values_is_seen_whatever_its_decorator_says() -> None:
+def test_wide_constructor_is_found_with_every_decorator() -> None:
     fields = "".join(f"    {name}: int\n" for name in "abcdef")
     at = shape.ROOT / "module.py"
     for decorator in ("@dataclass", "@dataclass(frozen=True)"):
@@ -81,17 +81,17 @@ def test_a_named_tuple_of_many_fields_is_one_whose_order_is_used() -> None:
     assert shape.wide_tuples(FILES) == set(WIDE_TUPLES)
 
 
-def test_a_named_tuple_of_many_fields_is_seen() -> None:
+def test_wide_named_tuple_is_found() -> None:
     fields = "".join(f"    {name}: int\n" for name in "abcdef")
     assert shape.wide_tuples({shape.ROOT: ast.parse(f"class A(NamedTuple):\n{fields}")}) == {"A"}
     assert not shape.wide_tuples({shape.ROOT: ast.parse(f"class A(NamedTuple):\n{fields[:-11]}")})
 
 
-def test_a_value_is_named_for_what_it_is() -> None:
+def test_no_value_has_a_filler_name() -> None:
     assert shape.empty_names(FILES | shape.trees(shape.BESIDE)) == []
 
 
-def test_a_name_that_says_nothing_is_seen_wherever_it_is_bound() -> None:
+def test_filler_name_is_found_wherever_it_is_bound() -> None:
     lines = [
         "def f(found): ...",
         "given = 1",

@@ -75,7 +75,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_what_is_not_on_disk_is_made_beside_a_fit_with_the_same_numbers(cold: Cache, rng: np.random.Generator) -> None:
+def test_code_missing_on_disk_is_compiled_beside_a_fit_with_the_same_bits(cold: Cache, rng: np.random.Generator) -> None:
     data, epochs, threads = (rng.normal(size=(12, 3)),), epochs_of(0.0), set[str]()
     make = epochs._make
 
@@ -98,7 +98,7 @@ def test_what_is_not_on_disk_is_made_beside_a_fit_with_the_same_numbers(cold: Ca
         np.testing.assert_array_equal(reports["loss"], expected[1]["loss"], strict=True)
 
 
-def test_what_is_on_disk_is_loaded_before_its_patience_is_over(
+def test_code_on_disk_is_loaded_before_patience_ends(
     cold: Cache, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = (rng.normal(size=(12, 3)),)
@@ -115,7 +115,7 @@ def test_what_is_on_disk_is_loaded_before_its_patience_is_over(
     assert cold.state().files == files
 
 
-def test_a_cache_that_holds_other_things_leaves_a_step_its_patience(
+def test_step_missing_from_the_cache_waits_out_its_patience(
     cold: Cache, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cold.put("something", b"else")
@@ -129,7 +129,7 @@ def test_a_cache_that_holds_other_things_leaves_a_step_its_patience(
     assert not known.compiled
 
 
-def test_what_goes_wrong_beside_a_fit_is_told_once_and_training_goes_on(cold: Cache, rng: np.random.Generator) -> None:
+def test_failed_background_compilation_warns_once_and_training_continues(cold: Cache, rng: np.random.Generator) -> None:
     epochs, data = epochs_of(0.0), (rng.normal(size=(12, 3)),)
 
     def broken(*arguments: Any) -> Any:
@@ -177,7 +177,7 @@ def test_jobs_are_done_in_turn_piece_by_piece() -> None:
     wait_for(lambda: not again.is_waited_for())
 
 
-def test_at_the_end_no_other_piece_is_begun() -> None:
+def test_closing_starts_no_further_piece() -> None:
     begun, go_on, done = threading.Event(), threading.Event(), list[int]()
 
     def pieces() -> Iterator[None]:

@@ -159,7 +159,7 @@ def test_forcing_what_is_chosen_anyway_is_no_warning():
     assert not cost_of({"OPENBLAS_L2_SIZE": "1"}, "Haswell", "Haswell", 1.0, 1.0).harmless
 
 
-def test_the_words_of_a_cost():
+def test_cost_is_stated_in_words():
     forced = {"OPENBLAS_CORETYPE": "Prescott"}
     slow = cost_of(forced, "Prescott", "Zen", 0.004, 0.001)
     assert slow.warning() == (
@@ -188,7 +188,7 @@ def test_the_blas_of_numpy_is_the_loaded_one(blas):
         assert blas["file"] in Path("/proc/self/maps").read_text()
 
 
-def test_what_is_not_known_of_a_blas_is_unknown(cli, monkeypatch):
+def test_unknown_facts_of_a_blas_are_shown_as_unknown(cli, monkeypatch):
     """Accelerate, say, of which threadpoolctl knows nothing."""
     monkeypatch.setattr(room, "threadpool_info", lambda: [{"user_api": "openmp", "num_threads": 3, "filepath": "x"}])
     known = room.library()

@@ -185,7 +185,7 @@ def test_a_compiled_step_calls_a_function_of_the_host_in_every_step() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_the_function_raises_is_raised_once_and_ends_the_run(error: BaseException) -> None:
+def test_exception_of_the_host_function_is_raised_once_and_ends_the_run(error: BaseException) -> None:
     calls = []
 
     def fail(x: np.ndarray, result: np.ndarray) -> None:

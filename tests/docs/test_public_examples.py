@@ -105,7 +105,7 @@ def test_a_value_of_the_reference_says_what_it_is() -> None:
     assert {public.name for public in public_names().values() if public.kind == "data"} == set(DATA)
 
 
-def test_a_name_that_a_module_offers_anew_is_seen(monkeypatch: Any) -> None:
+def test_new_public_name_of_a_module_is_detected(monkeypatch: Any) -> None:
     monkeypatch.setattr(bp.check, "anew", lambda: None, raising=False)
     monkeypatch.setattr(bp.check, "__all__", [*bp.check.__all__, "anew"])
     assert "bpengine.check.anew" in names_offered()
@@ -117,7 +117,7 @@ def test_every_public_name_shows_an_example() -> None:
     assert without == set(NO_EXAMPLE)
 
 
-def test_a_name_without_an_example_is_seen() -> None:
+def test_name_without_an_example_is_detected() -> None:
     def lonely() -> None:
         """Return nothing."""
 

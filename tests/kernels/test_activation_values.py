@@ -150,7 +150,7 @@ def test_celu_keeps_its_relative_precision(alpha: float, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_softsign_at_any_distance(dtype: Any) -> None:
+def test_softsign_is_accurate_far_from_zero(dtype: Any) -> None:
     largest = np.finfo(dtype).max
     np.testing.assert_array_equal(apply("softsign", np.array([[-largest, largest]], dtype)), [[-1.0, 1.0]])
     x = np.array([[-1e18, -100.0, -3.0, -0.0, 0.0, 0.25, 1e10]], dtype)
@@ -162,7 +162,7 @@ def test_softsign_at_any_distance(dtype: Any) -> None:
 @pytest.mark.parametrize(("name", "options", "at_zero"), [
     ("mish", {}, 0.6), ("celu", {}, 1.0), ("celu", {"alpha": 0.3}, 1.0), ("softsign", {}, 1.0),
 ])  # fmt: skip
-def test_what_is_smooth_is_smooth_at_zero_for_the_oracle(name: str, options: Any, at_zero: float, jax: Any) -> None:
+def test_smooth_activations_are_smooth_at_zero_for_the_oracle(name: str, options: Any, at_zero: float, jax: Any) -> None:
     zero = np.array([[0.0, -0.0]])
     gradient = jax.grad(lambda x: jax.numpy.sum(KERNELS[name].forward(jax.numpy, x, **options)[0]))(zero)
     np.testing.assert_allclose(gradient, [[at_zero] * 2], rtol=oracle_rtol())

@@ -79,7 +79,7 @@ def with_footer(path: Path, out: Path, **said: tuple[int, int]) -> None:
     out.write_bytes(content[:begins] + footer + content[-8:])
 
 
-def test_what_unfolds_to_gigabytes_is_refused_in_little_memory(tmp_path: Path) -> None:
+def test_parquet_that_decodes_to_gigabytes_is_refused_in_little_memory(tmp_path: Path) -> None:
     text_of_one_value(tmp_path / "text.parquet", ROWS)
     text_of_one_value(tmp_path / "groups.parquet", ROWS, row_group_size=1000)
     one_page(tmp_path / "page.parquet")
