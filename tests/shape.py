@@ -46,16 +46,16 @@ def file_names() -> Counter[str]:
     return Counter(path.name for path in SOURCES if path.name != "__init__.py")
 
 
-def files_in_rooms() -> dict[str, int]:
+def files_in_packages() -> dict[str, int]:
     """Return how many files each package holds beside its own packages."""
-    rooms = {path.parent for path in SOURCES}
-    return {str(r.relative_to(ROOT)): sum(p.parent == r and p.name != "__init__.py" for p in SOURCES) for r in rooms}
+    packages = {path.parent for path in SOURCES}
+    return {str(f.relative_to(ROOT)): sum(p.parent == f and p.name != "__init__.py" for p in SOURCES) for f in packages}
 
 
 def crowded() -> dict[str, int]:
-    """Return the packages that hold more files than one can look over; kernels apart, where one file is one kernel."""
-    limits = {room: MANY if room.rsplit("/", 1)[-1] in SIBLINGS else FEW for room in files_in_rooms()}
-    return {room: n for room, n in files_in_rooms().items() if n > limits[room] and not room.endswith("kernels")}
+    """Return the packages with more files than the limit; kernels apart, where one file is one kernel."""
+    limits = {name: MANY if name.rsplit("/", 1)[-1] in SIBLINGS else FEW for name in files_in_packages()}
+    return {name: n for name, n in files_in_packages().items() if n > limits[name] and not name.endswith("kernels")}
 
 
 def functions(files: dict[Path, ast.Module]) -> list[tuple[int, str]]:
@@ -69,7 +69,7 @@ def functions(files: dict[Path, ast.Module]) -> list[tuple[int, str]]:
 
 
 def positional_calls(files: dict[Path, ast.Module]) -> list[str]:
-    """Return the calls that pass more values by position than one can tell apart."""
+    """Return the calls that pass more than `POSITIONAL` values by position."""
     return [
         f"{path.relative_to(ROOT)}:{n.lineno}"
         for path, tree in files.items()
@@ -134,7 +134,7 @@ def _names_bound(node: ast.AST) -> set[str]:
 
 
 def empty_names(files: dict[Path, ast.Module]) -> list[str]:
-    """Return the parameters, locals, loop variables and functions whose name says nothing of what they hold."""
+    """Return the parameters, locals, loop variables and functions with a filler name."""
     return [
         f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {name}"
         for path, tree in files.items()
@@ -219,10 +219,10 @@ def report() -> Iterator[str]:
     files = trees()
     sizes = [p.read_text(encoding="utf-8").count("\n") for p in SOURCES]
     lengths = functions(files)
-    rooms = sorted(files_in_rooms().items(), key=lambda item: -item[1])
+    packages = sorted(files_in_packages().items(), key=lambda item: -item[1])
     comments, lines = comment_lines()
     yield f"files {len(SOURCES)}, lines {lines}; median file {statistics.median(sizes):.0f}, longest {max(sizes)}"
-    fullest = ", ".join(f"{room} {n}" for room, n in rooms[:8])
+    fullest = ", ".join(f"{name} {n}" for name, n in packages[:8])
     yield f"files in the fullest packages: {fullest}; too many: {crowded() or 'none'}"
     yield f"functions {len(lengths)}, median {statistics.median(n for n, _ in lengths):.0f} lines, longest {max(lengths)}"
     yield f"class names that stand twice: {sorted(n for n, k in class_names(files).items() if k > 1) or 'none'}"

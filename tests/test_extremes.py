@@ -54,7 +54,7 @@ def logits(name: str, backend: str, dtype: str, size: int = 2) -> bp.Model:
 
 @cache
 def compiled(*args: Any) -> bp.Model:
-    """Return a network that nobody trains, compiled once."""
+    """Return an untrained network, compiled once."""
     return logits(*args)
 
 
@@ -64,7 +64,7 @@ def targets(model: bp.Model, rows: int = 3) -> Any:
 
 @pytest.fixture(autouse=True)
 def _silent() -> Any:
-    """Let NumPy overflow on the way without a word: what comes out is looked at."""
+    """Silence NumPy's overflow warnings: what comes out is looked at."""
     with np.errstate(all="ignore"):
         yield
 
@@ -135,7 +135,7 @@ def test_one_row_of_one_feature_and_one_output(name: str, dtype: str, backend_na
 
 
 def middle() -> list[bp.Layer]:
-    """Return everything that may stand in the middle of a network."""
+    """Return every kind of hidden layer."""
     norms = [bp.BatchNorm(), bp.LayerNorm(), bp.Dropout(0.5), bp.Residual([bp.Dense(2, "tanh", weight_init=EYE)])]
     return [*(bp.Activation(name) for name in ACTIVATIONS if KERNELS[name].backward), *norms]
 

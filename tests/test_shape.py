@@ -8,7 +8,7 @@ from tests import shape
 
 FILES = shape.trees()
 
-# One file name in two packages is one concept in two rooms: a layer and its kernel, a command and what it calls.
+# One file name in two packages is one concept in two packages: a layer and its kernel, a command and what it calls.
 SAME_CONCEPT = {
     "accumulate.py": "the kernel that adds gradients of batches; the sum over all paths of the chain rule",
     "backend.py": "the interface, and each backend's own",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 announce, release = prefetch_rows, drop_pages  # their earlier names
 
 # Files and sets are loaded with the first name that needs them: a fit of arrays needs none.
-_HOMES = {
+_MODULE_OF = {
     "Arrays": "files.npy",
     "convert": "tables.conversion",
     "generate": "synthetic.generate",
@@ -93,9 +93,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'bpengine.data' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"bpengine.data.{_HOMES[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"bpengine.data.{_MODULE_OF[name]}"), name)
     return value
 
 

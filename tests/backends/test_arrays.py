@@ -28,7 +28,7 @@ class OnlyDLPack:
 
 
 def aligned(dtype: str, size: int = 64) -> np.ndarray[Any, Any]:
-    """Return zeros whose memory starts where every library could use it as it is."""
+    """Return zeros in memory aligned for every library."""
     memory = np.zeros(size * np.dtype(dtype).itemsize + ALIGNED, np.uint8)
     start = -memory.ctypes.data % ALIGNED
     return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
@@ -121,7 +121,7 @@ def test_memory_is_a_number_of_bytes_or_none(backend_name: str) -> None:
 
 
 class OnGpu:
-    """An array as CuPy's: it refuses NumPy's way, and gives itself by `get`."""
+    """An array like CuPy's: it refuses NumPy's way, and gives itself by `get`."""
 
     def __init__(self, values: Any) -> None:
         self.values = np.asarray(values)

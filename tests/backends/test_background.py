@@ -272,7 +272,7 @@ def process(code: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def end_of(started: subprocess.Popen[str]) -> tuple[str, str, int]:
-    """Return what a process printed, and its code; one that does not end is ended, with its children."""
+    """Return a process's output and exit code; after the limit it is killed with its children."""
     try:
         return *started.communicate(timeout=100), started.returncode
     except subprocess.TimeoutExpired:

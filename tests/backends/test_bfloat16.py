@@ -87,7 +87,7 @@ def test_rounded_copy_of_a_weight_is_a_hidden_state() -> None:
 
 @pytest.mark.usefixtures("played")
 def test_a_pass_rounds_as_the_host_does(rng: np.random.Generator) -> None:
-    """Numbers of all kinds go through the kernel; a product with the identity brings them back one by one."""
+    """Numbers of every kind pass through the kernel; a product with the identity returns each."""
     x = numbers(rng)
     x = rng.permutation(x[np.isfinite(x) & (np.abs(x) < 1e38) & (np.abs(x) > 1e-37)])[:1024].reshape(32, 32)
     assert ((x.view(np.uint32) & 0x1FFFF) == 0x8000).any()  # halfway, with the even one below

@@ -18,7 +18,7 @@ from bpengine.system.busy import BusyWatch, CoreUse, core_use
 
 
 class Library:
-    """A BLAS library that notes what it is told."""
+    """A BLAS library that records the thread numbers it is given."""
 
     def __init__(self, threads: int) -> None:
         self.num_threads, self.said = threads, list[int]()
@@ -40,7 +40,7 @@ class Machine:
         return CoreUse(self.now, self.waiting * self.now)
 
     def train(self, seconds: int) -> list[str]:
-        """Look after each tenth of a second, and return what was said."""
+        """Check every tenth of a second, and return the warnings."""
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             for _ in range(10 * seconds):

@@ -269,7 +269,7 @@ def test_nan_propagates_through_maximum_and_sign() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("ufunc", [np.maximum, np.minimum])
 def test_extremes_of_two_zeros_have_numpys_sign(ufunc: Any, dtype: str) -> None:
-    """Which one that is depends on NumPy's vectors; where it depends on the element as well, equal numbers have to do."""
+    """The sign depends on NumPy's vector instructions; where it varies between elements, equal numbers suffice."""
     pairs = np.tile(np.array([[-0.0, 0.0], [0.0, -0.0], [-0.0, -0.0], [0.0, 0.0], [1.0, -2.0]], dtype), (9, 1))
     for a, b in ((pairs[:, 0], pairs[:, 1]), (pairs[:, 0], 0.0), (-0.0, pairs[:, 0])):
         arrays = [array for array in (a, b) if isinstance(array, np.ndarray)]

@@ -184,7 +184,7 @@ def test_threads_that_share_a_function_get_their_own_results() -> None:
 
 
 def test_the_same_record_runs_on_numpys_target_with_numpys_bits(rng: np.random.Generator) -> None:
-    """The mechanism is no affair of CUDA: what is recorded is planned for any target."""
+    """The mechanism does not depend on CUDA: what is recorded is planned for any target."""
     net, _ = network("softmax_cross_entropy")
     model = bp.Model(net, NumpyBackend("float64"), dtype="float64", seed=2)
     args = dict(model._params), rng.normal(size=(9, 4))

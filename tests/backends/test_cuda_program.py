@@ -125,7 +125,7 @@ def test_blocks_of_rows_become_sums_in_two_stages(
 
 
 def counting(halt_after: int) -> Callable[..., Any]:
-    """Return a step that counts and adds up what it sees."""
+    """Return a step that counts steps and sums its rows."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
         (x,) = rows
@@ -372,7 +372,7 @@ def test_many_column_sums_of_one_pass_share_a_blocks_memory() -> None:
 
 @pytest.mark.usefixtures("played")
 def test_rows_on_an_odd_boundary_are_taken_rightly() -> None:
-    """Rows are taken 16 bytes at a time; an array of somebody else's may begin anywhere."""
+    """Rows are copied 16 bytes at a time; a user's array may start at any address."""
     seen: list[int] = []
 
     class Watched(Player):

@@ -74,7 +74,7 @@ def trained(device: Streams, **more: Any) -> tuple[dict[str, Any], Any]:
 
 @pytest.fixture
 def resident() -> Any:
-    """Return what a fit gives whose rows all fit."""
+    """Return the result of a fit whose rows all fit on the device."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         device = Streams()
@@ -154,7 +154,7 @@ def test_comparison_finds_a_planted_fault(fault: str, resident: Any, monkeypatch
 
 @pytest.mark.usefixtures("played")
 def test_a_step_that_does_not_fit_says_which_batch_would() -> None:
-    """What is said is true: the batch that it names is trained."""
+    """The message is true: the batch that it names is trained."""
     device = Streams()
     device.memory = 40_000
     with pytest.raises(

@@ -15,11 +15,11 @@ from bpengine.extras import install_command
 
 
 class CUDARuntimeError(RuntimeError):
-    """Stands for CUDA's own, whose text misleads."""
+    """A stand-in for CUDA's own error, whose text misleads."""
 
 
 def runtime(driver: int, library: int = 13000, devices: int | None = 1) -> Any:
-    """Return CUDA's runtime interface as some machine would show it; devices None makes the count fail."""
+    """Return a simulated CUDA runtime interface; devices None makes the count fail."""
 
     def count() -> int:
         if devices is None:
@@ -118,7 +118,7 @@ def test_missing_driver_has_a_plain_message(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_availability_of_this_machine_is_stated() -> None:
-    """Whatever is or is not installed here, the answer is one of the reasons, and it agrees with what can be done."""
+    """The answer is one of the reasons, and agrees with whether a backend can be made."""
     status: Availability = CupyBackend.availability()
     if status.ready:
         assert bp.get_backend("cupy").device == "cuda:0"

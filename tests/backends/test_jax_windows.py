@@ -180,7 +180,7 @@ def test_training_is_the_same_in_both_forms(jax: Any, precision: str, rng: np.ra
 
 
 def programs(jax: Any, monkeypatch: pytest.MonkeyPatch, form: Any, *more: Any, batch: int | None) -> str:
-    """Return what an epoch of a real training step would hand to a GPU in a form of it."""
+    """Return the program of a real training step's epoch, lowered for a GPU."""
     from jax import export
 
     calls: list[Any] = []

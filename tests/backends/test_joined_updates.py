@@ -20,7 +20,7 @@ from tests.backends.fits import FITS, rows_for
 
 
 class EagerBackend(NumpyBackend):
-    """Runs as its kernels are written, for ever."""
+    """A NumPy backend that never compiles."""
 
     patience = math.inf
 
@@ -148,7 +148,7 @@ def test_a_replacement_of_a_backend_is_given_each_parameter(monkeypatch: pytest.
 
 @pytest.mark.parametrize("rule", OPTIMIZERS)
 def test_joined_updates_equal_single_ones_for_arrays_of_every_kind(rule: str, rng: np.random.Generator) -> None:
-    """Large, in another order, of another dtype, single numbers, gradients of another dtype, parameters put in their place."""
+    """Large, in another order, of another dtype, single numbers, gradients of another dtype, replaced parameters."""
     optimizer, ops = OPTIMIZERS[rule](), NumpyBackend().ops()
     bound = optimizer.bind(ops)
     params: dict[str, Any] = {

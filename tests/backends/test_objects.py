@@ -153,7 +153,7 @@ def test_code_with_an_unknown_symbol_is_not_loaded(fresh: Fresh) -> None:
 
 
 def test_object_code_lists_the_symbols_it_needs() -> None:
-    """What calls nothing of others can be loaded in any process that has the same processor."""
+    """Code without external symbols loads in any process on the same processor."""
     code = llvm_build.build(interpreter.text(), "bpengine_test")
     assert len(code.symbols) == len(interpreter.Functions._fields)
     assert code.needs == ()

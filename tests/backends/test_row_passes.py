@@ -39,7 +39,7 @@ def passes(program: Executable) -> list[Loop]:
 
 
 def probabilities(state: Any, rows: Any, lr: Any) -> Any:
-    """All that softmax does but exp: bias, largest of a row, differences, sums, quotients, sums of columns."""
+    """Every operation of softmax but exp: bias, largest of a row, differences, sums, quotients, sums of columns."""
     z = rows[0] + state["bias"]
     shifted = z - np.max(z, axis=1, keepdims=True)
     weights = shifted * shifted
@@ -109,7 +109,7 @@ def test_signed_zeros_infinities_and_nans_agree_with_numpy(width: int, rng: np.r
 
 
 def test_a_number_of_rows_of_two_lengths_joins_one_of_them(rng: np.random.Generator) -> None:
-    """Two passes that are one would be over arrays of two forms."""
+    """Joined, the two passes would run over arrays of two shapes."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
         a, b = rows[0] * 2.0, rows[1] * 3.0

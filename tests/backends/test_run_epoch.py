@@ -72,7 +72,7 @@ def expected(orders: Any, lr: Any) -> tuple[int, float]:
 
 
 class TestRunEpoch:
-    """What holds on every backend."""
+    """Tests that every backend passes."""
 
     @pytest.fixture
     def backend(self, backend_name: str) -> Backend:

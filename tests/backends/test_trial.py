@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Cache:
 
 
 def settings(queue: dict[str, Any] | None = None, **loops: Any) -> dict[str, Any]:
-    """Return those of this machine, some of them changed; without a queue unless it is given."""
+    """Return this machine's settings with some changed; without a queue unless it is given."""
     asked = {"loops": {**trial.LOOPS, **loops}}
     if queue is None:
         return asked

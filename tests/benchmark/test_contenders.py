@@ -109,7 +109,7 @@ def test_an_epochs_order_is_drawn_once(monkeypatch):
 
 
 def test_events_stand_before_the_first_epoch_and_after_each(monkeypatch):
-    """CuPy itself is not needed: what it is asked for is written down."""
+    """The test needs no CuPy: what it is asked for is written down."""
     happened = []
 
     class Event:

@@ -54,7 +54,7 @@ def test_two_disagreeing_losses_are_both_invalid():
 
 
 def test_products_in_fewer_bits_may_be_farther_from_the_others_but_have_no_vote():
-    """Three of them that agree among themselves do not outvote the one that multiplies as its dtype says."""
+    """Three agreeing results with reduced precision do not outvote one in the full precision of its dtype."""
     limit = loss_tolerance("float32", 4, "tf32")
     assert limit > 10 * loss_tolerance("float32", 4)
     full = result("full", [1.0], 1.0)

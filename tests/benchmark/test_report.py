@@ -83,7 +83,7 @@ def test_memory_has_a_column_where_it_was_watched(recorded):
 
 
 def test_times_by_events_and_launches_have_columns_where_they_are_known(recorded):
-    """In microseconds then; what a library does not tell is a dash."""
+    """Times are in microseconds; an unknown value is a dash."""
     first = recorded["workloads"][0]
     first["results"]["numpy"] |= {
         "device_us_per_step": 900.0,

@@ -113,9 +113,9 @@ def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path) -> None:
 def test_a_peers_script_loads_nothing_of_the_engine() -> None:
     code = "import sys, bpengine.benchmark.peers.whole_fits.scikit_fit; print(*[n for n in sys.modules if 'bpengine' in n])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    room = "bpengine.benchmark.peers.whole_fits"
-    parents = {"bpengine", "bpengine.benchmark", "bpengine.benchmark.peers", room}
-    assert set(done.stdout.split()) - parents == {f"{room}.fit_script", f"{room}.scikit_fit"}
+    package = "bpengine.benchmark.peers.whole_fits"
+    parents = {"bpengine", "bpengine.benchmark", "bpengine.benchmark.peers", package}
+    assert set(done.stdout.split()) - parents == {f"{package}.fit_script", f"{package}.scikit_fit"}
 
 
 def test_caches_are_filled_and_empty_where_a_contender_keeps_one() -> None:

@@ -209,7 +209,7 @@ def test_the_whole_batch(opened: Opened) -> None:
 
 
 def in_sight(tab: Any) -> str:
-    """Return the text of the page, less what is said aloud of the last change, which comes a moment later."""
+    """Return the text of the page without the screen reader's announcement, which is written later."""
     return str(
         tab.evaluate("""() => {
             byId("said").hidden = true;
@@ -274,7 +274,7 @@ def test_names_from_data_are_only_text(opened: Opened) -> None:
 
 
 def everything(tab: Any) -> None:
-    """Look at everything, on every way, in both languages: an error would stand on the console."""
+    """Open every view in both languages: an error would stand on the console."""
     tab.evaluate("""() => {
         const ways = ["forward", "loss", "backward", "update"].map((way) => stages.findIndex((s) => s.direction === way));
         for (const [lang, row] of [["en", 0], ["pt", -1]]) {

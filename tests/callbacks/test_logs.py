@@ -74,7 +74,7 @@ def test_resumed_fit_logs_no_epoch_twice(kind: Any, tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Nothing catches it."""
+    """An exception that the engine does not catch."""
 
 
 class Boom:

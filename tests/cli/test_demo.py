@@ -82,7 +82,7 @@ def test_demo_without_scikit_learn_draws_its_own_rows(cli, monkeypatch):
 
 
 def test_a_step_is_compiled_before_its_first_run(cli, monkeypatch):
-    """Else the speed of a machine's first demo is that of the steps that wait for the compiler."""
+    """Otherwise a machine's first demo measures steps that wait for the compiler."""
     eager, real = [], NumpyBackend._run_eagerly
     monkeypatch.setattr(
         NumpyBackend, "_run_eagerly", lambda *args, **options: eager.append(1) or real(*args, **options)

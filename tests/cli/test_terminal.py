@@ -32,7 +32,7 @@ def hidden(text: str) -> set[str]:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Give a table whose names are obeyed by a terminal."""
+    """Give a table whose names contain control characters."""
     path = tmp_path / "evil.csv"
     path.write_text(f"a{EVIL},b,c{EVIL}\n1,2,{EVIL}\n2,3,naïve\n3,4,{EVIL}\n2,5,naïve\n", encoding="utf-8")
     return path
@@ -40,7 +40,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(table: Path, cli) -> Path:
-    """Give a model whose classes have such names."""
+    """Give a model whose class names contain control characters."""
     path = table.with_suffix(".safetensors")
     assert cli("train", table, "--test-fraction", "0", "--epochs", "1", "--out", path).code == 0
     return path

@@ -138,7 +138,7 @@ def test_release_keeps_written_and_private_values(mapped):
 
 
 class Advised(mmap.mmap):
-    """A map that notes the advice it is given."""
+    """A memory map that records the advice it gets."""
 
     def madvise(self, *advice):
         self.advice = [*getattr(self, "advice", []), advice]

@@ -152,7 +152,7 @@ def test_rows_kept_apart_leave_dx_out_where_it_is_not_needed(name: str, rng: Any
 
 
 def test_every_kernel_with_parameters_keeps_rows_apart() -> None:
-    """In a batch that is normalised by its own statistics no row has a gradient of its own."""
+    """BatchNorm in training mixes the rows, so no row has a gradient of its own."""
     shared = {k.name for k in KERNELS.values() if k.backward and k.kind == "layer" and has_pair(k) and _shares(k)}
     assert shared == WITH_PARAMETERS | {"batch_norm"}
     assert {k.name for k in KERNELS.values() if k.per_row} == WITH_PARAMETERS

@@ -83,7 +83,7 @@ def test_rows_put_together_are_the_gradient(network: Any, weighted: bool, rng: A
 
 @pytest.mark.parametrize("name", ["layers", "biases", "own code"])
 def test_a_row_is_the_gradient_of_that_row_alone(name: str, backend_name: str, rng: Any) -> None:
-    """Where no penalty counts samples, what the row alone gives is the same in every way."""
+    """Without per-sample penalties a row's gradient is that of a fit on the row alone."""
     network = bp.Network(INPUTS, NETWORKS[name].layers, NETWORKS[name].loss, bp.L2(0.1))
     subject, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
     per_sample = subject.per_sample_gradients(x, y)

@@ -28,7 +28,7 @@ def fail(python: Run, processes: Run) -> Fail:
 
 @pytest.fixture(scope="session")
 def undisturbed(python: Run, processes: Run) -> str:
-    """Return what a run prints that nothing happens to."""
+    """Return what an undisturbed run prints."""
     ended = python("tests.distributed.failing", "3", "0", "nothing", "0")
     assert (ended.code, ended.err) == (0, "")
     return ended.out

@@ -58,7 +58,7 @@ def seen(table: Any) -> str:
 
 
 def explanations(model: bp.Model, x: Any, y: Any, lang: str) -> Iterator[str]:
-    """Yield everything the room says about a step."""
+    """Yield every text that bpengine.explain writes about a step."""
     traced = model.trace(x, y)
     for place, layer in traced.layers.items():
         for unit, optimizer, sample in ((0, "sgd", None), (layer.units - 1, "adam", 1)):

@@ -36,7 +36,7 @@ def judged(lines: Lines) -> Verified:
 
 
 def penalized(weights: Any = None) -> Any:
-    """Make a step with everything: two ways past a residual, statistics, dropout, penalties, Adam."""
+    """Return a step with every kind of layer: two ways past a residual, statistics, dropout, penalties, Adam."""
     rng = np.random.default_rng(0)
     block = bp.Residual([bp.Dense(3, "gelu"), bp.BatchNorm()])
     layers = [bp.Dense(3, "tanh"), block, bp.LayerNorm(), bp.Dropout(0.4), bp.Dense(2)]
@@ -181,7 +181,7 @@ def not_a_float32(lines: Lines) -> None:
 
 
 def penalty_left_out(lines: Lines) -> None:
-    """Name as gradient what came back without the penalty."""
+    """Name the gradient without the penalty as the parameter's gradient."""
     add = lines[place(lines, "add_fwd", last=True)]
     results = lines[-1]["result"]["gradients"]
     name = next(n for n, a in results.items() if a == add["outputs"]["y"]["array"])
@@ -242,7 +242,7 @@ def test_first_wrong_line_is_named() -> None:
 
 
 def test_consistent_forgery_is_detected() -> None:
-    """Someone trains with a gradient of their own choosing: every formula holds, but the gradient is not the loss's."""
+    """A forged receipt uses another gradient: every formula holds, but the gradient is not the loss's."""
     lines = written(penalized())
     update = lines[place(lines, "adam_update")]
     name = next(n for n, a in lines[-1]["result"]["updated"].items() if a == update["outputs"]["new_w"]["array"])

@@ -63,7 +63,7 @@ def test_sums_add_up_on_every_backend(backend_name: str, request: pytest.Fixture
 
 
 def test_the_sums_over_the_batch_are_those_of_the_definition() -> None:
-    """Written out once more by hand: the next units' gradients times the weights, input times gradient."""
+    """Computed again by hand: the next units' gradients times the weights, input times gradient."""
     model, x, y = xor()
     traced = model.trace(x, y)
     explained = explain_trace(traced, 0, 2)
@@ -112,7 +112,7 @@ def test_the_step_leads_to_the_new_value(optimizer: str) -> None:
 
 
 class WrongDense(NumpyBackend):
-    """Loses the first unit of the next layer on the way back."""
+    """A wrong backward that leaves out the first unit of the next layer."""
 
     def replacements(self) -> Mapping[str, Callable[..., Any]]:
         def wrong(res: Any, dy: Any, *, need_dx: bool = True) -> Any:
@@ -135,7 +135,7 @@ def test_wrong_backward_pass_does_not_add_up_and_is_reported() -> None:
 
 @pytest.mark.parametrize(("dtype", "rows"), [("float32", 1000), ("float64", 300)])
 def test_rounding_of_a_long_sum_is_not_reported_as_wrong(dtype: str, rows: int) -> None:
-    """Numbers of equal size that are added one by one may all be rounded the same way; what that made is a term."""
+    """A long sum of equal numbers is rounded in one direction; the rounding error is listed as a term."""
     rng = np.random.default_rng(1)
     network = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(4)], "mean_absolute_error")
     model = bp.Model(network, dtype=dtype)
@@ -247,8 +247,8 @@ def test_a_network_without_hidden_layers_and_one_without_parameters() -> None:
 
 
 def test_pictures_and_pages_are_loaded_on_first_use() -> None:
-    rooms = "('bpengine.explain.figures', 'bpengine.explain.page')"
-    script = f"import sys, bpengine as bp; bp.explain; print(sum(n in sys.modules for n in {rooms}))"
+    packages = "('bpengine.explain.figures', 'bpengine.explain.page')"
+    script = f"import sys, bpengine as bp; bp.explain; print(sum(n in sys.modules for n in {packages}))"
     asked = "; print(bp.explain.figures.KINDS[0], callable(bp.explain.page.page), 'matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script + asked], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "boundary", "True", "False"]

@@ -360,8 +360,8 @@ def test_a_name_as_long_as_it_may_be(tmp_path: Path) -> None:
 
 
 WRITES = {"write_text", "write_bytes", "savefig", "mkstemp", "NamedTemporaryFile", "open_memmap", "savez"}
-# The cache of compiled code has a door of its own: it takes whatever lies under its names for damage, and replaces it; and
-# its checksums do what bringing to the disk does for files that nobody could make again.
+# The cache of compiled code writes its own files: whatever lies under its names is replaced, and checksums stand in for a
+# sync, since code can be compiled again.
 ALLOWED = {
     "backends/bpengine_steps/disk.py": {"mkstemp", "open"},
     "backends/bpengine_cupy/cuda_target/cublaslt/algorithms.py": {"link"},
@@ -387,8 +387,8 @@ ALLOWED = {
 
 def test_only_the_output_package_writes_files() -> None:
     root = Path(bp.__file__).parent.parent
-    rooms = [root / "bpengine", *(root / "backends").glob("bpengine_*")]
-    for path in [p for room in rooms for p in room.rglob("*.py") if p.parts[-2:] != ("output", "writing.py")]:
+    packages = [root / "bpengine", *(root / "backends").glob("bpengine_*")]
+    for path in [p for package in packages for p in package.rglob("*.py") if p.parts[-2:] != ("output", "writing.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue

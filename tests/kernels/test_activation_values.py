@@ -221,7 +221,7 @@ def test_log_softmax_backward_is_the_whole_jacobian(rng: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_log_softmax_extremes(dtype: Any) -> None:
-    """A loser keeps its distance where its probability is 0, a winner what little the others leave."""
+    """log p of an unlikely class is finite where p is 0; that of a likely one keeps the sum of the others."""
     y = apply("log_softmax", np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]], dtype=dtype))
     np.testing.assert_allclose(y, [[0.0, -2e4, -1e4], [-math.log(3.0)] * 3], rtol=value_rtol(dtype))
     np.testing.assert_array_equal(apply("log_softmax", np.array([[7.0]], dtype=dtype)), [[0.0]])

@@ -154,7 +154,7 @@ def test_a_batch_without_weight_has_no_loss_and_no_gradient(
 
 
 def test_training_goes_through_batches_without_weight(backend_name: str, rng: Any) -> None:
-    """Batches of one row are the strictest: a row of weight 0 is left out, and the others count as if alone."""
+    """Batches of one row are the strictest case: a row of weight 0 is left out, and the others count as if alone."""
     x, weights = rng.normal(size=(12, 3)), np.array([1.0, 0.0, 2.0, 0.0, 0.0, 1.0] * 2)
     y = rng.integers(0, 2, 12)
     models = [bp.Model(bp.Network(3, bp.Dense(2), "softmax_cross_entropy"), backend_name, "float64") for _ in range(2)]

@@ -83,7 +83,7 @@ def test_every_row_counts_once(xp: Any, count: int) -> None:
 
 
 def test_one_function_decides_when_sums_run_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without blocks the bound above is missed by far: it is this rule that holds it."""
+    """Without blocks the error exceeds the bound above by far: it is this rule that holds it."""
     monkeypatch.setattr(_functions, "LONGEST", MANY)
     a = np.full((MANY, 2), 0.1, np.float32)
     exact = a.sum(axis=0, dtype=np.float64)

@@ -157,7 +157,7 @@ def test_numbers_stay_in_the_models_dtype(backend_name: str, rng: np.random.Gene
 
 @dataclass(frozen=True)
 class Twice(bp.Layer):
-    """y = 2 x, worked out in the memory of its argument."""
+    """y = 2 x, computed in place."""
 
     where: str = "x"
 

@@ -38,7 +38,7 @@ def arc_backward(xp: Any, y: Any, dy: Any) -> Any:
 
 
 def norm_forward(xp: Any, x: Any) -> Any:
-    """Divide by the root of one and the row's sum of squares: no element is bent by itself."""
+    """Divide by the root of one and the row's sum of squares: it is not elementwise."""
     size = xp.sqrt(1.0 + xp.sum(x * x, axis=1, keepdims=True))
     return x / size, (x, size)
 

@@ -32,7 +32,7 @@ def test_shapes_agree_with_initial_parameters(network: bp.Network) -> None:
 
 @dataclass(frozen=True)
 class Gain(bp.Layer):
-    """Says its shapes; `said` is what it adds to them."""
+    """An own layer that states its shapes; `said` adds to them."""
 
     said: int = 0
 
@@ -44,14 +44,14 @@ class Gain(bp.Layer):
 
 
 class More(Gain):
-    """Has another parameter, and inherits what the class above says."""
+    """A subclass with a further parameter that inherits the shapes of its base."""
 
     def init(self, rng: Any, inputs: int) -> Any:
         return {"gain": np.ones(inputs), "shift": np.ones(1)}
 
 
 class MoreDense(bp.Dense):
-    """The same, of a layer of the engine."""
+    """The same for a subclass of an engine's layer."""
 
     def init(self, rng: Any, inputs: int) -> Any:
         return {**super().init(rng, inputs), "extra": np.ones(5)}
@@ -59,7 +59,7 @@ class MoreDense(bp.Dense):
 
 @dataclass(frozen=True)
 class Wrong(bp.Layer):
-    """Says something else than shapes."""
+    """An own layer that returns invalid shapes."""
 
     said: Any
 

@@ -46,14 +46,14 @@ class Squares(bp.Layer):
 
 
 class Sorted(Squares):
-    """One that has no form."""
+    """An own layer with a function that has no ONNX form."""
 
     def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
         return ops.xp.concat([ops.xp.sort(x, axis=1), x], axis=1), x, running
 
 
 class Counting(Squares):
-    """One that needs the number of rows."""
+    """An own layer that needs the number of rows."""
 
     def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
         return np.ones((x.shape[0], 2 * x.shape[1])), x, running

@@ -23,7 +23,7 @@ each = pytest.mark.parametrize("name", NAMES)
 
 
 class Tree(HTMLParser):
-    """Counts elements, and fails where one is closed that is not the open one."""
+    """An HTML parser that fails where tags do not match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -66,7 +66,7 @@ def test_callbacks_and_files_never_get_a_non_finite_number(backend_name: str, tm
 
 
 def test_first_non_finite_update_is_located(backend_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks for twenty steps; the model goes back to the state before the one that overflowed."""
+    """Losses are read every twenty steps; the model is restored to the state before the overflow."""
     monkeypatch.setattr(loop, "LONGEST", 50)
     network = bp.Network(1, [bp.Dense(1, "tanh", weight_init="zeros")], "mean_squared_error")
     model, same = (bp.Model(network, backend_name) for _ in range(2))
@@ -181,7 +181,7 @@ def test_parameters_set_by_a_callback_are_trained_on(
 
 
 def test_failure_after_a_callback_restores_the_parameters_it_set(backend_name: str) -> None:
-    """The way back runs steps again; it must start from the values that the callback has set, not go past them."""
+    """Restoring replays steps; it must start from the values that the callback has set."""
     model = bp.Model(ONE, backend_name)
 
     def jump(model: bp.Model, epoch: Epoch) -> None:

@@ -87,7 +87,7 @@ def test_only_named_parameters_are_trained(update: str, backend_name: str, rng: 
 
 
 def test_sequential_updates_of_every_kind_of_layer(backend_name: str, rng: np.random.Generator) -> None:
-    """The last layer moves as in a simultaneous step; the layers below see its new weights and move elsewhere."""
+    """The last layer's update is that of a simultaneous step; the layers below use its new weights."""
     x, y = labelled(rng)
     together, in_turn = (bp.Model(everything(), backend_name, "float64") for _ in range(2))
     together.fit(x, y, optimizer=bp.SGD(0.1), steps=1)
@@ -105,7 +105,7 @@ def test_a_gradient_larger_than_the_norm_is_clipped(backend_name: str, rng: np.r
 
 
 def test_exchange_gets_every_gradient_once(rng: np.random.Generator) -> None:
-    """What several machines would average: halving every gradient there halves the step."""
+    """The place where several processes average: halving every gradient there halves the step."""
     from bpengine.training.step import StepPlan, init_state, make_step
 
     x, y = labelled(rng)

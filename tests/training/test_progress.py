@@ -19,7 +19,7 @@ X, Y = RNG.normal(size=(600, 3)), RNG.normal(size=(600, 1))
 
 
 class Kept(views.LogLines):
-    """Keeps all that it is shown."""
+    """Records every report."""
 
     every = 0.0
 

@@ -60,7 +60,7 @@ def shared(one: bp.Network, other: bp.Network) -> bool:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_caches_change_no_bit(way: str, rng: np.random.Generator) -> None:
-    """After models with other weights have trained, and where nothing is kept."""
+    """Compare with models trained after others, and with caches off."""
     rows = labelled(rng)
     for seed in (1, 2):
         trained(way, mixed(), rows, seed)

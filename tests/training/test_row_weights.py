@@ -207,7 +207,7 @@ def test_each_part_of_an_accumulated_batch_has_its_own_weights(backend_name: str
 
 @pytest.mark.thorough(keep=1)
 def test_a_batch_of_left_out_rows_leaves_the_running_statistics(backend_name: str, rng: np.random.Generator) -> None:
-    """Nor does it make numbers grow from layer to layer, as a division by a spread of nothing would."""
+    """Values do not grow from layer to layer, as a division by a variance of 0 would make them."""
     layers = [bp.BatchNorm() for _ in range(24)]
     model = bp.Model(bp.Network(3, [*layers, bp.Dense(1)], "mean_squared_error"), backend_name)
     before = model.parameters
@@ -243,7 +243,7 @@ def test_very_large_or_small_weights_give_an_exact_mean(rng: np.random.Generator
 
 @dataclass(frozen=True)
 class Centred(bp.Layer):
-    """Takes the mean of the batch off in training, the rows weighed as `Run` says."""
+    """Subtract the weighted mean of the batch in training, with the weights of `Run`."""
 
     def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
         xp = ops.xp

@@ -24,7 +24,7 @@ Files = list[IO[bytes]]
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Files:
-    """Every state counts as large and every minute passes at once; return the temporary files that are opened."""
+    """Treat every state as large and every snapshot as due; return the temporary files that are opened."""
     opened: Files = []
     real = tempfile.TemporaryFile
 
@@ -176,7 +176,7 @@ def test_without_a_disk_states_are_kept_in_memory(
 
 
 def test_snapshots_take_a_bounded_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that ticks a second a look: a write takes one second, so the next is due a hundred seconds later."""
+    """With a clock that advances one second per reading: a write takes one second, so the next is due a hundred seconds later."""
     clock = itertools.count().__next__
     monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(spill, "SMALL", 0)
@@ -211,7 +211,7 @@ def test_report_of_a_failed_fit_does_not_depend_on_snapshot_times(monkeypatch: p
 
 
 def test_non_finite_state_does_not_replace_a_snapshot(files: Files) -> None:
-    """Two states are kept, so two more would leave none to go back to."""
+    """Two states are kept; two non-finite ones must not replace them."""
     backend = get_backend("numpy")
     state = {"params": {"w": np.zeros(1, "float32")}}
     with snapshots.Snapshots(backend, (0, lambda: state), lambda state, start, stop: state) as way_back:

@@ -72,8 +72,8 @@ def page(
     shown = _content(first, _named(inputs or input_names(model, ()), model.network.inputs))
     recorded = record_step(first, shown)
     taken = _Taken(shown, recorded)
-    room = BYTES - taken.size(first)
-    wanted = set(spread(steps, max(2, int(room / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
+    free = BYTES - taken.size(first)
+    wanted = set(spread(steps, max(2, int(free / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
     for step, trace in enumerate(chain([first], run)):
         taken.losses.append(trace.loss)
         taken.rates.append(trace.learning_rate)
