@@ -338,7 +338,7 @@ class Model(RichForm):
         oracles: str | Sequence[str] | None = None,
         perturbed: bool = True,
     ) -> Report:
-        """Check the hand-written gradients at these rows before independent oracles: `bp.check_gradients(model, x, y)`.
+        """Check the hand-written gradients at these rows with independent oracles: `bp.check_gradients(model, x, y)`.
 
         Return the Report: `passed`, `findings()` in words, `str()` as a table, `to_dict()` for JSON, `raise_if_failed()`.
         seed: draws sampled elements and directions. oracles: some of "autodiff", "differences", "complex step", "inner

@@ -101,5 +101,5 @@ KERNEL = Kernel(
     forward_terms=lambda xp, res, unit, x, gamma, beta, *_, **__: normalized_terms(xp, res.x_hat, unit, gamma, beta),
     saved_statistics=("mean", "variance", "inverse_std", "x_hat"),
     formula_names=_formula_names,
-    no_onnx="it takes the statistics of a training batch; batch_norm_inference stands for it outside of training",
+    no_onnx="it takes the statistics of a training batch; batch_norm_inference replaces it outside of training",
 )

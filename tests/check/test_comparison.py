@@ -45,7 +45,7 @@ def test_first_disagreeing_place_is_named(rng: Any) -> None:
         "numpy 2",
     )
     assert all(d.agrees for d in comparison.differences if d.part == "forward" or d.array.startswith("2."))
-    assert "FAILED: numpy 2 and numpy 1 part first in gradient, 1.bias" in str(comparison)
+    assert "FAILED: numpy 2 and numpy 1 disagree first in gradient, 1.bias" in str(comparison)
 
 
 def test_report_reads_as_documented(rng: Any) -> None:

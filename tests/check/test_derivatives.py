@@ -135,7 +135,7 @@ def test_untraceable_code_is_reported(jax: Any, rng: Any) -> None:
     network = bp.Network(3, [bp.Dense(2), Untraced(), bp.Dense(2)], "mean_squared_error")
     note, verdicts = check_derivatives(point(network, rng))
     assert verdicts == ()
-    assert "not taken: code of one's own does not let them be (" in note
+    assert "not taken: code of one's own does not support them (" in note
 
 
 def test_layers_and_kernels_have_no_network_derivatives(rng: Any) -> None:
@@ -158,7 +158,7 @@ def test_non_finite_result_of_jax_is_reported(jax: Any, rng: Any) -> None:
     """At a probability of exactly 1 JAX takes 0 / 0 for the second derivative."""
     network = bp.Network(1, [bp.Dense(1, "softmax")], "binary_cross_entropy")
     note, verdicts = check_derivatives(point(network, rng))
-    assert note.endswith("not finite in JAX, and not judged: hvp")
+    assert note.endswith("not finite in JAX, and not checked: hvp")
     assert [v.name for v in verdicts] == [name for name in REFERENCES if name != "hvp"]
 
 

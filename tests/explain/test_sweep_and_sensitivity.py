@@ -119,7 +119,7 @@ def test_a_history_of_something_else_is_refused() -> None:
     batches = model.fit(x, y, batch_size=1, epochs=1)
     with pytest.raises(bp.ConfigError, match="no step sizes"):
         bp.sweep(model, x, y, "1.bias", [0.0], history=batches)
-    with pytest.raises(bp.ConfigError, match=r"the walk is of 0\.bias"):
+    with pytest.raises(bp.ConfigError, match=r"the Walk records 0\.bias"):
         bp.sweep(model, x, y, "1.bias", [0.0], walk=Walk(model, "0.bias[0]"))
     with pytest.raises(bp.ConfigError, match="one step must be one epoch"):
         bp.sweep(model, x, y, "1.bias", [0.0], walk=Walk(model, "1.bias"), history=batches)

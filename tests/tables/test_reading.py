@@ -86,7 +86,7 @@ def test_a_title_is_no_header(tmp_path: Path) -> None:
 
 
 def test_decimal_mark_is_not_taken_as_a_separator(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="the number '1.0010,5', in which '.' does not part thousands"):
+    with pytest.warns(UserWarning, match="the number '1.0010,5', in which '.' does not separate thousands"):
         layout = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
     assert layout.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
 
@@ -306,7 +306,7 @@ def test_columns_of_a_parquet_file_that_no_table_has_are_left_out(tmp_path: Path
 def test_mark_that_does_not_separate_thousands_is_reported(tmp_path: Path) -> None:
     path = written(tmp_path, "a;b;y\n1.5;1.000;0\n2.25;12.345.678;1\n")
     with pytest.warns(
-        UserWarning, match=r"has the number '1\.5', in which '\.' does not part thousands: it is read as 15\. Is"
+        UserWarning, match=r"has the number '1\.5', in which '\.' does not separate thousands: it is read as 15\. Is"
     ):
         assert bp.data.load(path, thousands=".").table["a"].values[0] == 15
     good = written(tmp_path, "a;b;y\n1.500;1.000,25;0\n2.250;12.345.678;1\n", "good.csv")

@@ -235,7 +235,7 @@ def test_rows_changed_during_training_are_reported(value: float, backend_name: s
             writable.flush()
 
     model = bp.Model(bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(1)], "mean_squared_error"), backend_name, seed=1)
-    text = r"data that stay as they are .*Step \d gives the loss (inf|nan) now and gave \d.*The model keeps (its initial|the)"
+    text = r"data that do not change .*Step \d gives the loss (inf|nan) now and gave \d.*The model keeps (its initial|the)"
     with pytest.raises(bp.NonFiniteError, match=text):
         model.fit(mapped, rng.normal(size=(64, 1)), batch_size=16, epochs=9, callbacks=spoil)
     assert all(np.isfinite(array).all() for array in model.parameters.values())

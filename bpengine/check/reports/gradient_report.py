@@ -89,7 +89,7 @@ class Report(PrintableReport):
 
     def findings(self) -> list[str]:
         """Return a sentence for every failure: the guilty kernel first, then the worst element of each array by name."""
-        lines = [f"guilty: {self.guilty}"] if self.guilty else []
+        lines = [f"faulty: {self.guilty}"] if self.guilty else []
         lines += [_sentence(v) for v in self.failures]
         lines += [d.text() for d in self.derivatives if not d.passed]
         return lines if lines or self.passed else ["nothing could be compared: see the column 'compared'."]
@@ -116,7 +116,7 @@ class Report(PrintableReport):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; what is not finite is None.
 
-        subject, precision, loss, passed; findings: the sentences of `findings()`; guilty: {place, function, argument, words,
+        subject, precision, loss, passed; findings: the sentences of `findings()`; faulty: {place, function, argument, words,
             point} or None; special: the sentences about special values at the point given.
         verdicts: one for each array and oracle, the fields of `ArrayResult` with worst = {element, hand, reference, cause,
             ratio} or None.

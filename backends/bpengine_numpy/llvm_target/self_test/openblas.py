@@ -77,7 +77,7 @@ def notes() -> Notes:
     """Return the verdict in words, of what was tested on this machine before and is kept."""
     openblas, known = library(), trial.kept(fingerprint(), store())
     if known is None and store().state().trouble:
-        return (("self-test", "its verdict cannot be kept: every process that compiles training runs it"),)
+        return (("self-test", "its result cannot be stored: every process that compiles training runs it"),)
     if known is None:
         return (("self-test", "not run yet: the first training that is compiled runs it"),)
     lacking = "one: NumPy's BLAS is no OpenBLAS 0.3 that lets others use its queue"
