@@ -673,7 +673,7 @@ class Model(RichForm):
     def _fetch(self, arrays: Mapping[str, Array]) -> HostArrays:
         return {name: np.array(self.backend.to_numpy(array)) for name, array in arrays.items()}
 
-    def _adopt(self, state: Any) -> None:
+    def _adopt(self, state: State) -> None:
         names, others = self._names  # JAX sorts the names of a tree
         params = {name: state["params"][name] for name in names}
         running = {name: state["running"][name] for name in others}

@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import is_
-from typing import Any
 
 import numpy as np
-from bpengine_steps.signature import leaves, rebuilt
+from bpengine_steps.ir import DType
+from bpengine_steps.signature import Tree, leaves, rebuilt
 
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops, Rule, Slots, UpdateInputs, one_by_one
@@ -78,7 +78,7 @@ _OF_THREAD = threading.local()
 
 
 @contextmanager
-def joined_run() -> Iterator[Callable[[Any], Any]]:
+def joined_run() -> Iterator[Callable[[Tree], Tree]]:
     """Join updates of this thread within the block; gives a function that returns a state in arrays of its own."""
     around: Run | None = getattr(_OF_THREAD, "run", None)
     _OF_THREAD.run = run = Run()
@@ -145,14 +145,14 @@ def _joined(inputs: UpdateInputs) -> JoinedParameters | None:
     return JoinedParameters(names, inputs) if len(names) > 1 else None
 
 
-def _joins(array: Array, shape: tuple[int, ...], dtype: Any) -> bool:
+def _joins(array: Array, shape: tuple[int, ...], dtype: DType | None) -> bool:
     """Say whether it is a small array of NumPy's in C order, of this shape and dtype, and no single number."""
     if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
         return False
     return 0 < array.size <= SMALL and array.ndim > 0 and array.flags.c_contiguous
 
 
-def _separate(state: Any, run: Run) -> Any:
+def _separate(state: Tree, run: Run) -> Tree:
     """Return a state whose arrays are parts of no other."""
     views = {id(view) for joined in run.values() if joined for parts in joined.views for view in parts}
     if not views:

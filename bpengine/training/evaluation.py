@@ -136,13 +136,13 @@ class Evaluator:
 
     def gradients(
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool
-    ) -> tuple[Any, Arrays]:
+    ) -> tuple[Array, Arrays]:
         """Return the loss and every gradient over all rows at once."""
         network, ops = self.network, self.ops
 
         def run(
             params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Array | None = None
-        ) -> Any:
+        ) -> tuple[Array, Arrays]:
             how = Run(training, counter)
             return network.loss_and_gradients(ops, params, running, x, target, weights, how)[:2]
 

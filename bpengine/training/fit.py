@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -432,13 +432,13 @@ def _kinds(callbacks: Sequence[Callback]) -> list[str]:
     return [type(callback).__qualname__ for callback in callbacks if not isinstance(callback, Watcher)]
 
 
-def _communicator(comm: object) -> Any:
+def _communicator(comm: object) -> Comm:
     """Return the communicator, this process alone for None; raise ConfigError for anything else."""
     if comm is None:
         return Solo()
     if isinstance(comm, type) or not all(hasattr(comm, name) for name in ("rank", "size", "add_up", "lead")):
         raise ConfigError(f"fit requires comm to be a communicator such as bp.world(), got {comm!r}.")
-    return comm
+    return cast(Comm, comm)
 
 
 def _require_over_shards(layer: Layer) -> None:

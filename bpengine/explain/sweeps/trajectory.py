@@ -13,7 +13,7 @@ from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
 from bpengine.i18n.counted_nouns import count_of
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
 from bpengine.text_table import text_table
 from bpengine.trained import TrainedNetwork
@@ -64,7 +64,7 @@ class Descent(RichForm):
         """Return one dict per step."""
         return [dict(vars(point)) for point in self.points]
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "Descent")
 
