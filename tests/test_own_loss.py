@@ -111,7 +111,9 @@ def test_backends_agree(data: Any) -> None:
 
 
 @pytest.mark.parametrize(("reduction", "factor"), [("mean", 1.0), ("sum", 1.0)])
-def test_own_loss_is_evaluated_in_pieces(reduction: str, factor: float, data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_loss_is_evaluated_in_pieces(
+    reduction: str, factor: float, data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pair = LOG_COSH if reduction == "mean" else (sum_forward, sum_backward)
     model = model_of(bp.CustomLoss(*pair, reduction=reduction))
     whole = model.evaluate(*data)["loss"]

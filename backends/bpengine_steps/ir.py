@@ -76,7 +76,9 @@ class StepGraph:
     nodes: list[StepNode] = field(default_factory=list)
     _known: dict[Any, StepNode] = field(default_factory=dict)
 
-    def add(self, op: Op, inputs: Iterable[StepNode], shape: tuple[int, ...], dtype: npt.DTypeLike, info: Info = None) -> StepNode:
+    def add(
+        self, op: Op, inputs: Iterable[StepNode], shape: tuple[int, ...], dtype: npt.DTypeLike, info: Info = None
+    ) -> StepNode:
         """Return the node of this operation, which is added unless it exists."""
         inputs, dtype = tuple(inputs), np.dtype(dtype)
         key = (op, tuple(node.number for node in inputs), shape, dtype.str, _hashable(info))

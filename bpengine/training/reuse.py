@@ -100,7 +100,7 @@ def identity_or_new(value: object) -> Hashable:
         return object()
 
 
-def _altered(value: DataclassInstance) -> bool:
+def _altered(value: DataclassInstance | type[DataclassInstance]) -> bool:
     """Tell whether an object has attributes that its class does not declare, such as a replaced method."""
     return any(name not in value.__dataclass_fields__ and not name.startswith("_") for name in vars(value))
 

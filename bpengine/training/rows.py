@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -101,7 +101,9 @@ def encoded_rows(
     return inputs, y if features is None or isinstance(x, data.Encoded) else features.encode_target(y, x)
 
 
-def encoded_validation(features: data.Features | None, validation: object, dtype: str) -> object:
+def encoded_validation(
+    features: data.Features | None, validation: Sequence[ArrayLike] | None, dtype: str
+) -> Sequence[ArrayLike | None] | None:
     """Return validation rows (x, y) or (x, y, weights) with x and y as the network takes them."""
     if features is None or not isinstance(validation, (tuple, list)) or len(validation) < 2:
         return validation

@@ -75,7 +75,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_code_missing_on_disk_is_compiled_beside_a_fit_with_the_same_bits(cold: Cache, rng: np.random.Generator) -> None:
+def test_code_missing_on_disk_is_compiled_beside_a_fit_with_the_same_bits(
+    cold: Cache, rng: np.random.Generator
+) -> None:
     data, epochs, threads = (rng.normal(size=(12, 3)),), epochs_of(0.0), set[str]()
     make = epochs._make
 

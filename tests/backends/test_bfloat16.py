@@ -141,7 +141,9 @@ class Described:
     ("precision", "rounded_operands", "compute", "operands"),
     [("bfloat16", True, 68, 14), ("bfloat16", False, 75, 0), ("tf32", False, 77, 0), ("float32", False, 68, 0)],
 )
-def test_cublaslt_gets_the_compute_type_and_operand_types(precision: str, rounded_operands: bool, compute: int, operands: int) -> None:
+def test_cublaslt_gets_the_compute_type_and_operand_types(
+    precision: str, rounded_operands: bool, compute: int, operands: int
+) -> None:
     """CUBLAS_COMPUTE_32F is 68, CUDA_R_16BF 14, CUDA_R_32F 0: sums and results are float32 always."""
     library: Any = Described()
     left, right = Operand(0, False, 3), Operand(1024, True, 4)

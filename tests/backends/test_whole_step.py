@@ -203,7 +203,9 @@ def test_narrow_products_have_numpys_bits(form: tuple[int, int, int], rng: np.ra
     assert chains or not program._forms
 
 
-def test_different_order_of_products_is_detected_and_numpys_is_called(verdict_store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_order_of_products_is_detected_and_numpys_is_called(
+    verdict_store: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     form = ProductForm("<f4", (64, 4, 8), (4, 1), (8, 1))
     assert narrow_product.narrow_source(form)
     numpys = np.matmul

@@ -59,7 +59,9 @@ def of_itself(printed):
 
 def test_a_busy_machine_is_a_warning_with_the_cure(cli, monkeypatch):
     monkeypatch.setattr(busy, "load", lambda: 1.25)
-    monkeypatch.setattr(blas_module, "library", lambda: {**dict.fromkeys(("name", "version", "kernel", "file")), "threads": 2})
+    monkeypatch.setattr(
+        blas_module, "library", lambda: {**dict.fromkeys(("name", "version", "kernel", "file")), "threads": 2}
+    )
     printed = json.loads(cli("doctor", "--json").out)
     (warning,) = printed["warnings"]
     assert printed["load"] == 1.25
@@ -190,7 +192,9 @@ def test_the_blas_of_numpy_is_the_loaded_one(blas):
 
 def test_unknown_facts_of_a_blas_are_shown_as_unknown(cli, monkeypatch):
     """A BLAS that threadpoolctl does not know, such as Accelerate."""
-    monkeypatch.setattr(blas_module, "threadpool_info", lambda: [{"user_api": "openmp", "num_threads": 3, "filepath": "x"}])
+    monkeypatch.setattr(
+        blas_module, "threadpool_info", lambda: [{"user_api": "openmp", "num_threads": 3, "filepath": "x"}]
+    )
     known = blas_module.library()
     assert (known["kernel"], known["threads"], known["file"]) == (None, None, None)
     assert "unknown, unknown threads" in cli("doctor").out

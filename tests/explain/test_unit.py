@@ -231,7 +231,9 @@ def test_non_finite_numbers_are_marked_and_their_cause_named() -> None:
         (0, 0, 4, "requires sample to be a row from 0 to 3, got 4"),
     ],
 )
-def test_unknown_layer_unit_or_row_is_refused_with_the_range(layer: Any, unit: int, sample: int | None, words: str) -> None:
+def test_unknown_layer_unit_or_row_is_refused_with_the_range(
+    layer: Any, unit: int, sample: int | None, words: str
+) -> None:
     model = bp.Model(bp.Network(2, [bp.Dense(3), bp.Residual([bp.Dense(3)])], "half_sum_squares"))
     with pytest.raises(bp.ConfigError, match=words.replace("[", r"\[")):
         model.explain(np.zeros((4, 2)), np.zeros((4, 3)), layer=layer, unit=unit, sample=sample)

@@ -136,9 +136,7 @@ def test_a_description_that_is_not_json_leaves_the_old_file(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_failed_sync_of_the_folder_restores_the_old_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_sync_of_the_folder_restores_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_a_folder(file: int, real: Any = os.fsync) -> None:
         refuse() if stat.S_ISDIR(os.fstat(file).st_mode) else real(file)
 

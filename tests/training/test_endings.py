@@ -222,7 +222,9 @@ def test_the_setter_refuses_what_the_model_cannot_hold(value: Any, message: str,
 
 
 @pytest.mark.parametrize("value", [1e30, np.nan])
-def test_rows_changed_during_training_are_reported(value: float, backend_name: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_rows_changed_during_training_are_reported(
+    value: float, backend_name: str, tmp_path: Path, monkeypatch: Any
+) -> None:
     """Running steps again leads nowhere then: what comes back is a state that was kept, and the error says why."""
     monkeypatch.setattr("bpengine.training.batching.RESIDENT_BYTES", 0)
     rng = np.random.default_rng(0)
@@ -235,7 +237,9 @@ def test_rows_changed_during_training_are_reported(value: float, backend_name: s
             writable.flush()
 
     model = bp.Model(bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(1)], "mean_squared_error"), backend_name, seed=1)
-    text = r"data that do not change .*Step \d gives the loss (inf|nan) now and gave \d.*The model keeps (its initial|the)"
+    text = (
+        r"data that do not change .*Step \d gives the loss (inf|nan) now and gave \d.*The model keeps (its initial|the)"
+    )
     with pytest.raises(bp.NonFiniteError, match=text):
         model.fit(mapped, rng.normal(size=(64, 1)), batch_size=16, epochs=9, callbacks=spoil)
     assert all(np.isfinite(array).all() for array in model.parameters.values())

@@ -176,7 +176,7 @@ def test_without_a_disk_states_are_kept_in_memory(
 
 
 def test_snapshots_take_a_bounded_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that advances one second per reading: a write takes one second, so the next is due a hundred seconds later."""
+    """A clock advances one second per reading: a write takes one second, so the next is due a hundred seconds later."""
     clock = itertools.count().__next__
     monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(spill, "SMALL", 0)

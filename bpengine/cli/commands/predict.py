@@ -225,9 +225,7 @@ class Lines(NamedTuple):
     cells: list[HostArray | list[str]]
 
 
-def _lines(
-    model: bp.Model, predicted: HostArray, names: tuple[ClassName, ...] | None, *, probabilities: bool
-) -> Lines:
+def _lines(model: bp.Model, predicted: HostArray, names: tuple[ClassName, ...] | None, *, probabilities: bool) -> Lines:
     """Return what is written of predictions."""
     network, rows = model.network, np.arange(len(predicted))
     known = tuple(map(name_text, names or range(classes_of(network))))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpengine.backend import HostArray
+from bpengine.kernels._trees import Tree
 
 
 class NumberRef(int):
@@ -97,7 +98,7 @@ def _text(array: HostArray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def replaced(value: object, refs: Sequence[int]) -> object:
+def replaced(value: Tree, refs: Sequence[int]) -> Tree:
     """Return a structure in which each NumberRef is the number of its column."""
     if isinstance(value, NumberRef):
         return refs[value]

@@ -140,9 +140,7 @@ def _visited(function: LossFunction, history: History) -> list[tuple[float, ...]
     is the recorded one is taken. Raises ConfigError when neither is.
     """
     if len(function.elements) != 1:
-        raise ConfigError(
-            "the history records one parameter; for two pass walk=Walk(model, names) to the fit."
-        )
+        raise ConfigError("the history records one parameter; for two pass walk=Walk(model, names) to the fit.")
     if history.step_size is None:
         raise ConfigError("the history holds no step sizes. Train on full batches, or with track_step_size=True.")
     visited, rounding = (

@@ -87,7 +87,7 @@ def exponentials(x: HostArray) -> HostArray:
 
     q = (x * number(_LOG2E) + magic) - magic
     r = fused(q, number(_LOW), fused(q, number(_HIGH), x))
-    above, below = number(_ABOVE[-1]), number(_BELOW[-1])
+    above, below = np.asarray(_ABOVE[-1], number), np.asarray(_BELOW[-1], number)
     for coefficient in _ABOVE[-2::-1]:
         above = fused(above, r, number(coefficient))
     for coefficient in _BELOW[-2::-1]:

@@ -212,7 +212,7 @@ def train(
     model = network_options.model(network, backend, dtype, seed, copies=copies(update), threads=threads)
     model.features = features
     parts = split.encoded(features, dtype, comm)
-    first_lines = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
+    first_lines: list[Table | str] = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
     if (
         first_lines and sys.stdout.isatty()
     ):  # a person sees it before the work; in a pipe nothing is written if that fails
