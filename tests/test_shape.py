@@ -24,7 +24,6 @@ SAME_CONCEPT = {
     "nonfinite.py": "the first number of a step that is not finite, while training and in a trace",
     "ops.py": "the bound kernels, and those that note kinks",
     "options.py": "of data sets, and of the command explain",
-    "own.py": "of a user's own: layers, and what model files hold of them",
     "result.py": "of an example, and what the results of explain share",
     "rows.py": "of a batch: as a fit takes them, for derivatives, and the CUDA code that works row by row",
     "step.py": "a training step, and the step function",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._formulas import normalized
-from bpengine.kernels._functions import row_mean, row_shares, row_sum, shared_mean
+from bpengine.kernels._functions import normalized_terms, row_mean, row_shares, row_sum, shared_mean
 from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Names, Namespace
-from bpengine.kernels._terms import normalized_terms
 
 
 class BatchNormResidual(NamedTuple):

@@ -41,7 +41,7 @@ from bpengine.training.metrics.known_metrics import LOSS
 from bpengine.training.optimizers import Optimizer, is_own, make_optimizer, without_rate
 from bpengine.training.progress import Progress
 from bpengine.training.reuse import CompiledNetwork, identity
-from bpengine.training.rows import Rows, check_rows
+from bpengine.training.rows import Rows, check_rows, evaluated_names
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
@@ -247,7 +247,7 @@ class FitSettings:
 
     def _scoring(self, evaluator: Evaluator, rules: Rules) -> tuple[tuple[AnyMetric, ...], AnyMetric]:
         """Return the metrics of the validation rows, and the one that a rule watches, which is always among the scores."""
-        network, own = evaluator.network, evaluator.score_names
+        network, own = evaluator.network, evaluated_names(evaluator.network, evaluator.unit)
         metrics = choose_metrics(self.metrics, network, own)
         if rules.validation is None:
             return metrics, LOSS

@@ -11,7 +11,8 @@ import pytest
 
 import bpengine as bp
 from bpengine.training.progress import Progress, progress, views
-from bpengine.training.progress.standing import Pace, Standing, clock
+from bpengine.training.progress.progress import Pace
+from bpengine.training.progress.views import Standing, clock
 
 NET = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(1)], "mean_squared_error")
 RNG = np.random.default_rng(0)

@@ -22,8 +22,8 @@ from bpengine.check.reports.results import ArrayResult, WorstElement
 from bpengine.check.tolerance import agreement
 from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import Stage
-from bpengine.layers.own import foreign
 from bpengine.losses import CustomLoss, Loss
+from bpengine.network import foreign
 from bpengine.ops import Ops
 from bpengine.training.rows import Rows
 
