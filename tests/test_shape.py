@@ -44,6 +44,25 @@ WIDE_TUPLES = {
 }
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert shape.import_circles(FILES) == set()
+
+
+def test_import_circle_is_found_wherever_the_import_is() -> None:
+    sources = {
+        "a/__init__.py": "",
+        "a/low.py": "import os",
+        "a/one.py": "from a import low, two",
+        "a/two.py": "def f():\n    from a.three import name",
+        "a/three.py": "if TYPE_CHECKING:\n    import a.one",
+        "a/top.py": "from a.one import name",
+    }
+    files = {shape.ROOT / path: ast.parse(source) for path, source in sources.items()}
+    assert shape.import_circles(files) == {"a.one", "a.two", "a.three"}
+    files[shape.ROOT / "a/three.py"] = ast.parse("from a import low")
+    assert shape.import_circles(files) == set()
+
+
 def test_a_class_name_stands_once() -> None:
     assert {name for name, times in shape.class_names(FILES).items() if times > 1} == set()
 
