@@ -293,7 +293,7 @@ ENCODER = bp.Dense(2)
             lambda: bp.Network(4, [bp.Dense(4, tie=ENCODER), ENCODER], "huber"),
             "in the same network, before it, got none",
         ),
-        (lambda: bp.Network(4, [bp.Dense(2), bp.Dense(4, tie=bp.Dense(2))], "huber"), "Give tie= the very object"),
+        (lambda: bp.Network(4, [bp.Dense(2), bp.Dense(4, tie=bp.Dense(2))], "huber"), "Give tie= the same object"),
         (
             lambda: bp.Network(4, [ENCODER, bp.Dense(3, tie=ENCODER)], "huber"),
             r"layer 1 requires 2 inputs and 4 units, the transpose of layer 0's weight \(4, 2\), got 2 inputs and 3 units",
