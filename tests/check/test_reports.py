@@ -36,7 +36,7 @@ def test_the_worst_element_and_the_kernel_are_named(failed: Any) -> None:
     assert not failed.passed
     text = str(failed)
     assert text.startswith("FAILED: gradients of network 4-4-4-4, half_sum_squares")
-    assert "guilty: dense_bwd in layer 2, dw: w, row" in text
+    assert "faulty: dense_bwd in layer 2, dw: w, row" in text
     assert ", ratio 2: a factor 2 too many" in text
     assert "layer 0, weight from unit" in text
     worst = next(v for v in failed.failures if v.array == "2.weight").worst
