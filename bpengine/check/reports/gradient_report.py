@@ -116,7 +116,7 @@ class Report(PrintableReport):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON; what is not finite is None.
 
-        subject, precision, loss, passed; findings: the sentences of `findings()`; faulty: {place, function, argument, words,
+        subject, precision, loss, passed; findings: the sentences of `findings()`; guilty: {place, function, argument, words,
             point} or None; special: the sentences about special values at the point given.
         verdicts: one for each array and oracle, the fields of `ArrayResult` with worst = {element, hand, reference, cause,
             ratio} or None.
